@@ -1,0 +1,1 @@
+"""From media payloads to frames on one timeline, as plain Python."""

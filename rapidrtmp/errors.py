@@ -1,0 +1,55 @@
+"""
+Every exception RapidRTMP raises on purpose.
+
+Each layer raises the one that names what went wrong and turns foreign exceptions into it where they enter
+(``raise StorageError(...) from error``). What each means for the peer, the stream and the process is said here, so
+that the edge can react to the class alone.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigurationError",
+    "MediaError",
+    "MisuseError",
+    "NotFoundError",
+    "PeerProtocolError",
+    "RapidRTMPError",
+    "StorageError",
+]
+
+
+class RapidRTMPError(Exception):
+    """The root: catch this to catch all that we raise deliberately."""
+
+
+class PeerProtocolError(RapidRTMPError):
+    """The other side broke a rule of its protocol: one warning, and that one connection closes."""
+
+
+class MisuseError(RapidRTMPError):
+    """Our own code asked for the impossible. A bug: let it raise."""
+
+
+class MediaError(RapidRTMPError):
+    """Media that arrived whole but can not be packaged: the frame or track is dropped, the stream stays."""
+
+
+class NotFoundError(RapidRTMPError):
+    """No such stream, segment or stored object: 404 over HTTP."""
+
+
+class StorageError(RapidRTMPError):
+    """
+    A storage backend failed.
+
+    :ivar retryable: whether the same request may succeed later (a timeout, a full disk) or never will (a bad key).
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class ConfigurationError(RapidRTMPError):
+    """A setting, plugin name or plugin argument that can not be used: the server does not start; one line says why."""

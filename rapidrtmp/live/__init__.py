@@ -1,0 +1,1 @@
+"""Live streams: who publishes what, and which sinks its frames go to."""

@@ -1,0 +1,133 @@
+"""
+The values that travel from the codec layer through a live stream to every sink.
+
+All are immutable: ten sinks may keep one frame without a copy. Times are integers in ticks of the track's timescale.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from fractions import Fraction
+
+__all__ = ["AudioConfig", "CodecConfig", "Colour", "Frame", "MediaKind", "Track", "VideoConfig"]
+
+#: Every video track counts in 1/90000 s: exact for milliseconds and for the 1001-denominator rates.
+VIDEO_TIMESCALE = 90_000
+
+
+class MediaKind(enum.Enum):
+    """What a track carries."""
+
+    VIDEO = "video"
+    AUDIO = "audio"
+
+
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """Colour description as code points of ITU-T H.273, and whether samples use the full range."""
+
+    primaries: int
+    transfer: int
+    matrix: int
+    full_range: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VideoConfig:
+    """
+    How to decode a video track; all facts come from the bitstream, never from metadata.
+
+    :ivar codec: sample entry code, ``avc1`` and its like.
+    :ivar record: the codec configuration record: the payload of the ``avcC`` box.
+    :ivar codec_string: as in RFC 6381, ``avc1.64001f``.
+    :ivar width: coded width in pixels after cropping; likewise ``height``.
+    :ivar pixel_aspect: sample aspect ratio, horizontal to vertical.
+    :ivar frame_rate: what the bitstream claims, in frames a second; encoders lie, so measure before relying on it.
+    :ivar colour: the colour description, if there is one.
+    """
+
+    codec: str
+    record: bytes
+    codec_string: str
+    width: int
+    height: int
+    pixel_aspect: tuple[int, int] = (1, 1)
+    frame_rate: Fraction | None = None
+    colour: Colour | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AudioConfig:
+    """
+    How to decode an audio track.
+
+    :ivar codec: sample entry code, ``mp4a`` and its like.
+    :ivar record: the codec's own configuration: the AudioSpecificConfig for ``mp4a``.
+    :ivar codec_string: as in RFC 6381, ``mp4a.40.2``.
+    :ivar sample_rate: samples a second in the clock the track's times count in (the output rate for explicitly
+        signalled SBR, else the core rate).
+    :ivar channels: output channels.
+    :ivar samples_per_frame: what every frame lasts, in samples at ``sample_rate``.
+    """
+
+    codec: str
+    record: bytes
+    codec_string: str
+    sample_rate: int
+    channels: int
+    samples_per_frame: int
+
+
+CodecConfig = VideoConfig | AudioConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """
+    One elementary stream of a live stream.
+
+    :ivar track_id: the id in MP4 boxes: 1 for video, 2 for audio, the same over the life of the stream.
+    """
+
+    track_id: int
+    config: CodecConfig
+
+    @property
+    def kind(self) -> MediaKind:
+        """Whether this is video or audio."""
+        return MediaKind.VIDEO if isinstance(self.config, VideoConfig) else MediaKind.AUDIO
+
+    @property
+    def timescale(self) -> int:
+        """Ticks a second of this track's times."""
+        return VIDEO_TIMESCALE if isinstance(self.config, VideoConfig) else self.config.sample_rate
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """
+    One access unit of video, or one frame of audio, on the live stream's own timeline.
+
+    :ivar track: the track it belongs to: the very object last told by ``tracks_changed``.
+    :ivar dts: decode time in ticks of the track's timescale, 0 or more, rising strictly within the track.
+    :ivar composition_offset: presentation time minus ``dts``, in the same ticks; may be negative.
+    :ivar duration: in the same ticks. Exact for audio; for video what is to be expected: the true duration is the
+        distance to the next frame's ``dts``, and this stands in for it where no next frame comes.
+    :ivar keyframe: decoding may start here (a sync sample); true for all audio.
+    :ivar data: the sample as MP4 stores it: length-prefixed NAL units, one raw AAC frame.
+    :ivar arrived_ms: when its last byte reached this server, in milliseconds of the reactor's clock.
+    """
+
+    track: Track
+    dts: int
+    composition_offset: int
+    duration: int
+    keyframe: bool
+    data: bytes
+    arrived_ms: int
+
+    @property
+    def pts(self) -> int:
+        """Presentation time in ticks of the track's timescale."""
+        return self.dts + self.composition_offset

@@ -1,0 +1,53 @@
+"""
+The public names of applications and streams, checked once at every way in.
+
+A name appears in URLs, storage keys, playlists and logs, so it is held to characters that mean nothing special in any
+of them. Everything past the edge carries a :class:`StreamName` and need not check again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from rapidrtmp.errors import RapidRTMPError
+
+__all__ = ["RESERVED_APPS", "BadNameError", "StreamName"]
+
+MAX_NAME_LENGTH = 128
+_NAME = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
+#: First path segments that the HTTP side keeps for itself.
+RESERVED_APPS = frozenset({"api", "health", "ready", "metrics", "static", "recordings", "favicon.ico"})
+
+
+class BadNameError(RapidRTMPError):
+    """A name that can not be a stream's or an application's: 400 over HTTP, ``NetStream.Publish.BadName`` over RTMP."""
+
+
+class StreamName(NamedTuple):
+    """What is published and watched: ``app`` is the RTMP application, ``key`` the public name within it."""
+
+    app: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.app}/{self.key}"
+
+    @classmethod
+    def checked(cls, app: str, key: str) -> StreamName:
+        """
+        Make a name from what a stranger sent.
+
+        :raises BadNameError: empty, longer than 128 characters, a reserved application, or holding anything but ASCII
+            letters, digits and ``. _ ~ -`` (a leading ``.`` is refused, and so every path trick with it).
+        """
+        for what, value in (("application", app), ("stream key", key)):
+            if not value:
+                raise BadNameError(f"the {what} is empty")
+            if len(value) > MAX_NAME_LENGTH:
+                raise BadNameError(f"the {what} has {len(value)} characters, limit {MAX_NAME_LENGTH}")
+            if not _NAME.fullmatch(value):
+                raise BadNameError(f"the {what} may hold only letters, digits and . _ ~ - (not first: .)")
+        if app in RESERVED_APPS:
+            raise BadNameError(f"the application name {app!r} is reserved")
+        return cls(app, key)
