@@ -1,0 +1,183 @@
+"""
+Which names are live, and who publishes them.
+
+A name belongs to one publisher at a time. When that one is gone the stream waits for it in grace, then ends, then
+lingers so that viewers can see the end of it, then is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from rapidrtmp.errors import RapidRTMPError
+from rapidrtmp.live.stream import LiveStream, Publisher, StreamState
+from rapidrtmp.names import StreamName
+
+__all__ = ["LimitReachedError", "NameTakenError", "Registry", "StreamPolicy"]
+
+
+class NameTakenError(RapidRTMPError):
+    """Somebody else publishes this name: ``NetStream.Publish.BadName``."""
+
+
+class LimitReachedError(RapidRTMPError):
+    """One more stream than the operator allows: refused with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPolicy:
+    """
+    What one application allows its streams.
+
+    :ivar grace_ms: how long a stream waits for its publisher to return; ``None`` for three target durations.
+    :ivar linger_ms: how long the playlists of an ended stream stay up.
+    :ivar takeover_silence_ms: a publisher not heard of for this long gives way to one with the same credential.
+    :ivar max_streams: how many streams of this application may be live at one time; 0 for no limit.
+    """
+
+    grace_ms: int | None = None
+    linger_ms: int = 60_000
+    takeover_silence_ms: int = 1_000
+    max_streams: int = 0
+
+
+class Registry:
+    """
+    All streams of the server.
+
+    :param make_stream: makes the stream of a name that nobody publishes yet, sinks attached.
+    :param target_ms: the target duration that a stream's playlists promise, in milliseconds.
+    :param max_streams: how many streams may be live at one time on the whole server; 0 for no limit.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        make_stream: Callable[[StreamName], LiveStream],
+        target_ms: Callable[[LiveStream], int],
+        *,
+        policies: Mapping[str, StreamPolicy],
+        max_streams: int = 0,
+    ) -> None:
+        self._clock = clock
+        self._make_stream = make_stream
+        self._target_ms = target_ms
+        self._policies = policies
+        self.max_streams = max_streams
+        self._streams: dict[StreamName, LiveStream] = {}
+        self._timers: dict[StreamName, IDelayedCall] = {}
+        self.takeovers = 0
+        self.ended = 0
+
+    def __iter__(self) -> Iterator[LiveStream]:
+        return iter(list(self._streams.values()))
+
+    def find(self, name: StreamName) -> LiveStream | None:
+        """The stream of that name: live, interrupted, or ended and still served."""
+        return self._streams.get(name)
+
+    def live(self) -> int:
+        """How many streams have not ended."""
+        return sum(stream.state is not StreamState.ENDED for stream in self._streams.values())
+
+    # ── publishers come and go ───────────────────────────────────────────────────────────────────────────────────────
+
+    def claim(self, name: StreamName, publisher: Publisher) -> LiveStream:
+        """
+        Give a name to a publisher that may have it; a silent one with the same credential is disconnected for it.
+
+        :returns: its stream: a new one, or the one that waited for it.
+        :raises NameTakenError: somebody publishes it.
+        :raises LimitReachedError: there are too many streams already.
+        """
+        stream = self._streams.get(name)
+        if stream is None or stream.state is StreamState.ENDED:
+            self._check_limits(name)
+            self._forget(name)
+            stream = self._streams[name] = self._make_stream(name)
+        elif stream.publisher is not None:
+            self._take_over(stream, stream.publisher, publisher)
+        self._stop_timer(name)
+        stream.publisher = publisher
+        return stream
+
+    def _check_limits(self, name: StreamName) -> None:
+        limit = self._policies[name.app].max_streams
+        of_app = sum(
+            stream.name.app == name.app and stream.state is not StreamState.ENDED for stream in self._streams.values()
+        )
+        if self.max_streams and self.live() >= self.max_streams:
+            raise LimitReachedError(f"this server carries {self.max_streams} streams and takes no more")
+        if limit and of_app >= limit:
+            raise LimitReachedError(f"the application {name.app} carries {limit} streams and takes no more")
+
+    def _take_over(self, stream: LiveStream, old: Publisher, new: Publisher) -> None:
+        silent_ms = old.silent_ms()
+        if old.credential != new.credential or silent_ms < self._policies[stream.name.app].takeover_silence_ms:
+            raise NameTakenError("this stream is being published by another connection")
+        self.takeovers += 1
+        self._log.info(
+            "{stream}: {new} takes over from {old}, silent for {silent_ms} ms",
+            stream=stream.name,
+            new=new.peer,
+            old=old.peer,
+            silent_ms=silent_ms,
+        )
+        stream.interrupted()
+        old.disconnect("another connection with the same credential took over")
+
+    def release(self, stream: LiveStream, publisher: Publisher) -> None:
+        """A publisher is gone; of one that no longer has the name this changes nothing."""
+        if stream.publisher is not publisher:
+            return
+        stream.interrupted()
+        grace_ms = self._policies[stream.name.app].grace_ms
+        if grace_ms is None:
+            grace_ms = 3 * self._target_ms(stream)
+        if not stream.tracks:  # nobody can have seen anything of it
+            grace_ms = 0
+        self._log.info("{stream} is interrupted; it ends in {grace_ms} ms", stream=stream.name, grace_ms=grace_ms)
+        self._later(stream.name, grace_ms, self.end, stream)
+
+    def end(self, stream: LiveStream, reason: str = "the publisher did not return") -> Deferred[None]:
+        """End a stream now: its publisher is told and disconnected, its playlists become final."""
+        self._stop_timer(stream.name)
+        if stream.state is StreamState.ENDED:
+            return DeferredList([]).addCallback(lambda _: None)
+        publisher, stream.publisher = stream.publisher, None
+        if publisher is not None:
+            publisher.disconnect(reason)
+        done = stream.finish()
+        self.ended += 1
+        self._log.info("{stream} has ended: {reason}", stream=stream.name, reason=reason)
+        self._later(stream.name, self._policies[stream.name.app].linger_ms, self._forget, stream.name)
+        return done
+
+    def end_all(self, reason: str) -> Deferred[None]:
+        """End every stream; fires when all their sinks have finished."""
+        done = DeferredList([self.end(stream, reason) for stream in self], consumeErrors=True)
+        for name in list(self._timers):
+            self._stop_timer(name)
+        return done.addCallback(lambda _: None)
+
+    def _forget(self, name: StreamName) -> None:
+        self._stop_timer(name)
+        stream = self._streams.pop(name, None)
+        if stream is not None:
+            stream.shelf.clear()
+
+    def _later(self, name: StreamName, after_ms: int, call: Callable[..., object], *arguments: object) -> None:
+        self._stop_timer(name)
+        self._timers[name] = self._clock.callLater(after_ms / 1000, call, *arguments)
+
+    def _stop_timer(self, name: StreamName) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None and timer.active():
+            timer.cancel()

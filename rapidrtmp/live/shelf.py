@@ -1,0 +1,220 @@
+"""
+The shelf: what one live stream serves over HTTP right now, and who waits for what comes next.
+
+Sinks write through :class:`~rapidrtmp.interfaces.IShelf`; the HTTP side reads with the rest of :class:`Shelf`. It
+knows nothing of segments: an object is bytes under a name, a playlist is a text with the position it reaches. Every
+waiter gets a Deferred of its own, so that one player's leaving cancels nobody else.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from rapidrtmp.errors import RapidRTMPError
+from rapidrtmp.interfaces import IMMUTABLE, IShelf, Playlist
+
+__all__ = ["PlaylistVersion", "Shelf", "ShelfObject", "TooManyWaitersError", "contains"]
+
+T = TypeVar("T")
+PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+
+
+class TooManyWaitersError(RapidRTMPError):
+    """One more request would wait here than the bound allows: 503."""
+
+
+class ShelfObject:
+    """
+    Bytes under a name, joined, hashed and compressed once each, and only if somebody asks.
+
+    :ivar size: in bytes.
+    :ivar content_type: for the header of that name; likewise ``cache_control``.
+    """
+
+    def __init__(self, pieces: Sequence[bytes], content_type: str, cache_control: str) -> None:
+        self._pieces: Sequence[bytes] = pieces
+        self.size = sum(map(len, pieces))
+        self.content_type = content_type
+        self.cache_control = cache_control
+
+    @cached_property
+    def body(self) -> bytes:
+        """All of it. The pieces are let go: they may be shared with the parts of a segment."""
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces = (body,)
+        return body
+
+    @cached_property
+    def gzipped(self) -> bytes:
+        """The body compressed; for text only."""
+        return gzip.compress(self.body, compresslevel=5, mtime=0)
+
+    @cached_property
+    def etag(self) -> str:
+        """A strong entity tag, quotes included (RFC 9110, 8.8.3)."""
+        return f'"{hashlib.blake2b(self.body, digest_size=12).hexdigest()}"'
+
+
+class PlaylistVersion:
+    """
+    One version of a live playlist, ready to be sent to any number of players.
+
+    :ivar facts: the version as the sink described it.
+    :ivar full: the whole playlist.
+    :ivar delta: its delta update; the whole where there is none.
+    """
+
+    def __init__(self, facts: Playlist) -> None:
+        self.facts = facts
+        self.full = ShelfObject((facts.body,), PLAYLIST_TYPE, "")
+        self.delta = self.full if facts.delta is None else ShelfObject((facts.delta,), PLAYLIST_TYPE, "")
+
+
+def contains(playlist: Playlist, sequence: int, part: int | None) -> bool:
+    """
+    Whether a playlist answers ``_HLS_msn=sequence[&_HLS_part=part]`` (RFC 8216 bis, 6.2.5.2).
+
+    A part beyond the last one of a complete segment stands for the first part of the next segment. A final playlist
+    answers everything.
+    """
+    if playlist.ended:
+        return True
+    if part is None or sequence < playlist.last_sequence:
+        return sequence <= playlist.last_sequence
+    if sequence == playlist.last_sequence:
+        return part < playlist.last_segment_parts or playlist.open_parts > 0
+    return sequence == playlist.last_sequence + 1 and part < playlist.open_parts
+
+
+_Position = tuple[int, int | None]
+
+
+@implementer(IShelf)
+class Shelf:
+    """
+    The objects, playlists and waiters of one stream.
+
+    :ivar max_waiters: how many requests may wait here at one time.
+    """
+
+    def __init__(self, max_waiters: int = 10_000) -> None:
+        self.max_waiters = max_waiters
+        self._objects: dict[str, ShelfObject] = {}
+        self._playlists: dict[str, PlaylistVersion] = {}
+        self._expected: dict[str, set[Deferred[ShelfObject | None]]] = {}
+        self._blocked: dict[str, dict[_Position, set[Deferred[PlaylistVersion | None]]]] = {}
+        self._waiting = 0
+
+    # ── what sinks do (IShelf) ───────────────────────────────────────────────────────────────────────────────────────
+
+    def put(self, name: str, pieces: Sequence[bytes], content_type: str, cache_control: str = IMMUTABLE) -> None:
+        """See :meth:`IShelf.put <rapidrtmp.interfaces.IShelf.put>`."""
+        stored = self._objects[name] = ShelfObject(pieces, content_type, cache_control)
+        self._fire(self._expected.pop(name, set()), stored)
+
+    def put_playlist(self, name: str, playlist: Playlist) -> None:
+        """See :meth:`IShelf.put_playlist <rapidrtmp.interfaces.IShelf.put_playlist>`."""
+        version = self._playlists[name] = PlaylistVersion(playlist)
+        self._expected.pop(name, None)
+        blocked = self._blocked.get(name)
+        if not blocked:
+            return
+        for position in [position for position in blocked if contains(playlist, *position)]:
+            self._fire(blocked.pop(position), version)
+
+    def announce(self, name: str) -> None:
+        """See :meth:`IShelf.announce <rapidrtmp.interfaces.IShelf.announce>`."""
+        if name not in self._objects:
+            self._expected.setdefault(name, set())
+
+    def withdraw(self, name: str) -> None:
+        """See :meth:`IShelf.withdraw <rapidrtmp.interfaces.IShelf.withdraw>`."""
+        self._objects.pop(name, None)
+        self._playlists.pop(name, None)
+        self._fire(self._expected.pop(name, set()), None)
+
+    # ── what HTTP does ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait here now."""
+        return self._waiting
+
+    def find(self, name: str) -> ShelfObject | None:
+        """The object of that name, if it is up."""
+        return self._objects.get(name)
+
+    def find_playlist(self, name: str) -> PlaylistVersion | None:
+        """The newest version of the playlist of that name, if there is one."""
+        return self._playlists.get(name)
+
+    def is_announced(self, name: str) -> bool:
+        """Whether ``name`` was promised and is not up yet."""
+        return name in self._expected
+
+    def wait_for(self, name: str) -> Deferred[ShelfObject | None]:
+        """
+        A Deferred of the caller's own: fires with the announced object when it is put, with ``None`` when the promise
+        is taken back. Cancel it to stop waiting.
+
+        :raises TooManyWaitersError: when the bound is reached.
+        """
+        waiters = self._expected[name]
+        waiter: Deferred[ShelfObject | None] = Deferred(lambda _: self._gone(waiters, waiter))
+        self._admit(waiters, waiter)
+        return waiter
+
+    def wait_for_playlist(self, name: str, sequence: int, part: int | None) -> Deferred[PlaylistVersion | None]:
+        """
+        A Deferred of the caller's own: fires with the first version that :func:`contains` the position, with ``None``
+        when the shelf is cleared. The playlist need not exist yet. Cancel it to stop waiting.
+
+        :raises TooManyWaitersError: when the bound is reached.
+        """
+        positions = self._blocked.setdefault(name, {})
+        waiters = positions.setdefault((sequence, part), set())
+
+        def leave(_: object) -> None:
+            self._gone(waiters, waiter)
+            if not waiters:
+                positions.pop((sequence, part), None)
+
+        waiter: Deferred[PlaylistVersion | None] = Deferred(leave)
+        self._admit(waiters, waiter)
+        return waiter
+
+    def clear(self) -> None:
+        """Take everything down and send every waiter away."""
+        for name in list(self._expected):
+            self.withdraw(name)
+        for positions in self._blocked.values():
+            for waiters in positions.values():
+                self._fire(waiters, None)
+        self._blocked.clear()
+        self._objects.clear()
+        self._playlists.clear()
+
+    # ── waiters ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _admit(self, waiters: set[Deferred[T]], waiter: Deferred[T]) -> None:
+        if self._waiting >= self.max_waiters:
+            raise TooManyWaitersError(f"{self._waiting} requests wait for this stream already")
+        waiters.add(waiter)
+        self._waiting += 1
+
+    def _gone(self, waiters: set[Deferred[T]], waiter: Deferred[T]) -> None:
+        if waiter in waiters:
+            waiters.discard(waiter)
+            self._waiting -= 1
+
+    def _fire(self, waiters: set[Deferred[T]], result: T) -> None:
+        self._waiting -= len(waiters)
+        while waiters:
+            waiters.pop().callback(result)

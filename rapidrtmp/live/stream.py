@@ -1,0 +1,247 @@
+"""
+One live stream: its tracks, its GOP cache, and the fan-out of its frames to its sinks.
+
+The stream outlives its publishers: between two of them it is *interrupted*, and to a sink the second one is a
+discontinuity. All calls come from the reactor thread, and each is done when it returns.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from rapidrtmp.interfaces import ISink
+from rapidrtmp.live.shelf import Shelf
+from rapidrtmp.live.statistics import Statistics
+from rapidrtmp.live.viewers import Viewers
+from rapidrtmp.media import Frame, MediaKind, Track
+from rapidrtmp.names import StreamName
+
+__all__ = ["GopCache", "LiveStream", "Publisher", "StreamState"]
+
+
+class StreamState(enum.Enum):
+    """Where a stream is in its life."""
+
+    STARTING = "starting"  # a publisher is there, its tracks are not known yet
+    LIVE = "live"
+    INTERRUPTED = "interrupted"  # the publisher is gone and may return
+    ENDED = "ended"  # nothing follows; what was made is still served
+
+
+class Publisher(Protocol):
+    """Whoever feeds a stream, as far as the stream and the registry care."""
+
+    peer: str
+    credential: str
+
+    def silent_ms(self) -> int:
+        """How long nothing has been received from it."""
+
+    def disconnect(self, reason: str) -> None:
+        """Tell it why, and close it."""
+
+
+class GopCache:
+    """
+    The frames since the last keyframe, for sinks that come late; bounded in bytes.
+
+    A GOP that outgrows the bound is let go until the next keyframe. Without video, only the newest frame is kept:
+    audio can start anywhere.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.frames: list[Frame] = []
+        self._bytes = 0
+        self._overflowed = False
+
+    def add(self, frame: Frame, *, has_video: bool) -> None:
+        """Keep a frame."""
+        if frame.keyframe and (not has_video or frame.track.kind is MediaKind.VIDEO):
+            self.clear()
+        elif self._overflowed or not self.frames:
+            return
+        self.frames.append(frame)
+        self._bytes += len(frame.data)
+        if self._bytes > self.max_bytes:
+            self.clear()
+            self._overflowed = True
+
+    def clear(self) -> None:
+        """Forget everything, up to the next keyframe."""
+        self.frames.clear()
+        self._bytes = 0
+        self._overflowed = False
+
+
+@dataclass(slots=True, eq=False)
+class _Attached:
+    name: str
+    sink: ISink
+
+
+class LiveStream:
+    """
+    A stream under its public name.
+
+    :param sink_failed: called with the name of a sink that raised and is off the stream.
+    :ivar state: see :class:`StreamState`.
+    :ivar publisher: who feeds it now, or ``None``.
+    :ivar tracks: what it consists of now; empty before the first frame.
+    :ivar metadata: what the encoder said of itself (``onMetaData``); shown, never relied on.
+    :ivar end_ms: where on its own timeline the next publisher would begin.
+    :ivar started_at_ms: when its first publisher came, in milliseconds since 1970.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        name: StreamName,
+        shelf: Shelf,
+        viewers: Viewers,
+        *,
+        started_at_ms: int,
+        gop_cache_bytes: int = 32 << 20,
+        sink_failed: Callable[[str], None] = lambda _name: None,
+    ) -> None:
+        self.name = name
+        self.shelf = shelf
+        self.viewers = viewers
+        self.started_at_ms = started_at_ms
+        self.state = StreamState.STARTING
+        self.publisher: Publisher | None = None
+        self.tracks: tuple[Track, ...] = ()
+        self.metadata: Mapping[str, object] = {}
+        self.statistics = Statistics()
+        self.discontinuities = 0
+        self.end_ms = 0
+        self._sink_failed = sink_failed
+        self._gop = GopCache(gop_cache_bytes)
+        self._sinks: tuple[_Attached, ...] = ()
+        self._anchor: tuple[int, int] | None = None
+
+    # ── sinks ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def sinks(self) -> tuple[str, ...]:
+        """The names of the sinks that work."""
+        return tuple(attached.name for attached in self._sinks)
+
+    def attach(self, name: str, sink: ISink) -> None:
+        """Let a sink have the frames from here on, after those since the last keyframe."""
+        attached = _Attached(name, sink)
+        self._sinks = (*self._sinks, attached)
+        if self.tracks:
+            self._tell(attached, "tracks_changed", self.tracks)
+            for frame in self._gop.frames:
+                self._tell(attached, "frame_received", frame)
+
+    def detach(self, name: str) -> Deferred[None] | None:
+        """Finish and let go of the sink of that name, if there is one."""
+        for attached in self._sinks:
+            if attached.name == name:
+                self._sinks = tuple(other for other in self._sinks if other is not attached)
+                return self._finish(attached)
+        return None
+
+    def _tell(self, attached: _Attached, what: str, *arguments: object) -> object:
+        """Call one sink; one that raises is off the stream."""
+        try:
+            return getattr(attached.sink, what)(*arguments)
+        except CancelledError:
+            raise
+        except Exception:
+            self._give_up(attached, what, Failure())
+            return None
+
+    def _tell_all(self, what: str, *arguments: object) -> None:
+        for attached in self._sinks:
+            self._tell(attached, what, *arguments)
+
+    def _give_up(self, attached: _Attached, what: str, failure: Failure) -> None:
+        self._sinks = tuple(other for other in self._sinks if other is not attached)
+        self._sink_failed(attached.name)
+        self._log.failure(
+            "{stream}: sink {sink} failed in {what} and is detached; the stream goes on without it",
+            failure,
+            stream=self.name,
+            sink=attached.name,
+            what=what,
+        )
+
+    def _finish(self, attached: _Attached) -> Deferred[None] | None:
+        result = self._tell(attached, "finish")
+        if isinstance(result, Deferred):
+            result.addErrback(lambda failure: self._give_up(attached, "finish", failure))
+            return result
+        return None
+
+    # ── what the publisher does ──────────────────────────────────────────────────────────────────────────────────────
+
+    def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
+        """The frames that follow are of these tracks."""
+        self.tracks = tracks
+        self.state = StreamState.LIVE
+        self._gop.clear()
+        self._tell_all("tracks_changed", tracks)
+
+    def frame_received(self, frame: Frame) -> None:
+        """Count one frame and hand it to every sink."""
+        self.statistics.count(frame)
+        self._gop.add(frame, has_video=self.tracks[0].kind is MediaKind.VIDEO)
+        for attached in self._sinks:
+            try:
+                attached.sink.frame_received(frame)
+            except CancelledError:
+                raise
+            except Exception:
+                self._give_up(attached, "frame_received", Failure())
+
+    def discontinuity(self, reason: str) -> None:
+        """What follows does not join on to what came before."""
+        self.discontinuities += 1
+        self.statistics.break_off()
+        self._gop.clear()
+        self._anchor = None
+        self._log.info("{stream}: discontinuity: {reason}", stream=self.name, reason=reason)
+        self._tell_all("discontinuity")
+
+    def interrupted(self) -> None:
+        """The publisher is gone and may return."""
+        self.publisher = None
+        if self.state is StreamState.LIVE:
+            self._tell_all("interrupted")
+        self.state = StreamState.INTERRUPTED
+        self.statistics.break_off()
+
+    def finish(self) -> Deferred[None]:
+        """End the stream; fires when every sink has finished. Nothing may follow."""
+        self.state = StreamState.ENDED
+        self._gop.clear()
+        sinks, self._sinks = self._sinks, ()
+        waiting = [done for done in map(self._finish, sinks) if done is not None]
+        return DeferredList(waiting).addCallback(lambda _: None)
+
+    # ── wall clock ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def anchor(self, media_ms: int, utc_ms: int) -> None:
+        """From here on, the moment ``media_ms`` of the timeline is ``utc_ms`` of the wall clock."""
+        self._anchor = (media_ms, utc_ms)
+
+    @property
+    def is_anchored(self) -> bool:
+        """Whether the timeline has a wall clock since its last break."""
+        return self._anchor is not None
+
+    def utc_ms(self, ticks: int, timescale: int) -> int:
+        """The wall-clock time of a moment of the timeline, in milliseconds since 1970."""
+        media_ms, utc_ms = self._anchor or (0, self.started_at_ms)
+        return utc_ms + (ticks * 1000 + timescale // 2) // timescale - media_ms

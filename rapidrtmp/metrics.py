@@ -1,0 +1,130 @@
+"""
+Every metric, with its unit, in one place.
+
+What happens per frame is counted in plain integers on the stream and read by :class:`StreamCollector` when somebody
+scrapes; what happens per connection or per failure is a counter here. Labels take few values: a stream's name is one
+only if the operator asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import cast
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from zope.interface import implementer
+
+from rapidrtmp import interfaces
+from rapidrtmp.interfaces import IMetricsScope
+
+__all__ = ["CallbackCollector", "Metrics", "SinkMetrics"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """The server's metrics; one object per server, so that tests do not share counts."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._of_sinks: dict[str, Counter | Histogram] = {}
+
+        self.rtmp_connections_total = self._counter("rtmp_connections_total", "RTMP connections accepted")
+        self.rtmp_connections = self._gauge("rtmp_connections", "RTMP connections open now")
+        self.rtmp_refused_total = self._counter(
+            "rtmp_connections_refused_total", "RTMP connections closed by a limit before they spoke", "limit"
+        )
+        self.rtmp_received_bytes_total = self._counter("rtmp_received_bytes_total", "Bytes received over RTMP")
+        self.rtmp_protocol_errors_total = self._counter(
+            "rtmp_protocol_errors_total", "RTMP connections closed because the peer broke the protocol"
+        )
+        self.rtmp_timeouts_total = self._counter("rtmp_timeouts_total", "RTMP connections closed for silence", "stage")
+        self.rtmp_ignored_total = self._counter(
+            "rtmp_ignored_total", "RTMP commands and messages skipped because they are unknown or unreadable", "what"
+        )
+        self.publishes_total = self._counter("publishes_total", "Publish requests by what became of them", "result")
+        self.takeovers_total = self._counter("takeovers_total", "Silent publishers replaced by a reconnect")
+        self.media_problems_total = self._counter("media_problems_total", "Media that was dropped or repaired", "kind")
+        self.sinks_detached_total = self._counter(
+            "sinks_detached_total", "Sinks taken off a stream because they failed", "sink"
+        )
+        self.http_requests_total = self._counter(
+            "http_requests_total", "HTTP requests by route and status", "route", "status"
+        )
+        self.http_sent_bytes_total = self._counter("http_sent_bytes_total", "Bytes of HTTP bodies sent", "route")
+        self.http_waiting = self._gauge("http_waiting_requests", "HTTP requests held for media to come")
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(f"rapidrtmp_{name}", documentation, labels, registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        return Gauge(f"rapidrtmp_{name}", documentation, labels, registry=self.registry)
+
+    def sink(self, name: str) -> SinkMetrics:
+        """The scope of one kind of sink."""
+        return SinkMetrics(self, name)
+
+    def of_sink(self, name: str, make: Callable[[str], Counter | Histogram]) -> Counter | Histogram:
+        """A sink's own metric, made the first time it is asked for."""
+        if name not in self._of_sinks:
+            self._of_sinks[name] = make(f"rapidrtmp_{name}")
+        return self._of_sinks[name]
+
+    def collect_from(self, callback: Callable[[], Iterable[Metric]]) -> None:
+        """Show what ``callback`` returns at each scrape as well."""
+        self.registry.register(CallbackCollector(callback))
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self.registry)
+
+
+class CallbackCollector(Collector):
+    """Numbers that live elsewhere, read when somebody scrapes."""
+
+    def __init__(self, callback: Callable[[], Iterable[Metric]]) -> None:
+        self._callback = callback
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing in advance: registering must not run the callback."""
+        return iter(())
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the numbers."""
+        return self._callback()
+
+
+@implementer(IMetricsScope)
+class SinkMetrics:
+    """Metrics declared by one kind of sink, labelled with its name."""
+
+    def __init__(self, metrics: Metrics, sink: str) -> None:
+        self._metrics = metrics
+        self._sink = sink
+
+    def counter(self, name: str, documentation: str) -> interfaces.Counter:
+        """See :meth:`IMetricsScope.counter <rapidrtmp.interfaces.IMetricsScope.counter>`."""
+        metric = self._metrics.of_sink(
+            name, lambda full: Counter(full, documentation, ["sink"], registry=self._metrics.registry)
+        )
+        return cast(Counter, metric).labels(self._sink)
+
+    def histogram(self, name: str, documentation: str, buckets: Sequence[float]) -> interfaces.Histogram:
+        """See :meth:`IMetricsScope.histogram <rapidrtmp.interfaces.IMetricsScope.histogram>`."""
+        metric = self._metrics.of_sink(
+            name,
+            lambda full: Histogram(full, documentation, ["sink"], registry=self._metrics.registry, buckets=buckets),
+        )
+        return cast(Histogram, metric).labels(self._sink)
+
+
+def counter_family(name: str, documentation: str, value: float) -> CounterMetricFamily:
+    """One unlabelled counter read at scrape time; ``name`` without prefix."""
+    return CounterMetricFamily(f"rapidrtmp_{name}", documentation, value=value)
+
+
+def gauge_family(name: str, documentation: str, value: float) -> GaugeMetricFamily:
+    """One unlabelled gauge read at scrape time; ``name`` without prefix."""
+    return GaugeMetricFamily(f"rapidrtmp_{name}", documentation, value=value)
