@@ -1,0 +1,69 @@
+"""
+Feeding a reader however a network may cut what it reads.
+
+TCP keeps order and nothing else: a message may come whole, octet by octet, or with the next one already behind it. A
+reader that passes in all three ways, and at cuts that Hypothesis picks, is right for every network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+from unittest import TestCase
+
+from hypothesis import strategies as st
+
+__all__ = ["assert_read_three_ways", "cuts_of", "fed", "in_octets", "in_pieces"]
+
+Event = TypeVar("Event")
+#: Takes some octets and yields what they completed: a fresh reader's ``receive_data`` and ``events`` in one.
+Feed = Callable[[bytes], Iterable[Event]]
+
+
+def in_pieces(octets: bytes, size: int) -> list[bytes]:
+    """``octets`` as a network with segments of ``size`` octets delivers them."""
+    return [octets[start : start + size] for start in range(0, len(octets), size)]
+
+
+def in_octets(octets: bytes) -> list[bytes]:
+    """``octets`` one by one."""
+    return in_pieces(octets, 1)
+
+
+def cuts_of(octets: bytes, most: int = 12) -> st.SearchStrategy[list[bytes]]:
+    """All ways of cutting ``octets`` in at most ``most`` places, for Hypothesis; a piece may be empty."""
+    places = st.lists(st.integers(0, len(octets)), max_size=most).map(sorted)
+
+    def cut(at: list[int]) -> list[bytes]:
+        return [octets[start:end] for start, end in zip([0, *at], [*at, len(octets)], strict=True)]
+
+    return places.map(cut)
+
+
+def fed(feed: Feed[Event], pieces: Iterable[bytes]) -> list[Event]:
+    """All events that ``pieces`` brought about, in order."""
+    return [event for piece in pieces for event in feed(piece)]
+
+
+def assert_read_three_ways(
+    case: TestCase,
+    new_feed: Callable[[], Feed[Any]],
+    octets: bytes,
+    expected: list[Any],
+    behind: bytes = b"",
+    behind_expected: Iterable[Any] = (),
+) -> None:
+    """
+    Hold a reader to the same events whole, octet by octet, and with something behind it.
+
+    :param new_feed: makes a fresh reader and returns how to feed it.
+    :param octets: one or more complete units; all but the last event may come early, the last only at the end.
+    :param expected: the events they mean, at least one.
+    :param behind: octets that follow; alone they mean ``behind_expected``.
+    """
+    case.assertEqual(expected, fed(new_feed(), [octets]), "fed whole")
+    slow = new_feed()
+    early = fed(slow, in_octets(octets[:-1]))
+    case.assertEqual(expected[:-1], early, "fed octet by octet, without the last")
+    case.assertEqual(expected, early + fed(slow, [octets[-1:]]), "fed octet by octet")
+    case.assertEqual([*expected, *behind_expected], fed(new_feed(), [octets + behind]), "fed with more behind")
