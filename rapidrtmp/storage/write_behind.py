@@ -1,0 +1,466 @@
+"""
+The queue between sinks, which may not wait, and a storage, which may be slow, broken or full.
+
+Every stream has a lane: a first-in, first-out queue, of which the first job alone is being carried out, so that a
+segment can be read before the playlist that names it. Lanes go on side by side, as many as the concurrency allows, in
+turns. A job that fails in a way that may pass is tried again after a growing delay, during which its lane waits and
+the others take its place. A call that does not answer in time counts as failed whether or not it heeds being
+cancelled; the bytes of one that does not heed stay counted until it answers, because somebody still holds them.
+
+What waits is bounded in bytes over all lanes. An object that does not fit is lost at once, and so is one whose
+attempts are used up: its Deferred fails, it is counted, and of a run of losses the first and the end are logged.
+"""
+
+from __future__ import annotations
+
+import random as random_module
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from rapidrtmp.errors import StorageError
+from rapidrtmp.interfaces import IMMUTABLE, IStorage, IStorageWriter
+
+__all__ = ["JOB_BYTES", "WriteBehind"]
+
+#: What a job counts beside its object's bytes, so that deletions and empty objects are bounded as well.
+JOB_BYTES = 512
+#: A put is replaced by newer ones of its key for so long; then it keeps its place. Else, where the storage is just
+#: too slow, a playlist would be put off behind one more segment for ever.
+REPLACE_FOR_S = 10.0
+#: A run of losses is over when none came for so long and a write has succeeded since.
+QUIET_S = 10.0
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """
+    One put, or one deletion (``data`` is ``None``).
+
+    :ivar size: of the object in bytes.
+    :ivar since: when it, or the first that it replaces, was queued; in seconds of the clock.
+    :ivar waiters: one for each put that it answers.
+    :ivar unanswered: calls of the storage that were made for it and hold its bytes.
+    :ivar finished: out of the queue: done or lost.
+    """
+
+    key: str
+    data: Sequence[bytes] | None
+    content_type: str
+    cache_control: str
+    size: int
+    since: float
+    waiters: list[Deferred[None]] = field(default_factory=list)
+    attempts: int = 0
+    unanswered: int = 0
+    finished: bool = False
+
+    @property
+    def weight(self) -> int:
+        return self.size + JOB_BYTES
+
+    def carry_out(self, storage: IStorage) -> Deferred[None]:
+        """Ask the storage; the pieces are joined the first time."""
+        if self.data is None:
+            return storage.delete(self.key)
+        if len(self.data) != 1:
+            self.data = (b"".join(self.data),)
+        return storage.put(self.key, self.data[0], self.content_type, self.cache_control)
+
+
+@dataclass(eq=False, slots=True)
+class _Attempt:
+    """A call of the storage that is waited for."""
+
+    job: _Job
+    call: Deferred[None] | None = None
+    timeout: IDelayedCall | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Queue:
+    """The jobs of a lane that has some. While ``attempt`` is set, it is for the first of them."""
+
+    name: str
+    jobs: deque[_Job] = field(default_factory=deque)
+    attempt: _Attempt | None = None
+    delay: IDelayedCall | None = None
+
+    def replaceable(self, key: str, now: float) -> _Job | None:
+        """
+        The waiting put that a newer one of ``key`` takes the place of.
+
+        None behind which a deletion waits: what that deletes may be named by the object as it was.
+        """
+        for job in reversed(self.jobs):
+            if job.data is None or (self.attempt and job is self.attempt.job):
+                return None
+            if job.key == key:
+                return job if now - job.since < REPLACE_FOR_S else None
+        return None
+
+
+@implementer(IStorageWriter)
+class _Lane:
+    """What a stream's sinks write with; holds nothing but its name."""
+
+    __slots__ = ("_name", "_writer")
+
+    def __init__(self, writer: WriteBehind, name: str) -> None:
+        self._writer = writer
+        self._name = name
+
+    @property
+    def persistent(self) -> bool:
+        """Whether what is written outlives the process."""
+        return self._writer.persistent
+
+    def put(self, key: str, data: Sequence[bytes], content_type: str, cache_control: str = IMMUTABLE) -> Deferred[None]:
+        """Queue an object."""
+        return self._writer.put_in_lane(self._name, key, data, content_type, cache_control)
+
+    def delete(self, key: str) -> None:
+        """Queue a deletion."""
+        self._writer.delete_in_lane(self._name, key)
+
+
+@implementer(IStorageWriter)
+class WriteBehind:
+    """
+    Writes behind; itself the writer of a lane without a name.
+
+    :param storage: where to.
+    :param clock: time and timers.
+    :param persistent: whether what ``storage`` keeps outlives the process.
+    :param max_bytes: how much may wait; each job counts its bytes and :data:`JOB_BYTES`.
+    :param concurrency: how many calls of the storage may be waited for at once.
+    :param attempts: how often a job is tried before it is lost.
+    :param first_delay_s: the longest wait before the second attempt; doubles with each one after, up to
+        ``max_delay_s``. What is waited is between half of that and all of it.
+    :param timeout_s: how long a call of the storage is waited for.
+    :param random: 0 up to 1, for the delays.
+
+    :ivar pending_objects: how many jobs wait or are being carried out.
+    :ivar pending_bytes: what of ``max_bytes`` is taken.
+    :ivar written_total: objects put; ``written_bytes_total`` is their size.
+    :ivar deleted_total: deletions done.
+    :ivar retried_total: attempts made after a first one.
+    :ivar lost_total: objects lost; ``lost_bytes_total`` is their size.
+    :ivar undeleted_total: deletions given up.
+    """
+
+    def __init__(
+        self,
+        storage: IStorage,
+        clock: IReactorTime,
+        *,
+        persistent: bool = True,
+        max_bytes: int = 256 * 1024 * 1024,
+        concurrency: int = 8,
+        attempts: int = 6,
+        first_delay_s: float = 0.25,
+        max_delay_s: float = 8.0,
+        timeout_s: float = 30.0,
+        random: Callable[[], float] = random_module.random,
+        log: Logger | None = None,
+    ) -> None:
+        self.persistent = persistent
+        self._storage = storage
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._concurrency = concurrency
+        self._attempts = attempts
+        self._first_delay_s = first_delay_s
+        self._max_delay_s = max_delay_s
+        self._timeout_s = timeout_s
+        self._random = random
+        self._log = log or Logger()
+        self._losses = _Losses(clock, self._log)
+        self._queues: dict[str, _Queue] = {}
+        self._ready: deque[_Queue] = deque()  # those whose first job can start
+        self._running = 0
+        self._starting = False
+        self._draining: list[tuple[Deferred[bool], IDelayedCall]] = []
+        self._closed = False
+        self.pending_objects = self.pending_bytes = 0
+        self.written_total = self.written_bytes_total = self.deleted_total = self.retried_total = 0
+        self.lost_total = self.lost_bytes_total = self.undeleted_total = 0
+
+    # ── what sinks call
+
+    def lane(self, name: str) -> IStorageWriter:
+        """The writer whose operations are carried out in the order given, among those of the same ``name``."""
+        return _Lane(self, name)
+
+    def put(self, key: str, data: Sequence[bytes], content_type: str, cache_control: str = IMMUTABLE) -> Deferred[None]:
+        """Queue an object in the lane without a name."""
+        return self.put_in_lane("", key, data, content_type, cache_control)
+
+    def delete(self, key: str) -> None:
+        """Queue a deletion in the lane without a name."""
+        self.delete_in_lane("", key)
+
+    def put_in_lane(
+        self, lane: str, key: str, data: Sequence[bytes], content_type: str, cache_control: str
+    ) -> Deferred[None]:
+        """Queue an object; see :meth:`~rapidrtmp.interfaces.IStorageWriter.put`."""
+        now = self._clock.seconds()
+        job = _Job(key, data, content_type, cache_control, sum(map(len, data)), now)
+        older = self._queues[lane].replaceable(key, now) if lane in self._queues else None
+        if error := self._refusal(job, older):
+            self._count_loss(job, error)
+            return fail(error)
+        if older:
+            job.waiters, job.since = older.waiters, older.since
+            self._queues[lane].jobs.remove(older)
+            self._finish(older)
+        waiter: Deferred[None] = Deferred()
+        job.waiters.append(waiter)
+        self._enqueue(lane, job)
+        return waiter
+
+    def delete_in_lane(self, lane: str, key: str) -> None:
+        """Queue a deletion; see :meth:`~rapidrtmp.interfaces.IStorageWriter.delete`."""
+        job = _Job(key, None, "", "", 0, self._clock.seconds())
+        if error := self._refusal(job, None):
+            self._count_loss(job, error)
+        else:
+            self._enqueue(lane, job)
+
+    def drain(self, timeout_s: float) -> Deferred[bool]:
+        """
+        Wait until everything is written, ``timeout_s`` seconds at most; then nothing is accepted any more.
+
+        :returns: a Deferred of whether it all was; what was not is lost, and the storage is not called again.
+        """
+        drained: Deferred[bool] = Deferred()
+        self._draining.append((drained, self._clock.callLater(timeout_s, self._abandon)))
+        if not self._queues:
+            self._close(True)
+        return drained
+
+    # ── the queue
+
+    def _refusal(self, job: _Job, older: _Job | None) -> StorageError | None:
+        """Why a job can not be queued in place of ``older``, if it can not."""
+        if self._closed:
+            return StorageError(f"{job.key}: the server is stopping", retryable=False)
+        taken = self.pending_bytes - (older.weight if older and not older.unanswered else 0)
+        if taken + job.weight > self._max_bytes:
+            return StorageError(f"{job.key}: {job.size} bytes, and {taken} of {self._max_bytes} wait already")
+        return None
+
+    def _enqueue(self, lane: str, job: _Job) -> None:
+        self.pending_objects += 1
+        self.pending_bytes += job.weight
+        if (queue := self._queues.get(lane)) is None:
+            queue = self._queues[lane] = _Queue(lane)
+            self._ready.append(queue)
+        queue.jobs.append(job)
+        self._start_ready()
+
+    def _start_ready(self) -> None:
+        """Start what can start. A storage that answers at once must not pile up calls: one loop takes them all."""
+        if self._starting:
+            return
+        self._starting = True
+        try:
+            while self._ready and self._running < self._concurrency:
+                self._start(self._ready.popleft())
+        finally:
+            self._starting = False
+
+    def _start(self, queue: _Queue) -> None:
+        job = queue.jobs[0]
+        self.retried_total += job.attempts > 0
+        job.attempts += 1
+        job.unanswered += 1
+        self._running += 1
+        attempt = queue.attempt = _Attempt(job)
+        attempt.timeout = self._clock.callLater(self._timeout_s, self._timed_out, queue)
+        attempt.call = maybeDeferred(job.carry_out, self._storage)
+        attempt.call.addBoth(self._answered, queue, attempt)
+
+    def _answered(self, result: object, queue: _Queue, attempt: _Attempt) -> None:
+        """The storage answered, perhaps when nobody waited for it any more."""
+        job = attempt.job
+        job.unanswered -= 1
+        if queue.attempt is not attempt:
+            self._release(job)
+            return
+        self._end_attempt(queue)
+        if isinstance(result, Failure):
+            self._failed(queue, result.value)
+        else:
+            self._succeeded(queue)
+
+    def _timed_out(self, queue: _Queue) -> None:
+        attempt = self._end_attempt(queue)
+        self._cancel(attempt)
+        self._failed(queue, StorageError(f"no answer in {self._timeout_s:g} s"))
+
+    def _end_attempt(self, queue: _Queue) -> _Attempt:
+        attempt, queue.attempt = queue.attempt, None
+        assert attempt and attempt.timeout  # whoever calls has seen that one is under way
+        if attempt.timeout.active():
+            attempt.timeout.cancel()
+        self._running -= 1
+        return attempt
+
+    def _cancel(self, attempt: _Attempt) -> None:
+        with self._log.failuresHandled("cancelling a call of the storage"):
+            if attempt.call:
+                attempt.call.cancel()
+
+    def _succeeded(self, queue: _Queue) -> None:
+        job = queue.jobs.popleft()
+        if job.data is None:
+            self.deleted_total += 1
+        else:
+            self.written_total += 1
+            self.written_bytes_total += job.size
+        self._losses.ease()
+        self._finish(job)
+        self._go_on(queue)
+        for waiter in job.waiters:
+            waiter.callback(None)
+
+    def _failed(self, queue: _Queue, error: BaseException | None) -> None:
+        job = queue.jobs[0]
+        if getattr(error, "retryable", True) and job.attempts < self._attempts:
+            longest = min(self._max_delay_s, self._first_delay_s * 2.0 ** (job.attempts - 1))
+            queue.delay = self._clock.callLater(longest * (1 + self._random()) / 2, self._delay_over, queue)
+            self._start_ready()
+        else:
+            queue.jobs.popleft()
+            self._lose(job, error)
+            self._go_on(queue)
+
+    def _delay_over(self, queue: _Queue) -> None:
+        queue.delay = None
+        self._ready.append(queue)
+        self._start_ready()
+
+    def _go_on(self, queue: _Queue) -> None:
+        """With the next job of the lane, or without the lane."""
+        if queue.jobs:
+            self._ready.append(queue)
+        elif self._queues.pop(queue.name) and not self._queues and self._draining:
+            self._close(True)
+        self._start_ready()
+
+    def _lose(self, job: _Job, error: BaseException | None) -> None:
+        retryable = getattr(error, "retryable", True)
+        lost = StorageError(f"{job.key}: lost after {job.attempts} attempts: {error}", retryable=retryable)
+        lost.__cause__ = error
+        self._count_loss(job, lost)
+        self._finish(job)
+        for waiter in job.waiters:
+            waiter.errback(lost)
+
+    def _count_loss(self, job: _Job, error: StorageError) -> None:
+        if job.data is None:
+            self.undeleted_total += 1
+        else:
+            self.lost_total += 1
+            self.lost_bytes_total += job.size
+        self._losses.add(job, error)
+
+    def _finish(self, job: _Job) -> None:
+        job.finished = True
+        self.pending_objects -= 1
+        self._release(job)
+
+    def _release(self, job: _Job) -> None:
+        """Give its room back, once neither the queue nor the storage holds it."""
+        if job.finished and not job.unanswered:
+            self.pending_bytes -= job.weight
+
+    # ── the end
+
+    def _abandon(self) -> None:
+        """Lose all that is left; :meth:`drain` has waited long enough."""
+        queues, self._queues = self._queues, {}
+        self._ready.clear()
+        self._closed = True
+        for queue in queues.values():
+            if queue.delay:
+                queue.delay.cancel()
+            if queue.attempt:
+                self._cancel(self._end_attempt(queue))
+            for job in queue.jobs:
+                self._lose(job, StorageError("the server is stopping"))
+        self._close(False)
+
+    def _close(self, complete: bool) -> None:
+        self._closed = True
+        self._losses.close()
+        draining, self._draining = self._draining, []
+        for drained, timeout in draining:
+            if timeout.active():
+                timeout.cancel()
+            drained.callback(complete)
+
+
+class _Losses:
+    """Says once that objects are being lost, and once that they no longer are."""
+
+    def __init__(self, clock: IReactorTime, log: Logger) -> None:
+        self._clock = clock
+        self._log = log
+        self._objects = self._bytes = self._deletions = 0
+        self._eased = False
+        self._quiet: IDelayedCall | None = None
+
+    def add(self, job: _Job, error: StorageError) -> None:
+        """Count a loss; the first one is said."""
+        if not self._objects and not self._deletions:
+            self._log.error(
+                "the storage does not take what is written: {error}; until it does, objects are lost: "
+                "see that it can be reached, that writing is allowed, and that it is not full",
+                error=error,
+            )
+        if job.data is None:
+            self._deletions += 1
+        else:
+            self._objects += 1
+            self._bytes += job.size
+        self._eased = False
+        if self._quiet and self._quiet.active():
+            self._quiet.reset(QUIET_S)
+        else:
+            self._quiet = self._clock.callLater(QUIET_S, self._end_if_over)
+
+    def ease(self) -> None:
+        """A write succeeded."""
+        if self._objects or self._deletions:
+            self._eased = True
+            self._end_if_over()
+
+    def close(self) -> None:
+        """Nothing more is written: say what was lost, if that has not been said."""
+        if self._quiet and self._quiet.active():
+            self._quiet.cancel()
+        if self._objects or self._deletions:
+            self._say("stopped")
+
+    def _end_if_over(self) -> None:
+        if self._eased and self._quiet and not self._quiet.active():
+            self._say("writing again")
+
+    def _say(self, what: str) -> None:
+        self._log.info(
+            "{what}, {objects} objects, {bytes} bytes lost, {deletions} deletions not done",
+            what=what,
+            objects=self._objects,
+            bytes=self._bytes,
+            deletions=self._deletions,
+        )
+        self._objects = self._bytes = self._deletions = 0
+        self._eased, self._quiet = False, None
