@@ -1,0 +1,191 @@
+"""
+The H.264 sequence parameter set, SPS: what it says of the pictures.
+
+Everything is read up to the video usability information, and of that as far as the frame rate; what follows is for
+decoders.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import NamedTuple
+
+from rapidrtmp.codec.bits import BitReader, remove_emulation_prevention
+from rapidrtmp.errors import MediaError
+from rapidrtmp.media import Colour
+
+__all__ = ["Sps", "Usability", "read_sps"]
+
+#: Profiles whose SPS has chroma format, bit depths and scaling lists (H.264, 7.3.2.1.1).
+_HIGH_PROFILES = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
+#: Cropping units, horizontal and vertical, by chroma format: none, 4:2:0, 4:2:2, 4:4:4 (H.264, table 6-1).
+_CROP_UNITS = ((1, 1), (2, 2), (2, 1), (1, 1))
+#: A sample entry writes width and height in 16 bits; the largest level ends at 16880.
+_MAX_PIXELS = 65_535
+#: aspect_ratio_idc 0..16 (H.264, table E-1); 0 is "unspecified".
+_PIXEL_ASPECTS = (
+    *((1, 1), (1, 1), (12, 11), (10, 11), (16, 11), (40, 33), (24, 11), (20, 11), (32, 11)),
+    *((80, 33), (18, 11), (15, 11), (64, 33), (160, 99), (4, 3), (3, 2), (2, 1)),
+)
+_EXTENDED_ASPECT = 255
+_UNSPECIFIED = 2  # as colour primaries, transfer and matrix (ITU-T H.273)
+#: Frame rates outside are a clock's resolution, or nothing at all, by encoders that do not know theirs.
+_MIN_RATE, _MAX_RATE = 1, 300
+
+
+class Usability(NamedTuple):
+    """
+    What video usability information says; what it leaves open is as :class:`~rapidrtmp.media.VideoConfig` has it.
+
+    :ivar pixel_aspect: sample aspect ratio, horizontal to vertical.
+    :ivar frame_rate: in frames a second; ``None`` also for a rate no camera has.
+    :ivar colour: ``None`` also if it is only said to be unspecified.
+    """
+
+    pixel_aspect: tuple[int, int] = (1, 1)
+    frame_rate: Fraction | None = None
+    colour: Colour | None = None
+
+
+class Sps(NamedTuple):
+    """
+    What is needed of a sequence parameter set.
+
+    :ivar chroma_format: 0 monochrome, 1 4:2:0, 2 4:2:2, 3 4:4:4.
+    :ivar luma_depth: bits a sample; likewise ``chroma_depth``.
+    :ivar width: in pixels after cropping; likewise ``height``, of both fields.
+    """
+
+    profile: int
+    chroma_format: int
+    luma_depth: int
+    chroma_depth: int
+    width: int
+    height: int
+    usability: Usability
+
+
+def read_sps(nal: bytes) -> Sps:
+    """
+    Read a whole sequence parameter set NAL unit (H.264, 7.3.2.1.1).
+
+    :raises MediaError: it ends early, holds what the specification excludes, or leaves no picture. Only its video
+        usability information may break off.
+    """
+    bits = BitReader(remove_emulation_prevention(nal[1:]))
+    profile = bits.u(8)
+    bits.u(16)  # constraints, level
+    bits.ue()  # seq_parameter_set_id
+    chroma_format, luma_depth, chroma_depth, crop_unit = 1, 8, 8, _CROP_UNITS[1]
+    if profile in _HIGH_PROFILES:
+        chroma_format, luma_depth, chroma_depth, crop_unit = _read_high_fields(bits)
+    _skip_picture_order(bits)
+    bits.ue()  # max_num_ref_frames
+    bits.u(1)  # gaps_in_frame_num_value_allowed_flag
+    width_mbs, height_units = bits.ue() + 1, bits.ue() + 1
+    fields = 1 if bits.flag() else 2  # frame_mbs_only_flag; without it, a unit of height is a macroblock per field
+    if fields == 2:
+        bits.u(1)  # mb_adaptive_frame_field_flag
+    bits.u(1)  # direct_8x8_inference_flag
+    left, right, top, bottom = (bits.ue(), bits.ue(), bits.ue(), bits.ue()) if bits.flag() else (0, 0, 0, 0)
+    width = 16 * width_mbs - crop_unit[0] * (left + right)
+    height = 16 * height_units * fields - crop_unit[1] * fields * (top + bottom)
+    if not (0 < width <= _MAX_PIXELS and 0 < height <= _MAX_PIXELS):
+        raise MediaError(f"SPS of {width_mbs}x{height_units * fields} macroblocks, cropped to {width}x{height} pixels")
+    usability = _read_usability(bits) if bits.flag() else Usability()
+    return Sps(profile, chroma_format, luma_depth, chroma_depth, width, height, usability)
+
+
+def _read_high_fields(bits: BitReader) -> tuple[int, int, int, tuple[int, int]]:
+    """Chroma format, bit depths of luma and chroma, cropping unit; passes over the scaling lists."""
+    chroma_format = bits.ue()
+    if chroma_format > 3:
+        raise MediaError(f"SPS with chroma format {chroma_format}, 0..3 exist")
+    separate_planes = chroma_format == 3 and bits.flag()
+    luma_depth, chroma_depth = bits.ue() + 8, bits.ue() + 8
+    if luma_depth > 14 or chroma_depth > 14:
+        raise MediaError(f"SPS with {luma_depth} and {chroma_depth} bits a sample, 8..14 exist")
+    bits.u(1)  # qpprime_y_zero_transform_bypass_flag
+    if bits.flag():  # seq_scaling_matrix_present_flag
+        for index in range(12 if chroma_format == 3 else 8):
+            if bits.flag():
+                _skip_scaling_list(bits, 16 if index < 6 else 64)
+    return chroma_format, luma_depth, chroma_depth, _CROP_UNITS[0 if separate_planes else chroma_format]
+
+
+def _skip_scaling_list(bits: BitReader, size: int) -> None:
+    """Pass over one list; a scale of 0 ends it early (H.264, 7.3.2.1.1.1)."""
+    scale = 8
+    for _ in range(size):
+        scale = (scale + bits.se()) % 256
+        if not scale:
+            return
+
+
+def _skip_picture_order(bits: BitReader) -> None:
+    """Pass over the fields that say how frames are numbered."""
+    bits.ue()  # log2_max_frame_num_minus4
+    order_type = bits.ue()
+    if order_type == 0:
+        bits.ue()  # log2_max_pic_order_cnt_lsb_minus4
+    elif order_type == 1:
+        bits.u(1)  # delta_pic_order_always_zero_flag
+        bits.se()  # offset_for_non_ref_pic
+        bits.se()  # offset_for_top_to_bottom_field
+        count = bits.ue()
+        if count > 255:
+            raise MediaError(f"SPS with {count} reference frames in a cycle, 255 are allowed")
+        for _ in range(count):
+            bits.se()
+    elif order_type > 2:
+        raise MediaError(f"SPS with picture order count type {order_type}, 0..2 exist")
+
+
+def _read_usability(bits: BitReader) -> Usability:
+    """Read video usability information (H.264, E.1.1). Some break off: what was said before counts."""
+    usability = Usability()
+    try:
+        usability = usability._replace(pixel_aspect=_read_pixel_aspect(bits))
+        if bits.flag():  # overscan_info_present_flag
+            bits.u(1)
+        usability = usability._replace(colour=_read_colour(bits))
+        if bits.flag():  # chroma_loc_info_present_flag
+            bits.ue()
+            bits.ue()
+        return usability._replace(frame_rate=_read_frame_rate(bits))
+    except MediaError:
+        return usability
+
+
+def _read_pixel_aspect(bits: BitReader) -> tuple[int, int]:
+    if not bits.flag():
+        return 1, 1
+    index = bits.u(8)
+    if index == _EXTENDED_ASPECT:
+        width, height = bits.u(16), bits.u(16)
+        return (width, height) if width and height else (1, 1)
+    return _PIXEL_ASPECTS[index] if index < len(_PIXEL_ASPECTS) else (1, 1)
+
+
+def _read_colour(bits: BitReader) -> Colour | None:
+    """What video_signal_type says, if it says more than a player assumes anyway."""
+    if not bits.flag():
+        return None
+    bits.u(3)  # video_format
+    full_range = bits.flag()
+    primaries = transfer = matrix = _UNSPECIFIED
+    if bits.flag():
+        primaries, transfer, matrix = bits.u(8), bits.u(8), bits.u(8)
+    colour = Colour(primaries, transfer, matrix, full_range)
+    return None if colour == Colour(_UNSPECIFIED, _UNSPECIFIED, _UNSPECIFIED, full_range=False) else colour
+
+
+def _read_frame_rate(bits: BitReader) -> Fraction | None:
+    """Frames a second from the tick of the timing information, two of which make a frame."""
+    if not bits.flag():
+        return None
+    ticks, scale = bits.u(32), bits.u(32)
+    if not ticks:
+        return None
+    rate = Fraction(scale, 2 * ticks)
+    return rate if _MIN_RATE <= rate <= _MAX_RATE else None
