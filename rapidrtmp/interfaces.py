@@ -310,6 +310,8 @@ class IStorageWriter(Interface):
     is counted, and said once.
     """
 
+    persistent: bool = Attribute("Whether what is written outlives the process: else there is no need to mirror.")
+
     def put(key: str, data: Sequence[bytes], content_type: str, cache_control: str = IMMUTABLE) -> Deferred[None]:
         """
         Queue an object. The Deferred fires when it can be read, or fails with ``StorageError`` when it is lost.

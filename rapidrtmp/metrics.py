@@ -1,9 +1,9 @@
 """
 Every metric, with its unit, in one place.
 
-What happens per frame is counted in plain integers on the stream and read by :class:`StreamCollector` when somebody
-scrapes; what happens per connection or per failure is a counter here. Labels take few values: a stream's name is one
-only if the operator asks for it.
+What happens per frame is counted in plain integers on the stream and read when somebody scrapes (``scrape.py``); what
+happens per connection or per failure is a counter here. Labels take few values: a stream's name is one only if the
+operator asks for it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from zope.interface import implementer
 
@@ -32,11 +32,9 @@ class Metrics:
         self._of_sinks: dict[str, Counter | Histogram] = {}
 
         self.rtmp_connections_total = self._counter("rtmp_connections_total", "RTMP connections accepted")
-        self.rtmp_connections = self._gauge("rtmp_connections", "RTMP connections open now")
         self.rtmp_refused_total = self._counter(
             "rtmp_connections_refused_total", "RTMP connections closed by a limit before they spoke", "limit"
         )
-        self.rtmp_received_bytes_total = self._counter("rtmp_received_bytes_total", "Bytes received over RTMP")
         self.rtmp_protocol_errors_total = self._counter(
             "rtmp_protocol_errors_total", "RTMP connections closed because the peer broke the protocol"
         )
@@ -45,7 +43,6 @@ class Metrics:
             "rtmp_ignored_total", "RTMP commands and messages skipped because they are unknown or unreadable", "what"
         )
         self.publishes_total = self._counter("publishes_total", "Publish requests by what became of them", "result")
-        self.takeovers_total = self._counter("takeovers_total", "Silent publishers replaced by a reconnect")
         self.media_problems_total = self._counter("media_problems_total", "Media that was dropped or repaired", "kind")
         self.sinks_detached_total = self._counter(
             "sinks_detached_total", "Sinks taken off a stream because they failed", "sink"
@@ -118,13 +115,3 @@ class SinkMetrics:
             lambda full: Histogram(full, documentation, ["sink"], registry=self._metrics.registry, buckets=buckets),
         )
         return cast(Histogram, metric).labels(self._sink)
-
-
-def counter_family(name: str, documentation: str, value: float) -> CounterMetricFamily:
-    """One unlabelled counter read at scrape time; ``name`` without prefix."""
-    return CounterMetricFamily(f"rapidrtmp_{name}", documentation, value=value)
-
-
-def gauge_family(name: str, documentation: str, value: float) -> GaugeMetricFamily:
-    """One unlabelled gauge read at scrape time; ``name`` without prefix."""
-    return GaugeMetricFamily(f"rapidrtmp_{name}", documentation, value=value)

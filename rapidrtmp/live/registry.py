@@ -8,6 +8,7 @@ lingers so that viewers can see the end of it, then is forgotten.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -18,7 +19,7 @@ from rapidrtmp.errors import RapidRTMPError
 from rapidrtmp.live.stream import LiveStream, Publisher, StreamState
 from rapidrtmp.names import StreamName
 
-__all__ = ["LimitReachedError", "NameTakenError", "Registry", "StreamPolicy"]
+__all__ = ["LimitReachedError", "NameTakenError", "Registry", "StreamPolicy", "StreamTotals"]
 
 
 class NameTakenError(RapidRTMPError):
@@ -46,9 +47,26 @@ class StreamPolicy:
     max_streams: int = 0
 
 
+class StreamTotals:
+    """What streams have received in all."""
+
+    def __init__(self) -> None:
+        self.octets = self.frames = self.keyframes = self.discontinuities = 0
+
+    def add(self, stream: LiveStream) -> None:
+        """Count a stream as well."""
+        statistics = stream.statistics
+        self.octets += statistics.octets
+        self.frames += statistics.frames
+        self.keyframes += statistics.keyframes
+        self.discontinuities += stream.discontinuities
+
+
 class Registry:
     """
     All streams of the server.
+
+    :ivar takeovers: silent publishers that gave way; ``ended``: streams that ended.
 
     :param make_stream: makes the stream of a name that nobody publishes yet, sinks attached.
     :param target_ms: the target duration that a stream's playlists promise, in milliseconds.
@@ -73,6 +91,7 @@ class Registry:
         self.max_streams = max_streams
         self._streams: dict[StreamName, LiveStream] = {}
         self._timers: dict[StreamName, IDelayedCall] = {}
+        self._forgotten = StreamTotals()
         self.takeovers = 0
         self.ended = 0
 
@@ -82,6 +101,13 @@ class Registry:
     def find(self, name: StreamName) -> LiveStream | None:
         """The stream of that name: live, interrupted, or ended and still served."""
         return self._streams.get(name)
+
+    def totals(self) -> StreamTotals:
+        """Over all streams there ever were."""
+        totals = copy(self._forgotten)
+        for stream in self._streams.values():
+            totals.add(stream)
+        return totals
 
     def live(self) -> int:
         """How many streams have not ended."""
@@ -171,6 +197,7 @@ class Registry:
         self._stop_timer(name)
         stream = self._streams.pop(name, None)
         if stream is not None:
+            self._forgotten.add(stream)
             stream.shelf.clear()
 
     def _later(self, name: StreamName, after_ms: int, call: Callable[..., object], *arguments: object) -> None:

@@ -147,6 +147,11 @@ class Shelf:
         """How many requests wait here now."""
         return self._waiting
 
+    @property
+    def target_ms(self) -> int:
+        """The longest target duration among its playlists, in milliseconds; 0 if there are none."""
+        return max((version.facts.target_ms for version in self._playlists.values()), default=0)
+
     def find(self, name: str) -> ShelfObject | None:
         """The object of that name, if it is up."""
         return self._objects.get(name)

@@ -96,7 +96,6 @@ class LiveStream:
     :ivar publisher: who feeds it now, or ``None``.
     :ivar tracks: what it consists of now; empty before the first frame.
     :ivar metadata: what the encoder said of itself (``onMetaData``); shown, never relied on.
-    :ivar end_ms: where on its own timeline the next publisher would begin.
     :ivar started_at_ms: when its first publisher came, in milliseconds since 1970.
     """
 
@@ -122,11 +121,11 @@ class LiveStream:
         self.metadata: Mapping[str, object] = {}
         self.statistics = Statistics()
         self.discontinuities = 0
-        self.end_ms = 0
         self._sink_failed = sink_failed
         self._gop = GopCache(gop_cache_bytes)
         self._sinks: tuple[_Attached, ...] = ()
         self._anchor: tuple[int, int] | None = None
+        self._newest: dict[int, Frame] = {}
 
     # ── sinks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -196,6 +195,7 @@ class LiveStream:
     def frame_received(self, frame: Frame) -> None:
         """Count one frame and hand it to every sink."""
         self.statistics.count(frame)
+        self._newest[frame.track.track_id] = frame
         self._gop.add(frame, has_video=self.tracks[0].kind is MediaKind.VIDEO)
         for attached in self._sinks:
             try:
@@ -229,6 +229,15 @@ class LiveStream:
         sinks, self._sinks = self._sinks, ()
         waiting = [done for done in map(self._finish, sinks) if done is not None]
         return DeferredList(waiting).addCallback(lambda _: None)
+
+    @property
+    def end_ms(self) -> int:
+        """The end of its newest frames on its own timeline, where another publisher may begin."""
+        ends = [
+            -(-(frame.dts + max(frame.composition_offset, 0) + frame.duration) * 1000 // frame.track.timescale)
+            for frame in self._newest.values()
+        ]
+        return max(ends, default=0)
 
     # ── wall clock ───────────────────────────────────────────────────────────────────────────────────────────────────
 

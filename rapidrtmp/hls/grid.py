@@ -1,0 +1,111 @@
+"""
+The numbers that a live playlist promises for good: target duration and part target, chosen from the first GOP.
+
+A player may trust them from the first playlist on (RFC 8216 bis, 4.4.3.1, 4.4.3.7), so they are measured before there
+is one: frames of the first GOP tell whether there is a frame grid and how long a segment will be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil
+from statistics import median
+
+__all__ = ["Constants", "Cutting", "choose_constants", "measure_frame_rate"]
+
+#: Shortest part in relation to the part target, but for the last of a segment (RFC 8216 bis, 4.4.4.9).
+SHORTEST_PART_PERCENT = 85
+#: Frames whose distances differ by no more ticks than this are on a grid (23.976 frames a second need one).
+GRID_TOLERANCE = 2
+#: Parts are not made longer than this for the sake of an irregular frame rate.
+LONGEST_PART_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """
+    What the operator asks of the packager.
+
+    :ivar segment_ms: segments end at the first keyframe from here on.
+    :ivar part_ms: about how long parts are; 0 for none.
+    :ivar longest_gop_ms: without a second keyframe for this long, segments are cut without one.
+    :ivar interleave_ms: how far audio may lag behind video before parts are written without it.
+    """
+
+    segment_ms: int = 2_000
+    part_ms: int = 333
+    longest_gop_ms: int = 10_000
+    interleave_ms: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """
+    What the playlist promises; never changes once published.
+
+    :ivar target_s: ``EXT-X-TARGETDURATION`` in seconds: no segment is longer, rounded.
+    :ivar part_target_ms: ``PART-TARGET`` in milliseconds: no part is longer; 0 if there are no parts.
+    """
+
+    target_s: int
+    part_target_ms: int
+
+    @property
+    def longest_segment_ms(self) -> int:
+        """The longest duration that still rounds to the target."""
+        return self.target_s * 1000 + 499
+
+
+def choose_constants(cutting: Cutting, timescale: int, starts: Sequence[int], gop: int | None) -> Constants:
+    """
+    Choose from measurement.
+
+    :param timescale: ticks a second of what follows.
+    :param starts: decode times of the frames of the first GOP, and of the keyframe after it if there is one.
+    :param gop: ticks from keyframe to keyframe; ``None`` where every frame is one (audio); the longest allowed if no
+        second keyframe has come.
+    """
+    steps = [after - before for before, after in pairwise(starts)] or [timescale // 30]
+    return Constants(
+        target_s=_target_s(cutting, timescale, median(steps), gop),
+        part_target_ms=_part_target_ms(cutting, timescale, steps),
+    )
+
+
+def _target_s(cutting: Cutting, timescale: int, frame: float, gop: int | None) -> int:
+    wanted = cutting.segment_ms * timescale / 1000
+    step = gop or frame
+    gops = max(1, ceil((wanted - frame / 2) / step))
+    longest_ms = max(gops * step * 1000 / timescale, cutting.segment_ms)
+    return max(1, int(longest_ms + 500) // 1000)
+
+
+def _part_target_ms(cutting: Cutting, timescale: int, steps: Sequence[int]) -> int:
+    """
+    On a frame grid a whole number of frames, rounded up to a millisecond. Off it, so long that one frame more or less
+    stays within the tolerance for short parts, in reason.
+    """
+    if not cutting.part_ms:
+        return 0
+    longest = max(steps)
+    if longest - min(steps) <= GRID_TOLERANCE:
+        frames = max(1, int(cutting.part_ms * timescale / (1000 * longest) + 0.5))
+        return -(-frames * longest * 1000 // timescale)
+    frame_ms = median(steps) * 1000 / timescale
+    tolerant_ms = ceil(frame_ms * 100 / (100 - SHORTEST_PART_PERCENT))
+    return max(cutting.part_ms, min(tolerant_ms, LONGEST_PART_MS))
+
+
+def measure_frame_rate(timescale: int, starts: Sequence[int], claimed: Fraction | None) -> Fraction | None:
+    """
+    Frames a second: what the bitstream claims if the measurement bears it out to one percent, else the measurement.
+
+    :param starts: decode times of successive frames; fewer than two measure nothing.
+    """
+    if len(starts) < 2 or starts[-1] <= starts[0]:
+        return claimed
+    measured = Fraction((len(starts) - 1) * timescale, starts[-1] - starts[0])
+    return claimed if claimed is not None and abs(claimed - measured) * 100 <= measured else measured

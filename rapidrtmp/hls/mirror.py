@@ -1,0 +1,106 @@
+"""
+The stream as a plain web server or a CDN can serve it: its files in the storage, written behind.
+
+A segment is listed here only once the storage says that it can be read; one that was lost is listed as a gap. So
+whoever serves the directory never serves a playlist that names what is not there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from rapidrtmp.errors import StorageError
+from rapidrtmp.hls.playlist import ListedSegment, PlaylistWindow
+from rapidrtmp.interfaces import IStorageWriter
+
+__all__ = ["Mirror"]
+
+MEDIA_TYPE = "video/mp4"
+SEGMENT_TYPE = "video/iso.segment"
+PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    segment: ListedSegment
+    settled: bool = False
+
+
+class Mirror:
+    """
+    Writes one stream's files under ``prefix``.
+
+    :param keep_for: how many segments stay in the storage after they left its playlist.
+    """
+
+    def __init__(self, storage: IStorageWriter, prefix: str, window: PlaylistWindow, keep_for: int) -> None:
+        self._storage = storage
+        self._prefix = prefix
+        self._window = window
+        self._keep_for = keep_for
+        self._pending: deque[_Pending] = deque()
+        self._retired: deque[ListedSegment] = deque()
+
+    def put_init(self, name: str, data: bytes) -> None:
+        """Write an init segment."""
+        self._put(name, [data], MEDIA_TYPE)
+
+    def put_multivariant(self, name: str, data: bytes) -> None:
+        """Write the multivariant playlist."""
+        self._put(name, [data], PLAYLIST_TYPE, f"max-age={self._window.constants.target_s}")
+
+    def put_segment(self, segment: ListedSegment, pieces: Sequence[bytes]) -> None:
+        """Write a complete segment, and the playlist when that is done."""
+        pending = _Pending(segment)
+        self._pending.append(pending)
+        if segment.gap:
+            self._settle(pending)
+            return
+        written = self._put_watched(segment.uri, pieces)
+        written.addCallbacks(lambda _: self._settle(pending), lambda failure: self._lost(pending, failure))
+
+    def end(self) -> None:
+        """Nothing follows: the playlist becomes final when all that was written before it is."""
+        self._window.ended = True
+        if not self._pending:
+            self._put_playlist()
+
+    def _settle(self, pending: _Pending) -> None:
+        pending.settled = True
+        listed = False
+        while self._pending and self._pending[0].settled:
+            self._retire(self._window.append(self._pending.popleft().segment))
+            listed = True
+        if listed and not (self._window.ended and self._pending):
+            self._put_playlist()
+
+    def _lost(self, pending: _Pending, failure: Failure) -> None:
+        failure.trap(StorageError)  # counted and said by the queue
+        pending.segment = pending.segment.as_gap()
+        self._settle(pending)
+
+    def _retire(self, removed: Sequence[ListedSegment]) -> None:
+        self._retired.extend(removed)
+        while len(self._retired) > self._keep_for:
+            segment = self._retired.popleft()
+            if not segment.gap:
+                self._storage.delete(f"{self._prefix}/{segment.uri}")
+            listed = (*self._retired, *self._window.segments, *(pending.segment for pending in self._pending))
+            if all(other.map_uri != segment.map_uri for other in listed):
+                self._storage.delete(f"{self._prefix}/{segment.map_uri}")
+
+    def _put_playlist(self) -> None:
+        cache = "max-age=60" if self._window.ended else "max-age=1"
+        self._put("index.m3u8", [self._window.render_plain()], PLAYLIST_TYPE, cache)
+
+    def _put(self, name: str, data: Sequence[bytes], content_type: str, *cache_control: str) -> None:
+        written = self._storage.put(f"{self._prefix}/{name}", data, content_type, *cache_control)
+        written.addErrback(Failure.trap, StorageError)
+
+    def _put_watched(self, name: str, data: Sequence[bytes]) -> Deferred[None]:
+        return self._storage.put(f"{self._prefix}/{name}", data, SEGMENT_TYPE)

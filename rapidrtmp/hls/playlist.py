@@ -1,0 +1,284 @@
+"""
+Media playlists: a window of segments as text (RFC 8216 bis).
+
+A segment's lines are written once, when it is complete, and joined from then on; only the open segment's parts and the
+few header lines that count are new in each version. Nothing that was listed ever changes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from rapidrtmp.hls.grid import Constants
+from rapidrtmp.interfaces import Playlist
+
+__all__ = ["ListedPart", "ListedSegment", "PlaylistWindow", "render_date_time", "render_seconds"]
+
+#: Delta updates (EXT-X-SKIP) need protocol version 9; all playlists of a stream say the same.
+VERSION = 9
+
+
+def render_seconds(start: int, end: int, timescale: int) -> str:
+    """
+    The time from one tick to another as decimal seconds with 5 places, cut so that neighbours add up without drift.
+    """
+    units = _in_units(end, timescale) - _in_units(start, timescale)
+    return f"{units // 100_000}.{units % 100_000:05d}"
+
+
+def _in_units(ticks: int, timescale: int) -> int:
+    return (ticks * 100_000 * 2 + timescale) // (2 * timescale)
+
+
+def render_date_time(utc_ms: int) -> str:
+    """ISO 8601 in UTC with milliseconds, as EXT-X-PROGRAM-DATE-TIME wants it."""
+    moment = datetime.fromtimestamp(utc_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{utc_ms % 1000:03d}Z"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPart:
+    """One EXT-X-PART; ``seconds`` is its rendered duration, ``gap`` says that there are no bytes behind its name."""
+
+    uri: str
+    seconds: str
+    independent: bool
+    gap: bool = False
+
+    def render(self) -> str:
+        """Its line."""
+        flags = (",INDEPENDENT=YES" if self.independent else "") + (",GAP=YES" if self.gap else "")
+        return f'#EXT-X-PART:DURATION={self.seconds},URI="{self.uri}"{flags}\n'
+
+
+@dataclass(slots=True)
+class ListedSegment:
+    """
+    One segment of the window, open or complete.
+
+    :ivar sequence: its media sequence number.
+    :ivar map_uri: its init segment.
+    :ivar utc_ms: the wall-clock time at which it begins.
+    :ivar discontinuity: whether it does not join on to the one before.
+    :ivar start: in ticks; likewise ``end``, once it is complete.
+    :ivar uri: its name, once it is complete.
+    :ivar keyframe: whether it begins with a keyframe.
+    :ivar gap: whether there is nothing behind its name.
+    """
+
+    sequence: int
+    map_uri: str
+    utc_ms: int
+    discontinuity: bool
+    start: int
+    timescale: int
+    keyframe: bool
+    end: int = 0
+    uri: str = ""
+    gap: bool = False
+    parts: list[ListedPart] = field(default_factory=list)
+    _head: str = field(default="", init=False)
+    _parts_text: str = field(default="", init=False)
+    _tail: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        self._head = (
+            ("#EXT-X-DISCONTINUITY\n" if self.discontinuity else "")
+            + (self.map_line if self.discontinuity else "")
+            + f"#EXT-X-PROGRAM-DATE-TIME:{render_date_time(self.utc_ms)}\n"
+        )
+
+    @property
+    def map_line(self) -> str:
+        """Its EXT-X-MAP."""
+        return f'#EXT-X-MAP:URI="{self.map_uri}"\n'
+
+    def add(self, part: ListedPart) -> None:
+        """List one more part."""
+        self.parts.append(part)
+        self._parts_text += part.render()
+
+    def complete(self, uri: str, end: int) -> None:
+        """Nothing follows in this segment."""
+        self.uri, self.end = uri, end
+        gap = "#EXT-X-GAP\n" if self.gap else ""
+        self._tail = f"{gap}#EXTINF:{render_seconds(self.start, end, self.timescale)},\n{uri}\n"
+
+    def as_gap(self) -> ListedSegment:
+        """The same stretch of time with nothing behind its name (EXT-X-GAP)."""
+        lost = replace(self, gap=True, parts=[])
+        lost.complete(self.uri, self.end)
+        return lost
+
+    def render(self, *, first: bool, with_parts: bool) -> str:
+        """Its lines; the first of a playlist names its init segment in any case."""
+        head = self.map_line + self._head if first and not self.discontinuity else self._head
+        return head + (self._parts_text if with_parts else "") + self._tail
+
+    @property
+    def duration_ms(self) -> int:
+        """How long it lasts."""
+        return (self.end - self.start) * 1000 // self.timescale
+
+
+class PlaylistWindow:
+    """
+    The last segments of a stream and the one that is open, as a playlist.
+
+    :ivar constants: what it promises.
+    :ivar size: how many complete segments it lists, at least; never less than three target durations of them.
+    """
+
+    def __init__(self, constants: Constants, size: int, first_sequence: int) -> None:
+        self.constants = constants
+        self.size = max(size, 1)
+        self.segments: deque[ListedSegment] = deque()
+        self.open: ListedSegment | None = None
+        self.next_sequence = first_sequence
+        self.discontinuity_sequence = 0
+        self.ended = False
+        self._skip_ms = 6000 * constants.target_s
+        self._control = self._render_control()
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether this is a low-latency playlist."""
+        return self.constants.part_target_ms > 0
+
+    def _render_control(self) -> str:
+        target_s, part_ms = self.constants.target_s, self.constants.part_target_ms
+        control = f"CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL={self._skip_ms / 1000:.1f},HOLD-BACK={3 * target_s:.1f}"
+        if not part_ms:
+            return f"#EXT-X-SERVER-CONTROL:{control}\n"
+        return (
+            f"#EXT-X-SERVER-CONTROL:{control},PART-HOLD-BACK={3 * part_ms / 1000:.3f}\n"
+            f"#EXT-X-PART-INF:PART-TARGET={part_ms / 1000:.3f}\n"
+        )
+
+    # ── what the packager does ───────────────────────────────────────────────────────────────────────────────────────
+
+    def begin_segment(
+        self, *, map_uri: str, utc_ms: int, discontinuity: bool, start: int, timescale: int, keyframe: bool
+    ) -> ListedSegment:
+        """Open the next segment."""
+        self.open = ListedSegment(self.next_sequence, map_uri, utc_ms, discontinuity, start, timescale, keyframe)
+        self.next_sequence += 1
+        return self.open
+
+    def complete_segment(self, uri: str, end: int) -> list[ListedSegment]:
+        """Complete the open segment; return those that left the window, oldest first."""
+        segment = self.open
+        assert segment is not None
+        segment.complete(uri, end)
+        self.open = None
+        return self.append(segment)
+
+    def append(self, segment: ListedSegment) -> list[ListedSegment]:
+        """List a complete segment; return those that left the window, oldest first."""
+        self.segments.append(segment)
+        return self._slide()
+
+    def _slide(self) -> list[ListedSegment]:
+        removed = []
+        listed_ms = sum(segment.duration_ms for segment in self.segments)
+        while len(self.segments) > self.size:
+            listed_ms -= self.segments[0].duration_ms
+            if listed_ms < 3000 * self.constants.target_s:
+                break
+            segment = self.segments.popleft()
+            self.discontinuity_sequence += segment.discontinuity
+            removed.append(segment)
+        return removed
+
+    # ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def render(self, hint: str = "") -> Playlist:
+        """
+        The playlist as it is now.
+
+        :param hint: the name of the part that comes next; empty where there are no parts, or nothing comes.
+        """
+        with_parts = self._parts_listed_from()
+        text = [
+            segment.render(first=index == 0, with_parts=index >= with_parts)
+            for index, segment in enumerate(self.segments)
+        ]
+        tail = self._render_tail(hint)
+        skipped = self._skippable()
+        delta = None
+        if skipped:
+            first_kept = self.segments[skipped].render(first=True, with_parts=skipped >= with_parts)
+            skip = f"#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}\n"
+            delta = "".join((self._render_head(), skip, first_kept, *text[skipped + 1 :], tail)).encode()
+        return Playlist(
+            body="".join((self._render_head(), *text, tail)).encode(),
+            delta=delta,
+            last_sequence=self.next_sequence - (2 if self.open else 1),
+            open_parts=len(self.open.parts) if self.open and self.has_parts else 0,
+            last_segment_parts=len(self.segments[-1].parts) if self.segments and self.has_parts else 0,
+            target_ms=1000 * self.constants.target_s,
+            part_target_ms=self.constants.part_target_ms,
+            ended=self.ended,
+        )
+
+    def _render_head(self) -> str:
+        first = self.segments[0].sequence if self.segments else self.next_sequence - bool(self.open)
+        return (
+            f"#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{self.constants.target_s}\n{self._control}"
+            f"{self._render_claim(self._listed())}"
+            f"#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-DISCONTINUITY-SEQUENCE:{self.discontinuity_sequence}\n"
+        )
+
+    def _listed(self) -> Iterable[ListedSegment]:
+        yield from self.segments
+        if self.open is not None:
+            yield self.open
+
+    @staticmethod
+    def _render_claim(segments: Iterable[ListedSegment]) -> str:
+        """EXT-X-INDEPENDENT-SEGMENTS, as long as it is true of all that is listed."""
+        return "#EXT-X-INDEPENDENT-SEGMENTS\n" if all(segment.keyframe for segment in segments) else ""
+
+    def _render_tail(self, hint: str) -> str:
+        if self.ended:
+            return "#EXT-X-ENDLIST\n"
+        if not self.has_parts:
+            return ""
+        opened = self.open.render(first=not self.segments, with_parts=True) if self.open else ""
+        return opened + (f'#EXT-X-PRELOAD-HINT:TYPE=PART,URI="{hint}"\n' if hint else "")
+
+    def _parts_listed_from(self) -> int:
+        """The index of the first segment whose parts are listed: they go when three target durations follow them."""
+        if not self.has_parts or self.ended:
+            return len(self.segments)
+        left_ms = 3000 * self.constants.target_s
+        index = len(self.segments)
+        while index and left_ms > 0:
+            index -= 1
+            left_ms -= self.segments[index].duration_ms
+        return index
+
+    def _skippable(self) -> int:
+        """How many segments a delta update leaves out: those wholly before the skip boundary (4.4.3.8)."""
+        if self.ended:
+            return 0
+        left_ms = self._skip_ms
+        index = len(self.segments)
+        while index and left_ms > 0:
+            index -= 1
+            left_ms -= self.segments[index].duration_ms
+        return index
+
+    def render_plain(self) -> bytes:
+        """The complete segments alone, for a web server that can not hold requests."""
+        text = [segment.render(first=index == 0, with_parts=False) for index, segment in enumerate(self.segments)]
+        first = self.segments[0].sequence if self.segments else self.next_sequence
+        head = (
+            f"#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{self.constants.target_s}\n"
+            f"{self._render_claim(self.segments)}"
+            f"#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-DISCONTINUITY-SEQUENCE:{self.discontinuity_sequence}\n"
+        )
+        return "".join((head, *text, "#EXT-X-ENDLIST\n" if self.ended else "")).encode()

@@ -1,0 +1,274 @@
+"""
+The HLS packager: a sink that turns frames into parts, segments and playlists on its stream's shelf.
+
+``Segmenter`` decides where to cut, ``write_fragment`` turns a part into bytes, ``PlaylistWindow`` says so; this class
+gives things their names and puts them where they belong, in an order in which no playlist ever names what is not up
+yet. A segment is the concatenation of its parts, octet for octet.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from zope.interface import implementer
+
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.hls.grid import Constants, Cutting
+from rapidrtmp.hls.mirror import MEDIA_TYPE, PLAYLIST_TYPE, SEGMENT_TYPE, Mirror
+from rapidrtmp.hls.multivariant import Multivariant
+from rapidrtmp.hls.playlist import ListedPart, ListedSegment, PlaylistWindow, render_seconds
+from rapidrtmp.hls.segmenter import Part, Segmenter
+from rapidrtmp.interfaces import ISink, ISinkFactory, SinkContext
+from rapidrtmp.media import Frame, Track
+from rapidrtmp.mp4.fragment import write_fragment
+from rapidrtmp.mp4.init_segment import write_init_segment
+from rapidrtmp.units import parse_duration_ms
+
+__all__ = ["HlsSink", "HlsSinkFactory"]
+
+MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST = "index.m3u8", "master.m3u8"
+#: From the arrival of a part's last frame until the part can be fetched.
+LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
+
+
+@implementer(ISinkFactory)
+class HlsSinkFactory:
+    """
+    ``hls:segment=2s:window=10:part=333ms``
+
+    :param segment: segments end at the first keyframe from here on; 1 s to 60 s.
+    :param window: how many segments the playlist lists; never less than three target durations of them.
+    :param part: about how long the parts of low-latency HLS are; ``0`` for ordinary HLS.
+    """
+
+    def __init__(self, segment: str = "2s", window: str = "10", part: str = "333ms") -> None:
+        self.cutting = Cutting(segment_ms=parse_duration_ms(segment), part_ms=parse_duration_ms(part))
+        self.window = int(window)
+        if not 1_000 <= self.cutting.segment_ms <= 60_000:
+            raise ConfigurationError(f"hls: segment={segment}: from 1s to 60s")
+        if self.cutting.part_ms and not 100 <= self.cutting.part_ms <= self.cutting.segment_ms:
+            raise ConfigurationError(f"hls: part={part}: 0, or from 100ms to the segment duration")
+        if not 3 <= self.window <= 100_000:
+            raise ConfigurationError(f"hls: window={window}: from 3 to 100000 segments")
+
+    def create(self, context: SinkContext) -> HlsSink:
+        """See :meth:`ISinkFactory.create <rapidrtmp.interfaces.ISinkFactory.create>`."""
+        return HlsSink(context, self.cutting, self.window)
+
+
+@dataclass(slots=True, eq=False)
+class _Retired:
+    """Names that are no longer listed and go down later."""
+
+    names: list[str]
+    until_ms: int
+
+
+@implementer(ISink)
+class HlsSink:
+    """Packages one stream."""
+
+    def __init__(self, context: SinkContext, cutting: Cutting, window_size: int) -> None:
+        self._context = context
+        self._shelf = context.shelf
+        self._window_size = window_size
+        self._segmenter = Segmenter(cutting)
+        self._tracks: tuple[Track, ...] = ()
+        self._window: PlaylistWindow | None = None
+        self._mirror: Mirror | None = None
+        self._multivariant = Multivariant(MEDIA_PLAYLIST)
+        self._init_name = ""
+        self._init = b""
+        self._fragments = 0
+        self._hinted = ""  # the part that was promised and is not up yet
+        self._broken = False  # whether the next segment does not join on to the last
+        self._pieces: list[bytes] = []  # of the open segment
+        self._media_ms = 0  # how much has been listed in all, for retirement
+        self._retired: deque[_Retired] = deque()
+        self._segments_created = context.metrics.counter("segments_created_total", "Segments published")
+        self._parts_created = context.metrics.counter("parts_created_total", "Parts published")
+        self._latency = context.metrics.histogram(
+            "part_publish_delay_seconds", "From the arrival of a part's last frame to its publication", LATENCY_BUCKETS
+        )
+        self._shelf.announce(MEDIA_PLAYLIST)
+        self._shelf.announce(MULTIVARIANT_PLAYLIST)
+
+    # ── ISink ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
+        """See :meth:`ISink.tracks_changed <rapidrtmp.interfaces.ISink.tracks_changed>`."""
+        self._tracks = tracks
+        self._segmenter.start(tracks)
+
+    def frame_received(self, frame: Frame) -> None:
+        """See :meth:`ISink.frame_received <rapidrtmp.interfaces.ISink.frame_received>`."""
+        parts = self._segmenter.add(frame)
+        if parts:
+            self._publish(parts)
+
+    def discontinuity(self) -> None:
+        """See :meth:`ISink.discontinuity <rapidrtmp.interfaces.ISink.discontinuity>`."""
+        self.interrupted()
+        self._broken = self._window is not None
+
+    def interrupted(self) -> None:
+        """See :meth:`ISink.interrupted <rapidrtmp.interfaces.ISink.interrupted>`."""
+        if self._tracks:
+            parts = self._segmenter.flush()
+            if parts:
+                self._publish(parts)
+
+    def finish(self) -> None:
+        """See :meth:`ISink.finish <rapidrtmp.interfaces.ISink.finish>`."""
+        self.interrupted()
+        window = self._window
+        if window is None:
+            self._shelf.withdraw(MEDIA_PLAYLIST)
+            self._shelf.withdraw(MULTIVARIANT_PLAYLIST)
+            return
+        self._announce("")
+        window.ended = True
+        self._shelf.put_playlist(MEDIA_PLAYLIST, window.render())
+        if self._mirror is not None:
+            self._mirror.end()
+
+    # ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _publish(self, parts: list[Part]) -> None:
+        """Put parts up, then say so, once for all of them."""
+        window = self._window or self._open_window(self._segmenter.constants)
+        for part in parts:
+            self._put_part(window, part)
+        if not window.segments:  # the rate of the first segment is not known: go by what there is of it
+            last = parts[-1]
+            opened_ms = (last.start + last.duration - parts[0].start) * 1000 // self._tracks[0].timescale
+            self._multivariant.measure_opening(sum(map(len, self._pieces)), opened_ms)
+        hint = self._hint(window)
+        self._announce(hint)
+        self._shelf.put_playlist(MEDIA_PLAYLIST, window.render(hint))
+        self._publish_multivariant(window)
+        self._observe_delay(parts[-1])
+
+    def _open_window(self, constants: Constants | None) -> PlaylistWindow:
+        assert constants is not None
+        context = self._context
+        window = PlaylistWindow(constants, self._window_size, context.first_sequence)
+        if context.storage.persistent:
+            mirrored = PlaylistWindow(constants, self._window_size, context.first_sequence)
+            self._mirror = Mirror(context.storage, f"{context.stream}", mirrored, keep_for=self._window_size)
+        context.log.info(
+            "{stream} is on HLS: target duration {target_s} s, part target {part_ms} ms",
+            stream=context.stream,
+            target_s=constants.target_s,
+            part_ms=constants.part_target_ms,
+        )
+        self._window = window
+        return window
+
+    def _hint(self, window: PlaylistWindow) -> str:
+        """The name of the part that comes next; empty if there are none."""
+        if not window.has_parts:
+            return ""
+        if window.open is not None:
+            return _part_name(window.open.sequence, len(window.open.parts))
+        return _part_name(window.next_sequence, 0)
+
+    def _announce(self, hint: str) -> None:
+        """Promise the next part, and take back a promise that was not kept."""
+        if self._hinted not in ("", hint):
+            self._shelf.withdraw(self._hinted)
+        self._hinted = hint
+        if hint:
+            self._shelf.announce(hint)
+
+    def _put_part(self, window: PlaylistWindow, part: Part) -> None:
+        segment = self._begin_segment(window, part) if window.open is None else window.open
+        name = _part_name(segment.sequence, len(segment.parts))
+        if part.runs:
+            self._hinted = "" if name == self._hinted else self._hinted
+            self._fragments += 1
+            data = b"".join(write_fragment(self._fragments, part.runs))
+            self._pieces.append(data)
+            if window.has_parts:
+                self._shelf.put(name, [data], SEGMENT_TYPE)
+        seconds = render_seconds(part.start, part.start + part.duration, segment.timescale)
+        segment.add(ListedPart(name, seconds, part.independent, gap=not part.runs))
+        self._parts_created.inc()
+        if part.ends_segment:
+            self._complete_segment(window, segment, part.start + part.duration)
+
+    def _begin_segment(self, window: PlaylistWindow, part: Part) -> ListedSegment:
+        self._put_init(window.next_sequence)
+        timescale = self._tracks[0].timescale
+        segment = window.begin_segment(
+            map_uri=self._init_name,
+            utc_ms=self._context.utc_ms(part.start_pts, timescale),
+            discontinuity=self._broken,
+            start=part.start,
+            timescale=timescale,
+            keyframe=part.on_keyframe,
+        )
+        self._broken = False
+        return segment
+
+    def _put_init(self, sequence: int) -> None:
+        """Put up an init segment if the tracks need another than the last; its name is never used again."""
+        init = write_init_segment(self._tracks)
+        if init == self._init:
+            return
+        self._init, self._init_name = init, f"init_{sequence}.mp4"
+        self._shelf.put(self._init_name, [init], MEDIA_TYPE)
+        if self._mirror is not None:
+            self._mirror.put_init(self._init_name, init)
+
+    def _complete_segment(self, window: PlaylistWindow, segment: ListedSegment, end: int) -> None:
+        uri = f"segment_{segment.sequence}.m4s"
+        pieces, self._pieces = self._pieces, []
+        segment.gap = not pieces
+        if pieces:
+            self._shelf.put(uri, pieces, SEGMENT_TYPE)
+        removed = window.complete_segment(uri, end)
+        self._media_ms += segment.duration_ms
+        self._multivariant.measure(sum(map(len, pieces)), segment.duration_ms)
+        self._segments_created.inc()
+        if self._mirror is not None:
+            self._mirror.put_segment(segment, pieces)
+        self._retire(window, removed)
+
+    # ── what is no longer listed ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _retire(self, window: PlaylistWindow, removed: list[ListedSegment]) -> None:
+        """
+        Let what left the playlist be fetched for as long as the playlist and the segment last (RFC 8216, 6.2.2), then
+        take it down.
+        """
+        listed_ms = sum(segment.duration_ms for segment in window.segments)
+        for segment in removed:
+            names = [segment.uri, *(part.uri for part in segment.parts)]
+            if all(other.map_uri != segment.map_uri for other in window.segments):
+                names.append(segment.map_uri)
+            self._retired.append(_Retired(names, self._media_ms + listed_ms + segment.duration_ms))
+        while self._retired and self._retired[0].until_ms <= self._media_ms:
+            for name in self._retired.popleft().names:
+                self._shelf.withdraw(name)
+
+    # ── the multivariant playlist ────────────────────────────────────────────────────────────────────────────────────
+
+    def _publish_multivariant(self, window: PlaylistWindow) -> None:
+        """Put it up when there is something measured, and again when it would say something else."""
+        data = self._multivariant.render_if_changed(self._tracks, self._segmenter.frame_rate)
+        if data is None:
+            return
+        self._shelf.put(MULTIVARIANT_PLAYLIST, [data], PLAYLIST_TYPE, f"max-age={window.constants.target_s}")
+        if self._mirror is not None:
+            self._mirror.put_multivariant(MULTIVARIANT_PLAYLIST, data)
+
+    def _observe_delay(self, part: Part) -> None:
+        if part.runs:
+            arrived_ms = max(run.samples[-1].frame.arrived_ms for run in part.runs)
+            self._latency.observe(max(0.0, self._context.clock.seconds() - arrived_ms / 1000))
+
+
+def _part_name(sequence: int, index: int) -> str:
+    return f"part_{sequence}.{index}.m4s"

@@ -1,0 +1,322 @@
+"""
+What becomes of a session's events: admission, then frames for a live stream.
+
+One :class:`Ingest` per connection. It asks the authenticator, claims the name, runs the demuxer and feeds the stream;
+it is the stream's publisher as far as the registry is concerned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from rapidrtmp.codec.demuxer import Demuxer, Discontinuity, MediaEvent, MediaProblem, TracksChanged
+from rapidrtmp.codec.policy import TimelinePolicy
+from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
+from rapidrtmp.live.clocks import now_ms
+from rapidrtmp.live.registry import LimitReachedError, NameTakenError, Registry
+from rapidrtmp.live.stream import LiveStream
+from rapidrtmp.media import Frame
+from rapidrtmp.metrics import Metrics
+from rapidrtmp.names import BadNameError, StreamName
+from rapidrtmp.rtmp.events import (
+    AudioReceived,
+    CommandIgnored,
+    Connected,
+    Event,
+    MessageIgnored,
+    MetadataReceived,
+    PlayRefused,
+    PublishEnded,
+    PublishRequested,
+    VideoReceived,
+)
+from rapidrtmp.rtmp.session import ServerSession
+from rapidrtmp.rtmp.state import State
+
+__all__ = ["Ingest", "IngestServices"]
+
+BAD_NAME, DENIED = "NetStream.Publish.BadName", "NetStream.Publish.Denied"
+#: The names under which encoders send the secret.
+TOKEN_NAMES = ("token", "key", "auth", "pass")
+
+
+class _Connection(Protocol):
+    heard_ms: int
+
+    def flush(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class IngestServices:
+    """
+    What every connection shares.
+
+    :ivar authenticators: by application; one that is not here does not exist.
+    :ivar utc_ms: the time of day in milliseconds since 1970.
+    :ivar auth_timeout_ms: how long an authenticator may take.
+    """
+
+    registry: Registry
+    authenticators: Mapping[str, IAuthenticator]
+    metrics: Metrics
+    clock: IReactorTime
+    utc_ms: Callable[[], int]
+    timeline: TimelinePolicy
+    auth_timeout_ms: int = 10_000
+
+
+class Ingest:
+    """
+    One publisher's way into a live stream.
+
+    :ivar peer: its network address, without the port.
+    :ivar credential: what it was admitted by; see :class:`~rapidrtmp.interfaces.Verdict`.
+    """
+
+    _log = Logger()
+
+    def __init__(self, session: ServerSession, connection: _Connection, services: IngestServices, peer: str) -> None:
+        self.peer = peer
+        self.credential = ""
+        self.client = ""
+        self._session = session
+        self._connection = connection
+        self._services = services
+        self._pending: Deferred[Verdict] | None = None
+        self._is_asking = False  # within the call of the authenticator: what is read goes on by itself
+        self._stream: LiveStream | None = None
+        self._demuxer: Demuxer | None = None
+        self._msid = 0
+        self._expires_ms: int | None = None
+        self._continues = False  # whether the stream had another publisher before, whose frames ours do not join
+        self._problems_said: set[str] = set()
+
+    @property
+    def is_publishing(self) -> bool:
+        """Whether a publish was accepted and has not ended."""
+        return self._stream is not None
+
+    # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def react(self, event: Event, time_ms: int) -> None:
+        """Do what one event asks for."""
+        kind = type(event)
+        if kind is VideoReceived or kind is AudioReceived:
+            demuxer = self._demuxer
+            if demuxer is not None:
+                receive = demuxer.video_received if kind is VideoReceived else demuxer.audio_received
+                self._feed(receive(event.timestamp, event.payload, time_ms))  # type: ignore[union-attr]
+            return
+        reaction = _REACTIONS.get(kind)
+        if reaction is not None:
+            reaction(self, event)
+
+    def _connected(self, event: Connected) -> None:
+        self.client = event.client
+
+    def _metadata(self, event: MetadataReceived) -> None:
+        if self._stream is not None and self._demuxer is not None:
+            self._stream.metadata = event.values
+            self._demuxer.metadata_received(event.values)
+
+    def _command_ignored(self, event: CommandIgnored) -> None:
+        self._services.metrics.rtmp_ignored_total.labels("command").inc()
+        self._log.debug("{peer}: command {name} skipped", peer=self.peer, name=event.name)
+
+    def _message_ignored(self, event: MessageIgnored) -> None:
+        self._services.metrics.rtmp_ignored_total.labels("message").inc()
+        self._log.debug(
+            "{peer}: message type {type} skipped: {reason}", peer=self.peer, type=event.type_id, reason=event.reason
+        )
+
+    def _play_refused(self, _event: PlayRefused) -> None:
+        self._services.metrics.rtmp_ignored_total.labels("play").inc()
+        self._log.info("{peer} wanted to play over RTMP, which is not served here", peer=self.peer)
+
+    # ── admission ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _publish_requested(self, event: PublishRequested) -> None:
+        self._msid = event.msid
+        try:
+            name = StreamName.checked(event.app, event.key)
+        except BadNameError as error:
+            self._refuse(BAD_NAME, str(error))
+            return
+        authenticator = self._services.authenticators.get(name.app)
+        if authenticator is None:
+            self._refuse(BAD_NAME, f"there is no application {name.app!r} here")
+            return
+        token = next((event.parameters[key] for key in TOKEN_NAMES if event.parameters.get(key)), "")
+        request = PublishRequest(name, token, event.parameters, self.peer)
+        self._is_asking = True
+        verdict = self._pending = _ask(authenticator, request)
+        verdict.addTimeout(self._services.auth_timeout_ms / 1000, self._services.clock)
+        verdict.addCallbacks(self._decided, self._undecided, callbackArgs=(name,), errbackArgs=(name,))
+        verdict.addErrback(self._failed)
+        self._is_asking = False
+
+    def _undecided(self, failure: Failure, name: StreamName) -> None:
+        if self._pending is None:
+            failure.trap(CancelledError)  # the publisher left while we asked
+            return
+        self._pending = None
+        self._log.error("{stream}: the authenticator failed: {error}", stream=name, error=failure.getErrorMessage())
+        self._refuse(DENIED, "it could not be checked who may publish this stream; try again later")
+        self._connection.close()
+
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("a bug of ours ends the connection of {peer}", failure, peer=self.peer)
+        self._connection.close()
+
+    def _decided(self, verdict: Verdict, name: StreamName) -> None:
+        if self._pending is None:
+            return
+        self._pending = None
+        if not verdict.allowed:
+            self._log.info("{stream}: {peer} refused: {reason}", stream=name, peer=self.peer, reason=verdict.reason)
+            self._refuse(DENIED, verdict.reason, said=True)
+            return
+        self.credential = verdict.credential
+        try:
+            stream = self._services.registry.claim(name, self)
+        except NameTakenError as error:
+            self._refuse(BAD_NAME, str(error))
+        except LimitReachedError as error:
+            self._refuse(DENIED, str(error))
+        else:
+            self._begin(stream, verdict.expires_ms)
+
+    def _refuse(self, code: str, reason: str, *, said: bool = False) -> None:
+        self._services.metrics.publishes_total.labels("refused").inc()
+        if not said:
+            self._log.info("publish by {peer} refused: {reason}", peer=self.peer, reason=reason)
+        self._session.reject_publish(self._msid, code, reason)
+        self._connection.close()
+
+    def _begin(self, stream: LiveStream, expires_ms: int | None) -> None:
+        self._services.metrics.publishes_total.labels("accepted").inc()
+        self._stream = stream
+        self._expires_ms = expires_ms
+        self._continues = bool(stream.tracks)
+        self._problems_said.clear()
+        self._demuxer = Demuxer(self._services.timeline, stream.end_ms)
+        self._session.accept_publish(self._msid)
+        self._log.info(
+            "{stream} published by {peer} ({client})", stream=stream.name, peer=self.peer, client=self.client
+        )
+        self._connection.resume()
+
+    # ── media ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _feed(self, events: Iterable[MediaEvent]) -> None:
+        stream = self._stream
+        if stream is None:
+            return
+        for event in events:
+            if type(event) is Frame:
+                if not stream.is_anchored:
+                    self._anchor(stream, event)
+                stream.frame_received(event)
+            elif isinstance(event, TracksChanged):
+                if self._continues:
+                    self._continues = False
+                    stream.discontinuity("the publisher returned")
+                self._say_tracks(stream, event)
+                stream.tracks_changed(event.tracks)
+            elif isinstance(event, Discontinuity):
+                stream.discontinuity(event.reason)
+            elif isinstance(event, MediaProblem):
+                self._count_problem(stream, event)
+
+    def _anchor(self, stream: LiveStream, frame: Frame) -> None:
+        """The first frame of a range is shown at the moment it arrived."""
+        age_ms = now_ms(self._services.clock) - frame.arrived_ms
+        stream.anchor(frame.pts * 1000 // frame.track.timescale, self._services.utc_ms() - age_ms)
+
+    def _say_tracks(self, stream: LiveStream, event: TracksChanged) -> None:
+        codecs = " + ".join(track.config.codec_string for track in event.tracks)
+        self._log.info("{stream} carries {codecs}", stream=stream.name, codecs=codecs)
+
+    def _count_problem(self, stream: LiveStream, problem: MediaProblem) -> None:
+        """Count each; say the first of its kind."""
+        self._services.metrics.media_problems_total.labels(problem.kind).inc()
+        if problem.kind not in self._problems_said:
+            self._problems_said.add(problem.kind)
+            self._log.warn(
+                "{stream}: {kind}: {detail} (further ones are counted only)",
+                stream=stream.name,
+                kind=problem.kind,
+                detail=problem.detail,
+            )
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _publish_ended(self, _event: PublishEnded) -> None:
+        self._leave()
+
+    def connection_lost(self) -> None:
+        """The connection is gone; what was held goes to the stream, and the name is released."""
+        self._leave()
+
+    def _leave(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.cancel()
+        stream, demuxer = self._stream, self._demuxer
+        if stream is not None and demuxer is not None:
+            self._feed(demuxer.finish())
+            self._stream = self._demuxer = None
+            self._services.registry.release(stream, self)
+
+    def watch(self, time_ms: int) -> None:
+        """Called every quarter of a second: deadlines of the demuxer, expiry of the token."""
+        if self._demuxer is None:
+            return
+        self._feed(self._demuxer.poll(time_ms))
+        if self._expires_ms is not None and self._services.utc_ms() >= self._expires_ms:
+            self._log.info("{peer}: its permission to publish has expired", peer=self.peer)
+            self.disconnect("the permission to publish has expired")
+
+    # ── Publisher ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def silent_ms(self) -> int:
+        """How long nothing has been received from it."""
+        return now_ms(self._services.clock) - self._connection.heard_ms
+
+    def disconnect(self, reason: str) -> None:
+        """Tell the encoder why, and close; the stream keeps what it has."""
+        if self._session.state is State.PUBLISHING:
+            self._session.end_publish(self._msid, DENIED, reason)
+        self._leave()
+        self._connection.close()
+
+
+def _ask(authenticator: IAuthenticator, request: PublishRequest) -> Deferred[Verdict]:
+    """The answer as a Deferred, whichever way it was given."""
+    try:
+        answer = authenticator.authorize_publish(request)
+    except Exception:
+        return fail(Failure())
+    return answer if isinstance(answer, Deferred) else succeed(answer)
+
+
+_REACTIONS: Mapping[type, Callable[[Ingest, Any], None]] = {
+    Connected: Ingest._connected,
+    PublishRequested: Ingest._publish_requested,
+    MetadataReceived: Ingest._metadata,
+    PublishEnded: Ingest._publish_ended,
+    CommandIgnored: Ingest._command_ignored,
+    MessageIgnored: Ingest._message_ignored,
+    PlayRefused: Ingest._play_refused,
+}

@@ -1,0 +1,86 @@
+"""Metrics that are read rather than counted: what the streams, the connections and the storage queue know anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from rapidrtmp.live.registry import Registry
+from rapidrtmp.live.stream import LiveStream, StreamState
+from rapidrtmp.net.protocol import RtmpServerFactory
+from rapidrtmp.readiness import Readiness
+from rapidrtmp.storage.write_behind import WriteBehind
+
+__all__ = ["connection_metrics", "readiness_metrics", "storage_metrics", "stream_metrics"]
+
+
+def stream_metrics(registry: Registry, now_ms: int, *, labelled: bool) -> Iterator[Metric]:
+    """
+    What the streams do.
+
+    :param labelled: whether also to tell viewers and bitrate of each stream under its name; the operator's choice, for
+        names may be many and may be private.
+    """
+    streams = list(registry)
+    states = _gauge("active_streams", "Streams by state", ["state"])
+    for state in StreamState:
+        states.add_metric([state.value], sum(stream.state is state for stream in streams))
+    yield states
+    yield _gauge("viewers", "Viewers of all streams", value=sum(stream.viewers.count(now_ms) for stream in streams))
+    totals = registry.totals()
+    yield _counter("media_bytes_total", "Media bytes received in frames", totals.octets)
+    yield _counter("frames_total", "Frames received", totals.frames)
+    yield _counter("keyframes_total", "Video keyframes received", totals.keyframes)
+    yield _counter("discontinuities_total", "Discontinuities of streams", totals.discontinuities)
+    yield _counter("streams_ended_total", "Streams that ended", registry.ended)
+    yield _counter("takeovers_total", "Silent publishers replaced by a reconnect", registry.takeovers)
+    if labelled:
+        yield from _labelled(streams, now_ms)
+
+
+def _labelled(streams: Sequence[LiveStream], now_ms: int) -> Iterable[Metric]:
+    viewers = _gauge("stream_viewers", "Viewers of one stream", ["stream"])
+    bitrate = _gauge("stream_bits_per_second", "Bitrate of one stream over the last seconds", ["stream"])
+    for stream in streams:
+        viewers.add_metric([str(stream.name)], stream.viewers.count(now_ms))
+        bitrate.add_metric([str(stream.name)], stream.statistics.bits_per_second(now_ms))
+    return viewers, bitrate
+
+
+def connection_metrics(factory: RtmpServerFactory) -> Iterator[Metric]:
+    """What the RTMP door lets in."""
+    yield _gauge("rtmp_connections", "RTMP connections open now", value=len(factory.connections))
+    yield _counter("rtmp_received_bytes_total", "Bytes received over RTMP", factory.received_bytes)
+
+
+def storage_metrics(writer: WriteBehind) -> Iterator[Metric]:
+    """What the write-behind queue does."""
+    yield _gauge("storage_pending_objects", "Objects waiting to be written", value=writer.pending_objects)
+    yield _gauge("storage_pending_bytes", "Bytes waiting to be written", value=writer.pending_bytes)
+    yield _counter("storage_written_total", "Objects written", writer.written_total)
+    yield _counter("storage_written_bytes_total", "Bytes written", writer.written_bytes_total)
+    yield _counter("storage_deleted_total", "Objects deleted", writer.deleted_total)
+    yield _counter("storage_retries_total", "Attempts after a first one", writer.retried_total)
+    yield _counter("storage_lost_total", "Objects lost", writer.lost_total)
+    yield _counter("storage_lost_bytes_total", "Bytes lost", writer.lost_bytes_total)
+    yield _counter("storage_undeleted_total", "Deletions given up", writer.undeleted_total)
+
+
+def readiness_metrics(readiness: Readiness) -> Iterator[Metric]:
+    """The checks behind ``/ready``."""
+    checks = _gauge("ready", "Readiness by check, 1 for yes", ["check"])
+    for check in readiness.checks():
+        checks.add_metric([check.name], check.ok)
+    yield checks
+    yield _gauge("reactor_lag_seconds", "How late the last timer ran", value=readiness.lag_ms / 1000)
+
+
+def _gauge(
+    name: str, documentation: str, labels: Sequence[str] | None = None, value: float | None = None
+) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"rapidrtmp_{name}", documentation, labels=labels, value=value)
+
+
+def _counter(name: str, documentation: str, value: float) -> CounterMetricFamily:
+    return CounterMetricFamily(f"rapidrtmp_{name}", documentation, value=value)

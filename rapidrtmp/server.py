@@ -1,0 +1,326 @@
+"""
+The server, put together: storage and its queue, live streams and their sinks, the RTMP and the HTTP side.
+
+It starts in one go, or says in one line why it can not, and stops in order: no new clients, publishers told, sinks
+finished (the playlists become final), what they wrote stored, then the rest.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Iterable
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from prometheus_client.core import Metric
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+from twisted.web.server import Site
+
+from rapidrtmp import __version__
+from rapidrtmp.chosen import ChosenPlugins
+from rapidrtmp.codec.policy import TimelinePolicy
+from rapidrtmp.config import Settings
+from rapidrtmp.demo import DemoPublisher
+from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ITokenIssuer, SinkContext, StorageContext
+from rapidrtmp.live.clocks import SteadyClock, now_ms
+from rapidrtmp.live.registry import Registry, StreamPolicy
+from rapidrtmp.live.shelf import Shelf
+from rapidrtmp.live.stream import LiveStream
+from rapidrtmp.live.viewers import Viewers
+from rapidrtmp.metrics import Metrics
+from rapidrtmp.names import StreamName
+from rapidrtmp.net.ingest import IngestServices
+from rapidrtmp.net.protocol import ConnectionPolicy, RtmpServerFactory
+from rapidrtmp.readiness import Readiness
+from rapidrtmp.rtmp.limits import SessionLimits
+from rapidrtmp.scrape import connection_metrics, readiness_metrics, storage_metrics, stream_metrics
+from rapidrtmp.storage.write_behind import WriteBehind
+from rapidrtmp.web.app import make_site
+from rapidrtmp.web.policy import HttpPolicy
+
+__all__ = ["RapidRtmpService", "make_service"]
+
+#: Media sequence numbers of a new presentation begin at the half-seconds since this moment (2020), so that they only
+#: ever rise, whatever became of an earlier one: no stream makes two segments a second.
+SEQUENCE_EPOCH_MS = 1_577_836_800_000
+STORAGE_THREADS = 8
+#: How long a stopping server lets players fetch the ends of their playlists.
+FAREWELL_S = 0.5
+DEMO = StreamName("live", "demo")
+DEMO_TOKEN_LIFETIME_S = 3600
+
+
+def make_service(reactor: Any, settings: Settings, plugins: ChosenPlugins, *, demo: bool = False) -> RapidRtmpService:
+    """
+    The whole server as a Twisted service.
+
+    :param reactor: provides time, TCP, threads and processes.
+    :param demo: whether to publish a test picture as ``live/demo``.
+    :raises ConfigurationError: a plugin can not work as it is configured.
+    """
+    return RapidRtmpService(reactor, settings, plugins, demo=demo)
+
+
+class RapidRtmpService(MultiService):
+    """
+    Everything that runs.
+
+    :ivar rtmp_ports: what listens for RTMP, once it is started; likewise ``http_ports``.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings, plugins: ChosenPlugins, *, demo: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.rtmp_ports: list[IListeningPort] = []
+        self.http_ports: list[IListeningPort] = []
+        self._reactor = reactor
+        self._settings = settings
+        self._plugins = plugins
+        self._steady = SteadyClock(reactor.seconds, time.time)
+        self._viewer_salt = os.urandom(16)
+        self.metrics = Metrics()
+        self.readiness = Readiness(reactor)
+        self._threads = ThreadPool(0, STORAGE_THREADS, "storage")
+        self._storage = plugins.storage.create(
+            StorageContext(partial(deferToThreadPool, reactor, self._threads), reactor, Logger("rapidrtmp.storage"))
+        )
+        self.writer = WriteBehind(
+            self._storage,
+            reactor,
+            persistent=plugins.storage.persistent,
+            max_bytes=settings.storage.queue_bytes,
+            log=Logger("rapidrtmp.storage"),
+        )
+        self.authenticators = {name: self._make_authenticator(name) for name in plugins.apps}
+        self.registry = self._make_registry()
+        self._rtmp = self._make_rtmp()
+        self.metrics.collect_from(self._read_metrics)
+        if demo:
+            DemoPublisher(reactor, self._demo_url, Logger("rapidrtmp.demo")).setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    # ── the parts ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _make_authenticator(self, app: str) -> IAuthenticator:
+        context = AuthenticatorContext(self._reactor, self._steady.utc_ms, Logger("rapidrtmp.auth"))
+        authenticator: IAuthenticator = self._plugins.apps[app].authenticator.create(context)
+        return authenticator
+
+    def _make_registry(self) -> Registry:
+        live, rtmp = self._settings.live, self._settings.rtmp
+        policies = {
+            name: StreamPolicy(
+                grace_ms=app.grace_ms,
+                linger_ms=live.linger_ms,
+                takeover_silence_ms=rtmp.takeover_silence_ms,
+                max_streams=app.max_streams,
+            )
+            for name, app in self._settings.apps.items()
+        }
+        return Registry(
+            self._reactor,
+            self._make_stream,
+            lambda stream: stream.shelf.target_ms or self._settings.hls.segment_ms,
+            policies=policies,
+            max_streams=self._settings.server.max_streams,
+        )
+
+    def _make_stream(self, name: StreamName) -> LiveStream:
+        """A stream with the sinks of its application; a sink that can not be made is left out."""
+        stream = LiveStream(
+            name,
+            Shelf(self._settings.http.max_waiters_per_stream),
+            Viewers(self._viewer_salt),
+            started_at_ms=self._steady.utc_ms(),
+            gop_cache_bytes=self._settings.live.gop_cache_bytes,
+            sink_failed=lambda sink: self.metrics.sinks_detached_total.labels(sink).inc(),
+        )
+        for sink, factory in self._plugins.apps[name.app].sinks.items():
+            try:
+                stream.attach(sink, factory.create(self._sink_context(stream, sink)))
+            except Exception:
+                self.metrics.sinks_detached_total.labels(sink).inc()
+                self._log.failure("{stream}: sink {sink} can not be made", stream=name, sink=sink)
+        return stream
+
+    def _sink_context(self, stream: LiveStream, sink: str) -> SinkContext:
+        return SinkContext(
+            stream=stream.name,
+            shelf=stream.shelf,
+            storage=self.writer.lane(str(stream.name)),
+            clock=self._reactor,
+            log=Logger(f"rapidrtmp.sinks.{sink}"),
+            metrics=self.metrics.sink(sink),
+            utc_ms=stream.utc_ms,
+            first_sequence=(self._steady.utc_ms() - SEQUENCE_EPOCH_MS) // 500,
+        )
+
+    def _make_rtmp(self) -> RtmpServerFactory:
+        rtmp, live = self._settings.rtmp, self._settings.live
+        services = IngestServices(
+            registry=self.registry,
+            authenticators=self.authenticators,
+            metrics=self.metrics,
+            clock=self._reactor,
+            utc_ms=self._steady.utc_ms,
+            timeline=TimelinePolicy(start_media_ms=live.start_window_ms, start_wall_ms=live.start_deadline_ms),
+            auth_timeout_ms=rtmp.auth_timeout_ms,
+        )
+        return RtmpServerFactory(
+            self._reactor,
+            services,
+            self.metrics,
+            os.urandom,
+            policy=ConnectionPolicy(
+                handshake_timeout_ms=rtmp.handshake_timeout_ms,
+                publish_timeout_ms=rtmp.publish_timeout_ms,
+                idle_timeout_ms=rtmp.idle_timeout_ms,
+                ping_interval_ms=rtmp.ping_interval_ms,
+                max_connections=rtmp.max_connections,
+                max_connections_per_ip=rtmp.max_connections_per_ip,
+            ),
+            limits=SessionLimits(
+                unauthorised_message_bytes=rtmp.pre_auth_message_bytes,
+                media_bytes=rtmp.max_message_bytes,
+                command_bytes=rtmp.max_command_bytes,
+                partial_bytes=rtmp.max_partial_bytes,
+                chunk_streams=rtmp.max_chunk_streams,
+            ),
+        )
+
+    def _make_site(self, rtmp_port: int) -> Site:
+        server, http, tokens = self._settings.server, self._settings.http, self._settings.tokens
+        return make_site(
+            registry=self.registry,
+            metrics=self.metrics,
+            readiness=self.readiness,
+            apps={app: ITokenIssuer(each, None) for app, each in self.authenticators.items()},
+            policy=HttpPolicy(
+                early_hold_ms=http.early_hold_ms,
+                max_viewers_per_stream={name: app.max_viewers_per_stream for name, app in self._settings.apps.items()},
+                max_body_bytes=http.max_body_bytes,
+                api_token=server.api_token,
+                public_rtmp=server.public_rtmp,
+                rtmp_port=rtmp_port,
+                default_expiration_s=tokens.default_expiration_s,
+                max_expiration_s=tokens.max_expiration_s,
+            ),
+            clock=self._reactor,
+            utc_ms=self._steady.utc_ms,
+        )
+
+    def _read_metrics(self) -> Iterable[Metric]:
+        labelled = self._settings.server.metrics_stream_labels
+        return chain(
+            stream_metrics(self.registry, now_ms(self._reactor), labelled=labelled),
+            connection_metrics(self._rtmp),
+            storage_metrics(self.writer),
+            readiness_metrics(self.readiness),
+        )
+
+    def _demo_url(self) -> str:
+        """Where the demo publishes: through the front door, with a token like anybody's."""
+        issuer = ITokenIssuer(self.authenticators[DEMO.app])
+        token = issuer.issue_token(DEMO, DEMO_TOKEN_LIFETIME_S)
+        query = f"?token={token}" if token else ""
+        return f"rtmp://127.0.0.1:{_port_number(self.rtmp_ports[0])}/{DEMO}{query}"
+
+    # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def privilegedStartService(self) -> None:
+        """Open every port, or end the process with one line."""
+        self.rtmp_ports = [self._listen(each, self._rtmp) for each in self._settings.server.rtmp]
+        site = self._make_site(_port_number(self.rtmp_ports[0]) if self.rtmp_ports else 1935)
+        self.http_ports = [self._listen(each, site) for each in self._settings.server.http]
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+
+    def _listen(self, description: str, factory: Factory[Any]) -> IListeningPort:
+        results: list[IListeningPort | Failure] = []
+        serverFromString(self._reactor, description).listen(factory).addBoth(results.append)
+        result = results[0] if results else Failure(RuntimeError("the endpoint did not answer at once"))
+        if isinstance(result, Failure):
+            print(f"rapidrtmp: can not listen on {description}: {result.getErrorMessage()}", file=sys.stderr)
+            raise SystemExit(1)
+        return result
+
+    def startService(self) -> None:
+        """Begin to work."""
+        self._threads.start()
+        self.readiness.start(self._storage)
+        self.readiness.listening()
+        super().startService()  # type: ignore[no-untyped-call]
+        self._say_where()
+        self._reactor.callLater(0, _settle_garbage_collector)
+
+    def _say_where(self) -> None:
+        self._log.info("RapidRTMP {version}", version=__version__)
+        for port in self.rtmp_ports:
+            self._log.info(
+                "publish to {url}", url=f"rtmp://{_shown_host(port)}:{_port_number(port)}/live/KEY?token=TOKEN"
+            )
+        for port in self.http_ports:
+            root = f"http://{_shown_host(port)}:{_port_number(port)}"
+            self._log.info("watch at {url}, overview at {root}/", url=f"{root}/live/KEY", root=root)
+        self._log.info("low-latency HLS in Safari needs HTTPS with HTTP/2: an ssl: endpoint or a proxy in front")
+
+    # ── stopping ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def stopService(self) -> Deferred[None]:
+        """Stop in order; done in the time the settings allow."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        timeout_s = self._settings.server.shutdown_timeout_ms / 1000
+        deadline_s = self._reactor.seconds() + timeout_s
+        self.readiness.drain()
+        await self._within(deadline_s, super().stopService())  # type: ignore[no-untyped-call]
+        for port in self.rtmp_ports:
+            await self._within(deadline_s, port.stopListening())
+        await self._within(deadline_s, self.registry.end_all("the server is shutting down"))
+        self._rtmp.close_all()
+        await deferLater(self._reactor, FAREWELL_S)
+        for port in self.http_ports:
+            await self._within(deadline_s, port.stopListening())
+        self.readiness.stop()
+        if not await self.writer.drain(max(0.1, deadline_s - self._reactor.seconds())):
+            self._log.error("stopped before the storage had taken everything")
+        await self._within(deadline_s + 0.5, self._storage.close())
+        self._threads.stop()
+        self._log.info("stopped")
+
+    async def _within(self, deadline_s: float, waiting: object) -> None:
+        """Wait for something, but not past the deadline; a failure is logged and stops nothing."""
+        if not isinstance(waiting, Deferred):
+            return
+        waiting.addTimeout(max(0.1, deadline_s - self._reactor.seconds()), self._reactor)
+        waiting.addErrback(lambda failure: self._log.error("while stopping: {error}", error=failure.value))
+        await waiting
+
+
+def _settle_garbage_collector() -> None:
+    """What is there now stays for good: do not look at it again and again, and look at the rest less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
+def _port_number(port: IListeningPort) -> int:
+    return int(getattr(port.getHost(), "port", 0))
+
+
+def _shown_host(port: IListeningPort) -> str:
+    host = str(getattr(port.getHost(), "host", "localhost"))
+    return "localhost" if host in ("0.0.0.0", "::", "127.0.0.1", "::1") else host
