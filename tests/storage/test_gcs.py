@@ -1,0 +1,282 @@
+"""Tests of the storage in a bucket: through Google's own client, against an emulator on loopback."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+from unittest import SkipTest
+from unittest.mock import Mock, patch
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+from twisted.logger import Logger
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface.verify import verifyObject
+
+from rapidrtmp.errors import ConfigurationError, NotFoundError, StorageError
+from rapidrtmp.interfaces import IMMUTABLE, IStorageFactory, StorageContext
+from rapidrtmp.storage.gcs import CHUNK_BYTES, GcsStorage, GcsStorageFactory
+from rapidrtmp.testing.storage import StorageContract, read_all
+
+try:
+    import google.cloud.storage as google_storage
+    from gcp_storage_emulator import server as emulator
+    from gcp_storage_emulator.exceptions import NotFound
+    from gcp_storage_emulator.handlers import objects
+except ImportError as error:
+    missing: str | None = f"needs google-cloud-storage and gcp-storage-emulator: {error}"
+else:
+    missing = None
+
+CONTEXT = StorageContext(maybeDeferred, Clock(), Logger())
+
+
+def download_of_a_generation(request: Any, response: Any, storage: Any) -> None:
+    """The emulator gives whatever is there: this download gives the generation asked for, as Google does."""
+    wanted = request.query.get("generation", [None])[0]
+    try:
+        found = storage.get_file_obj(request.params["bucket_name"], request.params["object_id"])["generation"]
+    except NotFound:
+        found = ""
+    if wanted in (None, found):
+        objects.download(request, response, storage)
+    else:
+        response.status = HTTPStatus.NOT_FOUND
+
+
+@cache
+def emulator_url() -> str:
+    """Start the emulator, with a bucket named ``bucket``, on a port of its own; it ends with the process."""
+    for name in ("gcp_storage_emulator", "api"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for _, handlers in emulator.HANDLERS:
+        for method, handler in handlers.items():
+            if handler is objects.download:
+                handlers[method] = download_of_a_generation
+    server = emulator.create_server("127.0.0.1", 0, in_memory=True, default_bucket="bucket")
+    server._api.daemon = True
+    server.start()
+    return f"http://127.0.0.1:{server._api._httpd.server_address[1]}"
+
+
+class Case(SynchronousTestCase):
+    """Has the emulator named in the environment; each storage has a prefix of its own."""
+
+    def setUp(self) -> None:
+        if missing:
+            raise SkipTest(missing)
+        environment = patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": emulator_url()})
+        environment.start()
+        self.addCleanup(environment.stop)
+
+    def make_storage(self, **settings: str) -> GcsStorage:
+        return GcsStorageFactory("bucket", **{"prefix": f"{self.id()}/streams", **settings}).create(CONTEXT)
+
+
+class GcsStorageContractTests(Case, StorageContract, TestCase):
+    """The contract every storage keeps."""
+
+
+class GcsStorageTests(Case):
+    """What is said of this storage alone."""
+
+    def put(self, storage: GcsStorage, key: str, data: bytes = b"x") -> None:
+        self.successResultOf(storage.put(key, data, "video/mp4", IMMUTABLE))
+
+    def blob(self, name: str) -> Any:
+        return google_storage.Client().bucket("bucket").get_blob(name)
+
+    def test_what_the_bucket_serves(self) -> None:
+        """An object carries its content type and cache rule, under the prefix."""
+        storage = self.make_storage(prefix="/served/by/")
+        self.successResultOf(storage.put("live/a.m3u8", b"#EXTM3U\n", "application/vnd.apple.mpegurl", "no-cache"))
+        blob = self.blob("served/by/live/a.m3u8")
+        self.assertEqual(("application/vnd.apple.mpegurl", "no-cache"), (blob.content_type, blob.cache_control))
+        self.assertEqual(b"#EXTM3U\n", blob.download_as_bytes())
+
+    def test_types_left_open(self) -> None:
+        """A content type that was not given is told from the key."""
+        storage = self.make_storage()
+        self.successResultOf(storage.put("a.m4s", b"x", "", ""))
+        self.assertEqual("video/iso.segment", self.successResultOf(storage.stat("a.m4s")).content_type)
+
+    def test_without_prefix(self) -> None:
+        """Without a prefix the bucket is all ours."""
+        storage = self.make_storage(prefix="")
+        self.put(storage, "root-object")
+        self.assertIsNotNone(self.blob("root-object"))
+        self.assertIn("root-object", [info.key for info in self.successResultOf(storage.list("root"))])
+
+    def test_prefix_is_a_folder(self) -> None:
+        """What begins with the letters of the prefix, but is not below it, is not ours."""
+        self.put(self.make_storage(prefix="neighbours-too"), "theirs")
+        self.assertEqual([], self.successResultOf(self.make_storage(prefix="neighbours").list("")))
+
+    def test_names_that_are_no_keys(self) -> None:
+        """A folder made in Google's console is not listed."""
+        google_storage.Client().bucket("bucket").blob("console/folder/").upload_from_string(b"")
+        storage = self.make_storage(prefix="console")
+        self.put(storage, "folder/object")
+        self.assertEqual(["folder/object"], [info.key for info in self.successResultOf(storage.list(""))])
+
+    def test_endpoint(self) -> None:
+        """Another server of the same API can be named in the spec; over plain http no credentials are looked for."""
+        with patch.dict(os.environ):
+            del os.environ["STORAGE_EMULATOR_HOST"]
+            storage = self.make_storage(endpoint=emulator_url(), project="any")
+            self.put(storage, "a", b"there")
+        stored = self.successResultOf(storage.get("a"))
+        self.assertEqual(b"there", self.successResultOf(Deferred.fromCoroutine(read_all(stored))))
+
+    def test_chunks(self) -> None:
+        """A large object is downloaded in ranges of at most 1 MiB."""
+        storage = self.make_storage()
+        self.put(storage, "a", bytes(2 * CHUNK_BYTES + 5))
+
+        async def sizes() -> list[int]:
+            return [len(chunk) async for chunk in (await storage.get("a", 1)).chunks]
+
+        self.assertEqual([CHUNK_BYTES, CHUNK_BYTES, 4], self.successResultOf(Deferred.fromCoroutine(sizes())))
+
+    def test_deleted_while_read(self) -> None:
+        """A reader whose object is deleted in the middle is told so."""
+        storage = self.make_storage()
+        self.put(storage, "a", bytes(CHUNK_BYTES + 5))
+        stored = self.successResultOf(storage.get("a"))
+        self.successResultOf(storage.delete("a"))
+        self.failureResultOf(Deferred.fromCoroutine(read_all(stored)), StorageError)
+
+    def test_no_such_bucket(self) -> None:
+        """Writing to a bucket that does not exist fails for good."""
+        storage = GcsStorageFactory("nobody-has-this").create(CONTEXT)
+        error = self.failureResultOf(storage.put("a", b"x", "", ""), StorageError).value
+        self.assertFalse(error.retryable, error)
+
+    def test_unreachable(self) -> None:
+        """A server that can not be reached is worth a retry."""
+        with patch("rapidrtmp.storage.gcs.READ_RETRY_S", 0.0):
+            storage = self.make_storage(endpoint="http://127.0.0.1:1")
+        for call in (storage.put("a", b"x", "", ""), storage.delete("a"), storage.stat("a")):
+            self.assertTrue(self.failureResultOf(call, StorageError).value.retryable)
+
+
+class FailureTests(SynchronousTestCase):
+    """What Google's exceptions mean."""
+
+    def failing(self, error: Exception) -> GcsStorage:
+        if missing:
+            raise SkipTest(missing)
+        with patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:1"}):
+            storage = GcsStorageFactory("bucket").create(CONTEXT)
+        blob = Mock(upload_from_string=Mock(side_effect=error), delete=Mock(side_effect=error))
+        storage._bucket._bucket = Mock(
+            blob=Mock(return_value=blob), get_blob=Mock(side_effect=error), list_blobs=Mock(side_effect=error)
+        )
+        return storage
+
+    def assert_told(self, error: Exception, retryable: bool) -> None:
+        storage = self.failing(error)
+        calls: tuple[Callable[[], Deferred[Any]], ...] = (
+            lambda: storage.put("a", b"x", "", ""),
+            lambda: storage.get("a"),
+            lambda: storage.stat("a"),
+            lambda: storage.list(""),
+            lambda: storage.delete("a"),
+        )
+        for call in calls:
+            told = self.failureResultOf(call(), StorageError).value
+            self.assertEqual(retryable, told.retryable, repr(error))
+            self.assertIs(error, told.__cause__)
+
+    def test_worth_a_retry(self) -> None:
+        """Overload, Google's own failures, timeouts and a broken network may pass."""
+        from google.api_core import exceptions
+        from google.auth.exceptions import TransportError
+        from google.cloud.storage.exceptions import DataCorruption
+        from requests.exceptions import ConnectionError, ReadTimeout
+
+        for error in (
+            exceptions.TooManyRequests("slow down"),
+            exceptions.InternalServerError("oops"),
+            exceptions.ServiceUnavailable("later"),
+            exceptions.GatewayTimeout("late"),
+            exceptions.from_http_status(408, "late"),
+            exceptions.RetryError("tried", None),
+            TransportError("no token server"),
+            DataCorruption(None, "checksum"),
+            ConnectionError("reset"),
+            ReadTimeout("silence"),
+        ):
+            self.assert_told(error, retryable=True)
+
+    def test_not_worth_it(self) -> None:
+        """What Google refuses, it refuses again."""
+        from google.api_core import exceptions
+        from google.auth.exceptions import RefreshError
+
+        for error in (
+            exceptions.Forbidden("no"),
+            exceptions.Unauthorized("who"),
+            exceptions.BadRequest("what"),
+            exceptions.PreconditionFailed("else"),
+            RefreshError("revoked"),
+        ):
+            self.assert_told(error, retryable=False)
+
+    def test_not_found(self) -> None:
+        """An object that is not there is deleted without complaint, and not found."""
+        from google.api_core.exceptions import NotFound
+
+        storage = self.failing(NotFound("404"))
+        self.successResultOf(storage.delete("a"))
+        storage._bucket._bucket.get_blob = Mock(return_value=None)
+        self.failureResultOf(storage.stat("a"), NotFoundError)
+
+
+class FactoryTests(SynchronousTestCase):
+    """Starting up."""
+
+    def test_interface(self) -> None:
+        """The factory provides IStorageFactory; what it stores outlives the process."""
+        factory = GcsStorageFactory("bucket")
+        verifyObject(IStorageFactory, factory)
+        self.assertTrue(factory.persistent)
+
+    def test_arguments(self) -> None:
+        """No bucket, or a prefix that no key could begin with, stops the start."""
+        self.assertRaises(ConfigurationError, GcsStorageFactory, "")
+        self.assertRaises(ConfigurationError, GcsStorageFactory, "bucket", "a/../b")
+        self.assertRaises(ConfigurationError, GcsStorageFactory, "bucket", prefix="back\\slash")
+
+    def test_no_library(self) -> None:
+        """Without the client library the start stops and says what to install."""
+        with patch.dict(sys.modules, {"google.cloud.storage": None}):
+            error = self.assertRaises(ConfigurationError, GcsStorageFactory("bucket").create, CONTEXT)
+        self.assertIn("rapidrtmp[gcs]", str(error))
+
+    def test_no_credentials(self) -> None:
+        """Without credentials the start stops and says so."""
+        if missing:
+            raise SkipTest(missing)
+        from google.auth.exceptions import DefaultCredentialsError
+
+        with patch("google.cloud.storage.Client", side_effect=DefaultCredentialsError("no credentials")):
+            error = self.assertRaises(ConfigurationError, GcsStorageFactory("bucket").create, CONTEXT)
+        self.assertEqual("gcs:bucket: no credentials", str(error))
+
+    def test_import_is_light(self) -> None:
+        """Nothing of Google's is imported before a storage is made."""
+        self.assertNotIn("google_storage", vars(sys.modules["rapidrtmp.storage.gcs"]))
+        import subprocess
+
+        script = (
+            "import sys, rapidrtmp.storage.gcs as gcs; gcs.GcsStorageFactory('b'); print('google.cloud' in sys.modules)"
+        )
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        shown = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, env=environment)
+        self.assertEqual(b"False", shown.stdout.strip())
