@@ -1,0 +1,159 @@
+"""
+The ``token`` authenticator: stateless signed tokens, each for one stream until it expires.
+
+A token is 27 octets, 36 characters of base64url: a nonce (6), the time it expires (5, big-endian seconds since 1970)
+and the first 16 octets of an HMAC-SHA256 over its purpose, the stream's name and those two. Nothing is stored but the
+secret, so a token is good for every reconnect, survives a restart of the server, and works at each server that shares
+the secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.interfaces import (
+    AuthenticatorContext,
+    IAuthenticator,
+    IAuthenticatorFactory,
+    ITokenIssuer,
+    PublishRequest,
+    Verdict,
+)
+from rapidrtmp.names import StreamName
+
+__all__ = ["TokenAuthenticator", "TokenAuthenticatorFactory"]
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{36}", re.ASCII)
+_PURPOSE = b"rapidrtmp publish 1"
+_NONCE_SIZE, _EXPIRY_SIZE, _MAC_SIZE = 6, 5, 16
+MINIMUM_SECRET_LENGTH = 16
+
+
+@implementer(IAuthenticator, ITokenIssuer)
+class TokenAuthenticator:
+    """
+    Checks tokens, and makes them.
+
+    :param secret: what signs them.
+    :param utc_ms: the time of day in milliseconds since 1970.
+    :param ends_publish: whether a running publish ends when its token expires.
+    :param random_octets: where nonces come from.
+    """
+
+    def __init__(
+        self,
+        secret: bytes,
+        utc_ms: Callable[[], int],
+        *,
+        ends_publish: bool = True,
+        random_octets: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._secret = secret
+        self._utc_ms = utc_ms
+        self._ends_publish = ends_publish
+        self._random_octets = random_octets
+
+    def issue_token(self, stream: StreamName, lifetime_s: int) -> str:
+        """A new token of 36 URL-safe characters, good for ``stream`` for at least ``lifetime_s`` seconds."""
+        expires_s = -(-self._utc_ms() // 1000) + lifetime_s
+        claims = self._random_octets(_NONCE_SIZE) + expires_s.to_bytes(_EXPIRY_SIZE, "big")
+        return base64.urlsafe_b64encode(claims + self._mac(stream, claims)).decode("ascii")
+
+    def authorize_publish(self, request: PublishRequest) -> Verdict:
+        """Consent if the token was made for this stream and has not expired; else say which of these fails."""
+        if not request.token:
+            return Verdict(allowed=False, reason="a token is needed: ...?token=TOKEN")
+        if not _TOKEN.fullmatch(request.token):
+            return Verdict(allowed=False, reason="the token is malformed: it is not one of this server's")
+        octets = base64.urlsafe_b64decode(request.token)
+        claims, mac = octets[:-_MAC_SIZE], octets[-_MAC_SIZE:]
+        if not hmac.compare_digest(mac, self._mac(request.stream, claims)):
+            return Verdict(allowed=False, reason="the token is for another stream, or another server's")
+        expires_ms = int.from_bytes(claims[_NONCE_SIZE:], "big") * 1000
+        if expires_ms <= self._utc_ms():
+            return Verdict(allowed=False, reason="the token has expired: ask for a new one")
+        return Verdict(
+            allowed=True,
+            credential=hashlib.sha256(request.token.encode("ascii")).hexdigest(),
+            expires_ms=expires_ms if self._ends_publish else None,
+        )
+
+    def _mac(self, stream: StreamName, claims: bytes) -> bytes:
+        # Names hold no NUL, so no two streams give the same octets to sign.
+        signed = b"\0".join((_PURPOSE, stream.app.encode(), stream.key.encode(), claims))
+        return hmac.digest(self._secret, signed, "sha256")[:_MAC_SIZE]
+
+
+@implementer(IAuthenticatorFactory)
+class TokenAuthenticatorFactory:
+    """
+    ``token:secret=TEXT`` or ``token:secret-file=FILE``, and ``mid-session=end|keep``.
+
+    :param secret: at least 16 characters, the same at every server that is to take the same tokens.
+    :param secret_file: where the secret is kept instead; made, with a random one, when it is not there.
+    :param mid_session: whether a running publish ends (``end``) when its token expires or goes on (``keep``).
+    """
+
+    def __init__(self, *, secret: str = "", secret_file: str = "data/token.key", mid_session: str = "end") -> None:
+        if mid_session not in ("end", "keep"):
+            raise ConfigurationError("mid_session is end or keep")
+        if secret and len(secret) < MINIMUM_SECRET_LENGTH:
+            raise ConfigurationError(f"the secret has {len(secret)} characters, fewer than {MINIMUM_SECRET_LENGTH}")
+        self._secret = secret
+        self._secret_file = Path(secret_file)
+        self._ends_publish = mid_session == "end"
+
+    def create(self, context: AuthenticatorContext) -> TokenAuthenticator:
+        """
+        Make the authenticator, and the secret if this is the first time.
+
+        :raises ConfigurationError: the file can neither be read nor made, or holds no secret.
+        """
+        secret = self._secret.encode() or _kept_secret(self._secret_file, context.log)
+        return TokenAuthenticator(secret, context.utc_ms, ends_publish=self._ends_publish)
+
+
+def _kept_secret(path: Path, log: Logger) -> bytes:
+    try:
+        if not path.exists():
+            _create_secret(path)
+            log.info("made a new token secret in {path}", path=str(path))
+        secret = path.read_bytes().strip()
+        readable_by_others = os.name == "posix" and path.stat().st_mode & 0o077
+    except OSError as error:
+        raise ConfigurationError(f"the token secret {path}: {error.strerror or error}") from error
+    if len(secret) < MINIMUM_SECRET_LENGTH:
+        raise ConfigurationError(
+            f"the token secret {path} holds {len(secret)} octets, fewer than {MINIMUM_SECRET_LENGTH}: "
+            "delete it to have a new one made"
+        )
+    if readable_by_others:
+        log.warn("{path} signs tokens and others may read it: chmod 600 {path}", path=str(path))
+    return secret
+
+
+def _create_secret(path: Path) -> None:
+    """Make the file, whole and private from its first moment; if another process was faster, its file stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_hex(32).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink(missing_ok=True)
