@@ -1,0 +1,92 @@
+"""What one peer may make a session hold or do. Whoever passes a bound is disconnected, unless it says otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rapidrtmp.rtmp.chunk_limits import ChunkLimits
+
+__all__ = ["DEFAULT_AMF_LIMITS", "DEFAULT_LIMITS", "AmfLimits", "SessionLimits"]
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class AmfLimits:
+    """
+    Bounds for the AMF of one message; a message that passes one is unreadable. Text and keys are bounded by the
+    message itself: no length in it is believed beyond the octets that are there.
+
+    :ivar depth: containers within containers.
+    :ivar values: values, those in containers included.
+    """
+
+    depth: int = 16
+    values: int = 4096
+
+
+DEFAULT_AMF_LIMITS = AmfLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """
+    Every bound of one RTMP session.
+
+    Until a publish is accepted nothing is known of the peer, so it gets little; afterwards it gets what media needs.
+
+    :ivar unauthorised_message_bytes: longest message of any type before the first accepted publish.
+    :ivar unauthorised_partial_bytes: octets of incomplete messages held before that.
+    :ivar unauthorised_chunk_streams: chunk streams in use before that.
+    :ivar held_bytes: octets of media and data kept while a publish waits for its answer; what comes beyond is
+        skipped. Encoders that do not wait lose no codec config to a slow authenticator.
+    :ivar unpublished_commands: commands between one accepted publish and the next, or before the first.
+    :ivar media_bytes: longest audio, video or aggregate message.
+    :ivar command_bytes: longest message of any other type.
+    :ivar partial_bytes: octets of incomplete messages held at a time.
+    :ivar chunk_streams: chunk streams in use over the connection's life.
+    :ivar message_streams: message streams created and not deleted.
+    :ivar unreadable_messages: how many messages in a row may be unreadable.
+    :ivar app_length: characters of ``app`` in the connect command, query included.
+    :ivar tc_url_length: characters of ``tcUrl``.
+    :ivar name_length: characters of the name published or played, query included; a longer one is refused.
+    :ivar amf: bounds for the values in one command or data message.
+    """
+
+    unauthorised_message_bytes: int = 64 * KIB
+    unauthorised_partial_bytes: int = 128 * KIB
+    unauthorised_chunk_streams: int = 16
+    held_bytes: int = 64 * KIB
+    unpublished_commands: int = 100
+    media_bytes: int = 10 * MIB
+    command_bytes: int = 256 * KIB
+    partial_bytes: int = 16 * MIB
+    chunk_streams: int = 64
+    message_streams: int = 8
+    unreadable_messages: int = 100
+    app_length: int = 1024
+    tc_url_length: int = 2048
+    name_length: int = 1024
+    amf: AmfLimits = DEFAULT_AMF_LIMITS
+
+    def before_publishing(self) -> ChunkLimits:
+        """Limits for the chunk layer until a publish is accepted."""
+        return ChunkLimits(
+            max_media_bytes=self.unauthorised_message_bytes,
+            max_command_bytes=self.unauthorised_message_bytes,
+            max_chunk_streams=self.unauthorised_chunk_streams,
+            max_partial_bytes=self.unauthorised_partial_bytes,
+        )
+
+    def while_publishing(self) -> ChunkLimits:
+        """Limits for the chunk layer from then on."""
+        return ChunkLimits(
+            max_media_bytes=self.media_bytes,
+            max_command_bytes=self.command_bytes,
+            max_chunk_streams=self.chunk_streams,
+            max_partial_bytes=self.partial_bytes,
+        )
+
+
+DEFAULT_LIMITS = SessionLimits()
