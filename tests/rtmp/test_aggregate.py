@@ -1,0 +1,68 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.rtmp.aggregate import read_aggregate
+from rapidrtmp.rtmp.chunk import Message
+from rapidrtmp.rtmp.message import UnreadableError
+
+#: Audio of three octets at 1000 ms in message stream 0, video of two at 1040 ms, metadata of one at 1040 ms.
+AUDIO = b"\x08\x00\x00\x03\x00\x03\xe8\x00\x00\x00\x00\xaf\x01\x21\x00\x00\x00\x0e"
+VIDEO = b"\x09\x00\x00\x02\x00\x04\x10\x00\x00\x00\x00\x17\x01\x00\x00\x00\x0d"
+DATA = b"\x12\x00\x00\x01\x00\x04\x10\x00\x00\x00\x00\x05\x00\x00\x00\x0c"
+PARTS = [
+    Message(8, 1, 5000, b"\xaf\x01\x21", 4),
+    Message(9, 1, 5040, b"\x17\x01", 4),
+    Message(18, 1, 5040, b"\x05", 4),
+]
+
+
+def aggregate(payload: bytes, timestamp: int = 5000) -> Message:
+    return Message(22, 1, timestamp, payload, 4)
+
+
+class AggregateTests(SynchronousTestCase):
+    """Aggregates, written by hand as FLV tags."""
+
+    def test_whole(self) -> None:
+        """Tags become messages whose times start at the aggregate's, on the aggregate's message stream."""
+        self.assertEqual(PARTS, list(read_aggregate(aggregate(AUDIO + VIDEO + DATA))))
+
+    def test_empty(self) -> None:
+        """An aggregate of nothing is nothing."""
+        self.assertEqual([], list(read_aggregate(aggregate(b""))))
+
+    def test_empty_tag(self) -> None:
+        """A tag without data is a message without payload."""
+        silence = b"\x08" + bytes(10) + b"\x00\x00\x00\x0b"
+        self.assertEqual([Message(8, 1, 5000, b"", 4)] * 2, list(read_aggregate(aggregate(silence * 2))))
+
+    def test_timestamp_extension(self) -> None:
+        """The fourth octet of a tag's timestamp is its highest, and sums wrap."""
+        late = VIDEO[:4] + b"\x00\x00\x00\x01" + VIDEO[8:]
+        early = AUDIO[:4] + b"\xff\xff\xff\x00" + AUDIO[8:]
+        self.assertEqual([5000, 5001], [part.timestamp for part in read_aggregate(aggregate(early + late))])
+        wrapping = aggregate(AUDIO + VIDEO, 2**32 - 10)
+        self.assertEqual([2**32 - 10, 30], [part.timestamp for part in read_aggregate(wrapping)])
+        backwards = aggregate(VIDEO + AUDIO, 0)
+        self.assertEqual([0, 2**32 - 40], [part.timestamp for part in read_aggregate(backwards)])
+
+    def test_truncated(self) -> None:
+        """Cut anywhere, the tags before the cut come out, and a cut within a tag is said; a pointer may be missing."""
+        whole = AUDIO + VIDEO
+        ends = {0: 0, 14: 1, 15: 1, 16: 1, 17: 1, 18: 1, 31: 2, 32: 2, 33: 2, 34: 2}
+        for size in range(len(whole)):
+            parts, is_cut = [], False
+            try:
+                for part in read_aggregate(aggregate(whole[:size])):
+                    parts.append(part)
+            except UnreadableError:
+                is_cut = True
+            self.assertEqual(size not in ends, is_cut, size)
+            self.assertEqual(PARTS[: ends.get(size, 0 if size < 14 else 1)], parts, size)
+
+    def test_nested(self) -> None:
+        """An aggregate within an aggregate, or a command, ends the reading."""
+        for type_id in (22, 20, 1):
+            parts = read_aggregate(aggregate(AUDIO + bytes([type_id]) + AUDIO[1:] + VIDEO))
+            self.assertEqual(PARTS[0], next(parts))
+            with self.assertRaisesRegex(UnreadableError, f"type {type_id}"):
+                next(parts)
