@@ -1,0 +1,68 @@
+"""
+What the server says in commands: the bodies of ``_result``, ``_error``, ``onStatus`` and the Flash-era notices.
+
+Every refusal carries a ``description``: FFmpeg shows it to the user, and waits for ever when an ``_error`` lacks it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rapidrtmp.rtmp.amf import Value
+from rapidrtmp.rtmp.amf0 import write_values
+
+__all__ = [
+    "ENHANCED_RTMP",
+    "write_connect_success",
+    "write_error",
+    "write_fc_notice",
+    "write_result",
+    "write_status",
+]
+
+#: What we tell clients of Enhanced RTMP: exactly the codecs that come out at the other end (4: forwarded, not decoded).
+ENHANCED_RTMP: Final[dict[str, Value]] = {
+    "fourCcList": ["avc1", "mp4a"],
+    "videoFourCcInfoMap": {"avc1": 4},
+    "audioFourCcInfoMap": {"mp4a": 4},
+}
+
+CONNECT_SUCCESS = "NetConnection.Connect.Success"
+CONNECT_REJECTED = "NetConnection.Connect.Rejected"
+APP_SHUTDOWN = "NetConnection.Connect.AppShutdown"
+CALL_FAILED = "NetConnection.Call.Failed"
+PUBLISH_START = "NetStream.Publish.Start"
+PUBLISH_BAD_NAME = "NetStream.Publish.BadName"
+UNPUBLISH_SUCCESS = "NetStream.Unpublish.Success"
+PLAY_STREAM_NOT_FOUND = "NetStream.Play.StreamNotFound"
+
+
+def write_connect_success(transaction: float) -> bytes:
+    """The answer to connect; clients differ in which of its two objects they look for Enhanced RTMP."""
+    server: dict[str, Value] = {"fmsVer": "FMS/3,0,1,123", "capabilities": 31, "mode": 1}
+    info = _information("status", CONNECT_SUCCESS, "Connection succeeded.") | {"objectEncoding": 0}
+    return write_values("_result", transaction, server | ENHANCED_RTMP, info | ENHANCED_RTMP)
+
+
+def write_result(transaction: float, result: Value = None) -> bytes:
+    """The answer to any other command: null, and ``result``."""
+    return write_values("_result", transaction, None, result)
+
+
+def write_error(transaction: float, code: str, description: str) -> bytes:
+    """The answer to a command that failed."""
+    return write_values("_error", transaction, None, _information("error", code, description))
+
+
+def write_status(level: str, code: str, description: str) -> bytes:
+    """News of a message stream, on that message stream: ``level`` is ``status`` or ``error``."""
+    return write_values("onStatus", 0, None, _information(level, code, description))
+
+
+def write_fc_notice(name: str, code: str, description: str) -> bytes:
+    """``onFCPublish`` or ``onFCUnpublish``, which clients that say FCPublish wait for."""
+    return write_values(name, 0, None, {"code": code, "description": description})
+
+
+def _information(level: str, code: str, description: str) -> dict[str, Value]:
+    return {"level": level, "code": code, "description": description}

@@ -1,0 +1,305 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.errors import PeerProtocolError
+from rapidrtmp.rtmp.amf0 import read_values
+from rapidrtmp.rtmp.chunk import Message
+from rapidrtmp.rtmp.events import CommandIgnored, Connected, PlayRefused, PublishEnded, PublishRequested
+from rapidrtmp.rtmp.limits import SessionLimits
+from rapidrtmp.rtmp.session import State
+
+from .amf_octets import END, NULL, OBJECT, key, number, text
+from .client import HANDSHAKE, Client, Status, command, connect, message, publish
+
+CREATE_STREAM_RESULT = (
+    b"\x02\x00\x07_result"
+    b"\x00\x40\x10\x00\x00\x00\x00\x00\x00"
+    b"\x05"
+    b"\x00\x3f\xf0\x00\x00\x00\x00\x00\x00"
+)  # fmt: skip
+PUBLISH_START = Status(1, "status", "NetStream.Publish.Start")
+SECOND_PUBLISH = Status(1, "error", "NetStream.Publish.BadName")
+
+
+class ConnectTests(SynchronousTestCase):
+    """Connecting to an application."""
+
+    def heard_after(self, octets: bytes) -> list[Message]:
+        client = Client()
+        client.say(HANDSHAKE + octets)
+        return client.heard()
+
+    def test_answers(self) -> None:
+        """The client is told window, bandwidth and chunk size, and then that it is connected, in this order."""
+        *control, result = self.heard_after(connect())
+        expected = [
+            (5, b"\x00\x26\x25\xa0"),
+            (6, b"\x00\x26\x25\xa0\x02"),
+            (1, b"\x00\x01\x00\x00"),
+        ]
+        self.assertEqual(expected, [(heard.type_id, heard.payload) for heard in control])
+        self.assertEqual({(0, 0)}, {(heard.msid, heard.timestamp) for heard in [*control, result]})
+        self.assertEqual(20, result.type_id)
+
+    def test_result(self) -> None:
+        """The result has both objects that clients look for, each saying what Enhanced RTMP we take."""
+        name, transaction, server, information = read_values(self.heard_after(connect())[-1].payload)
+        self.assertEqual(("_result", 1.0), (name, transaction))
+        enhanced = {
+            "fourCcList": ["avc1", "mp4a"],
+            "videoFourCcInfoMap": {"avc1": 4.0},
+            "audioFourCcInfoMap": {"mp4a": 4.0},
+        }
+        self.assertEqual({"fmsVer": "FMS/3,0,1,123", "capabilities": 31.0, "mode": 1.0, **enhanced}, server)
+        success = {
+            "level": "status",
+            "code": "NetConnection.Connect.Success",
+            "description": "Connection succeeded.",
+            "objectEncoding": 0.0,
+        }
+        self.assertEqual(success | enhanced, information)
+
+    def test_event(self) -> None:
+        """What is known of the client is reported, without the secrets in its URLs."""
+        seen = Client().say(HANDSHAKE, connect("a/b?token=secret", "rtmp://u:secret@h:1935/a/b?token=secret", "x\ny"))
+        self.assertEqual([Connected("a/b", "h", "x\N{REPLACEMENT CHARACTER}y")], seen)
+        self.assertNotIn("secret", repr(seen))
+
+    def test_empty(self) -> None:
+        """A client that tells nothing of itself is connected all the same."""
+        self.assertEqual([Connected("", "", "")], Client().say(HANDSHAKE, command("connect", 1)))
+
+    def test_flash_encoding(self) -> None:
+        """A connect in an AMF3 message is understood, and answered in AMF0."""
+        client = Client()
+        payload = b"\0" + text("connect") + number(1) + OBJECT + key("app") + text("live") + END
+        self.assertEqual([Connected("live", "", "")], client.say(HANDSHAKE, message(17, payload, msid=0)))
+        self.assertEqual(20, client.heard()[-1].type_id)
+
+    def test_too_long(self) -> None:
+        """A connect of absurd length is answered with the reason, and closes the session."""
+        for octets, what in ((connect(app="a" * 1025), "app"), (connect(tc_url="t" * 2049), "tcUrl")):
+            client = Client()
+            self.assertRaises(PeerProtocolError, client.say, HANDSHAKE, octets)
+            ((name, transaction, _, information),) = client.heard_commands()
+            self.assertEqual(("_error", 1.0), (name, transaction))
+            self.assertEqual("NetConnection.Connect.Rejected", information["code"])
+            self.assertIn(what, str(information["description"]))
+
+    def test_twice(self) -> None:
+        """A second connect breaks the protocol: a connection belongs to one application."""
+        self.assertRaises(PeerProtocolError, Client().connected().say, connect("other"))
+
+    def test_too_early(self) -> None:
+        """Known commands before connect break the protocol, unknown ones are ignored."""
+        client = Client()
+        self.assertEqual([CommandIgnored("hello")], client.say(HANDSHAKE, command("hello", 0)))
+        self.assertRaises(PeerProtocolError, client.say, command("createStream", 2))
+
+
+class EncoderTests(SynchronousTestCase):
+    """Publishing as each kind of encoder does it."""
+
+    def accepted(self, client: Client, msid: int, *octets: bytes) -> None:
+        """Say what leads to one request to publish, and accept that."""
+        (request,) = client.say(*octets)
+        self.assertEqual(PublishRequested(msid, "live", "k", {"token": "secret"}, "live"), request)
+        self.assertNotIn("secret", repr(request))
+        client.session.accept_publish(msid)
+        self.assertIs(State.PUBLISHING, client.session.state)
+
+    def test_ffmpeg(self) -> None:
+        """FFmpeg: releaseStream, FCPublish, createStream, publish; FCUnpublish and deleteStream at the end."""
+        client = Client().connected()
+        name = text("k?token=secret")
+        self.assertEqual([], client.say(command("releaseStream", 2, name), command("FCPublish", 3, name)))
+        self.assertEqual([["_result", 2.0, None, None], ["_result", 3.0, None, None]], client.heard_commands())
+        client.say(command("createStream", 4))
+        (heard,) = client.heard()
+        self.assertEqual(CREATE_STREAM_RESULT, heard.payload)
+        self.accepted(client, 1, publish())
+        begin, notice, status = client.heard()
+        self.assertEqual((4, 0, b"\x00\x00\x00\x00\x00\x01"), (begin.type_id, begin.msid, begin.payload))
+        self.assertEqual("onFCPublish", next(read_values(notice.payload)))
+        self.assertEqual((20, 1), (status.type_id, status.msid))
+        ending = command("FCUnpublish", 6, name), command("deleteStream", 7, number(1))
+        self.assertEqual([PublishEnded(1, "FCUnpublish")], client.say(*ending))
+        self.assertIs(State.CONNECTED, client.session.state)
+
+    def test_obs(self) -> None:
+        """OBS (librtmp): the same, with commands of transaction 0 and null where others leave out."""
+        client = Client().connected()
+        opening = command("releaseStream", 2, text("k")), command("FCPublish", 3, text("k")), command("createStream", 4)
+        client.say(*opening)
+        self.assertEqual(["_result"] * 3, [values[0] for values in client.heard_commands()])
+        self.accepted(client, 1, publish())
+        self.assertEqual([PUBLISH_START], client.heard_statuses())
+        ending = command("FCUnpublish", 6, text("k")), command("deleteStream", 7, number(1))
+        self.assertEqual([PublishEnded(1, "FCUnpublish")], client.say(*ending))
+
+    def test_gstreamer(self) -> None:
+        """GStreamer wants no answers to its politeness, a status on its stream, and deletes by name."""
+        client = Client().connected()
+        client.say(command("releaseStream", 0, text("k")), command("FCPublish", 0, text("k")))
+        self.assertEqual([], client.heard())
+        client.say(command("createStream", 4))
+        self.assertEqual([["_result", 4.0, None, 1.0]], client.heard_commands())
+        self.accepted(client, 1, command("publish", 0, text("k?token=secret"), text("live"), msid=1))
+        self.assertEqual([PUBLISH_START], client.heard_statuses())
+        ending = command("FCUnpublish", 0, text("k")), command("deleteStream", 0, text("k"), msid=0)
+        self.assertEqual([PublishEnded(1, "FCUnpublish")], client.say(*ending))
+
+    def test_delete_by_name_alone(self) -> None:
+        """A name for a stream to delete means the publish."""
+        client = Client().publishing()
+        self.assertEqual([PublishEnded(1, "deleteStream")], client.say(command("deleteStream", 0, text("k"))))
+        self.assertEqual([], client.heard())
+
+    def test_flash_media_live_encoder(self) -> None:
+        """FMLE: onFCPublish comes before the status, onFCUnpublish with the end."""
+        client = Client().connected()
+        client.say(command("releaseStream", 2, text("k")), command("FCPublish", 3, text("k")))
+        client.heard()
+        self.accepted(client, 1, command("createStream", 4), publish())
+        _created, notice, status = client.heard_commands()
+        information = {"code": "NetStream.Publish.Start", "description": "Publishing."}
+        self.assertEqual(["onFCPublish", 0.0, None, information], notice)
+        self.assertEqual("onStatus", status[0])
+        self.assertEqual([PublishEnded(1, "FCUnpublish")], client.say(command("FCUnpublish", 6, text("k"))))
+        notice, result = client.heard_commands()
+        self.assertEqual("onFCUnpublish", notice[0])
+        self.assertEqual("NetStream.Unpublish.Success", notice[3]["code"])
+        self.assertEqual(["_result", 6.0, None, None], result)
+
+    def test_no_promise_before_acceptance(self) -> None:
+        """FCPublish alone is not told that publishing has begun."""
+        client = Client().connected()
+        client.say(command("FCPublish", 3, text("k")), publish())
+        client.session.reject_publish(1, "NetStream.Publish.Denied", "No.")
+        self.assertNotIn("onFCPublish", [values[0] for values in client.heard_commands()])
+
+    def test_haishinkit(self) -> None:
+        """HaishinKit: nulls and a list of codecs in connect, then FCPublish after createStream."""
+        client = Client()
+        properties = (
+            (OBJECT + key("app") + text("live"))
+            + (key("swfUrl") + NULL)
+            + (key("fourCcList") + b"\x0a\0\0\0\x02" + text("hvc1") + text("Opus"))
+            + END
+        )
+        client.say(HANDSHAKE, command("connect", 1, properties=properties))
+        client.heard()
+        opening = command("createStream", 2), command("releaseStream", 3, text("k")), command("FCPublish", 4, text("k"))
+        client.say(*opening)
+        self.accepted(client, 1, publish())
+        self.assertEqual([PUBLISH_START], client.heard_statuses())
+        self.assertEqual([PublishEnded(1, "closeStream")], client.say(command("closeStream", 0, msid=1)))
+
+    def test_check_bandwidth(self) -> None:
+        """Hardware that checks the bandwidth first gets an answer."""
+        client = Client().connected()
+        client.say(command("_checkbw", 2))
+        self.assertEqual([["_result", 2.0, None, None]], client.heard_commands())
+
+    def test_publish_without_create_stream(self) -> None:
+        """A publish on message stream 0 is one like others, and answered there."""
+        client = Client().connected()
+        self.accepted(client, 0, publish(msid=0))
+        self.assertEqual([Status(0, "status", "NetStream.Publish.Start")], client.heard_statuses())
+        self.assertEqual([PublishEnded(0, "deleteStream")], client.say(command("deleteStream", 0, number(1))))
+
+    def test_create_stream_twice(self) -> None:
+        """A second message stream has the next number, may be published on, and deleting the first changes nothing."""
+        client = Client().connected()
+        client.say(command("createStream", 2), command("createStream", 3))
+        self.assertEqual([1.0, 2.0], [values[3] for values in client.heard_commands()])
+        self.accepted(client, 2, publish(msid=2))
+        self.assertEqual([], client.say(command("deleteStream", 0, number(1))))
+        self.assertEqual([PublishEnded(2, "deleteStream")], client.say(command("deleteStream", 0, number(2))))
+
+    def test_publish_again(self) -> None:
+        """After its end, a connection may publish again."""
+        client = Client().publishing()
+        client.say(command("deleteStream", 0, number(1)))
+        self.accepted(client, 1, command("createStream", 8), publish())
+
+    def test_one_segment_url(self) -> None:
+        """A URL that names no application publishes in the default one."""
+        client = Client(default_app="studio")
+        client.say(HANDSHAKE, connect("k?token=secret", "rtmp://h/k?token=secret"))
+        (request,) = client.say(publish(""))
+        self.assertEqual(PublishRequested(1, "studio", "k", {"token": "secret"}, "live"), request)
+
+
+class RefusalTests(SynchronousTestCase):
+    """What is not done, and how that is said."""
+
+    def test_second_publish(self) -> None:
+        """A connection publishes one stream: a second is refused, and the first goes on."""
+        client = Client().publishing()
+        self.assertEqual([CommandIgnored("publish")], client.say(publish("other")))
+        self.assertEqual([SECOND_PUBLISH], client.heard_statuses())
+        self.assertIs(State.PUBLISHING, client.session.state)
+        client = Client().connected()
+        client.say(publish(), publish("other", msid=1))
+        self.assertIs(State.PUBLISH_PENDING, client.session.state)
+
+    def test_bad_names(self) -> None:
+        """A name that can not be one is refused at once, without quoting it."""
+        for name in ("../secret", "secret\\k", "k\nsecret", "secret" * 200):
+            client = Client().connected()
+            self.assertEqual([CommandIgnored("publish")], client.say(publish(name)))
+            (heard,) = client.heard()
+            self.assertIn(b"NetStream.Publish.BadName", heard.payload)
+            self.assertNotIn(b"secret", heard.payload)
+            self.assertIs(State.CONNECTED, client.session.state)
+
+    def test_play(self) -> None:
+        """A player is told that there is nothing here, and to watch over HLS."""
+        client = Client().connected()
+        client.say(command("createStream", 2), command("getStreamLength", 3, text("k")))
+        self.assertEqual([1.0, 0.0], [values[3] for values in client.heard_commands()])
+        self.assertEqual([PlayRefused("live", "k")], client.say(command("play", 4, text("k?token=secret"), msid=1)))
+        ((_, _, _, information),) = client.heard_commands()
+        self.assertEqual(("error", "NetStream.Play.StreamNotFound"), (information["level"], information["code"]))
+        self.assertIn("HLS", str(information["description"]))
+        self.assertEqual([CommandIgnored("play")], client.say(command("play", 5, text("../k"), msid=1)))
+
+    def test_unknown_commands(self) -> None:
+        """An unknown command is ignored; who waits for an answer is told that it failed."""
+        client = Client().connected()
+        self.assertEqual([CommandIgnored("FCSubscribe")], client.say(command("FCSubscribe", 9, text("k"))))
+        ((name, transaction, nothing, information),) = client.heard_commands()
+        self.assertEqual(("_error", 9.0, None), (name, transaction, nothing))
+        self.assertEqual("NetConnection.Call.Failed", information["code"])
+        client.say(command("onBWDone", 0), command("_result", 3))
+        self.assertEqual([], client.heard())
+
+    def test_ending_nothing(self) -> None:
+        """Ending what was never begun, or ending twice, is no event and no error."""
+        client = Client().connected()
+        for name in ("FCUnpublish", "deleteStream", "closeStream"):
+            self.assertEqual([], client.say(command(name, 0, number(1))))
+
+    def test_giving_up(self) -> None:
+        """A publish given up before it was answered is over, and said once."""
+        client = Client().connected()
+        client.say(publish())
+        self.assertEqual([PublishEnded(1, "closeStream")], client.say(command("closeStream", 0, msid=1)))
+        self.assertIs(State.CONNECTED, client.session.state)
+
+    def test_too_many_streams(self) -> None:
+        """Eight message streams are enough for anybody; deleted ones are free again."""
+        client = Client().connected()
+        client.say(command("createStream", 2) * 8)
+        client.say(command("deleteStream", 0, number(5)), command("createStream", 3))
+        self.assertEqual(5.0, client.heard_commands()[-1][3])
+        self.assertRaises(PeerProtocolError, client.say, command("createStream", 4))
+
+    def test_too_many_commands(self) -> None:
+        """Commands without end and without a publish break the connection, those of a publisher do not."""
+        limits = SessionLimits(unpublished_commands=10)
+        client = Client(limits).connected()
+        client.say(command("_checkbw", 2) * 9)
+        self.assertRaises(PeerProtocolError, client.say, command("_checkbw", 2))
+        client = Client(limits).publishing()
+        self.assertEqual(100, len(client.say(command("onSomething", 0) * 100)))
