@@ -140,9 +140,9 @@ class HlsSink:
         window = self._window or self._open_window(self._segmenter.constants)
         for part in parts:
             self._put_part(window, part)
-        if not window.segments:  # the rate of the first segment is not known: go by what there is of it
-            last = parts[-1]
-            opened_ms = (last.start + last.duration - parts[0].start) * 1000 // self._tracks[0].timescale
+        if not window.segments and window.open is not None:  # the first segment's rate: go by what there is of it
+            end = parts[-1].start + parts[-1].duration
+            opened_ms = (end - window.open.start) * 1000 // self._tracks[0].timescale
             self._multivariant.measure_opening(sum(map(len, self._pieces)), opened_ms)
         hint = self._hint(window)
         self._announce(hint)
