@@ -241,11 +241,17 @@ class RapidRtmpService(MultiService):
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def privilegedStartService(self) -> None:
-        """Open every port, or end the process with one line."""
+        """Open every port while the process still may open low ones."""
+        self._open_ports()
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+
+    def _open_ports(self) -> None:
+        """Open every port, once, or end the process with one line."""
+        if self.rtmp_ports or self.http_ports:
+            return
         self.rtmp_ports = [self._listen(each, self._rtmp) for each in self._settings.server.rtmp]
         site = self._make_site(_port_number(self.rtmp_ports[0]) if self.rtmp_ports else 1935)
         self.http_ports = [self._listen(each, site) for each in self._settings.server.http]
-        super().privilegedStartService()  # type: ignore[no-untyped-call]
 
     def _listen(self, description: str, factory: Factory[Any]) -> IListeningPort:
         results: list[IListeningPort | Failure] = []
@@ -257,7 +263,8 @@ class RapidRtmpService(MultiService):
         return result
 
     def startService(self) -> None:
-        """Begin to work."""
+        """Begin to work. (``twist``, unlike ``twistd``, knows no privileged start.)"""
+        self._open_ports()
         self._threads.start()
         self.readiness.start(self._storage)
         self.readiness.listening()
