@@ -1,0 +1,105 @@
+"""The plugins that the settings choose, found and made: what `tap.py` hands to the server beside the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rapidrtmp.auth.any_of import AnyOfAuthenticatorFactory
+from rapidrtmp.config import AppSettings, Settings
+from rapidrtmp.discovery import make_authenticator_factory, make_sink_factory, make_storage_factory
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.spec import parse_spec
+
+__all__ = ["AppPlugins", "ChosenPlugins", "choose_plugins"]
+
+
+@dataclass(frozen=True)
+class AppPlugins:
+    """
+    The plugins of one application.
+
+    :ivar sinks: each an ``ISinkFactory``, by name: the plugin's, with ``-2``, ``-3`` where one serves again.
+    :ivar authenticator: an ``IAuthenticatorFactory``.
+    """
+
+    sinks: Mapping[str, Any]
+    authenticator: Any
+
+
+@dataclass(frozen=True)
+class ChosenPlugins:
+    """
+    Every plugin the server runs with.
+
+    :ivar storage: an ``IStorageFactory``.
+    :ivar apps: by application, as in ``Settings.apps``.
+    """
+
+    storage: Any
+    apps: Mapping[str, AppPlugins]
+
+
+def choose_plugins(settings: Settings) -> ChosenPlugins:
+    """
+    Find and make the factories that the settings name.
+
+    :raises ConfigurationError: one that is unknown, can not be loaded or refuses its arguments; a token secret that
+        would lie among the objects that are served.
+    """
+    sink_defaults = {"hls": _hls_defaults(settings)}
+    auth_defaults = {"token": {"secret_file": settings.tokens.secret_file}}
+    _keep_secrets_apart(settings)
+    apps = {
+        name: AppPlugins(
+            sinks=_sinks(app, sink_defaults),
+            authenticator=_authenticator(app, auth_defaults),
+        )
+        for name, app in settings.apps.items()
+    }
+    return ChosenPlugins(make_storage_factory(settings.storage.spec), apps)
+
+
+def _hls_defaults(settings: Settings) -> Mapping[str, str]:
+    hls = settings.hls
+    return {"segment": f"{hls.segment_ms}ms", "window": str(hls.window), "part": f"{hls.part_ms}ms"}
+
+
+def _sinks(app: AppSettings, defaults: Mapping[str, Mapping[str, str]]) -> Mapping[str, Any]:
+    sinks: dict[str, Any] = {}
+    for spec in app.sinks:
+        plugin = parse_spec(spec).name
+        names = (plugin if number == 1 else f"{plugin}-{number}" for number in range(1, len(app.sinks) + 1))
+        name = next(name for name in names if name not in sinks)
+        sinks[name] = _made(make_sink_factory, spec, defaults)
+    return sinks
+
+
+def _authenticator(app: AppSettings, defaults: Mapping[str, Mapping[str, str]]) -> Any:
+    made = [_made(make_authenticator_factory, spec, defaults) for spec in app.auth]
+    return made[0] if len(made) == 1 else AnyOfAuthenticatorFactory(made)
+
+
+def _made(make: Callable[[str, Mapping[str, str]], Any], spec: str, defaults: Mapping[str, Mapping[str, str]]) -> Any:
+    return make(spec, defaults.get(parse_spec(spec).name, {}))
+
+
+def _keep_secrets_apart(settings: Settings) -> None:
+    """Files under the directory of the ``local`` storage can be fetched over HTTP, so no secret may lie there."""
+    storage = parse_spec(settings.storage.spec)
+    directory = storage.options.get("directory") or "".join(storage.arguments[:1])
+    if storage.name != "local" or not directory:
+        return
+    for path in dict.fromkeys(_secret_files(settings)):
+        if Path(path).resolve().is_relative_to(Path(directory).resolve()):
+            raise ConfigurationError(
+                f"the token secret {path} would lie in the storage directory {directory}, which is served: "
+                "name another file as tokens.secret_file"
+            )
+
+
+def _secret_files(settings: Settings) -> Sequence[str]:
+    specs = [parse_spec(spec) for app in settings.apps.values() for spec in app.auth]
+    return [spec.options.get("secret_file", settings.tokens.secret_file) for spec in specs if spec.name == "token"]

@@ -1,0 +1,249 @@
+"""
+Plugins by name: from a spec such as ``hls:segment=2`` to the factory it means.
+
+A plugin module, anywhere under ``rapidrtmp.plugins``, is a table of contents: entries that hold a name, one line and
+the dotted path of a factory class. Only the class that is chosen gets imported; its signature says which arguments its
+spec may have. Whatever is wrong is a :class:`~rapidrtmp.errors.ConfigurationError` of one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.plugin import IPlugin, getPlugins
+from zope.interface import Attribute, Interface, implementer
+from zope.interface.interface import InterfaceClass
+
+import rapidrtmp.plugins
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.interfaces import IAuthenticatorFactory, ISinkFactory, IStorageFactory
+from rapidrtmp.spec import Spec, parse_spec
+
+__all__ = [
+    "AuthenticatorPlugin",
+    "IAuthenticatorPlugin",
+    "ISinkPlugin",
+    "IStoragePlugin",
+    "SinkPlugin",
+    "StoragePlugin",
+    "bound_arguments",
+    "list_plugins",
+    "make_authenticator_factory",
+    "make_sink_factory",
+    "make_storage_factory",
+]
+
+
+class _IEntry(Interface):
+    """A line of a table of contents."""
+
+    name: str = Attribute("What specs call it: letters, digits, ``-`` and ``_``.")
+    summary: str = Attribute("One line for ``--list-plugins``.")
+    factory_path: str = Attribute("Dotted path of the factory class.")
+
+
+class ISinkPlugin(_IEntry):
+    """Leads to a class whose instances provide ``ISinkFactory``."""
+
+
+class IStoragePlugin(_IEntry):
+    """Leads to a class whose instances provide ``IStorageFactory``."""
+
+
+class IAuthenticatorPlugin(_IEntry):
+    """Leads to a class whose instances provide ``IAuthenticatorFactory``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str
+    summary: str
+    factory_path: str
+
+
+@implementer(IPlugin, ISinkPlugin)
+class SinkPlugin(_Entry):
+    """``SinkPlugin("hls", "HTTP Live Streaming", "rapidrtmp.hls.sink.HlsSinkFactory")``."""
+
+
+@implementer(IPlugin, IStoragePlugin)
+class StoragePlugin(_Entry):
+    """``StoragePlugin("memory", "Objects in memory", "rapidrtmp.storage.memory.MemoryStorageFactory")``."""
+
+
+@implementer(IPlugin, IAuthenticatorPlugin)
+class AuthenticatorPlugin(_Entry):
+    """``AuthenticatorPlugin("open", "Everybody may publish", "rapidrtmp.auth.open.OpenAuthenticatorFactory")``."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What sets sinks, storages and authenticators apart."""
+
+    word: str
+    option: str
+    entry_interface: Any
+    factory_interface: InterfaceClass
+
+
+_SINK = _Kind("sink", "--sink", ISinkPlugin, ISinkFactory)
+_STORAGE = _Kind("storage", "--storage", IStoragePlugin, IStorageFactory)
+_AUTHENTICATOR = _Kind("authenticator", "--auth", IAuthenticatorPlugin, IAuthenticatorFactory)
+
+
+def make_sink_factory(spec: str, defaults: Mapping[str, str] | None = None) -> Any:
+    """
+    The ``ISinkFactory`` that ``spec`` means.
+
+    :param defaults: arguments for what the spec leaves out, as far as the plugin has them.
+    :raises ConfigurationError: an unknown name or argument, a missing one, an import that fails, or what the factory
+        itself objects to.
+    """
+    return _make(_SINK, spec, defaults or {})
+
+
+def make_storage_factory(spec: str) -> Any:
+    """The ``IStorageFactory`` that ``spec`` means; as :func:`make_sink_factory`."""
+    return _make(_STORAGE, spec, {})
+
+
+def make_authenticator_factory(spec: str, defaults: Mapping[str, str] | None = None) -> Any:
+    """The ``IAuthenticatorFactory`` that ``spec`` means; as :func:`make_sink_factory`."""
+    return _make(_AUTHENTICATOR, spec, defaults or {})
+
+
+def list_plugins() -> str:
+    """Every plugin installed, as text: its name, line, and arguments with their defaults, or why it can not load."""
+    return "\n".join(line for kind in (_SINK, _STORAGE, _AUTHENTICATOR) for line in _listing(kind))
+
+
+# ── finding ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _entries(kind: _Kind) -> dict[str, _Entry]:
+    """Every entry of a kind by name, sorted; two of one name stop the start, for either might be meant."""
+    found: dict[str, _Entry] = {}
+    for entry in getPlugins(kind.entry_interface, rapidrtmp.plugins):
+        other = found.setdefault(entry.name, entry)
+        if other.factory_path != entry.factory_path:
+            raise ConfigurationError(
+                f"two {kind.word} plugins are called {entry.name!r}: {other.factory_path} and {entry.factory_path}"
+            )
+    return dict(sorted(found.items()))
+
+
+def _find(kind: _Kind, name: str) -> _Entry:
+    entries = _entries(kind)
+    if name not in entries:
+        raise ConfigurationError(f"there is no {kind.word} called {name!r}; {_nearest(name, list(entries))}")
+    return entries[name]
+
+
+def _load(entry: _Entry) -> Callable[..., Any]:
+    module_name, _, attribute = entry.factory_path.rpartition(".")
+    try:
+        factory: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigurationError(f"{entry.name} can not be loaded: {said}") from error
+    return factory
+
+
+# ── making ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _make(kind: _Kind, text: str, defaults: Mapping[str, str]) -> Any:
+    try:
+        spec = parse_spec(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{kind.word} spec: {error}") from error
+    factory_class = _load(_find(kind, spec.name))
+    label = f"{kind.word} {spec.name}"
+    arguments = bound_arguments(label, factory_class, spec, defaults)
+    try:
+        factory = factory_class(**arguments)
+    except (ConfigurationError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"{label}: {error}") from error
+    if not kind.factory_interface.providedBy(factory):
+        raise ConfigurationError(f"{label}: its factory does not provide {kind.factory_interface.__name__}")
+    return factory
+
+
+def bound_arguments(
+    label: str, factory_class: Callable[..., Any], spec: Spec, defaults: Mapping[str, str]
+) -> dict[str, str]:
+    """
+    Match a spec's arguments with the parameters of what it is to be given to.
+
+    :param label: begins every message.
+    :raises ConfigurationError: one too many, one unknown, one twice, or one missing. Values are not quoted: any may
+        be a secret.
+    """
+    parameters = _parameters(factory_class)
+    places = [name for name, each in parameters.items() if each.kind is not inspect.Parameter.KEYWORD_ONLY]
+    arguments = list(spec.arguments)
+    while arguments and not arguments[-1]:
+        arguments.pop()  # "memory:" says no more than "memory"
+    if len(arguments) > len(places):
+        hint = r"; a colon within an argument, as in a URL, is written \:" if any("//" in a for a in arguments) else ""
+        raise ConfigurationError(
+            f"{label} takes {len(places)} arguments without a key, {len(arguments)} are given{hint} "
+            f"({_listed(parameters)})"
+        )
+    bound = {name: value for name, value in zip(places, arguments, strict=False) if value}
+    for key, value in spec.options.items():
+        if key not in parameters:
+            raise ConfigurationError(f"{label} has no argument {key}; {_nearest(key, list(parameters))}")
+        if key in bound:
+            raise ConfigurationError(f"{label}: {key} is given twice")
+        bound[key] = value
+    bound |= {key: value for key, value in defaults.items() if key in parameters and key not in bound}
+    missing = [key for key, each in parameters.items() if each.default is _REQUIRED and not bound.get(key)]
+    if missing:
+        raise ConfigurationError(f"{label} needs {' and '.join(missing)} ({_listed(parameters)})")
+    return bound
+
+
+_REQUIRED = inspect.Parameter.empty
+
+
+def _parameters(factory_class: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    wanted = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(factory_class).parameters.values()
+    return {parameter.name: parameter for parameter in parameters if parameter.kind in wanted}
+
+
+def _listed(known: Iterable[str]) -> str:
+    return f"known are {', '.join(known)}" if known else "there are none"
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}? ({_listed(known)})" if close else _listed(known)
+
+
+# ── listing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _listing(kind: _Kind) -> Iterator[str]:
+    yield f"{kind.word.capitalize()}s ({kind.option})"
+    for entry in _entries(kind).values():
+        yield f"  {entry.name:<10} {entry.summary}"
+        try:
+            parameters = _parameters(_load(entry))
+        except ConfigurationError as error:
+            yield f"  {'':<10} not usable: {error}"
+        else:
+            if parameters:
+                yield f"  {'':<10} {'  '.join(_shown(each) for each in parameters.values())}"
+
+
+def _shown(parameter: inspect.Parameter) -> str:
+    if parameter.default is _REQUIRED:
+        return parameter.name.upper()
+    return f"{parameter.name}={'' if parameter.default is None else parameter.default}"

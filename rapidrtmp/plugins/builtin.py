@@ -1,0 +1,18 @@
+"""Our own plugins, declared the way anybody's are."""
+
+from rapidrtmp.discovery import AuthenticatorPlugin, SinkPlugin, StoragePlugin
+
+hls = SinkPlugin("hls", "HTTP Live Streaming, with low-latency parts", "rapidrtmp.hls.sink.HlsSinkFactory")
+
+memory = StoragePlugin(
+    "memory", "Objects in memory; gone with the process", "rapidrtmp.storage.memory.MemoryStorageFactory"
+)
+local = StoragePlugin("local", "Objects as files of a directory", "rapidrtmp.storage.filesystem.LocalStorageFactory")
+gcs = StoragePlugin("gcs", "Objects in a Google Cloud Storage bucket", "rapidrtmp.storage.gcs.GcsStorageFactory")
+
+token = AuthenticatorPlugin(
+    "token",
+    "Publishing needs a signed token, which the API hands out",
+    "rapidrtmp.auth.token.TokenAuthenticatorFactory",
+)
+open_to_all = AuthenticatorPlugin("open", "Everybody may publish", "rapidrtmp.auth.open.OpenAuthenticatorFactory")

@@ -1,0 +1,69 @@
+from dataclasses import replace
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.auth.any_of import AnyOfAuthenticatorFactory
+from rapidrtmp.auth.open import OpenAuthenticatorFactory
+from rapidrtmp.auth.token import TokenAuthenticatorFactory
+from rapidrtmp.chosen import choose_plugins
+from rapidrtmp.config import AppSettings, HlsSettings, Settings, StorageSettings, TokenSettings
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.hls.sink import HlsSinkFactory
+from rapidrtmp.storage.filesystem import LocalStorageFactory
+from rapidrtmp.storage.memory import MemoryStorageFactory
+
+
+class ChoosingTests(SynchronousTestCase):
+    def test_defaults(self) -> None:
+        """By default `live` is packaged as HLS, asks for tokens, and is kept on disk."""
+        chosen = choose_plugins(Settings())
+        self.assertIsInstance(chosen.storage, LocalStorageFactory)
+        self.assertEqual(["live"], list(chosen.apps))
+        self.assertEqual(["hls"], list(chosen.apps["live"].sinks))
+        self.assertIsInstance(chosen.apps["live"].sinks["hls"], HlsSinkFactory)
+        self.assertIsInstance(chosen.apps["live"].authenticator, TokenAuthenticatorFactory)
+
+    def test_every_application_has_its_own(self) -> None:
+        """Each application gets the sinks and the authenticator that its settings name."""
+        radio = AppSettings(sinks=("hls", "hls:window=5", "hls:window=6"), auth=("open",))
+        both = AppSettings(auth=("open", "token"))
+        settings = Settings(storage=StorageSettings("memory:"), apps={"radio": radio, "both": both})
+        chosen = choose_plugins(settings)
+        self.assertIsInstance(chosen.storage, MemoryStorageFactory)
+        self.assertEqual(["hls", "hls-2", "hls-3"], list(chosen.apps["radio"].sinks))
+        self.assertEqual([10, 5, 6], [each.window for each in chosen.apps["radio"].sinks.values()])
+        self.assertIsInstance(chosen.apps["radio"].authenticator, OpenAuthenticatorFactory)
+        self.assertIsInstance(chosen.apps["both"].authenticator, AnyOfAuthenticatorFactory)
+
+    def test_section_defaults(self) -> None:
+        """What a spec of `hls` does not say, the section [hls] does."""
+        settings = Settings(
+            hls=HlsSettings(segment_ms=4000, window=7, part_ms=0), apps={"live": AppSettings(sinks=("hls:window=8",))}
+        )
+        sink = choose_plugins(settings).apps["live"].sinks["hls"]
+        self.assertEqual((4000, 0, 8), (sink.cutting.segment_ms, sink.cutting.part_ms, sink.window))
+
+    def test_unknown(self) -> None:
+        """A plugin that nobody has stops the start."""
+        settings = Settings(apps={"live": AppSettings(sinks=("hsl",))})
+        self.assertIn("did you mean hls?", str(self.assertRaises(ConfigurationError, choose_plugins, settings)))
+
+
+class SecretTests(SynchronousTestCase):
+    def test_not_among_served_objects(self) -> None:
+        """A token secret within the storage directory stops the start, however its path is spelled."""
+        folder = self.mktemp()
+        Path(folder).mkdir()
+        inside = str(Path(folder).resolve() / "x" / ".." / "token.key")
+        named_in_spec = Settings(
+            storage=StorageSettings(f"local:{folder}"),
+            apps={"live": AppSettings(auth=(f"token:secret-file={inside}",))},
+        )
+        named_by_default = Settings(
+            storage=StorageSettings(f"local:directory={folder}"), tokens=TokenSettings(secret_file=inside)
+        )
+        for settings in (named_in_spec, named_by_default):
+            self.assertIn("served", str(self.assertRaises(ConfigurationError, choose_plugins, settings)))
+        choose_plugins(replace(named_by_default, storage=StorageSettings("memory:")))
+        choose_plugins(replace(named_by_default, tokens=TokenSettings(secret_file=self.mktemp())))
