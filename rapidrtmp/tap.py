@@ -1,0 +1,182 @@
+"""
+``twistd rapidrtmp``: the command line, and the one place where the parts meet and the reactor comes from.
+
+Whatever makes a start impossible is one line on standard error and exit status 1.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import MutableMapping, Sequence
+from typing import IO, Any, NoReturn, cast
+
+from twisted.application.service import IService
+from twisted.internet.endpoints import serverFromString
+from twisted.logger import ILogObserver, LogEvent, formatEvent, formatTime, jsonFileLogObserver
+from twisted.python import usage
+from zope.interface import directlyProvides
+
+from rapidrtmp import __version__
+from rapidrtmp.chosen import ChosenPlugins, choose_plugins
+from rapidrtmp.config import Settings
+from rapidrtmp.discovery import list_plugins
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.provenance import Loaded, load_settings
+
+__all__ = ["Options", "makeService"]
+
+
+class Options(usage.Options):
+    """
+    What the command line says; once parsed, ``loaded`` holds all settings with where each came from.
+
+    ``--list-plugins`` and ``--check-config`` print and exit while parsing.
+    """
+
+    synopsis = "[options]"
+    longdesc = (
+        "A live media server: RTMP in, low-latency HLS out. ENDPOINT is a Twisted endpoint string (tcp:1935, "
+        "ssl:1936:privateKey=key.pem:certKey=cert.pem); SPEC names a plugin and its arguments (hls:segment=2s). "
+        "Every setting may also come from the environment or the file: --check-config lists them."
+    )
+    optFlags = [  # noqa: RUF012 - Twisted's way
+        ["demo", None, "Publish a test picture and tone as live/demo (needs FFmpeg)"],
+        ["list-plugins", None, "List sinks, storages and authenticators with their arguments, and exit"],
+        ["check-config", None, "Check everything, print each setting and where it came from, and exit"],
+    ]
+    optParameters = [  # noqa: RUF012 - Twisted's way
+        ["config", None, None, "TOML file with settings"],
+        ["storage", None, None, "SPEC of where objects are kept (default local:data/streams)"],
+        ["api-token", None, None, "Secret of the management API; without one it answers loopback clients only"],
+        ["log-format", None, None, "text or json (default text)"],
+    ]
+    loaded: Loaded
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.update(rtmp=[], http=[], sink=[], auth=[])
+
+    def opt_rtmp(self, endpoint: str) -> None:
+        """ENDPOINT that takes RTMP; may be repeated (default tcp:1935)"""
+        self["rtmp"].append(endpoint)
+
+    def opt_http(self, endpoint: str) -> None:
+        """ENDPOINT that serves HTTP; may be repeated (default tcp:8080)"""
+        self["http"].append(endpoint)
+
+    def opt_sink(self, spec: str) -> None:
+        """SPEC of where frames go; may be repeated (default hls)"""
+        self["sink"].append(spec)
+
+    def opt_auth(self, spec: str) -> None:
+        """SPEC of who may publish; if repeated, one that consents is enough (default token)"""
+        self["auth"].append(spec)
+
+    def opt_version(self) -> NoReturn:
+        """Print the version and exit"""
+        _answer(f"RapidRTMP {__version__}")
+
+    def parseArgs(self, *rest: str) -> None:
+        """There are only options."""
+        if rest:
+            raise usage.UsageError(f"{rest[0]} is not an option")
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse, and find all settings. Exits with one line if that fails."""
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            _stop(f"{error}{self._suggestion(str(error))}")
+
+    def postOptions(self) -> None:
+        """Load the settings; do what exits."""
+        try:
+            if self["list-plugins"]:
+                _answer(list_plugins())
+            said = {name: value for name, value in self.items() if isinstance(value, str | list)}
+            self.loaded = load_settings(said, os.environ, self["config"])
+            _set_log_format(self.parent, self.loaded.settings.server.log_format)
+            if self["check-config"]:
+                _chosen_and_checked(_reactor(), self.loaded.settings)
+                _answer(self.loaded.render())
+        except ConfigurationError as error:
+            _stop(str(error))
+
+    def _suggestion(self, message: str) -> str:
+        named = re.search(r"--([\w-]+)", message)
+        close = difflib.get_close_matches(named[1] if named else "", [each.rstrip("=") for each in self.longOpt], n=1)
+        return f"; did you mean --{close[0]}?" if close else ""
+
+
+def makeService(options: Options) -> IService:
+    """The whole server as one service. Exits with one line if it can not be made."""
+    from rapidrtmp.server import make_service
+
+    reactor, settings = _reactor(), options.loaded.settings
+    try:
+        service: IService = make_service(
+            reactor, settings, _chosen_and_checked(reactor, settings), demo=bool(options["demo"])
+        )
+    except ConfigurationError as error:
+        _stop(str(error))
+    return service
+
+
+def _reactor() -> Any:
+    from twisted.internet import reactor
+
+    return reactor
+
+
+def _chosen_and_checked(reactor: Any, settings: Settings) -> ChosenPlugins:
+    for name, descriptions in (("server.rtmp", settings.server.rtmp), ("server.http", settings.server.http)):
+        for description in descriptions:
+            try:
+                serverFromString(reactor, description)
+            except Exception as error:
+                said = " ".join(str(error).split()) or type(error).__name__
+                raise ConfigurationError(f"{name}: {description} is not usable: {said}") from error
+    return choose_plugins(settings)
+
+
+def _answer(text: str) -> NoReturn:
+    print(text)
+    raise SystemExit(0)
+
+
+def _stop(message: str) -> NoReturn:
+    print(f"rapidrtmp: {message}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+# ── the log ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _set_log_format(parent: MutableMapping[str, Any] | None, log_format: str) -> None:
+    """Tell the program we are a plugin of, ``twistd`` or ``twist``, to log JSON; text is what it does by itself."""
+    if log_format != "json" or parent is None:
+        return
+    if "logger" not in parent:  # twist has another way
+        parent.setdefault("fileLogObserverFactory", json_log_observer)
+    elif not parent["nodaemon"] or parent["logfile"] not in (None, "", "-"):
+        raise ConfigurationError("server.log_format json goes to standard output: use twistd -n without --logfile")
+    elif parent["logger"] is None:
+        parent["logger"] = f"{__name__}.json_log_observer"
+
+
+def json_log_observer(out_file: IO[str] | None = None) -> ILogObserver:
+    """
+    Writes each event as one line of JSON: Twisted's, and ``log_text``, the sentence, and ``log_iso``, the time.
+
+    :param out_file: standard output if left out.
+    """
+    write = jsonFileLogObserver(sys.stdout if out_file is None else out_file, recordSeparator="")
+
+    def observe(event: LogEvent) -> None:
+        write({**event, "log_text": formatEvent(event), "log_iso": formatTime(event["log_time"])})
+
+    directlyProvides(observe, ILogObserver)
+    return cast(ILogObserver, observe)
