@@ -1,0 +1,123 @@
+"""What RapidRTMP is to pip; also fetches the player library at build time, where npm is at hand."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import runpy
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+STATIC = ROOT / "rapidrtmp" / "web" / "static"
+PIN = runpy.run_path(str(ROOT / "rapidrtmp" / "web" / "hlsjs.py"))
+NPM_TIMEOUT_S = 120
+
+
+class BuildWithPlayer(build_py):
+    """
+    Puts ``hls.min.js`` beside the player page before the package is built.
+
+    Without npm or a network the build goes on: the page then loads the same file from a CDN.
+    """
+
+    def run(self) -> None:
+        """Fetch the library if it is not there yet; build."""
+        target = STATIC / PIN["FILE_NAME"]
+        if not _is_pinned(target):
+            try:
+                _fetch(target)
+            except (OSError, subprocess.SubprocessError) as error:
+                self.announce(f"hls.js is not packaged, the player page will use a CDN: {error}", level=3)
+        super().run()
+
+
+def _fetch(target: Path) -> None:
+    installed = Path("node_modules", "hls.js", "dist", "hls.min.js")
+    if _is_pinned(ROOT / installed):
+        _copy(ROOT / installed, target)
+        return
+    npm = shutil.which("npm")
+    if npm is None:
+        raise FileNotFoundError("npm is not on the PATH")
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(ROOT / name, scratch)
+        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        subprocess.run(command, cwd=scratch, check=True, capture_output=True, timeout=NPM_TIMEOUT_S)
+        if not _is_pinned(Path(scratch, installed)):
+            raise OSError("what npm brought is not the pinned file")
+        _copy(Path(scratch, installed), target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _is_pinned(path: Path) -> bool:
+    """Whether the file is there and is, to the last octet, the one whose hash the page tells browsers."""
+    if not path.is_file():
+        return False
+    digest = base64.b64encode(hashlib.sha384(path.read_bytes()).digest()).decode("ascii")
+    return f"sha384-{digest}" == PIN["INTEGRITY"]
+
+
+def _read_me() -> str:
+    path = ROOT / "README.md"
+    return path.read_text("utf-8") if path.exists() else ""
+
+
+GCS = ["google-cloud-storage>=2.14"]
+HTTP2 = ["Twisted[http2]"]
+TRANSCODE = ["imageio-ffmpeg>=0.5"]
+TEST = ["hypothesis>=6.100", "tox>=4.11", "ruff", "mypy", "mypy-zope", "types-setuptools", *HTTP2]
+E2E = [*TEST, "av>=12", "gcp-storage-emulator", "selenium>=4.20"]
+
+setup(
+    name="rapidrtmp",
+    version="0.1.0",
+    description="A live media server on Twisted: RTMP in, low-latency HLS out, everything between is a plugin",
+    long_description=_read_me(),
+    long_description_content_type="text/markdown",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Framework :: Twisted",
+        "Intended Audience :: System Administrators",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Multimedia :: Video",
+        "Typing :: Typed",
+    ],
+    python_requires=">=3.11",
+    install_requires=[
+        "Twisted[tls]>=24.7",
+        "klein>=24.8",
+        "zope.interface>=6.0",
+        "treq>=24.9",
+        "prometheus-client>=0.20",
+        "pymp4>=1.4",
+        "attrs>=23.2",
+    ],
+    extras_require={
+        "gcs": GCS,
+        "http2": HTTP2,
+        "transcode": TRANSCODE,
+        "test": TEST,
+        "e2e": E2E,
+        "dev": [*E2E, *GCS, *TRANSCODE],
+    },
+    packages=[*find_packages(str(ROOT), include=["rapidrtmp", "rapidrtmp.*"]), "twisted.plugins"],
+    package_data={"rapidrtmp": ["py.typed", "web/static/*"]},
+    entry_points={"console_scripts": ["rapidrtmp = rapidrtmp.cli:main"]},
+    cmdclass={"build_py": BuildWithPlayer},
+    zip_safe=False,
+)

@@ -1,0 +1,81 @@
+import configparser
+import json
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import setuptools
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from rapidrtmp.web import hlsjs
+from tests.__main__ import unit_tests
+
+ROOT = Path(__file__).parent.parent
+
+
+class MetadataTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.metadata: dict[str, Any] = {}
+        self.patch(setuptools, "setup", lambda **said: self.metadata.update(said))
+        runpy.run_path(str(ROOT / "setup.py"))
+
+    def test_packages(self) -> None:
+        """Every package of ours is installed, and `twisted.plugins` with it, or twistd would not know us."""
+        here = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "rapidrtmp").rglob("__init__.py")}
+        self.assertEqual({*here, "twisted.plugins"}, set(self.metadata["packages"]))
+
+    def test_twisted_is_left_alone(self) -> None:
+        """There is no `__init__.py` beside the twistd plugin: it would hide Twisted itself."""
+        self.assertEqual([], list((ROOT / "twisted").rglob("__init__.py")))
+
+    def test_python(self) -> None:
+        """The oldest Python is the same in the metadata and for the tools."""
+        self.assertEqual(">=3.11", self.metadata["python_requires"])
+        tools = (ROOT / "pyproject.toml").read_text()
+        self.assertIn('target-version = "py311"', tools)
+        self.assertIn('python_version = "3.11"', tools)
+
+    def test_extras(self) -> None:
+        """What tox installs besides is an extra that exists."""
+        tox = configparser.ConfigParser(interpolation=None)
+        tox.read(ROOT / "tox.ini")
+        wanted = {extra for section in tox.sections() for extra in tox[section].get("extras", "").split()}
+        self.assertLessEqual(wanted | {"gcs", "transcode", "http2", "dev"}, set(self.metadata["extras_require"]))
+
+    def test_console_script(self) -> None:
+        """The command `rapidrtmp` leads to a function that is there."""
+        (script,) = self.metadata["entry_points"]["console_scripts"]
+        name, module, function = re.fullmatch(r"(\w+) = ([\w.]+):(\w+)", script).groups()  # type: ignore[union-attr]
+        self.assertEqual("rapidrtmp", name)
+        self.assertTrue(callable(getattr(__import__(module, fromlist=[function]), function)))
+
+
+class PlayerLibraryTests(SynchronousTestCase):
+    def test_one_version(self) -> None:
+        """package.json, its lock and the page name one and the same version of hls.js, exactly."""
+        package = json.loads((ROOT / "package.json").read_text())
+        lock = json.loads((ROOT / "package-lock.json").read_text())
+        self.assertEqual(hlsjs.VERSION, package["dependencies"]["hls.js"])
+        self.assertEqual(hlsjs.VERSION, lock["packages"]["node_modules/hls.js"]["version"])
+        self.assertIn(f"@{hlsjs.VERSION}/", hlsjs.CDN_URL)
+
+    def test_copy_is_the_pinned_file(self) -> None:
+        """The copy of the library, where a build has put one, is the file whose hash browsers are told."""
+        self.patch(setuptools, "setup", lambda **said: None)
+        copy = ROOT / "rapidrtmp" / "web" / "static" / hlsjs.FILE_NAME
+        if not copy.exists():
+            raise SkipTest("no build has put the library there")
+        is_pinned = runpy.run_path(str(ROOT / "setup.py"))["_is_pinned"]
+        self.assertTrue(is_pinned(copy))
+
+
+class TestSelectionTests(SynchronousTestCase):
+    def test_nothing_is_left_out(self) -> None:
+        """`python -m tests` runs every test module but the end-to-end ones."""
+        chosen = unit_tests()
+        self.assertIn("tests.test_packaging", chosen)
+        self.assertNotIn("tests.e2e", chosen)
+        for path in (ROOT / "tests").rglob("test_*.py"):
+            name = f"tests.{path.relative_to(ROOT / 'tests').with_suffix('').parts[0]}"
+            self.assertEqual(name != "tests.e2e", name in chosen)
