@@ -14,7 +14,7 @@ attempts are used up: its Deferred fails, it is counted, and of a run of losses 
 from __future__ import annotations
 
 import random as random_module
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -85,25 +85,41 @@ class _Attempt:
 
 @dataclass(eq=False, slots=True)
 class _Queue:
-    """The jobs of a lane that has some. While ``attempt`` is set, it is for the first of them."""
+    """
+    The jobs of a lane that has some. While ``attempt`` is set, it is for the first of them.
+
+    :ivar newest: the last put of each key behind which no deletion was queued: what that deletes may still be named by
+        the object as it was, so that must be written first.
+    """
 
     name: str
-    jobs: deque[_Job] = field(default_factory=deque)
+    jobs: OrderedDict[_Job, None] = field(default_factory=OrderedDict)
+    newest: dict[str, _Job] = field(default_factory=dict)
     attempt: _Attempt | None = None
     delay: IDelayedCall | None = None
 
-    def replaceable(self, key: str, now: float) -> _Job | None:
-        """
-        The waiting put that a newer one of ``key`` takes the place of.
+    @property
+    def first(self) -> _Job:
+        return next(iter(self.jobs))
 
-        None behind which a deletion waits: what that deletes may be named by the object as it was.
-        """
-        for job in reversed(self.jobs):
-            if job.data is None or (self.attempt and job is self.attempt.job):
-                return None
-            if job.key == key:
-                return job if now - job.since < REPLACE_FOR_S else None
-        return None
+    def add(self, job: _Job) -> None:
+        self.jobs[job] = None
+        if job.data is None:
+            self.newest.clear()
+        else:
+            self.newest[job.key] = job
+
+    def remove(self, job: _Job) -> None:
+        del self.jobs[job]
+        if self.newest.get(job.key) is job:
+            del self.newest[job.key]
+
+    def replaceable(self, key: str, now: float) -> _Job | None:
+        """The waiting put that a newer one of ``key`` takes the place of."""
+        job = self.newest.get(key)
+        if job is None or (self.attempt and job is self.attempt.job) or now - job.since >= REPLACE_FOR_S:
+            return None
+        return job
 
 
 @implementer(IStorageWriter)
@@ -218,7 +234,7 @@ class WriteBehind:
             return fail(error)
         if older:
             job.waiters, job.since = older.waiters, older.since
-            self._queues[lane].jobs.remove(older)
+            self._queues[lane].remove(older)
             self._finish(older)
         waiter: Deferred[None] = Deferred()
         job.waiters.append(waiter)
@@ -262,7 +278,7 @@ class WriteBehind:
         if (queue := self._queues.get(lane)) is None:
             queue = self._queues[lane] = _Queue(lane)
             self._ready.append(queue)
-        queue.jobs.append(job)
+        queue.add(job)
         self._start_ready()
 
     def _start_ready(self) -> None:
@@ -277,7 +293,7 @@ class WriteBehind:
             self._starting = False
 
     def _start(self, queue: _Queue) -> None:
-        job = queue.jobs[0]
+        job = queue.first
         self.retried_total += job.attempts > 0
         job.attempts += 1
         job.unanswered += 1
@@ -319,7 +335,8 @@ class WriteBehind:
                 attempt.call.cancel()
 
     def _succeeded(self, queue: _Queue) -> None:
-        job = queue.jobs.popleft()
+        job = queue.first
+        queue.remove(job)
         if job.data is None:
             self.deleted_total += 1
         else:
@@ -332,13 +349,13 @@ class WriteBehind:
             waiter.callback(None)
 
     def _failed(self, queue: _Queue, error: BaseException | None) -> None:
-        job = queue.jobs[0]
+        job = queue.first
         if getattr(error, "retryable", True) and job.attempts < self._attempts:
             longest = min(self._max_delay_s, self._first_delay_s * 2.0 ** (job.attempts - 1))
             queue.delay = self._clock.callLater(longest * (1 + self._random()) / 2, self._delay_over, queue)
             self._start_ready()
         else:
-            queue.jobs.popleft()
+            queue.remove(job)
             self._lose(job, error)
             self._go_on(queue)
 

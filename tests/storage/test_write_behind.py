@@ -535,6 +535,7 @@ class AnyCourseTests(SynchronousTestCase):
             concurrency=2,
             attempts=3,
             timeout_s=3.0,
+            random=chance.random,
             log=Logger(observer=lambda e: None),
         )
         puts, answers = 0, []
