@@ -20,8 +20,9 @@ from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.names import BadNameError, StreamName
 from rapidrtmp.units import render_duration_ms
 
-__all__ = ["Loaded", "load_settings"]
+__all__ = ["DEFAULT", "Loaded", "load_settings"]
 
+#: The source of what nobody said.
 DEFAULT = "default"
 _PREFIX = "RAPIDRTMP_"
 #: What Kubernetes puts into every pod beside a Service called ``rapidrtmp`` or ``rapidrtmp-…``.

@@ -7,24 +7,31 @@ Whatever makes a start impossible is one line on standard error and exit status 
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import sys
 from collections.abc import MutableMapping, Sequence
-from typing import IO, Any, NoReturn, cast
+from typing import IO, Any, NoReturn
 
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
-from twisted.logger import ILogObserver, LogEvent, formatEvent, formatTime, jsonFileLogObserver
+from twisted.logger import (
+    FileLogObserver,
+    ILogObserver,
+    LogEvent,
+    formatEvent,
+    formatTime,
+    textFileLogObserver,
+)
 from twisted.python import usage
-from zope.interface import directlyProvides
 
 from rapidrtmp import __version__
 from rapidrtmp.chosen import ChosenPlugins, choose_plugins
 from rapidrtmp.config import Settings
 from rapidrtmp.discovery import list_plugins
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.provenance import Loaded, load_settings
+from rapidrtmp.provenance import DEFAULT, Loaded, load_settings
 
 __all__ = ["Options", "makeService"]
 
@@ -98,7 +105,8 @@ class Options(usage.Options):
                 _answer(list_plugins())
             said = {name: value for name, value in self.items() if isinstance(value, str | list)}
             self.loaded = load_settings(said, os.environ, self["config"])
-            _set_log_format(self.parent, self.loaded.settings.server.log_format)
+            if self.parent is not None and self.loaded.provenance["server.log_format"] != DEFAULT:
+                _set_log_format(self.parent, self.loaded.settings.server.log_format)
             if self["check-config"]:
                 _chosen_and_checked(_reactor(), self.loaded.settings)
                 _answer(self.loaded.render())
@@ -155,28 +163,39 @@ def _stop(message: str) -> NoReturn:
 # ── the log ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _set_log_format(parent: MutableMapping[str, Any] | None, log_format: str) -> None:
-    """Tell the program we are a plugin of, ``twistd`` or ``twist``, to log JSON; text is what it does by itself."""
-    if log_format != "json" or parent is None:
-        return
-    if "logger" not in parent:  # twist has another way
-        parent.setdefault("fileLogObserverFactory", json_log_observer)
-    elif not parent["nodaemon"] or parent["logfile"] not in (None, "", "-"):
-        raise ConfigurationError("server.log_format json goes to standard output: use twistd -n without --logfile")
-    elif parent["logger"] is None:
-        parent["logger"] = f"{__name__}.json_log_observer"
+def _set_log_format(program: MutableMapping[str, Any], log_format: str) -> None:
+    """Tell the program we are a plugin of, ``twistd`` or ``twist``, by its options, how to log."""
+    if "fileLogObserverFactory" in program:  # twist
+        program["fileLogObserverFactory"] = json_log_observer if log_format == "json" else textFileLogObserver
+    elif log_format == "json":  # text is what twistd does by itself
+        if not program["nodaemon"] or program["logfile"] not in (None, "", "-"):
+            raise ConfigurationError("server.log_format json goes to standard output: use twistd -n without --logfile")
+        if program["logger"] is None:
+            program["logger"] = f"{__name__}.json_log_observer"
 
 
 def json_log_observer(out_file: IO[str] | None = None) -> ILogObserver:
     """
-    Writes each event as one line of JSON: Twisted's, and ``log_text``, the sentence, and ``log_iso``, the time.
+    Writes each event as one line of JSON; ``out_file`` is standard output if left out.
 
-    :param out_file: standard output if left out.
+    ``time``, ``level``, ``namespace`` and ``text``, the sentence; ``traceback`` where there is one; and the fields that
+    the sentence is made of and that JSON can hold.
     """
-    write = jsonFileLogObserver(sys.stdout if out_file is None else out_file, recordSeparator="")
+    return FileLogObserver(sys.stdout if out_file is None else out_file, _json_line)
 
-    def observe(event: LogEvent) -> None:
-        write({**event, "log_text": formatEvent(event), "log_iso": formatTime(event["log_time"])})
 
-    directlyProvides(observe, ILogObserver)
-    return cast(ILogObserver, observe)
+def _json_line(event: LogEvent) -> str:
+    line: dict[str, Any] = {
+        "time": formatTime(event["log_time"]),
+        "level": event["log_level"].name,
+        "namespace": event["log_namespace"],
+        "text": formatEvent(event),
+    }
+    if "log_failure" in event:
+        line["traceback"] = event["log_failure"].getTraceback()
+    fields = {
+        name: value
+        for name, value in event.items()
+        if not name.startswith("log_") and isinstance(value, str | int | float | tuple | list | None)
+    }
+    return json.dumps({**fields, **line}, default=lambda _: None, skipkeys=True) + "\n"

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService, IServiceMaker
-from twisted.logger import Logger, LogPublisher
+from twisted.logger import Logger, LogPublisher, textFileLogObserver
 from twisted.plugin import IPlugin
 from twisted.python.reflect import namedAny
 from twisted.python.usage import Options as UsageOptions
@@ -12,16 +12,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from rapidrtmp import tap
+from rapidrtmp.names import StreamName
 from rapidrtmp.tap import Options, json_log_observer, makeService
 
 
 class CommandLineTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.environment: dict[str, str] = {}
-        self.patch(tap.os, "environ", self.environment)  # type: ignore[attr-defined]
+        self.patch(tap.os, "environ", self.environment)
         self.out, self.err = StringIO(), StringIO()
-        self.patch(tap.sys, "stdout", self.out)  # type: ignore[attr-defined]
-        self.patch(tap.sys, "stderr", self.err)  # type: ignore[attr-defined]
+        self.patch(tap.sys, "stdout", self.out)
+        self.patch(tap.sys, "stderr", self.err)
 
     def parse(self, *arguments: str, parent: Any = None) -> Options:
         """The options that a command line means."""
@@ -161,7 +162,7 @@ class Parent(UsageOptions):
     """Stands for the options of ``twistd``, as far as they concern the log."""
 
     def __init__(self, **values: Any) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.update(values)
 
 
@@ -191,19 +192,36 @@ class LogTests(CommandLineTestCase):
             self.assertIn("standard output", line)
 
     def test_twist(self) -> None:
-        """Under `twist` the observer goes where its log does."""
-        parent = Parent()
-        self.parse("--log-format", "json", parent=parent)
-        self.assertIs(json_log_observer, parent["fileLogObserverFactory"])
+        """Under `twist`, which has a default of its own, the observer is the one asked for, if any is."""
+        for arguments, expected in (
+            ((), "twist's"),
+            (("--log-format", "json"), json_log_observer),
+            (("--log-format", "text"), textFileLogObserver),
+        ):
+            parent = Parent(fileLogObserverFactory="twist's")
+            self.parse(*arguments, parent=parent)
+            self.assertEqual(expected, parent["fileLogObserverFactory"])
 
     def test_lines(self) -> None:
         """Each event is one line of JSON, with the sentence and the fields it was made of."""
         out = StringIO()
         log = Logger("here", observer=LogPublisher(json_log_observer(out)))
-        log.info("{stream} published\nby {peer}", stream="live/camera", peer="192.0.2.1")
-        log.warn("again")
+        log.info("{stream} published\nby {peer}", stream=StreamName("live", "camera"), peer="192.0.2.1", other=object())
+        try:
+            raise ZeroDivisionError("never mind")
+        except ZeroDivisionError:
+            log.failure("again")
         first, second = (json.loads(line) for line in out.getvalue().splitlines())
-        self.assertEqual("live/camera published\nby 192.0.2.1", first["log_text"])
-        self.assertEqual(("live/camera", "here"), (first["stream"], first["log_namespace"]))
-        self.assertRegex(first["log_iso"], r"\A\d{4}-\d\d-\d\dT")
-        self.assertEqual("again", second["log_text"])
+        self.assertRegex(first.pop("time"), r"\A\d{4}-\d\d-\d\dT")
+        self.assertEqual(
+            {
+                "level": "info",
+                "namespace": "here",
+                "text": "live/camera published\nby 192.0.2.1",
+                "stream": ["live", "camera"],
+                "peer": "192.0.2.1",
+            },
+            first,
+        )
+        self.assertEqual(("critical", "again"), (second["level"], second["text"]))
+        self.assertIn("ZeroDivisionError: never mind", second["traceback"])
