@@ -165,12 +165,12 @@ class DemoTests(SynchronousTestCase):
 class FindTests(SynchronousTestCase):
     def test_path_first(self) -> None:
         """An FFmpeg on the PATH is preferred to the one that imageio-ffmpeg brings."""
-        self.patch(demo.shutil, "which", {"ffmpeg": "/opt/ffmpeg"}.get)  # type: ignore[attr-defined]
+        self.patch(demo.shutil, "which", {"ffmpeg": "/opt/ffmpeg"}.get)
         self.assertEqual("/opt/ffmpeg", find_ffmpeg())
 
     def test_none(self) -> None:
         """Where there is neither, there is none."""
-        self.patch(demo.shutil, "which", {}.get)  # type: ignore[attr-defined]
+        self.patch(demo.shutil, "which", {}.get)
         without = {**sys.modules, "imageio_ffmpeg": None}
         self.patch(sys, "modules", without)
         self.assertIsNone(find_ffmpeg())

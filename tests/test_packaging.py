@@ -46,7 +46,7 @@ class MetadataTests(SynchronousTestCase):
     def test_console_script(self) -> None:
         """The command `rapidrtmp` leads to a function that is there."""
         (script,) = self.metadata["entry_points"]["console_scripts"]
-        name, module, function = re.fullmatch(r"(\w+) = ([\w.]+):(\w+)", script).groups()  # type: ignore[union-attr]
+        name, module, function = re.fullmatch(r"(\w+) = ([\w.]+):(\w+)", script).groups()
         self.assertEqual("rapidrtmp", name)
         self.assertTrue(callable(getattr(__import__(module, fromlist=[function]), function)))
 

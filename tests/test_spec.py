@@ -33,7 +33,7 @@ class SpecTests(SynchronousTestCase):
         """Whatever Twisted's own reader of endpoint strings makes of a text, so do we."""
         text = "name:" + text
         try:
-            arguments, options = endpoints._parse(text)  # type: ignore[no-untyped-call]
+            arguments, options = endpoints._parse(text)
         except RuntimeError:  # its generator runs off the end after a last backslash
             self.assertRaises(ConfigurationError, parse_spec, text)
             return
