@@ -72,7 +72,7 @@ def app_path(app: str, tc_url: str) -> str:
 
 def tc_url_host(tc_url: str) -> str:
     """The host name in ``tc_url``, without port and credentials; ``""`` if there is none."""
-    return _CONTROL.sub("", _split_tc_url(tc_url).hostname or "")
+    return _split_tc_url(tc_url).hostname or ""
 
 
 def _split_tc_url(tc_url: str) -> SplitResult:

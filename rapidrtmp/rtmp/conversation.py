@@ -31,6 +31,7 @@ from rapidrtmp.rtmp.command import (
     Publish,
     ReleaseStream,
     UnknownCommand,
+    printable,
 )
 from rapidrtmp.rtmp.events import CommandIgnored, Connected, Event, PlayRefused, PublishEnded, PublishRequested
 from rapidrtmp.rtmp.limits import SessionLimits
@@ -131,7 +132,8 @@ class Conversation:
         self._outbox.send_control(MessageType.SET_PEER_BANDWIDTH, write_peer_bandwidth(WINDOW_SIZE, _DYNAMIC))
         self._outbox.send_chunk_size(CHUNK_SIZE)
         self._outbox.send_answer(replies.write_connect_success(command.transaction))
-        return (Connected(app_path(self._app, self._tc_url), tc_url_host(self._tc_url), command.client),)
+        app, host = app_path(self._app, self._tc_url), tc_url_host(self._tc_url)
+        return (Connected(printable(app), printable(host), command.client),)
 
     def _check_length(self, command: Connect, what: str, text: str, limit: int) -> None:
         """Refuse a connect whose ``text`` is too long: told to the client first, then an error to us."""

@@ -32,9 +32,11 @@ class Connected:
     """
     A client connected to an application, and has been told so.
 
+    What it says of itself is for people and logs: in printable characters, at most 64.
+
     :ivar app: the application as the client named it, without its query; ``live`` or ``live/extra``, or ``""``.
     :ivar tc_url_host: the host name in the URL the client used, or ``""``: a hint, which anybody can forge.
-    :ivar client: how the client calls its software, in printable characters, at most 64.
+    :ivar client: how the client calls its software, or ``""``.
     """
 
     app: str

@@ -123,7 +123,8 @@ class ServerSession:
                 self._shake_hands()
             if conversation.state in _SILENT:
                 return
-            yield from self._release_held()
+            if self._held:
+                yield from self._release_held()
             for message in self._reader.messages():
                 yield from self._react(message)
                 if self._held:
@@ -236,6 +237,8 @@ class ServerSession:
         try:
             for part in read_aggregate(message):
                 yield from self._react(part)
+                if self.state is State.CLOSED:
+                    return
         except UnreadableError as error:
             yield from self._skip_unreadable(message, error)
 

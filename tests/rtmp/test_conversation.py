@@ -8,6 +8,7 @@ from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.rtmp.session import State
 
 from .amf_octets import END, NULL, OBJECT, key, number, text
+from .chunks import set_chunk_size
 from .client import HANDSHAKE, Client, Status, command, connect, message, publish
 
 CREATE_STREAM_RESULT = (
@@ -126,8 +127,10 @@ class EncoderTests(SynchronousTestCase):
         self.assertIs(State.CONNECTED, client.session.state)
 
     def test_obs(self) -> None:
-        """OBS (librtmp): the same, with commands of transaction 0 and null where others leave out."""
-        client = Client().connected()
+        """OBS (librtmp): the same, behind a chunk size of its own that comes before connect."""
+        client = Client()
+        client.say(HANDSHAKE, set_chunk_size(4096), connect())
+        client.heard()
         opening = command("releaseStream", 2, text("k")), command("FCPublish", 3, text("k")), command("createStream", 4)
         client.say(*opening)
         self.assertEqual(["_result"] * 3, [values[0] for values in client.heard_commands()])

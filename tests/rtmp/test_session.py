@@ -1,3 +1,5 @@
+import gc
+import weakref
 from collections.abc import Iterable
 
 from hypothesis import given, settings
@@ -119,6 +121,20 @@ class CuttingTests(SynchronousTestCase):
                 client.say(message(type_id, payload))
         except PeerProtocolError:
             self.assertIs(State.CLOSED, client.session.state)
+
+
+class MemoryTests(SynchronousTestCase):
+    """What a session leaves behind."""
+
+    def test_no_cycles(self) -> None:
+        """A session that is let go is gone at once, without the cycle collector, which would stop all streams."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        client = Client().publishing()
+        client.say(message(9, b"v"), message(22, AUDIO_TAG))
+        session = weakref.ref(client.session)
+        del client
+        self.assertIsNone(session())
 
 
 class HandshakeTests(SynchronousTestCase):
@@ -373,14 +389,15 @@ class DecisionTests(SynchronousTestCase):
         self.assertEqual(([], []), (client.say(message(8, b"a")), client.heard()))
 
     def test_refuse_within_events(self) -> None:
-        """Refused in the middle of reading, a client is read no further."""
-        client = Client().publishing()
-        client.session.receive_data(message(8, b"a") * 3)
-        seen = []
-        for event in client.session.events():
-            seen.append(event)
-            client.session.refuse_connection("Enough.")
-        self.assertEqual(1, len(seen))
+        """Refused in the middle of reading, even of an aggregate, a client is read no further."""
+        for octets in (message(8, b"a") * 3, message(22, AUDIO_TAG + VIDEO_TAG)):
+            client = Client().publishing()
+            client.session.receive_data(octets)
+            seen = []
+            for event in client.session.events():
+                seen.append(event)
+                client.session.refuse_connection("Enough.")
+            self.assertEqual(1, len(seen))
 
     def test_refuse_unconnected(self) -> None:
         """A client that has not connected can not be told anything."""
