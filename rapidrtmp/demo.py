@@ -29,6 +29,8 @@ _VIDEO = (
     "-g 30 -keyint_min 30 -sc_threshold 0 -b:v 2500k -maxrate 2500k -bufsize 2500k"
 )
 _AUDIO = "-c:a aac -b:a 128k -ar 48000 -ac 2"
+#: It can not go back in a live stream to write how long it was, and would complain.
+_OUTPUT = "-flvflags no_duration_filesize -f flv"
 
 
 def find_ffmpeg() -> str | None:
@@ -49,7 +51,7 @@ def demo_arguments(ffmpeg: str, url: str) -> list[str]:
     """The command that publishes at ``url``: 720p30 H.264 with a keyframe a second, and 48 kHz AAC, in real time."""
     inputs = ["-re", "-f", "lavfi", "-i", _PICTURE, "-re", "-f", "lavfi", "-i", _TONE]
     quiet = ["-hide_banner", "-nostdin", "-loglevel", "warning"]
-    return [ffmpeg, *quiet, *inputs, *_VIDEO.split(), *_AUDIO.split(), "-f", "flv", url]
+    return [ffmpeg, *quiet, *inputs, *_VIDEO.split(), *_AUDIO.split(), *_OUTPUT.split(), url]
 
 
 class DemoPublisher(Service):

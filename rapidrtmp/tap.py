@@ -198,4 +198,4 @@ def _json_line(event: LogEvent) -> str:
         for name, value in event.items()
         if not name.startswith("log_") and isinstance(value, str | int | float | tuple | list | None)
     }
-    return json.dumps({**fields, **line}, default=lambda _: None, skipkeys=True) + "\n"
+    return json.dumps({**line, **fields, **line}, default=lambda _: None, skipkeys=True) + "\n"
