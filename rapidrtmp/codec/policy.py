@@ -1,0 +1,94 @@
+"""Every threshold of the media timeline, named: what is jitter, what is drift, what is a gap and what is a jump."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["TimelinePolicy"]
+
+
+@dataclass(frozen=True, slots=True)
+class TimelinePolicy:
+    """
+    Where the timeline draws its lines. The defaults suit encoders in the field; tests and odd publishers change them.
+
+    The start window:
+
+    :ivar start_media_ms: how much media to hold for a track that is not there yet, before starting without it.
+    :ivar announced_media_ms: the same for a track that metadata has announced.
+    :ivar start_wall_ms: how long to hold by the server's clock, for publishers whose timestamps stand still.
+    :ivar start_settle_ms: but no sooner than this after the first frame held: the other track may be right behind.
+    :ivar start_bytes: how many octets of media to hold at most.
+    :ivar start_frames: how many frames to hold at most.
+    :ivar rate_hold_ms: how much media to hold at most, once all tracks are there, until the frame rate is known.
+    :ivar audio_hole_ms: how much later than the video audio may begin; if more, a later keyframe that is held
+        already begins the stream.
+    :ivar late_track_ms: how long a late track, or a changed one, waits for a keyframe of the video that goes on,
+        before that video is cut off instead.
+
+    The publisher's clock:
+
+    :ivar wrap_24_ms: how closely a step must miss -2^24 ms to be the wrap of an encoder that counts in 24 bits.
+    :ivar jump_ms: a step further than this, either way, starts the timeline anew.
+    :ivar backward_jump_ms: so does a step of one track back by more than this; up to it, it is jitter.
+    :ivar straggler_ms: how long after a jump, by the server's clock, frames on the old clock are dropped.
+
+    Video:
+
+    :ivar candidate_deltas: how many frame distances confirm a frame rate that the bitstream or metadata claims.
+    :ivar measured_deltas: how many confirm one that nobody claimed.
+    :ivar rate_fit_us: how far any frame may be from the grid of a frame rate that is to be confirmed.
+    :ivar rate_margin_us: by how much the grid must fit better than that of every other frame rate.
+    :ivar grid_tolerance_us: how far from its place on the grid a frame may arrive and still be put there.
+    :ivar grid_lean_us: how far one frame outside the tolerance pulls the grid towards it.
+    :ivar grid_misses: how many of those, within ``grid_misses_ms``, end the belief in the grid.
+    :ivar grid_misses_ms: see there.
+    :ivar free_ms: how long video then keeps the times it came with, before a grid is tried again.
+    :ivar composition_ms: composition offsets are clamped to this, either way.
+    :ivar composition_garbage_ms: offsets beyond this say nothing and are taken as 0.
+    :ivar stale_presentation_ms: how long before the last keyframe a frame may be presented; earlier, its composition
+        offset is taken as 0.
+
+    Audio:
+
+    :ivar audio_soft_frames: the error of the sample clock that is let be: this many frames or ``audio_soft_ms``,
+        whichever is more. When it lasts at half of that, it is drift and is worked off.
+    :ivar audio_soft_ms: see there.
+    :ivar audio_hard_frames: the error that is a gap or an overlap: this many frames and ``audio_hard_ms`` on top.
+    :ivar audio_hard_ms: see there.
+    :ivar drift_ms: over how much media the error's median is taken.
+    """
+
+    start_media_ms: int = 2_000
+    announced_media_ms: int = 5_000
+    start_wall_ms: int = 5_000
+    start_settle_ms: int = 1_000
+    start_bytes: int = 32 << 20
+    start_frames: int = 4_096
+    rate_hold_ms: int = 1_000
+    audio_hole_ms: int = 500
+    late_track_ms: int = 5_000
+
+    wrap_24_ms: int = 1_000
+    jump_ms: int = 10_000
+    backward_jump_ms: int = 500
+    straggler_ms: int = 2_000
+
+    candidate_deltas: int = 10
+    measured_deltas: int = 30
+    rate_fit_us: int = 1_500
+    rate_margin_us: int = 300
+    grid_tolerance_us: int = 2_000
+    grid_lean_us: int = 1_000
+    grid_misses: int = 3
+    grid_misses_ms: int = 2_000
+    free_ms: int = 10_000
+    composition_ms: int = 2_000
+    composition_garbage_ms: int = 900_000
+    stale_presentation_ms: int = 1_000
+
+    audio_soft_frames: int = 2
+    audio_soft_ms: int = 40
+    audio_hard_frames: int = 3
+    audio_hard_ms: int = 40
+    drift_ms: int = 5_000
