@@ -1,0 +1,143 @@
+"""
+The frame rate of a video track, measured: claims in the bitstream and in metadata are candidates, no more.
+
+A frame rate is believed when the decode times of many frames in a row lie on its grid as closely as milliseconds allow,
+and on no other rate's grid nearly as well: 29.97 and 30 frames a second differ by one millisecond in a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from rapidrtmp.codec.policy import TimelinePolicy
+from rapidrtmp.media import VIDEO_TIMESCALE
+
+__all__ = ["COMMON_RATES", "LOOK_BACK", "FrameStep", "Grid", "anchor_grid", "claimed_rate", "fit_grid"]
+
+#: Frame rates that cameras, films and encoders have, in frames a second.
+COMMON_RATES = (
+    *(Fraction(rate * 1000, 1001) for rate in (24, 30, 60, 120)),
+    *(Fraction(rate) for rate in (5, 10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 144)),
+    Fraction(25, 2),
+    Fraction(15_000, 1001),
+)
+
+#: How many frames to measure at most: two seconds at 120 a second.
+LOOK_BACK = 241
+
+
+def claimed_rate(rate: Fraction) -> Fraction | None:
+    """
+    What a claim of ``rate`` frames a second means: 29.97 is 30000/1001.
+
+    :returns: ``None`` if it is not worth a trial: below 1 or above 300.
+    """
+    if not 1 <= rate <= 300:
+        return None
+    return next((common for common in COMMON_RATES if abs(rate / common - 1) < Fraction(1, 5000)), rate)
+
+
+class FrameStep(NamedTuple):
+    """The distance between frames at a constant rate: ``num / den`` ticks of 1/90000 s, 15015/4 at 23.976 a second."""
+
+    num: int
+    den: int
+
+    @classmethod
+    def of_rate(cls, rate: Fraction) -> FrameStep:
+        """The step at ``rate`` frames a second."""
+        step = VIDEO_TIMESCALE / rate
+        return cls(step.numerator, step.denominator)
+
+    def ticks(self, index: int) -> int:
+        """Where frame ``index`` is, in ticks after frame 0, rounded."""
+        return (2 * index * self.num + self.den) // (2 * self.den)
+
+    def nearest(self, ticks: int) -> int:
+        """Which frame is nearest to ``ticks``."""
+        return (2 * ticks * self.den + self.num) // (2 * self.num)
+
+
+class Grid(NamedTuple):
+    """Where frames are at a constant rate: ``anchor`` is the place of frame 0 in ticks."""
+
+    step: FrameStep
+    anchor: int
+
+
+class _Fit(NamedTuple):
+    """How a step fits: ``low..high`` is where frames are against the grid on the first one; ``spread`` its width."""
+
+    spread: int
+    low: int
+    high: int
+    step: FrameStep
+
+
+def fit_grid(times: Sequence[int], claims: Sequence[Fraction], policy: TimelinePolicy) -> Grid | None:
+    """
+    Find the grid that frames are on.
+
+    :param times: decode times of frames that follow each other, in ticks of 1/90000 s.
+    :param claims: frame rates that somebody has claimed, the most trusted first. One that fits is believed before the
+        numbers alone would tell.
+    :returns: ``None`` if there are too few frames, no rate fits, or more than one does. The grid goes through the first
+        frame as far as that leaves no other frame at its tolerance.
+    """
+    deltas = len(times) - 1
+    if deltas < policy.candidate_deltas:
+        return None
+    widest = 2 * policy.rate_fit_us * 9 // 100
+    if deltas < policy.measured_deltas:
+        fits = [fit for rate in claims if (fit := _fit(times, FrameStep.of_rate(rate))) and fit.spread <= widest]
+        return _anchored(fits[0], times[0], policy) if fits else None
+    rates = {*claims, *COMMON_RATES}
+    fits = sorted(fit for rate in rates if (fit := _fit(times, FrameStep.of_rate(rate))))
+    if not fits or fits[0].spread > widest:
+        return None
+    if len(fits) > 1 and fits[1].spread - fits[0].spread < policy.rate_margin_us * 9 // 100:
+        return None
+    return _anchored(fits[0], times[0], policy)
+
+
+def anchor_grid(times: Sequence[int], step: FrameStep, policy: TimelinePolicy) -> Grid:
+    """
+    The grid that frames are on whose step is known.
+
+    :param times: decode times of one or more frames that follow each other, in ticks of 1/90000 s. If they do not fit,
+        because one is astray, the first says where the grid is.
+    """
+    fit = _fit(times, step) if len(times) > 1 else None
+    if fit is None or fit.spread > 2 * policy.rate_fit_us * 9 // 100:
+        return Grid(step, times[0])
+    return _anchored(fit, times[0], policy)
+
+
+def _fit(times: Sequence[int], step: FrameStep) -> _Fit | None:
+    """Lay frames on a grid; ``None`` if two fall on one place, or more than a third leave places free before them."""
+    origin = times[0]
+    # Cheap first: the mean distance is the step, or longer where frames are missing.
+    if not 2 * step.num < 3 * step.den * (times[-1] - origin) // (len(times) - 1) < 6 * step.num:
+        return None
+    low = high = previous = neighbours = 0
+    for time in times[1:]:
+        index = step.nearest(time - origin)
+        if index <= previous:
+            return None
+        neighbours += index == previous + 1
+        previous = index
+        residual = time - origin - step.ticks(index)
+        low, high = min(low, residual), max(high, residual)
+    if 3 * neighbours < 2 * (len(times) - 1):
+        return None
+    return _Fit(high - low, low, high, step)
+
+
+def _anchored(fit: _Fit, origin: int, policy: TimelinePolicy) -> Grid:
+    slack = policy.grid_tolerance_us * 9 // 200
+    anchor = max(min(0, fit.low + slack), fit.high - slack)
+    if fit.spread > 2 * slack:
+        anchor = (fit.low + fit.high) // 2
+    return Grid(fit.step, origin + anchor)
