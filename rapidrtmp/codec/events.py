@@ -1,0 +1,76 @@
+"""What a publisher's media turns into: frames, and what there is to know between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rapidrtmp.media import Frame, MediaKind, Track
+
+__all__ = ["Coded", "Discontinuity", "MediaEvent", "MediaProblem", "TracksChanged"]
+
+
+@dataclass(frozen=True, slots=True)
+class TracksChanged:
+    """What the frames that follow are; video first. From the second time on, a ``Discontinuity`` comes just before."""
+
+    tracks: tuple[Track, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Discontinuity:
+    """What follows does not join on to what came before; decode times still rise. ``reason`` is for the log."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaProblem:
+    """
+    Something that was lost, mended or left out.
+
+    :ivar kind: one of a few words, fit for the label of a metric:
+        ``malformed`` a payload, config or access unit that can not be read (dropped);
+        ``no_config`` a frame before its codec config (dropped);
+        ``waiting_for_keyframe`` a frame that nobody could decode yet, or a late track's (dropped);
+        ``trimmed`` a frame from before the place where the stream begins (dropped);
+        ``timestamp_jump`` a frame held back, or still on the old clock, when the clock jumped (dropped);
+        ``config_replaced`` a frame held back whose codec config was replaced before the start (dropped);
+        ``audio_overlap`` audio for a time that has been filled (dropped);
+        ``audio_gap`` a pause in the audio;
+        ``timestamp_repaired`` a decode time that did not rise;
+        ``clamped_composition`` a composition offset that can not be true;
+        ``unsupported_codec``, ``extra_track``: a track that is left out, told once.
+    :ivar detail: one sentence with the numbers, for the log.
+    """
+
+    kind: str
+    detail: str
+
+
+MediaEvent = TracksChanged | Discontinuity | Frame | MediaProblem
+
+
+class Coded(NamedTuple):
+    """
+    One coded frame that has no place on the stream's timeline yet.
+
+    :ivar kind: whether it is video or audio.
+    :ivar time_ns: decode time in nanoseconds on the publisher's unwrapped clock.
+    :ivar composition_ms: presentation minus decode time, as it came.
+    :ivar keyframe: decoding may start here; true for all audio.
+    :ivar data: the sample as MP4 stores it.
+    :ivar now_ms: when it arrived, on the server's monotonic clock.
+    """
+
+    kind: MediaKind
+    time_ns: int
+    composition_ms: int
+    keyframe: bool
+    data: bytes
+    now_ms: int
+
+    @property
+    def pts_ns(self) -> int:
+        """Presentation time in nanoseconds on the publisher's unwrapped clock."""
+        return self.time_ns + self.composition_ms * 1_000_000

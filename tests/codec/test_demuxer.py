@@ -1,0 +1,380 @@
+"""Tracks: how they are found, change, come late and are left out. What becomes of their times is in test_timeline."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import ceil
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.codec.demuxer import Demuxer, Discontinuity, MediaEvent, MediaProblem, TracksChanged
+from rapidrtmp.media import Frame, MediaKind, Track, VideoConfig
+from tests.codec.builders import (
+    ASC_44K,
+    ASC_48K,
+    END_OF_VIDEO,
+    Message,
+    aac_48k,
+    audio,
+    audio_config,
+    audio_messages,
+    configs,
+    demux,
+    every,
+    frames_of,
+    interleaved,
+    mark_of,
+    picture,
+    problems_of,
+    sound,
+    sps,
+    steps,
+    video,
+    video_config,
+    video_messages,
+)
+
+VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
+
+
+def pictures(count: int, start_ms: int = 0, gop: int = 30) -> list[Message]:
+    return list(video_messages(every(30, count, start_ms), gop))
+
+
+def sounds(count: int, start_ms: int = 0) -> list[Message]:
+    return list(audio_messages(aac_48k(count, start_ms)))
+
+
+def outline(events: list[MediaEvent]) -> list[str]:
+    """What happened, with runs of frames as one word each: ``v`` and ``a``, capital at a keyframe of video."""
+    words: list[str] = []
+    for event in events:
+        if isinstance(event, Frame):
+            letter = "a" if event.track.kind is AUDIO else "V" if event.keyframe else "v"
+            if words and set(words[-1]) <= set("vVa"):
+                words[-1] += letter
+            else:
+                words.append(letter)
+        elif isinstance(event, TracksChanged):
+            words.append("tracks " + "+".join(track.config.codec for track in event.tracks))
+        elif isinstance(event, Discontinuity):
+            words.append(event.reason)
+    return [word[:1] if set(word) <= set("vVa") else word for word in words]
+
+
+class TrackTests(SynchronousTestCase):
+    def test_audio_and_video(self) -> None:
+        """Both tracks are told before their first frame, video first, with what their configs say."""
+        events = demux([*configs(Fraction(30)), *interleaved(pictures(60), sounds(90))])
+        self.assertEqual(["tracks avc1+mp4a", "V"], outline(events))
+        assert isinstance(events[0], TracksChanged)
+        picture_track, sound_track = events[0].tracks
+        assert isinstance(picture_track.config, VideoConfig)
+        self.assertEqual(
+            (1, 1280, 720), (picture_track.track_id, picture_track.config.width, picture_track.config.height)
+        )
+        self.assertEqual((2, 48_000), (sound_track.track_id, sound_track.timescale))
+        self.assertEqual([60, 90], [len(frames_of(events, kind)) for kind in (VIDEO, AUDIO)])
+        self.assertEqual([], problems_of(events))
+
+    def test_frames_carry_what_was_sent(self) -> None:
+        """A frame has the sample, without a copy, the key flag of the bitstream, and the time of its arrival."""
+        payload = picture(keyframe=True, mark=7)
+        demuxer = Demuxer()
+        demuxer.video_received(0, video_config(), 10)
+        demuxer.video_received(0, payload, 25)
+        (frame,) = frames_of(demuxer.finish(), VIDEO)
+        self.assertEqual((payload[5:], True, 25), (frame.data, frame.keyframe, frame.arrived_ms))
+
+    def test_false_key_flag(self) -> None:
+        """A picture is a keyframe if it is an IDR picture, whatever the tag says."""
+        lying = b"\x17" + picture(keyframe=False)[1:]
+        events = demux([video(0, video_config()), video(0, lying), video(33, picture(keyframe=True))])
+        self.assertEqual([True], [frame.keyframe for frame in frames_of(events, VIDEO)])
+        self.assertEqual(["waiting_for_keyframe"], problems_of(events))
+
+    def test_metadata_makes_no_track(self) -> None:
+        """Metadata that promises everything, or nonsense, makes no track and breaks nothing."""
+        for values in (
+            {"hasAudio": True, "hasVideo": True},
+            {"framerate": float("nan"), "audiocodecid": "mp4a"},
+            {"framerate": "30"},
+        ):
+            self.assertEqual(
+                ["tracks mp4a", "a"], outline(demux([*configs(has_video=False), *sounds(300)], metadata=values))
+            )
+
+    def test_metadata_frame_rate(self) -> None:
+        """A frame rate from metadata is tried: the stream starts after ten distances that agree with it."""
+        for metadata, started_ms in (({"framerate": 25.0}, 400), ({}, 1000)):
+            demuxer = Demuxer()
+            demuxer.metadata_received(metadata)
+            seen = []
+            for message in configs() + interleaved(video_messages(every(25, 60), gop=60), sounds(90)):
+                receive = demuxer.video_received if message.kind is VIDEO else demuxer.audio_received
+                if receive(message.timestamp, message.payload, 0):
+                    seen.append(message.timestamp)
+            self.assertEqual(started_ms, seen[0])
+
+    def test_frames_before_their_config(self) -> None:
+        """Frames before their config are dropped and counted, and their timestamps mean nothing."""
+        events = demux(
+            [
+                video(900_000, picture(keyframe=True)),
+                audio(5, sound()),
+                *configs(),
+                *interleaved(pictures(60), sounds(90)),
+            ]
+        )
+        self.assertEqual(["no_config", "no_config"], problems_of(events))
+        self.assertEqual(["tracks avc1+mp4a", "V"], outline(events))
+
+    def test_other_codecs(self) -> None:
+        """A track whose codec is not packaged is told of once and left out; the others go on."""
+        hevc = [video(message.timestamp, b"\x1c" + message.payload[1:]) for message in pictures(90)]
+        opus = [audio(message.timestamp, b"\x91Opus" + bytes(9)) for message in sounds(20)]
+        events = demux([*configs(has_video=False), *interleaved(hevc, sounds(150), opus)])
+        self.assertEqual(["unsupported_codec", "unsupported_codec"], problems_of(events))
+        self.assertEqual(["tracks mp4a", "a"], outline(events))
+
+    def test_further_tracks(self) -> None:
+        """Of several audio tracks the first is taken, each of the others is told of once."""
+        extra = [
+            audio(time, b"\x95\x01mp4a" + bytes([track_id]) + b"\x21\x00") for time in (0, 50) for track_id in (1, 2)
+        ]
+        events = demux([*configs(), *interleaved(pictures(60), sounds(90), extra)])
+        self.assertEqual(["extra_track", "extra_track"], problems_of(events))
+        self.assertEqual(90, len(frames_of(events, AUDIO)))
+
+    def test_malformed(self) -> None:
+        """What can not be read is counted, and the stream goes on; the problem says nothing of what was in it."""
+        broken = [
+            video(40, b"\x17"),
+            video(41, b"\x17\0\0\0\0\x01\x42secret"),
+            video(42, b"\x27\x01\0\0\0\0\0\0\x63secret"),
+            audio(43, b"\xaf"),
+        ]
+        events = demux([*configs(), *interleaved(pictures(60), sounds(90), broken)])
+        self.assertEqual(["malformed"] * 4, problems_of(events))
+        self.assertNotIn("secret", repr([event for event in events if isinstance(event, MediaProblem)]))
+        self.assertEqual({3000}, set(steps(frames_of(events, VIDEO))))
+
+    def test_short_publish(self) -> None:
+        """A publish that ends while everything is still held comes out whole."""
+        demuxer = Demuxer()
+        events = demux([*configs(), *interleaved(pictures(5), sounds(8))], demuxer)
+        self.assertEqual([5, 8], [len(frames_of(events, kind)) for kind in (VIDEO, AUDIO)])
+        self.assertEqual(171, demuxer.end_ms)
+
+    def test_nothing(self) -> None:
+        """A publish of nothing, or of configs only, makes nothing, and the timeline stays where it was."""
+        for messages in ([], configs(), [*configs(), video(0, END_OF_VIDEO)]):
+            demuxer = Demuxer(start_ms=700)
+            self.assertEqual([], [*demux(messages, demuxer), *demuxer.poll(10_000)])
+            self.assertEqual(700, demuxer.end_ms)
+
+
+class ChangeTests(SynchronousTestCase):
+    def test_repeated_config(self) -> None:
+        """The same config again, in front of every keyframe, is nothing."""
+        messages = [video(message.timestamp, video_config()) for message in pictures(120)[::30]]
+        self.assertEqual(
+            ["tracks avc1+mp4a", "V"], outline(demux([*configs(), *interleaved(messages, pictures(120), sounds(180))]))
+        )
+
+    def test_video_config_changes(self) -> None:
+        """Another picture size makes a discontinuity, then tracks, then a keyframe; sound is the very same track."""
+        messages = [*configs(), *interleaved(pictures(90), sounds(140)), video(0, video_config(width_mbs=40))]
+        messages += [video(3_000, picture(keyframe=False)), *interleaved(pictures(60, 3_033), sounds(90, 2_987))]
+        events = demux(messages)
+        self.assertEqual(["tracks avc1+mp4a", "V", "codec config changed", "tracks avc1+mp4a", "V"], outline(events))
+        before, after = [event.tracks for event in events if isinstance(event, TracksChanged)]
+        self.assertEqual([1280, 640], [config.width for (config, _) in _configs(before, after)])
+        self.assertIs(before[1], after[1])
+        self.assertEqual(["waiting_for_keyframe"], problems_of(events))
+        pictures_after = [frame for frame in frames_of(events, VIDEO) if frame.track is after[0]]
+        self.assertEqual(60, len(pictures_after))
+        # As sent, and later by what of the sound before had not ended yet.
+        self.assertTrue(0 <= pictures_after[0].dts / 90 - 3_033 < 22)
+        self.assertEqual({3000}, set(steps(pictures_after)))
+
+    def test_config_in_band(self) -> None:
+        """Parameter sets in front of a keyframe are a new config just as well."""
+        sets = b"".join(len(nal).to_bytes(4, "big") + nal for nal in (sps(40), bytes.fromhex("68ce3c80")))
+        keyframe = picture(keyframe=True)
+        messages = [
+            *configs(),
+            *interleaved(pictures(90), sounds(140)),
+            video(3_000, keyframe[:5] + sets + keyframe[5:]),
+        ]
+        events = demux([*messages, *interleaved(pictures(20, 3_033, gop=99), sounds(30, 2_987))])
+        self.assertEqual(["tracks avc1+mp4a", "V", "codec config changed", "tracks avc1+mp4a", "V"], outline(events))
+
+    def test_audio_config_changes(self) -> None:
+        """When the sound changes, the picture goes on to its next keyframe, where the new tracks begin."""
+        late = [index * 10_240 // 441 + 3_200 for index in range(90)]
+        messages = [
+            *configs(),
+            *interleaved(pictures(150), [*sounds(140), audio(3_190, audio_config(ASC_44K)), *audio_messages(late)]),
+        ]
+        events = demux(messages)
+        self.assertEqual(["tracks avc1+mp4a", "V", "codec config changed", "tracks avc1+mp4a", "V"], outline(events))
+        self.assertEqual([*range(150)], [mark_of(frame) for frame in frames_of(events, VIDEO)])
+        self.assertEqual({3000}, set(steps(frames_of(events, VIDEO))))
+        new = [frame for frame in frames_of(events, AUDIO) if frame.track.timescale == 44_100]
+        self.assertLessEqual(abs(new[0].dts / 44.1 - late[mark_of(new[0])]), 1)
+        self.assertEqual({1024}, set(steps(new)))
+
+    def test_config_there_and_back(self) -> None:
+        """A config that changes and changes back before any frame is nothing."""
+        messages = [
+            *configs(),
+            *interleaved(pictures(90), sounds(140)),
+            video(0, video_config(width_mbs=40)),
+            *configs(),
+        ]
+        self.assertEqual(["tracks avc1+mp4a", "V"], outline(demux([*messages, *pictures(30, 3_000)])))
+
+    def test_config_replaced_at_the_start(self) -> None:
+        """A config replaced before the stream has started was never there; nor were the frames that came with it."""
+        messages = [*configs(), *interleaved(pictures(3), sounds(4)), video(0, video_config(width_mbs=40))]
+        events = demux([*messages, *interleaved(pictures(60, 100), sounds(90, 85))])
+        self.assertEqual(["tracks avc1+mp4a", "V"], outline(events))
+        self.assertEqual(["config_replaced"] * 3, problems_of(events)[:3])
+        self.assertEqual({640}, {frame.track.config.width for frame in frames_of(events, VIDEO)})
+
+
+def _configs(*tracks: tuple[Track, ...]) -> list[tuple[VideoConfig, object]]:
+    return [(pair[0].config, pair[1].config) for pair in tracks if isinstance(pair[0].config, VideoConfig)]
+
+
+class LateTrackTests(SynchronousTestCase):
+    def test_late_audio(self) -> None:
+        """Sound that comes seconds late begins at the next keyframe, and no picture is lost for it."""
+        late = [audio(4_100, audio_config()), *sounds(150, 4_100)]
+        events = demux([*configs(asc=None), *interleaved(pictures(210), late)])
+        self.assertEqual(["tracks avc1", "V", "audio came late", "tracks avc1+mp4a", "V"], outline(events))
+        self.assertEqual([*range(210)], [mark_of(frame) for frame in frames_of(events, VIDEO)])
+        self.assertEqual({3000}, set(steps(frames_of(events, VIDEO))))
+        heard = frames_of(events, AUDIO)[0]
+        self.assertLessEqual(abs(heard.dts / 48 - 4_100 - mark_of(heard) * 64 / 3), 1)
+        self.assertLess(heard.dts / 48, 5_025)
+
+    def test_late_audio_config_alone(self) -> None:
+        """A late config without frames changes nothing."""
+        events = demux([*configs(asc=None), *pictures(120), audio(0, audio_config()), *pictures(60, 4_000)])
+        self.assertEqual(["tracks avc1", "V"], outline(events))
+
+    def test_late_audio_without_keyframes(self) -> None:
+        """Where no keyframe comes for five seconds, late sound begins without the picture, which follows."""
+        late = [audio(3_000, audio_config()), *sounds(600, 3_000)]
+        events = demux([*configs(asc=None), *interleaved(pictures(450, gop=420), late)])
+        self.assertEqual(["tracks avc1", "V", "audio came late", "tracks avc1+mp4a", "a"], outline(events))
+        self.assertEqual([0, 420], [mark_of(frame) for frame in frames_of(events, VIDEO) if frame.keyframe])
+
+    def test_late_video(self) -> None:
+        """A picture that comes late begins with its first keyframe."""
+        late = [video(4_100, video_config()), video(4_105, picture(keyframe=False)), *pictures(60, 4_110)]
+        events = demux([*configs(has_video=False), *interleaved(sounds(300), late)])
+        self.assertEqual(["tracks mp4a", "a", "video came late", "tracks avc1+mp4a", "V"], outline(events))
+        seen, heard = frames_of(events, VIDEO)[0], frames_of(events, AUDIO)[-1]
+        self.assertTrue(seen.keyframe)
+        # Decode times go on as sent, later only by what of the old range ends after the keyframe.
+        self.assertLess(abs(seen.dts / 90 - 4_110), 22)
+        self.assertLess(abs(seen.dts / 90 - 4_110 - (heard.dts / 48 - 299 * 64 / 3)), 2)
+
+
+class PropertyTests(SynchronousTestCase):
+    """Whatever comes: built from true messages, torn ones, any timestamp, and time that passes."""
+
+    dropping = (
+        "no_config",
+        "waiting_for_keyframe",
+        "trimmed",
+        "timestamp_jump",
+        "config_replaced",
+        "audio_overlap",
+    )
+    payloads = st.sampled_from(
+        [
+            *([picture(keyframe=True), picture(keyframe=False, composition_ms=-40), picture(False, 67), sound()] * 3),
+            picture(keyframe=False, composition_ms=8_000_000),
+            video_config(),
+            video_config(Fraction(30), width_mbs=40),
+            audio_config(ASC_48K),
+            audio_config(ASC_44K),
+            END_OF_VIDEO,
+        ]
+    )
+    steps_ms = st.one_of(st.integers(0, 60), st.integers(-700, 12_000), st.integers(0, 2**32 - 1))
+
+    @settings(max_examples=150)
+    @given(st.lists(st.tuples(payloads, steps_ms, st.integers(0, 1000)), max_size=120), st.booleans())
+    def test_promises(self, messages: list[tuple[bytes, int, int]], configured: bool) -> None:
+        """Decode times rise, tracks are told first, and no frame is lost without a word."""
+        demuxer, timestamp, now_ms, sent = Demuxer(start_ms=250), 0, 0, 0
+        opening = [(video_config(), 0, 0), (audio_config(), 0, 0)] if configured else []
+        events: list[MediaEvent] = []
+        for payload, step_ms, wait_ms in [*opening, *messages]:
+            timestamp = (timestamp + step_ms) % 2**32
+            now_ms += wait_ms
+            is_audio = payload[0] == 0xAF
+            events += (demuxer.audio_received if is_audio else demuxer.video_received)(timestamp, payload, now_ms)
+            events += demuxer.poll(now_ms)
+            sent += payload[1] == 1
+        events += demuxer.finish()
+        self.check(events, demuxer.end_ms)
+        lost = sum(kind in self.dropping for kind in problems_of(events))
+        self.assertEqual(sent, lost + sum(isinstance(event, Frame) for event in events))
+
+    @settings(max_examples=150)
+    @given(st.lists(st.tuples(st.booleans(), st.integers(0, 2**32 - 1), st.binary(max_size=40))))
+    def test_any_octets(self, messages: list[tuple[bool, int, bytes]]) -> None:
+        """Any octets at any time are events at most."""
+        demuxer = Demuxer()
+        events: list[MediaEvent] = []
+        for is_audio, timestamp, payload in messages:
+            events += (demuxer.audio_received if is_audio else demuxer.video_received)(timestamp, payload, 0)
+        self.check(events + demuxer.finish(), demuxer.end_ms)
+
+    def check(self, events: list[MediaEvent], end_ms: int) -> None:
+        told: tuple[Track, ...] = ()
+        latest: dict[MediaKind, Fraction] = {}
+        floor = end = Fraction(0)
+        just_broken, waits_for_keyframe = False, False
+        for event in events:
+            if isinstance(event, Discontinuity):
+                floor, waits_for_keyframe = end, True
+            elif isinstance(event, TracksChanged):
+                self.assertTrue(just_broken or not told, "tracks changed without a discontinuity")
+                told, waits_for_keyframe = event.tracks, True
+                self.assertEqual(sorted({track.track_id for track in told}), [track.track_id for track in told])
+            elif isinstance(event, Frame):
+                self.assertTrue(any(event.track is track for track in told))
+                kind, scale = event.track.kind, event.track.timescale
+                self.assertGreaterEqual(Fraction(event.dts, scale), floor)
+                self.assertGreater(Fraction(event.dts, scale), latest.get(kind, -1))
+                self.assertGreater(event.duration, 0)
+                latest[kind] = Fraction(event.dts, scale)
+                end = max(end, Fraction(max(event.dts, event.pts) + event.duration, scale))
+                if kind is VIDEO:
+                    self.assertTrue(event.keyframe or not waits_for_keyframe)
+                    waits_for_keyframe = False
+            else:
+                self.assertIn(event.kind, _KINDS)
+            just_broken = isinstance(event, Discontinuity)
+        if latest:
+            self.assertEqual(ceil(end * 1000), end_ms)
+
+
+_KINDS = {
+    *PropertyTests.dropping,
+    "malformed",
+    "audio_gap",
+    "timestamp_repaired",
+    "clamped_composition",
+    "unsupported_codec",
+    "extra_track",
+}

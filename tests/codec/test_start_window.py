@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.codec.events import Coded
+from rapidrtmp.codec.policy import TimelinePolicy
+from rapidrtmp.codec.start_window import StartWindow, video_ticks
+from rapidrtmp.media import MediaKind
+
+VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
+BOTH = (VIDEO, AUDIO)
+
+
+def coded(
+    kind: MediaKind, time_ms: int, *, keyframe: bool = True, composition_ms: int = 0, data: bytes = b"x"
+) -> Coded:
+    return Coded(kind, time_ms * 1_000_000, composition_ms, keyframe, data, 0)
+
+
+class StartWindowTests(SynchronousTestCase):
+    def make(self, policy: TimelinePolicy = TimelinePolicy()) -> StartWindow:  # noqa: B008  it is frozen
+        window = StartWindow(policy, BOTH)
+        window.opened(0)
+        return window
+
+    def test_ticks(self) -> None:
+        """Nanoseconds become ticks to the nearest one, before zero too."""
+        self.assertEqual([0, 1, 90, -90, 1500], [video_ticks(ns) for ns in (0, 5_556, 10**6, -(10**6), 16_666_667)])
+
+    def test_nothing_held(self) -> None:
+        """A window with nothing in it waits for ever."""
+        self.assertFalse(self.make().is_over(1_000_000, ()))
+
+    def test_video_waits_for_a_keyframe(self) -> None:
+        """Video before the first keyframe is not held, but its time passes."""
+        window = self.make()
+        self.assertFalse(window.hold(coded(VIDEO, 0, keyframe=False), ()))
+        self.assertTrue(window.hold(coded(AUDIO, 1_990), ()))
+        self.assertFalse(window.is_over(0, ()))
+        self.assertFalse(window.hold(coded(VIDEO, 2_000, keyframe=False), ()))
+        self.assertTrue(window.is_over(0, ()))
+        self.assertEqual({AUDIO}, window.ready)
+
+    def test_limits(self) -> None:
+        """However long a track is waited for, memory is bounded, in octets and in frames."""
+        window = self.make(TimelinePolicy(start_bytes=100))
+        window.hold(coded(VIDEO, 0, data=bytes(100)), ())
+        self.assertFalse(window.is_over(0, BOTH))
+        window.hold(coded(VIDEO, 0, data=b"!"), ())
+        self.assertTrue(window.is_over(0, BOTH))
+        window = self.make(TimelinePolicy(start_frames=2))
+        window.hold(coded(AUDIO, 0), ())
+        self.assertFalse(window.is_over(0, BOTH))
+        window.hold(coded(AUDIO, 0), ())
+        self.assertTrue(window.is_over(0, BOTH))
+
+    def test_forget_one_kind(self) -> None:
+        """Forgetting one kind keeps the other and the time that has passed."""
+        window = self.make()
+        for frame in (coded(VIDEO, 0), coded(AUDIO, 10), coded(VIDEO, 40, keyframe=False)):
+            window.hold(frame, ())
+        self.assertEqual(2, window.forget(VIDEO))
+        self.assertEqual({AUDIO}, window.ready)
+        self.assertFalse(window.hold(coded(VIDEO, 2_000, keyframe=False), ()))
+        self.assertTrue(window.is_over(0, ()))
+
+    def test_forget_everything(self) -> None:
+        """Forgetting everything begins the media's clock anew."""
+        window = self.make()
+        window.hold(coded(AUDIO, 0), ())
+        self.assertEqual(1, window.forget())
+        window.hold(coded(AUDIO, 1_000_000), ())
+        self.assertFalse(window.is_over(0, ()))
+
+    def test_order(self) -> None:
+        """Frames come out by time, each track's in the order they came, but the keyframe first of all."""
+        window = self.make()
+        frames = [coded(VIDEO, 0), coded(VIDEO, 40), coded(VIDEO, 30), *(coded(AUDIO, time) for time in (-5, 15, 35))]
+        for frame in frames:
+            window.hold(frame, ())
+        start = window.take(20_000_000)
+        self.assertEqual([0, -5, 15, 35, 40, 30], [frame.time_ns // 1_000_000 for frame in start.frames])
+        self.assertEqual(-5_000_000, start.origin_ns)
+
+    def test_origin_of_negative_composition(self) -> None:
+        """The origin is before the first presentation, rounding included."""
+        window = self.make()
+        window.hold(coded(VIDEO, 100, composition_ms=-33), ())
+        self.assertEqual(66_000_000, window.take(0).origin_ns)
