@@ -1,0 +1,176 @@
+"""
+The load generator: N publishers that send the same clip in real time, each from its own connection.
+
+Every byte is prepared before the clock starts, so that sending is all that is left to do; how late each message left
+is measured and reported, for a generator that falls behind would flatter the server.
+
+    python -m benchmarks.publishers --port 1935 --count 50 --seconds 20
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import socket
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from benchmarks.clip import Tag, make_clip, read_tags, repeat
+
+#: Chunk streams as FFmpeg uses them: 3 for commands, 4 for audio and data, 6 for video, 8 for publish.
+COMMAND, AUDIO, VIDEO, PUBLISH = 3, 4, 6, 8
+
+
+class Due(NamedTuple):
+    """Bytes to send, at a moment of the clip."""
+
+    time_ms: int
+    data: bytes
+
+
+def _string(text: str) -> bytes:
+    return b"\x02" + struct.pack(">H", len(text)) + text.encode()
+
+
+def _number(value: float) -> bytes:
+    return b"\x00" + struct.pack(">d", value)
+
+
+def _command(csid: int, msid: int, body: bytes) -> bytes:
+    """A command message in chunks of 128, the size before any is set."""
+    header = bytes([csid]) + b"\0\0\0" + len(body).to_bytes(3, "big") + b"\x14" + struct.pack("<I", msid)
+    pieces = [body[at : at + 128] for at in range(0, len(body), 128)]
+    return header + bytes([0xC0 | csid]).join(pieces)
+
+
+def connect_commands(app: str, key: str) -> tuple[bytes, bytes]:
+    """What a publisher says up to ``createStream``, and then."""
+    url = f"rtmp://127.0.0.1/{app}"
+    properties = b"".join(
+        struct.pack(">H", len(name)) + name.encode() + _string(value)
+        for name, value in (("app", app), ("type", "nonprivate"), ("flashVer", "FMLE/3.0"), ("tcUrl", url))
+    )
+    connect = _string("connect") + _number(1) + b"\x03" + properties + b"\0\0\x09"
+    create = _string("createStream") + _number(2) + b"\x05"
+    publish = _string("publish") + _number(3) + b"\x05" + _string(key) + _string("live")
+    return _command(COMMAND, 0, connect) + _command(COMMAND, 0, create), _command(PUBLISH, 1, publish)
+
+
+def write_chunks(tags: Iterable[Tag], chunk_size: int) -> Iterator[Due]:
+    """Media messages in chunks, with one-byte continuations and short headers, as encoders write them."""
+    last: dict[int, int] = {}
+    for tag in tags:
+        csid = VIDEO if tag.kind == 9 else AUDIO
+        length, kind = len(tag.payload).to_bytes(3, "big"), bytes([tag.kind])
+        if csid in last and tag.time_ms >= last[csid]:
+            header = bytes([0x40 | csid]) + (tag.time_ms - last[csid]).to_bytes(3, "big") + length + kind
+        else:
+            header = bytes([csid]) + tag.time_ms.to_bytes(3, "big") + length + kind + struct.pack("<I", 1)
+        last[csid] = tag.time_ms
+        pieces = [tag.payload[at : at + chunk_size] for at in range(0, len(tag.payload), chunk_size)]
+        yield Due(tag.time_ms, header + bytes([0xC0 | csid]).join(pieces))
+
+
+def set_chunk_size(size: int) -> bytes:
+    """The control message."""
+    return b"\x02\0\0\0\0\0\x04\x01\0\0\0\0" + struct.pack(">I", size)
+
+
+@dataclass
+class Publisher:
+    """One connection."""
+
+    connection: socket.socket
+    starts: float
+    position: int = 0
+
+
+def open_publisher(host: str, port: int, app: str, key: str, chunk_size: int) -> socket.socket:
+    """Connect, shake hands, and publish; the server's answers are read where they decide something."""
+    connection = socket.create_connection((host, port), timeout=30)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sendall(b"\x03" + bytes(1536))
+    answer = b""
+    while len(answer) < 3073:
+        answer += connection.recv(65536)
+    opening, publish = connect_commands(app, key)
+    connection.sendall(answer[1:1537] + opening)
+    _await(connection, answer[3073:], b"_result", 2)
+    connection.sendall(publish)
+    _await(connection, b"", b"NetStream.Publish.Start", 1)
+    connection.sendall(set_chunk_size(chunk_size))
+    connection.setblocking(True)
+    return connection
+
+
+def _await(connection: socket.socket, heard: bytes, word: bytes, times: int) -> None:
+    while heard.count(word) < times:
+        data = connection.recv(65536)
+        if not data:
+            raise SystemExit(f"the server closed the connection before {word.decode()}: {heard[-300:]!r}")
+        heard += data
+
+
+def run(arguments: argparse.Namespace) -> dict[str, float]:
+    """Publish for as long as asked; return how late messages left, in milliseconds."""
+    tags = list(repeat(list(read_tags(make_clip())), arguments.seconds))
+    script = list(write_chunks(tags, arguments.chunk))
+    publishers = []
+    for number in range(arguments.count):
+        key = arguments.key.format(number)
+        connection = open_publisher(arguments.host, arguments.port, arguments.app, key, arguments.chunk)
+        publishers.append(Publisher(connection, 0.0))
+    print("ready", flush=True)
+    begin = time.monotonic() + 0.2
+    for number, publisher in enumerate(publishers):  # spread over the distance of two frames
+        publisher.starts = begin + number / 30 / max(1, len(publishers))
+    lateness = play(publishers, script)
+    for publisher in publishers:
+        publisher.connection.close()
+    lateness.sort()
+    return {
+        "messages": len(lateness),
+        "late_p50_ms": round(lateness[len(lateness) // 2] * 1000, 2),
+        "late_p99_ms": round(lateness[len(lateness) * 99 // 100] * 1000, 2),
+        "late_max_ms": round(lateness[-1] * 1000, 2),
+    }
+
+
+def play(publishers: list[Publisher], script: list[Due]) -> list[float]:
+    """Send everything when it is due; return the lateness of each message in seconds."""
+    queue = [(each.starts + script[0].time_ms / 1000, number) for number, each in enumerate(publishers)]
+    heapq.heapify(queue)
+    lateness = []
+    while queue:
+        due, number = heapq.heappop(queue)
+        wait = due - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+        publisher = publishers[number]
+        publisher.connection.sendall(script[publisher.position].data)
+        lateness.append(max(0.0, time.monotonic() - due))
+        publisher.position += 1
+        if publisher.position < len(script):
+            heapq.heappush(queue, (publisher.starts + script[publisher.position].time_ms / 1000, number))
+    return lateness
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=1935)
+    parser.add_argument("--app", default="live")
+    parser.add_argument("--key", default="bench{}", help="stream key; {} is the publisher's number")
+    parser.add_argument("--count", type=int, default=10)
+    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--chunk", type=int, default=4096)
+    print(json.dumps(run(parser.parse_args())), flush=True)
+
+
+if __name__ == "__main__":
+    main()

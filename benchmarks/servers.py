@@ -1,0 +1,157 @@
+"""The servers that benchmarks compare: each starts in a scratch folder, and says what it has used."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TICKS = os.sysconf("SC_CLK_TCK")
+
+NGINX_CONFIGURATION = """
+{user}
+worker_processes 1;
+daemon off;
+pid {scratch}/nginx.pid;
+error_log {scratch}/error.log warn;
+load_module {module};
+events {{ worker_connections 4096; }}
+rtmp {{
+  access_log off;
+  server {{
+    listen 127.0.0.1:{rtmp_port};
+    chunk_size 4096;
+    application live {{
+      live on;
+      hls {hls};
+      hls_path {scratch}/hls;
+      hls_fragment 2s;
+      hls_playlist_length 20s;
+    }}
+  }}
+}}
+"""
+NGINX_MODULES = ("/usr/lib/nginx/modules/ngx_rtmp_module.so", "/usr/share/nginx/modules/ngx_rtmp_module.so")
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Running:
+    """A server that has been started."""
+
+    process: subprocess.Popen[bytes]
+    rtmp_port: int
+    http_port: int = 0
+
+    def pids(self) -> list[int]:
+        """The process and all its descendants."""
+        found, queue = [], [self.process.pid]
+        while queue:
+            pid = queue.pop()
+            found.append(pid)
+            try:
+                queue += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+            except FileNotFoundError:
+                continue
+        return found
+
+    def cpu_seconds(self) -> float:
+        """User and system time so far, of the whole tree."""
+        return sum(_cpu_ticks(pid) for pid in self.pids()) / TICKS
+
+    def resident_bytes(self) -> int:
+        """Resident memory now, of the whole tree."""
+        return sum(_resident_bytes(pid) for pid in self.pids())
+
+
+def _cpu_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])
+
+
+def _resident_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+@contextmanager
+def rapidrtmp(scratch: Path, *options: str) -> Iterator[Running]:
+    """Our server, from this checkout, everybody may publish; pinned to the first processor."""
+    rtmp_port, http_port = free_port(), free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "twisted",
+        "--log-level=warn",
+        "rapidrtmp",
+        f"--rtmp=tcp:{rtmp_port}:interface=127.0.0.1",
+        f"--http=tcp:{http_port}:interface=127.0.0.1",
+        "--auth=open",
+        *options,
+    ]
+    with _started(command, scratch, rtmp_port) as process:
+        yield Running(process, rtmp_port, http_port)
+
+
+@contextmanager
+def nginx(scratch: Path, *, hls: bool = True) -> Iterator[Running]:
+    """nginx with its RTMP module, one worker, HLS segments of 2 s on disk; pinned to the first processor."""
+    module = next((path for path in NGINX_MODULES if Path(path).exists()), None)
+    binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if module is None or binary is None:
+        raise SystemExit("the peer is missing: apt-get install nginx libnginx-mod-rtmp")
+    rtmp_port = free_port()
+    user = "user root;" if os.geteuid() == 0 else ""  # or it could not write below the scratch folder
+    text = NGINX_CONFIGURATION.format(
+        scratch=scratch, module=module, rtmp_port=rtmp_port, hls="on" if hls else "off", user=user
+    )
+    configuration = scratch / "nginx.conf"
+    configuration.write_text(text)
+    with _started([binary, "-c", str(configuration), "-p", str(scratch)], scratch, rtmp_port) as process:
+        yield Running(process, rtmp_port)
+
+
+@contextmanager
+def _started(command: list[str], scratch: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    pinned = ["taskset", "-c", "0", *command] if shutil.which("taskset") else command
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (scratch / "server.log").open("wb") as log:
+        process = subprocess.Popen(pinned, cwd=scratch, env=environment, stdout=log, stderr=log)
+        try:
+            _await_port(process, port)
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _await_port(process: subprocess.Popen[bytes], port: int) -> None:
+    for _ in range(300):
+        if process.poll() is not None:
+            raise SystemExit(f"the server ended with {process.returncode}; see its log")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise SystemExit("the server does not listen")
