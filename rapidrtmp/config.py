@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from typing import Any
 
 from twisted.internet.endpoints import quoteStringArgument
@@ -100,6 +101,15 @@ def _endpoint(text: str) -> str:
     return text
 
 
+def _network(text: str) -> str:
+    if text != "unix":
+        try:
+            ip_network(text, strict=False)
+        except ValueError as error:
+            raise ConfigurationError(f"{text!r} is not an address or a network such as 10.0.0.0/8") from error
+    return text
+
+
 def _public_address(text: str) -> str:
     address = text.removeprefix("rtmp://").rstrip("/")
     if address and (address.startswith(":") or any(character in address for character in "/?@ ")):
@@ -118,6 +128,7 @@ DURATION = Kind(parse_duration_ms, render_duration_ms, suffix="_ms")
 DURATION_OR_AUTO = Kind(_duration_or_auto, lambda v: "auto" if v is None else render_duration_ms(v), suffix="_ms")
 SECONDS = Kind(parse_duration_s, lambda seconds: render_duration_ms(seconds * 1000), suffix="_s")
 SIZE = Kind(parse_size, render_size, suffix="_bytes")
+NETWORKS = Kind(_network, many=True)
 ENDPOINTS = Kind(_endpoint, many=True)
 SPEC = Kind(_spec, mask_spec)
 SPECS = Kind(_spec, mask_spec, many=True)
@@ -315,7 +326,14 @@ class HttpSettings:
 
     early_hold_ms: int = _setting(DURATION, "10s", "How long a request for a stream about to start is held")
     max_waiters_per_stream: int = _setting(_whole(1), "10000", "Requests held at once for one stream")
+    max_waiters_per_client: int = _setting(
+        _whole(), "0", "Requests held at once for one client address; 0 for no limit (many may share one)"
+    )
     max_body_bytes: int = _setting(SIZE, "64k", "Largest request body")
+    idle_timeout_ms: int = _setting(DURATION, "60s", "Silence after which a connection is closed")
+    trusted_proxies: tuple[str, ...] = _setting(NETWORKS, "", "Addresses or networks whose X-Forwarded-For is believed")
+    open_metrics: bool = _setting(BOOLEAN, "false", "Whether /metrics answers everybody")
+    access_log: bool = _setting(BOOLEAN, "false", "Whether each request is logged, without its query")
 
 
 @dataclass(frozen=True)

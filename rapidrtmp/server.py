@@ -211,7 +211,12 @@ class RapidRtmpService(MultiService):
             policy=HttpPolicy(
                 early_hold_ms=http.early_hold_ms,
                 max_viewers_per_stream={name: app.max_viewers_per_stream for name, app in self._settings.apps.items()},
+                max_waiters_per_client=http.max_waiters_per_client,
                 max_body_bytes=http.max_body_bytes,
+                idle_timeout_s=max(1, http.idle_timeout_ms // 1000),
+                trusted_proxies=http.trusted_proxies,
+                open_metrics=http.open_metrics,
+                access_log=http.access_log,
                 api_token=server.api_token,
                 public_rtmp=server.public_rtmp,
                 rtmp_port=rtmp_port,
