@@ -28,6 +28,7 @@ from tests.codec.builders import (
     picture,
     problems_of,
     shifted,
+    sound,
     steps,
     video,
     video_config,
@@ -80,8 +81,8 @@ class SteadyClockTests(SynchronousTestCase):
         """T4: 29.97 frames a second are 3003 ticks apart, claimed or not, with or without audio."""
         rate = Fraction(30_000, 1001)
         for claim in (None, rate, Fraction(2997, 100)):
-            for sound in ([], aac_48k(230)):
-                messages = interleaved(video_messages(every(rate, 150)), audio_messages(sound))
+            for sounds in ([], aac_48k(230)):
+                messages = interleaved(video_messages(every(rate, 150)), audio_messages(sounds))
                 frames = frames_of(demux(configs(claim) + messages), VIDEO)
                 self.assertEqual({3003}, set(steps(frames)) | {frame.duration for frame in frames})
                 self.assertEqual(150, len(frames))
@@ -251,11 +252,11 @@ class StartTests(SynchronousTestCase):
         for metadata, seconds in (({}, 2), ({"hasAudio": True}, 5), ({"audiocodecid": 10.0}, 5)):
             demuxer = Demuxer()
             demuxer.metadata_received(metadata)
+            demuxer.video_received(0, video_config(), 0)
             started = [
                 index / 30
                 for index, message in enumerate(video_messages(every(30, 300)))
-                if [demuxer.video_received(0, video_config(), 0)]
-                and demuxer.video_received(message.timestamp, message.payload, 0)
+                if demuxer.video_received(message.timestamp, message.payload, 0)
             ]
             self.assertEqual(seconds, started[0])
 
@@ -365,9 +366,272 @@ class JumpTests(SynchronousTestCase):
     def test_straggler(self) -> None:
         """A frame that still has the old clock after the jump is dropped and makes no second discontinuity."""
         before, after = publish(), shifted(publish(), 3_600_000)
+        events = demux([*configs(), *before, *after[:3], audio(4_010, sound()), *after[3:]])
+        self.assertEqual(1, len([e for e in events if isinstance(e, Discontinuity)]))
+        self.assertEqual(["timestamp_jump"], problems_of(events))
+
+    def test_jump_while_held(self) -> None:
+        """A clock that jumps before the start is the start: no discontinuity, nothing from before."""
+        events = demux(configs() + publish()[:5] + shifted(publish(), 7_200_000))
+        self.assertEqual(2, len(_only_tracks(self, events)))
+        self.assertEqual(["timestamp_jump"] * 5, problems_of(events))
+        self.assertEqual([0, 0], [mark_of(frames_of(events, kind)[0]) for kind in (VIDEO, AUDIO)])
+
+
+class PropertyTests(SynchronousTestCase):
+    @settings(max_examples=30)
+    @given(st.integers(0, 2**32), st.sampled_from([Fraction(25), Fraction(30_000, 1001), Fraction(50)]))
+    def test_audio_and_video_stay_together(self, seed: int, rate: Fraction) -> None:
+        """However timestamps jitter, sound and picture stay within 40 ms of how they were meant."""
+        chance, jitter = random.Random(seed), {VIDEO: 8, AUDIO: 15}
+        messages = interleaved(video_messages(every(rate, 200, 100), gop=50), audio_messages(aac_48k(250, 100)))
+        for index, (kind, timestamp, payload) in enumerate(messages):
+            messages[index] = Message(kind, timestamp + chance.randint(-jitter[kind], jitter[kind]), payload)
+        events = demux(configs() + messages)
+        shown = [0] + [3 * group + place for group in range(40) for place in (3, 1, 2)]
+        times = every(30, len(shown) + 1)
+        messages = [
+            video(times[index], picture(index == 0, times[place] - times[index], index))
+            for index, place in enumerate(shown)
+        ]
+        frames = frames_of(demux(configs() + messages), VIDEO)
+        self.assertEqual([3000 * index for index in range(len(shown))], sorted(frame.pts for frame in frames))
+        self.assertEqual({-3000, 0, 6000}, {frame.composition_offset for frame in frames})
+
+    def test_t17_nanoseconds(self) -> None:
+        """T17: nanosecond offsets make 60 frames a second exactly 1500 ticks apart, on a grid or off it."""
+        instants = [index * 1_000_000_000 // 60 for index in range(240)]
+        for gop in (60, 1):
+            messages = [
+                video(ns // 1_000_000, picture(index % gop == 0, 0, index, nanoseconds=ns % 1_000_000))
+                for index, ns in enumerate(instants)
+            ]
+            frames = frames_of(demux(configs() + messages), VIDEO)
+            self.assertEqual({1500}, set(steps(frames)))
+
+    def test_t18_doubled_timestamps(self) -> None:
+        """T18: two pictures at one time are one tick apart, and those that follow where they belong."""
+        times = every(30, 90)
+        times.insert(50, times[50])
+        frames = frames_of(demux(configs(Fraction(30)) + list(video_messages(times, gop=100))), VIDEO)
+        self.assertEqual([3000, 1, 2999, 3000], steps(frames)[49:53])
+        self.assertEqual(89 * 3000, frames[-1].dts)
+
+    def test_t20_audio_only(self) -> None:
+        """T20: audio alone starts after two seconds; every frame is a keyframe, on the grid of its samples."""
+        events = demux(configs(has_video=False) + list(audio_messages(aac_48k(200))))
+        self.assertEqual([("mp4a", 2)], [(t.config.codec, t.track_id) for t in _only_tracks(self, events)])
+        frames = frames_of(events, AUDIO)
+        self.assertEqual([(index * 1024, True, 0) for index in range(200)], [_facts(frame) for frame in frames])
+
+
+def _facts(frame: Frame) -> tuple[int, bool, int]:
+    return frame.dts, frame.keyframe, frame.composition_offset
+
+
+def _only_tracks(test: SynchronousTestCase, events: list[MediaEvent]) -> tuple[object, ...]:
+    changes = [event for event in events if isinstance(event, TracksChanged)]
+    test.assertEqual(1, len(changes))
+    test.assertEqual([], [event for event in events if isinstance(event, Discontinuity)])
+    return changes[0].tracks
+
+
+class WrapTests(SynchronousTestCase):
+    def test_t6_wraps(self) -> None:
+        """T6: a clock that wraps at 2^32, 2^31 or 2^24 in the middle of a GOP makes the same frames as one from 0."""
+        messages = publish()
+        expected = [
+            (event.dts, event.duration, event.track.kind)
+            for event in demux(configs() + messages)
+            if isinstance(event, Frame)
+        ]
+        for modulus in (1 << 32, 1 << 31, 1 << 24):
+            for lead_ms in (300, 2_517):  # while frames are still held, and later
+                events = demux(configs() + shifted(messages, modulus - lead_ms, modulus))
+                frames = [event for event in events if isinstance(event, Frame)]
+                self.assertEqual(expected, [(f.dts, f.duration, f.track.kind) for f in frames])
+                _only_tracks(self, events)
+
+    def test_crossing_2_31(self) -> None:
+        """A clock that counts on past 2^31 is continuous too."""
+        events = demux(configs() + shifted(publish(), (1 << 31) - 2_517))
+        self.assertEqual({3000}, set(steps(frames_of(events, VIDEO))))
+        _only_tracks(self, events)
+
+    def test_t7_end_of_sequence(self) -> None:
+        """T7: the end of sequence that encoders send at 0 moves nothing, and the last frame lasts as long as any."""
+        demuxer = Demuxer()
         events = demux(
-            [*configs(), *before, *after[:3], audio(4_010, audio_messages([0]).__next__().payload), *after[3:]]
+            [*configs(), *shifted(publish(), 90_000), video(0, END_OF_VIDEO), audio(0, b"\xaf\x02")], demuxer
         )
+        frames = frames_of(events, VIDEO)
+        self.assertEqual(({3000}, 3000), (set(steps(frames)), frames[-1].duration))
+        self.assertEqual(4_000, demuxer.end_ms)
+        _only_tracks(self, events)
+        self.assertEqual([], problems_of(events))
+
+    def test_t8_repeated_configs(self) -> None:
+        """T8: codec configs repeated at 0 in mid-stream change nothing."""
+        messages = shifted(publish(), 90_000)
+        events = demux(configs() + messages[:150] + configs() + messages[150:])
+        self.assertEqual(demux(configs() + messages, now_ms=lambda _: 0), _at_once(events))
+
+    def test_odd_payloads_do_not_touch_the_clock(self) -> None:
+        """Empty messages, pictures without a slice and things unheard of move nothing, whatever their timestamp."""
+        messages = shifted(publish(), 90_000)
+        odd = [
+            audio(0, b""),
+            audio(5, b"\xaf\x01"),
+            video(7, b"\x27\x01\0\0\0"),
+            video(0, b"\x57\x00"),
+            video(0, b"\x17\x01\0\0\0\0\0\0\x02\x09\xf0"),
+        ]
+        events = demux(configs() + messages[:150] + odd + messages[150:])
+        kinds = [event for event in events if isinstance(event, Frame)]
+        self.assertEqual(len(messages), len(kinds))
+        self.assertEqual({3000}, set(steps(frames_of(events, VIDEO))))
+        _only_tracks(self, events)
+
+
+def _at_once(events: list[MediaEvent]) -> list[MediaEvent]:
+    """The events as if all had arrived at 0."""
+    return [
+        Frame(e.track, e.dts, e.composition_offset, e.duration, e.keyframe, e.data, 0) if isinstance(e, Frame) else e
+        for e in events
+    ]
+
+
+class StartTests(SynchronousTestCase):
+    def test_t9_audio_leads(self) -> None:
+        """T9: audio that leads by 1.5 s is trimmed: the stream starts at the keyframe, with its sound."""
+        events = demux(configs() + interleaved(video_messages(every(30, 90, 1500)), audio_messages(aac_48k(210))))
+        self.assertEqual(2, len(_only_tracks(self, events)))
+        video_frame, audio_frame = frames_of(events, VIDEO)[0], frames_of(events, AUDIO)[0]
+        # Frame 70 runs from 1493 to 1515 ms: the one that overlaps the keyframe at 1500 ms.
+        self.assertEqual((70, 0), (mark_of(audio_frame), audio_frame.dts))
+        self.assertEqual((0, 7 * 90), (mark_of(video_frame), video_frame.dts))
+        self.assertEqual(["trimmed"] * 70, problems_of(events))
+
+    def test_t9_audio_never_comes(self) -> None:
+        """T9: video whose audio never comes starts alone after two seconds of media, after five if it is announced."""
+        for metadata, seconds in (({}, 2), ({"hasAudio": True}, 5), ({"audiocodecid": 10.0}, 5)):
+            demuxer = Demuxer()
+            demuxer.metadata_received(metadata)
+            demuxer.video_received(0, video_config(), 0)
+            started = [
+                index / 30
+                for index, message in enumerate(video_messages(every(30, 300)))
+                if demuxer.video_received(message.timestamp, message.payload, 0)
+            ]
+            self.assertEqual(seconds, started[0])
+
+    def test_t9_wall_clock(self) -> None:
+        """T9: a publisher whose timestamps stand still starts after five seconds of the server's clock."""
+        demuxer = Demuxer()
+        self.assertEqual([], demuxer.video_received(0, video_config(), 1_000))
+        self.assertEqual([], demuxer.video_received(0, picture(keyframe=True), 1_040))
+        self.assertEqual([], demuxer.poll(5_999))
+        events = demuxer.poll(6_000)
+        self.assertEqual(1, len(_only_tracks(self, events)))
+        self.assertEqual([0], [frame.dts for frame in frames_of(events, VIDEO)])
+
+    def test_first_frame_after_the_wait(self) -> None:
+        """A publisher that thinks for six seconds before its first frame still starts with both tracks."""
+        demuxer = Demuxer()
+        for message in configs():
+            (demuxer.video_received if message.kind is VIDEO else demuxer.audio_received)(0, message.payload, 0)
+        events = demux(publish(), demuxer, now_ms=lambda index: 6_000 + 14 * index)
+        self.assertEqual(2, len(_only_tracks(self, events)))
+
+    def test_within_a_gop(self) -> None:
+        """Frames come out with the second keyframe at the latest, even if the rate is not known by then."""
+        demuxer = Demuxer()
+        seen = []
+        for message in configs() + interleaved(video_messages(every(30, 60), gop=15), audio_messages(aac_48k(90))):
+            receive = demuxer.video_received if message.kind is VIDEO else demuxer.audio_received
+            if receive(message.timestamp, message.payload, 0):
+                seen.append(message.timestamp)
+        self.assertEqual(500, seen[0])
+
+    def test_long_gop(self) -> None:
+        """Without a second keyframe frames come out after a second at the latest."""
+        demuxer = Demuxer()
+        times = [index * 41 + index % 3 * 7 for index in range(100)]
+        events: list[MediaEvent] = []
+        for message in configs() + interleaved(video_messages(times, gop=1000), audio_messages(aac_48k(90))):
+            receive = demuxer.video_received if message.kind is VIDEO else demuxer.audio_received
+            events = receive(message.timestamp, message.payload, 0)
+            if events:
+                self.assertTrue(1000 <= message.timestamp < 1050, message.timestamp)
+                break
+        self.assertEqual(2, len(_only_tracks(self, events)))
+
+    def test_late_audio_begins_at_a_later_keyframe(self) -> None:
+        """When audio begins 1.5 s after the video, the stream begins with the keyframe next to it."""
+        events = demux(
+            configs() + interleaved(video_messages(every(30, 120), gop=15), audio_messages(aac_48k(120, 1500)))
+        )
+        self.assertEqual([45, 0], [mark_of(frames_of(events, kind)[0]) for kind in (VIDEO, AUDIO)])
+        self.assertEqual([0, 0], [frames_of(events, kind)[0].dts for kind in (VIDEO, AUDIO)])
+        self.assertEqual(["trimmed"] * 45, problems_of(events))
+
+    def test_slightly_late_audio(self) -> None:
+        """Audio that begins 0.4 s after the video stays where it is."""
+        events = demux(configs() + interleaved(video_messages(every(30, 90)), audio_messages(aac_48k(120, 400))))
+        self.assertEqual([0, 19_200], [frames_of(events, kind)[0].dts for kind in (VIDEO, AUDIO)])
+
+    def test_b_frames_and_priming(self) -> None:
+        """What an encoder with B-frames says of audio and video stays true: picture at 67 ms, sound at 46 ms."""
+        messages = interleaved(
+            [video(time, picture(index == 0, 67, index)) for index, time in enumerate(every(30, 90))],
+            audio_messages(aac_48k(120, 46)),
+        )
+        events = demux(configs() + shifted(messages, 5_000))
+        video_frame, audio_frame = frames_of(events, VIDEO)[0], frames_of(events, AUDIO)[0]
+        self.assertEqual((0, 6000, 46 * 48), (video_frame.dts, video_frame.pts, audio_frame.dts))
+
+    def test_continues_another_publisher(self) -> None:
+        """A later publisher of a stream begins where the one before has ended."""
+        first = Demuxer()
+        demux(configs() + publish(), first)
+        second = Demuxer(start_ms=first.end_ms)
+        events = demux(configs() + shifted(publish(), 123_456), second)
+        self.assertEqual(4_000, first.end_ms)
+        self.assertEqual([360_000, 192_000], [frames_of(events, kind)[0].dts for kind in (VIDEO, AUDIO)])
+        self.assertEqual(8_000, second.end_ms)
+
+
+class JumpTests(SynchronousTestCase):
+    def test_jump(self) -> None:
+        """Where the clock jumps there is one discontinuity; then a keyframe, with the sound that goes along."""
+        for jump_ms in (3_600_000, -3_600_000, -5_000):
+            before = shifted(publish(), 4_000_000)
+            events = demux(configs() + before + shifted(publish(), 4_004_000 + jump_ms))
+            self.assertEqual([Discontinuity("timestamp jump")], [e for e in events if isinstance(e, Discontinuity)])
+            self.assertEqual(1, len([e for e in events if isinstance(e, TracksChanged)]))
+            pictures, sounds = frames_of(events, VIDEO), frames_of(events, AUDIO)
+            self.assertEqual({3000}, set(steps(pictures)))
+            self.assertEqual((240, 374), (len(pictures), len(sounds)))
+            self.assertTrue(pictures[120].keyframe)
+            self.assertEqual([360_000, 192_000], [pictures[120].dts, sounds[187].dts])
+
+    def test_jump_between_keyframes(self) -> None:
+        """After a jump between keyframes, the pictures that nobody can decode are dropped, and their sound."""
+        messages = publish(6)
+        cut = next(index for index, message in enumerate(messages) if message.timestamp > 3_500)
+        events = demux(configs() + messages[:cut] + shifted(messages[cut:], 3_600_000))
+        at = next(index for index, event in enumerate(events) if isinstance(event, Discontinuity))
+        after = [event for event in events[at:] if isinstance(event, Frame)]
+        picture_, sound_ = frames_of(after, VIDEO)[0], frames_of(after, AUDIO)[0]
+        self.assertEqual((120, True), (mark_of(picture_), picture_.keyframe))
+        sent_ms = round(mark_of(sound_) * 64 / 3) - 4_000
+        placed_ms = sound_.dts / 48 - picture_.dts / 90
+        self.assertLessEqual(abs(placed_ms - sent_ms), 2)
+
+    def test_straggler(self) -> None:
+        """A frame that still has the old clock after the jump is dropped and makes no second discontinuity."""
+        before, after = publish(), shifted(publish(), 3_600_000)
+        events = demux([*configs(), *before, *after[:3], audio(4_010, sound()), *after[3:]])
         self.assertEqual(1, len([e for e in events if isinstance(e, Discontinuity)]))
         self.assertEqual(["timestamp_jump"], problems_of(events))
 
