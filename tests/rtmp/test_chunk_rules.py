@@ -310,8 +310,19 @@ class RuleTests(SynchronousTestCase):
         self.assert_refused(begun + fmt3(4, b"c" * 45), reason, limits=limits)
         self.assert_refused(begun + abort + fmt3(5, b"d" * 128) + fmt3(5, b"d" * 45), reason, aborted, limits=limits)
         self.assert_refused(begun + fmt0(6, 0, 45, 8, 1, b"e" * 45), reason, limits=limits)
-        known, message = fmt0(6, 0, 1, 8, 1, b"k"), Message(8, 1, 0, b"k", 6)
-        self.assert_refused(known + begun + fmt1(6, 0, 45, 8, b"e" * 45), reason, message, limits=limits)
+        reader = self.reader_class(limits)
+        self.assertEqual([aborted], list(new_feed(reader)(begun + abort + fmt3(5, b"d" * 128))))
+        self.assertEqual(256, reader.held_bytes)
+
+    def test_partial_limit_for_whole_message(self) -> None:
+        """A message that arrives whole counts like any other while others are incomplete."""
+        feed = new_feed(self.reader_class(ChunkLimits(max_partial_bytes=300)))
+        known, begun = fmt0(6, 0, 1, 8, 1, b"k"), fmt0(4, 0, 10_000, 9, 1, b"a" * 128)
+        self.assertEqual([Message(8, 1, 0, b"k", 6)], list(feed(known + begun)))
+        self.assertEqual([Message(8, 1, 0, b"e" * 128, 6)], list(feed(fmt1(6, 0, 128, 8, b"e" * 128))))
+        whole = fmt1(6, 0, 173, 8, b"e" * 128) + fmt3(6, b"e" * 45)
+        with self.assertRaisesRegex(PeerProtocolError, "more than 300 octets of incomplete messages"):
+            list(feed(whole))
 
     def test_tiny_chunks(self) -> None:
         """Chunks below 128 octets are for messages of up to 64 KiB, whichever came first."""
