@@ -1,0 +1,60 @@
+"""The request header fields that decide what is sent: ranges, validators, and content codings (RFC 9110)."""
+
+from __future__ import annotations
+
+import re
+
+from rapidrtmp.web.errors import RangeNotSatisfiableError
+
+__all__ = ["accepts_gzip", "etag_matches", "parse_range"]
+
+_BYTE_RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,20})-([0-9]{0,20})[ \t]*", re.ASCII | re.IGNORECASE)
+
+
+def parse_range(value: str, size: int) -> tuple[int, int] | None:
+    """
+    Read a ``Range`` field (RFC 9110, 14.1.2).
+
+    :param value: the field; ``""`` if it was not sent.
+    :param size: of the object, in bytes.
+    :returns: ``(start, stop)``, ``stop`` excluded, never empty; or ``None`` to send the whole: no range, several
+        (a server may ignore them, and ours does), another unit, or nonsense.
+    :raises RangeNotSatisfiableError: none of the bytes asked for exists.
+    """
+    match = _BYTE_RANGE.fullmatch(value)
+    if not match or match.group(1, 2) == ("", ""):
+        return None
+    first, last = match.groups()
+    if not first:
+        start, stop = max(size - int(last), 0), size
+    elif last and int(last) < int(first):
+        return None
+    else:
+        start, stop = int(first), min(int(last) + 1, size) if last else size
+    if start >= stop:
+        raise RangeNotSatisfiableError(size)
+    return start, stop
+
+
+def etag_matches(value: str, etag: str) -> bool:
+    """Whether an ``If-None-Match`` field names ``etag``, compared weakly (RFC 9110, 13.1.2)."""
+    if not value:
+        return False
+    tags = [tag.strip().removeprefix("W/") for tag in value.split(",")]
+    return etag in tags or "*" in tags
+
+
+def accepts_gzip(value: str) -> bool:
+    """Whether an ``Accept-Encoding`` field permits ``gzip``, by name or by ``*``, with a weight above 0."""
+    value = value.lower()
+    if "gzip" not in value and "*" not in value:
+        return False
+    weights: dict[str, float] = {}
+    for item in value.split(","):
+        coding, _, parameter = item.partition(";")
+        name, _, weight = parameter.strip().partition("=")
+        try:
+            weights[coding.strip()] = float(weight) if name.strip() == "q" else 1.0
+        except ValueError:
+            weights[coding.strip()] = 0.0
+    return weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0))) > 0

@@ -1,0 +1,273 @@
+"""
+Everything under ``/APP/KEY/NAME``: playlists, segments, parts, and the requests held for what is still to come.
+
+A request finds its stream's shelf by name and is answered at once, or waits on the shelf with a Deferred of its own;
+cancelling that Deferred, which happens when a player leaves, takes the waiter off the shelf. Held are
+
+- a request for a playlist whose stream is just starting, up to ``early_hold_ms`` (then 404, worth asking again);
+- a blocking reload (RFC 8216 bis, 6.2.5.2), up to three target durations (then 503; but while the publisher is gone
+  and may return, the playlist as it is: its URL must not fail in that time);
+- a request for a part that was hinted at, up to three target durations, or 404 when the hint is taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from rapidrtmp.errors import NotFoundError
+from rapidrtmp.live.clocks import now_ms
+from rapidrtmp.live.registry import Registry
+from rapidrtmp.live.shelf import PLAYLIST_TYPE, PlaylistVersion, ShelfObject, contains
+from rapidrtmp.live.stream import LiveStream, StreamState
+from rapidrtmp.names import StreamName
+from rapidrtmp.web.directives import Directives, read_directives
+from rapidrtmp.web.errors import NotYetError, UnavailableError
+from rapidrtmp.web.exchange import Request, Response
+from rapidrtmp.web.headers import accepts_gzip, etag_matches, parse_range
+from rapidrtmp.web.policy import HttpPolicy
+
+__all__ = ["CORS", "PREFLIGHT", "HlsResponder"]
+
+T = TypeVar("T")
+
+#: Media may be played by any page. No credentials: nothing here depends on a cookie, and caches must not either.
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Content-Length, Content-Range, Date, Age, Server-Timing, Retry-After",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+PREFLIGHT = Response(
+    204,
+    {
+        **CORS,
+        "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+        "Access-Control-Allow-Headers": "Range, Authorization, If-None-Match, If-Range",
+        "Access-Control-Max-Age": "86400",
+        "Allow": "GET, HEAD, OPTIONS",
+    },
+)
+MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST = "index.m3u8", "master.m3u8"
+UNKNOWN_RETRY_S = 2
+FULL_RETRY_S = 10
+#: A request is held for this many target durations at most (6.2.5.2 wants a server to give up after three).
+PATIENCE = 3
+
+Answer = Response | Deferred[Response]
+
+
+class HlsResponder:
+    """
+    Answers what players ask.
+
+    :param clock: time and timers.
+    """
+
+    def __init__(self, registry: Registry, policy: HttpPolicy, clock: IReactorTime) -> None:
+        self._registry = registry
+        self._policy = policy
+        self._clock = clock
+
+    def respond(self, request: Request, app: str, key: str, name: str) -> Answer:
+        """
+        Answer a ``GET`` or ``HEAD`` for ``/APP/KEY/NAME``.
+
+        :raises BadNameError: there can be no such stream.
+        :raises NotFoundError: there is no such stream or object now; a :class:`NotYetError` if there may soon be.
+        :raises BadRequestError: the delivery directives make no sense.
+        :raises RangeNotSatisfiableError: the range lies outside the object.
+        :raises UnavailableError: the stream has all the viewers it may have.
+        :raises TooManyWaitersError: too many requests are held for this stream already.
+        """
+        stream = self._registry.find(StreamName(app, key))
+        if stream is None:
+            raise NotYetError(f"nobody publishes {StreamName.checked(app, key)} now", UNKNOWN_RETRY_S)
+        self._admit(request, stream)
+        return self._find(request, stream, name) or self._hold(request, stream, name)
+
+    def _find(self, request: Request, stream: LiveStream, name: str) -> Answer | None:
+        """The answer if something of that name is up."""
+        version = stream.shelf.find_playlist(name)
+        if version is not None:
+            return self._playlist(request, stream, name, version)
+        stored = stream.shelf.find(name)
+        if stored is not None:
+            return self._object(request, stream, name, stored)
+        return None
+
+    # ── playlists ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _playlist(self, request: Request, stream: LiveStream, name: str, version: PlaylistVersion) -> Answer:
+        directives = read_directives(version.facts, request.query)
+        if directives.sequence is None or contains(version.facts, directives.sequence, directives.part):
+            return self._version(request, stream, name, version, directives)
+
+        def arrived(newer: PlaylistVersion | None) -> Response:
+            if newer is None:
+                raise NotFoundError(f"{stream.name} is gone")
+            return self._version(request, stream, name, newer, directives)
+
+        def late() -> Response:
+            if stream.state is not StreamState.INTERRUPTED:
+                raise UnavailableError("the segment or part asked for did not come in time", 1)
+            newest = stream.shelf.find_playlist(name) or version
+            return self._version(request, stream, name, newest, directives, cache_control="no-cache")
+
+        waiting = stream.shelf.wait_for_playlist(name, directives.sequence, directives.part)
+        return self._until(waiting, PATIENCE * version.facts.target_ms, arrived, late)
+
+    def _version(
+        self,
+        request: Request,
+        stream: LiveStream,
+        name: str,
+        version: PlaylistVersion,
+        directives: Directives,
+        cache_control: str = "",
+    ) -> Response:
+        text = version.delta if directives.skip and not version.facts.ended else version.full
+        blocking = directives.sequence is not None
+        response = self._text(request, text, cache_control or _playlist_caching(version, blocking=blocking))
+        asked = f"{name}?{directives.sequence}.{directives.part}" if blocking else ""
+        self._count(request, stream, asked, response)
+        return response
+
+    def _text(self, request: Request, text: ShelfObject, cache_control: str) -> Response:
+        """A playlist's bytes, compressed if the client can read that. No ranges: the next version moves every byte."""
+        gzipped = accepts_gzip(request.header("accept-encoding"))
+        etag = f'{text.etag[:-1]}-gzip"' if gzipped else text.etag
+        headers = {
+            "Content-Type": text.content_type,
+            "Cache-Control": cache_control,
+            "ETag": etag,
+            "Vary": "Accept-Encoding",
+            "Accept-Ranges": "none",
+            **CORS,
+        }
+        if etag_matches(request.header("if-none-match"), etag):
+            del headers["Content-Type"]
+            return Response(304, headers)
+        if gzipped:
+            headers["Content-Encoding"] = "gzip"
+        return Response(200, headers, text.gzipped if gzipped else text.body)
+
+    # ── objects ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _object(self, request: Request, stream: LiveStream, name: str, stored: ShelfObject) -> Response:
+        if stored.content_type == PLAYLIST_TYPE or stored.content_type.startswith("text/"):
+            response = self._text(request, stored, stored.cache_control)
+            self._count(request, stream, "", response)
+            return response
+        headers = {
+            "Content-Type": stored.content_type,
+            "Cache-Control": stored.cache_control,
+            "ETag": stored.etag,
+            "Accept-Ranges": "bytes",
+            **CORS,
+        }
+        response = _bytes(request, stored, headers)
+        if response.status == 200 or response.headers.get("Content-Range", "").startswith("bytes 0-"):
+            self._count(request, stream, name, response)
+        return response
+
+    # ── requests that wait ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _hold(self, request: Request, stream: LiveStream, name: str) -> Deferred[Response]:
+        """Wait for a name that is promised, or that every stream has before long."""
+        shelf = stream.shelf
+        if stream.state is StreamState.ENDED:
+            raise NotFoundError(f"{stream.name} has no {name}")
+        if name.endswith(".m3u8") and name != MULTIVARIANT_PLAYLIST:
+            if name != MEDIA_PLAYLIST and not shelf.is_announced(name):
+                raise NotFoundError(f"{stream.name} has no {name}")
+            # every first version contains the segment before the first one of all
+            return self._hold_early(request, stream, name, shelf.wait_for_playlist(name, -1, None))
+        if name == MULTIVARIANT_PLAYLIST:
+            shelf.announce(name)
+            return self._hold_early(request, stream, name, shelf.wait_for(name))
+        if not shelf.is_announced(name):
+            raise NotFoundError(f"{stream.name} has no {name}")
+
+        def late() -> Response:
+            raise UnavailableError(f"{name} was announced and did not come in time", 1)
+
+        patience_ms = PATIENCE * shelf.target_ms or self._policy.early_hold_ms
+        return self._until(shelf.wait_for(name), patience_ms, self._arrived(request, stream, name), late)
+
+    def _hold_early(
+        self, request: Request, stream: LiveStream, name: str, waiting: Deferred[T | None]
+    ) -> Deferred[Response]:
+        def late() -> Response:
+            raise NotYetError(f"{stream.name} is starting and has no {name} yet", 1)
+
+        return self._until(waiting, self._policy.early_hold_ms, self._arrived(request, stream, name), late)
+
+    def _arrived(self, request: Request, stream: LiveStream, name: str) -> Callable[[object], Answer]:
+        def arrived(what: object) -> Answer:
+            self._admit(request, stream)  # others may have come in meanwhile
+            answer = self._find(request, stream, name) if what is not None else None
+            if answer is None:
+                raise NotFoundError(f"{name} of {stream.name} was announced and withdrawn")
+            return answer
+
+        return arrived
+
+    def _until(
+        self, waiting: Deferred[T], patience_ms: int, arrived: Callable[[T], Answer], late: Callable[[], Response]
+    ) -> Deferred[Response]:
+        """``arrived`` with what is waited for, or ``late`` if it takes longer than ``patience_ms``."""
+
+        def failed(failure: Failure) -> Response:
+            failure.trap(TimeoutError)
+            return late()
+
+        waiting.addTimeout(patience_ms / 1000, self._clock)
+        return waiting.addCallbacks(arrived, failed)
+
+    # ── viewers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _admit(self, request: Request, stream: LiveStream) -> None:
+        limit = self._policy.max_viewers_per_stream.get(stream.name.app, 0)
+        if not limit:
+            return
+        now = now_ms(self._clock)
+        if stream.viewers.knows(request.client, request.header("user-agent"), now):
+            return
+        if stream.viewers.count(now) >= limit:
+            raise UnavailableError(f"{stream.name} has all the {limit} viewers it may have", FULL_RETRY_S)
+
+    def _count(self, request: Request, stream: LiveStream, asked: str, response: Response) -> None:
+        if request.method == "GET" and response.status in (200, 206):
+            stream.viewers.saw(request.client, request.header("user-agent"), asked, now_ms(self._clock))
+
+
+def _playlist_caching(version: PlaylistVersion, *, blocking: bool) -> str:
+    """
+    How long a playlist may be kept (RFC 8216 bis, appendix B).
+
+    What a blocking reload asked for, and a final playlist, change no more; but the name of the stream may be used
+    again, so that even these are let go after six target durations.
+    """
+    target_s = version.facts.target_ms // 1000
+    if blocking or version.facts.ended:
+        return f"public, max-age={max(6 * target_s, 1)}"
+    return f"public, max-age={target_s // 2}" if target_s > 2 else "no-cache"
+
+
+def _bytes(request: Request, stored: ShelfObject, headers: Mapping[str, str]) -> Response:
+    """The whole object or a range of it, or nothing if the client has it already (RFC 9110, 13.2.2)."""
+    if etag_matches(request.header("if-none-match"), stored.etag):
+        return Response(304, {name: value for name, value in headers.items() if name != "Content-Type"})
+    condition = request.header("if-range")
+    span = None
+    if request.method == "GET" and (not condition or condition == stored.etag):
+        span = parse_range(request.header("range"), stored.size)
+    if span is None:
+        return Response(200, headers, stored.body)
+    start, stop = span
+    content_range = {"Content-Range": f"bytes {start}-{stop - 1}/{stored.size}"}
+    return Response(206, {**headers, **content_range}, stored.body[start:stop])

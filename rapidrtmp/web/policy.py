@@ -1,0 +1,46 @@
+"""What the operator decided about the HTTP side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["HttpPolicy"]
+
+
+@dataclass(frozen=True)
+class HttpPolicy:
+    """
+    Limits, credentials and addresses.
+
+    :ivar early_hold_ms: how long a request for a playlist is held while its stream is starting.
+    :ivar max_viewers_per_stream: by application; an application that is not named, or 0, has no limit.
+    :ivar max_waiters: requests held at one time, all streams together. Each stream's shelf has its own bound besides.
+    :ivar max_waiters_per_client: requests held at one time for one client address; 0 for no limit.
+    :ivar max_body_bytes: the largest request body.
+    :ivar idle_timeout_s: silence after which a connection is closed, and how long one request may take to arrive.
+    :ivar api_token: what ``Authorization: Bearer`` must hold for the management API; ``None`` to answer only clients
+        on this machine.
+    :ivar open_metrics: whether ``/metrics`` answers everybody.
+    :ivar trusted_proxies: addresses or networks (``10.0.0.0/8``, ``unix``) whose ``X-Forwarded-For`` is believed.
+    :ivar public_rtmp: ``HOST`` or ``HOST:PORT`` that publish URLs name; empty for the host the API was asked at.
+    :ivar rtmp_port: the port that publish URLs name otherwise.
+    :ivar default_expiration_s: how long a token is valid if its request does not say.
+    :ivar max_expiration_s: the longest a token may be valid.
+    :ivar access_log: whether each request is logged: method, path and status, never the query.
+    """
+
+    early_hold_ms: int = 10_000
+    max_viewers_per_stream: Mapping[str, int] = field(default_factory=dict)
+    max_waiters: int = 20_000
+    max_waiters_per_client: int = 0
+    max_body_bytes: int = 64 << 10
+    idle_timeout_s: int = 60
+    api_token: str | None = field(default=None, repr=False)
+    open_metrics: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+    public_rtmp: str = ""
+    rtmp_port: int = 1935
+    default_expiration_s: int = 3600
+    max_expiration_s: int = 86_400
+    access_log: bool = False
