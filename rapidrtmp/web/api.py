@@ -1,0 +1,235 @@
+"""
+The REST routes: tokens to publish with, what is live, stopping it, and how the server is.
+
+JSON in, JSON out, names in camelCase. Each method takes a :class:`~rapidrtmp.web.exchange.Request` and what its route
+found in the path, and raises what :mod:`rapidrtmp.web.errors` has a status for. What it answers is described in
+:mod:`rapidrtmp.web.openapi`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from twisted.internet.interfaces import IReactorTime
+
+from rapidrtmp.errors import ConfigurationError, NotFoundError
+from rapidrtmp.interfaces import ITokenIssuer
+from rapidrtmp.live.clocks import now_ms
+from rapidrtmp.live.registry import Registry
+from rapidrtmp.live.stream import LiveStream, StreamState
+from rapidrtmp.metrics import CONTENT_TYPE as METRICS_TYPE
+from rapidrtmp.metrics import Metrics
+from rapidrtmp.names import StreamName
+from rapidrtmp.readiness import Readiness
+from rapidrtmp.units import parse_duration_s
+from rapidrtmp.web.access import host_name
+from rapidrtmp.web.description import describe_stream, rfc3339
+from rapidrtmp.web.errors import BadRequestError, ConflictError
+from rapidrtmp.web.exchange import NO_STORE, Request, Response, json_response
+from rapidrtmp.web.openapi import description
+from rapidrtmp.web.policy import HttpPolicy
+
+__all__ = ["DEFAULT_APP", "Api"]
+
+#: The application of a stream key that comes without one.
+DEFAULT_APP = "live"
+MAX_ITEMS_PER_PAGE = 1000
+
+
+class Api:
+    """
+    Answers the REST routes.
+
+    :param apps: who issues tokens, by application; ``None`` for one whose authenticator issues none.
+    :param clock: the clock that frames and viewers are counted by.
+    :param utc_ms: the time of day in milliseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        metrics: Metrics,
+        readiness: Readiness,
+        apps: Mapping[str, ITokenIssuer | None],
+        policy: HttpPolicy,
+        clock: IReactorTime,
+        utc_ms: Callable[[], int],
+    ) -> None:
+        self._registry = registry
+        self._metrics = metrics
+        self._readiness = readiness
+        self._apps = apps
+        self._policy = policy
+        self._clock = clock
+        self._utc_ms = utc_ms
+        self._description = json_response(description(), headers={"Cache-Control": "public, max-age=300"})
+
+    # ── publishing ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def publish(self, request: Request) -> Response:
+        """
+        Issue a token: ``POST /api/v1/publish``.
+
+        :raises BadRequestError: the body is not as described; the message names the field.
+        :raises BadNameError: the stream key or application can not be one.
+        :raises NotFoundError: there is no such application.
+        :raises ConflictError: the application's authenticator issues no tokens.
+        """
+        fields = _json_object(request)
+        key = _text(fields, "streamKey")
+        name = StreamName.checked(_text(fields, "app") if "app" in fields else DEFAULT_APP, key)
+        lifetime_s = self._lifetime_s(fields)
+        if name.app not in self._apps:
+            raise NotFoundError(f"there is no application {name.app!r} here")
+        issuer = self._apps[name.app]
+        if issuer is None:
+            raise ConflictError(f"the application {name.app!r} does not use tokens from this API")
+        token = issuer.issue_token(name, lifetime_s)
+        return json_response(
+            {
+                "publishUrl": f"rtmp://{self._rtmp_address(request)}/{name.app}/{name.key}?token={token}",
+                "streamKey": name.key,
+                "token": token,
+                "expiresAt": rfc3339(self._utc_ms() + lifetime_s * 1000),
+            }
+        )
+
+    def _lifetime_s(self, fields: Mapping[str, Any]) -> int:
+        value = fields.get("expiresIn")
+        maximum = self._policy.max_expiration_s
+        if value is None:
+            return min(self._policy.default_expiration_s, maximum)
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise BadRequestError("expiresIn is neither a whole number of seconds nor a duration such as 1h")
+        try:
+            seconds = parse_duration_s(value) if isinstance(value, str) else value
+        except ConfigurationError as error:
+            raise BadRequestError(f"expiresIn: {error}") from error
+        if seconds < 1:
+            raise BadRequestError("expiresIn is less than a second")
+        if seconds > maximum:
+            raise BadRequestError(f"expiresIn is {seconds} seconds; the longest allowed is {maximum}")
+        return seconds
+
+    def _rtmp_address(self, request: Request) -> str:
+        if self._policy.public_rtmp:
+            return self._policy.public_rtmp
+        return f"{host_name(request.header('host')) or 'localhost'}:{self._policy.rtmp_port}"
+
+    # ── streams ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def streams(self, request: Request) -> Response:
+        """
+        List the streams, those that ended lately included: ``GET /api/v1/streams``.
+
+        :raises BadRequestError: the query names no state, or no page.
+        """
+        query = _query(request)
+        chosen = sorted(self._registry, key=lambda stream: stream.name)
+        if "state" in query:
+            state = _state(query["state"])
+            chosen = [stream for stream in chosen if stream.state is state]
+        total = len(chosen)
+        if "page" in query or "itemsPerPage" in query:
+            page = _whole(query, "page", 0, minimum=0)
+            size = _whole(query, "itemsPerPage", 100, minimum=1, maximum=MAX_ITEMS_PER_PAGE)
+            chosen = chosen[page * size : (page + 1) * size]
+        return json_response({"streams": [self._describe(stream) for stream in chosen], "total": total})
+
+    def stream(self, _request: Request, key: str, app: str = DEFAULT_APP) -> Response:
+        """
+        Describe one stream: ``GET /api/v1/streams/KEY``.
+
+        :raises NotFoundError: there is none of that name.
+        """
+        return json_response(self._describe(self._named(app, key)))
+
+    def stop(self, _request: Request, key: str, app: str = DEFAULT_APP) -> Response:
+        """
+        End a stream and close its publisher: ``POST /api/v1/streams/KEY/stop``.
+
+        :raises NotFoundError: there is none of that name.
+        :raises ConflictError: it has ended already.
+        """
+        stream = self._named(app, key)
+        if stream.state is StreamState.ENDED:
+            raise ConflictError(f"{stream.name} is not live: it has ended")
+        self._registry.end(stream, "stopped by the operator")
+        return json_response({"message": "the stream has been stopped", "streamKey": key})
+
+    def _named(self, app: str, key: str) -> LiveStream:
+        stream = self._registry.find(StreamName.checked(app, key))
+        if stream is None:
+            raise NotFoundError(f"there is no stream {app}/{key}")
+        return stream
+
+    def _describe(self, stream: LiveStream) -> dict[str, object]:
+        return describe_stream(stream, now_ms(self._clock), self._utc_ms())
+
+    # ── the server ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def ping(self, _request: Request) -> Response:
+        """Answer: ``GET /api/ping``."""
+        return json_response({"message": "pong"})
+
+    def health(self, _request: Request) -> Response:
+        """Tell that the process lives: ``GET /health``. Nothing is checked: only a restart would help."""
+        return json_response({"status": "ok"})
+
+    def ready(self, _request: Request) -> Response:
+        """Tell whether to send clients here, and why not: ``GET /ready``."""
+        ready = self._readiness.is_ready
+        checks = [{"name": check.name, "ok": check.ok, "reason": check.reason} for check in self._readiness.checks()]
+        return json_response({"ready": ready, "checks": checks}, 200 if ready else 503)
+
+    def metrics(self, _request: Request) -> Response:
+        """Show the metrics in Prometheus' text format: ``GET /metrics``."""
+        return Response(200, {"Content-Type": METRICS_TYPE, **NO_STORE}, self._metrics.render())
+
+    def openapi(self, _request: Request) -> Response:
+        """Describe all of this: ``GET /api/v1/openapi.json``."""
+        return self._description
+
+
+# ── reading requests ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _json_object(request: Request) -> dict[str, Any]:
+    try:
+        value = json.loads(request.body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError("the body is not JSON") from error
+    if not isinstance(value, dict):
+        raise BadRequestError("the body is not a JSON object")
+    return value
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise BadRequestError(f"{name} is missing or not a string")
+    return value
+
+
+def _query(request: Request) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(request.query, keep_blank_values=True, max_num_fields=100))
+    except ValueError as error:
+        raise BadRequestError("the query has more than 100 fields") from error
+
+
+def _state(value: str) -> StreamState:
+    try:
+        return StreamState(value)
+    except ValueError as error:
+        raise BadRequestError(f"state is not one of {', '.join(state.value for state in StreamState)}") from error
+
+
+def _whole(query: Mapping[str, str], name: str, default: int, *, minimum: int, maximum: int = 10**9) -> int:
+    text = query.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and minimum <= int(text) <= maximum):
+        raise BadRequestError(f"{name} is not a whole number from {minimum} to {maximum}")
+    return int(text)

@@ -1,0 +1,73 @@
+"""One live stream as the JSON object that the API shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from rapidrtmp.live.stream import LiveStream, StreamState
+from rapidrtmp.media import AudioConfig, VideoConfig
+
+__all__ = ["describe_stream", "rfc3339"]
+
+#: Encoder metadata is a stranger's: how deep, how wide and how long it may be before it is cut.
+MAX_DEPTH, MAX_ITEMS, MAX_TEXT = 4, 64, 512
+
+
+def rfc3339(milliseconds: int) -> str:
+    """A moment in milliseconds since 1970 as a date in UTC (RFC 3339)."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def describe_stream(stream: LiveStream, now_ms: int, utc_ms: int) -> dict[str, object]:
+    """
+    All that is public about a stream.
+
+    :param now_ms: the time on the clock that its frames are stamped with.
+    :param utc_ms: the time of day in milliseconds since 1970.
+    """
+    video = next((track.config for track in stream.tracks if isinstance(track.config, VideoConfig)), None)
+    audio = next((track.config for track in stream.tracks if isinstance(track.config, AudioConfig)), None)
+    ended = stream.state is StreamState.ENDED
+    counts = stream.statistics
+    return {
+        "streamKey": stream.name.key,
+        "app": stream.name.app,
+        "active": stream.publisher is not None,
+        "state": stream.state.value,
+        "viewers": stream.viewers.count(now_ms),
+        "startedAt": rfc3339(stream.started_at_ms),
+        "duration": (stream.end_ms if ended else max(utc_ms - stream.started_at_ms, 0)) / 1000,
+        "videoCodec": video.codec_string if video else None,
+        "audioCodec": audio.codec_string if audio else None,
+        "resolution": f"{video.width}x{video.height}" if video else None,
+        "bitrate": counts.bits_per_second(now_ms),
+        "frameRate": counts.frames_per_second(now_ms),
+        "audioSampleRate": audio.sample_rate if audio else None,
+        "audioChannels": audio.channels if audio else None,
+        "keyframes": counts.keyframes,
+        "frames": counts.frames,
+        "bytesReceived": counts.octets,
+        "discontinuities": stream.discontinuities,
+        "sinks": list(stream.sinks),
+        "playbackUrl": f"/{stream.name.app}/{stream.name.key}/index.m3u8",
+        "pageUrl": f"/{stream.name.app}/{stream.name.key}",
+        "peer": stream.publisher.peer if stream.publisher is not None else None,
+        "metadata": _plain(stream.metadata),
+    }
+
+
+def _plain(value: object, depth: int = 0) -> object:
+    """What an encoder said, as JSON can say it: no NaN, no foreign types, no more than fits."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return value[:MAX_TEXT].encode("utf-8", "replace").decode()
+    if isinstance(value, int | float):
+        return value if math.isfinite(value) else None
+    if depth < MAX_DEPTH and isinstance(value, Mapping):
+        return {str(name)[:MAX_TEXT]: _plain(item, depth + 1) for name, item in list(value.items())[:MAX_ITEMS]}
+    if depth < MAX_DEPTH and isinstance(value, list | tuple):
+        return [_plain(item, depth + 1) for item in value[:MAX_ITEMS]]
+    return str(value)[:MAX_TEXT] if isinstance(value, datetime) else None
