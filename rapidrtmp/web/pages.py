@@ -1,0 +1,184 @@
+"""
+The pages people look at: a player for each stream, an index of what is live, and the few files these need.
+
+A page holds no script of its own and no secret: what the script must know stands in ``data-`` attributes, and the
+content security policy lets nothing run but our own files and the one pinned player library.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Mapping
+from functools import cached_property
+from html import escape
+from importlib.resources import files
+from string import Template
+from urllib.parse import urlsplit
+
+from twisted.internet.interfaces import IReactorTime
+
+from rapidrtmp.errors import NotFoundError
+from rapidrtmp.interfaces import ITokenIssuer
+from rapidrtmp.live.clocks import now_ms
+from rapidrtmp.live.registry import Registry
+from rapidrtmp.live.stream import LiveStream, StreamState
+from rapidrtmp.media import VideoConfig
+from rapidrtmp.names import StreamName
+from rapidrtmp.web import hlsjs
+from rapidrtmp.web.exchange import Request, Response
+from rapidrtmp.web.headers import accepts_gzip, etag_matches
+from rapidrtmp.web.hls import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST
+
+__all__ = ["Pages"]
+
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_WORDS = {
+    StreamState.STARTING: "starting",
+    StreamState.LIVE: "live",
+    StreamState.INTERRUPTED: "interrupted",
+    StreamState.ENDED: "ended",
+}
+
+
+class _StaticFile:
+    """One file of the package, read once."""
+
+    def __init__(self, body: bytes, content_type: str) -> None:
+        self.body = body
+        self.content_type = content_type
+        self.etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+
+    @cached_property
+    def gzipped(self) -> bytes:
+        return gzip.compress(self.body, compresslevel=9, mtime=0)
+
+
+def _static_files() -> dict[str, _StaticFile]:
+    found = {}
+    for file in files("rapidrtmp.web").joinpath("static").iterdir():
+        content_type = _TYPES.get(file.name[file.name.rfind(".") :])
+        if content_type is not None:
+            found[file.name] = _StaticFile(file.read_bytes(), content_type)
+    return found
+
+
+def _template(name: str) -> Template:
+    return Template(files("rapidrtmp.web").joinpath("static", name).read_text("utf-8"))
+
+
+class Pages:
+    """
+    Answers what browsers show.
+
+    :param apps: every application there is.
+    :param clock: the clock viewers are counted by.
+    """
+
+    def __init__(self, registry: Registry, apps: Mapping[str, ITokenIssuer | None], clock: IReactorTime) -> None:
+        self._registry = registry
+        self._apps = apps
+        self._clock = clock
+        self._files = _static_files()
+        self._player = _template("player.html")
+        self._index = _template("index.html")
+
+    def player(self, _request: Request, app: str, key: str) -> Response:
+        """
+        A page that plays a stream, or waits for it: ``GET /APP/KEY``.
+
+        :raises BadNameError: there can be no such stream.
+        :raises NotFoundError: there is no such application.
+        """
+        name = StreamName.checked(app, key)
+        if app not in self._apps:
+            raise NotFoundError(f"there is no application {app!r} here")
+        library, origin = self._library()
+        body = self._player.substitute(
+            key=escape(name.key),
+            multivariant=escape(f"{name.key}/{MULTIVARIANT_PLAYLIST}"),
+            media=escape(f"{name.key}/{MEDIA_PLAYLIST}"),
+            library=library,
+        )
+        return _page(body, script_origin=origin, cache_control="public, max-age=60")
+
+    def index(self, _request: Request) -> Response:
+        """What is live now: ``GET /``."""
+        live = [stream for stream in self._registry if stream.state is not StreamState.ENDED]
+        rows = "".join(self._row(stream) for stream in sorted(live, key=lambda stream: stream.name))
+        body = self._index.substitute(rows=rows or '<li class="empty">Nothing is live right now.</li>')
+        return _page(body, script_origin="", cache_control="no-store")
+
+    def static(self, request: Request, name: str) -> Response:
+        """
+        A file that a page needs: ``GET /static/NAME``.
+
+        :raises NotFoundError: there is none of that name.
+        """
+        file = self._files.get(name)
+        if file is None:
+            raise NotFoundError("there is no such file")
+        gzipped = accepts_gzip(request.header("accept-encoding"))
+        headers = {
+            "Content-Type": file.content_type,
+            "Cache-Control": "public, max-age=300",
+            "ETag": f'{file.etag[:-1]}-gzip"' if gzipped else file.etag,
+            "Vary": "Accept-Encoding",
+            "X-Content-Type-Options": "nosniff",
+        }
+        if etag_matches(request.header("if-none-match"), headers["ETag"]):
+            del headers["Content-Type"]
+            return Response(304, headers)
+        if gzipped:
+            headers["Content-Encoding"] = "gzip"
+        return Response(200, headers, file.gzipped if gzipped else file.body)
+
+    def icon(self, _request: Request) -> Response:
+        """Nothing: ``GET /favicon.ico``. The pages name an icon of their own."""
+        return Response(204, {"Cache-Control": "public, max-age=86400"})
+
+    def _library(self) -> tuple[str, str]:
+        """The tag that loads the player library, and the foreign origin it comes from: ours if it is installed."""
+        if hlsjs.FILE_NAME in self._files:
+            return f'<script defer src="../static/{hlsjs.FILE_NAME}"></script>', ""
+        url = urlsplit(hlsjs.CDN_URL)
+        tag = (
+            f'<script defer src="{escape(hlsjs.CDN_URL)}" integrity="{escape(hlsjs.INTEGRITY)}"'
+            ' crossorigin="anonymous"></script>'
+        )
+        return tag, f"{url.scheme}://{url.netloc}"
+
+    def _row(self, stream: LiveStream) -> str:
+        video = next((track.config for track in stream.tracks if isinstance(track.config, VideoConfig)), None)
+        viewers = stream.viewers.count(now_ms(self._clock))
+        facts = [
+            _WORDS[stream.state],
+            f"{video.width}×{video.height}" if video else "",
+            f"{viewers} viewer{'' if viewers == 1 else 's'}",
+        ]
+        path = escape(str(stream.name))
+        return (
+            f'<li><a href="{path}"><span class="name">{path}</span>'
+            f'<span class="facts">{escape(" · ".join(filter(None, facts)))}</span></a></li>'
+        )
+
+
+def _page(body: str, *, script_origin: str, cache_control: str) -> Response:
+    """HTML under a policy that runs our files only (CSP level 3)."""
+    policy = (
+        f"default-src 'none'; script-src 'self'{' ' if script_origin else ''}{script_origin}; style-src 'self'; "
+        "img-src 'self'; media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    headers = {
+        "Content-Type": "text/html; charset=utf-8",
+        "Cache-Control": cache_control,
+        "Content-Security-Policy": policy,
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(200, headers, body.encode())
