@@ -1,0 +1,250 @@
+"""
+The HTTP side put together: routes, their audiences, and the Klein application and Twisted site that carry them.
+
+A route is a rule, a method, an audience and a plain function from :class:`~rapidrtmp.web.exchange.Request` to
+:class:`~rapidrtmp.web.exchange.Response`. What is the same for all of them is here, once: the methods that come for
+free (``HEAD``, ``OPTIONS``), the gate before the management API, the bound on bodies, the table of errors, and the
+count of every request by route and status.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from klein import Klein
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+from twisted.web.server import Site
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import BaseConverter
+
+from rapidrtmp.errors import NotFoundError
+from rapidrtmp.interfaces import ITokenIssuer
+from rapidrtmp.live.registry import Registry
+from rapidrtmp.metrics import Metrics
+from rapidrtmp.names import RESERVED_APPS
+from rapidrtmp.readiness import Readiness
+from rapidrtmp.web.access import Gate, TrustedProxies
+from rapidrtmp.web.api import Api
+from rapidrtmp.web.errors import (
+    STATUS_BY_ERROR,
+    BodyTooLargeError,
+    MethodNotAllowedError,
+    TooManyRequestsError,
+    UnavailableError,
+    error_response,
+)
+from rapidrtmp.web.exchange import Response
+from rapidrtmp.web.hls import CORS, PREFLIGHT, HlsResponder
+from rapidrtmp.web.pages import Pages
+from rapidrtmp.web.policy import HttpPolicy
+from rapidrtmp.web.routes import Audience, Route, routes
+from rapidrtmp.web.site import BoundedSite, CheckedResource, read_request
+
+__all__ = ["WebApp", "make_site"]
+
+#: What a request is counted as when its client left before the answer.
+CLIENT_LEFT = 499
+UNROUTED = "other"
+
+
+class _AppConverter(BaseConverter):
+    """The first segment of a stream's path: any but those that are ours."""
+
+    regex = rf"(?!(?:{'|'.join(map(re.escape, sorted(RESERVED_APPS)))})$)[^/]+"
+    part_isolating = True
+
+
+class WebApp:
+    """
+    The Klein application around a table of routes.
+
+    :ivar klein: the application; ``klein.url_map`` holds every route there is.
+    """
+
+    _log = Logger()
+
+    def __init__(self, table: tuple[Route, ...], metrics: Metrics, policy: HttpPolicy) -> None:
+        self.klein = Klein()
+        self.klein.url_map.merge_slashes = False  # which would answer // with a redirect
+        self.klein.url_map.converters["app"] = _AppConverter
+        self._metrics = metrics
+        self._policy = policy
+        self._proxies = TrustedProxies(policy.trusted_proxies)
+        self._gate = Gate(policy.api_token, self._proxies)
+        self._counters: dict[tuple[str, int], Any] = {}
+        self._sent: dict[str, Any] = {}
+        self._held: Counter[str] = Counter()
+        self._held_total = 0
+        for route in table:
+            self._add(route)
+        self._handle_errors(self._refuse, *STATUS_BY_ERROR)
+        self._handle_errors(self._refuse_unrouted, HTTPException)
+        self._handle_errors(self._give_up, Exception)
+
+    def resource(self) -> IResource:
+        """The root resource of a site."""
+        return CheckedResource(self.klein.resource(), self._refuse_unreadable)
+
+    def _handle_errors(self, handler: Any, *errors: type[Exception]) -> None:
+        self.klein.handle_errors(*errors)(handler)
+
+    # ── the way in ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _add(self, route: Route) -> None:
+        def endpoint(request: Any, **names: str) -> bytes | Deferred[bytes]:
+            request.rapidrtmp_route = route
+            return self._serve(route, request, names)
+
+        methods = [route.method, "OPTIONS"]
+        rule = route.rule.replace("<app>", "<app:app>")
+        self.klein.route(rule, methods=methods, endpoint=f"{route.method} {route.rule}")(endpoint)
+
+    def _serve(self, route: Route, twisted: Any, names: Mapping[str, str]) -> bytes | Deferred[bytes]:
+        request = read_request(twisted, self._proxies)
+        if request.method == "OPTIONS":
+            return self._send(self._preflight(route), twisted)
+        if route.audience is Audience.MANAGEMENT:
+            self._gate.check(request)
+        if len(request.body) > self._policy.max_body_bytes:
+            raise BodyTooLargeError(self._policy.max_body_bytes)
+        answer = route.respond(request, **names)
+        if isinstance(answer, Response):
+            return self._send(answer, twisted)
+        return self._held_answer(request.client, answer, twisted)
+
+    def _preflight(self, route: Route) -> Response:
+        if route.audience is Audience.MEDIA:
+            return PREFLIGHT
+        allow = "GET, HEAD, OPTIONS" if route.method == "GET" else f"{route.method}, OPTIONS"
+        headers = {"Allow": allow, **self._sharing(route)}
+        if "Access-Control-Allow-Origin" in headers:
+            headers["Access-Control-Allow-Methods"] = allow
+            headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
+            headers["Access-Control-Max-Age"] = "600"
+        return Response(204, headers)
+
+    def _sharing(self, route: Route | None) -> Mapping[str, str]:
+        """Which pages may read the answer. The management API's only where a page must know the token to ask."""
+        if route is None or (route.audience is Audience.MANAGEMENT and not self._gate.wants_token):
+            return {}
+        if route.audience is Audience.MEDIA:
+            return CORS
+        return {"Access-Control-Allow-Origin": "*"} if route.audience is Audience.MANAGEMENT else {}
+
+    # ── requests that are held ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _held_answer(self, client: str, answer: Deferred[Response], twisted: Any) -> Deferred[bytes]:
+        if answer.called and not answer.paused:
+            return answer.addCallback(self._send, twisted)
+        try:
+            self._check_held(client)
+        except (TooManyRequestsError, UnavailableError):
+            answer.addErrback(lambda failure: failure.trap(CancelledError))
+            answer.cancel()
+            raise
+        self._held[client] += 1
+        self._held_total += 1
+        self._metrics.http_waiting.inc()
+        answer.addBoth(self._released, client, twisted)
+        return answer.addCallback(self._send, twisted)
+
+    def _check_held(self, client: str) -> None:
+        limit = self._policy.max_waiters_per_client
+        if limit and self._held[client] >= limit:
+            raise TooManyRequestsError(f"{limit} requests from this address are held already")
+        if self._held_total >= self._policy.max_waiters:
+            raise UnavailableError("as many requests are held as this server allows", 1)
+
+    def _released(self, result: Response | Failure, client: str, twisted: Any) -> Response | Failure:
+        self._held_total -= 1
+        self._held[client] -= 1
+        if not self._held[client]:
+            del self._held[client]
+        self._metrics.http_waiting.dec()
+        if isinstance(result, Failure) and result.check(CancelledError):
+            self._count(twisted.rapidrtmp_route.rule, CLIENT_LEFT)
+        return result
+
+    # ── the way out ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _send(self, response: Response, twisted: Any) -> bytes:
+        """Set status and headers, count, and return the body for Klein to write: all of it at once."""
+        route: Route | None = getattr(twisted, "rapidrtmp_route", None)
+        label = route.rule if route is not None else UNROUTED
+        twisted.setResponseCode(response.status)
+        twisted.setHeader(b"server", b"RapidRTMP")
+        for name, value in (*self._sharing(route).items(), *response.headers.items()):
+            twisted.setHeader(name, value)
+        if response.status not in (204, 304):
+            twisted.setHeader(b"content-length", b"%d" % len(response.body))
+        self._count(label, response.status)
+        if twisted.method != b"HEAD" and response.body:
+            if label not in self._sent:
+                self._sent[label] = self._metrics.http_sent_bytes_total.labels(label)
+            self._sent[label].inc(len(response.body))
+        return response.body
+
+    def _count(self, label: str, status: int) -> None:
+        counter = self._counters.get((label, status))
+        if counter is None:
+            counter = self._counters[label, status] = self._metrics.http_requests_total.labels(label, str(status))
+        counter.inc()
+
+    # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _refuse(self, twisted: Any, failure: Failure) -> bytes:
+        """Answer what a route raised."""
+        return self._send(error_response(_error(failure)), twisted)
+
+    def _refuse_unrouted(self, twisted: Any, failure: Failure) -> bytes:
+        """Answer what no route would take: another path, or another method."""
+        if isinstance(failure.value, MethodNotAllowed):
+            allowed = ", ".join(sorted(failure.value.valid_methods or ()))
+            return self._send(error_response(MethodNotAllowedError(twisted.method.decode("latin-1"), allowed)), twisted)
+        return self._send(error_response(NotFoundError("there is nothing here")), twisted)
+
+    def _refuse_unreadable(self, twisted: Any, error: Exception) -> bytes:
+        """Answer a request that can not even be looked up."""
+        return self._send(error_response(error), twisted)
+
+    def _give_up(self, twisted: Any, failure: Failure) -> bytes | Failure:
+        """Log a bug, and tell the client no more than that there is one."""
+        if failure.check(CancelledError):
+            return failure
+        self._log.failure("a bug in {route}", failure, route=getattr(twisted, "rapidrtmp_route", UNROUTED))
+        return self._send(error_response(_error(failure)), twisted)
+
+
+def _error(failure: Failure) -> BaseException:
+    assert failure.value is not None
+    return failure.value
+
+
+def make_site(
+    *,
+    registry: Registry,
+    metrics: Metrics,
+    readiness: Readiness,
+    apps: Mapping[str, ITokenIssuer | None],
+    policy: HttpPolicy,
+    clock: IReactorTime,
+    utc_ms: Callable[[], int],
+) -> Site:
+    """
+    Make the site that serves everything over HTTP.
+
+    :param apps: every application there is, and who issues tokens for it; ``None`` for one that uses none of ours.
+    :param clock: time and timers: the reactor.
+    :param utc_ms: the time of day in milliseconds since 1970.
+    :raises ConfigurationError: a trusted proxy is not an address or network.
+    """
+    api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms)
+    table = routes(api, HlsResponder(registry, policy, clock), Pages(registry, apps, clock), policy)
+    return BoundedSite(WebApp(table, metrics, policy).resource(), policy, clock)

@@ -1,0 +1,65 @@
+"""Every route the server has, and who may use it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+
+from rapidrtmp.web.api import Api
+from rapidrtmp.web.exchange import Response
+from rapidrtmp.web.hls import HlsResponder
+from rapidrtmp.web.pages import Pages
+from rapidrtmp.web.policy import HttpPolicy
+
+__all__ = ["Audience", "Route", "routes"]
+
+
+class Audience(enum.Enum):
+    """Whom a route answers."""
+
+    EVERYBODY = enum.auto()
+    MEDIA = enum.auto()  # everybody, and pages of other origins may read it
+    MANAGEMENT = enum.auto()  # whoever has the API token; without one, this machine
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """
+    One route.
+
+    :ivar rule: the path, with ``<name>`` for what varies (werkzeug's grammar); also its label in metrics.
+    :ivar method: ``GET`` (and so ``HEAD``) or ``POST``; ``OPTIONS`` is answered for every route.
+    :ivar respond: called with the request and, by keyword, what varied.
+    """
+
+    method: str
+    rule: str
+    audience: Audience
+    respond: Callable[..., Response | Deferred[Response]]
+
+
+def routes(api: Api, hls: HlsResponder, pages: Pages, policy: HttpPolicy) -> tuple[Route, ...]:
+    """The table of routes."""
+    everybody, media, management = Audience.EVERYBODY, Audience.MEDIA, Audience.MANAGEMENT
+    metrics = everybody if policy.open_metrics else management
+    return (
+        Route("POST", "/api/v1/publish", management, api.publish),
+        Route("GET", "/api/v1/streams", management, api.streams),
+        Route("GET", "/api/v1/streams/<key>", management, api.stream),
+        Route("GET", "/api/v1/streams/<app>/<key>", management, api.stream),
+        Route("POST", "/api/v1/streams/<key>/stop", management, api.stop),
+        Route("POST", "/api/v1/streams/<app>/<key>/stop", management, api.stop),
+        Route("GET", "/api/v1/openapi.json", everybody, api.openapi),
+        Route("GET", "/api/ping", everybody, api.ping),
+        Route("GET", "/health", everybody, api.health),
+        Route("GET", "/ready", everybody, api.ready),
+        Route("GET", "/metrics", metrics, api.metrics),
+        Route("GET", "/", everybody, pages.index),
+        Route("GET", "/favicon.ico", everybody, pages.icon),
+        Route("GET", "/static/<name>", everybody, pages.static),
+        Route("GET", "/<app>/<key>", everybody, pages.player),
+        Route("GET", "/<app>/<key>/<name>", media, hls.respond),
+    )

@@ -1,0 +1,145 @@
+"""
+The edge between ``twisted.web`` and our values, and the bounds on what one connection may cost.
+
+A request must arrive whole within the idle timeout, however slowly its bytes drip; its headers are few and short; of
+its body no more is kept than it takes to see that it is too long.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.protocols.basic import LineReceiver
+from twisted.web.http import HTTPChannel, _GenericHTTPChannelProtocol
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Site
+from werkzeug.exceptions import HTTPException
+
+from rapidrtmp.errors import RapidRTMPError
+from rapidrtmp.web.access import UNIX_PEER, TrustedProxies, host_name
+from rapidrtmp.web.errors import BadRequestError
+from rapidrtmp.web.exchange import Request
+from rapidrtmp.web.policy import HttpPolicy
+
+__all__ = ["BoundedSite", "CheckedResource", "read_request"]
+
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 16_384
+
+
+def read_request(twisted: Any, proxies: TrustedProxies) -> Request:
+    """What a ``twisted.web`` request asks, as a value."""
+    headers = {
+        name.decode("latin-1").lower(): b", ".join(values).decode("utf-8", "surrogateescape")
+        for name, values in twisted.requestHeaders.getAllRawHeaders()
+    }
+    peer = getattr(twisted.getClientAddress(), "host", UNIX_PEER)
+    return Request(
+        method=twisted.method.decode("latin-1"),
+        query=twisted.uri.partition(b"?")[2].decode("latin-1"),
+        headers=headers,
+        peer=peer,
+        client=proxies.client(peer, headers.get("x-forwarded-for", "")),
+        body=twisted.content.read(),
+    )
+
+
+class CheckedResource(Resource):
+    """
+    Keeps from Klein what it would answer in its own words, or not at all: paths and hosts that are not text.
+
+    :param refuse: called with the request and what is wrong; returns the body of the answer.
+    """
+
+    isLeaf = True
+
+    def __init__(self, klein: IResource, refuse: Callable[[Any, RapidRTMPError], bytes]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._klein = klein
+        self._refuse = refuse
+
+    def render(self, request: Any) -> Any:
+        """Answer, or let Klein do so."""
+        try:
+            b"/".join(request.postpath).decode()
+            if request.requestHeaders.hasHeader(b"host") and not host_name(_host_field(request)):
+                raise BadRequestError("the Host field is not a host name")
+            return self._klein.render(request)
+        except (UnicodeError, HTTPException):
+            return self._refuse(request, BadRequestError("the URL or the Host field is not readable"))
+        except BadRequestError as error:
+            return self._refuse(request, error)
+
+
+def _host_field(request: Any) -> str:
+    return b",".join(request.requestHeaders.getRawHeaders(b"host")).decode("latin-1")
+
+
+class _Body(io.BytesIO):
+    """A request's body, up to one octet more than is allowed."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._room = limit + 1
+
+    def write(self, data: Any, /) -> int:
+        """Keep what there is room for."""
+        self._room -= super().write(data[: self._room])
+        return len(data)
+
+
+class BoundedChannel(HTTPChannel):
+    """An HTTP/1 connection whose requests must arrive whole within the idle timeout."""
+
+    maxHeaders = MAX_HEADERS
+    totalHeadersSize = MAX_HEADER_BYTES
+    _arriving = False
+
+    def dataReceived(self, data: bytes) -> None:
+        """Start the timer when a request begins, and not again for each of its bytes."""
+        if not self._arriving:
+            self._arriving = True
+            self.resetTimeout()  # type: ignore[no-untyped-call]
+        LineReceiver.dataReceived(self, data)
+
+    def allContentReceived(self) -> None:
+        """The request is whole."""
+        self._arriving = False
+        super().allContentReceived()  # type: ignore[no-untyped-call]
+
+
+class BoundedSite(Site):
+    """The site: bounded connections, and a log of requests only if the operator wants one."""
+
+    _log = Logger()
+
+    def __init__(self, resource: IResource, policy: HttpPolicy, clock: IReactorTime) -> None:
+        super().__init__(  # type: ignore[no-untyped-call]
+            resource, parsePOSTFormSubmission=False, timeout=policy.idle_timeout_s, reactor=clock
+        )
+        self._policy = policy
+
+    # The wrapper that changes over to HTTP/2 has no public name; `HTTPFactory.protocol` is where it comes from.
+    def protocol(self) -> _GenericHTTPChannelProtocol:
+        """A new connection."""
+        return _GenericHTTPChannelProtocol(BoundedChannel())  # type: ignore[no-untyped-call]
+
+    def getContentFile(self, _length: int | None) -> _Body:
+        """Where one request's body goes."""
+        return _Body(self._policy.max_body_bytes)
+
+    def log(self, request: Any) -> None:
+        """Log a request if that is wanted; never its query, which may hold a secret."""
+        if self._policy.access_log:
+            self._log.info(
+                "{client} {method} {path} {status} {octets}",
+                client=getattr(request.getClientAddress(), "host", UNIX_PEER),
+                method=request.method.decode("latin-1"),
+                path=request.path.decode("latin-1"),
+                status=request.code,
+                octets=request.sentLength,
+            )

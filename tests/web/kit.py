@@ -1,0 +1,195 @@
+"""What the tests of the HTTP side share: a server in memory, and a client that speaks to it byte by byte."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from treq.testing import StubTreq
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from rapidrtmp.interfaces import ITokenIssuer, Playlist
+from rapidrtmp.live.registry import Registry, StreamPolicy
+from rapidrtmp.live.shelf import Shelf
+from rapidrtmp.live.stream import LiveStream
+from rapidrtmp.live.viewers import Viewers
+from rapidrtmp.media import AudioConfig, Frame, Track, VideoConfig
+from rapidrtmp.metrics import Metrics
+from rapidrtmp.names import StreamName
+from rapidrtmp.readiness import Readiness
+from rapidrtmp.web.app import make_site
+from rapidrtmp.web.policy import HttpPolicy
+
+EPOCH_MS = 1_700_000_000_000
+VIDEO = Track(1, VideoConfig("avc1", b"", "avc1.64001f", 1280, 720))
+AUDIO = Track(2, AudioConfig("mp4a", b"", "mp4a.40.2", 48_000, 2, 1024))
+MP4 = "video/mp4"
+
+
+@implementer(ITokenIssuer)
+class Issuer:
+    """Issues tokens that say what was asked for."""
+
+    def issue_token(self, stream: StreamName, lifetime_s: int) -> str:
+        return f"secret-{stream.app}-{stream.key}-{lifetime_s}"
+
+
+@dataclass
+class Encoder:
+    """A publisher, as far as a registry cares."""
+
+    peer: str = "192.0.2.7"
+    credential: str = "the-credential"
+    reasons: list[str] = field(default_factory=list)
+
+    def silent_ms(self) -> int:
+        return 0
+
+    def disconnect(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+class Server:
+    """The whole HTTP side on a clock that stands still, with nothing live yet."""
+
+    def __init__(self, **policy: Any) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_000)
+        self.metrics = Metrics()
+        self.readiness = Readiness(self.clock)
+        self.policy = HttpPolicy(**policy)
+        self.registry = Registry(
+            self.clock,
+            self._make_stream,
+            lambda stream: 2000,
+            policies={"live": StreamPolicy(), "open": StreamPolicy()},
+        )
+        self.site = make_site(
+            registry=self.registry,
+            metrics=self.metrics,
+            readiness=self.readiness,
+            apps={"live": Issuer(), "open": None},
+            policy=self.policy,
+            clock=self.clock,
+            utc_ms=self.utc_ms,
+        )
+        self.treq: Any = StubTreq(self.site.resource)
+
+    def utc_ms(self) -> int:
+        return EPOCH_MS + int(self.clock.seconds() * 1000)
+
+    def _make_stream(self, name: StreamName) -> LiveStream:
+        return LiveStream(name, Shelf(max_waiters=10), Viewers(b"salt"), started_at_ms=self.utc_ms())
+
+    def publish(self, key: str = "k", app: str = "live") -> LiveStream:
+        """A stream that a publisher has just claimed: starting."""
+        return self.registry.claim(StreamName(app, key), Encoder())
+
+    def live(self, key: str = "k", app: str = "live") -> LiveStream:
+        """A stream that has received a second of video."""
+        stream = self.publish(key, app)
+        stream.tracks_changed((VIDEO, AUDIO))
+        for number in range(30):
+            arrived_ms = int(self.clock.seconds() * 1000) - 2000 + number * 33
+            stream.frame_received(Frame(VIDEO, number * 3000, 0, 3000, number == 0, bytes(1000), arrived_ms))
+        return stream
+
+    def connect(self, peer: str = "127.0.0.1") -> Wire:
+        """A connection from ``peer``."""
+        return Wire(self.site, peer)
+
+    def request(self, method: str, path: str, body: bytes = b"", *, peer: str = "127.0.0.1", **headers: str) -> Reply:
+        """One request on a connection of its own, answered at once."""
+        wire = self.connect(peer)
+        wire.request(method, path, body, **headers)
+        return wire.reply(method)
+
+    def get(self, path: str, *, peer: str = "127.0.0.1", **headers: str) -> Reply:
+        return self.request("GET", path, peer=peer, **headers)
+
+    def post(self, path: str, value: object = None, *, peer: str = "127.0.0.1", **headers: str) -> Reply:
+        return self.request("POST", path, json.dumps(value).encode(), peer=peer, **headers)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """What a metric stands at; 0 if it never moved."""
+        return self.metrics.registry.get_sample_value(f"rapidrtmp_{name}", labels) or 0.0
+
+
+@dataclass
+class Reply:
+    """An answer as it came over the wire; field names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def text(self) -> str:
+        body = gzip.decompress(self.body) if self.headers.get("content-encoding") == "gzip" else self.body
+        return body.decode()
+
+
+class Wire:
+    """One HTTP/1.1 connection, in memory."""
+
+    def __init__(self, site: Any, peer: str = "127.0.0.1") -> None:
+        address = IPv4Address("TCP", peer, 50_000)
+        self.transport = StringTransport(peerAddress=address)
+        self.protocol = site.buildProtocol(address)
+        self.protocol.makeConnection(self.transport)
+
+    def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> None:
+        """Send a request; ``_`` in a header's name stands for ``-``."""
+        fields = {"Host": "localhost:8080", **{name.replace("_", "-"): value for name, value in headers.items()}}
+        if body:
+            fields["Content-Length"] = str(len(body))
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        self.send(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body)
+
+    def send(self, data: bytes) -> None:
+        self.protocol.dataReceived(data)
+
+    def leave(self) -> None:
+        """Close the connection from the client's side."""
+        self.protocol.connectionLost(Failure(ConnectionError("the client left")))
+
+    @property
+    def is_answered(self) -> bool:
+        return bool(self.transport.value())
+
+    def reply(self, method: str = "GET") -> Reply:
+        """Take the next answer off what was received; it must be whole."""
+        head, found, rest = self.transport.value().partition(b"\r\n\r\n")
+        assert found, f"no answer yet: {head!r}"
+        status_line, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        status = int(status_line.split()[1])
+        size = 0 if method == "HEAD" or status in (204, 304) else int(headers.get("content-length", "0"))
+        assert len(rest) >= size, f"{len(rest)} of {size} octets"
+        self.transport.clear()
+        self.transport.write(rest[size:])
+        return Reply(status, headers, rest[:size])
+
+
+def playlist(
+    last: int = 9,
+    open_parts: int = 0,
+    *,
+    parts: int = 6,
+    delta: bytes | None = None,
+    target_ms: int = 2000,
+    part_target_ms: int = 334,
+    ended: bool = False,
+    control: bytes = b"#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES",
+) -> Playlist:
+    """A playlist that says of itself where it ends."""
+    body = b"#EXTM3U\n%s\n# %d.%d%s\n" % (control, last, open_parts, b" end" if ended else b"")
+    return Playlist(body, delta, last, open_parts, parts, target_ms, part_target_ms, ended)

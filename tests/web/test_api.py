@@ -1,0 +1,417 @@
+import json
+from datetime import datetime
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.live.stream import LiveStream
+from tests.web.kit import EPOCH_MS, Encoder, Reply, Server
+
+
+class ApiTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.server = Server(default_expiration_s=3600, max_expiration_s=86_400)
+
+    def assert_error(self, status: int, words: str, reply: Reply) -> None:
+        self.assertEqual(status, reply.status, reply)
+        self.assertEqual(["error"], list(reply.json()))
+        self.assertIn(words, reply.json()["error"])
+        self.assertEqual("application/json", reply.headers["content-type"])
+
+
+class PublishTests(ApiTestCase):
+    def publish(self, **fields: object) -> Reply:
+        return self.server.post("/api/v1/publish", fields)
+
+    def test_grant(self) -> None:
+        """Whoever asks gets a URL to publish to, the token in it, and until when it is good."""
+        reply = self.publish(streamKey="show")
+        self.assertEqual(200, reply.status)
+        self.assertEqual("no-store", reply.headers["cache-control"])
+        token = "secret-live-show-3600"
+        self.assertEqual(
+            {
+                "publishUrl": f"rtmp://localhost:1935/live/show?token={token}",
+                "streamKey": "show",
+                "token": token,
+                "expiresAt": "2023-11-14T23:30:00.000Z",
+            },
+            reply.json(),
+        )
+        expires = datetime.fromisoformat(reply.json()["expiresAt"]).timestamp()
+        self.assertEqual((EPOCH_MS / 1000) + 1000 + 3600, expires)
+
+    def test_through_treq(self) -> None:
+        """An ordinary HTTP client gets on with it."""
+        treq = self.server.treq
+        response = self.successResultOf(treq.post("http://localhost/api/v1/publish", json={"streamKey": "show"}))
+        self.assertEqual(200, response.code)
+        self.assertEqual("show", self.successResultOf(treq.json_content(response))["streamKey"])
+
+    def test_lifetimes(self) -> None:
+        """How long a token lives is said in seconds or as a duration, or left to the operator."""
+        for value, seconds in (
+            (None, 3600),
+            (60, 60),
+            ("60", 60),
+            ("90s", 90),
+            ("1h", 3600),
+            ("1h30m", 5400),
+            (86_400, 86_400),
+        ):
+            self.assertEqual(f"secret-live-k-{seconds}", self.publish(streamKey="k", expiresIn=value).json()["token"])
+
+    def test_bad_lifetimes(self) -> None:
+        """A lifetime that is none, or longer than allowed, is refused with the field and the limit."""
+        for value in (0, -1, "0s", "", "soon", "500ms", 1.5, True, [], {}, "-1h"):
+            self.assert_error(400, "expiresIn", self.publish(streamKey="k", expiresIn=value))
+        self.assert_error(400, "the longest allowed is 86400", self.publish(streamKey="k", expiresIn=86_401))
+        self.assert_error(400, "the longest allowed is 86400", self.publish(streamKey="k", expiresIn="2d"))
+
+    def test_default_lifetime_is_bounded(self) -> None:
+        """A default above the maximum gives the maximum."""
+        server = Server(default_expiration_s=3600, max_expiration_s=60)
+        self.assertEqual("secret-live-k-60", server.post("/api/v1/publish", {"streamKey": "k"}).json()["token"])
+
+    def test_bad_bodies(self) -> None:
+        """A body that is not as described is refused with what is wrong with it."""
+        for body, words in (
+            (b"", "not JSON"),
+            (b"{", "not JSON"),
+            (b"\xff\xfe", "not JSON"),
+            (b"[" * 50_000, "not JSON"),
+            (b"[]", "not a JSON object"),
+            (b'"k"', "not a JSON object"),
+            (b"{}", "streamKey"),
+            (b'{"streamKey": 1}', "streamKey"),
+            (b'{"streamKey": null}', "streamKey"),
+            (b'{"streamKey": "k", "app": 1}', "app"),
+        ):
+            self.assert_error(400, words, self.server.request("POST", "/api/v1/publish", body))
+
+    def test_bad_names(self) -> None:
+        """A key or application that can not be one is refused in words."""
+        for key in ("", "a/b", "../x", ".x", "a b", "k" * 129, "k?token=1", "caf\u00e9"):
+            self.assert_error(400, "stream key", self.publish(streamKey=key))
+        for app in ("", "a/b", "api"):
+            self.assert_error(400, "application", self.publish(streamKey="k", app=app))
+
+    def test_applications(self) -> None:
+        """Only an application that there is, and that uses such tokens, gives one."""
+        self.assert_error(404, "'nowhere'", self.publish(streamKey="k", app="nowhere"))
+        self.assert_error(409, "'open'", self.publish(streamKey="k", app="open"))
+
+    def test_address(self) -> None:
+        """The URL names the configured host, else the one that was asked, never what is not a host."""
+        cases = (
+            ({}, "localhost:8080", "rtmp://localhost:1935/"),
+            ({}, "127.0.0.1:8080", "rtmp://127.0.0.1:1935/"),
+            ({}, "[::1]:8080", "rtmp://[::1]:1935/"),
+            ({"rtmp_port": 1936}, "localhost", "rtmp://localhost:1936/"),
+            ({"public_rtmp": "in.example.com"}, "localhost:8080", "rtmp://in.example.com/"),
+            ({"public_rtmp": "in.example.com:1999"}, "localhost:8080", "rtmp://in.example.com:1999/"),
+        )
+        for policy, host, expected in cases:
+            reply = Server(**policy).post("/api/v1/publish", {"streamKey": "k"}, Host=host)
+            self.assertEqual(f"{expected}live/k?token=secret-live-k-3600", reply.json()["publishUrl"])
+
+    def test_body_limit(self) -> None:
+        """A body beyond the limit is refused, and so is no body at the limit."""
+        server = Server(max_body_bytes=100)
+        self.assert_error(413, "100 bytes", server.request("POST", "/api/v1/publish", b" " * 101))
+        self.assert_error(413, "100 bytes", server.request("POST", "/api/v1/publish", b" " * 1_000_000))
+        body = json.dumps({"streamKey": "k"}).encode().ljust(100)
+        self.assertEqual(200, server.request("POST", "/api/v1/publish", body).status)
+
+
+class StreamsTests(ApiTestCase):
+    def streams(self, query: str = "") -> Reply:
+        return self.server.get(f"/api/v1/streams{query}")
+
+    def keys(self, query: str = "") -> list[str]:
+        return [stream["streamKey"] for stream in self.streams(query).json()["streams"]]
+
+    def test_none(self) -> None:
+        """A server on which nothing is live lists nothing."""
+        self.assertEqual({"streams": [], "total": 0}, self.streams().json())
+
+    def test_facts(self) -> None:
+        """A stream is described by what was measured and what its bitstream says."""
+        self.server.live()
+        self.server.clock.advance(2.5)
+        told = self.server.get("/api/v1/streams/k").json()
+        self.assertEqual(told, self.streams().json()["streams"][0])
+        expected = {
+            "streamKey": "k",
+            "app": "live",
+            "active": True,
+            "state": "live",
+            "viewers": 0,
+            "startedAt": "2023-11-14T22:30:00.000Z",
+            "duration": 2.5,
+            "videoCodec": "avc1.64001f",
+            "audioCodec": "mp4a.40.2",
+            "resolution": "1280x720",
+            "bitrate": 240_000,
+            "frameRate": 30.0,
+            "audioSampleRate": 48_000,
+            "audioChannels": 2,
+            "keyframes": 1,
+            "frames": 30,
+            "bytesReceived": 30_000,
+            "discontinuities": 0,
+            "sinks": [],
+            "playbackUrl": "/live/k/index.m3u8",
+            "pageUrl": "/live/k",
+            "peer": "192.0.2.7",
+            "metadata": {},
+        }
+        self.assertEqual(expected, told)
+
+    def test_by_application(self) -> None:
+        """A key alone means the application live; others are named."""
+        self.server.live("k", "open")
+        self.assertEqual(404, self.server.get("/api/v1/streams/k").status)
+        self.assertEqual("open", self.server.get("/api/v1/streams/open/k").json()["app"])
+
+    def test_starting(self) -> None:
+        """Of a stream that has not sent anything, nothing is claimed."""
+        self.server.publish()
+        told = self.server.get("/api/v1/streams/k").json()
+        self.assertEqual(("starting", True), (told["state"], told["active"]))
+        for name in ("videoCodec", "audioCodec", "resolution", "audioSampleRate", "audioChannels"):
+            self.assertIsNone(told[name], name)
+
+    def test_interrupted_and_ended(self) -> None:
+        """A stream without its publisher is not active; when it has ended it stays as long as it lasted."""
+        stream = self.server.live()
+        assert stream.publisher is not None
+        self.server.registry.release(stream, stream.publisher)
+        told = self.server.get("/api/v1/streams/k").json()
+        self.assertEqual(("interrupted", False, None), (told["state"], told["active"], told["peer"]))
+        self.server.clock.advance(10)
+        told = self.server.get("/api/v1/streams/k").json()
+        self.assertEqual(("ended", False, 1.0), (told["state"], told["active"], told["duration"]))
+
+    def test_metadata(self) -> None:
+        """What an encoder says of itself is shown as far as JSON can say it, and no further."""
+        stream = self.server.live()
+        stream.metadata = {
+            "encoder": "obs",
+            "stereo": True,
+            "width": 1280.0,
+            "nan": float("nan"),
+            "infinite": float("inf"),
+            "date": datetime(2026, 1, 2),
+            "nothing": None,
+            "odd": object(),
+            "surrogate": "\ud800",
+            "deep": {"a": {"b": {"c": {"d": 1}}}},
+            "list": [1, {"a": 2}],
+            "long": "x" * 5000,
+            "wide": list(range(1000)),
+        }
+        told = self.server.get("/api/v1/streams/k").json()["metadata"]
+        self.assertEqual(
+            {
+                "encoder": "obs",
+                "stereo": True,
+                "width": 1280.0,
+                "nan": None,
+                "infinite": None,
+                "date": "2026-01-02 00:00:00",
+                "nothing": None,
+                "odd": None,
+                "surrogate": "?",
+                "deep": {"a": {"b": {"c": None}}},
+                "list": [1, {"a": 2}],
+                "long": "x" * 512,
+                "wide": list(range(64)),
+            },
+            told,
+        )
+
+    def test_no_secret(self) -> None:
+        """Nothing that is listed tells what the publisher gave to be let in."""
+        self.server.live()
+        self.assertNotIn(b"the-credential", self.streams().body)
+        self.assertNotIn(b"secret", self.streams().body)
+
+    def test_pages(self) -> None:
+        """A long list can be read page by page; the total stays that of all."""
+        for number in range(7):
+            self.server.publish(f"s{number}")
+        cases = (
+            ("", range(7)),
+            ("?itemsPerPage=3", range(3)),
+            ("?itemsPerPage=3&page=1", range(3, 6)),
+            ("?itemsPerPage=3&page=2", range(6, 7)),
+            ("?itemsPerPage=3&page=3", range(0)),
+            ("?page=0", range(7)),
+        )
+        for query, numbers in cases:
+            self.assertEqual([f"s{number}" for number in numbers], self.keys(query), query)
+            self.assertEqual(7, self.streams(query).json()["total"])
+
+    def test_bad_pages(self) -> None:
+        """A page that is none is refused with the name of the field."""
+        for query in ("?page=-1", "?page=x", "?page=", "?page=1.5", "?page=99999999999999999999"):
+            self.assert_error(400, "page", self.streams(query))
+        for query in ("?itemsPerPage=0", "?itemsPerPage=1001", "?itemsPerPage=x"):
+            self.assert_error(400, "itemsPerPage", self.streams(query))
+
+    def test_states(self) -> None:
+        """The list can be narrowed to one state."""
+        self.server.publish("starting")
+        self.server.live("live")
+        self.server.live("gone").interrupted()
+        self.server.registry.end(self.server.live("over"))
+        for state, key in (("starting", "starting"), ("live", "live"), ("interrupted", "gone"), ("ended", "over")):
+            self.assertEqual([key], self.keys(f"?state={state}"))
+            self.assertEqual(1, self.streams(f"?state={state}").json()["total"])
+        self.assert_error(400, "state is not one of", self.streams("?state=dead"))
+
+    def test_unknown(self) -> None:
+        """A stream that there is not is a 404, a name that can be none is a 400."""
+        self.assert_error(404, "live/nobody", self.server.get("/api/v1/streams/nobody"))
+        self.assert_error(404, "live/nobody", self.server.post("/api/v1/streams/nobody/stop"))
+        self.assert_error(400, "stream key", self.server.get("/api/v1/streams/.x"))
+
+
+class StopTests(ApiTestCase):
+    def stop(self, path: str = "k") -> Reply:
+        return self.server.post(f"/api/v1/streams/{path}/stop")
+
+    def test_stop(self) -> None:
+        """Stopping a stream tells its publisher why, closes it, and ends the stream."""
+        stream = self.server.live()
+        publisher = stream.publisher
+        assert isinstance(publisher, Encoder)
+        reply = self.stop()
+        self.assertEqual((200, "k"), (reply.status, reply.json()["streamKey"]))
+        self.assertEqual(["stopped by the operator"], publisher.reasons)
+        self.assertEqual("ended", self.server.get("/api/v1/streams/k").json()["state"])
+
+    def test_by_application(self) -> None:
+        """A stream of another application is stopped by its full name."""
+        stream = self.server.live("k", "open")
+        self.assertEqual(404, self.stop().status)
+        self.assertEqual(200, self.stop("open/k").status)
+        self.assertIsNone(stream.publisher)
+
+    def test_twice(self) -> None:
+        """What has ended can not be stopped again."""
+        self.server.live()
+        self.stop()
+        self.assert_error(409, "not live", self.stop())
+
+    def test_interrupted(self) -> None:
+        """A stream that waits for its publisher can be stopped as well."""
+        stream = self.server.live()
+        assert stream.publisher is not None
+        self.server.registry.release(stream, stream.publisher)
+        self.assertEqual(200, self.stop().status)
+
+    def test_slow_sink(self) -> None:
+        """The answer does not wait for the sinks to finish."""
+        self.server.live()
+        self.patch(LiveStream, "finish", lambda _self: _never())
+        self.assertEqual(200, self.stop().status)
+
+
+class ServerTests(ApiTestCase):
+    def test_liveness(self) -> None:
+        """The server says that it lives, to everybody."""
+        for path, expected in (("/api/ping", {"message": "pong"}), ("/health", {"status": "ok"})):
+            reply = self.server.get(path, peer="192.0.2.1")
+            self.assertEqual((200, expected), (reply.status, reply.json()))
+            self.assertEqual("no-store", reply.headers["cache-control"])
+
+    def test_readiness(self) -> None:
+        """The server says whether it is ready, with a reason for each check, to everybody."""
+        reply = self.server.get("/ready", peer="192.0.2.1")
+        self.assertEqual((503, False), (reply.status, reply.json()["ready"]))
+        self.assertIn({"name": "listening", "ok": False, "reason": "not listening yet"}, reply.json()["checks"])
+        self.server.readiness.listening()
+        reply = self.server.get("/ready")
+        self.assertEqual((200, True), (reply.status, reply.json()["ready"]))
+        self.server.readiness.drain()
+        reply = self.server.get("/ready")
+        self.assertEqual(503, reply.status)
+        self.assertIn({"name": "draining", "ok": False, "reason": "shutting down"}, reply.json()["checks"])
+
+    def test_metrics(self) -> None:
+        """Metrics come in the text format of Prometheus."""
+        reply = self.server.get("/metrics")
+        self.assertEqual("text/plain; version=0.0.4; charset=utf-8", reply.headers["content-type"])
+        self.assertIn("rapidrtmp_http_requests_total", reply.text())
+
+
+class ManagementTests(SynchronousTestCase):
+    """Who may use the management API."""
+
+    paths = (
+        ("GET", "/api/v1/streams"),
+        ("GET", "/api/v1/streams/k"),
+        ("GET", "/api/v1/streams/live/k"),
+        ("GET", "/metrics"),
+        ("POST", "/api/v1/publish"),
+        ("POST", "/api/v1/streams/k/stop"),
+        ("POST", "/api/v1/streams/live/k/stop"),
+    )
+
+    def statuses(self, server: Server, peer: str = "127.0.0.1", **headers: str) -> set[int]:
+        return {server.request(method, path, peer=peer, **headers).status for method, path in self.paths}
+
+    def test_without_token(self) -> None:
+        """Without a token in the settings only this machine is answered."""
+        server = Server()
+        self.assertEqual({403}, self.statuses(server, "192.0.2.1"))
+        self.assertEqual({403}, self.statuses(server, "192.0.2.1", Authorization="Bearer x"))
+        self.assertNotIn(403, self.statuses(server))
+        self.assertNotIn(401, self.statuses(server))
+
+    def test_with_token(self) -> None:
+        """With a token in the settings everybody needs it, and it is enough."""
+        server = Server(api_token="s3cret")
+        for peer in ("127.0.0.1", "192.0.2.1"):
+            self.assertEqual({401}, self.statuses(server, peer))
+            self.assertEqual({401}, self.statuses(server, peer, Authorization="Bearer wrong"))
+            self.assertFalse({401, 403} & self.statuses(server, peer, Authorization="Bearer s3cret"))
+        reply = server.get("/api/v1/streams")
+        self.assertIn("Bearer", reply.headers["www-authenticate"])
+        self.assertNotIn(b"s3cret", reply.body)
+
+    def test_open_metrics(self) -> None:
+        """The metrics, and nothing else, can be opened to everybody."""
+        server = Server(open_metrics=True)
+        self.assertEqual(200, server.get("/metrics", peer="192.0.2.1").status)
+        self.assertEqual(403, server.get("/api/v1/streams", peer="192.0.2.1").status)
+
+    def test_browsers(self) -> None:
+        """A page from elsewhere, or under a name made to mean this machine, reaches nothing."""
+        server = Server()
+        stream = server.live()
+        for headers in (
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Sec_Fetch_Site": "cross-site"},
+            {"Host": "evil.example:8080"},
+            {"Host": "evil.example:8080", "Origin": "http://evil.example:8080", "Sec_Fetch_Site": "same-origin"},
+        ):
+            self.assertEqual({403}, self.statuses(server, **headers), headers)
+        self.assertIsNotNone(stream.publisher)
+
+    def test_cross_origin_needs_the_token(self) -> None:
+        """Pages of other origins are told that they may ask only where asking needs the token."""
+        closed, guarded = Server(), Server(api_token="s3cret")
+        for server, allowed in ((closed, None), (guarded, "*")):
+            reply = server.request("OPTIONS", "/api/v1/publish", peer="192.0.2.1", Origin="https://a.example")
+            self.assertEqual((204, "POST, OPTIONS"), (reply.status, reply.headers["allow"]))
+            self.assertEqual(allowed, reply.headers.get("access-control-allow-origin"))
+            self.assertNotIn("access-control-allow-credentials", reply.headers)
+        self.assertIn("Authorization", reply.headers["access-control-allow-headers"])
+
+
+def _never() -> Deferred[None]:
+    return Deferred()

@@ -1,0 +1,577 @@
+import gzip
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.live.shelf import PLAYLIST_TYPE
+from rapidrtmp.live.stream import LiveStream, StreamState
+from tests.web.kit import MP4, Reply, Server, Wire, playlist
+
+SEGMENT = bytes(range(100))
+PLAIN = "/live/k/index.m3u8"
+
+
+class HlsTestCase(SynchronousTestCase):
+    """A live stream ``k`` with a playlist that ends after part 1 of segment 10, and one segment."""
+
+    def setUp(self) -> None:
+        self.server = Server(early_hold_ms=3000)
+        self.stream = self.server.live()
+        self.shelf = self.stream.shelf
+        self.shelf.put_playlist("index.m3u8", playlist(9, 2, delta=b"#EXTM3U delta\n"))
+        self.shelf.put("segment_9.m4s", [SEGMENT[:40], SEGMENT[40:]], MP4)
+
+    def waiting(self, path: str, method: str = "GET", **headers: str) -> Wire:
+        """A request that must not be answered yet."""
+        wire = self.server.connect()
+        wire.request(method, path, **headers)
+        self.assertFalse(wire.is_answered, path)
+        return wire
+
+    def assert_media_error(self, status: int, reply: Reply) -> None:
+        """An error that a player of another origin can read, and no cache keeps."""
+        self.assertEqual(status, reply.status, reply)
+        self.assertEqual("no-store", reply.headers["cache-control"])
+        self.assertEqual("*", reply.headers["access-control-allow-origin"])
+        self.assertEqual(["error"], list(reply.json()))
+
+
+class PlaylistTests(HlsTestCase):
+    def test_plain(self) -> None:
+        """A playlist comes whole, as what it is, and can not be asked for in ranges."""
+        reply = self.server.get(PLAIN, Range="bytes=0-3")
+        self.assertEqual(200, reply.status)
+        self.assertIn("# 9.2\n", reply.text())
+        self.assertEqual(PLAYLIST_TYPE, reply.headers["content-type"])
+        self.assertEqual("none", reply.headers["accept-ranges"])
+        self.assertEqual("Accept-Encoding", reply.headers["vary"])
+        self.assertNotIn("content-encoding", reply.headers)
+
+    def test_any_name(self) -> None:
+        """A rendition's playlist is served under the name its sink chose."""
+        self.shelf.put_playlist("audio.m3u8", playlist(4))
+        self.assertIn("# 4.0\n", self.server.get("/live/k/audio.m3u8").text())
+
+    def test_gzip(self) -> None:
+        """A playlist is compressed for those who accept that, under an entity tag of its own."""
+        plain, packed = self.server.get(PLAIN), self.server.get(PLAIN, Accept_Encoding="gzip, br")
+        self.assertEqual("gzip", packed.headers["content-encoding"])
+        self.assertEqual(plain.body, gzip.decompress(packed.body))
+        self.assertEqual(str(len(packed.body)), packed.headers["content-length"])
+        self.assertNotEqual(plain.headers["etag"], packed.headers["etag"])
+        self.assertEqual("Accept-Encoding", packed.headers["vary"])
+
+    def test_not_modified(self) -> None:
+        """Who has this version, in this coding, is told so in an empty answer; the next version has another tag."""
+        for coding in ("identity", "gzip"):
+            etag = self.server.get(PLAIN, Accept_Encoding=coding).headers["etag"]
+            reply = self.server.get(PLAIN, Accept_Encoding=coding, If_None_Match=f'W/"x", {etag}')
+            self.assertEqual((304, b"", etag), (reply.status, reply.body, reply.headers["etag"]))
+            self.assertEqual("Accept-Encoding", reply.headers["vary"])
+        self.shelf.put_playlist("index.m3u8", playlist(9, 3))
+        self.assertEqual(200, self.server.get(PLAIN, If_None_Match=etag).status)
+
+    def test_head(self) -> None:
+        """HEAD says all that GET says, and sends no body."""
+        for path in (PLAIN, "/live/k/segment_9.m4s"):
+            got, head = self.server.get(path), self.server.request("HEAD", path)
+            self.assertEqual((got.status, b""), (head.status, head.body))
+            self.assertEqual(
+                {**got.headers, "date": ""}, {**head.headers, "date": ""}, "the same fields, Content-Length included"
+            )
+
+    def test_caching(self) -> None:
+        """How long a playlist may be kept follows from its target duration and from whether it can still change."""
+        cases = (
+            (playlist(9, target_ms=2000), "", "no-cache"),
+            (playlist(9, target_ms=3000), "", "public, max-age=1"),
+            (playlist(9, target_ms=6000), "", "public, max-age=3"),
+            (playlist(9, target_ms=2000), "?_HLS_msn=9", "public, max-age=12"),
+            (playlist(9, target_ms=6000), "?_HLS_msn=9&_HLS_part=0", "public, max-age=36"),
+            (playlist(9, target_ms=6000), "?_HLS_skip=YES", "public, max-age=3"),
+            (playlist(9, target_ms=2000, ended=True), "", "public, max-age=12"),
+            (playlist(9, target_ms=2000, ended=True), "?_HLS_msn=50", "public, max-age=12"),
+        )
+        for facts, query, expected in cases:
+            self.shelf.put_playlist("index.m3u8", facts)
+            self.assertEqual(expected, self.server.get(PLAIN + query).headers["cache-control"], query)
+
+    def test_delta(self) -> None:
+        """A delta update is sent to those who can use one, where there is one."""
+        for query, delta in (("?_HLS_skip=YES", True), ("?_HLS_skip=v2", True), ("?_HLS_skip=no", False), ("", False)):
+            self.assertEqual(delta, "delta" in self.server.get(PLAIN + query).text(), query)
+        self.shelf.put_playlist("index.m3u8", playlist(10))
+        self.assertIn("# 10.0\n", self.server.get(PLAIN + "?_HLS_skip=YES").text())
+        self.shelf.put_playlist("index.m3u8", playlist(10, delta=b"#EXTM3U delta", ended=True))
+        self.assertIn("# 10.0 end\n", self.server.get(PLAIN + "?_HLS_skip=YES").text())
+
+
+class BlockingReloadTests(HlsTestCase):
+    def ask(self, query: str) -> Wire:
+        wire = self.server.connect()
+        wire.request("GET", f"{PLAIN}?{query}")
+        return wire
+
+    def test_answered_at_once(self) -> None:
+        """What the playlist holds already, or has let go of, is answered with the newest version."""
+        for query in (
+            "_HLS_msn=0",
+            "_HLS_msn=3&_HLS_part=7",
+            "_HLS_msn=9",
+            "_HLS_msn=9&_HLS_part=5",
+            "_HLS_msn=9&_HLS_part=6",
+            "_HLS_msn=9&_HLS_part=123456",
+            "_HLS_msn=10&_HLS_part=0",
+            "_HLS_msn=10&_HLS_part=1",
+        ):
+            self.assertIn("# 9.2\n", self.ask(query).reply().text(), query)
+
+    def test_refused(self) -> None:
+        """Directives that make no sense are a 400 that names them."""
+        for query in (
+            "_HLS_part=0",
+            "_HLS_msn=x",
+            "_HLS_msn=10&_HLS_msn=10",
+            "_HLS_msn=12",
+            "_HLS_msn=10&_HLS_part=40",
+        ):
+            reply = self.ask(query).reply()
+            self.assert_media_error(400, reply)
+            self.assertIn("_HLS_", reply.json()["error"])
+
+    def test_woken_by_what_was_asked_for(self) -> None:
+        """A held request is answered by the first version that has what it waits for, and not before."""
+        steps = ((9, 3), (9, 4), (9, 5), (9, 6), (10, 0), (10, 1), (11, 0), (11, 1))
+        cases = (
+            ("_HLS_msn=10&_HLS_part=2", (9, 3)),
+            ("_HLS_msn=10&_HLS_part=5", (9, 6)),
+            ("_HLS_msn=10", (10, 0)),
+            ("_HLS_msn=10&_HLS_part=6", (10, 1)),
+            ("_HLS_msn=11&_HLS_part=0", (10, 1)),
+            ("_HLS_msn=11", (11, 0)),
+            ("_HLS_msn=11&_HLS_part=6", (11, 1)),
+        )
+        wires = [(self.ask(query), query, expected) for query, expected in cases]
+        for step in steps:
+            self.shelf.put_playlist("index.m3u8", playlist(*step))
+            for wire, query, expected in wires:
+                self.assertEqual(step >= expected, wire.is_answered, (query, step))
+        for wire, query, (last, parts) in wires:
+            self.assertIn(f"# {last}.{parts}\n", wire.reply().text(), query)
+
+    def test_first_part_after_a_closed_segment(self) -> None:
+        """A part beyond the end of the last segment stands for the first part of the next, which has none yet."""
+        self.shelf.put_playlist("index.m3u8", playlist(10, 0))
+        wire = self.waiting(f"{PLAIN}?_HLS_msn=10&_HLS_part=6")
+        self.shelf.put_playlist("index.m3u8", playlist(10, 1))
+        self.assertIn("# 10.1\n", wire.reply().text())
+
+    def test_held_delta(self) -> None:
+        """A held request for a delta update gets the delta of the version it waited for."""
+        wire = self.waiting(f"{PLAIN}?_HLS_msn=10&_HLS_part=2&_HLS_skip=YES")
+        self.shelf.put_playlist("index.m3u8", playlist(9, 3, delta=b"#EXTM3U newer delta"))
+        self.assertEqual("#EXTM3U newer delta", wire.reply().text())
+
+    def test_too_late(self) -> None:
+        """After three target durations a held request is told to try again, and waits no more."""
+        wire = self.waiting(f"{PLAIN}?_HLS_msn=10")
+        self.server.clock.advance(5.9)
+        self.assertFalse(wire.is_answered)
+        self.server.clock.advance(0.2)
+        reply = wire.reply()
+        self.assert_media_error(503, reply)
+        self.assertEqual("1", reply.headers["retry-after"])
+        self.assertEqual(0, self.shelf.waiting)
+
+    def test_too_late_while_the_publisher_is_gone(self) -> None:
+        """While the publisher may still return, the playlist's URL does not fail: it gives what there is."""
+        wire = self.waiting(f"{PLAIN}?_HLS_msn=10")
+        self.stream.interrupted()
+        self.server.clock.advance(6.1)
+        reply = wire.reply()
+        self.assertEqual((200, "no-cache"), (reply.status, reply.headers["cache-control"]))
+        self.assertIn("# 9.2\n", reply.text())
+
+    def test_end_of_the_stream(self) -> None:
+        """When the stream ends, whoever waits for more is given the final playlist."""
+        wire = self.waiting(f"{PLAIN}?_HLS_msn=11&_HLS_part=2")
+        self.shelf.put_playlist("index.m3u8", playlist(9, ended=True))
+        self.assertIn(" end\n", wire.reply().text())
+
+    def test_stream_forgotten(self) -> None:
+        """When the stream is forgotten, whoever still waits is told that it is gone."""
+        wire = self.waiting(f"{PLAIN}?_HLS_msn=10")
+        self.shelf.clear()
+        self.assert_media_error(404, wire.reply())
+
+    def test_client_leaves(self) -> None:
+        """A player that leaves waits no more, and the others go on waiting."""
+        leaving, staying = self.waiting(f"{PLAIN}?_HLS_msn=10"), self.waiting(f"{PLAIN}?_HLS_msn=10")
+        self.assertEqual(2, self.shelf.waiting)
+        leaving.leave()
+        self.assertEqual(1, self.shelf.waiting)
+        self.shelf.put_playlist("index.m3u8", playlist(10))
+        self.assertIn("# 10.0\n", staying.reply().text())
+        self.assertFalse(leaving.is_answered)
+
+    def test_too_many_waiters(self) -> None:
+        """Beyond the bound on waiters a request is refused for now."""
+        for _ in range(self.shelf.max_waiters):
+            self.waiting(f"{PLAIN}?_HLS_msn=10")
+        reply = self.ask("_HLS_msn=10").reply()
+        self.assert_media_error(503, reply)
+        self.assertEqual("1", reply.headers["retry-after"])
+
+    def test_head_is_held_too(self) -> None:
+        """HEAD waits as GET does."""
+        wire = self.waiting(f"{PLAIN}?_HLS_msn=10", "HEAD")
+        self.shelf.put_playlist("index.m3u8", playlist(10))
+        self.assertEqual(200, wire.reply("HEAD").status)
+
+    def test_keep_alive(self) -> None:
+        """A connection that waited serves the next request."""
+        wire = self.waiting(f"{PLAIN}?_HLS_msn=10&_HLS_part=2")
+        self.shelf.put_playlist("index.m3u8", playlist(9, 3))
+        self.assertIn("# 9.3\n", wire.reply().text())
+        wire.request("GET", "/live/k/segment_9.m4s")
+        self.assertEqual(SEGMENT, wire.reply().body)
+
+
+class EarlyRequestTests(HlsTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.early = self.server.publish("early")
+
+    def test_unknown_stream(self) -> None:
+        """A stream that nobody publishes is not waited for, but worth asking for again."""
+        reply = self.server.get("/live/nobody/index.m3u8")
+        self.assert_media_error(404, reply)
+        self.assertEqual("2", reply.headers["retry-after"])
+
+    def test_held_until_there_is_a_playlist(self) -> None:
+        """A request that comes before the first playlist gets the first playlist, even one without a segment."""
+        wire = self.waiting("/live/early/index.m3u8")
+        self.early.shelf.put_playlist("index.m3u8", playlist(-1, 1))
+        self.assertIn("# -1.1\n", wire.reply().text())
+
+    def test_held_with_directives(self) -> None:
+        """A request that comes early and asks for more goes on waiting for that."""
+        wire = self.waiting("/live/early/index.m3u8?_HLS_msn=0&_HLS_part=1")
+        self.early.shelf.put_playlist("index.m3u8", playlist(-1, 1))
+        self.assertFalse(wire.is_answered)
+        self.early.shelf.put_playlist("index.m3u8", playlist(-1, 2))
+        self.assertIn("# -1.2\n", wire.reply().text())
+
+    def test_leaving_in_the_second_wait(self) -> None:
+        """Who leaves while waiting for the second thing waits for nothing more."""
+        wire = self.waiting("/live/early/index.m3u8?_HLS_msn=0")
+        self.early.shelf.put_playlist("index.m3u8", playlist(-1, 1))
+        self.assertEqual(1, self.early.shelf.waiting)
+        wire.leave()
+        self.assertEqual(0, self.early.shelf.waiting)
+        self.assertEqual(0, self.server.metric("http_waiting_requests"))
+
+    def test_multivariant(self) -> None:
+        """The multivariant playlist is waited for whether or not its sink has announced it."""
+        for announced in (False, True):
+            stream = self.server.publish(f"early-{announced}")
+            if announced:
+                stream.shelf.announce("master.m3u8")
+            wire = self.waiting(f"/live/early-{announced}/master.m3u8")
+            stream.shelf.put("master.m3u8", [b"#EXTM3U variants"], PLAYLIST_TYPE, "public, max-age=2")
+            self.assertEqual("#EXTM3U variants", wire.reply().text())
+
+    def test_announced_rendition(self) -> None:
+        """A rendition's playlist is waited for if it was announced, and unknown if it was not."""
+        self.early.shelf.announce("audio.m3u8")
+        wire = self.waiting("/live/early/audio.m3u8")
+        self.early.shelf.put_playlist("audio.m3u8", playlist(1))
+        self.assertIn("# 1.0\n", wire.reply().text())
+        self.assert_media_error(404, self.server.get("/live/early/other.m3u8"))
+
+    def test_too_late(self) -> None:
+        """A stream that does not get going is not waited for longer than the operator wants."""
+        wires = [self.waiting(f"/live/early/{name}") for name in ("index.m3u8", "master.m3u8")]
+        self.server.clock.advance(2.9)
+        self.assertFalse(any(wire.is_answered for wire in wires))
+        self.server.clock.advance(0.2)
+        for wire in wires:
+            reply = wire.reply()
+            self.assert_media_error(404, reply)
+            self.assertEqual("1", reply.headers["retry-after"])
+        self.assertEqual(0, self.early.shelf.waiting)
+
+    def test_ended(self) -> None:
+        """Nothing is waited for when the stream has ended."""
+        self.server.registry.end(self.early)
+        for name in ("index.m3u8", "master.m3u8"):
+            self.assert_media_error(404, self.server.get(f"/live/early/{name}"))
+
+    def test_segments_are_not_guessed(self) -> None:
+        """A segment or part that nobody announced is not waited for."""
+        for name in ("segment_0.m4s", "init.mp4", "anything"):
+            self.assert_media_error(404, self.server.get(f"/live/early/{name}"))
+
+
+class AnnouncedPartTests(HlsTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.shelf.announce("part_10.2.m4s")
+
+    def test_held_until_put(self) -> None:
+        """A part that was hinted at comes the moment it is whole, with its length."""
+        wire = self.waiting("/live/k/part_10.2.m4s")
+        self.shelf.put("part_10.2.m4s", [b"moof", b"mdat"], MP4)
+        reply = wire.reply()
+        self.assertEqual((200, b"moofmdat"), (reply.status, reply.body))
+        self.assertEqual("8", reply.headers["content-length"])
+
+    def test_range_of_what_is_coming(self) -> None:
+        """A range of a part that was hinted at is cut from the whole part."""
+        wire = self.waiting("/live/k/part_10.2.m4s", Range="bytes=4-9007199254740991")
+        self.shelf.put("part_10.2.m4s", [b"moof", b"mdat"], MP4)
+        reply = wire.reply()
+        self.assertEqual((206, b"mdat"), (reply.status, reply.body))
+
+    def test_withdrawn(self) -> None:
+        """A hint that is taken back is a 404 that no cache keeps."""
+        wire = self.waiting("/live/k/part_10.2.m4s")
+        self.shelf.withdraw("part_10.2.m4s")
+        self.assert_media_error(404, wire.reply())
+
+    def test_too_late(self) -> None:
+        """A part that does not come within three target durations is told to be late."""
+        wire = self.waiting("/live/k/part_10.2.m4s")
+        self.server.clock.advance(6.1)
+        self.assert_media_error(503, wire.reply())
+        self.assertEqual(0, self.shelf.waiting)
+
+    def test_client_leaves(self) -> None:
+        """A player that leaves waits for no part."""
+        self.waiting("/live/k/part_10.2.m4s").leave()
+        self.assertEqual(0, self.shelf.waiting)
+
+
+class ObjectTests(HlsTestCase):
+    def get(self, **headers: str) -> Reply:
+        return self.server.get("/live/k/segment_9.m4s", **headers)
+
+    def test_whole(self) -> None:
+        """A segment comes whole, may be kept for ever, and is never compressed."""
+        reply = self.get(Accept_Encoding="gzip")
+        self.assertEqual((200, SEGMENT), (reply.status, reply.body))
+        self.assertEqual(MP4, reply.headers["content-type"])
+        self.assertEqual("public, max-age=31536000, immutable", reply.headers["cache-control"])
+        self.assertEqual("bytes", reply.headers["accept-ranges"])
+        self.assertNotIn("content-encoding", reply.headers)
+        self.assertNotIn("vary", reply.headers)
+
+    def test_range(self) -> None:
+        """A range is answered with its bytes and where they lie."""
+        for value, start, stop in (("bytes=0-9", 0, 10), ("bytes=90-", 90, 100), ("bytes=-1", 99, 100)):
+            reply = self.get(Range=value)
+            self.assertEqual((206, SEGMENT[start:stop]), (reply.status, reply.body))
+            self.assertEqual(f"bytes {start}-{stop - 1}/100", reply.headers["content-range"])
+            self.assertEqual(str(stop - start), reply.headers["content-length"])
+
+    def test_several_ranges(self) -> None:
+        """Several ranges at once are answered with the whole."""
+        reply = self.get(Range="bytes=0-1,5-6")
+        self.assertEqual((200, SEGMENT), (reply.status, reply.body))
+
+    def test_range_outside(self) -> None:
+        """A range outside the segment is refused with its size."""
+        reply = self.get(Range="bytes=100-")
+        self.assert_media_error(416, reply)
+        self.assertEqual("bytes */100", reply.headers["content-range"])
+
+    def test_if_range(self) -> None:
+        """A range on condition is honoured if the segment is still the same, else the whole is sent."""
+        etag = self.get().headers["etag"]
+        self.assertEqual(206, self.get(Range="bytes=0-1", If_Range=etag).status)
+        self.assertEqual(200, self.get(Range="bytes=0-1", If_Range='"another"').status)
+        self.assertEqual(200, self.get(Range="bytes=0-1", If_Range=f"W/{etag}").status)
+
+    def test_not_modified(self) -> None:
+        """Who has the segment is told so, range or not."""
+        etag = self.get().headers["etag"]
+        for headers in ({}, {"Range": "bytes=0-1"}, {"Range": "bytes=900-"}):
+            reply = self.get(If_None_Match=etag, **headers)
+            self.assertEqual((304, b""), (reply.status, reply.body))
+            self.assertEqual("public, max-age=31536000, immutable", reply.headers["cache-control"])
+
+    def test_head_has_no_ranges(self) -> None:
+        """HEAD tells of the whole object, whatever the range."""
+        reply = self.server.request("HEAD", "/live/k/segment_9.m4s", Range="bytes=0-1")
+        self.assertEqual((200, "100"), (reply.status, reply.headers["content-length"]))
+
+    def test_multivariant(self) -> None:
+        """The multivariant playlist is text: compressed, and not cut into ranges."""
+        self.shelf.put("master.m3u8", [b"#EXTM3U", b" variants"], PLAYLIST_TYPE, "public, max-age=2")
+        reply = self.server.get("/live/k/master.m3u8", Accept_Encoding="gzip", Range="bytes=0-1")
+        self.assertEqual((200, "gzip"), (reply.status, reply.headers["content-encoding"]))
+        self.assertEqual("#EXTM3U variants", reply.text())
+        self.assertEqual(
+            ("public, max-age=2", "none"), (reply.headers["cache-control"], reply.headers["accept-ranges"])
+        )
+
+    def test_withdrawn(self) -> None:
+        """What has aged off the shelf is not found."""
+        self.shelf.withdraw("segment_9.m4s")
+        self.assert_media_error(404, self.get())
+
+    def test_while_interrupted_and_after_the_end(self) -> None:
+        """What is on the shelf is served as long as it is there."""
+        self.stream.interrupted()
+        self.assertEqual(200, self.get().status)
+        self.server.registry.end(self.stream)
+        self.assertEqual(StreamState.ENDED, self.stream.state)
+        self.assertEqual(200, self.get().status)
+        self.assertEqual(200, self.server.get(PLAIN).status)
+
+
+class OtherOriginTests(HlsTestCase):
+    def test_preflight(self) -> None:
+        """A page of any origin may ask for media with the fields that players send, without credentials."""
+        for path in (PLAIN, "/live/k/segment_9.m4s", "/live/nobody/part_1.m4s"):
+            reply = self.server.request(
+                "OPTIONS", path, Origin="https://player.example", Access_Control_Request_Method="GET"
+            )
+            self.assertEqual((204, b""), (reply.status, reply.body))
+            self.assertEqual("*", reply.headers["access-control-allow-origin"])
+            self.assertIn("Range", reply.headers["access-control-allow-headers"])
+            self.assertEqual("86400", reply.headers["access-control-max-age"])
+            self.assertNotIn("access-control-allow-credentials", reply.headers)
+
+    def test_answers(self) -> None:
+        """Every answer, errors too, lets the page read what the player needs."""
+        for path in (PLAIN, "/live/k/segment_9.m4s", "/live/k/none.m4s", "/live/nobody/index.m3u8", "/live/.k/x"):
+            reply = self.server.get(path, Origin="https://player.example")
+            self.assertEqual("*", reply.headers["access-control-allow-origin"], path)
+            self.assertIn("Age", reply.headers["access-control-expose-headers"])
+            self.assertNotIn("access-control-allow-credentials", reply.headers)
+            self.assertIn("date", reply.headers)
+
+
+class ViewerTests(HlsTestCase):
+    def count(self, stream: LiveStream | None = None) -> int:
+        return (stream or self.stream).viewers.count(int(self.server.clock.seconds() * 1000))
+
+    def test_each_client_counts(self) -> None:
+        """Clients count by address and browser; asking again does not make them more."""
+        for number in range(3):
+            for _ in range(4):
+                self.server.get(PLAIN, peer=f"192.0.2.{number}", User_Agent="a")
+        self.assertEqual(3, self.count())
+        self.server.get(PLAIN, peer="192.0.2.0", User_Agent="b")
+        self.assertEqual(4, self.count())
+
+    def test_many_behind_one_address(self) -> None:
+        """Those who share an address are told apart by asking for the same thing more than once."""
+        for path in ("/live/k/segment_9.m4s", f"{PLAIN}?_HLS_msn=9&_HLS_part=3"):
+            for _ in range(5):
+                self.server.get(path)
+        self.assertEqual(5, self.count())
+
+    def test_what_does_not_count(self) -> None:
+        """Neither errors nor HEAD nor preflights nor the middle of a segment make a viewer."""
+        self.server.get("/live/k/none.m4s")
+        self.server.get(f"{PLAIN}?_HLS_msn=x")
+        self.server.request("HEAD", PLAIN)
+        self.server.request("OPTIONS", PLAIN)
+        self.server.get("/live/k/segment_9.m4s", Range="bytes=50-")
+        self.assertEqual(0, self.count())
+        self.server.get("/live/k/segment_9.m4s", Range="bytes=0-49")
+        self.assertEqual(1, self.count())
+
+    def test_held_requests_count_when_answered(self) -> None:
+        """Who waits counts once the answer is there."""
+        self.waiting(f"{PLAIN}?_HLS_msn=10&_HLS_part=2")
+        self.assertEqual(0, self.count())
+        self.shelf.put_playlist("index.m3u8", playlist(9, 3))
+        self.assertEqual(1, self.count())
+
+    def test_proxies(self) -> None:
+        """Clients are told apart behind a trusted proxy, and behind no other."""
+        for trusted, expected in (((), 1), (("10.0.0.0/8",), 2)):
+            server = Server(trusted_proxies=trusted)
+            stream = server.live()
+            stream.shelf.put_playlist("index.m3u8", playlist())
+            for client in ("203.0.113.1", "203.0.113.2"):
+                server.get(PLAIN, peer="10.0.0.9", X_Forwarded_For=client)
+            self.assertEqual(expected, stream.viewers.count(int(server.clock.seconds() * 1000)))
+
+
+class ViewerLimitTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.server = Server(max_viewers_per_stream={"live": 2})
+        self.server.live().shelf.put_playlist("index.m3u8", playlist())
+        for number in (1, 2):
+            self.assertEqual(200, self.watch(number).status)
+
+    def watch(self, number: int, path: str = PLAIN) -> Reply:
+        return self.server.get(path, peer=f"192.0.2.{number}")
+
+    def test_full(self) -> None:
+        """A full stream refuses new viewers for now, and goes on for those it has."""
+        reply = self.watch(3)
+        self.assertEqual((503, "10"), (reply.status, reply.headers["retry-after"]))
+        self.assertEqual(200, self.watch(1).status)
+
+    def test_somebody_leaves(self) -> None:
+        """A place that is left is free for another."""
+        self.server.clock.advance(10)
+        self.watch(1)
+        self.server.clock.advance(5)
+        self.assertEqual(200, self.watch(3).status)
+        self.assertEqual(503, self.watch(4).status)
+
+    def test_other_applications(self) -> None:
+        """An application without a limit has none."""
+        self.server.live(app="open").shelf.put_playlist("index.m3u8", playlist())
+        for number in range(5):
+            self.assertEqual(200, self.watch(number, "/open/k/index.m3u8").status)
+
+    def test_early_crowd(self) -> None:
+        """Those who wait for a stream to start are let in up to the limit when it does."""
+        stream = self.server.publish("early")
+        wires = [self.server.connect(f"192.0.2.{number}") for number in range(4)]
+        for wire in wires:
+            wire.request("GET", "/live/early/index.m3u8")
+        stream.shelf.put_playlist("index.m3u8", playlist())
+        self.assertEqual([200, 200, 503, 503], sorted(wire.reply().status for wire in wires))
+
+
+class PathTests(HlsTestCase):
+    def test_tricks(self) -> None:
+        """No path leads to a file: it names a stream and something on its shelf, or nothing."""
+        for path in (
+            "/live/../../etc/passwd",
+            "/live/k/../../../etc/passwd",
+            "/live/k/..%2f..%2fetc%2fpasswd",
+            "/live/%2e%2e/index.m3u8",
+            "/live/..%5c..%5c/index.m3u8",
+            "/live/.hidden/index.m3u8",
+            "/live/k%00/index.m3u8",
+            "/live/k/index.m3u8%00",
+            "/live/k/%00",
+            "/live/k/.",
+            "/live/k/..",
+            "/live/k/",
+            "/live//index.m3u8",
+            "/%2e%2e/k/index.m3u8",
+            "/live/%252e%252e/index.m3u8",
+            "/live/k%0d%0aSet-Cookie:x/index.m3u8",
+            "/live/%ff%fe/index.m3u8",
+            "/live/" + "k" * 129 + "/index.m3u8",
+            "/live/k/" + "x" * 5000,
+            "/live/caf%C3%A9/index.m3u8",
+            "/static/../app.py",
+            "/static/..%2fapp.py",
+            "/static/%2e%2e%2fapp.py",
+            "/static/player.html",
+            "/api/k/index.m3u8",
+        ):
+            reply = self.server.get(path)
+            self.assertIn(reply.status, (400, 404), path)
+            self.assertEqual(["error"], list(reply.json()), path)
+            self.assertNotIn("set-cookie", reply.headers)

@@ -1,0 +1,138 @@
+import re
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.web import hlsjs
+from rapidrtmp.web.pages import Pages
+from tests.web.kit import Server
+
+
+class PlayerPageTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.server = Server()
+
+    def test_page(self) -> None:
+        """Every stream has a page that knows where its playlists are, also before it is live."""
+        reply = self.server.get("/live/my-show", peer="192.0.2.1")
+        self.assertEqual((200, "text/html; charset=utf-8"), (reply.status, reply.headers["content-type"]))
+        self.assertIn('data-multivariant="my-show/master.m3u8"', reply.text())
+        self.assertIn('data-media="my-show/index.m3u8"', reply.text())
+        self.assertIn("my-show", re.findall("<title>(.*?)</title>", reply.text())[0])
+
+    def test_no_such_page(self) -> None:
+        """There is no page for what can not be a stream, or an application that there is not."""
+        for path, status in (("/live/.x", 400), ("/live/" + "k" * 129, 400), ("/nowhere/k", 404), ("/api/k", 404)):
+            self.assertEqual(status, self.server.get(path).status, path)
+
+    def test_nothing_runs_but_our_files(self) -> None:
+        """The page holds no script and no style of its own, and its policy would let none run."""
+        reply = self.server.get("/live/k")
+        policy = reply.headers["content-security-policy"]
+        self.assertIn("default-src 'none'", policy)
+        self.assertNotIn("unsafe", policy)
+        self.assertNotIn("*", policy)
+        for tag, inside in re.findall(r"<(script|style)\b[^>]*>(.*?)</\1>", reply.text(), re.DOTALL):
+            self.assertEqual("", inside, tag)
+        self.assertNotRegex(reply.text(), r"\son[a-z]+=|style=|javascript:")
+
+    def test_everything_named_is_there(self) -> None:
+        """All that the pages load from here can be had, relative to the page as browsers see it."""
+        for page, base in (("/live/k", "/live/"), ("/", "/")):
+            for url in re.findall(r'(?:src|href)="([^"#]+)"', self.server.get(page).text()):
+                if not url.startswith("https://"):
+                    path = (base + url).replace("/live/../", "/")
+                    self.assertEqual(200, self.server.get(path).status, path)
+
+    def test_library_from_the_package(self) -> None:
+        """If the build brought the player library along, it comes from here and from nowhere else."""
+        pages = Pages(self.server.registry, {"live": None}, self.server.clock)
+        pages._files[hlsjs.FILE_NAME] = pages._files["player.js"]
+        response = pages.player(None, "live", "k")  # type: ignore[arg-type]
+        self.assertIn(f'src="../static/{hlsjs.FILE_NAME}"', response.body.decode())
+        self.assertIn("script-src 'self';", response.headers["Content-Security-Policy"])
+
+    def test_library_from_elsewhere(self) -> None:
+        """If not, it comes from the one pinned place, held to its hash."""
+        pages = Pages(self.server.registry, {"live": None}, self.server.clock)
+        pages._files.pop(hlsjs.FILE_NAME, None)
+        response = pages.player(None, "live", "k")  # type: ignore[arg-type]
+        self.assertIn(f'src="{hlsjs.CDN_URL}" integrity="{hlsjs.INTEGRITY}" crossorigin', response.body.decode())
+        origin = "/".join(hlsjs.CDN_URL.split("/")[:3])
+        self.assertIn(f"script-src 'self' {origin};", response.headers["Content-Security-Policy"])
+
+    def test_labels(self) -> None:
+        """The page can be used without seeing it: the picture, the state and the figures have names."""
+        page = self.server.get("/live/k").text()
+        for expected in (
+            'lang="en"',
+            'role="status"',
+            'aria-live="polite"',
+            "<video",
+            "aria-label=",
+            "viewport",
+            "<noscript>",
+        ):
+            self.assertIn(expected, page)
+
+
+class IndexPageTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.server = Server()
+
+    def test_nothing_live(self) -> None:
+        """When nothing is live, the page says so."""
+        self.assertIn("Nothing is live", self.server.get("/", peer="192.0.2.1").text())
+
+    def test_live(self) -> None:
+        """What is live is listed with a link to its page; what has ended is not."""
+        self.server.live("one")
+        self.server.publish("two", "open")
+        self.server.registry.end(self.server.live("over"))
+        reply = self.server.get("/")
+        self.assertEqual("no-store", reply.headers["cache-control"])
+        self.assertEqual(["live/one", "open/two"], re.findall(r'<a href="([^"]+)"', reply.text()))
+        self.assertIn("live · 1280×720 · 0 viewers", reply.text())
+        self.assertIn("starting · 0 viewers", reply.text())
+
+    def test_one_viewer(self) -> None:
+        """One viewer is one viewer."""
+        stream = self.server.live()
+        stream.viewers.saw("192.0.2.1", "a", "", int(self.server.clock.seconds() * 1000))
+        self.assertIn("· 1 viewer<", self.server.get("/").text())
+
+
+class StaticTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.server = Server()
+
+    def test_files(self) -> None:
+        """Each file comes as what it is, and as nothing else."""
+        for name, content_type in (
+            ("player.js", "text/javascript; charset=utf-8"),
+            ("style.css", "text/css; charset=utf-8"),
+            ("icon.svg", "image/svg+xml"),
+        ):
+            reply = self.server.get(f"/static/{name}")
+            self.assertEqual((200, content_type), (reply.status, reply.headers["content-type"]))
+            self.assertEqual("nosniff", reply.headers["x-content-type-options"])
+
+    def test_gzip_and_not_modified(self) -> None:
+        """Files are compressed for those who accept that, and not sent again to those who have them."""
+        plain, packed = (
+            self.server.get("/static/player.js"),
+            self.server.get("/static/player.js", Accept_Encoding="gzip"),
+        )
+        self.assertEqual(plain.text(), packed.text())
+        self.assertEqual("gzip", packed.headers["content-encoding"])
+        self.assertNotEqual(plain.headers["etag"], packed.headers["etag"])
+        again = self.server.get("/static/player.js", If_None_Match=plain.headers["etag"])
+        self.assertEqual((304, b""), (again.status, again.body))
+
+    def test_templates_are_not_files(self) -> None:
+        """What pages are made from is not served as it is."""
+        for name in ("player.html", "index.html", "__init__.py", "none"):
+            self.assertEqual(404, self.server.get(f"/static/{name}").status, name)
+
+    def test_icon(self) -> None:
+        """Browsers that ask for an icon unasked are answered without fuss."""
+        self.assertEqual(204, self.server.get("/favicon.ico").status)
