@@ -108,7 +108,7 @@ def _value(name: str, row: Setting, reading: _Reading) -> Any:
         parsed = tuple(row.kind.parse(text) for text in reading.texts)
     except ConfigurationError as error:
         raise ConfigurationError(f"{name} ({reading.source}): {error}") from error
-    if row.kind.many and not parsed:
+    if row.kind.many and row.default and not parsed:
         raise ConfigurationError(f"{name} ({reading.source}): at least one is needed")
     return parsed if row.kind.many else parsed[-1]
 

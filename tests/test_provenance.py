@@ -106,6 +106,9 @@ class LoadTests(LoadTestCase):
             "server.public_rtmp": "text",
             "tokens.secret_file": "text",
             "hls.part": "1s",
+            "http.trusted_proxies": "10.0.0.0/8 unix",
+            "http.open_metrics": "true",
+            "http.access_log": "true",
         }
         for row in all_settings():
             text = special.get(row.name) or samples.get(row.kind.suffix, "77")
