@@ -44,6 +44,7 @@
 
   /* Seconds behind the encoder, by the playlist's own dates where there are any. */
   function latency() {
+    if (finished) return NaN;
     const playing = hls ? hls.playingDate : startDate();
     if (playing) return Math.max((Date.now() - playing.getTime()) / 1000, 0);
     return hls && hls.latency > 0 ? hls.latency : NaN;
@@ -136,7 +137,7 @@
     });
     hls.on(Hls.Events.MANIFEST_PARSED, play);
     hls.on(Hls.Events.LEVEL_LOADED, (_, data) => { if (!data.details.live && !played) finish(); });
-    hls.on(Hls.Events.FRAG_LOADED, loadedFragment);
+    hls.on(Hls.Events.FRAG_BUFFERED, loadedFragment);
     hls.on(Hls.Events.ERROR, (_, data) => { if (data.fatal && !finished) recover(data); });
     hls.loadSource(multivariant);
     hls.attachMedia(video);
@@ -209,10 +210,9 @@
 
   /* The media's own bitrate, from the sizes of what was loaded lately. */
   function loadedFragment(_, data) {
-    const seconds = data.part ? data.part.duration : data.frag.duration;
-    const octets = data.payload ? data.payload.byteLength : 0;
-    if (!seconds || !octets || data.frag.sn === "initSegment") return;
-    loaded.push([octets, seconds]);
+    const seconds = (data.part || data.frag).duration;
+    if (data.frag.sn === "initSegment" || !seconds || !data.stats.loaded) return;
+    loaded.push([data.stats.loaded, seconds]);
     if (loaded.length > 12) loaded.shift();
   }
 
