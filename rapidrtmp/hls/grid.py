@@ -99,13 +99,13 @@ def _part_target_ms(cutting: Cutting, timescale: int, steps: Sequence[int]) -> i
     return max(cutting.part_ms, min(tolerant_ms, LONGEST_PART_MS))
 
 
-def measure_frame_rate(timescale: int, starts: Sequence[int], claimed: Fraction | None) -> Fraction | None:
+def measure_frame_rate(timescale: int, frames: int, ticks: int, claimed: Fraction | None) -> Fraction | None:
     """
     Frames a second: what the bitstream claims if the measurement bears it out to one percent, else the measurement.
 
-    :param starts: decode times of successive frames; fewer than two measure nothing.
+    :param frames: how many frames began in ``ticks``; none in no time measures nothing.
     """
-    if len(starts) < 2 or starts[-1] <= starts[0]:
+    if frames < 1 or ticks < 1:
         return claimed
-    measured = Fraction((len(starts) - 1) * timescale, starts[-1] - starts[0])
+    measured = Fraction(frames * timescale, ticks)
     return claimed if claimed is not None and abs(claimed - measured) * 100 <= measured else measured

@@ -8,7 +8,8 @@ frame's duration is the distance to its successor, so every decision falls when 
   the target duration allows; past that, a segment is cut without a keyframe;
 - a part ends before the frame that would take it past the part target. Where frames are so far apart that the part
   would then be too short (RFC 8216 bis, 4.4.4.9), its boundary falls *inside* a frame: the part lasts exactly the part
-  target, and its last sample reaches over into the next.
+  target. The frame belongs to the part behind the boundary, or, if it is alone, to the one before. A frame that stays
+  for longer than a part leaves parts without any picture behind it. The end of the longest segment is such a boundary.
 
 Cutting the primary track makes a :class:`_Cut`; it leaves as a :class:`Part` when the other track has caught up to it.
 Parts therefore partition time without a hole, and decode times continue across them.
@@ -31,6 +32,12 @@ __all__ = ["Part", "Segmenter"]
 
 #: The first GOP is not held beyond this many bytes.
 LARGEST_OPENING = 64 << 20
+#: No more than this of the other track is kept while the primary one has not begun.
+LONGEST_LEAD_MS = 10_000
+#: Players give up a playlist that has had no news for three and a half target durations.
+PATIENCE_TARGETS = 3
+#: The longest of so many GOPs is how far away the next keyframe may be.
+REMEMBERED_GOPS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,7 @@ class Segmenter:
     Cuts one stream's frames into parts.
 
     :ivar constants: ``None`` until the first GOP is whole; never changes then.
-    :ivar frame_rate: primary frames a second, as measured over the first GOP.
+    :ivar frame_rate: primary frames a second, as measured over the first GOP of the range.
     """
 
     def __init__(self, cutting: Cutting) -> None:
@@ -95,8 +102,9 @@ class Segmenter:
         self._last: Frame | None = None  # the newest primary frame; its duration is not known yet
         self._open: _Cut | None = None
         self._segment_start = 0
-        self._keyframe_dts: int | None = None
-        self._longest_gop = 0
+        self._keyframe_dts = 0
+        self._gops: deque[int] = deque(maxlen=REMEMBERED_GOPS)
+        self._range_start = self._range_frames = 0
         self._offset = 0  # presentation minus decode time at the start of the segment
         self._cuts: deque[_Cut] = deque()
         self._others: deque[Frame] = deque()
@@ -123,45 +131,65 @@ class Segmenter:
             self._opening_bytes += len(frame.data)
             if not self._is_opening_whole(frame):
                 return []
-            return self._settle()
+            return self._settle(is_gop_whole=frame.keyframe and frame.track.kind is self._primary.kind)
         return self._take(frame)
 
     def flush(self) -> list[Part]:
-        """End the range: everything held leaves now, the last frame with its nominal duration."""
-        parts = self._settle() if self.constants is None and self._opening else []
-        last, cut = self._last, self._open
-        if last is not None and cut is not None:
-            cut.samples.append(Sample(last, last.duration))
-            self._close(cut, last.dts + last.duration, ends_segment=True)
+        """
+        End the range: everything held leaves now, the last frame with its nominal duration.
+
+        If the other track went on for long without the primary one, its last picture stays as long. Frames of the
+        other track without any of the primary one are nothing to show, and dropped.
+        """
+        parts = self._settle(is_gop_whole=True) if self.constants is None and self._opening else []
+        if self._open is not None:
+            end = self._range_end(self._open)
+            self._close(self._reach_over(self._open, self._last, end), end, ends_segment=True)
         parts += self._gather(everything=True)
         self._begin_range()
         return parts
 
+    def _range_end(self, cut: _Cut) -> int:
+        last, others_end = self._last, self._others_end_dts()
+        if last is None:
+            return max(others_end, cut.start + self._primary.timescale // 30)
+        end = last.dts + max(last.duration, 1)
+        return others_end if others_end > end + self._interleave else end
+
+    def _others_end_dts(self) -> int:
+        """Where the other track ends, as a decode time of the primary one."""
+        if len(self._tracks) == 1:
+            return 0
+        return self._others_end * self._primary.timescale // self._tracks[1].timescale - self._offset
+
     # ── the opening: measure, then begin ─────────────────────────────────────────────────────────────────────────────
 
     def _is_opening_whole(self, frame: Frame) -> bool:
+        """Whether this frame is the last that needs to be seen; it may be of either track, for one may cease."""
         primary = self._primary
-        if frame.track.kind is not primary.kind:
-            return False
-        if primary.kind is MediaKind.AUDIO:
-            return len(self._opening) > 1
-        first = next(held for held in self._opening if held.track.kind is primary.kind)
-        if frame.keyframe and frame is not first:
+        first = next((held for held in self._opening if held.track.kind is primary.kind), self._opening[0])
+        if frame.track.kind is primary.kind and frame is not first and frame.keyframe:
             return True
-        held = frame.dts - first.dts
-        return held * 1000 > self.cutting.longest_gop_ms * primary.timescale or self._opening_bytes > LARGEST_OPENING
+        held_ms = frame.dts * 1000 // frame.track.timescale - first.dts * 1000 // first.track.timescale
+        return held_ms > self.cutting.longest_gop_ms or self._opening_bytes > LARGEST_OPENING
 
-    def _settle(self) -> list[Part]:
-        """Choose the constants, then cut what was held."""
+    def _settle(self, *, is_gop_whole: bool) -> list[Part]:
+        """Choose the constants, then cut what was held; a GOP that has not ended may be as long as any."""
         primary = self._primary
         starts = [frame.dts for frame in self._opening if frame.track.kind is primary.kind]
         gop = starts[-1] - starts[0] if primary.kind is MediaKind.VIDEO and len(starts) > 1 else None
-        claimed = primary.config.frame_rate if isinstance(primary.config, VideoConfig) else None
-        self.frame_rate = measure_frame_rate(primary.timescale, starts, claimed)
+        if not is_gop_whole:
+            gop = max(gop or 0, self.cutting.longest_gop_ms * primary.timescale // 1000)
+        self.frame_rate = self._measure_frame_rate(len(starts) - 1, starts[-1] - starts[0] if starts else 0)
         self.constants = choose_constants(self.cutting, primary.timescale, starts, gop)
         self._apply(self.constants)
         held, self._opening = self._opening, []
         return [part for frame in held for part in self._take(frame)]
+
+    def _measure_frame_rate(self, frames: int, ticks: int) -> Fraction | None:
+        config = self._primary.config
+        claimed = config.frame_rate if isinstance(config, VideoConfig) else None
+        return measure_frame_rate(self._primary.timescale, frames, ticks, claimed)
 
     def _apply(self, constants: Constants) -> None:
         timescale = self._primary.timescale
@@ -170,6 +198,7 @@ class Segmenter:
         self._longest_part = part_ms * timescale // 1000
         self._shortest_part = -(-part_ms * timescale * SHORTEST_PART_PERCENT // 100_000)
         self._interleave = self.cutting.interleave_ms * timescale // 1000
+        self._patience = PATIENCE_TARGETS * constants.target_s * timescale
 
     # ── cutting the primary track ────────────────────────────────────────────────────────────────────────────────────
 
@@ -179,63 +208,89 @@ class Segmenter:
         else:
             self._others.append(frame)
             self._others_end = frame.dts + frame.duration
+            self._bridge()
         return self._gather() if self._cuts else []
 
     def _take_primary(self, frame: Frame) -> None:
         last, cut = self._last, self._open
         self._last = frame
-        if last is None or cut is None:
+        self._measure(frame)
+        if cut is None:
             self._begin_segment(frame)
-            self._keyframe_dts = frame.dts
             return
-        cut = self._reach_over(cut, last, frame)
+        cut = self._reach_over(cut, last, frame.dts)
+        if frame.dts <= cut.start:
+            return  # it was bridged, and comes after all
         if self._ends_segment(frame):
             self._close(cut, frame.dts, ends_segment=True)
             self._begin_segment(frame)
         elif self._ends_part(cut, frame):
             self._close(cut, frame.dts)
             self._open = _Cut(frame.dts, self._offset, starts_segment=False)
-        if frame.keyframe:
-            self._note_gop(frame)
+
+    def _bridge(self) -> None:
+        """
+        Go on with the other track alone when no picture has come for so long that players would give up.
+
+        The last picture stays as long as is known then; until the next, the primary track has a hole.
+        """
+        now, last = self._others_end_dts(), self._last
+        if self._open is None:
+            while (self._others_end - self._others[0].dts) * 1000 > LONGEST_LEAD_MS * self._tracks[1].timescale:
+                self._others.popleft()
+        elif last is None or now - last.dts > self._patience:
+            self._last = None
+            self._reach_over(self._open, last, now - self._interleave)
 
     def _begin_segment(self, first: Frame) -> None:
         self._segment_start = first.dts
         self._offset = first.composition_offset
         self._open = _Cut(first.dts, self._offset, starts_segment=True)
 
-    def _note_gop(self, keyframe: Frame) -> None:
-        if self._keyframe_dts is not None:
-            self._longest_gop = max(self._longest_gop, keyframe.dts - self._keyframe_dts)
-        self._keyframe_dts = keyframe.dts
+    def _measure(self, frame: Frame) -> None:
+        """Keep account of GOPs, and measure the frame rate when the first one is whole."""
+        if not self._range_frames:
+            self._range_start = self._keyframe_dts = frame.dts
+        elif frame.keyframe:
+            self._gops.append(frame.dts - self._keyframe_dts)
+            self._keyframe_dts = frame.dts
+            if len(self._gops) == 1:
+                self.frame_rate = self._measure_frame_rate(self._range_frames, frame.dts - self._range_start)
+        self._range_frames += 1
 
     def _ends_segment(self, frame: Frame) -> bool:
         elapsed = frame.dts - self._segment_start
         if frame.keyframe:
             enough = elapsed >= self._wanted - frame.duration // 2
-            return enough or elapsed + self._longest_gop > self._longest_segment
+            return enough or elapsed + max(self._gops) > self._longest_segment
         return elapsed + frame.duration > self._longest_segment
 
     def _ends_part(self, cut: _Cut, frame: Frame) -> bool:
         length = frame.dts - cut.start
         return length >= self._shortest_part and (frame.keyframe or length + frame.duration > self._longest_part)
 
-    def _reach_over(self, cut: _Cut, last: Frame, frame: Frame) -> _Cut:
+    def _latest_end(self, cut: _Cut) -> int:
+        """Where an open part must end: with the longest part, or the longest segment."""
+        return min(cut.start + self._longest_part, self._segment_start + self._longest_segment)
+
+    def _reach_over(self, cut: _Cut, last: Frame | None, end: int) -> _Cut:
         """
-        Put ``last`` into the open part now that its duration is known; where it reaches past the longest part, close
-        parts before, inside and behind it. The part that ``frame`` may still join is returned.
+        Put ``last``, if it is not yet in a part, into the open part now that it is known to last up to ``end``; where
+        that is past what a part may hold, close parts before and inside it. Returns the part that is open at ``end``.
         """
-        sample = Sample(last, frame.dts - last.dts)
-        before = last.dts - cut.start
-        if frame.dts - cut.start > self._longest_part and before >= self._shortest_part:
-            cut = self._next_part(cut, last.dts)
-        cut.samples.append(sample)
-        while frame.dts - cut.start > self._longest_part:
-            cut = self._next_part(cut, cut.start + self._longest_part)
+        if last is not None:
+            if end > self._latest_end(cut) and last.dts - cut.start >= self._shortest_part:
+                cut = self._next_part(cut, last.dts)
+            if end > self._latest_end(cut) and cut.samples:
+                cut = self._next_part(cut, self._latest_end(cut))
+            cut.samples.append(Sample(last, end - last.dts))
+        while end > self._latest_end(cut):
+            cut = self._next_part(cut, self._latest_end(cut))
         return cut
 
     def _next_part(self, cut: _Cut, boundary: int) -> _Cut:
-        """Close a part away from any arriving frame, and with it the segment if it can take no further part."""
-        full = boundary + self._longest_part - self._segment_start > self._longest_segment
+        """Close a part away from any arriving frame, and with it the segment if it is as long as can be."""
+        full = boundary - self._segment_start >= self._longest_segment
         self._close(cut, boundary, ends_segment=full)
         if full:
             self._segment_start = boundary
