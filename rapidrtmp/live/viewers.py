@@ -3,14 +3,17 @@ How many people watch, told from their requests alone: no cookie, no per-viewer 
 
 A client is the salted hash of its address and user agent. Many viewers may share one (an office, a test rig), but each
 of them asks for each piece of media once, and for each blocking reload once: so a client stands for as many viewers as
-the most often it asked for the same thing lately. Behind a CDN that collapses requests this counts the CDN.
+the most often it asked for the same thing in the window before its newest request. Behind a CDN that collapses requests
+this counts the CDN.
+
+All is counted as requests come in, so that neither asking how many there are nor whether one is among them looks at
+more than the clients that have left since.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass, field
 
 __all__ = ["Viewers"]
 
@@ -18,20 +21,36 @@ __all__ = ["Viewers"]
 MAX_REMEMBERED = 128
 
 
-@dataclass(slots=True)
 class _Client:
-    last_seen_ms: int = 0
-    asked: OrderedDict[str, list[int]] = field(default_factory=OrderedDict)
+    """
+    One client.
 
-    def forget_before(self, horizon_ms: int) -> None:
-        while self.asked:
-            _, (_, last_ms) = next(iter(self.asked.items()))
-            if last_ms >= horizon_ms and len(self.asked) <= MAX_REMEMBERED:
+    :ivar asked: how often each thing was asked for, and when last; in order of that.
+    :ivar viewers: how many it stands for: the highest of these counts, at least 1.
+    """
+
+    __slots__ = ("asked", "last_seen_ms", "viewers")
+
+    def __init__(self) -> None:
+        self.last_seen_ms = 0
+        self.viewers = 1
+        self.asked: OrderedDict[str, tuple[int, int]] = OrderedDict()
+
+    def ask(self, thing: str, now_ms: int, horizon_ms: int) -> None:
+        asked = self.asked
+        if thing:
+            count = asked.pop(thing, (0, 0))[0] + 1
+            asked[thing] = count, now_ms
+            if count > self.viewers:
+                self.viewers = count
+        while asked:
+            oldest = next(iter(asked))
+            count, last_ms = asked[oldest]
+            if last_ms >= horizon_ms and len(asked) <= MAX_REMEMBERED:
                 break
-            self.asked.popitem(last=False)
-
-    def viewers(self) -> int:
-        return max((count for count, _ in self.asked.values()), default=1)
+            del asked[oldest]
+            if count == self.viewers:
+                self.viewers = max((count for count, _ in asked.values()), default=1)
 
 
 class Viewers:
@@ -45,6 +64,7 @@ class Viewers:
         self._salt = salt[:16]
         self.window_ms = window_ms
         self._clients: OrderedDict[bytes, _Client] = OrderedDict()
+        self._total = 0
 
     def saw(self, address: str, agent: str, thing: str, now_ms: int) -> None:
         """
@@ -56,25 +76,25 @@ class Viewers:
         identity = self._identity(address, agent)
         client = self._clients.get(identity)
         if client is None:
+            self._forget(now_ms)
             client = self._clients[identity] = _Client()
-        self._clients.move_to_end(identity)
+            self._total += 1
+        else:
+            self._clients.move_to_end(identity)
         client.last_seen_ms = now_ms
-        if thing:
-            entry = client.asked.setdefault(thing, [0, now_ms])
-            entry[0] += 1
-            entry[1] = now_ms
-            client.asked.move_to_end(thing)
-        client.forget_before(now_ms - self.window_ms)
+        before = client.viewers
+        client.ask(thing, now_ms, now_ms - self.window_ms)
+        self._total += client.viewers - before
 
     def knows(self, address: str, agent: str, now_ms: int) -> bool:
         """Whether this client is among those who watch."""
-        self._forget(now_ms)
-        return self._identity(address, agent) in self._clients
+        client = self._clients.get(self._identity(address, agent))
+        return client is not None and client.last_seen_ms >= now_ms - self.window_ms
 
     def count(self, now_ms: int) -> int:
         """How many watch now."""
         self._forget(now_ms)
-        return sum(client.viewers() for client in self._clients.values())
+        return self._total
 
     def _identity(self, address: str, agent: str) -> bytes:
         words = f"{address}\0{agent}".encode("utf-8", "replace")
@@ -87,5 +107,4 @@ class Viewers:
             if client.last_seen_ms >= horizon:
                 break
             del self._clients[identity]
-        for client in self._clients.values():
-            client.forget_before(horizon)
+            self._total -= client.viewers

@@ -1,0 +1,97 @@
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.live.viewers import MAX_REMEMBERED, Viewers
+
+WINDOW_MS = 12_000
+
+
+class ViewersTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.viewers = Viewers(b"salt", WINDOW_MS)
+
+    def test_clients(self) -> None:
+        """Each address with each user agent is a viewer, however often it asks."""
+        for _ in range(3):
+            for address in ("192.0.2.1", "192.0.2.2"):
+                for agent in ("Safari", "Firefox"):
+                    self.viewers.saw(address, agent, "", 1000)
+        self.assertEqual(4, self.viewers.count(1000))
+
+    def test_shared_client(self) -> None:
+        """Viewers behind one address are told apart by how often the same piece is asked for."""
+        for number in range(5):
+            self.viewers.saw("192.0.2.1", "Safari", "segment_1.m4s", 1000 + number)
+        self.viewers.saw("192.0.2.1", "Safari", "segment_2.m4s", 1010)
+        self.assertEqual(5, self.viewers.count(1010))
+
+    def test_playlists_do_not_count(self) -> None:
+        """A playlist that everybody reloads all the time tells of one viewer only."""
+        for number in range(50):
+            self.viewers.saw("192.0.2.1", "Safari", "", number)
+        self.assertEqual(1, self.viewers.count(50))
+
+    def test_leaving(self) -> None:
+        """A client that is not heard of for the window has left."""
+        self.viewers.saw("192.0.2.1", "Safari", "a", 1000)
+        self.viewers.saw("192.0.2.2", "Safari", "a", 9000)
+        self.assertEqual(2, self.viewers.count(1000 + WINDOW_MS))
+        self.assertEqual(1, self.viewers.count(1001 + WINDOW_MS))
+        self.assertEqual(0, self.viewers.count(9001 + WINDOW_MS))
+
+    def test_fewer_behind_one_address(self) -> None:
+        """When some of those behind one address have left, fewer are counted after the window."""
+        for _ in range(5):
+            self.viewers.saw("192.0.2.1", "Safari", "a", 1000)
+        for _ in range(2):
+            self.viewers.saw("192.0.2.1", "Safari", "b", 1000 + WINDOW_MS)
+        self.assertEqual(5, self.viewers.count(1000 + WINDOW_MS))
+        self.viewers.saw("192.0.2.1", "Safari", "", 1001 + WINDOW_MS)
+        self.assertEqual(2, self.viewers.count(1001 + WINDOW_MS))
+
+    def test_knows(self) -> None:
+        """A client is known while it counts, and no longer."""
+        self.viewers.saw("192.0.2.1", "Safari", "a", 1000)
+        self.assertTrue(self.viewers.knows("192.0.2.1", "Safari", 1000 + WINDOW_MS))
+        self.assertFalse(self.viewers.knows("192.0.2.1", "Safari", 1001 + WINDOW_MS))
+        self.assertFalse(self.viewers.knows("192.0.2.1", "Firefox", 1000))
+        self.assertFalse(self.viewers.knows("192.0.2.9", "Safari", 1000))
+
+    def test_bounded(self) -> None:
+        """A client that asks for ever new things is remembered by the latest of them."""
+        for number in range(10 * MAX_REMEMBERED):
+            self.viewers.saw("192.0.2.1", "Safari", f"thing {number}", 1000)
+        (client,) = self.viewers._clients.values()
+        self.assertEqual(MAX_REMEMBERED, len(client.asked))
+
+    def test_nothing_that_names_anyone(self) -> None:
+        """Addresses and user agents are kept as hashes under a salt, never as they are."""
+        self.viewers.saw("192.0.2.1", "Safari", "a", 1000)
+        other = Viewers(b"pepper", WINDOW_MS)
+        other.saw("192.0.2.1", "Safari", "a", 1000)
+        kept = set(self.viewers._clients)
+        self.assertFalse(kept & set(other._clients))
+        self.assertNotIn(b"192.0.2.1", b"".join(kept))
+
+    @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["", "a", "b", "c"]), st.integers(0, 9000))))
+    def test_total(self, requests: list[tuple[int, str, int]]) -> None:
+        """The count kept on the way is that of all clients who asked within the window, each by its own requests."""
+        viewers, now_ms = Viewers(b"salt", WINDOW_MS), 0
+        seen: dict[int, list[tuple[str, int]]] = {}
+        for client, thing, pause_ms in requests:
+            now_ms += pause_ms
+            viewers.saw(f"192.0.2.{client}", "Safari", thing, now_ms)
+            seen.setdefault(client, []).append((thing, now_ms))
+        here = [asked for asked in seen.values() if asked[-1][1] >= now_ms - WINDOW_MS]
+        self.assertEqual(sum(map(_stands_for, here)), viewers.count(now_ms))
+
+
+def _stands_for(asked: list[tuple[str, int]]) -> int:
+    """The most often that one thing was asked for, with never more than the window between one time and the next."""
+    counts: dict[str, tuple[int, int]] = {}
+    for thing, at_ms in asked:
+        counts = {each: (n, last) for each, (n, last) in counts.items() if last >= at_ms - WINDOW_MS or each == thing}
+        if thing:
+            counts[thing] = counts.get(thing, (0, 0))[0] + 1, at_ms
+    return max((count for count, _ in counts.values()), default=1)
