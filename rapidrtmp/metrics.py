@@ -1,9 +1,9 @@
 """
 Every metric, with its unit, in one place.
 
-What happens per frame is counted in plain integers on the stream and read when somebody scrapes (``scrape.py``); what
-happens per connection or per failure is a counter here. Labels take few values: a stream's name is one only if the
-operator asks for it.
+What happens per frame or per request is counted in plain integers on the stream and the site, and read when somebody
+scrapes (``scrape.py``, ``web/tally.py``); what happens per connection or per failure is a counter here. Labels take few
+values: a stream's name is one only if the operator asks for it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from zope.interface import implementer
@@ -47,17 +47,9 @@ class Metrics:
         self.sinks_detached_total = self._counter(
             "sinks_detached_total", "Sinks taken off a stream because they failed", "sink"
         )
-        self.http_requests_total = self._counter(
-            "http_requests_total", "HTTP requests by route and status", "route", "status"
-        )
-        self.http_sent_bytes_total = self._counter("http_sent_bytes_total", "Bytes of HTTP bodies sent", "route")
-        self.http_waiting = self._gauge("http_waiting_requests", "HTTP requests held for media to come")
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"rapidrtmp_{name}", documentation, labels, registry=self.registry)
-
-    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
-        return Gauge(f"rapidrtmp_{name}", documentation, labels, registry=self.registry)
 
     def sink(self, name: str) -> SinkMetrics:
         """The scope of one kind of sink."""

@@ -10,7 +10,6 @@ count of every request by route and status.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,11 +45,10 @@ from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.routes import Audience, Route, routes
 from rapidrtmp.web.site import BoundedSite, CheckedResource, read_request
+from rapidrtmp.web.tally import CLIENT_LEFT, Tally
 
 __all__ = ["WebApp", "make_site"]
 
-#: What a request is counted as when its client left before the answer.
-CLIENT_LEFT = 499
 UNROUTED = "other"
 
 
@@ -70,18 +68,14 @@ class WebApp:
 
     _log = Logger()
 
-    def __init__(self, table: tuple[Route, ...], metrics: Metrics, policy: HttpPolicy) -> None:
+    def __init__(self, table: tuple[Route, ...], tally: Tally, policy: HttpPolicy) -> None:
         self.klein = Klein()
         self.klein.url_map.merge_slashes = False  # which would answer // with a redirect
         self.klein.url_map.converters["app"] = _AppConverter
-        self._metrics = metrics
+        self._tally = tally
         self._policy = policy
         self._proxies = TrustedProxies(policy.trusted_proxies)
         self._gate = Gate(policy.api_token, self._proxies)
-        self._counters: dict[tuple[str, int], Any] = {}
-        self._sent: dict[str, Any] = {}
-        self._held: Counter[str] = Counter()
-        self._held_total = 0
         for route in table:
             self._add(route)
         self._handle_errors(self._refuse, *STATUS_BY_ERROR)
@@ -144,32 +138,18 @@ class WebApp:
         if answer.called and not answer.paused:
             return answer.addCallback(self._send, twisted)
         try:
-            self._check_held(client)
+            self._tally.hold(client)
         except (TooManyRequestsError, UnavailableError):
             answer.addErrback(lambda failure: failure.trap(CancelledError))
             answer.cancel()
             raise
-        self._held[client] += 1
-        self._held_total += 1
-        self._metrics.http_waiting.inc()
         answer.addBoth(self._released, client, twisted)
         return answer.addCallback(self._send, twisted)
 
-    def _check_held(self, client: str) -> None:
-        limit = self._policy.max_waiters_per_client
-        if limit and self._held[client] >= limit:
-            raise TooManyRequestsError(f"{limit} requests from this address are held already")
-        if self._held_total >= self._policy.max_waiters:
-            raise UnavailableError("as many requests are held as this server allows", 1)
-
     def _released(self, result: Response | Failure, client: str, twisted: Any) -> Response | Failure:
-        self._held_total -= 1
-        self._held[client] -= 1
-        if not self._held[client]:
-            del self._held[client]
-        self._metrics.http_waiting.dec()
+        self._tally.release(client)
         if isinstance(result, Failure) and result.check(CancelledError):
-            self._count(twisted.rapidrtmp_route.rule, CLIENT_LEFT)
+            self._tally.requests[twisted.rapidrtmp_route.rule, CLIENT_LEFT] += 1
         return result
 
     # ── the way out ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -184,18 +164,10 @@ class WebApp:
             twisted.setHeader(name, value)
         if response.status not in (204, 304):
             twisted.setHeader(b"content-length", b"%d" % len(response.body))
-        self._count(label, response.status)
-        if twisted.method != b"HEAD" and response.body:
-            if label not in self._sent:
-                self._sent[label] = self._metrics.http_sent_bytes_total.labels(label)
-            self._sent[label].inc(len(response.body))
+        self._tally.requests[label, response.status] += 1
+        if twisted.method != b"HEAD":
+            self._tally.sent_bytes[label] += len(response.body)
         return response.body
-
-    def _count(self, label: str, status: int) -> None:
-        counter = self._counters.get((label, status))
-        if counter is None:
-            counter = self._counters[label, status] = self._metrics.http_requests_total.labels(label, str(status))
-        counter.inc()
 
     # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -247,4 +219,6 @@ def make_site(
     """
     api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms)
     table = routes(api, HlsResponder(registry, policy, clock), Pages(registry, apps, clock), policy)
-    return BoundedSite(WebApp(table, metrics, policy).resource(), policy, clock)
+    tally = Tally(policy)
+    metrics.collect_from(tally.metrics)
+    return BoundedSite(WebApp(table, tally, policy).resource(), policy, clock)

@@ -6,7 +6,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.errors import NotFoundError, StorageError
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError
 from rapidrtmp.live.shelf import TooManyWaitersError
-from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import BadNameError
 from rapidrtmp.web.app import WebApp
 from rapidrtmp.web.errors import (
@@ -26,6 +25,7 @@ from rapidrtmp.web.exchange import Request, Response
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.routes import Audience, Route
 from rapidrtmp.web.site import BoundedSite
+from rapidrtmp.web.tally import Tally
 from tests.web.kit import Server, Wire, playlist
 
 
@@ -199,7 +199,7 @@ class BugTests(SynchronousTestCase):
 
     def ask(self, respond: object) -> Wire:
         route = Route("GET", "/", Audience.EVERYBODY, respond)  # type: ignore[arg-type]
-        site = BoundedSite(WebApp((route,), Metrics(), HttpPolicy()).resource(), HttpPolicy(), Clock())
+        site = BoundedSite(WebApp((route,), Tally(HttpPolicy()), HttpPolicy()).resource(), HttpPolicy(), Clock())
         wire = Wire(site)
         wire.request("GET", "/")
         return wire

@@ -12,6 +12,7 @@ from rapidrtmp.web.hls import HlsResponder
 from rapidrtmp.web.openapi import description
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.routes import routes
+from rapidrtmp.web.tally import Tally
 from tests.web.kit import MP4, Reply, Server, playlist
 
 
@@ -178,4 +179,4 @@ def _application(server: Server) -> WebApp:
     api = Api(server.registry, server.metrics, server.readiness, {}, server.policy, server.clock, server.utc_ms)
     hls = HlsResponder(server.registry, server.policy, server.clock)
     pages = Pages(server.registry, {}, server.clock)
-    return WebApp(routes(api, hls, pages, server.policy), server.metrics, server.policy)
+    return WebApp(routes(api, hls, pages, server.policy), Tally(server.policy), server.policy)
