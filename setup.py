@@ -76,7 +76,17 @@ def _read_me() -> str:
 GCS = ["google-cloud-storage>=2.14"]
 HTTP2 = ["Twisted[http2]"]
 TRANSCODE = ["imageio-ffmpeg>=0.5"]
-TEST = ["hypothesis>=6.100", "tox>=4.11", "ruff", "mypy", "mypy-zope", "types-setuptools", *HTTP2]
+TEST = [
+    "hypothesis>=6.100",
+    "tox>=4.11",
+    "ruff",
+    "mypy",
+    "mypy-zope",
+    "types-setuptools",
+    *HTTP2,
+    "jsonschema",
+    "pyhamcrest",
+]
 E2E = [*TEST, "av>=12", "gcp-storage-emulator", "selenium>=4.20"]
 
 setup(

@@ -101,6 +101,7 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Load the settings; do what exits."""
         try:
+            _install_reactor()
             if self["list-plugins"]:
                 _answer(list_plugins())
             said = {name: value for name, value in self.items() if isinstance(value, str | list)}
@@ -131,6 +132,15 @@ def makeService(options: Options) -> IService:
     except ConfigurationError as error:
         _stop(str(error))
     return service
+
+
+def _install_reactor() -> None:
+    """Ours, where the platform has what it needs and nobody chose another."""
+    try:
+        from rapidrtmp.net.reactor import install_if_free
+    except ImportError:
+        return
+    install_if_free()
 
 
 def _reactor() -> Any:

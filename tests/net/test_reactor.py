@@ -1,0 +1,112 @@
+"""The reactor serves, isolates and gathers as it promises; Twisted's own tests of its kind pass against it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.internet import defer, endpoints, protocol
+from twisted.python.runtime import platform
+from twisted.trial.unittest import SynchronousTestCase
+
+if platform.isLinux():
+    from rapidrtmp.net import reactor as lean
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Echo(protocol.Protocol):
+    def dataReceived(self, data: bytes) -> None:
+        if data == b"raise":
+            raise ZeroDivisionError("as asked")
+        self.transport.write(data)
+
+
+class Asker(protocol.Protocol):
+    def __init__(self, question: bytes) -> None:
+        self.question, self.heard, self.done = question, b"", defer.Deferred()
+
+    def connectionMade(self) -> None:
+        self.transport.write(self.question)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+        if self.heard == self.question:
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: object) -> None:
+        self.done.callback(self.heard)
+
+
+class LeanReactorTests(SynchronousTestCase):
+    if not platform.isLinux():
+        skip = "epoll is Linux's"
+
+    def setUp(self) -> None:
+        self.reactor = lean.LeanReactor()
+        self.reactor._handleSignals = lambda: None  # trial's own reactor has them
+
+    def ask(self, *questions: bytes) -> list[bytes]:
+        """Ask an echo server all questions at once; what each heard until its connection closed."""
+        reactor = self.reactor
+        port = []
+        askers = [Asker(question) for question in questions]
+
+        def begin() -> None:
+            port.append(reactor.listenTCP(0, protocol.Factory.forProtocol(Echo), interface="127.0.0.1"))
+            point = endpoints.TCP4ClientEndpoint(reactor, "127.0.0.1", port[0].getHost().port)
+            for asker in askers:
+                endpoints.connectProtocol(point, asker)
+            gathered = defer.gatherResults([asker.done for asker in askers])
+            gathered.addCallback(lambda _: port[0].stopListening()).addCallback(lambda _: reactor.stop())
+
+        reactor.callWhenRunning(begin)
+        deadline = reactor.callLater(30, reactor.stop)
+        reactor.run(installSignalHandlers=False)
+        if deadline.active():
+            deadline.cancel()
+        return [asker.heard for asker in askers]
+
+    def test_serves(self) -> None:
+        """Many connections at once all get their answer."""
+        questions = [b"%d" % number * 1000 for number in range(1, 40)]
+        self.assertEqual(questions, self.ask(*questions))
+
+    def test_isolates(self) -> None:
+        """A protocol that raises loses its own connection, with a logged failure; the others go on."""
+        self.assertEqual([b"one", b"", b"two"], self.ask(b"one", b"raise", b"two"))
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+    def test_serves_while_busy(self) -> None:
+        """A busy reactor gathers, and serves all the same."""
+        self.reactor._is_busy = True
+        self.reactor._counted_since_s = float("inf")  # and stays busy
+        self.assertEqual([b"one", b"two"], self.ask(b"one", b"two"))
+
+    def test_knows_when_it_is_busy(self) -> None:
+        """Busy is decided by what was served lately, and ends."""
+        reactor = self.reactor
+        now = [0.0]
+        self.patch(lean, "monotonic", lambda: now[0])
+        reactor._count(1)
+        for now[0] in (0.05, 0.2):
+            reactor._count(200)
+        self.assertTrue(reactor._is_busy)
+        for now[0] in (0.31, 0.5):
+            reactor._count(3)
+        self.assertFalse(reactor._is_busy)
+
+
+class TwistedsOwnTests(SynchronousTestCase):
+    if not platform.isLinux():
+        skip = "epoll is Linux's"
+
+    def test_tcp(self) -> None:
+        """Twisted's tests of TCP pass with this as the reactor."""
+        command = [sys.executable, "-m", "twisted.trial", "--reactor=rapidrtmp", f"--temp-directory={self.mktemp()}"]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["", str(ROOT), *filter(None, sys.path)])}
+        tests = ["twisted.test.test_tcp", "twisted.test.test_protocols"]
+        done = subprocess.run([*command, *tests], env=environment, capture_output=True, text=True, check=False)
+        self.assertEqual(0, done.returncode, done.stdout[-3000:] + done.stderr[-3000:])
