@@ -96,8 +96,13 @@ class PlaylistClaims(BroadcastClaims):
             self.assertEqual(segment.duration, sum(part.duration for part in segment.parts))
 
     def test_hints(self) -> None:
-        """While the stream goes on the next part is hinted at; a request for it gets that part and nothing less."""
-        self.assertTrue(all(playlist.hint for playlist in self.playlists[:-1]))
+        """While the stream goes on the very next part is hinted at, and a request for it is held until it is there."""
+        parts = {(each.sequence, at): part.uri for each in self.segments for at, part in enumerate(each.parts)}
+        for playlist in self.playlists[:-1]:
+            sequence, index = playlist.edge
+            following = parts.get((sequence, index)) or parts.get((sequence + 1, 0))
+            self.assertEqual(following or playlist.hint, playlist.hint)
+            self.assertNotEqual("", playlist.hint)
         self.assertEqual("", self.playlists[-1].hint)
         answered = {name: answer for name, answer in self.recording.hinted.items() if answer.status == 200}
         self.assertGreater(len(answered), len(self.segments))
