@@ -86,6 +86,7 @@ def fit_grid(times: Sequence[int], claims: Sequence[Fraction], policy: TimelineP
     :returns: ``None`` if there are too few frames, no rate fits, or more than one does. The grid goes through the first
         frame as far as that leaves no other frame at its tolerance.
     """
+    times = _unclamped(times)
     deltas = len(times) - 1
     if deltas < policy.candidate_deltas:
         return None
@@ -109,10 +110,23 @@ def anchor_grid(times: Sequence[int], step: FrameStep, policy: TimelinePolicy) -
     :param times: decode times of one or more frames that follow each other, in ticks of 1/90000 s. If they do not fit,
         because one is astray, the first says where the grid is.
     """
+    times = _unclamped(times)
     fit = _fit(times, step) if len(times) > 1 else None
     if fit is None or fit.spread > 2 * policy.rate_fit_us * 9 // 100:
         return Grid(step, times[0])
     return _anchored(fit, times[0], policy)
+
+
+def _unclamped(times: Sequence[int]) -> Sequence[int]:
+    """
+    Frames from the last one on that has the first one's time.
+
+    GStreamer's FLV muxer writes no negative decode times: with B-frames, the first ones all have the time 0.
+    """
+    begin = 0
+    while begin + 1 < len(times) and times[begin + 1] == times[0]:
+        begin += 1
+    return times[begin:] if begin else times
 
 
 def _fit(times: Sequence[int], step: FrameStep) -> _Fit | None:

@@ -99,6 +99,13 @@ class FitGridTests(SynchronousTestCase):
         """Two frames at one time are on no grid."""
         self.assertIsNone(fit([time for time in every(30, 40) for _ in range(2)]))
 
+    def test_clamped_start(self) -> None:
+        """Decode times before 0 that a muxer has put at 0 do not hide the frame rate of those that follow."""
+        times = [max(0, floor(index * 1000 / 30)) for index in range(-2, 60)]
+        self.assertEqual(Grid(FrameStep(3000, 1), 0), fit(times))
+        self.assertEqual(Grid(FrameStep(3000, 1), 0), fit(times[:14], [Fraction(30)]))
+        self.assertIsNone(fit([0] * 60))
+
     def test_anchor_of_jitter(self) -> None:
         """A first frame that was off by itself does not pull the grid with it."""
         times = every(25, 60, 100)
