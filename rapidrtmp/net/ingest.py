@@ -274,8 +274,12 @@ class Ingest:
         if pending is not None:
             pending.cancel()
         stream, demuxer = self._stream, self._demuxer
-        if stream is not None and demuxer is not None:
-            self._feed(demuxer.finish())
+        if stream is None:
+            return
+        try:
+            if demuxer is not None:
+                self._feed(demuxer.finish())
+        finally:  # whatever happens, the name is free again
             self._stream = self._demuxer = None
             self._services.registry.release(stream, self)
 
