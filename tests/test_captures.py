@@ -1,0 +1,192 @@
+"""
+What real encoders sent, octet for octet (tests/data), through session and demuxer: every oddity by its name.
+
+``tests/data/README.md`` tells where each capture comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.codec.demuxer import Demuxer, Discontinuity, MediaEvent
+from rapidrtmp.media import MediaKind
+from rapidrtmp.rtmp.events import (
+    AudioReceived,
+    CommandIgnored,
+    Connected,
+    Event,
+    MessageIgnored,
+    MetadataReceived,
+    PublishEnded,
+    PublishRequested,
+    VideoReceived,
+)
+from rapidrtmp.rtmp.session import ServerSession
+from tests.codec.builders import frames_of, problems_of, steps
+from tests.cutting import in_octets, in_pieces
+
+DATA = Path(__file__).parent / "data"
+VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
+#: Messages of sound and picture together come about so far apart.
+MESSAGE_MS = 14
+
+
+@dataclass
+class Publish:
+    """
+    What became of a capture.
+
+    :ivar said: the session's events but for media; ``timestamps`` of that by kind, ``media`` what the demuxer made.
+    """
+
+    said: list[Event] = field(default_factory=list)
+    timestamps: dict[MediaKind, list[int]] = field(default_factory=lambda: {VIDEO: [], AUDIO: []})
+    media: list[MediaEvent] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """The kinds of the session's events."""
+        return [type(event).__name__ for event in self.said]
+
+
+def replay(pieces: Iterable[bytes]) -> Publish:
+    """Play a capture to a new session that accepts every publish."""
+    session, demuxer, publish, now_ms = ServerSession(bytes), Demuxer(), Publish(), 0
+    for piece in pieces:
+        session.receive_data(piece)
+        for event in session.events():
+            if isinstance(event, VideoReceived | AudioReceived):
+                now_ms += MESSAGE_MS
+                is_video = isinstance(event, VideoReceived)
+                receive = demuxer.video_received if is_video else demuxer.audio_received
+                publish.timestamps[VIDEO if is_video else AUDIO].append(event.timestamp)
+                publish.media += receive(event.timestamp, event.payload, now_ms)
+                continue
+            publish.said.append(event)
+            if isinstance(event, PublishRequested):
+                session.accept_publish(event.msid)
+            elif isinstance(event, MetadataReceived):
+                demuxer.metadata_received(event.values)
+    publish.media += demuxer.finish()
+    return publish
+
+
+class CaptureTests(SynchronousTestCase):
+    def replay(self, name: str) -> Publish:
+        """A capture's publish, which is the same however the network cuts it."""
+        octets = (DATA / f"{name}.rtmp").read_bytes()
+        publish = replay([octets])
+        self.assertEqual(publish, replay(in_octets(octets)), "octet by octet")
+        self.assertEqual(publish, replay(in_pieces(octets, 1448)), "in segments")
+        for event in publish.said:
+            self.assertNotIsInstance(event, CommandIgnored | MessageIgnored)
+        request = next(event for event in publish.said if isinstance(event, PublishRequested))
+        self.assertEqual(("live", name, "live"), (request.app, request.key, request.kind))
+        return publish
+
+    def check_clip(self, publish: Publish) -> None:
+        """The clip that most captures hold comes out whole, on its grids, with the sound where it was."""
+        self.assertEqual([], problems_of(publish.media))
+        self.assertEqual([], [event for event in publish.media if isinstance(event, Discontinuity)])
+        pictures, sounds = frames_of(publish.media, VIDEO), frames_of(publish.media, AUDIO)
+        self.assertEqual((40, 76), (len(pictures), len(sounds)))
+        self.assertEqual([0, 15, 30], [at for at, frame in enumerate(pictures) if frame.keyframe])
+        self.assertEqual([3600] * 39, steps(pictures))
+        self.assertEqual([1024] * 75, steps(sounds))
+        # Sent 59 ms apart: the picture shown first waits 80 ms for its B-frames, and the encoder fills 21 ms of sound.
+        self.assertEqual((0, 59), (pictures[0].dts, sounds[0].dts * 1000 // 48_000))
+        self.assertEqual({7200 + at * 3600 for at in range(40)}, {frame.pts for frame in pictures})
+
+    def test_extended_timestamps(self) -> None:
+        """FFmpeg: timestamps that outgrow their field, repeated in each chunk of 128 octets, are continuous."""
+        publish = self.replay("ffmpeg-5.1-extended-timestamps")
+        self.assertGreater(max(publish.timestamps[VIDEO]), 0xFFFFFF)
+        self.check_clip(publish)
+
+    def test_wrap_at_31_bits(self) -> None:
+        """FFmpeg: a clock that has lost its top bit in FLV, and begins anew at 0, goes on."""
+        publish = self.replay("ffmpeg-9.0-wrap-at-31-bits")
+        self.assertEqual([0, 2147482789], publish.timestamps[VIDEO][:2])
+        self.assertLess(publish.timestamps[VIDEO][-1], 1000)
+        self.check_clip(publish)
+
+    def test_wrap_at_32_bits(self) -> None:
+        """librtmp: so does one that wraps where RTMP's does, by deltas, of which the last one goes back."""
+        publish = self.replay("librtmp-2.4-wrap-at-32-bits")
+        self.assertEqual(2**32 - 800, publish.timestamps[VIDEO][0])
+        self.assertEqual(publish.timestamps[VIDEO][-1] + 99, publish.timestamps[AUDIO][-1])
+        self.check_clip(publish)
+
+    def test_multitrack(self) -> None:
+        """FFmpeg: of several tracks the classic ones are taken; each further one is told of once."""
+        publish = self.replay("ffmpeg-9.0-multitrack")
+        self.assertEqual(["extra_track"] * 2, problems_of(publish.media))
+        self.assertEqual([3600] * 14, steps(frames_of(publish.media, VIDEO)))
+        self.assertEqual([1024] * 29, steps(frames_of(publish.media, AUDIO)))
+
+    def test_connect_arguments(self) -> None:
+        """FFmpeg and librtmp: what users let them say to other servers when they connect changes nothing."""
+        for name, client, pictures in (
+            ("ffmpeg-5.1-connect-arguments", "FMLE/3.0 (compatible; Lavf59.27.100)", 7),
+            ("librtmp-2.4-connect-arguments", "", 2),
+        ):
+            publish = self.replay(name)
+            self.assertEqual(Connected("live", "127.0.0.1", client), publish.said[0])
+            self.assertEqual(pictures, len(frames_of(publish.media, VIDEO)))
+
+    def test_negative_decode_times(self) -> None:
+        """GStreamer: of the first pictures all decode at 0; the others are on their grid, and all are shown on it."""
+        publish = self.replay("gstreamer-1.22-b-frames")
+        self.assertEqual([0, 0, 0, 33, 66], publish.timestamps[VIDEO][1:6])
+        pictures = frames_of(publish.media, VIDEO)
+        self.assertEqual(["timestamp_repaired"] * 2, problems_of(publish.media))
+        self.assertEqual([1, 1, 2998, *[3000] * 56], steps(pictures))
+        self.assertEqual({at * 3000 for at in range(60)}, {frame.pts for frame in pictures})
+
+    def test_parameter_sets_in_band(self) -> None:
+        """GStreamer: parameter sets in front of every keyframe are taken out, and change nothing when they repeat."""
+        publish = self.replay("gstreamer-1.22-b-frames")
+        self.assertEqual([], [event for event in publish.media if isinstance(event, Discontinuity)])
+        for frame in frames_of(publish.media, VIDEO):
+            self.assertNotIn(frame.data[4] & 0x1F, (7, 8))
+
+    def test_farewell_of_gstreamer(self) -> None:
+        """GStreamer: a farewell by the stream's name, wanting no answer, ends the publish once."""
+        publish = self.replay("gstreamer-1.22-b-frames")
+        self.assertEqual(1, publish.names.count("PublishEnded"))
+        self.assertGreater(publish.names.count("MetadataReceived"), 1)
+        self.assertEqual(PublishEnded(1, "FCUnpublish"), publish.said[-1])
+
+    def test_late_video(self) -> None:
+        """GStreamer: pictures that its muxer gives one and the same time all come out, in order."""
+        publish = self.replay("gstreamer-1.22-late-video")
+        sent, pictures = publish.timestamps[VIDEO], frames_of(publish.media, VIDEO)
+        self.assertLess(len(set(sent)), 40)
+        self.assertEqual(60, len(pictures))
+        self.assertTrue(all(step > 0 for step in steps(pictures)))
+        self.assertEqual({"timestamp_repaired"}, set(problems_of(publish.media)))
+        self.assertEqual([1024] * 46, steps(frames_of(publish.media, AUDIO)))
+
+    def test_clock_that_stands_still(self) -> None:
+        """GStreamer: pictures all come out though their clock stands still at first; the sound of that time is lost."""
+        publish = self.replay("gstreamer-1.22-top-bit")
+        self.assertGreater(publish.timestamps[VIDEO].count(0), 20)
+        pictures, sounds = frames_of(publish.media, VIDEO), frames_of(publish.media, AUDIO)
+        self.assertEqual((40, 38), (len(pictures), len(sounds)))
+        self.assertEqual({"trimmed", "timestamp_repaired"}, set(problems_of(publish.media)))
+        self.assertEqual([3600] * 18, steps(pictures)[-18:])
+        apart = Fraction(sounds[-1].dts, 48_000) - Fraction(pictures[-1].dts, 90_000)
+        sent = Fraction(publish.timestamps[AUDIO][-1] - publish.timestamps[VIDEO][-1], 1000)
+        self.assertLess(abs(apart - sent), Fraction(2, 1000))
+
+    def test_killed(self) -> None:
+        """librtmp: what came before an end within a message comes out; nothing says that it has ended."""
+        publish = self.replay("librtmp-2.4-killed")
+        self.assertNotIn("PublishEnded", publish.names)
+        self.assertEqual([3600] * 8, steps(frames_of(publish.media, VIDEO)))
+        self.assertEqual([1024] * 15, steps(frames_of(publish.media, AUDIO)))
