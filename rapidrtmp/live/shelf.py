@@ -12,7 +12,7 @@ import gzip
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -36,6 +36,7 @@ class ShelfObject:
 
     :ivar size: in bytes.
     :ivar content_type: for the header of that name; likewise ``cache_control``.
+    :ivar answers: what the HTTP side has made of it, by whatever tells its answers apart: made once, sent to all.
     """
 
     def __init__(self, pieces: Sequence[bytes], content_type: str, cache_control: str) -> None:
@@ -43,6 +44,7 @@ class ShelfObject:
         self.size = sum(map(len, pieces))
         self.content_type = content_type
         self.cache_control = cache_control
+        self.answers: dict[object, Any] = {}
 
     @cached_property
     def body(self) -> bytes:

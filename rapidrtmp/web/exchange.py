@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 __all__ = ["NO_STORE", "Request", "Response", "json_response"]
 
@@ -42,10 +43,10 @@ class Request:
         return self.headers.get(name, "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Response:
     """
-    What is answered.
+    What is answered; one object may answer any number of requests.
 
     :ivar headers: all but those every answer has (``Date``, ``Server``, ``Content-Length``).
     :ivar body: all of it, also in the answer to a ``HEAD``: whoever sends it leaves it out, but sends its length.
@@ -54,6 +55,19 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
+
+    @cached_property
+    def fields(self) -> bytes:
+        """The header as it goes over the wire behind ``Server`` and ``Date``, up to and with the empty line."""
+        lines = [f"{name}: {' '.join(value.splitlines())}\r\n" for name, value in self.headers.items()]
+        if self.status not in (204, 304):
+            lines.append(f"Content-Length: {len(self.body)}\r\n")
+        return f"{''.join(lines)}\r\n".encode()
+
+    @cached_property
+    def fields_and_body(self) -> bytes:
+        """Both in one piece; for small bodies."""
+        return self.fields + self.body
 
 
 def json_response(value: object, status: int = 200, headers: Mapping[str, str] = NO_STORE) -> Response:

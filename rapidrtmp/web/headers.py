@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from rapidrtmp.web.errors import RangeNotSatisfiableError
 
@@ -44,6 +45,7 @@ def etag_matches(value: str, etag: str) -> bool:
     return etag in tags or "*" in tags
 
 
+@lru_cache(maxsize=256)
 def accepts_gzip(value: str) -> bool:
     """Whether an ``Accept-Encoding`` field permits ``gzip``, by name or by ``*``, with a weight above 0."""
     value = value.lower()

@@ -12,7 +12,7 @@ cancelling that Deferred, which happens when a player leaves, takes the waiter o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -139,21 +139,10 @@ class HlsResponder:
     def _text(self, request: Request, text: ShelfObject, cache_control: str) -> Response:
         """A playlist's bytes, compressed if the client can read that. No ranges: the next version moves every byte."""
         gzipped = accepts_gzip(request.header("accept-encoding"))
-        etag = f'{text.etag[:-1]}-gzip"' if gzipped else text.etag
-        headers = {
-            "Content-Type": text.content_type,
-            "Cache-Control": cache_control,
-            "ETag": etag,
-            "Vary": "Accept-Encoding",
-            "Accept-Ranges": "none",
-            **CORS,
-        }
-        if etag_matches(request.header("if-none-match"), etag):
-            del headers["Content-Type"]
-            return Response(304, headers)
-        if gzipped:
-            headers["Content-Encoding"] = "gzip"
-        return Response(200, headers, text.gzipped if gzipped else text.body)
+        response: Response | None = text.answers.get((gzipped, cache_control))
+        if response is None:
+            response = text.answers[gzipped, cache_control] = _text_response(text, cache_control, gzipped=gzipped)
+        return _unless_known(request, response)
 
     # ── objects ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -162,14 +151,10 @@ class HlsResponder:
             response = self._text(request, stored, stored.cache_control)
             self._count(request, stream, "", response)
             return response
-        headers = {
-            "Content-Type": stored.content_type,
-            "Cache-Control": stored.cache_control,
-            "ETag": stored.etag,
-            "Accept-Ranges": "bytes",
-            **CORS,
-        }
-        response = _bytes(request, stored, headers)
+        whole: Response | None = stored.answers.get("whole")
+        if whole is None:
+            whole = stored.answers["whole"] = _object_response(stored)
+        response = _range_of(request, whole)
         if response.status == 200 or response.headers.get("Content-Range", "").startswith("bytes 0-"):
             self._count(request, stream, name, response)
         return response
@@ -258,16 +243,49 @@ def _playlist_caching(version: PlaylistVersion, *, blocking: bool) -> str:
     return f"public, max-age={target_s // 2}" if target_s > 2 else "no-cache"
 
 
-def _bytes(request: Request, stored: ShelfObject, headers: Mapping[str, str]) -> Response:
+def _text_response(text: ShelfObject, cache_control: str, *, gzipped: bool) -> Response:
+    headers = {
+        **CORS,
+        "Content-Type": text.content_type,
+        "Cache-Control": cache_control,
+        "ETag": f'{text.etag[:-1]}-gzip"' if gzipped else text.etag,
+        "Vary": "Accept-Encoding",
+        "Accept-Ranges": "none",
+    }
+    if gzipped:
+        headers["Content-Encoding"] = "gzip"
+    return Response(200, headers, text.gzipped if gzipped else text.body)
+
+
+def _object_response(stored: ShelfObject) -> Response:
+    headers = {
+        **CORS,
+        "Content-Type": stored.content_type,
+        "Cache-Control": stored.cache_control,
+        "ETag": stored.etag,
+        "Accept-Ranges": "bytes",
+    }
+    return Response(200, headers, stored.body)
+
+
+def _unless_known(request: Request, response: Response) -> Response:
+    """An answer, or the empty one for whoever has its body already (RFC 9110, 13.2.2)."""
+    if not etag_matches(request.header("if-none-match"), response.headers["ETag"]):
+        return response
+    left_out = ("Content-Type", "Content-Encoding")
+    return Response(304, {name: value for name, value in response.headers.items() if name not in left_out})
+
+
+def _range_of(request: Request, whole: Response) -> Response:
     """The whole object or a range of it, or nothing if the client has it already (RFC 9110, 13.2.2)."""
-    if etag_matches(request.header("if-none-match"), stored.etag):
-        return Response(304, {name: value for name, value in headers.items() if name != "Content-Type"})
+    response = _unless_known(request, whole)
     condition = request.header("if-range")
-    span = None
-    if request.method == "GET" and (not condition or condition == stored.etag):
-        span = parse_range(request.header("range"), stored.size)
+    if response is not whole or request.method != "GET" or (condition and condition != whole.headers["ETag"]):
+        return response
+    size = len(whole.body)
+    span = parse_range(request.header("range"), size)
     if span is None:
-        return Response(200, headers, stored.body)
+        return whole
     start, stop = span
-    content_range = {"Content-Range": f"bytes {start}-{stop - 1}/{stored.size}"}
-    return Response(206, {**headers, **content_range}, stored.body[start:stop])
+    content_range = {"Content-Range": f"bytes {start}-{stop - 1}/{size}"}
+    return Response(206, {**whole.headers, **content_range}, whole.body[start:stop])
