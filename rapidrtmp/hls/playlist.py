@@ -8,7 +8,6 @@ few header lines that count are new in each version. Nothing that was listed eve
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -130,6 +129,10 @@ class PlaylistWindow:
 
     :ivar constants: what it promises.
     :ivar size: how many complete segments it lists, at least; never less than three target durations of them.
+    :ivar next_sequence: the media sequence number of the next segment that begins.
+    :ivar discontinuity_sequence: of the first segment listed. It begins where the media sequence numbers do, so that
+        it too is above all that any earlier presentation of the stream can have reached.
+    :ivar ended: whether nothing follows.
     """
 
     def __init__(self, constants: Constants, size: int, first_sequence: int) -> None:
@@ -138,8 +141,9 @@ class PlaylistWindow:
         self.segments: deque[ListedSegment] = deque()
         self.open: ListedSegment | None = None
         self.next_sequence = first_sequence
-        self.discontinuity_sequence = 0
+        self.discontinuity_sequence = first_sequence
         self.ended = False
+        self._independent = True
         self._skip_ms = 6000 * constants.target_s
         self._control = self._render_control()
 
@@ -164,6 +168,7 @@ class PlaylistWindow:
         self, *, map_uri: str, utc_ms: int, discontinuity: bool, start: int, timescale: int, keyframe: bool
     ) -> ListedSegment:
         """Open the next segment."""
+        self._independent &= keyframe
         self.open = ListedSegment(self.next_sequence, map_uri, utc_ms, discontinuity, start, timescale, keyframe)
         self.next_sequence += 1
         return self.open
@@ -178,6 +183,7 @@ class PlaylistWindow:
 
     def append(self, segment: ListedSegment) -> list[ListedSegment]:
         """List a complete segment; return those that left the window, oldest first."""
+        self._independent &= segment.keyframe
         self.segments.append(segment)
         return self._slide()
 
@@ -228,19 +234,13 @@ class PlaylistWindow:
         first = self.segments[0].sequence if self.segments else self.next_sequence - bool(self.open)
         return (
             f"#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{self.constants.target_s}\n{self._control}"
-            f"{self._render_claim(self._listed())}"
+            f"{self._render_claim()}"
             f"#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-DISCONTINUITY-SEQUENCE:{self.discontinuity_sequence}\n"
         )
 
-    def _listed(self) -> Iterable[ListedSegment]:
-        yield from self.segments
-        if self.open is not None:
-            yield self.open
-
-    @staticmethod
-    def _render_claim(segments: Iterable[ListedSegment]) -> str:
-        """EXT-X-INDEPENDENT-SEGMENTS, as long as it is true of all that is listed."""
-        return "#EXT-X-INDEPENDENT-SEGMENTS\n" if all(segment.keyframe for segment in segments) else ""
+    def _render_claim(self) -> str:
+        """EXT-X-INDEPENDENT-SEGMENTS, until it is untrue of a segment; nothing may be claimed late (6.2.1)."""
+        return "#EXT-X-INDEPENDENT-SEGMENTS\n" if self._independent else ""
 
     def _render_tail(self, hint: str) -> str:
         if self.ended:
@@ -252,7 +252,7 @@ class PlaylistWindow:
 
     def _parts_listed_from(self) -> int:
         """The index of the first segment whose parts are listed: they go when three target durations follow them."""
-        if not self.has_parts or self.ended:
+        if not self.has_parts:
             return len(self.segments)
         left_ms = 3000 * self.constants.target_s
         index = len(self.segments)
@@ -278,7 +278,7 @@ class PlaylistWindow:
         first = self.segments[0].sequence if self.segments else self.next_sequence
         head = (
             f"#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{self.constants.target_s}\n"
-            f"{self._render_claim(self.segments)}"
+            f"{self._render_claim()}"
             f"#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-DISCONTINUITY-SEQUENCE:{self.discontinuity_sequence}\n"
         )
         return "".join((head, *text, "#EXT-X-ENDLIST\n" if self.ended else "")).encode()
