@@ -27,7 +27,7 @@ class Multivariant:
         self.peak = 0
         self._octets = 0
         self._duration_ms = 0
-        self._rendered_tracks: tuple[Track, ...] = ()
+        self._rendered: tuple[tuple[Track, ...], Fraction | None] = ((), None)
         self._rendered_peak = 0
 
     @property
@@ -47,12 +47,12 @@ class Multivariant:
         self.peak = octets * 8000 // max(duration_ms, 1)
 
     def render_if_changed(self, tracks: tuple[Track, ...], frame_rate: Fraction | None) -> bytes | None:
-        """The playlist, if the tracks are others or the peak is a step higher than it says; else ``None``."""
+        """The playlist, if tracks or frame rate are others or the peak is a step higher than it says; else ``None``."""
         peak = _announced(max(self.peak, self.average))
-        if peak <= self._rendered_peak and tracks == self._rendered_tracks:
+        if peak <= self._rendered_peak and (tracks, frame_rate) == self._rendered:
             return None
         self._rendered_peak = peak = max(peak, self._rendered_peak)
-        self._rendered_tracks = tracks
+        self._rendered = (tracks, frame_rate)
         average = min(_announced(self.average), peak) if self.average else peak
         return render_multivariant(tracks, self._media_uri, (peak, average), frame_rate)
 
@@ -79,7 +79,7 @@ def render_multivariant(
     ]
     for config in (track.config for track in tracks):
         if isinstance(config, VideoConfig):
-            horizontal, vertical = config.pixel_aspect
+            horizontal, vertical = config.pixel_aspect if all(config.pixel_aspect) else (1, 1)
             attributes.append(f"RESOLUTION={round(config.width * horizontal / vertical)}x{config.height}")
             if frame_rate is not None:
                 attributes.append(f"FRAME-RATE={float(frame_rate):.3f}")
