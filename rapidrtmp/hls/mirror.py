@@ -43,16 +43,31 @@ class Mirror:
         self._prefix = prefix
         self._window = window
         self._keep_for = keep_for
+        self._inits: dict[str, bytes] = {}  # those that are not stored yet
+        self._lost_inits: set[str] = set()
+        self._multivariant: tuple[str, bytes] | None = None
         self._pending: deque[_Pending] = deque()
         self._retired: deque[ListedSegment] = deque()
 
     def put_init(self, name: str, data: bytes) -> None:
-        """Write an init segment."""
-        self._put(name, [data], MEDIA_TYPE)
+        """Write an init segment; should it be lost, again with each segment that needs it."""
+        self._inits[name] = data
+        self._put_init(name)
+
+    def _put_init(self, name: str) -> None:
+        def lost(failure: Failure) -> None:
+            failure.trap(StorageError)
+            self._lost_inits.add(name)
+
+        self._lost_inits.discard(name)
+        written = self._storage.put(f"{self._prefix}/{name}", [self._inits[name]], MEDIA_TYPE)
+        written.addCallbacks(lambda _: self._inits.pop(name, None), lost)
 
     def put_multivariant(self, name: str, data: bytes) -> None:
-        """Write the multivariant playlist."""
-        self._put(name, [data], PLAYLIST_TYPE, f"max-age={self._window.constants.target_s}")
+        """Write the multivariant playlist, once there is the media playlist that it names."""
+        self._multivariant = (name, data)
+        if self._window.segments:
+            self._put_multivariant()
 
     def put_segment(self, segment: ListedSegment, pieces: Sequence[bytes]) -> None:
         """Write a complete segment, and the playlist when that is done."""
@@ -61,8 +76,10 @@ class Mirror:
         if segment.gap:
             self._settle(pending)
             return
+        if segment.map_uri in self._lost_inits:
+            self._put_init(segment.map_uri)
         written = self._put_watched(segment.uri, pieces)
-        written.addCallbacks(lambda _: self._settle(pending), lambda failure: self._lost(pending, failure))
+        written.addCallbacks(lambda _: self._stored(pending), lambda failure: self._lost(pending, failure))
 
     def end(self) -> None:
         """Nothing follows: the playlist becomes final when all that was written before it is."""
@@ -70,33 +87,48 @@ class Mirror:
         if not self._pending:
             self._put_playlist()
 
-    def _settle(self, pending: _Pending) -> None:
-        pending.settled = True
-        listed = False
-        while self._pending and self._pending[0].settled:
-            self._retire(self._window.append(self._pending.popleft().segment))
-            listed = True
-        if listed and not (self._window.ended and self._pending):
-            self._put_playlist()
+    def _stored(self, pending: _Pending) -> None:
+        if pending.segment.map_uri in self._inits:  # without which nobody can play it
+            pending.segment = pending.segment.as_gap()
+        self._settle(pending)
 
     def _lost(self, pending: _Pending, failure: Failure) -> None:
         failure.trap(StorageError)  # counted and said by the queue
         pending.segment = pending.segment.as_gap()
         self._settle(pending)
 
-    def _retire(self, removed: Sequence[ListedSegment]) -> None:
-        self._retired.extend(removed)
+    def _settle(self, pending: _Pending) -> None:
+        pending.settled = True
+        listed = False
+        while self._pending and self._pending[0].settled:
+            self._retired.extend(self._window.append(self._pending.popleft().segment))
+            listed = True
+        if listed and not (self._window.ended and self._pending):
+            self._put_playlist()
+            self._delete_retired()
+
+    def _delete_retired(self) -> None:
+        """Queue the deletion of what is long gone, behind the playlist that does not name it any more."""
         while len(self._retired) > self._keep_for:
             segment = self._retired.popleft()
             if not segment.gap:
                 self._storage.delete(f"{self._prefix}/{segment.uri}")
             listed = (*self._retired, *self._window.segments, *(pending.segment for pending in self._pending))
             if all(other.map_uri != segment.map_uri for other in listed):
+                self._inits.pop(segment.map_uri, None)
+                self._lost_inits.discard(segment.map_uri)
                 self._storage.delete(f"{self._prefix}/{segment.map_uri}")
 
     def _put_playlist(self) -> None:
         cache = "max-age=60" if self._window.ended else "max-age=1"
         self._put("index.m3u8", [self._window.render_plain()], PLAYLIST_TYPE, cache)
+        self._put_multivariant()
+
+    def _put_multivariant(self) -> None:
+        if self._multivariant is not None:
+            name, data = self._multivariant
+            self._multivariant = None
+            self._put(name, [data], PLAYLIST_TYPE, f"max-age={self._window.constants.target_s}")
 
     def _put(self, name: str, data: Sequence[bytes], content_type: str, *cache_control: str) -> None:
         written = self._storage.put(f"{self._prefix}/{name}", data, content_type, *cache_control)

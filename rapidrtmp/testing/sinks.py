@@ -136,9 +136,9 @@ class FrameCollectorFactory:
 
 
 @dataclass(eq=False)
-class _Put:
+class _Operation:
     key: str
-    data: bytes
+    data: bytes | None  # None to delete
     done: Deferred[None] = field(default_factory=Deferred)
 
 
@@ -147,7 +147,8 @@ class RecordingWriter:
     """
     A storage writer that keeps everything in memory, in the order it was told to.
 
-    :param holds: whether a put waits until :meth:`settle` says what became of it, instead of being done at once.
+    :param holds: whether an operation waits until :meth:`settle` says what became of it, instead of being done at
+        once.
     :ivar operations: ``("put", key)`` and ``("delete", key)`` in the order in which they were asked for.
     :ivar objects: what can be read now, by key.
     """
@@ -157,7 +158,7 @@ class RecordingWriter:
         self.holds = holds
         self.operations: list[tuple[str, str]] = []
         self.objects: dict[str, bytes] = {}
-        self._waiting: list[_Put] = []
+        self._waiting: list[_Operation] = []
 
     def put(
         self,
@@ -167,31 +168,35 @@ class RecordingWriter:
         cache_control: str = IMMUTABLE,  # noqa: ARG002 - the contract's
     ) -> Deferred[None]:
         """Keep an object, now or when it is settled."""
-        self.operations.append(("put", key))
-        put = _Put(key, b"".join(data))
-        self._waiting.append(put)
-        if not self.holds:
-            self.settle_all()
-        return put.done
+        return self._add("put", _Operation(key, b"".join(data)))
 
     def delete(self, key: str) -> None:
-        """Forget an object."""
-        self.operations.append(("delete", key))
-        self.objects.pop(key, None)
+        """Forget an object, now or when it is settled."""
+        self._add("delete", _Operation(key, None))
+
+    def _add(self, what: str, operation: _Operation) -> Deferred[None]:
+        self.operations.append((what, operation.key))
+        self._waiting.append(operation)
+        if not self.holds:
+            self.settle_all()
+        return operation.done
 
     @property
     def waiting(self) -> list[str]:
-        """The keys of the puts that wait, the oldest first."""
-        return [put.key for put in self._waiting]
+        """The keys of what waits, the oldest first."""
+        return [operation.key for operation in self._waiting]
 
     def settle(self, *, lost: bool = False) -> None:
-        """Carry out the oldest put that waits, or lose it."""
-        put = self._waiting.pop(0)
-        if lost:
-            put.done.errback(StorageError(f"{put.key}: lost on purpose"))
+        """Carry out the oldest operation that waits, or lose it; a lost deletion is nobody's concern."""
+        operation = self._waiting.pop(0)
+        if operation.data is None:
+            if not lost:
+                self.objects.pop(operation.key, None)
+        elif lost:
+            operation.done.errback(StorageError(f"{operation.key}: lost on purpose"))
         else:
-            self.objects[put.key] = put.data
-            put.done.callback(None)
+            self.objects[operation.key] = operation.data
+            operation.done.callback(None)
 
     def settle_all(self, loses: Callable[[str], bool] = lambda _key: False) -> None:
         """Carry out all that waits, in order, and lose the keys for which ``loses`` says so."""
