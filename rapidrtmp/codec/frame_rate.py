@@ -90,15 +90,15 @@ def fit_grid(times: Sequence[int], claims: Sequence[Fraction], policy: TimelineP
     deltas = len(times) - 1
     if deltas < policy.candidate_deltas:
         return None
-    widest = 2 * policy.rate_fit_us * 9 // 100
+    widest, margin = _widest(policy), policy.rate_margin_us * 9 // 100
     if deltas < policy.measured_deltas:
-        fits = [fit for rate in claims if (fit := _fit(times, FrameStep.of_rate(rate))) and fit.spread <= widest]
+        fits = [fit for rate in claims if (fit := _fit(times, FrameStep.of_rate(rate), widest))]
         return _anchored(fits[0], times[0], policy) if fits else None
     rates = {*claims, *COMMON_RATES}
-    fits = sorted(fit for rate in rates if (fit := _fit(times, FrameStep.of_rate(rate))))
+    fits = sorted(fit for rate in rates if (fit := _fit(times, FrameStep.of_rate(rate), widest + margin)))
     if not fits or fits[0].spread > widest:
         return None
-    if len(fits) > 1 and fits[1].spread - fits[0].spread < policy.rate_margin_us * 9 // 100:
+    if len(fits) > 1 and fits[1].spread - fits[0].spread < margin:
         return None
     return _anchored(fits[0], times[0], policy)
 
@@ -111,10 +111,13 @@ def anchor_grid(times: Sequence[int], step: FrameStep, policy: TimelinePolicy) -
         because one is astray, the first says where the grid is.
     """
     times = _unclamped(times)
-    fit = _fit(times, step) if len(times) > 1 else None
-    if fit is None or fit.spread > 2 * policy.rate_fit_us * 9 // 100:
-        return Grid(step, times[0])
-    return _anchored(fit, times[0], policy)
+    fit = _fit(times, step, _widest(policy)) if len(times) > 1 else None
+    return Grid(step, times[0]) if fit is None else _anchored(fit, times[0], policy)
+
+
+def _widest(policy: TimelinePolicy) -> int:
+    """Within how many ticks all frames of a grid are, if they fit it."""
+    return 2 * policy.rate_fit_us * 9 // 100
 
 
 def _unclamped(times: Sequence[int]) -> Sequence[int]:
@@ -129,8 +132,13 @@ def _unclamped(times: Sequence[int]) -> Sequence[int]:
     return times[begin:] if begin else times
 
 
-def _fit(times: Sequence[int], step: FrameStep) -> _Fit | None:
-    """Lay frames on a grid; ``None`` if two fall on one place, or more than a third leave places free before them."""
+def _fit(times: Sequence[int], step: FrameStep, widest: int) -> _Fit | None:
+    """
+    Lay frames on a grid.
+
+    :returns: ``None`` as soon as they spread wider than ``widest`` or two fall on one place, or if more than a third
+        leave places free before them.
+    """
     origin = times[0]
     # Cheap first: the mean distance is the step, or longer where frames are missing.
     if not 2 * step.num < 3 * step.den * (times[-1] - origin) // (len(times) - 1) < 6 * step.num:
@@ -143,7 +151,12 @@ def _fit(times: Sequence[int], step: FrameStep) -> _Fit | None:
         neighbours += index == previous + 1
         previous = index
         residual = time - origin - step.ticks(index)
-        low, high = min(low, residual), max(high, residual)
+        if residual < low:
+            low = residual
+        elif residual > high:
+            high = residual
+        if high - low > widest:
+            return None
     if 3 * neighbours < 2 * (len(times) - 1):
         return None
     return _Fit(high - low, low, high, step)

@@ -91,6 +91,7 @@ class StartWindow:
         self._bytes = 0
         self._keyframes = 0
         self._video_times: list[int] = []
+        self._measure_at = self._policy.candidate_deltas + 1
         self._step = self._lasting_step
         self._first_ns: int | None = None
         self._latest_ns = 0
@@ -141,12 +142,21 @@ class StartWindow:
         if coded.kind is MediaKind.VIDEO:
             self._keyframes += coded.keyframe
             self._video_times.append(video_ticks(coded.time_ns))
-            if self._lasting_step is None and len(self._video_times) % 5 == 1:  # seldom: it goes through all of them
-                self._measure(claims)
+            self._measure_now_and_then(claims)
         return True
+
+    def _measure_now_and_then(self, claims: Sequence[Fraction]) -> None:
+        """Seldom, since it looks at all frames; a little less so when it is all that is waited for."""
+        seen = len(self._video_times)
+        is_awaited = self._complete_ns is not None and self._step is None
+        if seen >= self._measure_at or (is_awaited and seen % 5 == 1):
+            self._measure_at = 2 * seen
+            self._measure(claims)
 
     def _measure(self, claims: Sequence[Fraction]) -> None:
         """More frames may correct a claim that fewer have confirmed, but a stray one refutes nothing."""
+        if self._lasting_step is not None:
+            return
         grid = fit_grid(self._video_times[-LOOK_BACK:], claims, self._policy)
         if grid is not None:
             self._step = grid.step
@@ -183,12 +193,15 @@ class StartWindow:
             or complete_for_ns >= self._policy.rate_hold_ms * _NS_PER_MS
         )
 
-    def take(self, audio_frame_ns: int) -> RangeStart:
+    def take(self, audio_frame_ns: int, claims: Sequence[Fraction]) -> RangeStart:
         """
         End the window.
 
         :param audio_frame_ns: how long one audio frame lasts; 0 without audio.
+        :param claims: as for :meth:`hold`.
         """
+        if self._step is None:
+            self._measure(claims)
         start = self._first_keyframe()
         if start is None:
             return RangeStart(_interleaved(self._held), [], None, None)

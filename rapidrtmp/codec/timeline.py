@@ -142,7 +142,7 @@ class Timeline:
 
     def _begin_range(self, window: StartWindow, events: list[MediaEvent]) -> None:
         tracks = self._make_tracks(self._told.keys() | window.ready)
-        start = window.take(audio_frame_ns(tracks))
+        start = window.take(audio_frame_ns(tracks), self._claims)
         for coded in start.dropped:
             events.append(MediaProblem("trimmed", f"{coded.kind.value} frame from before the keyframe to start at"))
         if window.reason is not None:

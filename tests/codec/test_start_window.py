@@ -78,7 +78,7 @@ class StartWindowTests(SynchronousTestCase):
         frames = [coded(VIDEO, 0), coded(VIDEO, 40), coded(VIDEO, 30), *(coded(AUDIO, time) for time in (-5, 15, 35))]
         for frame in frames:
             window.hold(frame, ())
-        start = window.take(20_000_000)
+        start = window.take(20_000_000, ())
         self.assertEqual([0, -5, 15, 35, 40, 30], [frame.time_ns // 1_000_000 for frame in start.frames])
         self.assertEqual(-5_000_000, start.origin_ns)
 
@@ -86,4 +86,4 @@ class StartWindowTests(SynchronousTestCase):
         """The origin is before the first presentation, rounding included."""
         window = self.make()
         window.hold(coded(VIDEO, 100, composition_ms=-33), ())
-        self.assertEqual(66_000_000, window.take(0).origin_ns)
+        self.assertEqual(66_000_000, window.take(0, ()).origin_ns)
