@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rapidrtmp.media import Frame, MediaKind, Track
 
-__all__ = ["Coded", "Discontinuity", "MediaEvent", "MediaProblem", "TracksChanged"]
+__all__ = ["Coded", "Discontinuity", "MediaEvent", "MediaProblem", "PublisherUnusable", "TracksChanged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,10 @@ class MediaProblem:
         ``config_replaced`` a frame held back whose codec config was replaced before the start (dropped);
         ``audio_overlap`` audio for a time that has been filled (dropped);
         ``audio_gap`` a pause in the audio;
-        ``timestamp_repaired`` a decode time that did not rise;
+        ``timestamp_repaired`` a decode time that did not rise, or was far from those around it;
+        ``timestamp_frozen`` a decode time made from the arrival, because timestamps stand still;
         ``clamped_composition`` a composition offset that can not be true;
+        ``track_skew`` audio and video that arrive far apart, or drift apart: told when it begins;
         ``unsupported_codec``, ``extra_track``: a track that is left out, told once.
     :ivar detail: one sentence with the numbers, for the log.
     """
@@ -48,7 +50,18 @@ class MediaProblem:
     detail: str
 
 
-MediaEvent = TracksChanged | Discontinuity | Frame | MediaProblem
+@dataclass(frozen=True, slots=True)
+class PublisherUnusable:
+    """
+    The timeline breaks off so often that there is nothing to watch: end the publish. Told once.
+
+    :ivar reason: one sentence for the publisher and the log.
+    """
+
+    reason: str
+
+
+MediaEvent = TracksChanged | Discontinuity | Frame | MediaProblem | PublisherUnusable
 
 
 class Coded(NamedTuple):

@@ -1,13 +1,28 @@
-"""Whether the publisher's clock goes on as it should, or has jumped."""
+"""
+Whether the publisher's clock goes on as it should, stands still, or has jumped.
+
+Almost every frame follows the one before it on its track and is let through at a glance. One that does not is doubted
+and held back until there is a second opinion: the next frame of its track, or one of the other track that is just as
+far off. Two on the old clock make the one between them an outlier, whose time is estimated. Two that agree have the
+word: the clock has jumped if they went back, or ahead by more than the time that has really passed; else they tell of a
+gap, and stay where they say they are.
+"""
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from rapidrtmp.codec.events import Coded
+from rapidrtmp.codec.pace import Pace
 from rapidrtmp.codec.policy import TimelinePolicy
+from rapidrtmp.codec.standstill import Standstill
 from rapidrtmp.media import MediaKind
 
-__all__ = ["JumpGuard", "Step"]
+__all__ = ["Judged", "JumpGuard", "Step"]
+
+_NS_PER_MS = 1_000_000
 
 
 class Step(enum.Enum):
@@ -15,12 +30,48 @@ class Step(enum.Enum):
     How a frame's time follows from those before.
 
     ``CONTINUES``: jitter and gaps included. ``JUMPED``: a new clock begins with this frame. ``STRAGGLES``: the frame is
-    still on the clock from before the last jump and fits nowhere.
+    still on the clock from before the last jump and fits nowhere. ``OUTLIER``: its time was far from those around it
+    and has been estimated from them. ``FROZEN``: timestamps stand still, and its time is made from its arrival.
     """
 
     CONTINUES = "continues"
     JUMPED = "jumped"
     STRAGGLES = "straggles"
+    OUTLIER = "outlier"
+    FROZEN = "frozen"
+
+
+class Judged(NamedTuple):
+    """A frame with its time as it is to be used, and what was found about it."""
+
+    step: Step
+    coded: Coded
+
+
+class _Doubt(NamedTuple):
+    """A frame that is held back, and its time."""
+
+    coded: Coded
+    time_ms: int
+
+
+class _Track:
+    """
+    What is known of one track.
+
+    :ivar step_ms: the distance between its last two frames, if that was an ordinary one.
+    :ivar doubt: the frame that is held back.
+    :ivar old: from a jump until the track shows the new clock: its last time on the old one, and when that arrived.
+    """
+
+    __slots__ = ("doubt", "old", "pace", "standstill", "step_ms")
+
+    def __init__(self, policy: TimelinePolicy) -> None:
+        self.pace = Pace()
+        self.standstill = Standstill(policy.frozen_ms)
+        self.step_ms = 0
+        self.doubt: _Doubt | None = None
+        self.old: tuple[int, int] | None = None
 
 
 class JumpGuard:
@@ -32,42 +83,188 @@ class JumpGuard:
     """
 
     def __init__(self, policy: TimelinePolicy) -> None:
-        self._range_ms = policy.jump_ms
-        self._back_ms = policy.backward_jump_ms
-        self._straggler_ms = policy.straggler_ms
-        self._latest: int | None = None
-        self._by_track: dict[MediaKind, int] = {}
-        self._abandoned: tuple[int, int] | None = None  # the old clock's last time, and until when to expect it
+        self._policy = policy
+        self._doubt_ms = policy.doubt_ms
+        self._video, self._audio = _Track(policy), _Track(policy)
+        self._has_begun = False
+        self._straggling_until_ms = 0
 
-    def judge(self, kind: MediaKind, time_ms: int, now_ms: int) -> Step:
+    def pace(self, kind: MediaKind) -> Pace:
+        """How a track keeps pace with the server's clock."""
+        return self._track(kind).pace
+
+    def judge(self, coded: Coded, time_ms: int) -> Sequence[Judged] | None:
         """
         Judge the next frame.
 
         :param time_ms: its unwrapped decode time.
-        :param now_ms: when it arrived, on the server's monotonic clock.
+        :returns: ``None`` for almost every frame: it continues, as it came. Else what has become of it and of frames
+            held back before it, in order; nothing while it is held back itself.
         """
-        latest = self._latest
-        if latest is not None and self._is_jump(kind, time_ms, latest):
-            if self._abandoned is not None and self._straggles(time_ms, latest, now_ms):
-                return Step.STRAGGLES
-            self._abandoned = (latest, now_ms + self._straggler_ms)
-            self._by_track.clear()
-            step = Step.JUMPED
+        track = self._video if coded.kind is MediaKind.VIDEO else self._audio
+        pace = track.pace
+        step_ms = time_ms - pace.time_ms
+        if 0 < step_ms <= self._doubt_ms and track.doubt is None:
+            track.step_ms = step_ms
+            pace.note(time_ms, coded.now_ms)
+            return None
+        return self._judge_closely(track, coded, time_ms)
+
+    def settle(self, kind: MediaKind) -> Sequence[Judged]:
+        """Decide on a frame that is held back without a second opinion: it is an outlier, or fits nowhere."""
+        track = self._track(kind)
+        if track.doubt is None:
+            return ()
+        if track.pace.has_begun:
+            return (self._estimated(track, track.pace.time_ms + 2 * track.step_ms),)
+        doubt, track.doubt = track.doubt, None
+        return (Judged(Step.STRAGGLES, doubt.coded),)
+
+    # ── one frame ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _track(self, kind: MediaKind) -> _Track:
+        return self._video if kind is MediaKind.VIDEO else self._audio
+
+    def _judge_closely(self, track: _Track, coded: Coded, time_ms: int) -> Sequence[Judged] | None:
+        if track.doubt is not None:
+            return self._judge_second(track, track.doubt, coded, time_ms)
+        if not track.pace.has_begun:
+            return self._judge_first(track, coded, time_ms)
+        pace = track.pace
+        made_ms = track.standstill.made_time_ms(time_ms, coded.now_ms, pace.time_ms, pace.arrived_ms)
+        if made_ms is not None:
+            pace.note(made_ms, coded.now_ms)
+            return (Judged(Step.FROZEN, coded._replace(time_ns=made_ms * _NS_PER_MS)),)
+        if self._is_ordinary(track, coded, time_ms):
+            self._accept(track, coded, time_ms)
+            return None
+        return self._doubt(track, coded, time_ms)
+
+    def _judge_first(self, track: _Track, coded: Coded, time_ms: int) -> Sequence[Judged] | None:
+        """The first frame of a track, ever or since the clock has jumped."""
+        other = self._other(track).pace
+        if not other.has_begun:
+            self._accept(track, coded, time_ms)
+            return None
+        apart_ms = abs(time_ms - other.time_ms)
+        if track.old is not None and coded.now_ms <= self._straggling_until_ms:
+            old_ms, heard_ms = track.old
+            if _outside(time_ms, old_ms, coded.now_ms - heard_ms + self._policy.backward_jump_ms) < apart_ms:
+                return (Judged(Step.STRAGGLES, coded),)
+        if apart_ms <= self._policy.apart_ms:
+            self._accept(track, coded, time_ms)
+            return None
+        return self._doubt(track, coded, time_ms)
+
+    def _is_ordinary(self, track: _Track, coded: Coded, time_ms: int) -> bool:
+        """Whether a step is jitter, or no longer than the frames before lead to expect, or about as long as it took."""
+        step_ms = time_ms - track.pace.time_ms
+        usual_ms = max(self._doubt_ms, 4 * track.step_ms)
+        passed_ms = coded.now_ms - track.pace.arrived_ms
+        return step_ms >= -self._doubt_ms and (step_ms <= usual_ms or step_ms <= 2 * passed_ms)
+
+    def _accept(self, track: _Track, coded: Coded, time_ms: int) -> None:
+        if track.pace.has_begun:
+            step_ms = time_ms - track.pace.time_ms
+            track.step_ms = max(0, min(step_ms, self._policy.jump_ms // 4))
+        elif not self._has_begun:
+            self._has_begun = True
+            for each in (self._video, self._audio):
+                each.pace.restart(time_ms - coded.now_ms, coded.now_ms)
+        track.old = None
+        track.pace.note(time_ms, coded.now_ms)
+
+    # ── doubts ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _doubt(self, track: _Track, coded: Coded, time_ms: int) -> Sequence[Judged]:
+        other = self._other(track)
+        doubt = other.doubt
+        if doubt is not None and abs(time_ms - doubt.time_ms) <= self._policy.agree_ms:
+            return self._confirmed(other, doubt, coded, time_ms)
+        track.doubt = _Doubt(coded, time_ms)
+        return ()
+
+    def _judge_second(self, track: _Track, doubt: _Doubt, coded: Coded, time_ms: int) -> Sequence[Judged]:
+        """The frame after a doubted one has come: whichever clock it is nearer to is the right one."""
+        now_ms = coded.now_ms
+        if track.pace.has_begun:
+            passed_ms = now_ms - track.pace.arrived_ms
+            old_ms = _outside(time_ms, track.pace.time_ms, 2 * max(track.step_ms, passed_ms))
         else:
-            step = Step.CONTINUES
-        self._latest = self._by_track[kind] = time_ms
-        return step
+            apart_ms = abs(time_ms - self._other(track).pace.time_ms)
+            old_ms = max(0, apart_ms - self._policy.apart_ms)
+        passed_ms = now_ms - doubt.coded.now_ms
+        if old_ms < _outside(time_ms, doubt.time_ms, max(track.step_ms, passed_ms)):
+            outlier = self._estimated(track, time_ms)
+            return (outlier, *self._judge_after(coded, time_ms))
+        return self._confirmed(track, doubt, coded, time_ms)
 
-    def _is_jump(self, kind: MediaKind, time_ms: int, latest: int) -> bool:
-        ahead = time_ms - latest
-        previous = self._by_track.get(kind)
-        if previous is None:
-            return abs(ahead) > self._range_ms
-        step = time_ms - previous
-        return step < -self._back_ms or (step > self._range_ms and ahead > self._range_ms)
+    def _confirmed(self, track: _Track, doubt: _Doubt, coded: Coded, time_ms: int) -> Sequence[Judged]:
+        """
+        Let a doubted frame's time count.
 
-    def _straggles(self, time_ms: int, latest: int, now_ms: int) -> bool:
-        assert self._abandoned is not None
-        old_ms, until_ms = self._abandoned
-        distance = abs(time_ms - old_ms)
-        return now_ms <= until_ms and distance <= self._range_ms and distance < abs(time_ms - latest)
+        :param track: the track of the doubted frame.
+        :param coded: the frame that confirms it, of either track, and its ``time_ms``.
+        """
+        track.doubt = None
+        if self._is_jump(track, doubt):
+            judged = self._jump(track, doubt)
+        else:
+            self._accept(track, doubt.coded, doubt.time_ms)
+            judged = [Judged(Step.CONTINUES, doubt.coded)]
+        return (*judged, *self._judge_after(coded, time_ms))
+
+    def _judge_after(self, coded: Coded, time_ms: int) -> Sequence[Judged]:
+        """Judge a frame that has just decided on another."""
+        judged = self.judge(coded, time_ms)
+        return (Judged(Step.CONTINUES, coded),) if judged is None else judged
+
+    def _estimated(self, track: _Track, next_ms: int) -> Judged:
+        """A doubted frame on the old clock after all: half way between its neighbours."""
+        assert track.doubt is not None
+        coded, track.doubt = track.doubt.coded, None
+        before_ms = track.pace.time_ms if track.pace.has_begun else next_ms
+        time_ms = max(before_ms, (before_ms + next_ms) // 2)
+        coded = coded._replace(time_ns=time_ms * _NS_PER_MS)
+        self._accept(track, coded, time_ms)
+        return Judged(Step.OUTLIER, coded)
+
+    # ── jumps ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _is_jump(self, track: _Track, doubt: _Doubt) -> bool:
+        policy = self._policy
+        if not track.pace.has_begun:
+            return True
+        if doubt.time_ms - track.pace.time_ms < -policy.backward_jump_ms:
+            return True
+        latest = max((self._video.pace, self._audio.pace), key=lambda pace: pace.time_ms)
+        ahead_ms = doubt.time_ms - latest.time_ms
+        # A stall may have delayed even the latest frame: what counts is the time since it should have come.
+        passed_ms = doubt.coded.now_ms - min(latest.due_ms(latest.time_ms), latest.arrived_ms)
+        return ahead_ms > policy.jump_ms and 2 * passed_ms < ahead_ms
+
+    def _jump(self, track: _Track, doubt: _Doubt) -> list[Judged]:
+        """Begin anew with a frame; one of the other track that is held back may be on the new clock too."""
+        coded, time_ms = doubt
+        now_ms = coded.now_ms
+        lead_ms = max(0, *(track.pace.lead_at(now_ms) for track in (self._video, self._audio)))
+        for each in (self._video, self._audio):
+            if each.pace.has_begun:
+                each.old = each.pace.time_ms, each.pace.arrived_ms
+            each.pace.restart(time_ms - now_ms - lead_ms, now_ms)
+        self._straggling_until_ms = now_ms + self._policy.straggler_ms
+        self._accept(track, coded, time_ms)
+        judged = [Judged(Step.JUMPED, coded)]
+        other = self._other(track)
+        if other.doubt is not None:
+            held, other.doubt = other.doubt, None
+            judged += self._judge_after(*held)
+        return judged
+
+    def _other(self, track: _Track) -> _Track:
+        return self._audio if track is self._video else self._video
+
+
+def _outside(time_ms: int, from_ms: int, within_ms: int) -> int:
+    """How far a time is from the span of ``within_ms`` that begins at ``from_ms``; 0 in it."""
+    return max(from_ms - time_ms, time_ms - from_ms - within_ms, 0)

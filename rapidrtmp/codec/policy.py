@@ -29,9 +29,21 @@ class TimelinePolicy:
     The publisher's clock:
 
     :ivar wrap_24_ms: how closely a step must miss -2^24 ms to be the wrap of an encoder that counts in 24 bits.
-    :ivar jump_ms: a step further than this, either way, starts the timeline anew.
-    :ivar backward_jump_ms: so does a step of one track back by more than this; up to it, it is jitter.
+    :ivar doubt_ms: a step of one track back by more than this, or ahead by more than this and more than its frames lead
+        to expect and more than twice the time that has passed, is doubted: it takes a second frame to be believed.
+    :ivar agree_ms: how close a doubted frame of the other track must be to be that second one.
+    :ivar jump_ms: a believed step of the whole clock ahead by more than this, in less than half the time, starts the
+        timeline anew; any other is a gap.
+    :ivar backward_jump_ms: so does a believed step of one track back by more than this; up to it, it is jitter.
+    :ivar apart_ms: how far apart the tracks of one clock may be when one of them begins.
     :ivar straggler_ms: how long after a jump, by the server's clock, frames on the old clock are dropped.
+    :ivar frozen_ms: for how long a track may repeat one timestamp, by the server's clock, before its times are made
+        from arrivals.
+    :ivar storm_breaks: when the timeline starts anew so often within ``storm_ms`` by the server's clock, the publisher
+        is unusable.
+    :ivar storm_ms: see there.
+    :ivar skew_ms: how far audio and video may be apart, as they arrive, before it is told as a problem.
+    :ivar skew_drift_ms: likewise by how much that may change in a minute.
 
     Video:
 
@@ -70,9 +82,17 @@ class TimelinePolicy:
     late_track_ms: int = 5_000
 
     wrap_24_ms: int = 1_000
-    jump_ms: int = 10_000
+    doubt_ms: int = 100
+    agree_ms: int = 1_000
+    jump_ms: int = 3_000
     backward_jump_ms: int = 500
+    apart_ms: int = 10_000
     straggler_ms: int = 2_000
+    frozen_ms: int = 500
+    storm_breaks: int = 5
+    storm_ms: int = 10_000
+    skew_ms: int = 2_000
+    skew_drift_ms: int = 100
 
     candidate_deltas: int = 10
     measured_deltas: int = 30

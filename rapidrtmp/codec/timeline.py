@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 
-from rapidrtmp.codec.events import Coded, Discontinuity, MediaEvent, MediaProblem, TracksChanged
+from rapidrtmp.codec.events import Coded, Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
 from rapidrtmp.codec.frame_rate import FrameStep, claimed_rate
-from rapidrtmp.codec.jumps import JumpGuard, Step
+from rapidrtmp.codec.jumps import Judged, JumpGuard, Step
 from rapidrtmp.codec.media_range import MediaRange, audio_frame_ns
 from rapidrtmp.codec.policy import TimelinePolicy
 from rapidrtmp.codec.start_window import StartWindow
+from rapidrtmp.codec.storm import StormWatch
 from rapidrtmp.codec.unwrap import WireClock
 from rapidrtmp.codec.video_clock import sane_composition
 from rapidrtmp.media import CodecConfig, MediaKind, Track, VideoConfig
@@ -46,6 +47,7 @@ class Timeline:
         self._start_ms = start_ms
         self._wire = WireClock(policy.wrap_24_ms)
         self._jumps = JumpGuard(policy)
+        self._storm = StormWatch(policy.storm_breaks, policy.storm_ms)
         self._configs: dict[MediaKind, CodecConfig] = {}
         self._told: dict[MediaKind, Track] = {}
         #: Kinds whose config is not the one told: late tracks, and changed ones until the next range.
@@ -71,6 +73,7 @@ class Timeline:
         before = self._configs.get(kind)
         if config == before:
             return
+        self._take_judged(self._jumps.settle(kind), events)
         self._configs[kind] = config
         self._note_changes()
         if self._window is not None:
@@ -101,21 +104,11 @@ class Timeline:
             composition_ms = sane
         time_ms = self._wire.unwrap(timestamp)
         coded = Coded(kind, time_ms * _NS_PER_MS + nanoseconds, composition_ms, keyframe, data, now_ms)
-        step = self._jumps.judge(kind, time_ms, now_ms)
-        if step is not Step.CONTINUES:
-            if step is Step.STRAGGLES:
-                events.append(MediaProblem("timestamp_jump", f"{kind.value} at {time_ms} ms is from before the jump"))
-                return
-            self._jumped(now_ms, events)
-        if self._range is not None and self._window is None:
-            if not self._changed:
-                self._range.place(coded, events)
-                return
-            if not self._begins_new_tracks(coded):
-                self._place_meanwhile(coded, self._range, events)
-                return
-            self._open_for_new_tracks(coded)
-        self._hold(coded, events)
+        judged = self._jumps.judge(coded, time_ms)
+        if judged is None:
+            self._take(coded, events)
+        else:
+            self._take_judged(judged, events)
 
     def poll(self, now_ms: int, events: list[MediaEvent]) -> None:
         """See whether the start has waited long enough by the server's clock."""
@@ -126,8 +119,36 @@ class Timeline:
 
     def finish(self, events: list[MediaEvent]) -> None:
         """End: let go of what is still held."""
+        for kind in _TRACK_IDS:
+            self._take_judged(self._jumps.settle(kind), events)
         if self._window is not None and self._window.ready:
             self._begin_range(self._window, events)
+
+    def _take_judged(self, judged: Iterable[Judged], events: list[MediaEvent]) -> None:
+        for step, coded in judged:
+            where = f"{coded.kind.value} at {coded.time_ns // _NS_PER_MS} ms"
+            if step is Step.STRAGGLES:
+                events.append(MediaProblem("timestamp_jump", f"{where} is on no clock that is still used"))
+                continue
+            if step is Step.JUMPED:
+                self._jumped(coded.now_ms, events)
+            elif step is Step.OUTLIER:
+                events.append(MediaProblem("timestamp_repaired", f"{where}, estimated: its own was far off"))
+            elif step is Step.FROZEN:
+                events.append(MediaProblem("timestamp_frozen", f"{where} by its arrival: timestamps stand still"))
+            self._take(coded, events)
+
+    def _take(self, coded: Coded, events: list[MediaEvent]) -> None:
+        """Place a frame whose time is settled, or hold it."""
+        if self._range is not None and self._window is None:
+            if not self._changed:
+                self._range.place(coded, events)
+                return
+            if not self._begins_new_tracks(coded):
+                self._place_meanwhile(coded, self._range, events)
+                return
+            self._open_for_new_tracks(coded, events)
+        self._hold(coded, events)
 
     # ── windows and ranges ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -175,6 +196,7 @@ class Timeline:
 
     def _jumped(self, now_ms: int, events: list[MediaEvent]) -> None:
         """Start anew where the publisher's clock does. What a window holds is on the old clock and can not be used."""
+        self._break_off("timestamp jump", now_ms, events)
         if self._window is None:
             self._open_window(self._told, "timestamp jump", reanchors=True)
         else:
@@ -182,6 +204,11 @@ class Timeline:
                 events.append(MediaProblem("timestamp_jump", "frame held back at the start when the clock jumped"))
             self._window.reanchors = True
             self._window.opened(now_ms)
+
+    def _break_off(self, reason: str, now_ms: int, events: list[MediaEvent]) -> None:
+        storm = self._storm.broken(reason, now_ms)
+        if storm is not None:
+            events.append(PublisherUnusable(storm))
 
     def _open_window(self, kinds: Iterable[MediaKind], reason: str, *, reanchors: bool) -> None:
         self._window = StartWindow(
@@ -223,13 +250,14 @@ class Timeline:
         else:
             running.place(coded, events)
 
-    def _open_for_new_tracks(self, coded: Coded) -> None:
+    def _open_for_new_tracks(self, coded: Coded, events: list[MediaEvent]) -> None:
         kinds = {*self._told, coded.kind}
         if self._waiting_since_ns is not None:
             kinds.add(MediaKind.AUDIO)
         changed = self._changed & self._told.keys()
         late = " and ".join(sorted(kind.value for kind in kinds - self._told.keys()))
         reason = "codec config changed" if changed else f"{late} came late"
+        self._break_off(reason, coded.now_ms, events)
         self._open_window(kinds, reason, reanchors=False)
 
     # ── frame rates ──────────────────────────────────────────────────────────────────────────────────────────────────

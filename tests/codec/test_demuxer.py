@@ -375,6 +375,8 @@ _KINDS = {
     "malformed",
     "audio_gap",
     "timestamp_repaired",
+    "timestamp_frozen",
+    "track_skew",
     "clamped_composition",
     "unsupported_codec",
     "extra_track",

@@ -2,60 +2,163 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.codec.events import Coded
 from rapidrtmp.codec.jumps import JumpGuard, Step
 from rapidrtmp.codec.policy import TimelinePolicy
 from rapidrtmp.media import MediaKind
 
-VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
-CONTINUES, JUMPED, STRAGGLES = Step.CONTINUES, Step.JUMPED, Step.STRAGGLES
+VIDEO, AUDIO = KINDS = tuple(MediaKind)
+CONTINUES, JUMPED, STRAGGLES, OUTLIER, FROZEN = Step
+
+Arrival = tuple[MediaKind, int, int]
+
+
+def track(kind: MediaKind, *times: int) -> list[Arrival]:
+    """Frames that arrive as fast as they should."""
+    return [(kind, time, time) for time in times]
 
 
 class JumpGuardTests(SynchronousTestCase):
-    def judge(self, *steps: tuple[MediaKind, int, int]) -> list[Step]:
+    def judge(self, *arrivals: Arrival, settled: bool = True) -> list[tuple[Step, MediaKind, int]]:
+        """What became of frames of these kinds and times that arrived then."""
         guard = JumpGuard(TimelinePolicy())
-        return [guard.judge(*step) for step in steps]
+        judged = []
+        for kind, time_ms, now_ms in arrivals:
+            coded = Coded(kind, time_ms * 1_000_000, 0, True, b"", now_ms)
+            verdicts = guard.judge(coded, time_ms)
+            judged += [(CONTINUES, coded)] if verdicts is None else verdicts
+        for kind in (VIDEO, AUDIO) if settled else ():
+            judged += guard.settle(kind)
+        return [(step, coded.kind, coded.time_ns // 1_000_000) for step, coded in judged]
 
-    def test_jitter_and_gaps(self) -> None:
-        """Steps of up to ten seconds forward and half a second back are no jumps."""
+    def assertSteps(self, expected: list[Step], *arrivals: Arrival) -> None:
+        self.assertEqual(expected, [step for step, _, _ in self.judge(*arrivals)])
+
+    def test_jitter(self) -> None:
+        """Steps of a tenth of a second back or ahead are let through as they come."""
+        times = (0, 100, 0, 40, 139, 60)
         self.assertEqual(
-            [CONTINUES] * 4, self.judge((VIDEO, 0, 0), (VIDEO, 10_000, 0), (VIDEO, 9_500, 0), (VIDEO, 9_501, 0))
+            [(CONTINUES, VIDEO, time) for time in times],
+            self.judge(*((VIDEO, time, 0) for time in times), settled=False),
         )
 
-    def test_jumps(self) -> None:
-        """Anything beyond is one."""
-        self.assertEqual([CONTINUES, JUMPED], self.judge((VIDEO, 0, 0), (VIDEO, 10_001, 0)))
-        self.assertEqual([CONTINUES, JUMPED], self.judge((VIDEO, 9_000, 0), (VIDEO, 8_499, 0)))
-        self.assertEqual([CONTINUES, JUMPED], self.judge((VIDEO, 0, 0), (AUDIO, 3_600_000, 0)))
+    def test_gap(self) -> None:
+        """A pause that really lasted is a gap at once, on one track or both, however long."""
+        for pause_ms in (400, 4_000, 400_000):
+            times = (0, 40, 80, 80 + pause_ms, 120 + pause_ms)
+            self.assertSteps([CONTINUES] * 5, *track(VIDEO, *times))
+
+    def test_gap_behind_a_burst(self) -> None:
+        """What an encoder dropped while the network stalled is a gap, though its last frames from before came late."""
+        before = track(VIDEO, *range(0, 4_000, 40))
+        burst = [(VIDEO, time, 14_000) for time in range(4_000, 6_000, 40)]
+        after = [(VIDEO, time, max(14_000, time)) for time in range(13_960, 16_000, 40)]
+        self.assertEqual({CONTINUES}, {step for step, _, _ in self.judge(*before, *burst, *after)})
+
+    def test_small_step(self) -> None:
+        """A step of up to three seconds for which no time has passed is a gap when a second frame agrees."""
+        arrivals = [(VIDEO, time, 0) for time in (0, 40, 80, 3_080, 3_120)]
+        self.assertEqual([(CONTINUES, VIDEO, time) for _, time, _ in arrivals], self.judge(*arrivals))
+
+    def test_jump_ahead(self) -> None:
+        """A longer one is a jump, which begins with the first of the two."""
+        arrivals = [(VIDEO, time, 0) for time in (0, 40, 80, 3_081, 3_121)]
+        self.assertSteps([CONTINUES] * 3 + [JUMPED, CONTINUES], *arrivals)
+        self.assertSteps([CONTINUES] * 3 + [OUTLIER], *arrivals[:4])
+
+    def test_jump_back(self) -> None:
+        """So is a step back of more than half a second; up to that, it is jitter."""
+        arrivals = [(VIDEO, time, 0) for time in (9_000, 9_040, 8_539, 8_579)]
+        self.assertSteps([CONTINUES, CONTINUES, JUMPED, CONTINUES], *arrivals)
+        arrivals = [(VIDEO, time, 0) for time in (9_000, 9_040, 8_540, 8_579)]
+        self.assertSteps([CONTINUES] * 4, *arrivals)
+
+    def test_the_other_track_confirms(self) -> None:
+        """A frame of the other track that has jumped along confirms a jump."""
+        arrivals = [(VIDEO, 9_000, 0), (AUDIO, 9_000, 0), (VIDEO, 5, 40), (AUDIO, 3, 41), (VIDEO, 45, 80)]
+        self.assertEqual(
+            [(CONTINUES, VIDEO, 9_000), (CONTINUES, AUDIO, 9_000), (JUMPED, VIDEO, 5)],
+            self.judge(*arrivals)[:3],
+        )
+        self.assertSteps([CONTINUES, CONTINUES, JUMPED, CONTINUES, CONTINUES], *arrivals)
+
+    def test_outlier(self) -> None:
+        """One frame far from those around it is put between them, wherever it was, while the other track goes on."""
+        for astray_ms in (0, 779, 1_041, 3_000, 90_000_000):
+            arrivals = [*track(VIDEO, 840, 880), (VIDEO, astray_ms, 920), *track(AUDIO, 930, 951), (VIDEO, 960, 960)]
+            self.assertEqual(
+                [
+                    *((CONTINUES, VIDEO, time) for time in (840, 880)),
+                    *((CONTINUES, AUDIO, time) for time in (930, 951)),
+                    (OUTLIER, VIDEO, 920),
+                    (CONTINUES, VIDEO, 960),
+                ],
+                self.judge(*arrivals),
+            )
+
+    def test_outlier_before_a_jump(self) -> None:
+        """A frame astray, and then a jump elsewhere: each is seen for what it is."""
+        arrivals = [*track(VIDEO, 9_000, 9_040), (VIDEO, 500_000, 9_080), (VIDEO, 5, 9_120), (VIDEO, 45, 9_160)]
+        self.assertSteps([CONTINUES, CONTINUES, OUTLIER, JUMPED, CONTINUES], *arrivals)
 
     def test_lagging_track(self) -> None:
         """A track that lags behind the other by seconds is as good as any."""
         lag = [
-            (kind, 40 * index - (8_000 if kind is AUDIO else 0), 0) for index in range(50) for kind in (VIDEO, AUDIO)
+            (kind, 40 * index - (8_000 if kind is AUDIO else 0), 40 * index) for index in range(50) for kind in KINDS
         ]
-        self.assertEqual({CONTINUES}, set(self.judge(*lag)))
+        self.assertEqual({CONTINUES}, {step for step, _, _ in self.judge(*lag)})
 
     def test_pause_of_one_track(self) -> None:
-        """A track may pause for a minute while the other goes on."""
-        video = [(VIDEO, time, 0) for time in range(0, 60_000, 1000)]
-        self.assertEqual({CONTINUES}, set(self.judge((AUDIO, 0, 0), *video, (AUDIO, 60_000, 0))))
+        """A track may pause for a minute while the other goes on, in real time or in a hurry."""
+        for hurry in (1, 50):
+            video = [(VIDEO, time, time // hurry) for time in range(0, 60_000, 1000)]
+            audio = [(AUDIO, 60_000, 60_000 // hurry), (AUDIO, 60_021, 60_021 // hurry)]
+            self.assertEqual({CONTINUES}, {step for step, _, _ in self.judge((AUDIO, 0, 0), *video, *audio)})
+
+    def test_track_far_away(self) -> None:
+        """A track that begins hours away has jumped, and takes the clock along, if it goes on there."""
+        far = (AUDIO, 3_600_000, 40)
+        self.assertSteps([CONTINUES, STRAGGLES], (VIDEO, 0, 0), far)
+        self.assertSteps([CONTINUES, OUTLIER, CONTINUES], (VIDEO, 0, 0), far, (AUDIO, 60, 60))
+        self.assertSteps([CONTINUES, JUMPED, CONTINUES], (VIDEO, 0, 0), far, (AUDIO, 3_600_021, 61))
 
     def test_stragglers(self) -> None:
-        """After a jump, frames still on the old clock are known as such; the new clock goes on."""
-        self.assertEqual(
-            [CONTINUES, CONTINUES, JUMPED, STRAGGLES, CONTINUES, CONTINUES],
-            self.judge(
-                (VIDEO, 0, 0),
-                (AUDIO, 5, 5),
-                (VIDEO, 900_000, 40),
-                (AUDIO, 26, 41),
-                (VIDEO, 900_040, 80),
-                (AUDIO, 900_047, 81),
-            ),
-        )
+        """After a jump, frames of the other track still on the old clock are known as such, however near that is."""
+        for jump_ms in (900_000, -5_000, -600):
+            new = 10_000 + jump_ms
+            self.assertSteps(
+                [CONTINUES, CONTINUES, JUMPED, CONTINUES, STRAGGLES, CONTINUES, CONTINUES],
+                (VIDEO, 9_960, 0),
+                (AUDIO, 9_965, 5),
+                (VIDEO, new, 40),
+                (VIDEO, new + 40, 80),
+                (AUDIO, 9_986, 81),
+                (VIDEO, new + 80, 120),
+                (AUDIO, new + 90, 121),
+            )
 
-    def test_jump_back(self) -> None:
-        """Whoever is on the old clock for longer has jumped back to it."""
-        self.assertEqual(
-            [CONTINUES, JUMPED, STRAGGLES, JUMPED],
-            self.judge((VIDEO, 0, 0), (VIDEO, 900_000, 40), (VIDEO, 2_000, 2_040), (VIDEO, 2_040, 2_041)),
+    def test_both_held(self) -> None:
+        """Frames of both tracks that are held back when the clock jumps go along if they are on the new one."""
+        steps = self.judge(
+            (VIDEO, 0, 0), (AUDIO, 0, 0), (VIDEO, 900_000, 40), (AUDIO, 903_000, 41), (VIDEO, 900_040, 80)
+        )
+        self.assertEqual([JUMPED, CONTINUES, CONTINUES], [step for step, _, _ in steps[2:]])
+
+    def test_frozen(self) -> None:
+        """Timestamps that stand still for half a second are made from arrivals, until they move again."""
+        still = [(VIDEO, 1_000, now) for now in range(1_000, 4_001, 100)]
+        made = self.judge(*track(VIDEO, 900, 950), *still, *track(VIDEO, 4_040, 4_080))
+        self.assertEqual([(CONTINUES, VIDEO, time) for time in (900, 950, *[1_000] * 5)], made[:7])
+        self.assertEqual([(FROZEN, VIDEO, time) for time in range(1_500, 4_001, 100)], made[7:-2])
+        self.assertEqual([(CONTINUES, VIDEO, 4_040), (CONTINUES, VIDEO, 4_080)], made[-2:])
+
+    def test_clock_resumes_where_it_stood(self) -> None:
+        """A clock that goes on from where it stood has jumped back from where it was taken to."""
+        still = [(VIDEO, 1_000, now) for now in range(1_000, 4_001, 100)]
+        self.assertSteps(
+            [CONTINUES] * 6 + [FROZEN] * 26 + [JUMPED, CONTINUES],
+            *track(VIDEO, 960),
+            *still,
+            (VIDEO, 1_040, 4_040),
+            (VIDEO, 1_080, 4_080),
         )

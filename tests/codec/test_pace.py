@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.codec.pace import Pace
+
+
+class PaceTests(SynchronousTestCase):
+    def make(self, seconds: int, *, speed: float = 1.0, jitter_ms: int = 0, step_ms: int = 20) -> Pace:
+        """A track of that length whose publisher has that speed and whose frames are late by up to so much."""
+        pace, chance = Pace(), random.Random(4)
+        pace.restart(0, 0)
+        for time_ms in range(0, seconds * 1000, step_ms):
+            pace.note(time_ms, int(time_ms / speed) + chance.randint(0, jitter_ms))
+        return pace
+
+    def test_real_time(self) -> None:
+        """A publisher in real time leads by nothing, whatever the network adds."""
+        for jitter_ms in (0, 80):
+            pace = self.make(120, jitter_ms=jitter_ms)
+            self.assertTrue(-2 <= pace.lead_ms <= 0, pace.lead_ms)
+            self.assertTrue(abs(pace.drift_ms) <= 4, pace.drift_ms)
+
+    def test_in_a_hurry(self) -> None:
+        """One that sends a file twice as fast gains a second a second."""
+        pace = self.make(120, speed=2.0)
+        self.assertTrue(59_900 <= pace.lead_ms <= 60_000, pace.lead_ms)
+        self.assertTrue(59_000 <= pace.drift_ms <= 61_000, pace.drift_ms)
+
+    def test_slow_clock(self) -> None:
+        """A clock 500 ppm slow loses 30 ms a minute."""
+        pace = self.make(600, speed=0.9995)
+        # Furthest ahead of the last half a minute, 15 ms ago.
+        self.assertTrue(-300 <= pace.lead_ms <= -280, pace.lead_ms)
+        self.assertTrue(-32 <= pace.drift_ms <= -28, pace.drift_ms)
+
+    def test_too_early_to_tell(self) -> None:
+        """Drift is told after half a minute, the lead from the first frame on."""
+        self.assertEqual((0, 0, 0), (Pace().lead_ms, Pace().drift_ms, Pace().jitter_ms))
+        pace = self.make(29, speed=2.0)
+        self.assertEqual(0, pace.drift_ms)
+        self.assertGreater(pace.lead_ms, 14_000)
+
+    def test_jitter(self) -> None:
+        """Jitter is the mean difference of two arrivals' distance from that of their frames."""
+        self.assertEqual(0, self.make(20).jitter_ms)
+        self.assertTrue(20 <= self.make(20, jitter_ms=90).jitter_ms <= 40)
+
+    def test_stall(self) -> None:
+        """While a burst catches up after a stall, what is due is reckoned from before it."""
+        pace = self.make(60)
+        pace.note(60_000, 72_000)
+        self.assertEqual(-12_000, pace.lead_at(72_000))
+        self.assertEqual(60_000, pace.due_ms(60_000))
+
+    def test_restart(self) -> None:
+        """Beginning anew on another clock keeps the lead that is asked for."""
+        pace = self.make(60)
+        self.assertTrue(pace.has_begun)
+        pace.restart(1_000_000 - 70_000 - 250, 70_000)
+        self.assertFalse(pace.has_begun)
+        pace.note(1_000_000, 70_000)
+        self.assertEqual((250, 0), (pace.lead_ms, pace.drift_ms))
