@@ -41,20 +41,27 @@ async def recover_all(storage: IStorage) -> list[RecordingId]:
     return recovered
 
 
-async def catalogued(storage: IStorage, prefix: str = "") -> list[RecordingId]:
+async def catalogued(storage: IStorage, prefix: str = "") -> dict[RecordingId, bool]:
     """
-    The recordings in the catalogue whose ``APP/KEY/START`` begins with ``prefix``, by name.
+    The recordings in the catalogue whose ``APP/KEY/START`` begins with ``prefix``, by name, and whether each of them
+    is protected.
 
     :raises StorageError: the storage failed.
     """
-    found = []
+    found: dict[RecordingId, bool] = {}
     for info in await storage.list(f"{CATALOGUE}/{prefix}"):
-        names = info.key.removeprefix(f"{CATALOGUE}/").split("/")
-        if len(names) == 3 and names[2].endswith(".json"):
+        app, _, rest = info.key.removeprefix(f"{CATALOGUE}/").partition("/")
+        key, _, name = rest.partition("/")
+        start, _, kind = name.partition(".")
+        if kind in ("json", "protected"):
             try:
-                found.append(RecordingId.checked(names[0], names[1], names[2].removesuffix(".json")))
+                id = RecordingId.checked(app, key, start)
             except NotFoundError:
                 continue
+            if kind == "json":
+                found[id] = False
+            elif id in found:  # it sorts behind the entry
+                found[id] = True
     return found
 
 

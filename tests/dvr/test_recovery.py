@@ -130,13 +130,13 @@ class KillTests(RecoveryCase):
 
     def test_between_any_two_writes(self) -> None:
         """Wherever a server is killed between two writes, everything that was written is recovered."""
-        tape, frames = self.recorded()
+        tape, frames = self.recorded(4)
         for count in range(len(tape.puts) + 1):
             self.check(tape.puts[:count], frames)
 
     def test_within_a_write(self) -> None:
         """On a file system that keeps half of a write, no more than that object is lost: a hundred random places."""
-        tape, frames = self.recorded()
+        tape, frames = self.recorded(4)
         chance = random.Random(19)
         for _ in range(KILL_POINTS):
             count = chance.randrange(len(tape.puts))

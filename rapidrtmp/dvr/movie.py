@@ -1,0 +1,139 @@
+"""
+A recording, or a clip of it, as one file: the init segment, an index, and the parts, put together while it is sent.
+
+The index (``sidx``) tells players how long it is and where to jump to without reading all of it. A recording that still
+grows is sent without one: then what was sent once stays what it is, and only its end moves.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from rapidrtmp.dvr.clip import Stretch
+from rapidrtmp.dvr.journal import Header
+from rapidrtmp.dvr.layout import RecordingId, part_name
+from rapidrtmp.errors import StorageError
+from rapidrtmp.interfaces import IStorage
+
+__all__ = ["Movie", "make_movie", "make_segment", "write_index"]
+
+_SIDX = struct.Struct(">I4sIIIQQHH")
+_REFERENCE = struct.Struct(">III")
+_VERSION_1 = 0x01000000
+#: A subsegment begins with a stream access point of type 1: all that follows it can be decoded from there on.
+_SAP = 0x90000000
+_MAX_REFERENCES = 0xFFFF
+_MAX_REFERENCED = 0x7FFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """One part: its key in the storage and its size in bytes."""
+
+    key: str
+    size: int
+
+
+class Movie:
+    """
+    Bytes that are put together from objects of a storage.
+
+    :param head: comes first.
+    :param pieces: follow, in order.
+
+    :ivar size: of all of it.
+    """
+
+    def __init__(self, head: bytes, pieces: Sequence[_Piece]) -> None:
+        self._head = head
+        self._pieces = pieces
+        self._ends = list(accumulate((piece.size for piece in pieces), initial=len(head)))
+        self.size = self._ends[-1]
+
+    async def read(self, storage: IStorage, start: int, stop: int) -> AsyncIterator[bytes]:
+        """
+        The bytes from ``start`` up to ``stop``, a piece at a time, none before it is asked for.
+
+        :raises NotFoundError: an object is gone.
+        :raises StorageError: the storage failed, or an object is not as long as the journal says.
+        """
+        if start < len(self._head):
+            yield self._head[start:stop]
+        at = max(start, len(self._head))
+        while at < stop:
+            index = bisect_right(self._ends, at) - 1
+            piece, offset = self._pieces[index], at - self._ends[index]
+            length = min(piece.size - offset, stop - at)
+            stored = await storage.get(piece.key, offset, length)
+            got = 0
+            async for chunk in stored.chunks:
+                got += len(chunk)
+                yield chunk
+            if got != length:
+                raise StorageError(f"{piece.key}: {got} bytes of {length}", retryable=False)
+            at += length
+
+
+def make_movie(id: RecordingId, header: Header, stretches: Sequence[Stretch], *, indexed: bool) -> Movie:
+    """
+    The file of a recording or a clip; segments that can not be played are left out.
+
+    :param indexed: whether nothing will follow, so that there can be an index.
+    """
+    playable = [stretch for stretch in stretches if not stretch.segment.is_gap and stretch.size]
+    index = write_index(header, playable) if indexed and playable else b""
+    return Movie(header.init + index, [piece for stretch in playable for piece in _pieces(id, stretch)])
+
+
+def make_segment(id: RecordingId, stretch: Stretch) -> Movie:
+    """A segment, or some parts of it."""
+    return Movie(b"", _pieces(id, stretch))
+
+
+def _pieces(id: RecordingId, stretch: Stretch) -> list[_Piece]:
+    return [
+        _Piece(f"{id.folder}/{part_name(stretch.segment.number, index)}", stretch.segment.parts[index].size)
+        for index in range(stretch.first, stretch.stop)
+        if stretch.segment.parts[index].size
+    ]
+
+
+@dataclass(slots=True)
+class _Reference:
+    """A subsegment: its size in bytes, how long in ticks until the next, whether decoding can begin with it."""
+
+    size: int
+    start: int
+    end: int
+    keyframe: bool
+
+
+def write_index(header: Header, stretches: Sequence[Stretch]) -> bytes:
+    """
+    One ``sidx`` box over what follows it (ISO/IEC 14496-12, 8.16.3).
+
+    The time of what is missing between two stretches counts for the first of them. Where there are more than one box
+    can hold, neighbours are taken together.
+
+    :param stretches: at least one, in the order in which they follow.
+    """
+    together = -(-len(stretches) // _MAX_REFERENCES)
+    references = []
+    for at in range(0, len(stretches), together):
+        group = stretches[at : at + together]
+        end = stretches[at + together].start if at + together < len(stretches) else group[-1].end
+        size = sum(stretch.size for stretch in group)
+        references.append(_Reference(size, group[0].start, end, group[0].parts[0].keyframe))
+    if any(reference.size > _MAX_REFERENCED or reference.end < reference.start for reference in references):
+        return b""  # no box can say that; players read on without one
+    track_id = 1 if header.width else 2
+    size = _SIDX.size + len(references) * _REFERENCE.size
+    box = _SIDX.pack(size, b"sidx", _VERSION_1, track_id, header.timescale, references[0].start, 0, 0, len(references))
+    return box + b"".join(
+        _REFERENCE.pack(each.size, min(each.end - each.start, 0xFFFFFFFF), _SAP if each.keyframe else 0)
+        for each in references
+    )
