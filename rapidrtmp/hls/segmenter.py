@@ -47,7 +47,7 @@ class Part:
 
     :ivar runs: its samples by track; none at all where no media exists (a gap).
     :ivar start: where it begins.
-    :ivar start_pts: when its first moment is to be shown.
+    :ivar start_pts: when its first moment is to be shown, by the delay with which the range began.
     :ivar duration: how long it lasts by the playlist.
     :ivar independent: whether it holds a keyframe.
     :ivar starts_segment: whether it is its segment's first; likewise ``ends_segment``.
@@ -105,7 +105,7 @@ class Segmenter:
         self._keyframe_dts = 0
         self._gops: deque[int] = deque(maxlen=REMEMBERED_GOPS)
         self._range_start = self._range_frames = 0
-        self._offset = 0  # presentation minus decode time at the start of the segment
+        self._offset = 0  # presentation minus decode time at the start of the range
         self._cuts: deque[_Cut] = deque()
         self._others: deque[Frame] = deque()
         self._others_end = 0
@@ -216,6 +216,7 @@ class Segmenter:
         self._last = frame
         self._measure(frame)
         if cut is None:
+            self._offset = frame.composition_offset
             self._begin_segment(frame)
             return
         cut = self._reach_over(cut, last, frame.dts)
@@ -244,7 +245,6 @@ class Segmenter:
 
     def _begin_segment(self, first: Frame) -> None:
         self._segment_start = first.dts
-        self._offset = first.composition_offset
         self._open = _Cut(first.dts, self._offset, starts_segment=True)
 
     def _measure(self, frame: Frame) -> None:

@@ -150,6 +150,11 @@ class HlsSink:
         self._publish_multivariant(window)
         self._observe_delay(parts[-1])
 
+    def _measure_opening(self, first: ListedSegment, latest: Part) -> None:
+        """The rate of the first segment is not known yet: go by what there is of it."""
+        opened_ms = (latest.start + latest.duration - first.start) * 1000 // first.timescale
+        self._multivariant.measure_opening(sum(map(len, self._pieces)), opened_ms)
+
     def _open_window(self, constants: Constants | None) -> PlaylistWindow:
         assert constants is not None
         context = self._context
@@ -240,10 +245,11 @@ class HlsSink:
 
     def _retire(self, window: PlaylistWindow, removed: list[ListedSegment]) -> None:
         """
-        Let what left the playlist be fetched for as long as the playlist and the segment last (RFC 8216, 6.2.2), then
-        take it down.
+        Let what left the playlist be fetched for as long as the segment and the longest playlist that held it last
+        (RFC 8216, 6.2.2), then take it down. Time is that of the media: a publisher that sends faster than that can
+        not make the server keep more.
         """
-        listed_ms = sum(segment.duration_ms for segment in window.segments)
+        listed_ms = sum(segment.duration_ms for segment in (*removed, *window.segments))
         for segment in removed:
             names = [segment.uri, *(part.uri for part in segment.parts)]
             if all(other.map_uri != segment.map_uri for other in window.segments):
