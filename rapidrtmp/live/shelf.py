@@ -124,7 +124,7 @@ class Shelf:
     def put_playlist(self, name: str, playlist: Playlist) -> None:
         """See :meth:`IShelf.put_playlist <rapidrtmp.interfaces.IShelf.put_playlist>`."""
         version = self._playlists[name] = PlaylistVersion(playlist)
-        self._expected.pop(name, None)
+        self._fire(self._expected.pop(name, set()), version.full)
         blocked = self._blocked.get(name)
         if not blocked:
             return
@@ -133,7 +133,7 @@ class Shelf:
 
     def announce(self, name: str) -> None:
         """See :meth:`IShelf.announce <rapidrtmp.interfaces.IShelf.announce>`."""
-        if name not in self._objects:
+        if name not in self._objects and name not in self._playlists:
             self._expected.setdefault(name, set())
 
     def withdraw(self, name: str) -> None:
@@ -141,6 +141,8 @@ class Shelf:
         self._objects.pop(name, None)
         self._playlists.pop(name, None)
         self._fire(self._expected.pop(name, set()), None)
+        for waiters in self._blocked.pop(name, {}).values():
+            self._fire(waiters, None)
 
     # ── what HTTP does ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -173,6 +175,7 @@ class Shelf:
 
         :raises TooManyWaitersError: when the bound is reached.
         """
+        self._check_room()
         waiters = self._expected[name]
         waiter: Deferred[ShelfObject | None] = Deferred(lambda _: self._gone(waiters, waiter))
         self._admit(waiters, waiter)
@@ -185,6 +188,7 @@ class Shelf:
 
         :raises TooManyWaitersError: when the bound is reached.
         """
+        self._check_room()
         positions = self._blocked.setdefault(name, {})
         waiters = positions.setdefault((sequence, part), set())
 
@@ -199,20 +203,16 @@ class Shelf:
 
     def clear(self) -> None:
         """Take everything down and send every waiter away."""
-        for name in list(self._expected):
+        for name in {*self._objects, *self._playlists, *self._expected, *self._blocked}:
             self.withdraw(name)
-        for positions in self._blocked.values():
-            for waiters in positions.values():
-                self._fire(waiters, None)
-        self._blocked.clear()
-        self._objects.clear()
-        self._playlists.clear()
 
     # ── waiters ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _admit(self, waiters: set[Deferred[T]], waiter: Deferred[T]) -> None:
+    def _check_room(self) -> None:
         if self._waiting >= self.max_waiters:
             raise TooManyWaitersError(f"{self._waiting} requests wait for this stream already")
+
+    def _admit(self, waiters: set[Deferred[T]], waiter: Deferred[T]) -> None:
         waiters.add(waiter)
         self._waiting += 1
 
@@ -222,6 +222,7 @@ class Shelf:
             self._waiting -= 1
 
     def _fire(self, waiters: set[Deferred[T]], result: T) -> None:
-        self._waiting -= len(waiters)
         while waiters:
-            waiters.pop().callback(result)
+            waiter = waiters.pop()
+            self._waiting -= 1
+            waiter.callback(result)
