@@ -187,9 +187,9 @@ _PROFILES_WITHOUT_FIELDS = (66, 77, 88)
 def _index_sets(nals: Iterable[bytes]) -> _Sets:
     """Find the SPS and PPS among NAL units, whatever list they came in. Zeros at their ends mean nothing."""
     sets: _Sets = {}
-    for nal in nals:
+    for nal in (padded.rstrip(b"\0") for padded in nals):
         if nal and (nal_type := nal[0] & 0x1F) in (_SPS, _PPS):
-            sets[nal_type, _read_set_id(nal)] = nal.rstrip(b"\0")
+            sets[nal_type, _read_set_id(nal)] = nal
     return sets
 
 

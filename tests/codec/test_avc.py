@@ -96,6 +96,11 @@ class ReadConfigTests(SynchronousTestCase):
         config = read_avc_config(record)
         self.assertEqual((record, 1920), (config.record, config.width))
 
+    def test_zeros_behind_sets(self) -> None:
+        """Zeros behind a parameter set mean nothing: not in the record, and not as the end of a set cut short."""
+        self.assertEqual(CONFIG, read_avc_config(record_of([SPS + bytes(3)], [PPS + bytes(2)])))
+        self.assertRaises(MediaError, read_avc_config, record_of([SPS], [bytes.fromhex("6800ce") + bytes(2)]))
+
     def test_nal_length_size(self) -> None:
         """Lengths of 1, 2 and 4 octets are kept; those of 3 are refused."""
         for size in (1, 2, 4):
