@@ -1,0 +1,29 @@
+"""
+FLV and Enhanced RTMP tags: the first octet says whether an input is a video or an audio message.
+
+Nothing but ``MediaError`` may escape; and what comes out was in the message.
+"""
+
+from __future__ import annotations
+
+from rapidrtmp.codec.flv import AudioPacket, PacketKind, VideoPacket, read_audio, read_video
+from rapidrtmp.errors import MediaError
+
+__all__ = ["run"]
+
+
+def run(data: bytes) -> None:
+    """One message. :raises AssertionError: an invariant does not hold."""
+    octets = data[1:]
+    packets: list[VideoPacket | AudioPacket] = []
+    try:
+        packets += read_audio(octets) if data[:1] == b"\x08" else read_video(octets)
+    except MediaError:
+        return
+    assert sum(len(packet.body) for packet in packets) <= len(octets)
+    for packet in packets:
+        assert packet.body in octets
+        assert 0 <= packet.track_id <= 255
+        assert 0 <= packet.nanoseconds < 1_000_000
+        assert packet.codec or packet.kind is PacketKind.IGNORED
+    assert len({packet.track_id for packet in packets}) == len(packets), "a track twice"
