@@ -54,14 +54,14 @@ class Publish:
         return [type(event).__name__ for event in self.said]
 
 
-def replay(pieces: Iterable[bytes]) -> Publish:
-    """Play a capture to a new session that accepts every publish."""
+def replay(pieces: Iterable[bytes], message_ms: int) -> Publish:
+    """Play a capture to a new session that accepts every publish; media messages arrive ``message_ms`` apart."""
     session, demuxer, publish, now_ms = ServerSession(bytes), Demuxer(), Publish(), 0
     for piece in pieces:
         session.receive_data(piece)
         for event in session.events():
             if isinstance(event, VideoReceived | AudioReceived):
-                now_ms += MESSAGE_MS
+                now_ms += message_ms
                 is_video = isinstance(event, VideoReceived)
                 receive = demuxer.video_received if is_video else demuxer.audio_received
                 publish.timestamps[VIDEO if is_video else AUDIO].append(event.timestamp)
@@ -77,12 +77,12 @@ def replay(pieces: Iterable[bytes]) -> Publish:
 
 
 class CaptureTests(SynchronousTestCase):
-    def replay(self, name: str) -> Publish:
+    def replay(self, name: str, message_ms: int = MESSAGE_MS) -> Publish:
         """A capture's publish, which is the same however the network cuts it."""
         octets = (DATA / f"{name}.rtmp").read_bytes()
-        publish = replay([octets])
-        self.assertEqual(publish, replay(in_octets(octets)), "octet by octet")
-        self.assertEqual(publish, replay(in_pieces(octets, 1448)), "in segments")
+        publish = replay([octets], message_ms)
+        self.assertEqual(publish, replay(in_octets(octets), message_ms), "octet by octet")
+        self.assertEqual(publish, replay(in_pieces(octets, 1448), message_ms), "in segments")
         for event in publish.said:
             self.assertNotIsInstance(event, CommandIgnored | MessageIgnored)
         request = next(event for event in publish.said if isinstance(event, PublishRequested))
@@ -174,7 +174,7 @@ class CaptureTests(SynchronousTestCase):
 
     def test_clock_that_stands_still(self) -> None:
         """GStreamer: pictures all come out though their clock stands still at first; the sound of that time is lost."""
-        publish = self.replay("gstreamer-1.22-top-bit")
+        publish = self.replay("gstreamer-1.22-top-bit", message_ms=0)  # as it was: all of it at once
         self.assertGreater(publish.timestamps[VIDEO].count(0), 20)
         pictures, sounds = frames_of(publish.media, VIDEO), frames_of(publish.media, AUDIO)
         self.assertEqual((40, 38), (len(pictures), len(sounds)))
