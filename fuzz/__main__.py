@@ -21,7 +21,7 @@ def main() -> None:
     if target not in TARGETS:
         sys.exit(f"usage: python -m fuzz TARGET [OPTION]...; TARGET is one of {', '.join(TARGETS)}")
     try:
-        import atheris
+        import atheris  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError:
         sys.exit("python -m fuzz needs atheris: pip install atheris")
     with atheris.instrument_imports(include=["rapidrtmp", "fuzz"]):
