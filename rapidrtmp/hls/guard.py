@@ -1,0 +1,60 @@
+"""
+A check of each version of our own playlist that is cheap enough to stand before every publication.
+
+The verdict is that of :func:`~rapidrtmp.hls.checker.version_violations` on the whole text. But from one version to the
+next nearly all of it is the same octets, and those were judged before. So :class:`LivePlaylistGuard` remembers the last
+version as pieces of text, one for each segment. What the next version repeats is compared as octets; only its new lines
+are read, and judged by the very same rules on a playlist of the last known segment and the new ones. Wherever the
+pieces do not fit, and wherever anything is found, the whole text is read and judged: the short way only ever says yes.
+"""
+
+from __future__ import annotations
+
+from rapidrtmp.hls.checker import delta_violations, version_violations
+from rapidrtmp.hls.parsed import MediaPlaylist
+from rapidrtmp.hls.parser import parse_media_playlist
+from rapidrtmp.hls.pieces import KnownVersion
+from rapidrtmp.hls.rules import Severity, Violation, facts_violations
+from rapidrtmp.interfaces import Playlist
+
+__all__ = ["LivePlaylistGuard"]
+
+
+class LivePlaylistGuard:
+    """
+    Judges each version of one playlist before it is published.
+
+    :param incremental: whether to look only at what is new; the verdict is the same without.
+    """
+
+    def __init__(self, *, incremental: bool = True) -> None:
+        self._incremental = incremental
+        self._known: KnownVersion | None = None
+        self._last: tuple[bytes, MediaPlaylist | None] | None = None
+
+    def check(self, playlist: Playlist) -> list[Violation]:
+        """
+        What is wrong with a version, and with the way there from the last good one. Empty is the usual answer.
+
+        A version without an ``ERROR`` is what the next one must follow from. So is the first of all, whatever is wrong
+        with it: there was none before it to keep.
+        """
+        if self._incremental and self._known is not None and self._known.advance(playlist):
+            self._last = playlist.body, None
+            self._known = None if playlist.ended else self._known
+            return []
+        parsed = parse_media_playlist(playlist.body)
+        previous = self._previous()
+        found = [*version_violations(parsed, previous, gapless=True), *facts_violations(playlist, parsed)]
+        if playlist.delta is not None:
+            found += delta_violations(previous, parsed, parse_media_playlist(playlist.delta))
+        if previous is None or not any(violation.severity is Severity.ERROR for violation in found):
+            self._last = playlist.body, parsed
+            self._known = KnownVersion.of(playlist.body, parsed) if self._incremental else None
+        return found
+
+    def _previous(self) -> MediaPlaylist | None:
+        if self._last is None:
+            return None
+        body, parsed = self._last
+        return parsed or parse_media_playlist(body)
