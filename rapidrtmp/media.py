@@ -9,10 +9,11 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 __all__ = ["AudioConfig", "CodecConfig", "Colour", "Frame", "MediaKind", "Track", "VideoConfig"]
 
-#: Every video track counts in 1/90000 s: exact for milliseconds and for the 1001-denominator rates.
+#: Every video track counts in 1/90000 s: exact for milliseconds, and for the frames of 29.97 Hz and its like.
 VIDEO_TIMESCALE = 90_000
 
 
@@ -82,7 +83,7 @@ class AudioConfig:
 CodecConfig = VideoConfig | AudioConfig
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Track:
     """
     One elementary stream of a live stream.
@@ -93,12 +94,12 @@ class Track:
     track_id: int
     config: CodecConfig
 
-    @property
+    @cached_property
     def kind(self) -> MediaKind:
         """Whether this is video or audio."""
         return MediaKind.VIDEO if isinstance(self.config, VideoConfig) else MediaKind.AUDIO
 
-    @property
+    @cached_property
     def timescale(self) -> int:
         """Ticks a second of this track's times."""
         return VIDEO_TIMESCALE if isinstance(self.config, VideoConfig) else self.config.sample_rate
