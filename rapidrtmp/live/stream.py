@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -138,10 +138,15 @@ class LiveStream:
         """Let a sink have the frames from here on, after those since the last keyframe."""
         attached = _Attached(name, sink)
         self._sinks = (*self._sinks, attached)
-        if self.tracks:
-            self._tell(attached, "tracks_changed", self.tracks)
-            for frame in self._gop.frames:
-                self._tell(attached, "frame_received", frame)
+        if not self.tracks:
+            return
+        missed: list[tuple[object, ...]] = [("tracks_changed", self.tracks)]
+        missed += [("frame_received", frame) for frame in self._gop.frames]
+        if self.state is StreamState.INTERRUPTED:
+            missed.append(("interrupted",))
+        for what, *arguments in missed:
+            if attached in self._sinks:
+                self._tell(attached, str(what), *arguments)
 
     def detach(self, name: str) -> Deferred[None] | None:
         """Finish and let go of the sink of that name, if there is one."""
@@ -152,11 +157,9 @@ class LiveStream:
         return None
 
     def _tell(self, attached: _Attached, what: str, *arguments: object) -> object:
-        """Call one sink; one that raises is off the stream."""
+        """Call one sink; one that raises, whatever it is, is off the stream. Nothing is awaited here."""
         try:
             return getattr(attached.sink, what)(*arguments)
-        except CancelledError:
-            raise
         except Exception:
             self._give_up(attached, what, Failure())
             return None
@@ -200,8 +203,6 @@ class LiveStream:
         for attached in self._sinks:
             try:
                 attached.sink.frame_received(frame)
-            except CancelledError:
-                raise
             except Exception:
                 self._give_up(attached, "frame_received", Failure())
 
@@ -210,9 +211,9 @@ class LiveStream:
         self.discontinuities += 1
         self.statistics.break_off()
         self._gop.clear()
-        self._anchor = None
         self._log.info("{stream}: discontinuity: {reason}", stream=self.name, reason=reason)
         self._tell_all("discontinuity")
+        self._anchor = None  # not before: sinks still date what they held
 
     def interrupted(self) -> None:
         """The publisher is gone and may return."""

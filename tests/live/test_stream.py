@@ -1,0 +1,251 @@
+"""A live stream: frames go to every sink, and a sink that fails takes nobody with it."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.live.shelf import Shelf
+from rapidrtmp.live.stream import GopCache, LiveStream, StreamState
+from rapidrtmp.live.viewers import Viewers
+from rapidrtmp.media import Frame, Track
+from rapidrtmp.names import StreamName
+from rapidrtmp.testing.frames import (
+    FrameSource,
+    audio_frames,
+    interleaved,
+    make_audio_track,
+    make_video_track,
+    video_frames,
+)
+from rapidrtmp.testing.sinks import STARTED_AT_MS, FrameCollector
+
+VIDEO, AUDIO = make_video_track(), make_audio_track()
+
+
+class FailingSink(FrameCollector):
+    """Raises in one method; ``error`` says what."""
+
+    def __init__(self, fails_in: str, error: Exception | None = None) -> None:
+        super().__init__()
+        self._fails_in = fails_in
+        self._error = error or ZeroDivisionError("on purpose")
+
+    def _fail(self, what: str) -> None:
+        if what == self._fails_in:
+            raise self._error
+
+    def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
+        super().tracks_changed(tracks)
+        self._fail("tracks_changed")
+
+    def frame_received(self, frame: Frame) -> None:
+        super().frame_received(frame)
+        self._fail("frame_received")
+
+    def discontinuity(self) -> None:
+        self._fail("discontinuity")
+
+    def interrupted(self) -> None:
+        self._fail("interrupted")
+
+    def finish(self) -> None:
+        super().finish()
+        self._fail("finish")
+
+
+class SlowSink(FrameCollector):
+    """Takes its time to finish."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: Deferred[None] = Deferred()
+
+    def finish(self) -> Deferred[None]:  # type: ignore[override]
+        super().finish()
+        return self.done
+
+
+class StreamCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.failed: list[str] = []
+        self.stream = LiveStream(
+            StreamName("live", "k"),
+            Shelf(),
+            Viewers(b"salt"),
+            started_at_ms=STARTED_AT_MS,
+            gop_cache_bytes=100_000,
+            sink_failed=self.failed.append,
+        )
+
+    def publish(self, frames: list[Frame], *tracks: Track) -> None:
+        self.stream.tracks_changed(tracks)
+        for frame in frames:
+            self.stream.frame_received(frame)
+
+
+class FanOutTests(StreamCase):
+    def test_order(self) -> None:
+        """Every sink is told everything in order, from the tracks to the end."""
+        sinks = [FrameCollector(), FrameCollector()]
+        for number, sink in enumerate(sinks):
+            self.stream.attach(f"s{number}", sink)
+        self.assertEqual(StreamState.STARTING, self.stream.state)
+        frames = FrameSource(VIDEO, AUDIO, gop=10).take()
+        self.publish(frames, VIDEO, AUDIO)
+        self.assertEqual(StreamState.LIVE, self.stream.state)
+        self.stream.interrupted()
+        self.assertEqual(StreamState.INTERRUPTED, self.stream.state)
+        self.stream.discontinuity("test")
+        self.stream.tracks_changed((VIDEO,))
+        self.successResultOf(self.stream.finish())
+        self.assertEqual(StreamState.ENDED, self.stream.state)
+        told = ["tracks_changed", "frame_received", "interrupted", "discontinuity", "tracks_changed", "finish"]
+        for sink in sinks:
+            self.assertEqual((told, frames), (sink.told, sink.frames))
+        self.assertEqual(1, self.stream.discontinuities)
+
+    def test_failing_sinks(self) -> None:
+        """A sink that raises is taken off, counted and logged once, in whatever method; the other gets everything."""
+        for what in ("tracks_changed", "frame_received", "discontinuity", "interrupted", "finish"):
+            self.setUp()
+            good, bad = FrameCollector(), FailingSink(what)
+            self.stream.attach("bad", bad)
+            self.stream.attach("good", good)
+            frames = video_frames(VIDEO, 0.5)
+            self.publish(frames, VIDEO)
+            self.stream.discontinuity("test")
+            self.stream.interrupted()
+            self.successResultOf(self.stream.finish())
+            self.assertEqual(["bad"], self.failed)
+            self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)), what)
+            self.assertEqual(frames, good.frames)
+            self.assertEqual("finish", good.told[-1])
+
+    def test_sink_that_raises_a_cancellation(self) -> None:
+        """Nothing of ours is cancelled in a sink: a ``CancelledError`` from one is a failure like any other."""
+        for what in ("tracks_changed", "frame_received"):
+            self.setUp()
+            self.stream.attach("bad", FailingSink(what, CancelledError()))
+            self.publish(video_frames(VIDEO, 0.1), VIDEO)
+            self.assertEqual(((), ["bad"]), (self.stream.sinks, self.failed))
+            self.flushLoggedErrors(CancelledError)
+
+    def test_late(self) -> None:
+        """A sink that comes late gets the tracks and the frames since the last keyframe, then the live ones."""
+        frames = interleaved(video_frames(VIDEO, 1.5, gop=30), audio_frames(AUDIO, 1.5))
+        self.publish(frames[:-5], VIDEO, AUDIO)
+        late = FrameCollector()
+        self.stream.attach("late", late)
+        for frame in frames[-5:]:
+            self.stream.frame_received(frame)
+        key = max(index for index, frame in enumerate(frames) if frame.keyframe and frame.track is VIDEO)
+        self.assertEqual(frames[key:], late.frames)
+        self.assertEqual(["tracks_changed", "frame_received"], late.told)
+
+    def test_late_to_an_interruption(self) -> None:
+        """A sink that comes while the publisher is away learns that as well."""
+        self.publish(video_frames(VIDEO, 0.5), VIDEO)
+        self.stream.interrupted()
+        late = FrameCollector()
+        self.stream.attach("late", late)
+        self.assertEqual(["tracks_changed", "frame_received", "interrupted"], late.told)
+
+    def test_late_and_failing(self) -> None:
+        """A sink that fails while it catches up fails once, and is told no more."""
+        self.publish(video_frames(VIDEO, 0.5), VIDEO)
+        bad = FailingSink("tracks_changed")
+        self.stream.attach("bad", bad)
+        self.assertEqual((["bad"], []), (self.failed, bad.frames))
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+    def test_detach(self) -> None:
+        """A sink can be taken off: it is finished, and told no more."""
+        sink, slow = FrameCollector(), SlowSink()
+        self.stream.attach("s", sink)
+        self.stream.attach("slow", slow)
+        self.assertEqual(("s", "slow"), self.stream.sinks)
+        self.assertIsNone(self.stream.detach("s"))
+        self.assertIsNone(self.stream.detach("unknown"))
+        self.publish(video_frames(VIDEO, 0.1), VIDEO)
+        self.assertEqual(["finish"], sink.told)
+        done = self.stream.detach("slow")
+        assert done is not None
+        slow.done.callback(None)
+        self.successResultOf(done)
+
+    def test_slow_end(self) -> None:
+        """The end is reached when every sink has finished, well or badly."""
+        one, other = SlowSink(), SlowSink()
+        self.stream.attach("one", one)
+        self.stream.attach("other", other)
+        done = self.stream.finish()
+        one.done.callback(None)
+        self.assertNoResult(done)
+        other.done.errback(ZeroDivisionError("on purpose"))
+        self.successResultOf(done)
+        self.assertEqual(["other"], self.failed)
+        self.flushLoggedErrors(ZeroDivisionError)
+
+
+class CacheTests(SynchronousTestCase):
+    def test_gop(self) -> None:
+        """It holds everything since the last keyframe; nothing before the first."""
+        cache = GopCache(1_000_000)
+        frames = video_frames(VIDEO, 1, gop=10)
+        for frame in frames[3:17]:
+            cache.add(frame, has_video=True)
+        self.assertEqual(frames[10:17], cache.frames)
+
+    def test_bound(self) -> None:
+        """A GOP that outgrows the bound is let go, until the next keyframe."""
+        cache = GopCache(20_000)
+        frames = video_frames(VIDEO, 2, gop=30, size=1_000)
+        for frame in frames[:29]:
+            cache.add(frame, has_video=True)
+        self.assertEqual([], cache.frames)
+        for frame in frames[30:33]:
+            cache.add(frame, has_video=True)
+        self.assertEqual(frames[30:33], cache.frames)
+
+    def test_audio(self) -> None:
+        """Of audio alone the newest frame is enough; beside video it does not begin a GOP."""
+        cache = GopCache(20_000)
+        frames = audio_frames(AUDIO, 0.2)
+        for frame in frames:
+            cache.add(frame, has_video=False)
+        self.assertEqual(frames[-1:], cache.frames)
+        cache.clear()
+        cache.add(frames[0], has_video=True)
+        self.assertEqual([], cache.frames)
+
+
+class TimeTests(StreamCase):
+    def test_end(self) -> None:
+        """Its end is that of its newest frames, of whatever track, as shown."""
+        self.assertEqual(0, self.stream.end_ms)
+        self.publish(interleaved(video_frames(VIDEO, 2, b_frames=1), audio_frames(AUDIO, 1)), VIDEO, AUDIO)
+        last = max(video_frames(VIDEO, 2, b_frames=1), key=lambda frame: frame.dts)
+        end = last.dts + max(last.composition_offset, 0) + last.duration
+        self.assertEqual(-(-end // 90), self.stream.end_ms)
+
+    def test_wall_clock(self) -> None:
+        """Once anchored, every moment has its date."""
+        self.assertEqual(STARTED_AT_MS + 1_000, self.stream.utc_ms(90_000, 90_000))
+        self.stream.anchor(500, STARTED_AT_MS + 10_000)
+        self.assertTrue(self.stream.is_anchored)
+        self.assertEqual(STARTED_AT_MS + 10_500, self.stream.utc_ms(48_000, 48_000))
+
+    def test_anchor_at_a_break(self) -> None:
+        """What sinks write out at a discontinuity is still dated by the clock it came with."""
+        dates: list[int] = []
+
+        class Dating(FrameCollector):
+            def discontinuity(sink) -> None:
+                dates.append(self.stream.utc_ms(90_000, 90_000))
+
+        self.stream.attach("dating", Dating())
+        self.publish(video_frames(VIDEO, 0.1), VIDEO)
+        self.stream.anchor(0, 5_000)
+        self.stream.discontinuity("test")
+        self.assertEqual(([6_000], False), (dates, self.stream.is_anchored))
