@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from math import inf
 
 from rapidrtmp.media import Frame, VideoConfig
 
@@ -35,13 +36,15 @@ class Statistics:
         self.video_frames = 0
         self.keyframes = 0
         self._seconds: deque[_Second] = deque(maxlen=WINDOW_SECONDS + 1)
+        self._first_second: float = inf
         self._last_video_dts: int | None = None
 
     def count(self, frame: Frame) -> None:
         """Count one frame."""
         number = frame.arrived_ms // 1000
-        if not self._seconds or self._seconds[-1].number != number:
+        if not self._seconds or number > self._seconds[-1].number:
             self._seconds.append(_Second(number))
+            self._first_second = min(self._first_second, number)
         second = self._seconds[-1]
         size = len(frame.data)
         self.octets += size
@@ -60,11 +63,13 @@ class Statistics:
         self._last_video_dts = None
 
     def bits_per_second(self, now_ms: int) -> int:
-        """The bitrate over the last whole seconds; 0 if nothing came."""
-        recent = [second for second in self._recent(now_ms) if second.number < now_ms // 1000]
-        if not recent:
+        """The bitrate over the last whole seconds, those in which nothing came included; 0 before the first."""
+        present = now_ms // 1000
+        seconds = min(WINDOW_SECONDS, present - self._first_second)
+        if seconds < 1:
             return 0
-        return sum(second.octets for second in recent) * 8 // len(recent)
+        octets = sum(second.octets for second in self._recent(now_ms) if second.number < present)
+        return int(octets * 8 // seconds)
 
     def frames_per_second(self, now_ms: int) -> float:
         """The video frame rate over the last seconds, by the frames' own times; 0.0 if there is none."""
