@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -92,6 +92,7 @@ class Registry:
         self._streams: dict[StreamName, LiveStream] = {}
         self._timers: dict[StreamName, IDelayedCall] = {}
         self._forgotten = StreamTotals()
+        self._closed_because = ""
         self.takeovers = 0
         self.ended = 0
 
@@ -121,8 +122,10 @@ class Registry:
 
         :returns: its stream: a new one, or the one that waited for it.
         :raises NameTakenError: somebody publishes it.
-        :raises LimitReachedError: there are too many streams already.
+        :raises LimitReachedError: there are too many streams already, or all have been ended for good.
         """
+        if self._closed_because:
+            raise LimitReachedError(self._closed_because)
         stream = self._streams.get(name)
         if stream is None or stream.state is StreamState.ENDED:
             self._check_limits(name)
@@ -156,8 +159,9 @@ class Registry:
             old=old.peer,
             silent_ms=silent_ms,
         )
-        stream.interrupted()
         old.disconnect("another connection with the same credential took over")
+        if stream.publisher is old:  # it does not release what it had by itself
+            stream.interrupted()
 
     def release(self, stream: LiveStream, publisher: Publisher) -> None:
         """A publisher is gone; of one that no longer has the name this changes nothing."""
@@ -174,9 +178,9 @@ class Registry:
 
     def end(self, stream: LiveStream, reason: str = "the publisher did not return") -> Deferred[None]:
         """End a stream now: its publisher is told and disconnected, its playlists become final."""
-        self._stop_timer(stream.name)
         if stream.state is StreamState.ENDED:
-            return DeferredList([]).addCallback(lambda _: None)
+            return succeed(None)
+        self._stop_timer(stream.name)
         publisher, stream.publisher = stream.publisher, None
         if publisher is not None:
             publisher.disconnect(reason)
@@ -187,7 +191,8 @@ class Registry:
         return done
 
     def end_all(self, reason: str) -> Deferred[None]:
-        """End every stream; fires when all their sinks have finished."""
+        """End every stream and take no more; fires when all their sinks have finished."""
+        self._closed_because = reason
         done = DeferredList([self.end(stream, reason) for stream in self], consumeErrors=True)
         for name in list(self._timers):
             self._stop_timer(name)
