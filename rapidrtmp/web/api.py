@@ -8,10 +8,8 @@ found in the path, and raises what :mod:`rapidrtmp.web.errors` has a status for.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -31,12 +29,12 @@ from rapidrtmp.web.errors import BadRequestError, ConflictError
 from rapidrtmp.web.exchange import NO_STORE, Request, Response, json_response
 from rapidrtmp.web.openapi import description
 from rapidrtmp.web.policy import HttpPolicy
+from rapidrtmp.web.reading import MAX_ITEMS_PER_PAGE, read_json_object, read_query, read_text, read_whole
 
 __all__ = ["DEFAULT_APP", "Api"]
 
 #: The application of a stream key that comes without one.
 DEFAULT_APP = "live"
-MAX_ITEMS_PER_PAGE = 1000
 
 
 class Api:
@@ -78,9 +76,9 @@ class Api:
         :raises NotFoundError: there is no such application.
         :raises ConflictError: the application's authenticator issues no tokens.
         """
-        fields = _json_object(request)
-        key = _text(fields, "streamKey")
-        name = StreamName.checked(_text(fields, "app") if "app" in fields else DEFAULT_APP, key)
+        fields = read_json_object(request)
+        key = read_text(fields, "streamKey")
+        name = StreamName.checked(read_text(fields, "app") if "app" in fields else DEFAULT_APP, key)
         lifetime_s = self._lifetime_s(fields)
         if name.app not in self._apps:
             raise NotFoundError(f"there is no application {name.app!r} here")
@@ -127,15 +125,15 @@ class Api:
 
         :raises BadRequestError: the query names no state, or no page.
         """
-        query = _query(request)
+        query = read_query(request)
         chosen = sorted(self._registry, key=lambda stream: stream.name)
         if "state" in query:
             state = _state(query["state"])
             chosen = [stream for stream in chosen if stream.state is state]
         total = len(chosen)
         if "page" in query or "itemsPerPage" in query:
-            page = _whole(query, "page", 0, minimum=0)
-            size = _whole(query, "itemsPerPage", 100, minimum=1, maximum=MAX_ITEMS_PER_PAGE)
+            page = read_whole(query, "page", 0, minimum=0)
+            size = read_whole(query, "itemsPerPage", 100, minimum=1, maximum=MAX_ITEMS_PER_PAGE)
             chosen = chosen[page * size : (page + 1) * size]
         return json_response({"streams": [self._describe(stream) for stream in chosen], "total": total})
 
@@ -194,42 +192,8 @@ class Api:
         return self._description
 
 
-# ── reading requests ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _json_object(request: Request) -> dict[str, Any]:
-    try:
-        value = json.loads(request.body)
-    except (ValueError, RecursionError) as error:
-        raise BadRequestError("the body is not JSON") from error
-    if not isinstance(value, dict):
-        raise BadRequestError("the body is not a JSON object")
-    return value
-
-
-def _text(fields: Mapping[str, Any], name: str) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str):
-        raise BadRequestError(f"{name} is missing or not a string")
-    return value
-
-
-def _query(request: Request) -> dict[str, str]:
-    try:
-        return dict(parse_qsl(request.query, keep_blank_values=True, max_num_fields=100))
-    except ValueError as error:
-        raise BadRequestError("the query has more than 100 fields") from error
-
-
 def _state(value: str) -> StreamState:
     try:
         return StreamState(value)
     except ValueError as error:
         raise BadRequestError(f"state is not one of {', '.join(state.value for state in StreamState)}") from error
-
-
-def _whole(query: Mapping[str, str], name: str, default: int, *, minimum: int, maximum: int = 10**9) -> int:
-    text = query.get(name, str(default))
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and minimum <= int(text) <= maximum):
-        raise BadRequestError(f"{name} is not a whole number from {minimum} to {maximum}")
-    return int(text)
