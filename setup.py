@@ -114,6 +114,7 @@ setup(
         "zope.interface>=6.0",
         "treq>=24.9",
         "prometheus-client>=0.20",
+        "httptools>=0.6",
         "pymp4>=1.4",
         "attrs>=23.2",
     ],

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from klein import Klein
@@ -40,11 +41,13 @@ from rapidrtmp.web.errors import (
     error_response,
 )
 from rapidrtmp.web.exchange import Response
+from rapidrtmp.web.express import ExpressChannel, ExpressLane
 from rapidrtmp.web.hls import CORS, PREFLIGHT, HlsResponder
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
-from rapidrtmp.web.routes import Audience, Route, routes
-from rapidrtmp.web.site import BoundedSite, CheckedResource, read_request
+from rapidrtmp.web.routes import MEDIA_RULE, Audience, Route, routes
+from rapidrtmp.web.sending import SMALL_BYTES, BodyProducer
+from rapidrtmp.web.site import BoundedChannel, BoundedSite, CheckedResource, read_request
 from rapidrtmp.web.tally import CLIENT_LEFT, Tally
 
 __all__ = ["WebApp", "make_site"]
@@ -154,8 +157,8 @@ class WebApp:
 
     # ── the way out ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _send(self, response: Response, twisted: Any) -> bytes:
-        """Set status and headers, count, and return the body for Klein to write: all of it at once."""
+    def _send(self, response: Response, twisted: Any) -> bytes | Deferred[bytes]:
+        """Set status and headers, count, and return the body for Klein to write; a large one is written piecewise."""
         route: Route | None = getattr(twisted, "rapidrtmp_route", None)
         label = route.rule if route is not None else UNROUTED
         twisted.setResponseCode(response.status)
@@ -165,28 +168,33 @@ class WebApp:
         if response.status not in (204, 304):
             twisted.setHeader(b"content-length", b"%d" % len(response.body))
         self._tally.requests[label, response.status] += 1
-        if twisted.method != b"HEAD":
-            self._tally.sent_bytes[label] += len(response.body)
-        return response.body
+        if twisted.method == b"HEAD":
+            return response.body
+        self._tally.sent_bytes[label] += len(response.body)
+        if len(response.body) <= SMALL_BYTES:
+            return response.body
+        written: Deferred[bytes] = Deferred()
+        BodyProducer(twisted, response.body, partial(written.callback, b"")).start()
+        return written
 
     # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _refuse(self, twisted: Any, failure: Failure) -> bytes:
+    def _refuse(self, twisted: Any, failure: Failure) -> bytes | Deferred[bytes]:
         """Answer what a route raised."""
         return self._send(error_response(_error(failure)), twisted)
 
-    def _refuse_unrouted(self, twisted: Any, failure: Failure) -> bytes:
+    def _refuse_unrouted(self, twisted: Any, failure: Failure) -> bytes | Deferred[bytes]:
         """Answer what no route would take: another path, or another method."""
         if isinstance(failure.value, MethodNotAllowed):
             allowed = ", ".join(sorted(failure.value.valid_methods or ()))
             return self._send(error_response(MethodNotAllowedError(twisted.method.decode("latin-1"), allowed)), twisted)
         return self._send(error_response(NotFoundError("there is nothing here")), twisted)
 
-    def _refuse_unreadable(self, twisted: Any, error: Exception) -> bytes:
+    def _refuse_unreadable(self, twisted: Any, error: Exception) -> bytes | Deferred[bytes]:
         """Answer a request that can not even be looked up."""
         return self._send(error_response(error), twisted)
 
-    def _give_up(self, twisted: Any, failure: Failure) -> bytes | Failure:
+    def _give_up(self, twisted: Any, failure: Failure) -> bytes | Failure | Deferred[bytes]:
         """Log a bug, and tell the client no more than that there is one."""
         if failure.check(CancelledError):
             return failure
@@ -218,7 +226,10 @@ def make_site(
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
     api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms)
-    table = routes(api, HlsResponder(registry, policy, clock), Pages(registry, apps, clock), policy)
-    tally = Tally(policy)
+    hls, tally = HlsResponder(registry, policy, clock), Tally(policy)
     metrics.collect_from(tally.metrics)
-    return BoundedSite(WebApp(table, tally, policy).resource(), policy, clock)
+    app = WebApp(routes(api, hls, Pages(registry, apps, clock), policy), tally, policy)
+    if policy.access_log:  # a line of it costs more than an answer of the express way: who wants one goes the other
+        return BoundedSite(app.resource(), policy, clock, partial(BoundedChannel, tally))
+    lane = ExpressLane(hls.respond, tally, policy, MEDIA_RULE)
+    return BoundedSite(app.resource(), policy, clock, partial(ExpressChannel, lane))

@@ -14,7 +14,10 @@ from rapidrtmp.web.hls import HlsResponder
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
 
-__all__ = ["Audience", "Route", "routes"]
+__all__ = ["MEDIA_RULE", "Audience", "Route", "routes"]
+
+#: Playlists, segments and parts of every stream.
+MEDIA_RULE = "/<app>/<key>/<name>"
 
 
 class Audience(enum.Enum):
@@ -61,5 +64,5 @@ def routes(api: Api, hls: HlsResponder, pages: Pages, policy: HttpPolicy) -> tup
         Route("GET", "/favicon.ico", everybody, pages.icon),
         Route("GET", "/static/<name>", everybody, pages.static),
         Route("GET", "/<app>/<key>", everybody, pages.player),
-        Route("GET", "/<app>/<key>/<name>", media, hls.respond),
+        Route("GET", MEDIA_RULE, media, hls.respond),
     )

@@ -24,6 +24,7 @@ from rapidrtmp.web.access import UNIX_PEER, TrustedProxies, host_name
 from rapidrtmp.web.errors import BadRequestError
 from rapidrtmp.web.exchange import Request
 from rapidrtmp.web.policy import HttpPolicy
+from rapidrtmp.web.tally import Tally
 
 __all__ = ["BoundedSite", "CheckedResource", "read_request"]
 
@@ -57,7 +58,7 @@ class CheckedResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, klein: IResource, refuse: Callable[[Any, RapidRTMPError], bytes]) -> None:
+    def __init__(self, klein: IResource, refuse: Callable[[Any, RapidRTMPError], Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._klein = klein
         self._refuse = refuse
@@ -93,11 +94,18 @@ class _Body(io.BytesIO):
 
 
 class BoundedChannel(HTTPChannel):
-    """An HTTP/1 connection whose requests must arrive whole within the idle timeout."""
+    """
+    An HTTP/1 connection whose requests must arrive whole within the idle timeout, and whose client must go on reading
+    what it asked for: after that time without a piece taken, it is dropped.
+    """
 
     maxHeaders = MAX_HEADERS
     totalHeadersSize = MAX_HEADER_BYTES
     _arriving = False
+
+    def __init__(self, tally: Tally) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._tally = tally
 
     def dataReceived(self, data: bytes) -> None:
         """Start the timer when a request begins, and not again for each of its bytes."""
@@ -106,27 +114,63 @@ class BoundedChannel(HTTPChannel):
             self.resetTimeout()  # type: ignore[no-untyped-call]
         LineReceiver.dataReceived(self, data)
 
+    def lineReceived(self, line: bytes) -> None:
+        """A line of a request, or an empty one before it."""
+        self._arriving = True
+        super().lineReceived(line)  # type: ignore[no-untyped-call]
+
     def allContentReceived(self) -> None:
         """The request is whole."""
         self._arriving = False
         super().allContentReceived()  # type: ignore[no-untyped-call]
 
+    def pauseProducing(self) -> None:
+        """The transport holds enough: the client must read now."""
+        super().pauseProducing()  # type: ignore[no-untyped-call]
+        if self.timeOut is None:
+            self.setTimeout(self._savedTimeOut)  # type: ignore[no-untyped-call]
+
+    def resumeProducing(self) -> None:
+        """The client has read it."""
+        if self._handlingRequest:
+            self.setTimeout(None)  # type: ignore[no-untyped-call]
+        super().resumeProducing()  # type: ignore[no-untyped-call]
+
+    def timeoutConnection(self) -> None:
+        """Close the connection; what a client does not read need not be sent before."""
+        if self._waitingForTransport:
+            self._tally.stalled += 1
+            self.transport.abortConnection()  # type: ignore[union-attr]
+        else:
+            super().timeoutConnection()  # type: ignore[no-untyped-call]
+
 
 class BoundedSite(Site):
-    """The site: bounded connections, and a log of requests only if the operator wants one."""
+    """
+    The site: bounded connections, and a log of requests only if the operator wants one.
+
+    :param make_channel: makes what speaks HTTP/1 on one connection.
+    """
 
     _log = Logger()
 
-    def __init__(self, resource: IResource, policy: HttpPolicy, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        resource: IResource,
+        policy: HttpPolicy,
+        clock: IReactorTime,
+        make_channel: Callable[[], BoundedChannel],
+    ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             resource, parsePOSTFormSubmission=False, timeout=policy.idle_timeout_s, reactor=clock
         )
         self._policy = policy
+        self._make_channel = make_channel
 
     # The wrapper that changes over to HTTP/2 has no public name; `HTTPFactory.protocol` is where it comes from.
     def protocol(self) -> _GenericHTTPChannelProtocol:
         """A new connection."""
-        return _GenericHTTPChannelProtocol(BoundedChannel())  # type: ignore[no-untyped-call]
+        return _GenericHTTPChannelProtocol(self._make_channel())
 
     def getContentFile(self, _length: int | None) -> _Body:
         """Where one request's body goes."""

@@ -1,3 +1,5 @@
+from functools import partial
+
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
@@ -24,7 +26,7 @@ from rapidrtmp.web.errors import (
 from rapidrtmp.web.exchange import Request, Response
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.routes import Audience, Route
-from rapidrtmp.web.site import BoundedSite
+from rapidrtmp.web.site import BoundedChannel, BoundedSite
 from rapidrtmp.web.tally import Tally
 from tests.web.kit import Server, Wire, playlist
 
@@ -199,7 +201,9 @@ class BugTests(SynchronousTestCase):
 
     def ask(self, respond: object) -> Wire:
         route = Route("GET", "/", Audience.EVERYBODY, respond)  # type: ignore[arg-type]
-        site = BoundedSite(WebApp((route,), Tally(HttpPolicy()), HttpPolicy()).resource(), HttpPolicy(), Clock())
+        policy = HttpPolicy()
+        tally = Tally(policy)
+        site = BoundedSite(WebApp((route,), tally, policy).resource(), policy, Clock(), partial(BoundedChannel, tally))
         wire = Wire(site)
         wire.request("GET", "/")
         return wire

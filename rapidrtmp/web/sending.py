@@ -1,0 +1,85 @@
+"""
+Answers on their way out: no faster than the client reads, and without a copy where the socket takes them.
+
+A transport keeps whatever it is given until the client has read it, in a copy for each client. So of a large body it
+is given a piece at a time, the next when it has sent the last: a client that stalls costs a piece, not a segment. And
+while the transport holds nothing, the socket is offered all there is, as it is: mostly it takes all of it, and the
+transport need not copy it, nor wait for the socket to become writable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.tcp import Connection
+from zope.interface import implementer
+
+__all__ = ["PIECE_BYTES", "SMALL_BYTES", "BodyProducer", "offer"]
+
+#: A body up to this size is sent in one piece with its header.
+SMALL_BYTES = 16 << 10
+#: What a transport is given at a time: just more than what makes it ask us to pause.
+PIECE_BYTES = 65 << 10
+
+
+def offer(transport: Any, data: bytes | memoryview) -> int:
+    """
+    Offer data to the socket itself, at once, if nothing waits before it.
+
+    :returns: how many octets it took; 0 if there is no bare socket (TLS, HTTP/2), or it is not writable now.
+    """
+    if not isinstance(transport, Connection) or transport.TLS or transport.dataBuffer or transport._tempDataLen:
+        return 0
+    if not transport.connected or transport.disconnecting or transport._writeDisconnected:
+        return 0
+    taken = transport.writeSomeData(data)  # type: ignore[arg-type]
+    return taken if isinstance(taken, int) else 0  # an error: the transport will meet it as well, and close
+
+
+@implementer(IPushProducer)
+class BodyProducer:
+    """
+    Gives a large body to whatever sends it, as fast as that asks for it.
+
+    :param consumer: a ``twisted.web`` request or channel: has ``write``, ``registerProducer``, ``unregisterProducer``.
+    :param done: called when all has been given, and not if the client leaves before.
+    :param transport: where to offer the body first, if there is nothing between the consumer and it.
+    """
+
+    def __init__(self, consumer: Any, body: bytes, done: Callable[[], object], transport: Any = None) -> None:
+        self._consumer = consumer
+        self._rest = memoryview(body)
+        self._done = done
+        self._transport = transport
+        self._is_paused = self._is_stopped = False
+
+    def start(self) -> None:
+        """Begin; may be done when this returns."""
+        self._consumer.registerProducer(self, True)
+        self.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        """Enough is held now."""
+        self._is_paused = True
+
+    def resumeProducing(self) -> None:
+        """Give what is asked for."""
+        self._is_paused = False
+        while self._rest and not self._is_stopped:
+            taken = offer(self._transport, self._rest)
+            if not taken:
+                piece = self._rest[:PIECE_BYTES]
+                taken = len(piece)
+                self._consumer.write(bytes(piece))
+            self._rest = self._rest[taken:]
+            if self._is_paused:
+                return
+        if not self._is_stopped:
+            self._consumer.unregisterProducer()
+            self._done()
+
+    def stopProducing(self) -> None:
+        """The client has left."""
+        self._is_stopped = True
