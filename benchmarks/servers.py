@@ -40,6 +40,22 @@ rtmp {{
   }}
 }}
 """
+NGINX_FILES_CONFIGURATION = """
+{user}
+worker_processes 1;
+daemon off;
+pid {scratch}/nginx.pid;
+error_log {scratch}/error.log warn;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  sendfile {sendfile};
+  tcp_nopush on;
+  keepalive_requests 100000000;
+  types {{ application/vnd.apple.mpegurl m3u8; video/mp4 m4s mp4; }}
+  server {{ listen 127.0.0.1:{http_port}; root {scratch}/files; }}
+}}
+"""
 NGINX_MODULES = ("/usr/lib/nginx/modules/ngx_rtmp_module.so", "/usr/share/nginx/modules/ngx_rtmp_module.so")
 
 
@@ -126,6 +142,28 @@ def nginx(scratch: Path, *, hls: bool = True) -> Iterator[Running]:
     configuration.write_text(text)
     with _started([binary, "-c", str(configuration), "-p", str(scratch)], scratch, rtmp_port) as process:
         yield Running(process, rtmp_port)
+
+
+@contextmanager
+def nginx_files(scratch: Path, files: dict[str, bytes], *, sendfile: bool = True) -> Iterator[Running]:
+    """nginx serving files from disk (which is: from the page cache), one worker; pinned to the first processor."""
+    http_port = free_port()
+    for name, content in files.items():
+        path = scratch / "files" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    user = "user root;" if os.geteuid() == 0 else ""
+    configuration = scratch / "nginx.conf"
+    configuration.write_text(
+        NGINX_FILES_CONFIGURATION.format(
+            scratch=scratch, http_port=http_port, sendfile="on" if sendfile else "off", user=user
+        )
+    )
+    binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if binary is None:
+        raise SystemExit("the peer is missing: apt-get install nginx")
+    with _started([binary, "-c", str(configuration), "-p", str(scratch)], scratch, http_port) as process:
+        yield Running(process, 0, http_port)
 
 
 @contextmanager

@@ -1,0 +1,87 @@
+"""HTTP load by wrk, on the processors the server is not on, and what the server spent on it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+
+from benchmarks.servers import ROOT, Running
+
+SETTLE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """What was asked of a server, and what it spent: requests, bytes, CPU-seconds, seconds."""
+
+    requests: int
+    octets: int
+    cpu_seconds: float
+    elapsed: float
+
+
+def on_other_processors(command: list[str]) -> list[str]:
+    """The command, kept off the first processor, which is the server's."""
+    count = os.cpu_count() or 1
+    return ["taskset", "-c", f"1-{count - 1}", *command] if shutil.which("taskset") and count > 1 else command
+
+
+def load(server: Running, path: str, headers: dict[str, str], *, connections: int, seconds: int) -> Load:
+    """Ask for one path again and again on so many kept connections; every answer must be a success."""
+    if shutil.which("wrk") is None:
+        raise SystemExit("the load is missing: apt-get install wrk")
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout=30"]
+    for name, value in headers.items():
+        command += ["-H", f"{name}: {value}"]
+    command.append(f"http://127.0.0.1:{server.http_port}{path}")
+    begin, begin_cpu = time.monotonic(), server.cpu_seconds()
+    output = subprocess.run(on_other_processors(command), capture_output=True, text=True, check=True).stdout
+    elapsed, cpu = time.monotonic() - begin, server.cpu_seconds() - begin_cpu
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise SystemExit(f"not every request was answered:\n{output}")
+    found = re.search(r"(\d+) requests in [^,]+, ([\d.]+)([KMGT]?)B read", output)
+    if found is None:
+        raise SystemExit(f"what wrk says is not understood:\n{output}")
+    return Load(int(found[1]), int(float(found[2]) * 1024 ** " KMGT".index(found[3] or " ")), cpu, elapsed)
+
+
+def fetch(port: int, path: str) -> bytes:
+    """One GET."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read()
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise SystemExit(f"{path}: {response.status} {body[:200]!r}")
+    return body
+
+
+@contextmanager
+def publishing(server: Running, streams: int, seconds: int, key: str = "bench{}") -> Iterator[None]:
+    """So many streams published in real time, until the block is left."""
+    command = ["-m", "benchmarks.publishers", f"--port={server.rtmp_port}", f"--key={key}", f"--count={streams}"]
+    process = subprocess.Popen(
+        on_other_processors([sys.executable, *command, f"--seconds={seconds}"]),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        if process.stdout.readline().strip() != "ready":
+            raise SystemExit("the publishers were not admitted")
+        yield
+    finally:
+        process.terminate()
+        process.wait()
