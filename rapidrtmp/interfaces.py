@@ -36,6 +36,7 @@ __all__ = [
     "ISinkFactory",
     "IStorage",
     "IStorageFactory",
+    "IStorageSpace",
     "IStorageWriter",
     "ITokenIssuer",
     "ObjectInfo",
@@ -274,6 +275,13 @@ class IStorage(Interface):
 
     def close() -> Deferred[None]:
         """Release what is held; no call follows."""
+
+
+class IStorageSpace(Interface):
+    """What a storage provides besides, if there is an end to what it can hold and it can tell how far that is."""
+
+    def free_bytes() -> Deferred[int]:
+        """How many bytes can still be stored. Fails with ``StorageError``."""
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,12 @@ class Metrics:
         self.sinks_detached_total = self._counter(
             "sinks_detached_total", "Sinks taken off a stream because they failed", "sink"
         )
+        self.recordings_deleted_total = self._counter(
+            "recordings_deleted_total", "Recordings deleted by a limit of age, size or free space", "limit"
+        )
+        self.recordings_deleted_bytes_total = self._counter(
+            "recordings_deleted_bytes_total", "Size of the recordings deleted by a limit", "limit"
+        )
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"rapidrtmp_{name}", documentation, labels, registry=self.registry)

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from zlib import crc32
 
 from rapidrtmp.dvr.clip import Stretch
 from rapidrtmp.dvr.journal import Header
@@ -53,6 +54,12 @@ class Movie:
         self._pieces = pieces
         self._ends = list(accumulate((piece.size for piece in pieces), initial=len(head)))
         self.size = self._ends[-1]
+
+    @property
+    def fingerprint(self) -> int:
+        """32 bits that differ, together with the size, between movies of different parts."""
+        ends = (self._pieces[0].key, self._pieces[-1].key) if self._pieces else ()
+        return crc32("".join(ends).encode(), crc32(self._head))
 
     async def read(self, storage: IStorage, start: int, stop: int) -> AsyncIterator[bytes]:
         """

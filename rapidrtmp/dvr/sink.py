@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from rapidrtmp.dvr.journal import Header
 from rapidrtmp.dvr.layout import StartNames
+from rapidrtmp.dvr.retention import RetentionRules
 from rapidrtmp.dvr.take import Take
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.grid import Constants, Cutting
@@ -27,7 +28,7 @@ from rapidrtmp.mp4.fragment import Sample, TrackRun, write_fragment
 from rapidrtmp.mp4.init_segment import write_init_segment
 from rapidrtmp.units import parse_duration_ms, parse_size
 
-__all__ = ["RecorderFactory", "RecorderSink", "RetentionRules", "Rotation"]
+__all__ = ["RecorderFactory", "RecorderSink", "Rotation"]
 
 #: A segment may wait so long for a keyframe, or twice the wanted length if that is more.
 LONGEST_GOP_S = 10
@@ -55,21 +56,6 @@ class Rotation:
         if not self.every_ms:
             return None
         return utc_ms + self.every_ms - (utc_ms % self.every_ms if self.by_utc else 0)
-
-
-@dataclass(frozen=True)
-class RetentionRules:
-    """
-    How long recordings are kept; 0 for no limit.
-
-    :ivar age_ms: after their end.
-    :ivar max_bytes: of all recordings of one application together.
-    :ivar min_free_bytes: to be kept free in the storage.
-    """
-
-    age_ms: int = 0
-    max_bytes: int = 0
-    min_free_bytes: int = 0
 
 
 @implementer(ISinkFactory)

@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rapidrtmp.errors import ConfigurationError, NotFoundError, StorageError
-from rapidrtmp.interfaces import IStorage, IStorageFactory, ObjectInfo, StorageContext, StoredObject
+from rapidrtmp.interfaces import IStorage, IStorageFactory, IStorageSpace, ObjectInfo, StorageContext, StoredObject
 from rapidrtmp.storage.keys import byte_range, check_key, guess_content_type
 
 __all__ = ["LocalStorage", "LocalStorageFactory"]
@@ -157,6 +157,12 @@ class ObjectDirectory:
                 os.unlink(name, dir_fd=folder)
             self._prune(folders)
 
+    def free_bytes(self) -> int:
+        """How much an unprivileged process may still write."""
+        with _told_as_ours("measuring free space"):
+            found = os.statvfs(self._root)
+        return found.f_bavail * found.f_frsize
+
     def sweep(self) -> int:
         """
         Remove the unfinished files of processes that died while they wrote; returns how many there were.
@@ -208,7 +214,7 @@ class ObjectDirectory:
                 return
 
 
-@implementer(IStorage)
+@implementer(IStorage, IStorageSpace)
 class LocalStorage:
     """
     Objects as files below a directory.
@@ -247,6 +253,10 @@ class LocalStorage:
     def delete(self, key: str) -> Deferred[None]:
         """Remove a file and the folders that this leaves empty."""
         return self._of_key(self._directory.delete, key)
+
+    def free_bytes(self) -> Deferred[int]:
+        """What the file system has left for this process."""
+        return self._in_thread(self._directory.free_bytes)
 
     def close(self) -> Deferred[None]:
         """Nothing is held."""

@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.dvr.catalogue import Entry, RecordingState
 from rapidrtmp.dvr.journal import Header, Journal, RecordedSegment, parse_page
 from rapidrtmp.dvr.layout import RecordingId, StartNames, read_page_name
-from rapidrtmp.dvr.sink import RecorderFactory, RecorderSink, RetentionRules, Rotation
+from rapidrtmp.dvr.retention import RetentionRules
+from rapidrtmp.dvr.sink import RecorderFactory, RecorderSink, Rotation
 from rapidrtmp.dvr.take import LINES_PER_PAGE
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.grid import Cutting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -322,6 +323,14 @@ from rapidrtmp.storage import filesystem
 filesystem.os.rename = lambda *args, **kwargs: os._exit(9)
 filesystem.ObjectDirectory(sys.argv[1]).write(filesystem._Write("live/key/segment.m4s", b"half"))
 """
+
+
+class SpaceTests(Case):
+    def test_room(self) -> None:
+        """It tells how much can still be written; not even that where its directory is gone."""
+        self.assertGreater(self.successResultOf(self.storage.free_bytes()), 0)
+        shutil.rmtree(self.root)
+        self.failureResultOf(self.storage.free_bytes(), StorageError)
 
 
 class FactoryTests(Case):
