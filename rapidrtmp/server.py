@@ -302,7 +302,7 @@ class RapidRtmpService(MultiService):
         for port in self.rtmp_ports:
             await self._within(deadline_s, port.stopListening())
         await self._within(deadline_s, self.registry.end_all("the server is shutting down"))
-        self._rtmp.close_all()
+        await self._within(deadline_s, self._rtmp.close_all())
         await deferLater(self._reactor, FAREWELL_S)
         for port in self.http_ports:
             await self._within(deadline_s, port.stopListening())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,7 +21,7 @@ from rapidrtmp.codec.policy import TimelinePolicy
 from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError, Registry
-from rapidrtmp.live.stream import LiveStream
+from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.media import Frame
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import BadNameError, StreamName
@@ -113,10 +113,10 @@ class Ingest:
         """Do what one event asks for."""
         kind = type(event)
         if kind is VideoReceived or kind is AudioReceived:
-            demuxer = self._demuxer
-            if demuxer is not None:
+            stream, demuxer = self._stream, self._demuxer
+            if stream is not None and demuxer is not None:
                 receive = demuxer.video_received if kind is VideoReceived else demuxer.audio_received
-                self._feed(receive(event.timestamp, event.payload, time_ms))  # type: ignore[union-attr]
+                self._feed(stream, receive(event.timestamp, event.payload, time_ms))  # type: ignore[union-attr]
             return
         reaction = _REACTIONS.get(kind)
         if reaction is not None:
@@ -162,18 +162,17 @@ class Ingest:
         self._is_asking = True
         verdict = self._pending = _ask(authenticator, request)
         verdict.addTimeout(self._services.auth_timeout_ms / 1000, self._services.clock)
+        verdict.addCallback(_checked)
         verdict.addCallbacks(self._decided, self._undecided, callbackArgs=(name,), errbackArgs=(name,))
         verdict.addErrback(self._failed)
         self._is_asking = False
 
     def _undecided(self, failure: Failure, name: StreamName) -> None:
-        if self._pending is None:
-            failure.trap(CancelledError)  # the publisher left while we asked
+        if self._pending is None:  # the publisher left while we asked; how that ended is nobody's concern
             return
         self._pending = None
         self._log.error("{stream}: the authenticator failed: {error}", stream=name, error=failure.getErrorMessage())
         self._refuse(DENIED, "it could not be checked who may publish this stream; try again later")
-        self._connection.close()
 
     def _failed(self, failure: Failure) -> None:
         self._log.failure("a bug of ours ends the connection of {peer}", failure, peer=self.peer)
@@ -215,15 +214,15 @@ class Ingest:
         self._log.info(
             "{stream} published by {peer} ({client})", stream=stream.name, peer=self.peer, client=self.client
         )
-        self._connection.resume()
+        if not self._is_asking:
+            self._connection.resume()
 
     # ── media ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _feed(self, events: Iterable[MediaEvent]) -> None:
-        stream = self._stream
-        if stream is None:
-            return
+    def _feed(self, stream: LiveStream, events: Iterable[MediaEvent]) -> None:
         for event in events:
+            if stream.state is StreamState.ENDED:  # by a sink, of all things
+                return
             if type(event) is Frame:
                 if not stream.is_anchored:
                     self._anchor(stream, event)
@@ -274,20 +273,19 @@ class Ingest:
         if pending is not None:
             pending.cancel()
         stream, demuxer = self._stream, self._demuxer
-        if stream is None:
+        self._stream = self._demuxer = None
+        if stream is None or demuxer is None:
             return
         try:
-            if demuxer is not None:
-                self._feed(demuxer.finish())
+            self._feed(stream, demuxer.finish())
         finally:  # whatever happens, the name is free again
-            self._stream = self._demuxer = None
             self._services.registry.release(stream, self)
 
     def watch(self, time_ms: int) -> None:
         """Called every quarter of a second: deadlines of the demuxer, expiry of the token."""
-        if self._demuxer is None:
+        if self._demuxer is None or self._stream is None:
             return
-        self._feed(self._demuxer.poll(time_ms))
+        self._feed(self._stream, self._demuxer.poll(time_ms))
         if self._expires_ms is not None and self._services.utc_ms() >= self._expires_ms:
             self._log.info("{peer}: its permission to publish has expired", peer=self.peer)
             self.disconnect("the permission to publish has expired")
@@ -313,6 +311,13 @@ def _ask(authenticator: IAuthenticator, request: PublishRequest) -> Deferred[Ver
     except Exception:
         return fail(Failure())
     return answer if isinstance(answer, Deferred) else succeed(answer)
+
+
+def _checked(answer: object) -> Verdict:
+    """What an authenticator answered, if it is an answer."""
+    if not isinstance(answer, Verdict):
+        raise TypeError(f"{type(answer).__name__} is no Verdict")
+    return answer
 
 
 _REACTIONS: Mapping[type, Callable[[Ingest, Any], None]] = {

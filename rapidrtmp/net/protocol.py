@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -65,6 +66,7 @@ class RtmpServerProtocol(Protocol):
         self._session = session
         self._clock = clock
         self._closing = False
+        self._abort: IDelayedCall | None = None
         self._pinged = False
         self.peer = peer
         self.ingest: Ingest
@@ -76,8 +78,9 @@ class RtmpServerProtocol(Protocol):
 
     def connectionMade(self) -> None:
         """Begin."""
-        self.transport.setTcpNoDelay(True)
-        self.transport.setTcpKeepAlive(True)
+        if ITCPTransport.providedBy(self.transport):  # a UNIX socket has no such options
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
         self.factory.opened(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -94,8 +97,12 @@ class RtmpServerProtocol(Protocol):
         """The name is free again, however the end came."""
         del reason  # a FIN, a reset and a timeout are one to us
         self._closing = True
-        self.ingest.connection_lost()
-        self.factory.closed(self)
+        if self._abort is not None and self._abort.active():
+            self._abort.cancel()
+        try:
+            self.ingest.connection_lost()
+        finally:
+            self.factory.closed(self)
 
     # ── the session ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -111,11 +118,14 @@ class RtmpServerProtocol(Protocol):
             self._log.warn("{peer} broke RTMP: {error}", peer=self.peer, error=error)
             self.close()
         except Exception:
-            self._log.failure("a bug of ours ends the connection of {peer}", peer=self.peer)
-            self._closing = True
-            self.transport.abortConnection()
+            self._give_up()
         else:
             self.flush()
+
+    def _give_up(self) -> None:
+        self._log.failure("a bug of ours ends the connection of {peer}", peer=self.peer)
+        self._closing = True
+        self.transport.abortConnection()
 
     def flush(self) -> None:
         """Send what the session has to say."""
@@ -135,14 +145,20 @@ class RtmpServerProtocol(Protocol):
         self._closing = True
         self.flush()
         self.transport.loseConnection()
-        self._clock.callLater(CLOSE_WITHIN_S, self.transport.abortConnection)
+        self._abort = self._clock.callLater(CLOSE_WITHIN_S, self.transport.abortConnection)
 
     # ── deadlines ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def watch(self, time_ms: int, policy: ConnectionPolicy) -> None:
-        """Look at the deadlines; called every quarter of a second."""
+        """Look at the deadlines; called every quarter of a second. Whatever goes wrong ends this connection alone."""
         if self._closing:
             return
+        try:
+            self._check_deadlines(time_ms, policy)
+        except Exception:
+            self._give_up()
+
+    def _check_deadlines(self, time_ms: int, policy: ConnectionPolicy) -> None:
         ready = self._session.state is not State.HANDSHAKING
         if self.ingest.is_publishing or ready != self._was_ready:
             self._was_ready = ready
@@ -199,6 +215,7 @@ class RtmpServerFactory(Factory[RtmpServerProtocol]):
         self._limits = limits
         self._by_address: Counter[str] = Counter()
         self._is_refusing = False
+        self._waiting_for_silence: list[Deferred[None]] = []
         self._watch = LoopingCall(self._watch_all)
         self._watch.clock = clock
 
@@ -255,13 +272,23 @@ class RtmpServerFactory(Factory[RtmpServerProtocol]):
         """A connection is gone."""
         self.connections.discard(protocol)
         self._by_address[protocol.peer] -= 1
-        self._by_address += Counter()  # drops what is zero
+        if not self._by_address[protocol.peer]:
+            del self._by_address[protocol.peer]
         self._stop_watching()
+        if not self.connections:
+            waiting, self._waiting_for_silence = self._waiting_for_silence, []
+            for waiter in waiting:
+                waiter.callback(None)
 
-    def close_all(self) -> None:
-        """Close every connection, last words first."""
+    def close_all(self) -> Deferred[None]:
+        """Close every connection, last words first; fires when the last one is closed."""
         for protocol in list(self.connections):
             protocol.close()
+        if not self.connections:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred(self._waiting_for_silence.remove)
+        self._waiting_for_silence.append(waiter)
+        return waiter
 
     def _watch_all(self) -> None:
         time_ms = now_ms(self._clock)

@@ -1,0 +1,203 @@
+"""
+The RTMP edge in memory: a factory with everything behind it, and publishers that send octets and hear the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from rapidrtmp.codec.policy import TimelinePolicy
+from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
+from rapidrtmp.live.registry import Registry, StreamPolicy
+from rapidrtmp.live.shelf import Shelf
+from rapidrtmp.live.stream import LiveStream
+from rapidrtmp.live.viewers import Viewers
+from rapidrtmp.metrics import Metrics
+from rapidrtmp.names import StreamName
+from rapidrtmp.net.ingest import IngestServices
+from rapidrtmp.net.protocol import ConnectionPolicy, RtmpServerFactory
+from rapidrtmp.rtmp.amf0 import read_values
+from rapidrtmp.rtmp.chunk import ChunkLimits, ChunkReader, Message
+from rapidrtmp.rtmp.limits import DEFAULT_LIMITS
+from rapidrtmp.testing.sinks import STARTED_AT_MS, FrameCollector
+from tests.codec.builders import audio_config, picture, sound, video_config
+from tests.rtmp.client import HANDSHAKE, command, connect, message, publish
+
+NAME = StreamName("live", "k")
+_HANDSHAKE_ANSWER = 1 + 1536 + 1536
+Answer = Verdict | Deferred[Verdict] | Exception
+
+
+@implementer(IAuthenticator)
+class ScriptedAuthenticator:
+    """Answers what ``answer`` says, and remembers who asked; an exception is raised."""
+
+    def __init__(self) -> None:
+        self.answer: Any = Verdict(True, credential="c")
+        self.requests: list[PublishRequest] = []
+
+    def authorize_publish(self, request: PublishRequest) -> Verdict | Deferred[Verdict]:
+        self.requests.append(request)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        answer: Verdict | Deferred[Verdict] = self.answer
+        return answer
+
+
+class Peer:
+    """
+    An encoder at the other end of a connection.
+
+    :ivar transport: what the server writes to; it does not tell the protocol of its end by itself.
+    """
+
+    def __init__(self, factory: RtmpServerFactory, address: IAddress) -> None:
+        self.protocol: Any = factory.buildProtocol(address)
+        self.transport = StringTransport()
+        self._answers = ChunkReader(ChunkLimits())
+        self._skipped = False
+        if self.protocol is not None:
+            self.protocol.makeConnection(self.transport)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the server has asked for the end."""
+        return bool(self.transport.disconnecting)
+
+    def say(self, *octets: bytes) -> None:
+        """Send."""
+        for each in octets:
+            self.protocol.dataReceived(each)
+
+    def connect(self, app: str = "live") -> Peer:
+        """Up to the answer to connect and createStream."""
+        self.say(HANDSHAKE + connect(app, f"rtmp://example.org/{app}"), command("createStream", 4))
+        return self
+
+    def publish(self, name: str = "k?token=secret") -> Peer:
+        """Ask to publish."""
+        self.say(publish(name))
+        return self
+
+    def leave(self) -> None:
+        """The connection is gone."""
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
+    def heard(self) -> list[Message]:
+        """The messages the server has sent since last time."""
+        data = self.transport.value()
+        self.transport.clear()
+        if not self._skipped and data:
+            self._skipped = True
+            data = data[_HANDSHAKE_ANSWER:]
+        self._answers.receive_data(data)
+        return list(self._answers.messages())
+
+    def statuses(self) -> list[tuple[str, str, str]]:
+        """The ``onStatus`` among them: level, code, description."""
+        found = []
+        for heard in self.heard():
+            if heard.type_id == 20:
+                name, *_, information = read_values(heard.payload)
+                if name == "onStatus" and isinstance(information, dict):
+                    words = (str(information.get(key)) for key in ("level", "code", "description"))
+                    found.append(tuple(words))
+        return found  # type: ignore[return-value]
+
+
+class Edge:
+    """
+    A factory that listens, with a clock, a registry whose streams have a collector, and one authenticator.
+
+    :ivar collectors: the sink of each stream there was, in order.
+    """
+
+    def __init__(self, policy: ConnectionPolicy = ConnectionPolicy(), max_streams: int = 0) -> None:  # noqa: B008
+        self.clock = Clock()
+        self.metrics = Metrics()
+        self.authenticator = ScriptedAuthenticator()
+        self.collectors: list[FrameCollector] = []
+        self.failed: list[str] = []
+        self.extra_sinks: list[Callable[[], Any]] = []
+        self.registry = Registry(
+            self.clock,
+            self._make_stream,
+            lambda stream: 2_000,
+            policies={"live": StreamPolicy(grace_ms=6_000)},
+            max_streams=max_streams,
+        )
+        services = IngestServices(
+            registry=self.registry,
+            authenticators={"live": self.authenticator},
+            metrics=self.metrics,
+            clock=self.clock,
+            utc_ms=self.utc_ms,
+            timeline=TimelinePolicy(),
+            auth_timeout_ms=5_000,
+        )
+        self.factory = RtmpServerFactory(
+            self.clock, services, self.metrics, bytes, policy=policy, limits=DEFAULT_LIMITS
+        )
+        self.factory.doStart()
+
+    def utc_ms(self) -> int:
+        """The time of day."""
+        return STARTED_AT_MS + int(self.clock.seconds() * 1000)
+
+    def _make_stream(self, name: StreamName) -> LiveStream:
+        stream = LiveStream(name, Shelf(), Viewers(b""), started_at_ms=self.utc_ms(), sink_failed=self.failed.append)
+        for number, make in enumerate(self.extra_sinks):
+            stream.attach(f"extra{number}", make())
+        collector = FrameCollector()
+        self.collectors.append(collector)
+        stream.attach("collector", collector)
+        return stream
+
+    def peer(self, host: str = "192.0.2.1") -> Peer:
+        """A new connection."""
+        return Peer(self.factory, IPv4Address("TCP", host, 50_000))
+
+    def publisher(self, host: str = "192.0.2.1") -> Peer:
+        """A connection that publishes ``live/k``."""
+        peer = self.peer(host).connect().publish()
+        peer.heard()
+        return peer
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, in steps in which every timer runs."""
+        self.clock.pump([0.25] * round(seconds * 4))
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A sample of a metric; 0 if it was never touched."""
+        return self.metrics.registry.get_sample_value(f"rapidrtmp_{name}", labels) or 0.0
+
+    def close(self) -> None:
+        """Let go of everything; afterwards no timer may be left."""
+        for protocol in list(self.factory.connections):
+            protocol.connectionLost(Failure(ConnectionDone()))
+        self.factory.doStop()
+        self.registry.end_all("the test is over")
+
+
+def media(seconds: int = 3, start_ms: int = 0, with_audio: bool = True) -> Iterable[bytes]:
+    """What an encoder sends once it publishes: configs, then 25 pictures a second, a keyframe in each, and sound."""
+    yield message(9, video_config(), timestamp=start_ms)
+    if with_audio:
+        yield message(8, audio_config(), timestamp=start_ms)
+    sounds = 0
+    for number in range(25 * seconds):
+        now = start_ms + number * 40
+        yield message(9, picture(number % 25 == 0, mark=number), timestamp=now)
+        while with_audio and sounds * 1024 // 48 < now - start_ms + 40:
+            yield message(8, sound(sounds), timestamp=start_ms + sounds * 1024 // 48)
+            sounds += 1

@@ -1,0 +1,356 @@
+"""From octets to frames, and who may send them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import globalLogPublisher
+
+from rapidrtmp.errors import StorageError
+from rapidrtmp.interfaces import Verdict
+from rapidrtmp.live.stream import StreamState
+from rapidrtmp.media import Frame, MediaKind
+from rapidrtmp.testing.sinks import STARTED_AT_MS, FrameCollector
+from tests.rtmp.client import HANDSHAKE, command, connect, message, publish
+
+from .edge import NAME, Edge, Peer, media
+from .test_protocol import EdgeCase
+
+BAD_NAME, DENIED, START = "NetStream.Publish.BadName", "NetStream.Publish.Denied", "NetStream.Publish.Start"
+
+
+class PublishTests(EdgeCase):
+    def test_publish(self) -> None:
+        """A publish, fed as the octets an encoder sends, comes out as the frames of both tracks."""
+        peer = self.edge.peer().connect()
+        peer.heard()
+        peer.publish()
+        self.assertEqual([("status", START)], [status[:2] for status in peer.statuses()])
+        peer.say(*media(3))
+        peer.leave()
+        collector = self.edge.collectors[0]
+        self.assertEqual(["tracks_changed", "frame_received", "interrupted"], collector.told)
+        kinds = [frame.track.kind for frame in collector.frames]
+        self.assertEqual((75, 141), (kinds.count(MediaKind.VIDEO), kinds.count(MediaKind.AUDIO)))
+        self.assertEqual(1, self.edge.metric("publishes_total", result="accepted"))
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        self.assertEqual((STARTED_AT_MS, STARTED_AT_MS + 2_000), (stream.utc_ms(0, 1), stream.utc_ms(2, 1)))
+
+    def test_one_write(self) -> None:
+        """An encoder that sends all at once, without waiting for answers, loses nothing, and nothing is reordered."""
+        peer = self.edge.peer()
+        peer.say(HANDSHAKE + connect() + command("createStream", 4) + publish() + b"".join(media(3)))
+        peer.leave()
+        self.assertEqual(216, len(self.edge.collectors[0].frames))
+
+    def test_metadata(self) -> None:
+        """What the encoder says of itself is kept to be shown."""
+        peer = self.edge.publisher()
+        values = b"\x02\x00\x0aonMetaData\x03\x00\x07encoder\x02\x00\x04test\x00\x00\x09"
+        peer.say(message(18, values))
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        self.assertEqual({"encoder": "test"}, stream.metadata)
+
+    def test_request(self) -> None:
+        """The authenticator is told the name, the token and the peer; the token's usual names all serve."""
+        for number, query in enumerate(("token=s", "key=s", "auth=s", "pass=s", "token=&key=s", "other=x")):
+            peer = self.edge.peer(f"192.0.2.{number}").connect().publish(f"k{number}?{query}")
+            request = self.edge.authenticator.requests[-1]
+            self.assertEqual("" if number == 5 else "s", request.token)
+            self.assertEqual((f"live/k{number}", f"192.0.2.{number}"), (str(request.stream), request.peer))
+            self.assertFalse(peer.is_closed)
+
+    def test_end(self) -> None:
+        """The encoder's own end interrupts the stream, which ends when nobody returns in time."""
+        peer = self.edge.publisher()
+        peer.say(*media(1))
+        peer.say(command("FCUnpublish", 6), command("deleteStream", 7))
+        peer.leave()
+        self.assertEqual("interrupted", self.edge.collectors[0].told[-1])
+        self.edge.wait(7)
+        self.assertEqual("finish", self.edge.collectors[0].told[-1])
+
+    def test_two_publishes(self) -> None:
+        """One connection may publish again, the same name or another."""
+        peer = self.edge.publisher()
+        peer.say(*media(2))
+        peer.say(command("closeStream", 6, msid=1), publish("k?token=x"))
+        peer.say(*media(2, 10_000))
+        collector = self.edge.collectors[0]
+        expected = [
+            "tracks_changed",
+            "frame_received",
+            "interrupted",
+            "discontinuity",
+            "tracks_changed",
+            "frame_received",
+        ]
+        self.assertEqual(expected, collector.told)
+        peer.say(command("closeStream", 8, msid=1), publish("other?token=x"))
+        self.assertEqual({"live/k", "live/other"}, {str(stream.name) for stream in self.edge.registry})
+
+    def test_return(self) -> None:
+        """Who returns in time goes on behind the end of what was there, after one discontinuity, with a new date."""
+        peer = self.edge.publisher()
+        peer.say(*media(2))
+        peer.leave()
+        self.edge.wait(3)
+        again = self.edge.publisher()
+        again.say(*media(2, 777_000))
+        again.leave()
+        collector = self.edge.collectors[0]
+        self.assertEqual(1, collector.told.count("discontinuity"))
+        video = [frame for frame in collector.frames if frame.track.kind is MediaKind.VIDEO]
+        self.assertTrue(all(one.dts < other.dts for one, other in pairwise(video)))
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        self.assertEqual(STARTED_AT_MS + 3_000, stream.utc_ms(video[50].pts, 90_000))
+
+    def test_problems(self) -> None:
+        """What is wrong with the media is counted each time and said once."""
+        said: list[str] = []
+
+        def observe(event: Any) -> None:
+            if event.get("log_format", "").endswith("(further ones are counted only)"):
+                said.append(event["kind"])
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        peer = self.edge.publisher()
+        for _ in range(5):
+            peer.say(message(9, b"\x27\x01\x00\x00\x00\x00"))
+        self.assertEqual(["no_config"], said)
+        self.assertEqual(5, self.edge.metric("media_problems_total", kind="no_config"))
+
+    def test_ignored(self) -> None:
+        """Unknown commands and messages, and attempts to play, are counted."""
+        peer = self.edge.peer().connect()
+        peer.say(command("selfDestruct", 9), message(99, b"?"), command("play", 10, b"\x02\x00\x01k", msid=1))
+        for what in ("command", "message", "play"):
+            self.assertEqual(1, self.edge.metric("rtmp_ignored_total", what=what), what)
+
+
+class RefusalTests(EdgeCase):
+    def assertRefused(self, peer: Peer, code: str, words: str) -> None:
+        """The encoder was told why, and then closed; the name is not taken."""
+        ((level, said, description),) = peer.statuses()
+        self.assertEqual(("error", code), (level, said))
+        self.assertIn(words, description)
+        self.assertTrue(peer.is_closed)
+        self.assertEqual(1, self.edge.metric("publishes_total", result="refused"))
+
+    def refused(self, name: str = "k?token=secret", app: str = "live") -> Peer:
+        peer = self.edge.peer().connect(app)
+        peer.heard()
+        return peer.publish(name)
+
+    def test_bad_name(self) -> None:
+        """A name that can be nobody's is refused without asking."""
+        self.assertRefused(self.refused("a b?token=x"), BAD_NAME, "stream key")
+        self.assertEqual([], self.edge.authenticator.requests)
+
+    def test_unknown_application(self) -> None:
+        """So is an application that does not exist."""
+        self.assertRefused(self.refused(app="other"), BAD_NAME, "no application 'other'")
+
+    def test_denied(self) -> None:
+        """The authenticator's reason reaches the encoder."""
+        self.edge.authenticator.answer = Verdict(False, "this token has expired")
+        self.assertRefused(self.refused(), DENIED, "this token has expired")
+        self.assertIsNone(self.edge.registry.find(NAME))
+
+    def test_authenticator_raises(self) -> None:
+        """An authenticator that raises refuses, in neutral words."""
+        self.edge.authenticator.answer = StorageError("the password is hunter2")
+        peer = self.refused()
+        self.assertNotIn(b"hunter2", peer.transport.value())
+        self.assertRefused(peer, DENIED, "could not be checked")
+
+    def test_authenticator_fails(self) -> None:
+        """One whose Deferred fails likewise."""
+        self.edge.authenticator.answer = answer = Deferred()
+        peer = self.refused()
+        self.assertEqual([], peer.statuses())
+        answer.errback(ZeroDivisionError("on purpose"))
+        self.assertRefused(peer, DENIED, "could not be checked")
+
+    def test_authenticator_talks_nonsense(self) -> None:
+        """One that answers anything but a verdict likewise: nothing is consent but consent."""
+        self.edge.authenticator.answer = True
+        self.assertRefused(self.refused(), DENIED, "could not be checked")
+
+    def test_authenticator_is_slow(self) -> None:
+        """One that never answers likewise, when its time is up; what it says after that is too late."""
+        self.edge.authenticator.answer = answer = Deferred()
+        peer = self.refused()
+        self.edge.wait(4.5)
+        self.assertFalse(peer.is_closed)
+        self.edge.wait(1)
+        self.assertRefused(peer, DENIED, "could not be checked")
+        answer.callback(Verdict(True))
+        self.assertIsNone(self.edge.registry.find(NAME))
+
+    def test_taken(self) -> None:
+        """A name that somebody else publishes is refused, and the first goes on."""
+        first = self.edge.publisher()
+        peer = self.refused()
+        self.assertRefused(peer, BAD_NAME, "another connection")
+        first.say(*media(3))
+        self.assertTrue(self.edge.collectors[0].frames)
+
+    def test_full(self) -> None:
+        """A stream more than the server takes is refused with the number."""
+        self.edge.registry.max_streams = 1
+        self.edge.publisher()
+        self.assertRefused(self.refused("other?token=x"), DENIED, "1 streams")
+
+    def test_no_secret_is_told(self) -> None:
+        """The token is in no log, refused or not."""
+        texts: list[str] = []
+
+        def observe(event: Any) -> None:
+            texts.append(repr(event))
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        self.edge.publisher()
+        self.edge.authenticator.answer = ZeroDivisionError("on purpose")
+        self.refused("k?token=s3cr3t&token=s3cr3t")
+        self.assertTrue(texts)
+        self.assertFalse([text for text in texts if "s3cr3t" in text or "secret" in text])
+
+
+class SlowAuthenticatorTests(EdgeCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.answer: Deferred[Verdict] = Deferred()
+        self.edge.authenticator.answer = self.answer
+
+    def test_media_before_the_answer(self) -> None:
+        """An encoder that does not wait for the answer loses nothing; others are served meanwhile."""
+        peer = self.edge.peer().connect().publish()
+        peer.say(*media(1))
+        self.edge.authenticator.answer = Verdict(True, credential="d")
+        other = self.edge.peer("192.0.2.2").connect().publish("other?token=x")
+        other.say(*media(1))
+        self.assertEqual(["live/other"], [str(stream.name) for stream in self.edge.registry])
+        peer.heard()
+        self.answer.callback(Verdict(True))
+        self.assertEqual([START], [status[1] for status in peer.statuses()])
+        peer.leave()
+        self.assertEqual(72, len(self.edge.collectors[1].frames))
+
+    def test_peer_leaves(self) -> None:
+        """When the encoder leaves, the authenticator's work is called off; however that ends, nobody minds."""
+        peer = self.edge.peer().connect().publish()
+        peer.leave()
+        self.assertTrue(self.answer.called)
+        odd: Deferred[Verdict] = Deferred(lambda deferred: deferred.errback(ZeroDivisionError("while cancelled")))
+        self.edge.authenticator.answer = odd
+        self.edge.peer().connect().publish().leave()
+        self.assertEqual([], self.flushLoggedErrors())
+        self.assertIsNone(self.edge.registry.find(NAME))
+
+    def test_request_taken_back(self) -> None:
+        """An encoder may take its request back and make another; only that one is answered."""
+        peer = self.edge.peer().connect().publish()
+        self.edge.authenticator.answer = Verdict(True, credential="c")
+        peer.say(command("closeStream", 6, msid=1), publish("second?token=x"))
+        self.assertEqual(["live/second"], [str(stream.name) for stream in self.edge.registry])
+        self.assertFalse(peer.is_closed)
+
+
+class TakeoverTests(EdgeCase):
+    def test_takeover(self) -> None:
+        """A silent connection gives way to one with the same credential, is told why, and costs one discontinuity."""
+        old = self.edge.publisher()
+        old.say(*media(2))
+        self.edge.wait(2)
+        new = self.edge.peer("192.0.2.2").connect().publish()
+        self.assertIn(("error", DENIED), [status[:2] for status in old.statuses()])
+        self.assertTrue(old.is_closed)
+        new.say(*media(2, 5_000))
+        old.say(*media(1, 9_000))
+        old.leave()
+        self.edge.wait(10)
+        collector = self.edge.collectors[0]
+        self.assertEqual(1, len(self.edge.collectors))
+        self.assertEqual(1, collector.told.count("discontinuity"))
+        self.assertEqual(1, collector.told.count("interrupted"))
+        self.assertEqual(100, sum(frame.track.kind is MediaKind.VIDEO for frame in collector.frames))
+
+    def test_alive(self) -> None:
+        """One that was heard of lately does not give way."""
+        old = self.edge.publisher()
+        old.say(*media(2))
+        self.edge.wait(0.5)
+        new = self.edge.peer("192.0.2.2").connect().publish()
+        self.assertEqual((False, True), (old.is_closed, new.is_closed))
+
+
+class EndTests(EdgeCase):
+    def test_expiry(self) -> None:
+        """When its permission expires the publisher is told and disconnected."""
+        self.edge.authenticator.answer = Verdict(True, expires_ms=STARTED_AT_MS + 5_000)
+        peer = self.edge.publisher()
+        self.edge.wait(4.5)
+        self.assertFalse(peer.is_closed)
+        self.edge.wait(1)
+        self.assertIn("expired", peer.statuses()[-1][2])
+        self.assertTrue(peer.is_closed)
+
+    def test_stop(self) -> None:
+        """A stream that is ended disconnects its publisher, which is told why."""
+        peer = self.edge.publisher()
+        peer.say(*media(1))
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        self.successResultOf(self.edge.registry.end(stream, "stopped by the operator"))
+        self.assertEqual([("error", DENIED, "stopped by the operator")], peer.statuses())
+        self.assertTrue(peer.is_closed)
+        peer.leave()
+        self.assertIs(StreamState.ENDED, stream.state)
+        self.assertEqual("finish", self.edge.collectors[0].told[-1])
+
+    def test_failing_sink(self) -> None:
+        """A sink that raises is taken off; the publisher and the other sink never notice."""
+
+        class Failing(FrameCollector):
+            def frame_received(self, frame: Frame) -> None:
+                raise ZeroDivisionError("on purpose")
+
+        self.edge.extra_sinks.append(Failing)
+        peer = self.edge.publisher()
+        peer.say(*media(2))
+        self.assertFalse(peer.is_closed)
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.assertEqual(["extra0"], self.edge.failed)
+        peer.leave()
+        self.assertEqual(144, len(self.edge.collectors[0].frames))
+
+    def test_sink_that_ends_the_stream(self) -> None:
+        """A sink may end the stream from within a frame: nothing comes after the end, and the publisher is gone."""
+        edge: Edge = self.edge
+
+        class Ending(FrameCollector):
+            def frame_received(self, frame: Frame) -> None:
+                super().frame_received(frame)
+                stream = edge.registry.find(NAME)
+                assert stream is not None
+                if len(self.frames) == 10:
+                    edge.registry.end(stream, "enough")
+
+        self.edge.extra_sinks.append(Ending)
+        peer = self.edge.publisher()
+        peer.say(b"".join(media(2)))
+        self.assertTrue(peer.is_closed)
+        told = self.edge.collectors[0].told
+        self.assertEqual(1, told.count("finish"))
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        self.assertIs(StreamState.ENDED, stream.state)
+        self.assertEqual([], self.flushLoggedErrors())
