@@ -125,6 +125,7 @@ setup(
         "test": TEST,
         "e2e": E2E,
         "dev": [*E2E, *GCS, *TRANSCODE],
+        "fuzz": ["atheris"],
     },
     packages=[*find_packages(str(ROOT), include=["rapidrtmp", "rapidrtmp.*"]), "twisted.plugins"],
     package_data={"rapidrtmp": ["py.typed", "web/static/*"]},
