@@ -9,7 +9,7 @@ values: a stream's name is one only if the operator asks for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import cast
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import Metric
@@ -17,10 +17,12 @@ from prometheus_client.registry import Collector
 from zope.interface import implementer
 
 from rapidrtmp import interfaces
+from rapidrtmp.errors import MisuseError
 from rapidrtmp.interfaces import IMetricsScope
 
 __all__ = ["CallbackCollector", "Metrics", "SinkMetrics"]
 
+M = TypeVar("M", Counter, Histogram)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -104,7 +106,7 @@ class SinkMetrics:
         metric = self._metrics.of_sink(
             name, lambda full: Counter(full, documentation, ["sink"], registry=self._metrics.registry)
         )
-        return cast(Counter, metric).labels(self._sink)
+        return _of_type(Counter, metric, name).labels(self._sink)
 
     def histogram(self, name: str, documentation: str, buckets: Sequence[float]) -> interfaces.Histogram:
         """See :meth:`IMetricsScope.histogram <rapidrtmp.interfaces.IMetricsScope.histogram>`."""
@@ -112,4 +114,10 @@ class SinkMetrics:
             name,
             lambda full: Histogram(full, documentation, ["sink"], registry=self._metrics.registry, buckets=buckets),
         )
-        return cast(Histogram, metric).labels(self._sink)
+        return _of_type(Histogram, metric, name).labels(self._sink)
+
+
+def _of_type(wanted: type[M], metric: Counter | Histogram, name: str) -> M:
+    if not isinstance(metric, wanted):
+        raise MisuseError(f"the metric {name} is a {type(metric).__name__} already, not a {wanted.__name__}")
+    return metric
