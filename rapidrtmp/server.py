@@ -30,11 +30,15 @@ from twisted.python.threadpool import ThreadPool
 from twisted.web.server import Site
 
 from rapidrtmp import __version__
-from rapidrtmp.chosen import ChosenPlugins
+from rapidrtmp.chosen import AppPlugins, ChosenPlugins
 from rapidrtmp.codec.policy import TimelinePolicy
 from rapidrtmp.config import Settings
 from rapidrtmp.demo import DemoPublisher
-from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ITokenIssuer, SinkContext, StorageContext
+from rapidrtmp.dvr.library import Library
+from rapidrtmp.dvr.retention import Retention, RetentionRules
+from rapidrtmp.dvr.service import RecordingsService
+from rapidrtmp.dvr.sink import RecorderFactory
+from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ISink, ITokenIssuer, SinkContext, StorageContext
 from rapidrtmp.live.clocks import SteadyClock, now_ms
 from rapidrtmp.live.registry import Registry, StreamPolicy
 from rapidrtmp.live.shelf import Shelf
@@ -50,6 +54,7 @@ from rapidrtmp.scrape import connection_metrics, readiness_metrics, storage_metr
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.web.app import make_site
 from rapidrtmp.web.policy import HttpPolicy
+from rapidrtmp.web.recordings import RECORDER, Recordings
 
 __all__ = ["RapidRtmpService", "make_service"]
 
@@ -107,6 +112,8 @@ class RapidRtmpService(MultiService):
         )
         self.authenticators = {name: self._make_authenticator(name) for name in plugins.apps}
         self.registry = self._make_registry()
+        self._library = Library(self._storage, reactor)
+        self._make_recordings_service().setServiceParent(self)  # type: ignore[no-untyped-call]
         self._rtmp = self._make_rtmp()
         self.metrics.collect_from(self._read_metrics)
         if demo:
@@ -168,6 +175,21 @@ class RapidRtmpService(MultiService):
             first_sequence=(self._steady.utc_ms() - SEQUENCE_EPOCH_MS) // 500,
         )
 
+    def _make_recordings_service(self) -> RecordingsService:
+        rules = {
+            name: RetentionRules.strictest(recorder.retention for recorder in _recorders(app))
+            for name, app in self._plugins.apps.items()
+        }
+        metrics = self.metrics
+        deleted, deleted_bytes = metrics.recordings_deleted_total, metrics.recordings_deleted_bytes_total
+        retention = Retention(self._library, rules, self._steady.utc_ms, deleted, deleted_bytes)
+        return RecordingsService(self._library, retention, self._reactor)
+
+    def _make_recorder(self, stream: LiveStream) -> ISink:
+        """A recorder for whoever starts one by hand: as the application's own is, if it has one."""
+        factory = next(iter(_recorders(self._plugins.apps[stream.name.app])), None) or RecorderFactory()
+        return factory.create(self._sink_context(stream, RECORDER))
+
     def _make_rtmp(self) -> RtmpServerFactory:
         rtmp, live = self._settings.rtmp, self._settings.live
         services = IngestServices(
@@ -225,6 +247,7 @@ class RapidRtmpService(MultiService):
             ),
             clock=self._reactor,
             utc_ms=self._steady.utc_ms,
+            recordings=Recordings(self._library, self.registry, self._make_recorder),
         )
 
     def _read_metrics(self) -> Iterable[Metric]:
@@ -320,6 +343,11 @@ class RapidRtmpService(MultiService):
         waiting.addTimeout(max(0.1, deadline_s - self._reactor.seconds()), self._reactor)
         waiting.addErrback(lambda failure: self._log.error("while stopping: {error}", error=failure.value))
         await waiting
+
+
+def _recorders(app: AppPlugins) -> list[RecorderFactory]:
+    """The recorders of an application."""
+    return [factory for factory in app.sinks.values() if isinstance(factory, RecorderFactory)]
 
 
 def _settle_garbage_collector() -> None:

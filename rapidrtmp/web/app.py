@@ -45,9 +45,11 @@ from rapidrtmp.web.express import ExpressChannel, ExpressLane
 from rapidrtmp.web.hls import CORS, PREFLIGHT, HlsResponder
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
+from rapidrtmp.web.recordings import Recordings
 from rapidrtmp.web.routes import MEDIA_RULE, Audience, Route, routes
 from rapidrtmp.web.sending import SMALL_BYTES, BodyProducer
 from rapidrtmp.web.site import BoundedChannel, BoundedSite, CheckedResource, read_request
+from rapidrtmp.web.streamed import StreamedResponse, send_streamed
 from rapidrtmp.web.tally import CLIENT_LEFT, Tally
 
 __all__ = ["WebApp", "make_site"]
@@ -166,16 +168,21 @@ class WebApp:
         for name, value in (*self._sharing(route).items(), *response.headers.items()):
             twisted.setHeader(name, value)
         if response.status not in (204, 304):
-            twisted.setHeader(b"content-length", b"%d" % len(response.body))
+            twisted.setHeader(b"content-length", b"%d" % response.length)
         self._tally.requests[label, response.status] += 1
         if twisted.method == b"HEAD":
             return response.body
+        if isinstance(response, StreamedResponse):
+            return send_streamed(response, twisted, partial(self._count_sent, label))
         self._tally.sent_bytes[label] += len(response.body)
         if len(response.body) <= SMALL_BYTES:
             return response.body
         written: Deferred[bytes] = Deferred()
         BodyProducer(twisted, response.body, partial(written.callback, b"")).start()
         return written
+
+    def _count_sent(self, label: str, size: int) -> None:
+        self._tally.sent_bytes[label] += size
 
     # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -216,6 +223,7 @@ def make_site(
     policy: HttpPolicy,
     clock: IReactorTime,
     utc_ms: Callable[[], int],
+    recordings: Recordings,
 ) -> Site:
     """
     Make the site that serves everything over HTTP.
@@ -223,12 +231,13 @@ def make_site(
     :param apps: every application there is, and who issues tokens for it; ``None`` for one that uses none of ours.
     :param clock: time and timers: the reactor.
     :param utc_ms: the time of day in milliseconds since 1970.
+    :param recordings: answers what concerns recordings.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
     api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms)
     hls, tally = HlsResponder(registry, policy, clock), Tally(policy)
     metrics.collect_from(tally.metrics)
-    app = WebApp(routes(api, hls, Pages(registry, apps, clock), policy), tally, policy)
+    app = WebApp(routes(api, hls, Pages(registry, apps, clock), recordings, policy), tally, policy)
     if policy.access_log:  # a line of it costs more than an answer of the express way: who wants one goes the other
         return BoundedSite(app.resource(), policy, clock, partial(BoundedChannel, tally))
     lane = ExpressLane(hls.respond, tally, policy, MEDIA_RULE)

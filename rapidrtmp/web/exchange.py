@@ -56,12 +56,17 @@ class Response:
     headers: Mapping[str, str]
     body: bytes = b""
 
+    @property
+    def length(self) -> int:
+        """What ``Content-Length`` says."""
+        return len(self.body)
+
     @cached_property
     def fields(self) -> bytes:
         """The header as it goes over the wire behind ``Server`` and ``Date``, up to and with the empty line."""
         lines = [f"{name}: {' '.join(value.splitlines())}\r\n" for name, value in self.headers.items()]
         if self.status not in (204, 304):
-            lines.append(f"Content-Length: {len(self.body)}\r\n")
+            lines.append(f"Content-Length: {self.length}\r\n")
         return f"{''.join(lines)}\r\n".encode()
 
     @cached_property

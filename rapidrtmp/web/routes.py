@@ -13,6 +13,7 @@ from rapidrtmp.web.exchange import Response
 from rapidrtmp.web.hls import HlsResponder
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
+from rapidrtmp.web.recordings import Recordings
 
 __all__ = ["MEDIA_RULE", "Audience", "Route", "routes"]
 
@@ -34,7 +35,7 @@ class Route:
     One route.
 
     :ivar rule: the path, with ``<name>`` for what varies (werkzeug's grammar); also its label in metrics.
-    :ivar method: ``GET`` (and so ``HEAD``) or ``POST``; ``OPTIONS`` is answered for every route.
+    :ivar method: ``GET`` (and so ``HEAD``), ``POST`` or ``DELETE``; ``OPTIONS`` is answered for every route.
     :ivar respond: called with the request and, by keyword, what varied.
     """
 
@@ -44,7 +45,7 @@ class Route:
     respond: Callable[..., Response | Deferred[Response]]
 
 
-def routes(api: Api, hls: HlsResponder, pages: Pages, policy: HttpPolicy) -> tuple[Route, ...]:
+def routes(api: Api, hls: HlsResponder, pages: Pages, recordings: Recordings, policy: HttpPolicy) -> tuple[Route, ...]:
     """The table of routes."""
     everybody, media, management = Audience.EVERYBODY, Audience.MEDIA, Audience.MANAGEMENT
     metrics = everybody if policy.open_metrics else management
@@ -55,6 +56,7 @@ def routes(api: Api, hls: HlsResponder, pages: Pages, policy: HttpPolicy) -> tup
         Route("GET", "/api/v1/streams/<app>/<key>", management, api.stream),
         Route("POST", "/api/v1/streams/<key>/stop", management, api.stop),
         Route("POST", "/api/v1/streams/<app>/<key>/stop", management, api.stop),
+        *_recording_routes(recordings),
         Route("GET", "/api/v1/openapi.json", everybody, api.openapi),
         Route("GET", "/api/ping", everybody, api.ping),
         Route("GET", "/health", everybody, api.health),
@@ -65,4 +67,19 @@ def routes(api: Api, hls: HlsResponder, pages: Pages, policy: HttpPolicy) -> tup
         Route("GET", "/static/<name>", everybody, pages.static),
         Route("GET", "/<app>/<key>", everybody, pages.player),
         Route("GET", MEDIA_RULE, media, hls.respond),
+    )
+
+
+def _recording_routes(recordings: Recordings) -> tuple[Route, ...]:
+    """What concerns recordings."""
+    media, management = Audience.MEDIA, Audience.MANAGEMENT
+    one = "/api/v1/recordings/<app>/<key>/<start>"
+    return (
+        Route("POST", "/api/v1/streams/<key>/record", management, recordings.record),
+        Route("POST", "/api/v1/streams/<app>/<key>/record", management, recordings.record),
+        Route("GET", "/api/v1/recordings", management, recordings.index),
+        Route("GET", one, management, recordings.show),
+        Route("DELETE", one, management, recordings.delete),
+        Route("POST", f"{one}/protect", management, recordings.protect),
+        Route("GET", "/recordings/<app>/<key>/<start>/<name>", media, recordings.media),
     )

@@ -13,7 +13,7 @@ from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_t
 from rapidrtmp.testing.sinks import RecordingWriter, feed, make_sink_context
 from tests.dvr.test_sink import make_recorder
 
-__all__ = ["ID", "START_MS", "header", "journal", "read_all", "record", "segment", "store"]
+__all__ = ["ID", "START_MS", "header", "journal", "read_all", "record", "segment", "store", "store_into"]
 
 START_MS = 1_767_225_600_000
 ID = RecordingId("live", "test", "20260101T000000Z")
@@ -59,10 +59,15 @@ def record(gops: int = 7, *, finish: bool = True, **context: Any) -> RecordingWr
 def store(*writers: RecordingWriter, by_another: bool = False) -> MemoryStorage:
     """A storage with all that was written."""
     storage = MemoryStorage()
+    store_into(storage, *writers, by_another=by_another)
+    return storage
+
+
+def store_into(storage: MemoryStorage, *writers: RecordingWriter, by_another: bool = False) -> None:
+    """Store all that was written; ``by_another`` process, if so wanted."""
     for writer in writers:
         for key, data in writer.objects.items():
             storage.put(key, data.replace(WRITER.encode(), b"0" * 16) if by_another else data, "", "")
-    return storage
 
 
 async def read_all(chunks: Any) -> bytes:

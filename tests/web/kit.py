@@ -14,6 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rapidrtmp.dvr.library import Library
 from rapidrtmp.interfaces import ITokenIssuer, Playlist
 from rapidrtmp.live.registry import Registry, StreamPolicy
 from rapidrtmp.live.shelf import Shelf
@@ -23,8 +24,11 @@ from rapidrtmp.media import AudioConfig, Frame, Track, VideoConfig
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
 from rapidrtmp.readiness import Readiness
+from rapidrtmp.storage.memory import MemoryStorage
+from rapidrtmp.testing.sinks import FrameCollector
 from rapidrtmp.web.app import make_site
 from rapidrtmp.web.policy import HttpPolicy
+from rapidrtmp.web.recordings import Recordings
 
 EPOCH_MS = 1_700_000_000_000
 VIDEO = Track(1, VideoConfig("avc1", b"", "avc1.64001f", 1280, 720))
@@ -70,6 +74,9 @@ class Server:
             lambda stream: 2000,
             policies={"live": StreamPolicy(), "open": StreamPolicy()},
         )
+        self.storage = MemoryStorage(self.utc_ms)
+        library = Library(self.storage, self.clock)
+        self.recordings = Recordings(library, self.registry, lambda _stream: FrameCollector())
         self.site = make_site(
             registry=self.registry,
             metrics=self.metrics,
@@ -78,6 +85,7 @@ class Server:
             policy=self.policy,
             clock=self.clock,
             utc_ms=self.utc_ms,
+            recordings=self.recordings,
         )
         self.treq: Any = StubTreq(self.site.resource)
 

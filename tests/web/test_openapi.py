@@ -4,8 +4,11 @@ from typing import Any
 from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
+from twisted.internet.defer import fail
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.errors import StorageError
+from rapidrtmp.names import StreamName
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.app import WebApp
 from rapidrtmp.web.hls import HlsResponder
@@ -13,6 +16,7 @@ from rapidrtmp.web.openapi import description
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.routes import routes
 from rapidrtmp.web.tally import Tally
+from tests.dvr.recordings import record, store_into
 from tests.web.kit import MP4, Reply, Server, playlist
 
 
@@ -108,6 +112,7 @@ class AnswersTests(SynchronousTestCase):
         self._management()
         self._server()
         self._watching()
+        self._recordings()
         promised = {
             (*operation, int(status)) for operation, told in described().items() for status in told["responses"]
         }
@@ -146,6 +151,56 @@ class AnswersTests(SynchronousTestCase):
             self.post(404, stop, f"{one}nobody/stop")
             self.post(400, stop, f"{one}.k/stop")
 
+    def _recordings(self) -> None:
+        store_into(self.server.storage, record(7), record(4, stream=StreamName("live", "now"), finish=False))
+        for prefix, template in (("", "/api/v1/streams/{key}/record"), ("live/", "/api/v1/streams/{app}/{key}/record")):
+            one, start = f"/api/v1/streams/{prefix}k/record", {"action": "stop" if prefix else "start"}
+            self.post(200, template, one, start)
+            self.post(409, template, one, start)
+            self.post(400, template, one, {})
+            self.post(403, template, one, start, peer="192.0.2.1")
+            self.post(413, template, one, "x" * 2000)
+            self.post(404, template, one.replace("/k/", "/nobody/"), start)
+        listing, template = "/api/v1/recordings", "/api/v1/recordings/{app}/{key}/{start}"
+        one, none, grows = (f"{listing}/live/{key}/20260101T000000Z" for key in ("test", "none", "now"))
+        self.get(200, listing)
+        self.get(400, listing, f"{listing}?from=x")
+        for path in (listing, template):
+            self.get(403, path, one if path is template else "", peer="192.0.2.1")
+        self.get(200, template, one)
+        self.get(200, template, grows)
+        self.get(404, template, none)
+        protect = f"{template}/protect"
+        self.post(200, protect, f"{one}/protect", {"protected": False})
+        self.post(400, protect, f"{one}/protect", {})
+        self.post(403, protect, f"{one}/protect", peer="192.0.2.1")
+        self.post(404, protect, f"{none}/protect", {"protected": True})
+        self.post(413, protect, f"{one}/protect", "x" * 2000)
+        self._recording_media()
+        self.delete(403, template, one, peer="192.0.2.1")
+        self.delete(409, template, grows)
+        self.delete(404, template, none)
+        self.delete(200, template, one)
+        self.server.storage.list = self.server.storage.get = lambda *_: fail(StorageError("x"))  # type: ignore[assignment]
+        self.get(503, listing)
+        self.get(503, template, one)
+        self.post(503, protect, f"{one}/protect", {"protected": True})
+        self.delete(503, template, one)
+        self.get(503, "/recordings/{app}/{key}/{start}/{name}", "/recordings/live/b/20260101T000000Z/index.m3u8")
+
+    def _recording_media(self) -> None:
+        media, folder = "/recordings/{app}/{key}/{start}/{name}", "/recordings/live/test/20260101T000000Z"
+        for name in ("index.m3u8", "clip.m3u8?to=3s", "recording.mp4", "clip.mp4", "init.mp4", "segment_00000001.m4s"):
+            self.get(200, media, f"{folder}/{name}")
+        self.get(206, media, f"{folder}/recording.mp4", Range="bytes=0-1")
+        self.get(304, media, f"{folder}/index.m3u8", If_None_Match="*")
+        self.get(400, media, f"{folder}/clip.mp4?from=x")
+        self.get(404, media, f"{folder}/segment_00000099.m4s")
+        self.get(416, media, f"{folder}/recording.mp4", Range="bytes=99999999-")
+
+    def delete(self, status: int, template: str, path: str, **headers: Any) -> None:
+        self.check(status, template, self.server.request("DELETE", path, **headers), "DELETE")
+
     def _server(self) -> None:
         for path in ("/api/v1/openapi.json", "/api/ping", "/health", "/metrics"):
             self.get(200, path)
@@ -179,4 +234,4 @@ def _application(server: Server) -> WebApp:
     api = Api(server.registry, server.metrics, server.readiness, {}, server.policy, server.clock, server.utc_ms)
     hls = HlsResponder(server.registry, server.policy, server.clock)
     pages = Pages(server.registry, {}, server.clock)
-    return WebApp(routes(api, hls, pages, server.policy), Tally(server.policy), server.policy)
+    return WebApp(routes(api, hls, pages, server.recordings, server.policy), Tally(server.policy), server.policy)

@@ -1,0 +1,80 @@
+"""What descriptions of operations are made of (OpenAPI 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["MEDIA_FILES", "Json", "content", "in_path", "in_query", "media", "object_of", "operation", "ref"]
+
+Json = dict[str, Any]
+
+_REASONS = {
+    400: "The request is wrong; the message names the field.",
+    401: "A bearer token is needed, or the one given is wrong.",
+    403: "Without an API token configured, only this machine is answered.",
+    404: "There is no such thing here now. `Retry-After` says when to ask again, if that may help.",
+    409: "The state of things does not permit it.",
+    413: "The body is too long.",
+    416: "The range lies outside the object.",
+    429: "This client holds too many requests open.",
+    503: "Not now: the wait was too long, or a limit is reached.",
+}
+_MANAGEMENT = (401, 403)
+MEDIA_FILES = {
+    "application/vnd.apple.mpegurl": {"schema": {"type": "string"}},
+    "video/mp4": {},
+    "audio/mp4": {},
+    "video/iso.segment": {},
+}
+
+
+def operation(
+    name: str, summary: str, answer: Json, errors: tuple[int, ...] = (), *, management: bool = False, **more: Any
+) -> Json:
+    """
+    One operation.
+
+    :param answer: the responses that are not errors, by status.
+    """
+    statuses = sorted({*errors, *(_MANAGEMENT if management else ())})
+    failures = {str(status): content(_REASONS[status], "Error") for status in statuses}
+    described: Json = {"operationId": name, "summary": summary, "responses": {**answer, **failures}, **more}
+    if management:
+        described["security"] = [{}, {"apiToken": []}]
+    return described
+
+
+def content(words: str, schema: str) -> Json:
+    """An answer in JSON."""
+    return {"description": words, "content": {"application/json": {"schema": ref(schema)}}}
+
+
+def media(words: str, types: Mapping[str, Any]) -> Json:
+    """An answer of one of several media types."""
+    return {"description": words, "content": dict(types)}
+
+
+def ref(schema: str) -> Json:
+    """A schema by name."""
+    return {"$ref": f"#/components/schemas/{schema}"}
+
+
+def in_path(*names: str) -> list[Json]:
+    """What varies in a path."""
+    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+
+
+def in_query(name: str, words: str, schema: Json) -> Json:
+    """A field of the query."""
+    return {"name": name, "in": "query", "description": words, "schema": schema}
+
+
+def object_of(properties: Json, optional: tuple[str, ...] = ()) -> Json:
+    """An object of just these properties, all of them there but the ``optional`` ones."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [name for name in properties if name not in optional],
+        "additionalProperties": False,
+    }

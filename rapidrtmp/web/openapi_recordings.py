@@ -1,0 +1,145 @@
+"""The part of the description that is about recordings."""
+
+from __future__ import annotations
+
+from rapidrtmp.dvr.catalogue import RecordingState
+from rapidrtmp.web.openapi_parts import MEDIA_FILES, Json, content, in_path, in_query, media, object_of, operation, ref
+
+__all__ = ["recording_paths", "recording_schemas"]
+
+_NAMES = ("app", "key", "start")
+
+
+def recording_paths() -> Json:
+    """The operations, by path."""
+    one = "/api/v1/recordings/{app}/{key}/{start}"
+    return {
+        "/api/v1/streams/{key}/record": {"post": _record("", ", of the application `live`", "key")},
+        "/api/v1/streams/{app}/{key}/record": {"post": _record("OfApp", "", "app", "key")},
+        "/api/v1/recordings": {"get": _list()},
+        one: {"get": _show(), "delete": _delete()},
+        f"{one}/protect": {"post": _protect()},
+        "/recordings/{app}/{key}/{start}/{name}": {"get": _play()},
+    }
+
+
+def _body(schema: str) -> Json:
+    return {"required": True, "content": {"application/json": {"schema": ref(schema)}}}
+
+
+def _record(suffix: str, words: str, *names: str) -> Json:
+    return operation(
+        f"recordStream{suffix}",
+        f"Begin or end to record a live stream{words}",
+        {"200": content("It is recorded now, or no more.", "RecordAnswer")},
+        (400, 404, 409, 413),
+        management=True,
+        parameters=in_path(*names),
+        requestBody=_body("RecordRequest"),
+    )
+
+
+def _list() -> Json:
+    moment = {"type": "string", "format": "date-time"}
+    return operation(
+        "listRecordings",
+        "List recordings, the newest first",
+        {"200": content("The recordings of this page, and how many there are on all pages.", "RecordingList")},
+        (400, 503),
+        management=True,
+        parameters=[
+            in_query("app", "Only of this application.", {"type": "string"}),
+            in_query("streamKey", "Only of this stream; of `live` if no application is given.", {"type": "string"}),
+            in_query("from", "Only what began then or later.", moment),
+            in_query("to", "Only what began before.", moment),
+            in_query("page", "Which page, from 0.", {"type": "integer", "minimum": 0, "default": 0}),
+            in_query("itemsPerPage", "On a page.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
+        ],
+    )
+
+
+def _show() -> Json:
+    return operation(
+        "getRecording",
+        "Describe one recording",
+        {"200": content("The recording.", "Recording")},
+        (404, 503),
+        management=True,
+        parameters=in_path(*_NAMES),
+    )
+
+
+def _delete() -> Json:
+    return operation(
+        "deleteRecording",
+        "Delete a recording that is over and not protected",
+        {"200": content("It is gone.", "Deleted")},
+        (404, 409, 503),
+        management=True,
+        parameters=in_path(*_NAMES),
+    )
+
+
+def _protect() -> Json:
+    return operation(
+        "protectRecording",
+        "Protect a recording from deletion, or release it",
+        {"200": content("The recording as it is now.", "Recording")},
+        (400, 404, 413, 503),
+        management=True,
+        parameters=in_path(*_NAMES),
+        requestBody=_body("ProtectRequest"),
+    )
+
+
+def _play() -> Json:
+    limit = {"type": "string", "examples": ["2026-11-22T13:45:00Z", "90s"]}
+    return operation(
+        "getRecordingMedia",
+        "The playlist of a recording (`index.m3u8`) and what it names, all of it as one file (`recording.mp4`), or a "
+        "stretch of it (`clip.m3u8`, `clip.mp4`)",
+        {
+            "200": media("All of it.", MEDIA_FILES),
+            "206": media("The range asked for; never of a playlist.", MEDIA_FILES),
+            "304": {"description": "The client has it."},
+        },
+        (400, 404, 416, 503),
+        parameters=[
+            *in_path(*_NAMES, "name"),
+            in_query("from", "Where a clip begins: a date, or how long after the beginning.", limit),
+            in_query("to", "Where a clip ends, likewise.", limit),
+        ],
+    )
+
+
+def recording_schemas() -> Json:
+    """The schemas, by name."""
+    text, truth, count = {"type": "string"}, {"type": "boolean"}, {"type": "integer", "minimum": 0}
+    moment, maybe_text = {"type": "string", "format": "date-time"}, {"type": ["string", "null"]}
+    return {
+        "RecordRequest": object_of({"action": {"enum": ["start", "stop"]}}),
+        "RecordAnswer": object_of({"recording": truth, "streamKey": text}),
+        "ProtectRequest": object_of({"protected": truth}),
+        "Deleted": object_of({"message": text, "size": {**count, "description": "In bytes."}}),
+        "RecordingList": object_of({"recordings": {"type": "array", "items": ref("Recording")}, "total": count}),
+        "Recording": object_of(
+            {
+                "app": text,
+                "streamKey": text,
+                "start": {"type": "string", "pattern": "^[0-9]{8}T[0-9]{6}Z$", "description": "Its name."},
+                "state": {"enum": [state.value for state in RecordingState]},
+                "protected": truth,
+                "startedAt": moment,
+                "endedAt": {"type": ["string", "null"], "format": "date-time"},
+                "duration": {"type": "number", "minimum": 0, "description": "In seconds, gaps included."},
+                "size": {**count, "description": "In bytes."},
+                "segments": count,
+                "gaps": {**count, "description": "Segments that can not be played."},
+                "videoCodec": {**maybe_text, "description": "As in RFC 6381."},
+                "audioCodec": {**maybe_text, "description": "As in RFC 6381."},
+                "resolution": {"type": ["string", "null"], "pattern": "^[0-9]+x[0-9]+$"},
+                "playlistUrl": text,
+                "movieUrl": text,
+            }
+        ),
+    }

@@ -1,0 +1,324 @@
+"""
+Recordings over HTTP: playlists, segments and movies under ``/recordings/APP/KEY/START/``, and the library in the API.
+
+What is served is put together from stored fragments while it is sent. Bytes under a name never change, but for what
+grows at its end, so that ranges can be resumed and everything can be cached.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from zlib import crc32
+
+from twisted.internet.defer import Deferred
+
+from rapidrtmp.dvr.clip import Stretch, select_clip, whole_recording
+from rapidrtmp.dvr.journal import Header, Journal
+from rapidrtmp.dvr.layout import INIT_NAME, MEDIA_TYPE, SEGMENT_TYPE, RecordingId, read_part_name, read_segment_name
+from rapidrtmp.dvr.library import Library, Listed, RecordingKeptError
+from rapidrtmp.dvr.movie import Movie, make_movie, make_segment
+from rapidrtmp.dvr.playlist import render_clip, render_recording
+from rapidrtmp.errors import ConfigurationError, NotFoundError
+from rapidrtmp.interfaces import IMMUTABLE, ISink
+from rapidrtmp.live.registry import Registry
+from rapidrtmp.live.shelf import PLAYLIST_TYPE
+from rapidrtmp.live.stream import LiveStream, StreamState
+from rapidrtmp.names import StreamName
+from rapidrtmp.units import parse_duration_ms
+from rapidrtmp.web.api import DEFAULT_APP
+from rapidrtmp.web.description import rfc3339
+from rapidrtmp.web.errors import BadRequestError, ConflictError, NotYetError
+from rapidrtmp.web.exchange import Request, Response, json_response
+from rapidrtmp.web.headers import accepts_gzip, etag_matches, parse_range
+from rapidrtmp.web.hls import CORS
+from rapidrtmp.web.reading import MAX_ITEMS_PER_PAGE, read_json_object, read_query, read_whole
+from rapidrtmp.web.streamed import StreamedResponse
+
+__all__ = ["RECORDER", "Recordings"]
+
+#: The sink that records; a second one of an application is called ``record-2``, and so on.
+RECORDER = "record"
+GROWING, OVER = "no-cache", "public, max-age=3600"
+RETRY_S = 2
+
+
+class Recordings:
+    """
+    Answers all that concerns recordings.
+
+    :param make_recorder: makes a sink that records a stream, for whoever starts that by hand.
+    """
+
+    def __init__(self, library: Library, registry: Registry, make_recorder: Callable[[LiveStream], ISink]) -> None:
+        self._library = library
+        self._registry = registry
+        self._make_recorder = make_recorder
+
+    # ── media ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def media(self, request: Request, app: str, key: str, start: str, name: str) -> Deferred[Response]:
+        """
+        Answer a ``GET`` or ``HEAD`` for ``/recordings/APP/KEY/START/NAME``.
+
+        The Deferred fails with ``NotFoundError``: there is no such recording or object; ``BadRequestError``: a limit
+        of a clip makes no sense; ``RangeNotSatisfiableError``; ``StorageError``.
+        """
+        return Deferred.fromCoroutine(self._media(request, RecordingId.checked(app, key, start), name))
+
+    async def _media(self, request: Request, id: RecordingId, name: str) -> Response:
+        journal, is_over = await self._library.journal(id)
+        if name == "index.m3u8":
+            if not journal.segments and not is_over:
+                raise NotYetError(f"{id} has no complete segment yet", RETRY_S)
+            return _playlist(request, render_recording(journal, is_over=is_over), OVER if is_over else GROWING)
+        if name == "recording.mp4":
+            return self._movie(request, id, journal, whole_recording(journal), is_over=is_over)
+        if name in ("clip.m3u8", "clip.mp4"):
+            return self._clip(request, id, journal, name, is_over=is_over)
+        return self._object(request, id, journal, name)
+
+    def _clip(self, request: Request, id: RecordingId, journal: Journal, name: str, *, is_over: bool) -> Response:
+        query = read_query(request)
+        from_ms, to_ms = (_moment(query, each, journal.header) for each in ("from", "to"))
+        if from_ms is not None and to_ms is not None and from_ms >= to_ms:
+            raise BadRequestError("from is not before to")
+        stretches = select_clip(journal, from_ms, to_ms)
+        if not stretches:
+            raise NotFoundError(f"nothing of {id} was recorded then")
+        is_final = is_over or (to_ms is not None and to_ms <= journal.ended_ms)
+        if name == "clip.m3u8":
+            return _playlist(request, render_clip(journal.header, stretches), OVER if is_final else GROWING)
+        return self._movie(request, id, journal, stretches, is_over=is_final)
+
+    def _movie(
+        self, request: Request, id: RecordingId, journal: Journal, stretches: list[Stretch], *, is_over: bool
+    ) -> Response:
+        movie = make_movie(id, journal.header, stretches, indexed=is_over)
+        first = stretches[0].segment.utc_ms if stretches else journal.header.started_ms
+        named = f'inline; filename="{id.app}-{id.key}-{datetime.fromtimestamp(first / 1000, UTC):%Y%m%dT%H%M%SZ}.mp4"'
+        headers = {
+            "Content-Type": MEDIA_TYPE,
+            "Cache-Control": OVER if is_over else GROWING,
+            "Content-Disposition": named,
+        }
+        return self._stream(request, movie, headers)
+
+    def _object(self, request: Request, id: RecordingId, journal: Journal, name: str) -> Response:
+        headers = {"Content-Type": SEGMENT_TYPE, "Cache-Control": IMMUTABLE}
+        if name == INIT_NAME:
+            return self._stream(request, Movie(journal.header.init, ()), {**headers, "Content-Type": MEDIA_TYPE})
+        stretch = _named_stretch(journal, name)
+        if stretch is None:
+            raise NotFoundError(f"{id} has no {name}, or it was lost")
+        return self._stream(request, make_segment(id, stretch), headers)
+
+    def _stream(self, request: Request, movie: Movie, headers: Mapping[str, str]) -> Response:
+        """The whole of it or a range, or nothing if the client has it already (RFC 9110, 13.2.2)."""
+        etag = f'"{movie.fingerprint:08x}-{movie.size:x}"'
+        headers = {**headers, "ETag": etag, "Accept-Ranges": "bytes", **CORS}
+        if etag_matches(request.header("if-none-match"), etag):
+            del headers["Content-Type"]
+            return Response(304, headers)
+        condition = request.header("if-range")
+        span = None
+        if request.method == "GET" and (not condition or condition == etag):
+            span = parse_range(request.header("range"), movie.size)
+        start, stop = span or (0, movie.size)
+        if span:
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{movie.size}"
+        chunks: Callable[[], AsyncIterator[bytes]] = partial(movie.read, self._library.storage, start, stop)
+        return StreamedResponse(206 if span else 200, headers, size=stop - start, open=chunks)
+
+    # ── the library ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def index(self, request: Request) -> Deferred[Response]:
+        """
+        List recordings, the newest first: ``GET /api/v1/recordings``.
+
+        :raises BadRequestError: the query makes no sense.
+        :raises BadNameError: there can be no such stream.
+        """
+        query = read_query(request)
+        number = read_whole(query, "page", 0, minimum=0)
+        size = read_whole(query, "itemsPerPage", 100, minimum=1, maximum=MAX_ITEMS_PER_PAGE)
+        prefix = ""
+        if "app" in query or "streamKey" in query:
+            name = StreamName.checked(query.get("app", DEFAULT_APP), query.get("streamKey", "any"))
+            prefix = f"{name.app}/{name.key}/" if "streamKey" in query else f"{name.app}/"
+        from_ms, to_ms = (_date(query[each], each) if each in query else None for each in ("from", "to"))
+
+        def chosen(id: RecordingId) -> bool:
+            return (from_ms is None or id.start_ms >= from_ms) and (to_ms is None or id.start_ms < to_ms)
+
+        async def answer() -> Response:
+            listed, total = await self._library.page(prefix, chosen, number, size)
+            return json_response({"recordings": [_describe(each) for each in listed], "total": total})
+
+        return Deferred.fromCoroutine(answer())
+
+    def show(self, _request: Request, app: str, key: str, start: str) -> Deferred[Response]:
+        """Describe one: ``GET /api/v1/recordings/APP/KEY/START``. :raises NotFoundError: there is none."""
+        id = RecordingId.checked(app, key, start)
+
+        async def answer() -> Response:
+            return json_response(_describe(await self._library.show(id)))
+
+        return Deferred.fromCoroutine(answer())
+
+    def delete(self, _request: Request, app: str, key: str, start: str) -> Deferred[Response]:
+        """
+        Delete one: ``DELETE /api/v1/recordings/APP/KEY/START``.
+
+        :raises NotFoundError: there is none.
+        :raises ConflictError: it grows, or it is protected.
+        """
+        id = RecordingId.checked(app, key, start)
+
+        async def answer() -> Response:
+            try:
+                size = await self._library.delete(id)
+            except RecordingKeptError as error:
+                raise ConflictError(str(error)) from error
+            return json_response({"message": "the recording has been deleted", "size": size})
+
+        return Deferred.fromCoroutine(answer())
+
+    def protect(self, request: Request, app: str, key: str, start: str) -> Deferred[Response]:
+        """
+        Protect one from deletion or release it: ``POST /api/v1/recordings/APP/KEY/START/protect``.
+
+        :raises BadRequestError: the body is not as described.
+        :raises NotFoundError: there is none.
+        """
+        id = RecordingId.checked(app, key, start)
+        protected = read_json_object(request).get("protected")
+        if not isinstance(protected, bool):
+            raise BadRequestError("protected is missing or neither true nor false")
+
+        async def answer() -> Response:
+            await self._library.protect(id, protected)
+            return json_response(_describe(await self._library.show(id)))
+
+        return Deferred.fromCoroutine(answer())
+
+    # ── recording by hand ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def record(self, request: Request, key: str, app: str = DEFAULT_APP) -> Response:
+        """
+        Begin or end to record a live stream: ``POST /api/v1/streams/KEY/record``.
+
+        :raises BadRequestError: the body is not as described.
+        :raises NotFoundError: there is no stream of that name.
+        :raises ConflictError: it has ended, is recorded already, or is not recorded.
+        """
+        action = read_json_object(request).get("action")
+        if action not in ("start", "stop"):
+            raise BadRequestError("action is neither start nor stop")
+        stream = self._registry.find(StreamName.checked(app, key))
+        if stream is None:
+            raise NotFoundError(f"there is no stream {app}/{key}")
+        if stream.state is StreamState.ENDED:
+            raise ConflictError(f"{stream.name} has ended")
+        recorders = [name for name in stream.sinks if name == RECORDER or name.startswith(f"{RECORDER}-")]
+        if (action == "start") == bool(recorders):
+            raise ConflictError(f"{stream.name} is {'already' if recorders else 'not'} being recorded")
+        for name in recorders:
+            stream.detach(name)
+        if action == "start":
+            stream.attach(RECORDER, self._make_recorder(stream))
+        return json_response({"recording": action == "start", "streamKey": key})
+
+
+def _named_stretch(journal: Journal, name: str) -> Stretch | None:
+    """The part or the whole segment of that name; ``None`` if it is not there, or was lost."""
+    if place := read_part_name(name):
+        segment = journal.find(place[0])
+        if segment is None or place[1] >= len(segment.parts) or not segment.parts[place[1]].size:
+            return None
+        return Stretch(segment, place[1], place[1] + 1)
+    number = read_segment_name(name)
+    segment = journal.find(number) if number is not None else None
+    return None if segment is None or segment.is_gap else Stretch(segment, 0, len(segment.parts))
+
+
+# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _playlist(request: Request, body: bytes, cache_control: str) -> Response:
+    """A playlist, compressed if the client can read that. No ranges: the next version may move every byte."""
+    gzipped = accepts_gzip(request.header("accept-encoding"))
+    etag = f'"{crc32(body):08x}-{len(body):x}{"-gzip" if gzipped else ""}"'
+    headers = {
+        "Content-Type": PLAYLIST_TYPE,
+        "Cache-Control": cache_control,
+        "ETag": etag,
+        "Vary": "Accept-Encoding",
+        "Accept-Ranges": "none",
+        **CORS,
+    }
+    if etag_matches(request.header("if-none-match"), etag):
+        del headers["Content-Type"]
+        return Response(304, headers)
+    if gzipped:
+        headers["Content-Encoding"] = "gzip"
+    return Response(200, headers, gzip.compress(body, 6, mtime=0) if gzipped else body)
+
+
+def _describe(listed: Listed) -> dict[str, object]:
+    """A recording as the JSON object that the API shows."""
+    entry = listed.entry
+    id = entry.id
+    video, audio = (
+        next((codec for codec in entry.codecs if codec.startswith("mp4a") is is_audio), None)
+        for is_audio in (False, True)
+    )
+    return {
+        "app": id.app,
+        "streamKey": id.key,
+        "start": id.start,
+        "state": entry.state.value,
+        "protected": listed.protected,
+        "startedAt": rfc3339(entry.started_ms),
+        "endedAt": rfc3339(entry.ended_ms) if entry.ended_ms else None,
+        "duration": entry.duration_ms / 1000,
+        "size": entry.size,
+        "segments": entry.segments,
+        "gaps": entry.gaps,
+        "videoCodec": video,
+        "audioCodec": audio,
+        "resolution": f"{entry.width}x{entry.height}" if entry.width else None,
+        "playlistUrl": f"/{id.folder}/index.m3u8",
+        "movieUrl": f"/{id.folder}/recording.mp4",
+    }
+
+
+# ── reading requests ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _date(text: str, name: str) -> int:
+    """A date in milliseconds since 1970; one without a zone is in UTC. A ``+`` may have become a space on its way."""
+    try:
+        moment = datetime.fromisoformat(text.replace(" ", "+"))
+        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError) as error:
+        raise BadRequestError(f"{name} is not a date such as 2026-11-22T13:45:00Z") from error
+
+
+def _moment(query: Mapping[str, str], name: str, header: Header) -> int | None:
+    """A limit of a clip: a date, or how long after the beginning of the recording."""
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        return header.started_ms + parse_duration_ms(text)
+    except ConfigurationError:
+        pass
+    try:
+        return _date(text, name)
+    except BadRequestError as error:
+        raise BadRequestError(
+            f"{name} is neither a date such as 2026-11-22T13:45:00Z nor a time such as 90s"
+        ) from error

@@ -1,0 +1,109 @@
+"""
+Answers whose body is made while it is sent: no faster than the client reads, and never held as a whole.
+
+The next piece is asked for when the transport has sent the last ones. A client that leaves ends the making of the rest;
+a body that can not be made to its end breaks the connection off, because its length was promised already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from rapidrtmp.errors import RapidRTMPError
+from rapidrtmp.web.exchange import Response
+
+__all__ = ["StreamedResponse", "send_streamed"]
+
+_log = Logger()
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
+@dataclass(frozen=True)
+class StreamedResponse(Response):
+    """
+    What is answered, with a body that is made piece by piece; ``body`` is empty.
+
+    :ivar size: of the whole body, exactly.
+    :ivar open: begins to make it; called once for each time it is sent, and not for a ``HEAD``.
+    """
+
+    size: int = 0
+    open: Callable[[], AsyncIterator[bytes]] = field(default=_nothing, repr=False)
+
+    @property
+    def length(self) -> int:
+        """What ``Content-Length`` says."""
+        return self.size
+
+
+@implementer(IPushProducer)
+class _Valve:
+    """Closed while the transport holds enough."""
+
+    def __init__(self) -> None:
+        self._is_open = True
+        self._opening: Deferred[None] | None = None
+
+    def pauseProducing(self) -> None:
+        """Enough is held now."""
+        self._is_open = False
+
+    def resumeProducing(self) -> None:
+        """More may come."""
+        self._is_open = True
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.callback(None)
+
+    def stopProducing(self) -> None:
+        """The client has left; whoever waits for the answer is told by its request."""
+
+    async def passable(self) -> None:
+        """Wait until more may come."""
+        if not self._is_open:
+            self._opening = Deferred()
+            await self._opening
+
+
+def send_streamed(response: StreamedResponse, consumer: Any, sent: Callable[[int], object]) -> Deferred[bytes]:
+    """
+    Write the body of an answer whose header fields are set.
+
+    :param consumer: a ``twisted.web`` request.
+    :param sent: told the size of every piece as it is written.
+    :returns: fires with ``b""``, which is left to write, when it is done; cancel it when the client has left.
+    """
+    return Deferred.fromCoroutine(_send(response, consumer, sent))
+
+
+async def _send(response: StreamedResponse, consumer: Any, sent: Callable[[int], object]) -> bytes:
+    valve = _Valve()
+    chunks = response.open()
+    consumer.registerProducer(valve, True)
+    try:
+        async for chunk in chunks:
+            consumer.write(chunk)
+            sent(len(chunk))
+            await valve.passable()
+    except CancelledError:
+        raise
+    except RapidRTMPError as error:
+        _log.error("an answer broke off: {error}", error=error)
+        consumer.loseConnection()
+    finally:
+        consumer.unregisterProducer()
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()
+    return b""

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.errors import StorageError
+from rapidrtmp.web.streamed import StreamedResponse, send_streamed
+
+
+class Client:
+    """A request whose transport can hold so many pieces."""
+
+    def __init__(self, room: int = 1_000) -> None:
+        self.room = room
+        self.received: list[bytes] = []
+        self.producer: Any = None
+        self.is_dropped = False
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        assert streaming
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def write(self, data: bytes) -> None:
+        self.received.append(data)
+        self.room -= 1
+        if not self.room:
+            self.producer.pauseProducing()
+
+    def read(self, pieces: int) -> None:
+        self.room += pieces
+        self.producer.resumeProducing()
+
+    def loseConnection(self) -> None:
+        self.is_dropped = True
+
+
+class StreamedTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.made = 0
+        self.is_closed = False
+        self.sent = 0
+
+    async def pieces(self, count: int = 10, error: Exception | None = None) -> AsyncIterator[bytes]:
+        try:
+            for number in range(count):
+                self.made += 1
+                yield b"%d" % number
+            if error is not None:
+                raise error
+        finally:
+            self.is_closed = True
+
+    def send(self, client: Client, **pieces: Any) -> Deferred[bytes]:
+        def count(size: int) -> None:
+            self.sent += size
+
+        response = StreamedResponse(200, {}, size=10, open=lambda: self.pieces(**pieces))
+        return send_streamed(response, client, count)
+
+    def test_all_of_it(self) -> None:
+        """A client that reads gets everything, and every octet is counted."""
+        client = Client()
+        self.assertEqual(b"", self.successResultOf(self.send(client)))
+        self.assertEqual((b"0123456789", 10, True), (b"".join(client.received), self.sent, self.is_closed))
+        self.assertIsNone(client.producer)
+
+    def test_no_faster_than_the_client(self) -> None:
+        """What the client has not made room for is not made."""
+        client = Client(room=3)
+        sending = self.send(client)
+        self.assertEqual(3, self.made)
+        client.read(2)
+        self.assertEqual(5, self.made)
+        client.read(100)
+        self.successResultOf(sending)
+        self.assertEqual(10, self.made)
+
+    def test_client_leaves(self) -> None:
+        """When the client leaves, no more is made and what was opened is closed."""
+        client = Client(room=3)
+        sending = self.send(client)
+        client.producer.stopProducing()
+        sending.cancel()
+        self.failureResultOf(sending, CancelledError)
+        self.assertEqual((3, True, None), (self.made, self.is_closed, client.producer))
+
+    def test_cut_off(self) -> None:
+        """A body that can not be made to its end drops the connection: the client must not take it for whole."""
+        client = Client()
+        with capturedLogs() as logs:
+            self.successResultOf(self.send(client, error=StorageError("gone")))
+        self.assertTrue(client.is_dropped)
+        self.assertIn("gone", str(logs[0]["error"]))
+
+    def test_head(self) -> None:
+        """Nothing is opened until it is sent."""
+        StreamedResponse(200, {}, size=10, open=self.pieces)
+        self.assertEqual(0, self.made)
