@@ -31,24 +31,33 @@ class LivePlaylistGuard:
         self._incremental = incremental
         self._known: KnownVersion | None = None
         self._last: tuple[bytes, MediaPlaylist | None] | None = None
+        self._held_back = False  # whether there were versions after the last good one
 
     def check(self, playlist: Playlist) -> list[Violation]:
         """
         What is wrong with a version, and with the way there from the last good one. Empty is the usual answer.
 
         A version without an ``ERROR`` is what the next one must follow from. So is the first of all, whatever is wrong
-        with it: there was none before it to keep.
+        with it: there was none before it to keep. After a version with one, the next may have left behind all that the
+        last good one listed.
         """
         if self._incremental and self._known is not None and self._known.advance(playlist):
             self._last = playlist.body, None
             self._known = None if playlist.ended else self._known
+            self._held_back = False
             return []
         parsed = parse_media_playlist(playlist.body)
         previous = self._previous()
-        found = [*version_violations(parsed, previous, gapless=True), *facts_violations(playlist, parsed)]
-        if playlist.delta is not None:
-            found += delta_violations(previous, parsed, parse_media_playlist(playlist.delta))
-        if previous is None or not any(violation.severity is Severity.ERROR for violation in found):
+        found = [
+            *version_violations(parsed, previous, gapless=not self._held_back),
+            *facts_violations(playlist, parsed),
+        ]
+        if playlist.delta is not None:  # players reload in full what they are too far behind for
+            found += delta_violations(
+                None if self._held_back else previous, parsed, parse_media_playlist(playlist.delta)
+            )
+        self._held_back = previous is not None and any(one.severity is Severity.ERROR for one in found)
+        if not self._held_back:
             self._last = playlist.body, parsed
             self._known = KnownVersion.of(playlist.body, parsed) if self._incremental else None
         return found

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from zope.interface import implementer
 
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.hls.gate import PlaylistGate
 from rapidrtmp.hls.grid import Constants, Cutting
 from rapidrtmp.hls.mirror import MEDIA_TYPE, PLAYLIST_TYPE, SEGMENT_TYPE, Mirror
 from rapidrtmp.hls.multivariant import Multivariant
@@ -74,6 +75,7 @@ class HlsSink:
         self._shelf = context.shelf
         self._window_size = window_size
         self._segmenter = Segmenter(cutting)
+        self._gate = PlaylistGate(context, MEDIA_PLAYLIST)
         self._tracks: tuple[Track, ...] = ()
         self._window: PlaylistWindow | None = None
         self._mirror: Mirror | None = None
@@ -129,7 +131,7 @@ class HlsSink:
             return
         self._announce("")
         window.ended = True
-        self._shelf.put_playlist(MEDIA_PLAYLIST, window.render())
+        self._gate.put(window.render())
         if self._mirror is not None:
             self._mirror.end()
 
@@ -146,7 +148,7 @@ class HlsSink:
             self._multivariant.measure_opening(sum(map(len, self._pieces)), opened_ms)
         hint = self._hint(window)
         self._announce(hint)
-        self._shelf.put_playlist(MEDIA_PLAYLIST, window.render(hint))
+        self._gate.put(window.render(hint))
         self._publish_multivariant(window)
         self._observe_delay(parts[-1])
 
