@@ -19,7 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     Run the tool that ``arguments`` (``sys.argv`` if left out) name.
 
-    :returns: the exit status; 1 with one line on standard error if the tool failed.
+    :returns: the exit status; 1 with one line on standard error if the tool failed. That of ``check`` is 0 for a clean
+        stream, 1 for one with errors, 2 if it could not be checked.
     """
     parser = argparse.ArgumentParser(
         prog="rapidrtmp", description="Tools of RapidRTMP; the server is: twistd rapidrtmp"
@@ -28,27 +29,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     inspect = tools.add_parser("inspect", help="show the boxes of an MP4 file, init segment, segment or part")
     inspect.add_argument("file", type=Path)
     inspect.set_defaults(run=_inspect)
+    check = tools.add_parser("check", help="play an HLS stream of any server and tell what players would choke on")
+    check.add_argument("url", help="of a media or multivariant playlist")
+    check.add_argument("--seconds", type=float, default=20, help="how long to watch a live stream (20)")
+    check.add_argument("--json", action="store_true", help="report in JSON")
+    check.set_defaults(run=_check)
     tools.add_parser("settings", help="show every setting, its names and its default").set_defaults(run=_settings)
     chosen = parser.parse_args(arguments)
     try:
-        print(chosen.run(chosen))
+        status: int = chosen.run(chosen)
     except (RapidRTMPError, OSError) as error:
         print(f"rapidrtmp: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return 2 if chosen.run is _check else 1
+    return status
 
 
-def _inspect(chosen: argparse.Namespace) -> str:
+def _inspect(chosen: argparse.Namespace) -> int:
     from rapidrtmp.mp4.reader import describe
 
     with open(chosen.file, "rb") as file:
         if not os.fstat(file.fileno()).st_size:
-            return describe(b"")
+            print(describe(b""))
+            return 0
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return describe(data)
+            print(describe(data))
+    return 0
 
 
-def _settings(chosen: argparse.Namespace) -> str:  # noqa: ARG001 - called as every tool is
+def _check(chosen: argparse.Namespace) -> int:
+    from rapidrtmp.check.command import run_check
+
+    report = run_check(chosen.url, chosen.seconds)
+    print(report.render_json() if chosen.json else report.render())
+    return report.exit_status
+
+
+def _settings(chosen: argparse.Namespace) -> int:  # noqa: ARG001 - called as every tool is
     lines: list[str] = []
     section = ""
     for row in all_settings():
@@ -59,4 +75,5 @@ def _settings(chosen: argparse.Namespace) -> str:  # noqa: ARG001 - called as ev
         lines.append(f"{row.key} = {row.render(row.default)}")
         lines.append(f"    {row.help}.")
         lines.append(f"    {', '.join([*option, row.environment_name, *row.old_names])}")
-    return "\n".join(lines[1:])
+    print("\n".join(lines[1:]))
+    return 0

@@ -1,11 +1,16 @@
 import contextlib
+import json
 from io import StringIO
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.check import command
+from rapidrtmp.check.fetch import FetchError
+from rapidrtmp.check.report import Report
 from rapidrtmp.cli import main
 from rapidrtmp.config import all_settings
+from rapidrtmp.hls.rules import Rule, Violation
 
 
 class CliTests(SynchronousTestCase):
@@ -42,3 +47,23 @@ class CliTests(SynchronousTestCase):
         for row in all_settings():
             for words in (f"{row.key} = {row.render(row.default)}", row.environment_name, row.help, *row.old_names):
                 self.assertIn(words, out)
+
+    def test_check(self) -> None:
+        """`rapidrtmp check` prints what was found, in words or JSON, and its exit status says whether that is bad."""
+        report = Report("http://x/")
+        self.patch(command, "run_check", lambda url, seconds: report)
+        self.assertEqual((0, "http://x/\nclean\n", ""), self.run_tool("check", "http://x/"))
+        report.add("playlist", [Violation(Rule.FROZEN, "it moved")])
+        status, out, _ = self.run_tool("check", "http://x/", "--seconds", "3")
+        self.assertEqual((1, True), (status, "playlist: error [frozen] it moved\n" in out))
+        status, out, _ = self.run_tool("check", "--json", "http://x/")
+        self.assertEqual((1, 1), (status, json.loads(out)["errors"]))
+
+    def test_check_impossible(self) -> None:
+        """What can not be checked is one line on standard error, and another status."""
+
+        def refuse(url: str, seconds: float) -> Report:
+            raise FetchError(f"{url}: 404")
+
+        self.patch(command, "run_check", refuse)
+        self.assertEqual((2, "", "rapidrtmp: http://x/: 404\n"), self.run_tool("check", "http://x/"))

@@ -1,0 +1,123 @@
+"""A stream on an origin in memory: real media of our packager, and answers that a test can spoil."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock, deferLater
+
+from rapidrtmp.check.fetch import Answer, FetchError
+from rapidrtmp.hls.sink import HlsSinkFactory
+from rapidrtmp.live.shelf import Shelf, contains
+from rapidrtmp.testing.frames import audio_frames, interleaved, make_audio_track, make_video_track, video_frames
+from rapidrtmp.testing.sinks import STARTED_AT_MS, make_sink_context
+
+__all__ = ["BASE", "Origin", "watch", "with_body", "with_header"]
+
+BASE = "http://origin.example/live/test/"
+CORS = {"access-control-allow-origin": "*"}
+PLAYLIST_HEADERS = {
+    "content-type": "application/vnd.apple.mpegurl",
+    "content-encoding": "gzip",
+    "vary": "Accept-Encoding",
+    "cache-control": "no-cache",
+    **CORS,
+}
+
+
+@dataclass
+class Origin:
+    """
+    Publishes a stream as the clock goes on, and answers requests for it.
+
+    :param spoil: changes answers, by the URL's last name.
+    """
+
+    clock: Clock
+    seconds: int = 30
+    spec: dict[str, str] = field(default_factory=dict)
+    spoil: dict[str, Callable[[Answer], Answer]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.shelf = Shelf()
+        self.sink = HlsSinkFactory(**self.spec).create(make_sink_context(shelf=self.shelf, clock=self.clock))
+        video, audio = make_video_track(), make_audio_track()
+        frames = interleaved(
+            video_frames(video, self.seconds, gop=30, size=400), audio_frames(audio, self.seconds, size=40)
+        )
+        self.sink.tracks_changed((video, audio))
+        for frame in frames:
+            self.clock.callLater(frame.dts / frame.track.timescale, self.sink.frame_received, frame)
+        self.clock.callLater(self.seconds + 0.1, self.sink.finish)
+
+    def utc_us(self) -> int:
+        """The time of day."""
+        return STARTED_AT_MS * 1000 + int(self.clock.seconds() * 1_000_000)
+
+    async def __call__(self, url: str, *, method: str = "GET", byte_range: str = "", timeout_s: float = 10) -> Answer:
+        """See :class:`rapidrtmp.check.fetch.Fetch`."""
+        parts = urlsplit(url)
+        name = parts.path.rpartition("/")[2]
+        self.asked.append(f"{method} {name}?{parts.query} {byte_range}".strip("? "))
+        asked_s = self.clock.seconds()
+        headers, body = await self._content(name, parse_qs(parts.query), asked_s + timeout_s)
+        status = 404 if body is None else 200
+        body = body or b""
+        if byte_range:
+            first, _, last = byte_range.partition("-")
+            begin, end = int(first), min(int(last or len(body)), len(body) - 1)
+            status = 206 if begin <= end else 416
+            headers = {**headers, "content-range": f"bytes {begin}-{end}/{len(body)}"}
+            body = body[begin : end + 1]
+        headers = {**headers, "content-length": str(len(body))}
+        answer = Answer(url, status, headers, b"" if method == "HEAD" else body, asked_s, self.clock.seconds())
+        return self.spoil.get(name, lambda same: same)(answer)
+
+    async def _content(
+        self, name: str, query: dict[str, list[str]], until_s: float
+    ) -> tuple[dict[str, str], bytes | None]:
+        while True:
+            version = self.shelf.find_playlist(name)
+            stored = self.shelf.find(name)
+            if version is not None:
+                part = int(query["_HLS_part"][0]) if "_HLS_part" in query else None
+                if "_HLS_msn" not in query or contains(version.facts, int(query["_HLS_msn"][0]), part):
+                    skip = "_HLS_skip" in query and not version.facts.ended
+                    return PLAYLIST_HEADERS, (version.delta if skip else version.full).body
+            elif stored is not None:
+                playlist = PLAYLIST_HEADERS if stored.content_type.endswith("mpegurl") else {}
+                media = {"content-type": stored.content_type, "cache-control": stored.cache_control, **CORS}
+                return playlist or media, stored.body
+            elif not self.shelf.is_announced(name):
+                return {}, None
+            if self.clock.seconds() > until_s:
+                raise FetchError(f"{name}: too late")
+            waiting: Deferred[None] = deferLater(self.clock, 0.02)
+            await waiting
+
+
+def watch(clock: Clock, watching: Deferred[Any], limit_s: float = 90) -> None:
+    """Let time pass until ``watching`` has a result."""
+    until_s = clock.seconds() + limit_s
+    while not watching.called and clock.seconds() < until_s:
+        clock.advance(0.02)
+
+
+def with_header(name: str, value: str | None) -> Callable[[Answer], Answer]:
+    """Spoils a header field; ``None`` takes it away."""
+
+    def spoil(answer: Answer) -> Answer:
+        headers = {key: old for key, old in answer.headers.items() if key != name}
+        return replace(answer, headers=headers if value is None else {**headers, name: value})
+
+    return spoil
+
+
+def with_body(change: Callable[[bytes], bytes]) -> Callable[[Answer], Answer]:
+    """Spoils the body."""
+    return lambda answer: replace(answer, body=change(answer.body))
