@@ -11,7 +11,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from zlib import crc32
 
 from rapidrtmp.dvr.clip import Stretch
@@ -23,12 +23,11 @@ from rapidrtmp.interfaces import IStorage
 __all__ = ["Movie", "make_movie", "make_segment", "write_index"]
 
 _SIDX = struct.Struct(">I4sIIIQQHH")
-_REFERENCE = struct.Struct(">III")
+_ENTRY = struct.Struct(">III")
 _VERSION_1 = 0x01000000
-#: A subsegment begins with a stream access point of type 1: all that follows it can be decoded from there on.
+#: An entry begins with a stream access point of type 1: all that follows it can be decoded from there on.
 _SAP = 0x90000000
-_MAX_REFERENCES = 0xFFFF
-_MAX_REFERENCED = 0x7FFFFFFF
+_MAX_ENTRIES, _MAX_SIZE, _MAX_DURATION = 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ def make_movie(id: RecordingId, header: Header, stretches: Sequence[Stretch], *,
     :param indexed: whether nothing will follow, so that there can be an index.
     """
     playable = [stretch for stretch in stretches if not stretch.segment.is_gap and stretch.size]
-    index = write_index(header, playable) if indexed and playable else b""
+    index = write_index(header, playable) if indexed else b""
     return Movie(header.init + index, [piece for stretch in playable for piece in _pieces(id, stretch)])
 
 
@@ -109,38 +108,32 @@ def _pieces(id: RecordingId, stretch: Stretch) -> list[_Piece]:
     ]
 
 
-@dataclass(slots=True)
-class _Reference:
-    """A subsegment: its size in bytes, how long in ticks until the next, whether decoding can begin with it."""
-
-    size: int
-    start: int
-    end: int
-    keyframe: bool
-
-
 def write_index(header: Header, stretches: Sequence[Stretch]) -> bytes:
     """
-    One ``sidx`` box over what follows it (ISO/IEC 14496-12, 8.16.3).
+    One ``sidx`` box over the parts that follow it (ISO/IEC 14496-12, 8.16.3); nothing if no box can hold it.
 
-    The time of what is missing between two stretches counts for the first of them. Where there are more than one box
-    can hold, neighbours are taken together.
+    Each part has an entry of its own: FFmpeg (to 9.0 at least) finds no picture behind a jump into an entry that spans
+    several fragments. The time of what is missing between two parts counts for the first of them.
 
-    :param stretches: at least one, in the order in which they follow.
+    :param stretches: what can be played, in order.
     """
-    together = -(-len(stretches) // _MAX_REFERENCES)
-    references = []
-    for at in range(0, len(stretches), together):
-        group = stretches[at : at + together]
-        end = stretches[at + together].start if at + together < len(stretches) else group[-1].end
-        size = sum(stretch.size for stretch in group)
-        references.append(_Reference(size, group[0].start, end, group[0].parts[0].keyframe))
-    if any(reference.size > _MAX_REFERENCED or reference.end < reference.start for reference in references):
-        return b""  # no box can say that; players read on without one
+    sizes, starts, keyframes = [], [], []
+    for stretch in stretches:
+        at = stretch.start
+        for part in stretch.parts:
+            if part.size:
+                sizes.append(part.size)
+                starts.append(at)
+                keyframes.append(part.keyframe)
+            at += part.duration
+    if not 0 < len(sizes) <= _MAX_ENTRIES:
+        return b""
+    durations = [max(0, after - before) for before, after in pairwise([*starts, stretches[-1].end])]
+    rows = [
+        _ENTRY.pack(min(size, _MAX_SIZE), min(duration, _MAX_DURATION), _SAP if keyframe else 0)
+        for size, duration, keyframe in zip(sizes, durations, keyframes, strict=True)
+    ]
     track_id = 1 if header.width else 2
-    size = _SIDX.size + len(references) * _REFERENCE.size
-    box = _SIDX.pack(size, b"sidx", _VERSION_1, track_id, header.timescale, references[0].start, 0, 0, len(references))
-    return box + b"".join(
-        _REFERENCE.pack(each.size, min(each.end - each.start, 0xFFFFFFFF), _SAP if each.keyframe else 0)
-        for each in references
-    )
+    size = _SIDX.size + len(rows) * _ENTRY.size
+    box = _SIDX.pack(size, b"sidx", _VERSION_1, track_id, header.timescale, starts[0], 0, 0, len(rows))
+    return box + b"".join(rows)

@@ -78,28 +78,26 @@ class MovieTests(SynchronousTestCase):
 
 class IndexTests(SynchronousTestCase):
     def test_octets(self) -> None:
-        """The box, octet by octet: two subsegments, the second without a keyframe at its beginning."""
-        stretches = whole_recording(journal(segment(0, 6, "k."), segment(1, 8, ".k")))
+        """The box, octet by octet: an entry for each part, marked where a keyframe begins it."""
+        stretches = whole_recording(journal(segment(0, 6, "k."), segment(1, 8, ".")))
         expected = (
-            struct.pack(">I4sI", 64, b"sidx", 0x01000000)
-            + struct.pack(">IIQQHH", 1, 90_000, 540_000, 0, 0, 2)
-            + struct.pack(">III", 110, 180_000, 0x90000000)
-            + struct.pack(">III", 110, 180_000, 0)
+            struct.pack(">I4sI", 76, b"sidx", 0x01000000)
+            + struct.pack(">IIQQHH", 1, 90_000, 540_000, 0, 0, 3)
+            + struct.pack(">III", 100, 90_000, 0x90000000)
+            + struct.pack(">III", 10, 90_000, 0) * 2
         )
         self.assertEqual(expected, write_index(header(), stretches))
 
     def test_holes(self) -> None:
-        """The time up to the next stretch counts for the one before it."""
-        stretches = whole_recording(journal(segment(0, 0, "k."), segment(1, 60, "k.")))
-        (duration,) = struct.unpack_from(">I", write_index(header(), stretches), 44)
-        self.assertEqual(60 * 90_000, duration)
-
-    def test_very_long(self) -> None:
-        """Of more segments than a box can hold, neighbours are taken together; nothing is left out."""
-        stretches = whole_recording(journal(*(segment(number, number, "k") for number in range(70_000))))
+        """The time up to the next part counts for the one before it, be it silence or a hole."""
+        stretches = whole_recording(journal(segment(0, 0, "k--."), segment(1, 60, "k")))
         index = write_index(header(), stretches)
-        (count,) = struct.unpack_from(">H", index, 38)
-        self.assertEqual(35_000, count)
-        self.assertEqual(len(index), 40 + 12 * count)
-        sizes = [struct.unpack_from(">I", index, 40 + 12 * at)[0] for at in range(count)]
-        self.assertEqual(70_000 * 100, sum(sizes))
+        durations = [struct.unpack_from(">I", index, 44 + 12 * at)[0] // 90_000 for at in range(3)]
+        self.assertEqual([3, 57, 1], durations)
+
+    def test_too_much_for_a_box(self) -> None:
+        """Of more parts than a box can hold there is no index, and of none neither; the movie is as good without."""
+        many = whole_recording(journal(*(segment(number, number, "k") for number in range(65_536))))
+        self.assertEqual(b"", write_index(header(), many))
+        self.assertEqual(40 + 12 * 65_535, len(write_index(header(), many[1:])))
+        self.assertEqual(b"", write_index(header(), []))
