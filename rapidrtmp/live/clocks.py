@@ -29,3 +29,7 @@ class SteadyClock:
     def utc_ms(self) -> int:
         """Now, in milliseconds since 1970."""
         return round((self._monotonic_s() + self._offset_s) * 1000)
+
+    def utc_of(self, clock: IReactorTime, moment_ms: int) -> int:
+        """From a recent moment of a reactor's clock, which may be one that can be set, to milliseconds since 1970."""
+        return self.utc_ms() - (now_ms(clock) - moment_ms)

@@ -20,8 +20,12 @@ from rapidrtmp.interfaces import ISink
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.statistics import Statistics
 from rapidrtmp.live.viewers import Viewers
+from rapidrtmp.live.wall_clock import WallClockMap
 from rapidrtmp.media import Frame, MediaKind, Track
 from rapidrtmp.names import StreamName
+
+#: How long between two frames whose arrival tells the wall clock something.
+OBSERVE_MS = 200
 
 __all__ = ["GopCache", "LiveStream", "Publisher", "StreamState"]
 
@@ -91,12 +95,14 @@ class LiveStream:
     """
     A stream under its public name.
 
+    :param utc_of: from a frame's ``arrived_ms`` to milliseconds since 1970; they are the same if left out.
     :param sink_failed: called with the name of a sink that raised and is off the stream.
     :ivar state: see :class:`StreamState`.
     :ivar publisher: who feeds it now, or ``None``.
     :ivar tracks: what it consists of now; empty before the first frame.
     :ivar metadata: what the encoder said of itself (``onMetaData``); shown, never relied on.
     :ivar started_at_ms: when its first publisher came, in milliseconds since 1970.
+    :ivar wall_clock: the dates of its timeline since the last discontinuity.
     """
 
     _log = Logger()
@@ -110,6 +116,7 @@ class LiveStream:
         started_at_ms: int,
         gop_cache_bytes: int = 32 << 20,
         sink_failed: Callable[[str], None] = lambda _name: None,
+        utc_of: Callable[[int], int] | None = None,
     ) -> None:
         self.name = name
         self.shelf = shelf
@@ -122,9 +129,11 @@ class LiveStream:
         self.statistics = Statistics()
         self.discontinuities = 0
         self._sink_failed = sink_failed
+        self._utc_of = utc_of or (lambda arrived_ms: arrived_ms)
         self._gop = GopCache(gop_cache_bytes)
         self._sinks: tuple[_Attached, ...] = ()
-        self._anchor: tuple[int, int] | None = None
+        self.wall_clock = WallClockMap()
+        self._observed_ms = -OBSERVE_MS
         self._newest: dict[int, Frame] = {}
 
     # ── sinks ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -198,6 +207,8 @@ class LiveStream:
     def frame_received(self, frame: Frame) -> None:
         """Count one frame and hand it to every sink."""
         self.statistics.count(frame)
+        if frame.arrived_ms - self._observed_ms >= OBSERVE_MS:
+            self._observe(frame)
         self._newest[frame.track.track_id] = frame
         self._gop.add(frame, has_video=self.tracks[0].kind is MediaKind.VIDEO)
         for attached in self._sinks:
@@ -213,7 +224,8 @@ class LiveStream:
         self._gop.clear()
         self._log.info("{stream}: discontinuity: {reason}", stream=self.name, reason=reason)
         self._tell_all("discontinuity")
-        self._anchor = None  # not before: sinks still date what they held
+        self.wall_clock = WallClockMap()  # not before: sinks still date what they held
+        self._observed_ms = -OBSERVE_MS
 
     def interrupted(self) -> None:
         """The publisher is gone and may return."""
@@ -242,16 +254,13 @@ class LiveStream:
 
     # ── wall clock ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def anchor(self, media_ms: int, utc_ms: int) -> None:
-        """From here on, the moment ``media_ms`` of the timeline is ``utc_ms`` of the wall clock."""
-        self._anchor = (media_ms, utc_ms)
-
-    @property
-    def is_anchored(self) -> bool:
-        """Whether the timeline has a wall clock since its last break."""
-        return self._anchor is not None
-
     def utc_ms(self, ticks: int, timescale: int) -> int:
         """The wall-clock time of a moment of the timeline, in milliseconds since 1970."""
-        media_ms, utc_ms = self._anchor or (0, self.started_at_ms)
-        return utc_ms + (ticks * 1000 + timescale // 2) // timescale - media_ms
+        media_ms = (ticks * 1000 + timescale // 2) // timescale
+        utc_ms = self.wall_clock.utc_ms(media_ms)
+        return self.started_at_ms + media_ms if utc_ms is None else utc_ms
+
+    def _observe(self, frame: Frame) -> None:
+        """Tell the wall clock when a frame arrived: the first of a range, then a few a second."""
+        self._observed_ms = frame.arrived_ms
+        self.wall_clock.observe(frame.pts * 1000 // frame.track.timescale, self._utc_of(frame.arrived_ms))

@@ -224,8 +224,6 @@ class Ingest:
             if stream.state is StreamState.ENDED:  # by a sink, of all things
                 return
             if type(event) is Frame:
-                if not stream.is_anchored:
-                    self._anchor(stream, event)
                 stream.frame_received(event)
             elif isinstance(event, TracksChanged):
                 if self._continues:
@@ -237,11 +235,6 @@ class Ingest:
                 stream.discontinuity(event.reason)
             elif isinstance(event, MediaProblem):
                 self._count_problem(stream, event)
-
-    def _anchor(self, stream: LiveStream, frame: Frame) -> None:
-        """The first frame of a range is shown at the moment it arrived."""
-        age_ms = now_ms(self._services.clock) - frame.arrived_ms
-        stream.anchor(frame.pts * 1000 // frame.track.timescale, self._services.utc_ms() - age_ms)
 
     def _say_tracks(self, stream: LiveStream, event: TracksChanged) -> None:
         codecs = " + ".join(track.config.codec_string for track in event.tracks)

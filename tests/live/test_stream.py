@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -230,11 +232,11 @@ class TimeTests(StreamCase):
         self.assertEqual(-(-end // 90), self.stream.end_ms)
 
     def test_wall_clock(self) -> None:
-        """Once anchored, every moment has its date."""
+        """Once a frame has arrived, every moment has its date; until then, by when the stream began."""
         self.assertEqual(STARTED_AT_MS + 1_000, self.stream.utc_ms(90_000, 90_000))
-        self.stream.anchor(500, STARTED_AT_MS + 10_000)
-        self.assertTrue(self.stream.is_anchored)
-        self.assertEqual(STARTED_AT_MS + 10_500, self.stream.utc_ms(48_000, 48_000))
+        (frame,) = video_frames(VIDEO, 1 / 30)
+        self.publish([replace(frame, arrived_ms=STARTED_AT_MS + 10_000)], VIDEO)
+        self.assertEqual(STARTED_AT_MS + 11_000, self.stream.utc_ms(48_000, 48_000))
 
     def test_anchor_at_a_break(self) -> None:
         """What sinks write out at a discontinuity is still dated by the clock it came with."""
@@ -245,7 +247,8 @@ class TimeTests(StreamCase):
                 dates.append(self.stream.utc_ms(90_000, 90_000))
 
         self.stream.attach("dating", Dating())
-        self.publish(video_frames(VIDEO, 0.1), VIDEO)
-        self.stream.anchor(0, 5_000)
+        (frame,) = video_frames(VIDEO, 1 / 30)
+        self.publish([replace(frame, arrived_ms=5_000)], VIDEO)
         self.stream.discontinuity("test")
-        self.assertEqual(([6_000], False), (dates, self.stream.is_anchored))
+        self.assertEqual([6_000], dates)
+        self.assertIsNone(self.stream.wall_clock.utc_ms(0))

@@ -155,7 +155,14 @@ class Edge:
         return STARTED_AT_MS + int(self.clock.seconds() * 1000)
 
     def _make_stream(self, name: StreamName) -> LiveStream:
-        stream = LiveStream(name, Shelf(), Viewers(b""), started_at_ms=self.utc_ms(), sink_failed=self.failed.append)
+        stream = LiveStream(
+            name,
+            Shelf(),
+            Viewers(b""),
+            started_at_ms=self.utc_ms(),
+            sink_failed=self.failed.append,
+            utc_of=lambda arrived_ms: STARTED_AT_MS + arrived_ms,
+        )
         for number, make in enumerate(self.extra_sinks):
             stream.attach(f"extra{number}", make())
         collector = FrameCollector()
