@@ -196,11 +196,19 @@ class ExpressChannel(BoundedChannel):
             self.requestDone(held)  # type: ignore[no-untyped-call]
 
     def _send_large(self, head: bytes, body: bytes, held: _InProgress | None) -> None:
-        if held is None:
-            held = _InProgress()
-            self._begin(held)
-        self._write(head)
-        BodyProducer(self, body, partial(self.requestDone, held), self.transport).start()
+        """Send a body that the socket may not take at once: what is left of it goes out as the client reads."""
+        assert self.transport is not None
+        taken = offer(self.transport, head, body)
+        if taken < len(head):
+            self.transport.write(head[taken:])
+        rest = memoryview(body)[max(taken - len(head), 0) :]
+        if rest:
+            if held is None:
+                held = _InProgress()
+                self._begin(held)
+            BodyProducer(self, rest, partial(self.requestDone, held), self.transport).start()
+        elif held is not None:
+            self.requestDone(held)  # type: ignore[no-untyped-call]
 
     def _write(self, data: bytes) -> None:
         taken = offer(self.transport, data)

@@ -9,6 +9,7 @@ transport need not copy it, nor wait for the socket to become writable.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -24,18 +25,26 @@ SMALL_BYTES = 16 << 10
 PIECE_BYTES = 65 << 10
 
 
-def offer(transport: Any, data: bytes | memoryview) -> int:
-    """
-    Offer data to the socket itself, at once, if nothing waits before it.
+#: Not every system can gather what it sends; there the transport does it all.
+_GATHERS = hasattr(socket.socket, "sendmsg")
 
-    :returns: how many octets it took; 0 if there is no bare socket (TLS, HTTP/2), or it is not writable now.
+
+def offer(transport: Any, *pieces: bytes | memoryview) -> int:
     """
-    if not isinstance(transport, Connection) or transport.TLS or transport.dataBuffer or transport._tempDataLen:
+    Offer octets to the socket itself, at once, if nothing waits before them.
+
+    :returns: how many it took; 0 if there is no bare socket (TLS, HTTP/2), or it is not writable now.
+    """
+    if not _GATHERS or not isinstance(transport, Connection) or transport.TLS:
         return 0
-    if not transport.connected or transport.disconnecting or transport._writeDisconnected:
+    if transport.dataBuffer or transport._tempDataLen or transport._writeDisconnected:
         return 0
-    taken = transport.writeSomeData(data)  # type: ignore[arg-type]
-    return taken if isinstance(taken, int) else 0  # an error: the transport will meet it as well, and close
+    if not transport.connected or transport.disconnecting:
+        return 0
+    try:
+        return transport.socket.sendmsg(pieces)
+    except OSError:  # full, or broken: the transport finds out which, and knows what is to be done
+        return 0
 
 
 @implementer(IPushProducer)
@@ -48,7 +57,9 @@ class BodyProducer:
     :param transport: where to offer the body first, if there is nothing between the consumer and it.
     """
 
-    def __init__(self, consumer: Any, body: bytes, done: Callable[[], object], transport: Any = None) -> None:
+    def __init__(
+        self, consumer: Any, body: bytes | memoryview, done: Callable[[], object], transport: Any = None
+    ) -> None:
         self._consumer = consumer
         self._rest = memoryview(body)
         self._done = done
