@@ -25,11 +25,33 @@ from benchmarks.clip import Tag, make_clip, read_tags, repeat
 COMMAND, AUDIO, VIDEO, PUBLISH = 3, 4, 6, 8
 
 
+#: What goes before the stamp in a frame: an SEI message of user data, under a UUID of its own (ITU-T H.264, D.1.7).
+STAMP_MARK = b"RapidRTMP-sent-at:"
+STAMP_SIZE = 16
+
+
 class Due(NamedTuple):
-    """Bytes to send, at a moment of the clip."""
+    """Bytes to send, at a moment of the clip; ``stamp_at`` is where the moment of sending goes, 0 for nowhere."""
 
     time_ms: int
     data: bytes
+    stamp_at: int = 0
+
+    def stamped(self) -> bytes:
+        """The bytes with the time of this machine's monotonic clock in them, in microseconds."""
+        if not self.stamp_at:
+            return self.data
+        stamp = b"%016d" % (time.monotonic_ns() // 1000)
+        return self.data[: self.stamp_at] + stamp + self.data[self.stamp_at + STAMP_SIZE :]
+
+
+def with_stamps(tag: Tag) -> Tag:
+    """A video frame with room for a stamp before its picture; any other tag as it is."""
+    if tag.kind != 9 or tag.is_config:
+        return tag
+    message = STAMP_MARK + b"0" * STAMP_SIZE  # the first 16 octets stand for the UUID
+    nal_unit = b"\x06\x05" + bytes([len(message)]) + message + b"\x80"
+    return tag._replace(payload=tag.payload[:5] + struct.pack(">I", len(nal_unit)) + nal_unit + tag.payload[5:])
 
 
 def _string(text: str) -> bytes:
@@ -72,7 +94,9 @@ def write_chunks(tags: Iterable[Tag], chunk_size: int) -> Iterator[Due]:
             header = bytes([csid]) + tag.time_ms.to_bytes(3, "big") + length + kind + struct.pack("<I", 1)
         last[csid] = tag.time_ms
         pieces = [tag.payload[at : at + chunk_size] for at in range(0, len(tag.payload), chunk_size)]
-        yield Due(tag.time_ms, header + bytes([0xC0 | csid]).join(pieces))
+        data = header + bytes([0xC0 | csid]).join(pieces)
+        mark = data.find(STAMP_MARK, 0, 256)
+        yield Due(tag.time_ms, data, mark + len(STAMP_MARK) if mark >= 0 else 0)
 
 
 def set_chunk_size(size: int) -> bytes:
@@ -117,7 +141,10 @@ def _await(connection: socket.socket, heard: bytes, word: bytes, times: int) -> 
 
 def run(arguments: argparse.Namespace) -> dict[str, float]:
     """Publish for as long as asked; return how late messages left, in milliseconds."""
-    tags = list(repeat(list(read_tags(make_clip())), arguments.seconds))
+    clip = list(read_tags(make_clip()))
+    if arguments.stamp:
+        clip = list(map(with_stamps, clip))
+    tags = list(repeat(clip, arguments.seconds))
     script = list(write_chunks(tags, arguments.chunk))
     publishers = []
     for number in range(arguments.count):
@@ -126,8 +153,8 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
         publishers.append(Publisher(connection, 0.0))
     print("ready", flush=True)
     begin = time.monotonic() + 0.2
-    for number, publisher in enumerate(publishers):  # spread over the distance of two frames
-        publisher.starts = begin + number / 30 / max(1, len(publishers))
+    for number, publisher in enumerate(publishers):
+        publisher.starts = begin + arguments.spread * number / len(publishers)
     lateness = play(publishers, script)
     for publisher in publishers:
         publisher.connection.close()
@@ -151,7 +178,7 @@ def play(publishers: list[Publisher], script: list[Due]) -> list[float]:
         if wait > 0:
             time.sleep(wait)
         publisher = publishers[number]
-        publisher.connection.sendall(script[publisher.position].data)
+        publisher.connection.sendall(script[publisher.position].stamped())
         lateness.append(max(0.0, time.monotonic() - due))
         publisher.position += 1
         if publisher.position < len(script):
@@ -169,6 +196,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10)
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--chunk", type=int, default=4096)
+    parser.add_argument("--spread", type=float, default=1 / 30, help="seconds from the first to begin to the last")
+    parser.add_argument("--stamp", action="store_true", help="put the moment of sending into each video frame")
     print(json.dumps(run(parser.parse_args())), flush=True)
 
 

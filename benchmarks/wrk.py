@@ -68,9 +68,9 @@ def fetch(port: int, path: str) -> bytes:
 
 
 @contextmanager
-def publishing(server: Running, streams: int, seconds: int, key: str = "bench{}") -> Iterator[None]:
-    """So many streams published in real time, until the block is left."""
-    command = ["-m", "benchmarks.publishers", f"--port={server.rtmp_port}", f"--key={key}", f"--count={streams}"]
+def publishing(server: Running, streams: int, seconds: int, *options: str) -> Iterator[None]:
+    """So many streams ``bench0`` to ``benchN`` published in real time, until the block is left."""
+    command = ["-m", "benchmarks.publishers", f"--port={server.rtmp_port}", f"--count={streams}", *options]
     process = subprocess.Popen(
         on_other_processors([sys.executable, *command, f"--seconds={seconds}"]),
         cwd=ROOT,
