@@ -149,7 +149,8 @@ class JumpGuard:
         apart_ms = abs(time_ms - other.time_ms)
         if track.old is not None and coded.now_ms <= self._straggling_until_ms:
             old_ms, heard_ms = track.old
-            if _outside(time_ms, old_ms, coded.now_ms - heard_ms + self._policy.backward_jump_ms) < apart_ms:
+            off_ms = _outside(time_ms, old_ms, coded.now_ms - heard_ms + self._policy.backward_jump_ms)
+            if off_ms + self._doubt_ms < apart_ms:
                 return (Judged(Step.STRAGGLES, coded),)
         if apart_ms <= self._policy.apart_ms:
             self._accept(track, coded, time_ms)

@@ -137,6 +137,18 @@ class JumpGuardTests(SynchronousTestCase):
                 (AUDIO, new + 90, 121),
             )
 
+    def test_clocks_that_meet(self) -> None:
+        """A frame that could be on the old clock as well as on the new one is on the new one."""
+        self.assertSteps(
+            [CONTINUES, CONTINUES, JUMPED, CONTINUES, CONTINUES, CONTINUES],
+            (VIDEO, 9_960, 0),
+            (AUDIO, 9_965, 5),
+            (VIDEO, 9_300, 40),
+            (VIDEO, 9_340, 80),
+            (VIDEO, 10_160, 900),
+            (AUDIO, 10_165, 905),
+        )
+
     def test_both_held(self) -> None:
         """Frames of both tracks that are held back when the clock jumps go along if they are on the new one."""
         steps = self.judge(
