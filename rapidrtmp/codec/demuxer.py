@@ -13,14 +13,24 @@ from fractions import Fraction
 
 from rapidrtmp.codec.aac import read_audio_config, read_frame
 from rapidrtmp.codec.avc import read_access_unit, read_avc_config
-from rapidrtmp.codec.events import Discontinuity, MediaEvent, MediaProblem, TracksChanged
+from rapidrtmp.codec.events import Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
 from rapidrtmp.codec.flv import AudioPacket, PacketKind, VideoPacket, read_audio, read_video
+from rapidrtmp.codec.health import HealthMonitor, PublishHealth
 from rapidrtmp.codec.policy import TimelinePolicy
 from rapidrtmp.codec.timeline import Timeline
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import AudioConfig, MediaKind, VideoConfig
 
-__all__ = ["Demuxer", "Discontinuity", "MediaEvent", "MediaProblem", "TimelinePolicy", "TracksChanged"]
+__all__ = [
+    "Demuxer",
+    "Discontinuity",
+    "MediaEvent",
+    "MediaProblem",
+    "PublishHealth",
+    "PublisherUnusable",
+    "TimelinePolicy",
+    "TracksChanged",
+]
 
 _VIDEO_CODEC, _AUDIO_CODEC = "avc1", "mp4a"
 _MEDIA = (PacketKind.CONFIG, PacketKind.FRAMES)
@@ -46,7 +56,8 @@ class Demuxer:
     """
 
     def __init__(self, policy: TimelinePolicy = TimelinePolicy(), start_ms: int = 0) -> None:  # noqa: B008  it is frozen
-        self._timeline = Timeline(policy, start_ms)
+        self._timeline = timeline = Timeline(policy, start_ms)
+        self._health = HealthMonitor(policy, timeline.pace(MediaKind.VIDEO), timeline.pace(MediaKind.AUDIO))
         self._video: VideoConfig | None = None
         self._audio: AudioConfig | None = None
         self._told: set[tuple[MediaKind, int]] = set()  # the tracks that are known to be left out
@@ -55,6 +66,11 @@ class Demuxer:
     def end_ms(self) -> int:
         """End of the latest frame on the stream's timeline, in milliseconds, rounded up."""
         return self._timeline.end_ms
+
+    @property
+    def health(self) -> PublishHealth:
+        """How well the publish goes, as of the latest call; made on demand, a few times a minute."""
+        return self._health.report(self._timeline.missing)
 
     def video_received(self, timestamp: int, payload: bytes, now_ms: int) -> list[MediaEvent]:
         """Take a video message (type 9); returns what came of it, in order."""
@@ -65,6 +81,7 @@ class Demuxer:
                     self._read_video(packet, timestamp, now_ms, events)
         except MediaError as error:
             events.append(MediaProblem("malformed", f"video: {error}"))
+        self._health.observe(events)
         return events
 
     def audio_received(self, timestamp: int, payload: bytes, now_ms: int) -> list[MediaEvent]:
@@ -76,6 +93,7 @@ class Demuxer:
                     self._read_audio(packet, timestamp, now_ms, events)
         except MediaError as error:
             events.append(MediaProblem("malformed", f"audio: {error}"))
+        self._health.observe(events)
         return events
 
     def metadata_received(self, values: Mapping[str, object]) -> None:
@@ -87,12 +105,15 @@ class Demuxer:
         """Let time pass, a few times a second: the start is not delayed for ever by a publisher that stalls."""
         events: list[MediaEvent] = []
         self._timeline.poll(now_ms, events)
+        self._health.poll(now_ms, events)
+        self._health.observe(events)
         return events
 
     def finish(self) -> list[MediaEvent]:
         """End the publish: what was still held comes out; no call follows."""
         events: list[MediaEvent] = []
         self._timeline.finish(events)
+        self._health.observe(events)
         return events
 
     def _is_packaged(

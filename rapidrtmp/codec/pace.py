@@ -79,9 +79,14 @@ class Pace:
         return max(recent, default=0) if self._top == _NEVER else max(*recent, self._top, self._top)
 
     @property
+    def tells_drift(self) -> bool:
+        """Whether it has been watched for long enough to tell drift: half a minute."""
+        return len(self._spells) >= _RECENT
+
+    @property
     def drift_ms(self) -> int:
-        """By how much the lead grows in a minute; 0 until it has been watched for half a minute."""
-        if len(self._spells) < _RECENT:
+        """By how much the lead grows in a minute; 0 until that can be told."""
+        if not self.tells_drift:
             return 0
         (since, before), (until, after) = self._spells[0], self._spells[-1]
         return (after - before) * 60_000 // (until - since)

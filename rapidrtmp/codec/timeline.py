@@ -18,6 +18,7 @@ from rapidrtmp.codec.events import Coded, Discontinuity, MediaEvent, MediaProble
 from rapidrtmp.codec.frame_rate import FrameStep, claimed_rate
 from rapidrtmp.codec.jumps import Judged, JumpGuard, Step
 from rapidrtmp.codec.media_range import MediaRange, audio_frame_ns
+from rapidrtmp.codec.pace import Pace
 from rapidrtmp.codec.policy import TimelinePolicy
 from rapidrtmp.codec.start_window import StartWindow
 from rapidrtmp.codec.storm import StormWatch
@@ -62,6 +63,15 @@ class Timeline:
     def end_ms(self) -> int:
         """Where the latest frame ends, in milliseconds, rounded up; ``start_ms`` before the first."""
         return self._start_ms if self._range is None else self._range.end_ms
+
+    @property
+    def missing(self) -> frozenset[MediaKind]:
+        """The kinds of track that were announced or configured but are not there, once others are."""
+        return frozenset(self._announced | self._configs.keys()) - self._told.keys() if self._told else frozenset()
+
+    def pace(self, kind: MediaKind) -> Pace:
+        """How a kind's frames keep pace with the server's clock; the same object for ever."""
+        return self._jumps.pace(kind)
 
     def announced(self, kinds: Iterable[MediaKind], rate: Fraction | None) -> None:
         """Learn what metadata promises: tracks to wait for a little longer, and a frame rate to try."""

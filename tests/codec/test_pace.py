@@ -36,6 +36,12 @@ class PaceTests(SynchronousTestCase):
         self.assertTrue(-300 <= pace.lead_ms <= -280, pace.lead_ms)
         self.assertTrue(-32 <= pace.drift_ms <= -28, pace.drift_ms)
 
+    def test_t15_day_of_a_fast_clock(self) -> None:
+        """T15: a clock 200 ppm fast has gained 17.28 s after a day, and 12 ms in the last minute."""
+        pace = self.make(86_400, speed=1.0002, step_ms=200)
+        self.assertTrue(17_270 <= pace.lead_ms <= 17_280, pace.lead_ms)
+        self.assertTrue(10 <= pace.drift_ms <= 14, pace.drift_ms)
+
     def test_too_early_to_tell(self) -> None:
         """Drift is told after half a minute, the lead from the first frame on."""
         self.assertEqual((0, 0, 0), (Pace().lead_ms, Pace().drift_ms, Pace().jitter_ms))
