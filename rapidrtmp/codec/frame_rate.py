@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from rapidrtmp.codec.policy import TimelinePolicy
@@ -28,6 +29,7 @@ COMMON_RATES = (
 LOOK_BACK = 241
 
 
+@lru_cache(maxsize=64)  # asked again for every frame of a start window
 def claimed_rate(rate: Fraction) -> Fraction | None:
     """
     What a claim of ``rate`` frames a second means: 29.97 is 30000/1001.
@@ -46,6 +48,7 @@ class FrameStep(NamedTuple):
     den: int
 
     @classmethod
+    @lru_cache(maxsize=128)
     def of_rate(cls, rate: Fraction) -> FrameStep:
         """The step at ``rate`` frames a second."""
         step = VIDEO_TIMESCALE / rate
