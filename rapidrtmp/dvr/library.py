@@ -25,7 +25,7 @@ from rapidrtmp.interfaces import IStorage
 __all__ = ["Library", "Listed", "RecordingKeptError"]
 
 #: Journals of so many recordings that are over are kept.
-KEPT_JOURNALS = 64
+KEPT_JOURNALS = 16
 #: A growing journal is not read again within this time: many may watch it.
 FRESH_S = 1.0
 

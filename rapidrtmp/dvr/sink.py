@@ -98,6 +98,8 @@ class RecorderFactory:
 
     def create(self, context: SinkContext) -> RecorderSink:
         """See :meth:`ISinkFactory.create <rapidrtmp.interfaces.ISinkFactory.create>`."""
+        if not context.storage.persistent:
+            context.log.warn("{stream} is recorded into memory, and its recordings go with it", stream=context.stream)
         return RecorderSink(context, self.cutting, self.rotation, _NAMES)
 
 

@@ -70,9 +70,9 @@ class Recordings:
 
     async def _media(self, request: Request, id: RecordingId, name: str) -> Response:
         journal, is_over = await self._library.journal(id)
+        if not journal.segments and not is_over and name != INIT_NAME:
+            raise NotYetError(f"{id} has no complete segment yet", RETRY_S)
         if name == "index.m3u8":
-            if not journal.segments and not is_over:
-                raise NotYetError(f"{id} has no complete segment yet", RETRY_S)
             return _playlist(request, render_recording(journal, is_over=is_over), OVER if is_over else GROWING)
         if name == "recording.mp4":
             return self._movie(request, id, journal, whole_recording(journal), is_over=is_over)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.dvr.catalogue import Entry, RecordingState
@@ -318,3 +319,11 @@ class RecorderFactoryTests(SynchronousTestCase):
         self.successResultOf(sink.finish())
         storage: Any = context.storage
         self.assertTrue(any(key.startswith("recordings/live/test/") for key in storage.objects))
+
+    def test_memory(self) -> None:
+        """Recording into a storage that keeps nothing is allowed, and said."""
+        with capturedLogs() as logs:
+            RecorderFactory().create(make_sink_context())
+            self.assertEqual([], logs)
+            RecorderFactory().create(make_sink_context(storage=RecordingWriter(persistent=False)))
+        self.assertIn("into memory", logs[0]["log_format"])

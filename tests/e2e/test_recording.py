@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,13 @@ class RecordingCase(EndToEndTest):
         file.write_bytes(answer.body)
         return file
 
+    def restart(self, earlier: Server) -> Server:
+        """Another server on the same folder."""
+        server = Server(earlier.folder, SETTINGS)
+        self.servers.append(server)
+        self.addCleanup(server.kill)
+        return server
+
     def recorded_frames(self, file: Path) -> int:
         """How many frames of video a file has; they must be the first ones that were sent, and decode."""
         packets = read_packets(file)
@@ -81,8 +89,20 @@ class FinishedTests(RecordingCase):
         for ffmpeg in every_ffmpeg():
             self.assertEqual("", decode(server.root + recording["playlistUrl"], ffmpeg))
             self.assertEqual("", decode(server.root + recording["movieUrl"], ffmpeg))
+        self.check_seeking(server.root + recording["movieUrl"])
         self.check_ranges(server, recording["movieUrl"], file.read_bytes())
         self.check_clip(server, recording)
+
+    def check_seeking(self, url: str) -> None:
+        """A player that jumps finds the pictures that are there, whether it has read the file up to them or not."""
+        for ffmpeg in every_ffmpeg():
+            for at in ("0.5", "3.3", "8.7"):
+                arguments = ["-nostdin", "-v", "error", "-ss", at, "-i", url, "-t", "0.2", "-map", "0:v"]
+                arguments += ["-f", "framecrc", "-"]
+                done = subprocess.run([ffmpeg, *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=True)
+                pictures = [line for line in done.stdout.splitlines() if not line.startswith(b"#")]
+                self.assertIn(len(pictures), (5, 6, 7), (ffmpeg, at))
+                self.assertEqual(b"", done.stderr)
 
     def check_ranges(self, server: Server, url: str, whole: bytes) -> None:
         for start, stop in ((0, 1), (len(whole) // 3, 2 * len(whole) // 3), (len(whole) - 9, len(whole))):
@@ -123,6 +143,19 @@ class FinishedTests(RecordingCase):
         self.assertEqual([], list((server.store / "recordings" / "live").glob("**/*")))
 
 
+class StoppedTests(RecordingCase):
+    def test_stop(self) -> None:
+        """A server that is stopped while it records finishes its recordings before it goes."""
+        server = self.start_server(SETTINGS)
+        self.publish(FFMPEG, CLIP.path, server.issue_token("cam").publish_url)
+        eventually("a segment", lambda: any(each["segments"] for each in listed(server, "cam")))
+        server.stop()
+        again = self.restart(server)
+        recording = self.over(again, "cam")
+        self.assertEqual(("finished", 0), (recording["state"], recording["gaps"]))
+        self.recorded_frames(self.save(again, recording["movieUrl"]))
+
+
 class KilledTests(RecordingCase):
     def test_kill(self) -> None:
         """A server that is killed loses no more of a recording than what was growing, and closes it when it is back."""
@@ -147,9 +180,3 @@ class KilledTests(RecordingCase):
         video, audio = (len(CLIP.packets.tracks[kind]) for kind in ("video", "audio"))
         frames = answer.json()["frames"] * video / (video + audio) if answer.status == 200 else 0
         return frames if frames >= wanted else 0
-
-    def restart(self, killed: Server) -> Server:
-        server = Server(killed.folder, SETTINGS)
-        self.servers.append(server)
-        self.addCleanup(server.kill)
-        return server

@@ -91,7 +91,8 @@ class MediaTests(RecordingsCase):
         self.assertNotIn(b"ENDLIST", self.get("index.m3u8").body)
         whole = self.body(self.get("recording.mp4"))
         self.use(store(record(2, finish=False)))
-        self.fails(NotYetError, "index.m3u8")
+        for name in ("index.m3u8", "recording.mp4", "clip.mp4"):
+            self.fails(NotYetError, name)
         self.use(store(record(7, finish=False)))
         self.assertTrue(self.body(self.get("recording.mp4")).startswith(whole), "a download can be gone on with")
 
