@@ -57,6 +57,15 @@ class ReadDirectivesTests(SynchronousTestCase):
             error = self.assertRaises(BadRequestError, read_directives, facts, query)
             self.assertIn(words, str(error), query)
 
+    def test_among_others(self) -> None:
+        """Directives mean the same by themselves, as players send them, and among other fields."""
+        facts = playlist(9, 2, delta=b"#EXTM3U delta")
+        for query, expected in UNDERSTOOD:
+            self.assertEqual(expected, read_directives(facts, f"{query}&token=abc"), query)
+        for query, words in REFUSED:
+            error = self.assertRaises(BadRequestError, read_directives, facts, f"token=abc&{query}")
+            self.assertIn(words, str(error), query)
+
     def test_final_playlist(self) -> None:
         """A final playlist is what it is, whatever is asked of it."""
         facts = playlist(9, 0, ended=True, delta=b"#EXTM3U delta")

@@ -55,6 +55,14 @@ EXPRESS = [
     line("index.m3u8") + b"hOsT:a\r\nCONNECTION: Keep-Alive\r\n\r\n",
     line("index.m3u8") + fields(b"X-Forwarded-For: 192.0.2.77, 10.0.0.9", b"User-Agent: p"),
     line("segment_9.m4s") + fields(b"Upgrade-Insecure-Requests: 1", b"X-Method: POST"),
+    line("segment_9.m4s") + fields(b'If-None-Match: "x", W/"y"'),
+]
+
+#: Requests that go the express way to learn that they have it already.
+KNOWN = [
+    line("index.m3u8") + fields(b"If-None-Match: *"),
+    line("large.m4s") + fields(b"If-None-Match: *"),
+    line("index.m3u8", "?_HLS_msn=9") + fields(b"Accept-Encoding: gzip", b"If-None-Match: *"),
 ]
 
 #: Requests that must not, each for one reason.
@@ -165,8 +173,6 @@ OTHERS = [
     line("segment_9.m4s") + fields(b"Range: bytes=10-19"),
     line("segment_9.m4s") + fields(b"range: bytes=99999-"),
     line("segment_9.m4s") + fields(b"Range: bytes=10-19", b'If-Range: "x"'),
-    LINE + fields(b"If-None-Match: *"),
-    line("segment_9.m4s") + fields(b'If-None-Match: "x"'),
     LINE + fields(b"If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT"),
     LINE + fields(b"Cookie: a=b"),
     LINE + fields(b"Authorization: Bearer x"),
@@ -294,6 +300,14 @@ class SameAnswersTests(TwoWays):
             sent = self.assert_same(request)
             self.assertIn(b"HTTP/1.1 200 OK\r\nServer: RapidRTMP\r\nDate: ", sent, request)
             self.assertTrue(self.fast.express.pop(), request)
+
+    def test_known(self) -> None:
+        """A browser that asks whether what it has is the newest is told so on both ways."""
+        for request in KNOWN:
+            self.reopen()
+            self.send(request, PLAIN)
+            self.assertIn(b"HTTP/1.1 304 Not Modified\r\n", self.assert_same(request))
+        self.assertEqual([True] * 2 * len(KNOWN), self.fast.express)
 
     def test_others(self) -> None:
         """Whatever is not plain goes the other way, and the connection is left in the same state."""
