@@ -91,19 +91,25 @@ async def _send(response: StreamedResponse, consumer: Any, sent: Callable[[int],
     valve = _Valve()
     chunks = response.open()
     consumer.registerProducer(valve, True)
+    is_whole = False
     try:
         async for chunk in chunks:
             consumer.write(chunk)
             sent(len(chunk))
             await valve.passable()
-    except CancelledError:
+        is_whole = True
+    except CancelledError:  # the client has left, and with it everything that could be told of it
         raise
     except RapidRTMPError as error:
         _log.error("an answer broke off: {error}", error=error)
-        consumer.loseConnection()
+    except Exception:
+        _log.failure("a bug broke an answer off")
     finally:
-        consumer.unregisterProducer()
         close = getattr(chunks, "aclose", None)
         if close is not None:
             await close()
+    consumer.unregisterProducer()
+    if not is_whole:
+        consumer.loseConnection()
+        await Deferred()  # the request must not be finished: it ends with the connection, which cancels this
     return b""

@@ -9,6 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import StorageError
 from rapidrtmp.web.streamed import StreamedResponse, send_streamed
+from tests.dvr.recordings import ID, record, store_into
+from tests.web.kit import Server
 
 
 class Client:
@@ -89,17 +91,86 @@ class StreamedTests(SynchronousTestCase):
         client.producer.stopProducing()
         sending.cancel()
         self.failureResultOf(sending, CancelledError)
-        self.assertEqual((3, True, None), (self.made, self.is_closed, client.producer))
+        self.assertEqual((3, True), (self.made, self.is_closed))
 
     def test_cut_off(self) -> None:
         """A body that can not be made to its end drops the connection: the client must not take it for whole."""
         client = Client()
         with capturedLogs() as logs:
-            self.successResultOf(self.send(client, error=StorageError("gone")))
+            self.assertNoResult(self.send(client, error=StorageError("gone")))
         self.assertTrue(client.is_dropped)
         self.assertIn("gone", str(logs[0]["error"]))
+
+    def test_bug(self) -> None:
+        """A bug on the way drops the connection as well, and is logged as one."""
+        client = Client()
+        self.assertNoResult(self.send(client, error=ZeroDivisionError()))
+        self.assertTrue(client.is_dropped)
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
     def test_head(self) -> None:
         """Nothing is opened until it is sent."""
         StreamedResponse(200, {}, size=10, open=self.pieces)
         self.assertEqual(0, self.made)
+
+
+class WireTests(SynchronousTestCase):
+    """The same over a connection."""
+
+    def setUp(self) -> None:
+        self.server = Server()
+        store_into(self.server.storage, record())
+        self.path = f"/{ID.folder}/recording.mp4"
+
+    def test_reads_slowly(self) -> None:
+        """The storage is asked for no more than the transport has room for, and all of it comes in the end."""
+        whole = self.server.get(self.path)
+        wire = self.server.connect()
+        asked: list[str] = []
+        get = self.server.storage.get
+
+        def counted(key: str, *arguments: int) -> Any:
+            asked.append(key)
+            return get(key, *arguments)
+
+        self.patch(self.server.storage, "get", counted)
+        write = wire.transport.write
+
+        def write_and_pause(data: bytes) -> None:
+            write(data)
+            if wire.transport.producer is not None and len(data) > 1_000:
+                wire.transport.producer.pauseProducing()
+
+        self.patch(wire.transport, "write", write_and_pause)
+        wire.request("GET", self.path)
+        before = len(asked)
+        self.assertLess(before, 8)
+        while not wire.transport.value().endswith(whole.body[-100:]):
+            wire.transport.producer.resumeProducing()
+            self.assertLessEqual(len(asked), before + 1)
+            before = len(asked)
+        self.assertEqual(whole.body, wire.reply().body)
+
+    def test_leaves(self) -> None:
+        """A client that leaves in the middle leaves no trace but in the count."""
+        wire = self.server.connect()
+        get = self.server.storage.get
+        self.patch(
+            self.server.storage, "get", lambda key, *rest: Deferred() if "part_00000001" in key else get(key, *rest)
+        )
+        wire.request("GET", self.path)
+        self.assertTrue(wire.is_answered)
+        wire.leave()
+        self.assertEqual([], self.flushLoggedErrors())
+
+    def test_breaks_off(self) -> None:
+        """Where the storage fails in the middle, the connection is closed, short of the promised length."""
+        self.successResultOf(self.server.storage.delete(f"{ID.folder}/part_00000001_000.m4s"))
+        wire = self.server.connect()
+        with capturedLogs() as logs:
+            wire.request("GET", self.path)
+        self.assertTrue(wire.transport.disconnecting)
+        self.assertTrue(any("broke off" in event["log_format"] for event in logs))
+        head, _, body = wire.transport.value().partition(b"\r\n\r\n")
+        (length,) = (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+        self.assertLess(len(body), length)
