@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from rapidrtmp.live.health import FindingKind
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.net.protocol import RtmpServerFactory
@@ -27,6 +28,13 @@ def stream_metrics(registry: Registry, now_ms: int, *, labelled: bool) -> Iterat
     for state in StreamState:
         states.add_metric([state.value], sum(stream.state is state for stream in streams))
     yield states
+    findings = _gauge(
+        "stream_findings", "Streams in which something is wrong with the publish, by finding", ["finding"]
+    )
+    for kind in FindingKind:
+        concerned = sum(any(found.kind is kind for found in stream.findings) for stream in streams)
+        findings.add_metric([kind.value], concerned)
+    yield findings
     yield _gauge("viewers", "Viewers of all streams", value=sum(stream.viewers.count(now_ms) for stream in streams))
     totals = registry.totals()
     yield _counter("media_bytes_total", "Media bytes received in frames", totals.octets)
@@ -51,6 +59,9 @@ def _labelled(streams: Sequence[LiveStream], now_ms: int) -> Iterable[Metric]:
 def connection_metrics(factory: RtmpServerFactory) -> Iterator[Metric]:
     """What the RTMP door lets in."""
     yield _gauge("rtmp_connections", "RTMP connections open now", value=len(factory.connections))
+    guests = len(factory.guests)
+    yield _gauge("rtmp_unauthorised_connections", "Those of them that do not publish", value=guests)
+    yield _gauge("rtmp_delayed_connections", "Those of them that wait to be read", value=len(factory.turns))
     yield _counter("rtmp_received_bytes_total", "Bytes received over RTMP", factory.received_bytes)
 
 

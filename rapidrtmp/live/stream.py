@@ -16,7 +16,9 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from rapidrtmp.codec.health import PublishHealth
 from rapidrtmp.interfaces import ISink
+from rapidrtmp.live.health import Finding
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.statistics import Statistics
 from rapidrtmp.live.viewers import Viewers
@@ -102,6 +104,7 @@ class LiveStream:
     :ivar tracks: what it consists of now; empty before the first frame.
     :ivar metadata: what the encoder said of itself (``onMetaData``); shown, never relied on.
     :ivar started_at_ms: when its first publisher came, in milliseconds since 1970.
+    :ivar health: how its publisher does, in numbers; ``None`` until that is known. ``findings``: what is wrong.
     :ivar wall_clock: the dates of its timeline since the last discontinuity.
     """
 
@@ -132,6 +135,8 @@ class LiveStream:
         self._utc_of = utc_of or (lambda arrived_ms: arrived_ms)
         self._gop = GopCache(gop_cache_bytes)
         self._sinks: tuple[_Attached, ...] = ()
+        self.health: PublishHealth | None = None
+        self.findings: tuple[Finding, ...] = ()
         self.wall_clock = WallClockMap()
         self._observed_ms = -OBSERVE_MS
         self._newest: dict[int, Frame] = {}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.media import AudioConfig, VideoConfig
 
-__all__ = ["describe_stream", "rfc3339"]
+__all__ = ["camel_case", "describe_stream", "rfc3339"]
 
 #: Encoder metadata is a stranger's: how deep, how wide and how long it may be before it is cut.
 MAX_DEPTH, MAX_ITEMS, MAX_TEXT = 4, 64, 512
@@ -54,8 +55,25 @@ def describe_stream(stream: LiveStream, now_ms: int, utc_ms: int) -> dict[str, o
         "playbackUrl": f"/{stream.name.app}/{stream.name.key}/index.m3u8",
         "pageUrl": f"/{stream.name.app}/{stream.name.key}",
         "peer": stream.publisher.peer if stream.publisher is not None else None,
+        "health": _health(stream),
         "metadata": _plain(stream.metadata),
     }
+
+
+def _health(stream: LiveStream) -> dict[str, object]:
+    """How its publisher does: what is wrong, with advice, and the numbers behind it."""
+    numbers = asdict(stream.health) if stream.health is not None else {}
+    return {
+        "verdict": "attention" if stream.findings else "good" if numbers else "unknown",
+        "findings": [{"kind": finding.kind.value, "advice": finding.advice} for finding in stream.findings],
+        **{camel_case(name): value for name, value in numbers.items()},
+    }
+
+
+def camel_case(name: str) -> str:
+    """A field's name as JSON has it."""
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
 
 
 def _plain(value: object, depth: int = 0) -> object:

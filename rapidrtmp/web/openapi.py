@@ -7,8 +7,13 @@ It is written by hand, as promises are; tests hold it to the routes there are an
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from rapidrtmp import __version__
+from rapidrtmp.codec.health import PublishHealth
+from rapidrtmp.live.health import FindingKind
 from rapidrtmp.live.stream import StreamState
+from rapidrtmp.web.description import camel_case
 from rapidrtmp.web.openapi_parts import MEDIA_FILES, Json, content, in_path, in_query, media, object_of, operation, ref
 from rapidrtmp.web.openapi_recordings import recording_paths, recording_schemas
 
@@ -213,6 +218,22 @@ def _schemas() -> Json:
     }
 
 
+def _health_schema() -> Json:
+    finding = object_of({"kind": {"enum": [kind.value for kind in FindingKind]}, "advice": {"type": "string"}})
+    numbers = {camel_case(each.name): {"type": ["integer", "boolean"]} for each in fields(PublishHealth)}
+    return {
+        "type": "object",
+        "description": "How the publish goes: what is wrong, with advice, and the numbers once they are known.",
+        "properties": {
+            "verdict": {"enum": ["good", "attention", "unknown"]},
+            "findings": {"type": "array", "items": finding},
+            **numbers,
+        },
+        "required": ["verdict", "findings"],
+        "additionalProperties": False,
+    }
+
+
 def _stream_schema() -> Json:
     text, count = {"type": "string"}, {"type": "integer", "minimum": 0}
     maybe_text, maybe_count = {"type": ["string", "null"]}, {"type": ["integer", "null"], "minimum": 0}
@@ -240,6 +261,7 @@ def _stream_schema() -> Json:
             "playbackUrl": text,
             "pageUrl": text,
             "peer": {**maybe_text, "description": "The publisher's address."},
+            "health": _health_schema(),
             "metadata": {"type": "object", "description": "What the encoder says of itself; not relied on."},
         }
     )

@@ -1,9 +1,12 @@
 import json
+from dataclasses import fields
 from datetime import datetime
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.codec.health import PublishHealth
+from rapidrtmp.live.health import diagnose
 from rapidrtmp.live.stream import LiveStream
 from tests.web.kit import EPOCH_MS, Encoder, Reply, Server
 
@@ -152,7 +155,7 @@ class StreamsTests(ApiTestCase):
             "videoCodec": "avc1.64001f",
             "audioCodec": "mp4a.40.2",
             "resolution": "1280x720",
-            "bitrate": 240_000,
+            "bitrate": 60_000,  # 240,000 in the first second, and nothing since
             "frameRate": 30.0,
             "audioSampleRate": 48_000,
             "audioChannels": 2,
@@ -164,9 +167,22 @@ class StreamsTests(ApiTestCase):
             "playbackUrl": "/live/k/index.m3u8",
             "pageUrl": "/live/k",
             "peer": "192.0.2.7",
+            "health": {"verdict": "unknown", "findings": []},
             "metadata": {},
         }
         self.assertEqual(expected, told)
+
+    def test_health(self) -> None:
+        """What is wrong with a publish is told with advice, and with the numbers behind it."""
+        stream = self.server.live()
+        stream.health = PublishHealth(**{each.name: 0 for each in fields(PublishHealth)} | {"audio_missing": True})
+        stream.findings = diagnose(stream.health, None)
+        health = self.server.get("/api/v1/streams/k").json()["health"]
+        self.assertEqual("attention", health["verdict"])
+        self.assertEqual(["audio_missing"], [finding["kind"] for finding in health["findings"]])
+        self.assertEqual((True, 0), (health["audioMissing"], health["keyframeIntervalMaxMs"]))
+        stream.findings = ()
+        self.assertEqual("good", self.server.get("/api/v1/streams/k").json()["health"]["verdict"])
 
     def test_by_application(self) -> None:
         """A key alone means the application live; others are named."""

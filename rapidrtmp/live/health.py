@@ -1,0 +1,170 @@
+"""
+What is wrong with a publish, in words that help: numbers of the demuxer in, findings with advice out.
+
+A finding is for the person at the encoder, so it says what is seen and what to change. Its name comes from a fixed set:
+it labels a metric.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rapidrtmp.codec.health import PublishHealth
+
+__all__ = ["Finding", "FindingKind", "diagnose"]
+
+
+class FindingKind(enum.StrEnum):
+    """What can be wrong."""
+
+    LONG_KEYFRAME_INTERVAL = "long_keyframe_interval"
+    SKEW = "skew"
+    SKEW_DRIFT = "skew_drift"
+    CLOCK_DRIFT = "clock_drift"
+    TOO_FAST = "too_fast"
+    UNDERRUN = "underrun"
+    JITTER = "jitter"
+    REPAIRED_TIMESTAMPS = "repaired_timestamps"
+    DROPPED_FRAMES = "dropped_frames"
+    GAPS = "gaps"
+    AUDIO_MISSING = "audio_missing"
+    AUDIO_STOPPED = "audio_stopped"
+    VIDEO_STOPPED = "video_stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    One thing that is wrong.
+
+    :ivar advice: one or two sentences: what is seen, and what to do about it.
+    """
+
+    kind: FindingKind
+    advice: str
+
+
+#: Beyond which a number is a finding.
+LONG_KEYFRAME_INTERVAL_MS = 5_000
+SKEW_MS, SKEW_DRIFT_MS = 500, 100
+CLOCK_DRIFT_MS = 30  # in a minute: 500 ppm
+TOO_FAST_MS, UNDERRUN_MS = 4_000, -2_000
+JITTER_MS = 100
+STOPPED_MS = 2_000
+#: Whose lead grows or shrinks faster than this in a minute does not have a wrong clock but sends too fast or too slow.
+NOT_A_CLOCK_MS = 3_000
+
+
+def diagnose(now: PublishHealth, before: PublishHealth | None) -> tuple[Finding, ...]:
+    """
+    What is wrong now.
+
+    :param before: the numbers at the last look; counters that have grown since are findings, old sins are not.
+    """
+    found = ((kind, rule(now, before)) for kind, rule in _RULES.items())
+    return tuple(Finding(kind, advice) for kind, advice in found if advice)
+
+
+_Rule = Callable[[PublishHealth, PublishHealth | None], str]
+
+
+def _long_keyframe_interval(now: PublishHealth, _: PublishHealth | None) -> str:
+    interval_ms = now.keyframe_interval_ms
+    if interval_ms <= LONG_KEYFRAME_INTERVAL_MS:
+        return ""
+    return (
+        f"Keyframes are {interval_ms / 1000:.1f} s apart, so viewers start late and segments are long: "
+        "set the encoder's keyframe interval to 1 or 2 seconds."
+    )
+
+
+def _skew(now: PublishHealth, _: PublishHealth | None) -> str:
+    if abs(now.skew_ms) <= SKEW_MS:
+        return ""
+    side = "ahead of" if now.skew_ms > 0 else "behind"
+    return f"Audio is sent {abs(now.skew_ms)} ms {side} video: check the encoder's sync offset and its load."
+
+
+def _skew_drift(now: PublishHealth, _: PublishHealth | None) -> str:
+    if abs(now.skew_drift_ms) <= SKEW_DRIFT_MS:
+        return ""
+    return (
+        f"Audio and video drift apart by {abs(now.skew_drift_ms)} ms a minute: "
+        "their devices' clocks differ; let the encoder resample its audio."
+    )
+
+
+def _clock_drift(now: PublishHealth, _: PublishHealth | None) -> str:
+    if not CLOCK_DRIFT_MS < abs(now.lead_drift_ms) <= NOT_A_CLOCK_MS:
+        return ""
+    pace = "fast" if now.lead_drift_ms > 0 else "slow"
+    return f"The encoder's clock runs {pace} by {abs(now.lead_drift_ms)} ms a minute: synchronise it."
+
+
+def _too_fast(now: PublishHealth, _: PublishHealth | None) -> str:
+    if now.lead_ms <= TOO_FAST_MS:
+        return ""
+    return (
+        f"Media is {now.lead_ms / 1000:.1f} s ahead of time: it is sent faster than real time, as from a file; "
+        "with FFmpeg, use -re."
+    )
+
+
+def _underrun(now: PublishHealth, _: PublishHealth | None) -> str:
+    if now.lead_ms >= UNDERRUN_MS:
+        return ""
+    return (
+        f"Media is {-now.lead_ms / 1000:.1f} s behind time: the encoder or the network can not keep up; "
+        "lower the bitrate, the resolution or the encoder's preset."
+    )
+
+
+def _jitter(now: PublishHealth, _: PublishHealth | None) -> str:
+    if now.jitter_ms <= JITTER_MS:
+        return ""
+    return f"Frames arrive unevenly, by {now.jitter_ms} ms on average: the network is unsteady; try a cable."
+
+
+def _grown(name: str, words: str) -> _Rule:
+    def rule(now: PublishHealth, before: PublishHealth | None) -> str:
+        grown = getattr(now, name) - (getattr(before, name) if before is not None else 0)
+        return f"{grown} {words}" if grown > 0 else ""
+
+    return rule
+
+
+def _audio_missing(now: PublishHealth, _: PublishHealth | None) -> str:
+    return "Audio is announced but none is sent: check the encoder's audio source." if now.audio_missing else ""
+
+
+def _audio_stopped(now: PublishHealth, _: PublishHealth | None) -> str:
+    silent_ms = now.audio_silent_ms
+    return f"No audio has come for {silent_ms / 1000:.0f} s." if silent_ms > STOPPED_MS else ""
+
+
+def _video_stopped(now: PublishHealth, _: PublishHealth | None) -> str:
+    silent_ms = now.video_silent_ms
+    return f"No video has come for {silent_ms / 1000:.0f} s." if silent_ms > STOPPED_MS else ""
+
+
+_RULES: dict[FindingKind, _Rule] = {
+    FindingKind.LONG_KEYFRAME_INTERVAL: _long_keyframe_interval,
+    FindingKind.SKEW: _skew,
+    FindingKind.SKEW_DRIFT: _skew_drift,
+    FindingKind.CLOCK_DRIFT: _clock_drift,
+    FindingKind.TOO_FAST: _too_fast,
+    FindingKind.UNDERRUN: _underrun,
+    FindingKind.JITTER: _jitter,
+    FindingKind.REPAIRED_TIMESTAMPS: _grown(
+        "repaired_timestamps", "timestamps had to be mended: the encoder's clock stalls or goes back."
+    ),
+    FindingKind.DROPPED_FRAMES: _grown(
+        "dropped_frames", "frames could not be used: they came unreadable, out of time, or before their keyframe."
+    ),
+    FindingKind.GAPS: _grown("gaps", "gaps in what was sent: the encoder or the network drops media."),
+    FindingKind.AUDIO_MISSING: _audio_missing,
+    FindingKind.AUDIO_STOPPED: _audio_stopped,
+    FindingKind.VIDEO_STOPPED: _video_stopped,
+}
