@@ -300,6 +300,12 @@ class RtmpSettings:
     ping_interval_ms: int = _setting(DURATION, "10s", "Between ping requests to a silent peer")
     max_connections: int = _setting(_whole(1), "1000", "Connections at once")
     max_connections_per_ip: int = _setting(_whole(1), "100", "Connections at once from one address")
+    max_unauthorised_connections: int = _setting(
+        _whole(1), "500", "Connections at once that do not publish; the longest-waiting one makes room for another"
+    )
+    max_refusals_per_ip: int = _setting(
+        _whole(), "10", "Refused publishes a minute from one address, before more are refused unasked; 0 for no limit"
+    )
     max_message_bytes: int = _setting(SIZE, "10M", "Largest media message")
     max_command_bytes: int = _setting(SIZE, "256k", "Largest command or metadata message")
     pre_auth_message_bytes: int = _setting(SIZE, "64k", "Largest message before the publisher is admitted")
@@ -327,7 +333,7 @@ class HttpSettings:
     early_hold_ms: int = _setting(DURATION, "10s", "How long a request for a stream about to start is held")
     max_waiters_per_stream: int = _setting(_whole(1), "10000", "Requests held at once for one stream")
     max_waiters_per_client: int = _setting(
-        _whole(), "0", "Requests held at once for one client address; 0 for no limit (many may share one)"
+        _whole(), "256", "Requests held at once for one client address, loopback excepted; 0 for no limit"
     )
     max_body_bytes: int = _setting(SIZE, "64k", "Largest request body")
     idle_timeout_ms: int = _setting(DURATION, "60s", "Silence after which a connection is closed")

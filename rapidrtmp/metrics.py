@@ -37,6 +37,14 @@ class Metrics:
         self.rtmp_refused_total = self._counter(
             "rtmp_connections_refused_total", "RTMP connections closed by a limit before they spoke", "limit"
         )
+        self.rtmp_evicted_total = self._counter(
+            "rtmp_connections_evicted_total",
+            "RTMP connections closed before they published, for others to come",
+            "limit",
+        )
+        self.rtmp_unread_total = self._counter(
+            "rtmp_connections_unread_total", "RTMP connections closed because the peer did not read our answers"
+        )
         self.rtmp_protocol_errors_total = self._counter(
             "rtmp_protocol_errors_total", "RTMP connections closed because the peer broke the protocol"
         )

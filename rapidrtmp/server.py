@@ -48,6 +48,7 @@ from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
 from rapidrtmp.net.ingest import IngestServices
 from rapidrtmp.net.protocol import ConnectionPolicy, RtmpServerFactory
+from rapidrtmp.net.refusals import Refusals
 from rapidrtmp.readiness import Readiness
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.scrape import connection_metrics, readiness_metrics, storage_metrics, stream_metrics
@@ -200,6 +201,7 @@ class RapidRtmpService(MultiService):
             utc_ms=self._steady.utc_ms,
             timeline=TimelinePolicy(start_media_ms=live.start_window_ms, start_wall_ms=live.start_deadline_ms),
             auth_timeout_ms=rtmp.auth_timeout_ms,
+            refusals=Refusals(rtmp.max_refusals_per_ip),
         )
         return RtmpServerFactory(
             self._reactor,
@@ -213,9 +215,11 @@ class RapidRtmpService(MultiService):
                 ping_interval_ms=rtmp.ping_interval_ms,
                 max_connections=rtmp.max_connections,
                 max_connections_per_ip=rtmp.max_connections_per_ip,
+                max_unauthorised_connections=rtmp.max_unauthorised_connections,
             ),
             limits=SessionLimits(
                 unauthorised_message_bytes=rtmp.pre_auth_message_bytes,
+                unauthorised_partial_bytes=2 * rtmp.pre_auth_message_bytes,
                 media_bytes=rtmp.max_message_bytes,
                 command_bytes=rtmp.max_command_bytes,
                 partial_bytes=rtmp.max_partial_bytes,

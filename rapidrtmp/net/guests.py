@@ -10,7 +10,7 @@ from many must be faster than all guests together have patience for.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 __all__ = ["Guest", "Guests"]
 
@@ -27,28 +27,31 @@ class Guest(Protocol):
     opened_ms: int
 
 
-class Guests:
+G = TypeVar("G", bound=Guest)
+
+
+class Guests(Generic[G]):
     """All guests of a server, by origin and in the order they came."""
 
     def __init__(self) -> None:
-        self._by_origin: dict[str, dict[Guest, None]] = {}
+        self._by_origin: dict[str, dict[G, None]] = {}
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[Guest]:
+    def __iter__(self) -> Iterator[G]:
         for guests in list(self._by_origin.values()):
             yield from list(guests)
 
-    def add(self, guest: Guest) -> None:
+    def add(self, guest: G) -> None:
         """A guest has come."""
         guests = self._by_origin.setdefault(guest.origin, {})
         if guest not in guests:
             guests[guest] = None
             self._count += 1
 
-    def remove(self, guest: Guest) -> None:
+    def remove(self, guest: G) -> None:
         """A guest has left, or is a publisher now; one that is no guest changes nothing."""
         guests = self._by_origin.get(guest.origin, {})
         if guest in guests:
@@ -57,7 +60,7 @@ class Guests:
             if not guests:
                 del self._by_origin[guest.origin]
 
-    def first_to_go(self, origin: str = "") -> Guest | None:
+    def first_to_go(self, origin: str = "") -> G | None:
         """
         The guest that makes room for another, or ``None`` if there is none.
 

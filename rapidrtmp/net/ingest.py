@@ -8,7 +8,7 @@ it is the stream's publisher as far as the registry is concerned.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from rapidrtmp.codec.demuxer import Demuxer, Discontinuity, MediaEvent, MediaProblem, TracksChanged
 from rapidrtmp.codec.policy import TimelinePolicy
+from rapidrtmp.episodes import Episodes
 from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError, Registry
@@ -25,6 +26,8 @@ from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.media import Frame
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import BadNameError, StreamName
+from rapidrtmp.net.origin import origin_of
+from rapidrtmp.net.refusals import Refusals
 from rapidrtmp.rtmp.events import (
     AudioReceived,
     CommandIgnored,
@@ -65,6 +68,8 @@ class IngestServices:
     :ivar authenticators: by application; one that is not here does not exist.
     :ivar utc_ms: the time of day in milliseconds since 1970.
     :ivar auth_timeout_ms: how long an authenticator may take.
+    :ivar refusals: who was refused too often.
+    :ivar episodes: what is worth a line in the log.
     """
 
     registry: Registry
@@ -74,6 +79,8 @@ class IngestServices:
     utc_ms: Callable[[], int]
     timeline: TimelinePolicy
     auth_timeout_ms: int = 10_000
+    refusals: Refusals = field(default_factory=Refusals)
+    episodes: Episodes = field(default_factory=Episodes)
 
 
 class Ingest:
@@ -89,6 +96,7 @@ class Ingest:
     def __init__(self, session: ServerSession, connection: _Connection, services: IngestServices, peer: str) -> None:
         self.peer = peer
         self.credential = ""
+        self._origin = origin_of(peer)
         self.client = ""
         self._session = session
         self._connection = connection
@@ -157,6 +165,10 @@ class Ingest:
         if authenticator is None:
             self._refuse(BAD_NAME, f"there is no application {name.app!r} here")
             return
+        wait_ms = self._services.refusals.wait_ms(self._origin, name, now_ms(self._services.clock))
+        if wait_ms:
+            self._put_off(wait_ms)
+            return
         token = next((event.parameters[key] for key in TOKEN_NAMES if event.parameters.get(key)), "")
         request = PublishRequest(name, token, event.parameters, self.peer)
         self._is_asking = True
@@ -166,6 +178,12 @@ class Ingest:
         verdict.addCallbacks(self._decided, self._undecided, callbackArgs=(name,), errbackArgs=(name,))
         verdict.addErrback(self._failed)
         self._is_asking = False
+
+    def _put_off(self, wait_ms: int) -> None:
+        """Refuse without asking: too many publishes from there were refused lately."""
+        wait_s = -(-wait_ms // 1000)
+        reason = f"too many publishes from this address were refused; try again in {wait_s} s"
+        self._refuse(DENIED, reason, as_what="throttled", news="too many refused publishes")
 
     def _undecided(self, failure: Failure, name: StreamName) -> None:
         if self._pending is None:  # the publisher left while we asked; how that ended is nobody's concern
@@ -183,9 +201,10 @@ class Ingest:
             return
         self._pending = None
         if not verdict.allowed:
-            self._log.info("{stream}: {peer} refused: {reason}", stream=name, peer=self.peer, reason=verdict.reason)
-            self._refuse(DENIED, verdict.reason, said=True)
+            self._services.refusals.refused(self._origin, now_ms(self._services.clock))
+            self._refuse(DENIED, verdict.reason, of=f" of {name}")
             return
+        self._services.refusals.admitted(self._origin, name)
         self.credential = verdict.credential
         try:
             stream = self._services.registry.claim(name, self)
@@ -196,10 +215,12 @@ class Ingest:
         else:
             self._begin(stream, verdict.expires_ms)
 
-    def _refuse(self, code: str, reason: str, *, said: bool = False) -> None:
-        self._services.metrics.publishes_total.labels("refused").inc()
-        if not said:
-            self._log.info("publish by {peer} refused: {reason}", peer=self.peer, reason=reason)
+    def _refuse(self, code: str, reason: str, *, of: str = "", as_what: str = "refused", news: str = "") -> None:
+        """Tell the encoder, count it, and log it if it is news: encoders try again and again."""
+        services = self._services
+        services.metrics.publishes_total.labels(as_what).inc()
+        if services.episodes.is_news("refusal", f"{self._origin}: {news or of + reason}", now_ms(services.clock)):
+            self._log.info("publish{of} by {peer} refused: {reason}", of=of, peer=self.peer, reason=reason)
         self._session.reject_publish(self._msid, code, reason)
         self._connection.close()
 

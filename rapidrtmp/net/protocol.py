@@ -3,26 +3,34 @@ The Twisted edge of RTMP: carries bytes between transports and sessions, and kee
 
 One coarse timer of the factory watches every connection (handshake, publish, silence, tokens that expire), so that no
 read sets or cancels a timer of its own.
+
+A connection that does not publish is a guest: read in small pieces, in turns that all guests share, and first to go
+when there are too many connections (``guests.py``, ``turns.py``).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from rapidrtmp.errors import PeerProtocolError
 from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.metrics import Metrics
+from rapidrtmp.net.guests import Guests
 from rapidrtmp.net.ingest import Ingest, IngestServices
+from rapidrtmp.net.origin import origin_of
+from rapidrtmp.net.turns import Turns
+from rapidrtmp.rtmp.events import Event
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.rtmp.session import ServerSession
 from rapidrtmp.rtmp.state import State
@@ -33,6 +41,8 @@ __all__ = ["ConnectionPolicy", "RtmpServerFactory", "RtmpServerProtocol"]
 TICK_S = 0.25
 #: How long a closing connection may take to carry the last message.
 CLOSE_WITHIN_S = 1.0
+#: What is read at a time from a guest, and from a publisher, in octets. A guest's may cost a microsecond each.
+GUEST_READ_BYTES, PUBLISHER_READ_BYTES = 4096, 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,9 @@ class ConnectionPolicy:
     :ivar publish_timeout_ms: from there to an accepted publish; between two publishes likewise.
     :ivar idle_timeout_ms: silence that ends a connection.
     :ivar ping_interval_ms: silence after which a publisher is pinged.
-    :ivar max_connections: how many may be open at one time; likewise ``max_connections_per_ip`` from one address.
+    :ivar max_connections: how many may be open at one time; likewise ``max_connections_per_ip`` from one address (of
+        IPv6: one /64 network), and ``max_unauthorised_connections`` of those that do not publish. Where one more comes,
+        the longest-waiting one that does not publish goes; only where all publish the newcomer is refused.
     """
 
     handshake_timeout_ms: int = 10_000
@@ -53,10 +65,18 @@ class ConnectionPolicy:
     ping_interval_ms: int = 10_000
     max_connections: int = 1_000
     max_connections_per_ip: int = 100
+    max_unauthorised_connections: int = 500
 
 
+@implementer(IPushProducer)
 class RtmpServerProtocol(Protocol):
-    """Carries bytes between one transport and one :class:`~rapidrtmp.rtmp.session.ServerSession`."""
+    """
+    Carries bytes between one transport and one :class:`~rapidrtmp.rtmp.session.ServerSession`.
+
+    :ivar origin: whom its address stands for.
+    :ivar opened_ms: since when it is there, in milliseconds of the clock.
+    :ivar used_s: how long has been spent on it as a guest.
+    """
 
     _log = Logger()
     factory: RtmpServerFactory
@@ -68,9 +88,13 @@ class RtmpServerProtocol(Protocol):
         self._closing = False
         self._abort: IDelayedCall | None = None
         self._pinged = False
+        self._is_guest = True
+        self._unread: Iterator[Event] | None = None
         self.peer = peer
+        self.origin = origin_of(peer)
+        self.used_s = 0.0
         self.ingest: Ingest
-        self.heard_ms = now_ms(clock)
+        self.heard_ms = self.opened_ms = now_ms(clock)
         self._stage_since_ms = self.heard_ms
         self._was_ready = False
 
@@ -81,6 +105,8 @@ class RtmpServerProtocol(Protocol):
         if ITCPTransport.providedBy(self.transport):  # a UNIX socket has no such options
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
+        self.transport.bufferSize = GUEST_READ_BYTES
+        self.transport.registerProducer(self, True)
         self.factory.opened(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -91,7 +117,10 @@ class RtmpServerProtocol(Protocol):
         self._pinged = False
         self.factory.received_bytes += len(data)
         self._session.receive_data(data)
-        self._pull()
+        if self.ingest.is_publishing:
+            self._pull()
+        else:
+            self.factory.turns.serve(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The name is free again, however the end came."""
@@ -106,21 +135,37 @@ class RtmpServerProtocol(Protocol):
 
     # ── the session ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _pull(self) -> None:
-        """React to what has arrived; whatever goes wrong ends this connection and nothing else."""
+    def _pull(self, until_s: float | None = None) -> bool:
+        """
+        React to what has arrived; whatever goes wrong ends this connection and nothing else.
+
+        :param until_s: when to leave the rest for another time, unless it publishes by then.
+        :returns: whether all has been read.
+        """
+        events = self._unread or iter(self._session.events())
+        self._unread = None
         try:
-            for event in self._session.events():
+            for event in events:
                 self.ingest.react(event, self.heard_ms)
                 if self._closing:
-                    return
+                    return True
+                if until_s is not None and self._clock.seconds() >= until_s and not self.ingest.is_publishing:
+                    self._unread = events
+                    break
         except PeerProtocolError as error:
             self.factory.metrics.rtmp_protocol_errors_total.inc()
-            self._log.warn("{peer} broke RTMP: {error}", peer=self.peer, error=error)
+            if self._is_news("broke RTMP"):
+                self._log.warn("{peer} broke RTMP: {error}", peer=self.peer, error=error)
             self.close()
         except Exception:
             self._give_up()
         else:
             self.flush()
+        return self._unread is None
+
+    def _is_news(self, kind: str) -> bool:
+        """Whether to log what strangers can make happen as often as they like."""
+        return self.factory.episodes.is_news(kind, self.origin, now_ms(self._clock))
 
     def _give_up(self) -> None:
         self._log.failure("a bug of ours ends the connection of {peer}", peer=self.peer)
@@ -137,15 +182,67 @@ class RtmpServerProtocol(Protocol):
         """A publish was decided after the fact: react to what was held for it."""
         if not self._closing:
             self._pull()
+            self._change_standing()
 
     def close(self) -> None:
         """Send the last words, then close; a peer that does not take them is cut off."""
         if self._closing:
             return
         self._closing = True
+        self.factory.guests.remove(self)
         self.flush()
+        self.transport.unregisterProducer()
         self.transport.loseConnection()
         self._abort = self._clock.callLater(CLOSE_WITHIN_S, self.transport.abortConnection)
+
+    # ── guest or publisher ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def go_on(self, until_s: float) -> bool:
+        """Read on until the clock says ``until_s``; tell whether all is read (``Turns`` asks)."""
+        done = self._closing or self._pull(until_s)
+        self._change_standing()
+        return done or self._closing
+
+    def hold(self) -> None:
+        """Leave in the socket what comes next."""
+        self.transport.pauseProducing()
+
+    def release(self) -> None:
+        """Take it from there again."""
+        if not self._closing:
+            self.transport.resumeProducing()
+
+    def _change_standing(self) -> None:
+        """A guest that publishes is none any more; a publisher that does not is one again."""
+        if self._closing or self._is_guest is not self.ingest.is_publishing:
+            return
+        self._is_guest = not self.ingest.is_publishing
+        self.transport.bufferSize = GUEST_READ_BYTES if self._is_guest else PUBLISHER_READ_BYTES
+        self.factory.changed(self, is_guest=self._is_guest)
+
+    def make_room(self, limit: str) -> None:
+        """Go, so that somebody else may come: ``limit`` was reached."""
+        self.factory.metrics.rtmp_evicted_total.labels(limit).inc()
+        if self._is_news("made room"):
+            self._log.warn("{peer} made room for another connection: {limit} reached", peer=self.peer, limit=limit)
+        self._session.refuse_connection("there are too many connections; try again")
+        self.close()
+
+    # ── what the peer does not read (IPushProducer) ──────────────────────────────────────────────────────────────────
+
+    def pauseProducing(self) -> None:
+        """The transport holds 64 KiB: more than all that we ever have to say to one who reads it."""
+        self.factory.metrics.rtmp_unread_total.inc()
+        if self._is_news("does not read"):
+            self._log.warn("{peer} does not read what it is answered, and is cut off", peer=self.peer)
+        self._closing = True
+        self.transport.abortConnection()
+
+    def resumeProducing(self) -> None:
+        """It has been read; nothing was kept back."""
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
 
     # ── deadlines ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -159,6 +256,7 @@ class RtmpServerProtocol(Protocol):
             self._give_up()
 
     def _check_deadlines(self, time_ms: int, policy: ConnectionPolicy) -> None:
+        self._change_standing()
         ready = self._session.state is not State.HANDSHAKING
         if self.ingest.is_publishing or ready != self._was_ready:
             self._was_ready = ready
@@ -180,7 +278,8 @@ class RtmpServerProtocol(Protocol):
 
     def _time_out(self, stage: str, after_ms: int) -> None:
         self.factory.metrics.rtmp_timeouts_total.labels(stage).inc()
-        self._log.info("{peer} timed out ({stage}) after {after_ms} ms", peer=self.peer, stage=stage, after_ms=after_ms)
+        if self._is_news(f"{stage} timeout"):
+            self._log.info("{peer} timed out ({stage}) after {ms} ms", peer=self.peer, stage=stage, ms=after_ms)
         self.close()
 
 
@@ -190,6 +289,9 @@ class RtmpServerFactory(Factory[RtmpServerProtocol]):
 
     :ivar received_bytes: over all connections there ever were.
     :ivar connections: those open now.
+    :ivar guests: those of them that do not publish, and are not being closed.
+    :ivar turns: when a guest is read.
+    :ivar episodes: what is worth a line in the log.
     """
 
     noisy = False
@@ -208,13 +310,15 @@ class RtmpServerFactory(Factory[RtmpServerProtocol]):
         self.metrics = metrics
         self.received_bytes = 0
         self.connections: set[RtmpServerProtocol] = set()
+        self.guests: Guests[RtmpServerProtocol] = Guests()
+        self.turns = Turns(clock)
+        self.episodes = services.episodes
         self._clock = clock
         self._services = services
         self._random_bytes = random_bytes
         self._policy = policy
         self._limits = limits
         self._by_address: Counter[str] = Counter()
-        self._is_refusing = False
         self._waiting_for_silence: list[Deferred[None]] = []
         self._watch = LoopingCall(self._watch_all)
         self._watch.clock = clock
@@ -237,48 +341,57 @@ class RtmpServerFactory(Factory[RtmpServerProtocol]):
     def buildProtocol(self, addr: IAddress | None) -> RtmpServerProtocol | None:
         """Make the protocol of a new connection, or refuse it where there are too many."""
         peer = str(getattr(addr, "host", "local"))
-        limit = self._limit_reached(peer)
+        origin = origin_of(peer)
+        limit = self._limit_reached(origin)
         if limit:
-            self._refuse(peer, limit)
-            return None
-        self._is_refusing = False
+            guest = self.guests.first_to_go(origin if limit == "max_connections_per_ip" else "")
+            if guest is None:
+                self._refuse(peer, origin, limit)
+                return None
+            guest.make_room(limit)
         session = ServerSession(self._random_bytes, self._limits)
         protocol = RtmpServerProtocol(session, self._clock, peer)
         protocol.factory = self
         protocol.ingest = Ingest(session, protocol, self._services, peer)
         return protocol
 
-    def _limit_reached(self, peer: str) -> str:
+    def _limit_reached(self, origin: str) -> str:
+        if self._by_address[origin] >= self._policy.max_connections_per_ip:
+            return "max_connections_per_ip"
+        if len(self.guests) >= self._policy.max_unauthorised_connections:
+            return "max_unauthorised_connections"
         if len(self.connections) >= self._policy.max_connections:
             return "max_connections"
-        if self._by_address[peer] >= self._policy.max_connections_per_ip:
-            return "max_connections_per_ip"
         return ""
 
-    def _refuse(self, peer: str, limit: str) -> None:
-        """Count each; say it once until somebody is admitted again, for floods come in thousands."""
+    def _refuse(self, peer: str, origin: str, limit: str) -> None:
         self.metrics.rtmp_refused_total.labels(limit).inc()
-        if not self._is_refusing:
-            self._is_refusing = True
+        if self.episodes.is_news("refused", origin, now_ms(self._clock)):
             self._log.warn("connection from {peer} refused: {limit} reached", peer=peer, limit=limit)
 
     def opened(self, protocol: RtmpServerProtocol) -> None:
         """A connection is there."""
         self.connections.add(protocol)
-        self._by_address[protocol.peer] += 1
+        self.guests.add(protocol)
+        self._by_address[protocol.origin] += 1
         self.metrics.rtmp_connections_total.inc()
 
     def closed(self, protocol: RtmpServerProtocol) -> None:
         """A connection is gone."""
         self.connections.discard(protocol)
-        self._by_address[protocol.peer] -= 1
-        if not self._by_address[protocol.peer]:
-            del self._by_address[protocol.peer]
+        self.guests.remove(protocol)
+        self._by_address[protocol.origin] -= 1
+        if not self._by_address[protocol.origin]:
+            del self._by_address[protocol.origin]
         self._stop_watching()
         if not self.connections:
             waiting, self._waiting_for_silence = self._waiting_for_silence, []
             for waiter in waiting:
                 waiter.callback(None)
+
+    def changed(self, protocol: RtmpServerProtocol, *, is_guest: bool) -> None:
+        """A connection publishes from now on, or does so no more."""
+        (self.guests.add if is_guest else self.guests.remove)(protocol)
 
     def close_all(self) -> Deferred[None]:
         """Close every connection, last words first; fires when the last one is closed."""

@@ -73,7 +73,8 @@ class Turns:
             spent_s = self._clock.seconds() - begin_s
             visitor.used_s += spent_s
             self._left_s -= spent_s
-            self._run()
+            if spent_s:
+                self._run()
 
     def _wait(self, visitor: Visitor) -> None:
         heapq.heappush(self._waiting, (visitor.used_s, next(self._numbers), visitor))

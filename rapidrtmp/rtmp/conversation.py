@@ -97,11 +97,23 @@ class Conversation:
         self._decide(Decision.END_PUBLISH, msid)
         self._outbox.send_status(msid, replies.write_status("error", code, description))
 
+    def advise(self, description: str) -> None:
+        """Tell the client something about its running publish, which goes on; without one, nothing is said."""
+        if self.state is State.PUBLISHING:
+            self._outbox.send_status(self.msid, replies.write_status("warning", replies.ADVICE, description))
+
     def refuse_connection(self, description: str) -> None:
         """Part with the client, telling it why if it got as far as being connected."""
         if self.state is State.CONNECTED or self.has_publish:
             self._outbox.send_status(0, replies.write_status("error", replies.APP_SHUTDOWN, description))
         self.advance(Decision.REFUSE_CONNECTION)
+
+    def break_off(self, description: str) -> None:
+        """Close the session of a client that broke a rule, telling it which one if it got as far as being connected."""
+        if self.state is State.CONNECTED or self.has_publish:
+            msid = self.msid if self.has_publish else 0
+            self._outbox.send_status(msid, replies.write_status("error", replies.CONNECT_CLOSED, description))
+        self.advance(PeerProtocolError)
 
     def _decide(self, decision: Decision, msid: int) -> None:
         if msid != self.msid:
@@ -124,9 +136,9 @@ class Conversation:
         return _ANSWERS[type(command)](self, command, msid)
 
     def _connect(self, command: Connect, _msid: int) -> Iterable[Event]:
-        self.advance(Connect)
         self._check_length(command, "app", command.app, self._limits.app_length)
         self._check_length(command, "tcUrl", command.tc_url, self._limits.tc_url_length)
+        self.advance(Connect)
         self._app, self._tc_url = command.app, command.tc_url
         self._outbox.send_control(MessageType.WINDOW_ACKNOWLEDGEMENT_SIZE, write_number(WINDOW_SIZE))
         self._outbox.send_control(MessageType.SET_PEER_BANDWIDTH, write_peer_bandwidth(WINDOW_SIZE, _DYNAMIC))

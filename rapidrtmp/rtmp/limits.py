@@ -42,6 +42,8 @@ class SessionLimits:
     :ivar held_bytes: octets of media and data kept while a publish waits for its answer; what comes beyond is
         skipped. Encoders that do not wait lose no codec config to a slow authenticator.
     :ivar unpublished_commands: commands between one accepted publish and the next, or before the first.
+    :ivar unpublished_messages: messages of media, data, pings and unknown types while nothing is published or asked
+        to be, between one accepted publish and the next, or before the first.
     :ivar media_bytes: longest audio, video or aggregate message.
     :ivar command_bytes: longest message of any other type.
     :ivar partial_bytes: octets of incomplete messages held at a time.
@@ -59,6 +61,7 @@ class SessionLimits:
     unauthorised_chunk_streams: int = 16
     held_bytes: int = 64 * KIB
     unpublished_commands: int = 100
+    unpublished_messages: int = 1000
     media_bytes: int = 10 * MIB
     command_bytes: int = 256 * KIB
     partial_bytes: int = 16 * MIB

@@ -30,7 +30,9 @@ ENHANCED_RTMP: Final[dict[str, Value]] = {
 CONNECT_SUCCESS = "NetConnection.Connect.Success"
 CONNECT_REJECTED = "NetConnection.Connect.Rejected"
 APP_SHUTDOWN = "NetConnection.Connect.AppShutdown"
+CONNECT_CLOSED = "NetConnection.Connect.Closed"
 CALL_FAILED = "NetConnection.Call.Failed"
+ADVICE = "NetStream.Publish.Advice"
 PUBLISH_START = "NetStream.Publish.Start"
 PUBLISH_BAD_NAME = "NetStream.Publish.BadName"
 UNPUBLISH_SUCCESS = "NetStream.Unpublish.Success"
@@ -55,7 +57,7 @@ def write_error(transaction: float, code: str, description: str) -> bytes:
 
 
 def write_status(level: str, code: str, description: str) -> bytes:
-    """News of a message stream, on that message stream: ``level`` is ``status`` or ``error``."""
+    """News of a message stream, on that message stream: ``level`` is ``status``, ``warning`` or ``error``."""
     return write_values("onStatus", 0, None, _information(level, code, description))
 
 

@@ -85,6 +85,7 @@ class ServerSession:
         self._acknowledged = 0
         self._window = self._told_window = WINDOW_SIZE
         self._unreadable = 0
+        self._unpublished = 0
         self._held: deque[Event] = deque()
         self._held_bytes = 0
 
@@ -131,8 +132,8 @@ class ServerSession:
                     yield from self._release_held()
                 if conversation.state is State.CLOSED:
                     return
-        except PeerProtocolError:
-            conversation.advance(PeerProtocolError)
+        except PeerProtocolError as error:
+            conversation.break_off(str(error))
             raise
 
     def data_to_send(self) -> bytes:
@@ -149,6 +150,7 @@ class ServerSession:
         """
         self._conversation.accept_publish(msid)
         self._reader.limits = self._limits.while_publishing()
+        self._unpublished = 0
 
     def reject_publish(self, msid: int, code: str, description: str) -> None:
         """
@@ -170,6 +172,14 @@ class ServerSession:
         """
         self._conversation.end_publish(msid, code, description)
         self._drop_held()
+
+    def advise(self, description: str) -> None:
+        """
+        Tell the client how its publish goes: an onStatus of level ``warning`` (RTMP 1.0, 7.2.2), which changes nothing.
+
+        Nothing is sent while nothing is published.
+        """
+        self._conversation.advise(description)
 
     def refuse_connection(self, description: str) -> None:
         """Tell the client that the server must part with it, and close the session; any time, any number of times."""
@@ -201,7 +211,15 @@ class ServerSession:
         except UnreadableError as error:
             return self._skip_unreadable(message, error)
 
+    def _count_unpublished(self) -> None:
+        """:raises PeerProtocolError: the client says more than it may without a publish."""
+        if not self._conversation.has_publish:
+            self._unpublished += 1
+            if self._unpublished > self._limits.unpublished_messages:
+                raise PeerProtocolError(f"{self._unpublished} messages without publishing")
+
     def _skip_unknown(self, message: Message) -> _Events:
+        self._count_unpublished()
         return (MessageIgnored(message.type_id, "a type of message that this server does not read"),)
 
     def _skip_unreadable(self, message: Message, error: UnreadableError) -> _Events:
@@ -245,6 +263,7 @@ class ServerSession:
     def _hold(self, event: Event, message: Message) -> _Events:
         """Keep an event for when the publish is accepted, if one is asked for and there is room."""
         if self.state is not State.PUBLISH_PENDING:
+            self._count_unpublished()
             return (MessageIgnored(message.type_id, "nothing is published"),)
         cost = len(message.payload) + _HELD_OVERHEAD
         if self._held_bytes + cost > self._limits.held_bytes:
@@ -292,6 +311,7 @@ class ServerSession:
 
     def _read_user_control(self, message: Message) -> _Events:
         """A ping is answered; the other events are for players, or for nobody."""
+        self._count_unpublished()
         event, number = read_user_control(message.payload)
         if event == UserControlType.PING_REQUEST:
             self._outbox.send_user_control(UserControlType.PING_RESPONSE, number)

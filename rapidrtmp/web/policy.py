@@ -16,7 +16,8 @@ class HttpPolicy:
     :ivar early_hold_ms: how long a request for a playlist is held while its stream is starting.
     :ivar max_viewers_per_stream: by application; an application that is not named, or 0, has no limit.
     :ivar max_waiters: requests held at one time, all streams together. Each stream's shelf has its own bound besides.
-    :ivar max_waiters_per_client: requests held at one time for one client address; 0 for no limit.
+    :ivar max_waiters_per_client: requests held at one time for one client address; 0 for no limit. A client on this
+        machine has none: it is a proxy that nobody named, or a tool.
     :ivar max_body_bytes: the largest request body.
     :ivar idle_timeout_s: silence after which a connection is closed, and how long one request may take to arrive.
     :ivar api_token: what ``Authorization: Bearer`` must hold for the management API; ``None`` to answer only clients
@@ -33,7 +34,7 @@ class HttpPolicy:
     early_hold_ms: int = 10_000
     max_viewers_per_stream: Mapping[str, int] = field(default_factory=dict)
     max_waiters: int = 20_000
-    max_waiters_per_client: int = 0
+    max_waiters_per_client: int = 256
     max_body_bytes: int = 64 << 10
     idle_timeout_s: int = 60
     api_token: str | None = field(default=None, repr=False)

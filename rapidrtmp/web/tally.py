@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from rapidrtmp.web.access import UNIX_PEER
 from rapidrtmp.web.errors import TooManyRequestsError, UnavailableError
 from rapidrtmp.web.policy import HttpPolicy
 
@@ -47,8 +49,8 @@ class Tally:
         :raises UnavailableError: all clients together do.
         """
         limit = self._policy.max_waiters_per_client
-        if limit and self._held_by_client[client] >= limit:
-            raise TooManyRequestsError(f"{limit} requests from this address are held already")
+        if limit and self._held_by_client.get(client, 0) >= limit and not _is_local(client):
+            raise TooManyRequestsError(f"{limit} requests from this address are held already", {"Retry-After": "1"})
         if self.held >= self._policy.max_waiters:
             raise UnavailableError("as many requests are held as this server allows", 1)
         self._held_by_client[client] += 1
@@ -77,3 +79,11 @@ class Tally:
         yield CounterMetricFamily(
             "rapidrtmp_http_stalled_total", "HTTP connections closed because the client stopped reading", self.stalled
         )
+
+
+def _is_local(client: str) -> bool:
+    """Whether a client is on this machine."""
+    try:
+        return client == UNIX_PEER or ip_address(client).is_loopback
+    except ValueError:
+        return False

@@ -124,10 +124,10 @@ class LimitTests(EdgeCase):
     policy = ConnectionPolicy(max_connections=3, max_connections_per_ip=2)
 
     def test_limits(self) -> None:
-        """Connections beyond the limits, in all and of one address, are not let in; when one leaves, one may come."""
-        peers = [self.edge.peer("192.0.2.1") for _ in range(2)]
+        """Where all publish, one beyond the limits, in all or of one address, is not let in; when one leaves, it is."""
+        peers = [self.edge.peer("192.0.2.1").connect().publish(f"k{number}?token=secret") for number in range(2)]
         self.assertIsNone(self.edge.peer("192.0.2.1").protocol)
-        peers.append(self.edge.peer("192.0.2.2"))
+        peers.append(self.edge.peer("192.0.2.2").connect().publish("k2?token=secret"))
         self.assertIsNone(self.edge.peer("192.0.2.3").protocol)
         self.assertEqual(1, self.edge.metric("rtmp_connections_refused_total", limit="max_connections_per_ip"))
         self.assertEqual(1, self.edge.metric("rtmp_connections_refused_total", limit="max_connections"))
