@@ -31,6 +31,7 @@ __all__ = [
     "IAuthenticator",
     "IAuthenticatorFactory",
     "IMetricsScope",
+    "IRecoveringSinkFactory",
     "IShelf",
     "ISink",
     "ISinkFactory",
@@ -42,6 +43,7 @@ __all__ = [
     "ObjectInfo",
     "Playlist",
     "PublishRequest",
+    "RecoveryContext",
     "SinkContext",
     "StorageContext",
     "StoredObject",
@@ -145,7 +147,10 @@ class SinkContext:
     :ivar metrics: counters and histograms.
     :ivar utc_ms: wall-clock time of a moment of the stream: from ``(ticks, timescale)`` to milliseconds since 1970.
         Ask for it when the moment is written down: the mapping is corrected now and then.
-    :ivar first_sequence: where numbering that viewers see must begin: above every number this stream ever used.
+    :ivar first_sequence: where numbering that viewers see must begin, that of segments as of discontinuities: above
+        every number this stream ever used.
+    :ivar recovered: what the sink's factory handed to ``RecoveryContext.resume`` for this stream, by name; then the
+        stream goes on with what an earlier process left, and nobody publishes it yet. Empty for a new presentation.
     """
 
     stream: StreamName
@@ -156,6 +161,44 @@ class SinkContext:
     metrics: IMetricsScope
     utc_ms: Callable[[int, int], int]
     first_sequence: int
+    recovered: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class RecoveryContext:
+    """
+    What a sink factory is given to look after what an earlier process left.
+
+    :ivar app: the application whose streams it shall look at.
+    :ivar storage: reads, and writes at once; the process that wrote there before is no more.
+    :ivar utc_ms: the time of day in milliseconds since 1970.
+    :ivar log: logs with the sink's name.
+    :ivar reached: ``reached(number)`` says that numbers up to this one may have been seen: none below is ever given out
+        as ``SinkContext.first_sequence``.
+    :ivar resume: ``resume(stream, objects)`` makes the server treat the stream as interrupted: its sinks are made, with
+        ``objects`` as the ``recovered`` of this factory's, and it ends if no publisher comes in its grace time.
+    :ivar discard: ``discard(key)`` queues the deletion of an object.
+    """
+
+    app: str
+    storage: IStorage
+    utc_ms: Callable[[], int]
+    log: Logger
+    reached: Callable[[int], None]
+    resume: Callable[[StreamName, Mapping[str, bytes]], None]
+    discard: Callable[[str], None]
+
+
+class IRecoveringSinkFactory(Interface):
+    """What a sink factory provides besides, if its streams can be gone on with after the server was killed."""
+
+    def recover(context: RecoveryContext) -> Deferred[None]:
+        """
+        Put in order what an earlier process left, and say what can be gone on with.
+
+        Called once, before anybody is let in, if the storage is persistent. The server waits some seconds, then
+        cancels: of what was not resumed by then, nothing is.
+        """
 
 
 # ── the shelf ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,19 +3,31 @@ The stream as a plain web server or a CDN can serve it: its files in the storage
 
 A segment is listed here only once the storage says that it can be read; one that was lost is listed as a gap. So
 whoever serves the directory never serves a playlist that names what is not there.
+
+Beside them lies the state, for a server that has to go on where this one was killed: see ``rapidrtmp.hls.state``.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from rapidrtmp.errors import StorageError
+from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE
 from rapidrtmp.hls.playlist import ListedSegment, PlaylistWindow
+from rapidrtmp.hls.resume import named_media
+from rapidrtmp.hls.state import (
+    MOST_RESERVED,
+    RENEW_BELOW,
+    RESERVED_AHEAD,
+    RESERVED_PER_WAITING,
+    STATE_TYPE,
+    MirrorState,
+)
 from rapidrtmp.interfaces import IStorageWriter
 
 __all__ = ["Mirror"]
@@ -35,10 +47,19 @@ class Mirror:
     """
     Writes one stream's files under ``prefix``.
 
+    :param window: empty, or what the storage already lists.
     :param keep_for: how many segments stay in the storage after they left its playlist.
+    :param leftovers: names of media of an earlier presentation, to be deleted when nothing names them any more.
     """
 
-    def __init__(self, storage: IStorageWriter, prefix: str, window: PlaylistWindow, keep_for: int) -> None:
+    def __init__(
+        self,
+        storage: IStorageWriter,
+        prefix: str,
+        window: PlaylistWindow,
+        keep_for: int,
+        leftovers: Iterable[str] = (),
+    ) -> None:
         self._storage = storage
         self._prefix = prefix
         self._window = window
@@ -48,6 +69,33 @@ class Mirror:
         self._multivariant: tuple[str, bytes] | None = None
         self._pending: deque[_Pending] = deque()
         self._retired: deque[ListedSegment] = deque()
+        self._leftovers = list(leftovers)
+        self._reserved = 0
+        self._reserve(window.next_sequence)
+
+    @property
+    def media(self) -> set[str]:
+        """The names of all media that are stored, or about to be."""
+        names = {*self._leftovers, *self._inits, *named_media(self._window)}
+        for segment in (*self._retired, *(pending.segment for pending in self._pending)):
+            names |= {segment.map_uri} if segment.gap else {segment.map_uri, segment.uri}
+        return names
+
+    def _reserve(self, next_sequence: int) -> None:
+        """See to it that the storage knows of the numbers that come next before they are used."""
+        if self._reserved - next_sequence < RENEW_BELOW:
+            ahead = RESERVED_AHEAD + RESERVED_PER_WAITING * len(self._pending)
+            self._reserved = next_sequence + min(ahead, MOST_RESERVED)
+            self._put_state()
+
+    def _put_state(self) -> None:
+        def lost(failure: Failure) -> None:
+            failure.trap(StorageError)
+            self._reserved = 0  # again with the next segment
+
+        state = MirrorState(self._window.constants, self._reserved, self._window.ended)
+        written = self._storage.put(f"{self._prefix}/{STATE}", [state.render()], STATE_TYPE, "no-store")
+        written.addErrback(lost)
 
     def put_init(self, name: str, data: bytes) -> None:
         """Write an init segment; should it be lost, again with each segment that needs it."""
@@ -71,6 +119,7 @@ class Mirror:
 
     def put_segment(self, segment: ListedSegment, pieces: Sequence[bytes]) -> None:
         """Write a complete segment, and the playlist when that is done."""
+        self._reserve(segment.sequence + 1)
         pending = _Pending(segment)
         self._pending.append(pending)
         if segment.gap:
@@ -109,6 +158,8 @@ class Mirror:
 
     def _delete_retired(self) -> None:
         """Queue the deletion of what is long gone, behind the playlist that does not name it any more."""
+        while self._leftovers:
+            self._storage.delete(f"{self._prefix}/{self._leftovers.pop()}")
         while len(self._retired) > self._keep_for:
             segment = self._retired.popleft()
             if not segment.gap:
@@ -121,7 +172,9 @@ class Mirror:
 
     def _put_playlist(self) -> None:
         cache = "max-age=60" if self._window.ended else "max-age=1"
-        self._put("index.m3u8", [self._window.render_plain()], PLAYLIST_TYPE, cache)
+        self._put(MEDIA_PLAYLIST, [self._window.render_plain()], PLAYLIST_TYPE, cache)
+        if self._window.ended:
+            self._put_state()
         self._put_multivariant()
 
     def _put_multivariant(self) -> None:

@@ -187,6 +187,11 @@ class PlaylistWindow:
         self.segments.append(segment)
         return self._slide()
 
+    def forget_before(self, sequence: int) -> None:
+        """List no segment before this one any more, however much is left."""
+        while self.segments and self.segments[0].sequence < sequence:
+            self.discontinuity_sequence += self.segments.popleft().discontinuity
+
     def _slide(self) -> list[ListedSegment]:
         removed = []
         listed_ms = sum(segment.duration_ms for segment in self.segments)

@@ -9,18 +9,34 @@ yet. A segment is the concatenation of its parts, octet for octet.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.gate import PlaylistGate
 from rapidrtmp.hls.grid import Constants, Cutting
+from rapidrtmp.hls.leftovers import Leftovers
 from rapidrtmp.hls.mirror import MEDIA_TYPE, PLAYLIST_TYPE, SEGMENT_TYPE, Mirror
 from rapidrtmp.hls.multivariant import Multivariant
+from rapidrtmp.hls.names import (
+    MEDIA_PLAYLIST,
+    MULTIVARIANT_PLAYLIST,
+    STATE,
+    init_name,
+    is_init,
+    part_name,
+    segment_name,
+)
+from rapidrtmp.hls.parser import parse_media_playlist
 from rapidrtmp.hls.playlist import ListedPart, ListedSegment, PlaylistWindow, render_seconds
+from rapidrtmp.hls.recovery import HlsRecovery
+from rapidrtmp.hls.resume import named_media, reopen
 from rapidrtmp.hls.segmenter import Part, Segmenter
-from rapidrtmp.interfaces import ISink, ISinkFactory, SinkContext
+from rapidrtmp.hls.state import MirrorState
+from rapidrtmp.interfaces import IRecoveringSinkFactory, ISink, ISinkFactory, RecoveryContext, SinkContext
 from rapidrtmp.media import Frame, Track
 from rapidrtmp.mp4.fragment import write_fragment
 from rapidrtmp.mp4.init_segment import write_init_segment
@@ -28,12 +44,13 @@ from rapidrtmp.units import parse_duration_ms
 
 __all__ = ["HlsSink", "HlsSinkFactory"]
 
-MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST = "index.m3u8", "master.m3u8"
+#: What a starting server reads back into memory, at most.
+MAX_RECOVERED_BYTES = 256 << 20
 #: From the arrival of a part's last frame until the part can be fetched.
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
 
 
-@implementer(ISinkFactory)
+@implementer(ISinkFactory, IRecoveringSinkFactory)
 class HlsSinkFactory:
     """
     ``hls:segment=2s:window=10:part=333ms``
@@ -46,6 +63,7 @@ class HlsSinkFactory:
     def __init__(self, segment: str = "2s", window: str = "10", part: str = "333ms") -> None:
         self.cutting = Cutting(segment_ms=parse_duration_ms(segment), part_ms=parse_duration_ms(part))
         self.window = int(window)
+        self._leftovers = Leftovers()
         if not 1_000 <= self.cutting.segment_ms <= 60_000:
             raise ConfigurationError(f"hls: segment={segment}: from 1s to 60s")
         if self.cutting.part_ms and not 100 <= self.cutting.part_ms <= self.cutting.segment_ms:
@@ -55,7 +73,12 @@ class HlsSinkFactory:
 
     def create(self, context: SinkContext) -> HlsSink:
         """See :meth:`ISinkFactory.create <rapidrtmp.interfaces.ISinkFactory.create>`."""
-        return HlsSink(context, self.cutting, self.window)
+        return HlsSink(context, self.cutting, self.window, self._leftovers)
+
+    def recover(self, context: RecoveryContext) -> Deferred[None]:
+        """See :meth:`IRecoveringSinkFactory.recover <rapidrtmp.interfaces.IRecoveringSinkFactory.recover>`."""
+        recovery = HlsRecovery(context, self.window, self._leftovers, MAX_RECOVERED_BYTES)
+        return Deferred.fromCoroutine(recovery.run())
 
 
 @dataclass(slots=True, eq=False)
@@ -70,8 +93,9 @@ class _Retired:
 class HlsSink:
     """Packages one stream."""
 
-    def __init__(self, context: SinkContext, cutting: Cutting, window_size: int) -> None:
+    def __init__(self, context: SinkContext, cutting: Cutting, window_size: int, leftovers: Leftovers) -> None:
         self._context = context
+        self._leftovers = leftovers
         self._shelf = context.shelf
         self._window_size = window_size
         self._segmenter = Segmenter(cutting)
@@ -95,6 +119,8 @@ class HlsSink:
         )
         self._shelf.announce(MEDIA_PLAYLIST)
         self._shelf.announce(MULTIVARIANT_PLAYLIST)
+        if context.recovered:
+            self._resume(context.recovered)
 
     # ── ISink ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -134,6 +160,7 @@ class HlsSink:
         self._gate.put(window.render())
         if self._mirror is not None:
             self._mirror.end()
+            self._leftovers.leave(self._context.stream, self._mirror.media)
 
     # ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -162,8 +189,7 @@ class HlsSink:
         context = self._context
         window = PlaylistWindow(constants, self._window_size, context.first_sequence)
         if context.storage.persistent:
-            mirrored = PlaylistWindow(constants, self._window_size, context.first_sequence)
-            self._mirror = Mirror(context.storage, f"{context.stream}", mirrored, keep_for=self._window_size)
+            self._open_mirror(PlaylistWindow(constants, self._window_size, context.first_sequence))
         context.log.info(
             "{stream} is on HLS: target duration {target_s} s, part target {part_ms} ms",
             stream=context.stream,
@@ -173,13 +199,46 @@ class HlsSink:
         self._window = window
         return window
 
+    def _open_mirror(self, window: PlaylistWindow) -> None:
+        context = self._context
+        self._mirror = Mirror(
+            context.storage,
+            str(context.stream),
+            window,
+            keep_for=self._window_size,
+            leftovers=self._leftovers.take(context.stream),
+        )
+
+    # ── a stream that an earlier process left ────────────────────────────────────────────────────────────────────────
+
+    def _resume(self, stored: Mapping[str, bytes]) -> None:
+        """Put up again what is stored, and wait for a publisher; what it sends comes behind a discontinuity."""
+        constants = MirrorState.parse(stored[STATE]).constants
+        playlist = parse_media_playlist(stored[MEDIA_PLAYLIST])
+        window = self._window = reopen(playlist, constants, self._window_size)
+        self._segmenter.constants = constants
+        self._broken = True
+        for name in named_media(window) & stored.keys():
+            self._shelf.put(name, [stored[name]], MEDIA_TYPE if is_init(name) else SEGMENT_TYPE)
+        for segment in window.segments:
+            self._media_ms += segment.duration_ms
+            if not segment.gap:
+                self._multivariant.measure(len(stored[segment.uri]), segment.duration_ms)
+        if MULTIVARIANT_PLAYLIST in stored:
+            self._put_multivariant(window, stored[MULTIVARIANT_PLAYLIST])
+        if self._context.storage.persistent:
+            self._open_mirror(reopen(playlist, constants, self._window_size))
+        hint = self._hint(window)
+        self._announce(hint)
+        self._gate.put(window.render(hint))
+
     def _hint(self, window: PlaylistWindow) -> str:
         """The name of the part that comes next; empty if there are none."""
         if not window.has_parts:
             return ""
         if window.open is not None:
-            return _part_name(window.open.sequence, len(window.open.parts))
-        return _part_name(window.next_sequence, 0)
+            return part_name(window.open.sequence, len(window.open.parts))
+        return part_name(window.next_sequence, 0)
 
     def _announce(self, hint: str) -> None:
         """Promise the next part, and take back a promise that was not kept."""
@@ -191,7 +250,7 @@ class HlsSink:
 
     def _put_part(self, window: PlaylistWindow, part: Part) -> None:
         segment = self._begin_segment(window, part) if window.open is None else window.open
-        name = _part_name(segment.sequence, len(segment.parts))
+        name = part_name(segment.sequence, len(segment.parts))
         if part.runs:
             self._hinted = "" if name == self._hinted else self._hinted
             self._fragments += 1
@@ -224,13 +283,13 @@ class HlsSink:
         init = write_init_segment(self._tracks)
         if init == self._init:
             return
-        self._init, self._init_name = init, f"init_{sequence}.mp4"
+        self._init, self._init_name = init, init_name(sequence)
         self._shelf.put(self._init_name, [init], MEDIA_TYPE)
         if self._mirror is not None:
             self._mirror.put_init(self._init_name, init)
 
     def _complete_segment(self, window: PlaylistWindow, segment: ListedSegment, end: int) -> None:
-        uri = f"segment_{segment.sequence}.m4s"
+        uri = segment_name(segment.sequence)
         pieces, self._pieces = self._pieces, []
         segment.gap = not pieces
         if pieces:
@@ -268,15 +327,14 @@ class HlsSink:
         data = self._multivariant.render_if_changed(self._tracks, self._segmenter.frame_rate)
         if data is None:
             return
-        self._shelf.put(MULTIVARIANT_PLAYLIST, [data], PLAYLIST_TYPE, f"max-age={window.constants.target_s}")
+        self._put_multivariant(window, data)
         if self._mirror is not None:
             self._mirror.put_multivariant(MULTIVARIANT_PLAYLIST, data)
+
+    def _put_multivariant(self, window: PlaylistWindow, data: bytes) -> None:
+        self._shelf.put(MULTIVARIANT_PLAYLIST, [data], PLAYLIST_TYPE, f"max-age={window.constants.target_s}")
 
     def _observe_delay(self, part: Part) -> None:
         if part.runs:
             arrived_ms = max(run.samples[-1].frame.arrived_ms for run in part.runs)
             self._latency.observe(max(0.0, self._context.clock.seconds() - arrived_ms / 1000))
-
-
-def _part_name(sequence: int, index: int) -> str:
-    return f"part_{sequence}.{index}.m4s"

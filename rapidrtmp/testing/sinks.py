@@ -14,7 +14,7 @@ storage writer and metrics that remember; all of them are at hand in the context
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -255,6 +255,7 @@ def make_sink_context(
     metrics: Any = None,
     utc_ms: Callable[[int, int], int] = _utc_ms,
     first_sequence: int = 1_000,
+    recovered: Mapping[str, bytes] | None = None,
 ) -> SinkContext:
     """A context for one sink; what is not given is a fresh double, and the shelf is real."""
     return SinkContext(
@@ -266,6 +267,7 @@ def make_sink_context(
         metrics=RecordingMetrics() if metrics is None else metrics,
         utc_ms=utc_ms,
         first_sequence=first_sequence,
+        recovered=recovered or {},
     )
 
 

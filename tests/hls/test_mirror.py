@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -9,20 +11,23 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.hls.grid import Constants
 from rapidrtmp.hls.mirror import Mirror
 from rapidrtmp.hls.playlist import ListedSegment, PlaylistWindow
+from rapidrtmp.hls.state import RENEW_BELOW, RESERVED_AHEAD, MirrorState
 from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter
 
 from .checker import Follower, ReadPlaylist, read_playlist
 
-PLAYLIST = "live/test/index.m3u8"
+PLAYLIST, STATE = "live/test/index.m3u8", "live/test/state.json"
 
 
 class Mirrored:
     """A mirror and its storage; segments of two seconds."""
 
-    def __init__(self, size: int = 3, keep_for: int = 2) -> None:
+    def __init__(self, size: int = 3, keep_for: int = 2, leftovers: Sequence[str] = ()) -> None:
         self.storage = RecordingWriter(holds=True)
         window = PlaylistWindow(Constants(2, 0), size, 7)
-        self.mirror = Mirror(self.storage, "live/test", window, keep_for)
+        self.mirror = Mirror(self.storage, "live/test", window, keep_for, leftovers)
+        assert self.storage.waiting == [STATE], "before anything is published"
+        self.storage.settle()
         self.player = Follower(adjacent=False)
         self._sequence = 7
         self._init = ""
@@ -56,6 +61,11 @@ class Mirrored:
             for name in (segment.uri, segment.map_uri):
                 assert f"live/test/{name}" in self.storage.objects, name
         return self.player.latest
+
+    @property
+    def state(self) -> MirrorState:
+        """What the storage holds for a server that starts."""
+        return MirrorState.parse(self.storage.objects[STATE])
 
     def settle(self, *, lost: bool = False) -> None:
         self.storage.settle(lost=lost)
@@ -126,11 +136,13 @@ class MirrorTests(SynchronousTestCase):
         for _ in range(3):
             self.assertIsNone(mirrored.look())
             mirrored.settle()
-        self.assertEqual([PLAYLIST], mirrored.storage.waiting)
+        self.assertEqual([PLAYLIST, STATE], mirrored.storage.waiting)
         mirrored.settle()
         playlist = mirrored.look()
         assert playlist is not None
         self.assertTrue(playlist.ended)
+        mirrored.settle()
+        self.assertTrue(mirrored.state.ended)
         other = Mirrored()
         other.put_init()
         other.put_segment()
@@ -152,8 +164,48 @@ class MirrorTests(SynchronousTestCase):
             mirrored.look()
         kept = sorted(key.removeprefix("live/test/") for key in mirrored.storage.objects)
         segments = [f"segment_{number}.m4s" for number in (14, 15, 16, 17, 18)]
-        self.assertEqual(sorted(["index.m3u8", "init_11.mp4", *segments]), kept)
+        self.assertEqual(sorted(["index.m3u8", "init_11.mp4", *segments, "state.json"]), kept)
         self.assertIn(("delete", "live/test/init_7.mp4"), mirrored.storage.operations)
+
+    def test_reservation(self) -> None:
+        """Whatever is published, the storage knew before of a number above it; it is told so every few segments."""
+        mirrored = Mirrored()
+        mirrored.put_init()
+        for number in range(7, 40):
+            mirrored.put_segment()
+            mirrored.storage.settle_all()
+            self.assertGreaterEqual(mirrored.state.next_sequence, number + 1 + RENEW_BELOW)
+            self.assertLessEqual(mirrored.state.next_sequence, number + 1 + RESERVED_AHEAD)
+        told = mirrored.storage.operations.count(("put", STATE))
+        self.assertLess(told, 33 // (RESERVED_AHEAD - RENEW_BELOW))
+
+    def test_reservation_lost(self) -> None:
+        """A reservation that was lost is made again with the next segment."""
+        mirrored = Mirrored()
+        mirrored.put_init()
+        for _ in range(4):
+            mirrored.put_segment()
+        mirrored.storage.settle_all(lambda key: key == STATE)
+        self.assertEqual(13, mirrored.state.next_sequence)
+        mirrored.put_segment()
+        mirrored.storage.settle_all()
+        self.assertEqual(18, mirrored.state.next_sequence)
+
+    def test_leftovers(self) -> None:
+        """Media of an earlier presentation go when the new playlist is stored, and not before."""
+        mirrored = Mirrored(leftovers=["init_1.mp4", "segment_1.m4s"])
+        old = [f"live/test/{name}" for name in ("init_1.mp4", "segment_1.m4s")]
+        mirrored.storage.objects |= dict.fromkeys(old, b"old")
+        mirrored.put_init()
+        mirrored.put_segment()
+        mirrored.settle()
+        mirrored.settle()
+        mirrored.settle()
+        self.assertLessEqual(set(old), mirrored.storage.objects.keys())
+        self.assertEqual(sorted(old), sorted(mirrored.storage.waiting))
+        mirrored.storage.settle_all()
+        self.assertEqual({"init_7.mp4", "segment_7.m4s"}, mirrored.mirror.media)
+        self.assertFalse(set(old) & mirrored.storage.objects.keys())
 
     @given(st.data())
     def test_any_losses(self, data: st.DataObject) -> None:

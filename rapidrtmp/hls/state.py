@@ -1,0 +1,73 @@
+"""
+``state.json``: what a server needs, beside the mirrored playlist, to go on with a stream that its predecessor left.
+
+The mirrored playlist lists what is stored; players were told of more. So a few media sequence numbers are *reserved*
+before they are used: whatever was published, and however the server died, it was below the number that stands here.
+(Below that number were all discontinuity sequence numbers as well: both begin alike, and there can not be more
+discontinuities than segments.) The promises of the playlist stand here too, because the mirrored one has no parts.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from rapidrtmp.errors import MediaError
+from rapidrtmp.hls.grid import Constants
+
+__all__ = ["MOST_RESERVED", "RENEW_BELOW", "RESERVED_AHEAD", "RESERVED_PER_WAITING", "STATE_TYPE", "MirrorState"]
+
+STATE_TYPE = "application/json"
+#: So many numbers are reserved at a time, and again when so few of them are left.
+RESERVED_AHEAD, RENEW_BELOW = 6, 3
+#: A storage that is behind learns of a reservation late, and may fall behind further: so many more are reserved for
+#: each segment that waits for it, in all not more than this.
+RESERVED_PER_WAITING, MOST_RESERVED = 3, 32
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorState:
+    """
+    What ``state.json`` says.
+
+    :ivar constants: what the playlist promises.
+    :ivar next_sequence: above every media sequence number that was ever published.
+    :ivar ended: whether the playlist is final.
+    """
+
+    constants: Constants
+    next_sequence: int
+    ended: bool = False
+
+    def render(self) -> bytes:
+        """As JSON, UTF-8."""
+        fields = {
+            "format": _FORMAT,
+            "targetDuration": self.constants.target_s,
+            "partTarget": self.constants.part_target_ms,
+            "nextSequence": self.next_sequence,
+            "ended": self.ended,
+        }
+        return json.dumps(fields).encode() + b"\n"
+
+    @classmethod
+    def parse(cls, data: bytes) -> MirrorState:
+        """
+        Read it.
+
+        :raises MediaError: it is damaged, or a newer program wrote it.
+        """
+        try:
+            fields = json.loads(data)
+            if fields["format"] != _FORMAT:
+                raise MediaError(f"state of format {fields['format']!r}, and only {_FORMAT} is known here")
+            numbers = [fields[name] for name in ("targetDuration", "partTarget", "nextSequence")]
+            ended = fields["ended"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise MediaError(f"the state can not be read: {error!r}") from error
+        target_s, part_target_ms, next_sequence = numbers
+        whole = all(type(number) is int and number >= 0 for number in numbers)
+        if not whole or not target_s or part_target_ms > 1000 * target_s or type(ended) is not bool:
+            raise MediaError(f"the state makes no sense: {fields}")
+        return cls(Constants(target_s, part_target_ms), next_sequence, ended)

@@ -1,0 +1,42 @@
+"""The state beside the mirrored playlist."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.errors import MediaError
+from rapidrtmp.hls.grid import Constants
+from rapidrtmp.hls.state import MirrorState
+
+
+class MirrorStateTests(SynchronousTestCase):
+    def test_text(self) -> None:
+        """It is one line of JSON."""
+        self.assertEqual(
+            b'{"format": 1, "targetDuration": 2, "partTarget": 334, "nextSequence": 77, "ended": false}\n',
+            MirrorState(Constants(2, 334), 77).render(),
+        )
+
+    def test_read_back(self) -> None:
+        """What was written is read."""
+        for state in (MirrorState(Constants(2, 334), 77), MirrorState(Constants(10, 0), 0, ended=True)):
+            self.assertEqual(state, MirrorState.parse(state.render()))
+
+    def test_damaged(self) -> None:
+        """What is cut off, of another format or makes no sense is refused as a whole."""
+        whole = MirrorState(Constants(2, 334), 77).render()
+        for length in range(len(whole) - 1):
+            self.assertRaises(MediaError, MirrorState.parse, whole[:length])
+        for old, new in (
+            (b'"format": 1', b'"format": 2'),
+            (b"77", b'"77"'),
+            (b"77", b"-1"),
+            (b"77", b"true"),
+            (b"2,", b"0,"),
+            (b"334", b"2001"),
+            (b"false", b"0"),
+            (b'"ended"', b'"over"'),
+            (b"77", b"\xff"),
+        ):
+            self.assertRaises(MediaError, MirrorState.parse, whole.replace(old, new))
+        self.assertRaises(MediaError, MirrorState.parse, b"[]")
