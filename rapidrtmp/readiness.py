@@ -29,6 +29,8 @@ LAG_LIMIT_MS = 500
 LAG_SUSTAINED = 3
 PROBE_INTERVAL_S = 15.0
 PROBE_TIMEOUT_S = 10.0
+#: What the keys of probes begin with: no application's name begins with a dot.
+PROBE_PREFIX = ".readiness/"
 #: So many probes in a row must fail, once one has succeeded: backends fail now and then and are retried.
 PROBE_FAILURES = 2
 
@@ -57,7 +59,7 @@ class Readiness:
 
     def __init__(self, clock: IReactorTime, probe_key: str = "") -> None:
         self._clock = clock
-        self._probe_key = probe_key or f".readiness/{uuid.uuid4().hex}"
+        self._probe_key = probe_key or f"{PROBE_PREFIX}{uuid.uuid4().hex}"
         self._checks: dict[str, Check] = {}
         self._lags_ms: deque[int] = deque([0], maxlen=LAG_SUSTAINED)
         self._probes_failed = PROBE_FAILURES

@@ -11,13 +11,14 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import chain
 from typing import Any
 
 from prometheus_client.core import Metric
 from twisted.application.service import MultiService
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
@@ -40,6 +41,8 @@ from rapidrtmp.dvr.service import RecordingsService
 from rapidrtmp.dvr.sink import RecorderFactory
 from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ISink, ITokenIssuer, SinkContext, StorageContext
 from rapidrtmp.live.clocks import SteadyClock, now_ms
+from rapidrtmp.live.numbering import Numbering
+from rapidrtmp.live.recovery import Recovery
 from rapidrtmp.live.registry import Registry, StreamPolicy
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.stream import LiveStream
@@ -59,10 +62,9 @@ from rapidrtmp.web.recordings import RECORDER, Recordings
 
 __all__ = ["RapidRtmpService", "make_service"]
 
-#: Media sequence numbers of a new presentation begin at the half-seconds since this moment (2020), so that they only
-#: ever rise, whatever became of an earlier one: no stream makes two segments a second.
-SEQUENCE_EPOCH_MS = 1_577_836_800_000
 STORAGE_THREADS = 8
+#: How long a starting server looks at what an earlier one left before it lets anybody in.
+RECOVERY_S = 5.0
 #: How long a stopping server lets players fetch the ends of their playlists.
 FAREWELL_S = 0.5
 DEMO = StreamName("live", "demo")
@@ -111,6 +113,14 @@ class RapidRtmpService(MultiService):
             max_bytes=settings.storage.queue_bytes,
             log=Logger("rapidrtmp.storage"),
         )
+        self._numbering = Numbering(self._steady.utc_ms)
+        self._recovery = Recovery(
+            {name: each.sinks for name, each in plugins.apps.items()},
+            self._storage,
+            self.writer,
+            self._numbering,
+            self._steady.utc_ms,
+        )
         self.authenticators = {name: self._make_authenticator(name) for name in plugins.apps}
         self.registry = self._make_registry()
         self._library = Library(self._storage, reactor)
@@ -144,6 +154,7 @@ class RapidRtmpService(MultiService):
             lambda stream: stream.shelf.target_ms or self._settings.hls.segment_ms,
             policies=policies,
             max_streams=self._settings.server.max_streams,
+            forgetting=lambda stream: self._numbering.reached(stream.shelf.reached),
         )
 
     def _make_stream(self, name: StreamName) -> LiveStream:
@@ -157,14 +168,15 @@ class RapidRtmpService(MultiService):
             sink_failed=lambda sink: self.metrics.sinks_detached_total.labels(sink).inc(),
         )
         for sink, factory in self._plugins.apps[name.app].sinks.items():
+        recovered = self._recovery.take(name)
             try:
-                stream.attach(sink, factory.create(self._sink_context(stream, sink)))
+                stream.attach(sink, factory.create(self._sink_context(stream, sink, recovered.get(sink, {}))))
             except Exception:
                 self.metrics.sinks_detached_total.labels(sink).inc()
                 self._log.failure("{stream}: sink {sink} can not be made", stream=name, sink=sink)
         return stream
 
-    def _sink_context(self, stream: LiveStream, sink: str) -> SinkContext:
+    def _sink_context(self, stream: LiveStream, sink: str, recovered: Mapping[str, bytes]) -> SinkContext:
         return SinkContext(
             stream=stream.name,
             shelf=stream.shelf,
@@ -173,7 +185,8 @@ class RapidRtmpService(MultiService):
             log=Logger(f"rapidrtmp.sinks.{sink}"),
             metrics=self.metrics.sink(sink),
             utc_ms=stream.utc_ms,
-            first_sequence=(self._steady.utc_ms() - SEQUENCE_EPOCH_MS) // 500,
+            first_sequence=self._numbering.first(),
+            recovered=recovered,
         )
 
     def _make_recordings_service(self) -> RecordingsService:
@@ -189,7 +202,7 @@ class RapidRtmpService(MultiService):
     def _make_recorder(self, stream: LiveStream) -> ISink:
         """A recorder for whoever starts one by hand: as the application's own is, if it has one."""
         factory = next(iter(_recorders(self._plugins.apps[stream.name.app])), None) or RecorderFactory()
-        return factory.create(self._sink_context(stream, RECORDER))
+        return factory.create(self._sink_context(stream, RECORDER, {}))
 
     def _make_rtmp(self) -> RtmpServerFactory:
         rtmp, live = self._settings.rtmp, self._settings.live
@@ -285,6 +298,14 @@ class RapidRtmpService(MultiService):
         site = self._make_site(_port_number(self.rtmp_ports[0]) if self.rtmp_ports else 1935)
         self.http_ports = [self._listen(each, site) for each in self._settings.server.http]
 
+        if self.writer.persistent:  # whoever connects waits, until it is known what an earlier server left
+            self._accept(False)
+
+    def _accept(self, accepting: bool) -> None:
+        """Let clients in, or leave them to the system for a while: it completes their connections and holds them."""
+        for port in (*self.rtmp_ports, *self.http_ports):
+            if isinstance(port, FileDescriptor):
+                port.startReading() if accepting else port.stopReading()  # type: ignore[no-untyped-call]
     def _listen(self, description: str, factory: Factory[Any]) -> IListeningPort:
         results: list[IListeningPort | Failure] = []
         serverFromString(self._reactor, description).listen(factory).addBoth(results.append)
@@ -299,12 +320,25 @@ class RapidRtmpService(MultiService):
         self._open_ports()
         self._threads.start()
         self.readiness.start(self._storage)
-        self.readiness.listening()
         super().startService()  # type: ignore[no-untyped-call]
         self._say_where()
+        if self.writer.persistent:
+            self._recovery.run(self._reactor, RECOVERY_S).addCallback(self._go_on)
+        else:
+            self.readiness.listening()
         self._reactor.callLater(0, _settle_garbage_collector)
 
     def _say_where(self) -> None:
+    def _go_on(self, _: None) -> None:
+        """Go on with what an earlier server left, and let everybody in."""
+        if not self.running:
+            return
+        for name in self._recovery.streams():
+            stream = self.registry.resume(name)
+            self._log.info("{stream} goes on from what is stored of it", stream=stream.name)
+        self._accept(True)
+        self.readiness.listening()
+
         self._log.info("RapidRTMP {version}", version=__version__)
         for port in self.rtmp_ports:
             self._log.info(
@@ -326,6 +360,7 @@ class RapidRtmpService(MultiService):
         deadline_s = self._reactor.seconds() + timeout_s
         self.readiness.drain()
         await self._within(deadline_s, super().stopService())  # type: ignore[no-untyped-call]
+        self._recovery.stop()
         for port in self.rtmp_ports:
             await self._within(deadline_s, port.stopListening())
         await self._within(deadline_s, self.registry.end_all("the server is shutting down"))

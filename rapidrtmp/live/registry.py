@@ -71,6 +71,7 @@ class Registry:
     :param make_stream: makes the stream of a name that nobody publishes yet, sinks attached.
     :param target_ms: the target duration that a stream's playlists promise, in milliseconds.
     :param max_streams: how many streams may be live at one time on the whole server; 0 for no limit.
+    :param forgetting: called with a stream that is about to be forgotten.
     """
 
     _log = Logger()
@@ -83,12 +84,14 @@ class Registry:
         *,
         policies: Mapping[str, StreamPolicy],
         max_streams: int = 0,
+        forgetting: Callable[[LiveStream], None] = lambda _stream: None,
     ) -> None:
         self._clock = clock
         self._make_stream = make_stream
         self._target_ms = target_ms
         self._policies = policies
         self.max_streams = max_streams
+        self._forgetting = forgetting
         self._streams: dict[StreamName, LiveStream] = {}
         self._timers: dict[StreamName, IDelayedCall] = {}
         self._forgotten = StreamTotals()
@@ -168,10 +171,20 @@ class Registry:
         if stream.publisher is not publisher:
             return
         stream.interrupted()
+        self._grant_grace(stream)
+
+    def resume(self, name: StreamName) -> LiveStream:
+        """Go on with a stream of an earlier process: it is interrupted, and waits for its publisher like any other."""
+        stream = self._streams[name] = self._make_stream(name)
+        stream.interrupted()
+        self._grant_grace(stream)
+        return stream
+
+    def _grant_grace(self, stream: LiveStream) -> None:
         grace_ms = self._policies[stream.name.app].grace_ms
         if grace_ms is None:
             grace_ms = 3 * self._target_ms(stream)
-        if not stream.tracks:  # nobody can have seen anything of it
+        if not stream.tracks and not stream.shelf.target_ms:  # nobody can have seen anything of it
             grace_ms = 0
         self._log.info("{stream} is interrupted; it ends in {grace_ms} ms", stream=stream.name, grace_ms=grace_ms)
         self._later(stream.name, grace_ms, self.end, stream)
@@ -202,6 +215,7 @@ class Registry:
         self._stop_timer(name)
         stream = self._streams.pop(name, None)
         if stream is not None:
+            self._forgetting(stream)
             self._forgotten.add(stream)
             stream.shelf.clear()
 

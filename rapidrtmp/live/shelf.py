@@ -156,6 +156,11 @@ class Shelf:
         """The longest target duration among its playlists, in milliseconds; 0 if there are none."""
         return max((version.facts.target_ms for version in self._playlists.values()), default=0)
 
+    @property
+    def reached(self) -> int:
+        """The highest media sequence number that any of its playlists can have spoken of; 0 if there are none."""
+        return max((version.facts.last_sequence + 2 for version in self._playlists.values()), default=0)
+
     def find(self, name: str) -> ShelfObject | None:
         """The object of that name, if it is up."""
         return self._objects.get(name)

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.interfaces import Playlist
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError, Registry, StreamPolicy
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.stream import LiveStream, StreamState
@@ -268,3 +269,55 @@ class LimitTests(RegistryCase):
         self.registry.end(stream)
         self.publish(OTHER)
         self.assertIsNone(self.registry.find(StreamName("other", "b")))
+
+
+class ResumeTests(RegistryCase):
+    """Streams of an earlier process."""
+
+    def make_stream(self, name: StreamName) -> LiveStream:
+        stream = super().make_stream(name)
+        if name == NAME:  # what its sink found of it
+            stream.shelf.put_playlist("index.m3u8", Playlist(b"", None, 41, 0, 0, 2_000, 0, ended=False))
+        return stream
+
+    def test_publisher_returns(self) -> None:
+        """It waits for its publisher in grace, also for one that comes and goes without a word."""
+        stream = self.registry.resume(NAME)
+        self.assertIs(StreamState.INTERRUPTED, stream.state)
+        publisher = FakePublisher()
+        self.clock.advance(5)
+        self.assertIs(stream, self.registry.claim(NAME, publisher))
+        self.clock.advance(60)
+        self.registry.release(stream, publisher)
+        self.clock.advance(5)
+        self.assertIs(stream, self.publish()[0])
+        self.assertEqual(["tracks_changed", "frame_received"], self.sinks[stream].told)
+
+    def test_nobody_returns(self) -> None:
+        """Without a publisher it ends, is still seen for a while, and is forgotten."""
+        stream = self.registry.resume(NAME)
+        self.clock.advance(6)
+        self.assertIs(StreamState.ENDED, stream.state)
+        self.assertEqual(["finish"], self.sinks[stream].told)
+        self.clock.advance(60)
+        self.assertIsNone(self.registry.find(NAME))
+
+    def test_nothing_to_show(self) -> None:
+        """If no sink has anything of it, it ends at once."""
+        stream = self.registry.resume(OTHER)
+        self.clock.advance(0)
+        self.assertIs(StreamState.ENDED, stream.state)
+
+    def test_forgetting(self) -> None:
+        """Where its numbers stood is known when it is forgotten, and before another of its name is made."""
+        reached: list[int] = []
+        registry = Registry(
+            self.clock,
+            lambda name: reached.append(-1) or self.make_stream(name),  # type: ignore[func-returns-value]
+            lambda _stream: 2_000,
+            policies={"live": self.policy},
+            forgetting=lambda stream: reached.append(stream.shelf.reached),
+        )
+        registry.end(registry.resume(NAME))
+        registry.claim(NAME, FakePublisher())
+        self.assertEqual([-1, 43, -1], reached)

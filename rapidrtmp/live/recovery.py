@@ -1,0 +1,139 @@
+"""
+Before anybody is let in: what an earlier process left in the storage is put in order, by the sinks that wrote it.
+
+This can not take long. When the time is over the server begins without what is not ready by then: those streams begin
+anew, above all numbers they ever used, and what was not put in order waits for the next start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from rapidrtmp.interfaces import IRecoveringSinkFactory, ISinkFactory, IStorage, ObjectInfo, RecoveryContext
+from rapidrtmp.live.numbering import Numbering
+from rapidrtmp.names import StreamName
+from rapidrtmp.readiness import PROBE_PREFIX
+from rapidrtmp.storage.write_behind import WriteBehind
+
+__all__ = ["Recovery"]
+
+#: A probe of this age belongs to nobody any more.
+DEAD_PROBE_MS = 600_000
+
+
+class Recovery:
+    """
+    What can be gone on with.
+
+    :param apps: the sink factories of each application, by name.
+    :param writer: the queue for deletions.
+    :param utc_ms: the time of day in milliseconds since 1970.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        apps: Mapping[str, Mapping[str, ISinkFactory]],
+        storage: IStorage,
+        writer: WriteBehind,
+        numbering: Numbering,
+        utc_ms: Callable[[], int],
+    ) -> None:
+        self._apps = apps
+        self._storage = storage
+        self._writer = writer
+        self._numbering = numbering
+        self._utc_ms = utc_ms
+        self._found: dict[StreamName, dict[str, Mapping[str, bytes]]] = {}
+        self._over = False
+        self._done: Deferred[None] = Deferred()
+        self._looking: Deferred[list[tuple[bool, None]]] | None = None
+
+    def run(self, clock: IReactorTime, within_s: float) -> Deferred[None]:
+        """Look at everything; fires when that is done, or the time is over. Never fails."""
+        timer = clock.callLater(within_s, self._late, within_s)
+        self._looking = DeferredList([*self._factories(), self._sweep_probes()], consumeErrors=True)
+
+        def looked(_: object) -> None:
+            if timer.active():
+                timer.cancel()
+            self._finish()
+
+        self._looking.addCallback(looked)
+        return self._done
+
+    def stop(self) -> None:
+        """Look no further; what was found so far can be gone on with."""
+        self._finish()
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def _late(self, within_s: float) -> None:
+        self._log.error(
+            "the storage did not show within {within_s:g} s all that an earlier server left; "
+            "what is missing begins anew, and is put in order at the next start",
+            within_s=within_s,
+        )
+        self.stop()
+
+    def _finish(self) -> None:
+        if not self._over:
+            self._over = True
+            self._done.callback(None)
+
+    def _factories(self) -> Iterator[Deferred[None]]:
+        for app, sinks in self._apps.items():
+            for sink, factory in sinks.items():
+                recovering = IRecoveringSinkFactory(factory, None)
+                if recovering is None:
+                    continue
+                log = Logger(f"rapidrtmp.sinks.{sink}")
+                done = maybeDeferred(recovering.recover, self._context(app, sink, log))
+                yield done.addErrback(self._failed, app, sink)
+
+    def _context(self, app: str, sink: str, log: Logger) -> RecoveryContext:
+        return RecoveryContext(
+            app=app,
+            storage=self._storage,
+            utc_ms=self._utc_ms,
+            log=log,
+            reached=self._numbering.reached,
+            resume=partial(self._resume, sink),
+            discard=self._writer.delete,
+        )
+
+    def _resume(self, sink: str, stream: StreamName, objects: Mapping[str, bytes]) -> None:
+        if not self._over:
+            self._found.setdefault(stream, {})[sink] = objects
+
+    def _failed(self, failure: Failure, app: str, sink: str) -> None:
+        if not failure.check(CancelledError):
+            self._log.failure("{app}: sink {sink} could not look after what is stored", failure, app=app, sink=sink)
+
+    def streams(self) -> list[StreamName]:
+        """What can be gone on with."""
+        return list(self._found)
+
+    def take(self, stream: StreamName) -> Mapping[str, Mapping[str, bytes]]:
+        """What was found of a stream, by sink; once."""
+        return self._found.pop(stream, {})
+
+    def _sweep_probes(self) -> Deferred[None]:
+        """Remove what readiness probes of dead servers left."""
+
+        def sweep(objects: Sequence[ObjectInfo]) -> None:
+            for info in objects:
+                if info.modified_ms < self._utc_ms() - DEAD_PROBE_MS:
+                    self._writer.delete(info.key)
+
+        def failed(failure: Failure) -> None:
+            self._log.warn("could not look for old probes: {error}", error=failure.value)
+
+        return maybeDeferred(self._storage.list, PROBE_PREFIX).addCallbacks(sweep, failed)

@@ -1,0 +1,145 @@
+"""What an earlier process left, found in bounded time before anybody is let in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from rapidrtmp.interfaces import IRecoveringSinkFactory, ISinkFactory, RecoveryContext
+from rapidrtmp.live.numbering import Numbering
+from rapidrtmp.live.recovery import DEAD_PROBE_MS, Recovery
+from rapidrtmp.names import StreamName
+from rapidrtmp.storage.memory import MemoryStorage
+from rapidrtmp.storage.write_behind import WriteBehind
+from rapidrtmp.testing.sinks import STARTED_AT_MS, FrameCollectorFactory
+
+ONE, OTHER = StreamName("live", "one"), StreamName("live", "other")
+
+
+@implementer(ISinkFactory, IRecoveringSinkFactory)
+class Finding(FrameCollectorFactory):
+    """A factory that looks at the storage as it is told to."""
+
+    def __init__(self, recover: Callable[[RecoveryContext], Deferred[None]]) -> None:
+        super().__init__()
+        self._recover = recover
+
+    def recover(self, context: RecoveryContext) -> Deferred[None]:
+        return self._recover(context)
+
+
+class RecoveryTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.now_ms = STARTED_AT_MS
+        self.storage = MemoryStorage(lambda: self.now_ms)
+        self.writer = WriteBehind(self.storage, self.clock)
+        self.numbering = Numbering(lambda: 0)
+
+    def run_with(self, *factories: Any) -> tuple[Recovery, list[None]]:
+        sinks = {f"sink-{index}": factory for index, factory in enumerate(factories)}
+        recovery = Recovery({"live": sinks}, self.storage, self.writer, self.numbering, lambda: self.now_ms)
+        done: list[None] = []
+        recovery.run(self.clock, 5).addCallback(done.append)
+        return recovery, done
+
+    def test_found(self) -> None:
+        """What factories found is handed out by stream and sink, once; those that do not look are not asked."""
+
+        def first(context: RecoveryContext) -> Deferred[None]:
+            context.resume(ONE, {"a": b"1"})
+            context.reached(77)
+            return succeed(None)
+
+        def second(context: RecoveryContext) -> Deferred[None]:
+            context.resume(ONE, {"b": b"2"})
+            context.resume(OTHER, {})
+            return succeed(None)
+
+        recovery, done = self.run_with(Finding(first), FrameCollectorFactory(), Finding(second))
+        self.assertEqual([None], done)
+        self.assertEqual([ONE, OTHER], recovery.streams())
+        self.assertEqual({"sink-0": {"a": b"1"}, "sink-2": {"b": b"2"}}, recovery.take(ONE))
+        self.assertEqual({}, recovery.take(ONE))
+        self.assertEqual([OTHER], recovery.streams())
+        self.assertEqual(78, self.numbering.first())
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_discard(self) -> None:
+        """Objects that a factory discards are deleted."""
+        self.storage.put("live/one/old", b"", "", "")
+
+        def discard(context: RecoveryContext) -> Deferred[None]:
+            context.discard("live/one/old")
+            return succeed(None)
+
+        self.run_with(Finding(discard))
+        self.assertEqual([], self.successResultOf(self.storage.list("")))
+
+    def test_failure(self) -> None:
+        """A factory that fails, in whatever way, takes nothing from the others, and is logged."""
+
+        def raising(_: RecoveryContext) -> Deferred[None]:
+            raise ZeroDivisionError
+
+        def resuming(context: RecoveryContext) -> Deferred[None]:
+            context.resume(ONE, {})
+            return succeed(None)
+
+        recovery, done = self.run_with(
+            Finding(raising), Finding(resuming), Finding(lambda _: fail(ZeroDivisionError()))
+        )
+        self.assertEqual([None], done)
+        self.assertEqual([ONE], recovery.streams())
+        self.assertEqual(2, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+    def test_slow_storage(self) -> None:
+        """Nobody waits longer than the bound: what was found until then is gone on with, what comes later is not."""
+        contexts: list[RecoveryContext] = []
+        cancelled: list[object] = []
+
+        def slow(context: RecoveryContext) -> Deferred[None]:
+            contexts.append(context)
+            context.resume(ONE, {})
+            return Deferred(cancelled.append)
+
+        recovery, done = self.run_with(Finding(slow))
+        self.clock.advance(4.9)
+        self.assertEqual([], done)
+        with capturedLogs() as events:
+            self.clock.advance(0.2)
+        self.assertEqual([None], done)
+        self.assertEqual(1, len(cancelled))
+        self.assertEqual(["error"], [event["log_level"].name for event in events])
+        contexts[0].resume(OTHER, {})
+        self.assertEqual([ONE], recovery.streams())
+
+    def test_stopped(self) -> None:
+        """A server that is stopped meanwhile looks no further, and leaves no timer."""
+        recovery, done = self.run_with(Finding(lambda _: Deferred()))
+        recovery.stop()
+        self.assertEqual([None], done)
+        self.assertEqual([], self.clock.getDelayedCalls())
+        recovery.stop()
+
+    def test_probes(self) -> None:
+        """Probes of servers that are no more are removed; younger ones may belong to another server."""
+        self.storage.put(".readiness/old", b"", "", "")
+        self.now_ms += DEAD_PROBE_MS + 1
+        self.storage.put(".readiness/young", b"", "", "")
+        self.run_with()
+        self.assertEqual([".readiness/young"], [info.key for info in self.successResultOf(self.storage.list(""))])
+
+    def test_no_listing(self) -> None:
+        """A storage that can not even list is said, and stops nothing."""
+        self.patch(self.storage, "list", lambda _prefix: fail(OSError("gone")))
+        with capturedLogs() as events:
+            _, done = self.run_with()
+        self.assertEqual([None], done)
+        self.assertEqual(["warn"], [event["log_level"].name for event in events])
