@@ -118,23 +118,28 @@ class Server:
     """
     One server on loopback, in a folder of its own, until it is stopped.
 
-    :param folder: its working directory: objects go to ``store``, the log to ``server.log``.
+    :param folder: its working directory: objects go to ``store``, the log to ``server-1.log``, that of the next one
+        there to ``server-2.log``.
     :param settings: the TOML file it is started with.
     :param by_twistd: whether ``twistd -n`` starts it, or else ``python -m twisted``, as in a checkout.
+    :param ports: for RTMP and for HTTP; 0 for any.
     :ivar rtmp_port: where it takes RTMP, as its log says.
     :ivar root: its HTTP address, without a slash at the end, as its log says.
     :ivar tokens: every secret it has handed out.
     """
 
-    def __init__(self, folder: Path, settings: str = "", *, by_twistd: bool = True) -> None:
+    def __init__(
+        self, folder: Path, settings: str = "", *, by_twistd: bool = True, ports: tuple[int, int] = (0, 0)
+    ) -> None:
         self.folder = folder
+        self.settings = settings
         self.store = folder / "store"
         self.tokens: list[str] = []
-        self._log_path = folder / "server.log"
+        self._log_path = folder / f"server-{len(list(folder.glob('server-*.log'))) + 1}.log"
         (folder / "config.toml").write_text(settings)
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                self._command(by_twistd=by_twistd),
+                self._command(by_twistd=by_twistd, ports=ports),
                 cwd=folder,
                 env=server_environment(),
                 stdin=subprocess.DEVNULL,
@@ -150,9 +155,9 @@ class Server:
             raise
 
     @staticmethod
-    def _command(*, by_twistd: bool) -> list[str]:
-        endpoint = "tcp:0:interface=127.0.0.1"
-        options = ["--config", "config.toml", "--rtmp", endpoint, "--http", endpoint, "--storage", "local:store"]
+    def _command(*, by_twistd: bool, ports: tuple[int, int]) -> list[str]:
+        rtmp, http = (f"tcp:{port}:interface=127.0.0.1" for port in ports)
+        options = ["--config", "config.toml", "--rtmp", rtmp, "--http", http, "--storage", "local:store"]
         twistd = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile="]
         twist = ["-m", "twisted", "--log-format=text"]
         return [sys.executable, *(twistd if by_twistd else twist), "rapidrtmp", *options]
@@ -270,6 +275,15 @@ class EndToEndTest(SynchronousTestCase):
         self.servers.append(server)
         self.addCleanup(server.kill)
         return server
+
+    def start_again(self, server: Server) -> Server:
+        """A server in the place of one that has ended: its folder, its settings, its ports."""
+        ports = (server.rtmp_port, urlsplit(server.root).port or 0)
+        again = Server(server.folder, server.settings, ports=ports)
+        again.tokens += server.tokens
+        self.servers.append(again)
+        self.addCleanup(again.kill)
+        return again
 
     def publish(self, ffmpeg: str, clip: Path, url: str, options: Sequence[str] = ()) -> Publisher:
         """A publisher that is gone after the test."""

@@ -140,7 +140,9 @@ class StopTests(EndToEndTest):
     def _check_stored(self, folder: Path, name: str) -> None:
         playlist = folder / "index.m3u8"
         segments = parse_plain(playlist.read_text())
-        self.assertEqual({"index.m3u8", "master.m3u8"} | segments, {path.name for path in folder.iterdir()})
+        self.assertEqual(
+            {"index.m3u8", "master.m3u8", "state.json"} | segments, {path.name for path in folder.iterdir()}
+        )
         for ffmpeg in every_ffmpeg():
             self.assertEqual("", decode(playlist, ffmpeg))
         sent = CLIPS[name].packets.tracks

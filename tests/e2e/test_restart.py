@@ -1,0 +1,232 @@
+"""Ends that nobody planned: a server that is killed and started again, an encoder that is killed, seen by viewers."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from rapidrtmp.hls.checker import PlaylistChecker
+from rapidrtmp.hls.names import is_media
+from rapidrtmp.hls.parsed import MediaPlaylist
+from rapidrtmp.hls.parser import parse_media_playlist
+from rapidrtmp.hls.rules import Rule, Severity
+from tests.e2e.browser import FIGURES, BrowserTest, check_library, find_browser
+from tests.e2e.ffmpeg import CLIPS, FFMPEG, Clip, decode
+from tests.e2e.harness import EndToEndTest, Server, eventually, new_folder
+from tests.e2e.viewer import Viewer
+
+SHOW = Clip("show", seconds=60, frame_rate=Fraction(30), sample_rate=48_000, channels=2, size="640x360")
+SETTINGS = """
+[hls]
+segment = "1s"
+window = 10
+[live]
+grace = "20s"
+"""
+AWAY_S = 5.0
+PLAYED_ON_S = 5.0
+#: More than a player holds that is some seconds behind.
+BUFFERED_FRAMES = 10 * 30
+
+
+class Watched:
+    """The media playlist of one stream, looked at again and again over all lives of its server."""
+
+    def __init__(self, key: str) -> None:
+        self._path = f"/live/{key}/index.m3u8"
+        self._checker = PlaylistChecker()
+        self.broken: list[str] = []
+
+    def look(self, server: Server) -> MediaPlaylist | None:
+        """The playlist as it is now, if there is one."""
+        answer = server.get(self._path)
+        if answer.status != 200:
+            return None
+        playlist = parse_media_playlist(answer.text)
+        lost = [f"segment {segment.sequence}:" for segment in playlist.segments if segment.gap]
+        for violation in self._checker.check(playlist):
+            is_lost = violation.rule is Rule.FINAL and violation.detail.startswith(tuple(lost))
+            if violation.severity is Severity.ERROR and not is_lost:
+                self.broken.append(str(violation))
+        return playlist
+
+    def has(self, server: Server, segments: int, *, returned: bool = False) -> MediaPlaylist | None:
+        """
+        The playlist, once it lists so many segments with something in them; where a publisher has ``returned``, those
+        behind its discontinuity count.
+        """
+        playlist = self.look(server)
+        if playlist is None:
+            return None
+        count, begun = 0, not returned
+        for segment in playlist.segments:
+            begun = begun or segment.discontinuity
+            count += begun and not segment.gap
+        return playlist if count >= segments else None
+
+
+class ResumingBrowserTest(BrowserTest):
+    """A test with a page that has to go on by itself."""
+
+    def open_playing(self, paths: tuple[str, str], url: str) -> Any:
+        """A browser in which the page plays, and can tell whether it was loaded anew since."""
+        browser = self.open_page(paths, url)
+        eventually("the page to play", lambda: self.figures_of_play(browser, 2))
+        browser.execute_script("window.notReloaded = true")
+        return browser
+
+    def check_plays_on(self, browser: Any) -> None:
+        """
+        It plays on for longer than it can have had in its buffer, in one piece, and the page was never loaded anew.
+        """
+        decoded = browser.execute_script(FIGURES)["decoded"]
+        beginning = eventually("the page to play again", lambda: self._fresh(browser, decoded + BUFFERED_FRAMES))
+        eventually("it to play on", lambda: self.figures_of_play(browser, beginning + PLAYED_ON_S))
+        self.assertTrue(browser.execute_script("return window.notReloaded === true"))
+
+    def _fresh(self, browser: Any, decoded: int) -> float | None:
+        """Where it plays, once it has decoded so many frames."""
+        figures = self.figures_of_play(browser)
+        return None if figures is None or figures["decoded"] < decoded else float(figures["currentTime"])
+
+
+class KilledServerTests(ResumingBrowserTest):
+    """A server that is killed and started again on the same storage."""
+
+    def test_publisher_returns(self) -> None:
+        """The stream goes on where it was: with its promises, above its numbers, behind one discontinuity."""
+        server = self.start_server(SETTINGS)
+        watched = Watched("mine")
+        token = server.issue_token("mine")
+        self.publish(FFMPEG, SHOW.path, token.publish_url)
+        eventually("four segments", lambda: watched.has(server, 4))
+        server.kill()
+        (server.store / "live" / "mine" / "segment_1.m4s").write_bytes(b"nobody names this")
+        again = self.start_again(server)
+        before = watched.look(again)
+        assert before is not None, "it is there as soon as the server is"
+        self.assertFalse(before.ended)
+        publisher = self.publish(FFMPEG, SHOW.path, token.publish_url)
+        after = eventually("three more", lambda: watched.has(again, 3, returned=True))
+        self.assertEqual([], watched.broken)
+        self.assertEqual(
+            [before.next_sequence], [segment.sequence for segment in after.segments if segment.discontinuity]
+        )
+        self._check_decodes(again, after)
+        publisher.kill()
+        again.stop()
+        names = {path.name for path in (server.store / "live" / "mine").iterdir()}
+        self.assertNotIn("segment_1.m4s", names)
+
+    def _check_decodes(self, server: Server, playlist: MediaPlaylist) -> None:
+        """What is served of before and of after decodes silently, each with its init segment."""
+        ranges: dict[str, list[str]] = {}
+        for segment in playlist.segments:
+            if not segment.gap:
+                assert segment.init is not None
+                ranges.setdefault(segment.init.uri, [segment.init.uri]).append(segment.uri)
+        self.assertEqual(2, len(ranges))
+        for names in ranges.values():
+            path = new_folder("range") / "range.mp4"
+            path.write_bytes(b"".join(server.get(f"/live/mine/{name}").body for name in names))
+            self.assertEqual("", decode(path))
+
+    def test_nobody_returns(self) -> None:
+        """The playlist becomes final after the grace time, for viewers and on the disk."""
+        server = self.start_server(SETTINGS.replace("20s", "2s"))
+        watched = Watched("mine")
+        publisher = self.publish(FFMPEG, SHOW.path, server.issue_token("mine").publish_url)
+        eventually("two segments", lambda: watched.has(server, 2))
+        server.kill()
+        publisher.kill()
+        again = self.start_again(server)
+
+        def ended() -> bool:
+            playlist = watched.look(again)
+            return playlist is not None and playlist.ended
+
+        eventually("the end", ended)
+        self.assertEqual([], watched.broken)
+        stored = again.store / "live" / "mine" / "index.m3u8"
+        eventually("the end on the disk", lambda: "#EXT-X-ENDLIST" in stored.read_text())
+        again.stop()
+
+    def test_page(self) -> None:
+        """The page goes on playing by itself."""
+        paths = find_browser()
+        server = self.start_server(SETTINGS)
+        check_library(server)
+        token = server.issue_token("show")
+        self.publish(FFMPEG, SHOW.path, token.publish_url)
+        browser = self.open_playing(paths, f"{server.root}/live/show")
+        server.kill()
+        again = self.start_again(server)
+        publisher = self.publish(FFMPEG, SHOW.path, token.publish_url)
+        self.check_plays_on(browser)
+        publisher.kill()
+        again.stop()
+
+
+class KilledEncoderTests(ResumingBrowserTest):
+    """An encoder that is killed and started again."""
+
+    def test_page(self) -> None:
+        """Five seconds later, the page goes on playing by itself."""
+        paths = find_browser()
+        server = self.start_server(SETTINGS)
+        check_library(server)
+        token = server.issue_token("show")
+        first = self.publish(FFMPEG, SHOW.path, token.publish_url)
+        browser = self.open_playing(paths, f"{server.root}/live/show")
+        first.kill()
+        killed_s = time.monotonic()
+        eventually("some seconds to pass", lambda: time.monotonic() > killed_s + AWAY_S)
+        second = self.publish(FFMPEG, SHOW.path, token.publish_url)
+        self.check_plays_on(browser)
+        second.kill()
+        server.stop()
+
+
+class TerminatedTests(EndToEndTest):
+    """A server that is told to stop while streams are live, and started again."""
+
+    def test_nothing_is_lost(self) -> None:
+        """All that viewers were told of is on the disk, and final; what comes after is another presentation."""
+        server = self.start_server(SETTINGS)
+        keys = ("plain", "bframes", "video")
+        viewers = [Viewer(f"{server.root}/live/{key}") for key in keys]
+        tokens = [server.issue_token(key) for key in keys]
+        for key, token, viewer in zip(keys, tokens, viewers, strict=True):
+            self.publish(FFMPEG, CLIPS[key].path, token.publish_url)
+            viewer.start()
+        for viewer in viewers:
+            eventually("three segments", lambda viewer=viewer: viewer.has_segments(3))
+        server.stop()
+        for key, viewer in zip(keys, viewers, strict=True):
+            self._check_stored(server.store / "live" / key, viewer.result())
+        again = self.start_again(server)
+        self.assertEqual(0, again.get("/api/v1/streams").json()["total"])
+        self.assertEqual(404, again.get("/live/plain/index.m3u8").status)
+        watched = Watched("plain")
+        self.publish(FFMPEG, CLIPS["plain"].path, tokens[0].publish_url)
+        begun = eventually("a segment", lambda: watched.has(again, 1))
+        last = viewers[0].result().versions[-1].playlist.segments[-1]
+        self.assertGreater(begun.sequence, last.sequence)
+        self.assertGreater(begun.discontinuity_sequence, last.sequence)
+        eventually("the old ones to go", lambda: not (server.store / "live" / "plain" / last.uri).exists())
+        again.stop()
+
+    def _check_stored(self, folder: Path, viewer: Viewer) -> None:
+        stored = parse_media_playlist((folder / "index.m3u8").read_text())
+        self.assertTrue(stored.ended)
+        listed = {segment.uri: segment for segment in stored.segments}
+        seen = [segment for version in viewer.versions for segment in version.playlist.segments if segment.uri]
+        for segment in seen:
+            if segment.sequence >= stored.sequence:
+                self.assertFalse(listed[segment.uri].gap)
+        for path in folder.iterdir():
+            if is_media(path.name) and path.name in viewer.objects:
+                self.assertEqual(viewer.objects[path.name].body, path.read_bytes())
+        self.assertEqual(set(), {segment.uri for segment in stored.segments} - {path.name for path in folder.iterdir()})
