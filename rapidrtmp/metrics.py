@@ -54,6 +54,12 @@ class Metrics:
         )
         self.publishes_total = self._counter("publishes_total", "Publish requests by what became of them", "result")
         self.media_problems_total = self._counter("media_problems_total", "Media that was dropped or repaired", "kind")
+        self.findings_total = self._counter(
+            "findings_total", "Times something began to be wrong with a publish", "finding"
+        )
+        self.publishers_held_total = self._counter(
+            "publishers_held_total", "Times a publisher was held back for sending faster than real time"
+        )
         self.sinks_detached_total = self._counter(
             "sinks_detached_total", "Sinks taken off a stream because they failed", "sink"
         )

@@ -1,13 +1,13 @@
 """
-What becomes of a session's events: admission, then frames for a live stream.
+What becomes of a session's events: admission, then a publication.
 
-One :class:`Ingest` per connection. It asks the authenticator, claims the name, runs the demuxer and feeds the stream;
-it is the stream's publisher as far as the registry is concerned.
+One :class:`Ingest` per connection. It asks the authenticator, claims the name, and is the stream's publisher as far as
+the registry is concerned; what the publisher then sends is a :class:`~rapidrtmp.net.publication.Publication`'s work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,17 +16,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from rapidrtmp.codec.demuxer import Demuxer, Discontinuity, MediaEvent, MediaProblem, TracksChanged
 from rapidrtmp.codec.policy import TimelinePolicy
 from rapidrtmp.episodes import Episodes
 from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError, Registry
-from rapidrtmp.live.stream import LiveStream, StreamState
-from rapidrtmp.media import Frame
+from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import BadNameError, StreamName
 from rapidrtmp.net.origin import origin_of
+from rapidrtmp.net.publication import Publication
 from rapidrtmp.net.refusals import Refusals
 from rapidrtmp.rtmp.events import (
     AudioReceived,
@@ -56,6 +55,10 @@ class _Connection(Protocol):
     def flush(self) -> None: ...
 
     def resume(self) -> None: ...
+
+    def hold(self) -> None: ...
+
+    def release(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -103,17 +106,14 @@ class Ingest:
         self._services = services
         self._pending: Deferred[Verdict] | None = None
         self._is_asking = False  # within the call of the authenticator: what is read goes on by itself
-        self._stream: LiveStream | None = None
-        self._demuxer: Demuxer | None = None
+        self._publication: Publication | None = None
         self._msid = 0
         self._expires_ms: int | None = None
-        self._continues = False  # whether the stream had another publisher before, whose frames ours do not join
-        self._problems_said: set[str] = set()
 
     @property
     def is_publishing(self) -> bool:
         """Whether a publish was accepted and has not ended."""
-        return self._stream is not None
+        return self._publication is not None
 
     # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -121,10 +121,10 @@ class Ingest:
         """Do what one event asks for."""
         kind = type(event)
         if kind is VideoReceived or kind is AudioReceived:
-            stream, demuxer = self._stream, self._demuxer
-            if stream is not None and demuxer is not None:
-                receive = demuxer.video_received if kind is VideoReceived else demuxer.audio_received
-                self._feed(stream, receive(event.timestamp, event.payload, time_ms))  # type: ignore[union-attr]
+            publication = self._publication
+            if publication is not None:
+                receive = publication.video_received if kind is VideoReceived else publication.audio_received
+                receive(event.timestamp, event.payload, time_ms)  # type: ignore[union-attr]
             return
         reaction = _REACTIONS.get(kind)
         if reaction is not None:
@@ -134,9 +134,8 @@ class Ingest:
         self.client = event.client
 
     def _metadata(self, event: MetadataReceived) -> None:
-        if self._stream is not None and self._demuxer is not None:
-            self._stream.metadata = event.values
-            self._demuxer.metadata_received(event.values)
+        if self._publication is not None:
+            self._publication.metadata_received(event.values)
 
     def _command_ignored(self, event: CommandIgnored) -> None:
         self._services.metrics.rtmp_ignored_total.labels("command").inc()
@@ -225,53 +224,20 @@ class Ingest:
         self._connection.close()
 
     def _begin(self, stream: LiveStream, expires_ms: int | None) -> None:
-        self._services.metrics.publishes_total.labels("accepted").inc()
-        self._stream = stream
+        services = self._services
+        services.metrics.publishes_total.labels("accepted").inc()
         self._expires_ms = expires_ms
-        self._continues = bool(stream.tracks)
-        self._problems_said.clear()
-        self._demuxer = Demuxer(self._services.timeline, stream.end_ms)
+        try:
+            self._publication = Publication(stream, self, services.metrics, services.timeline, now_ms(services.clock))
+        except BaseException:  # a bug of ours: the name is free again
+            services.registry.release(stream, self)
+            raise
         self._session.accept_publish(self._msid)
         self._log.info(
             "{stream} published by {peer} ({client})", stream=stream.name, peer=self.peer, client=self.client
         )
         if not self._is_asking:
             self._connection.resume()
-
-    # ── media ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _feed(self, stream: LiveStream, events: Iterable[MediaEvent]) -> None:
-        for event in events:
-            if stream.state is StreamState.ENDED:  # by a sink, of all things
-                return
-            if type(event) is Frame:
-                stream.frame_received(event)
-            elif isinstance(event, TracksChanged):
-                if self._continues:
-                    self._continues = False
-                    stream.discontinuity("the publisher returned")
-                self._say_tracks(stream, event)
-                stream.tracks_changed(event.tracks)
-            elif isinstance(event, Discontinuity):
-                stream.discontinuity(event.reason)
-            elif isinstance(event, MediaProblem):
-                self._count_problem(stream, event)
-
-    def _say_tracks(self, stream: LiveStream, event: TracksChanged) -> None:
-        codecs = " + ".join(track.config.codec_string for track in event.tracks)
-        self._log.info("{stream} carries {codecs}", stream=stream.name, codecs=codecs)
-
-    def _count_problem(self, stream: LiveStream, problem: MediaProblem) -> None:
-        """Count each; say the first of its kind."""
-        self._services.metrics.media_problems_total.labels(problem.kind).inc()
-        if problem.kind not in self._problems_said:
-            self._problems_said.add(problem.kind)
-            self._log.warn(
-                "{stream}: {kind}: {detail} (further ones are counted only)",
-                stream=stream.name,
-                kind=problem.kind,
-                detail=problem.detail,
-            )
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -286,20 +252,19 @@ class Ingest:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.cancel()
-        stream, demuxer = self._stream, self._demuxer
-        self._stream = self._demuxer = None
-        if stream is None or demuxer is None:
+        publication, self._publication = self._publication, None
+        if publication is None:
             return
         try:
-            self._feed(stream, demuxer.finish())
+            publication.finish()
         finally:  # whatever happens, the name is free again
-            self._services.registry.release(stream, self)
+            self._services.registry.release(publication.stream, self)
 
     def watch(self, time_ms: int) -> None:
         """Called every quarter of a second: deadlines of the demuxer, expiry of the token."""
-        if self._demuxer is None or self._stream is None:
+        if self._publication is None:
             return
-        self._feed(self._stream, self._demuxer.poll(time_ms))
+        self._publication.watch(time_ms)
         if self._expires_ms is not None and self._services.utc_ms() >= self._expires_ms:
             self._log.info("{peer}: its permission to publish has expired", peer=self.peer)
             self.disconnect("the permission to publish has expired")
@@ -307,8 +272,25 @@ class Ingest:
     # ── Publisher ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def silent_ms(self) -> int:
-        """How long nothing has been received from it."""
+        """How long nothing has been received from it; one that is held back is not silent."""
+        if self._publication is not None and self._publication.is_held:
+            return 0
         return now_ms(self._services.clock) - self._connection.heard_ms
+
+    # ── Encoder ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def advise(self, advice: str) -> None:
+        """Tell the encoder how its publish goes."""
+        self._session.advise(advice)
+        self._connection.flush()
+
+    def hold(self) -> None:
+        """Stop reading from the encoder."""
+        self._connection.hold()
+
+    def go_on(self) -> None:
+        """Read from it again."""
+        self._connection.release()
 
     def disconnect(self, reason: str) -> None:
         """Tell the encoder why, and close; the stream keeps what it has."""

@@ -16,13 +16,14 @@ class Throttle:
 
     Somebody who pushes a file without pacing would otherwise flush the live window of every viewer at once.
 
+    :param media_ms: where on the stream's timeline its media begins.
+    :param now_ms: when, by the server's clock.
     :ivar is_holding: whether its socket should not be read now.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, media_ms: int, now_ms: int) -> None:
         self.is_holding = False
-        self._began: tuple[int, int] | None = None
-        self._lead_ms = 0
+        self._began = (media_ms, now_ms)
 
     def update(self, media_ms: int, now_ms: int) -> bool:
         """
@@ -32,8 +33,6 @@ class Throttle:
         :param now_ms: the server's clock.
         :returns: whether the decision has changed.
         """
-        if self._began is None:
-            self._began = (media_ms, now_ms)
         began_media_ms, began_ms = self._began
         passed_ms = now_ms - began_ms
         lead_ms = media_ms - began_media_ms - passed_ms - passed_ms // FORGIVEN_PART

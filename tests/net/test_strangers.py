@@ -136,7 +136,7 @@ class SlownessTests(StrangerCase):
         peer.say(*media(seconds=1))
         peer.heard()
         self.edge.wait(11)
-        self.assertEqual([4], [heard.type_id for heard in peer.heard()])
+        self.assertEqual([4], [heard.type_id for heard in peer.heard() if heard.type_id != 20])  # 20: that it is silent
         self.edge.wait(20)
         self.assertTrue(peer.is_closed)
         self.assertEqual(1, self.edge.metric("rtmp_timeouts_total", stage="idle"))

@@ -277,6 +277,18 @@ class LimitTests(SynchronousTestCase):
         client.session.end_publish(1, "NetStream.Publish.Denied", "Stopped.")
         self.assertEqual([MessageIgnored(9, "nothing is published")], client.say(message(9, bytes(70_000))))
 
+    def test_advice(self) -> None:
+        """A publisher can be told how it does, which changes nothing; nobody else is told anything."""
+        client = Client().publishing()
+        client.heard()
+        client.session.advise("Keyframes are far apart.")
+        self.assertIn(b"Keyframes are far apart.", client.session.data_to_send())
+        self.assertEqual([AudioReceived(1, 0, b"a")], client.say(message(8, b"a")))
+        connected = Client().connected().session
+        connected.data_to_send()
+        connected.advise("Keyframes are far apart.")
+        self.assertEqual(b"", connected.data_to_send())
+
     def test_events_before_the_error(self) -> None:
         """What came before a broken octet is delivered before the error."""
         client = Client().publishing()
