@@ -167,8 +167,8 @@ class RapidRtmpService(MultiService):
             gop_cache_bytes=self._settings.live.gop_cache_bytes,
             sink_failed=lambda sink: self.metrics.sinks_detached_total.labels(sink).inc(),
         )
-        for sink, factory in self._plugins.apps[name.app].sinks.items():
         recovered = self._recovery.take(name)
+        for sink, factory in self._plugins.apps[name.app].sinks.items():
             try:
                 stream.attach(sink, factory.create(self._sink_context(stream, sink, recovered.get(sink, {}))))
             except Exception:
@@ -297,7 +297,6 @@ class RapidRtmpService(MultiService):
         self.rtmp_ports = [self._listen(each, self._rtmp) for each in self._settings.server.rtmp]
         site = self._make_site(_port_number(self.rtmp_ports[0]) if self.rtmp_ports else 1935)
         self.http_ports = [self._listen(each, site) for each in self._settings.server.http]
-
         if self.writer.persistent:  # whoever connects waits, until it is known what an earlier server left
             self._accept(False)
 
@@ -306,6 +305,7 @@ class RapidRtmpService(MultiService):
         for port in (*self.rtmp_ports, *self.http_ports):
             if isinstance(port, FileDescriptor):
                 port.startReading() if accepting else port.stopReading()  # type: ignore[no-untyped-call]
+
     def _listen(self, description: str, factory: Factory[Any]) -> IListeningPort:
         results: list[IListeningPort | Failure] = []
         serverFromString(self._reactor, description).listen(factory).addBoth(results.append)
@@ -321,14 +321,13 @@ class RapidRtmpService(MultiService):
         self._threads.start()
         self.readiness.start(self._storage)
         super().startService()  # type: ignore[no-untyped-call]
-        self._say_where()
         if self.writer.persistent:
             self._recovery.run(self._reactor, RECOVERY_S).addCallback(self._go_on)
         else:
             self.readiness.listening()
+        self._say_where()
         self._reactor.callLater(0, _settle_garbage_collector)
 
-    def _say_where(self) -> None:
     def _go_on(self, _: None) -> None:
         """Go on with what an earlier server left, and let everybody in."""
         if not self.running:
@@ -339,6 +338,7 @@ class RapidRtmpService(MultiService):
         self._accept(True)
         self.readiness.listening()
 
+    def _say_where(self) -> None:
         self._log.info("RapidRTMP {version}", version=__version__)
         for port in self.rtmp_ports:
             self._log.info(
@@ -359,8 +359,8 @@ class RapidRtmpService(MultiService):
         timeout_s = self._settings.server.shutdown_timeout_ms / 1000
         deadline_s = self._reactor.seconds() + timeout_s
         self.readiness.drain()
-        await self._within(deadline_s, super().stopService())  # type: ignore[no-untyped-call]
         self._recovery.stop()
+        await self._within(deadline_s, super().stopService())  # type: ignore[no-untyped-call]
         for port in self.rtmp_ports:
             await self._within(deadline_s, port.stopListening())
         await self._within(deadline_s, self.registry.end_all("the server is shutting down"))
