@@ -11,7 +11,7 @@ that recovery can write again from the parts.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -21,7 +21,7 @@ from rapidrtmp.dvr.catalogue import Entry, RecordingState
 from rapidrtmp.dvr.journal import Header, RecordedPart, RecordedSegment, render_header, render_segment
 from rapidrtmp.dvr.layout import INIT_NAME, JOURNAL_TYPE, MEDIA_TYPE, SEGMENT_TYPE, RecordingId, page_name, part_name
 from rapidrtmp.errors import StorageError
-from rapidrtmp.interfaces import IStorageWriter
+from rapidrtmp.interfaces import IMMUTABLE, IStorageWriter
 
 __all__ = ["LINES_PER_PAGE", "JournalWriter", "Take"]
 
@@ -121,9 +121,9 @@ class Take:
         self._entry = Entry.begun(id, header)
         self._ticks = 0
         self._next_number = 0
-        self._init_stored = True
+        self._lost: list[Callable[[], object]] = []  # what puts small objects that were lost once more
         self._ending: Deferred[None] | None = None
-        self._put_entry(self._entry)
+        self._put_begun()
         self._put_init()
         self._journal.append(render_header(header))
 
@@ -186,8 +186,9 @@ class Take:
             segment = RecordedSegment(done.number, done.utc_ms, done.start, done.discontinuity, tuple(done.parts))
             self._journal.append(render_segment(segment))
             self._add_up(segment)
-        if not self._init_stored and not self._open:
-            self._put_init()
+        lost, self._lost = self._lost, []
+        for put_again in lost:
+            put_again()
         if self._ending is not None and not self._open:
             ending, self._ending = self._ending, None
             self._close(ending)
@@ -206,24 +207,32 @@ class Take:
 
     def _close(self, ending: Deferred[None]) -> None:
         def close(stored: bool) -> Deferred[None] | None:
-            return self._put_entry(replace(self._entry, state=RecordingState.FINISHED)) if stored else None
+            return self._put_finished() if stored else None
 
         self._journal.close().addCallback(close).addCallback(lambda _: ending.callback(None))
 
     # ── small objects ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _put_entry(self, entry: Entry) -> Deferred[None]:
-        written = self._storage.put(self.id.catalogue_key, [entry.render()], JSON_TYPE, NO_CACHE)
-        return written.addErrback(_ignore_loss)
+    def _put_begun(self) -> None:
+        self._put_small(self.id.catalogue_key, Entry.begun(self.id, self.header).render(), JSON_TYPE, self._put_begun)
 
     def _put_init(self) -> None:
-        self._init_stored = True
+        self._put_small(f"{self.id.folder}/{INIT_NAME}", self.header.init, MEDIA_TYPE, self._put_init)
+
+    def _put_small(self, key: str, data: bytes, content_type: str, again: Callable[[], object]) -> None:
+        """Write an object that everything else depends on; one that was lost is written again with the next part."""
 
         def lost(failure: Failure) -> None:
-            failure.trap(StorageError)
-            self._init_stored = False
+            failure.trap(StorageError)  # counted and said by the queue
+            self._lost.append(again)
 
-        self._storage.put(f"{self.id.folder}/{INIT_NAME}", [self.header.init], MEDIA_TYPE).addErrback(lost)
+        cache_control = IMMUTABLE if content_type == MEDIA_TYPE else NO_CACHE
+        self._storage.put(key, [data], content_type, cache_control).addErrback(lost)
+
+    def _put_finished(self) -> Deferred[None]:
+        entry = replace(self._entry, state=RecordingState.FINISHED)
+        written = self._storage.put(self.id.catalogue_key, [entry.render()], JSON_TYPE, NO_CACHE)
+        return written.addErrback(_ignore_loss)
 
 
 def _ignore_loss(failure: Failure) -> None:

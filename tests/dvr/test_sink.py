@@ -259,17 +259,20 @@ class RecorderTests(SynchronousTestCase):
         self.assertEqual(1, read_entry(self.writer.objects, FIRST).gaps)
 
     def test_lost_page(self) -> None:
-        """What is lost of the journal and the init segment is written again with what follows."""
+        """What is lost of the entry, the init segment and the journal is written again with what follows."""
         self.writer.holds = True
         source = FrameSource(VIDEO, AUDIO, gop=60)
         self.recorder.tracks_changed(source.tracks)
         self.record(source.take(9))
-        self.writer.settle_all(loses=lambda key: "journal" in key or "init" in key)
-        self.assertNotIn(f"{FIRST.folder}/journal_000000.jsonl", self.writer.objects)
+        self.writer.settle_all(loses=lambda key: key.endswith((".json", ".jsonl", ".mp4")))
+        self.assertFalse(any(key.endswith((".json", ".jsonl", ".mp4")) for key in self.writer.objects))
+        self.record(source.take(2))
+        self.writer.settle_all()
+        self.assertIs(RecordingState.RECORDING, read_entry(self.writer.objects, FIRST).state)
         ending = self.recorder.finish()
         self.writer.settle_all()
         self.successResultOf(ending)
-        self.assertEqual(3, len(read_journal(self.writer.objects, FIRST).segments))
+        self.assertEqual(4, len(read_journal(self.writer.objects, FIRST).segments))
         self.assertIn(f"{FIRST.folder}/init.mp4", self.writer.objects)
 
     def test_lost_journal(self) -> None:
