@@ -1,4 +1,4 @@
-"""One live stream as the JSON object that the API shows."""
+"""Live streams and recordings as the JSON objects that the API shows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+from rapidrtmp.dvr.library import Listed
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.media import AudioConfig, VideoConfig
 
@@ -74,6 +75,34 @@ def camel_case(name: str) -> str:
     """A field's name as JSON has it."""
     first, *others = name.split("_")
     return first + "".join(word.capitalize() for word in others)
+
+
+def describe_recording(listed: Listed) -> dict[str, object]:
+    """All that is public about a recording."""
+    entry = listed.entry
+    id = entry.id
+    video, audio = (
+        next((codec for codec in entry.codecs if codec.startswith("mp4a") is is_audio), None)
+        for is_audio in (False, True)
+    )
+    return {
+        "app": id.app,
+        "streamKey": id.key,
+        "start": id.start,
+        "state": entry.state.value,
+        "protected": listed.protected,
+        "startedAt": rfc3339(entry.started_ms),
+        "endedAt": rfc3339(entry.ended_ms) if entry.ended_ms else None,
+        "duration": entry.duration_ms / 1000,
+        "size": entry.size,
+        "segments": entry.segments,
+        "gaps": entry.gaps,
+        "videoCodec": video,
+        "audioCodec": audio,
+        "resolution": f"{entry.width}x{entry.height}" if entry.width else None,
+        "playlistUrl": f"/{id.folder}/index.m3u8",
+        "movieUrl": f"/{id.folder}/recording.mp4",
+    }
 
 
 def _plain(value: object, depth: int = 0) -> object:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
 from rapidrtmp.web.errors import BadRequestError
 from rapidrtmp.web.exchange import Request
 
-__all__ = ["MAX_ITEMS_PER_PAGE", "read_json_object", "read_query", "read_text", "read_whole"]
+__all__ = ["MAX_ITEMS_PER_PAGE", "read_date", "read_json_object", "read_query", "read_text", "read_whole"]
 
 MAX_ITEMS_PER_PAGE = 1000
 MAX_QUERY_FIELDS = 100
@@ -49,3 +50,17 @@ def read_whole(query: Mapping[str, str], name: str, default: int, *, minimum: in
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and minimum <= int(text) <= maximum):
         raise BadRequestError(f"{name} is not a whole number from {minimum} to {maximum}")
     return int(text)
+
+
+def read_date(text: str, name: str) -> int:
+    """
+    A date (RFC 3339) in milliseconds since 1970; one without a zone is in UTC. A ``+`` may have become a space.
+
+    :param name: of the field, for the message.
+    :raises BadRequestError: it is no date.
+    """
+    try:
+        moment = datetime.fromisoformat(text.replace(" ", "+"))
+        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError) as error:
+        raise BadRequestError(f"{name} is not a date such as 2026-11-22T13:45:00Z") from error

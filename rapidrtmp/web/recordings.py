@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from rapidrtmp.dvr.clip import Stretch, select_clip, whole_recording
 from rapidrtmp.dvr.journal import Header, Journal
 from rapidrtmp.dvr.layout import INIT_NAME, MEDIA_TYPE, SEGMENT_TYPE, RecordingId, read_part_name, read_segment_name
-from rapidrtmp.dvr.library import Library, Listed, RecordingKeptError
+from rapidrtmp.dvr.library import Library, RecordingKeptError
 from rapidrtmp.dvr.movie import Movie, make_movie, make_segment
 from rapidrtmp.dvr.playlist import render_clip, render_recording
 from rapidrtmp.errors import ConfigurationError, NotFoundError
@@ -29,12 +29,12 @@ from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.names import StreamName
 from rapidrtmp.units import parse_duration_ms
 from rapidrtmp.web.api import DEFAULT_APP
-from rapidrtmp.web.description import rfc3339
+from rapidrtmp.web.description import describe_recording
 from rapidrtmp.web.errors import BadRequestError, ConflictError, NotYetError
 from rapidrtmp.web.exchange import Request, Response, json_response
 from rapidrtmp.web.headers import accepts_gzip, etag_matches, parse_range
 from rapidrtmp.web.hls import CORS
-from rapidrtmp.web.reading import MAX_ITEMS_PER_PAGE, read_json_object, read_query, read_whole
+from rapidrtmp.web.reading import MAX_ITEMS_PER_PAGE, read_date, read_json_object, read_query, read_whole
 from rapidrtmp.web.streamed import StreamedResponse
 
 __all__ = ["RECORDER", "Recordings"]
@@ -148,14 +148,14 @@ class Recordings:
         if "app" in query or "streamKey" in query:
             name = StreamName.checked(query.get("app", DEFAULT_APP), query.get("streamKey", "any"))
             prefix = f"{name.app}/{name.key}/" if "streamKey" in query else f"{name.app}/"
-        from_ms, to_ms = (_date(query[each], each) if each in query else None for each in ("from", "to"))
+        from_ms, to_ms = (read_date(query[each], each) if each in query else None for each in ("from", "to"))
 
         def chosen(id: RecordingId) -> bool:
             return (from_ms is None or id.start_ms >= from_ms) and (to_ms is None or id.start_ms < to_ms)
 
         async def answer() -> Response:
             listed, total = await self._library.page(prefix, chosen, number, size)
-            return json_response({"recordings": [_describe(each) for each in listed], "total": total})
+            return json_response({"recordings": [describe_recording(each) for each in listed], "total": total})
 
         return Deferred.fromCoroutine(answer())
 
@@ -164,7 +164,7 @@ class Recordings:
         id = RecordingId.checked(app, key, start)
 
         async def answer() -> Response:
-            return json_response(_describe(await self._library.show(id)))
+            return json_response(describe_recording(await self._library.show(id)))
 
         return Deferred.fromCoroutine(answer())
 
@@ -200,7 +200,7 @@ class Recordings:
 
         async def answer() -> Response:
             await self._library.protect(id, protected)
-            return json_response(_describe(await self._library.show(id)))
+            return json_response(describe_recording(await self._library.show(id)))
 
         return Deferred.fromCoroutine(answer())
 
@@ -267,46 +267,6 @@ def _playlist(request: Request, body: bytes, cache_control: str) -> Response:
     return Response(200, headers, gzip.compress(body, 6, mtime=0) if gzipped else body)
 
 
-def _describe(listed: Listed) -> dict[str, object]:
-    """A recording as the JSON object that the API shows."""
-    entry = listed.entry
-    id = entry.id
-    video, audio = (
-        next((codec for codec in entry.codecs if codec.startswith("mp4a") is is_audio), None)
-        for is_audio in (False, True)
-    )
-    return {
-        "app": id.app,
-        "streamKey": id.key,
-        "start": id.start,
-        "state": entry.state.value,
-        "protected": listed.protected,
-        "startedAt": rfc3339(entry.started_ms),
-        "endedAt": rfc3339(entry.ended_ms) if entry.ended_ms else None,
-        "duration": entry.duration_ms / 1000,
-        "size": entry.size,
-        "segments": entry.segments,
-        "gaps": entry.gaps,
-        "videoCodec": video,
-        "audioCodec": audio,
-        "resolution": f"{entry.width}x{entry.height}" if entry.width else None,
-        "playlistUrl": f"/{id.folder}/index.m3u8",
-        "movieUrl": f"/{id.folder}/recording.mp4",
-    }
-
-
-# ── reading requests ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _date(text: str, name: str) -> int:
-    """A date in milliseconds since 1970; one without a zone is in UTC. A ``+`` may have become a space on its way."""
-    try:
-        moment = datetime.fromisoformat(text.replace(" ", "+"))
-        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (ValueError, OverflowError) as error:
-        raise BadRequestError(f"{name} is not a date such as 2026-11-22T13:45:00Z") from error
-
-
 def _moment(query: Mapping[str, str], name: str, header: Header) -> int | None:
     """A limit of a clip: a date, or how long after the beginning of the recording."""
     text = query.get(name)
@@ -317,7 +277,7 @@ def _moment(query: Mapping[str, str], name: str, header: Header) -> int | None:
     except ConfigurationError:
         pass
     try:
-        return _date(text, name)
+        return read_date(text, name)
     except BadRequestError as error:
         raise BadRequestError(
             f"{name} is neither a date such as 2026-11-22T13:45:00Z nor a time such as 90s"
