@@ -25,7 +25,7 @@ from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.media import Frame, Track
 from rapidrtmp.names import StreamName
 from rapidrtmp.storage.memory import MemoryStorage
-from rapidrtmp.testing.sinks import RecordingWriter, make_sink_context
+from rapidrtmp.testing.sinks import RecordingMetrics, RecordingWriter, make_sink_context
 
 __all__ = ["STREAM", "Moment", "Players", "Server", "contents", "named", "now", "stored_playlist"]
 
@@ -90,6 +90,7 @@ class Server:
     def __post_init__(self) -> None:
         self.shelf = SeenShelf()
         self.writer = RecordingWriter(holds=True)
+        self.metrics = RecordingMetrics()
         self.numbering = Numbering(lambda: self.now_ms)
         self.factory = HlsSinkFactory(**self.spec)
         self.moments: list[Moment] = []
@@ -127,6 +128,7 @@ class Server:
             clock=Clock(),
             utc_ms=lambda ticks, timescale: self.now_ms + ticks * 1000 // timescale,
             first_sequence=self.numbering.first(),
+            metrics=self.metrics,
             recovered=self._recovered.pop(STREAM, {}),
         )
         return self.factory.create(context)

@@ -68,6 +68,7 @@ class AnyMomentTests(SynchronousTestCase):
             if segment.discontinuity
         }
         self.assertEqual(1, len(discontinuous))
+        self.assertEqual(0, server.metrics.total("playlist_violations_total"), "none was held back")
         return True
 
     def assertNothingIsLeftOver(self, server: Server) -> None:
@@ -271,14 +272,18 @@ class EndTests(SynchronousTestCase):
 
 
 class FailingStorage:
-    """A storage of which some calls fail, ``times`` in a row, or always."""
+    """A storage of which some calls fail, ``times`` in a row, or always, after ``first`` that succeed."""
 
-    def __init__(self, storage: MemoryStorage, method: str, error: StorageError, times: int = 1_000) -> None:
-        self._storage, self._method, self._error, self._times = storage, method, error, times
+    def __init__(
+        self, storage: MemoryStorage, method: str, error: StorageError, times: int = 1_000, first: int = 0
+    ) -> None:
+        self._storage, self._method, self._error, self._times, self._first = storage, method, error, times, first
 
     def __getattr__(self, name: str) -> Callable[..., Deferred[Any]]:
         def call(*arguments: Any) -> Deferred[Any]:
-            if name == self._method and self._times:
+            if name == self._method and self._first:
+                self._first -= 1
+            elif name == self._method and self._times:
                 self._times -= 1
                 return fail(self._error)
             result: Deferred[Any] = getattr(self._storage, name)(*arguments)
@@ -315,3 +320,24 @@ class StorageTests(SynchronousTestCase):
     def test_no_list(self) -> None:
         """A storage that can not say what it holds fails the whole."""
         self.assertRaises(StorageError, self.start, "list")
+
+    def test_killed_while_starting(self) -> None:
+        """A server that dies while it puts things in order leaves what the next one can put in order."""
+        for lag in (0, 3):
+            moment = killed(12, lag).moments[-1]
+            for first in (0, 1):
+                half = Server(
+                    moment.stored,
+                    STARTED_AT_MS + AWAY_MS,
+                    wrap=lambda storage, first=first: FailingStorage(  # type: ignore[misc]
+                        storage, "put", StorageError("dead", retryable=False), first=first
+                    ),
+                )
+                self.assertFalse(half.resumed)
+                again = Server(half.writer.objects, STARTED_AT_MS + 2 * AWAY_MS)
+                self.assertTrue(again.resumed)
+                publish(again, 4)
+                again.finish()
+                players = Players()
+                players.follow(moment.versions, moment.bodies, stored=0)
+                players.follow(again.shelf.versions, again.shelf.bodies, stored=next_stored(moment))
