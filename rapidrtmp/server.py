@@ -24,6 +24,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
+from twisted.internet.tcp import Port
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -67,6 +68,9 @@ STORAGE_THREADS = 8
 RECOVERY_S = 5.0
 #: How long a stopping server lets players fetch the ends of their playlists.
 FAREWELL_S = 0.5
+#: How many connections may wait to be accepted: fifty, Twisted's default, fill up within one burst, and then the system
+#: drops whoever comes, publishers too, who try again a second later.
+LISTEN_BACKLOG = 1024
 DEMO = StreamName("live", "demo")
 DEMO_TOKEN_LIFETIME_S = 3600
 
@@ -313,6 +317,8 @@ class RapidRtmpService(MultiService):
         if isinstance(result, Failure):
             print(f"rapidrtmp: can not listen on {description}: {result.getErrorMessage()}", file=sys.stderr)
             raise SystemExit(1)
+        if isinstance(result, Port):
+            result.socket.listen(LISTEN_BACKLOG)
         return result
 
     def startService(self) -> None:

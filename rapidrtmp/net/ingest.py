@@ -139,17 +139,24 @@ class Ingest:
 
     def _command_ignored(self, event: CommandIgnored) -> None:
         self._services.metrics.rtmp_ignored_total.labels("command").inc()
-        self._log.debug("{peer}: command {name} skipped", peer=self.peer, name=event.name)
+        if self._is_news("skipped command"):
+            self._log.debug("{peer}: command {name} skipped", peer=self.peer, name=event.name)
 
     def _message_ignored(self, event: MessageIgnored) -> None:
         self._services.metrics.rtmp_ignored_total.labels("message").inc()
-        self._log.debug(
-            "{peer}: message type {type} skipped: {reason}", peer=self.peer, type=event.type_id, reason=event.reason
-        )
+        if self._is_news("skipped message"):
+            self._log.debug(
+                "{peer}: message type {type} skipped: {reason}", peer=self.peer, type=event.type_id, reason=event.reason
+            )
 
     def _play_refused(self, _event: PlayRefused) -> None:
         self._services.metrics.rtmp_ignored_total.labels("play").inc()
-        self._log.info("{peer} wanted to play over RTMP, which is not served here", peer=self.peer)
+        if self._is_news("play"):
+            self._log.info("{peer} wanted to play over RTMP, which is not served here", peer=self.peer)
+
+    def _is_news(self, kind: str) -> bool:
+        """Whether to log what a peer can make happen as often as it likes."""
+        return self._services.episodes.is_news(kind, self._origin, now_ms(self._services.clock))
 
     # ── admission ────────────────────────────────────────────────────────────────────────────────────────────────────
 
