@@ -301,7 +301,7 @@ class RtmpSettings:
     max_connections: int = _setting(_whole(1), "1000", "Connections at once")
     max_connections_per_ip: int = _setting(_whole(1), "100", "Connections at once from one address")
     max_unauthorised_connections: int = _setting(
-        _whole(1), "500", "Connections at once that do not publish; the longest-waiting one makes room for another"
+        _whole(1), "500", "Connections at once that do not publish; where one more comes, one of them makes room"
     )
     max_refusals_per_ip: int = _setting(
         _whole(), "10", "Refused publishes a minute from one address, before more are refused unasked; 0 for no limit"

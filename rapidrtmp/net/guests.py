@@ -2,17 +2,30 @@
 Guests: connections that have not been admitted to publish, and what becomes of them when there are too many.
 
 A limit that refuses whoever comes next is a gift to a flood: it fills the house once and keeps every publisher out. So
-the newcomer is let in, and a guest must go: of the origin that has most of them the one that has waited longest. A
-publisher needs a second or less from its connection to its admission; a flood from few addresses evicts itself, and one
-from many must be faster than all guests together have patience for.
+the newcomer is let in, and a guest must go. Where one origin has more than a few, it is one of its own; else one that
+has got least far: those who have said nothing go before those who shake hands, and these before those who are
+connected. Of several the one that has waited longest goes. So a flood from few addresses evicts itself, and one from
+many must do all that a publisher does, and as fast, before it can push one out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import IntEnum
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["Guest", "Guests"]
+__all__ = ["Guest", "Guests", "Stage"]
+
+#: So many guests of one origin are no crowd: a studio whose encoders reconnect all at once.
+A_FEW = 4
+
+
+class Stage(IntEnum):
+    """How far a guest has got."""
+
+    SILENT = 0
+    HANDSHAKING = 1
+    READY = 2  # for commands
 
 
 class Guest(Protocol):
@@ -20,45 +33,53 @@ class Guest(Protocol):
     A connection that is not admitted yet.
 
     :ivar origin: where it comes from, as :func:`~rapidrtmp.net.origin.origin_of` says.
-    :ivar opened_ms: since when it is there, in milliseconds of the reactor's clock.
+    :ivar stage: how far it has got; changed by ``Guests`` alone.
     """
 
     origin: str
-    opened_ms: int
+    stage: Stage
 
 
 G = TypeVar("G", bound=Guest)
 
 
 class Guests(Generic[G]):
-    """All guests of a server, by origin and in the order they came."""
+    """All guests of a server, by origin and by stage, in the order they came there."""
 
     def __init__(self) -> None:
         self._by_origin: dict[str, dict[G, None]] = {}
-        self._count = 0
+        self._by_stage: dict[Stage, dict[G, None]] = {stage: {} for stage in Stage}
 
     def __len__(self) -> int:
-        return self._count
+        return sum(map(len, self._by_stage.values()))
 
     def __iter__(self) -> Iterator[G]:
-        for guests in list(self._by_origin.values()):
+        for guests in self._by_stage.values():
             yield from list(guests)
+
+    def __contains__(self, guest: G) -> bool:
+        return guest in self._by_stage[guest.stage]
 
     def add(self, guest: G) -> None:
         """A guest has come."""
-        guests = self._by_origin.setdefault(guest.origin, {})
-        if guest not in guests:
-            guests[guest] = None
-            self._count += 1
+        self._by_origin.setdefault(guest.origin, {})[guest] = None
+        self._by_stage[guest.stage][guest] = None
 
     def remove(self, guest: G) -> None:
         """A guest has left, or is a publisher now; one that is no guest changes nothing."""
-        guests = self._by_origin.get(guest.origin, {})
-        if guest in guests:
+        if guest in self:
+            del self._by_stage[guest.stage][guest]
+            guests = self._by_origin[guest.origin]
             del guests[guest]
-            self._count -= 1
             if not guests:
                 del self._by_origin[guest.origin]
+
+    def reached(self, guest: G, stage: Stage) -> None:
+        """A guest, or one that is none now, has got so far."""
+        if guest in self:
+            del self._by_stage[guest.stage][guest]
+            self._by_stage[stage][guest] = None
+        guest.stage = stage
 
     def first_to_go(self, origin: str = "") -> G | None:
         """
@@ -66,9 +87,10 @@ class Guests(Generic[G]):
 
         :param origin: look only among those from there; empty to look at all.
         """
-        if origin:
-            return next(iter(self._by_origin.get(origin, {})), None)
-        if not self._by_origin:
-            return None
-        guests = max(self._by_origin.values(), key=lambda each: (len(each), -next(iter(each)).opened_ms))
-        return next(iter(guests))
+        if not origin:
+            crowd = max(self._by_origin.values(), key=len, default={})
+            if len(crowd) <= A_FEW:
+                return next(iter(self), None)
+        else:
+            crowd = self._by_origin.get(origin, {})
+        return min(crowd, key=lambda guest: guest.stage, default=None)

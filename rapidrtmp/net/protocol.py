@@ -26,7 +26,7 @@ from zope.interface import implementer
 from rapidrtmp.errors import PeerProtocolError
 from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.metrics import Metrics
-from rapidrtmp.net.guests import Guests
+from rapidrtmp.net.guests import Guests, Stage
 from rapidrtmp.net.ingest import Ingest, IngestServices
 from rapidrtmp.net.origin import origin_of
 from rapidrtmp.net.turns import Turns
@@ -56,7 +56,7 @@ class ConnectionPolicy:
     :ivar ping_interval_ms: silence after which a publisher is pinged.
     :ivar max_connections: how many may be open at one time; likewise ``max_connections_per_ip`` from one address (of
         IPv6: one /64 network), and ``max_unauthorised_connections`` of those that do not publish. Where one more comes,
-        the longest-waiting one that does not publish goes; only where all publish the newcomer is refused.
+        one that does not publish goes (see ``guests.py``); only where all publish the newcomer is refused.
     """
 
     handshake_timeout_ms: int = 10_000
@@ -74,7 +74,7 @@ class RtmpServerProtocol(Protocol):
     Carries bytes between one transport and one :class:`~rapidrtmp.rtmp.session.ServerSession`.
 
     :ivar origin: whom its address stands for.
-    :ivar opened_ms: since when it is there, in milliseconds of the clock.
+    :ivar stage: how far it has got as a guest.
     :ivar used_s: how long has been spent on it as a guest.
     """
 
@@ -92,9 +92,10 @@ class RtmpServerProtocol(Protocol):
         self._unread: Iterator[Event] | None = None
         self.peer = peer
         self.origin = origin_of(peer)
+        self.stage = Stage.SILENT
         self.used_s = 0.0
         self.ingest: Ingest
-        self.heard_ms = self.opened_ms = now_ms(clock)
+        self.heard_ms = now_ms(clock)
         self._stage_since_ms = self.heard_ms
         self._was_ready = False
 
@@ -200,6 +201,9 @@ class RtmpServerProtocol(Protocol):
     def go_on(self, until_s: float) -> bool:
         """Read on until the clock says ``until_s``; tell whether all is read (``Turns`` asks)."""
         done = self._closing or self._pull(until_s)
+        stage = Stage.HANDSHAKING if self._session.state is State.HANDSHAKING else Stage.READY
+        if stage is not self.stage:
+            self.factory.guests.reached(self, stage)
         self._change_standing()
         return done or self._closing
 

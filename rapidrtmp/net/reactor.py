@@ -9,6 +9,9 @@ hang-ups, other descriptors) goes the stock way.
 And when it is busy it waits two milliseconds before it asks the system what is ready: then one turn of the loop, with
 its timers and its system call, serves several sockets instead of one. A reactor that is not busy never waits.
 
+And it accepts no more than a few connections in one turn: a flood of them may fill the system's queue, but those who
+are here already are read between one handful and the next.
+
 What each buys stands in ``docs/performance.md``. ``twistd rapidrtmp`` installs it unless a reactor was chosen
 (``twistd -r``) or is in use already.
 """
@@ -23,7 +26,8 @@ from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import installReactor
-from twisted.internet.tcp import Server
+from twisted.internet.protocol import Factory
+from twisted.internet.tcp import Port, Server
 from twisted.logger import Logger
 from twisted.python import log
 
@@ -34,6 +38,23 @@ __all__ = ["LeanReactor", "install", "install_if_free"]
 GATHER_S = 0.002
 #: Busy is who served so many descriptors within so many seconds.
 BUSY_EVENTS, BUSY_WITHIN_S = 100, 0.1
+#: How many connections one port accepts in one turn.
+ACCEPTS = 16
+
+
+class GentlePort(Port):
+    """A port that accepts a handful at a time; the stock one accepts a hundred and more where so many wait."""
+
+    _accepts = ACCEPTS
+
+    @property
+    def numberAccepts(self) -> int:
+        """How many to accept in the next turn."""
+        return self._accepts
+
+    @numberAccepts.setter
+    def numberAccepts(self, accepts: int) -> None:
+        self._accepts = min(accepts, ACCEPTS)
 
 
 class LeanReactor(EPollReactor):
@@ -77,6 +98,12 @@ class LeanReactor(EPollReactor):
                 self._serve_the_stock_way(selectable, descriptor, event)
 
     doIteration = doPoll
+
+    def listenTCP(self, port: int, factory: Factory[Any], backlog: int = 50, interface: str = "") -> GentlePort:
+        """Listen as ever, but with a port that accepts a handful at a time."""
+        listening = GentlePort(port, factory, backlog, interface, self)
+        listening.startListening()
+        return listening
 
     def _count(self, served: int) -> None:
         self._served += served

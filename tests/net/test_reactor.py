@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,26 @@ class LeanReactorTests(SynchronousTestCase):
         if deadline.active():
             deadline.cancel()
         return [asker.heard for asker in askers]
+
+    def test_a_handful(self) -> None:
+        """However many connections wait, a port accepts a handful of them in one turn."""
+        made: list[Echo] = []
+
+        class Counting(protocol.Factory):
+            def buildProtocol(self, addr: object) -> Echo:
+                made.append(Echo())
+                return made[-1]
+
+        port = self.reactor.listenTCP(0, Counting(), backlog=100, interface="127.0.0.1")
+        clients = [socket.create_connection(("127.0.0.1", port.getHost().port)) for _ in range(50)]
+        for turn in range(1, 4):
+            self.reactor.doIteration(0)
+            self.assertEqual(turn * lean.ACCEPTS, len(made))
+        self.reactor.doIteration(0)
+        self.assertEqual(50, len(made))
+        for client in clients:
+            client.close()
+        port.connectionLost(None)
 
     def test_serves(self) -> None:
         """Many connections at once all get their answer."""
