@@ -14,9 +14,8 @@ attempts are used up: its Deferred fails, it is counted, and of a run of losses 
 from __future__ import annotations
 
 import random as random_module
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -26,100 +25,10 @@ from zope.interface import implementer
 
 from rapidrtmp.errors import StorageError
 from rapidrtmp.interfaces import IMMUTABLE, IStorage, IStorageWriter
+from rapidrtmp.storage.lanes import Attempt, Job, LaneQueue
+from rapidrtmp.storage.losses import Losses
 
-__all__ = ["JOB_BYTES", "WriteBehind"]
-
-#: What a job counts beside its object's bytes, so that deletions and empty objects are bounded as well.
-JOB_BYTES = 512
-#: A put is replaced by newer ones of its key for so long; then it keeps its place. Else, where the storage is just
-#: too slow, a playlist would be put off behind one more segment for ever.
-REPLACE_FOR_S = 10.0
-#: A run of losses is over when none came for so long and a write has succeeded since.
-QUIET_S = 10.0
-
-
-@dataclass(eq=False, slots=True)
-class _Job:
-    """
-    One put, or one deletion (``data`` is ``None``).
-
-    :ivar size: of the object in bytes.
-    :ivar since: when it, or the first that it replaces, was queued; in seconds of the clock.
-    :ivar waiters: one for each put that it answers.
-    :ivar unanswered: calls of the storage that were made for it and hold its bytes.
-    :ivar finished: out of the queue: done or lost.
-    """
-
-    key: str
-    data: Sequence[bytes] | None
-    content_type: str
-    cache_control: str
-    size: int
-    since: float
-    waiters: list[Deferred[None]] = field(default_factory=list)
-    attempts: int = 0
-    unanswered: int = 0
-    finished: bool = False
-
-    @property
-    def weight(self) -> int:
-        return self.size + JOB_BYTES
-
-    def carry_out(self, storage: IStorage) -> Deferred[None]:
-        """Ask the storage; the pieces are joined the first time."""
-        if self.data is None:
-            return storage.delete(self.key)
-        if len(self.data) != 1:
-            self.data = (b"".join(self.data),)
-        return storage.put(self.key, self.data[0], self.content_type, self.cache_control)
-
-
-@dataclass(eq=False, slots=True)
-class _Attempt:
-    """A call of the storage that is waited for."""
-
-    job: _Job
-    call: Deferred[None] | None = None
-    timeout: IDelayedCall | None = None
-
-
-@dataclass(eq=False, slots=True)
-class _Queue:
-    """
-    The jobs of a lane that has some. While ``attempt`` is set, it is for the first of them.
-
-    :ivar newest: the last put of each key behind which no deletion was queued: what that deletes may still be named by
-        the object as it was, so that must be written first.
-    """
-
-    name: str
-    jobs: OrderedDict[_Job, None] = field(default_factory=OrderedDict)
-    newest: dict[str, _Job] = field(default_factory=dict)
-    attempt: _Attempt | None = None
-    delay: IDelayedCall | None = None
-
-    @property
-    def first(self) -> _Job:
-        return next(iter(self.jobs))
-
-    def add(self, job: _Job) -> None:
-        self.jobs[job] = None
-        if job.data is None:
-            self.newest.clear()
-        else:
-            self.newest[job.key] = job
-
-    def remove(self, job: _Job) -> None:
-        del self.jobs[job]
-        if self.newest.get(job.key) is job:
-            del self.newest[job.key]
-
-    def replaceable(self, key: str, now: float) -> _Job | None:
-        """The waiting put that a newer one of ``key`` takes the place of."""
-        job = self.newest.get(key)
-        if job is None or (self.attempt and job is self.attempt.job) or now - job.since >= REPLACE_FOR_S:
-            return None
-        return job
+__all__ = ["WriteBehind"]
 
 
 @implementer(IStorageWriter)
@@ -197,9 +106,9 @@ class WriteBehind:
         self._timeout_s = timeout_s
         self._random = random
         self._log = log or Logger()
-        self._losses = _Losses(clock, self._log)
-        self._queues: dict[str, _Queue] = {}
-        self._ready: deque[_Queue] = deque()  # those whose first job can start
+        self._losses = Losses(clock, self._log)
+        self._queues: dict[str, LaneQueue] = {}
+        self._ready: deque[LaneQueue] = deque()  # those whose first job can start
         self._running = 0
         self._starting = False
         self._draining: list[tuple[Deferred[bool], IDelayedCall]] = []
@@ -227,7 +136,7 @@ class WriteBehind:
     ) -> Deferred[None]:
         """Queue an object; see :meth:`~rapidrtmp.interfaces.IStorageWriter.put`."""
         now = self._clock.seconds()
-        job = _Job(key, data, content_type, cache_control, sum(map(len, data)), now)
+        job = Job(key, data, content_type, cache_control, sum(map(len, data)), now)
         older = self._queues[lane].replaceable(key, now) if lane in self._queues else None
         if error := self._refusal(job, older):
             self._count_loss(job, error)
@@ -243,7 +152,7 @@ class WriteBehind:
 
     def delete_in_lane(self, lane: str, key: str) -> None:
         """Queue a deletion; see :meth:`~rapidrtmp.interfaces.IStorageWriter.delete`."""
-        job = _Job(key, None, "", "", 0, self._clock.seconds())
+        job = Job(key, None, "", "", 0, self._clock.seconds())
         if error := self._refusal(job, None):
             self._count_loss(job, error)
         else:
@@ -263,7 +172,7 @@ class WriteBehind:
 
     # ── the queue
 
-    def _refusal(self, job: _Job, older: _Job | None) -> StorageError | None:
+    def _refusal(self, job: Job, older: Job | None) -> StorageError | None:
         """Why a job can not be queued in place of ``older``, if it can not."""
         if self._closed:
             return StorageError(f"{job.key}: the server is stopping", retryable=False)
@@ -272,11 +181,11 @@ class WriteBehind:
             return StorageError(f"{job.key}: {job.size} bytes, and {taken} of {self._max_bytes} wait already")
         return None
 
-    def _enqueue(self, lane: str, job: _Job) -> None:
+    def _enqueue(self, lane: str, job: Job) -> None:
         self.pending_objects += 1
         self.pending_bytes += job.weight
         if (queue := self._queues.get(lane)) is None:
-            queue = self._queues[lane] = _Queue(lane)
+            queue = self._queues[lane] = LaneQueue(lane)
             self._ready.append(queue)
         queue.add(job)
         self._start_ready()
@@ -292,18 +201,18 @@ class WriteBehind:
         finally:
             self._starting = False
 
-    def _start(self, queue: _Queue) -> None:
+    def _start(self, queue: LaneQueue) -> None:
         job = queue.first
         self.retried_total += job.attempts > 0
         job.attempts += 1
         job.unanswered += 1
         self._running += 1
-        attempt = queue.attempt = _Attempt(job)
+        attempt = queue.attempt = Attempt(job)
         attempt.timeout = self._clock.callLater(self._timeout_s, self._timed_out, queue)
         attempt.call = maybeDeferred(job.carry_out, self._storage)
         attempt.call.addBoth(self._answered, queue, attempt)
 
-    def _answered(self, result: object, queue: _Queue, attempt: _Attempt) -> None:
+    def _answered(self, result: object, queue: LaneQueue, attempt: Attempt) -> None:
         """The storage answered, perhaps when nobody waited for it any more."""
         job = attempt.job
         job.unanswered -= 1
@@ -316,12 +225,12 @@ class WriteBehind:
         else:
             self._succeeded(queue)
 
-    def _timed_out(self, queue: _Queue) -> None:
+    def _timed_out(self, queue: LaneQueue) -> None:
         attempt = self._end_attempt(queue)
         self._cancel(attempt)
         self._failed(queue, StorageError(f"no answer in {self._timeout_s:g} s"))
 
-    def _end_attempt(self, queue: _Queue) -> _Attempt:
+    def _end_attempt(self, queue: LaneQueue) -> Attempt:
         attempt, queue.attempt = queue.attempt, None
         assert attempt and attempt.timeout  # whoever calls has seen that one is under way
         if attempt.timeout.active():
@@ -329,12 +238,12 @@ class WriteBehind:
         self._running -= 1
         return attempt
 
-    def _cancel(self, attempt: _Attempt) -> None:
+    def _cancel(self, attempt: Attempt) -> None:
         with self._log.failuresHandled("cancelling a call of the storage"):
             if attempt.call:
                 attempt.call.cancel()
 
-    def _succeeded(self, queue: _Queue) -> None:
+    def _succeeded(self, queue: LaneQueue) -> None:
         job = queue.first
         queue.remove(job)
         if job.data is None:
@@ -348,7 +257,7 @@ class WriteBehind:
         for waiter in job.waiters:
             waiter.callback(None)
 
-    def _failed(self, queue: _Queue, error: BaseException | None) -> None:
+    def _failed(self, queue: LaneQueue, error: BaseException | None) -> None:
         job = queue.first
         if getattr(error, "retryable", True) and job.attempts < self._attempts:
             longest = min(self._max_delay_s, self._first_delay_s * 2.0 ** (job.attempts - 1))
@@ -359,12 +268,12 @@ class WriteBehind:
             self._lose(job, error)
             self._go_on(queue)
 
-    def _delay_over(self, queue: _Queue) -> None:
+    def _delay_over(self, queue: LaneQueue) -> None:
         queue.delay = None
         self._ready.append(queue)
         self._start_ready()
 
-    def _go_on(self, queue: _Queue) -> None:
+    def _go_on(self, queue: LaneQueue) -> None:
         """With the next job of the lane, or without the lane."""
         if queue.jobs:
             self._ready.append(queue)
@@ -372,7 +281,7 @@ class WriteBehind:
             self._close(True)
         self._start_ready()
 
-    def _lose(self, job: _Job, error: BaseException | None) -> None:
+    def _lose(self, job: Job, error: BaseException | None) -> None:
         retryable = getattr(error, "retryable", True)
         lost = StorageError(f"{job.key}: lost after {job.attempts} attempts: {error}", retryable=retryable)
         lost.__cause__ = error
@@ -381,7 +290,7 @@ class WriteBehind:
         for waiter in job.waiters:
             waiter.errback(lost)
 
-    def _count_loss(self, job: _Job, error: StorageError) -> None:
+    def _count_loss(self, job: Job, error: StorageError) -> None:
         if job.data is None:
             self.undeleted_total += 1
         else:
@@ -389,12 +298,12 @@ class WriteBehind:
             self.lost_bytes_total += job.size
         self._losses.add(job, error)
 
-    def _finish(self, job: _Job) -> None:
+    def _finish(self, job: Job) -> None:
         job.finished = True
         self.pending_objects -= 1
         self._release(job)
 
-    def _release(self, job: _Job) -> None:
+    def _release(self, job: Job) -> None:
         """Give its room back, once neither the queue nor the storage holds it."""
         if job.finished and not job.unanswered:
             self.pending_bytes -= job.weight
@@ -423,61 +332,3 @@ class WriteBehind:
             if timeout.active():
                 timeout.cancel()
             drained.callback(complete)
-
-
-class _Losses:
-    """Says once that objects are being lost, and once that they no longer are."""
-
-    def __init__(self, clock: IReactorTime, log: Logger) -> None:
-        self._clock = clock
-        self._log = log
-        self._objects = self._bytes = self._deletions = 0
-        self._eased = False
-        self._quiet: IDelayedCall | None = None
-
-    def add(self, job: _Job, error: StorageError) -> None:
-        """Count a loss; the first one is said."""
-        if not self._objects and not self._deletions:
-            self._log.error(
-                "the storage does not take what is written: {error}; until it does, objects are lost: "
-                "see that it can be reached, that writing is allowed, and that it is not full",
-                error=error,
-            )
-        if job.data is None:
-            self._deletions += 1
-        else:
-            self._objects += 1
-            self._bytes += job.size
-        self._eased = False
-        if self._quiet and self._quiet.active():
-            self._quiet.reset(QUIET_S)
-        else:
-            self._quiet = self._clock.callLater(QUIET_S, self._end_if_over)
-
-    def ease(self) -> None:
-        """A write succeeded."""
-        if self._objects or self._deletions:
-            self._eased = True
-            self._end_if_over()
-
-    def close(self) -> None:
-        """Nothing more is written: say what was lost, if that has not been said."""
-        if self._quiet and self._quiet.active():
-            self._quiet.cancel()
-        if self._objects or self._deletions:
-            self._say("stopped")
-
-    def _end_if_over(self) -> None:
-        if self._eased and self._quiet and not self._quiet.active():
-            self._say("writing again")
-
-    def _say(self, what: str) -> None:
-        self._log.info(
-            "{what}, {objects} objects, {bytes} bytes lost, {deletions} deletions not done",
-            what=what,
-            objects=self._objects,
-            bytes=self._bytes,
-            deletions=self._deletions,
-        )
-        self._objects = self._bytes = self._deletions = 0
-        self._eased, self._quiet = False, None

@@ -16,8 +16,10 @@ from zope.interface.verify import verifyObject
 
 from rapidrtmp.errors import StorageError
 from rapidrtmp.interfaces import IStorageWriter
+from rapidrtmp.storage.lanes import JOB_BYTES, REPLACE_FOR_S
+from rapidrtmp.storage.losses import QUIET_S
 from rapidrtmp.storage.memory import MemoryStorage
-from rapidrtmp.storage.write_behind import JOB_BYTES, QUIET_S, REPLACE_FOR_S, WriteBehind
+from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.testing.storage import UnreliableStorage, read_all
 
 PLAYLIST = "application/vnd.apple.mpegurl"
