@@ -38,6 +38,8 @@ __all__ = ["LeanReactor", "install", "install_if_free"]
 GATHER_S = 0.002
 #: Busy is who served so many descriptors within so many seconds.
 BUSY_EVENTS, BUSY_WITHIN_S = 100, 0.1
+#: After a turn that served more than this, enough gathers by itself.
+GATHERED = 8
 #: How many connections one port accepts in one turn.
 ACCEPTS = 16
 
@@ -62,6 +64,7 @@ class LeanReactor(EPollReactor):
 
     _log = Logger()
     _is_busy = False
+    _turn = 0
     _served = 0
     _counted_since_s = 0.0
 
@@ -72,7 +75,7 @@ class LeanReactor(EPollReactor):
         :param timeout: how long to wait at most, in seconds; ``None`` for ever.
         """
         selectables: dict[int, Any] = self._selectables
-        if self._is_busy and timeout != 0:
+        if self._is_busy and self._turn <= GATHERED and timeout != 0:
             sleep(GATHER_S)
         try:
             ready = self._poller.poll(-1 if timeout is None else timeout, len(selectables))
@@ -106,6 +109,7 @@ class LeanReactor(EPollReactor):
         return listening
 
     def _count(self, served: int) -> None:
+        self._turn = served
         self._served += served
         now_s = monotonic()
         if now_s - self._counted_since_s > BUSY_WITHIN_S:
