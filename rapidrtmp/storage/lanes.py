@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from rapidrtmp.interfaces import IStorage
+from rapidrtmp.interfaces import IMMUTABLE, IStorage
 
 __all__ = ["JOB_BYTES", "REPLACE_FOR_S", "Attempt", "Job", "LaneQueue"]
 
@@ -48,6 +48,11 @@ class Job:
         """What it counts against the bound of the queue, in bytes."""
         return self.size + JOB_BYTES
 
+    @property
+    def is_immutable(self) -> bool:
+        """Whether it puts an object that is never replaced."""
+        return self.data is not None and self.cache_control == IMMUTABLE
+
     def carry_out(self, storage: IStorage) -> Deferred[None]:
         """Ask the storage; the pieces are joined the first time."""
         if self.data is None:
@@ -69,8 +74,10 @@ class Attempt:
 @dataclass(eq=False, slots=True)
 class LaneQueue:
     """
-    The jobs of a lane that has some. While ``attempt`` is set, it is for the first of them.
+    The jobs of a lane that has some. While ``attempt`` is set, the lane does nothing else.
 
+    :ivar delay: ends the wait for the next attempt after a failure.
+    :ivar held: ends the wait for the moment when the first job may be carried out; meanwhile others may come.
     :ivar newest: the last put of each key behind which no deletion was queued: what that deletes may still be named by
         the object as it was, so that must be written first.
     """
@@ -80,11 +87,22 @@ class LaneQueue:
     newest: dict[str, Job] = field(default_factory=dict)
     attempt: Attempt | None = None
     delay: IDelayedCall | None = None
+    held: IDelayedCall | None = None
 
     @property
     def first(self) -> Job:
         """The job that was queued before all others."""
         return next(iter(self.jobs))
+
+    def next(self, may_start: Callable[[Job], bool]) -> Job | None:
+        """
+        The first job, or if that may not start yet, the first object behind it that is never replaced.
+
+        Such an object can overtake: what was written before can not name it. All else keeps its order.
+        """
+        if may_start(self.first):
+            return self.first
+        return next((job for job in self.jobs if job.is_immutable), None)
 
     def add(self, job: Job) -> None:
         """Put a job behind the others."""

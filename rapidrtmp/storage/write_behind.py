@@ -7,6 +7,9 @@ turns. A job that fails in a way that may pass is tried again after a growing de
 the others take its place. A call that does not answer in time counts as failed whether or not it heeds being
 cancelled; the bytes of one that does not heed stay counted until it answers, because somebody still holds them.
 
+A storage may ask for time between two puts of one key (:class:`~rapidrtmp.storage.capabilities.IPacedStorage`). A put
+that comes too early waits, the newest in place of older ones, and so does what is behind it, but for immutable objects.
+
 What waits is bounded in bytes over all lanes. An object that does not fit is lost at once, and so is one whose
 attempts are used up: its Deferred fails, it is counted, and of a run of losses the first and the end are logged.
 """
@@ -14,7 +17,7 @@ attempts are used up: its Deferred fails, it is counted, and of a run of losses 
 from __future__ import annotations
 
 import random as random_module
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred
@@ -25,6 +28,7 @@ from zope.interface import implementer
 
 from rapidrtmp.errors import StorageError
 from rapidrtmp.interfaces import IMMUTABLE, IStorage, IStorageWriter
+from rapidrtmp.storage.capabilities import IPacedStorage
 from rapidrtmp.storage.lanes import Attempt, Job, LaneQueue
 from rapidrtmp.storage.losses import Losses
 
@@ -105,6 +109,9 @@ class WriteBehind:
         self._max_delay_s = max_delay_s
         self._timeout_s = timeout_s
         self._random = random
+        paced = IPacedStorage(storage, None)
+        self._replace_interval_s = paced.replace_interval_s if paced is not None else 0.0
+        self._put_at: OrderedDict[str, float] = OrderedDict()  # the keys whose next put may have to wait
         self._log = log or Logger()
         self._losses = Losses(clock, self._log)
         self._queues: dict[str, LaneQueue] = {}
@@ -188,6 +195,10 @@ class WriteBehind:
             queue = self._queues[lane] = LaneQueue(lane)
             self._ready.append(queue)
         queue.add(job)
+        if queue.held and job.is_immutable:
+            queue.held.cancel()
+            queue.held = None
+            self._ready.append(queue)
         self._start_ready()
 
     def _start_ready(self) -> None:
@@ -202,7 +213,28 @@ class WriteBehind:
             self._starting = False
 
     def _start(self, queue: LaneQueue) -> None:
-        job = queue.first
+        job = queue.next(lambda job: self._wait_s(job) <= 0)
+        if job is None:
+            queue.held = self._clock.callLater(self._wait_s(queue.first), self._delay_over, queue)
+        else:
+            self._attempt(queue, job)
+
+    def _wait_s(self, job: Job) -> float:
+        """How long the storage wants to be left alone with what ``job`` replaces."""
+        if job.data is None or job.is_immutable or job.key not in self._put_at:
+            return 0.0
+        return self._put_at[job.key] + self._replace_interval_s - self._clock.seconds()
+
+    def _note_put(self, job: Job) -> None:
+        """Remember when a key was put that may be put again, and forget those for which that is long ago."""
+        if self._replace_interval_s and not job.is_immutable and job.data is not None:
+            now = self._put_at[job.key] = self._clock.seconds()
+            self._put_at.move_to_end(job.key)
+            while self._put_at[oldest := next(iter(self._put_at))] <= now - self._replace_interval_s:
+                del self._put_at[oldest]
+
+    def _attempt(self, queue: LaneQueue, job: Job) -> None:
+        self._note_put(job)
         self.retried_total += job.attempts > 0
         job.attempts += 1
         job.unanswered += 1
@@ -221,14 +253,14 @@ class WriteBehind:
             return
         self._end_attempt(queue)
         if isinstance(result, Failure):
-            self._failed(queue, result.value)
+            self._failed(queue, job, result.value)
         else:
-            self._succeeded(queue)
+            self._succeeded(queue, job)
 
     def _timed_out(self, queue: LaneQueue) -> None:
         attempt = self._end_attempt(queue)
         self._cancel(attempt)
-        self._failed(queue, StorageError(f"no answer in {self._timeout_s:g} s"))
+        self._failed(queue, attempt.job, StorageError(f"no answer in {self._timeout_s:g} s"))
 
     def _end_attempt(self, queue: LaneQueue) -> Attempt:
         attempt, queue.attempt = queue.attempt, None
@@ -236,6 +268,7 @@ class WriteBehind:
         if attempt.timeout.active():
             attempt.timeout.cancel()
         self._running -= 1
+        self._note_put(attempt.job)
         return attempt
 
     def _cancel(self, attempt: Attempt) -> None:
@@ -243,8 +276,7 @@ class WriteBehind:
             if attempt.call:
                 attempt.call.cancel()
 
-    def _succeeded(self, queue: LaneQueue) -> None:
-        job = queue.first
+    def _succeeded(self, queue: LaneQueue, job: Job) -> None:
         queue.remove(job)
         if job.data is None:
             self.deleted_total += 1
@@ -257,8 +289,7 @@ class WriteBehind:
         for waiter in job.waiters:
             waiter.callback(None)
 
-    def _failed(self, queue: LaneQueue, error: BaseException | None) -> None:
-        job = queue.first
+    def _failed(self, queue: LaneQueue, job: Job, error: BaseException | None) -> None:
         if getattr(error, "retryable", True) and job.attempts < self._attempts:
             longest = min(self._max_delay_s, self._first_delay_s * 2.0 ** (job.attempts - 1))
             queue.delay = self._clock.callLater(longest * (1 + self._random()) / 2, self._delay_over, queue)
@@ -269,7 +300,7 @@ class WriteBehind:
             self._go_on(queue)
 
     def _delay_over(self, queue: LaneQueue) -> None:
-        queue.delay = None
+        queue.delay = queue.held = None
         self._ready.append(queue)
         self._start_ready()
 
@@ -316,8 +347,8 @@ class WriteBehind:
         self._ready.clear()
         self._closed = True
         for queue in queues.values():
-            if queue.delay:
-                queue.delay.cancel()
+            for timer in filter(None, (queue.delay, queue.held)):
+                timer.cancel()
             if queue.attempt:
                 self._cancel(self._end_attempt(queue))
             for job in queue.jobs:

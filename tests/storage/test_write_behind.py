@@ -12,10 +12,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, Logger, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from rapidrtmp.errors import StorageError
 from rapidrtmp.interfaces import IStorageWriter
+from rapidrtmp.storage.capabilities import IPacedStorage
 from rapidrtmp.storage.lanes import JOB_BYTES, REPLACE_FOR_S
 from rapidrtmp.storage.losses import QUIET_S
 from rapidrtmp.storage.memory import MemoryStorage
@@ -254,6 +256,108 @@ class ReplaceTests(Case):
         self.run_s(2)
         self.assertIsNone(self.successResultOf(older))
         self.assertEqual(b"older", self.stored("index.m3u8"))
+
+
+@implementer(IPacedStorage)
+class PacedStorage(UnreliableStorage):
+    """Wants a second between two puts of one key."""
+
+    replace_interval_s = 1.0
+
+
+class PaceTests(Case):
+    """A storage that does not like one object to be replaced often."""
+
+    def writer(self, **settings: Any) -> WriteBehind:
+        self.storage = PacedStorage(self.memory, self.clock, **settings)
+        return WriteBehind(self.storage, self.clock, random=lambda: 1.0)
+
+    def put_segment(self, writer: Any, key: str) -> Deferred[None]:
+        put: Deferred[None] = writer.put(key, [b"x"], "")
+        return put
+
+    def test_once_a_second(self) -> None:
+        """A playlist is put at most once a second, always the newest, and all who put it are told."""
+        writer = self.writer()
+        puts = [self.put(writer, "index.m3u8", b"0")]
+        for number in range(1, 40):
+            self.run_s(0.1, 0.1)
+            puts.append(self.put(writer, "index.m3u8", b"%d" % number))
+        self.run_s(1)
+        self.assertEqual(b"39", self.stored("index.m3u8"))
+        self.assertEqual(5, len(self.storage.done))
+        for put in puts:
+            self.assertIsNone(self.successResultOf(put))
+        self.assertEqual(0, writer.pending_bytes)
+
+    def test_immutable_objects_overtake(self) -> None:
+        """While a playlist waits, segments are written, those queued before it came and those after."""
+        writer = self.writer()
+        self.put(writer, "index.m3u8", b"0")
+        waiting = self.put(writer, "index.m3u8", b"1")
+        for number in range(3):
+            self.successResultOf(self.put_segment(writer, f"segment_{number}.m4s"))
+        self.assertNoResult(waiting)
+        self.run_s(1)
+        self.successResultOf(waiting)
+
+    def test_deletions_do_not_overtake(self) -> None:
+        """What an old playlist names is not deleted while the new one waits."""
+        writer = self.writer()
+        self.put(writer, "index.m3u8", b"with 0")
+        self.put(writer, "index.m3u8", b"without 0")
+        writer.delete("segment_0.m4s")
+        self.put_segment(writer, "segment_1.m4s")
+        self.assertEqual(["index.m3u8", "segment_1.m4s"], [key for _, key in self.storage.done])
+        self.run_s(1)
+        self.assertEqual(["index.m3u8", "segment_0.m4s"], [key for _, key in self.storage.done[2:]])
+
+    def test_other_lanes_and_keys(self) -> None:
+        """The wait of one key delays no other lane, and a key that waited long enough not at all."""
+        writer = self.writer()
+        for _ in range(2):
+            self.put(writer.lane("a"), "a/index.m3u8")
+        self.successResultOf(self.put(writer.lane("b"), "b/index.m3u8"))
+        self.run_s(1)
+        self.successResultOf(self.put(writer.lane("b"), "b/index.m3u8"))
+
+    def test_retries_keep_the_pace(self) -> None:
+        """An attempt that failed counts as a put, and the next one comes no sooner."""
+        failing = iter([StorageError("slow down"), None])
+        writer = self.writer(failures=lambda operation, key: next(failing))
+        put = self.put(writer, "index.m3u8")
+        self.run_s(0.75)
+        self.assertEqual(1, len(self.storage.begun))
+        self.run_s(0.25)
+        self.assertIsNone(self.successResultOf(put))
+
+    def test_overtaken_by_one_that_fails(self) -> None:
+        """An object that overtakes and fails is tried again; the playlist comes in its time."""
+        failing = {"segment.m4s": 2}
+
+        def failures(operation: str, key: str) -> Exception | None:
+            failing[key] = failing.get(key, 0) - 1
+            return StorageError("no") if failing[key] >= 0 else None
+
+        writer = self.writer(failures=failures)
+        for data in (b"0", b"1"):
+            self.put(writer, "index.m3u8", data)
+        segment = self.put_segment(writer, "segment.m4s")
+        self.run_s(4)
+        self.successResultOf(segment)
+        self.assertEqual(b"1", self.stored("index.m3u8"))
+        self.assertEqual(0, writer.pending_objects)
+
+    def test_stopping(self) -> None:
+        """A drain waits for what waits; when its time is over, nothing is left to fire."""
+        for timeout_s, complete in ((2.0, True), (0.5, False)):
+            writer = self.writer()
+            for data in (b"0", b"1"):
+                self.put(writer, "index.m3u8", data)
+            drained = writer.drain(timeout_s)
+            self.run_s(2)
+            self.assertEqual(complete, self.successResultOf(drained))
+            self.assertEqual((0, 0), (writer.pending_objects, writer.pending_bytes))
 
 
 class RetryTests(Case):
