@@ -1,152 +1,59 @@
 """
 Objects by key in a bucket of Google Cloud Storage.
 
-Credentials are found the way Google's own tools find them (application default credentials), and
-``STORAGE_EMULATOR_HOST`` sends everything to an emulator. The client is Google's, which blocks: each call is made in a
-thread, with time limits of its own that end before the writer in front of the storage gives it up. Writes are tried
-once, because that writer retries; reads are retried by the client for a few seconds.
+Credentials are a key file, or what Google's own tools would find (application default credentials, and so Workload
+Identity), and ``STORAGE_EMULATOR_HOST`` sends everything to an emulator. The client blocks, so each call is made in a
+thread; :mod:`rapidrtmp.storage.bucket` says how.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from rapidrtmp.errors import ConfigurationError, NotFoundError, StorageError
+from rapidrtmp.errors import ConfigurationError, StorageError
 from rapidrtmp.interfaces import IStorage, IStorageFactory, ObjectInfo, StorageContext, StoredObject
-from rapidrtmp.storage.keys import byte_range, check_key, guess_content_type
+from rapidrtmp.storage.bucket import Bucket
+from rapidrtmp.storage.capabilities import IPacedStorage, IStorageRedirect
+from rapidrtmp.storage.keys import byte_range, check_key
+from rapidrtmp.storage.versions import ObjectWrite
 
 __all__ = ["GcsStorage", "GcsStorageFactory"]
 
 CHUNK_BYTES = 1024 * 1024
-#: For the connection and for each read from it. A write is given up by :class:`WriteBehind` after 30 s.
-TIMEOUT_S = (5.0, 20.0)
-READ_RETRY_S = 10.0
-#: All that a listing needs to know of an object.
-FIELDS = "items(name,size,timeCreated,contentType),nextPageToken"
+SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 
 
-class Bucket:
-    """
-    The blocking half: every method belongs in a thread, and may run in many at once.
-
-    :param client: a ``google.cloud.storage.Client``.
-    :param name: of the bucket; it must exist.
-    :param prefix: goes before every key; ``""``, or ends in ``/``.
-    """
-
-    def __init__(self, client: Any, name: str, prefix: str) -> None:
-        from google.cloud.storage.retry import DEFAULT_RETRY
-
-        self._client = client
-        self._bucket = client.bucket(name)
-        self._prefix = prefix
-        self._retry = DEFAULT_RETRY.with_timeout(READ_RETRY_S)
-
-    def write(self, key: str, data: bytes, content_type: str, cache_control: str) -> None:
-        """Upload an object whole; it can be read when this returns."""
-        blob = self._bucket.blob(self._prefix + key)
-        blob.cache_control = cache_control or None
-        with _told_as_ours(f"writing {key}"):
-            blob.upload_from_string(
-                data,
-                content_type=content_type or guess_content_type(key),
-                timeout=TIMEOUT_S,
-                retry=None,
-                checksum="crc32c",
-            )
-
-    def look(self, key: str) -> tuple[ObjectInfo, int]:
-        """What is known of an object, and its generation. :raises NotFoundError: there is none."""
-        with _told_as_ours(f"looking at {key}"):
-            blob = self._bucket.get_blob(self._prefix + key, timeout=TIMEOUT_S, retry=self._retry)
-        if blob is None:
-            raise NotFoundError(f"no object {key!r}")
-        return self._info(blob), blob.generation
-
-    def stat(self, key: str) -> ObjectInfo:
-        """What is known of an object. :raises NotFoundError: there is none."""
-        return self.look(key)[0]
-
-    def read(self, key: str, generation: int, start: int, stop: int) -> bytes:
-        """
-        The bytes from ``start`` up to ``stop`` of one generation of an object.
-
-        :raises StorageError: also if it was replaced or deleted meanwhile: a reader never gets a mixture.
-        """
-        from google.api_core.exceptions import NotFound
-
-        blob = self._bucket.blob(self._prefix + key, generation=generation)
-        with _told_as_ours(f"reading {key}"):
-            try:
-                data: bytes = blob.download_as_bytes(
-                    start=start,
-                    end=stop - 1,
-                    raw_download=True,
-                    checksum=None,  # Google knows none of a part of an object
-                    timeout=TIMEOUT_S,
-                    retry=self._retry,
-                )
-            except NotFound as error:
-                raise StorageError(f"{key}: replaced or deleted while it was read, at byte {start}") from error
-        if len(data) != stop - start:
-            raise StorageError(f"{key}: {len(data)} bytes from {start}, not {stop - start}")
-        return data
-
-    def find(self, prefix: str) -> list[ObjectInfo]:
-        """All objects whose key begins with ``prefix``, sorted by key; names that are no keys are left out."""
-        found = []
-        with _told_as_ours(f"listing {prefix}"):
-            for blob in self._bucket.list_blobs(
-                prefix=self._prefix + prefix, fields=FIELDS, timeout=TIMEOUT_S, retry=self._retry
-            ):
-                try:
-                    check_key(blob.name[len(self._prefix) :])
-                except StorageError:
-                    continue  # "folder/", which Google's console makes
-                found.append(self._info(blob))
-        return sorted(found, key=lambda info: info.key)
-
-    def delete(self, key: str) -> None:
-        """Delete an object, if it is there."""
-        from google.api_core.exceptions import NotFound
-
-        with _told_as_ours(f"deleting {key}"):
-            try:
-                self._bucket.blob(self._prefix + key).delete(timeout=TIMEOUT_S, retry=None)
-            except NotFound:
-                pass
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-    def _info(self, blob: Any) -> ObjectInfo:
-        key = blob.name[len(self._prefix) :]
-        modified_ms = round(blob.time_created.timestamp() * 1000)
-        return ObjectInfo(key, blob.size, modified_ms, blob.content_type or guess_content_type(key))
-
-
-@implementer(IStorage)
+@implementer(IStorage, IPacedStorage, IStorageRedirect)
 class GcsStorage:
     """
     Objects in a bucket; each is put with its content type and cache rule, so that the bucket can serve players.
 
+    What is put as ``IMMUTABLE`` can not be put with other bytes: a ``StorageError``, not retryable.
+
     :param bucket: does the work.
     :param in_thread: runs a blocking call elsewhere; see :class:`~rapidrtmp.interfaces.StorageContext`.
+    :param redirects: whether clients may be sent to the bucket.
     """
 
-    def __init__(self, bucket: Bucket, in_thread: Callable[..., Deferred[Any]]) -> None:
+    replace_interval_s = 1.0
+
+    def __init__(self, bucket: Bucket, in_thread: Callable[..., Deferred[Any]], *, redirects: bool = False) -> None:
         self._bucket = bucket
         self._in_thread = in_thread
+        self._redirects = redirects
 
     def put(self, key: str, data: bytes, content_type: str, cache_control: str) -> Deferred[None]:
-        """Upload an object, once; the caller retries."""
-        return self._of_key(self._bucket.write, key, bytes(data), content_type, cache_control)
+        """
+        Upload an object, once; the caller retries.
+
+        Cancelled, it can still happen, but not once a newer ``put`` of the key has.
+        """
+        return Deferred.fromCoroutine(self._put(key, bytes(data), content_type, cache_control))
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> Deferred[StoredObject]:
         """Look at an object; it is downloaded in ranges of at most 1 MiB, as they are asked for."""
@@ -162,11 +69,21 @@ class GcsStorage:
 
     def delete(self, key: str) -> Deferred[None]:
         """Delete an object, once; the caller retries."""
+        self._bucket.versions.delete(key)
         return self._of_key(self._bucket.delete, key)
+
+    def redirect_url(self, key: str) -> Deferred[str | None]:
+        """A signed URL, where redirects are chosen and the credentials can sign."""
+        return self._of_key(self._bucket.signed_url, key) if self._redirects else succeed(None)
 
     def close(self) -> Deferred[None]:
         """Close the connections."""
         return self._in_thread(self._bucket.close)
+
+    async def _put(self, key: str, data: bytes, content_type: str, cache_control: str) -> None:
+        write = ObjectWrite(check_key(key), data, content_type, cache_control)
+        self._bucket.versions.begin(write)
+        await self._in_thread(self._bucket.write, write).addErrback(write.give_up)
 
     async def _get(self, key: str, start: int, length: int | None) -> StoredObject:
         info, generation = await self._in_thread(self._bucket.look, check_key(key))
@@ -189,44 +106,69 @@ class GcsStorage:
 @implementer(IStorageFactory)
 class GcsStorageFactory:
     """
-    Behind the spec ``gcs:BUCKET:prefix=streams``.
+    Behind the spec ``gcs:BUCKET:prefix=streams:credentials=/etc/rapidrtmp/key.json:read=redirect``.
 
     :param bucket: its name.
     :param prefix: goes before every key, with a slash between.
     :param project: Google's project, where the credentials do not imply it.
     :param endpoint: the URL of another server that speaks the same API; over plain ``http`` no credentials are sent.
+    :param credentials: the key file of a service account; without one, Google's own ways to find credentials.
+    :param read: ``proxy``: clients read everything through this server; ``redirect``: recorded media that is one object
+        is fetched from the bucket, by a signed URL, where the credentials can sign.
     """
 
     persistent = True
 
-    def __init__(self, bucket: str, prefix: str = "", project: str = "", endpoint: str = "") -> None:
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        project: str = "",
+        endpoint: str = "",
+        credentials: str = "",
+        read: str = "proxy",
+    ) -> None:
         if not bucket:
             raise ConfigurationError("gcs: names no bucket")
+        if read not in ("proxy", "redirect"):
+            raise ConfigurationError(f"gcs: read={read}: proxy or redirect")
         self._name = bucket
         self._prefix = f"{check_prefix(prefix)}/" if prefix.strip("/") else ""
         self._project = project
         self._endpoint = endpoint
+        self._credentials = os.path.abspath(os.path.expanduser(credentials)) if credentials else ""
+        self._redirects = read == "redirect"
 
     def create(self, context: StorageContext) -> GcsStorage:
         """
-        Make the client; it connects with the first call.
+        Make the storage; the client is made in a thread with the first call, as looking for credentials may take long.
 
-        :raises ConfigurationError: no client library, or no credentials.
+        :raises ConfigurationError: no client library, or no key file where one is named.
         """
         try:
-            from google.auth.exceptions import DefaultCredentialsError
-            from google.cloud.storage import Client
+            import google.cloud.storage  # noqa: F401
         except ImportError as error:
             raise ConfigurationError(f"gcs:{self._name}: needs `pip install rapidrtmp[gcs]` ({error})") from error
+        if self._credentials and not os.access(self._credentials, os.R_OK):
+            raise ConfigurationError(f"gcs:{self._name}: can not read the key file {self._credentials}")
+        bucket = Bucket(self._connect, self._name, self._prefix)
+        return GcsStorage(bucket, context.in_thread, redirects=self._redirects)
+
+    def _connect(self) -> Any:
+        """Make a client. :raises StorageError: the key file is none. What Google raises passes."""
+        from google.cloud.storage import Client
+        from google.oauth2.service_account import Credentials
+
         settings: dict[str, Any] = {"project": self._project} if self._project else {}
+        if self._credentials:
+            try:
+                settings["credentials"] = Credentials.from_service_account_file(self._credentials, scopes=[SCOPE])
+            except (ValueError, OSError) as error:
+                raise StorageError(f"{self._credentials} is no key file: {error}", retryable=False) from error
         if self._endpoint:
             settings["client_options"] = {"api_endpoint": self._endpoint}
             settings["use_auth_w_custom_endpoint"] = not self._endpoint.startswith("http://")
-        try:
-            client = Client(**settings)
-        except DefaultCredentialsError as error:
-            raise ConfigurationError(f"gcs:{self._name}: {error}") from error
-        return GcsStorage(Bucket(client, self._name, self._prefix), context.in_thread)
+        return Client(**settings)
 
 
 def check_prefix(prefix: str) -> str:
@@ -235,35 +177,3 @@ def check_prefix(prefix: str) -> str:
         return check_key(prefix.strip("/"))
     except StorageError as error:
         raise ConfigurationError(f"gcs: prefix: {error}") from error
-
-
-@contextmanager
-def _told_as_ours(doing: str) -> Iterator[None]:
-    """Turn what Google's libraries raise into a ``StorageError``."""
-    from google.api_core.exceptions import GoogleAPIError
-    from google.auth.exceptions import GoogleAuthError
-    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
-
-    try:
-        yield
-    except (GoogleAPIError, GoogleAuthError, DataCorruption, InvalidResponse, OSError) as error:
-        raise StorageError(f"{doing}: {error}", retryable=_may_pass(error)) from error
-
-
-def _may_pass(error: Exception) -> bool:
-    """
-    Whether the same call may succeed later.
-
-    Not after an answer with a status of 4xx (no such bucket, not permitted), 408 and 429 excepted; nor with credentials
-    that Google refuses. All else is the network, an overload, or a transfer that was damaged.
-    """
-    from google.api_core.exceptions import GoogleAPICallError, RetryError
-    from google.auth.exceptions import GoogleAuthError, TransportError
-
-    if isinstance(error, RetryError):
-        return True
-    if isinstance(error, GoogleAPICallError):
-        return error.code in (None, 408, 429) or error.code >= 500
-    if isinstance(error, GoogleAuthError):
-        return isinstance(error, TransportError) or bool(error.retryable)
-    return True

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
+import json
 import os
 import sys
 from collections.abc import Callable
-from functools import cache
-from http import HTTPStatus
 from typing import Any
 from unittest import SkipTest
 from unittest.mock import Mock, patch
+from urllib.request import urlopen
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -21,47 +20,19 @@ from zope.interface.verify import verifyObject
 from rapidrtmp.errors import ConfigurationError, NotFoundError, StorageError
 from rapidrtmp.interfaces import IMMUTABLE, IStorageFactory, StorageContext
 from rapidrtmp.storage.gcs import CHUNK_BYTES, GcsStorage, GcsStorageFactory
+from rapidrtmp.storage.versions import ObjectWrite
 from rapidrtmp.testing.storage import StorageContract, read_all
 
 try:
     import google.cloud.storage as google_storage
-    from gcp_storage_emulator import server as emulator
-    from gcp_storage_emulator.exceptions import NotFound
-    from gcp_storage_emulator.handlers import objects
+
+    from tests.storage.emulator import emulator_url
 except ImportError as error:
     missing: str | None = f"needs google-cloud-storage and gcp-storage-emulator: {error}"
 else:
     missing = None
 
 CONTEXT = StorageContext(maybeDeferred, Clock(), Logger())
-
-
-def download_of_a_generation(request: Any, response: Any, storage: Any) -> None:
-    """The emulator gives whatever is there: this download gives the generation asked for, as Google does."""
-    wanted = request.query.get("generation", [None])[0]
-    try:
-        found = storage.get_file_obj(request.params["bucket_name"], request.params["object_id"])["generation"]
-    except NotFound:
-        found = ""
-    if wanted in (None, found):
-        objects.download(request, response, storage)
-    else:
-        response.status = HTTPStatus.NOT_FOUND
-
-
-@cache
-def emulator_url() -> str:
-    """Start the emulator, with a bucket named ``bucket``, on a port of its own; it ends with the process."""
-    for name in ("gcp_storage_emulator", "api"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    for _, handlers in emulator.HANDLERS:
-        for method, handler in handlers.items():
-            if handler is objects.download:
-                handlers[method] = download_of_a_generation
-    server = emulator.create_server("127.0.0.1", 0, in_memory=True, default_bucket="bucket")
-    server._api.daemon = True
-    server.start()
-    return f"http://127.0.0.1:{server._api._httpd.server_address[1]}"
 
 
 class Case(SynchronousTestCase):
@@ -159,10 +130,140 @@ class GcsStorageTests(Case):
 
     def test_unreachable(self) -> None:
         """A server that can not be reached is worth a retry."""
-        with patch("rapidrtmp.storage.gcs.READ_RETRY_S", 0.0):
+        with patch("rapidrtmp.storage.bucket.READ_RETRY_S", 0.0):
             storage = self.make_storage(endpoint="http://127.0.0.1:1")
         for call in (storage.put("a", b"x", "", ""), storage.delete("a"), storage.stat("a")):
             self.assertTrue(self.failureResultOf(call, StorageError).value.retryable)
+
+
+class WriteTests(Case):
+    """No write is blind."""
+
+    def put(self, storage: GcsStorage, data: bytes, cache_control: str = "no-cache") -> Deferred[None]:
+        return storage.put("a", data, "", cache_control)
+
+    def stored(self, storage: GcsStorage) -> bytes:
+        return self.successResultOf(Deferred.fromCoroutine(read_all(self.successResultOf(storage.get("a")))))
+
+    def held_storage(self) -> tuple[GcsStorage, list[Callable[[], None]]]:
+        """A storage whose calls are carried out when the test says so, whoever gave them up, as threads do."""
+        storage, calls = self.make_storage(), []
+
+        def in_thread(work: Callable[..., Any], *args: Any) -> Deferred[Any]:
+            done: Deferred[Any] = Deferred()
+            calls.append(lambda: maybeDeferred(work, *args).chainDeferred(done))
+            return done
+
+        storage._in_thread = in_thread
+        return storage, calls
+
+    def test_immutable_twice(self) -> None:
+        """What never changes can be put again with the same bytes, as after an answer that was lost, and no others."""
+        storage = self.make_storage()
+        for _ in range(2):
+            self.successResultOf(self.put(storage, b"same", IMMUTABLE))
+        error = self.failureResultOf(self.put(storage, b"else", IMMUTABLE), StorageError).value
+        self.assertFalse(error.retryable)
+        self.assertEqual(b"same", self.stored(storage))
+
+    def test_after_restart(self) -> None:
+        """A process that knows nothing of an object replaces what another one left."""
+        self.successResultOf(self.put(self.make_storage(), b"old"))
+        storage = self.make_storage()
+        for data in (b"new", b"newer"):
+            self.successResultOf(self.put(storage, data))
+            self.assertEqual(data, self.stored(storage))
+        self.successResultOf(storage.delete("a"))
+        self.successResultOf(self.put(storage, b"again"))
+        self.assertEqual(b"again", self.stored(storage))
+
+    def test_late_write(self) -> None:
+        """A write that was given up and had not begun never happens."""
+        storage, calls = self.held_storage()
+        late = self.put(storage, b"late")
+        late.cancel()
+        self.failureResultOf(late, CancelledError)
+        newer = self.put(storage, b"newer")
+        calls[1]()
+        calls[0]()
+        self.successResultOf(newer)
+        storage._in_thread = maybeDeferred
+        self.assertEqual(b"newer", self.stored(storage))
+
+    def test_late_upload(self) -> None:
+        """A write that was already on its way when a newer one was made does not take its place."""
+        storage = self.make_storage()
+        self.successResultOf(self.put(storage, b"first"))
+        upload, newer = storage._bucket._upload, []
+
+        def on_its_way(write: ObjectWrite, data: bytes, version: int) -> None:
+            storage._bucket._upload = upload
+            newer.append(self.put(storage, b"newer"))
+            upload(write, data, version)
+
+        storage._bucket._upload = on_its_way
+        self.successResultOf(self.put(storage, b"late"))
+        self.successResultOf(newer[0])
+        self.assertEqual(b"newer", self.stored(storage))
+
+    def test_damaged(self) -> None:
+        """What is stored with another checksum than was sent is removed again, and the write can be repeated."""
+        storage = self.make_storage()
+        with patch("rapidrtmp.storage.bucket._crc32c", return_value="else"):
+            error = self.failureResultOf(self.put(storage, b"bytes", IMMUTABLE), StorageError).value
+        self.assertTrue(error.retryable)
+        self.failureResultOf(storage.stat("a"), NotFoundError)
+        self.successResultOf(self.put(storage, b"bytes", IMMUTABLE))
+
+    def test_large(self) -> None:
+        """An object of more than 8 MiB is uploaded in pieces, under the same conditions."""
+        storage = self.make_storage()
+        data = bytes(range(256)) * 40_000
+        for _ in range(2):
+            self.successResultOf(self.put(storage, data, IMMUTABLE))
+        self.assertEqual(data, self.stored(storage))
+        self.failureResultOf(self.put(storage, data[:-1], IMMUTABLE), StorageError)
+
+
+class RedirectTests(Case):
+    """Sending clients to the bucket."""
+
+    def key_file(self) -> str:
+        from cryptography.hazmat.primitives.asymmetric import rsa
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+        key = rsa.generate_private_key(65537, 2048)
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        path = self.mktemp()
+        with open(path, "w") as file:
+            json.dump(
+                {
+                    "type": "service_account",
+                    "client_email": "server@example.com",
+                    "token_uri": "http://127.0.0.1:1",
+                    "private_key": pem,
+                    "project_id": "any",
+                },
+                file,
+            )
+        return path
+
+    def test_signed(self) -> None:
+        """With a key file, anybody can fetch an object under the URL, from the bucket itself."""
+        self.successResultOf(self.make_storage().put("a b.m4s", b"there", "", IMMUTABLE))
+        storage = self.make_storage(credentials=self.key_file(), read="redirect")
+        url = self.successResultOf(storage.redirect_url("a b.m4s"))
+        self.assertIn("X-Goog-Signature=", url)
+        self.assertEqual(b"there", urlopen(url).read())
+
+    def test_not_chosen(self) -> None:
+        """Unless redirects are chosen, everything is read through the server."""
+        storage = self.make_storage(credentials=self.key_file())
+        self.assertIsNone(self.successResultOf(storage.redirect_url("a")))
+
+    def test_can_not_sign(self) -> None:
+        """Credentials that can not sign leave everything to the server."""
+        self.assertIsNone(self.successResultOf(self.make_storage(read="redirect").redirect_url("a")))
 
 
 class FailureTests(SynchronousTestCase):
@@ -171,12 +272,12 @@ class FailureTests(SynchronousTestCase):
     def failing(self, error: Exception) -> GcsStorage:
         if missing:
             raise SkipTest(missing)
-        with patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:1"}):
-            storage = GcsStorageFactory("bucket").create(CONTEXT)
+        storage = GcsStorageFactory("bucket").create(CONTEXT)
         blob = Mock(upload_from_string=Mock(side_effect=error), delete=Mock(side_effect=error))
-        storage._bucket._bucket = Mock(
+        self.bucket = Mock(
             blob=Mock(return_value=blob), get_blob=Mock(side_effect=error), list_blobs=Mock(side_effect=error)
         )
+        storage._bucket._client = Mock(bucket=Mock(return_value=self.bucket))
         return storage
 
     def assert_told(self, error: Exception, retryable: bool) -> None:
@@ -223,7 +324,6 @@ class FailureTests(SynchronousTestCase):
             exceptions.Forbidden("no"),
             exceptions.Unauthorized("who"),
             exceptions.BadRequest("what"),
-            exceptions.PreconditionFailed("else"),
             RefreshError("revoked"),
         ):
             self.assert_told(error, retryable=False)
@@ -234,7 +334,7 @@ class FailureTests(SynchronousTestCase):
 
         storage = self.failing(NotFound("404"))
         self.successResultOf(storage.delete("a"))
-        storage._bucket._bucket.get_blob = Mock(return_value=None)
+        self.bucket.get_blob = Mock(return_value=None)
         self.failureResultOf(storage.stat("a"), NotFoundError)
 
 
@@ -252,6 +352,7 @@ class FactoryTests(SynchronousTestCase):
         self.assertRaises(ConfigurationError, GcsStorageFactory, "")
         self.assertRaises(ConfigurationError, GcsStorageFactory, "bucket", "a/../b")
         self.assertRaises(ConfigurationError, GcsStorageFactory, "bucket", prefix="back\\slash")
+        self.assertRaises(ConfigurationError, GcsStorageFactory, "bucket", read="elsewhere")
 
     def test_no_library(self) -> None:
         """Without the client library the start stops and says what to install."""
@@ -260,14 +361,30 @@ class FactoryTests(SynchronousTestCase):
         self.assertIn("rapidrtmp[gcs]", str(error))
 
     def test_no_credentials(self) -> None:
-        """Without credentials the start stops and says so."""
+        """Credentials are looked for with each call until there are some: who gives them out may start later."""
         if missing:
             raise SkipTest(missing)
         from google.auth.exceptions import DefaultCredentialsError
 
+        storage = GcsStorageFactory("bucket").create(CONTEXT)
         with patch("google.cloud.storage.Client", side_effect=DefaultCredentialsError("no credentials")):
-            error = self.assertRaises(ConfigurationError, GcsStorageFactory("bucket").create, CONTEXT)
-        self.assertEqual("gcs:bucket: no credentials", str(error))
+            error = self.failureResultOf(storage.stat("a"), StorageError).value
+        self.assertEqual(("looking at a: no credentials", True), (str(error), error.retryable))
+        with patch("google.cloud.storage.Client") as client:
+            client().bucket().get_blob.return_value = None
+            self.failureResultOf(storage.stat("a"), NotFoundError)
+
+    def test_key_file(self) -> None:
+        """A key file that can not be read stops the start; one that is none fails every call for good."""
+        if missing:
+            raise SkipTest(missing)
+        path = self.mktemp()
+        self.assertRaises(ConfigurationError, GcsStorageFactory("bucket", credentials=path).create, CONTEXT)
+        with open(path, "w") as file:
+            file.write("{}")
+        storage = GcsStorageFactory("bucket", credentials=path).create(CONTEXT)
+        error = self.failureResultOf(storage.stat("a"), StorageError).value
+        self.assertFalse(error.retryable, error)
 
     def test_import_is_light(self) -> None:
         """Nothing of Google's is imported before a storage is made."""

@@ -1,0 +1,261 @@
+"""
+A bucket of Google Cloud Storage, through Google's own client, which blocks.
+
+Each call has time limits of its own that end before the writer in front of the storage gives it up. Writes are tried
+once, because that writer retries; reads are retried by the client for a few seconds.
+
+No write is blind. An object that never changes is only ever created: where it is already, its bytes must be the same.
+One that does change is replaced only if it still is what this process saw last, so that a write which was given up, but
+reaches Google after all, can not take the place of a newer one; see :mod:`rapidrtmp.storage.versions`.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from threading import Lock
+from typing import Any
+
+from rapidrtmp.errors import NotFoundError, StorageError
+from rapidrtmp.interfaces import ObjectInfo
+from rapidrtmp.storage.keys import check_key, guess_content_type
+from rapidrtmp.storage.versions import ABSENT, ObjectWrite, Versions
+
+__all__ = ["Bucket"]
+
+#: For the connection and for each read from it. A write is given up by :class:`WriteBehind` after 30 s.
+TIMEOUT_S = (5.0, 20.0)
+READ_RETRY_S = 10.0
+#: Larger objects are uploaded in pieces of this size; Google's client knows no other limit.
+UPLOAD_CHUNK_BYTES = 8 * 1024 * 1024
+#: How often a write is begun again because the object turned out to be another than was thought.
+WRITE_ATTEMPTS = 3
+SIGNED_FOR_S = 900
+#: All that a listing needs to know of an object.
+FIELDS = "items(name,size,timeCreated,contentType),nextPageToken"
+
+
+class Bucket:
+    """
+    The blocking half: every method belongs in a thread, and may run in many at once.
+
+    :param connect: makes a ``google.cloud.storage.Client``; called with the first use, and again if that failed.
+    :param name: of the bucket; it must exist.
+    :param prefix: goes before every key; ``""``, or ends in ``/``.
+    :ivar versions: what is known of its objects.
+    """
+
+    def __init__(self, connect: Callable[[], Any], name: str, prefix: str) -> None:
+        self._connect = connect
+        self._name = name
+        self._prefix = prefix
+        self._connecting = Lock()
+        self._client: Any = None
+        self.versions = Versions()
+
+    def write(self, write: ObjectWrite) -> None:
+        """
+        Upload an object whole; it can be read when this returns.
+
+        :raises StorageError: it could not be uploaded; not retryable if it is never to change, and is there with other
+            bytes.
+        """
+        try:
+            with _told_as_ours(f"writing {write.key}"):
+                self._write(write)
+        finally:
+            self.versions.end(write)
+
+    def _write(self, write: ObjectWrite) -> None:
+        from google.api_core.exceptions import PreconditionFailed
+
+        for _ in range(WRITE_ATTEMPTS):
+            data = write.wanted()
+            if write.overtaken:
+                return  # as if it had been written just before the newer one
+            try:
+                self._upload(write, data, ABSENT if write.is_immutable else self.versions.of(write.key))
+            except PreconditionFailed:
+                if self._is_there(write, data):
+                    return
+            else:
+                return
+        raise StorageError(f"{write.key}: another process replaces it all the time")
+
+    def _upload(self, write: ObjectWrite, data: bytes, version: int) -> None:
+        """Upload over this version and no other, in pieces that can be resumed if it is larger than 8 MiB."""
+        blob = self._bucket().blob(self._prefix + write.key, chunk_size=UPLOAD_CHUNK_BYTES)
+        blob.cache_control = write.cache_control or None
+        blob.upload_from_string(
+            data,
+            content_type=write.content_type or guess_content_type(write.key),
+            if_generation_match=version,
+            timeout=TIMEOUT_S,
+            retry=self._retry() if len(data) > UPLOAD_CHUNK_BYTES else None,
+            checksum="crc32c",
+        )
+        if blob.crc32c != _crc32c(data):
+            with suppress(Exception):  # what is worse than its loss: that it stays, under a name that is used once
+                blob.delete(if_generation_match=blob.generation, timeout=TIMEOUT_S, retry=None)
+            raise StorageError(f"{write.key}: stored with CRC32C {blob.crc32c}, not {_crc32c(data)}")
+        if not write.is_immutable:
+            self.versions.saw(write.key, int(blob.generation))
+
+    def _is_there(self, write: ObjectWrite, data: bytes) -> bool:
+        """Whether the object that is in the way of a write is what it would make of it."""
+        blob = self._get_blob(write.key)
+        same = blob is not None and blob.crc32c == _crc32c(data) and blob.size == len(data)
+        if not write.is_immutable:
+            self.versions.saw(write.key, int(blob.generation) if blob is not None else ABSENT)
+        elif blob is not None and not same:
+            raise StorageError(f"{write.key}: is never to change, and is there with other bytes", retryable=False)
+        return same
+
+    def look(self, key: str) -> tuple[ObjectInfo, int]:
+        """What is known of an object, and its generation. :raises NotFoundError: there is none."""
+        with _told_as_ours(f"looking at {key}"):
+            blob = self._get_blob(key)
+        if blob is None:
+            raise NotFoundError(f"no object {key!r}")
+        return self._info(blob), blob.generation
+
+    def stat(self, key: str) -> ObjectInfo:
+        """What is known of an object. :raises NotFoundError: there is none."""
+        return self.look(key)[0]
+
+    def read(self, key: str, generation: int, start: int, stop: int) -> bytes:
+        """
+        The bytes from ``start`` up to ``stop`` of one generation of an object.
+
+        :raises StorageError: also if it was replaced or deleted meanwhile: a reader never gets a mixture.
+        """
+        from google.api_core.exceptions import NotFound
+
+        with _told_as_ours(f"reading {key}"):
+            blob = self._bucket().blob(self._prefix + key, generation=generation)
+            try:
+                data: bytes = blob.download_as_bytes(
+                    start=start,
+                    end=stop - 1,
+                    raw_download=True,
+                    checksum=None,  # Google knows none of a part of an object
+                    timeout=TIMEOUT_S,
+                    retry=self._retry(),
+                )
+            except NotFound as error:
+                raise StorageError(f"{key}: replaced or deleted while it was read, at byte {start}") from error
+        if len(data) != stop - start:
+            raise StorageError(f"{key}: {len(data)} bytes from {start}, not {stop - start}")
+        return data
+
+    def find(self, prefix: str) -> list[ObjectInfo]:
+        """All objects whose key begins with ``prefix``, sorted by key; names that are no keys are left out."""
+        found = []
+        with _told_as_ours(f"listing {prefix}"):
+            for blob in self._bucket().list_blobs(
+                prefix=self._prefix + prefix, fields=FIELDS, timeout=TIMEOUT_S, retry=self._retry()
+            ):
+                try:
+                    check_key(blob.name[len(self._prefix) :])
+                except StorageError:
+                    continue  # "folder/", which Google's console makes
+                found.append(self._info(blob))
+        return sorted(found, key=lambda info: info.key)
+
+    def delete(self, key: str) -> None:
+        """Delete an object, if it is there."""
+        from google.api_core.exceptions import NotFound
+
+        with _told_as_ours(f"deleting {key}"):
+            try:
+                self._bucket().blob(self._prefix + key).delete(timeout=TIMEOUT_S, retry=None)
+            except NotFound:
+                pass
+
+    def signed_url(self, key: str) -> str | None:
+        """Where anybody can read an object for :data:`SIGNED_FOR_S`; ``None`` if these credentials can not sign."""
+        with _told_as_ours(f"signing {key}"):
+            credentials = self._client_now()._credentials
+            if getattr(credentials, "signer", None) is None:
+                return None
+            url: str = (
+                self._bucket()
+                .blob(self._prefix + key)
+                .generate_signed_url(
+                    version="v4",
+                    expiration=timedelta(seconds=SIGNED_FOR_S),
+                    api_access_endpoint=self._client._connection.API_BASE_URL,
+                    credentials=credentials,
+                )
+            )
+            return url
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            self._client.close()
+
+    def _client_now(self) -> Any:
+        with self._connecting:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    def _bucket(self) -> Any:
+        return self._client_now().bucket(self._name)
+
+    def _get_blob(self, key: str) -> Any:
+        return self._bucket().get_blob(self._prefix + key, timeout=TIMEOUT_S, retry=self._retry())
+
+    def _retry(self) -> Any:
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
+        return DEFAULT_RETRY.with_timeout(READ_RETRY_S)
+
+    def _info(self, blob: Any) -> ObjectInfo:
+        key = blob.name[len(self._prefix) :]
+        modified_ms = round(blob.time_created.timestamp() * 1000)
+        return ObjectInfo(key, blob.size, modified_ms, blob.content_type or guess_content_type(key))
+
+
+def _crc32c(data: bytes) -> str:
+    """As Google writes it."""
+    from google_crc32c import value
+
+    of_bytes: Callable[[bytes], int] = value
+    return b64encode(of_bytes(data).to_bytes(4, "big")).decode()
+
+
+@contextmanager
+def _told_as_ours(doing: str) -> Iterator[None]:
+    """Turn what Google's libraries raise into a ``StorageError``."""
+    from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
+    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+
+    try:
+        yield
+    except (GoogleAPIError, GoogleAuthError, DataCorruption, InvalidResponse, OSError) as error:
+        raise StorageError(f"{doing}: {error}", retryable=_may_pass(error)) from error
+
+
+def _may_pass(error: Exception) -> bool:
+    """
+    Whether the same call may succeed later.
+
+    Not after an answer with a status of 4xx (no such bucket, not permitted), 408 and 429 excepted; nor with credentials
+    that Google refuses. All else is the network, an overload, or a transfer that was damaged; and where there are no
+    credentials, the service that gives them out may start later than this server.
+    """
+    from google.api_core.exceptions import GoogleAPICallError, RetryError
+    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
+
+    if isinstance(error, RetryError):
+        return True
+    if isinstance(error, GoogleAPICallError):
+        return error.code in (None, 408, 429) or error.code >= 500
+    if isinstance(error, GoogleAuthError):
+        return isinstance(error, (TransportError, DefaultCredentialsError)) or bool(error.retryable)
+    return True
