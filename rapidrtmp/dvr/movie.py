@@ -55,6 +55,11 @@ class Movie:
         self.size = self._ends[-1]
 
     @property
+    def sole_key(self) -> str | None:
+        """The key of the object that holds just these bytes, if there is one."""
+        return self._pieces[0].key if not self._head and len(self._pieces) == 1 else None
+
+    @property
     def fingerprint(self) -> int:
         """32 bits that differ, together with the size, between movies of different parts."""
         ends = (self._pieces[0].key, self._pieces[-1].key) if self._pieces else ()

@@ -27,6 +27,7 @@ from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.shelf import PLAYLIST_TYPE
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.names import StreamName
+from rapidrtmp.storage.capabilities import IStorageRedirect
 from rapidrtmp.units import parse_duration_ms
 from rapidrtmp.web.api import DEFAULT_APP
 from rapidrtmp.web.description import describe_recording
@@ -42,6 +43,8 @@ __all__ = ["RECORDER", "Recordings"]
 #: The sink that records; a second one of an application is called ``record-2``, and so on.
 RECORDER = "record"
 GROWING, OVER = "no-cache", "public, max-age=3600"
+#: For how long a redirect may be followed again: its URL is good for some minutes.
+REDIRECTED = "private, max-age=300"
 RETRY_S = 2
 
 
@@ -78,7 +81,7 @@ class Recordings:
             return self._movie(request, id, journal, whole_recording(journal), is_over=is_over)
         if name in ("clip.m3u8", "clip.mp4"):
             return self._clip(request, id, journal, name, is_over=is_over)
-        return self._object(request, id, journal, name)
+        return await self._object(request, id, journal, name)
 
     def _clip(self, request: Request, id: RecordingId, journal: Journal, name: str, *, is_over: bool) -> Response:
         query = read_query(request)
@@ -106,14 +109,23 @@ class Recordings:
         }
         return self._stream(request, movie, headers)
 
-    def _object(self, request: Request, id: RecordingId, journal: Journal, name: str) -> Response:
+    async def _object(self, request: Request, id: RecordingId, journal: Journal, name: str) -> Response:
         headers = {"Content-Type": SEGMENT_TYPE, "Cache-Control": IMMUTABLE}
         if name == INIT_NAME:
             return self._stream(request, Movie(journal.header.init, ()), {**headers, "Content-Type": MEDIA_TYPE})
         stretch = _named_stretch(journal, name)
         if stretch is None:
             raise NotFoundError(f"{id} has no {name}, or it was lost")
-        return self._stream(request, make_segment(id, stretch), headers)
+        movie = make_segment(id, stretch)
+        return await self._redirected(movie) or self._stream(request, movie, headers)
+
+    async def _redirected(self, movie: Movie) -> Response | None:
+        """To the storage, if it is one object there and clients can fetch it themselves."""
+        storage = IStorageRedirect(self._library.storage, None)
+        if movie.sole_key is None or storage is None:
+            return None
+        url: str | None = await storage.redirect_url(movie.sole_key)
+        return Response(307, {"Location": url, "Cache-Control": REDIRECTED, **CORS}) if url else None
 
     def _stream(self, request: Request, movie: Movie, headers: Mapping[str, str]) -> Response:
         """The whole of it or a range, or nothing if the client has it already (RFC 9110, 13.2.2)."""

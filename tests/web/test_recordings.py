@@ -5,9 +5,10 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from rapidrtmp.dvr.layout import RecordingId
 from rapidrtmp.dvr.library import Library
@@ -16,6 +17,7 @@ from rapidrtmp.interfaces import IMMUTABLE, ISink
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.mp4.reader import read_boxes, read_fragments, read_init_segment
 from rapidrtmp.names import BadNameError, StreamName
+from rapidrtmp.storage.capabilities import IStorageRedirect
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.sinks import FrameCollector
 from rapidrtmp.web.errors import BadRequestError, ConflictError, NotYetError, RangeNotSatisfiableError
@@ -95,6 +97,22 @@ class MediaTests(RecordingsCase):
             self.fails(NotYetError, name)
         self.use(store(record(7, finish=False)))
         self.assertTrue(self.body(self.get("recording.mp4")).startswith(whole), "a download can be gone on with")
+
+    def test_redirect(self) -> None:
+        """Where the storage lets clients fetch objects, one that is a single object is fetched from there."""
+
+        @implementer(IStorageRedirect)
+        class Redirecting(MemoryStorage):
+            def redirect_url(self, key: str) -> Deferred[str | None]:
+                return succeed(f"https://bucket.example/{key}?signed" if key.endswith("_000.m4s") else None)
+
+        self.storage.__class__ = Redirecting
+        part = self.get("part_00000000_000.m4s")
+        self.assertEqual((307, "private, max-age=300"), (part.status, part.headers["Cache-Control"]))
+        self.assertEqual("*", part.headers["Access-Control-Allow-Origin"])
+        self.assertTrue(part.headers["Location"].endswith("/part_00000000_000.m4s?signed"))
+        for name in ("part_00000000_001.m4s", "segment_00000000.m4s", "init.mp4"):
+            self.assertEqual(200, self.get(name).status, name)
 
     def test_movie(self) -> None:
         """The movie is one file of exactly the promised length, with an index, and named for what it is."""
