@@ -115,6 +115,7 @@ def rapidrtmp(scratch: Path, *options: str) -> Iterator[Running]:
         sys.executable,
         "-m",
         "twisted",
+        "--reactor=rapidrtmp",  # as twistd does by itself
         "--log-level=warn",
         "rapidrtmp",
         f"--rtmp=tcp:{rtmp_port}:interface=127.0.0.1",
