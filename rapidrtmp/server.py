@@ -184,7 +184,7 @@ class RapidRtmpService(MultiService):
         return SinkContext(
             stream=stream.name,
             shelf=stream.shelf,
-            storage=self.writer.lane(str(stream.name)),
+            storage=self.writer.lane(f"{stream.name}/{sink}"),  # one slow sink holds up no other
             clock=self._reactor,
             log=Logger(f"rapidrtmp.sinks.{sink}"),
             metrics=self.metrics.sink(sink),

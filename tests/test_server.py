@@ -22,6 +22,7 @@ from rapidrtmp.config import AppSettings, ServerSettings, Settings, StorageSetti
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.names import StreamName
 from rapidrtmp.server import RapidRtmpService, make_service
+from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.sinks import FrameCollectorFactory
 from tests.hls.checker import read_playlist
 from tests.net.edge import media
@@ -138,6 +139,33 @@ class ServerTests(TestCase):
         await service.stopService()
         await encoder.gone
         self.assertEqual("finish", collectors.collectors[StreamName("radio", "k")].told[-1])
+
+    async def test_slow_recorder(self) -> None:
+        """While the storage takes nothing of its recording, a stream's files for web servers are written all the same."""
+
+        class NoRecordings(MemoryStorage):
+            def put(self, key: str, data: bytes, content_type: str, cache_control: str) -> Deferred[None]:
+                if key.startswith("recordings/"):
+                    return Deferred()
+                return super().put(key, data, content_type, cache_control)
+
+        class NoRecordingsFactory:
+            persistent = True
+            storage = NoRecordings()
+
+            def create(self, context: object) -> NoRecordings:
+                return self.storage
+
+        settings = loopback_settings(live=AppSettings(sinks=("record", "hls"), auth=("open",)))
+        settings = replace(settings, server=replace(settings.server, shutdown_timeout_ms=100))
+        service = self.start(settings, replace(choose_plugins(settings), storage=NoRecordingsFactory()))
+        encoder = await self.encoder(service)
+        octets = b"".join(media(9))
+        encoder.transport.write(HANDSHAKE + connect() + command("createStream", 4) + publish("k") + octets)
+        while not await NoRecordingsFactory.storage.list("live/k/index.m3u8"):
+            await self.get(service, "/api/ping")
+        await service.stopService()
+        await encoder.gone
 
     async def test_stubborn_publisher(self) -> None:
         """A connection that says nothing does not keep the server from stopping."""

@@ -158,7 +158,7 @@ class RecorderSink:
         """See :meth:`ISink.finish <rapidrtmp.interfaces.ISink.finish>`; fires when all is stored that will be."""
         self.interrupted()
         self._end_take()
-        return DeferredList(self._endings).addCallback(lambda _: None)
+        return DeferredList(self._endings, consumeErrors=True).addCallback(lambda _: None)
 
     # ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -33,7 +33,7 @@ class Job:
     """
 
     key: str
-    data: Sequence[bytes] | None
+    data: Sequence[bytes] | None = field(repr=False)
     content_type: str
     cache_control: str
     size: int
@@ -83,8 +83,8 @@ class LaneQueue:
     """
 
     name: str
-    jobs: OrderedDict[Job, None] = field(default_factory=OrderedDict)
-    newest: dict[str, Job] = field(default_factory=dict)
+    jobs: OrderedDict[Job, None] = field(default_factory=OrderedDict, repr=False)
+    newest: dict[str, Job] = field(default_factory=dict, repr=False)
     attempt: Attempt | None = None
     delay: IDelayedCall | None = None
     held: IDelayedCall | None = None

@@ -1,10 +1,10 @@
 """
 The queue between sinks, which may not wait, and a storage, which may be slow, broken or full.
 
-Every stream has a lane: a first-in, first-out queue, of which the first job alone is being carried out, so that a
-segment can be read before the playlist that names it. Lanes go on side by side, as many as the concurrency allows, in
-turns. A job that fails in a way that may pass is tried again after a growing delay, during which its lane waits and
-the others take its place. A call that does not answer in time counts as failed whether or not it heeds being
+Every sink of a stream has a lane: a first-in, first-out queue, of which the first job alone is being carried out, so
+that a segment can be read before the playlist that names it. Lanes go on side by side, as many as the concurrency
+allows, in turns. A job that fails in a way that may pass is tried again after a growing delay, during which its lane
+waits and the others take its place. A call that does not answer in time counts as failed whether or not it heeds being
 cancelled; the bytes of one that does not heed stay counted until it answers, because somebody still holds them.
 
 A storage may ask for time between two puts of one key (:class:`~rapidrtmp.storage.capabilities.IPacedStorage`). A put
