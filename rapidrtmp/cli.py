@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _inspect(chosen: argparse.Namespace) -> int:
-    from rapidrtmp.mp4.reader import describe
+    from rapidrtmp.mp4.describe import describe
 
     with open(chosen.file, "rb") as file:
         if not os.fstat(file.fileno()).st_size:

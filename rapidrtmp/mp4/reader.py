@@ -1,5 +1,5 @@
 """
-Boxes back into values: for tests, for ``rapidrtmp inspect``, and to recover recordings; never on the live path.
+Boxes back into values: for tests, for tools, and to recover recordings; never on the live path.
 
 The fields of a box are read by pymp4, which did not learn them from our writers; this is the one module that imports
 it. What pymp4 1.4 (with construct 2.8.8) does not do well is done here instead, so that it only ever sees one box, and
@@ -27,13 +27,18 @@ from pymp4 import parser as pymp4
 from rapidrtmp.errors import MediaError
 
 __all__ = [
+    "AUDIO_ENTRIES",
+    "VISUAL_ENTRIES",
     "Box",
     "FragmentInfo",
     "SampleInfo",
     "TrackFragmentInfo",
     "TrackInfo",
+    "as_text",
+    "audio_specific_config",
+    "box_fields",
     "complete_prefix",
-    "describe",
+    "entry_fields",
     "read_boxes",
     "read_fragments",
     "read_init_segment",
@@ -44,15 +49,15 @@ _LARGE_SIZE = Struct(">Q")
 _U32 = Struct(">I")
 
 #: Sample entries, and the box in each that holds the codec's configuration record.
-_VISUAL_ENTRIES = {"avc1": "avcC", "avc3": "avcC", "hvc1": "hvcC", "hev1": "hvcC", "av01": "av1C", "vp09": "vpcC"}
-_AUDIO_ENTRIES = {"mp4a": "esds", "Opus": "dOps", "fLaC": "dfLa", "ac-3": "dac3", "ec-3": "dec3"}
-_RECORD_BOXES = _VISUAL_ENTRIES | _AUDIO_ENTRIES
+VISUAL_ENTRIES = {"avc1": "avcC", "avc3": "avcC", "hvc1": "hvcC", "hev1": "hvcC", "av01": "av1C", "vp09": "vpcC"}
+AUDIO_ENTRIES = {"mp4a": "esds", "Opus": "dOps", "fLaC": "dfLa", "ac-3": "dac3", "ec-3": "dec3"}
+_RECORD_BOXES = VISUAL_ENTRIES | AUDIO_ENTRIES
 #: The boxes that hold boxes, and how far into their payload the first one begins.
 _FIRST_CHILD = {
     **dict.fromkeys(("moov", "trak", "edts", "mdia", "minf", "dinf", "stbl", "mvex", "moof", "traf"), 0),
     **dict.fromkeys(("stsd", "dref"), 8),
-    **dict.fromkeys(_VISUAL_ENTRIES, 78),
-    **dict.fromkeys(_AUDIO_ENTRIES, 28),
+    **dict.fromkeys(VISUAL_ENTRIES, 78),
+    **dict.fromkeys(AUDIO_ENTRIES, 28),
 }
 _NON_SYNC = 0x00010000
 #: How many samples a ``trun`` may claim that spends no octet on each.
@@ -215,24 +220,24 @@ def read_init_segment(data: bytes | mmap) -> list[TrackInfo]:
     defaults = {}
     for trex in moov.child("mvex").children():
         if trex.kind == "trex":
-            fields = _fields(trex)
+            fields = box_fields(trex)
             defaults[fields.track_ID] = fields
     return [_track_info(trak, defaults) for trak in moov.children() if trak.kind == "trak"]
 
 
 def _track_info(trak: Box, defaults: dict[int, Any]) -> TrackInfo:
     """What one ``trak`` says, with what ``trex`` adds."""
-    track_id = _fields(trak.child("tkhd")).track_ID
-    handler = _text(_fields(trak.child("mdia", "hdlr")).handler_type)
+    track_id = box_fields(trak.child("tkhd")).track_ID
+    handler = as_text(box_fields(trak.child("mdia", "hdlr")).handler_type)
     entry = next(trak.child("mdia", "minf", "stbl", "stsd").children(), None)
     if entry is None or track_id not in defaults:
         raise MediaError(f"track {track_id} has no {'sample entry' if entry is None else 'trex'}")
-    fields = _entry_fields(entry)
+    fields = entry_fields(entry)
     default = defaults[track_id]
     return TrackInfo(
         track_id=track_id,
         handler=handler,
-        timescale=_fields(trak.child("mdia", "mdhd")).timescale,
+        timescale=box_fields(trak.child("mdia", "mdhd")).timescale,
         codec=entry.kind,
         record=_record(entry),
         width=fields.get("width", 0),
@@ -250,10 +255,10 @@ def _record(entry: Box) -> bytes:
     if entry.kind not in _RECORD_BOXES:
         return b""
     box = entry.child(_RECORD_BOXES[entry.kind])
-    return _audio_specific_config(box) if box.kind == "esds" else box.body
+    return audio_specific_config(box) if box.kind == "esds" else box.body
 
 
-def _audio_specific_config(esds: Box) -> bytes:
+def audio_specific_config(esds: Box) -> bytes:
     """
     The DecoderSpecificInfo in an ``esds`` (ISO/IEC 14496-1, 7.2.6.5 to 7.2.6.7): ES_Descriptor, in it
     DecoderConfigDescriptor, in it what is wanted. Raises ``MediaError`` if they are not there.
@@ -347,7 +352,7 @@ def _fragment_info(moof: Box, mdat: Box, known: dict[int, TrackInfo]) -> Fragmen
         if traf.kind == "traf":
             info, data_end = _track_fragment(traf, moof, mdat, known, data_end)
             tracks.append(info)
-    sequence_number = _fields(moof.child("mfhd")).sequence_number
+    sequence_number = box_fields(moof.child("mfhd")).sequence_number
     return FragmentInfo(sequence_number, moof.offset, mdat.end - moof.offset, tracks)
 
 
@@ -355,7 +360,7 @@ def _track_fragment(
     traf: Box, moof: Box, mdat: Box, known: dict[int, TrackInfo], data_end: int
 ) -> tuple[TrackFragmentInfo, int]:
     """One ``traf``, and where its data ends (ISO/IEC 14496-12, 8.8.7 and 8.8.8)."""
-    header = _fields(traf.child("tfhd"))
+    header = box_fields(traf.child("tfhd"))
     track = known.get(header.track_ID)
     if track is None:
         raise MediaError(f"traf at {traf.offset}: the init segment has no track {header.track_ID}")
@@ -366,12 +371,12 @@ def _track_fragment(
         _either(header.default_sample_size, track.default_size),
         track.default_keyframe if flags is None else not flags.sample_is_non_sync_sample,
     )
-    base_decode_time = dts = _fields(traf.child("tfdt")).baseMediaDecodeTime
+    base_decode_time = dts = box_fields(traf.child("tfdt")).baseMediaDecodeTime
     samples: list[SampleInfo] = []
     data_end = base
     for trun in traf.children():
         if trun.kind == "trun":
-            run = _fields(trun)
+            run = box_fields(trun)
             data_end = data_end if run.data_offset is None else base + run.data_offset
             for sample in _samples(run, defaults, dts, mdat, data_end):
                 samples.append(sample)
@@ -409,7 +414,7 @@ def _either(value: int | None, default: int) -> int:
 # ── pymp4 ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _fields(box: Box) -> Any:
+def box_fields(box: Box) -> Any:
     """
     What pymp4 reads in a box without children, under the names pymp4 gives.
 
@@ -424,11 +429,11 @@ def _fields(box: Box) -> Any:
     return fields
 
 
-def _entry_fields(entry: Box) -> Any:
+def entry_fields(entry: Box) -> Any:
     """What pymp4 reads in a sample entry after the data reference index; nothing in one of an unknown codec."""
-    if entry.kind in _VISUAL_ENTRIES:
+    if entry.kind in VISUAL_ENTRIES:
         return _parse(pymp4.AVC1SampleEntryBox, entry.body[8:], entry)
-    if entry.kind in _AUDIO_ENTRIES:
+    if entry.kind in AUDIO_ENTRIES:
         return _parse(pymp4.MP4ASampleEntryBox, entry.body[8:], entry)
     return {}
 
@@ -449,91 +454,8 @@ def _check_sample_count(trun: Box) -> None:
         raise MediaError(f"trun at {trun.offset}: {count} samples in {len(body)} octets")
 
 
-# ── for people ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-_BRANDS = ("major_brand", "minor_version", "compatible_brands")
-#: What is worth telling of a box, by pymp4's names.
-_TOLD = {
-    "ftyp": _BRANDS,
-    "styp": _BRANDS,
-    "mvhd": ("timescale", "duration", "next_track_ID"),
-    "tkhd": ("track_ID", "duration"),
-    "mdhd": ("timescale", "duration", "language"),
-    "hdlr": ("handler_type", "name"),
-    "trex": ("track_ID", "default_sample_duration", "default_sample_size"),
-    "mfhd": ("sequence_number",),
-    "tfhd": ("track_ID", "base_data_offset", "default_sample_duration", "default_sample_size"),
-    "tfdt": ("baseMediaDecodeTime",),
-}
-_MAX_DEPTH = 16
-
-
-def describe(data: bytes | mmap) -> str:
-    """
-    A box tree for people: a line per box with its size, its offset and its important fields, indented by depth.
-
-    Damage is told where it is, on a line that begins with ``!``, or beside the box it is in; nothing is raised.
-    """
-    return "\n".join(_describe(read_boxes(data), 0))
-
-
-def _describe(boxes: Iterator[Box], depth: int) -> Iterator[str]:
-    """The lines of some boxes and of all in them."""
-    indent = "  " * depth
-    try:
-        for box in boxes:
-            try:
-                told = _tell(box)
-            except MediaError as error:
-                told = f"! {error}"
-            yield _printable(f"{indent}{box.kind} {box.size} at {box.offset}" + (told and f": {told}"))
-            if depth < _MAX_DEPTH:
-                yield from _describe(box.children(), depth + 1)
-    except MediaError as error:
-        yield _printable(f"{indent}! {error}")
-
-
-def _tell(box: Box) -> str:
-    """The important fields of one box; empty if there are none."""
-    if box.kind in _TOLD:
-        fields = _fields(box)
-        return ", ".join(f"{name} {_text(fields[name])}" for name in _TOLD[box.kind] if fields[name] is not None)
-    if box.kind in _VISUAL_ENTRIES:
-        return "{width}x{height}".format_map(_entry_fields(box))
-    if box.kind in _AUDIO_ENTRIES:
-        return "{channels} channels, {sampling_rate} Hz".format_map(_entry_fields(box))
-    if box.kind == "trun":
-        return _tell_trun(_fields(box))
-    if box.kind == "esds":
-        return f"AudioSpecificConfig {_audio_specific_config(box).hex(' ')}"
-    return box.body.hex(" ") if box.kind in ("avcC", "hvcC", "av1C", "vpcC", "colr", "pasp") else ""
-
-
-def _tell_trun(run: Any) -> str:
-    """A ``trun`` in one line: sums, not samples."""
-    told = [f"{run.sample_count} samples"]
-    rows = run.sample_info
-    if run.flags.sample_duration_present:
-        told.append(f"duration {sum(row.sample_duration for row in rows)}")
-    if run.flags.sample_size_present:
-        told.append(f"{sum(row.sample_size for row in rows)} octets")
-    if run.flags.sample_flags_present:
-        told.append(f"{sum(not row.sample_flags.sample_is_non_sync_sample for row in rows)} sync")
-    if run.flags.sample_composition_time_offsets_present and rows:
-        offsets = [row.sample_composition_time_offsets for row in rows]
-        told.append(f"composition offsets {min(offsets)} to {max(offsets)}")
-    if run.data_offset is not None:
-        told.append(f"data offset {run.data_offset}")
-    return ", ".join(told)
-
-
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A field's value as text: brands and handlers are octets, brands come in lists."""
     if isinstance(value, bytes):
         return value.decode("ascii", "backslashreplace")
-    return " ".join(map(_text, value)) if isinstance(value, list) else str(value)
-
-
-def _printable(line: str) -> str:
-    """The line without what could move a terminal's cursor."""
-    return "".join(char if char.isprintable() else "?" for char in line)
+    return " ".join(map(as_text, value)) if isinstance(value, list) else str(value)
