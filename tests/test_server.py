@@ -141,7 +141,7 @@ class ServerTests(TestCase):
         self.assertEqual("finish", collectors.collectors[StreamName("radio", "k")].told[-1])
 
     async def test_slow_recorder(self) -> None:
-        """While the storage takes nothing of its recording, a stream's files for web servers are written all the same."""
+        """While the storage takes nothing of its recording, a stream's files for web servers are written."""
 
         class NoRecordings(MemoryStorage):
             def put(self, key: str, data: bytes, content_type: str, cache_control: str) -> Deferred[None]:

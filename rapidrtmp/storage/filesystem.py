@@ -1,217 +1,32 @@
 """
 Objects by key in a directory of the local disk: a key is the path of a file below it.
 
-The work is in two halves. :class:`ObjectDirectory` does it, blocking, on file descriptors; :class:`LocalStorage` hands
-it to threads. No path is ever resolved by the system from the root down: each folder is opened from the one above it
-without following symbolic links, so nobody can lead a key out of the directory, not even by swapping a folder for a
-link at the right moment. What is not a regular file is no object.
+The work is in two halves. :class:`~rapidrtmp.storage.directory.ObjectDirectory` does it, blocking, on file descriptors;
+:class:`LocalStorage` hands it to threads.
 
 A file holds nothing but its bytes: the content type is guessed from the name, and the cache rule given with ``put`` is
 not kept, because whoever serves the object tells it from the name as well. A file that was written outlives the
-process, whatever ends it; only a power cut may take the last few seconds, as no write waits for the platters.
+process, whatever ends it. What a power cut may take is the operator's choice; by default no write waits for the
+platters, because the last seconds of a live stream are not worth every write of every stream being slower.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import secrets
-import stat
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from rapidrtmp.errors import ConfigurationError, NotFoundError, StorageError
+from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import IStorage, IStorageFactory, IStorageSpace, ObjectInfo, StorageContext, StoredObject
-from rapidrtmp.storage.keys import byte_range, check_key, guess_content_type
+from rapidrtmp.storage.directory import FileWrite, Flush, ObjectDirectory, OpenObject
+from rapidrtmp.storage.keys import byte_range, check_key
 
 __all__ = ["LocalStorage", "LocalStorageFactory"]
 
 CHUNK_BYTES = 256 * 1024
-#: Ends the name of a file not yet whole. No key may hold a backslash, so none can name such a file.
-UNFINISHED = "\\unfinished"
-#: How often a write starts over because its folder was removed, empty, before the first file was in it.
-PLACE_ATTEMPTS = 20
-
-#: What no waiting and no operator can mend: the key itself does not fit this disk or what is on it.
-_PERMANENT = {
-    errno.ENAMETOOLONG,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.ELOOP,
-    errno.EILSEQ,
-    errno.EINVAL,
-    errno.EFBIG,
-    errno.EOPNOTSUPP,
-}
-#: What a path answers when there can be no object at it.
-_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EILSEQ, errno.EISDIR, errno.ENXIO}
-_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPEN_OBJECT = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC  # a named pipe must not hang the thread
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class OpenObject:
-    """
-    A file being read; closed with the last reference to it, so also if nobody ever reads.
-
-    :ivar info: what was known of it when it was opened. The bytes stay those, whatever is put at its key meanwhile.
-    """
-
-    def __init__(self, descriptor: int, info: ObjectInfo) -> None:
-        self._descriptor = descriptor
-        self.info = info
-
-    def __del__(self) -> None:
-        os.close(self._descriptor)
-
-    def read(self, start: int, length: int) -> bytes:
-        """Up to ``length`` bytes from ``start``. :raises StorageError: there are none, or the disk failed."""
-        with _told_as_ours(f"reading {self.info.key}"):
-            data = os.pread(self._descriptor, length, start)
-        if not data:
-            raise StorageError(f"{self.info.key}: cut off at byte {start} of {self.info.size} while it was read")
-        return data
-
-
-@dataclass(eq=False)
-class _Write:
-    """One ``put`` under way; ``data`` is taken away from it when the caller gave up waiting."""
-
-    key: str
-    data: bytes | None
-
-    def wanted(self) -> bytes:
-        if self.data is None:
-            raise CancelledError(f"writing {self.key} was given up")
-        return self.data
-
-    def give_up(self, failure: Failure) -> Failure:
-        """Let go of the bytes: a write that hung must not appear later, over a newer one."""
-        self.data = None
-        return failure
-
-
-class ObjectDirectory:
-    """
-    The blocking half: every method belongs in a thread, and may run in many at once.
-
-    :param root: the directory; it must exist. It may itself be reached through symbolic links.
-    """
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-
-    def write(self, write: _Write) -> None:
-        """Put a whole file in place of the key's. :raises StorageError: and then the old one is untouched."""
-        with _told_as_ours(f"writing {write.key}"):
-            for attempts_left in reversed(range(PLACE_ATTEMPTS)):
-                try:
-                    self._write(write)
-                    return
-                except FileNotFoundError:  # a deletion found the folder empty and removed it just before
-                    if not attempts_left:
-                        raise
-
-    def open(self, key: str) -> OpenObject:
-        """Open an object. :raises NotFoundError: there is none."""
-        *folders, name = key.split("/")
-        with _told_as_ours(f"reading {key}"), _absence_told(key), self._folder(folders) as folder:
-            descriptor = os.open(name, _OPEN_OBJECT, dir_fd=folder)
-            try:
-                return OpenObject(descriptor, _info(key, os.fstat(descriptor)))
-            except NotFoundError:
-                os.close(descriptor)
-                raise
-
-    def stat(self, key: str) -> ObjectInfo:
-        """What is known of an object. :raises NotFoundError: there is none."""
-        *folders, name = key.split("/")
-        with _told_as_ours(f"looking at {key}"), _absence_told(key), self._folder(folders) as folder:
-            return _info(key, os.stat(name, dir_fd=folder, follow_symlinks=False))
-
-    def find(self, prefix: str) -> list[ObjectInfo]:
-        """All objects whose key begins with ``prefix``, sorted by key."""
-        found = []
-        with _told_as_ours(f"listing {prefix}"):
-            for path, names, folder in self._walk(prefix.rpartition("/")[0]):
-                for name in names:
-                    key = f"{path}/{name}" if path else name
-                    if key.startswith(prefix):
-                        with suppress(StorageError, NotFoundError, FileNotFoundError):
-                            found.append(_info(check_key(key), os.stat(name, dir_fd=folder, follow_symlinks=False)))
-        return sorted(found, key=lambda info: info.key)
-
-    def delete(self, key: str) -> None:
-        """Remove an object, if it is there, and the folders that this leaves empty."""
-        *folders, name = key.split("/")
-        with _told_as_ours(f"deleting {key}"), suppress(NotFoundError), _absence_told(key):
-            with self._folder(folders) as folder:
-                _info(key, os.stat(name, dir_fd=folder, follow_symlinks=False))
-                os.unlink(name, dir_fd=folder)
-            self._prune(folders)
-
-    def free_bytes(self) -> int:
-        """How much an unprivileged process may still write."""
-        with _told_as_ours("measuring free space"):
-            found = os.statvfs(self._root)
-        return found.f_bavail * found.f_frsize
-
-    def sweep(self) -> int:
-        """
-        Remove the unfinished files of processes that died while they wrote; returns how many there were.
-
-        One still being written, by whatever process, is locked by it and stays.
-        """
-        swept = 0
-        with _told_as_ours("sweeping"):
-            for path, names, folder in self._walk(""):
-                stale = [name for name in names if name.endswith(UNFINISHED) and _remove_if_stale(folder, name)]
-                swept += len(stale)
-                if stale and path:
-                    self._prune(path.split("/"))
-        return swept
-
-    def _write(self, write: _Write) -> None:
-        *folders, name = write.key.split("/")
-        with self._folder(folders, create=True) as folder:
-            _fill_and_rename(folder, *_create_unfinished(folder), name, write)
-
-    @contextmanager
-    def _folder(self, names: list[str], create: bool = False) -> Iterator[int]:
-        """The descriptor of the folder at the end of ``names``; the way there is opened step by step."""
-        descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for name in names:
-                upper, descriptor = descriptor, _open_folder(name, descriptor, create)
-                os.close(upper)
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    def _walk(self, path: str) -> Iterator[tuple[str, list[str], int]]:
-        """The folder ``path`` and all below it: its path, the names in it that are no folders, its descriptor."""
-        names = path.split("/") if path else []
-        if any(name in ("", ".", "..") or "\0" in name for name in names):
-            return  # a prefix that no key begins with
-        with suppress(FileNotFoundError, NotADirectoryError), self._folder(names) as top:
-            for below, _, files, folder in os.fwalk(".", dir_fd=top, onerror=_raise_unless_gone):
-                yield "/".join(filter(None, (path, below[2:]))), files, folder
-
-    def _prune(self, folders: list[str]) -> None:
-        """Remove empty folders from the innermost up; the system refuses one that somebody has just written into."""
-        for depth in range(len(folders), 0, -1):
-            try:
-                with self._folder(folders[: depth - 1]) as upper:
-                    os.rmdir(folders[depth - 1], dir_fd=upper)
-            except OSError:
-                return
 
 
 @implementer(IStorage, IStorageSpace)
@@ -263,7 +78,7 @@ class LocalStorage:
         return succeed(None)
 
     async def _put(self, key: str, data: bytes) -> None:
-        write = _Write(check_key(key), data)
+        write = FileWrite(check_key(key), data)
         await self._in_thread(self._directory.write, write).addErrback(write.give_up)
 
     async def _get(self, key: str, start: int, length: int | None) -> StoredObject:
@@ -287,16 +102,21 @@ class LocalStorage:
 @implementer(IStorageFactory)
 class LocalStorageFactory:
     """
-    Behind the spec ``local:DIR``.
+    Behind the spec ``local:DIR:fsync=file``.
 
     :param directory: where; made if it is not there yet. ``~`` is the home directory.
+    :param fsync: what each write waits for: ``never`` nothing, ``file`` the file, ``folder`` the file and its name; see
+        :class:`~rapidrtmp.storage.directory.Flush`.
     """
 
     persistent = True
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, fsync: str = "never") -> None:
         if not directory:
             raise ConfigurationError("local: names no directory")
+        if fsync.upper() not in Flush.__members__:
+            raise ConfigurationError(f"local: fsync={fsync}: never, file or folder")
+        self._flush = Flush[fsync.upper()]
         self._root = os.path.abspath(os.path.expanduser(directory))
 
     def create(self, context: StorageContext) -> LocalStorage:
@@ -311,7 +131,7 @@ class LocalStorageFactory:
             raise ConfigurationError(f"local:{self._root}: {error.strerror}") from error
         if not os.access(self._root, os.R_OK | os.W_OK | os.X_OK):
             raise ConfigurationError(f"local:{self._root}: this process may not write there")
-        directory = ObjectDirectory(self._root)
+        directory = ObjectDirectory(self._root, self._flush)
 
         def swept(count: int) -> None:
             if count:
@@ -321,83 +141,3 @@ class LocalStorageFactory:
             swept, lambda failure: context.log.warn("could not sweep: {error}", error=failure.value)
         )
         return LocalStorage(directory, context.in_thread)
-
-
-@contextmanager
-def _told_as_ours(doing: str) -> Iterator[None]:
-    """Turn an ``OSError`` into a ``StorageError``."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{doing}: {error.strerror}", retryable=error.errno not in _PERMANENT) from error
-
-
-@contextmanager
-def _absence_told(key: str) -> Iterator[None]:
-    """Turn what a path answers when nothing is there into a ``NotFoundError``."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _ABSENT:
-            raise NotFoundError(f"no object {key!r}") from error
-        raise
-
-
-def _info(key: str, found: os.stat_result) -> ObjectInfo:
-    """What the file system knows of a key. :raises NotFoundError: it is a folder, a link, a pipe, a device."""
-    if not stat.S_ISREG(found.st_mode):
-        raise NotFoundError(f"{key!r} is no object")
-    return ObjectInfo(key, found.st_size, found.st_mtime_ns // 1_000_000, guess_content_type(key))
-
-
-def _open_folder(name: str, upper: int, create: bool) -> int:
-    try:
-        return os.open(name, _OPEN_FOLDER, dir_fd=upper)
-    except FileNotFoundError:
-        if not create:
-            raise
-    with suppress(FileExistsError):
-        os.mkdir(name, dir_fd=upper)
-    return os.open(name, _OPEN_FOLDER, dir_fd=upper)
-
-
-def _create_unfinished(folder: int) -> tuple[str, int]:
-    """A new file that is no object yet, and its descriptor, locked until it is closed."""
-    name = secrets.token_hex(8) + UNFINISHED
-    descriptor = os.open(name, _CREATE, 0o666, dir_fd=folder)
-    with suppress(OSError):  # a file system without locks: nothing can be swept there, and all else works
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return name, descriptor
-
-
-def _fill_and_rename(folder: int, unfinished: str, descriptor: int, name: str, write: _Write) -> None:
-    """Write all of it, then give it its name; whatever fails, nothing is left behind."""
-    try:
-        with open(descriptor, "wb", buffering=0) as file:
-            rest = memoryview(write.wanted())
-            while rest:
-                rest = rest[file.write(rest) :]
-            write.wanted()
-            os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(unfinished, dir_fd=folder)
-        raise
-
-
-def _remove_if_stale(folder: int, name: str) -> bool:
-    try:
-        descriptor = os.open(name, _OPEN_OBJECT, dir_fd=folder)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(name, dir_fd=folder)
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return False  # locked: somebody is at it; or already gone
-    return True
-
-
-def _raise_unless_gone(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
