@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from rapidrtmp.errors import RapidRTMPError
@@ -24,6 +25,10 @@ __all__ = ["PlaylistVersion", "Shelf", "ShelfObject", "TooManyWaitersError", "co
 
 T = TypeVar("T")
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+
+
+#: How many waiters are answered in one turn of the reactor.
+SLICE = 64
 
 
 class TooManyWaitersError(RapidRTMPError):
@@ -103,16 +108,18 @@ class Shelf:
     """
     The objects, playlists and waiters of one stream.
 
+    :param clock: lets many waiters be answered in slices; without one, all are at once.
     :ivar max_waiters: how many requests may wait here at one time.
     """
 
-    def __init__(self, max_waiters: int = 10_000) -> None:
+    def __init__(self, max_waiters: int = 10_000, clock: IReactorTime | None = None) -> None:
         self.max_waiters = max_waiters
         self._objects: dict[str, ShelfObject] = {}
         self._playlists: dict[str, PlaylistVersion] = {}
         self._expected: dict[str, set[Deferred[ShelfObject | None]]] = {}
         self._blocked: dict[str, dict[_Position, set[Deferred[PlaylistVersion | None]]]] = {}
         self._waiting = 0
+        self._clock = clock
 
     # ── what sinks do (IShelf) ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -227,7 +234,12 @@ class Shelf:
             self._waiting -= 1
 
     def _fire(self, waiters: set[Deferred[T]], result: T) -> None:
-        while waiters:
+        """Answer all; beyond a slice, the rest in later turns of the reactor, for frames must not wait for players."""
+        for _ in range(SLICE if self._clock is not None else len(waiters)):
+            if not waiters:
+                return
             waiter = waiters.pop()
             self._waiting -= 1
             waiter.callback(result)
+        if waiters and self._clock is not None:
+            self._clock.callLater(0, self._fire, waiters, result)

@@ -109,6 +109,10 @@ class StrangerTests(StrangerCase):
         """Requests for streams that are not there, floods of fields, and slow ones."""
         self.assertUnharmed(["requests for missing streams", "header floods", "slow requests"])
 
+    def test_held_requests(self) -> None:
+        """Requests by the thousand that wait for the same segment keep no part waiting."""
+        self.assertUnharmed(["blocking requests"])
+
     def test_waiters(self) -> None:
         """One client holds so many requests and no more; the next is told to come back, and others may still wait."""
         server = self.start_server(SETTINGS)
@@ -135,13 +139,3 @@ class StrangerTests(StrangerCase):
         self.assertEqual({"1"}, {answer.headers["retry-after"] for _, answer in answers if answer.status == 429})
         self.assertEqual(0, publisher.wait())
         viewer.result()
-
-
-class HeldRequestsTests(StrangerCase):
-    """Many requests that wait for the same segment."""
-
-    todo = "1500 waiters are answered in one go, and parts that are due then are late (docs/performance.md)"
-
-    def test_blocking_requests(self) -> None:
-        """Blocking requests by the thousand keep no part waiting."""
-        self.assertUnharmed(["blocking requests"])

@@ -7,11 +7,12 @@ import gzip
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from rapidrtmp.interfaces import IShelf, Playlist
-from rapidrtmp.live.shelf import Shelf, ShelfObject, TooManyWaitersError, contains
+from rapidrtmp.live.shelf import SLICE, Shelf, ShelfObject, TooManyWaitersError, contains
 
 
 def playlist(
@@ -204,6 +205,23 @@ class ShelfTests(SynchronousTestCase):
         self.assertEqual([None] * 3, [self.successResultOf(waiter) for waiter in waiters])
         self.assertIsNone(self.shelf.find("a") or self.shelf.find_playlist("index.m3u8"))
         self.assertEqual((0, False), (self.shelf.waiting, self.shelf.is_announced("p")))
+
+    def test_slices(self) -> None:
+        """So many waiters that frames would have to wait for them are answered in slices, whoever leaves meanwhile."""
+        clock = Clock()
+        shelf = Shelf(clock=clock)
+        shelf.announce("p")
+        waiters = [shelf.wait_for("p") for _ in range(3 * SLICE)]
+        shelf.put("p", [b"part"], "")
+        answered = [waiter for waiter in waiters if waiter.called]
+        self.assertEqual((SLICE, 2 * SLICE), (len(answered), shelf.waiting))
+        leaver = next(waiter for waiter in waiters if not waiter.called)
+        leaver.cancel()
+        self.failureResultOf(leaver, CancelledError)
+        clock.pump([0, 0])
+        waiters.remove(leaver)
+        self.assertEqual({b"part"}, {self.successResultOf(waiter).body for waiter in waiters})
+        self.assertEqual((0, []), (shelf.waiting, clock.getDelayedCalls()))
 
     @given(
         st.lists(
