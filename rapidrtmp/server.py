@@ -102,7 +102,7 @@ class RapidRtmpService(MultiService):
         self._reactor = reactor
         self._settings = settings
         self._plugins = plugins
-        self._steady = SteadyClock(reactor.seconds, time.time)
+        self._steady = SteadyClock(time.monotonic, time.time)
         self._viewer_salt = os.urandom(16)
         self.metrics = Metrics()
         self.readiness = Readiness(reactor)
@@ -165,11 +165,12 @@ class RapidRtmpService(MultiService):
         """A stream with the sinks of its application; a sink that can not be made is left out."""
         stream = LiveStream(
             name,
-            Shelf(self._settings.http.max_waiters_per_stream),
+            Shelf(self._settings.http.max_waiters_per_stream, self._reactor),
             Viewers(self._viewer_salt),
             started_at_ms=self._steady.utc_ms(),
             gop_cache_bytes=self._settings.live.gop_cache_bytes,
             sink_failed=lambda sink: self.metrics.sinks_detached_total.labels(sink).inc(),
+            utc_of=partial(self._steady.utc_of, self._reactor),
         )
         recovered = self._recovery.take(name)
         for sink, factory in self._plugins.apps[name.app].sinks.items():
