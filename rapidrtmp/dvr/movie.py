@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, pairwise
 from zlib import crc32
 
@@ -20,7 +21,7 @@ from rapidrtmp.dvr.layout import RecordingId, part_name
 from rapidrtmp.errors import StorageError
 from rapidrtmp.interfaces import IStorage
 
-__all__ = ["Movie", "make_movie", "make_segment", "write_index"]
+__all__ = ["Movie", "Piece", "assemble_movie", "make_movie", "make_segment", "write_index"]
 
 _SIDX = struct.Struct(">I4sIIIQQHH")
 _ENTRY = struct.Struct(">III")
@@ -31,8 +32,8 @@ _MAX_ENTRIES, _MAX_SIZE, _MAX_DURATION = 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """One part: its key in the storage and its size in bytes."""
+class Piece:
+    """One object: its key in the storage and its size in bytes."""
 
     key: str
     size: int
@@ -48,7 +49,7 @@ class Movie:
     :ivar size: of all of it.
     """
 
-    def __init__(self, head: bytes, pieces: Sequence[_Piece]) -> None:
+    def __init__(self, head: bytes, pieces: Sequence[Piece]) -> None:
         self._head = head
         self._pieces = pieces
         self._ends = list(accumulate((piece.size for piece in pieces), initial=len(head)))
@@ -91,13 +92,25 @@ class Movie:
 
 def make_movie(id: RecordingId, header: Header, stretches: Sequence[Stretch], *, indexed: bool) -> Movie:
     """
-    The file of a recording or a clip; segments that can not be played are left out.
+    The file of a recording or a clip of it; as :func:`assemble_movie`.
 
     :param indexed: whether nothing will follow, so that there can be an index.
     """
+    return assemble_movie(header, stretches, partial(_pieces, id), indexed=indexed)
+
+
+def assemble_movie(
+    header: Header, stretches: Sequence[Stretch], pieces: Callable[[Stretch], list[Piece]], *, indexed: bool
+) -> Movie:
+    """
+    A file of stretches that follow one another; segments that can not be played are left out.
+
+    :param pieces: finds the objects that a stretch consists of.
+    :param indexed: whether there shall be an index.
+    """
     playable = [stretch for stretch in stretches if not stretch.segment.is_gap and stretch.size]
     index = write_index(header, playable) if indexed else b""
-    return Movie(header.init + index, [piece for stretch in playable for piece in _pieces(id, stretch)])
+    return Movie(header.init + index, [piece for stretch in playable for piece in pieces(stretch)])
 
 
 def make_segment(id: RecordingId, stretch: Stretch) -> Movie:
@@ -105,9 +118,9 @@ def make_segment(id: RecordingId, stretch: Stretch) -> Movie:
     return Movie(b"", _pieces(id, stretch))
 
 
-def _pieces(id: RecordingId, stretch: Stretch) -> list[_Piece]:
+def _pieces(id: RecordingId, stretch: Stretch) -> list[Piece]:
     return [
-        _Piece(f"{id.folder}/{part_name(stretch.segment.number, index)}", stretch.segment.parts[index].size)
+        Piece(f"{id.folder}/{part_name(stretch.segment.number, index)}", stretch.segment.parts[index].size)
         for index in range(stretch.first, stretch.stop)
         if stretch.segment.parts[index].size
     ]

@@ -6,18 +6,35 @@ A line that was once in a recording's playlist stays there as it is; while it gr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from rapidrtmp.dvr.clip import Stretch, whole_recording
 from rapidrtmp.dvr.journal import Header, Journal
 from rapidrtmp.dvr.layout import INIT_NAME, part_name, segment_name
 from rapidrtmp.hls.playlist import render_date_time, render_seconds
 
-__all__ = ["render_clip", "render_recording"]
+__all__ = ["Naming", "render_clip", "render_recording"]
 
 #: EXT-X-GAP needs protocol version 8.
 VERSION = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """
+    What playlists call things.
+
+    :ivar init: the init segment.
+    :ivar segment: a segment, by number; ``part``: a part, by the number of its segment and its place in that.
+    """
+
+    init: str
+    segment: Callable[[int], str]
+    part: Callable[[int, int], str]
+
+
+RECORDING = Naming(INIT_NAME, segment_name, part_name)
 
 
 def render_recording(journal: Journal, *, is_over: bool) -> bytes:
@@ -28,19 +45,20 @@ def render_recording(journal: Journal, *, is_over: bool) -> bytes:
     """
     stretches = whole_recording(journal)
     kind = "VOD" if is_over else "EVENT"
-    return _render(stretches, kind, journal.header.target_s, _lines(journal.header, stretches))
+    return _render(stretches, kind, journal.header.target_s, _lines(journal.header, stretches, RECORDING))
 
 
-def render_clip(header: Header, stretches: Sequence[Stretch]) -> bytes:
+def render_clip(header: Header, stretches: Sequence[Stretch], naming: Naming = RECORDING) -> bytes:
     """
     The playlist of a clip. Of a segment that is not in it as a whole, the parts are listed as segments of their own.
 
     :param stretches: as :func:`~rapidrtmp.dvr.clip.select_clip` found them; at least one.
+    :param naming: what to call them.
     """
     single = [piece for stretch in stretches for piece in _pieces(stretch)]
     longest = max(piece.end - piece.start for piece in single)
     target_s = max(1, (longest + header.timescale // 2) // header.timescale)
-    return _render(single, "VOD", target_s, _lines(header, single))
+    return _render(single, "VOD", target_s, _lines(header, single, naming))
 
 
 def _pieces(stretch: Stretch) -> list[Stretch]:
@@ -70,9 +88,9 @@ def _begins_with_keyframe(stretch: Stretch) -> bool:
     return stretch.segment.is_gap or stretch.parts[0].keyframe
 
 
-def _lines(header: Header, stretches: Sequence[Stretch]) -> Iterator[str]:
+def _lines(header: Header, stretches: Sequence[Stretch], naming: Naming) -> Iterator[str]:
     timescale = header.timescale
-    map_line = f'#EXT-X-MAP:URI="{INIT_NAME}"\n'
+    map_line = f'#EXT-X-MAP:URI="{naming.init}"\n'
     last: Stretch | None = None
     for stretch in stretches:
         start, end, segment = stretch.start, stretch.end, stretch.segment
@@ -82,7 +100,7 @@ def _lines(header: Header, stretches: Sequence[Stretch]) -> Iterator[str]:
             yield f"#EXT-X-DISCONTINUITY\n{map_line}"
         utc_ms = segment.utc_ms + (start - segment.start) * 1000 // timescale
         gap = segment.is_gap or not stretch.size
-        uri = segment_name(segment.number) if stretch.is_whole else part_name(segment.number, stretch.first)
+        uri = naming.segment(segment.number) if stretch.is_whole else naming.part(segment.number, stretch.first)
         yield (
             f"#EXT-X-PROGRAM-DATE-TIME:{render_date_time(utc_ms)}\n{'#EXT-X-GAP' + chr(10) if gap else ''}"
             f"#EXTINF:{render_seconds(start, end, timescale)},\n{uri}\n"

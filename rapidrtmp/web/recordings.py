@@ -7,11 +7,7 @@ grows at its end, so that ranges can be resumed and everything can be cached.
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import UTC, datetime
-from functools import partial
-from zlib import crc32
+from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred
 
@@ -24,7 +20,6 @@ from rapidrtmp.dvr.playlist import render_clip, render_recording
 from rapidrtmp.errors import ConfigurationError, NotFoundError
 from rapidrtmp.interfaces import IMMUTABLE, ISink
 from rapidrtmp.live.registry import Registry
-from rapidrtmp.live.shelf import PLAYLIST_TYPE
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.names import StreamName
 from rapidrtmp.storage.capabilities import IStorageRedirect
@@ -33,16 +28,14 @@ from rapidrtmp.web.api import DEFAULT_APP
 from rapidrtmp.web.description import describe_recording
 from rapidrtmp.web.errors import BadRequestError, ConflictError, NotYetError
 from rapidrtmp.web.exchange import Request, Response, json_response
-from rapidrtmp.web.headers import accepts_gzip, etag_matches, parse_range
 from rapidrtmp.web.hls import CORS
+from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response
 from rapidrtmp.web.reading import MAX_ITEMS_PER_PAGE, read_date, read_json_object, read_query, read_whole
-from rapidrtmp.web.streamed import StreamedResponse
 
 __all__ = ["RECORDER", "Recordings"]
 
 #: The sink that records; a second one of an application is called ``record-2``, and so on.
 RECORDER = "record"
-GROWING, OVER = "no-cache", "public, max-age=3600"
 #: For how long a redirect may be followed again: its URL is good for some minutes.
 REDIRECTED = "private, max-age=300"
 RETRY_S = 2
@@ -60,6 +53,11 @@ class Recordings:
         self._registry = registry
         self._make_recorder = make_recorder
 
+    @property
+    def library(self) -> Library:
+        """Where the recordings are found."""
+        return self._library
+
     # ── media ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def media(self, request: Request, app: str, key: str, start: str, name: str) -> Deferred[Response]:
@@ -76,7 +74,7 @@ class Recordings:
         if not journal.segments and not is_over and name != INIT_NAME:
             raise NotYetError(f"{id} has no complete segment yet", RETRY_S)
         if name == "index.m3u8":
-            return _playlist(request, render_recording(journal, is_over=is_over), OVER if is_over else GROWING)
+            return playlist_response(request, render_recording(journal, is_over=is_over), OVER if is_over else GROWING)
         if name == "recording.mp4":
             return self._movie(request, id, journal, whole_recording(journal), is_over=is_over)
         if name in ("clip.m3u8", "clip.mp4"):
@@ -93,7 +91,7 @@ class Recordings:
             raise NotFoundError(f"nothing of {id} was recorded then")
         is_final = is_over or (to_ms is not None and to_ms <= journal.ended_ms)
         if name == "clip.m3u8":
-            return _playlist(request, render_clip(journal.header, stretches), OVER if is_final else GROWING)
+            return playlist_response(request, render_clip(journal.header, stretches), OVER if is_final else GROWING)
         return self._movie(request, id, journal, stretches, is_over=is_final)
 
     def _movie(
@@ -101,23 +99,23 @@ class Recordings:
     ) -> Response:
         movie = make_movie(id, journal.header, stretches, indexed=is_over)
         first = stretches[0].segment.utc_ms if stretches else journal.header.started_ms
-        named = f'inline; filename="{id.app}-{id.key}-{datetime.fromtimestamp(first / 1000, UTC):%Y%m%dT%H%M%SZ}.mp4"'
         headers = {
             "Content-Type": MEDIA_TYPE,
             "Cache-Control": OVER if is_over else GROWING,
-            "Content-Disposition": named,
+            "Content-Disposition": disposition(id.app, id.key, first),
         }
-        return self._stream(request, movie, headers)
+        return movie_response(request, self._library.storage, movie, headers)
 
     async def _object(self, request: Request, id: RecordingId, journal: Journal, name: str) -> Response:
         headers = {"Content-Type": SEGMENT_TYPE, "Cache-Control": IMMUTABLE}
         if name == INIT_NAME:
-            return self._stream(request, Movie(journal.header.init, ()), {**headers, "Content-Type": MEDIA_TYPE})
+            headers["Content-Type"] = MEDIA_TYPE
+            return movie_response(request, self._library.storage, Movie(journal.header.init, ()), headers)
         stretch = _named_stretch(journal, name)
         if stretch is None:
             raise NotFoundError(f"{id} has no {name}, or it was lost")
         movie = make_segment(id, stretch)
-        return await self._redirected(movie) or self._stream(request, movie, headers)
+        return await self._redirected(movie) or movie_response(request, self._library.storage, movie, headers)
 
     async def _redirected(self, movie: Movie) -> Response | None:
         """To the storage, if it is one object there and clients can fetch it themselves."""
@@ -126,23 +124,6 @@ class Recordings:
             return None
         url: str | None = await storage.redirect_url(movie.sole_key)
         return Response(307, {"Location": url, "Cache-Control": REDIRECTED, **CORS}) if url else None
-
-    def _stream(self, request: Request, movie: Movie, headers: Mapping[str, str]) -> Response:
-        """The whole of it or a range, or nothing if the client has it already (RFC 9110, 13.2.2)."""
-        etag = f'"{movie.fingerprint:08x}-{movie.size:x}"'
-        headers = {**headers, "ETag": etag, "Accept-Ranges": "bytes", **CORS}
-        if etag_matches(request.header("if-none-match"), etag):
-            del headers["Content-Type"]
-            return Response(304, headers)
-        condition = request.header("if-range")
-        span = None
-        if request.method == "GET" and (not condition or condition == etag):
-            span = parse_range(request.header("range"), movie.size)
-        start, stop = span or (0, movie.size)
-        if span:
-            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{movie.size}"
-        chunks: Callable[[], AsyncIterator[bytes]] = partial(movie.read, self._library.storage, start, stop)
-        return StreamedResponse(206 if span else 200, headers, size=stop - start, open=chunks)
 
     # ── the library ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -254,29 +235,6 @@ def _named_stretch(journal: Journal, name: str) -> Stretch | None:
     number = read_segment_name(name)
     segment = journal.find(number) if number is not None else None
     return None if segment is None or segment.is_gap else Stretch(segment, 0, len(segment.parts))
-
-
-# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _playlist(request: Request, body: bytes, cache_control: str) -> Response:
-    """A playlist, compressed if the client can read that. No ranges: the next version may move every byte."""
-    gzipped = accepts_gzip(request.header("accept-encoding"))
-    etag = f'"{crc32(body):08x}-{len(body):x}{"-gzip" if gzipped else ""}"'
-    headers = {
-        "Content-Type": PLAYLIST_TYPE,
-        "Cache-Control": cache_control,
-        "ETag": etag,
-        "Vary": "Accept-Encoding",
-        "Accept-Ranges": "none",
-        **CORS,
-    }
-    if etag_matches(request.header("if-none-match"), etag):
-        del headers["Content-Type"]
-        return Response(304, headers)
-    if gzipped:
-        headers["Content-Encoding"] = "gzip"
-    return Response(200, headers, gzip.compress(body, 6, mtime=0) if gzipped else body)
 
 
 def _moment(query: Mapping[str, str], name: str, header: Header) -> int | None:

@@ -1,0 +1,69 @@
+"""What stored media is answered with: files that are put together while they are sent, and playlists of them."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from zlib import crc32
+
+from rapidrtmp.dvr.movie import Movie
+from rapidrtmp.interfaces import IStorage
+from rapidrtmp.live.shelf import PLAYLIST_TYPE
+from rapidrtmp.web.exchange import Request, Response
+from rapidrtmp.web.headers import accepts_gzip, etag_matches, parse_range
+from rapidrtmp.web.hls import CORS
+from rapidrtmp.web.streamed import StreamedResponse
+
+__all__ = ["GROWING", "OVER", "disposition", "movie_response", "playlist_response"]
+
+#: How long what may still grow, and what does not, may be kept.
+GROWING, OVER = "no-cache", "public, max-age=3600"
+
+
+def disposition(app: str, key: str, utc_ms: int) -> str:
+    """``Content-Disposition`` of a movie that begins at ``utc_ms``, in milliseconds since 1970."""
+    return f'inline; filename="{app}-{key}-{datetime.fromtimestamp(utc_ms / 1000, UTC):%Y%m%dT%H%M%SZ}.mp4"'
+
+
+def movie_response(request: Request, storage: IStorage, movie: Movie, headers: Mapping[str, str]) -> Response:
+    """
+    The whole of a movie or a range of it, or nothing if the client has it already (RFC 9110, 13.2.2).
+
+    :raises RangeNotSatisfiableError: the range lies outside of it.
+    """
+    etag = f'"{movie.fingerprint:08x}-{movie.size:x}"'
+    headers = {**headers, "ETag": etag, "Accept-Ranges": "bytes", **CORS}
+    if etag_matches(request.header("if-none-match"), etag):
+        del headers["Content-Type"]
+        return Response(304, headers)
+    condition = request.header("if-range")
+    span = None
+    if request.method == "GET" and (not condition or condition == etag):
+        span = parse_range(request.header("range"), movie.size)
+    start, stop = span or (0, movie.size)
+    if span:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{movie.size}"
+    chunks: Callable[[], AsyncIterator[bytes]] = partial(movie.read, storage, start, stop)
+    return StreamedResponse(206 if span else 200, headers, size=stop - start, open=chunks)
+
+
+def playlist_response(request: Request, body: bytes, cache_control: str) -> Response:
+    """A playlist, compressed if the client can read that. No ranges: the next version may move every byte."""
+    gzipped = accepts_gzip(request.header("accept-encoding"))
+    etag = f'"{crc32(body):08x}-{len(body):x}{"-gzip" if gzipped else ""}"'
+    headers = {
+        "Content-Type": PLAYLIST_TYPE,
+        "Cache-Control": cache_control,
+        "ETag": etag,
+        "Vary": "Accept-Encoding",
+        "Accept-Ranges": "none",
+        **CORS,
+    }
+    if etag_matches(request.header("if-none-match"), etag):
+        del headers["Content-Type"]
+        return Response(304, headers)
+    if gzipped:
+        headers["Content-Encoding"] = "gzip"
+    return Response(200, headers, gzip.compress(body, 6, mtime=0) if gzipped else body)
