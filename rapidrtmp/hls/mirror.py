@@ -20,6 +20,7 @@ from rapidrtmp.errors import StorageError
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE
 from rapidrtmp.hls.playlist import ListedSegment, PlaylistWindow
 from rapidrtmp.hls.resume import named_media
+from rapidrtmp.hls.rewind import Rewind
 from rapidrtmp.hls.state import (
     MOST_RESERVED,
     RENEW_BELOW,
@@ -40,6 +41,7 @@ PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 @dataclass(slots=True, eq=False)
 class _Pending:
     segment: ListedSegment
+    size: int
     settled: bool = False
 
 
@@ -50,6 +52,7 @@ class Mirror:
     :param window: empty, or what the storage already lists.
     :param keep_for: how many segments stay in the storage after they left its playlist.
     :param leftovers: names of media of an earlier presentation, to be deleted when nothing names them any more.
+    :param rewind: is told of every segment that is listed here, and keeps them for longer.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Mirror:
         window: PlaylistWindow,
         keep_for: int,
         leftovers: Iterable[str] = (),
+        rewind: Rewind | None = None,
     ) -> None:
         self._storage = storage
         self._prefix = prefix
@@ -70,6 +74,7 @@ class Mirror:
         self._pending: deque[_Pending] = deque()
         self._retired: deque[ListedSegment] = deque()
         self._leftovers = list(leftovers)
+        self._rewind = rewind
         self._reserved = 0
         self._reserve(window.next_sequence)
 
@@ -77,6 +82,8 @@ class Mirror:
     def media(self) -> set[str]:
         """The names of all media that are stored, or about to be."""
         names = {*self._leftovers, *self._inits, *named_media(self._window)}
+        if self._rewind is not None:
+            names |= self._rewind.names
         for segment in (*self._retired, *(pending.segment for pending in self._pending)):
             names |= {segment.map_uri} if segment.gap else {segment.map_uri, segment.uri}
         return names
@@ -120,7 +127,7 @@ class Mirror:
     def put_segment(self, segment: ListedSegment, pieces: Sequence[bytes]) -> None:
         """Write a complete segment, and the playlist when that is done."""
         self._reserve(segment.sequence + 1)
-        pending = _Pending(segment)
+        pending = _Pending(segment, sum(map(len, pieces)))
         self._pending.append(pending)
         if segment.gap:
             self._settle(pending)
@@ -150,7 +157,10 @@ class Mirror:
         pending.settled = True
         listed = False
         while self._pending and self._pending[0].settled:
-            self._retired.extend(self._window.append(self._pending.popleft().segment))
+            first = self._pending.popleft()
+            self._retired.extend(self._window.append(first.segment))
+            if self._rewind is not None:
+                self._rewind.add(first.segment, first.size)
             listed = True
         if listed and not (self._window.ended and self._pending):
             self._put_playlist()
@@ -162,19 +172,23 @@ class Mirror:
             self._storage.delete(f"{self._prefix}/{self._leftovers.pop()}")
         while len(self._retired) > self._keep_for:
             segment = self._retired.popleft()
-            if not segment.gap:
+            is_kept = self._rewind is not None and self._rewind.keeps(segment.sequence)
+            if not segment.gap and not is_kept:
                 self._storage.delete(f"{self._prefix}/{segment.uri}")
             listed = (*self._retired, *self._window.segments, *(pending.segment for pending in self._pending))
             if all(other.map_uri != segment.map_uri for other in listed):
                 self._inits.pop(segment.map_uri, None)
                 self._lost_inits.discard(segment.map_uri)
-                self._storage.delete(f"{self._prefix}/{segment.map_uri}")
+                if not is_kept:
+                    self._storage.delete(f"{self._prefix}/{segment.map_uri}")
 
     def _put_playlist(self) -> None:
         cache = "max-age=60" if self._window.ended else "max-age=1"
         self._put(MEDIA_PLAYLIST, [self._window.render_plain()], PLAYLIST_TYPE, cache)
         if self._window.ended:
             self._put_state()
+            if self._rewind is not None:
+                self._rewind.end()
         self._put_multivariant()
 
     def _put_multivariant(self) -> None:

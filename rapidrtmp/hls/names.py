@@ -7,28 +7,39 @@ Each name holds a media sequence number, and those are never used twice; so no n
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 __all__ = [
     "MEDIA_PLAYLIST",
     "MULTIVARIANT_PLAYLIST",
+    "REWIND_PLAYLIST",
     "STATE",
+    "PageName",
     "init_name",
+    "init_number",
     "is_init",
     "is_media",
+    "is_page",
     "part_name",
     "segment_name",
 ]
 
-MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST = "index.m3u8", "master.m3u8"
+MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST = "index.m3u8", "master.m3u8", "dvr.m3u8"
 #: What a server that starts again must know and no playlist says; in the storage alone.
 STATE = "state.json"
 _INIT = re.compile(r"init_\d+\.mp4", re.ASCII)
 _SEGMENT = re.compile(r"segment_\d+\.m4s", re.ASCII)
+_PAGE = re.compile(r"dvr_(\d+)_(\d+)_(\d+)_(\d+)\.jsonl", re.ASCII)
 
 
 def init_name(sequence: int) -> str:
     """The init segment that the segment ``sequence`` is the first to need."""
     return f"init_{sequence}.mp4"
+
+
+def init_number(name: str) -> int:
+    """The number in the name of an init segment."""
+    return int(name[len("init_") : -len(".mp4")])
 
 
 def segment_name(sequence: int) -> str:
@@ -49,3 +60,33 @@ def is_init(name: str) -> bool:
 def is_media(name: str) -> bool:
     """Whether this is the name of an init segment or a segment: what some playlist must name, or nobody needs it."""
     return is_init(name) or _SEGMENT.fullmatch(name) is not None
+
+
+class PageName(NamedTuple):
+    """
+    The name of a page of the rewind journal; in the storage alone. They sort as what they describe.
+
+    :ivar first: the media sequence number of its first segment.
+    :ivar discontinuities: the discontinuity sequence number of a playlist that begins with it.
+    :ivar init: the number of the init segment that all of its segments need.
+    :ivar utc_ms: the wall-clock time at which it begins, in milliseconds since 1970.
+    """
+
+    first: int
+    discontinuities: int
+    init: int
+    utc_ms: int
+
+    def __str__(self) -> str:
+        return f"dvr_{self.first}_{self.discontinuities}_{self.init}_{self.utc_ms}.jsonl"
+
+    @classmethod
+    def parse(cls, name: str) -> PageName | None:
+        """Read it; ``None`` if it is the name of something else."""
+        match = _PAGE.fullmatch(name)
+        return cls(*map(int, match.groups())) if match else None
+
+
+def is_page(name: str) -> bool:
+    """Whether this is the name of a page of the rewind journal."""
+    return _PAGE.fullmatch(name) is not None

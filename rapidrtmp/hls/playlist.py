@@ -14,10 +14,20 @@ from datetime import UTC, datetime
 from rapidrtmp.hls.grid import Constants
 from rapidrtmp.interfaces import Playlist
 
-__all__ = ["ListedPart", "ListedSegment", "PlaylistWindow", "render_date_time", "render_seconds"]
+__all__ = [
+    "ListedPart",
+    "ListedSegment",
+    "PlaylistWindow",
+    "render_control",
+    "render_date_time",
+    "render_head",
+    "render_seconds",
+]
 
 #: Delta updates (EXT-X-SKIP) need protocol version 9; all playlists of a stream say the same.
 VERSION = 9
+#: A delta update leaves out what is older than this many target durations (4.4.3.8 wants six at least).
+SKIP_TARGETS = 6
 
 
 def render_seconds(start: int, end: int, timescale: int) -> str:
@@ -123,6 +133,36 @@ class ListedSegment:
         return (self.end - self.start) * 1000 // self.timescale
 
 
+def render_control(constants: Constants) -> str:
+    """What a server that holds requests promises of a playlist (4.4.3.7, 4.4.3.8)."""
+    target_s, part_ms = constants.target_s, constants.part_target_ms
+    control = f"CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL={SKIP_TARGETS * target_s:.1f},HOLD-BACK={3 * target_s:.1f}"
+    if not part_ms:
+        return f"#EXT-X-SERVER-CONTROL:{control}\n"
+    return (
+        f"#EXT-X-SERVER-CONTROL:{control},PART-HOLD-BACK={3 * part_ms / 1000:.3f}\n"
+        f"#EXT-X-PART-INF:PART-TARGET={part_ms / 1000:.3f}\n"
+    )
+
+
+def render_head(
+    constants: Constants, control: str, first: int, discontinuity_sequence: int, *, independent: bool
+) -> str:
+    """
+    The lines before the first segment.
+
+    :param control: from :func:`render_control`, or nothing where no server holds requests.
+    :param first: the media sequence number of the first segment.
+    :param independent: whether EXT-X-INDEPENDENT-SEGMENTS is true of all that was ever listed; once it is not, it can
+        not be claimed again (6.2.1).
+    """
+    claim = "#EXT-X-INDEPENDENT-SEGMENTS\n" if independent else ""
+    return (
+        f"#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{constants.target_s}\n{control}{claim}"
+        f"#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity_sequence}\n"
+    )
+
+
 class PlaylistWindow:
     """
     The last segments of a stream and the one that is open, as a playlist.
@@ -144,23 +184,12 @@ class PlaylistWindow:
         self.discontinuity_sequence = first_sequence
         self.ended = False
         self._independent = True
-        self._skip_ms = 6000 * constants.target_s
-        self._control = self._render_control()
+        self._control = render_control(constants)
 
     @property
     def has_parts(self) -> bool:
         """Whether this is a low-latency playlist."""
         return self.constants.part_target_ms > 0
-
-    def _render_control(self) -> str:
-        target_s, part_ms = self.constants.target_s, self.constants.part_target_ms
-        control = f"CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL={self._skip_ms / 1000:.1f},HOLD-BACK={3 * target_s:.1f}"
-        if not part_ms:
-            return f"#EXT-X-SERVER-CONTROL:{control}\n"
-        return (
-            f"#EXT-X-SERVER-CONTROL:{control},PART-HOLD-BACK={3 * part_ms / 1000:.3f}\n"
-            f"#EXT-X-PART-INF:PART-TARGET={part_ms / 1000:.3f}\n"
-        )
 
     # ── what the packager does ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -237,15 +266,9 @@ class PlaylistWindow:
 
     def _render_head(self) -> str:
         first = self.segments[0].sequence if self.segments else self.next_sequence - bool(self.open)
-        return (
-            f"#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{self.constants.target_s}\n{self._control}"
-            f"{self._render_claim()}"
-            f"#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-DISCONTINUITY-SEQUENCE:{self.discontinuity_sequence}\n"
+        return render_head(
+            self.constants, self._control, first, self.discontinuity_sequence, independent=self._independent
         )
-
-    def _render_claim(self) -> str:
-        """EXT-X-INDEPENDENT-SEGMENTS, until it is untrue of a segment; nothing may be claimed late (6.2.1)."""
-        return "#EXT-X-INDEPENDENT-SEGMENTS\n" if self._independent else ""
 
     def _render_tail(self, hint: str) -> str:
         if self.ended:
@@ -270,7 +293,7 @@ class PlaylistWindow:
         """How many segments a delta update leaves out: those wholly before the skip boundary (4.4.3.8)."""
         if self.ended:
             return 0
-        left_ms = self._skip_ms
+        left_ms = SKIP_TARGETS * 1000 * self.constants.target_s
         index = len(self.segments)
         while index and left_ms > 0:
             index -= 1
@@ -281,9 +304,5 @@ class PlaylistWindow:
         """The complete segments alone, for a web server that can not hold requests."""
         text = [segment.render(first=index == 0, with_parts=False) for index, segment in enumerate(self.segments)]
         first = self.segments[0].sequence if self.segments else self.next_sequence
-        head = (
-            f"#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{self.constants.target_s}\n"
-            f"{self._render_claim()}"
-            f"#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-DISCONTINUITY-SEQUENCE:{self.discontinuity_sequence}\n"
-        )
+        head = render_head(self.constants, "", first, self.discontinuity_sequence, independent=self._independent)
         return "".join((head, *text, "#EXT-X-ENDLIST\n" if self.ended else "")).encode()

@@ -20,11 +20,12 @@ from twisted.internet.defer import Deferred, gatherResults
 from rapidrtmp.errors import MediaError, NotFoundError, StorageError
 from rapidrtmp.hls.leftovers import Leftovers
 from rapidrtmp.hls.mirror import PLAYLIST_TYPE
-from rapidrtmp.hls.names import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, STATE, is_media
+from rapidrtmp.hls.names import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, STATE, is_media, is_page
 from rapidrtmp.hls.parsed import MediaPlaylist
 from rapidrtmp.hls.parser import parse_media_playlist
 from rapidrtmp.hls.playlist import PlaylistWindow
 from rapidrtmp.hls.resume import bridge, named_media, reopen
+from rapidrtmp.hls.rewind_journal import check_pages, named_by_pages, page_order
 from rapidrtmp.hls.state import RENEW_BELOW, STATE_TYPE, MirrorState
 from rapidrtmp.interfaces import ObjectInfo, RecoveryContext
 from rapidrtmp.names import BadNameError, StreamName
@@ -48,13 +49,23 @@ class HlsRecovery:
     :param window_size: how many segments a playlist lists.
     :param leftovers: told of what final playlists still name.
     :param max_bytes: of media to be read into memory, for all streams together.
+    :param rewinds: whether there are rewind windows to go on with.
     """
 
-    def __init__(self, context: RecoveryContext, window_size: int, leftovers: Leftovers, max_bytes: int) -> None:
+    def __init__(
+        self,
+        context: RecoveryContext,
+        window_size: int,
+        leftovers: Leftovers,
+        max_bytes: int,
+        *,
+        rewinds: bool = False,
+    ) -> None:
         self._context = context
         self._window_size = window_size
         self._leftovers = leftovers
         self._bytes_left = max_bytes
+        self._rewinds = rewinds
         self._todo: deque[tuple[StreamName, Folder]] = deque()
 
     async def run(self) -> None:
@@ -87,9 +98,9 @@ class HlsRecovery:
             problem = playlist.problems[0]
             raise MediaError(f"line {problem.line} of its playlist: {problem.detail}")
         self._context.reached(playlist.next_sequence + RENEW_BELOW)
-        window = None if playlist.ended else await self._resume(stream, folder, playlist, state)
-        if window is not None:
-            self._discard_unnamed(stream, folder, named_media(window))
+        kept = None if playlist.ended else await self._resume(stream, folder, playlist, state)
+        if kept is not None:
+            self._discard_unnamed(stream, folder, kept)
             return
         if not playlist.ended:
             await self._end(stream)
@@ -113,8 +124,8 @@ class HlsRecovery:
 
     async def _resume(
         self, stream: StreamName, folder: Folder, playlist: MediaPlaylist, state: MirrorState | None
-    ) -> PlaylistWindow | None:
-        """Make a stream ready to be gone on with; what it lists now, or ``None`` if that can not be done."""
+    ) -> set[str] | None:
+        """Make a stream ready to be gone on with; what it needs then, or ``None`` if that can not be done."""
         if state is None:
             return None
         try:
@@ -130,8 +141,19 @@ class HlsRecovery:
         await self._put(f"{stream}/{MEDIA_PLAYLIST}", objects[MEDIA_PLAYLIST], PLAYLIST_TYPE)
         await self._put(f"{stream}/{STATE}", objects[STATE], STATE_TYPE)
         self._context.reached(reserved)
-        self._context.resume(stream, objects)
-        return window
+        pages = await self._read_pages(stream, folder) if self._rewinds else {}
+        self._context.resume(stream, {**objects, **pages})
+        return named_media(window) | named_by_pages(pages)
+
+    async def _read_pages(self, stream: StreamName, folder: Folder) -> dict[str, bytes]:
+        """The journal of its rewind window, as far as it can be read."""
+        names = sorted(filter(is_page, folder), key=page_order)
+        pages: dict[str, bytes] = {}
+        for at in range(0, len(names), CONCURRENCY):
+            some = names[at : at + CONCURRENCY]
+            reading = [Deferred.fromCoroutine(self._read(f"{stream}/{name}")) for name in some]
+            pages |= dict(zip(some, await gatherResults(reading, consumeErrors=True), strict=True))
+        return check_pages(pages, folder)
 
     async def _read_media(self, stream: StreamName, folder: Folder, window: PlaylistWindow) -> dict[str, bytes]:
         """What a window names, and the multivariant playlist; a segment that is not there becomes a gap."""
@@ -154,7 +176,7 @@ class HlsRecovery:
         self._context.log.info("{stream}: its playlist is final now", stream=stream)
 
     def _discard_unnamed(self, stream: StreamName, folder: Folder, named: Container[str]) -> None:
-        orphans = [name for name in folder if is_media(name) and name not in named]
+        orphans = [name for name in folder if (is_media(name) or is_page(name)) and name not in named]
         for name in orphans:
             self._context.discard(f"{stream}/{name}")
         if orphans:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from rapidrtmp.dvr.journal import Header
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.gate import PlaylistGate
 from rapidrtmp.hls.grid import Constants, Cutting
@@ -24,9 +25,11 @@ from rapidrtmp.hls.multivariant import Multivariant
 from rapidrtmp.hls.names import (
     MEDIA_PLAYLIST,
     MULTIVARIANT_PLAYLIST,
+    REWIND_PLAYLIST,
     STATE,
     init_name,
     is_init,
+    is_page,
     part_name,
     segment_name,
 )
@@ -34,6 +37,7 @@ from rapidrtmp.hls.parser import parse_media_playlist
 from rapidrtmp.hls.playlist import ListedPart, ListedSegment, PlaylistWindow, render_seconds
 from rapidrtmp.hls.recovery import HlsRecovery
 from rapidrtmp.hls.resume import named_media, reopen
+from rapidrtmp.hls.rewind import Rewind
 from rapidrtmp.hls.segmenter import Part, Segmenter
 from rapidrtmp.hls.state import MirrorState
 from rapidrtmp.interfaces import IRecoveringSinkFactory, ISink, ISinkFactory, RecoveryContext, SinkContext
@@ -53,16 +57,18 @@ LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
 @implementer(ISinkFactory, IRecoveringSinkFactory)
 class HlsSinkFactory:
     """
-    ``hls:segment=2s:window=10:part=333ms``
+    ``hls:segment=2s:window=10:part=333ms:dvr=2h``
 
     :param segment: segments end at the first keyframe from here on; 1 s to 60 s.
     :param window: how many segments the playlist lists; never less than three target durations of them.
     :param part: about how long the parts of low-latency HLS are; ``0`` for ordinary HLS.
+    :param dvr: how far back ``dvr.m3u8`` reaches, over what is stored, from 1 min to 48 h; ``0`` for not at all.
     """
 
-    def __init__(self, segment: str = "2s", window: str = "10", part: str = "333ms") -> None:
+    def __init__(self, segment: str = "2s", window: str = "10", part: str = "333ms", dvr: str = "0") -> None:
         self.cutting = Cutting(segment_ms=parse_duration_ms(segment), part_ms=parse_duration_ms(part))
         self.window = int(window)
+        self.dvr_ms = parse_duration_ms(dvr)
         self._leftovers = Leftovers()
         if not 1_000 <= self.cutting.segment_ms <= 60_000:
             raise ConfigurationError(f"hls: segment={segment}: from 1s to 60s")
@@ -70,14 +76,16 @@ class HlsSinkFactory:
             raise ConfigurationError(f"hls: part={part}: 0, or from 100ms to the segment duration")
         if not 3 <= self.window <= 100_000:
             raise ConfigurationError(f"hls: window={window}: from 3 to 100000 segments")
+        if self.dvr_ms and not 60_000 <= self.dvr_ms <= 48 * 3_600_000:
+            raise ConfigurationError(f"hls: dvr={dvr}: 0, or from 1m to 48h")
 
     def create(self, context: SinkContext) -> HlsSink:
         """See :meth:`ISinkFactory.create <rapidrtmp.interfaces.ISinkFactory.create>`."""
-        return HlsSink(context, self.cutting, self.window, self._leftovers)
+        return HlsSink(context, self.cutting, self.window, self._leftovers, self.dvr_ms)
 
     def recover(self, context: RecoveryContext) -> Deferred[None]:
         """See :meth:`IRecoveringSinkFactory.recover <rapidrtmp.interfaces.IRecoveringSinkFactory.recover>`."""
-        recovery = HlsRecovery(context, self.window, self._leftovers, MAX_RECOVERED_BYTES)
+        recovery = HlsRecovery(context, self.window, self._leftovers, MAX_RECOVERED_BYTES, rewinds=self.dvr_ms > 0)
         return Deferred.fromCoroutine(recovery.run())
 
 
@@ -93,7 +101,9 @@ class _Retired:
 class HlsSink:
     """Packages one stream."""
 
-    def __init__(self, context: SinkContext, cutting: Cutting, window_size: int, leftovers: Leftovers) -> None:
+    def __init__(
+        self, context: SinkContext, cutting: Cutting, window_size: int, leftovers: Leftovers, dvr_ms: int = 0
+    ) -> None:
         self._context = context
         self._leftovers = leftovers
         self._shelf = context.shelf
@@ -103,6 +113,8 @@ class HlsSink:
         self._tracks: tuple[Track, ...] = ()
         self._window: PlaylistWindow | None = None
         self._mirror: Mirror | None = None
+        self._dvr_ms = dvr_ms
+        self._rewind: Rewind | None = None
         self._multivariant = Multivariant(MEDIA_PLAYLIST)
         self._init_name = ""
         self._init = b""
@@ -119,6 +131,8 @@ class HlsSink:
         )
         self._shelf.announce(MEDIA_PLAYLIST)
         self._shelf.announce(MULTIVARIANT_PLAYLIST)
+        if dvr_ms:
+            self._announce_rewind()
         if context.recovered:
             self._resume(context.recovered)
 
@@ -154,6 +168,7 @@ class HlsSink:
         if window is None:
             self._shelf.withdraw(MEDIA_PLAYLIST)
             self._shelf.withdraw(MULTIVARIANT_PLAYLIST)
+            self._shelf.withdraw(REWIND_PLAYLIST)
             return
         self._announce("")
         window.ended = True
@@ -199,14 +214,34 @@ class HlsSink:
         self._window = window
         return window
 
+    def _announce_rewind(self) -> None:
+        if self._context.storage.persistent:
+            self._shelf.announce(REWIND_PLAYLIST)
+        else:
+            self._context.log.warn(
+                "{stream} has no {name}: hls:dvr needs a storage that keeps what is written",
+                stream=self._context.stream,
+                name=REWIND_PLAYLIST,
+            )
+
     def _open_mirror(self, window: PlaylistWindow) -> None:
         context = self._context
+        if self._dvr_ms:
+            self._rewind = Rewind(
+                context.shelf,
+                context.storage,
+                str(context.stream),
+                window.constants,
+                self._dvr_ms,
+                window.next_sequence,
+            )
         self._mirror = Mirror(
             context.storage,
             str(context.stream),
             window,
             keep_for=self._window_size,
             leftovers=self._leftovers.take(context.stream),
+            rewind=self._rewind,
         )
 
     # ── a stream that an earlier process left ────────────────────────────────────────────────────────────────────────
@@ -228,6 +263,9 @@ class HlsSink:
             self._put_multivariant(window, stored[MULTIVARIANT_PLAYLIST])
         if self._context.storage.persistent:
             self._open_mirror(reopen(playlist, constants, self._window_size))
+        if self._rewind is not None:
+            pages = {name: data for name, data in stored.items() if is_page(name)}
+            self._rewind.restore(pages, window.segments, {name: len(data) for name, data in stored.items()})
         hint = self._hint(window)
         self._announce(hint)
         self._gate.put(window.render(hint))
@@ -265,11 +303,12 @@ class HlsSink:
             self._complete_segment(window, segment, part.start + part.duration)
 
     def _begin_segment(self, window: PlaylistWindow, part: Part) -> ListedSegment:
-        self._put_init(window.next_sequence)
         timescale = self._tracks[0].timescale
+        utc_ms = self._context.utc_ms(part.start_pts, timescale)
+        self._put_init(window, utc_ms)
         segment = window.begin_segment(
             map_uri=self._init_name,
-            utc_ms=self._context.utc_ms(part.start_pts, timescale),
+            utc_ms=utc_ms,
             discontinuity=self._broken,
             start=part.start,
             timescale=timescale,
@@ -278,15 +317,20 @@ class HlsSink:
         self._broken = False
         return segment
 
-    def _put_init(self, sequence: int) -> None:
+    def _put_init(self, window: PlaylistWindow, utc_ms: int) -> None:
         """Put up an init segment if the tracks need another than the last; its name is never used again."""
         init = write_init_segment(self._tracks)
         if init == self._init:
             return
-        self._init, self._init_name = init, init_name(sequence)
+        self._init, self._init_name = init, init_name(window.next_sequence)
         self._shelf.put(self._init_name, [init], MEDIA_TYPE)
         if self._mirror is not None:
             self._mirror.put_init(self._init_name, init)
+        if self._rewind is not None:
+            app, key = self._context.stream
+            target_s = window.constants.target_s
+            header = Header.of_tracks(app, key, utc_ms, target_s, self._tracks, init)
+            self._rewind.begin_run(self._init_name, header)
 
     def _complete_segment(self, window: PlaylistWindow, segment: ListedSegment, end: int) -> None:
         uri = segment_name(segment.sequence)

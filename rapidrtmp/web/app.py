@@ -46,6 +46,7 @@ from rapidrtmp.web.hls import CORS, PREFLIGHT, HlsResponder
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.recordings import Recordings
+from rapidrtmp.web.rewinding import RewindResponder
 from rapidrtmp.web.routes import MEDIA_RULE, Audience, Route, routes
 from rapidrtmp.web.sending import SMALL_BYTES, BodyProducer
 from rapidrtmp.web.site import BoundedChannel, BoundedSite, CheckedResource, read_request
@@ -237,7 +238,8 @@ def make_site(
     api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms)
     hls, tally = HlsResponder(registry, policy, clock), Tally(policy)
     metrics.collect_from(tally.metrics)
-    app = WebApp(routes(api, hls, Pages(registry, apps, clock), recordings, policy), tally, policy)
+    media = RewindResponder(hls, registry, recordings.library.storage)
+    app = WebApp(routes(api, media, Pages(registry, apps, clock), recordings, policy), tally, policy)
     if policy.access_log:  # a line of it costs more than an answer of the express way: who wants one goes the other
         return BoundedSite(app.resource(), policy, clock, partial(BoundedChannel, tally))
     lane = ExpressLane(hls.respond, tally, policy, MEDIA_RULE)

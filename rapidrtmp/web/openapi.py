@@ -169,9 +169,11 @@ def _watching() -> Json:
 
 def _playing() -> Json:
     number = {"type": "integer", "minimum": 0}
+    limit = {"type": "string", "examples": ["2026-11-22T13:45:00Z", "-90s"]}
     return operation(
         "getMedia",
-        "A playlist (`index.m3u8`, `master.m3u8`), an init segment, a segment or a part",
+        "A playlist (`index.m3u8`, `master.m3u8`; with a rewind window also `dvr.m3u8`), an init segment, a segment or "
+        "a part; with a rewind window also a stretch of it (`clip.m3u8`, `clip.mp4`)",
         {
             "200": media("All of it.", MEDIA_FILES),
             "206": media("The range asked for; never of a playlist.", MEDIA_FILES),
@@ -183,6 +185,8 @@ def _playing() -> Json:
             in_query("_HLS_msn", "Hold the answer until the playlist contains this segment.", number),
             in_query("_HLS_part", "Hold the answer until it contains this part of it.", number),
             in_query("_HLS_skip", "A delta update will do.", {"enum": ["YES", "v2"]}),
+            in_query("from", "Where a clip begins: a date, or how long before the live edge.", limit),
+            in_query("to", "Where a clip ends, likewise.", limit),
         ],
     )
 

@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.exchange import Response
-from rapidrtmp.web.hls import HlsResponder
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.recordings import Recordings
+from rapidrtmp.web.rewinding import RewindResponder
 
 __all__ = ["MEDIA_RULE", "Audience", "Route", "routes"]
 
@@ -45,9 +45,11 @@ class Route:
     respond: Callable[..., Response | Deferred[Response]]
 
 
-def routes(api: Api, hls: HlsResponder, pages: Pages, recordings: Recordings, policy: HttpPolicy) -> tuple[Route, ...]:
+def routes(
+    api: Api, media: RewindResponder, pages: Pages, recordings: Recordings, policy: HttpPolicy
+) -> tuple[Route, ...]:
     """The table of routes."""
-    everybody, media, management = Audience.EVERYBODY, Audience.MEDIA, Audience.MANAGEMENT
+    everybody, management = Audience.EVERYBODY, Audience.MANAGEMENT
     metrics = everybody if policy.open_metrics else management
     return (
         Route("POST", "/api/v1/publish", management, api.publish),
@@ -66,7 +68,7 @@ def routes(api: Api, hls: HlsResponder, pages: Pages, recordings: Recordings, po
         Route("GET", "/favicon.ico", everybody, pages.icon),
         Route("GET", "/static/<name>", everybody, pages.static),
         Route("GET", "/<app>/<key>", everybody, pages.player),
-        Route("GET", MEDIA_RULE, media, hls.respond),
+        Route("GET", MEDIA_RULE, Audience.MEDIA, media.respond),
     )
 
 

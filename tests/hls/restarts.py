@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rapidrtmp.hls.checker import PlaylistChecker
-from rapidrtmp.hls.names import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST
+from rapidrtmp.hls.names import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST
 from rapidrtmp.hls.parsed import MediaPlaylist
 from rapidrtmp.hls.parser import parse_media_playlist
 from rapidrtmp.hls.rules import Rule, Severity
@@ -37,13 +37,14 @@ class SeenShelf(Shelf):
     """
     A shelf that remembers all that was ever on it.
 
-    :ivar bodies: objects by name; ``versions`` are those of the media playlist.
+    :ivar bodies: objects by name; ``versions`` are those of the media playlist, ``rewound`` of the long one.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.bodies: dict[str, bytes] = {}
         self.versions: list[bytes] = []
+        self.rewound: list[Playlist] = []
 
     def put(self, name: str, pieces: Sequence[bytes], *rest: str) -> None:
         super().put(name, pieces, *rest)
@@ -51,7 +52,10 @@ class SeenShelf(Shelf):
 
     def put_playlist(self, name: str, playlist: Playlist) -> None:
         super().put_playlist(name, playlist)
-        self.versions.append(playlist.body)
+        if name == REWIND_PLAYLIST:
+            self.rewound.append(playlist)
+        else:
+            self.versions.append(playlist.body)
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,13 @@ class Moment:
 
     :ivar stored: what the storage holds by then.
     :ivar versions: of the media playlist that players have been given by then; ``bodies`` is all else.
+    :ivar rewound: how many versions of the long playlist there were by then.
     """
 
     stored: Mapping[str, bytes]
     versions: Sequence[bytes]
     bodies: Mapping[str, bytes]
+    rewound: int = 0
 
 
 @dataclass(eq=False)
@@ -156,7 +162,9 @@ class Server:
     def _remember(self) -> None:
         last = self.moments[-1] if self.moments else None
         if last is None or (last.stored, len(last.versions)) != (self.writer.objects, len(self.shelf.versions)):
-            self.moments.append(Moment(dict(self.writer.objects), tuple(self.shelf.versions), dict(self.shelf.bodies)))
+            shelf = self.shelf
+            stored, bodies = dict(self.writer.objects), dict(shelf.bodies)
+            self.moments.append(Moment(stored, tuple(shelf.versions), bodies, len(shelf.rewound)))
 
 
 @dataclass(eq=False)

@@ -14,6 +14,7 @@ from rapidrtmp.web.app import WebApp
 from rapidrtmp.web.hls import HlsResponder
 from rapidrtmp.web.openapi import description
 from rapidrtmp.web.pages import Pages
+from rapidrtmp.web.rewinding import RewindResponder
 from rapidrtmp.web.routes import routes
 from rapidrtmp.web.tally import Tally
 from tests.dvr.recordings import record, store_into
@@ -234,4 +235,5 @@ def _application(server: Server) -> WebApp:
     api = Api(server.registry, server.metrics, server.readiness, {}, server.policy, server.clock, server.utc_ms)
     hls = HlsResponder(server.registry, server.policy, server.clock)
     pages = Pages(server.registry, {}, server.clock)
-    return WebApp(routes(api, hls, pages, server.recordings, server.policy), Tally(server.policy), server.policy)
+    media = RewindResponder(hls, server.registry, server.storage)
+    return WebApp(routes(api, media, pages, server.recordings, server.policy), Tally(server.policy), server.policy)

@@ -1,0 +1,183 @@
+"""
+What a stream with a rewind window serves besides its shelf: segments that have left it, and clips.
+
+All of it lies in the storage, as the packager wrote it (:mod:`rapidrtmp.hls.rewind`); a stream has it if ``dvr.m3u8``
+is on its shelf. Segments keep their URLs and never change. A clip is found by the pages of the journal that its time
+touches, and put together while it is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import groupby
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from rapidrtmp.dvr.clip import Stretch, select_clip
+from rapidrtmp.dvr.journal import Header, Journal, RecordedSegment
+from rapidrtmp.dvr.movie import Movie, Piece, assemble_movie
+from rapidrtmp.dvr.playlist import Naming, render_clip
+from rapidrtmp.dvr.reading import read_object
+from rapidrtmp.errors import ConfigurationError, NotFoundError
+from rapidrtmp.hls.names import REWIND_PLAYLIST, PageName, init_name, is_init, is_media, part_name, segment_name
+from rapidrtmp.hls.rewind_journal import read_rewind_page
+from rapidrtmp.interfaces import IMMUTABLE, IStorage, Playlist
+from rapidrtmp.live.registry import Registry
+from rapidrtmp.live.stream import LiveStream
+from rapidrtmp.names import StreamName
+from rapidrtmp.units import parse_duration_ms
+from rapidrtmp.web.errors import BadRequestError
+from rapidrtmp.web.exchange import Request, Response
+from rapidrtmp.web.hls import Answer, HlsResponder
+from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response
+from rapidrtmp.web.reading import read_date, read_query
+
+__all__ = ["RewindResponder"]
+
+MEDIA_TYPE, SEGMENT_TYPE = "video/mp4", "video/iso.segment"
+CLIPS = ("clip.m3u8", "clip.mp4")
+#: So many pages are read side by side.
+CONCURRENCY = 8
+#: No segment is longer: the keyframe before a moment lies no further back.
+LONGEST_SEGMENT_MS = 60_000
+
+Page = tuple[PageName, Header, list[RecordedSegment]]
+
+
+class RewindResponder:
+    """
+    Answers everything under ``/APP/KEY/``: what is on the shelf as ``hls`` does, and what is in the storage.
+
+    :param hls: answers for the shelf.
+    """
+
+    def __init__(self, hls: HlsResponder, registry: Registry, storage: IStorage) -> None:
+        self._hls = hls
+        self._registry = registry
+        self._storage = storage
+
+    def respond(self, request: Request, app: str, key: str, name: str) -> Answer:
+        """
+        Answer a ``GET`` or ``HEAD`` for ``/APP/KEY/NAME``: as :meth:`HlsResponder.respond
+        <rapidrtmp.web.hls.HlsResponder.respond>`, and besides
+
+        :raises BadRequestError: a limit of a clip makes no sense.
+        """
+        if name in CLIPS:
+            return Deferred.fromCoroutine(self._clip(request, StreamName.checked(app, key), name))
+        try:
+            return self._hls.respond(request, app, key, name)
+        except NotFoundError:
+            stream = self._registry.find(StreamName(app, key))
+            if stream is None or not is_media(name) or _rewind_playlist(stream) is None:
+                raise
+        return Deferred.fromCoroutine(self._object(request, f"{stream.name}/{name}", name))
+
+    async def _object(self, request: Request, key: str, name: str) -> Response:
+        info = await self._storage.stat(key)
+        headers = {"Content-Type": MEDIA_TYPE if is_init(name) else SEGMENT_TYPE, "Cache-Control": IMMUTABLE}
+        return movie_response(request, self._storage, Movie(b"", [Piece(key, info.size)]), headers)
+
+    # ── clips ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _clip(self, request: Request, name: StreamName, what: str) -> Response:
+        stream = self._registry.find(name)
+        playlist = _rewind_playlist(stream) if stream is not None else None
+        if playlist is None:
+            raise NotFoundError(f"{name} has no rewind window to cut a clip from")
+        query = read_query(request)
+        names = await self._page_names(name)
+        edge_ms = await self._edge_ms(name, names)
+        from_ms, to_ms = (_moment(query, each, edge_ms) for each in ("from", "to"))
+        if from_ms is not None and to_ms is not None and from_ms >= to_ms:
+            raise BadRequestError("from is not before to")
+        pages = await self._pages(name, _touched(names, from_ms, to_ms))
+        page, header, stretches = _select(pages, _first_sequence(playlist), from_ms, to_ms)
+        if page is None or header is None:
+            raise NotFoundError(f"nothing of {name} is stored of that time")
+        if what == "clip.m3u8":
+            naming = Naming(init_name(page.init), segment_name, part_name)
+            return playlist_response(request, render_clip(header, stretches, naming), GROWING)
+        movie = assemble_movie(header, stretches, lambda stretch: [_piece(name, stretch)], indexed=True)
+        relative = any(query.get(each, "").startswith("-") for each in ("from", "to"))
+        is_final = not relative and from_ms is not None and to_ms is not None and to_ms <= edge_ms
+        headers = {
+            "Content-Type": MEDIA_TYPE,
+            "Cache-Control": OVER if is_final else GROWING,
+            "Content-Disposition": disposition(name.app, name.key, stretches[0].segment.utc_ms),
+        }
+        return movie_response(request, self._storage, movie, headers)
+
+    async def _page_names(self, name: StreamName) -> list[PageName]:
+        listed = await self._storage.list(f"{name}/dvr_")
+        found = sorted(page for info in listed if (page := PageName.parse(info.key.rpartition("/")[2])))
+        if not found:
+            raise NotFoundError(f"nothing of {name} is stored yet")
+        return found
+
+    async def _edge_ms(self, name: StreamName, names: list[PageName]) -> int:
+        """The wall-clock time at which what is stored ends."""
+        ((_, header, segments),) = await self._pages(name, names[-1:])
+        return segments[-1].utc_ms + segments[-1].duration * 1000 // header.timescale
+
+    async def _pages(self, name: StreamName, names: list[PageName]) -> list[Page]:
+        async def read(page: PageName) -> Page:
+            return page, *read_rewind_page(await read_object(self._storage, f"{name}/{page}"))
+
+        pages: list[Page] = []
+        for at in range(0, len(names), CONCURRENCY):
+            reading = [Deferred.fromCoroutine(read(page)) for page in names[at : at + CONCURRENCY]]
+            pages += await gatherResults(reading, consumeErrors=True)
+        return pages
+
+
+def _rewind_playlist(stream: LiveStream) -> Playlist | None:
+    version = stream.shelf.find_playlist(REWIND_PLAYLIST)
+    return None if version is None else version.facts
+
+
+def _first_sequence(playlist: Playlist) -> int:
+    """The number of the first segment that is listed: what was before it may be deleted any time."""
+    return int(playlist.body.partition(b"#EXT-X-MEDIA-SEQUENCE:")[2].partition(b"\n")[0])
+
+
+def _touched(names: list[PageName], from_ms: int | None, to_ms: int | None) -> list[PageName]:
+    """The pages that may tell of some of that time."""
+    ends_ms = [page.utc_ms for page in names[1:]] + [None]
+    return [
+        page
+        for page, end_ms in zip(names, ends_ms, strict=True)
+        if (to_ms is None or page.utc_ms < to_ms)
+        and (from_ms is None or end_ms is None or end_ms + LONGEST_SEGMENT_MS > from_ms)
+    ]
+
+
+def _select(
+    pages: list[Page], first: int, from_ms: int | None, to_ms: int | None
+) -> tuple[PageName | None, Header | None, list[Stretch]]:
+    """The clip; where the init segment changes it ends, because one file has but one."""
+    for _, run in groupby(pages, key=lambda page: page[0].init):
+        group = list(run)
+        name, header, _ = group[0]
+        segments = [segment for _, _, some in group for segment in some if segment.number >= first]
+        stretches = select_clip(Journal(header, segments), from_ms, to_ms)
+        if stretches:
+            return name, header, stretches
+    return None, None, []
+
+
+def _piece(name: StreamName, stretch: Stretch) -> Piece:
+    return Piece(f"{name}/{segment_name(stretch.segment.number)}", stretch.size)
+
+
+def _moment(query: Mapping[str, str], name: str, edge_ms: int) -> int | None:
+    """A limit of a clip: a date, or how long before the live edge."""
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        return edge_ms - parse_duration_ms(text[1:]) if text.startswith("-") else read_date(text, name)
+    except (ConfigurationError, BadRequestError) as error:
+        raise BadRequestError(
+            f"{name} is neither a date such as 2026-11-22T13:45:00Z nor a time before the live edge such as -90s"
+        ) from error

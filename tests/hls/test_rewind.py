@@ -1,0 +1,280 @@
+"""The rewind window: a long playlist of what is stored, its journal, and both after a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.dvr.journal import Header
+from rapidrtmp.errors import ConfigurationError, MediaError
+from rapidrtmp.hls.grid import Constants
+from rapidrtmp.hls.names import REWIND_PLAYLIST, PageName, is_page
+from rapidrtmp.hls.parser import parse_media_playlist
+from rapidrtmp.hls.playlist import ListedSegment
+from rapidrtmp.hls.rewind import SEGMENTS_PER_PAGE, Rewind
+from rapidrtmp.hls.rewind_journal import check_pages, named_by_pages, read_rewind_page
+from rapidrtmp.hls.sink import HlsSinkFactory
+from rapidrtmp.live.shelf import Shelf
+from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
+from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter, feed, make_sink_context
+
+from .checker import Follower
+from .restarts import STREAM, Players, SeenShelf, Server
+from .test_recovery import next_stored, publish
+
+VIDEO, AUDIO = make_video_track(), make_audio_track()
+SPEC = {"segment": "1s", "window": "4", "dvr": "1m"}
+
+
+class Rewound:
+    """A rewind window of a minute over segments of two seconds, and a player who looks at every version."""
+
+    def __init__(self, shelf: Shelf | None = None, writer: RecordingWriter | None = None, first: int = 7) -> None:
+        self.shelf = shelf or Shelf()
+        self.writer = writer or RecordingWriter()
+        self.rewind = Rewind(self.shelf, self.writer, str(STREAM), Constants(2, 334), 60_000, first)
+        self.player = Follower()
+        self._first = self._next = first
+        self._init = ""
+
+    def begin_run(self) -> None:
+        self._init = f"init_{self._next}.mp4"
+        self.writer.put(f"{STREAM}/{self._init}", [b"init"], "")
+        header = Header(STREAM.app, STREAM.key, STARTED_AT_MS, 90_000, 2, ("avc1.42c01f",), 1280, 720, b"init")
+        self.rewind.begin_run(self._init, header)
+
+    def add(self, count: int = 1, *, gap: bool = False, discontinuity: bool = False, skip: int = 0) -> None:
+        self._next += skip
+        for _ in range(count):
+            number, self._next = self._next, self._next + 1
+            start = (number - self._first) * 180_000
+            date_ms = STARTED_AT_MS + (number - self._first) * 2000
+            segment = ListedSegment(number, self._init, date_ms, discontinuity, start, 90_000, keyframe=True, gap=gap)
+            segment.complete(f"segment_{number}.m4s", start + 180_000)
+            self.writer.put(f"{STREAM}/segment_{number}.m4s", [b"%d" % number], "")
+            self.rewind.add(segment, 100)
+            version = self.shelf.find_playlist(REWIND_PLAYLIST)
+            assert version is not None
+            self.player.see(version.facts.body, version.facts.delta)
+
+    def stored(self, end: str) -> list[str]:
+        return [key.rpartition("/")[2] for key in self.writer.objects if key.endswith(end)]
+
+
+class WindowTests(SynchronousTestCase):
+    def test_slides(self) -> None:
+        """It lists the last minute, and tells who asks for a delta update only what is new to them."""
+        rewound = Rewound()
+        rewound.begin_run()
+        rewound.add(50)
+        latest = rewound.player.latest
+        self.assertEqual((27, 56), (latest.segments[0].sequence, latest.last_sequence))
+        version = rewound.shelf.find_playlist(REWIND_PLAYLIST)
+        assert version is not None and version.facts.delta is not None
+        self.assertIn(b"#EXT-X-SKIP:SKIPPED-SEGMENTS=24\n", version.facts.delta)
+        self.assertNotIn(b"PART", version.facts.body)
+        self.assertEqual((56, 0), (version.facts.last_sequence, version.facts.part_target_ms))
+
+    def test_discontinuities(self) -> None:
+        """Discontinuities that slide out are counted, and each segment is found with its own init segment."""
+        rewound = Rewound()
+        rewound.begin_run()
+        rewound.add(3)
+        rewound.begin_run()
+        rewound.add(discontinuity=True)
+        rewound.add(60)
+        latest = rewound.player.latest
+        self.assertEqual(8, latest.discontinuity_sequence)
+        self.assertEqual({"init_10.mp4"}, {segment.map_uri for segment in latest.segments})
+
+    def test_hole(self) -> None:
+        """Where numbers are missing nothing is left before them: a playlist has no holes."""
+        rewound = Rewound()
+        rewound.begin_run()
+        rewound.add(5)
+        rewound.player = Follower(adjacent=False)
+        rewound.add(skip=3)
+        self.assertEqual([15], [segment.sequence for segment in rewound.player.latest.segments])
+
+    def test_end(self) -> None:
+        """When the stream ends the playlist is final; one that lists nothing is taken back."""
+        rewound = Rewound()
+        rewound.begin_run()
+        rewound.add(2)
+        rewound.rewind.end()
+        version = rewound.shelf.find_playlist(REWIND_PLAYLIST)
+        assert version is not None
+        self.assertTrue(rewound.player.see(version.facts.body).ended)
+        empty = Rewound()
+        empty.shelf.announce(REWIND_PLAYLIST)
+        empty.rewind.end()
+        self.assertFalse(empty.shelf.is_announced(REWIND_PLAYLIST))
+
+
+class RetirementTests(SynchronousTestCase):
+    def test_how_long(self) -> None:
+        """What left the playlist can be fetched for as long again, and is gone then, init segments included."""
+        rewound = Rewound()
+        rewound.begin_run()
+        rewound.add(10)
+        rewound.begin_run()
+        rewound.add(100, discontinuity=True)
+        # 30 are listed; each stays for 30 more and its own duration.
+        self.assertEqual(set(rewound.stored(".m4s")), {f"segment_{number}.m4s" for number in range(56, 117)})
+        self.assertEqual(["init_17.mp4"], rewound.stored(".mp4"))
+        self.assertEqual({key.rpartition("/")[2] for key in rewound.writer.objects}, rewound.rewind.names)
+
+    def test_pages(self) -> None:
+        """The journal describes all that is stored, in pages that are deleted when nothing on them is."""
+        rewound = Rewound()
+        rewound.begin_run()
+        rewound.add(SEGMENTS_PER_PAGE + 20)
+        pages = {name: rewound.writer.objects[f"{STREAM}/{name}"] for name in rewound.stored(".jsonl")}
+        self.assertEqual(2, len(pages))
+        described = [segment.number for data in pages.values() for segment in read_rewind_page(data)[1]]
+        self.assertEqual(list(range(7, 27 + SEGMENTS_PER_PAGE)), described)
+        rewound.add(SEGMENTS_PER_PAGE)
+        self.assertEqual(2, len(rewound.stored(".jsonl")))
+
+    def test_lost_page(self) -> None:
+        """A page that the storage did not take is written again with the next segment."""
+        rewound = Rewound(writer=RecordingWriter(holds=True))
+        rewound.begin_run()
+        rewound.add()
+        rewound.writer.settle_all(is_journal)
+        rewound.add()
+        rewound.writer.settle_all()
+        (name,) = rewound.stored(".jsonl")
+        self.assertEqual(2, len(read_rewind_page(rewound.writer.objects[f"{STREAM}/{name}"])[1]))
+
+
+def is_journal(key: str) -> bool:
+    return is_page(key.rpartition("/")[2])
+
+
+class RestoreTests(SynchronousTestCase):
+    def test_as_it_was(self) -> None:
+        """From its pages and the short window it comes back as it was, and goes on."""
+        before = Rewound()
+        before.begin_run()
+        before.add(90)
+        pages = {name: before.writer.objects[f"{STREAM}/{name}"] for name in before.stored(".jsonl")}
+        listed = []
+        for number in range(93, 99):  # the last two were not stored
+            start, gap = (number - 7) * 180_000, number >= 97
+            date_ms = STARTED_AT_MS + (number - 7) * 2000
+            listed.append(ListedSegment(number, "init_7.mp4", date_ms, False, start, 90_000, keyframe=True, gap=gap))
+            listed[-1].complete(f"segment_{number}.m4s", start + 180_000)
+        after = Rewound(writer=before.writer)
+        after.rewind.restore(pages, listed, {})
+        version = after.shelf.find_playlist(REWIND_PLAYLIST)
+        assert version is not None
+        playlist = parse_media_playlist(version.facts.body)
+        self.assertEqual(list(range(69, 99)), [segment.sequence for segment in playlist.segments])
+        self.assertEqual([97, 98], [segment.sequence for segment in playlist.segments if segment.gap])
+        before.add(2, gap=True)
+        self.assertEqual(before.rewind.names, after.rewind.names)
+
+    def test_damaged(self) -> None:
+        """A page that can not be read takes those before it along; what is not stored counts as lost."""
+        rewound = Rewound()
+        rewound.begin_run()
+        rewound.add(3 * SEGMENTS_PER_PAGE)
+        names = [str(PageName(7 + at * SEGMENTS_PER_PAGE, 7, 7, 0)) for at in range(3)]
+        data = [rewound.writer.objects[f"{STREAM}/{name}"] for name in sorted(rewound.stored(".jsonl"))]
+        pages = dict(zip(names, [data[0], b"{}\n", data[-1]], strict=True))
+        good = check_pages(pages, {"init_7.mp4", "segment_190.m4s"})
+        self.assertEqual([names[2]], list(good))
+        self.assertEqual({names[2], "init_7.mp4", "segment_190.m4s"}, named_by_pages(good))
+        self.assertRaises(MediaError, read_rewind_page, b"")
+
+
+class KilledTests(SynchronousTestCase):
+    def check(self, lag: int) -> None:
+        """Kill the server at many moments; whoever watches the long window is never told what does not go together."""
+        server = Server({}, STARTED_AT_MS, lag, SPEC)
+        publish(server, 8)
+        checked = 0
+        for moment in server.moments[::3]:
+            before = server.shelf.rewound[: moment.rewound]
+            again = Server(moment.stored, STARTED_AT_MS + 10_000, 0, SPEC)
+            if not again.resumed:
+                continue
+            checked += 1
+            publish(again, 4, gop=45)
+            again.finish()
+            players = Players()
+            players.follow([version.body for version in before], {}, stored=0)
+            players.follow([version.body for version in again.shelf.rewound], {}, stored=next_stored(moment))
+            latest = parse_media_playlist(again.shelf.rewound[-1].body)
+            self.assertTrue(latest.ended)
+            if before:
+                first = parse_media_playlist(before[-1].body).segments[0]
+                self.assertEqual(first.sequence, latest.segments[0].sequence, "nothing was forgotten")
+            self.assert_stored(again, [segment.uri for segment in latest.segments if not segment.gap])
+        self.assertGreater(checked, 5)
+
+    def assert_stored(self, server: Server, names: Sequence[str]) -> None:
+        self.assertEqual(set(), {f"{STREAM}/{name}" for name in names} - server.writer.objects.keys())
+
+    def test_prompt_storage(self) -> None:
+        """However promptly it was stored."""
+        self.check(lag=0)
+
+    def test_slow_storage(self) -> None:
+        """However slowly it was stored."""
+        self.check(lag=4)
+
+    def test_switched_off(self) -> None:
+        """A server without a rewind window removes what an earlier one kept for it."""
+        server = Server({}, STARTED_AT_MS, 0, SPEC)
+        publish(server, 14)
+        again = Server(server.moments[-1].stored, STARTED_AT_MS + 20_000, 0, {"segment": "1s", "window": "4"})
+        self.assertTrue(again.resumed)
+        self.assertEqual([], list(filter(is_journal, again.writer.objects)))
+        self.assertNotIn(f"{STREAM}/segment_{again.numbering.first()}.m4s", again.writer.objects)
+        self.assertLess(len(again.writer.objects), 10)
+
+    def test_switched_on(self) -> None:
+        """A server with a rewind window goes on with a stream that had none."""
+        server = Server({}, STARTED_AT_MS, 0, {"segment": "1s", "window": "4"})
+        publish(server, 8)
+        again = Server(server.moments[-1].stored, STARTED_AT_MS + 10_000, 0, SPEC)
+        publish(again, 4)
+        again.finish()
+        latest = parse_media_playlist(again.shelf.rewound[-1].body)
+        self.assert_stored(again, [segment.uri for segment in latest.segments])
+        self.assertEqual(4, len(latest.segments))
+
+
+class SinkTests(SynchronousTestCase):
+    def test_beside_the_short_one(self) -> None:
+        """The long playlist lists what the short one has forgotten, and no media is written twice."""
+        shelf, writer = SeenShelf(), RecordingWriter()
+        sink = HlsSinkFactory(**SPEC).create(make_sink_context(stream=STREAM, shelf=shelf, storage=writer))
+        source = FrameSource(VIDEO, AUDIO)
+        sink.tracks_changed(source.tracks)
+        feed(sink, source.take(30))
+        short, long = parse_media_playlist(shelf.versions[-1]), parse_media_playlist(shelf.rewound[-1].body)
+        self.assertEqual((4, 29), (len([each for each in short.segments if each.uri]), len(long.segments)))
+        media = [key for what, key in writer.operations if what == "put" and key.endswith((".m4s", ".mp4"))]
+        self.assertEqual(len(media), len(set(media)))
+        self.assertEqual(set(), {f"{STREAM}/{segment.uri}" for segment in long.segments} - writer.objects.keys())
+        sink.finish()
+        self.assertTrue(parse_media_playlist(shelf.rewound[-1].body).ended)
+
+    def test_storage_that_forgets(self) -> None:
+        """Without a storage that keeps things there is no window, and the log says why."""
+        shelf = SeenShelf()
+        with capturedLogs() as events:
+            HlsSinkFactory(**SPEC).create(make_sink_context(shelf=shelf, storage=RecordingWriter(persistent=False)))
+        self.assertFalse(shelf.is_announced(REWIND_PLAYLIST))
+        self.assertIn("dvr.m3u8", "".join(str(event.get("name", "")) for event in events))
+
+    def test_arguments(self) -> None:
+        """A window is from a minute to two days long, or there is none."""
+        self.assertEqual((0, 7_200_000), (HlsSinkFactory().dvr_ms, HlsSinkFactory(dvr="2h").dvr_ms))
+        for wrong in ("59s", "49h", "long"):
+            self.assertRaises(ConfigurationError, HlsSinkFactory, dvr=wrong)

@@ -1,0 +1,147 @@
+"""Segments that have left the shelf, and clips of a live stream."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.hls.parser import parse_media_playlist
+from rapidrtmp.hls.sink import HlsSinkFactory
+from rapidrtmp.interfaces import IMMUTABLE
+from rapidrtmp.mp4.reader import read_boxes, read_fragments, read_init_segment
+from rapidrtmp.names import StreamName
+from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track, video_frames
+from rapidrtmp.testing.sinks import RecordingWriter, feed, make_sink_context
+from tests.web.kit import Server
+
+#: Where the timeline of the tests' sinks begins; segments last a second.
+DATE = "2026-01-01T00:00:{:02d}Z"
+
+
+class RewindCase(SynchronousTestCase):
+    """A live stream ``k`` of half a minute with a short playlist of four segments, and all of it in the storage."""
+
+    def setUp(self) -> None:
+        self.server = Server()
+        self.stream = self.server.live()
+        self.writer = RecordingWriter()
+        context = make_sink_context(stream=StreamName("live", "k"), shelf=self.stream.shelf, storage=self.writer)
+        self.sink = HlsSinkFactory(segment="1s", window="4", dvr="1m").create(context)
+        self.source = FrameSource(make_video_track(), make_audio_track(), gop=30)
+        self.sink.tracks_changed(self.source.tracks)
+        feed(self.sink, self.source.take(30))
+        self.store()
+
+    def store(self) -> None:
+        for key, data in self.writer.objects.items():
+            self.server.storage.put(key, data, "", "")
+
+    def video_times(self, media: bytes) -> list[float]:
+        """The decode times of all video frames, in seconds."""
+        fragments = read_fragments(media, read_init_segment(media))
+        return [
+            sample.dts / 90_000 for fragment in fragments for track in fragment.tracks[:1] for sample in track.samples
+        ]
+
+
+class SegmentTests(RewindCase):
+    def test_everything_is_there(self) -> None:
+        """All that the long playlist names can be fetched under its URL, on the shelf or not, whole or in ranges."""
+        playlist = parse_media_playlist(self.server.get("/live/k/dvr.m3u8").body)
+        self.assertGreater(len(playlist.segments), 25)
+        self.assertIsNone(self.stream.shelf.find(playlist.segments[0].uri))
+        for segment in playlist.segments:
+            reply = self.server.get(f"/live/k/{segment.uri}")
+            self.assertEqual((200, self.writer.objects[f"live/k/{segment.uri}"]), (reply.status, reply.body))
+            self.assertEqual(IMMUTABLE, reply.headers["cache-control"])
+            self.assertEqual("video/iso.segment", reply.headers["content-type"])
+        first = f"/live/k/{playlist.segments[0].uri}"
+        whole = self.server.get(first)
+        part = self.server.get(first, Range="bytes=5-9")
+        self.assertEqual((206, whole.body[5:10]), (part.status, part.body))
+        self.assertEqual(304, self.server.get(first, If_None_Match=whole.headers["etag"]).status)
+        head = self.server.request("HEAD", first)
+        self.assertEqual(whole.headers["content-length"], head.headers["content-length"])
+
+    def test_delta(self) -> None:
+        """A player that has the long playlist gets only its end, compressed if it likes."""
+        whole, delta = self.server.get("/live/k/dvr.m3u8"), self.server.get("/live/k/dvr.m3u8?_HLS_skip=YES")
+        self.assertIn("#EXT-X-SKIP:SKIPPED-SEGMENTS=", delta.text())
+        self.assertLess(len(delta.body), len(whole.body) / 2)
+        self.assertEqual(whole.text(), self.server.get("/live/k/dvr.m3u8", Accept_Encoding="gzip").text())
+
+    def test_nothing_else(self) -> None:
+        """What was never a segment, the journal, and what other streams stored, is not served."""
+        (page,) = [key.rpartition("/")[2] for key in self.writer.objects if key.endswith(".jsonl")]
+        for name in (page, "state.json", "segment_1.m4s", "segment_x.m4s", "init_1.mp4"):
+            self.assertEqual(404, self.server.get(f"/live/k/{name}").status, name)
+        name = next(key for key in self.writer.objects if key.endswith(".m4s")).rpartition("/")[2]
+        self.server.live("plain")
+        self.server.storage.put(f"live/plain/{name}", b"secret", "", "")
+        self.assertEqual(404, self.server.get(f"/live/plain/{name}").status, "it has no rewind window")
+        self.assertEqual(404, self.server.get(f"/live/gone/{name}").status)
+
+
+class ClipTests(RewindCase):
+    def clip(self, query: str) -> bytes:
+        reply = self.server.get(f"/live/k/clip.mp4?{query}")
+        self.assertEqual(200, reply.status, reply.body)
+        self.assertEqual(reply.headers["content-length"], str(len(reply.body)))
+        return reply.body
+
+    def test_dates(self) -> None:
+        """A clip by the wall clock begins with the keyframe at or before it, and has an index."""
+        media = self.clip(f"from={DATE.format(10)}&to={DATE.format(15)}")
+        self.assertEqual(["ftyp", "moov", "sidx"], [box.kind for box in read_boxes(media)][:3])
+        times = self.video_times(media)
+        self.assertEqual((150, 10.0), (len(times), round(times[0], 1)))
+        exact = self.clip("from=2026-01-01T00:00:10.500Z&to=2026-01-01T00:00:14.200Z")
+        self.assertEqual(media, exact)
+
+    def test_from_the_edge(self) -> None:
+        """Limits can be told from the live edge backwards, and left out."""
+        listed = parse_media_playlist(self.server.get("/live/k/dvr.m3u8").body).segments
+        last = round(float(len(listed)))
+        times = self.video_times(self.clip("from=-5s&to=-2s"))
+        self.assertEqual((90, last - 5), (len(times), round(times[0])))
+        self.assertEqual(5 * 30, len(self.video_times(self.clip("from=-5s"))))
+        self.assertEqual(last * 30, len(self.video_times(self.clip(""))))
+
+    def test_playlist(self) -> None:
+        """As a playlist it is final, and names segments that can be fetched beside it."""
+        reply = self.server.get(f"/live/k/clip.m3u8?from={DATE.format(3)}&to={DATE.format(6)}")
+        playlist = parse_media_playlist(reply.body)
+        self.assertTrue(playlist.ended)
+        self.assertEqual(3, len(playlist.segments))
+        init = playlist.segments[0].init
+        assert init is not None
+        names = [init.uri, *(segment.uri for segment in playlist.segments)]
+        media = b"".join(self.server.get(f"/live/k/{name}").body for name in names)
+        self.assertEqual(90, len(self.video_times(media)))
+
+    def test_other_tracks(self) -> None:
+        """A clip ends where the tracks change: one file has one init segment."""
+        self.sink.discontinuity()
+        other = make_video_track(640, 360)
+        self.sink.tracks_changed((other,))
+        feed(self.sink, video_frames(other, 6, gop=30, start=31 * 90_000, size=100))
+        self.store()
+        across, after = self.clip("from=-9s"), self.clip("from=-2s")
+        self.assertEqual((27.0, 30.0), (self.video_times(across)[0], round(self.video_times(across)[-1])))
+        self.assertEqual(34.0, self.video_times(after)[0])
+        self.assertNotEqual(across[: across.index(b"sidx")], after[: after.index(b"sidx")])
+
+    def test_ended(self) -> None:
+        """Clips can be cut from a stream that has ended, as long as its playlists are there."""
+        self.sink.finish()
+        self.store()
+        self.assertEqual(90, len(self.video_times(self.clip(f"from={DATE.format(5)}&to={DATE.format(8)}"))))
+
+    def test_refused(self) -> None:
+        """Limits that make no sense are refused in words; of another time there is nothing."""
+        for query in ("from=now", "from=90s", "to=-x", "from=-5s&to=-9s"):
+            reply = self.server.get(f"/live/k/clip.mp4?{query}")
+            self.assertEqual(400, reply.status, query)
+        self.assertEqual(404, self.server.get("/live/k/clip.mp4?to=2025-01-01T00:00:00Z").status)
+        self.assertEqual(404, self.server.get("/live/gone/clip.m3u8").status)
+        self.server.live("plain")
+        self.assertEqual(404, self.server.get("/live/plain/clip.m3u8").status)
