@@ -245,17 +245,20 @@ def _may_pass(error: Exception) -> bool:
     """
     Whether the same call may succeed later.
 
-    Not after an answer with a status of 4xx (no such bucket, not permitted), 408 and 429 excepted; nor with credentials
-    that Google refuses. All else is the network, an overload, or a transfer that was damaged; and where there are no
-    credentials, the service that gives them out may start later than this server.
+    Not after an answer with a status of 4xx (no such bucket, not permitted), but for 408, 429, and the 400 that tells
+    of bytes that do not match their checksum. Nor with credentials that Google refuses. All else is the network, an
+    overload, or a transfer that was damaged; and where there are no credentials, the service that gives them out may
+    start later than this server.
     """
     from google.api_core.exceptions import GoogleAPICallError, RetryError
-    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
+    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, InvalidOperation, TransportError
 
     if isinstance(error, RetryError):
         return True
     if isinstance(error, GoogleAPICallError):
-        return error.code in (None, 408, 429) or error.code >= 500
+        return error.code in (None, 408, 429) or error.code >= 500 or "crc32c" in str(error).lower()
     if isinstance(error, GoogleAuthError):
+        if isinstance(error, InvalidOperation):  # anonymous ones, refused
+            return False
         return isinstance(error, (TransportError, DefaultCredentialsError)) or bool(error.retryable)
     return True
