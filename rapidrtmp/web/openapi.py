@@ -141,6 +141,17 @@ def _watching() -> Json:
     html = {"text/html": {"schema": {"type": "string"}}}
     return {
         "/": {"get": operation("getIndexPage", "A page of what is live", {"200": media("The page.", html)})},
+        "/recordings": {
+            "get": operation(
+                "getRecordingsPage",
+                "A page of recordings, to be watched and downloaded",
+                {"200": media("The page.", html)},
+                (400, 503),
+                parameters=[
+                    in_query("page", "Which page, from 0.", {"type": "integer", "minimum": 0, "default": 0}),
+                ],
+            )
+        },
         "/favicon.ico": {"get": operation("getIcon", "Nothing", {"204": {"description": "No icon here."}})},
         "/static/{name}": {
             "get": operation(

@@ -30,7 +30,7 @@ from rapidrtmp.web.exchange import Request, Response
 from rapidrtmp.web.headers import accepts_gzip, etag_matches
 from rapidrtmp.web.hls import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST
 
-__all__ = ["Pages"]
+__all__ = ["Pages", "page_response", "read_template"]
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -67,7 +67,8 @@ def _static_files() -> dict[str, _StaticFile]:
     return found
 
 
-def _template(name: str) -> Template:
+def read_template(name: str) -> Template:
+    """A page of the package, with ``$name`` for what varies."""
     return Template(files("rapidrtmp.web").joinpath("static", name).read_text("utf-8"))
 
 
@@ -84,8 +85,8 @@ class Pages:
         self._apps = apps
         self._clock = clock
         self._files = _static_files()
-        self._player = _template("player.html")
-        self._index = _template("index.html")
+        self._player = read_template("player.html")
+        self._index = read_template("index.html")
 
     def player(self, _request: Request, app: str, key: str) -> Response:
         """
@@ -97,21 +98,21 @@ class Pages:
         name = StreamName.checked(app, key)
         if app not in self._apps:
             raise NotFoundError(f"there is no application {app!r} here")
-        library, origin = self._library()
+        library, origin = self.player_library("../static")
         body = self._player.substitute(
             key=escape(name.key),
             multivariant=escape(f"{name.key}/{MULTIVARIANT_PLAYLIST}"),
             media=escape(f"{name.key}/{MEDIA_PLAYLIST}"),
             library=library,
         )
-        return _page(body, script_origin=origin, cache_control="public, max-age=60")
+        return page_response(body, script_origin=origin, cache_control="public, max-age=60")
 
     def index(self, _request: Request) -> Response:
         """What is live now: ``GET /``."""
         live = [stream for stream in self._registry if stream.state is not StreamState.ENDED]
         rows = "".join(self._row(stream) for stream in sorted(live, key=lambda stream: stream.name))
         body = self._index.substitute(rows=rows or '<li class="empty">Nothing is live right now.</li>')
-        return _page(body, script_origin="", cache_control="no-store")
+        return page_response(body, script_origin="", cache_control="no-store")
 
     def static(self, request: Request, name: str) -> Response:
         """
@@ -141,10 +142,14 @@ class Pages:
         """Nothing: ``GET /favicon.ico``. The pages name an icon of their own."""
         return Response(204, {"Cache-Control": "public, max-age=86400"})
 
-    def _library(self) -> tuple[str, str]:
-        """The tag that loads the player library, and the foreign origin it comes from: ours if it is installed."""
+    def player_library(self, static: str) -> tuple[str, str]:
+        """
+        The tag that loads the player library, and the foreign origin it comes from: ours if it is installed.
+
+        :param static: where our files are, as seen from the page.
+        """
         if hlsjs.FILE_NAME in self._files:
-            return f'<script defer src="../static/{hlsjs.FILE_NAME}"></script>', ""
+            return f'<script defer src="{static}/{hlsjs.FILE_NAME}"></script>', ""
         url = urlsplit(hlsjs.CDN_URL)
         tag = (
             f'<script defer src="{escape(hlsjs.CDN_URL)}" integrity="{escape(hlsjs.INTEGRITY)}"'
@@ -167,7 +172,7 @@ class Pages:
         )
 
 
-def _page(body: str, *, script_origin: str, cache_control: str) -> Response:
+def page_response(body: str, *, script_origin: str, cache_control: str) -> Response:
     """HTML under a policy that runs our files only (CSP level 3)."""
     policy = (
         f"default-src 'none'; script-src 'self'{' ' if script_origin else ''}{script_origin}; style-src 'self'; "

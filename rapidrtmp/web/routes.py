@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.exchange import Response
+from rapidrtmp.web.library import LibraryPage
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.recordings import Recordings
@@ -65,6 +66,7 @@ def routes(
         Route("GET", "/ready", everybody, api.ready),
         Route("GET", "/metrics", metrics, api.metrics),
         Route("GET", "/", everybody, pages.index),
+        Route("GET", "/recordings", everybody, LibraryPage(recordings.library, pages).respond),
         Route("GET", "/favicon.ico", everybody, pages.icon),
         Route("GET", "/static/<name>", everybody, pages.static),
         Route("GET", "/<app>/<key>", everybody, pages.player),

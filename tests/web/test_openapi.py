@@ -183,6 +183,7 @@ class AnswersTests(SynchronousTestCase):
         self.delete(404, template, none)
         self.delete(200, template, one)
         self.server.storage.list = self.server.storage.get = lambda *_: fail(StorageError("x"))  # type: ignore[assignment]
+        self.get(503, "/recordings")
         self.get(503, listing)
         self.get(503, template, one)
         self.post(503, protect, f"{one}/protect", {"protected": True})
@@ -212,6 +213,8 @@ class AnswersTests(SynchronousTestCase):
 
     def _watching(self) -> None:
         self.get(200, "/")
+        self.get(200, "/recordings")
+        self.get(400, "/recordings", "/recordings?page=x")
         self.get(204, "/favicon.ico")
         self.get(404, "/static/{name}", "/static/none")
         for name in ("player.js", "style.css", "icon.svg"):

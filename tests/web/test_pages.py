@@ -37,10 +37,10 @@ class PlayerPageTests(SynchronousTestCase):
 
     def test_everything_named_is_there(self) -> None:
         """All that the pages load from here can be had, relative to the page as browsers see it."""
-        for page, base in (("/live/k", "/live/"), ("/", "/")):
+        for page, base in (("/live/k", "/live/"), ("/", "/"), ("/recordings", "/")):
             for url in re.findall(r'(?:src|href)="([^"#]+)"', self.server.get(page).text()):
                 if not url.startswith("https://"):
-                    path = (base + url).replace("/live/../", "/")
+                    path = (base + url).replace("/live/../", "/").replace("/./", "/")
                     self.assertEqual(200, self.server.get(path).status, path)
 
     def test_library_from_the_package(self) -> None:
@@ -90,7 +90,7 @@ class IndexPageTests(SynchronousTestCase):
         self.server.registry.end(self.server.live("over"))
         reply = self.server.get("/")
         self.assertEqual("no-store", reply.headers["cache-control"])
-        self.assertEqual(["live/one", "open/two"], re.findall(r'<a href="([^"]+)"', reply.text()))
+        self.assertEqual(["live/one", "open/two"], re.findall(r'<li><a href="([^"]+)"', reply.text()))
         self.assertIn("live · 1280×720 · 0 viewers", reply.text())
         self.assertIn("starting · 0 viewers", reply.text())
 

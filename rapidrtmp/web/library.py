@@ -1,0 +1,100 @@
+"""The page of recordings: what there is, to be watched and downloaded. It is as open as the list of live streams."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from html import escape
+
+from twisted.internet.defer import Deferred
+
+from rapidrtmp.dvr.catalogue import RecordingState
+from rapidrtmp.dvr.library import Library, Listed
+from rapidrtmp.web.exchange import Request, Response
+from rapidrtmp.web.pages import Pages, page_response, read_template
+from rapidrtmp.web.reading import read_query, read_whole
+
+__all__ = ["LibraryPage"]
+
+ROWS_PER_PAGE = 50
+_WORDS = {
+    RecordingState.RECORDING: "recording now",
+    RecordingState.FINISHED: "",
+    RecordingState.RECOVERED: "recovered after a crash",
+    RecordingState.DAMAGED: "damaged",
+    RecordingState.DELETING: "being deleted",
+}
+_UNPLAYABLE = (RecordingState.DAMAGED, RecordingState.DELETING)
+
+
+class LibraryPage:
+    """
+    Answers for ``/recordings``.
+
+    :param pages: knows where the player library is.
+    """
+
+    def __init__(self, library: Library, pages: Pages) -> None:
+        self._library = library
+        self._pages = pages
+        self._template = read_template("recordings.html")
+
+    def respond(self, request: Request) -> Deferred[Response]:
+        """
+        A page of recordings, the newest first: ``GET /recordings?page=``.
+
+        :raises BadRequestError: the number of the page makes no sense. The Deferred fails with ``StorageError``.
+        """
+        number = read_whole(read_query(request), "page", 0, minimum=0)
+
+        async def answer() -> Response:
+            listed, total = await self._library.page("", lambda _: True, number, ROWS_PER_PAGE)
+            script, origin = self._pages.player_library("static")
+            body = self._template.substitute(
+                library=script,
+                rows="".join(map(_row, listed)) or '<li class="empty">Nothing has been recorded yet.</li>',
+                pager=_pager(number, total),
+            )
+            return page_response(body, script_origin=origin, cache_control="no-store")
+
+        return Deferred.fromCoroutine(answer())
+
+
+def _row(listed: Listed) -> str:
+    entry = listed.entry
+    path = escape(entry.id.folder)
+    started = datetime.fromtimestamp(entry.started_ms / 1000, UTC)
+    facts = [render_clock(entry.duration_ms), render_bytes(entry.size), _WORDS[entry.state]]
+    words = (
+        f'<span class="name">{escape(f"{entry.id.app}/{entry.id.key}")}</span>'
+        f'<span class="facts"><time datetime="{started:%Y-%m-%dT%H:%M:%SZ}">{started:%Y-%m-%d %H:%M:%S} UTC</time>'
+        f" · {escape(' · '.join(filter(None, facts)))}</span>"
+    )
+    if entry.state in _UNPLAYABLE or not entry.segments:
+        return f'<li><div class="empty">{words}</div></li>'
+    return (
+        f'<li><a class="play" href="{path}/recording.mp4" data-playlist="{path}/index.m3u8" '
+        f'data-name="{escape(str(entry.id))}">{words}</a>'
+        f'<a class="download" href="{path}/recording.mp4" download>Download</a></li>'
+    )
+
+
+def _pager(number: int, total: int) -> str:
+    """Links to the pages before and after this one."""
+    newer = f'<a rel="prev" href="?page={number - 1}">Newer</a>' if number else ""
+    older = f'<a rel="next" href="?page={number + 1}">Older</a>' if (number + 1) * ROWS_PER_PAGE < total else ""
+    return newer + older
+
+
+def render_clock(duration_ms: int) -> str:
+    """A duration as players show it: ``0:07``, ``1:02:03``."""
+    minutes, seconds = divmod(duration_ms // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def render_bytes(size: int) -> str:
+    """A size in decimal units, as file managers show it."""
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size} bytes"

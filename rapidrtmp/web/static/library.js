@@ -1,0 +1,83 @@
+"use strict";
+/*
+ * Plays one recording at a time above the list: hls.js on its playlist where Media Source Extensions exist, the
+ * browser's own HLS otherwise, and the whole file where there is neither. Without this script the links still lead to
+ * the files.
+ */
+(() => {
+  const panel = document.getElementById("player");
+  const video = document.getElementById("video");
+  const state = document.getElementById("state");
+  let hls = null;
+
+  /* What a test, or a curious person at the console, can read. */
+  window.rapidrtmp = { get engine() { return hls ? "hls.js" : video.src ? "native" : "none"; } };
+
+  for (const time of document.querySelectorAll("time")) {
+    const moment = new Date(time.dateTime);
+    time.title = time.textContent;
+    time.textContent = moment.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  }
+
+  function say(kind, words) {
+    state.dataset.kind = kind;
+    state.textContent = words;
+  }
+
+  function stop() {
+    if (hls) hls.destroy();
+    hls = null;
+    video.removeAttribute("src");
+    for (const row of document.querySelectorAll("[aria-current]")) row.removeAttribute("aria-current");
+  }
+
+  function start() {
+    const started = video.play();
+    if (started) started.catch(() => say("waiting", "Press play to start"));
+  }
+
+  function play(link) {
+    stop();
+    const playlist = new URL(link.dataset.playlist, location.href).href;
+    link.setAttribute("aria-current", "true");
+    panel.hidden = false;
+    video.setAttribute("aria-label", "Recording " + link.dataset.name);
+    say("live", link.dataset.name);
+    if (window.Hls && Hls.isSupported()) {
+      hls = new Hls({ startPosition: 0, backBufferLength: 60 });
+      hls.on(Hls.Events.MANIFEST_PARSED, start);
+      hls.on(Hls.Events.ERROR, (_, error) => {
+        if (!error.fatal) return;
+        if (error.type === Hls.ErrorTypes.MEDIA_ERROR) hls.recoverMediaError();
+        else say("failed", "This recording can not be played now");
+      });
+      hls.loadSource(playlist);
+      hls.attachMedia(video);
+    } else {
+      video.src = video.canPlayType("application/vnd.apple.mpegurl") ? playlist : link.href;
+      start();
+    }
+    panel.scrollIntoView({ block: "start" });
+  }
+
+  video.addEventListener("error", () => {
+    if (!hls && video.src) say("failed", "This recording can not be played now");
+  });
+
+  /* A recording has an address of its own, to be sent to others: /recordings#APP/KEY/START */
+  function playNamed() {
+    const name = decodeURIComponent(location.hash.slice(1));
+    const link = [...document.querySelectorAll("a.play")].find((each) => each.dataset.name === name);
+    if (link) play(link);
+  }
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a.play");
+    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    history.replaceState(null, "", "#" + link.dataset.name);
+    play(link);
+  });
+  window.addEventListener("hashchange", playNamed);
+  playNamed();
+})();

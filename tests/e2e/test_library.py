@@ -1,0 +1,104 @@
+"""The page of recordings in a real browser: played from the list, sought, and downloaded as a file that plays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.browser import BrowserTest, check_library, find_browser
+from tests.e2e.ffmpeg import CLIPS, FFMPEG
+from tests.e2e.harness import Server, eventually
+
+SETTINGS = """
+[server]
+sinks = ["hls", "record:segment=2s:part=500ms"]
+[live]
+grace = "1s"
+"""
+CLIP = CLIPS["plain"]
+FIGURES = """
+const video = document.querySelector("video");
+return {
+  currentTime: video.currentTime,
+  duration: video.duration,
+  seeking: video.seeking,
+  paused: video.paused,
+  readyState: video.readyState,
+  decoded: video.getVideoPlaybackQuality().totalVideoFrames,
+  engine: window.rapidrtmp ? window.rapidrtmp.engine : "none",
+};
+"""
+#: A picture after a jump may be the next one, or the last one before.
+SEEK_TOLERANCE_S = 0.2
+
+
+class LibraryTests(BrowserTest):
+    """``/recordings`` in headless Chromium."""
+
+    def test_plays_and_seeks(self) -> None:
+        """A recording is chosen from the list, plays from its beginning, and goes on where the viewer jumps to."""
+        paths = find_browser()
+        server = self.start_server(SETTINGS)
+        check_library(server)
+        recording = self.record(server)
+        browser = self.open_page(paths, f"{server.root}/recordings")
+        browser.find_element("css selector", "a.play").click()
+        first = self.playing(browser)
+        self.assertEqual("hls.js", first["engine"])
+        self.assertLess(first["currentTime"], 2)
+        self.assertApproximates(CLIP.seconds, first["duration"], 0.3)
+        self.check_seek(browser)
+        self.save_screenshot(browser, "library.png")
+        browser.set_window_size(390, 844)
+        self.save_screenshot(browser, "library-phone.png")
+        self.assertFalse(browser.execute_script("return document.body.scrollWidth > window.innerWidth"))
+        self.assertEqual([], self.complaints(browser))
+        browser.get(f"{server.root}/recordings#live/cam/{recording['start']}")
+        self.assertEqual("hls.js", self.playing(browser)["engine"], "a recording has an address of its own")
+
+    def test_movie(self) -> None:
+        """The file plays in a video element as it is, and the browser jumps in it by its index."""
+        paths = find_browser()
+        server = self.start_server(SETTINGS)
+        recording = self.record(server)
+        browser = self.open_page(paths, f"{server.root}{recording['movieUrl']}")
+        self.assertApproximates(CLIP.seconds, self.playing(browser)["duration"], 0.3)
+        self.check_seek(browser)
+
+    # ── steps ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def record(self, server: Server) -> Any:
+        """A publish that is over, as the API tells of its recording."""
+        self.publish(FFMPEG, CLIP.path, server.issue_token("cam").publish_url).wait()
+
+        def finished() -> Any:
+            found = server.get("/api/v1/recordings?streamKey=cam").json()["recordings"]
+            return found[0] if found and found[0]["state"] == "finished" else None
+
+        return eventually("the recording to be over", finished)
+
+    def playing(self, browser: Any, since: float = 0.0) -> Any:
+        """The figures, as soon as the video plays and has come past ``since``, in seconds of its own time."""
+
+        def look() -> Any:
+            figures = browser.execute_script(FIGURES)
+            moves = not figures["paused"] and not figures["seeking"] and figures["decoded"]
+            return figures if moves and figures["currentTime"] > since else None
+
+        return eventually("the recording to play", look)
+
+    def check_seek(self, browser: Any) -> None:
+        """Jump to the middle: that is where it is at once, and it plays on from there."""
+        middle = CLIP.seconds / 2
+        at_once = browser.execute_script(
+            "const v = document.querySelector('video'); v.currentTime = arguments[0]; return v.currentTime;",
+            middle,
+        )
+        self.assertApproximates(middle, at_once, SEEK_TOLERANCE_S)
+        after = self.playing(browser, since=middle + 0.5)
+        self.assertLess(after["currentTime"], middle + 4)
+
+    def save_screenshot(self, browser: Any, name: str = "library.png") -> None:
+        path = Path.cwd() / name
+        browser.save_screenshot(str(path))
+        print(f"screenshot: {path}")

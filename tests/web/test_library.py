@@ -1,0 +1,69 @@
+"""The page of recordings."""
+
+from __future__ import annotations
+
+import re
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.dvr.layout import RecordingId
+from rapidrtmp.names import StreamName
+from rapidrtmp.web.library import ROWS_PER_PAGE, render_bytes, render_clock
+from tests.dvr.recordings import record, store_into
+from tests.web.kit import Server
+
+
+class LibraryPageTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.server = Server(api_token="secret")
+
+    def page(self, path: str = "/recordings") -> str:
+        reply = self.server.get(path, peer="192.0.2.1")
+        self.assertEqual(200, reply.status)
+        return reply.text()
+
+    def test_empty(self) -> None:
+        """Where nothing was recorded the page says so, and the list of live streams leads to it."""
+        self.assertIn("Nothing has been recorded yet", self.page())
+        self.assertIn('href="recordings"', self.page("/"))
+
+    def test_recordings(self) -> None:
+        """Whoever may watch sees each recording with its stream, time, duration and size; its links can be followed."""
+        store_into(self.server.storage, record(), record(4, stream=StreamName("live", "other"), finish=False))
+        text = self.page()
+        self.assertIn('<span class="name">live/test</span>', text)
+        self.assertIn('<time datetime="2026-01-01T00:00:00Z">2026-01-01 00:00:00 UTC</time> · 0:14 · ', text)
+        self.assertIn("recording now", text)
+        self.assertNotIn("finished", text)
+        for url in re.findall(r'(?:href|data-playlist)="(recordings/[^"]+)"', text):
+            self.assertEqual(200, self.server.get(f"/{url}", peer="192.0.2.1").status, url)
+
+    def test_not_playable(self) -> None:
+        """What can not be played is shown, without links."""
+        writer = record(4)
+        for key in [key for key in writer.objects if "journal" in key or "init" in key]:
+            del writer.objects[key]
+        (entry,) = [key for key in writer.objects if "catalogue" in key]
+        writer.objects[entry] = writer.objects[entry].replace(b'"finished"', b'"damaged"')
+        store_into(self.server.storage, writer)
+        text = self.page()
+        self.assertIn("damaged", text)
+        self.assertNotIn("recording.mp4", text)
+
+    def test_pages(self) -> None:
+        """Many recordings come on several pages."""
+        (entry,) = [(key, data) for key, data in record(1).objects.items() if "catalogue" in key]
+        for number in range(ROWS_PER_PAGE + 1):
+            id = RecordingId("live", "test", f"20260101T00{number:04d}Z")
+            self.server.storage.put(id.catalogue_key, entry[1].replace(b"20260101T000000Z", id.start.encode()), "", "")
+        first, second = self.page(), self.page("/recordings?page=1")
+        self.assertIn('href="?page=1"', first)
+        self.assertNotIn("?page=-1", first)
+        self.assertIn('href="?page=0"', second)
+        self.assertEqual((ROWS_PER_PAGE, 1), (first.count("<li>"), second.count("<li>")))
+
+    def test_words(self) -> None:
+        """Durations and sizes are written as players and file managers write them."""
+        self.assertEqual(("0:07", "1:02:03"), (render_clock(7_900), render_clock(3_723_000)))
+        sizes = (12, 2_000, 3_450_000, 7 * 10**9)
+        self.assertEqual(["12 bytes", "2.0 kB", "3.5 MB", "7.0 GB"], list(map(render_bytes, sizes)))
