@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,12 @@ class ChosenPlugins:
 
     :ivar storage: an ``IStorageFactory``.
     :ivar apps: by application, as in ``Settings.apps``.
+    :ivar recordings: the ``IStorageFactory`` for recordings; ``None`` where they lie in ``storage`` as well.
     """
 
     storage: Any
     apps: Mapping[str, AppPlugins]
+    recordings: Any = None
 
 
 def choose_plugins(settings: Settings) -> ChosenPlugins:
@@ -59,7 +62,10 @@ def choose_plugins(settings: Settings) -> ChosenPlugins:
         )
         for name, app in settings.apps.items()
     }
-    return ChosenPlugins(make_storage_factory(settings.storage.spec), apps)
+    storage = settings.storage
+    apart = storage.recordings not in ("", storage.spec)
+    recordings = make_storage_factory(storage.recordings) if apart else None
+    return ChosenPlugins(make_storage_factory(storage.spec), apps, recordings)
 
 
 def _hls_defaults(settings: Settings) -> Mapping[str, str]:
@@ -88,11 +94,11 @@ def _made(make: Callable[[str, Mapping[str, str]], Any], spec: str, defaults: Ma
 
 def _keep_secrets_apart(settings: Settings) -> None:
     """Files under the directory of the ``local`` storage can be fetched over HTTP, so no secret may lie there."""
-    storage = parse_spec(settings.storage.spec)
-    directory = storage.options.get("directory") or "".join(storage.arguments[:1])
-    if storage.name != "local" or not directory:
-        return
-    for path in dict.fromkeys(_secret_files(settings)):
+    specs = filter(None, (settings.storage.spec, settings.storage.recordings))
+    for storage, path in product(map(parse_spec, specs), dict.fromkeys(_secret_files(settings))):
+        directory = storage.options.get("directory") or "".join(storage.arguments[:1])
+        if storage.name != "local" or not directory:
+            continue
         if Path(path).resolve().is_relative_to(Path(directory).resolve()):
             raise ConfigurationError(
                 f"the token secret {path} would lie in the storage directory {directory}, which is served: "

@@ -132,6 +132,7 @@ NETWORKS = Kind(_network, many=True)
 ENDPOINTS = Kind(_endpoint, many=True)
 SPEC = Kind(_spec, mask_spec)
 SPECS = Kind(_spec, mask_spec, many=True)
+OPTIONAL_SPEC = Kind(lambda text: text and _spec(text), lambda text: text and mask_spec(text))
 PUBLIC_ADDRESS = Kind(_public_address)
 
 
@@ -196,7 +197,7 @@ def _setting(
 ) -> Any:
     """A field of a section's dataclass, and its row of the table; ``default`` is text as an operator would write it."""
     value = tuple(kind.parse(text) for text in default.split()) if kind.many else kind.parse(default)
-    shown = kind not in (SECRET, SPEC, SPECS)
+    shown = kind not in (SECRET, SPEC, SPECS, OPTIONAL_SPEC)
     old = (old,) if isinstance(old, str) else old
     row = {"kind": kind, "help": help, "option": option, "old_names": old, "from_old": from_old}
     return field(default=value, repr=shown, metadata={"setting": row})
@@ -263,7 +264,8 @@ class StorageSettings:
         old=("STORAGE_TYPE", "STORAGE_DIR", "GCS_BUCKET_NAME", "GCS_BASE_DIR", "GCS_PROJECT_ID"),
         from_old=_storage_from_old,
     )
-    queue_bytes: int = _setting(SIZE, "256M", "What may wait to be written; beyond it objects are lost, and counted")
+    recordings: str = _setting(OPTIONAL_SPEC, "", "Another storage for recordings; empty for the same")
+    queue_bytes: int = _setting(SIZE, "256M", "What may wait for each storage; beyond it objects are lost, and counted")
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from rapidrtmp.errors import StorageError
 from rapidrtmp.interfaces import IStorage
+from rapidrtmp.storage.probe import PROBE_PREFIX, StorageProbe
 
 __all__ = ["Check", "Readiness"]
 
@@ -27,12 +24,6 @@ LAG_INTERVAL_S = 1.0
 LAG_LIMIT_MS = 500
 #: So many measurements in a row must be late: one long garbage collection is no reason to move traffic away.
 LAG_SUSTAINED = 3
-PROBE_INTERVAL_S = 15.0
-PROBE_TIMEOUT_S = 10.0
-#: What the keys of probes begin with: no application's name begins with a dot.
-PROBE_PREFIX = ".readiness/"
-#: So many probes in a row must fail, once one has succeeded: backends fail now and then and are retried.
-PROBE_FAILURES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +46,13 @@ class Readiness:
     :param probe_key: where probes are written; no two servers on one storage may share it.
     """
 
-    _log = Logger()
-
     def __init__(self, clock: IReactorTime, probe_key: str = "") -> None:
         self._clock = clock
         self._probe_key = probe_key or f"{PROBE_PREFIX}{uuid.uuid4().hex}"
+        self._probes: list[StorageProbe] = []
         self._checks: dict[str, Check] = {}
         self._lags_ms: deque[int] = deque([0], maxlen=LAG_SUSTAINED)
-        self._probes_failed = PROBE_FAILURES
-        self._probing: Deferred[None] | None = None
-        self._timers: dict[str, IDelayedCall] = {}
+        self._timer: IDelayedCall | None = None
         self.set("listening", False, "not listening yet")
         self.set("draining", True, "not shutting down")
 
@@ -98,28 +86,26 @@ class Readiness:
 
     # ── what is watched ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def start(self, storage: IStorage | None = None) -> None:
-        """Begin to watch the reactor, and the storage if there is one."""
+    def start(self, storage: IStorage | None = None, recordings: IStorage | None = None) -> None:
+        """Begin to watch the reactor, the storage if there is one, and that of recordings if it is another."""
         self._await_timer()
-        if storage is not None:
-            self.set("storage", False, "not tried yet")
-            self._probe(storage)
+        for name, each in (("storage", storage), ("recordings", recordings)):
+            if each is not None:
+                self.set(name, False, "not tried yet")
+                self._probes.append(StorageProbe(each, self._probe_key, self._clock, partial(self.set, name)))
+                self._probes[-1].start()
 
     def stop(self) -> None:
         """Watch no more; a probe under way is given up."""
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
-        if self._probing is not None:
-            self._probing.cancel()
-
-    def _after(self, seconds: float, call: Callable[..., None], *arguments: object) -> None:
-        self._timers[call.__name__] = self._clock.callLater(seconds, call, *arguments)
-
-    # the reactor
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._probes:
+            self._probes.pop().stop()
 
     def _await_timer(self) -> None:
-        self._after(LAG_INTERVAL_S, self._timer_ran, self._clock.seconds() + LAG_INTERVAL_S)
+        due_s = self._clock.seconds() + LAG_INTERVAL_S
+        self._timer = self._clock.callLater(LAG_INTERVAL_S, self._timer_ran, due_s)
 
     def _timer_ran(self, due_s: float) -> None:
         self._lags_ms.append(max(round((self._clock.seconds() - due_s) * 1000), 0))
@@ -130,38 +116,3 @@ class Readiness:
         if len(self._lags_ms) == LAG_SUSTAINED and least_ms > LAG_LIMIT_MS:
             return Check("reactor", False, f"timers run {least_ms} ms late or more, limit {LAG_LIMIT_MS} ms")
         return Check("reactor", True, f"the last timer ran {self.lag_ms} ms late")
-
-    # the storage
-
-    def _probe(self, storage: IStorage) -> None:
-        self._probing = Deferred.fromCoroutine(self._try(storage)).addTimeout(PROBE_TIMEOUT_S, self._clock)
-        self._probing.addCallbacks(self._probe_succeeded, self._probe_failed)
-        self._probing.addCallback(self._probe_again, storage)
-        self._probing.addErrback(lambda failure: failure.trap(CancelledError))
-
-    async def _try(self, storage: IStorage) -> None:
-        body = b"ready?"
-        await storage.put(self._probe_key, body, "text/plain", "no-store")
-        info = await storage.stat(self._probe_key)
-        if info.size != len(body):
-            raise StorageError(f"{self._probe_key}: {info.size} bytes, {len(body)} were put")
-        await storage.delete(self._probe_key)
-
-    def _probe_succeeded(self, _: None) -> None:
-        self._probes_failed = 0
-        self.set("storage", True, "takes, knows and deletes objects")
-
-    def _probe_failed(self, failure: Failure) -> Failure | None:
-        if failure.check(CancelledError):
-            return failure
-        self._probes_failed += 1
-        late = failure.check(TimeoutError) is not None
-        reason = f"does not answer within {PROBE_TIMEOUT_S:g} s" if late else "fails"
-        if self._probes_failed >= PROBE_FAILURES:
-            if self._checks["storage"].reason != reason:
-                self._log.error("the storage {reason}: {error}", reason=reason, error=failure.value)
-            self.set("storage", False, reason)
-        return None
-
-    def _probe_again(self, _: None, storage: IStorage) -> None:
-        self._after(PROBE_INTERVAL_S, self._probe, storage)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -65,17 +65,21 @@ def connection_metrics(factory: RtmpServerFactory) -> Iterator[Metric]:
     yield _counter("rtmp_received_bytes_total", "Bytes received over RTMP", factory.received_bytes)
 
 
-def storage_metrics(writer: WriteBehind) -> Iterator[Metric]:
-    """What the write-behind queue does."""
-    yield _gauge("storage_pending_objects", "Objects waiting to be written", value=writer.pending_objects)
-    yield _gauge("storage_pending_bytes", "Bytes waiting to be written", value=writer.pending_bytes)
-    yield _counter("storage_written_total", "Objects written", writer.written_total)
-    yield _counter("storage_written_bytes_total", "Bytes written", writer.written_bytes_total)
-    yield _counter("storage_deleted_total", "Objects deleted", writer.deleted_total)
-    yield _counter("storage_retries_total", "Attempts after a first one", writer.retried_total)
-    yield _counter("storage_lost_total", "Objects lost", writer.lost_total)
-    yield _counter("storage_lost_bytes_total", "Bytes lost", writer.lost_bytes_total)
-    yield _counter("storage_undeleted_total", "Deletions given up", writer.undeleted_total)
+def storage_metrics(writers: Sequence[WriteBehind]) -> Iterator[Metric]:
+    """What the write-behind queues do, all together."""
+
+    def total(of: Callable[[WriteBehind], int]) -> int:
+        return sum(map(of, writers))
+
+    yield _gauge("storage_pending_objects", "Objects waiting to be written", value=total(lambda w: w.pending_objects))
+    yield _gauge("storage_pending_bytes", "Bytes waiting to be written", value=total(lambda w: w.pending_bytes))
+    yield _counter("storage_written_total", "Objects written", total(lambda w: w.written_total))
+    yield _counter("storage_written_bytes_total", "Bytes written", total(lambda w: w.written_bytes_total))
+    yield _counter("storage_deleted_total", "Objects deleted", total(lambda w: w.deleted_total))
+    yield _counter("storage_retries_total", "Attempts after a first one", total(lambda w: w.retried_total))
+    yield _counter("storage_lost_total", "Objects lost", total(lambda w: w.lost_total))
+    yield _counter("storage_lost_bytes_total", "Bytes lost", total(lambda w: w.lost_bytes_total))
+    yield _counter("storage_undeleted_total", "Deletions given up", total(lambda w: w.undeleted_total))
 
 
 def readiness_metrics(readiness: Readiness) -> Iterator[Metric]:

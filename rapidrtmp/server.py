@@ -19,7 +19,7 @@ from typing import Any
 from prometheus_client.core import Metric
 from twisted.application.service import MultiService
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
@@ -56,7 +56,7 @@ from rapidrtmp.net.refusals import Refusals
 from rapidrtmp.readiness import Readiness
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.scrape import connection_metrics, readiness_metrics, storage_metrics, stream_metrics
-from rapidrtmp.storage.write_behind import WriteBehind
+from rapidrtmp.storage.store import Store, make_store
 from rapidrtmp.web.app import make_site
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.recordings import RECORDER, Recordings
@@ -107,27 +107,21 @@ class RapidRtmpService(MultiService):
         self.metrics = Metrics()
         self.readiness = Readiness(reactor)
         self._threads = ThreadPool(0, STORAGE_THREADS, "storage")
-        self._storage = plugins.storage.create(
-            StorageContext(partial(deferToThreadPool, reactor, self._threads), reactor, Logger("rapidrtmp.storage"))
-        )
-        self.writer = WriteBehind(
-            self._storage,
-            reactor,
-            persistent=plugins.storage.persistent,
-            max_bytes=settings.storage.queue_bytes,
-            log=Logger("rapidrtmp.storage"),
-        )
+        self._store = self._make_store(plugins.storage)
+        self._recordings_store = self._make_store(plugins.recordings) if plugins.recordings else self._store
+        self._stores = list(dict.fromkeys([self._store, self._recordings_store]))
         self._numbering = Numbering(self._steady.utc_ms)
         self._recovery = Recovery(
             {name: each.sinks for name, each in plugins.apps.items()},
-            self._storage,
-            self.writer,
+            self._store.storage,
+            self._store.writer,
             self._numbering,
             self._steady.utc_ms,
+            others=self._stores[1:],
         )
         self.authenticators = {name: self._make_authenticator(name) for name in plugins.apps}
         self.registry = self._make_registry()
-        self._library = Library(self._storage, reactor)
+        self._library = Library(self._recordings_store.storage, reactor)
         self._make_recordings_service().setServiceParent(self)  # type: ignore[no-untyped-call]
         self._rtmp = self._make_rtmp()
         self.metrics.collect_from(self._read_metrics)
@@ -135,6 +129,11 @@ class RapidRtmpService(MultiService):
             DemoPublisher(reactor, self._demo_url, Logger("rapidrtmp.demo")).setServiceParent(self)  # type: ignore[no-untyped-call]
 
     # ── the parts ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _make_store(self, factory: Any) -> Store:
+        in_thread = partial(deferToThreadPool, self._reactor, self._threads)
+        context = StorageContext(in_thread, self._reactor, Logger("rapidrtmp.storage"))
+        return make_store(factory, context, self._settings.storage.queue_bytes)
 
     def _make_authenticator(self, app: str) -> IAuthenticator:
         context = AuthenticatorContext(self._reactor, self._steady.utc_ms, Logger("rapidrtmp.auth"))
@@ -175,17 +174,18 @@ class RapidRtmpService(MultiService):
         recovered = self._recovery.take(name)
         for sink, factory in self._plugins.apps[name.app].sinks.items():
             try:
-                stream.attach(sink, factory.create(self._sink_context(stream, sink, recovered.get(sink, {}))))
+                store = self._recordings_store if isinstance(factory, RecorderFactory) else self._store
+                stream.attach(sink, factory.create(self._sink_context(stream, sink, store, recovered.get(sink, {}))))
             except Exception:
                 self.metrics.sinks_detached_total.labels(sink).inc()
                 self._log.failure("{stream}: sink {sink} can not be made", stream=name, sink=sink)
         return stream
 
-    def _sink_context(self, stream: LiveStream, sink: str, recovered: Mapping[str, bytes]) -> SinkContext:
+    def _sink_context(self, stream: LiveStream, sink: str, store: Store, recovered: Mapping[str, bytes]) -> SinkContext:
         return SinkContext(
             stream=stream.name,
             shelf=stream.shelf,
-            storage=self.writer.lane(f"{stream.name}/{sink}"),  # one slow sink holds up no other
+            storage=store.writer.lane(f"{stream.name}/{sink}"),  # one slow sink holds up no other
             clock=self._reactor,
             log=Logger(f"rapidrtmp.sinks.{sink}"),
             metrics=self.metrics.sink(sink),
@@ -207,7 +207,7 @@ class RapidRtmpService(MultiService):
     def _make_recorder(self, stream: LiveStream) -> ISink:
         """A recorder for whoever starts one by hand: as the application's own is, if it has one."""
         factory = next(iter(_recorders(self._plugins.apps[stream.name.app])), None) or RecorderFactory()
-        return factory.create(self._sink_context(stream, RECORDER, {}))
+        return factory.create(self._sink_context(stream, RECORDER, self._recordings_store, {}))
 
     def _make_rtmp(self) -> RtmpServerFactory:
         rtmp, live = self._settings.rtmp, self._settings.live
@@ -270,6 +270,7 @@ class RapidRtmpService(MultiService):
             clock=self._reactor,
             utc_ms=self._steady.utc_ms,
             recordings=Recordings(self._library, self.registry, self._make_recorder),
+            storage=self._store.storage,
         )
 
     def _read_metrics(self) -> Iterable[Metric]:
@@ -277,7 +278,7 @@ class RapidRtmpService(MultiService):
         return chain(
             stream_metrics(self.registry, now_ms(self._reactor), labelled=labelled),
             connection_metrics(self._rtmp),
-            storage_metrics(self.writer),
+            storage_metrics([store.writer for store in self._stores]),
             readiness_metrics(self.readiness),
         )
 
@@ -302,7 +303,7 @@ class RapidRtmpService(MultiService):
         self.rtmp_ports = [self._listen(each, self._rtmp) for each in self._settings.server.rtmp]
         site = self._make_site(_port_number(self.rtmp_ports[0]) if self.rtmp_ports else 1935)
         self.http_ports = [self._listen(each, site) for each in self._settings.server.http]
-        if self.writer.persistent:  # whoever connects waits, until it is known what an earlier server left
+        if self._store.writer.persistent:  # whoever connects waits, until it is known what an earlier server left
             self._accept(False)
 
     def _accept(self, accepting: bool) -> None:
@@ -326,9 +327,9 @@ class RapidRtmpService(MultiService):
         """Begin to work. (``twist``, unlike ``twistd``, knows no privileged start.)"""
         self._open_ports()
         self._threads.start()
-        self.readiness.start(self._storage)
+        self.readiness.start(*(store.storage for store in self._stores))
         super().startService()  # type: ignore[no-untyped-call]
-        if self.writer.persistent:
+        if self._store.writer.persistent:
             self._recovery.run(self._reactor, RECOVERY_S).addCallback(self._go_on)
         else:
             self.readiness.listening()
@@ -376,9 +377,12 @@ class RapidRtmpService(MultiService):
         for port in self.http_ports:
             await self._within(deadline_s, port.stopListening())
         self.readiness.stop()
-        if not await self.writer.drain(max(0.1, deadline_s - self._reactor.seconds())):
+        left_s = max(0.1, deadline_s - self._reactor.seconds())
+        drained: list[Deferred[Any]] = [store.writer.drain(left_s) for store in self._stores]
+        if not all(await gatherResults(drained)):
             self._log.error("stopped before the storage had taken everything")
-        await self._within(deadline_s + 0.5, self._storage.close())
+        for store in self._stores:
+            await self._within(deadline_s + 0.5, store.storage.close())
         self._threads.stop()
         self._log.info("stopped")
 

@@ -44,6 +44,14 @@ class ChoosingTests(SynchronousTestCase):
         sink = choose_plugins(settings).apps["live"].sinks["hls"]
         self.assertEqual((4000, 0, 8), (sink.cutting.segment_ms, sink.cutting.part_ms, sink.window))
 
+    def test_recordings_apart(self) -> None:
+        """Recordings can have a storage of their own; the same spec, or none, is the same storage."""
+        for recordings, kind in (("memory:", MemoryStorageFactory), ("", None), ("local:data/streams", None)):
+            settings = Settings(storage=StorageSettings("local:data/streams", recordings))
+            chosen = choose_plugins(settings)
+            self.assertIsInstance(chosen.storage, LocalStorageFactory)
+            self.assertIs(kind, chosen.recordings and type(chosen.recordings))
+
     def test_unknown(self) -> None:
         """A plugin that nobody has stops the start."""
         settings = Settings(apps={"live": AppSettings(sinks=("hsl",))})

@@ -64,12 +64,13 @@ class ScrapeTests(SynchronousTestCase):
         self.assertEqual((2, 7), (sample("rtmp_connections"), sample("rtmp_received_bytes_total")))
 
     def test_storage(self) -> None:
-        """What the queue has written, and what waits in it."""
+        """What the queues have written, and what waits in them."""
         clock = Clock()
-        writer = WriteBehind(MemoryStorage(), clock)
-        sample = self.scrape(lambda: storage_metrics(writer))
+        writer, other = (WriteBehind(MemoryStorage(), clock) for _ in range(2))
+        sample = self.scrape(lambda: storage_metrics([writer, other]))
         self.successResultOf(writer.put("a", [b"123"], "text/plain"))
-        self.assertEqual((1, 3), (sample("storage_written_total"), sample("storage_written_bytes_total")))
+        self.successResultOf(other.put("b", [b"4567"], "text/plain"))
+        self.assertEqual((2, 7), (sample("storage_written_total"), sample("storage_written_bytes_total")))
         self.assertEqual((0, 0), (sample("storage_pending_objects"), sample("storage_lost_total")))
 
     def test_readiness(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -166,6 +168,27 @@ class ServerTests(TestCase):
             await self.get(service, "/api/ping")
         await service.stopService()
         await encoder.gone
+
+    async def test_recordings_apart(self) -> None:
+        """Recordings go to the storage chosen for them, are played from there, and both storages are looked after."""
+        folders = self.mktemp(), self.mktemp()
+        settings = loopback_settings(live=AppSettings(sinks=("record", "hls"), auth=("open",)))
+        specs = [f"local:{folder}" for folder in folders]
+        service = self.start(replace(settings, storage=StorageSettings(*specs)))
+        encoder = await self.encoder(service)
+        octets = b"".join(media(9))
+        encoder.transport.write(HANDSHAKE + connect() + command("createStream", 4) + publish("k") + octets)
+        listed: list[dict[str, Any]] = []
+        while not listed or not listed[0]["size"]:
+            listed = json.loads((await self.get(service, "/api/v1/recordings"))[1])["recordings"]
+        recording = listed[0]
+        self.assertEqual("k", recording["streamKey"])
+        _, body = await self.get(service, "/ready")
+        self.assertEqual((1, 1), (body.count(b'"storage"'), body.count(b'"recordings"')))
+        await service.stopService()
+        await encoder.gone
+        self.assertEqual(["live"], os.listdir(folders[0]))
+        self.assertEqual(["recordings"], os.listdir(folders[1]))
 
     async def test_stubborn_publisher(self) -> None:
         """A connection that says nothing does not keep the server from stopping."""

@@ -18,7 +18,8 @@ from twisted.python.failure import Failure
 from rapidrtmp.interfaces import IRecoveringSinkFactory, ISinkFactory, IStorage, ObjectInfo, RecoveryContext
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.names import StreamName
-from rapidrtmp.readiness import PROBE_PREFIX
+from rapidrtmp.storage.probe import PROBE_PREFIX
+from rapidrtmp.storage.store import Store
 from rapidrtmp.storage.write_behind import WriteBehind
 
 __all__ = ["Recovery"]
@@ -34,6 +35,7 @@ class Recovery:
     :param apps: the sink factories of each application, by name.
     :param writer: the queue for deletions.
     :param utc_ms: the time of day in milliseconds since 1970.
+    :param others: further storages, in which only probes are looked for.
     """
 
     _log = Logger()
@@ -45,7 +47,9 @@ class Recovery:
         writer: WriteBehind,
         numbering: Numbering,
         utc_ms: Callable[[], int],
+        others: Sequence[Store] = (),
     ) -> None:
+        self._stores = [Store(storage, writer), *others]
         self._apps = apps
         self._storage = storage
         self._writer = writer
@@ -59,7 +63,7 @@ class Recovery:
     def run(self, clock: IReactorTime, within_s: float) -> Deferred[None]:
         """Look at everything; fires when that is done, or the time is over. Never fails."""
         timer = clock.callLater(within_s, self._late, within_s)
-        self._looking = DeferredList([*self._factories(), self._sweep_probes()], consumeErrors=True)
+        self._looking = DeferredList([*self._factories(), *map(self._sweep_probes, self._stores)], consumeErrors=True)
 
         def looked(_: object) -> None:
             if timer.active():
@@ -125,15 +129,15 @@ class Recovery:
         """What was found of a stream, by sink; once."""
         return self._found.pop(stream, {})
 
-    def _sweep_probes(self) -> Deferred[None]:
+    def _sweep_probes(self, store: Store) -> Deferred[None]:
         """Remove what readiness probes of dead servers left."""
 
         def sweep(objects: Sequence[ObjectInfo]) -> None:
             for info in objects:
                 if info.modified_ms < self._utc_ms() - DEAD_PROBE_MS:
-                    self._writer.delete(info.key)
+                    store.writer.delete(info.key)
 
         def failed(failure: Failure) -> None:
             self._log.warn("could not look for old probes: {error}", error=failure.value)
 
-        return maybeDeferred(self._storage.list, PROBE_PREFIX).addCallbacks(sweep, failed)
+        return maybeDeferred(store.storage.list, PROBE_PREFIX).addCallbacks(sweep, failed)

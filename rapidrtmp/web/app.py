@@ -25,7 +25,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter
 
 from rapidrtmp.errors import NotFoundError
-from rapidrtmp.interfaces import ITokenIssuer
+from rapidrtmp.interfaces import IStorage, ITokenIssuer
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import RESERVED_APPS
@@ -225,6 +225,7 @@ def make_site(
     clock: IReactorTime,
     utc_ms: Callable[[], int],
     recordings: Recordings,
+    storage: IStorage,
 ) -> Site:
     """
     Make the site that serves everything over HTTP.
@@ -233,12 +234,13 @@ def make_site(
     :param clock: time and timers: the reactor.
     :param utc_ms: the time of day in milliseconds since 1970.
     :param recordings: answers what concerns recordings.
+    :param storage: where the packager writes what viewers can rewind to.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
     api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms)
     hls, tally = HlsResponder(registry, policy, clock), Tally(policy)
     metrics.collect_from(tally.metrics)
-    media = RewindResponder(hls, registry, recordings.library.storage)
+    media = RewindResponder(hls, registry, storage)
     app = WebApp(routes(api, media, Pages(registry, apps, clock), recordings, policy), tally, policy)
     if policy.access_log:  # a line of it costs more than an answer of the express way: who wants one goes the other
         return BoundedSite(app.resource(), policy, clock, partial(BoundedChannel, tally))

@@ -19,8 +19,9 @@ from rapidrtmp.dvr.library import Library
 from rapidrtmp.dvr.playlist import render_recording
 from rapidrtmp.errors import ConfigurationError, StorageError
 from rapidrtmp.interfaces import StorageContext
-from rapidrtmp.readiness import PROBE_INTERVAL_S, Readiness
+from rapidrtmp.readiness import Readiness
 from rapidrtmp.storage.filesystem import LocalStorage, LocalStorageFactory
+from rapidrtmp.storage.probe import PROBE_INTERVAL_S
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
 from rapidrtmp.testing.sinks import feed, make_sink_context

@@ -86,6 +86,7 @@ class Server:
             clock=self.clock,
             utc_ms=self.utc_ms,
             recordings=self.recordings,
+            storage=self.recordings.library.storage,
         )
         self.treq: Any = StubTreq(self.site.resource)
 

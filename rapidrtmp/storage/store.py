@@ -1,0 +1,35 @@
+"""A storage and the queue that writes behind into it: what the server has of each storage that it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rapidrtmp.interfaces import IStorage, StorageContext
+from rapidrtmp.storage.write_behind import WriteBehind
+
+__all__ = ["Store", "make_store"]
+
+
+@dataclass(frozen=True)
+class Store:
+    """
+    One of the server's storages.
+
+    :ivar storage: to read from, and to write what may not wait.
+    :ivar writer: its queue.
+    """
+
+    storage: IStorage
+    writer: WriteBehind
+
+
+def make_store(factory: Any, context: StorageContext, queue_bytes: int) -> Store:
+    """
+    Make the storage of an ``IStorageFactory``, and its queue.
+
+    :raises ConfigurationError: it can never work.
+    """
+    storage = factory.create(context)
+    writer = WriteBehind(storage, context.clock, persistent=factory.persistent, max_bytes=queue_bytes, log=context.log)
+    return Store(storage, writer)
