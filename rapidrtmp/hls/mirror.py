@@ -20,7 +20,7 @@ from rapidrtmp.errors import StorageError
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE
 from rapidrtmp.hls.playlist import ListedSegment, PlaylistWindow
 from rapidrtmp.hls.resume import named_media
-from rapidrtmp.hls.rewind import Rewind
+from rapidrtmp.hls.rewind import DELETIONS_PER_SEGMENT, Rewind
 from rapidrtmp.hls.state import (
     MOST_RESERVED,
     RENEW_BELOW,
@@ -168,8 +168,9 @@ class Mirror:
 
     def _delete_retired(self) -> None:
         """Queue the deletion of what is long gone, behind the playlist that does not name it any more."""
-        while self._leftovers:
-            self._storage.delete(f"{self._prefix}/{self._leftovers.pop()}")
+        for name in self._leftovers[-DELETIONS_PER_SEGMENT:]:
+            self._storage.delete(f"{self._prefix}/{name}")
+        del self._leftovers[-DELETIONS_PER_SEGMENT:]
         while len(self._retired) > self._keep_for:
             segment = self._retired.popleft()
             is_kept = self._rewind is not None and self._rewind.keeps(segment.sequence)

@@ -23,10 +23,12 @@ from rapidrtmp.hls.playlist import SKIP_TARGETS, ListedSegment, render_control, 
 from rapidrtmp.hls.rewind_journal import read_rewind_page
 from rapidrtmp.interfaces import IShelf, IStorageWriter, Playlist
 
-__all__ = ["Rewind", "RewindWindow"]
+__all__ = ["DELETIONS_PER_SEGMENT", "Rewind", "RewindWindow"]
 
 #: So many segments are described by one page, which is written as often.
 SEGMENTS_PER_PAGE = 64
+#: Where much is to be deleted, so many objects go with each segment: writes wait behind deletions.
+DELETIONS_PER_SEGMENT = 8
 PAGE_TYPE = "application/jsonl"
 SHORTEST_GAP_MS = 100
 
@@ -307,8 +309,9 @@ class Rewind:
         self._discontinuities += segment.discontinuity
         for row in self._window.append(segment):
             self._retired.append((row.sequence, self._media_ms + longest_ms + row.duration_ms))
-        while self._retired and self._retired[0][1] <= self._media_ms:
-            self._delete(self._retired.popleft()[0])
+        for _ in range(DELETIONS_PER_SEGMENT):
+            if self._retired and self._retired[0][1] <= self._media_ms:
+                self._delete(self._retired.popleft()[0])
 
     def _delete(self, sequence: int) -> None:
         """Queue the deletion of a segment, and of what only it and those before it needed."""

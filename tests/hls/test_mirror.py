@@ -207,6 +207,18 @@ class MirrorTests(SynchronousTestCase):
         self.assertEqual({"init_7.mp4", "segment_7.m4s"}, mirrored.mirror.media)
         self.assertFalse(set(old) & mirrored.storage.objects.keys())
 
+    def test_many_leftovers(self) -> None:
+        """Many of them go little by little: what is written waits behind deletions."""
+        mirrored = Mirrored(leftovers=[f"segment_{number}.m4s" for number in range(20)])
+        mirrored.storage.objects |= {f"live/test/segment_{number}.m4s": b"old" for number in range(20)}
+        mirrored.put_init()
+        left = []
+        for _ in range(3):
+            mirrored.put_segment()
+            mirrored.storage.settle_all()
+            left.append(sum(data == b"old" for data in mirrored.storage.objects.values()))
+        self.assertEqual([12, 4, 0], left)
+
     @given(st.data())
     def test_any_losses(self, data: st.DataObject) -> None:
         """Whatever is lost, and however late the storage answers, no playlist names what is not there."""

@@ -126,6 +126,20 @@ class RetirementTests(SynchronousTestCase):
         self.assertEqual(["init_17.mp4"], rewound.stored(".mp4"))
         self.assertEqual({key.rpartition("/")[2] for key in rewound.writer.objects}, rewound.rewind.names)
 
+    def test_no_burst(self) -> None:
+        """Where everything is to be deleted at once, it is little by little: what is written waits behind it."""
+        rewound = Rewound()
+        rewound.begin_run()
+        rewound.add(25)
+        rewound.player = Follower(adjacent=False)
+        rewound.add(skip=3)
+        counts = []
+        for _ in range(35):
+            rewound.writer.operations.clear()
+            rewound.add()
+            counts.append([what for what, _ in rewound.writer.operations].count("delete"))
+        self.assertEqual([8, 8, 8, 1], [count for count in counts if count][:4])
+
     def test_pages(self) -> None:
         """The journal describes all that is stored, in pages that are deleted when nothing on them is."""
         rewound = Rewound()
