@@ -209,8 +209,8 @@ class MirrorTests(SynchronousTestCase):
 
     def test_many_leftovers(self) -> None:
         """Many of them go little by little: what is written waits behind deletions."""
-        mirrored = Mirrored(leftovers=[f"segment_{number}.m4s" for number in range(20)])
-        mirrored.storage.objects |= {f"live/test/segment_{number}.m4s": b"old" for number in range(20)}
+        mirrored = Mirrored(leftovers=[f"segment_{number}.m4s" for number in range(100, 120)])
+        mirrored.storage.objects |= {f"live/test/segment_{number}.m4s": b"old" for number in range(100, 120)}
         mirrored.put_init()
         left = []
         for _ in range(3):
