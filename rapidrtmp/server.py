@@ -90,7 +90,8 @@ class RapidRtmpService(MultiService):
     """
     Everything that runs.
 
-    :ivar rtmp_ports: what listens for RTMP, once it is started; likewise ``http_ports``.
+    :ivar rtmp_factory: what accepts RTMP connections.
+    :ivar rtmp_ports: what listens for them, once it is started; likewise ``http_ports``.
     """
 
     _log = Logger()
@@ -123,7 +124,7 @@ class RapidRtmpService(MultiService):
         self.registry = self._make_registry()
         self._library = Library(self._recordings_store.storage, reactor)
         self._make_recordings_service().setServiceParent(self)  # type: ignore[no-untyped-call]
-        self._rtmp = self._make_rtmp()
+        self.rtmp_factory = self._make_rtmp()
         self.metrics.collect_from(self._read_metrics)
         if demo:
             DemoPublisher(reactor, self._demo_url, Logger("rapidrtmp.demo")).setServiceParent(self)  # type: ignore[no-untyped-call]
@@ -277,7 +278,7 @@ class RapidRtmpService(MultiService):
         labelled = self._settings.server.metrics_stream_labels
         return chain(
             stream_metrics(self.registry, now_ms(self._reactor), labelled=labelled),
-            connection_metrics(self._rtmp),
+            connection_metrics(self.rtmp_factory),
             storage_metrics([store.writer for store in self._stores]),
             readiness_metrics(self.readiness),
         )
@@ -300,7 +301,7 @@ class RapidRtmpService(MultiService):
         """Open every port, once, or end the process with one line."""
         if self.rtmp_ports or self.http_ports:
             return
-        self.rtmp_ports = [self._listen(each, self._rtmp) for each in self._settings.server.rtmp]
+        self.rtmp_ports = [self._listen(each, self.rtmp_factory) for each in self._settings.server.rtmp]
         site = self._make_site(_port_number(self.rtmp_ports[0]) if self.rtmp_ports else 1935)
         self.http_ports = [self._listen(each, site) for each in self._settings.server.http]
         if self._store.writer.persistent:  # whoever connects waits, until it is known what an earlier server left
@@ -372,7 +373,7 @@ class RapidRtmpService(MultiService):
         for port in self.rtmp_ports:
             await self._within(deadline_s, port.stopListening())
         await self._within(deadline_s, self.registry.end_all("the server is shutting down"))
-        await self._within(deadline_s, self._rtmp.close_all())
+        await self._within(deadline_s, self.rtmp_factory.close_all())
         await deferLater(self._reactor, FAREWELL_S)
         for port in self.http_ports:
             await self._within(deadline_s, port.stopListening())

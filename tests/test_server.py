@@ -196,7 +196,7 @@ class ServerTests(TestCase):
         encoder = await self.encoder(service)
         await service.stopService()
         await encoder.gone
-        self.assertEqual(set(), service._rtmp.connections)
+        self.assertEqual(set(), service.rtmp_factory.connections)
 
 
 class StartTests(SynchronousTestCase):
