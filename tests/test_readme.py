@@ -7,11 +7,14 @@ import types
 from pathlib import Path
 
 from twisted.internet.defer import maybeDeferred
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from rapidrtmp.discovery import SinkPlugin
-from rapidrtmp.interfaces import ISinkFactory, IStorage, IStorageFactory
+from rapidrtmp.interfaces import ISink, ISinkFactory, IStorage, IStorageFactory, SinkContext
+from rapidrtmp.testing.frames import make_video_track, video_frames
+from rapidrtmp.testing.sinks import SinkContract
 from rapidrtmp.testing.storage import StorageContract
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
@@ -35,13 +38,28 @@ class SqliteStorageTests(StorageContract, TestCase):
         return factory.create(types.SimpleNamespace(in_thread=maybeDeferred))
 
 
+class GopMeterTests(SinkContract, SynchronousTestCase):
+    """The sink of the README keeps every promise of the interface, and does what it is for."""
+
+    def make_sink(self, context: SinkContext) -> ISink:
+        factory = example("GopMeterFactory").GopMeterFactory("10")
+        verifyObject(ISinkFactory, factory)
+        return factory.create(context)
+
+    def test_warns(self) -> None:
+        """A GOP over the limit is warned of, when it is over."""
+        video = make_video_track()
+        sink, _ = self.new_sink()
+        sink.tracks_changed((video,))
+        with capturedLogs() as events:
+            for frame in video_frames(video, 2.5, gop=30):
+                sink.frame_received(frame)
+        self.assertEqual(2, len([event for event in events if "a GOP of" in event.get("log_format", "")]))
+
+
 class PluginEntryTests(SynchronousTestCase):
     def test_entry(self) -> None:
         """The entry that the README shows is one that discovery understands."""
         entry = example("gop_meter").gop_meter
         self.assertIsInstance(entry, SinkPlugin)
         self.assertEqual(("gop-meter", "gop_meter.GopMeterFactory"), (entry.name, entry.factory_path))
-
-    def test_factory(self) -> None:
-        """The sink factory of the README is one."""
-        verifyObject(ISinkFactory, example("GopMeterFactory").GopMeterFactory("10"))
