@@ -71,13 +71,13 @@ class HlsSinkFactory:
         self.dvr_ms = parse_duration_ms(dvr)
         self._leftovers = Leftovers()
         if not 1_000 <= self.cutting.segment_ms <= 60_000:
-            raise ConfigurationError(f"hls: segment={segment}: from 1s to 60s")
+            raise ConfigurationError(f"segment={segment}: from 1s to 60s")
         if self.cutting.part_ms and not 100 <= self.cutting.part_ms <= self.cutting.segment_ms:
-            raise ConfigurationError(f"hls: part={part}: 0, or from 100ms to the segment duration")
+            raise ConfigurationError(f"part={part}: 0, or from 100ms to the segment duration")
         if not 3 <= self.window <= 100_000:
-            raise ConfigurationError(f"hls: window={window}: from 3 to 100000 segments")
+            raise ConfigurationError(f"window={window}: from 3 to 100000 segments")
         if self.dvr_ms and not 60_000 <= self.dvr_ms <= 48 * 3_600_000:
-            raise ConfigurationError(f"hls: dvr={dvr}: 0, or from 1m to 48h")
+            raise ConfigurationError(f"dvr={dvr}: 0, or from 1m to 48h")
 
     def create(self, context: SinkContext) -> HlsSink:
         """See :meth:`ISinkFactory.create <rapidrtmp.interfaces.ISinkFactory.create>`."""
