@@ -349,14 +349,15 @@ class RapidRtmpService(MultiService):
 
     def _say_where(self) -> None:
         self._log.info("RapidRTMP {version}", version=__version__)
-        for port in self.rtmp_ports:
-            self._log.info(
-                "publish to {url}", url=f"rtmp://{_shown_host(port)}:{_port_number(port)}/live/KEY?token=TOKEN"
-            )
-        for port in self.http_ports:
-            root = f"http://{_shown_host(port)}:{_port_number(port)}"
+        server = self._settings.server
+        for description, port in zip(server.rtmp, self.rtmp_ports, strict=True):
+            scheme = "rtmps" if _is_encrypted(description) else "rtmp"
+            self._log.info("publish to {url}", url=f"{scheme}://{_shown_address(port)}/live/KEY?token=TOKEN")
+        for description, port in zip(server.http, self.http_ports, strict=True):
+            root = f"{'https' if _is_encrypted(description) else 'http'}://{_shown_address(port)}"
             self._log.info("watch at {url}, overview at {root}/", url=f"{root}/live/KEY", root=root)
-        self._log.info("low-latency HLS in Safari needs HTTPS with HTTP/2: an ssl: endpoint or a proxy in front")
+        if not any(map(_is_encrypted, server.http)):
+            self._log.info("low-latency HLS in Safari needs HTTPS with HTTP/2: an ssl: endpoint or a proxy in front")
 
     # ── stopping ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -412,6 +413,11 @@ def _port_number(port: IListeningPort) -> int:
     return int(getattr(port.getHost(), "port", 0))
 
 
-def _shown_host(port: IListeningPort) -> str:
+def _shown_address(port: IListeningPort) -> str:
     host = str(getattr(port.getHost(), "host", "localhost"))
-    return "localhost" if host in ("0.0.0.0", "::", "127.0.0.1", "::1") else host
+    shown = "localhost" if host in ("0.0.0.0", "::", "127.0.0.1", "::1") else host
+    return f"{shown}:{_port_number(port)}"
+
+
+def _is_encrypted(description: str) -> bool:
+    return description.startswith("ssl:")
