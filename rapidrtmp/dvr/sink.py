@@ -88,13 +88,13 @@ class RecorderFactory:
         self.rotation = Rotation(parse_duration_ms(rotate), by_utc=split == "utc")
         self.retention = RetentionRules(parse_duration_ms(retain), parse_size(max_bytes), parse_size(min_free))
         if not 1_000 <= self.cutting.segment_ms <= 60_000:
-            raise ConfigurationError(f"record: segment={segment}: from 1s to 60s")
+            raise ConfigurationError(f"segment={segment}: from 1s to 60s")
         if not 100 <= self.cutting.part_ms <= self.cutting.segment_ms:
-            raise ConfigurationError(f"record: part={part}: from 100ms to the segment duration")
+            raise ConfigurationError(f"part={part}: from 100ms to the segment duration")
         if 0 < self.rotation.every_ms < 60_000:
-            raise ConfigurationError(f"record: rotate={rotate}: 0, or 1m and more")
+            raise ConfigurationError(f"rotate={rotate}: 0, or 1m and more")
         if split not in ("utc", "start"):
-            raise ConfigurationError(f"record: split={split}: utc or start")
+            raise ConfigurationError(f"split={split}: utc or start")
 
     def create(self, context: SinkContext) -> RecorderSink:
         """See :meth:`ISinkFactory.create <rapidrtmp.interfaces.ISinkFactory.create>`."""
