@@ -134,6 +134,8 @@ class Publication:
                 kind=problem.kind,
                 detail=problem.detail,
             )
+            if problem.kind == "unsupported_codec":  # nothing of it will be seen or heard: the encoder should know
+                self._encoder.advise(f"The {problem.detail} is not carried here: publish H.264 and AAC.")
 
     def _unusable(self, event: PublisherUnusable) -> None:
         self._is_unusable = True

@@ -57,6 +57,16 @@ class PublicationTests(SynchronousTestCase):
         peer.leave()
         self.assertEqual((), stream.findings)
 
+    def test_unsupported_codec(self) -> None:
+        """Who sends a codec that is not carried is told so, once."""
+        peer = self.edge.publisher()
+        for _ in range(3):
+            peer.say(message(9, b"\x90hvc1\1"))
+        ((level, _, advice),) = peer.statuses()
+        self.assertEqual("warning", level)
+        self.assertEqual("The video codec 'hvc1' is not carried here: publish H.264 and AAC.", advice)
+        self.assertFalse(peer.is_closed)
+
     def test_too_fast(self) -> None:
         """A file that is sent at once is not read any further until time has caught up, and is not taken for silent."""
         peer = self.edge.publisher()
