@@ -313,6 +313,12 @@ class RtmpSettings:
     pre_auth_message_bytes: int = _setting(SIZE, "64k", "Largest message before the publisher is admitted")
     max_chunk_streams: int = _setting(_whole(8), "64", "Chunk streams of one connection")
     max_partial_bytes: int = _setting(SIZE, "16M", "Messages not yet whole, of one connection together")
+    max_message_streams: int = _setting(_whole(1), "8", "Message streams of one connection at once")
+    max_unpublished_commands: int = _setting(_whole(20), "100", "Commands of a connection that does not publish")
+    max_unpublished_messages: int = _setting(_whole(20), "1000", "Other messages of a connection that does not publish")
+    max_unreadable_messages: int = _setting(_whole(1), "100", "Messages in a row that make no sense")
+    max_amf_depth: int = _setting(_whole(4), "16", "Objects within objects in one command or metadata message")
+    max_amf_values: int = _setting(_whole(64), "4096", "Values in one command or metadata message")
 
 
 @dataclass(frozen=True)

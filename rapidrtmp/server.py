@@ -54,7 +54,7 @@ from rapidrtmp.net.ingest import IngestServices
 from rapidrtmp.net.protocol import ConnectionPolicy, RtmpServerFactory
 from rapidrtmp.net.refusals import Refusals
 from rapidrtmp.readiness import Readiness
-from rapidrtmp.rtmp.limits import SessionLimits
+from rapidrtmp.rtmp.limits import AmfLimits, SessionLimits
 from rapidrtmp.scrape import connection_metrics, readiness_metrics, storage_metrics, stream_metrics
 from rapidrtmp.storage.store import Store, make_store
 from rapidrtmp.web.app import make_site
@@ -243,6 +243,11 @@ class RapidRtmpService(MultiService):
                 command_bytes=rtmp.max_command_bytes,
                 partial_bytes=rtmp.max_partial_bytes,
                 chunk_streams=rtmp.max_chunk_streams,
+                message_streams=rtmp.max_message_streams,
+                unpublished_commands=rtmp.max_unpublished_commands,
+                unpublished_messages=rtmp.max_unpublished_messages,
+                unreadable_messages=rtmp.max_unreadable_messages,
+                amf=AmfLimits(depth=rtmp.max_amf_depth, values=rtmp.max_amf_values),
             ),
         )
 

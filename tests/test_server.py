@@ -20,7 +20,7 @@ from twisted.web.client import Agent, HTTPConnectionPool, readBody
 
 from rapidrtmp import server
 from rapidrtmp.chosen import AppPlugins, ChosenPlugins, choose_plugins
-from rapidrtmp.config import AppSettings, ServerSettings, Settings, StorageSettings
+from rapidrtmp.config import AppSettings, RtmpSettings, ServerSettings, Settings, StorageSettings
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.names import StreamName
 from rapidrtmp.server import RapidRtmpService, make_service
@@ -28,7 +28,7 @@ from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.sinks import FrameCollectorFactory
 from tests.hls.checker import read_playlist
 from tests.net.edge import media
-from tests.rtmp.client import HANDSHAKE, command, connect, publish
+from tests.rtmp.client import HANDSHAKE, command, connect, message, publish
 
 LOOPBACK = ("tcp:0:interface=127.0.0.1",)
 
@@ -104,6 +104,18 @@ class ServerTests(TestCase):
         version = stream.shelf.find_playlist("index.m3u8")
         assert version is not None
         self.assertTrue(version.facts.ended)
+
+    async def test_limits(self) -> None:
+        """What the settings allow a connection is what it gets: here one message without meaning, not two."""
+        settings = replace(loopback_settings(), rtmp=RtmpSettings(max_unreadable_messages=1, max_amf_depth=4))
+        service = self.start(settings)
+        encoder = await self.encoder(service)
+        nested = b"\x03\0\1a" * 5 + b"\x05" + b"\0\0\x09" * 5  # objects five deep
+        unreadable = message(20, b"\x02\0\x04what" + b"\0" * 9 + nested, msid=0)
+        encoder.transport.write(HANDSHAKE + connect() + 2 * unreadable)
+        await encoder.gone
+        self.assertTrue(b"NetConnection.Connect.Closed" in encoder.heard)
+        await service.stopService()
 
     async def test_nothing_happens(self) -> None:
         """A server that nobody came to starts and stops, as often as one likes."""
