@@ -117,6 +117,20 @@ class ServerTests(TestCase):
         self.assertTrue(b"NetConnection.Connect.Closed" in encoder.heard)
         await service.stopService()
 
+    async def test_long_segments(self) -> None:
+        """Whoever plays segments of 8 s is a viewer from one of them to the next, and so for two of them."""
+        service = self.start(loopback_settings(live=AppSettings(sinks=("hls:segment=8s",), auth=("open",))))
+        encoder = await self.encoder(service)
+        octets = b"".join(media(10))
+        encoder.transport.write(HANDSHAKE + connect() + command("createStream", 4) + publish("k") + octets)
+        while (await self.get(service, "/live/k/index.m3u8"))[0] != 200:
+            pass
+        stream = service.registry.find(StreamName("live", "k"))
+        assert stream is not None
+        self.assertEqual((8_000, 16_000), (stream.shelf.target_ms, stream.viewers.window_ms))
+        await service.stopService()
+        await encoder.gone
+
     async def test_nothing_happens(self) -> None:
         """A server that nobody came to starts and stops, as often as one likes."""
         for _ in range(2):

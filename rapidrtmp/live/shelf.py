@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -110,10 +110,13 @@ class Shelf:
 
     :param clock: lets many waiters be answered in slices; without one, all are at once.
     :ivar max_waiters: how many requests may wait here at one time.
+    :ivar target_found: called with the longest target duration there ever was, in milliseconds, whenever that grows.
     """
 
     def __init__(self, max_waiters: int = 10_000, clock: IReactorTime | None = None) -> None:
         self.max_waiters = max_waiters
+        self.target_found: Callable[[int], None] = lambda _target_ms: None
+        self._longest_target_ms = 0
         self._objects: dict[str, ShelfObject] = {}
         self._playlists: dict[str, PlaylistVersion] = {}
         self._expected: dict[str, set[Deferred[ShelfObject | None]]] = {}
@@ -130,6 +133,9 @@ class Shelf:
 
     def put_playlist(self, name: str, playlist: Playlist) -> None:
         """See :meth:`IShelf.put_playlist <rapidrtmp.interfaces.IShelf.put_playlist>`."""
+        if playlist.target_ms > self._longest_target_ms:
+            self._longest_target_ms = playlist.target_ms
+            self.target_found(playlist.target_ms)
         version = self._playlists[name] = PlaylistVersion(playlist)
         self._fire(self._expected.pop(name, set()), version.full)
         blocked = self._blocked.get(name)

@@ -124,6 +124,7 @@ class LiveStream:
         self.name = name
         self.shelf = shelf
         self.viewers = viewers
+        shelf.target_found = viewers.allow_for
         self.started_at_ms = started_at_ms
         self.state = StreamState.STARTING
         self.publisher: Publisher | None = None

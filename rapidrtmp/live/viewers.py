@@ -57,7 +57,7 @@ class Viewers:
     """
     The viewers of one stream.
 
-    :ivar window_ms: a client not heard of for this long has left: two target durations or more.
+    :ivar window_ms: a client not heard of for this long has left.
     """
 
     def __init__(self, salt: bytes, window_ms: int = 12_000) -> None:
@@ -65,6 +65,12 @@ class Viewers:
         self.window_ms = window_ms
         self._clients: OrderedDict[bytes, _Client] = OrderedDict()
         self._total = 0
+
+    def allow_for(self, target_ms: int) -> None:
+        """
+        Wait for clients at least two target durations: so long may pass until one that plays asks for the next segment.
+        """
+        self.window_ms = max(self.window_ms, 2 * target_ms)
 
     def saw(self, address: str, agent: str, thing: str, now_ms: int) -> None:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +99,14 @@ class ShelfTests(SynchronousTestCase):
         assert version is not None
         self.assertEqual(b"#delta", version.delta.body)
         self.assertEqual(2_000, self.shelf.target_ms)
+
+    def test_target_found(self) -> None:
+        """Whoever wants to know is told the longest target duration, when it is first known and when it grows."""
+        told: list[int] = []
+        self.shelf.target_found = told.append
+        for name, target_ms in (("a", 2_000), ("a", 2_000), ("b", 8_000), ("c", 6_000)):
+            self.shelf.put_playlist(name, replace(playlist(), target_ms=target_ms))
+        self.assertEqual([2_000, 8_000], told)
 
     def test_promise_kept(self) -> None:
         """Who waits for an announced name gets it when it is put, each with a Deferred of its own."""

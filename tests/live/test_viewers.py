@@ -40,6 +40,17 @@ class ViewersTests(SynchronousTestCase):
         self.assertEqual(1, self.viewers.count(1001 + WINDOW_MS))
         self.assertEqual(0, self.viewers.count(9001 + WINDOW_MS))
 
+    def test_long_segments(self) -> None:
+        """A client that fetches a segment of 20 s now and then is a viewer all the time; short ones change nothing."""
+        self.viewers.allow_for(6_000)
+        self.assertEqual(WINDOW_MS, self.viewers.window_ms)
+        self.viewers.saw("192.0.2.1", "Safari", "segment_1.m4s", 1000)
+        self.viewers.allow_for(20_000)
+        self.viewers.allow_for(2_000)
+        self.assertTrue(self.viewers.knows("192.0.2.1", "Safari", 41_000))
+        self.assertEqual(1, self.viewers.count(41_000))
+        self.assertEqual(0, self.viewers.count(41_001))
+
     def test_fewer_behind_one_address(self) -> None:
         """When some of those behind one address have left, fewer are counted after the window."""
         for _ in range(5):
