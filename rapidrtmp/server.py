@@ -40,6 +40,7 @@ from rapidrtmp.dvr.library import Library
 from rapidrtmp.dvr.retention import Retention, RetentionRules
 from rapidrtmp.dvr.service import RecordingsService
 from rapidrtmp.dvr.sink import RecorderFactory
+from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ISink, ITokenIssuer, SinkContext, StorageContext
 from rapidrtmp.live.clocks import SteadyClock, now_ms
 from rapidrtmp.live.numbering import Numbering
@@ -127,7 +128,7 @@ class RapidRtmpService(MultiService):
         self.rtmp_factory = self._make_rtmp()
         self.metrics.collect_from(self._read_metrics)
         if demo:
-            DemoPublisher(reactor, self._demo_url, Logger("rapidrtmp.demo")).setServiceParent(self)  # type: ignore[no-untyped-call]
+            self._make_demo().setServiceParent(self)  # type: ignore[no-untyped-call]
 
     # ── the parts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -288,12 +289,21 @@ class RapidRtmpService(MultiService):
             readiness_metrics(self.readiness),
         )
 
-    def _demo_url(self) -> str:
-        """Where the demo publishes: through the front door, with a token like anybody's."""
-        issuer = ITokenIssuer(self.authenticators[DEMO.app])
-        token = issuer.issue_token(DEMO, DEMO_TOKEN_LIFETIME_S)
-        query = f"?token={token}" if token else ""
-        return f"rtmp://127.0.0.1:{_port_number(self.rtmp_ports[0])}/{DEMO}{query}"
+    def _make_demo(self) -> DemoPublisher:
+        """The demo, which publishes through the front door, with a token like anybody's."""
+        issuer = ITokenIssuer(self.authenticators[DEMO.app], None)
+        if issuer is None:
+            raise ConfigurationError(
+                f"--demo publishes {DEMO} with a token of this server, and none of apps.{DEMO.app}.auth issues any: "
+                "add token or open to it"
+            )
+
+        def make_url() -> str:
+            token = issuer.issue_token(DEMO, DEMO_TOKEN_LIFETIME_S)
+            query = f"?token={token}" if token else ""
+            return f"rtmp://127.0.0.1:{_port_number(self.rtmp_ports[0])}/{DEMO}{query}"
+
+        return DemoPublisher(self._reactor, make_url, Logger("rapidrtmp.demo"))
 
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

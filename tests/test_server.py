@@ -21,13 +21,15 @@ from twisted.web.client import Agent, HTTPConnectionPool, readBody
 from rapidrtmp import server
 from rapidrtmp.chosen import AppPlugins, ChosenPlugins, choose_plugins
 from rapidrtmp.config import AppSettings, RtmpSettings, ServerSettings, Settings, StorageSettings
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.interfaces import AuthenticatorContext
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.names import StreamName
 from rapidrtmp.server import RapidRtmpService, make_service
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.sinks import FrameCollectorFactory
 from tests.hls.checker import read_playlist
-from tests.net.edge import media
+from tests.net.edge import ScriptedAuthenticator, media
 from tests.rtmp.client import HANDSHAKE, command, connect, message, publish
 
 LOOPBACK = ("tcp:0:interface=127.0.0.1",)
@@ -226,6 +228,21 @@ class ServerTests(TestCase):
 
 
 class StartTests(SynchronousTestCase):
+    def test_demo_without_tokens(self) -> None:
+        """A demo that nobody can issue a token for stops the start with one line that says what would be right."""
+
+        class Asking:
+            def create(self, context: AuthenticatorContext) -> ScriptedAuthenticator:
+                return ScriptedAuthenticator()
+
+        settings = loopback_settings()
+        plugins = choose_plugins(settings)
+        live = replace(plugins.apps["live"], authenticator=Asking())
+        error = self.assertRaises(
+            ConfigurationError, make_service, reactor, settings, replace(plugins, apps={"live": live}), demo=True
+        )
+        self.assertRegex(str(error), r"\A--demo publishes live/demo[^\n]+: add token or open to it\Z")
+
     def test_port_in_use(self) -> None:
         """A port that can not be opened ends the start with one line that names it."""
         errors = StringIO()
