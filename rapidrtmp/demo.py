@@ -14,7 +14,14 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-__all__ = ["DemoPublisher", "find_ffmpeg"]
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.interfaces import IAuthenticator, ITokenIssuer
+from rapidrtmp.names import StreamName
+
+__all__ = ["DEMO", "DemoPublisher", "find_ffmpeg", "make_demo"]
+
+DEMO = StreamName("live", "demo")
+TOKEN_LIFETIME_S = 3600
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 #: A run this long was a good one: the next pause is short again.
@@ -52,6 +59,29 @@ def demo_arguments(ffmpeg: str, url: str) -> list[str]:
     inputs = ["-re", "-f", "lavfi", "-i", _PICTURE, "-re", "-f", "lavfi", "-i", _TONE]
     quiet = ["-hide_banner", "-nostdin", "-loglevel", "warning"]
     return [ffmpeg, *quiet, *inputs, *_VIDEO.split(), *_AUDIO.split(), *_OUTPUT.split(), url]
+
+
+def make_demo(reactor: Any, authenticator: IAuthenticator, rtmp_port: Callable[[], int]) -> DemoPublisher:
+    """
+    The demo of a server: it comes through the front door, with a token like anybody's.
+
+    :param authenticator: of the application it publishes to.
+    :param rtmp_port: tells, once that is open, where the server takes RTMP.
+    :raises ConfigurationError: the authenticator issues no tokens.
+    """
+    issuer = ITokenIssuer(authenticator, None)
+    if issuer is None:
+        raise ConfigurationError(
+            f"--demo publishes {DEMO} with a token of this server, and none of apps.{DEMO.app}.auth issues any: "
+            "add token or open to it"
+        )
+
+    def make_url() -> str:
+        token = issuer.issue_token(DEMO, TOKEN_LIFETIME_S)
+        query = f"?token={token}" if token else ""
+        return f"rtmp://127.0.0.1:{rtmp_port()}/{DEMO}{query}"
+
+    return DemoPublisher(reactor, make_url, Logger("rapidrtmp.demo"))
 
 
 class DemoPublisher(Service):

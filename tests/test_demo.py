@@ -7,9 +7,13 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger, LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from rapidrtmp import demo
-from rapidrtmp.demo import DemoPublisher, find_ffmpeg
+from rapidrtmp.demo import DemoPublisher, find_ffmpeg, make_demo
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.interfaces import ITokenIssuer
+from rapidrtmp.names import StreamName
 
 
 class Transport:
@@ -160,6 +164,38 @@ class DemoTests(SynchronousTestCase):
         self.assertNotIn("hidden", "".join(said))
         debug = [formatEvent(event) for event in events if event["log_level"] is LogLevel.debug]
         self.assertEqual(["ffmpeg: [flv] ***: refused", "ffmpeg: bad ***", "ffmpeg: ", "ffmpeg: after"], debug)
+
+
+@implementer(ITokenIssuer)
+class Issuer:
+    """Issues one token again and again."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+    def issue_token(self, stream: StreamName, lifetime_s: int) -> str:
+        return self.token
+
+
+class MakingTests(SynchronousTestCase):
+    def url(self, authenticator: Any) -> str:
+        """Where a demo publishes."""
+        self.patch(demo.shutil, "which", {"ffmpeg": "/opt/ffmpeg"}.get)
+        reactor = ProcessReactor()
+        publisher = make_demo(reactor, authenticator, lambda: 1936)
+        publisher.startService()
+        reactor.advance(0)
+        return reactor.spawned[0][2][-1]
+
+    def test_url(self) -> None:
+        """It publishes where the server listens, with the token it is given; without one where none is needed."""
+        self.assertEqual("rtmp://127.0.0.1:1936/live/demo?token=hidden", self.url(Issuer("hidden")))
+        self.assertEqual("rtmp://127.0.0.1:1936/live/demo", self.url(Issuer("")))
+
+    def test_no_tokens(self) -> None:
+        """An authenticator that issues no tokens is refused with one line that says what would be right."""
+        error = self.assertRaises(ConfigurationError, self.url, object())
+        self.assertRegex(str(error), r"\A--demo publishes live/demo[^\n]+: add token or open to it\Z")
 
 
 class FindTests(SynchronousTestCase):

@@ -73,11 +73,11 @@ class ServerTests(TestCase):
         return service
 
     async def encoder(self, service: RapidRtmpService) -> Any:
-        port = service.rtmp_ports[0].getHost().port
+        port = service.rtmp.number
         return await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), Encoder())
 
     async def get(self, service: RapidRtmpService, path: str) -> tuple[int, bytes]:
-        port = service.http_ports[0].getHost().port
+        port = service.http.number
         response = await self.agent.request(b"GET", f"http://127.0.0.1:{port}{path}".encode())
         return response.code, await readBody(response)
 

@@ -1,0 +1,84 @@
+"""The ports of the server: opened in one go, left to the system while nobody is let in, and what is said of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.internet.tcp import Port
+from twisted.python.failure import Failure
+
+__all__ = ["Address", "Ports"]
+
+#: How many connections may wait to be accepted: fifty, Twisted's default, fill up within one burst, and then the system
+#: drops whoever comes, publishers too, who try again a second later.
+LISTEN_BACKLOG = 1024
+
+
+class Address(NamedTuple):
+    """Where an open port can be reached, ``HOST:PORT``, and whether what goes there is encrypted."""
+
+    text: str
+    is_encrypted: bool
+
+
+class Ports:
+    """
+    Every port that serves one protocol.
+
+    :param descriptions: Twisted endpoint strings.
+    """
+
+    def __init__(self, reactor: Any, descriptions: Sequence[str]) -> None:
+        self._reactor = reactor
+        self._descriptions = descriptions
+        self._open: list[IListeningPort] = []
+
+    @property
+    def number(self) -> int:
+        """The port number of the first, once it is open; 0 where it has none."""
+        return _number(self._open[0])
+
+    def open(self, factory: Factory[Any]) -> None:
+        """Open them all, or end the process with one line."""
+        for description in self._descriptions:
+            self._open.append(self._listen(description, factory))
+
+    def _listen(self, description: str, factory: Factory[Any]) -> IListeningPort:
+        results: list[IListeningPort | Failure] = []
+        serverFromString(self._reactor, description).listen(factory).addBoth(results.append)
+        result = results[0] if results else Failure(RuntimeError("the endpoint did not answer at once"))
+        if isinstance(result, Failure):
+            print(f"rapidrtmp: can not listen on {description}: {result.getErrorMessage()}", file=sys.stderr)
+            raise SystemExit(1)
+        if isinstance(result, Port):
+            result.socket.listen(LISTEN_BACKLOG)
+        return result
+
+    def accept(self, accepting: bool) -> None:
+        """Let clients in, or leave them to the system for a while: it completes their connections and holds them."""
+        for port in self._open:
+            if isinstance(port, FileDescriptor):
+                port.startReading() if accepting else port.stopReading()  # type: ignore[no-untyped-call]
+
+    def addresses(self) -> Iterator[Address]:
+        """Those of the open ports; whoever listens on all interfaces is at ``localhost``."""
+        for description, port in zip(self._descriptions, self._open, strict=True):
+            host = str(getattr(port.getHost(), "host", "localhost"))
+            shown = "localhost" if host in ("0.0.0.0", "::", "127.0.0.1", "::1") else host
+            yield Address(f"{shown}:{_number(port)}", description.startswith("ssl:"))
+
+    def close(self) -> Iterator[Deferred[None] | None]:
+        """Close one after the other; each may take a moment."""
+        while self._open:
+            yield self._open.pop(0).stopListening()
+
+
+def _number(port: IListeningPort) -> int:
+    return int(getattr(port.getHost(), "port", 0))
