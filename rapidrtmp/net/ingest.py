@@ -60,6 +60,8 @@ class _Connection(Protocol):
 
     def release(self) -> None: ...
 
+    def wake_at(self, octets: int) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -298,6 +300,10 @@ class Ingest:
     def go_on(self) -> None:
         """Read from it again."""
         self._connection.release()
+
+    def wake_at(self, octets: int) -> None:
+        """Read from it no sooner than so many octets are there."""
+        self._connection.wake_at(octets)
 
     def disconnect(self, reason: str) -> None:
         """Tell the encoder why, and close; the stream keeps what it has."""

@@ -10,8 +10,10 @@ when there are too many connections (``guests.py``, ``turns.py``).
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,6 +217,14 @@ class RtmpServerProtocol(Protocol):
         """Take it from there again."""
         if not self._closing:
             self.transport.resumeProducing()
+
+    def wake_at(self, octets: int) -> None:
+        """Read no sooner than so many octets are there (or the peer has closed), where the socket can be told so."""
+        has_options = ITCPTransport.providedBy(self.transport)
+        handle = self.transport.getHandle() if has_options else None
+        if isinstance(handle, socket.socket) and not self._closing:  # TLS has a handle of its own
+            with suppress(OSError):  # a system that does not know the option reads at once
+                handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, octets)
 
     def _change_standing(self) -> None:
         """A guest that publishes is none any more; a publisher that does not is one again."""

@@ -27,6 +27,7 @@ from rapidrtmp.live.health import Finding, FindingKind, diagnose
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.media import Frame
 from rapidrtmp.metrics import Metrics
+from rapidrtmp.net.low_water import NO_MARK, LowWater
 from rapidrtmp.net.throttle import Throttle
 
 __all__ = ["Encoder", "Publication"]
@@ -46,6 +47,9 @@ class Encoder(Protocol):
 
     def go_on(self) -> None:
         """Read from it again."""
+
+    def wake_at(self, octets: int) -> None:
+        """Read from it no sooner than so many octets are there."""
 
     def disconnect(self, reason: str) -> None:
         """Tell it why, and close it."""
@@ -68,6 +72,7 @@ class Publication:
         self._metrics = metrics
         self._demuxer = Demuxer(policy, stream.end_ms)
         self._throttle = Throttle(stream.end_ms, begun_ms)
+        self._low_water = LowWater()
         self._continues = bool(stream.tracks)  # another publisher was here, whose frames these do not join
         self._is_unusable = False
         self._said: set[str] = set()
@@ -84,6 +89,7 @@ class Publication:
 
     def video_received(self, timestamp: int, payload: bytes, time_ms: int) -> None:
         """Take a video message."""
+        self._low_water.picture_received(len(payload))
         self._feed(self._demuxer.video_received(timestamp, payload, time_ms))
 
     def audio_received(self, timestamp: int, payload: bytes, time_ms: int) -> None:
@@ -97,6 +103,7 @@ class Publication:
 
     def finish(self) -> None:
         """Nothing follows: what is held goes to the stream."""
+        self._encoder.wake_at(NO_MARK)
         self.stream.findings = ()
         self._feed(self._demuxer.finish())
 
@@ -149,6 +156,8 @@ class Publication:
         self._feed(self._demuxer.poll(time_ms))
         if self._throttle.update(self.stream.end_ms, time_ms):
             self._hold_or_go_on()
+        if self._low_water.update():
+            self._encoder.wake_at(self._low_water.mark)
         if time_ms - self._diagnosed_ms >= DIAGNOSE_EVERY_MS and self.stream.tracks:
             self._diagnosed_ms = time_ms
             self._diagnose()

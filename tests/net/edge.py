@@ -4,13 +4,14 @@ The RTMP edge in memory: a factory with everything behind it, and publishers tha
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -54,6 +55,30 @@ class ScriptedAuthenticator:
         return answer
 
 
+@implementer(ITCPTransport)
+class TcpTransport(StringTransport):
+    """
+    A transport with the options of TCP.
+
+    :ivar options: those that were set, in words.
+    :ivar socket: what stands for its socket; it is connected to nothing, and the test closes it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.options: list[str] = []
+        self.socket = socket.socket()
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.options.append(f"no delay {enabled}")
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        self.options.append(f"keep alive {enabled}")
+
+    def getHandle(self) -> socket.socket:
+        return self.socket
+
+
 class Peer:
     """
     An encoder at the other end of a connection.
@@ -61,9 +86,9 @@ class Peer:
     :ivar transport: what the server writes to; it does not tell the protocol of its end by itself.
     """
 
-    def __init__(self, factory: RtmpServerFactory, address: IAddress) -> None:
+    def __init__(self, factory: RtmpServerFactory, address: IAddress, transport: StringTransport | None = None) -> None:
         self.protocol: Any = factory.buildProtocol(address)
-        self.transport = StringTransport()
+        self.transport = transport or StringTransport()
         self._answers = ChunkReader(ChunkLimits())
         self._skipped = False
         if self.protocol is not None:

@@ -7,17 +7,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import UNIXAddress
-from twisted.internet.interfaces import ITCPTransport
-from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
 from rapidrtmp.net.protocol import ConnectionPolicy
 from rapidrtmp.rtmp.message import UserControlType, read_user_control
 from tests.cutting import cuts_of
 from tests.rtmp.client import HANDSHAKE, command, connect, message, publish
 
-from .edge import NAME, Edge, Peer, media
+from .edge import NAME, Edge, Peer, TcpTransport, media
 
 
 class EdgeCase(SynchronousTestCase):
@@ -143,25 +140,11 @@ class LimitTests(EdgeCase):
         self.assertEqual({}, dict(self.edge.factory._by_address))
 
 
-@implementer(ITCPTransport)
-class TcpTransport(StringTransport):
-    """A transport with the options of TCP."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.options: list[str] = []
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        self.options.append(f"no delay {enabled}")
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        self.options.append(f"keep alive {enabled}")
-
-
 class ConnectionTests(EdgeCase):
     def test_options(self) -> None:
         """TCP is told not to wait and to look after dead peers; a UNIX socket has no such options."""
         transport = TcpTransport()
+        self.addCleanup(transport.socket.close)
         protocol: Any = self.edge.factory.buildProtocol(UNIXAddress("/run/x"))
         protocol.makeConnection(transport)
         self.assertEqual(["no delay True", "keep alive True"], transport.options)

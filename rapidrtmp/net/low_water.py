@@ -1,0 +1,57 @@
+"""
+How much must have arrived before a publisher's socket is worth reading (``SO_RCVLOWAT``).
+
+An encoder sends a picture every 16 to 40 ms, and between two of them one or two audio frames of a few hundred octets.
+To wake up for each of these costs as much as for a picture. So the system is asked to wait until there is as much as
+the smallest picture of late: then audio is read together with the picture behind it, and no picture waits for anything.
+What that buys stands in ``docs/performance.md``.
+
+The mark goes as soon as it could hold something up: where pictures are further apart than audio may wait, where they
+are hardly larger than audio, and where they cease.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+__all__ = ["LowWater"]
+
+#: No mark: whatever arrives is read.
+NO_MARK = 1
+#: Marks of less than this would let audio through anyhow; more than this is never asked for.
+LEAST_MARK, LARGEST_MARK = 1024, 16_384
+#: For so many looks pictures must have come regularly, and been larger than the mark.
+LOOKS = 8
+#: With fewer pictures than this from one look to the next (a quarter of a second) audio would wait for too long.
+PICTURES_A_LOOK = 5
+
+
+class LowWater:
+    """
+    Decides the mark of one publisher.
+
+    :ivar mark: in octets; 1 for none.
+    """
+
+    def __init__(self) -> None:
+        self.mark = NO_MARK
+        self._smallest_pictures: deque[int] = deque([0] * LOOKS, LOOKS)
+        self._pictures = 0
+        self._smallest = LARGEST_MARK
+
+    def picture_received(self, octets: int) -> None:
+        """A picture of so many octets has come."""
+        self._pictures += 1
+        if octets < self._smallest:
+            self._smallest = octets
+
+    def update(self) -> bool:
+        """Look at what has come since the last look; tell whether the mark is another now."""
+        self._smallest_pictures.append(self._smallest if self._pictures >= PICTURES_A_LOOK else 0)
+        self._pictures, self._smallest = 0, LARGEST_MARK
+        smallest = min(self._smallest_pictures)
+        # A power of two: small changes of the smallest picture leave the socket alone.
+        mark = 1 << smallest.bit_length() - 1 if smallest >= LEAST_MARK else NO_MARK
+        has_changed = mark != self.mark
+        self.mark = mark
+        return has_changed

@@ -1,0 +1,100 @@
+"""When audio may wait for the picture behind it, and when nothing waits."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterable
+
+from twisted.internet.address import IPv4Address
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.net.low_water import LARGEST_MARK, LowWater
+from tests.codec.builders import picture, video_config
+from tests.net.edge import Edge, Peer, TcpTransport
+from tests.rtmp.client import command, message
+
+
+def looked(water: LowWater, looks: int, pictures: Iterable[int]) -> int:
+    """The mark after so many looks, before each of which these pictures came."""
+    for _ in range(looks):
+        for octets in pictures:
+            water.picture_received(octets)
+        water.update()
+    return water.mark
+
+
+class LowWaterTests(SynchronousTestCase):
+    def test_smallest_picture(self) -> None:
+        """After two seconds of regular pictures the mark is no more than the smallest of them."""
+        water = LowWater()
+        self.assertEqual(1, looked(water, 7, [9000, 5000, 4200, 7000, 5000, 5000]))
+        self.assertEqual(4096, looked(water, 1, [9000, 5000, 4200, 7000, 5000, 5000]))
+        self.assertEqual(2048, looked(water, 1, [9000, 5000, 4095, 7000, 5000, 5000]))
+
+    def test_change(self) -> None:
+        """Only a new mark is news."""
+        water, news = LowWater(), []
+        for _ in range(10):
+            for _ in range(6):
+                water.picture_received(5000)
+            news.append(water.update())
+        self.assertEqual([7], [look for look, is_news in enumerate(news) if is_news])
+
+    def test_bounds(self) -> None:
+        """Large pictures ask for no more than the largest mark, pictures like audio for none."""
+        self.assertEqual(LARGEST_MARK, looked(LowWater(), 8, [100_000] * 6))
+        self.assertEqual(1, looked(LowWater(), 8, [1023] * 6))
+
+    def test_few_pictures(self) -> None:
+        """Where pictures are rare, or cease, nothing waits for them; the mark returns two seconds after they do."""
+        self.assertEqual(1, looked(LowWater(), 20, [9000] * 4))
+        water = LowWater()
+        looked(water, 8, [5000] * 6)
+        self.assertEqual(1, looked(water, 1, []))
+        self.assertEqual(1, looked(water, 7, [5000] * 6))
+        self.assertEqual(4096, looked(water, 1, [5000] * 6))
+
+
+class SocketTests(SynchronousTestCase):
+    """The mark of a real socket, over a whole publish."""
+
+    def setUp(self) -> None:
+        self.edge = Edge()
+        self.addCleanup(self.edge.close)
+        self.transport = TcpTransport()
+        self.addCleanup(self.transport.socket.close)
+        self.peer = Peer(self.edge.factory, IPv4Address("TCP", "192.0.2.1", 50_000), self.transport)
+        self.peer.connect().publish()
+        self.peer.say(message(9, video_config(), timestamp=0))
+
+    @property
+    def mark(self) -> int:
+        return self.transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
+
+    def send_pictures(self, seconds: int) -> None:
+        """25 pictures of some 3000 octets a second, for so long."""
+        for _ in range(seconds * 25):
+            time_ms = round(self.edge.clock.seconds() * 1000)
+            header, nal = picture(time_ms == 0)[:5], picture(time_ms == 0)[9:] + b"\x80" * 3000
+            self.peer.say(message(9, header + struct.pack(">I", len(nal)) + nal, timestamp=time_ms))
+            self.edge.clock.advance(0.04)
+
+    def test_publish(self) -> None:
+        """The socket has a mark while pictures come, none when they pause, and none when the publish is over."""
+        self.assertEqual(1, self.mark)
+        self.send_pictures(4)
+        self.assertEqual(2048, self.mark)
+        self.edge.wait(0.5)
+        self.assertEqual(1, self.mark)
+        self.send_pictures(4)
+        self.assertEqual(2048, self.mark)
+        self.peer.say(command("FCUnpublish", 6))
+        self.assertEqual(1, self.mark)
+
+    def test_end(self) -> None:
+        """A connection that ends while it has a mark ends like any other."""
+        self.send_pictures(4)
+        self.transport.socket.close()
+        self.peer.leave()
+        self.assertEqual([], self.flushLoggedErrors())
