@@ -12,9 +12,10 @@ from rapidrtmp.auth.any_of import AnyOfAuthenticatorFactory
 from rapidrtmp.config import AppSettings, Settings
 from rapidrtmp.discovery import make_authenticator_factory, make_sink_factory, make_storage_factory
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.interfaces import IStoringSinkFactory, Purpose
 from rapidrtmp.spec import parse_spec
 
-__all__ = ["AppPlugins", "ChosenPlugins", "choose_plugins"]
+__all__ = ["AppPlugins", "ChosenPlugins", "choose_plugins", "purpose_of"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,26 @@ def _sinks(app: AppSettings, defaults: Mapping[str, Mapping[str, str]]) -> Mappi
         names = (plugin if number == 1 else f"{plugin}-{number}" for number in range(1, len(app.sinks) + 1))
         name = next(name for name in names if name not in sinks)
         sinks[name] = _made(make_sink_factory, spec, defaults)
+        try:
+            purpose_of(sinks[name])
+        except ConfigurationError as error:
+            raise ConfigurationError(f"sink {plugin}: {error}") from error
     return sinks
+
+
+def purpose_of(sink_factory: Any) -> Purpose:
+    """
+    What the sinks of a factory store things for.
+
+    :raises ConfigurationError: it says what no storage is for.
+    """
+    storing = IStoringSinkFactory(sink_factory, None)
+    if storing is None:
+        return Purpose.LIVE
+    try:
+        return Purpose(storing.purpose)
+    except ValueError as error:
+        raise ConfigurationError(f"its purpose {storing.purpose!r} is not {' or '.join(Purpose)}") from error
 
 
 def _authenticator(app: AppSettings, defaults: Mapping[str, Mapping[str, str]]) -> Any:

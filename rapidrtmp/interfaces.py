@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -39,10 +40,12 @@ __all__ = [
     "IStorageFactory",
     "IStorageSpace",
     "IStorageWriter",
+    "IStoringSinkFactory",
     "ITokenIssuer",
     "ObjectInfo",
     "Playlist",
     "PublishRequest",
+    "Purpose",
     "RecoveryContext",
     "SinkContext",
     "StorageContext",
@@ -104,10 +107,32 @@ class ISink(Interface):
 
 
 class ISinkFactory(Interface):
-    """Makes one sink for each live stream."""
+    """
+    Makes one sink for each live stream.
+
+    What its sinks store goes with the files of live streams, unless it also provides ``IStoringSinkFactory``.
+    """
 
     def create(context: SinkContext) -> ISink:
         """Make the sink of one stream; called when its first frame is about to come. May raise: logged, no sink."""
+
+
+class Purpose(StrEnum):
+    """What something is stored for: an operator can choose a storage for each, and for each application."""
+
+    LIVE = "live"  # what a live stream consists of now, for players, web servers and the next start: ``storage``
+    RECORDINGS = "recordings"  # what is to stay when the stream is over: ``recordings``
+
+
+class IStoringSinkFactory(Interface):
+    """What a sink factory provides besides, to say what its sinks store things for."""
+
+    purpose: Purpose = Attribute(
+        """
+        Says which of the application's storages is ``SinkContext.storage``, and ``RecoveryContext.storage`` if it
+        recovers. One of ``Purpose``, or its text; asked when the server starts, which another value stops.
+        """
+    )
 
 
 class Counter(Protocol):
@@ -141,7 +166,7 @@ class SinkContext:
 
     :ivar stream: the stream's public name.
     :ivar shelf: where to put what HTTP serves now.
-    :ivar storage: where to write what is to be kept; never blocks.
+    :ivar storage: where to write what is to be kept; never blocks. That of the application for the factory's purpose.
     :ivar clock: time and timers; a ``task.Clock`` in tests.
     :ivar log: logs with the stream's and the sink's name.
     :ivar metrics: counters and histograms.
@@ -170,7 +195,8 @@ class RecoveryContext:
     What a sink factory is given to look after what an earlier process left.
 
     :ivar app: the application whose streams it shall look at.
-    :ivar storage: reads, and writes at once; the process that wrote there before is no more.
+    :ivar storage: the one that the factory's sinks write to: reads, and writes at once; the process that wrote there
+        before is no more.
     :ivar utc_ms: the time of day in milliseconds since 1970.
     :ivar log: logs with the sink's name.
     :ivar reached: ``reached(number)`` says that numbers up to this one may have been seen: none below is ever given out

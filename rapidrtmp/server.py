@@ -25,14 +25,13 @@ from twisted.python.threadpool import ThreadPool
 from twisted.web.server import Site
 
 from rapidrtmp import __version__
-from rapidrtmp.chosen import ChosenPlugins
+from rapidrtmp.chosen import ChosenPlugins, purpose_of
 from rapidrtmp.config import Settings
 from rapidrtmp.demo import DEMO, make_demo
 from rapidrtmp.dvr.library import Library
 from rapidrtmp.dvr.retention import Retention, RetentionRules
 from rapidrtmp.dvr.service import RecordingsService
-from rapidrtmp.dvr.sink import RecorderFactory
-from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ITokenIssuer, StorageContext
+from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ITokenIssuer, Purpose, StorageContext
 from rapidrtmp.live.clocks import SteadyClock, now_ms
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import Recovery
@@ -132,7 +131,7 @@ class RapidRtmpService(MultiService):
 
     def _store_of(self, factory: Any) -> Store:
         """Where the sinks of a factory write."""
-        return self._recordings_store if isinstance(factory, RecorderFactory) else self._store
+        return self._recordings_store if purpose_of(factory) is Purpose.RECORDINGS else self._store
 
     def _make_authenticator(self, app: str) -> IAuthenticator:
         context = AuthenticatorContext(self._reactor, self._steady.utc_ms, Logger("rapidrtmp.auth"))

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from rapidrtmp.chosen import AppPlugins
 from rapidrtmp.config import Settings
-from rapidrtmp.dvr.sink import RecorderFactory
+from rapidrtmp.dvr.sink import IRecorderFactory, RecorderFactory
 from rapidrtmp.interfaces import ISink, SinkContext
 from rapidrtmp.live.clocks import SteadyClock
 from rapidrtmp.live.numbering import Numbering
@@ -28,9 +28,9 @@ __all__ = ["StreamMaker", "recorders"]
 Recovered = Mapping[str, Mapping[str, bytes]]
 
 
-def recorders(app: AppPlugins) -> list[RecorderFactory]:
-    """The recorders of an application."""
-    return [factory for factory in app.sinks.values() if isinstance(factory, RecorderFactory)]
+def recorders(app: AppPlugins) -> list[IRecorderFactory]:
+    """The recorders of an application whose recordings the library knows, whichever plugins they are."""
+    return [factory for factory in app.sinks.values() if IRecorderFactory.providedBy(factory)]
 
 
 class StreamMaker:

@@ -1,40 +1,45 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
+from rapidrtmp import chosen
 from rapidrtmp.auth.any_of import AnyOfAuthenticatorFactory
 from rapidrtmp.auth.open import OpenAuthenticatorFactory
 from rapidrtmp.auth.token import TokenAuthenticatorFactory
-from rapidrtmp.chosen import choose_plugins
+from rapidrtmp.chosen import choose_plugins, purpose_of
 from rapidrtmp.config import AppSettings, HlsSettings, Settings, StorageSettings, TokenSettings
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.sink import HlsSinkFactory
+from rapidrtmp.interfaces import IStoringSinkFactory, Purpose
 from rapidrtmp.storage.filesystem import LocalStorageFactory
 from rapidrtmp.storage.memory import MemoryStorageFactory
+from rapidrtmp.testing.sinks import FrameCollectorFactory
 
 
 class ChoosingTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """By default `live` is packaged as HLS, asks for tokens, and is kept on disk."""
-        chosen = choose_plugins(Settings())
-        self.assertIsInstance(chosen.storage, LocalStorageFactory)
-        self.assertEqual(["live"], list(chosen.apps))
-        self.assertEqual(["hls"], list(chosen.apps["live"].sinks))
-        self.assertIsInstance(chosen.apps["live"].sinks["hls"], HlsSinkFactory)
-        self.assertIsInstance(chosen.apps["live"].authenticator, TokenAuthenticatorFactory)
+        choice = choose_plugins(Settings())
+        self.assertIsInstance(choice.storage, LocalStorageFactory)
+        self.assertEqual(["live"], list(choice.apps))
+        self.assertEqual(["hls"], list(choice.apps["live"].sinks))
+        self.assertIsInstance(choice.apps["live"].sinks["hls"], HlsSinkFactory)
+        self.assertIsInstance(choice.apps["live"].authenticator, TokenAuthenticatorFactory)
 
     def test_every_application_has_its_own(self) -> None:
         """Each application gets the sinks and the authenticator that its settings name."""
         radio = AppSettings(sinks=("hls", "hls:window=5", "hls:window=6"), auth=("open",))
         both = AppSettings(auth=("open", "token"))
         settings = Settings(storage=StorageSettings("memory:"), apps={"radio": radio, "both": both})
-        chosen = choose_plugins(settings)
-        self.assertIsInstance(chosen.storage, MemoryStorageFactory)
-        self.assertEqual(["hls", "hls-2", "hls-3"], list(chosen.apps["radio"].sinks))
-        self.assertEqual([10, 5, 6], [each.window for each in chosen.apps["radio"].sinks.values()])
-        self.assertIsInstance(chosen.apps["radio"].authenticator, OpenAuthenticatorFactory)
-        self.assertIsInstance(chosen.apps["both"].authenticator, AnyOfAuthenticatorFactory)
+        choice = choose_plugins(settings)
+        self.assertIsInstance(choice.storage, MemoryStorageFactory)
+        self.assertEqual(["hls", "hls-2", "hls-3"], list(choice.apps["radio"].sinks))
+        self.assertEqual([10, 5, 6], [each.window for each in choice.apps["radio"].sinks.values()])
+        self.assertIsInstance(choice.apps["radio"].authenticator, OpenAuthenticatorFactory)
+        self.assertIsInstance(choice.apps["both"].authenticator, AnyOfAuthenticatorFactory)
 
     def test_section_defaults(self) -> None:
         """What a spec of `hls` does not say, the section [hls] does."""
@@ -48,14 +53,38 @@ class ChoosingTests(SynchronousTestCase):
         """Recordings can have a storage of their own; the same spec, or none, is the same storage."""
         for recordings, kind in (("memory:", MemoryStorageFactory), ("", None), ("local:data/streams", None)):
             settings = Settings(storage=StorageSettings("local:data/streams", recordings))
-            chosen = choose_plugins(settings)
-            self.assertIsInstance(chosen.storage, LocalStorageFactory)
-            self.assertIs(kind, chosen.recordings and type(chosen.recordings))
+            choice = choose_plugins(settings)
+            self.assertIsInstance(choice.storage, LocalStorageFactory)
+            self.assertIs(kind, choice.recordings and type(choice.recordings))
 
     def test_unknown(self) -> None:
         """A plugin that nobody has stops the start."""
         settings = Settings(apps={"live": AppSettings(sinks=("hsl",))})
         self.assertIn("did you mean hls?", str(self.assertRaises(ConfigurationError, choose_plugins, settings)))
+
+
+@implementer(IStoringSinkFactory)
+class Archiver(FrameCollectorFactory):
+    """A sink factory of a third party that says what its sinks store things for."""
+
+    purpose: Any = "recordings"
+
+
+class PurposeTests(SynchronousTestCase):
+    def test_said(self) -> None:
+        """Sinks store live streams' files, unless their factory says that it is recordings."""
+        live, archiver = FrameCollectorFactory(), Archiver()
+        self.assertEqual((Purpose.LIVE, Purpose.RECORDINGS), (purpose_of(live), purpose_of(archiver)))
+        sinks = choose_plugins(Settings(apps={"live": AppSettings(sinks=("hls", "record"))})).apps["live"].sinks
+        self.assertEqual([Purpose.LIVE, Purpose.RECORDINGS], [purpose_of(factory) for factory in sinks.values()])
+
+    def test_unknown(self) -> None:
+        """A purpose that no storage is for stops the start."""
+        archiver = Archiver()
+        archiver.purpose = "archive"
+        self.patch(chosen, "make_sink_factory", lambda _spec, _defaults: archiver)
+        error = self.assertRaises(ConfigurationError, choose_plugins, Settings())
+        self.assertEqual("sink hls: its purpose 'archive' is not live or recordings", str(error))
 
 
 class SecretTests(SynchronousTestCase):

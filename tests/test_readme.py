@@ -14,6 +14,7 @@ from zope.interface.verify import verifyObject
 from rapidrtmp.discovery import SinkPlugin
 from rapidrtmp.interfaces import ISink, ISinkFactory, IStorage, IStorageFactory, SinkContext
 from rapidrtmp.testing.frames import make_video_track, video_frames
+from rapidrtmp.testing.sink_factories import SinkFactoryContract
 from rapidrtmp.testing.sinks import SinkContract
 from rapidrtmp.testing.storage import StorageContract
 
@@ -38,13 +39,18 @@ class SqliteStorageTests(StorageContract, TestCase):
         return factory.create(types.SimpleNamespace(in_thread=maybeDeferred))
 
 
+class GopMeterFactoryTests(SinkFactoryContract, SynchronousTestCase):
+    """So does its factory."""
+
+    def make_factory(self) -> ISinkFactory:
+        return example("GopMeterFactory").GopMeterFactory("10")
+
+
 class GopMeterTests(SinkContract, SynchronousTestCase):
     """The sink of the README keeps every promise of the interface, and does what it is for."""
 
     def make_sink(self, context: SinkContext) -> ISink:
-        factory = example("GopMeterFactory").GopMeterFactory("10")
-        verifyObject(ISinkFactory, factory)
-        return factory.create(context)
+        return example("GopMeterFactory").GopMeterFactory("10").create(context)
 
     def test_warns(self) -> None:
         """A GOP over the limit is warned of, when it is over."""

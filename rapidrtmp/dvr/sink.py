@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from twisted.internet.defer import Deferred, DeferredList
-from zope.interface import implementer
+from zope.interface import Attribute, implementer
 
 from rapidrtmp.dvr.journal import Header
 from rapidrtmp.dvr.layout import StartNames
@@ -22,13 +22,13 @@ from rapidrtmp.dvr.take import Take
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.grid import Constants, Cutting
 from rapidrtmp.hls.segmenter import Part, Segmenter
-from rapidrtmp.interfaces import ISink, ISinkFactory, SinkContext
+from rapidrtmp.interfaces import ISink, ISinkFactory, IStoringSinkFactory, Purpose, SinkContext
 from rapidrtmp.media import Frame, Track
 from rapidrtmp.mp4.fragment import Sample, TrackRun, write_fragment
 from rapidrtmp.mp4.init_segment import write_init_segment
 from rapidrtmp.units import parse_duration_ms, parse_size
 
-__all__ = ["RecorderFactory", "RecorderSink", "Rotation"]
+__all__ = ["IRecorderFactory", "RecorderFactory", "RecorderSink", "Rotation"]
 
 #: A segment may wait so long for a keyframe, or twice the wanted length if that is more.
 LONGEST_GOP_S = 10
@@ -58,7 +58,13 @@ class Rotation:
         return utc_ms + self.every_ms - (utc_ms % self.every_ms if self.by_utc else 0)
 
 
-@implementer(ISinkFactory)
+class IRecorderFactory(ISinkFactory):
+    """A sink factory whose sinks leave recordings that the library finds and retention deletes."""
+
+    retention: RetentionRules = Attribute("How long the recordings of the application are kept.")
+
+
+@implementer(IRecorderFactory, IStoringSinkFactory)
 class RecorderFactory:
     """
     ``record:segment=6s:part=1s:rotate=1h:split=utc:retain=7d:max-bytes=50G:min-free=5G``
@@ -73,6 +79,8 @@ class RecorderFactory:
 
     :ivar retention: the last three of these.
     """
+
+    purpose = Purpose.RECORDINGS
 
     def __init__(
         self,

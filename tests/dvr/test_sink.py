@@ -14,7 +14,7 @@ from rapidrtmp.dvr.sink import RecorderFactory, RecorderSink, Rotation
 from rapidrtmp.dvr.take import LINES_PER_PAGE
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.grid import Cutting
-from rapidrtmp.interfaces import ISink, SinkContext
+from rapidrtmp.interfaces import ISink, ISinkFactory, SinkContext
 from rapidrtmp.media import Frame
 from rapidrtmp.mp4.reader import read_fragments, read_init_segment
 from rapidrtmp.testing.frames import (
@@ -25,6 +25,7 @@ from rapidrtmp.testing.frames import (
     make_video_track,
     video_frames,
 )
+from rapidrtmp.testing.sink_factories import SinkFactoryContract
 from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter, SinkContract, feed, make_sink_context
 
 VIDEO, AUDIO = make_video_track(), make_audio_track()
@@ -66,6 +67,11 @@ def payloads(media: bytes, track_id: int) -> list[bytes]:
 class RecorderContractTests(SinkContract, SynchronousTestCase):
     def make_sink(self, context: SinkContext) -> ISink:
         return make_recorder(context)
+
+
+class RecorderFactoryContractTests(SinkFactoryContract, SynchronousTestCase):
+    def make_factory(self) -> ISinkFactory:
+        return RecorderFactory()
 
 
 class RecorderTests(SynchronousTestCase):

@@ -28,6 +28,7 @@ from rapidrtmp.testing.frames import (
     video_frames,
     video_frames_at,
 )
+from rapidrtmp.testing.sink_factories import SinkFactoryContract
 from rapidrtmp.testing.sinks import RecordingMetrics, RecordingWriter, SinkContract, feed, make_sink_context
 
 from .checker import Follower, ReadPlaylist, ReadSegment
@@ -131,6 +132,13 @@ class ContractTests(SinkContract, SynchronousTestCase):
 
     def make_sink(self, context: SinkContext) -> ISink:
         return HlsSinkFactory().create(context)
+
+
+class FactoryContractTests(SinkFactoryContract, SynchronousTestCase):
+    """What every sink factory must do."""
+
+    def make_factory(self) -> ISinkFactory:
+        return HlsSinkFactory()
 
 
 class WatchedContractTests(SinkContract, SynchronousTestCase):
