@@ -8,7 +8,10 @@ from fractions import Fraction
 from rapidrtmp.hls.playlist import VERSION
 from rapidrtmp.media import Track, VideoConfig
 
-__all__ = ["Multivariant", "render_multivariant"]
+__all__ = ["REWIND_DATA", "Multivariant", "render_multivariant"]
+
+#: The EXT-X-SESSION-DATA that tells players how far back they can go, in seconds.
+REWIND_DATA = "org.rapidrtmp.rewind"
 
 #: BANDWIDTH is announced in these steps of bits a second, so that it seldom changes.
 STEP = 50_000
@@ -19,11 +22,13 @@ class Multivariant:
     """
     The multivariant playlist of a stream with one rendition, by what has been measured of it so far.
 
+    :param rewind_ms: how long its rewind window is; 0 if it has none.
     :ivar peak: the highest bitrate of a segment, in bits a second; likewise ``average`` over all of them.
     """
 
-    def __init__(self, media_uri: str) -> None:
+    def __init__(self, media_uri: str, rewind_ms: int = 0) -> None:
         self._media_uri = media_uri
+        self._rewind_ms = rewind_ms
         self.peak = 0
         self._octets = 0
         self._duration_ms = 0
@@ -54,7 +59,7 @@ class Multivariant:
         self._rendered_peak = peak = max(peak, self._rendered_peak)
         self._rendered = (tracks, frame_rate)
         average = min(_announced(self.average), peak) if self.average else peak
-        return render_multivariant(tracks, self._media_uri, (peak, average), frame_rate)
+        return render_multivariant(tracks, self._media_uri, (peak, average), frame_rate, self._rewind_ms)
 
 
 def _announced(rate: int) -> int:
@@ -63,13 +68,18 @@ def _announced(rate: int) -> int:
 
 
 def render_multivariant(
-    tracks: Sequence[Track], media_uri: str, bandwidth: tuple[int, int], frame_rate: Fraction | None
+    tracks: Sequence[Track],
+    media_uri: str,
+    bandwidth: tuple[int, int],
+    frame_rate: Fraction | None,
+    rewind_ms: int = 0,
 ) -> bytes:
     """
     The playlist of a stream with one rendition.
 
     :param bandwidth: BANDWIDTH and AVERAGE-BANDWIDTH, bits a second.
     :param frame_rate: as measured; ``None`` where it is unknown or there is no video.
+    :param rewind_ms: how long its rewind window is; players that know :data:`REWIND_DATA` offer it. 0 if there is none.
     """
     peak, average = bandwidth
     attributes = [
@@ -85,4 +95,6 @@ def render_multivariant(
                 attributes.append(f"FRAME-RATE={float(frame_rate):.3f}")
             transfer = config.colour.transfer if config.colour else 2
             attributes.append(f"VIDEO-RANGE={_VIDEO_RANGES.get(transfer, 'SDR')}")
-    return (f"#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-STREAM-INF:{','.join(attributes)}\n{media_uri}\n").encode()
+    data = f'#EXT-X-SESSION-DATA:DATA-ID="{REWIND_DATA}",VALUE="{rewind_ms // 1000}"\n' if rewind_ms else ""
+    variant = f"#EXT-X-STREAM-INF:{','.join(attributes)}\n{media_uri}\n"
+    return f"#EXTM3U\n#EXT-X-VERSION:{VERSION}\n{data}{variant}".encode()

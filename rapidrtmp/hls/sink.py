@@ -115,7 +115,7 @@ class HlsSink:
         self._mirror: Mirror | None = None
         self._dvr_ms = dvr_ms
         self._rewind: Rewind | None = None
-        self._multivariant = Multivariant(MEDIA_PLAYLIST)
+        self._multivariant = Multivariant(MEDIA_PLAYLIST, dvr_ms if context.storage.persistent else 0)
         self._init_name = ""
         self._init = b""
         self._fragments = 0

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from twisted.internet.interfaces import IReactorTime
 
 from rapidrtmp.errors import NotFoundError
+from rapidrtmp.hls.names import REWIND_PLAYLIST
 from rapidrtmp.interfaces import ITokenIssuer
 from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.live.registry import Registry
@@ -29,6 +30,7 @@ from rapidrtmp.web import hlsjs
 from rapidrtmp.web.exchange import Request, Response
 from rapidrtmp.web.headers import accepts_gzip, etag_matches
 from rapidrtmp.web.hls import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST
+from rapidrtmp.web.rewinding import CLIP_MOVIE
 
 __all__ = ["Pages", "page_response", "read_template"]
 
@@ -103,6 +105,8 @@ class Pages:
             key=escape(name.key),
             multivariant=escape(f"{name.key}/{MULTIVARIANT_PLAYLIST}"),
             media=escape(f"{name.key}/{MEDIA_PLAYLIST}"),
+            rewind=escape(f"{name.key}/{REWIND_PLAYLIST}"),
+            clip=escape(f"{name.key}/{CLIP_MOVIE}"),
             library=library,
         )
         return page_response(body, script_origin=origin, cache_control="public, max-age=60")

@@ -32,10 +32,10 @@ from rapidrtmp.web.hls import Answer, HlsResponder
 from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response
 from rapidrtmp.web.reading import read_date, read_query
 
-__all__ = ["RewindResponder"]
+__all__ = ["CLIP_MOVIE", "RewindResponder"]
 
 MEDIA_TYPE, SEGMENT_TYPE = "video/mp4", "video/iso.segment"
-CLIPS = ("clip.m3u8", "clip.mp4")
+CLIP_PLAYLIST, CLIP_MOVIE = "clip.m3u8", "clip.mp4"
 #: So many pages are read side by side.
 CONCURRENCY = 8
 #: No segment is longer: the keyframe before a moment lies no further back.
@@ -63,7 +63,7 @@ class RewindResponder:
 
         :raises BadRequestError: a limit of a clip makes no sense.
         """
-        if name in CLIPS:
+        if name in (CLIP_PLAYLIST, CLIP_MOVIE):
             return Deferred.fromCoroutine(self._clip(request, StreamName.checked(app, key), name))
         try:
             return self._hls.respond(request, app, key, name)
@@ -95,7 +95,7 @@ class RewindResponder:
         page, header, stretches = _select(pages, _first_sequence(playlist), from_ms, to_ms)
         if page is None or header is None:
             raise NotFoundError(f"nothing of {name} is stored of that time")
-        if what == "clip.m3u8":
+        if what == CLIP_PLAYLIST:
             naming = Naming(init_name(page.init), segment_name, part_name)
             return playlist_response(request, render_clip(header, stretches, naming), GROWING)
         movie = assemble_movie(header, stretches, lambda stretch: [_piece(name, stretch)], indexed=True)

@@ -98,7 +98,7 @@ class BrowserTest(EndToEndTest):
         """What the console holds against the page."""
         return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
 
-    def save_screenshot(self, browser: Any) -> None:
-        path = Path.cwd() / "player.png"
+    def save_screenshot(self, browser: Any, name: str = "player.png") -> None:
+        path = Path.cwd() / name
         browser.save_screenshot(str(path))
         print(f"screenshot: {path}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from tests.e2e.browser import BrowserTest, check_library, find_browser
@@ -97,8 +96,3 @@ class LibraryTests(BrowserTest):
         self.assertApproximates(middle, at_once, SEEK_TOLERANCE_S)
         after = self.playing(browser, since=middle + 0.5)
         self.assertLess(after["currentTime"], middle + 4)
-
-    def save_screenshot(self, browser: Any, name: str = "library.png") -> None:
-        path = Path.cwd() / name
-        browser.save_screenshot(str(path))
-        print(f"screenshot: {path}")

@@ -36,6 +36,7 @@ class PlayerTests(BrowserTest):
         last = eventually("it to play on", lambda: self.figures_of_play(browser, first["currentTime"] + PLAYED_S))
         self.save_screenshot(browser)
         self.assertEqual("hls.js", first["engine"])
+        self.assertFalse(browser.find_element("id", "timeline").is_displayed(), "there is no rewind window")
         self._check_progress(first, last)
         self._check_latency(server, browser, started)
         self.assertFalse(publisher.has_ended, "all this was live")

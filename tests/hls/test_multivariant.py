@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.hls.multivariant import Multivariant, render_multivariant
+from rapidrtmp.hls.multivariant import REWIND_DATA, Multivariant, render_multivariant
 from rapidrtmp.media import Colour, Track, VideoConfig
 from rapidrtmp.testing.frames import make_audio_track, make_video_track
 
@@ -61,6 +61,16 @@ class TextTests(SynchronousTestCase):
         """The transfer function tells the video range."""
         for transfer, expected in ((16, "PQ"), (18, "HLG"), (1, "SDR")):
             self.assertEqual(expected, self.render(video_with(colour=Colour(9, transfer, 9, False)))["VIDEO-RANGE"])
+
+    def test_rewind(self) -> None:
+        """That viewers can go back, and how far, is told as data of the session."""
+        body = render_multivariant((VIDEO,), "index.m3u8", (2_000_000, 1_500_000), None, rewind_ms=7_200_000)
+        lines = body.decode().splitlines()
+        self.assertEqual(f'#EXT-X-SESSION-DATA:DATA-ID="{REWIND_DATA}",VALUE="7200"', lines.pop(2))
+        self.assertEqual(
+            render_multivariant((VIDEO,), "index.m3u8", (2_000_000, 1_500_000), None).decode(),
+            "".join(f"{line}\n" for line in lines),
+        )
 
 
 class MeasurementTests(SynchronousTestCase):

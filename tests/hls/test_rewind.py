@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from twisted.logger import capturedLogs
@@ -10,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.dvr.journal import Header
 from rapidrtmp.errors import ConfigurationError, MediaError
 from rapidrtmp.hls.grid import Constants
+from rapidrtmp.hls.multivariant import REWIND_DATA
 from rapidrtmp.hls.names import REWIND_PLAYLIST, PageName, is_page
 from rapidrtmp.hls.parser import parse_media_playlist
 from rapidrtmp.hls.playlist import ListedSegment
@@ -278,6 +280,19 @@ class SinkTests(SynchronousTestCase):
         self.assertEqual(set(), {f"{STREAM}/{segment.uri}" for segment in long.segments} - writer.objects.keys())
         sink.finish()
         self.assertTrue(parse_media_playlist(shelf.rewound[-1].body).ended)
+
+    def test_announced(self) -> None:
+        """The multivariant playlist says how far back viewers can go, unless the storage forgets."""
+        for persistent, expected in ((True, [f'"{REWIND_DATA}",VALUE="60"']), (False, [])):
+            shelf = SeenShelf()
+            storage = RecordingWriter(persistent=persistent)
+            sink = HlsSinkFactory(**SPEC).create(make_sink_context(stream=STREAM, shelf=shelf, storage=storage))
+            source = FrameSource(VIDEO, AUDIO)
+            sink.tracks_changed(source.tracks)
+            feed(sink, source.take(5))
+            found = shelf.find("master.m3u8")
+            assert found is not None
+            self.assertEqual(expected, re.findall("EXT-X-SESSION-DATA:DATA-ID=(.*)", found.body.decode()))
 
     def test_storage_that_forgets(self) -> None:
         """Without a storage that keeps things there is no window, and the log says why."""

@@ -2,6 +2,7 @@ import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.hls.multivariant import REWIND_DATA
 from rapidrtmp.web import hlsjs
 from rapidrtmp.web.pages import Pages
 from tests.web.kit import Server
@@ -18,6 +19,23 @@ class PlayerPageTests(SynchronousTestCase):
         self.assertIn('data-multivariant="my-show/master.m3u8"', reply.text())
         self.assertIn('data-media="my-show/index.m3u8"', reply.text())
         self.assertIn("my-show", re.findall("<title>(.*?)</title>", reply.text())[0])
+
+    def test_rewinding(self) -> None:
+        """The page knows where the rewind window is and where clips are made, and shows nothing of it by itself."""
+        page = self.server.get("/live/my-show").text()
+        self.assertIn('data-rewind="my-show/dvr.m3u8"', page)
+        self.assertIn('data-clip="my-show/clip.mp4"', page)
+        self.assertRegex(page, '<section id="timeline" aria-label="Timeline" hidden>')
+        self.assertRegex(page, '<input id="seek" type="range"[^>]* aria-label=')
+        for name in ("back", "golive"):
+            self.assertRegex(page, f'<button id="{name}"[^>]* aria-label=')
+
+    def test_scripts(self) -> None:
+        """What scripts import is there, and names the data of the session as the playlist does."""
+        texts = {name: self.server.get(f"/static/{name}").text() for name in ("player.js", "timeline.js", "window.js")}
+        imported = {name for text in texts.values() for name in re.findall(r'^import .* from "\./(.+)";$', text, re.M)}
+        self.assertEqual({"timeline.js", "window.js"}, imported)
+        self.assertIn(f'"{REWIND_DATA}"', texts["window.js"])
 
     def test_no_such_page(self) -> None:
         """There is no page for what can not be a stream, or an application that there is not."""

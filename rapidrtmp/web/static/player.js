@@ -2,226 +2,371 @@
 /*
  * Plays one live stream: hls.js in low-latency mode where Media Source Extensions exist, the browser's own HLS
  * otherwise. It never gives up: a stream that is not there yet, or went away, is asked for again and again, slowly.
+ *
+ * A stream says in its multivariant playlist whether it can be rewound. Live is played from that one, with low latency,
+ * and any earlier moment from the long playlist of its rewind window; to change over is to start with the other one.
  */
-(() => {
-  const main = document.querySelector("main");
-  const video = document.getElementById("video");
-  const unmute = document.getElementById("unmute");
-  const multivariant = new URL(main.dataset.multivariant, location.href).href;
-  const media = new URL(main.dataset.media, location.href).href;
-  const FIRST_RETRY_MS = 1000;
-  const LONGEST_RETRY_MS = 8000;
-  const STUCK_MS = 12000;
+import { Timeline, clock } from "./timeline.js";
+import { RewindWindow, dateOf, endOf, positionOf } from "./window.js";
 
-  let hls = null;
-  let retryTimer = 0;
-  let retryMs = FIRST_RETRY_MS;
-  let recoveries = 0;
-  let lastTime = -1;
-  let lastProgress = performance.now();
-  let finished = false;
-  let played = false;
-  const loaded = [];
+const main = document.querySelector("main");
+const video = document.getElementById("video");
+const still = document.getElementById("still");
+const unmute = document.getElementById("unmute");
+const address = (name) => new URL(name, location.href).href;
+const multivariant = address(main.dataset.multivariant);
+const media = address(main.dataset.media);
+const FIRST_RETRY_MS = 1000;
+const LONGEST_RETRY_MS = 8000;
+const STUCK_MS = 12000;
+const LONG_PAUSE_MS = 8000;
+const SLACK_S = 6; // so much later than it aims at is still live
 
-  /* What a test, or a curious person at the console, can read. */
-  window.rapidrtmp = {
-    get currentTime() { return video.currentTime; },
-    get latency() { return latency(); },
-    get droppedFrames() { return quality().droppedVideoFrames; },
-    get decodedFrames() { return quality().totalVideoFrames; },
-    get state() { return document.getElementById("state").dataset.kind; },
-    get engine() { return hls ? "hls.js" : video.src ? "native" : "none"; },
-    recoveries: 0,
+let hls = null;
+let retryTimer = 0;
+let retryMs = FIRST_RETRY_MS;
+let recoveries = 0;
+let lastTime = -1;
+let lastProgress = performance.now();
+let finished = false;
+let played = false;
+let rewound = false; // whether the long playlist is played
+let wanted = NaN; // the moment that is being gone to
+let paused = null; // when what was live was paused, and at which moment
+const loaded = [];
+const rewind = new RewindWindow(address(main.dataset.rewind));
+const timeline = new Timeline({ seek: goTo, live: goLive, clips: address(main.dataset.clip) });
+
+/* What a test, or a curious person at the console, can read. */
+window.rapidrtmp = {
+  get currentTime() { return video.currentTime; },
+  get latency() { return latency(); },
+  get playing() { return playingMs(); },
+  get rewound() { return rewound; },
+  get droppedFrames() { return quality().droppedVideoFrames; },
+  get decodedFrames() { return quality().totalVideoFrames; },
+  get state() { return document.getElementById("state").dataset.kind; },
+  get engine() { return hls ? "hls.js" : video.src ? "native" : "none"; },
+  recoveries: 0,
+};
+
+function quality() {
+  if (video.getVideoPlaybackQuality) return video.getVideoPlaybackQuality();
+  return {
+    droppedVideoFrames: video.webkitDroppedFrameCount || 0,
+    totalVideoFrames: video.webkitDecodedFrameCount || 0,
   };
+}
 
-  function quality() {
-    if (video.getVideoPlaybackQuality) return video.getVideoPlaybackQuality();
-    return {
-      droppedVideoFrames: video.webkitDroppedFrameCount || 0,
-      totalVideoFrames: video.webkitDecodedFrameCount || 0,
-    };
+/* The segments that are known to the player, where that is hls.js. */
+function details() {
+  return hls ? hls.latestLevelDetails : null;
+}
+
+/* The moment that is shown, by the playlist's own dates; NaN where there are none. */
+function playingMs() {
+  if (hls) return details() ? dateOf(details().fragments, video.currentTime) : NaN;
+  return startMs() + video.currentTime * 1000;
+}
+
+/* The moment at position 0 in a browser that plays HLS by itself. */
+function startMs() {
+  const start = video.getStartDate ? video.getStartDate() : null;
+  return start ? start.getTime() : NaN;
+}
+
+/* Seconds behind the encoder. */
+function latency() {
+  if (finished || !played) return NaN;
+  const playing = playingMs();
+  if (Number.isFinite(playing)) return Math.max((Date.now() - playing) / 1000, 0);
+  return hls && hls.latency > 0 ? hls.latency : NaN;
+}
+
+function say(kind, words) {
+  const state = document.getElementById("state");
+  if (state.textContent === words && state.dataset.kind === kind) return;
+  state.dataset.kind = kind;
+  state.textContent = words;
+}
+
+function show(id, words) {
+  const element = document.getElementById(id);
+  if (element.textContent !== words) element.textContent = words;
+}
+
+function play() {
+  const started = video.play();
+  if (started) started.catch((error) => {
+    if (error.name === "AbortError") return; // something else is to be played
+    video.muted = true;
+    video.play().catch(() => say("waiting", "Press play to start"));
+  });
+}
+
+// ── starting and ending ─────────────────────────────────────────────────────────────────────────────────────────────
+
+function stop() {
+  clearTimeout(retryTimer);
+  if (hls) {
+    hls.destroy();
+    hls = null;
+  } else if (video.src) {
+    video.removeAttribute("src");
+    video.load();
   }
+}
 
-  /* Seconds behind the encoder, by the playlist's own dates where there are any. */
-  function latency() {
-    if (finished) return NaN;
-    const playing = hls ? hls.playingDate : startDate();
-    if (playing) return Math.max((Date.now() - playing.getTime()) / 1000, 0);
-    return hls && hls.latency > 0 ? hls.latency : NaN;
-  }
+/* Begin again, a little later each time. What is rewound begins where it was, if that is known. */
+function retry(kind, words) {
+  if (rewound && !Number.isFinite(wanted)) wanted = playingMs();
+  rewound = rewound && Number.isFinite(wanted);
+  stop();
+  say(kind, words);
+  retryTimer = setTimeout(rewound ? restart : start, retryMs);
+  retryMs = Math.min(retryMs * 1.5, LONGEST_RETRY_MS);
+}
 
-  function startDate() {
-    const start = video.getStartDate ? video.getStartDate() : null;
-    const ms = start ? start.getTime() : NaN;
-    return Number.isFinite(ms) ? new Date(ms + video.currentTime * 1000) : null;
-  }
+async function restart() {
+  if (await rewind.load()) start();
+  else goLive();
+}
 
-  function say(kind, words) {
-    const state = document.getElementById("state");
-    if (state.textContent === words && state.dataset.kind === kind) return;
-    state.dataset.kind = kind;
-    state.textContent = words;
-  }
+/* The stream has ended: leave the last picture up, and look now and then whether it is back. */
+function finish() {
+  clearTimeout(retryTimer);
+  if (hls) hls.stopLoad();
+  finished = true;
+  say("ended", "The stream has ended; this page waits for it to return");
+  retryTimer = setTimeout(lookForReturn, LONGEST_RETRY_MS);
+}
 
-  function show(id, words) {
-    const element = document.getElementById(id);
-    if (element.textContent !== words) element.textContent = words;
-  }
-
-  function play() {
-    const started = video.play();
-    if (started) started.catch(() => {
-      video.muted = true;
-      video.play().catch(() => say("waiting", "Press play to start"));
-    });
-  }
-
-  function stop() {
-    clearTimeout(retryTimer);
-    if (hls) {
-      hls.destroy();
-      hls = null;
-    } else if (video.src) {
-      video.removeAttribute("src");
-      video.load();
-    }
-  }
-
-  /* Begin again, a little later each time. */
-  function retry(kind, words) {
-    stop();
-    say(kind, words);
-    retryTimer = setTimeout(start, retryMs);
-    retryMs = Math.min(retryMs * 1.5, LONGEST_RETRY_MS);
-  }
-
-  /* The stream has ended: leave the last picture up, and look now and then whether it is back. */
-  function finish() {
-    clearTimeout(retryTimer);
-    if (hls) hls.stopLoad();
-    finished = true;
-    say("ended", "The stream has ended; this page waits for it to return");
-    retryTimer = setTimeout(lookForReturn, LONGEST_RETRY_MS);
-  }
-
-  async function lookForReturn() {
-    try {
-      const answer = await fetch(media, { cache: "no-store" });
-      if (answer.ok && !(await answer.text()).includes("#EXT-X-ENDLIST")) {
-        start();
-        return;
-      }
-    } catch {
-      // the server is away: that is no reason to stop looking
-    }
-    retryTimer = setTimeout(lookForReturn, LONGEST_RETRY_MS);
-  }
-
-  function start() {
-    stop();
-    finished = played = false;
-    lastProgress = performance.now();
-    if (window.Hls && Hls.isSupported()) startHlsJs();
-    else if (video.canPlayType("application/vnd.apple.mpegurl")) startNative();
-    else say("failed", "This browser can not play live streams");
-  }
-
-  function startHlsJs() {
-    hls = new Hls({
-      lowLatencyMode: true,
-      backBufferLength: 30,
-      maxLiveSyncPlaybackRate: 1.1,
-      manifestLoadPolicy: {
-        default: { maxTimeToFirstByteMs: 15000, maxLoadTimeMs: 20000, timeoutRetry: null, errorRetry: null },
-      },
-    });
-    hls.on(Hls.Events.MANIFEST_PARSED, play);
-    hls.on(Hls.Events.LEVEL_LOADED, (_, data) => { if (!data.details.live && !played) finish(); });
-    hls.on(Hls.Events.FRAG_BUFFERED, loadedFragment);
-    hls.on(Hls.Events.ERROR, (_, data) => { if (data.fatal && !finished) recover(data); });
-    hls.loadSource(multivariant);
-    hls.attachMedia(video);
-  }
-
-  function startNative() {
-    video.src = multivariant;
-    play();
-  }
-
-  function recover(error) {
-    recoveries += 1;
-    window.rapidrtmp.recoveries = recoveries;
-    const status = error.response ? error.response.code : 0;
-    if (error.type === Hls.ErrorTypes.MEDIA_ERROR && recoveries % 4 !== 0) {
-      say("waiting", "Recovering from a playback problem…");
-      hls.recoverMediaError();
+async function lookForReturn() {
+  try {
+    const answer = await fetch(media, { cache: "no-store" });
+    if (answer.ok && !(await answer.text()).includes("#EXT-X-ENDLIST")) {
+      rewound = false;
+      start();
       return;
     }
-    if (status === 404) retry("waiting", "Waiting for the stream to begin…");
-    else if (status === 503) retry("waiting", "The server is busy; trying again…");
-    else retry("waiting", "The stream was interrupted; reconnecting…");
+  } catch {
+    // the server is away: that is no reason to stop looking
   }
+  retryTimer = setTimeout(lookForReturn, LONGEST_RETRY_MS);
+}
 
-  video.addEventListener("error", () => {
-    if (!hls && video.src) retry("waiting", "Waiting for the stream to begin…");
+function start() {
+  keepPicture();
+  stop();
+  finished = played = false;
+  paused = null;
+  lastProgress = performance.now();
+  if (window.Hls && Hls.isSupported()) startHlsJs();
+  else if (video.canPlayType("application/vnd.apple.mpegurl")) startNative();
+  else say("failed", "This browser can not play live streams");
+}
+
+function startHlsJs() {
+  hls = new Hls({
+    lowLatencyMode: !rewound,
+    startPosition: rewound ? positionOf(rewind.segments, wanted) : -1,
+    backBufferLength: 30,
+    maxLiveSyncPlaybackRate: rewound ? 1 : 1.1,
+    manifestLoadPolicy: {
+      default: { maxTimeToFirstByteMs: 15000, maxLoadTimeMs: 20000, timeoutRetry: null, errorRetry: null },
+    },
   });
-  video.addEventListener("ended", finish);
-  video.addEventListener("volumechange", () => { unmute.hidden = !video.muted; });
-  unmute.addEventListener("click", () => {
-    video.muted = false;
+  hls.on(Hls.Events.MANIFEST_LOADED, (_, data) => { if (!rewound) rewind.announce(data.sessionData); });
+  hls.on(Hls.Events.MANIFEST_PARSED, play);
+  hls.on(Hls.Events.LEVEL_LOADED, (_, data) => { if (!data.details.live && !played && !rewound) finish(); });
+  hls.on(Hls.Events.FRAG_BUFFERED, loadedFragment);
+  hls.on(Hls.Events.ERROR, (_, data) => { if (data.fatal && !finished) recover(data); });
+  hls.loadSource(rewound ? rewind.url : multivariant);
+  hls.attachMedia(video);
+}
+
+function startNative() {
+  video.src = rewound ? rewind.url : multivariant;
+  if (rewound) {
+    video.addEventListener("loadedmetadata", () => { video.currentTime = (wanted - startMs()) / 1000; }, { once: true });
+  } else {
+    fetch(multivariant).then((answer) => answer.text()).then((text) => rewind.announce(text)).catch(() => {});
+  }
+  play();
+}
+
+function recover(error) {
+  recoveries += 1;
+  window.rapidrtmp.recoveries = recoveries;
+  const status = error.response ? error.response.code : 0;
+  if (error.type === Hls.ErrorTypes.MEDIA_ERROR && recoveries % 4 !== 0) {
+    say("waiting", "Recovering from a playback problem…");
+    hls.recoverMediaError();
+    return;
+  }
+  if (status === 404) rewound = false;
+  if (status === 404) retry("waiting", "Waiting for the stream to begin…");
+  else if (status === 503) retry("waiting", "The server is busy; trying again…");
+  else retry("waiting", "The stream was interrupted; reconnecting…");
+}
+
+// ── rewinding ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/* Go to a moment. Forward, live begins where the window ends; backward, there is no more than the window. */
+async function goTo(ms, isForward = ms > playingMs()) {
+  wanted = ms;
+  const known = rewound && details() ? details().fragments : (await rewind.load()) && rewind.segments;
+  if (wanted !== ms) return; // another moment is wanted meanwhile
+  if (!known) {
+    goLive();
+    return;
+  }
+  const limit = dateOf(known, endOf(known) - 1.5 * known[known.length - 1].duration);
+  if (ms > limit && isForward && !hasEnded()) {
+    goLive();
+    return;
+  }
+  wanted = Math.max(Math.min(ms, limit), known[0].programDateTime);
+  if (rewound && hls && !finished) {
+    video.currentTime = positionOf(known, wanted);
     play();
-    unmute.hidden = true;
+  } else {
+    rewound = true;
+    say("waiting", "Rewinding…");
+    start();
+  }
+}
+
+function goLive() {
+  wanted = NaN;
+  if (!rewound && hls && !finished && hls.liveSyncPosition !== null) {
+    video.currentTime = hls.liveSyncPosition;
+    play();
+  } else if (rewound || !finished) {
+    rewound = false;
+    say("waiting", "Going live…");
+    start();
+  }
+}
+
+function hasEnded() {
+  return finished || (details() !== null && !details().live);
+}
+
+function isLive() {
+  if (rewound || finished) return false;
+  if (!played) return true;
+  if (video.paused) return false;
+  return !hls || hls.latency < (hls.targetLatency || 0) + SLACK_S;
+}
+
+/* There is a timeline as soon as there is something to go back to. */
+function showTimeline() {
+  const listed = details();
+  if (!rewind.lengthMs) {
+    timeline.hide();
+    return;
+  }
+  if (listed && listed.fragments.length) {
+    rewind.sawEdge(dateOf(listed.fragments, listed.edge) + (listed.live ? 1000 * listed.age : 0));
+  }
+  if (!rewind.isThere) {
+    if (listed ? listed.fragments.length > 1 : played) rewind.loadOnce();
+    return;
+  }
+  const playing = Number.isFinite(wanted) ? wanted : played ? playingMs() : NaN;
+  timeline.show({
+    first: rewind.firstMs,
+    edge: rewind.edgeMs,
+    playing: Number.isFinite(playing) ? playing : rewind.edgeMs,
+    isLive: isLive(),
+    hasEnded: hasEnded(),
   });
-  document.addEventListener("visibilitychange", () => {
-    lastProgress = performance.now(); // a hidden page is throttled: that is no stall
-  });
+}
 
-  function watch() {
-    showNumbers();
-    if (finished) return;
-    const now = performance.now();
-    const active = Boolean(hls || video.src);
-    if (video.currentTime !== lastTime) {
-      lastTime = video.currentTime;
-      lastProgress = now;
-      if (active && !video.paused && video.readyState >= 3) {
-        retryMs = FIRST_RETRY_MS;
-        played = true;
-        say("live", "Live");
-        if (video.muted) unmute.hidden = false;
-      }
-    } else if (active && video.paused && video.readyState >= 2) {
-      lastProgress = now;
-      say("waiting", "Paused");
-    } else if (active && !document.hidden && now - lastProgress > STUCK_MS) {
-      retry("waiting", "The stream was interrupted; reconnecting…");
-    } else if (active && video.readyState >= 1 && now - lastProgress > 2000) {
-      say("waiting", "Buffering…");
-    }
+/* What is shown stays until there is another picture. */
+function keepPicture() {
+  if (!video.videoWidth || video.readyState < 2) return;
+  still.width = video.videoWidth;
+  still.height = video.videoHeight;
+  still.getContext("2d").drawImage(video, 0, 0);
+  still.hidden = false;
+}
+
+// ── what happens ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+video.addEventListener("error", () => {
+  if (!hls && video.src) retry("waiting", "Waiting for the stream to begin…");
+});
+video.addEventListener("ended", finish);
+video.addEventListener("playing", () => { still.hidden = true; });
+video.addEventListener("pause", () => {
+  if (!rewound && !finished && video.readyState >= 2) paused = { at: performance.now(), ms: playingMs() };
+});
+video.addEventListener("play", () => {
+  if (paused && rewind.isThere && performance.now() - paused.at > LONG_PAUSE_MS) goTo(paused.ms, false);
+  paused = null;
+});
+video.addEventListener("volumechange", () => { unmute.hidden = !video.muted; });
+unmute.addEventListener("click", () => {
+  video.muted = false;
+  play();
+  unmute.hidden = true;
+});
+document.addEventListener("visibilitychange", () => {
+  lastProgress = performance.now(); // a hidden page is throttled: that is no stall
+});
+
+function watch() {
+  showNumbers();
+  showTimeline();
+  if (finished) return;
+  const now = performance.now();
+  const active = Boolean(hls || video.src);
+  if (video.currentTime !== lastTime) {
+    lastTime = video.currentTime;
+    lastProgress = now;
+    if (active && !video.paused && !video.seeking && video.readyState >= 3) progressed();
+  } else if (active && video.paused && video.readyState >= 2) {
+    lastProgress = now;
+    say("waiting", "Paused");
+  } else if (active && !document.hidden && now - lastProgress > STUCK_MS) {
+    retry("waiting", "The stream was interrupted; reconnecting…");
+  } else if (active && video.readyState >= 1 && now - lastProgress > 2000) {
+    say("waiting", "Buffering…");
   }
+}
 
-  function showNumbers() {
-    const behind = latency();
-    show("latency", Number.isFinite(behind) ? behind.toFixed(1) + " s" : "–");
-    show("bitrate", bitrate());
-    show("resolution", video.videoWidth ? video.videoWidth + "×" + video.videoHeight : "–");
-    show("dropped", quality().totalVideoFrames ? String(quality().droppedVideoFrames) : "–");
-  }
+function progressed() {
+  retryMs = FIRST_RETRY_MS;
+  played = true;
+  wanted = NaN;
+  if (rewound) say("behind", "Rewound");
+  else say("live", "Live");
+  if (video.muted) unmute.hidden = false;
+}
 
-  /* The media's own bitrate, from the sizes of what was loaded lately. */
-  function loadedFragment(_, data) {
-    const seconds = (data.part || data.frag).duration;
-    if (data.frag.sn === "initSegment" || !seconds || !data.stats.loaded) return;
-    loaded.push([data.stats.loaded, seconds]);
-    if (loaded.length > 12) loaded.shift();
-  }
+function showNumbers() {
+  const behind = latency();
+  show("latency", !Number.isFinite(behind) ? "–" : behind < 60 ? behind.toFixed(1) + " s" : clock(behind * 1000));
+  show("bitrate", bitrate());
+  show("resolution", video.videoWidth ? video.videoWidth + "×" + video.videoHeight : "–");
+  show("dropped", quality().totalVideoFrames ? String(quality().droppedVideoFrames) : "–");
+}
 
-  function bitrate() {
-    const seconds = loaded.reduce((sum, [, duration]) => sum + duration, 0);
-    const octets = loaded.reduce((sum, [size]) => sum + size, 0);
-    return seconds ? ((octets * 8) / seconds / 1e6).toFixed(2) + " Mbit/s" : "–";
-  }
+/* The media's own bitrate, from the sizes of what was loaded lately. */
+function loadedFragment(_, data) {
+  const seconds = (data.part || data.frag).duration;
+  if (data.frag.sn === "initSegment" || !seconds || !data.stats.loaded) return;
+  loaded.push([data.stats.loaded, seconds]);
+  if (loaded.length > 12) loaded.shift();
+}
 
-  setInterval(watch, 250);
-  start();
-})();
+function bitrate() {
+  const seconds = loaded.reduce((sum, [, duration]) => sum + duration, 0);
+  const octets = loaded.reduce((sum, [size]) => sum + size, 0);
+  return seconds ? ((octets * 8) / seconds / 1e6).toFixed(2) + " Mbit/s" : "–";
+}
+
+setInterval(watch, 250);
+start();

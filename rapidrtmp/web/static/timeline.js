@@ -1,0 +1,156 @@
+"use strict";
+/*
+ * The timeline below a live stream that has a rewind window: where in it the picture is, by the wall clock, and the
+ * controls that move it. It knows nothing of players: moments go in and out as milliseconds since 1970.
+ */
+
+const STEP_MS = 10000;
+const BACK_MS = 30000;
+const CLIP_MS = 30000;
+
+/* A span of time as people say it: 0:32, 1:02:03. */
+export function clock(ms) {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  const two = (number) => String(number).padStart(2, "0");
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 60
+    ? minutes + ":" + two(seconds % 60)
+    : Math.floor(minutes / 60) + ":" + two(minutes % 60) + ":" + two(seconds % 60);
+}
+
+/* A moment by the wall clock of whoever looks; with its day, if that is not today. */
+function timeOfDay(ms) {
+  const moment = new Date(ms);
+  const isToday = moment.toDateString() === new Date().toDateString();
+  const time = moment.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  return isToday ? time : moment.toLocaleDateString(undefined, { weekday: "short" }) + " " + time;
+}
+
+export class Timeline {
+  /*
+   * seek(ms) is called to go to a moment, live() to go to the live edge; clips is the URL that clips are made under.
+   */
+  constructor({ seek, live, clips }) {
+    this.panel = document.getElementById("timeline");
+    this.bar = document.getElementById("seek");
+    this.bubble = document.getElementById("bubble");
+    this.position = document.getElementById("position");
+    this.badge = document.getElementById("golive");
+    this.clip = document.getElementById("clip");
+    this.notice = document.getElementById("notice");
+    this.seek = seek;
+    this.live = live;
+    this.clips = this.clip.href = clips;
+    this.first = this.edge = this.playing = 0;
+    this.isLive = this.isDragging = false;
+    this.listen();
+  }
+
+  get isOffered() {
+    return !this.panel.hidden;
+  }
+
+  hide() {
+    this.panel.hidden = true;
+  }
+
+  /*
+   * What can be seen, from first to edge, and what is: playing, which is live or is not. A stream that has ended has no
+   * live edge to go to.
+   */
+  show({ first, edge, playing, isLive, hasEnded }) {
+    Object.assign(this, { first, edge, isLive, playing: Math.min(Math.max(playing, first), edge) });
+    this.panel.hidden = false;
+    this.panel.dataset.at = hasEnded ? "ended" : isLive ? "live" : "behind";
+    this.badge.setAttribute("aria-pressed", String(isLive));
+    this.badge.disabled = hasEnded;
+    this.bar.min = Math.floor(first / 1000);
+    this.bar.max = Math.ceil(edge / 1000);
+    if (!this.isDragging) this.bar.value = isLive ? this.bar.max : Math.round(this.playing / 1000);
+    this.describe();
+  }
+
+  describe() {
+    const behind = this.isLive ? "" : " · " + clock(this.edge - this.playing) + " behind";
+    const words = timeOfDay(this.playing) + behind;
+    if (this.position.textContent !== words) {
+      this.position.textContent = words;
+      this.bar.setAttribute("aria-valuetext", words);
+    }
+    const share = (this.bar.value - this.bar.min) / Math.max(this.bar.max - this.bar.min, 1);
+    this.bar.style.setProperty("--filled", (100 * share).toFixed(2) + "%");
+  }
+
+  listen() {
+    const bar = this.bar;
+    bar.addEventListener("input", () => {
+      this.isDragging = true;
+      this.point((bar.value - bar.min) / Math.max(bar.max - bar.min, 1));
+      this.describe();
+    });
+    bar.addEventListener("change", () => {
+      this.isDragging = false;
+      this.bubble.hidden = true;
+      if (bar.value === bar.max) this.live();
+      else this.seek(bar.value * 1000);
+    });
+    bar.addEventListener("pointermove", (event) => {
+      const box = bar.getBoundingClientRect();
+      this.point((event.clientX - box.left - 8) / (box.width - 16)); // the middle of the thumb, which is 16 px wide
+    });
+    for (const kind of ["pointerleave", "pointercancel", "blur"]) {
+      bar.addEventListener(kind, () => { this.bubble.hidden = true; });
+    }
+    document.getElementById("back").addEventListener("click", () => this.step(-BACK_MS));
+    this.badge.addEventListener("click", () => this.live());
+    this.clip.addEventListener("click", (event) => this.download(event));
+    document.addEventListener("keydown", (event) => this.key(event), { capture: true });
+  }
+
+  /* Say which moment lies at a place of the bar, from 0 to 1. */
+  point(share) {
+    const within = Math.min(Math.max(share, 0), 1);
+    this.bubble.hidden = false;
+    this.bubble.textContent = timeOfDay(this.first + within * (this.edge - this.first));
+    this.bubble.style.left = "calc(8px + " + within.toFixed(4) + " * (100% - 16px))";
+  }
+
+  step(ms) {
+    this.seek(this.playing + ms, ms > 0);
+  }
+
+  key(event) {
+    if (!this.isOffered || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (event.key === "ArrowLeft") this.step(-STEP_MS);
+    else if (event.key === "ArrowRight") this.step(STEP_MS);
+    else if (event.key === "Home") this.seek(this.first);
+    else if (event.key === "End") this.live();
+    else return;
+    event.preventDefault(); // or else the video's own controls would step too
+    event.stopPropagation();
+  }
+
+  /* The clip that the link leads to when it is followed: up to what is seen now. */
+  clipUrl() {
+    if (this.isLive) return this.clips + "?from=-" + CLIP_MS / 1000 + "s";
+    const date = (ms) => encodeURIComponent(new Date(ms).toISOString());
+    return this.clips + "?from=" + date(this.playing - CLIP_MS) + "&to=" + date(this.playing);
+  }
+
+  /* Have a clip saved if there is one, and otherwise say why there is none. */
+  async download(event) {
+    if (!event.isTrusted) return;
+    event.preventDefault();
+    const link = this.clip;
+    const url = this.clipUrl();
+    this.notice.textContent = "";
+    try {
+      const answer = await fetch(url, { method: "HEAD" });
+      if (!answer.ok) throw new Error((await (await fetch(url)).json()).error);
+      link.href = url;
+      link.click();
+    } catch (error) {
+      this.notice.textContent = "No clip: " + error.message;
+    }
+  }
+}
