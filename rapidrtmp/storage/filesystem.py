@@ -54,7 +54,11 @@ class LocalStorage:
         return Deferred.fromCoroutine(self._put(key, bytes(data)))
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> Deferred[StoredObject]:
-        """Open a file; it is read in chunks of at most 256 KiB, each in a thread, as they are asked for."""
+        """
+        Open a file; it is read in chunks of at most 256 KiB, each in a thread, as they are asked for.
+
+        The first is read at once: to go to a thread and back costs more than to read it.
+        """
         return Deferred.fromCoroutine(self._get(key, start, length))
 
     def stat(self, key: str) -> Deferred[ObjectInfo]:
@@ -82,15 +86,21 @@ class LocalStorage:
         await self._in_thread(self._directory.write, write).addErrback(write.give_up)
 
     async def _get(self, key: str, start: int, length: int | None) -> StoredObject:
-        opened: OpenObject = await self._in_thread(self._directory.open, check_key(key))
-        first, stop = byte_range(opened.info.size, start, length)
-        return StoredObject(opened.info, self._chunks(opened, first, stop))
+        opened, chunk, stop = await self._in_thread(self._begin, check_key(key), start, length)
+        return StoredObject(opened.info, self._chunks(opened, chunk, start, stop))
 
-    async def _chunks(self, opened: OpenObject, start: int, stop: int) -> AsyncIterator[bytes]:
-        while start < stop:
-            chunk = await self._in_thread(opened.read, start, min(CHUNK_BYTES, stop - start))
+    def _begin(self, key: str, start: int, length: int | None) -> tuple[OpenObject, bytes, int]:
+        """In a thread: the file, the first chunk of what is wanted of it, and where that ends."""
+        opened = self._directory.open(key)
+        first, stop = byte_range(opened.info.size, start, length)
+        return opened, opened.read(first, min(CHUNK_BYTES, stop - first)) if first < stop else b"", stop
+
+    async def _chunks(self, opened: OpenObject, chunk: bytes, start: int, stop: int) -> AsyncIterator[bytes]:
+        while chunk:
             start += len(chunk)
             yield chunk
+            left = min(CHUNK_BYTES, stop - start)
+            chunk = await self._in_thread(opened.read, start, left) if left > 0 else b""
 
     def _of_key(self, work: Callable[[str], Any], key: str) -> Deferred[Any]:
         async def carry_out() -> Any:

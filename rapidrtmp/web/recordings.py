@@ -8,6 +8,7 @@ grows at its end, so that ranges can be resumed and everything can be cached.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
 
@@ -52,6 +53,7 @@ class Recordings:
         self._library = library
         self._registry = registry
         self._make_recorder = make_recorder
+        self._movies: WeakKeyDictionary[Journal, Movie] = WeakKeyDictionary()  # while the library keeps the journal
 
     @property
     def library(self) -> Library:
@@ -76,7 +78,8 @@ class Recordings:
         if name == "index.m3u8":
             return playlist_response(request, render_recording(journal, is_over=is_over), OVER if is_over else GROWING)
         if name == "recording.mp4":
-            return self._movie(request, id, journal, whole_recording(journal), is_over=is_over)
+            begin_ms = journal.segments[0].utc_ms if journal.segments else journal.header.started_ms
+            return self._movie(request, id, begin_ms, self._whole(id, journal, is_over=is_over), is_over=is_over)
         if name in ("clip.m3u8", "clip.mp4"):
             return self._clip(request, id, journal, name, is_over=is_over)
         return await self._object(request, id, journal, name)
@@ -92,17 +95,21 @@ class Recordings:
         is_final = is_over or (to_ms is not None and to_ms <= journal.ended_ms)
         if name == "clip.m3u8":
             return playlist_response(request, render_clip(journal.header, stretches), OVER if is_final else GROWING)
-        return self._movie(request, id, journal, stretches, is_over=is_final)
+        movie = make_movie(id, journal.header, stretches, indexed=is_final)
+        return self._movie(request, id, stretches[0].segment.utc_ms, movie, is_over=is_final)
 
-    def _movie(
-        self, request: Request, id: RecordingId, journal: Journal, stretches: list[Stretch], *, is_over: bool
-    ) -> Response:
-        movie = make_movie(id, journal.header, stretches, indexed=is_over)
-        first = stretches[0].segment.utc_ms if stretches else journal.header.started_ms
+    def _whole(self, id: RecordingId, journal: Journal, *, is_over: bool) -> Movie:
+        """All of a recording as one file. Players ask for that range by range, so it is put together only once."""
+        movie = self._movies.get(journal)
+        if movie is None:
+            movie = self._movies[journal] = make_movie(id, journal.header, whole_recording(journal), indexed=is_over)
+        return movie
+
+    def _movie(self, request: Request, id: RecordingId, begin_ms: int, movie: Movie, *, is_over: bool) -> Response:
         headers = {
             "Content-Type": MEDIA_TYPE,
             "Cache-Control": OVER if is_over else GROWING,
-            "Content-Disposition": disposition(id.app, id.key, first),
+            "Content-Disposition": disposition(id.app, id.key, begin_ms),
         }
         return movie_response(request, self._library.storage, movie, headers)
 

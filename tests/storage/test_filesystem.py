@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import Clock
@@ -167,6 +167,16 @@ class WriteTests(Case):
             self.assertEqual(retryable, error.retryable, error)
             self.assertIn(os.strerror(number), str(error))
             self.assertEqual([], self.files())
+
+    def test_one_thread_for_little(self) -> None:
+        """An object that fits into one chunk is opened and read in one go, and a larger one in a go for each chunk."""
+        in_thread = Mock(wraps=maybeDeferred)
+        self.storage = LocalStorageFactory(self.root).create(context(in_thread))
+        for size, goes in ((0, 1), (CHUNK_BYTES, 1), (CHUNK_BYTES + 1, 2), (3 * CHUNK_BYTES, 3)):
+            self.put("object", b"x" * size)
+            in_thread.reset_mock()
+            self.assertEqual(size, len(self.read("object")))
+            self.assertEqual(goes, in_thread.call_count, size)
 
     def test_read_failure(self) -> None:
         """A disk that fails in the middle of an object says so to its reader."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlencode
 
 from twisted.internet.defer import Deferred, succeed
@@ -12,6 +13,7 @@ from zope.interface import implementer
 
 from rapidrtmp.dvr.layout import RecordingId
 from rapidrtmp.dvr.library import Library
+from rapidrtmp.dvr.movie import make_movie
 from rapidrtmp.errors import NotFoundError, RapidRTMPError
 from rapidrtmp.interfaces import IMMUTABLE, ISink
 from rapidrtmp.live.stream import LiveStream
@@ -35,8 +37,8 @@ class RecordingsCase(SynchronousTestCase):
         self.use(store(record()))
 
     def use(self, storage: MemoryStorage) -> None:
-        self.storage = storage
-        self.recordings = Recordings(Library(storage, Clock()), self.server.registry, self._make_recorder)
+        self.storage, self.clock = storage, Clock()
+        self.recordings = Recordings(Library(storage, self.clock), self.server.registry, self._make_recorder)
 
     def _make_recorder(self, _stream: LiveStream) -> ISink:
         recorder = FrameCollector()
@@ -136,6 +138,18 @@ class MediaTests(RecordingsCase):
         self.assertEqual(200, self.get("recording.mp4", range="bytes=0-1", method="HEAD").status)
         self.assertEqual(304, self.get("recording.mp4", if_none_match=whole.headers["ETag"]).status)
         self.fails(RangeNotSatisfiableError, "recording.mp4", range=f"bytes={len(media)}-")
+
+    def test_put_together_once(self) -> None:
+        """The ranges of a movie do not each put it together; when it has grown it is put together anew."""
+        with patch("rapidrtmp.web.recordings.make_movie", wraps=make_movie) as made:
+            for start in range(3):
+                self.get("recording.mp4", range=f"bytes={start}-")
+            self.assertEqual(1, made.call_count)
+            self.use(store(record(4, finish=False)))
+            short = self.get("recording.mp4").length
+            self.recordings.library.storage = store(record(7, finish=False))
+            self.clock.advance(2)
+            self.assertGreater(self.get("recording.mp4").length, short)
 
     def test_clip(self) -> None:
         """A clip is named by dates or by times from the beginning, and begins at the keyframe before."""
