@@ -140,7 +140,7 @@ def _await(connection: socket.socket, heard: bytes, word: bytes, times: int) -> 
 
 
 def run(arguments: argparse.Namespace) -> dict[str, float]:
-    """Publish for as long as asked; return how late messages left, in milliseconds."""
+    """Publish for as long as asked; return what was sent, and how late messages left, in milliseconds."""
     clip = list(read_tags(make_clip()))
     if arguments.stamp:
         clip = list(map(with_stamps, clip))
@@ -161,6 +161,7 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
     lateness.sort()
     return {
         "messages": len(lateness),
+        "octets": sum(len(due.data) for due in script) * len(publishers),
         "late_p50_ms": round(lateness[len(lateness) // 2] * 1000, 2),
         "late_p99_ms": round(lateness[len(lateness) * 99 // 100] * 1000, 2),
         "late_max_ms": round(lateness[-1] * 1000, 2),

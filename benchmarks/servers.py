@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -66,6 +67,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Written(NamedTuple):
+    """
+    Octets that were written: ``asked`` of the system, by ``write`` (what ``send`` gave to sockets does not count), and
+    those of the pages of 4096 that this made ``dirty``: what the disk gets, unless the file is deleted first.
+    """
+
+    asked: int
+    dirty: int
+
+
 @dataclass
 class Running:
     """A server that has been started."""
@@ -94,6 +105,11 @@ class Running:
         """Resident memory now, of the whole tree."""
         return sum(_resident_bytes(pid) for pid in self.pids())
 
+    def written_bytes(self) -> Written:
+        """What it has written to files so far, of the whole tree."""
+        found = [_io(pid) for pid in self.pids()]
+        return Written(sum(each["wchar"] for each in found), sum(each["write_bytes"] for each in found))
+
 
 def _cpu_ticks(pid: int) -> int:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -105,6 +121,11 @@ def _resident_bytes(pid: int) -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def _io(pid: int) -> dict[str, int]:
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    return {name: int(value) for name, _, value in (line.partition(": ") for line in lines)}
 
 
 @contextmanager
@@ -123,7 +144,7 @@ def rapidrtmp(scratch: Path, *options: str) -> Iterator[Running]:
         "--auth=open",
         *options,
     ]
-    with _started(command, scratch, rtmp_port) as process:
+    with _started(command, scratch, http_port) as process:  # which it opens last
         yield Running(process, rtmp_port, http_port)
 
 

@@ -34,14 +34,22 @@ def on_other_processors(command: list[str]) -> list[str]:
     return ["taskset", "-c", f"1-{count - 1}", *command] if shutil.which("taskset") and count > 1 else command
 
 
-def load(server: Running, path: str, headers: dict[str, str], *, connections: int, seconds: int) -> Load:
-    """Ask for one path again and again on so many kept connections; every answer must be a success."""
+def load(
+    server: Running, path: str, headers: dict[str, str], *, connections: int, seconds: int, yielding: bool = False
+) -> Load:
+    """
+    Ask for one path again and again on so many kept connections; every answer must be a success.
+
+    :param yielding: whether others on the same processor go first.
+    """
     if shutil.which("wrk") is None:
         raise SystemExit("the load is missing: apt-get install wrk")
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout=30"]
     for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]
     command.append(f"http://127.0.0.1:{server.http_port}{path}")
+    if yielding:
+        command = ["nice", "-n", "15", *command]
     begin, begin_cpu = time.monotonic(), server.cpu_seconds()
     output = subprocess.run(on_other_processors(command), capture_output=True, text=True, check=True).stdout
     elapsed, cpu = time.monotonic() - begin, server.cpu_seconds() - begin_cpu

@@ -1,0 +1,170 @@
+"""
+What it costs to send recordings from the disk, and what that does to live streams meanwhile.
+
+    python -m benchmarks.recordings_read --streams 10 --clients 8 --megabytes 300
+
+Ten streams are published and each is watched by a low-latency viewer, while clients fetch a recording as fast as they
+can: as one file, a range in the middle of it, and a segment of its playlist. The recording is made beforehand, by the
+real recorder, faster than real time. CPU time is the server's, less what it used in calm; lateness is that of parts at
+the viewers, from when their last picture was sent. The clients yield to publishers and viewers, who share a processor
+with them. Medians over the rounds, but the worst of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.task import Clock
+from twisted.logger import Logger
+
+from benchmarks.clip import make_clip
+from benchmarks.servers import ROOT, Running, rapidrtmp
+from benchmarks.wrk import Load, fetch, load, on_other_processors, publishing
+from rapidrtmp.dvr.sink import RecorderFactory
+from rapidrtmp.interfaces import StorageContext
+from rapidrtmp.storage.filesystem import LocalStorageFactory
+from rapidrtmp.storage.write_behind import WriteBehind
+from rapidrtmp.testing.frames import audio_frames, interleaved, make_audio_track, make_video_track, video_frames
+from rapidrtmp.testing.sinks import feed, make_sink_context
+
+FILL_S, SETTLE_S = 8, 2
+#: Streams begin over this time, so that their keyframes and, if there are ten, their parts do not come together.
+SPREAD_S = 7 / 3
+#: A minute of video and audio with frames of this size in octets has 2.5 Mbit/s.
+MINUTE_S, MINUTE_BYTES, FRAME_BYTES = 60, 18_750_000, 8_800
+CALM = "calm"
+
+
+def make_recording(directory: Path, megabytes: int) -> str:
+    """A recording of about that size in a local storage; returns its path on the server."""
+    storage = LocalStorageFactory(str(directory)).create(StorageContext(maybeDeferred, Clock(), Logger()))
+    context = make_sink_context(storage=WriteBehind(storage, Clock()))
+    recorder = RecorderFactory(rotate="0").create(context)
+    video, audio = make_video_track(), make_audio_track()
+    recorder.tracks_changed((video, audio))
+    for minute in range(-(-megabytes * 1_000_000 // MINUTE_BYTES)):
+        pictures = video_frames(video, MINUTE_S, first=minute * MINUTE_S * 30, size=FRAME_BYTES)
+        sounds = audio_frames(audio, MINUTE_S, first=minute * round(MINUTE_S * 48_000 / 1024))
+        feed(recorder, interleaved(pictures, sounds))
+    recorder.finish()
+    (found,) = (directory / "recordings" / str(context.stream)).iterdir()
+    return f"/{found.relative_to(directory)}"
+
+
+def requests(recording: str, size: int) -> dict[str, tuple[str, dict[str, str]]]:
+    """What is asked for: the path and header fields of each kind of load."""
+    middle = size // 2
+    return {
+        "movie": (f"{recording}/recording.mp4", {}),
+        "movie, 4 MB of it": (
+            f"{recording}/recording.mp4",
+            {"Range": f"bytes={middle}-{middle + 3_999_999}"},
+        ),
+        "segment": (f"{recording}/segment_00000003.m4s", {}),
+    }
+
+
+def watch(server: Running, arguments: argparse.Namespace) -> subprocess.Popen[str]:
+    """Viewers of all streams, who count from now on for so long."""
+    command = [sys.executable, "-m", "benchmarks.watchers", f"--port={server.http_port}", f"--settle={SETTLE_S}"]
+    command += [f"--viewers={arguments.streams}", f"--streams={arguments.streams}", f"--seconds={arguments.seconds}"]
+    watching = subprocess.Popen(on_other_processors(command), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert watching.stdout is not None
+    if watching.stdout.readline().strip() != "watching":
+        raise SystemExit("the viewers could not watch")
+    return watching
+
+
+def calm(server: Running, seconds: int) -> Load:
+    """Nothing is asked."""
+    begin, begin_cpu = time.monotonic(), server.cpu_seconds()
+    time.sleep(seconds)
+    return Load(0, 0, server.cpu_seconds() - begin_cpu, time.monotonic() - begin)
+
+
+def rounds(arguments: argparse.Namespace) -> Iterator[tuple[str, Load, dict[str, Any]]]:
+    """Every kind of load once a round, after calm: what was sent, and what the viewers saw."""
+    with tempfile.TemporaryDirectory(prefix="rapidrtmp-bench-", dir=arguments.directory) as folder:
+        recording = make_recording(Path(folder) / "streams", arguments.megabytes)
+        lasts = FILL_S + arguments.rounds * 4 * (arguments.seconds + SETTLE_S + 5) + 60
+        with (
+            rapidrtmp(Path(folder), "--storage=local:streams", "--sink=hls") as server,
+            publishing(server, arguments.streams, lasts, "--stamp", f"--spread={SPREAD_S}"),
+        ):
+            time.sleep(FILL_S)
+            asked = requests(recording, len(fetch(server.http_port, f"{recording}/recording.mp4")))
+            for _ in range(arguments.rounds):
+                for kind in (CALM, *asked):
+                    with watch(server, arguments) as watching:
+                        if kind == CALM:
+                            sent = calm(server, arguments.seconds - 1)
+                        else:
+                            how = {"connections": arguments.clients, "seconds": arguments.seconds - 1}
+                            sent = load(server, *asked[kind], **how, yielding=True)
+                        assert watching.stdout is not None
+                        yield kind, sent, json.loads(watching.stdout.read())
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument("--streams", type=int, default=10)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--megabytes", type=int, default=300)
+    parser.add_argument("--seconds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to read from")
+    arguments = parser.parse_args()
+    make_clip()
+    results: dict[str, list[tuple[Load, dict[str, Any]]]] = {}
+    for kind, sent, seen in rounds(arguments):
+        results.setdefault(kind, []).append((sent, seen))
+    report(results, arguments)
+
+
+def report(results: dict[str, list[tuple[Load, dict[str, Any]]]], arguments: argparse.Namespace) -> None:
+    """The medians, as a table and as JSON."""
+    calm_cpu = median(sent.cpu_seconds / sent.elapsed for sent, _ in results[CALM])
+    summary = {kind: summarise(found, calm_cpu) for kind, found in results.items()}
+    print(
+        f"{arguments.streams} live streams, {arguments.clients} clients of a recording of {arguments.megabytes} MB, "
+        f"{arguments.rounds} rounds of {arguments.seconds} s"
+    )
+    print(
+        f"{'':<20}{'GB/CPU-s':>10}{'GB/s':>8}{'CPU':>7}{'late p50':>11}{'p99':>8}{'worst':>8}{'generator p99':>15} ms"
+    )
+    for kind, row in summary.items():
+        print(
+            f"{kind:<20}{row['gigabytes_per_cpu_second']:>10.2f}{row['gigabytes_per_second']:>8.2f}{row['cpu']:>7.0%}"
+            f"{row['late_p50_ms']:>11.1f}{row['late_p99_ms']:>8.1f}{row['late_max_ms']:>8.1f}"
+            f"{row['generator_late_p99_ms']:>15.1f}"
+        )
+    print(json.dumps({"streams": arguments.streams, "clients": arguments.clients, "results": summary}))
+
+
+def summarise(found: list[tuple[Load, dict[str, Any]]], calm_cpu: float) -> dict[str, float]:
+    """One row; ``calm_cpu`` is what share of a processor the live streams take."""
+    spent = [(sent.octets, max(0.001, sent.cpu_seconds - calm_cpu * sent.elapsed)) for sent, _ in found]
+    return {
+        "gigabytes_per_cpu_second": round(median(octets / cpu for octets, cpu in spent) / 1e9, 3),
+        "gigabytes_per_second": round(median(sent.octets / sent.elapsed for sent, _ in found) / 1e9, 3),
+        "cpu": round(median(sent.cpu_seconds / sent.elapsed for sent, _ in found), 3),
+        "late_p50_ms": median(seen["part_late"]["p50_ms"] for _, seen in found),
+        "late_p99_ms": median(seen["part_late"]["p99_ms"] for _, seen in found),
+        "late_max_ms": max(seen["part_late"]["max_ms"] for _, seen in found),
+        "generator_late_p99_ms": median(seen["generator_late"]["p99_ms"] for _, seen in found),
+    }
+
+
+if __name__ == "__main__":
+    main()
