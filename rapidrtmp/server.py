@@ -190,6 +190,7 @@ class RapidRtmpService(MultiService):
             utc_ms=self._steady.utc_ms,
             recordings=Recordings(self._library, self.registry, self._streams.make_recorder),
             storage=self._store.storage,
+            viewer_salt=os.urandom(16),
         )
 
     def _read_metrics(self) -> Iterable[Metric]:

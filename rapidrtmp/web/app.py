@@ -48,6 +48,7 @@ from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.recordings import Recordings
 from rapidrtmp.web.rewinding import RewindResponder
 from rapidrtmp.web.routes import MEDIA_RULE, Audience, Route, routes
+from rapidrtmp.web.seats import Seats
 from rapidrtmp.web.sending import SMALL_BYTES, BodyProducer
 from rapidrtmp.web.site import BoundedChannel, BoundedSite, CheckedResource, read_request
 from rapidrtmp.web.streamed import StreamedResponse, send_streamed
@@ -226,6 +227,7 @@ def make_site(
     utc_ms: Callable[[], int],
     recordings: Recordings,
     storage: IStorage,
+    viewer_salt: bytes,
 ) -> Site:
     """
     Make the site that serves everything over HTTP.
@@ -235,13 +237,16 @@ def make_site(
     :param utc_ms: the time of day in milliseconds since 1970.
     :param recordings: answers what concerns recordings.
     :param storage: where the packager writes what viewers can rewind to.
+    :param viewer_salt: a secret that viewers are told apart with.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
     api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms)
-    hls, tally = HlsResponder(registry, policy, clock), Tally(policy)
+    seats, tally = Seats(registry, policy, clock, viewer_salt), Tally(policy)
+    metrics.collect_from(seats.metrics)
     metrics.collect_from(tally.metrics)
-    media = RewindResponder(hls, registry, storage)
-    app = WebApp(routes(api, media, Pages(registry, apps, clock), recordings, policy), tally, policy)
+    hls = HlsResponder(registry, seats, policy, clock)
+    media = RewindResponder(hls, registry, seats, storage)
+    app = WebApp(routes(api, media, Pages(registry, apps, clock), recordings, seats, policy), tally, policy)
     if policy.access_log:  # a line of it costs more than an answer of the express way: who wants one goes the other
         return BoundedSite(app.resource(), policy, clock, partial(BoundedChannel, tally))
     lane = ExpressLane(hls.respond, tally, policy, MEDIA_RULE)

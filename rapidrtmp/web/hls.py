@@ -20,7 +20,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from rapidrtmp.errors import NotFoundError
-from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.shelf import PLAYLIST_TYPE, PlaylistVersion, ShelfObject, contains
 from rapidrtmp.live.stream import LiveStream, StreamState
@@ -30,6 +29,7 @@ from rapidrtmp.web.errors import NotYetError, UnavailableError
 from rapidrtmp.web.exchange import Request, Response
 from rapidrtmp.web.headers import accepts_gzip, etag_matches, parse_range
 from rapidrtmp.web.policy import HttpPolicy
+from rapidrtmp.web.seats import Seats
 
 __all__ = ["CORS", "PREFLIGHT", "HlsResponder"]
 
@@ -53,7 +53,6 @@ PREFLIGHT = Response(
 )
 MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST = "index.m3u8", "master.m3u8"
 UNKNOWN_RETRY_S = 2
-FULL_RETRY_S = 10
 #: A request is held for this many target durations at most (6.2.5.2 wants a server to give up after three).
 PATIENCE = 3
 
@@ -64,11 +63,13 @@ class HlsResponder:
     """
     Answers what players ask.
 
-    :param clock: time and timers.
+    :param seats: admits viewers and counts them.
+    :param clock: timers.
     """
 
-    def __init__(self, registry: Registry, policy: HttpPolicy, clock: IReactorTime) -> None:
+    def __init__(self, registry: Registry, seats: Seats, policy: HttpPolicy, clock: IReactorTime) -> None:
         self._registry = registry
+        self._seats = seats
         self._policy = policy
         self._clock = clock
 
@@ -86,7 +87,7 @@ class HlsResponder:
         stream = self._registry.find(StreamName(app, key))
         if stream is None:
             raise NotYetError(f"nobody publishes {StreamName.checked(app, key)} now", UNKNOWN_RETRY_S)
-        self._admit(request, stream)
+        self._seats.admit(request, stream.name, stream.viewers)
         return self._find(request, stream, name) or self._hold(request, stream, name)
 
     def _find(self, request: Request, stream: LiveStream, name: str) -> Answer | None:
@@ -133,7 +134,7 @@ class HlsResponder:
         blocking = directives.sequence is not None
         response = self._text(request, text, cache_control or _playlist_caching(version, blocking=blocking))
         asked = f"{name}?{directives.sequence}.{directives.part}" if blocking else ""
-        self._count(request, stream, asked, response)
+        self._seats.count(request, stream.viewers, asked, response)
         return response
 
     def _text(self, request: Request, text: ShelfObject, cache_control: str) -> Response:
@@ -149,14 +150,14 @@ class HlsResponder:
     def _object(self, request: Request, stream: LiveStream, name: str, stored: ShelfObject) -> Response:
         if stored.content_type == PLAYLIST_TYPE or stored.content_type.startswith("text/"):
             response = self._text(request, stored, stored.cache_control)
-            self._count(request, stream, "", response)
+            self._seats.count(request, stream.viewers, "", response)
             return response
         whole: Response | None = stored.answers.get("whole")
         if whole is None:
             whole = stored.answers["whole"] = _object_response(stored)
         response = _range_of(request, whole)
         if response.status == 200 or response.headers.get("Content-Range", "").startswith("bytes 0-"):
-            self._count(request, stream, name, response)
+            self._seats.count(request, stream.viewers, name, response)
         return response
 
     # ── requests that wait ───────────────────────────────────────────────────────────────────────────────────────────
@@ -193,7 +194,7 @@ class HlsResponder:
 
     def _arrived(self, request: Request, stream: LiveStream, name: str) -> Callable[[object], Answer]:
         def arrived(what: object) -> Answer:
-            self._admit(request, stream)  # others may have come in meanwhile
+            self._seats.admit(request, stream.name, stream.viewers)  # others may have come in meanwhile
             answer = self._find(request, stream, name) if what is not None else None
             if answer is None:
                 raise NotFoundError(f"{name} of {stream.name} was announced and withdrawn")
@@ -212,22 +213,6 @@ class HlsResponder:
 
         waiting.addTimeout(patience_ms / 1000, self._clock)
         return waiting.addCallbacks(arrived, failed)
-
-    # ── viewers ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _admit(self, request: Request, stream: LiveStream) -> None:
-        limit = self._policy.max_viewers_per_stream.get(stream.name.app, 0)
-        if not limit:
-            return
-        now = now_ms(self._clock)
-        if stream.viewers.knows(request.client, request.header("user-agent"), now):
-            return
-        if stream.viewers.count(now) >= limit:
-            raise UnavailableError(f"{stream.name} has all the {limit} viewers it may have", FULL_RETRY_S)
-
-    def _count(self, request: Request, stream: LiveStream, asked: str, response: Response) -> None:
-        if request.method == "GET" and response.status in (200, 206):
-            stream.viewers.saw(request.client, request.header("user-agent"), asked, now_ms(self._clock))
 
 
 def _playlist_caching(version: PlaylistVersion, *, blocking: bool) -> str:

@@ -31,6 +31,7 @@ from rapidrtmp.web.exchange import Request, Response
 from rapidrtmp.web.hls import Answer, HlsResponder
 from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response
 from rapidrtmp.web.reading import read_date, read_query
+from rapidrtmp.web.seats import Seats
 
 __all__ = ["CLIP_MOVIE", "RewindResponder"]
 
@@ -49,11 +50,13 @@ class RewindResponder:
     Answers everything under ``/APP/KEY/``: what is on the shelf as ``hls`` does, and what is in the storage.
 
     :param hls: answers for the shelf.
+    :param seats: admits viewers and counts them.
     """
 
-    def __init__(self, hls: HlsResponder, registry: Registry, storage: IStorage) -> None:
+    def __init__(self, hls: HlsResponder, registry: Registry, seats: Seats, storage: IStorage) -> None:
         self._hls = hls
         self._registry = registry
+        self._seats = seats
         self._storage = storage
 
     def respond(self, request: Request, app: str, key: str, name: str) -> Answer:
@@ -64,27 +67,35 @@ class RewindResponder:
         :raises BadRequestError: a limit of a clip makes no sense.
         """
         if name in (CLIP_PLAYLIST, CLIP_MOVIE):
-            return Deferred.fromCoroutine(self._clip(request, StreamName.checked(app, key), name))
+            return Deferred.fromCoroutine(self._seated_clip(request, StreamName.checked(app, key), name))
         try:
             return self._hls.respond(request, app, key, name)
         except NotFoundError:
             stream = self._registry.find(StreamName(app, key))
             if stream is None or not is_media(name) or _rewind_playlist(stream) is None:
                 raise
-        return Deferred.fromCoroutine(self._object(request, f"{stream.name}/{name}", name))
+        return Deferred.fromCoroutine(self._object(request, stream, name))
 
-    async def _object(self, request: Request, key: str, name: str) -> Response:
+    async def _object(self, request: Request, stream: LiveStream, name: str) -> Response:
+        key = f"{stream.name}/{name}"
         info = await self._storage.stat(key)
         headers = {"Content-Type": MEDIA_TYPE if is_init(name) else SEGMENT_TYPE, "Cache-Control": IMMUTABLE}
-        return movie_response(request, self._storage, Movie(b"", [Piece(key, info.size)]), headers)
+        response = movie_response(request, self._storage, Movie(b"", [Piece(key, info.size)]), headers)
+        return self._seats.seat(request, stream.name, stream.viewers, name, response)
 
     # ── clips ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _clip(self, request: Request, name: StreamName, what: str) -> Response:
+    async def _seated_clip(self, request: Request, name: StreamName, what: str) -> Response:
         stream = self._registry.find(name)
         playlist = _rewind_playlist(stream) if stream is not None else None
-        if playlist is None:
+        if stream is None or playlist is None:
             raise NotFoundError(f"{name} has no rewind window to cut a clip from")
+        self._seats.admit(request, name, stream.viewers)
+        response = await self._clip(request, name, what, playlist)
+        asked = "" if what == CLIP_PLAYLIST else f"{what}?{request.query}"
+        return self._seats.seat(request, stream.name, stream.viewers, asked, response)
+
+    async def _clip(self, request: Request, name: StreamName, what: str, playlist: Playlist) -> Response:
         query = read_query(request)
         names = await self._page_names(name)
         edge_ms = await self._edge_ms(name, names)

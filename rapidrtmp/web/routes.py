@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from twisted.internet.defer import Deferred
 
@@ -15,6 +16,7 @@ from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.recordings import Recordings
 from rapidrtmp.web.rewinding import RewindResponder
+from rapidrtmp.web.seats import Seats
 
 __all__ = ["MEDIA_RULE", "Audience", "Route", "routes"]
 
@@ -47,7 +49,7 @@ class Route:
 
 
 def routes(
-    api: Api, media: RewindResponder, pages: Pages, recordings: Recordings, policy: HttpPolicy
+    api: Api, media: RewindResponder, pages: Pages, recordings: Recordings, seats: Seats, policy: HttpPolicy
 ) -> tuple[Route, ...]:
     """The table of routes."""
     everybody, management = Audience.EVERYBODY, Audience.MANAGEMENT
@@ -59,7 +61,7 @@ def routes(
         Route("GET", "/api/v1/streams/<app>/<key>", management, api.stream),
         Route("POST", "/api/v1/streams/<key>/stop", management, api.stop),
         Route("POST", "/api/v1/streams/<app>/<key>/stop", management, api.stop),
-        *_recording_routes(recordings),
+        *_recording_routes(recordings, seats),
         Route("GET", "/api/v1/openapi.json", everybody, api.openapi),
         Route("GET", "/api/ping", everybody, api.ping),
         Route("GET", "/health", everybody, api.health),
@@ -74,7 +76,7 @@ def routes(
     )
 
 
-def _recording_routes(recordings: Recordings) -> tuple[Route, ...]:
+def _recording_routes(recordings: Recordings, seats: Seats) -> tuple[Route, ...]:
     """What concerns recordings."""
     media, management = Audience.MEDIA, Audience.MANAGEMENT
     one = "/api/v1/recordings/<app>/<key>/<start>"
@@ -85,5 +87,5 @@ def _recording_routes(recordings: Recordings) -> tuple[Route, ...]:
         Route("GET", one, management, recordings.show),
         Route("DELETE", one, management, recordings.delete),
         Route("POST", f"{one}/protect", management, recordings.protect),
-        Route("GET", "/recordings/<app>/<key>/<start>/<name>", media, recordings.media),
+        Route("GET", "/recordings/<app>/<key>/<start>/<name>", media, partial(seats.recorded, recordings.media)),
     )

@@ -87,6 +87,7 @@ class Server:
             utc_ms=self.utc_ms,
             recordings=self.recordings,
             storage=self.recordings.library.storage,
+            viewer_salt=b"salt",
         )
         self.treq: Any = StubTreq(self.site.resource)
 

@@ -16,6 +16,7 @@ from rapidrtmp.web.openapi import description
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.rewinding import RewindResponder
 from rapidrtmp.web.routes import routes
+from rapidrtmp.web.seats import Seats
 from rapidrtmp.web.tally import Tally
 from tests.dvr.recordings import record, store_into
 from tests.web.kit import MP4, Reply, Server, playlist
@@ -236,7 +237,9 @@ class AnswersTests(SynchronousTestCase):
 def _application(server: Server) -> WebApp:
     """An application of the routes that a site is made of."""
     api = Api(server.registry, server.metrics, server.readiness, {}, server.policy, server.clock, server.utc_ms)
-    hls = HlsResponder(server.registry, server.policy, server.clock)
+    seats = Seats(server.registry, server.policy, server.clock, b"salt")
+    hls = HlsResponder(server.registry, seats, server.policy, server.clock)
     pages = Pages(server.registry, {}, server.clock)
-    media = RewindResponder(hls, server.registry, server.storage)
-    return WebApp(routes(api, media, pages, server.recordings, server.policy), Tally(server.policy), server.policy)
+    media = RewindResponder(hls, server.registry, seats, server.storage)
+    table = routes(api, media, pages, server.recordings, seats, server.policy)
+    return WebApp(table, Tally(server.policy), server.policy)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.hls.parser import parse_media_playlist
@@ -20,8 +23,10 @@ DATE = "2026-01-01T00:00:{:02d}Z"
 class RewindCase(SynchronousTestCase):
     """A live stream ``k`` of half a minute with a short playlist of four segments, and all of it in the storage."""
 
+    policy: ClassVar[Mapping[str, object]] = {}
+
     def setUp(self) -> None:
-        self.server = Server()
+        self.server = Server(**self.policy)
         self.stream = self.server.live()
         self.writer = RecordingWriter()
         context = make_sink_context(stream=StreamName("live", "k"), shelf=self.stream.shelf, storage=self.writer)

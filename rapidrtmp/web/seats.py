@@ -1,0 +1,138 @@
+"""
+The seats that a stream has for viewers: whoever asks for its media takes one, be it live, rewound or recorded.
+
+They are counted by :class:`~rapidrtmp.live.viewers.Viewers`, those of a live stream by its own. Recordings of a stream
+that is not live have none; their viewers are counted here, in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from rapidrtmp.live.clocks import now_ms
+from rapidrtmp.live.registry import Registry
+from rapidrtmp.live.viewers import Viewers
+from rapidrtmp.names import StreamName
+from rapidrtmp.web.errors import UnavailableError
+from rapidrtmp.web.exchange import Request, Response
+from rapidrtmp.web.policy import HttpPolicy
+from rapidrtmp.web.streamed import StreamedResponse
+
+__all__ = ["Seats"]
+
+FULL_RETRY_S = 10
+#: Who plays a recording asks for the next segment within this time: two of the longest that are usual.
+RECORDED_WINDOW_MS = 30_000
+
+
+class Seats:
+    """
+    Admits viewers and counts them.
+
+    :param clock: the clock they are counted by.
+    :param salt: of what clients are told apart by.
+    """
+
+    def __init__(self, registry: Registry, policy: HttpPolicy, clock: IReactorTime, salt: bytes) -> None:
+        self._registry = registry
+        self._limits = policy.max_viewers_per_stream
+        self._clock = clock
+        self._salt = salt
+        self._recorded: dict[StreamName, Viewers] = {}
+
+    def admit(self, request: Request, name: StreamName, viewers: Viewers | None) -> None:
+        """
+        Return if the request comes from one who watches, or there is a seat left.
+
+        :param viewers: those of the stream; ``None`` if it has none.
+        :raises UnavailableError: the stream has all the viewers it may have.
+        """
+        limit = self._limits.get(name.app, 0)
+        if not limit or viewers is None:
+            return
+        now = now_ms(self._clock)
+        if viewers.knows(request.client, request.header("user-agent"), now):
+            return
+        if viewers.count(now) >= limit:
+            raise UnavailableError(f"{name} has all the {limit} viewers it may have", FULL_RETRY_S)
+
+    def count(self, request: Request, viewers: Viewers, asked: str, response: Response) -> None:
+        """
+        Count whoever is answered with media.
+
+        :param asked: what was asked for; see :meth:`Viewers.saw <rapidrtmp.live.viewers.Viewers.saw>`.
+        """
+        if request.method == "GET" and response.status in (200, 206, 307):
+            viewers.saw(request.client, request.header("user-agent"), asked, now_ms(self._clock))
+
+    def seat(self, request: Request, name: StreamName, viewers: Viewers, asked: str, response: Response) -> Response:
+        """
+        Admit whoever is answered with something stored, as others may have come in meanwhile, and count it as long as
+        the answer is being sent. A later range counts as more of the same.
+
+        :returns: the response, which tells when it is sent.
+        :raises UnavailableError: see :meth:`admit`.
+        """
+        self.admit(request, name, viewers)
+        whole = response.status != 206 or response.headers["Content-Range"].startswith("bytes 0-")
+        self.count(request, viewers, asked if whole else "", response)
+        if not isinstance(response, StreamedResponse):
+            return response
+        begin, goes_on = response.open, partial(self.count, request, viewers, "", response)
+        return replace(response, open=lambda: _told(begin(), goes_on))
+
+    # ── recordings ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def recorded(
+        self, media: Callable[..., Deferred[Response]], request: Request, app: str, key: str, start: str, name: str
+    ) -> Deferred[Response]:
+        """
+        Answer a request for a recording, if its stream has a seat for whoever asks.
+
+        :param media: answers it.
+        :raises BadNameError: there can be no such stream.
+        :raises UnavailableError: see :meth:`admit`.
+        """
+        stream = StreamName.checked(app, key)
+        self.admit(request, stream, self._find(stream))
+
+        def answered(response: Response) -> Response:
+            asked = "" if name.endswith(".m3u8") else f"{start}/{name}?{request.query}"
+            return self.seat(request, stream, self._viewers(stream), asked, response)
+
+        return media(request, app, key, start, name).addCallback(answered)
+
+    def _find(self, name: StreamName) -> Viewers | None:
+        stream = self._registry.find(name)
+        return stream.viewers if stream is not None else self._recorded.get(name)
+
+    def _viewers(self, name: StreamName) -> Viewers:
+        found = self._find(name)
+        if found is None:
+            now = now_ms(self._clock)
+            self._recorded = {name: viewers for name, viewers in self._recorded.items() if viewers.count(now)}
+            found = self._recorded[name] = Viewers(self._salt, RECORDED_WINDOW_MS)
+        return found
+
+    def metrics(self) -> Iterator[Metric]:
+        """For a scrape."""
+        now = now_ms(self._clock)
+        count = sum(viewers.count(now) for viewers in self._recorded.values())
+        yield GaugeMetricFamily(
+            "rapidrtmp_recording_viewers", "Viewers of recordings whose streams are not live", count
+        )
+
+
+async def _told(chunks: AsyncIterator[bytes], tell: Callable[[], None]) -> AsyncIterator[bytes]:
+    """The same chunks, with ``tell`` called for each."""
+    async with aclosing(chunks) as closing:  # type: ignore[type-var]
+        async for chunk in closing:
+            tell()
+            yield chunk
