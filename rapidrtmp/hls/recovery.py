@@ -12,10 +12,10 @@ Each step leaves something from which all of them can be done again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from rapidrtmp.errors import MediaError, NotFoundError, StorageError
 from rapidrtmp.hls.leftovers import Leftovers
@@ -25,7 +25,7 @@ from rapidrtmp.hls.parsed import MediaPlaylist
 from rapidrtmp.hls.parser import parse_media_playlist
 from rapidrtmp.hls.playlist import PlaylistWindow
 from rapidrtmp.hls.resume import bridge, named_media, reopen
-from rapidrtmp.hls.rewind_journal import check_pages, named_by_pages, page_order
+from rapidrtmp.hls.rewind_journal import check_pages, listed_from, named_by_pages, page_order
 from rapidrtmp.hls.state import RENEW_BELOW, STATE_TYPE, MirrorState
 from rapidrtmp.interfaces import ObjectInfo, RecoveryContext
 from rapidrtmp.names import BadNameError, StreamName
@@ -76,7 +76,7 @@ class HlsRecovery:
         """
         app = self._context.app
         self._todo.extend(folders_of(app, await self._context.storage.list(f"{app}/")).items())
-        await gatherResults([Deferred.fromCoroutine(self._work()) for _ in range(CONCURRENCY)], consumeErrors=True)
+        await _together(self._work() for _ in range(CONCURRENCY))
 
     async def _work(self) -> None:
         while self._todo:
@@ -128,8 +128,12 @@ class HlsRecovery:
         """Make a stream ready to be gone on with; what it needs then, or ``None`` if that can not be done."""
         if state is None:
             return None
+        pages = await self._read_pages(stream, folder) if self._rewinds else {}
         try:
             window = reopen(playlist, state.constants, self._window_size)
+            for segment in listed_from(pages, window.next_sequence):  # which the playlist did not list any more
+                window.append(segment)
+                window.next_sequence += 1
             objects = await self._read_media(stream, folder, window)
             bridge(window, state.next_sequence, self._context.utc_ms())
         except MediaError as error:
@@ -141,7 +145,6 @@ class HlsRecovery:
         await self._put(f"{stream}/{MEDIA_PLAYLIST}", objects[MEDIA_PLAYLIST], PLAYLIST_TYPE)
         await self._put(f"{stream}/{STATE}", objects[STATE], STATE_TYPE)
         self._context.reached(reserved)
-        pages = await self._read_pages(stream, folder) if self._rewinds else {}
         self._context.resume(stream, {**objects, **pages})
         return named_media(window) | named_by_pages(pages)
 
@@ -151,8 +154,8 @@ class HlsRecovery:
         pages: dict[str, bytes] = {}
         for at in range(0, len(names), CONCURRENCY):
             some = names[at : at + CONCURRENCY]
-            reading = [Deferred.fromCoroutine(self._read(f"{stream}/{name}")) for name in some]
-            pages |= dict(zip(some, await gatherResults(reading, consumeErrors=True), strict=True))
+            read = await _together(self._read(f"{stream}/{name}") for name in some)
+            pages |= dict(zip(some, read, strict=True))
         return check_pages(pages, folder)
 
     async def _read_media(self, stream: StreamName, folder: Folder, window: PlaylistWindow) -> dict[str, bytes]:
@@ -201,6 +204,14 @@ class HlsRecovery:
             await self._context.storage.put(key, data, content_type, "no-cache")
 
         await _persistently(put)
+
+
+async def _together(jobs: Iterable[Coroutine[Deferred[Any], Any, T]]) -> list[T]:
+    """Do them side by side; what the first to fail raises, this raises."""
+    try:
+        return await gatherResults([Deferred.fromCoroutine(job) for job in jobs], consumeErrors=True)
+    except FirstError as error:
+        error.subFailure.raiseException()
 
 
 async def _persistently(call: Callable[[], Awaitable[T]]) -> T:

@@ -76,6 +76,10 @@ def bridge(window: PlaylistWindow, next_sequence: int, now_ms: int) -> None:
     """
     List gaps up to the first number that surely nobody has seen, and nothing that players may have seen removed.
 
+    Where there are gaps at the end already, the process that is no more had gone on from them, and what it sent began
+    with a discontinuity, whether or not any of it is stored. So the first of the new gaps is one: the number of that
+    discontinuity must not come again with other media behind it.
+
     :param next_sequence: that number, as far as the state knows it. If the storage was slow the state may be older than
         the playlist; one segment that was complete and one that was open are always reckoned with.
     :param now_ms: in milliseconds since 1970; the gaps reach up to here, if that is not too far, and far enough for the
@@ -87,13 +91,13 @@ def bridge(window: PlaylistWindow, next_sequence: int, now_ms: int) -> None:
     window.forget_before(oldest)
     window.next_sequence = max(window.next_sequence, oldest)
     count = next_sequence - window.next_sequence
-    end, date_ms = last.end, last.utc_ms + (last.end - last.start) * 1000 // TIMESCALE
+    end, date_ms = last.end * TIMESCALE // last.timescale, last.utc_ms + last.duration_ms
     each_ms = _gap_ms(window, count, now_ms - date_ms)
-    for _ in range(count):
+    for index in range(count):
         gap = window.begin_segment(
             map_uri=last.map_uri,
             utc_ms=date_ms,
-            discontinuity=False,
+            discontinuity=last.gap and not index,
             start=end,
             timescale=TIMESCALE,
             keyframe=last.keyframe,

@@ -20,7 +20,7 @@ from rapidrtmp.errors import StorageError
 from rapidrtmp.hls.grid import Constants
 from rapidrtmp.hls.names import REWIND_PLAYLIST, PageName, init_name, init_number, segment_name
 from rapidrtmp.hls.playlist import ListedSegment
-from rapidrtmp.hls.rewind_journal import read_rewind_page
+from rapidrtmp.hls.rewind_journal import as_listed, read_rewind_page
 from rapidrtmp.hls.rewind_window import RewindWindow
 from rapidrtmp.interfaces import IShelf, IStorageWriter
 
@@ -138,6 +138,7 @@ class Rewind:
 
         If it is too short for all the numbers that were lost, it lists nothing but gaps and begins behind a hole. Here
         nothing has to be forgotten: the gaps begin with the hole, and share the time up to the end of the window.
+        What the hole took may have begun with a discontinuity, so the first gap does: see ``resume.bridge``.
         """
         if not self._pages or listed[0].sequence <= self._pages[-1].last + 1:
             return listed
@@ -150,11 +151,12 @@ class Rewind:
         each_ms = min(max(SHORTEST_GAP_MS, span_ms // len(numbers)), 1000 * header.target_s)
         ticks, start = each_ms * header.timescale // 1000, last.start + last.duration
         gap = (RecordedPart(0, ticks, last.keyframe, lost=True),)
+        broken = {numbers[0], *(segment.sequence for segment in listed if segment.discontinuity)}
         gaps = [
-            RecordedSegment(number, utc_ms + at * each_ms, start + at * ticks, False, gap)
+            RecordedSegment(number, utc_ms + at * each_ms, start + at * ticks, number in broken, gap)
             for at, number in enumerate(numbers)
         ]
-        return [_listed(each, header.timescale, init_name(page.name.init)) for each in gaps]
+        return [as_listed(each, header.timescale, init_name(page.name.init)) for each in gaps]
 
     def _restore_page(self, name: PageName, data: bytes, before: int) -> None:
         """Take a page over, and list what is on it up to the segment ``before``."""
@@ -167,7 +169,7 @@ class Rewind:
         self._pages.append(page)
         for segment in segments:
             if segment.number < before:
-                self._list(_listed(segment, header.timescale, init))
+                self._list(as_listed(segment, header.timescale, init))
 
     def _take(self, segment: ListedSegment, size: int) -> None:
         header = self._headers.get(segment.map_uri)
@@ -220,19 +222,3 @@ def _recorded(segment: ListedSegment, size: int, timescale: int) -> RecordedSegm
     start, end = (ticks * timescale // segment.timescale for ticks in (segment.start, segment.end))
     part = RecordedPart(0 if segment.gap else size, end - start, segment.keyframe, lost=segment.gap)
     return RecordedSegment(segment.sequence, segment.utc_ms, start, segment.discontinuity, (part,))
-
-
-def _listed(segment: RecordedSegment, timescale: int, init: str) -> ListedSegment:
-    """The other way round."""
-    listed = ListedSegment(
-        segment.number,
-        init,
-        segment.utc_ms,
-        segment.discontinuity,
-        segment.start,
-        timescale,
-        segment.keyframe,
-        gap=segment.is_gap,
-    )
-    listed.complete(segment_name(segment.number), segment.start + segment.duration)
-    return listed

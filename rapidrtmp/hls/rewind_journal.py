@@ -7,14 +7,16 @@ with all that came before it, because a playlist has no holes.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Container, Mapping
 from dataclasses import replace
 
 from rapidrtmp.dvr.journal import Header, RecordedPart, RecordedSegment, parse_page, render_header, render_segment
 from rapidrtmp.errors import MediaError
 from rapidrtmp.hls.names import PageName, init_name, segment_name
+from rapidrtmp.hls.playlist import ListedSegment
 
-__all__ = ["check_pages", "named_by_pages", "page_order", "read_rewind_page"]
+__all__ = ["as_listed", "check_pages", "listed_from", "named_by_pages", "page_order", "read_rewind_page"]
 
 
 def page_order(name: str) -> int:
@@ -75,3 +77,33 @@ def named_by_pages(pages: Mapping[str, bytes]) -> set[str]:
             names.add(init_name(page.init))
         names |= {segment_name(segment.number) for segment in read_rewind_page(data)[1] if not segment.is_gap}
     return names
+
+
+def as_listed(segment: RecordedSegment, timescale: int, init: str) -> ListedSegment:
+    """A segment of a page as playlists list it; ``init`` is the name of its init segment."""
+    listed = ListedSegment(
+        segment.number,
+        init,
+        segment.utc_ms,
+        segment.discontinuity,
+        segment.start,
+        timescale,
+        segment.keyframe,
+        gap=segment.is_gap,
+    )
+    listed.complete(segment_name(segment.number), segment.start + segment.duration)
+    return listed
+
+
+def listed_from(pages: Mapping[str, bytes], sequence: int) -> list[ListedSegment]:
+    """What the pages, by name and in order, tell of the segment ``sequence`` and those that follow it in a row."""
+    found: list[ListedSegment] = []
+    names = list(pages)
+    first = max(bisect_right(names, sequence, key=page_order) - 1, 0)
+    for name in names[first:]:
+        page = PageName.parse(name)
+        header, segments = read_rewind_page(pages[name])
+        for segment in segments:
+            if page is not None and segment.number == sequence + len(found):
+                found.append(as_listed(segment, header.timescale, init_name(page.init)))
+    return found

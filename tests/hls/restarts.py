@@ -4,7 +4,7 @@ A server's HLS side that can be killed and started again on the same storage, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -27,7 +27,17 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.sinks import RecordingMetrics, RecordingWriter, make_sink_context
 
-__all__ = ["STREAM", "Moment", "Players", "Server", "contents", "named", "now", "stored_playlist"]
+__all__ = [
+    "STREAM",
+    "Moment",
+    "Players",
+    "Server",
+    "contents",
+    "inits_by_discontinuity",
+    "named",
+    "now",
+    "stored_playlist",
+]
 
 T = TypeVar("T")
 STREAM = StreamName("live", "test")
@@ -211,6 +221,15 @@ def named(playlist: MediaPlaylist) -> set[str]:
     """All media that a playlist names, gaps aside."""
     inits = {segment.init.uri for segment in playlist.segments if segment.init}
     return inits | {segment.uri for segment in playlist.segments if not segment.gap}
+
+
+def inits_by_discontinuity(playlist: MediaPlaylist) -> Iterator[tuple[int, str]]:
+    """The discontinuity sequence number of each segment that is no gap, and its init segment."""
+    number = playlist.discontinuity_sequence
+    for segment in (*playlist.segments, *filter(None, [playlist.open])):
+        number += segment.discontinuity
+        if segment.init is not None and not segment.gap:
+            yield number, segment.init.uri
 
 
 def now(done: Deferred[T]) -> T:

@@ -7,19 +7,21 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred, fail
-from twisted.logger import capturedLogs
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.logger import Logger, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import StorageError
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE
 from rapidrtmp.hls.parser import parse_media_playlist
+from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.hls.state import MirrorState
+from rapidrtmp.interfaces import RecoveryContext
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
 from rapidrtmp.testing.sinks import STARTED_AT_MS
 
-from .restarts import STREAM, Moment, Players, Server, named, stored_playlist
+from .restarts import STREAM, Moment, Players, Server, inits_by_discontinuity, named, stored_playlist
 
 VIDEO, AUDIO = make_video_track(), make_audio_track()
 #: How long after the beginning of everything the server is started again.
@@ -164,6 +166,18 @@ class ResumeTests(SynchronousTestCase):
             served = parse_media_playlist(again.shelf.versions[0])
             gaps = [segment.duration_us for segment in served.segments if segment.gap]
             self.assertEqual([each_ms * 1_000] * 3, gaps)
+
+    def test_lost_discontinuity(self) -> None:
+        """A discontinuity that was seen and never stored keeps its number: another one follows it."""
+        second = Server(killed().writer.objects, STARTED_AT_MS + AWAY_MS)
+        publish(second, 0.9)
+        third = Server(second.moments[-1].stored, STARTED_AT_MS + 2 * AWAY_MS)
+        publish(third, 3)
+        seen: dict[int, set[str]] = {}
+        for version in (*second.shelf.versions, *third.shelf.versions):
+            for number, init in inits_by_discontinuity(parse_media_playlist(version)):
+                seen.setdefault(number, set()).add(init)
+        self.assertEqual([1, 1, 1], [len(inits) for inits in seen.values()])
 
     def test_missing_segment(self) -> None:
         """A segment that is listed and not there is a gap, as are all without their init segment."""
@@ -316,6 +330,18 @@ class StorageTests(SynchronousTestCase):
                 stored, again = self.start(method, times=times, retryable=retryable)
                 self.assertFalse(again.resumed)
                 self.assertEqual(stored, again.writer.objects)
+
+    def test_given_up(self) -> None:
+        """Given up in the middle, it just ends."""
+        storage = MemoryStorage()
+        for key, data in killed().writer.objects.items():
+            storage.put(key, data, "", "")
+        self.patch(storage, "get", lambda *_: Deferred())
+        nothing: Callable[..., None] = lambda *_: None  # noqa: E731
+        context = RecoveryContext(STREAM.app, storage, lambda: 0, Logger(), nothing, nothing, nothing)
+        recovering = HlsSinkFactory().recover(context)
+        recovering.cancel()
+        self.failureResultOf(recovering, CancelledError)
 
     def test_no_list(self) -> None:
         """A storage that can not say what it holds fails the whole."""

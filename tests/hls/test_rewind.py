@@ -9,7 +9,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.dvr.journal import Header
-from rapidrtmp.errors import ConfigurationError, MediaError
+from rapidrtmp.errors import ConfigurationError, MediaError, StorageError
 from rapidrtmp.hls.grid import Constants
 from rapidrtmp.hls.multivariant import REWIND_DATA
 from rapidrtmp.hls.names import REWIND_PLAYLIST, PageName, is_page
@@ -24,7 +24,7 @@ from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter, feed, make_s
 
 from .checker import Follower
 from .restarts import STREAM, Players, SeenShelf, Server
-from .test_recovery import next_stored, publish
+from .test_recovery import FailingStorage, next_stored, publish
 
 VIDEO, AUDIO = make_video_track(), make_audio_track()
 SPEC = {"segment": "1s", "window": "4", "dvr": "1m"}
@@ -242,6 +242,33 @@ class KilledTests(SynchronousTestCase):
     def test_slow_storage(self) -> None:
         """However slowly it was stored."""
         self.check(lag=4)
+
+    def test_again(self) -> None:
+        """What was a gap after one kill is one after the next, also when the short playlist has forgotten it."""
+        server = Server({}, STARTED_AT_MS, 0, SPEC)
+        publish(server, 8)
+        for moment in server.moments[::3]:
+            second = Server(moment.stored, STARTED_AT_MS + 10_000, 0, SPEC)
+            if not second.resumed:
+                continue
+            publish(second, 8)
+            third = Server(second.moments[-1].stored, STARTED_AT_MS + 30_000, 0, SPEC)
+            players = Players()
+            players.follow([version.body for version in second.shelf.rewound], {}, stored=0)
+            third_versions = [version.body for version in third.shelf.rewound]
+            players.follow(third_versions, {}, stored=next_stored(second.moments[-1]))
+
+    def test_unreadable_page(self) -> None:
+        """A stream of whose journal a page can not be read is left as it is; those beside it do not suffer."""
+        server = Server({}, STARTED_AT_MS, 0, SPEC)
+        publish(server, 8)
+        stored = server.moments[-1].stored
+        lost = StorageError("on purpose")
+        again = Server(
+            stored, STARTED_AT_MS + 10_000, 0, SPEC, lambda storage: FailingStorage(storage, "get", lost, first=2)
+        )
+        self.assertFalse(again.resumed)
+        self.assertEqual(stored, again.writer.objects)
 
     def test_switched_off(self) -> None:
         """A server without a rewind window removes what an earlier one kept for it."""
