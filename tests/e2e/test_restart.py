@@ -7,15 +7,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from rapidrtmp.hls.checker import PlaylistChecker
 from rapidrtmp.hls.names import is_media
 from rapidrtmp.hls.parsed import MediaPlaylist
 from rapidrtmp.hls.parser import parse_media_playlist
-from rapidrtmp.hls.rules import Rule, Severity
 from tests.e2e.browser import FIGURES, BrowserTest, check_library, find_browser
 from tests.e2e.ffmpeg import CLIPS, FFMPEG, Clip, decode
 from tests.e2e.harness import EndToEndTest, Server, eventually, new_folder
 from tests.e2e.viewer import Viewer
+from tests.e2e.watched import Watched
 
 SHOW = Clip("show", seconds=60, frame_rate=Fraction(30), sample_rate=48_000, channels=2, size="640x360")
 SETTINGS = """
@@ -29,42 +28,6 @@ AWAY_S = 5.0
 PLAYED_ON_S = 5.0
 #: More than a player holds that is some seconds behind.
 BUFFERED_FRAMES = 10 * 30
-
-
-class Watched:
-    """The media playlist of one stream, looked at again and again over all lives of its server."""
-
-    def __init__(self, key: str) -> None:
-        self._path = f"/live/{key}/index.m3u8"
-        self._checker = PlaylistChecker()
-        self.broken: list[str] = []
-
-    def look(self, server: Server) -> MediaPlaylist | None:
-        """The playlist as it is now, if there is one."""
-        answer = server.get(self._path)
-        if answer.status != 200:
-            return None
-        playlist = parse_media_playlist(answer.text)
-        lost = [f"segment {segment.sequence}:" for segment in playlist.segments if segment.gap]
-        for violation in self._checker.check(playlist):
-            is_lost = violation.rule is Rule.FINAL and violation.detail.startswith(tuple(lost))
-            if violation.severity is Severity.ERROR and not is_lost:
-                self.broken.append(str(violation))
-        return playlist
-
-    def has(self, server: Server, segments: int, *, returned: bool = False) -> MediaPlaylist | None:
-        """
-        The playlist, once it lists so many segments with something in them; where a publisher has ``returned``, those
-        behind its discontinuity count.
-        """
-        playlist = self.look(server)
-        if playlist is None:
-            return None
-        count, begun = 0, not returned
-        for segment in playlist.segments:
-            begun = begun or segment.discontinuity
-            count += begun and not segment.gap
-        return playlist if count >= segments else None
 
 
 class ResumingBrowserTest(BrowserTest):
