@@ -220,9 +220,9 @@ class RtmpServerProtocol(Protocol):
 
     def wake_at(self, octets: int) -> None:
         """Read no sooner than so many octets are there (or the peer has closed), where the socket can be told so."""
-        has_options = ITCPTransport.providedBy(self.transport)
+        has_options = not self._closing and ITCPTransport.providedBy(self.transport)  # else there may be no socket left
         handle = self.transport.getHandle() if has_options else None
-        if isinstance(handle, socket.socket) and not self._closing:  # TLS has a handle of its own
+        if isinstance(handle, socket.socket):  # TLS has a handle of its own
             with suppress(OSError):  # a system that does not know the option reads at once
                 handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, octets)
 

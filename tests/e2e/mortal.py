@@ -203,6 +203,9 @@ class Encoder:
     def go_on(self) -> None:
         """It is never held."""
 
+    def wake_at(self, octets: int) -> None:
+        """Nothing is read from it."""
+
     def disconnect(self, reason: str) -> None:
         """It never is."""
         raise AssertionError(f"disconnected: {reason}")

@@ -96,5 +96,6 @@ class SocketTests(SynchronousTestCase):
         """A connection that ends while it has a mark ends like any other."""
         self.send_pictures(4)
         self.transport.socket.close()
+        del self.transport.socket  # as Twisted does before it tells of the end
         self.peer.leave()
         self.assertEqual([], self.flushLoggedErrors())
