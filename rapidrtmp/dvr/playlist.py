@@ -6,35 +6,19 @@ A line that was once in a recording's playlist stays there as it is; while it gr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 
 from rapidrtmp.dvr.clip import Stretch, whole_recording
 from rapidrtmp.dvr.journal import Header, Journal
-from rapidrtmp.dvr.layout import INIT_NAME, part_name, segment_name
+from rapidrtmp.dvr.run import RECORDING, Naming, Run
 from rapidrtmp.hls.playlist import render_date_time, render_seconds
 
-__all__ = ["Naming", "render_clip", "render_recording"]
+__all__ = ["render_clip", "render_recording"]
 
 #: EXT-X-GAP needs protocol version 8.
 VERSION = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Naming:
-    """
-    What playlists call things.
-
-    :ivar init: the init segment.
-    :ivar segment: a segment, by number; ``part``: a part, by the number of its segment and its place in that.
-    """
-
-    init: str
-    segment: Callable[[int], str]
-    part: Callable[[int, int], str]
-
-
-RECORDING = Naming(INIT_NAME, segment_name, part_name)
 
 
 def render_recording(journal: Journal, *, is_over: bool) -> bytes:
@@ -48,17 +32,29 @@ def render_recording(journal: Journal, *, is_over: bool) -> bytes:
     return _render(stretches, kind, journal.header.target_s, _lines(journal.header, stretches, RECORDING))
 
 
-def render_clip(header: Header, stretches: Sequence[Stretch], naming: Naming = RECORDING) -> bytes:
+def render_clip(runs: Sequence[Run]) -> bytes:
     """
-    The playlist of a clip. Of a segment that is not in it as a whole, the parts are listed as segments of their own.
+    The playlist of a clip. Of a segment that is not in it as a whole, the parts are listed as segments of their own;
+    each run begins with its init segment, behind a discontinuity.
 
-    :param stretches: as :func:`~rapidrtmp.dvr.clip.select_clip` found them; at least one.
-    :param naming: what to call them.
+    :param runs: in order; at least one.
     """
-    single = [piece for stretch in stretches for piece in _pieces(stretch)]
-    longest = max(piece.end - piece.start for piece in single)
-    target_s = max(1, (longest + header.timescale // 2) // header.timescale)
-    return _render(single, "VOD", target_s, _lines(header, single, naming))
+    pieces = [[piece for stretch in run.stretches for piece in _pieces(stretch)] for run in runs]
+    target_s = max(_target_s(run.header, single) for run, single in zip(runs, pieces, strict=True))
+    lines = (_lines(run.header, single, run.naming) for run, single in zip(runs, pieces, strict=True))
+    return _render(list(chain(*pieces)), "VOD", target_s, _joined(lines))
+
+
+def _target_s(header: Header, pieces: Sequence[Stretch]) -> int:
+    longest = max(piece.end - piece.start for piece in pieces)
+    return max(1, (longest + header.timescale // 2) // header.timescale)
+
+
+def _joined(runs: Iterable[Iterator[str]]) -> Iterator[str]:
+    for number, lines in enumerate(runs):
+        if number:
+            yield "#EXT-X-DISCONTINUITY\n"
+        yield from lines
 
 
 def _pieces(stretch: Stretch) -> list[Stretch]:

@@ -7,7 +7,8 @@ table is a bug, and its text stays in the log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from rapidrtmp.errors import NotFoundError, RapidRTMPError, StorageError
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError
@@ -25,6 +26,7 @@ __all__ = [
     "MethodNotAllowedError",
     "NotYetError",
     "RangeNotSatisfiableError",
+    "SeveralFilesError",
     "TooManyRequestsError",
     "UnauthorizedError",
     "UnavailableError",
@@ -37,7 +39,10 @@ class HttpError(RapidRTMPError):
     The root of what only HTTP knows.
 
     :ivar headers: to be sent along with the status.
+    :ivar facts: of use to programs, to be sent along with the message.
     """
+
+    facts: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -72,6 +77,21 @@ class MethodNotAllowedError(HttpError):
 
 class ConflictError(HttpError):
     """The state of things does not permit it."""
+
+
+class SeveralFilesError(ConflictError):
+    """
+    What was asked for as one file can only be had as several.
+
+    :param spans: dates from which to which each of them lasts.
+    """
+
+    def __init__(self, spans: Sequence[tuple[str, str]]) -> None:
+        super().__init__(
+            f"the tracks or the recording change in that time, and a file has only one beginning: it can be had as "
+            f"{len(spans)} files, whose from and to are in spans, or as one clip.m3u8"
+        )
+        self.facts = {"spans": [{"from": start, "to": end} for start, end in spans]}
 
 
 class BodyTooLargeError(HttpError):
@@ -126,9 +146,10 @@ def error_response(error: BaseException) -> Response:
         headers.update(error.headers)
     elif status == 503:
         headers["Retry-After"] = "1"
+    facts = error.facts if isinstance(error, HttpError) else {}
     message = str(error)
     if isinstance(error, StorageError):
         message = "the storage does not answer as it should"  # its own words name buckets and folders
     elif status == 500:
         message = "internal error"
-    return json_response({"error": message}, status, headers)
+    return json_response({"error": message, **facts}, status, headers)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from zlib import crc32
 
 from rapidrtmp.dvr.movie import Movie
+from rapidrtmp.dvr.run import Run, spans_of
 from rapidrtmp.interfaces import IStorage
 from rapidrtmp.live.shelf import PLAYLIST_TYPE
+from rapidrtmp.web.description import rfc3339
+from rapidrtmp.web.errors import SeveralFilesError
 from rapidrtmp.web.exchange import Request, Response
 from rapidrtmp.web.headers import accepts_gzip, etag_matches, parse_range
 from rapidrtmp.web.hls import CORS
 from rapidrtmp.web.streamed import StreamedResponse
 
-__all__ = ["GROWING", "OVER", "disposition", "movie_response", "playlist_response"]
+__all__ = ["GROWING", "OVER", "disposition", "movie_response", "playlist_response", "sole_run"]
 
 #: How long what may still grow, and what does not, may be kept.
 GROWING, OVER = "no-cache", "public, max-age=3600"
@@ -25,6 +28,17 @@ GROWING, OVER = "no-cache", "public, max-age=3600"
 def disposition(app: str, key: str, utc_ms: int) -> str:
     """``Content-Disposition`` of a movie that begins at ``utc_ms``, in milliseconds since 1970."""
     return f'inline; filename="{app}-{key}-{datetime.fromtimestamp(utc_ms / 1000, UTC):%Y%m%dT%H%M%SZ}.mp4"'
+
+
+def sole_run(runs: Sequence[Run]) -> Run:
+    """
+    What one file can be made of.
+
+    :raises SeveralFilesError: there is more than one run.
+    """
+    if len(runs) > 1:
+        raise SeveralFilesError([(rfc3339(start_ms), rfc3339(end_ms)) for start_ms, end_ms in spans_of(runs)])
+    return runs[0]
 
 
 def movie_response(request: Request, storage: IStorage, movie: Movie, headers: Mapping[str, str]) -> Response:

@@ -14,7 +14,18 @@ from rapidrtmp.codec.health import PublishHealth
 from rapidrtmp.live.health import FindingKind
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.web.description import camel_case
-from rapidrtmp.web.openapi_parts import MEDIA_FILES, Json, content, in_path, in_query, media, object_of, operation, ref
+from rapidrtmp.web.openapi_parts import (
+    MEDIA_FILES,
+    Json,
+    content,
+    error_schema,
+    in_path,
+    in_query,
+    media,
+    object_of,
+    operation,
+    ref,
+)
 from rapidrtmp.web.openapi_recordings import recording_paths, recording_schemas
 
 __all__ = ["description"]
@@ -190,7 +201,7 @@ def _playing() -> Json:
             "206": media("The range asked for; never of a playlist.", MEDIA_FILES),
             "304": {"description": "The client has it."},
         },
-        (400, 404, 416, 429, 503),
+        (400, 404, 409, 416, 429, 503),
         parameters=[
             *in_path("app", "key", "name"),
             in_query("_HLS_msn", "Hold the answer until the playlist contains this segment.", number),
@@ -210,7 +221,7 @@ def _schemas() -> Json:
     moment = {"type": "string", "format": "date-time"}
     check = object_of({"name": text, "ok": truth, "reason": text})
     return {
-        "Error": object_of({"error": {"type": "string", "minLength": 1}}),
+        "Error": error_schema(),
         "Message": object_of({"message": text}),
         "Health": object_of({"status": {"const": "ok"}}),
         "Readiness": object_of({"ready": truth, "checks": {"type": "array", "items": check}}),

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["MEDIA_FILES", "Json", "content", "in_path", "in_query", "media", "object_of", "operation", "ref"]
+__all__ = [
+    "MEDIA_FILES",
+    "Json",
+    "content",
+    "error_schema",
+    "in_path",
+    "in_query",
+    "media",
+    "object_of",
+    "operation",
+    "ref",
+]
 
 Json = dict[str, Any]
 
@@ -48,6 +59,17 @@ def operation(
 def content(words: str, schema: str) -> Json:
     """An answer in JSON."""
     return {"description": words, "content": {"application/json": {"schema": ref(schema)}}}
+
+
+def error_schema() -> Json:
+    """What every refusal holds."""
+    moment = {"type": "string", "format": "date-time"}
+    spans = {
+        "description": "Of a clip that can not be one file: from when to when it can be had as one each.",
+        "type": "array",
+        "items": object_of({"from": moment, "to": moment}),
+    }
+    return object_of({"error": {"type": "string", "minLength": 1}, "spans": spans}, ("spans",))
 
 
 def media(words: str, types: Mapping[str, Any]) -> Json:

@@ -20,6 +20,7 @@ def recording_paths() -> Json:
         one: {"get": _show(), "delete": _delete()},
         f"{one}/protect": {"post": _protect()},
         "/recordings/{app}/{key}/{start}/{name}": {"get": _play()},
+        "/recordings/{app}/{key}/{name}": {"get": _play_by_time()},
     }
 
 
@@ -108,6 +109,25 @@ def _play() -> Json:
             *in_path(*_NAMES, "name"),
             in_query("from", "Where a clip begins: a date, or how long after the beginning.", limit),
             in_query("to", "Where a clip ends, likewise.", limit),
+        ],
+    )
+
+
+def _play_by_time() -> Json:
+    moment = {"type": "string", "format": "date-time"}
+    return operation(
+        "getRecordedClip",
+        "A stretch of what was recorded of a stream (`clip.m3u8`, `clip.mp4`), whichever recordings it lies in",
+        {
+            "200": media("All of it.", MEDIA_FILES),
+            "206": media("The range asked for; never of a playlist.", MEDIA_FILES),
+            "304": {"description": "The client has it."},
+        },
+        (400, 404, 409, 416, 503),
+        parameters=[
+            *in_path("app", "key", "name"),
+            in_query("from", "Where it begins.", moment),
+            in_query("to", "Where it ends.", moment),
         ],
     )
 

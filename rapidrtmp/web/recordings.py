@@ -18,6 +18,7 @@ from rapidrtmp.dvr.layout import INIT_NAME, MEDIA_TYPE, SEGMENT_TYPE, RecordingI
 from rapidrtmp.dvr.library import Library, RecordingKeptError
 from rapidrtmp.dvr.movie import Movie, make_movie, make_segment
 from rapidrtmp.dvr.playlist import render_clip, render_recording
+from rapidrtmp.dvr.run import Run
 from rapidrtmp.errors import ConfigurationError, NotFoundError
 from rapidrtmp.interfaces import IMMUTABLE, ISink
 from rapidrtmp.live.registry import Registry
@@ -94,7 +95,9 @@ class Recordings:
             raise NotFoundError(f"nothing of {id} was recorded then")
         is_final = is_over or (to_ms is not None and to_ms <= journal.ended_ms)
         if name == "clip.m3u8":
-            return playlist_response(request, render_clip(journal.header, stretches), OVER if is_final else GROWING)
+            return playlist_response(
+                request, render_clip([Run(journal.header, stretches)]), OVER if is_final else GROWING
+            )
         movie = make_movie(id, journal.header, stretches, indexed=is_final)
         return self._movie(request, id, stretches[0].segment.utc_ms, movie, is_over=is_final)
 

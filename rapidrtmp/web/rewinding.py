@@ -16,8 +16,9 @@ from twisted.internet.defer import Deferred, gatherResults
 from rapidrtmp.dvr.clip import Stretch, select_clip
 from rapidrtmp.dvr.journal import Header, Journal, RecordedSegment
 from rapidrtmp.dvr.movie import Movie, Piece, assemble_movie
-from rapidrtmp.dvr.playlist import Naming, render_clip
+from rapidrtmp.dvr.playlist import render_clip
 from rapidrtmp.dvr.reading import read_object
+from rapidrtmp.dvr.run import Naming, Run
 from rapidrtmp.errors import ConfigurationError, NotFoundError
 from rapidrtmp.hls.names import REWIND_PLAYLIST, PageName, init_name, is_init, is_media, part_name, segment_name
 from rapidrtmp.hls.rewind_journal import read_rewind_page
@@ -29,7 +30,7 @@ from rapidrtmp.units import parse_duration_ms
 from rapidrtmp.web.errors import BadRequestError
 from rapidrtmp.web.exchange import Request, Response
 from rapidrtmp.web.hls import Answer, HlsResponder
-from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response
+from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response, sole_run
 from rapidrtmp.web.reading import read_date, read_query
 from rapidrtmp.web.seats import Seats
 
@@ -103,19 +104,19 @@ class RewindResponder:
         if from_ms is not None and to_ms is not None and from_ms >= to_ms:
             raise BadRequestError("from is not before to")
         pages = await self._pages(name, _touched(names, from_ms, to_ms))
-        page, header, stretches = _select(pages, _first_sequence(playlist), from_ms, to_ms)
-        if page is None or header is None:
+        runs = _select(pages, _first_sequence(playlist), from_ms, to_ms)
+        if not runs:
             raise NotFoundError(f"nothing of {name} is stored of that time")
         if what == CLIP_PLAYLIST:
-            naming = Naming(init_name(page.init), segment_name, part_name)
-            return playlist_response(request, render_clip(header, stretches, naming), GROWING)
-        movie = assemble_movie(header, stretches, lambda stretch: [_piece(name, stretch)], indexed=True)
+            return playlist_response(request, render_clip(runs), GROWING)
+        run = sole_run(runs)
+        movie = assemble_movie(run.header, run.stretches, lambda stretch: [_piece(name, stretch)], indexed=True)
         relative = any(query.get(each, "").startswith("-") for each in ("from", "to"))
         is_final = not relative and from_ms is not None and to_ms is not None and to_ms <= edge_ms
         headers = {
             "Content-Type": MEDIA_TYPE,
             "Cache-Control": OVER if is_final else GROWING,
-            "Content-Disposition": disposition(name.app, name.key, stretches[0].segment.utc_ms),
+            "Content-Disposition": disposition(name.app, name.key, run.stretches[0].segment.utc_ms),
         }
         return movie_response(request, self._storage, movie, headers)
 
@@ -163,18 +164,17 @@ def _touched(names: list[PageName], from_ms: int | None, to_ms: int | None) -> l
     ]
 
 
-def _select(
-    pages: list[Page], first: int, from_ms: int | None, to_ms: int | None
-) -> tuple[PageName | None, Header | None, list[Stretch]]:
-    """The clip; where the init segment changes it ends, because one file has but one."""
-    for _, run in groupby(pages, key=lambda page: page[0].init):
-        group = list(run)
-        name, header, _ = group[0]
-        segments = [segment for _, _, some in group for segment in some if segment.number >= first]
+def _select(pages: list[Page], first: int, from_ms: int | None, to_ms: int | None) -> list[Run]:
+    """The clip: a run for each init segment that it needs."""
+    runs = []
+    for init, group in groupby(pages, key=lambda page: page[0].init):
+        same = list(group)
+        header = same[0][1]
+        segments = [segment for _, _, some in same for segment in some if segment.number >= first]
         stretches = select_clip(Journal(header, segments), from_ms, to_ms)
         if stretches:
-            return name, header, stretches
-    return None, None, []
+            runs.append(Run(header, stretches, Naming(init_name(init), segment_name, part_name)))
+    return runs
 
 
 def _piece(name: StreamName, stretch: Stretch) -> Piece:

@@ -14,6 +14,7 @@ from rapidrtmp.web.exchange import Response
 from rapidrtmp.web.library import LibraryPage
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
+from rapidrtmp.web.recorded_clips import RecordedClips
 from rapidrtmp.web.recordings import Recordings
 from rapidrtmp.web.rewinding import RewindResponder
 from rapidrtmp.web.seats import Seats
@@ -80,6 +81,7 @@ def _recording_routes(recordings: Recordings, seats: Seats) -> tuple[Route, ...]
     """What concerns recordings."""
     media, management = Audience.MEDIA, Audience.MANAGEMENT
     one = "/api/v1/recordings/<app>/<key>/<start>"
+    clips = RecordedClips(recordings.library)
     return (
         Route("POST", "/api/v1/streams/<key>/record", management, recordings.record),
         Route("POST", "/api/v1/streams/<app>/<key>/record", management, recordings.record),
@@ -88,4 +90,5 @@ def _recording_routes(recordings: Recordings, seats: Seats) -> tuple[Route, ...]
         Route("DELETE", one, management, recordings.delete),
         Route("POST", f"{one}/protect", management, recordings.protect),
         Route("GET", "/recordings/<app>/<key>/<start>/<name>", media, partial(seats.recorded, recordings.media)),
+        Route("GET", "/recordings/<app>/<key>/<name>", media, partial(seats.recorded, clips.respond)),
     )

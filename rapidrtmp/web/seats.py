@@ -91,12 +91,13 @@ class Seats:
     # ── recordings ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def recorded(
-        self, media: Callable[..., Deferred[Response]], request: Request, app: str, key: str, start: str, name: str
+        self, media: Callable[..., Deferred[Response]], request: Request, app: str, key: str, **names: str
     ) -> Deferred[Response]:
         """
         Answer a request for a recording, if its stream has a seat for whoever asks.
 
         :param media: answers it.
+        :param names: what else its path says; ``name`` is the last of it.
         :raises BadNameError: there can be no such stream.
         :raises UnavailableError: see :meth:`admit`.
         """
@@ -104,10 +105,10 @@ class Seats:
         self.admit(request, stream, self._find(stream))
 
         def answered(response: Response) -> Response:
-            asked = "" if name.endswith(".m3u8") else f"{start}/{name}?{request.query}"
+            asked = "" if names["name"].endswith(".m3u8") else f"{'/'.join(names.values())}?{request.query}"
             return self.seat(request, stream, self._viewers(stream), asked, response)
 
-        return media(request, app, key, start, name).addCallback(answered)
+        return media(request, app, key, **names).addCallback(answered)
 
     def _find(self, name: StreamName) -> Viewers | None:
         stream = self._registry.find(name)

@@ -4,6 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.dvr.clip import select_clip
 from rapidrtmp.dvr.playlist import render_clip, render_recording
+from rapidrtmp.dvr.run import Run
 from tests.dvr.recordings import START_MS, header, journal, segment
 
 
@@ -63,7 +64,7 @@ class ClipPlaylistTests(SynchronousTestCase):
         """Whole segments stay whole; of others, the parts are listed, each with its own date."""
         recording = journal(segment(0, 0), segment(1, 6), segment(2, 12))
         stretches = select_clip(recording, START_MS + 4_500, START_MS + 12_500)
-        lines = render_clip(header(), stretches).decode().splitlines()
+        lines = render_clip([Run(header(), stretches)]).decode().splitlines()
         self.assertEqual(
             [
                 "part_00000000_004.m4s",
@@ -81,7 +82,7 @@ class ClipPlaylistTests(SynchronousTestCase):
     def test_silent_moment(self) -> None:
         """A moment without media keeps its time in a clip: the picture before it stands for so long."""
         recording = journal(segment(0, 0, "k-.k.."))
-        text = render_clip(header(), select_clip(recording, START_MS, START_MS + 2_500)).decode()
+        text = render_clip([Run(header(), select_clip(recording, START_MS, START_MS + 2_500))]).decode()
         self.assertIn("#EXTINF:2.00000,\npart_00000000_000.m4s\n", text)
         self.assertIn("#EXTINF:1.00000,\npart_00000000_002.m4s\n", text)
         self.assertNotIn("GAP", text)

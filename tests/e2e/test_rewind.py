@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from tests.e2e.ffmpeg import CLIPS, FFMPEG, decode, read_packets
 from tests.e2e.harness import EndToEndTest, Server, eventually, new_folder
@@ -31,20 +32,23 @@ class RewindTests(EndToEndTest):
         again = self.start_again(server)
         self.check_all(again, first)
         publisher = self.publish(FFMPEG, CLIP.path, again.issue_token("cam").publish_url, FOREVER)
-        later = self.listed(again, len(first) + 8)
+        later = self.listed(again, len(first) + 8, since_change=7)
         self.assertEqual(first[0].sequence, later[0].sequence, "nothing was forgotten")
         self.assertTrue(any(segment.discontinuity for segment in later))
         self.check_all(again, [segment for segment in later if not segment.gap])
         self.check_clips(again)
+        self.check_clip_of_both(again)
         publisher.kill()
 
-    def listed(self, server: Server, count: int) -> Any:
-        """What the long playlist lists, as soon as it is so much."""
+    def listed(self, server: Server, count: int, since_change: int = 0) -> Any:
+        """What the long playlist lists, as soon as it is so much, and so much of it behind a discontinuity."""
 
         def look() -> Any:
             answer = server.get("/live/cam/dvr.m3u8")
             segments = parse_media_playlist(answer.text).segments if answer.status == 200 else ()
-            return segments if len(segments) >= count else None
+            changes = [at for at, segment in enumerate(segments) if segment.discontinuity]
+            is_after = not since_change or (changes and len(segments) - changes[-1] >= since_change)
+            return segments if len(segments) >= count and is_after else None
 
         return eventually(f"{count} segments", look)
 
@@ -64,3 +68,17 @@ class RewindTests(EndToEndTest):
         length_s = float(sum(packet.duration for packet in read_packets(file).tracks["video"]))
         self.assertApproximates(4.0, length_s, 2.1)
         self.assertEqual("", decode(f"{server.root}/live/cam/clip.m3u8?from=-5s&to=-1s"))
+
+    def check_clip_of_both(self, server: Server) -> None:
+        """From before the kill until after it: as a playlist, and as the files that are told of instead of one."""
+        self.assertEqual("", decode(f"{server.root}/live/cam/clip.m3u8"))
+        refused = server.get("/live/cam/clip.mp4")
+        self.assertEqual(409, refused.status, refused.body[:100])
+        spans = refused.json()["spans"]
+        self.assertEqual(2, len(spans))
+        for span in spans:
+            answer = server.get(f"/live/cam/clip.mp4?{urlencode(span)}")
+            self.assertEqual(200, answer.status, answer.body[:100])
+            file: Path = new_folder("clip") / "clip.mp4"
+            file.write_bytes(answer.body)
+            self.assertEqual("", decode(file))

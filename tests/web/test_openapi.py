@@ -118,8 +118,10 @@ class AnswersTests(SynchronousTestCase):
         promised = {
             (*operation, int(status)) for operation, told in described().items() for status in told["responses"]
         }
-        elsewhere = {  # these want a server of their own: see the tests of the gate and of held requests
+        elsewhere = {  # these want a server of their own: see the tests of the gate, of held requests and of clips
             *((*operation, 401) for operation in described()),
+            ("GET", "/{app}/{key}/{name}", 409),
+            ("GET", "/recordings/{app}/{key}/{name}", 409),
             ("GET", "/{app}/{key}/{name}", 429),
             ("GET", "/{app}/{key}/{name}", 503),
         }
@@ -190,6 +192,8 @@ class AnswersTests(SynchronousTestCase):
         self.post(503, protect, f"{one}/protect", {"protected": True})
         self.delete(503, template, one)
         self.get(503, "/recordings/{app}/{key}/{start}/{name}", "/recordings/live/b/20260101T000000Z/index.m3u8")
+        dates = "from=2026-01-01T00:00:01Z&to=2026-01-01T00:00:04Z"
+        self.get(503, "/recordings/{app}/{key}/{name}", f"/recordings/live/b/clip.m3u8?{dates}")
 
     def _recording_media(self) -> None:
         media, folder = "/recordings/{app}/{key}/{start}/{name}", "/recordings/live/test/20260101T000000Z"
@@ -200,6 +204,16 @@ class AnswersTests(SynchronousTestCase):
         self.get(400, media, f"{folder}/clip.mp4?from=x")
         self.get(404, media, f"{folder}/segment_00000099.m4s")
         self.get(416, media, f"{folder}/recording.mp4", Range="bytes=99999999-")
+
+        clips, dates = "/recordings/{app}/{key}/{name}", "from=2026-01-01T00:00:01Z&to=2026-01-01T00:00:04Z"
+        clip = f"/recordings/live/test/clip.mp4?{dates}"
+        self.get(200, clips, clip)
+        self.get(200, clips, f"/recordings/live/test/clip.m3u8?{dates}")
+        self.get(206, clips, clip, Range="bytes=0-1")
+        self.get(304, clips, clip, If_None_Match="*")
+        self.get(400, clips, "/recordings/live/test/clip.mp4")
+        self.get(404, clips, "/recordings/live/test/none.mp4")
+        self.get(416, clips, clip, Range="bytes=99999999-")
 
     def delete(self, status: int, template: str, path: str, **headers: Any) -> None:
         self.check(status, template, self.server.request("DELETE", path, **headers), "DELETE")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import ClassVar
+from urllib.parse import urlencode
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.hls.parsed import MediaPlaylist
 from rapidrtmp.hls.parser import parse_media_playlist
 from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.interfaces import IMMUTABLE
@@ -123,17 +125,56 @@ class ClipTests(RewindCase):
         media = b"".join(self.server.get(f"/live/k/{name}").body for name in names)
         self.assertEqual(90, len(self.video_times(media)))
 
-    def test_other_tracks(self) -> None:
-        """A clip ends where the tracks change: one file has one init segment."""
+    def change_tracks(self) -> None:
+        """Another publish of another size, three seconds after the end of the first and for six seconds."""
         self.sink.discontinuity()
         other = make_video_track(640, 360)
         self.sink.tracks_changed((other,))
         feed(self.sink, video_frames(other, 6, gop=30, start=31 * 90_000, size=100))
         self.store()
-        across, after = self.clip("from=-9s"), self.clip("from=-2s")
-        self.assertEqual((27.0, 30.0), (self.video_times(across)[0], round(self.video_times(across)[-1])))
+
+    def test_one_of_the_tracks(self) -> None:
+        """On each side of a change of the tracks, clips are files with their own init segments."""
+        self.change_tracks()
+        before, after = self.clip("from=-9s&to=-6s"), self.clip("from=-2s")
+        self.assertEqual((27.0, 30.0), (self.video_times(before)[0], round(self.video_times(before)[-1])))
         self.assertEqual(34.0, self.video_times(after)[0])
-        self.assertNotEqual(across[: across.index(b"sidx")], after[: after.index(b"sidx")])
+        self.assertNotEqual(before[: before.index(b"sidx")], after[: after.index(b"sidx")])
+
+    def test_tracks_change(self) -> None:
+        """Across such a change there is no file, but it is told which there are instead, and these are all of it."""
+        self.change_tracks()
+        reply = self.server.get("/live/k/clip.mp4?from=-9s")
+        self.assertEqual((409, "no-store"), (reply.status, reply.headers["cache-control"]))
+        self.assertIn("the tracks or the recording change in that time", reply.json()["error"])
+        first, second = reply.json()["spans"]
+        times = [self.video_times(self.clip(urlencode(span))) for span in (first, second)]
+        self.assertEqual([27.0, 31.0], [each[0] for each in times])
+        playlist = parse_media_playlist(self.server.get("/live/k/clip.m3u8?from=-9s").body)
+        self.assertEqual(self.frames_of(playlist), sum(map(len, times)))
+
+    def test_playlist_across_a_change(self) -> None:
+        """A playlist goes on behind a discontinuity with the other init segment, and every segment is there."""
+        self.change_tracks()
+        playlist = parse_media_playlist(self.server.get("/live/k/clip.m3u8?from=-9s").body)
+        self.assertEqual((), playlist.problems)
+        self.assertTrue(playlist.ended)
+        changes = [at for at, segment in enumerate(playlist.segments) if segment.discontinuity]
+        self.assertEqual(1, len(changes))
+        inits = [segment.init.uri for segment in playlist.segments if segment.init]
+        self.assertEqual(1, len(set(inits[: changes[0]])))
+        self.assertEqual(1, len(set(inits[changes[0] :])))
+        self.assertEqual(2, len(set(inits)))
+        self.assertGreater(self.frames_of(playlist), 200)
+
+    def frames_of(self, playlist: MediaPlaylist) -> int:
+        """How many frames of video all of its segments hold, each read with its own init segment."""
+        count = 0
+        for segment in playlist.segments:
+            assert segment.init is not None
+            init, media = (self.server.get(f"/live/k/{uri}").body for uri in (segment.init.uri, segment.uri))
+            count += len(self.video_times(init + media))
+        return count
 
     def test_ended(self) -> None:
         """Clips can be cut from a stream that has ended, as long as its playlists are there."""

@@ -142,15 +142,21 @@ export class Timeline {
     if (!event.isTrusted) return;
     event.preventDefault();
     const link = this.clip;
-    const url = this.clipUrl();
     this.notice.textContent = "";
     try {
-      const answer = await fetch(url, { method: "HEAD" });
-      if (!answer.ok) throw new Error((await (await fetch(url)).json()).error);
-      link.href = url;
+      link.href = await this.available(this.clipUrl());
       link.click();
     } catch (error) {
       this.notice.textContent = "No clip: " + error.message;
     }
+  }
+
+  /* A URL that is answered with one file; if something changed meanwhile, only with what came after that. */
+  async available(url) {
+    if ((await fetch(url, { method: "HEAD" })).ok) return url;
+    const refusal = await (await fetch(url)).json();
+    if (!refusal.spans) throw new Error(refusal.error);
+    const { from, to } = refusal.spans[refusal.spans.length - 1];
+    return this.clips + "?" + new URLSearchParams({ from, to });
   }
 }

@@ -1,0 +1,106 @@
+"""
+Clips of a stream by the wall clock, whichever recordings they lie in: ``/recordings/APP/KEY/clip.m3u8``.
+
+A stream is recorded in pieces, an hour each or what a publish was; viewers know the time and not the piece. A playlist
+goes from one recording into the next behind a discontinuity. As one file only what lies in one recording can be had,
+because decode times begin anew in each.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from twisted.internet.defer import Deferred
+
+from rapidrtmp.dvr.clip import select_clip
+from rapidrtmp.dvr.layout import MEDIA_TYPE, RecordingId
+from rapidrtmp.dvr.library import Library
+from rapidrtmp.dvr.movie import make_movie
+from rapidrtmp.dvr.playlist import render_clip
+from rapidrtmp.dvr.run import RECORDING, Run
+from rapidrtmp.errors import NotFoundError
+from rapidrtmp.names import StreamName
+from rapidrtmp.web.errors import BadRequestError
+from rapidrtmp.web.exchange import Request, Response
+from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response, sole_run
+from rapidrtmp.web.reading import read_date, read_query
+
+__all__ = ["RecordedClips"]
+
+CLIP_PLAYLIST, CLIP_MOVIE = "clip.m3u8", "clip.mp4"
+#: Two days of hours: no clip is cut from more recordings.
+MAX_RECORDINGS = 48
+
+
+class RecordedClips:
+    """Answers for clips that are told by the wall clock alone."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+
+    def respond(self, request: Request, app: str, key: str, name: str) -> Deferred[Response]:
+        """
+        Answer a ``GET`` or ``HEAD`` for ``/recordings/APP/KEY/NAME``.
+
+        The Deferred fails with ``NotFoundError``: nothing was recorded then, or ``NAME`` is something else;
+        ``BadRequestError``: ``from`` or ``to`` makes no sense; ``SeveralFilesError``: a file of that can not be made;
+        ``RangeNotSatisfiableError``; ``StorageError``.
+        """
+        return Deferred.fromCoroutine(self._respond(request, StreamName.checked(app, key), name))
+
+    async def _respond(self, request: Request, stream: StreamName, name: str) -> Response:
+        if name not in (CLIP_PLAYLIST, CLIP_MOVIE):
+            raise NotFoundError(
+                f"{stream} has {CLIP_PLAYLIST} and {CLIP_MOVIE} here, and below the names of recordings"
+            )
+        from_ms, to_ms = _limits(request)
+        ids = await self._touched(stream, from_ms, to_ms)
+        runs, is_final = await self._runs(ids, from_ms, to_ms)
+        if not runs:
+            raise NotFoundError(f"nothing of {stream} was recorded then")
+        caching = OVER if is_final else GROWING
+        if name == CLIP_PLAYLIST:
+            return playlist_response(request, render_clip(list(runs.values())), caching)
+        run = sole_run(list(runs.values()))
+        movie = make_movie(next(iter(runs)), run.header, run.stretches, indexed=is_final)
+        headers = {
+            "Content-Type": MEDIA_TYPE,
+            "Cache-Control": caching,
+            "Content-Disposition": disposition(stream.app, stream.key, run.start_ms),
+        }
+        return movie_response(request, self._library.storage, movie, headers)
+
+    async def _touched(self, stream: StreamName, from_ms: int, to_ms: int) -> list[RecordingId]:
+        """The recordings that may hold some of that time: those that began in it, and the two before."""
+        ids = sorted(await self._library.find(f"{stream}/"), key=lambda id: id.start)
+        starts = [id.start_ms for id in ids]
+        touched = ids[max(bisect_right(starts, from_ms) - 2, 0) : bisect_right(starts, to_ms)]
+        if len(touched) > MAX_RECORDINGS:
+            raise BadRequestError(f"{stream} has {len(touched)} recordings of that time; a clip has {MAX_RECORDINGS}")
+        return touched
+
+    async def _runs(self, ids: list[RecordingId], from_ms: int, to_ms: int) -> tuple[dict[RecordingId, Run], bool]:
+        """What each of them has of it, and whether that is all there will ever be."""
+        runs: dict[RecordingId, Run] = {}
+        is_final = False
+        for id in ids:
+            try:
+                journal, _ = await self._library.journal(id)
+            except NotFoundError:  # deleted meanwhile, or damaged
+                continue
+            is_final = to_ms <= journal.ended_ms
+            stretches = select_clip(journal, from_ms, to_ms)
+            if stretches:
+                runs[id] = Run(journal.header, stretches, RECORDING.under(id.start))
+        return runs, is_final
+
+
+def _limits(request: Request) -> tuple[int, int]:
+    query = read_query(request)
+    missing = [each for each in ("from", "to") if each not in query]
+    if missing:
+        raise BadRequestError(f"{missing[0]} is missing: a date such as 2026-11-22T13:45:00Z")
+    from_ms, to_ms = (read_date(query[each], each) for each in ("from", "to"))
+    if from_ms >= to_ms:
+        raise BadRequestError("from is not before to")
+    return from_ms, to_ms
