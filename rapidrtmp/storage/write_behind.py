@@ -285,9 +285,9 @@ class WriteBehind:
             self.written_bytes_total += job.size
         self._losses.ease()
         self._finish(job)
-        self._go_on(queue)
-        for waiter in job.waiters:
+        for waiter in job.waiters:  # before the queue may close: what they put now belongs to what was asked for
             waiter.callback(None)
+        self._go_on(queue)
 
     def _failed(self, queue: LaneQueue, job: Job, error: BaseException | None) -> None:
         if getattr(error, "retryable", True) and job.attempts < self._attempts:

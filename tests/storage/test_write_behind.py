@@ -588,6 +588,17 @@ class DrainTests(Case):
         self.run_s(QUIET_S)
         self.assertEqual(3, len(self.storage.begun))
 
+    def test_what_follows(self) -> None:
+        """What is asked for when the last write is done is written as well: a playlist follows its last segment."""
+        writer = self.writer(latency=1.0)
+        self.put(writer, "segment").addCallback(lambda _: self.put(writer, "playlist"))
+        drained = writer.drain(5.0)
+        self.run_s(1.5)
+        self.assertNoResult(drained)
+        self.run_s(1.0)
+        self.assertTrue(self.successResultOf(drained))
+        self.assertEqual((b"x", 0), (self.stored("playlist"), writer.lost_total))
+
     def test_too_late(self) -> None:
         """What is not written in time is lost, counted and said; the storage is not called again."""
         writer = self.writer(deaf=True)
