@@ -10,6 +10,7 @@ from contextlib import suppress
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from time import sleep
 from urllib.parse import urlsplit
 
 __all__ = ["Front"]
@@ -27,6 +28,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        sleep(self.server.delay_s())
         fault = self.server.fault(self.command, self.path)
         self.server.faults += fault is not None
         if isinstance(fault, int):
@@ -44,6 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
         answer = behind.getresponse()
         data = answer.read()
         behind.close()
+        self.server.passed(self.command, self.path)
         if fault == "lost":
             self.reset()
             return
@@ -73,7 +76,9 @@ class Front(ThreadingHTTPServer):
     """
     Stands in front of the server at ``behind``, a URL, until it is closed.
 
-    :ivar fault: told method and path of each request, decides what it suffers.
+    :ivar fault: told method and path of each request, decides what it suffers; called in many threads, as all these.
+    :ivar delay_s: how long a request is under way, in seconds, before that is decided.
+    :ivar passed: told method and path of each request that was carried out, before it is answered or not.
     :ivar faults: how many have suffered something.
     """
 
@@ -83,6 +88,8 @@ class Front(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.behind = urlsplit(behind).netloc
         self.fault = fault
+        self.delay_s: Callable[[], float] = lambda: 0.0
+        self.passed: Callable[[str, str], None] = lambda method, path: None
         self.faults = 0
         self._thread = Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
