@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.episodes import Episodes
+from rapidrtmp.episodes import OTHERS, Episodes
 
 
 class EpisodesTests(SynchronousTestCase):
@@ -33,3 +33,28 @@ class EpisodesTests(SynchronousTestCase):
         named = [number for number in range(100) if episodes.is_news("flood", str(number), number)]
         self.assertEqual([0, 1, 2], named)
         self.assertTrue(episodes.is_news("flood", "another", 1003))
+
+    def test_over(self) -> None:
+        """What has been quiet for long is over, with how often and how long it was; the others go on."""
+        ended: list[tuple[str, str, int, int]] = []
+        episodes = Episodes(1000, ended=lambda kind, source, it: ended.append((kind, source, it.count, it.last_ms)))
+        for at in (0, 500, 900):
+            episodes.is_news("flood", "a", at)
+        episodes.is_news("junk", "b", 1500)
+        episodes.end_quiet(1900)
+        self.assertEqual([], ended)
+        episodes.end_quiet(1901)
+        self.assertEqual([("flood", "a", 3, 900)], ended)
+        self.assertTrue(episodes)
+        episodes.end_quiet(2501)
+        self.assertEqual([("junk", "b", 1, 1500)], ended[1:])
+        self.assertFalse(episodes)
+
+    def test_others(self) -> None:
+        """What more sources do than are told apart is one episode without a beginning."""
+        ended: list[tuple[str, int]] = []
+        episodes = Episodes(1000, max_sources=2, ended=lambda _, source, it: ended.append((source, it.count)))
+        named = [source for source in "abcdea" if episodes.is_news("flood", source, 0)]
+        self.assertEqual(["a", "b"], named)
+        episodes.end_quiet(1001)
+        self.assertEqual([("a", 2), ("b", 1), (OTHERS, 3)], sorted(ended, key=lambda each: each[0] or "z"))

@@ -32,7 +32,7 @@ class Guest(Protocol):
     """
     A connection that is not admitted yet.
 
-    :ivar origin: where it comes from, as :func:`~rapidrtmp.net.origin.origin_of` says.
+    :ivar origin: where it comes from, as :func:`~rapidrtmp.origin.origin_of` says.
     :ivar stage: how far it has got; changed by ``Guests`` alone.
     """
 

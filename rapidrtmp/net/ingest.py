@@ -24,9 +24,9 @@ from rapidrtmp.live.registry import LimitReachedError, NameTakenError, Registry
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import BadNameError, StreamName
-from rapidrtmp.net.origin import origin_of
 from rapidrtmp.net.publication import Publication
 from rapidrtmp.net.refusals import Refusals
+from rapidrtmp.origin import origin_of
 from rapidrtmp.rtmp.events import (
     AudioReceived,
     CommandIgnored,

@@ -30,8 +30,8 @@ from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.net.guests import Guests, Stage
 from rapidrtmp.net.ingest import Ingest, IngestServices
-from rapidrtmp.net.origin import origin_of
 from rapidrtmp.net.turns import Turns
+from rapidrtmp.origin import origin_of
 from rapidrtmp.rtmp.events import Event
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.rtmp.session import ServerSession

@@ -43,6 +43,7 @@ from rapidrtmp.web.errors import (
 from rapidrtmp.web.exchange import Response
 from rapidrtmp.web.express import ExpressChannel, ExpressLane
 from rapidrtmp.web.hls import CORS, PREFLIGHT, HlsResponder
+from rapidrtmp.web.misconduct import Misconduct
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.recordings import Recordings
@@ -50,7 +51,7 @@ from rapidrtmp.web.rewinding import RewindResponder
 from rapidrtmp.web.routes import MEDIA_RULE, Audience, Route, routes
 from rapidrtmp.web.seats import Seats
 from rapidrtmp.web.sending import SMALL_BYTES, BodyProducer
-from rapidrtmp.web.site import BoundedChannel, BoundedSite, CheckedResource, read_request
+from rapidrtmp.web.site import BoundedChannel, BoundedSite, CheckedResource, client_of, read_request
 from rapidrtmp.web.streamed import StreamedResponse, send_streamed
 from rapidrtmp.web.tally import CLIENT_LEFT, Tally
 
@@ -75,11 +76,12 @@ class WebApp:
 
     _log = Logger()
 
-    def __init__(self, table: tuple[Route, ...], tally: Tally, policy: HttpPolicy) -> None:
+    def __init__(self, table: tuple[Route, ...], tally: Tally, misconduct: Misconduct, policy: HttpPolicy) -> None:
         self.klein = Klein()
         self.klein.url_map.merge_slashes = False  # which would answer // with a redirect
         self.klein.url_map.converters["app"] = _AppConverter
         self._tally = tally
+        self._misconduct = misconduct
         self._policy = policy
         self._proxies = TrustedProxies(policy.trusted_proxies)
         self._gate = Gate(policy.api_token, self._proxies)
@@ -172,6 +174,8 @@ class WebApp:
         if response.status not in (204, 304):
             twisted.setHeader(b"content-length", b"%d" % response.length)
         self._tally.requests[label, response.status] += 1
+        if response.status >= 400:
+            self._misconduct.note_status(response.status, client_of(twisted, self._proxies))
         if twisted.method == b"HEAD":
             return response.body
         if isinstance(response, StreamedResponse):
@@ -244,10 +248,12 @@ def make_site(
     seats, tally = Seats(registry, policy, clock, viewer_salt), Tally(policy)
     metrics.collect_from(seats.metrics)
     metrics.collect_from(tally.metrics)
+    misconduct = Misconduct(clock)
+    metrics.collect_from(misconduct.metrics)
     hls = HlsResponder(registry, seats, policy, clock)
     media = RewindResponder(hls, registry, seats, storage)
-    app = WebApp(routes(api, media, Pages(registry, apps, clock), recordings, seats, policy), tally, policy)
+    app = WebApp(routes(api, media, Pages(registry, apps, clock), recordings, seats, policy), tally, misconduct, policy)
     if policy.access_log:  # a line of it costs more than an answer of the express way: who wants one goes the other
-        return BoundedSite(app.resource(), policy, clock, partial(BoundedChannel, tally))
+        return BoundedSite(app.resource(), policy, clock, partial(BoundedChannel, misconduct))
     lane = ExpressLane(hls.respond, tally, policy, MEDIA_RULE)
-    return BoundedSite(app.resource(), policy, clock, partial(ExpressChannel, lane))
+    return BoundedSite(app.resource(), policy, clock, partial(ExpressChannel, lane, misconduct))

@@ -18,10 +18,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES, datetimeToString
 
-from rapidrtmp.web.access import UNIX_PEER, TrustedProxies
+from rapidrtmp.web.access import TrustedProxies
 from rapidrtmp.web.errors import TooManyRequestsError, UnavailableError, error_response
 from rapidrtmp.web.exchange import Request, Response
 from rapidrtmp.web.hls import CORS
+from rapidrtmp.web.misconduct import Misconduct
 from rapidrtmp.web.plain import MAX_BLOCK_BYTES, MAX_LINE_BYTES, NotPlainError, read_fields, read_line
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.sending import SMALL_BYTES, BodyProducer, offer
@@ -109,15 +110,9 @@ class ExpressChannel(BoundedChannel):
     rest of the channel (order, back-pressure, time limits, a client that leaves) works as ever.
     """
 
-    def __init__(self, lane: ExpressLane) -> None:
-        super().__init__(lane.tally)
+    def __init__(self, lane: ExpressLane, misconduct: Misconduct) -> None:
+        super().__init__(misconduct)
         self._lane = lane
-        self._peer = UNIX_PEER
-
-    def connectionMade(self) -> None:
-        """The connection is there."""
-        super().connectionMade()  # type: ignore[no-untyped-call]
-        self._peer = getattr(self.getPeer(), "host", UNIX_PEER)  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
         """Answer a plain request; leave everything else to the normal way."""

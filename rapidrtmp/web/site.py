@@ -23,13 +23,23 @@ from rapidrtmp.errors import RapidRTMPError
 from rapidrtmp.web.access import UNIX_PEER, TrustedProxies, host_name
 from rapidrtmp.web.errors import BadRequestError
 from rapidrtmp.web.exchange import Request
+from rapidrtmp.web.misconduct import Misconduct, MisconductKind
 from rapidrtmp.web.policy import HttpPolicy
-from rapidrtmp.web.tally import Tally
 
-__all__ = ["BoundedSite", "CheckedResource", "read_request"]
+__all__ = ["BoundedSite", "CheckedResource", "client_of", "read_request"]
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16_384
+
+
+def client_of(twisted: Any, proxies: TrustedProxies) -> str:
+    """The address of the client of a ``twisted.web`` request, behind the proxies that are trusted."""
+    forwarded_for = b", ".join(twisted.requestHeaders.getRawHeaders(b"x-forwarded-for", ())).decode("latin-1")
+    return proxies.client(_peer_of(twisted), forwarded_for)
+
+
+def _peer_of(twisted: Any) -> str:
+    return getattr(twisted.getClientAddress(), "host", UNIX_PEER)
 
 
 def read_request(twisted: Any, proxies: TrustedProxies) -> Request:
@@ -38,13 +48,12 @@ def read_request(twisted: Any, proxies: TrustedProxies) -> Request:
         name.decode("latin-1").lower(): b", ".join(values).decode("utf-8", "surrogateescape")
         for name, values in twisted.requestHeaders.getAllRawHeaders()
     }
-    peer = getattr(twisted.getClientAddress(), "host", UNIX_PEER)
     return Request(
         method=twisted.method.decode("latin-1"),
         query=twisted.uri.partition(b"?")[2].decode("latin-1"),
         headers=headers,
-        peer=peer,
-        client=proxies.client(peer, headers.get("x-forwarded-for", "")),
+        peer=_peer_of(twisted),
+        client=client_of(twisted, proxies),
         body=twisted.content.read(),
     )
 
@@ -97,15 +106,24 @@ class BoundedChannel(HTTPChannel):
     """
     An HTTP/1 connection whose requests must arrive whole within the idle timeout, and whose client must go on reading
     what it asked for: after that time without a piece taken, it is dropped.
+
+    :param misconduct: told of whoever is refused below the level of requests.
     """
 
     maxHeaders = MAX_HEADERS
     totalHeadersSize = MAX_HEADER_BYTES
     _arriving = False
+    _has_erred = False
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, misconduct: Misconduct) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._tally = tally
+        self._misconduct = misconduct
+        self._peer = UNIX_PEER
+
+    def connectionMade(self) -> None:
+        """The connection is there."""
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        self._peer = getattr(self.getPeer(), "host", UNIX_PEER)  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
         """Start the timer when a request begins, and not again for each of its bytes."""
@@ -119,10 +137,31 @@ class BoundedChannel(HTTPChannel):
         self._arriving = True
         super().lineReceived(line)  # type: ignore[no-untyped-call]
 
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A line is too long."""
+        self._erred(MisconductKind.OVERSIZED)
+        super().lineLengthExceeded(line)  # type: ignore[no-untyped-call]
+
     def allContentReceived(self) -> None:
         """The request is whole."""
         self._arriving = False
         super().allContentReceived()  # type: ignore[no-untyped-call]
+
+    # ── what is refused here ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """What arrives is no request, or too much of one; all ways to find that out lead here."""
+        is_long = self._receivedHeaderCount > self.maxHeaders or self._receivedHeaderSize > self.totalHeadersSize
+        self._erred(MisconductKind.OVERSIZED if is_long else MisconductKind.MALFORMED)
+        super()._respondToBadRequestAndDisconnect()  # type: ignore[no-untyped-call]
+
+    def _erred(self, kind: MisconductKind) -> None:
+        """Tell of it once: what else is on its way may be refused again and again."""
+        if not self._has_erred:
+            self._has_erred = True
+            self._misconduct.note(kind, self._peer)
+
+    # ── clients that are slow ────────────────────────────────────────────────────────────────────────────────────────
 
     def pauseProducing(self) -> None:
         """The transport holds enough: the client must read now."""
@@ -137,12 +176,23 @@ class BoundedChannel(HTTPChannel):
         super().resumeProducing()  # type: ignore[no-untyped-call]
 
     def timeoutConnection(self) -> None:
-        """Close the connection; what a client does not read need not be sent before."""
+        """Close the connection, without a line for each; what a client does not read need not be sent before."""
         if self._waitingForTransport:
-            self._tally.stalled += 1
+            self._misconduct.note(MisconductKind.STALLED, self._peer)
             self.transport.abortConnection()  # type: ignore[union-attr]
-        else:
-            super().timeoutConnection()  # type: ignore[no-untyped-call]
+            return
+        if self._arriving:
+            self._misconduct.note(MisconductKind.SLOW, self._peer)
+        if self.abortTimeout is not None:
+            self._abortingCall = self.callLater(  # type: ignore[no-untyped-call]
+                self.abortTimeout, self.forceAbortClient
+            )
+        self.loseConnection()  # type: ignore[no-untyped-call]
+
+    def forceAbortClient(self) -> None:
+        """It was closed a while ago and is still there."""
+        self._abortingCall = None
+        self.transport.abortConnection()  # type: ignore[union-attr]
 
 
 class BoundedSite(Site):
@@ -181,7 +231,7 @@ class BoundedSite(Site):
         if self._policy.access_log:
             self._log.info(
                 "{client} {method} {path} {status} {octets}",
-                client=getattr(request.getClientAddress(), "host", UNIX_PEER),
+                client=_peer_of(request),
                 method=request.method.decode("latin-1"),
                 path=request.path.decode("latin-1"),
                 status=request.code,

@@ -30,14 +30,12 @@ class Tally:
     :ivar requests: how many there were, by route and status.
     :ivar sent_bytes: of bodies, by route.
     :ivar held: how many are held now.
-    :ivar stalled: connections closed because their client stopped reading.
     """
 
     def __init__(self, policy: HttpPolicy) -> None:
         self.requests: Counter[tuple[str, int]] = Counter()
         self.sent_bytes: Counter[str] = Counter()
         self.held = 0
-        self.stalled = 0
         self._held_by_client: Counter[str] = Counter()
         self._policy = policy
 
@@ -76,9 +74,6 @@ class Tally:
             sent.add_metric([route], size)
         yield sent
         yield GaugeMetricFamily("rapidrtmp_http_waiting_requests", "HTTP requests held for media to come", self.held)
-        yield CounterMetricFamily(
-            "rapidrtmp_http_stalled_total", "HTTP connections closed because the client stopped reading", self.stalled
-        )
 
 
 def _is_local(client: str) -> bool:

@@ -24,6 +24,7 @@ from rapidrtmp.web.errors import (
     error_response,
 )
 from rapidrtmp.web.exchange import Request, Response
+from rapidrtmp.web.misconduct import Misconduct
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.routes import Audience, Route
 from rapidrtmp.web.site import BoundedChannel, BoundedSite
@@ -202,8 +203,9 @@ class BugTests(SynchronousTestCase):
     def ask(self, respond: object) -> Wire:
         route = Route("GET", "/", Audience.EVERYBODY, respond)  # type: ignore[arg-type]
         policy = HttpPolicy()
-        tally = Tally(policy)
-        site = BoundedSite(WebApp((route,), tally, policy).resource(), policy, Clock(), partial(BoundedChannel, tally))
+        misconduct = Misconduct(Clock())
+        app = WebApp((route,), Tally(policy), misconduct, policy)
+        site = BoundedSite(app.resource(), policy, Clock(), partial(BoundedChannel, misconduct))
         wire = Wire(site)
         wire.request("GET", "/")
         return wire

@@ -12,6 +12,7 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.app import WebApp
 from rapidrtmp.web.hls import HlsResponder
+from rapidrtmp.web.misconduct import Misconduct
 from rapidrtmp.web.openapi import description
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.rewinding import RewindResponder
@@ -256,4 +257,4 @@ def _application(server: Server) -> WebApp:
     pages = Pages(server.registry, {}, server.clock)
     media = RewindResponder(hls, server.registry, seats, server.storage)
     table = routes(api, media, pages, server.recordings, seats, server.policy)
-    return WebApp(table, Tally(server.policy), server.policy)
+    return WebApp(table, Tally(server.policy), Misconduct(server.clock), server.policy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.net.origin import origin_of
+from rapidrtmp.origin import origin_of
 
 
 class OriginTests(SynchronousTestCase):
