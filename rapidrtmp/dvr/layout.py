@@ -8,7 +8,9 @@ and all of its parts in the order of a listing.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import count
 from typing import NamedTuple
 
 from rapidrtmp.errors import NotFoundError
@@ -18,6 +20,7 @@ __all__ = [
     "CATALOGUE",
     "INIT_NAME",
     "MEDIA_TYPE",
+    "NAMES",
     "ROOT",
     "SEGMENT_TYPE",
     "RecordingId",
@@ -93,11 +96,17 @@ class StartNames:
     """
     Names for recordings that begin now: the UTC second, or the next one of the same stream that is not taken.
 
-    Recordings of one stream can begin in one second: two recorders, or a publisher that comes with another codec.
+    Recordings of one stream can begin in one second: two recorders, a publisher that comes with another codec, a server
+    that is killed and started again at once, or one whose clock was set back.
     """
 
     def __init__(self) -> None:
-        self._newest: dict[StreamName, int] = {}
+        self._taken: dict[StreamName, set[int]] = {}
+
+    def learn(self, ids: Iterable[RecordingId]) -> None:
+        """These exist."""
+        for id in ids:
+            self._taken.setdefault(StreamName(id.app, id.key), set()).add(id.start_ms // 1000)
 
     def take(self, stream: StreamName, utc_ms: int) -> RecordingId:
         """
@@ -105,9 +114,14 @@ class StartNames:
 
         :param utc_ms: when it begins, in milliseconds since 1970.
         """
-        second = max(utc_ms // 1000, self._newest.get(stream, -1) + 1)
-        self._newest[stream] = second
+        taken = self._taken.setdefault(stream, set())
+        second = next(second for second in count(utc_ms // 1000) if second not in taken)
+        taken.add(second)
         return RecordingId(stream.app, stream.key, f"{datetime.fromtimestamp(second, UTC):%Y%m%dT%H%M%SZ}")
+
+
+#: One process never gives two recordings of a stream the same name.
+NAMES = StartNames()
 
 
 def part_name(segment: int, index: int) -> str:

@@ -7,6 +7,7 @@ journal, parts that are cut off are deleted. So it may itself die at any time an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import count, islice
 
 from twisted.logger import Logger
@@ -25,14 +26,15 @@ __all__ = ["catalogued", "delete_recording", "mend", "recover", "recover_all"]
 _log = Logger()
 
 
-async def recover_all(storage: IStorage) -> list[RecordingId]:
+async def recover_all(storage: IStorage, ids: Iterable[RecordingId] | None = None) -> list[RecordingId]:
     """
     Close every recording that another process began and did not finish; finish deletions that it began.
 
+    :param ids: those in the catalogue, if that was asked for already.
     :returns: those that were recovered or found damaged. What fails is logged, and left for the next time.
     """
     recovered = []
-    for id in await catalogued(storage):
+    for id in await catalogued(storage) if ids is None else ids:
         try:
             if await _recover_if_abandoned(storage, id):
                 recovered.append(id)

@@ -9,6 +9,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from rapidrtmp.dvr.layout import NAMES, StartNames
 from rapidrtmp.dvr.library import Library
 from rapidrtmp.dvr.recovery import recover_all
 from rapidrtmp.dvr.retention import Retention
@@ -24,13 +25,15 @@ class RecordingsService(Service):
     Recovers, once, beside everything else that starts; then sweeps, once a minute.
 
     :param clock: timers.
+    :param names: learn what recordings there are, long before the first part of a new one is complete.
     """
 
     _log = Logger()
 
-    def __init__(self, library: Library, retention: Retention, clock: IReactorTime) -> None:
+    def __init__(self, library: Library, retention: Retention, clock: IReactorTime, names: StartNames = NAMES) -> None:
         self._library = library
         self._retention = retention
+        self._names = names
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock
         self._work: Deferred[None] | None = None
@@ -52,7 +55,9 @@ class RecordingsService(Service):
 
     async def _recover(self) -> None:
         try:
-            recovered = await recover_all(self._library.storage)
+            found = await self._library.find()
+            self._names.learn(found)
+            recovered = await recover_all(self._library.storage, found)
             if recovered:
                 self._log.info("{count} recordings were not finished, and now are", count=len(recovered))
         except StorageError as error:

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from zope.interface import Attribute, implementer
 
 from rapidrtmp.dvr.journal import Header
-from rapidrtmp.dvr.layout import StartNames
+from rapidrtmp.dvr.layout import NAMES, StartNames
 from rapidrtmp.dvr.retention import RetentionRules
 from rapidrtmp.dvr.take import Take
 from rapidrtmp.errors import ConfigurationError
@@ -34,8 +34,6 @@ __all__ = ["IRecorderFactory", "RecorderFactory", "RecorderSink", "Rotation"]
 LONGEST_GOP_S = 10
 #: Decode times begin so far above zero, or further: the other track may begin a little earlier than the first one.
 HEADROOM_S = 1
-#: One process never gives two recordings of a stream the same name.
-_NAMES = StartNames()
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ class RecorderFactory:
         """See :meth:`ISinkFactory.create <rapidrtmp.interfaces.ISinkFactory.create>`."""
         if not context.storage.persistent:
             context.log.warn("{stream} is recorded into memory, and its recordings go with it", stream=context.stream)
-        return RecorderSink(context, self.cutting, self.rotation, _NAMES)
+        return RecorderSink(context, self.cutting, self.rotation, NAMES)
 
 
 @implementer(ISink)

@@ -57,6 +57,13 @@ class StartNamesTests(SynchronousTestCase):
         )
         self.assertEqual(ID.start, names.take(StreamName("live", "other"), ID.start_ms).start)
 
+    def test_known(self) -> None:
+        """No recording that an earlier process made is named again, wherever the clock stands."""
+        names, stream = StartNames(), StreamName("live", "cam")
+        names.learn([ID, ID._replace(start="20261122T134501Z"), ID._replace(start="20261122T134503Z")])
+        starts = [names.take(stream, ID.start_ms + more).start for more in (0, 0, -1000)]
+        self.assertEqual(["20261122T134502Z", "20261122T134504Z", "20261122T134459Z"], starts)
+
 
 class NameTests(SynchronousTestCase):
     def test_there_and_back(self) -> None:

@@ -10,12 +10,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from rapidrtmp.dvr.catalogue import WRITER, Entry, RecordingState
-from rapidrtmp.dvr.layout import RecordingId
+from rapidrtmp.dvr.layout import RecordingId, StartNames
 from rapidrtmp.dvr.library import Library
 from rapidrtmp.dvr.retention import Retention, RetentionRules
 from rapidrtmp.dvr.service import SWEEP_S, RecordingsService
 from rapidrtmp.errors import StorageError
 from rapidrtmp.interfaces import IStorageSpace
+from rapidrtmp.names import StreamName
 from rapidrtmp.storage.memory import MemoryStorage
 from tests.dvr.recordings import START_MS, record, store
 
@@ -196,7 +197,17 @@ class ServiceTests(RetentionCase):
     def service(self, **rules: RetentionRules) -> RecordingsService:
         library = Library(self.storage, self.clock)
         retention = Retention(library, rules, lambda: self.now_ms, self.deleted, self.deleted_bytes)
-        return RecordingsService(library, retention, self.clock)
+        self.names = StartNames()
+        return RecordingsService(library, retention, self.clock, self.names)
+
+    def test_names(self) -> None:
+        """A server that is started in the second in which another began a recording does not write over that."""
+        self.add(0)
+        (id,) = self.successResultOf(Deferred.fromCoroutine(Library(self.storage, self.clock).find()))
+        service = self.service()
+        service.startService()
+        self.assertNotEqual(id, self.names.take(StreamName(id.app, id.key), id.start_ms))
+        service.stopService()
 
     def test_recovers_and_sweeps(self) -> None:
         """It recovers what a dead server left, sweeps at once, and then from time to time until it is stopped."""
