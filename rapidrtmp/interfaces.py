@@ -12,7 +12,7 @@ All methods are called from the reactor thread unless they say otherwise.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -204,6 +204,10 @@ class RecoveryContext:
     :ivar resume: ``resume(stream, objects)`` makes the server treat the stream as interrupted: its sinks are made, with
         ``objects`` as the ``recovered`` of this factory's, and it ends if no publisher comes in its grace time.
     :ivar discard: ``discard(key)`` queues the deletion of an object.
+    :ivar is_over: whether the server has begun: a stream that is not resumed by then may be published anew any moment,
+        and belongs to that publisher's sinks.
+    :ivar afterwards: ``afterwards(work)`` calls ``work`` when the sinks of all that was resumed are there and everybody
+        is let in, one after the other: for what takes long. It is cancelled when the server stops.
     """
 
     app: str
@@ -213,6 +217,8 @@ class RecoveryContext:
     reached: Callable[[int], None]
     resume: Callable[[StreamName, Mapping[str, bytes]], None]
     discard: Callable[[str], None]
+    is_over: Callable[[], bool]
+    afterwards: Callable[[Callable[[], Awaitable[None]]], None]
 
 
 class IRecoveringSinkFactory(Interface):
@@ -222,8 +228,9 @@ class IRecoveringSinkFactory(Interface):
         """
         Put in order what an earlier process left, and say what can be gone on with.
 
-        Called once, before anybody is let in, if the storage is persistent. The server waits some seconds, then
-        cancels: of what was not resumed by then, nothing is.
+        Called once, before anybody is let in, if the storage is persistent. The server waits some seconds, then it
+        begins: of what was not resumed by then, nothing is. What is still to be put in order may go on meanwhile; it
+        is cancelled when the server stops.
         """
 
 

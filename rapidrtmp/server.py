@@ -246,6 +246,7 @@ class RapidRtmpService(MultiService):
             self._log.info("{stream} goes on from what is stored of it", stream=stream.name)
         self._accept(True)
         self.readiness.listening()
+        self._recovery.go_on()
 
     def _say_where(self) -> None:
         self._log.info("RapidRTMP {version}", version=__version__)

@@ -25,8 +25,8 @@ class Leftovers:
         self._names: OrderedDict[StreamName, tuple[str, ...]] = OrderedDict()
 
     def leave(self, stream: StreamName, names: Iterable[str]) -> None:
-        """A presentation ended and left these."""
-        self._names[stream] = tuple(names)
+        """A presentation ended and left these, beside what others did that nobody sees to."""
+        self._names[stream] = tuple({**dict.fromkeys(self._names.get(stream, ())), **dict.fromkeys(names)})
         self._names.move_to_end(stream)
         while len(self._names) > MOST_STREAMS:
             self._names.popitem(last=False)

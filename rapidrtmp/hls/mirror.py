@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from rapidrtmp.errors import StorageError
-from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE
+from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, running_key
 from rapidrtmp.hls.playlist import ListedSegment, PlaylistWindow
 from rapidrtmp.hls.resume import named_media
 from rapidrtmp.hls.rewind import DELETIONS_PER_SEGMENT, Rewind
@@ -35,6 +35,7 @@ __all__ = ["Mirror"]
 
 MEDIA_TYPE = "video/mp4"
 SEGMENT_TYPE = "video/iso.segment"
+MARK_TYPE = "application/octet-stream"
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 
 
@@ -75,6 +76,7 @@ class Mirror:
         self._retired: deque[ListedSegment] = deque()
         self._leftovers = list(leftovers)
         self._rewind = rewind
+        self._is_marked = False
         self._reserved = 0
         self._reserve(window.next_sequence)
 
@@ -95,14 +97,30 @@ class Mirror:
             self._reserved = next_sequence + min(ahead, MOST_RESERVED)
             self._put_state()
 
+    def _mark(self) -> None:
+        """Say that the stream is running, before anything else of it is stored."""
+
+        def lost(failure: Failure) -> None:
+            failure.trap(StorageError)
+            self._is_marked = False
+
+        self._is_marked = True
+        self._storage.put(self._running, [b""], MARK_TYPE, "no-store").addErrback(lost)
+
     def _put_state(self) -> None:
         def lost(failure: Failure) -> None:
             failure.trap(StorageError)
             self._reserved = 0  # again with the next segment
 
+        if not self._is_marked:
+            self._mark()
         state = MirrorState(self._window.constants, self._reserved, self._window.ended)
         written = self._storage.put(f"{self._prefix}/{STATE}", [state.render()], STATE_TYPE, "no-store")
         written.addErrback(lost)
+
+    @property
+    def _running(self) -> str:
+        return running_key(*self._prefix.split("/"))
 
     def put_init(self, name: str, data: bytes) -> None:
         """Write an init segment; should it be lost, again with each segment that needs it."""
@@ -188,6 +206,7 @@ class Mirror:
         self._put(MEDIA_PLAYLIST, [self._window.render_plain()], PLAYLIST_TYPE, cache)
         if self._window.ended:
             self._put_state()
+            self._storage.delete(self._running)
             if self._rewind is not None:
                 self._rewind.end()
         self._put_multivariant()

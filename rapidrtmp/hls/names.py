@@ -12,24 +12,44 @@ from typing import NamedTuple
 __all__ = [
     "MEDIA_PLAYLIST",
     "MULTIVARIANT_PLAYLIST",
+    "PAGES",
     "REWIND_PLAYLIST",
     "STATE",
     "PageName",
+    "first_number",
     "init_name",
     "init_number",
     "is_init",
     "is_media",
     "is_page",
     "part_name",
+    "running_key",
+    "running_prefix",
     "segment_name",
 ]
 
 MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST = "index.m3u8", "master.m3u8", "dvr.m3u8"
 #: What a server that starts again must know and no playlist says; in the storage alone.
 STATE = "state.json"
+#: The names of the pages of a rewind journal begin with this.
+PAGES = "dvr_"
 _INIT = re.compile(r"init_\d+\.mp4", re.ASCII)
 _SEGMENT = re.compile(r"segment_\d+\.m4s", re.ASCII)
+_NUMBER = re.compile(r"\d+", re.ASCII)
 _PAGE = re.compile(r"dvr_(\d+)_(\d+)_(\d+)_(\d+)\.jsonl", re.ASCII)
+
+
+def running_prefix(app: str) -> str:
+    """
+    What begins the keys of the objects, one for each stream of ``app`` that is running, by which a server that starts
+    again finds what its predecessor left without listing all segments there are.
+    """
+    return f"{app}/.running/"
+
+
+def running_key(app: str, key: str) -> str:
+    """The object that says that a stream is running."""
+    return f"{running_prefix(app)}{key}"
 
 
 def init_name(sequence: int) -> str:
@@ -60,6 +80,12 @@ def is_init(name: str) -> bool:
 def is_media(name: str) -> bool:
     """Whether this is the name of an init segment or a segment: what some playlist must name, or nobody needs it."""
     return is_init(name) or _SEGMENT.fullmatch(name) is not None
+
+
+def first_number(name: str) -> int:
+    """The first number in the name of media or of a page; -1 if there is none."""
+    found = _NUMBER.search(name)
+    return int(found[0]) if found else -1
 
 
 class PageName(NamedTuple):

@@ -7,22 +7,15 @@ with all that came before it, because a playlist has no holes.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
-from rapidrtmp.dvr.journal import Header, RecordedPart, RecordedSegment, parse_page, render_header, render_segment
+from rapidrtmp.dvr.journal import Header, RecordedPart, RecordedSegment, parse_page
 from rapidrtmp.errors import MediaError
 from rapidrtmp.hls.names import PageName, init_name, segment_name
 from rapidrtmp.hls.playlist import ListedSegment
 
-__all__ = ["as_listed", "check_pages", "listed_from", "named_by_pages", "page_order", "read_rewind_page"]
-
-
-def page_order(name: str) -> int:
-    """Sorts the names of pages as what they describe."""
-    page = PageName.parse(name)
-    return page.first if page else -1
+__all__ = ["as_listed", "as_stored", "listed_from", "read_rewind_page"]
 
 
 def read_rewind_page(data: bytes) -> tuple[Header, list[RecordedSegment]]:
@@ -40,43 +33,20 @@ def read_rewind_page(data: bytes) -> tuple[Header, list[RecordedSegment]]:
     return lines[0], segments
 
 
-def check_pages(pages: Mapping[str, bytes], stored: Container[str]) -> dict[str, bytes]:
+def as_stored(name: PageName, segments: Sequence[RecordedSegment], stored: Container[str]) -> list[RecordedSegment]:
     """
-    The pages that can be gone on with.
+    The segments of a page, those lost from now on that are not there.
 
-    :param pages: by name, in order.
-    :param stored: the names of what is there; segments that are not count as lost from now on.
+    :param stored: the names of what is.
     """
-    good: dict[str, bytes] = {}
-    for name, data in pages.items():
-        try:
-            header, segments = read_rewind_page(data)
-        except MediaError:
-            good.clear()
-            continue
-        page = PageName.parse(name)
-        has_init = page is not None and init_name(page.init) in stored
-        checked = [
-            segment if has_init and segment_name(segment.number) in stored else _as_lost(segment)
-            for segment in segments
-        ]
-        good[name] = render_header(header) + b"".join(map(render_segment, checked))
-    return good
+    has_init = init_name(name.init) in stored
+    return [
+        segment if has_init and segment_name(segment.number) in stored else _as_lost(segment) for segment in segments
+    ]
 
 
 def _as_lost(segment: RecordedSegment) -> RecordedSegment:
     return replace(segment, parts=(RecordedPart(0, segment.duration, segment.keyframe, lost=True),))
-
-
-def named_by_pages(pages: Mapping[str, bytes]) -> set[str]:
-    """The names of the pages, and of all media that they need."""
-    names = set(pages)
-    for name, data in pages.items():
-        page = PageName.parse(name)
-        if page is not None:
-            names.add(init_name(page.init))
-        names |= {segment_name(segment.number) for segment in read_rewind_page(data)[1] if not segment.is_gap}
-    return names
 
 
 def as_listed(segment: RecordedSegment, timescale: int, init: str) -> ListedSegment:
@@ -95,15 +65,12 @@ def as_listed(segment: RecordedSegment, timescale: int, init: str) -> ListedSegm
     return listed
 
 
-def listed_from(pages: Mapping[str, bytes], sequence: int) -> list[ListedSegment]:
-    """What the pages, by name and in order, tell of the segment ``sequence`` and those that follow it in a row."""
+def listed_from(pages: Iterable[tuple[PageName, bytes]], sequence: int) -> list[ListedSegment]:
+    """What pages, in order, tell of the segment ``sequence`` and those that follow it in a row."""
     found: list[ListedSegment] = []
-    names = list(pages)
-    first = max(bisect_right(names, sequence, key=page_order) - 1, 0)
-    for name in names[first:]:
-        page = PageName.parse(name)
-        header, segments = read_rewind_page(pages[name])
+    for name, data in pages:
+        header, segments = read_rewind_page(data)
         for segment in segments:
-            if page is not None and segment.number == sequence + len(found):
-                found.append(as_listed(segment, header.timescale, init_name(page.init)))
+            if segment.number == sequence + len(found):
+                found.append(as_listed(segment, header.timescale, init_name(name.init)))
     return found

@@ -47,6 +47,12 @@ class RewindWindow:
     def __bool__(self) -> bool:
         return bool(self._rows)
 
+    def emptied(self) -> RewindWindow:
+        """One as this was when nothing was listed."""
+        window = RewindWindow(self.constants, self._length_ms, self.discontinuity_sequence)
+        window.ended = self.ended
+        return window
+
     @property
     def listed_ms(self) -> int:
         """How much is listed."""

@@ -29,12 +29,12 @@ from rapidrtmp.hls.names import (
     STATE,
     init_name,
     is_init,
-    is_page,
     part_name,
     segment_name,
 )
 from rapidrtmp.hls.parser import parse_media_playlist
 from rapidrtmp.hls.playlist import ListedPart, ListedSegment, PlaylistWindow, render_seconds
+from rapidrtmp.hls.present import Expecting, Present
 from rapidrtmp.hls.recovery import HlsRecovery
 from rapidrtmp.hls.resume import named_media, reopen
 from rapidrtmp.hls.rewind import Rewind
@@ -70,6 +70,7 @@ class HlsSinkFactory:
         self.window = int(window)
         self.dvr_ms = parse_duration_ms(dvr)
         self._leftovers = Leftovers()
+        self._present = Present()
         if not 1_000 <= self.cutting.segment_ms <= 60_000:
             raise ConfigurationError(f"segment={segment}: from 1s to 60s")
         if self.cutting.part_ms and not 100 <= self.cutting.part_ms <= self.cutting.segment_ms:
@@ -81,11 +82,14 @@ class HlsSinkFactory:
 
     def create(self, context: SinkContext) -> HlsSink:
         """See :meth:`ISinkFactory.create <rapidrtmp.interfaces.ISinkFactory.create>`."""
-        return HlsSink(context, self.cutting, self.window, self._leftovers, self.dvr_ms)
+        self._present.begin(context.stream)
+        return HlsSink(context, self.cutting, self.window, self._leftovers, self._present, self.dvr_ms)
 
     def recover(self, context: RecoveryContext) -> Deferred[None]:
         """See :meth:`IRecoveringSinkFactory.recover <rapidrtmp.interfaces.IRecoveringSinkFactory.recover>`."""
-        recovery = HlsRecovery(context, self.window, self._leftovers, MAX_RECOVERED_BYTES, rewinds=self.dvr_ms > 0)
+        recovery = HlsRecovery(
+            context, self.window, self._leftovers, self._present, MAX_RECOVERED_BYTES, rewinds=self.dvr_ms > 0
+        )
         return Deferred.fromCoroutine(recovery.run())
 
 
@@ -102,10 +106,17 @@ class HlsSink:
     """Packages one stream."""
 
     def __init__(
-        self, context: SinkContext, cutting: Cutting, window_size: int, leftovers: Leftovers, dvr_ms: int = 0
+        self,
+        context: SinkContext,
+        cutting: Cutting,
+        window_size: int,
+        leftovers: Leftovers,
+        present: Present,
+        dvr_ms: int,
     ) -> None:
         self._context = context
         self._leftovers = leftovers
+        self._present = present
         self._shelf = context.shelf
         self._window_size = window_size
         self._segmenter = Segmenter(cutting)
@@ -264,11 +275,17 @@ class HlsSink:
         if self._context.storage.persistent:
             self._open_mirror(reopen(playlist, constants, self._window_size))
         if self._rewind is not None:
-            pages = {name: data for name, data in stored.items() if is_page(name)}
-            self._rewind.restore(pages, window.segments, {name: len(data) for name, data in stored.items()})
+            discontinuities = window.discontinuity_sequence + sum(each.discontinuity for each in window.segments)
+            self._rewind.expect(window.segments, {name: len(data) for name, data in stored.items()}, discontinuities)
+            self._present.rewinds[self._context.stream] = Expecting(self._rewind, self._rewind_returned)
         hint = self._hint(window)
         self._announce(hint)
         self._gate.put(window.render(hint))
+
+    def _rewind_returned(self) -> None:
+        """The rewind window is whole again; if the stream has ended meanwhile, more is left of it than was known."""
+        if self._mirror is not None and self._window is not None and self._window.ended:
+            self._leftovers.leave(self._context.stream, self._mirror.media)
 
     def _hint(self, window: PlaylistWindow) -> str:
         """The name of the part that comes next; empty if there are none."""

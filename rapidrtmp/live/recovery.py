@@ -2,12 +2,14 @@
 Before anybody is let in: what an earlier process left in the storage is put in order, by the sinks that wrote it.
 
 This can not take long. When the time is over the server begins without what is not ready by then: those streams begin
-anew, above all numbers they ever used, and what was not put in order waits for the next start.
+anew, above all numbers they ever used. What else is to be put in order goes on beside the live streams, and so does
+what takes long in any case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
@@ -59,6 +61,8 @@ class Recovery:
         self._over = False
         self._done: Deferred[None] = Deferred()
         self._looking: Deferred[list[tuple[bool, None]]] | None = None
+        self._later: deque[tuple[str, str, Callable[[], Awaitable[None]]]] = deque()
+        self._after: Deferred[None] | None = None
 
     def run(self, clock: IReactorTime, within_s: float) -> Deferred[None]:
         """Look at everything; fires when that is done, or the time is over. Never fails."""
@@ -73,19 +77,31 @@ class Recovery:
         self._looking.addCallback(looked)
         return self._done
 
+    def go_on(self) -> None:
+        """The sinks of what was found are there: do what takes long."""
+        self._after = Deferred.fromCoroutine(self._work())
+        self._after.addErrback(Failure.trap, CancelledError)
+
+    async def _work(self) -> None:
+        while self._later:
+            app, sink, work = self._later.popleft()
+            await Deferred.fromCoroutine(_awaited(work)).addErrback(self._failed, app, sink)
+
     def stop(self) -> None:
         """Look no further; what was found so far can be gone on with."""
         self._finish()
-        if self._looking is not None:
-            self._looking.cancel()
+        self._later.clear()
+        for waiting in (self._looking, self._after):
+            if waiting is not None:
+                waiting.cancel()
 
     def _late(self, within_s: float) -> None:
         self._log.error(
             "the storage did not show within {within_s:g} s all that an earlier server left; "
-            "what is missing begins anew, and is put in order at the next start",
+            "what was live and is missing begins anew, and is put in order at the next start",
             within_s=within_s,
         )
-        self.stop()
+        self._finish()
 
     def _finish(self) -> None:
         if not self._over:
@@ -111,6 +127,8 @@ class Recovery:
             reached=self._numbering.reached,
             resume=partial(self._resume, sink),
             discard=self._writer.delete,
+            is_over=lambda: self._over,
+            afterwards=lambda work: self._later.append((app, sink, work)),
         )
 
     def _resume(self, sink: str, stream: StreamName, objects: Mapping[str, bytes]) -> None:
@@ -141,3 +159,7 @@ class Recovery:
             self._log.warn("could not look for old probes: {error}", error=failure.value)
 
         return maybeDeferred(store.storage.list, PROBE_PREFIX).addCallbacks(sweep, failed)
+
+
+async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
+    await work()

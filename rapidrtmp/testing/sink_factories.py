@@ -91,6 +91,8 @@ class SinkFactoryContract(_Base):
             reached=lambda _number: None,
             resume=lambda stream, _objects: resumed.append(stream),
             discard=lambda _key: None,
+            is_over=lambda: False,
+            afterwards=lambda _work: None,
         )
         factory.recover(context).addBoth(done.append)
         self.assertEqual(([None], []), (done, resumed))

@@ -4,7 +4,7 @@ A server's HLS side that can be killed and started again on the same storage, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -93,6 +93,7 @@ class Server:
     :param now_ms: milliseconds since 1970; also where its timeline begins.
     :param lag: how many operations of the storage may wait.
     :param wrap: puts something between the recovery and the storage.
+    :param hurried: whether :meth:`go_on` is left to the test.
     :ivar resumed: whether the stream is gone on with.
     """
 
@@ -102,6 +103,7 @@ class Server:
     spec: Mapping[str, str] = field(default_factory=lambda: {"segment": "1s", "window": "4"})
     wrap: Callable[[MemoryStorage], Any] = lambda storage: storage
     resumed: bool = False
+    hurried: bool = False
 
     def __post_init__(self) -> None:
         self.shelf = SeenShelf()
@@ -110,6 +112,7 @@ class Server:
         self.numbering = Numbering(lambda: self.now_ms)
         self.factory = HlsSinkFactory(**self.spec)
         self.moments: list[Moment] = []
+        self.afterwards: list[Callable[[], Awaitable[None]]] = []
         self.sink: HlsSink | None = None
         self._recovered: dict[StreamName, Mapping[str, bytes]] = {}
         self._recover()
@@ -127,14 +130,23 @@ class Server:
             reached=self.numbering.reached,
             resume=self._recovered.__setitem__,
             discard=discarded.append,
+            is_over=lambda: False,
+            afterwards=self.afterwards.append,
         )
         now(self.factory.recover(context))
-        for key in discarded:
-            now(self.storage.delete(key))
-        self.writer.objects = contents(self.storage)
         self.resumed = STREAM in self._recovered
         if self.resumed:
             self.sink = self._make_sink()
+        if not self.hurried:
+            self.go_on()
+        for key in discarded:
+            now(self.storage.delete(key))
+        self.writer.objects = contents(self.storage)
+
+    def go_on(self) -> None:
+        """Do what was put off until everybody is let in."""
+        for work in self.afterwards:
+            now(Deferred.fromCoroutine(awaited(work)))
 
     def _make_sink(self) -> HlsSink:
         context = make_sink_context(
@@ -240,6 +252,10 @@ def now(done: Deferred[T]) -> T:
     for failure in failures:
         failure.raiseException()
     return results[0]
+
+
+async def awaited(work: Callable[[], Awaitable[None]]) -> None:
+    await work()
 
 
 def contents(storage: MemoryStorage) -> dict[str, bytes]:

@@ -17,6 +17,7 @@ from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter
 from .checker import Follower, ReadPlaylist, read_playlist
 
 PLAYLIST, STATE = "live/test/index.m3u8", "live/test/state.json"
+RUNNING = "live/.running/test"
 
 
 class Mirrored:
@@ -26,8 +27,8 @@ class Mirrored:
         self.storage = RecordingWriter(holds=True)
         window = PlaylistWindow(Constants(2, 0), size, 7)
         self.mirror = Mirror(self.storage, "live/test", window, keep_for, leftovers)
-        assert self.storage.waiting == [STATE], "before anything is published"
-        self.storage.settle()
+        assert self.storage.waiting == [RUNNING, STATE], "before anything is published"
+        self.storage.settle_all()
         self.player = Follower(adjacent=False)
         self._sequence = 7
         self._init = ""
@@ -136,13 +137,16 @@ class MirrorTests(SynchronousTestCase):
         for _ in range(3):
             self.assertIsNone(mirrored.look())
             mirrored.settle()
-        self.assertEqual([PLAYLIST, STATE], mirrored.storage.waiting)
+        self.assertEqual([PLAYLIST, STATE, RUNNING], mirrored.storage.waiting)
         mirrored.settle()
         playlist = mirrored.look()
         assert playlist is not None
         self.assertTrue(playlist.ended)
         mirrored.settle()
         self.assertTrue(mirrored.state.ended)
+        self.assertIn(RUNNING, mirrored.storage.objects)
+        mirrored.settle()
+        self.assertNotIn(RUNNING, mirrored.storage.objects)
         other = Mirrored()
         other.put_init()
         other.put_segment()
@@ -162,7 +166,7 @@ class MirrorTests(SynchronousTestCase):
             mirrored.put_segment()
             mirrored.storage.settle_all()
             mirrored.look()
-        kept = sorted(key.removeprefix("live/test/") for key in mirrored.storage.objects)
+        kept = sorted(key.removeprefix("live/test/") for key in mirrored.storage.objects if key != RUNNING)
         segments = [f"segment_{number}.m4s" for number in (14, 15, 16, 17, 18)]
         self.assertEqual(sorted(["index.m3u8", "init_11.mp4", *segments, "state.json"]), kept)
         self.assertIn(("delete", "live/test/init_7.mp4"), mirrored.storage.operations)
@@ -190,6 +194,19 @@ class MirrorTests(SynchronousTestCase):
         mirrored.put_segment()
         mirrored.storage.settle_all()
         self.assertEqual(18, mirrored.state.next_sequence)
+
+    def test_mark_lost(self) -> None:
+        """If the word that the stream is running was lost, it is said again with the next reservation."""
+        storage = RecordingWriter(holds=True)
+        mirror = Mirror(storage, "live/test", PlaylistWindow(Constants(2, 0), 3, 7), 2)
+        storage.settle_all(lambda key: key == RUNNING)
+        self.assertNotIn(RUNNING, storage.objects)
+        for number in range(7, 14):
+            segment = ListedSegment(number, "init_7.mp4", 0, False, 0, 90_000, keyframe=True)
+            segment.complete(f"segment_{number}.m4s", 180_000)
+            mirror.put_segment(segment, [b"x"])
+        storage.settle_all()
+        self.assertIn(RUNNING, storage.objects)
 
     def test_leftovers(self) -> None:
         """Media of an earlier presentation go when the new playlist is stored, and not before."""

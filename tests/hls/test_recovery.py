@@ -338,7 +338,9 @@ class StorageTests(SynchronousTestCase):
             storage.put(key, data, "", "")
         self.patch(storage, "get", lambda *_: Deferred())
         nothing: Callable[..., None] = lambda *_: None  # noqa: E731
-        context = RecoveryContext(STREAM.app, storage, lambda: 0, Logger(), nothing, nothing, nothing)
+        context = RecoveryContext(
+            STREAM.app, storage, lambda: 0, Logger(), nothing, nothing, nothing, lambda: False, nothing
+        )
         recovering = HlsSinkFactory().recover(context)
         recovering.cancel()
         self.failureResultOf(recovering, CancelledError)

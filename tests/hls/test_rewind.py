@@ -13,17 +13,19 @@ from rapidrtmp.errors import ConfigurationError, MediaError, StorageError
 from rapidrtmp.hls.grid import Constants
 from rapidrtmp.hls.multivariant import REWIND_DATA
 from rapidrtmp.hls.names import REWIND_PLAYLIST, PageName, is_page
+from rapidrtmp.hls.parsed import MediaPlaylist
 from rapidrtmp.hls.parser import parse_media_playlist
 from rapidrtmp.hls.playlist import ListedSegment
+from rapidrtmp.hls.recovery import give_back
 from rapidrtmp.hls.rewind import SEGMENTS_PER_PAGE, Rewind
-from rapidrtmp.hls.rewind_journal import check_pages, named_by_pages, read_rewind_page
+from rapidrtmp.hls.rewind_journal import read_rewind_page
 from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
 from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter, feed, make_sink_context
 
 from .checker import Follower
-from .restarts import STREAM, Players, SeenShelf, Server
+from .restarts import STREAM, Players, SeenShelf, Server, named, stored_playlist
 from .test_recovery import FailingStorage, next_stored, publish
 
 VIDEO, AUDIO = make_video_track(), make_audio_track()
@@ -47,7 +49,9 @@ class Rewound:
         header = Header(STREAM.app, STREAM.key, STARTED_AT_MS, 90_000, 2, ("avc1.42c01f",), 1280, 720, b"init")
         self.rewind.begin_run(self._init, header)
 
-    def add(self, count: int = 1, *, gap: bool = False, discontinuity: bool = False, skip: int = 0) -> None:
+    def add(
+        self, count: int = 1, *, gap: bool = False, discontinuity: bool = False, skip: int = 0, seen: bool = True
+    ) -> None:
         self._next += skip
         for _ in range(count):
             number, self._next = self._next, self._next + 1
@@ -57,9 +61,17 @@ class Rewound:
             segment.complete(f"segment_{number}.m4s", start + 180_000)
             self.writer.put(f"{STREAM}/segment_{number}.m4s", [b"%d" % number], "")
             self.rewind.add(segment, 100)
-            version = self.shelf.find_playlist(REWIND_PLAYLIST)
-            assert version is not None
-            self.player.see(version.facts.body, version.facts.delta)
+            discontinuity = False
+            if seen:
+                version = self.shelf.find_playlist(REWIND_PLAYLIST)
+                assert version is not None
+                self.player.see(version.facts.body, version.facts.delta)
+
+    def listed(self) -> MediaPlaylist:
+        """What is listed now."""
+        version = self.shelf.find_playlist(REWIND_PLAYLIST)
+        assert version is not None
+        return parse_media_playlist(version.facts.body)
 
     def stored(self, end: str) -> list[str]:
         return [key.rpartition("/")[2] for key in self.writer.objects if key.endswith(end)]
@@ -176,7 +188,6 @@ class RestoreTests(SynchronousTestCase):
         before = Rewound()
         before.begin_run()
         before.add(90)
-        pages = {name: before.writer.objects[f"{STREAM}/{name}"] for name in before.stored(".jsonl")}
         listed = []
         for number in range(93, 99):  # the last two were not stored
             start, gap = (number - 7) * 180_000, number >= 97
@@ -184,10 +195,9 @@ class RestoreTests(SynchronousTestCase):
             listed.append(ListedSegment(number, "init_7.mp4", date_ms, False, start, 90_000, keyframe=True, gap=gap))
             listed[-1].complete(f"segment_{number}.m4s", start + 180_000)
         after = Rewound(writer=before.writer)
-        after.rewind.restore(pages, listed, {})
-        version = after.shelf.find_playlist(REWIND_PLAYLIST)
-        assert version is not None
-        playlist = parse_media_playlist(version.facts.body)
+        after.rewind.expect(listed, {}, 7)
+        self.give_back(after, before.stored(".jsonl"))
+        playlist = after.listed()
         self.assertEqual(list(range(69, 99)), [segment.sequence for segment in playlist.segments])
         self.assertEqual([97, 98], [segment.sequence for segment in playlist.segments if segment.gap])
         before.add(2, gap=True)
@@ -197,14 +207,90 @@ class RestoreTests(SynchronousTestCase):
         """A page that can not be read takes those before it along; what is not stored counts as lost."""
         rewound = Rewound()
         rewound.begin_run()
-        rewound.add(3 * SEGMENTS_PER_PAGE)
-        names = [str(PageName(7 + at * SEGMENTS_PER_PAGE, 7, 7, 0)) for at in range(3)]
-        data = [rewound.writer.objects[f"{STREAM}/{name}"] for name in sorted(rewound.stored(".jsonl"))]
-        pages = dict(zip(names, [data[0], b"{}\n", data[-1]], strict=True))
-        good = check_pages(pages, {"init_7.mp4", "segment_190.m4s"})
-        self.assertEqual([names[2]], list(good))
-        self.assertEqual({names[2], "init_7.mp4", "segment_190.m4s"}, named_by_pages(good))
+        rewound.add(SEGMENTS_PER_PAGE + 20)
+        first, last = sorted(map(parsed, rewound.stored(".jsonl")))
+        data = [rewound.writer.objects[f"{STREAM}/{name}"] for name in (first, last)]
+        after = Rewound()
+        after.rewind.expect([self.gap(91)], {}, 7)
+        stored = {"init_7.mp4", *(f"segment_{number}.m4s" for number in range(7, 89))}
+        for name, page in ((first, data[0]), (first._replace(first=70), b"{}\n"), (last, data[1])):
+            give_back(after.rewind, name, page, stored)
+        after.rewind.go_on()
+        listed = after.listed().segments
+        self.assertEqual(list(range(last.first, 92)), [segment.sequence for segment in listed])
+        self.assertEqual([89, 90, 91], [segment.sequence for segment in listed if segment.gap])
+        self.assertNotIn(str(first), after.rewind.names)
         self.assertRaises(MediaError, read_rewind_page, b"")
+
+    def test_given_back_late(self) -> None:
+        """What is added before the window is back is written down at once, listed behind it, and nothing is lost."""
+        before = Rewound()
+        before.begin_run()
+        before.add(20)
+        pages = before.stored(".jsonl")
+        gap = ListedSegment(27, "init_7.mp4", STARTED_AT_MS + 40_000, False, 0, 90_000, keyframe=True, gap=True)
+        gap.complete("segment_27.m4s", 180_000)
+        after = Rewound(writer=before.writer, first=28)
+        after.rewind.expect([gap], {}, 7)
+        after.begin_run()
+        after.add(3, discontinuity=True, seen=False)
+        self.assertIsNone(after.shelf.find_playlist(REWIND_PLAYLIST))
+        self.assertTrue(after.rewind.keeps(8))
+        self.assertEqual(2, len(after.stored(".jsonl")))
+        self.give_back(after, pages)
+        self.assertEqual(list(range(7, 31)), [segment.sequence for segment in after.listed().segments])
+        self.assertEqual([27], [segment.sequence for segment in after.listed().segments if segment.gap])
+        after.add()
+        self.assertEqual(
+            {key.rpartition("/")[2] for key in after.writer.objects} | {"segment_27.m4s"}, after.rewind.names
+        )
+
+    def test_killed_again(self) -> None:
+        """A server that is killed before the window was back leaves a hole in the journal; it is filled with gaps."""
+        before = Rewound()
+        before.begin_run()
+        before.add(20)
+        half = Rewound(writer=before.writer, first=30)
+        half.rewind.expect([self.gap(29)], {}, 7)
+        half.begin_run()
+        half.add(5, discontinuity=True, seen=False)
+        after = Rewound(writer=before.writer, first=36)
+        after.rewind.expect([self.gap(33), self.gap(34), self.gap(35)], {}, 8)
+        self.give_back(after, before.stored(".jsonl"))
+        listed = after.listed()
+        self.assertEqual(list(range(7, 36)), [segment.sequence for segment in listed.segments])
+        self.assertEqual([27, 28, 29, 33, 34, 35], [segment.sequence for segment in listed.segments if segment.gap])
+
+    def gap(self, number: int) -> ListedSegment:
+        gap = ListedSegment(
+            number, "init_7.mp4", STARTED_AT_MS + number * 2000, False, 0, 90_000, keyframe=True, gap=True
+        )
+        gap.complete(f"segment_{number}.m4s", 180_000)
+        return gap
+
+    def give_back(self, rewound: Rewound, pages: Sequence[str]) -> None:
+        stored = {key.rpartition("/")[2] for key in rewound.writer.objects}
+        for name in sorted(map(parsed, pages)):
+            give_back(rewound.rewind, name, rewound.writer.objects[f"{STREAM}/{name}"], stored)
+        rewound.rewind.go_on()
+
+    def test_ended_meanwhile(self) -> None:
+        """If the stream ends before the window is back, it comes back final."""
+        before = Rewound()
+        before.begin_run()
+        before.add(3)
+        after = Rewound(writer=before.writer, first=11)
+        after.rewind.expect([self.gap(10)], {}, 7)
+        after.rewind.end()
+        self.assertIsNone(after.shelf.find_playlist(REWIND_PLAYLIST))
+        self.give_back(after, before.stored(".jsonl"))
+        self.assertTrue(after.listed().ended)
+
+
+def parsed(name: str) -> PageName:
+    page = PageName.parse(name)
+    assert page is not None
+    return page
 
 
 class KilledTests(SynchronousTestCase):
@@ -269,6 +355,38 @@ class KilledTests(SynchronousTestCase):
         )
         self.assertFalse(again.resumed)
         self.assertEqual(stored, again.writer.objects)
+
+    def test_back_late(self) -> None:
+        """An encoder comes, and the server is killed again, before the window is back: nothing of it is lost."""
+        server = Server({}, STARTED_AT_MS, 0, SPEC)
+        publish(server, 8)
+        half = Server(server.moments[-1].stored, STARTED_AT_MS + 10_000, 0, SPEC, hurried=True)
+        publish(half, 9, gop=45)
+        self.assertEqual([], half.shelf.rewound)
+        for moment in half.moments[-9::4]:
+            again = Server(moment.stored, STARTED_AT_MS + 20_000, 0, SPEC, hurried=True)
+            publish(again, 2, gop=45)
+            self.check_back(server, again)
+            long = parse_media_playlist(again.shelf.rewound[-1].body)
+            short = stored_playlist(moment.stored)
+            assert short is not None
+            self.assertEqual(set(), named(short) - named(long))
+        self.check_back(server, half)
+
+    def check_back(self, first: Server, server: Server) -> None:
+        """What the first life listed is listed still, and all that is listed is there."""
+        self.assertTrue(server.resumed)
+        server.go_on()
+        server.finish()
+        players = Players()
+        players.follow([version.body for version in first.shelf.rewound], {}, stored=0)
+        players.follow([version.body for version in server.shelf.rewound], {}, stored=next_stored(first.moments[-1]))
+        before, after = (parse_media_playlist(each.shelf.rewound[-1].body) for each in (first, server))
+        self.assertEqual(before.sequence, after.sequence)
+        self.assertFalse(after.problems)
+        self.assert_stored(server, [segment.uri for segment in after.segments if not segment.gap])
+        played = {segment.uri for segment in before.segments}
+        self.assertEqual(played, played & {segment.uri for segment in after.segments if not segment.gap})
 
     def test_switched_off(self) -> None:
         """A server without a rewind window removes what an earlier one kept for it."""

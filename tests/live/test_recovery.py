@@ -115,10 +115,41 @@ class RecoveryTests(SynchronousTestCase):
         with capturedLogs() as events:
             self.clock.advance(0.2)
         self.assertEqual([None], done)
-        self.assertEqual(1, len(cancelled))
+        self.assertEqual([], cancelled, "what is left may be put in order meanwhile")
         self.assertEqual(["error"], [event["log_level"].name for event in events])
+        self.assertTrue(contexts[0].is_over())
         contexts[0].resume(OTHER, {})
         self.assertEqual([ONE], recovery.streams())
+        recovery.stop()
+        self.assertEqual(1, len(cancelled))
+
+    def test_afterwards(self) -> None:
+        """What takes long is done one after the other when the sinks are there; what fails stops nothing of it."""
+        begun: list[str] = []
+        waits: Deferred[None] = Deferred(lambda _: begun.append("cancelled"))
+
+        async def quick() -> None:
+            begun.append("quick")
+
+        async def failing() -> None:
+            raise ZeroDivisionError
+
+        async def slow() -> None:
+            begun.append("slow")
+            await waits
+
+        def found(context: RecoveryContext) -> Deferred[None]:
+            for work in (failing, quick, slow, quick):
+                context.afterwards(work)
+            return succeed(None)
+
+        recovery, done = self.run_with(Finding(found))
+        self.assertEqual(([None], []), (done, begun))
+        recovery.go_on()
+        self.assertEqual(["quick", "slow"], begun)
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+        recovery.stop()
+        self.assertEqual(["quick", "slow", "cancelled"], begun)
 
     def test_stopped(self) -> None:
         """A server that is stopped meanwhile looks no further, and leaves no timer."""
