@@ -3,7 +3,7 @@ A version of our own playlist as pieces of text, so that the next version need b
 
 :meth:`KnownVersion.advance` says yes if the next version certainly keeps every rule, and else only that it does not
 know: it compares what was judged before as octets, and lets the rules themselves judge a playlist of the last known
-segment and the new lines.
+segment and the new lines. Where those are one more part there is a shorter way yet (``next_part.py``).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from rapidrtmp.hls.checker import BOUNDARY_TOLERANCE_US, version_violations
+from rapidrtmp.hls.next_part import NextPart
 from rapidrtmp.hls.parsed import Hint, MediaPlaylist, Segment
 from rapidrtmp.hls.parser import MediaReader
 from rapidrtmp.hls.rules import facts_violations
@@ -64,6 +65,7 @@ class KnownVersion:
     :ivar plain: the text of those before, in a row.
     :ivar open_bare: the text of the open segment without its parts; ``open_full`` with them.
     :ivar uris: of the complete segments.
+    :ivar next_part: the same version again, if it ends in an open segment: what grows while only parts are added.
     """
 
     head: bytes
@@ -78,6 +80,7 @@ class KnownVersion:
     open_full: bytes
     hints: tuple[Hint, ...]
     uris: set[str] = field(default_factory=set)
+    next_part: NextPart | None = None
 
     @classmethod
     def of(cls, body: bytes, parsed: MediaPlaylist) -> KnownVersion | None:
@@ -118,6 +121,10 @@ class KnownVersion:
 
     def advance(self, playlist: Playlist) -> bool:
         """Whether the next version certainly keeps every rule; then it is what is known from now on."""
+        if self.next_part is not None:
+            if self.next_part.advance(playlist):
+                return True
+            self._adopt_parts(self.next_part)
         body = playlist.body
         slide = None
         at = len(self.stable)
@@ -140,8 +147,15 @@ class KnownVersion:
         head = slide.head if slide else self.head
         if playlist.delta is not None and not self._fits_delta(playlist, facts, head, removed, total_us + opened_us):
             return False
-        self._adopt(body, added, slide)
+        self._adopt(playlist, added, slide)
         return True
+
+    def _adopt_parts(self, grown: NextPart) -> None:
+        """Take over the parts that were added one by one."""
+        self.next_part = None
+        if grown.text:
+            self.stable, self.open, self.hints = grown.stable, grown.opened, grown.hints
+            self.open_full += grown.text
 
     @property
     def _end_us(self) -> int:
@@ -227,7 +241,7 @@ class KnownVersion:
             return False
         return end_us - self.pieces[first_kept - 1].end_us >= boundary_us - BOUNDARY_TOLERANCE_US
 
-    def _adopt(self, body: bytes, added: _Added, slide: _Slide | None) -> None:
+    def _adopt(self, playlist: Playlist, added: _Added, slide: _Slide | None) -> None:
         if slide is not None:
             self._adopt_slide(slide)
         end_us = self._end_us
@@ -235,9 +249,11 @@ class KnownVersion:
             end_us += segment.duration_us
             self.pieces.append(_Piece(segment, bare, full, end_us))
             self.uris.add(segment.uri)
-        self.stable = body[: added.end]
+        self.stable = playlist.body[: added.end]
         self.open, self.hints = added.open, added.hints
         self.open_bare, self.open_full = added.open_bare, added.open_full
+        if added.open is not None:
+            self.next_part = NextPart(playlist, self.stable, added.open, added.hints, self.facts.part_target_us)
 
     def _adopt_slide(self, slide: _Slide) -> None:
         self.head, self.facts = slide.head, slide.facts

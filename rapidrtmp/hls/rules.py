@@ -27,6 +27,7 @@ __all__ = [
     "seconds",
     "segment_violations",
     "syntax_violations",
+    "too_short",
 ]
 
 #: Shortest part in relation to the part target, in percent (4.4.4.9).
@@ -189,7 +190,7 @@ def part_violations(playlist: MediaPlaylist, segment: Segment, known: int) -> It
                 f"{seconds(target_us)}",
             )
     for index in range(max(known - 1, 0), len(parts) - 1):  # one is the last of its parent until another follows
-        if _too_short(parts[index], parts[index + 1], target_us):
+        if too_short(parts[index], parts[index + 1], target_us):
             yield Violation(
                 Rule.PARTS,
                 f"{name}, part {index}: {seconds(parts[index].duration_us)} is less than {SHORTEST_PART_PERCENT} % "
@@ -204,7 +205,8 @@ def part_violations(playlist: MediaPlaylist, segment: Segment, known: int) -> It
             )
 
 
-def _too_short(part: Part, after: Part, target_us: int) -> bool:
+def too_short(part: Part, after: Part, target_us: int) -> bool:
+    """Whether a part is shorter than one that another follows may be (4.4.4.9)."""
     exempt = part.independent or part.gap or after.gap
     return not exempt and part.duration_us * 100 < target_us * SHORTEST_PART_PERCENT
 
