@@ -48,6 +48,8 @@ class ChunkReader(PlainChunkReader):
                 self._at = len(data)
                 self._open_left -= available
                 return None
+        elif not available:
+            return None
         elif available >= _LONG_HEADER_SIZE:
             stream = self._streams.get(data[at] & 0x3F)
             if stream is not None and data[at] < 0x80 and not stream.left:

@@ -51,6 +51,12 @@ _SILENT = (State.HANDSHAKING, State.CLOSED)
 
 _Events: TypeAlias = Iterable[Event]
 
+#: What a media message becomes, of the message stream, its timestamp and its payload.
+_MEDIA: dict[int, Callable[[int, int, bytes], VideoReceived | AudioReceived]] = {
+    MessageType.VIDEO: VideoReceived,
+    MessageType.AUDIO: AudioReceived,
+}
+
 
 class ServerSession:
     """
@@ -127,7 +133,12 @@ class ServerSession:
             if self._held:
                 yield from self._release_held()
             for message in self._reader.messages():
-                yield from self._react(message)
+                media = _MEDIA.get(message.type_id)
+                if media is not None and conversation.state is State.PUBLISHING:  # nearly always
+                    self._unreadable = 0
+                    yield media(conversation.msid, message.timestamp, message.payload)
+                else:
+                    yield from self._react(message)
                 if self._held:
                     yield from self._release_held()
                 if conversation.state is State.CLOSED:
@@ -230,14 +241,9 @@ class ServerSession:
 
     # ── media and data ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _read_video(self, message: Message) -> _Events:
+    def _read_media(self, message: Message) -> _Events:
         self._unreadable = 0
-        event = VideoReceived(self._conversation.msid, message.timestamp, message.payload)
-        return (event,) if self._conversation.state is State.PUBLISHING else self._hold(event, message)
-
-    def _read_audio(self, message: Message) -> _Events:
-        self._unreadable = 0
-        event = AudioReceived(self._conversation.msid, message.timestamp, message.payload)
+        event = _MEDIA[message.type_id](self._conversation.msid, message.timestamp, message.payload)
         return (event,) if self._conversation.state is State.PUBLISHING else self._hold(event, message)
 
     def _read_data(self, message: Message) -> _Events:
@@ -325,8 +331,8 @@ _REACTIONS: dict[int, Callable[[ServerSession, Message], _Events]] = {
     MessageType.USER_CONTROL: ServerSession._read_user_control,
     MessageType.WINDOW_ACKNOWLEDGEMENT_SIZE: ServerSession._read_window,
     MessageType.SET_PEER_BANDWIDTH: ServerSession._read_peer_bandwidth,
-    MessageType.AUDIO: ServerSession._read_audio,
-    MessageType.VIDEO: ServerSession._read_video,
+    MessageType.AUDIO: ServerSession._read_media,
+    MessageType.VIDEO: ServerSession._read_media,
     MessageType.DATA_AMF3: ServerSession._read_data,
     MessageType.COMMAND_AMF3: ServerSession._read_command,
     MessageType.DATA_AMF0: ServerSession._read_data,

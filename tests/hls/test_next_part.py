@@ -1,4 +1,4 @@
-"""When one more part is all that a version adds, and when it is not as simple as that; see ``test_guard`` for verdicts."""
+"""When a version adds one more part and nothing else; what is said of it then is in ``test_guard``."""
 
 from __future__ import annotations
 
