@@ -159,7 +159,7 @@ class MediaReader:
         )
         if not playlist.target_s:
             self._problems.append(Problem(0, "EXT-X-TARGETDURATION is missing, or 0"))
-        return replace(playlist, problems=tuple(self._problems))
+        return replace(playlist, problems=tuple(self._problems)) if self._problems or playlist.problems else playlist
 
     # ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

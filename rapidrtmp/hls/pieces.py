@@ -133,14 +133,16 @@ class KnownVersion:
             if slide is None:
                 return False
             at = slide.end
-        added = _Added.read(self, body, at)
-        if added is None or not self._keeps_rules(added, slide):
+        before = self.edge
+        added = _Added.read(self, before, body, at)
+        if added is None:
             return False
-        total_us = self._end_us + sum(segment.duration_us for segment in added.segments)
-        opened_us = added.open.parts_us if added.open else 0
+        after = replace(added.says, segments=(*before.segments, *added.says.segments))
+        if facts_violations(playlist, after) or not self._keeps_rules(before, after):
+            return False
+        total_us = self._end_us + sum(segment.duration_us for segment in added.says.segments)
+        opened_us = added.says.open.parts_us if added.says.open else 0
         if slide is not None and not slide.is_timely(self, total_us, opened_us):
-            return False
-        if not self._has_facts(playlist, added):
             return False
         facts = slide.facts if slide else self.facts
         removed = slide.removed if slide else 0
@@ -199,28 +201,19 @@ class KnownVersion:
         facts = replace(self.facts, sequence=sequence, discontinuity_sequence=discontinuity_sequence)
         return _Slide(removed, match[0], facts, bare_up_to, at + len(self.open_full))
 
-    def _keeps_rules(self, added: _Added, slide: _Slide | None) -> bool:
-        """The rules, on the last known segment and what is new behind it."""
-        facts = slide.facts if slide else self.facts
+    @property
+    def edge(self) -> MediaPlaylist:
+        """The last known segment, what is open behind it and what is hinted at, as a playlist."""
         last = (self.pieces[-1].segment,) if self.pieces else ()
-        sequence = last[0].sequence if last else facts.sequence
-        frame = replace(facts, sequence=sequence)
-        before = replace(frame, segments=last, open=self.open, hints=self.hints)
-        after = replace(frame, segments=(*last, *added.segments), open=added.open, hints=added.hints, ended=added.ended)
+        sequence = last[0].sequence if last else self.facts.sequence
+        return replace(self.facts, sequence=sequence, segments=last, open=self.open, hints=self.hints)
+
+    def _keeps_rules(self, before: MediaPlaylist, after: MediaPlaylist) -> bool:
+        """The rules, on the last known segment and what is new behind it."""
         if next(version_violations(after, before, gapless=True), None) is not None:
             return False
-        return not any(_unusual(segment) or segment.uri in self.uris for segment in added.segments)
-
-    def _has_facts(self, playlist: Playlist, added: _Added) -> bool:
-        last = added.segments[-1] if added.segments else self.pieces[-1].segment if self.pieces else None
-        parsed = replace(
-            self.facts,
-            sequence=last.sequence if last else self.facts.sequence,
-            segments=(last,) if last else (),
-            open=added.open,
-            ended=added.ended,
-        )
-        return not facts_violations(playlist, parsed)
+        new = after.segments[len(before.segments) :]
+        return not any(_unusual(segment) or segment.uri in self.uris for segment in new)
 
     def _fits_delta(self, playlist: Playlist, facts: MediaPlaylist, head: bytes, removed: int, end_us: int) -> bool:
         """The delta update is the head, the number skipped, and the full text from there on."""
@@ -245,15 +238,15 @@ class KnownVersion:
         if slide is not None:
             self._adopt_slide(slide)
         end_us = self._end_us
-        for segment, (bare, full) in zip(added.segments, added.texts, strict=True):
+        for segment, (bare, full) in zip(added.says.segments, added.texts, strict=True):
             end_us += segment.duration_us
             self.pieces.append(_Piece(segment, bare, full, end_us))
             self.uris.add(segment.uri)
         self.stable = playlist.body[: added.end]
-        self.open, self.hints = added.open, added.hints
+        self.open, self.hints = added.says.open, added.says.hints
         self.open_bare, self.open_full = added.open_bare, added.open_full
-        if added.open is not None:
-            self.next_part = NextPart(playlist, self.stable, added.open, added.hints, self.facts.part_target_us)
+        if self.open is not None:
+            self.next_part = NextPart(playlist, self.stable, self.open, self.hints, self.facts.part_target_us)
 
     def _adopt_slide(self, slide: _Slide) -> None:
         self.head, self.facts = slide.head, slide.facts
@@ -301,53 +294,42 @@ class _Added:
     """
     What stands behind the known part of a version.
 
+    :ivar says: it, as a playlist.
     :ivar texts: of each new segment, without and with its parts.
     :ivar end: where the edge begins.
     """
 
-    segments: tuple[Segment, ...]
+    says: MediaPlaylist
     texts: list[tuple[bytes, bytes]]
-    open: Segment | None
     open_bare: bytes
     open_full: bytes
-    hints: tuple[Hint, ...]
-    ended: bool
     end: int
 
     @classmethod
-    def read(cls, known: KnownVersion, body: bytes, at: int) -> _Added | None:
-        """Read the lines of ``body`` from ``at`` on; ``None`` if anything is wrong with them."""
-        reader = MediaReader(
-            replace(
-                known.facts,
-                sequence=known.pieces[-1].segment.sequence if known.pieces else known.facts.sequence,
-                segments=(known.pieces[-1].segment,) if known.pieces else (),
-                open=known.open,
-            )
-        )
+    def read(cls, known: KnownVersion, before: MediaPlaylist, body: bytes, at: int) -> _Added | None:
+        """Read the lines of ``body`` from ``at`` on, behind ``before``; ``None`` if anything is wrong with them."""
+        reader = MediaReader(before)
         lines = body[at:].splitlines(keepends=True)
         for number, line in enumerate(lines, 1):
             try:
                 reader.read(number, line.decode().removesuffix("\n"))
             except UnicodeDecodeError:
                 return None
-        read = reader.finish()
-        if read.problems or reader.changed_head or b"\r" in body[at:]:
+        says = reader.finish()
+        if says.problems or reader.changed_head or b"\r" in body[at:]:
             return None
         end = _edge_of(body, at)
-        texts = [_texts(lines, segment) for segment in read.segments]
+        texts = [_texts(lines, segment) for segment in says.segments]
         if known.open is not None and texts:
             texts[0] = known.open_bare + texts[0][0], known.open_full + texts[0][1]
-        opened = b""
-        if read.open is not None:
-            grown = known.open is not None and not texts
-            behind = read.segments[-1].last_line if texts else 0
-            opened = b"".join(lines[behind:])[: end - at - sum(map(len, lines[:behind]))]
-            bare = _without_parts(opened)
-            if grown:
-                bare, opened = known.open_bare + bare, known.open_full + opened
-            return cls(read.segments, texts, read.open, bare, opened, read.hints, read.ended, end)
-        return cls(read.segments, texts, None, b"", b"", read.hints, read.ended, end)
+        if says.open is None:
+            return cls(says, texts, b"", b"", end)
+        behind = says.segments[-1].last_line if texts else 0
+        opened = b"".join(lines[behind:])[: end - at - sum(map(len, lines[:behind]))]
+        bare = _without_parts(opened)
+        if known.open is not None and not texts:
+            bare, opened = known.open_bare + bare, known.open_full + opened
+        return cls(says, texts, bare, opened, end)
 
 
 def _unusual(segment: Segment) -> bool:
