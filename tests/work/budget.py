@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +69,7 @@ class Excess:
     row: Row
     counted: float
     allowed: float
-    functions: list[tuple[str, float]]
+    functions: Sequence[tuple[str, float]]
 
     def __str__(self) -> str:
         scene, kind = self.row
@@ -84,5 +84,6 @@ def excesses(counts: Counts, column: Column) -> Iterator[Excess]:
     """Every row that was counted and is over its limit, with the functions that have most of it."""
     for row, counted in counts.rows.items():
         if counted > limit(row, column[row]):
-            functions = counts.functions.get(row)
-            yield Excess(row, counted, column[row], functions.most_common(SHOWN) if functions else [])
+            functions = counts.functions.get(row, {})
+            most = sorted(functions.items(), key=lambda item: -item[1])[:SHOWN]
+            yield Excess(row, counted, column[row], most)

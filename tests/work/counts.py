@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
@@ -32,7 +31,7 @@ class Counts:
     """
 
     rows: dict[Row, float]
-    functions: dict[Row, Counter[str]]
+    functions: dict[Row, Mapping[str, float]]
 
 
 def count_all() -> Counts:
@@ -82,7 +81,7 @@ def _add(counts: Counts, scene: str, steps: Steps, times: int) -> None:
     by_kind = (steps.calls, steps.c_calls, steps.instructions, steps.system_calls)
     for kind, functions in zip(STEP_KINDS, by_kind, strict=True):
         counts.rows[scene, kind] = functions.total() / times
-        counts.functions[scene, kind] = Counter({name: count / times for name, count in functions.items()})
+        counts.functions[scene, kind] = {name: count / times for name, count in functions.items()}
 
 
 def count_memory(unwatched: Sections, watched: Sections | None = None) -> Counts:

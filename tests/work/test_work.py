@@ -106,8 +106,10 @@ class WorkTests(SynchronousTestCase):
         self.assertEqual(1.0, round(more[MESSAGE, PYTHON_CALLS], 9))
         untouched = {row: change for row, change in more.items() if row[0] in (PLAYLIST_REQUEST, PART_REQUEST)}
         self.assertEqual({0.0}, set(untouched.values()))
-        changed = with_one.functions[MESSAGE, INSTRUCTIONS] - without.functions[MESSAGE, INSTRUCTIONS]
-        self.assertEqual({"nothing", "call_nothing.<locals>.work"}, {name.rpartition(":")[2] for name in changed})
+        changed = set(
+            with_one.functions[MESSAGE, INSTRUCTIONS].items() ^ without.functions[MESSAGE, INSTRUCTIONS].items()
+        )
+        self.assertEqual({"nothing", "call_nothing.<locals>.work"}, {name.rpartition(":")[2] for name, _ in changed})
 
     def test_steps_in_excess(self) -> None:
         """Forty calls more for each frame are too many, and whose they are is said."""

@@ -82,9 +82,11 @@ class Outside:
         """A script during which a meter counts."""
         self.meter = meter
         meter.start()
-        yield from script
-        meter.stop()
-        self.meter = Meter()
+        try:
+            yield from script
+        finally:
+            meter.stop()
+            self.meter = Meter()
 
     def poll(self, timeout: float, maxevents: int) -> list[tuple[int, int]]:
         """What ``select.epoll.poll`` promises, but that the world moves meanwhile."""
@@ -144,6 +146,7 @@ class World:
         self.reactor = lean.LeanReactor()
         self.reactor._handleSignals = lambda: None  # type: ignore[attr-defined]  # trial's own reactor has them
         self.outside = Outside(self.reactor)
+        self._lines: list[Line] = []
         read_line.cache_clear()  # what other tests have asked for
         settings = Settings(
             server=ServerSettings(rtmp=LOOPBACK, http=LOOPBACK),
@@ -178,6 +181,8 @@ class World:
             with self._clocks():
                 self.outside.run(script)
         finally:
+            for line in self._lines:
+                line.close()
             for each in self.reactor.removeAll():
                 each.socket.close()
             self.reactor.waker.connectionLost(Failure(ConnectionDone()))
@@ -185,7 +190,9 @@ class World:
 
     def connect(self, port: int) -> Line:
         """A connection to the server, which has still to accept it."""
-        return Line(self.reactor, self.outside, port)
+        line = Line(self.reactor, self.outside, port)
+        self._lines.append(line)
+        return line
 
 
 class Line:
