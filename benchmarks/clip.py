@@ -12,6 +12,8 @@ from rapidrtmp.demo import find_ffmpeg
 
 SECONDS = 10
 KEYFRAME_INTERVAL_S = 2
+#: Of video a second, unless other streams are asked for.
+KILOBITS = 2_370
 
 
 class Tag(NamedTuple):
@@ -27,7 +29,7 @@ class Tag(NamedTuple):
         return self.kind in (8, 9) and self.payload[1] == 0
 
 
-def make_clip(directory: Path | None = None, kilobits: int = 2_370) -> Path:
+def make_clip(directory: Path | None = None, kilobits: int = KILOBITS) -> Path:
     """
     A clip of :data:`SECONDS` seconds at 2.5 Mbit/s in all, made by FFmpeg unless it is there already.
 

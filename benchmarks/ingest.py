@@ -11,10 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,45 +20,65 @@ from statistics import median
 from typing import Any
 
 from benchmarks.clip import make_clip
-from benchmarks.servers import ROOT, Running, nginx, rapidrtmp
+from benchmarks.generators import publishing
+from benchmarks.servers import Running, nginx, rapidrtmp
 
-#: What is left out at the beginning, while tracks and GOPs are found, and at the end.
-SETTLE_S, SPARE_S = 5, 2
+#: What is left out at the beginning, while tracks and the first GOPs are found.
+SETTLE_S = 3
 
+LOW_LATENCY, ORDINARY = "rapidrtmp, low latency", "rapidrtmp, ordinary HLS"
+TO_DISK = "rapidrtmp, low latency, to disk"
+PEER, PEER_BARE = "nginx-rtmp, HLS to disk", "nginx-rtmp, no HLS"
 CONTENDERS: dict[str, Callable[[Path], AbstractContextManager[Running]]] = {
-    "rapidrtmp": lambda scratch: rapidrtmp(scratch, "--storage=memory:", "--sink=hls"),
-    "rapidrtmp, ordinary HLS": lambda scratch: rapidrtmp(scratch, "--storage=memory:", "--sink=hls:part=0"),
-    "rapidrtmp, to disk": lambda scratch: rapidrtmp(scratch, "--storage=local:streams", "--sink=hls"),
-    "nginx-rtmp, HLS to disk": lambda scratch: nginx(scratch, hls=True),
-    "nginx-rtmp, no HLS": lambda scratch: nginx(scratch, hls=False),
+    LOW_LATENCY: lambda scratch: rapidrtmp(scratch, "--storage=memory:", "--sink=hls"),
+    ORDINARY: lambda scratch: rapidrtmp(scratch, "--storage=memory:", "--sink=hls:part=0"),
+    TO_DISK: lambda scratch: rapidrtmp(scratch, "--storage=local:streams", "--sink=hls"),
+    PEER: lambda scratch: nginx(scratch, hls=True),
+    PEER_BARE: lambda scratch: nginx(scratch, hls=False),
 }
+HEADINGS = f"{'CPU-ms/stream-s':>16}{'MB/publisher':>14}{'load late p99':>15}{'load CPU':>10}"
+
+Figures = dict[str, float]
 
 
-def measure(name: str, arguments: argparse.Namespace) -> dict[str, float]:
+def measure(contender: str, publishers: int, chunk: int, seconds: float) -> Figures:
     """One round of one server."""
-    with tempfile.TemporaryDirectory(prefix="rapidrtmp-bench-") as folder, CONTENDERS[name](Path(folder)) as server:
-        base_bytes = server.resident_bytes()
-        load = [sys.executable, "-m", "benchmarks.publishers", f"--port={server.rtmp_port}", "--key=bench{}"]
-        load += [f"--count={arguments.publishers}", f"--chunk={arguments.chunk}"]
-        load += [f"--seconds={SETTLE_S + arguments.seconds + SPARE_S}"]
-        if shutil.which("taskset") and (os.cpu_count() or 1) > 1:
-            load = ["taskset", "-c", f"1-{(os.cpu_count() or 2) - 1}", *load]
-        generator = subprocess.Popen(load, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        assert generator.stdout is not None
-        if generator.stdout.readline().strip() != "ready":
-            raise SystemExit(f"{name}: the publishers were not admitted")
-        time.sleep(SETTLE_S)
+    with (
+        tempfile.TemporaryDirectory(prefix="rapidrtmp-bench-") as folder,
+        CONTENDERS[contender](Path(folder)) as server,
+    ):
+        return cost(server, publishers, seconds, f"--chunk={chunk}")
+
+
+def cost(server: Running, publishers: int, seconds: float, *options: str, settle: float = SETTLE_S) -> Figures:
+    """What so many publishers cost a server that has none, per publisher."""
+    base_bytes = server.resident_bytes()
+    with publishing(server, publishers, int(settle + seconds) + 60, *options) as load:
+        time.sleep(settle)
         begin, begin_cpu = time.monotonic(), server.cpu_seconds()
-        time.sleep(arguments.seconds)
+        time.sleep(seconds)
         cpu, elapsed = server.cpu_seconds() - begin_cpu, time.monotonic() - begin
         memory = server.resident_bytes() - base_bytes
-        lateness = json.loads(generator.stdout.read())
-        generator.wait()
+        generator = load.stop()
     return {
-        "cpu_ms_per_stream_second": cpu * 1000 / elapsed / arguments.publishers,
-        "megabytes_per_publisher": memory / arguments.publishers / 1e6,
-        "load_late_p99_ms": lateness["late_p99_ms"],
+        "cpu_ms_per_stream_second": cpu * 1000 / elapsed / publishers,
+        "megabytes_per_publisher": memory / publishers / 1e6,
+        "load_late_p99_ms": generator["late_p99_ms"],
+        "load_cpu_share": generator["cpu_share"],
     }
+
+
+def medians(rounds: list[Figures]) -> Figures:
+    """Of each figure over the rounds."""
+    return {figure: round(median(each[figure] for each in rounds), 3) for figure in rounds[0]}
+
+
+def render_row(row: Figures) -> str:
+    """The figures under :data:`HEADINGS`."""
+    return (
+        f"{row['cpu_ms_per_stream_second']:>16.2f}{row['megabytes_per_publisher']:>14.2f}"
+        f"{row['load_late_p99_ms']:>12.1f} ms{row['load_cpu_share']:>10.2f}"
+    )
 
 
 def main() -> None:
@@ -75,26 +91,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(CONTENDERS), choices=list(CONTENDERS))
     arguments = parser.parse_args()
     make_clip()
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.only}
+    results: dict[str, list[Figures]] = {name: [] for name in arguments.only}
     for _ in range(arguments.rounds):
         for name in arguments.only:
-            results[name].append(measure(name, arguments))
-    report(results, arguments)
-
-
-def report(results: dict[str, list[dict[str, float]]], arguments: argparse.Namespace) -> None:
-    """The medians, as a table and as JSON."""
-    summary: dict[str, Any] = {
-        name: {figure: round(median(each[figure] for each in rounds), 2) for figure in rounds[0]}
-        for name, rounds in results.items()
-    }
+            results[name].append(measure(name, arguments.publishers, arguments.chunk, arguments.seconds))
+    summary: dict[str, Any] = {name: medians(rounds) for name, rounds in results.items()}
     print(f"{arguments.publishers} publishers, chunk size {arguments.chunk}, {arguments.rounds} rounds")
-    print(f"{'':<26}{'CPU-ms/stream-s':>16}{'MB/publisher':>14}{'load late p99':>15}")
+    print(f"{'':<34}{HEADINGS}")
     for name, row in summary.items():
-        print(
-            f"{name:<26}{row['cpu_ms_per_stream_second']:>16.2f}{row['megabytes_per_publisher']:>14.2f}"
-            f"{row['load_late_p99_ms']:>12.1f} ms"
-        )
+        print(f"{name:<34}{render_row(row)}")
     print(json.dumps({"publishers": arguments.publishers, "chunk": arguments.chunk, "results": summary}))
 
 

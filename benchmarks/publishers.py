@@ -2,7 +2,8 @@
 The load generator: N publishers that send the same clip in real time, each from its own connection.
 
 Every byte is prepared before the clock starts, so that sending is all that is left to do; how late each message left
-is measured and reported, for a generator that falls behind would flatter the server.
+and how much of a processor that took is measured and reported, for a generator that falls behind would flatter the
+server. It ends early on SIGTERM, with its report.
 
     python -m benchmarks.publishers --port 1935 --count 50 --seconds 20
 """
@@ -12,14 +13,16 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import signal
 import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from benchmarks.clip import Tag, make_clip, read_tags, repeat
+from benchmarks.clip import KILOBITS, Tag, make_clip, read_tags, repeat
 
 #: Chunk streams as FFmpeg uses them: 3 for commands, 4 for audio and data, 6 for video, 8 for publish.
 COMMAND, AUDIO, VIDEO, PUBLISH = 3, 4, 6, 8
@@ -131,6 +134,17 @@ def open_publisher(host: str, port: int, app: str, key: str, chunk_size: int) ->
     return connection
 
 
+def open_publishers(arguments: argparse.Namespace) -> list[Publisher]:
+    """All of them, some at a time: a server may take its time over each (nginx-rtmp 60 ms)."""
+
+    def open_one(number: int) -> Publisher:
+        key = arguments.key.format(number)
+        return Publisher(open_publisher(arguments.host, arguments.port, arguments.app, key, arguments.chunk), 0.0)
+
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(open_one, range(arguments.count)))
+
+
 def _await(connection: socket.socket, heard: bytes, word: bytes, times: int) -> None:
     while heard.count(word) < times:
         data = connection.recv(65536)
@@ -140,40 +154,41 @@ def _await(connection: socket.socket, heard: bytes, word: bytes, times: int) -> 
 
 
 def run(arguments: argparse.Namespace) -> dict[str, float]:
-    """Publish for as long as asked; return what was sent, and how late messages left, in milliseconds."""
-    clip = list(read_tags(make_clip()))
+    """Publish until the end; return what was sent, how late messages left, and how busy that kept a processor."""
+    clip = list(read_tags(make_clip(kilobits=arguments.kilobits)))
     if arguments.stamp:
         clip = list(map(with_stamps, clip))
     tags = list(repeat(clip, arguments.seconds))
     script = list(write_chunks(tags, arguments.chunk))
-    publishers = []
-    for number in range(arguments.count):
-        key = arguments.key.format(number)
-        connection = open_publisher(arguments.host, arguments.port, arguments.app, key, arguments.chunk)
-        publishers.append(Publisher(connection, 0.0))
+    publishers = open_publishers(arguments)
     print("ready", flush=True)
     begin = time.monotonic() + 0.2
     for number, publisher in enumerate(publishers):
         publisher.starts = begin + arguments.spread * number / len(publishers)
+    begin_cpu = time.process_time()
     lateness = play(publishers, script)
+    cpu_share = (time.process_time() - begin_cpu) / (time.monotonic() - begin)
     for publisher in publishers:
         publisher.connection.close()
     lateness.sort()
     return {
         "messages": len(lateness),
-        "octets": sum(len(due.data) for due in script) * len(publishers),
+        "octets": sum(len(due.data) for publisher in publishers for due in script[: publisher.position]),
         "late_p50_ms": round(lateness[len(lateness) // 2] * 1000, 2),
         "late_p99_ms": round(lateness[len(lateness) * 99 // 100] * 1000, 2),
         "late_max_ms": round(lateness[-1] * 1000, 2),
+        "cpu_share": round(cpu_share, 3),
     }
 
 
 def play(publishers: list[Publisher], script: list[Due]) -> list[float]:
-    """Send everything when it is due; return the lateness of each message in seconds."""
+    """Send everything when it is due, until SIGTERM; return the lateness of each message in seconds."""
+    stops: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: stops.append(number))
     queue = [(each.starts + script[0].time_ms / 1000, number) for number, each in enumerate(publishers)]
     heapq.heapify(queue)
     lateness = []
-    while queue:
+    while queue and not stops:
         due, number = heapq.heappop(queue)
         wait = due - time.monotonic()
         if wait > 0:
@@ -197,6 +212,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10)
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--chunk", type=int, default=4096)
+    parser.add_argument("--kilobits", type=int, default=KILOBITS, help="of video a second")
     parser.add_argument("--spread", type=float, default=1 / 30, help="seconds from the first to begin to the last")
     parser.add_argument("--stamp", action="store_true", help="put the moment of sending into each video frame")
     print(json.dumps(run(parser.parse_args())), flush=True)

@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,9 +23,10 @@ from statistics import median
 from typing import Any
 
 from benchmarks.clip import make_clip
+from benchmarks.generators import publishing
 from benchmarks.lateness import figures, lateness
-from benchmarks.servers import ROOT, Running, rapidrtmp
-from benchmarks.wrk import fetch, on_other_processors
+from benchmarks.servers import Running, rapidrtmp
+from benchmarks.wrk import fetch
 
 #: What is left out at the beginning, while tracks and GOPs are found, and at the end.
 SETTLE_S, SPARE_S = 5, 1
@@ -67,17 +66,12 @@ def waiting_bytes(server: Running) -> float:
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, float]:
     """One round of one server."""
     seconds = SETTLE_S + arguments.seconds + SPARE_S
-    load = [sys.executable, "-m", "benchmarks.publishers", f"--count={arguments.publishers}", f"--seconds={seconds}"]
     with (
         tempfile.TemporaryDirectory(prefix="rapidrtmp-bench-", dir=arguments.directory) as folder,
         rapidrtmp(Path(folder), *CONTENDERS[name]) as server,
     ):
         base_bytes = server.resident_bytes()
-        command = on_other_processors([*load, f"--port={server.rtmp_port}"])
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as generator:
-            assert generator.stdout is not None
-            if generator.stdout.readline().strip() != "ready":
-                raise SystemExit(f"{name}: the publishers were not admitted")
+        with publishing(server, arguments.publishers, seconds) as generator:
             time.sleep(SETTLE_S)
             late = lateness(server)
             begin, cpu_s, written = time.monotonic(), server.cpu_seconds(), server.written_bytes()
@@ -89,7 +83,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, float]:
                 figures(late, lateness(server)),
                 waiting_bytes(server),
             )
-            sent = json.loads(generator.stdout.read())
+            sent = generator.report()
     octets = sent["octets"] / seconds * elapsed
     return {
         "cpu_ms_per_stream_second": cpu_s * 1000 / elapsed / arguments.publishers,

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -28,8 +26,9 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger
 
 from benchmarks.clip import make_clip
-from benchmarks.servers import ROOT, Running, rapidrtmp
-from benchmarks.wrk import Load, fetch, load, on_other_processors, publishing
+from benchmarks.generators import publishing, watching
+from benchmarks.servers import Running, rapidrtmp
+from benchmarks.wrk import Load, fetch, load
 from rapidrtmp.dvr.sink import RecorderFactory
 from rapidrtmp.interfaces import StorageContext
 from rapidrtmp.storage.filesystem import LocalStorageFactory
@@ -74,17 +73,6 @@ def requests(recording: str, size: int) -> dict[str, tuple[str, dict[str, str]]]
     }
 
 
-def watch(server: Running, arguments: argparse.Namespace) -> subprocess.Popen[str]:
-    """Viewers of all streams, who count from now on for so long."""
-    command = [sys.executable, "-m", "benchmarks.watchers", f"--port={server.http_port}", f"--settle={SETTLE_S}"]
-    command += [f"--viewers={arguments.streams}", f"--streams={arguments.streams}", f"--seconds={arguments.seconds}"]
-    watching = subprocess.Popen(on_other_processors(command), cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert watching.stdout is not None
-    if watching.stdout.readline().strip() != "watching":
-        raise SystemExit("the viewers could not watch")
-    return watching
-
-
 def calm(server: Running, seconds: int) -> Load:
     """Nothing is asked."""
     begin, begin_cpu = time.monotonic(), server.cpu_seconds()
@@ -105,14 +93,14 @@ def rounds(arguments: argparse.Namespace) -> Iterator[tuple[str, Load, dict[str,
             asked = requests(recording, len(fetch(server.http_port, f"{recording}/recording.mp4")))
             for _ in range(arguments.rounds):
                 for kind in (CALM, *asked):
-                    with watch(server, arguments) as watching:
+                    options = (f"--streams={arguments.streams}", f"--settle={SETTLE_S}")
+                    with watching(server, arguments.streams, arguments.seconds, *options) as viewers:
                         if kind == CALM:
                             sent = calm(server, arguments.seconds - 1)
                         else:
                             how = {"connections": arguments.clients, "seconds": arguments.seconds - 1}
                             sent = load(server, *asked[kind], **how, yielding=True)
-                        assert watching.stdout is not None
-                        yield kind, sent, json.loads(watching.stdout.read())
+                        yield kind, sent, viewers.report()
 
 
 def main() -> None:

@@ -19,8 +19,9 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.clip import make_clip
+from benchmarks.generators import publishing
 from benchmarks.servers import nginx_files, rapidrtmp
-from benchmarks.wrk import Load, fetch, load, publishing
+from benchmarks.wrk import Load, fetch, load
 
 PATH = "/live/bench0/index.m3u8"
 #: How long a stream is published before it is asked for: until its window is full.

@@ -20,17 +20,18 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.clip import make_clip
+from benchmarks.generators import publishing
 from benchmarks.servers import Running, nginx_files, rapidrtmp
-from benchmarks.wrk import Load, fetch, load, publishing
+from benchmarks.wrk import Load, fetch, load
 
 STREAM = "/live/bench0"
 FILL_S = 12
 
 
-def newest_segment(server: Running) -> str:
+def newest_segment(server: Running, stream: str = STREAM) -> str:
     """The path of the newest whole segment: it stays up for the whole window, and longer."""
-    playlist = fetch(server.http_port, f"{STREAM}/index.m3u8").decode()
-    return f"{STREAM}/{re.findall(r'^([^#].*m4s)$', playlist, re.MULTILINE)[-1]}"
+    playlist = fetch(server.http_port, f"{stream}/index.m3u8").decode()
+    return f"{stream}/{re.findall(r'^([^#].*m4s)$', playlist, re.MULTILINE)[-1]}"
 
 
 def rounds(arguments: argparse.Namespace) -> Iterator[tuple[str, Load]]:

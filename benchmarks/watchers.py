@@ -1,11 +1,10 @@
 """
-The load generator: N viewers of M streams, each with connections and an address of its own.
+The load generator: N viewers of M streams (``benchmarks.players``), each with connections and an address of its own.
 
-Low-latency viewers do as hls.js does: one connection holds a blocking reload for the next part, the other fetches each
-part as soon as it is listed. Ordinary viewers reload the playlist every target duration, and fetch the newest segment
-when there is one. How late a part is, is the time from when its last video frame was sent (which stands in the frame:
-``benchmarks.publishers --stamp``) to when the part was there whole. How late the generator itself is, is measured by a
-timer that should come every 5 ms.
+How late a part is, is the time from when its last video frame was sent (which stands in the frame:
+``benchmarks.publishers --stamp``) to when the part was there whole. A part is closed by the frame that follows it, so
+the time since that one was sent is told beside it. How late the generator itself is, is measured by a timer that
+should come every 5 ms.
 
     python -m benchmarks.watchers --port 8080 --viewers 1000 --streams 10 --seconds 20
 """
@@ -17,44 +16,20 @@ import heapq
 import json
 import re
 import select
+import signal
 import socket
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 
-from benchmarks.publishers import STAMP_MARK, STAMP_SIZE
+from benchmarks.players import KINDS, TARGET_S
 
 TICK_S = 0.005
-TARGET_S = 2.0
 BUFFER = memoryview(bytearray(256 << 10))
 FIELDS = (
     "Host: 127.0.0.1\r\nConnection: keep-alive\r\nAccept: */*\r\nAccept-Encoding: identity\r\n"
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36\r\n"
     "\r\n"
 )
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a viewer reads from a playlist: the newest part and segment, and what to ask for next."""
-
-    part: str
-    segment: str
-    next_query: str
-
-
-@lru_cache(256)
-def read_playlist(body: bytes) -> Seen:
-    """Read a media playlist; the same for all viewers, who would each do it on a computer of their own."""
-    text = body.decode()
-    segments = re.findall(r"^#EXTINF:.*\n(?:#.*\n)*([^#\n]+)$", text, re.MULTILINE)
-    parts = re.findall(r'^#EXT-X-PART:.*URI="([^"]+)"', text, re.MULTILINE)
-    first = int(re.findall(r"^#EXT-X-MEDIA-SEQUENCE:(\d+)", text, re.MULTILINE)[0])
-    open_parts = text[text.rfind("#EXTINF") :].count("#EXT-X-PART:")
-    query = f"?_HLS_msn={first + len(segments)}&_HLS_part={open_parts}"
-    return Seen(parts[-1] if parts else "", segments[-1] if segments else "", query)
 
 
 class Connection:
@@ -77,8 +52,8 @@ class Connection:
         self._head, self._left, self._done, self._kept = b"", -1, done, [] if keep else None
         self.socket.send(f"GET {path} HTTP/1.1\r\n{FIELDS}".encode())
 
-    def receive(self) -> None:
-        """Take what has arrived."""
+    def receive(self) -> bool:
+        """Take what has arrived; return whether that was the end of an answer."""
         size = self.socket.recv_into(BUFFER)
         if not size:
             raise SystemExit("the server closed a connection")
@@ -87,7 +62,7 @@ class Connection:
             self._head += bytes(BUFFER[: min(size, 4096)])
             end = self._head.find(b"\r\n\r\n") + 4
             if end < 4:
-                return
+                return False
             if not self._head.startswith(b"HTTP/1.1 200"):
                 raise SystemExit(f"the server said {self._head[:400]!r}")
             found = re.search(rb"\r\nContent-Length: (\d+)", self._head)
@@ -96,26 +71,33 @@ class Connection:
         if self._kept is not None:
             self._kept.append(bytes(BUFFER[start:size]))
         self._left -= size - start
-        if self._left == 0:
-            self.is_busy = False
-            self._done(b"".join(self._kept) if self._kept is not None else b"")
+        if self._left:
+            return False
+        self.is_busy = False
+        self._done(b"".join(self._kept) if self._kept is not None else b"")
+        return True
 
 
 class Watching:
     """
     What all viewers share.
 
-    :ivar part_late: of each part received, in seconds; ``answer_s``: how long each answer took that was not held.
+    :ivar part_late: of each part received, in seconds; ``closed_late``: likewise, since the frame that closed it.
+    :ivar answer_s: how long each answer took that was not held, in seconds.
+    :ivar answers: of all kinds, held ones as well.
+    :ivar stamps: when the first and the last video frame of a part were sent, by the part's path.
     """
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self.counts = False
+        self.counts = self.is_stopped = False
         self.part_late: list[float] = []
+        self.closed_late: list[float] = []
         self.answer_s: list[float] = []
         self.tick_late: list[float] = []
         self.parts_skipped = 0
-        self.sent_at: dict[str, float] = {}
+        self.answers = 0
+        self.stamps: dict[str, tuple[float, float]] = {}
         self.timers: list[tuple[float, int, Callable[[], None]]] = []
         self._poll = select.epoll()
         self._connections: dict[int, Connection] = {}
@@ -133,98 +115,22 @@ class Watching:
         self._serial += 1
         heapq.heappush(self.timers, (at, self._serial, call))
 
+    def stop(self) -> None:
+        """Let :meth:`run` return."""
+        self.is_stopped = True
+
     def run(self, seconds: float) -> None:
-        """Go on for so long."""
+        """Go on for so long, or until SIGTERM."""
         end = time.monotonic() + seconds
         tick = time.monotonic() + TICK_S
-        while (now := time.monotonic()) < end:
+        while (now := time.monotonic()) < end and not self.is_stopped:
             if now >= tick:
                 self.tick_late.append(now - tick)
                 tick = now + TICK_S
             while self.timers and self.timers[0][0] <= now:
                 heapq.heappop(self.timers)[2]()
             for number, _ in self._poll.poll(max(0.0, tick - time.monotonic())):
-                self._connections[number].receive()
-
-
-class LowLatencyViewer:
-    """Watches a stream part by part."""
-
-    def __init__(self, watching: Watching, number: int, folder: str) -> None:
-        self._watching = watching
-        self._folder = folder
-        self._reloads, self._media = watching.connect(number), watching.connect(number)
-        self._wanted: deque[str] = deque()
-        self._newest = ""
-
-    def start(self) -> None:
-        """Ask for the playlist a first time."""
-        self._reloads.ask(f"{self._folder}/index.m3u8", self._listed, keep=True)
-
-    def _listed(self, body: bytes) -> None:
-        seen = read_playlist(body)
-        if seen.part and seen.part != self._newest:
-            self._newest = seen.part
-            self._wanted.append(seen.part)
-            if not self._media.is_busy:
-                self._fetch()
-        self._reloads.ask(f"{self._folder}/index.m3u8{seen.next_query}", self._listed, keep=True)
-
-    def _fetch(self) -> None:
-        while len(self._wanted) > 3:  # a player would jump ahead
-            self._wanted.popleft()
-            self._watching.parts_skipped += 1
-        path = f"{self._folder}/{self._wanted.popleft()}"
-        begun = time.monotonic()
-        keep = path not in self._watching.sent_at
-        self._media.ask(path, lambda body: self._fetched(path, begun, body), keep=keep)
-
-    def _fetched(self, path: str, begun: float, body: bytes) -> None:
-        now, watching = time.monotonic(), self._watching
-        if body:
-            mark = body.rfind(STAMP_MARK) + len(STAMP_MARK)
-            watching.sent_at.setdefault(path, int(body[mark : mark + STAMP_SIZE]) / 1e6)
-        if watching.counts:
-            watching.answer_s.append(now - begun)
-            watching.part_late.append(now - watching.sent_at[path])
-        if self._wanted:
-            self._fetch()
-
-
-class OrdinaryViewer:
-    """Watches a stream segment by segment."""
-
-    def __init__(self, watching: Watching, number: int, folder: str) -> None:
-        self._watching = watching
-        self._folder = folder
-        self._connection = watching.connect(number)
-        self._newest = ""
-        self._begun = self._due = 0.0
-
-    def start(self) -> None:
-        """Reload, now and every target duration."""
-        self._due = self._begun = time.monotonic()
-        self._connection.ask(f"{self._folder}/index.m3u8", self._listed, keep=True)
-
-    def _listed(self, body: bytes) -> None:
-        self._answered()
-        seen = read_playlist(body)
-        if seen.segment and seen.segment != self._newest:
-            self._newest, self._begun = seen.segment, time.monotonic()
-            self._connection.ask(f"{self._folder}/{seen.segment}", self._fetched, keep=False)
-        else:
-            self._again()
-
-    def _fetched(self, _body: bytes) -> None:
-        self._answered()
-        self._again()
-
-    def _answered(self) -> None:
-        if self._watching.counts:
-            self._watching.answer_s.append(time.monotonic() - self._begun)
-
-    def _again(self) -> None:
-        self._watching.later(max(self._due + TARGET_S, time.monotonic()), self.start)
+                self.answers += self._connections[number].receive()
 
 
 def figures(values: list[float]) -> dict[str, float]:
@@ -240,30 +146,36 @@ def figures(values: list[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Watch; print ``watching`` when all do and the counting begins, then the figures in JSON."""
+    """Watch; print ``ready`` when all do and the counting begins, then the figures in JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--viewers", type=int, default=1000)
     parser.add_argument("--streams", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--settle", type=float, default=5)
-    parser.add_argument("--kind", choices=["low-latency", "ordinary"], default="low-latency")
+    parser.add_argument("--kind", choices=list(KINDS), default="low-latency")
     arguments = parser.parse_args()
     watching = Watching(arguments.port)
-    make = LowLatencyViewer if arguments.kind == "low-latency" else OrdinaryViewer
+    signal.signal(signal.SIGTERM, lambda *_: watching.stop())
     begin = time.monotonic()
     for number in range(arguments.viewers):
-        viewer = make(watching, number, f"/live/bench{number % arguments.streams}")
+        viewer = KINDS[arguments.kind](watching, number, f"/live/bench{number % arguments.streams}")
         watching.later(begin + TARGET_S * number / arguments.viewers, viewer.start)
     watching.run(arguments.settle)
     watching.counts = True
     watching.tick_late.clear()
-    print("watching", flush=True)
+    watching.answers = 0
+    print("ready", flush=True)
+    begin, begin_cpu = time.monotonic(), time.process_time()
     watching.run(arguments.seconds)
+    cpu, elapsed = time.process_time() - begin_cpu, time.monotonic() - begin
     result = {
         "part_late": figures(watching.part_late),
+        "closed_late": figures(watching.closed_late),
         "answer": figures(watching.answer_s),
+        "answers_per_second": round(watching.answers / elapsed, 1),
         "generator_late": figures(watching.tick_late),
+        "cpu_share": round(cpu / elapsed, 3),
         "parts_skipped": watching.parts_skipped,
     }
     print(json.dumps(result), flush=True)

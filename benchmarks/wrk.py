@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 
-from benchmarks.servers import ROOT, Running
-
-SETTLE_S = 1.0
+from benchmarks.generators import on_other_processors
+from benchmarks.servers import Running
 
 
 @dataclass(frozen=True)
@@ -26,12 +21,6 @@ class Load:
     octets: int
     cpu_seconds: float
     elapsed: float
-
-
-def on_other_processors(command: list[str]) -> list[str]:
-    """The command, kept off the first processor, which is the server's."""
-    count = os.cpu_count() or 1
-    return ["taskset", "-c", f"1-{count - 1}", *command] if shutil.which("taskset") and count > 1 else command
 
 
 def load(
@@ -73,23 +62,3 @@ def fetch(port: int, path: str) -> bytes:
     if response.status != 200:
         raise SystemExit(f"{path}: {response.status} {body[:200]!r}")
     return body
-
-
-@contextmanager
-def publishing(server: Running, streams: int, seconds: int, *options: str) -> Iterator[None]:
-    """So many streams ``bench0`` to ``benchN`` published in real time, until the block is left."""
-    command = ["-m", "benchmarks.publishers", f"--port={server.rtmp_port}", f"--count={streams}", *options]
-    process = subprocess.Popen(
-        on_other_processors([sys.executable, *command, f"--seconds={seconds}"]),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        if process.stdout.readline().strip() != "ready":
-            raise SystemExit("the publishers were not admitted")
-        yield
-    finally:
-        process.terminate()
-        process.wait()
