@@ -15,48 +15,77 @@ WINDOW_SECONDS = 5
 
 
 @dataclass(slots=True)
-class _Second:
-    number: int
+class _Counts:
+    """What came in one second, or in all seconds that are over."""
+
+    number: int = -1
     octets: int = 0
+    frames: int = 0
     video_frames: int = 0
-    video_ticks: int = 0
+    keyframes: int = 0
+    measured_frames: int = 0
+    measured_ticks: int = 0
 
 
 class Statistics:
-    """
-    Counts of one stream, and what it did in the last few seconds.
-
-    :ivar octets: media bytes received, frame payloads alone.
-    :ivar frames: frames of all tracks; likewise ``video_frames`` and ``keyframes``.
-    """
+    """Counts of one stream, and what it did in the last few seconds."""
 
     def __init__(self) -> None:
-        self.octets = 0
-        self.frames = 0
-        self.video_frames = 0
-        self.keyframes = 0
-        self._seconds: deque[_Second] = deque(maxlen=WINDOW_SECONDS + 1)
+        self._over = _Counts()
+        self._second = _Counts()
+        self._second_ends_ms = 0
+        self._recent_seconds: deque[_Counts] = deque(maxlen=WINDOW_SECONDS)
         self._first_second: float = inf
         self._last_video_dts: int | None = None
 
+    @property
+    def octets(self) -> int:
+        """Media bytes received, frame payloads alone."""
+        return self._over.octets + self._second.octets
+
+    @property
+    def frames(self) -> int:
+        """Frames of all tracks received."""
+        return self._over.frames + self._second.frames
+
+    @property
+    def video_frames(self) -> int:
+        """Video frames received."""
+        return self._over.video_frames + self._second.video_frames
+
+    @property
+    def keyframes(self) -> int:
+        """Video frames received that decoding can begin with."""
+        return self._over.keyframes + self._second.keyframes
+
     def count(self, frame: Frame) -> None:
         """Count one frame."""
-        number = frame.arrived_ms // 1000
-        if not self._seconds or number > self._seconds[-1].number:
-            self._seconds.append(_Second(number))
-            self._first_second = min(self._first_second, number)
-        second = self._seconds[-1]
-        size = len(frame.data)
-        self.octets += size
-        self.frames += 1
-        second.octets += size
+        if frame.arrived_ms >= self._second_ends_ms:
+            self._begin_second(frame.arrived_ms // 1000)
+        second = self._second
+        second.octets += len(frame.data)
+        second.frames += 1
         if type(frame.track.config) is VideoConfig:
-            self.video_frames += 1
-            self.keyframes += frame.keyframe
+            second.video_frames += 1
+            if frame.keyframe:
+                second.keyframes += 1
             if self._last_video_dts is not None:
-                second.video_frames += 1
-                second.video_ticks += frame.dts - self._last_video_dts
+                second.measured_frames += 1
+                second.measured_ticks += frame.dts - self._last_video_dts
             self._last_video_dts = frame.dts
+
+    def _begin_second(self, number: int) -> None:
+        """Put the second that is over to those before it."""
+        over, past = self._over, self._second
+        over.octets += past.octets
+        over.frames += past.frames
+        over.video_frames += past.video_frames
+        over.keyframes += past.keyframes
+        if past.frames:
+            self._recent_seconds.append(past)
+        self._second = _Counts(number)
+        self._second_ends_ms = (number + 1) * 1000
+        self._first_second = min(self._first_second, number)
 
     def break_off(self) -> None:
         """Forget what the next frame would be measured against: the timeline breaks here."""
@@ -74,9 +103,9 @@ class Statistics:
     def frames_per_second(self, now_ms: int) -> float:
         """The video frame rate over the last seconds, by the frames' own times; 0.0 if there is none."""
         recent = self._recent(now_ms)
-        ticks = sum(second.video_ticks for second in recent)
-        return round(sum(second.video_frames for second in recent) * 90_000 / ticks, 3) if ticks > 0 else 0.0
+        ticks = sum(second.measured_ticks for second in recent)
+        return round(sum(second.measured_frames for second in recent) * 90_000 / ticks, 3) if ticks > 0 else 0.0
 
-    def _recent(self, now_ms: int) -> list[_Second]:
+    def _recent(self, now_ms: int) -> list[_Counts]:
         oldest = now_ms // 1000 - WINDOW_SECONDS
-        return [second for second in self._seconds if second.number >= oldest]
+        return [second for second in (*self._recent_seconds, self._second) if second.number >= oldest]

@@ -68,9 +68,9 @@ class GopCache:
         self._bytes = 0
         self._overflowed = False
 
-    def add(self, frame: Frame, *, has_video: bool) -> None:
-        """Keep a frame."""
-        if frame.keyframe and (not has_video or frame.track.kind is MediaKind.VIDEO):
+    def add(self, frame: Frame, begins_with: MediaKind) -> None:
+        """Keep a frame; a keyframe of the kind that decoding ``begins_with`` lets go of those before it."""
+        if frame.keyframe and frame.track.kind is begins_with:
             self.clear()
         elif self._overflowed or not self.frames:
             return
@@ -141,6 +141,7 @@ class LiveStream:
         self.wall_clock = WallClockMap()
         self._observed_ms = -OBSERVE_MS
         self._newest: dict[int, Frame] = {}
+        self._primary_kind = MediaKind.VIDEO
 
     # ── sinks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -206,6 +207,7 @@ class LiveStream:
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """The frames that follow are of these tracks."""
         self.tracks = tracks
+        self._primary_kind = tracks[0].kind
         self.state = StreamState.LIVE
         self._gop.clear()
         self._tell_all("tracks_changed", tracks)
@@ -216,7 +218,7 @@ class LiveStream:
         if frame.arrived_ms - self._observed_ms >= OBSERVE_MS:
             self._observe(frame)
         self._newest[frame.track.track_id] = frame
-        self._gop.add(frame, has_video=self.tracks[0].kind is MediaKind.VIDEO)
+        self._gop.add(frame, self._primary_kind)
         for attached in self._sinks:
             try:
                 attached.sink.frame_received(frame)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.stream import GopCache, LiveStream, StreamState
 from rapidrtmp.live.viewers import Viewers
-from rapidrtmp.media import Frame, Track
+from rapidrtmp.media import Frame, MediaKind, Track
 from rapidrtmp.names import StreamName
 from rapidrtmp.testing.frames import (
     FrameSource,
@@ -196,7 +196,7 @@ class CacheTests(SynchronousTestCase):
         cache = GopCache(1_000_000)
         frames = video_frames(VIDEO, 1, gop=10)
         for frame in frames[3:17]:
-            cache.add(frame, has_video=True)
+            cache.add(frame, MediaKind.VIDEO)
         self.assertEqual(frames[10:17], cache.frames)
 
     def test_bound(self) -> None:
@@ -204,10 +204,10 @@ class CacheTests(SynchronousTestCase):
         cache = GopCache(20_000)
         frames = video_frames(VIDEO, 2, gop=30, size=1_000)
         for frame in frames[:29]:
-            cache.add(frame, has_video=True)
+            cache.add(frame, MediaKind.VIDEO)
         self.assertEqual([], cache.frames)
         for frame in frames[30:33]:
-            cache.add(frame, has_video=True)
+            cache.add(frame, MediaKind.VIDEO)
         self.assertEqual(frames[30:33], cache.frames)
 
     def test_audio(self) -> None:
@@ -215,10 +215,10 @@ class CacheTests(SynchronousTestCase):
         cache = GopCache(20_000)
         frames = audio_frames(AUDIO, 0.2)
         for frame in frames:
-            cache.add(frame, has_video=False)
+            cache.add(frame, MediaKind.AUDIO)
         self.assertEqual(frames[-1:], cache.frames)
         cache.clear()
-        cache.add(frames[0], has_video=True)
+        cache.add(frames[0], MediaKind.VIDEO)
         self.assertEqual([], cache.frames)
 
 
