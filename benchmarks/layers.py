@@ -26,8 +26,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.clip import make_clip
-from benchmarks.servers import ROOT, Running, rapidrtmp
-from benchmarks.wrk import on_other_processors, publishing
+from benchmarks.generators import on_other_processors, publishing, watching
+from benchmarks.servers import Running, rapidrtmp
 
 SETTLE_S = 6
 SAMPLES_PER_S = 250
@@ -89,21 +89,6 @@ def sample(server: Running, seconds: int) -> tuple[dict[str, float], float]:
 
 
 @contextmanager
-def watching(server: Running, count: int, seconds: int) -> Iterator[None]:
-    """So many low-latency viewers."""
-    command = ["-m", "benchmarks.watchers", f"--port={server.http_port}", f"--viewers={count}"]
-    command += [f"--streams={STREAMS_WATCHED}", f"--seconds={seconds}", "--kind=low-latency", f"--settle={SETTLE_S}"]
-    with subprocess.Popen(
-        on_other_processors([sys.executable, *command]), cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        if process.stdout.readline().strip() != "watching":
-            raise SystemExit("the viewers could not watch")
-        yield
-        process.stdout.read()
-
-
-@contextmanager
 def asking(server: Running, connections: int, seconds: int) -> Iterator[None]:
     """So many connections that ask for a playlist as fast as they can."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", f"http://127.0.0.1:{server.http_port}{REQUESTED}"]
@@ -133,7 +118,8 @@ def viewers(server: Running, arguments: argparse.Namespace) -> tuple[dict[str, f
     lasts = 3 * SETTLE_S + arguments.seconds + 60
     with publishing(server, STREAMS_WATCHED, lasts, "--stamp", "--spread=2.33"):
         time.sleep(2 * SETTLE_S)
-        with watching(server, arguments.count or 1000, arguments.seconds + 3):
+        options = (f"--streams={STREAMS_WATCHED}", f"--settle={SETTLE_S}")
+        with watching(server, arguments.count or 1000, arguments.seconds + 3, *options):
             return sample(server, arguments.seconds)
 
 
