@@ -86,16 +86,24 @@ class Bucket:
 
     def _upload(self, write: ObjectWrite, data: bytes, version: int) -> None:
         """Upload over this version and no other, in pieces that can be resumed if it is larger than 8 MiB."""
+        from google.auth.exceptions import GoogleAuthError
+
         blob = self._bucket().blob(self._prefix + write.key, chunk_size=UPLOAD_CHUNK_BYTES)
         blob.cache_control = write.cache_control or None
-        blob.upload_from_string(
-            data,
-            content_type=write.content_type or guess_content_type(write.key),
-            if_generation_match=version,
-            timeout=TIMEOUT_S,
-            retry=self._retry() if len(data) > UPLOAD_CHUNK_BYTES else None,
-            checksum="crc32c",
-        )
+        try:
+            blob.upload_from_string(
+                data,
+                content_type=write.content_type or guess_content_type(write.key),
+                if_generation_match=version,
+                timeout=TIMEOUT_S,
+                retry=self._retry() if len(data) > UPLOAD_CHUNK_BYTES else None,
+                checksum="crc32c",
+            )
+        except ValueError as error:
+            if isinstance(error, GoogleAuthError):
+                raise
+            # Google kept a part of a piece, and its client does not go on within one
+            raise StorageError(f"writing {write.key}: {error}") from error
         if blob.crc32c != _crc32c(data):
             with suppress(Exception):  # what is worse than its loss: that it stays, under a name that is used once
                 blob.delete(if_generation_match=blob.generation, timeout=TIMEOUT_S, retry=None)
