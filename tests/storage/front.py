@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import sys
@@ -18,6 +19,8 @@ __all__ = ["Front"]
 #: What a request suffers: a status that answers it, or one of ``reset`` (nothing is passed on), ``lost`` (the answer is
 #: not), ``truncated`` (half of the answer is), ``garbled`` (the request is changed on the way); ``None`` for nothing.
 Fault = int | str | None
+#: What Google's client asks in a thread of its own, once and whenever it comes to it: what the bucket is like.
+ASIDE = re.compile(r"/storage/v1/b/[^/?]+\?")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -29,7 +32,7 @@ class _Handler(BaseHTTPRequestHandler):
     def pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         sleep(self.server.delay_s())
-        fault = self.server.fault(self.command, self.path)
+        fault = None if ASIDE.match(self.path) else self.server.fault(self.command, self.path)
         self.server.faults += fault is not None
         if isinstance(fault, int):
             self.answer(fault, [], b"{}")
@@ -77,6 +80,7 @@ class Front(ThreadingHTTPServer):
     Stands in front of the server at ``behind``, a URL, until it is closed.
 
     :ivar fault: told method and path of each request, decides what it suffers; called in many threads, as all these.
+        What the client asks aside suffers nothing: it would take faults away from those that they are meant for.
     :ivar delay_s: how long a request is under way, in seconds, before that is decided.
     :ivar passed: told method and path of each request that was carried out, before it is answered or not.
     :ivar faults: how many have suffered something.
