@@ -72,8 +72,7 @@ def _row(listed: Listed) -> str:
     if entry.state in _UNPLAYABLE or not entry.segments:
         return f'<li><div class="empty">{words}</div></li>'
     return (
-        f'<li><a class="play" href="{path}/recording.mp4" data-playlist="{path}/index.m3u8" '
-        f'data-name="{escape(str(entry.id))}">{words}</a>'
+        f'<li><a class="play" href="{path}/recording.mp4" data-name="{escape(str(entry.id))}">{words}</a>'
         f'<a class="download" href="{path}/recording.mp4" download>Download</a></li>'
     )
 

@@ -25,8 +25,9 @@ from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.media import VideoConfig
-from rapidrtmp.names import StreamName
+from rapidrtmp.names import BadNameError, StreamName
 from rapidrtmp.web import hlsjs
+from rapidrtmp.web.errors import error_response
 from rapidrtmp.web.exchange import Request, Response
 from rapidrtmp.web.headers import accepts_gzip, etag_matches
 from rapidrtmp.web.hls import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST
@@ -89,14 +90,26 @@ class Pages:
         self._files = _static_files()
         self._player = read_template("player.html")
         self._index = read_template("index.html")
+        self._refused = read_template("refused.html")
 
-    def player(self, _request: Request, app: str, key: str) -> Response:
+    def player(self, request: Request, app: str, key: str) -> Response:
         """
-        A page that plays a stream, or waits for it: ``GET /APP/KEY``.
+        A page that plays a stream, or waits for it: ``GET /APP/KEY``. To people who look for what there can not be,
+        a page says so.
 
         :raises BadNameError: there can be no such stream.
         :raises NotFoundError: there is no such application.
         """
+        try:
+            return self._player_of(app, key)
+        except (BadNameError, NotFoundError) as error:
+            if "text/html" not in request.header("accept"):
+                raise
+            body = self._refused.substitute(reason=escape(str(error)))
+            status = error_response(error).status
+            return page_response(body, script_origin="", cache_control="no-store", status=status)
+
+    def _player_of(self, app: str, key: str) -> Response:
         name = StreamName.checked(app, key)
         if app not in self._apps:
             raise NotFoundError(f"there is no application {app!r} here")
@@ -176,7 +189,7 @@ class Pages:
         )
 
 
-def page_response(body: str, *, script_origin: str, cache_control: str) -> Response:
+def page_response(body: str, *, script_origin: str, cache_control: str, status: int = 200) -> Response:
     """HTML under a policy that runs our files only (CSP level 3)."""
     policy = (
         f"default-src 'none'; script-src 'self'{' ' if script_origin else ''}{script_origin}; style-src 'self'; "
@@ -190,4 +203,4 @@ def page_response(body: str, *, script_origin: str, cache_control: str) -> Respo
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
     }
-    return Response(200, headers, body.encode())
+    return Response(status, headers, body.encode())

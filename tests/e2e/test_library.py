@@ -54,6 +54,10 @@ class LibraryTests(BrowserTest):
         self.assertEqual([], self.complaints(browser))
         browser.get(f"{server.root}/recordings#live/cam/{recording['start']}")
         self.assertEqual("hls.js", self.playing(browser)["engine"], "a recording has an address of its own")
+        browser.get("about:blank")
+        browser.get(f"{server.root}/recordings#live/cam/20200101T000000Z")
+        state = browser.find_element("id", "state")
+        eventually("the page to say what is wrong", lambda: "there is no recording" in state.text)
 
     def test_movie(self) -> None:
         """The file plays in a video element as it is, and the browser jumps in it by its index."""

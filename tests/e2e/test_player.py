@@ -54,6 +54,21 @@ class PlayerTests(BrowserTest):
         self.assertGreater(eventually("the page to play", lambda: self.figures_of_play(browser))["decoded"], 0)
         publisher.kill()
 
+    def test_full(self) -> None:
+        """Where there is no seat left the page says so in the server's words, and tries again."""
+        paths = find_browser()
+        server = self.start_server("[server]\nmax_viewers_per_stream = 1\n")
+        check_library(server)
+        publisher = self.publish(FFMPEG, SHOW.path, server.issue_token("show").publish_url)
+        eventually("another to watch", lambda: server.get("/live/show/master.m3u8").status == 200)
+        browser = self.open_page(paths, f"{server.root}/live/show")
+        words = eventually(
+            "the page to be refused",
+            lambda: (figures := browser.execute_script(FIGURES)) and "viewers" in figures["said"] and figures["said"],
+        )
+        self.assertEqual("live/show has all the 1 viewers it may have; trying again…", words)
+        publisher.kill()
+
     # ── claims ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _check_progress(self, first: dict[str, Any], last: dict[str, Any]) -> None:

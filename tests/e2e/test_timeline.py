@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from tests.e2e.browser import BrowserTest, check_library, find_browser
-from tests.e2e.ffmpeg import FFMPEG, Clip, decode, read_packets
+from tests.e2e.ffmpeg import CLIPS, FFMPEG, Clip, decode, read_packets
 from tests.e2e.harness import eventually, new_folder
 
 SETTINGS = """
@@ -90,6 +90,27 @@ class TimelineTests(BrowserTest):
         self.assertEqual([], self.complaints(browser))
         publisher.kill()
 
+    def test_after_the_end(self) -> None:
+        """Opened when the stream has ended, the page shows its last picture, says so, and goes back in it."""
+        paths = find_browser()
+        server = self.start_server(SETTINGS + '[live]\ngrace = "1s"\n')
+        check_library(server)
+        self.publish(FFMPEG, CLIPS["plain"].path, server.issue_token("show").publish_url).wait()
+        eventually("the end", lambda: "#EXT-X-ENDLIST" in server.get("/live/show/index.m3u8").text)
+        browser = self.open_page(paths, f"{server.root}/live/show")
+        ended = self.look(browser, "its last picture", lambda now: now["at"] == "ended" and is_at_end(now))
+        self.assertIn("has ended", browser.find_element("id", "state").text)
+        badge = browser.find_element("id", "golive")
+        self.assertEqual(("ENDED", False), (badge.text, badge.is_enabled()))
+        self.assertIn("0:00 before the end", ended["said"])
+        self.assertFalse(ended["moves"])
+        self.button(browser, "back").click()
+        now = self.look(browser, "the page to rewind", lambda now: now["rewound"] and now["moves"])
+        self.assertApproximates(now["first"], now["playing"], 2.0)
+        over = self.look(browser, "the end again", lambda now: is_at_end(now) and not now["moves"])
+        self.assertEqual((ended["first"], ended["last"]), (over["first"], over["last"]), "the window stands still")
+        self.assertEqual([], self.complaints(browser))
+
     # ── steps ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def look(self, browser: Any, what: str, wanted: Any) -> Any:
@@ -165,6 +186,11 @@ class TimelineTests(BrowserTest):
 def is_live(now: Any) -> bool:
     """Whether the page plays live, and knows how far behind the encoder."""
     return now["at"] == "live" and not now["rewound"] and now["moves"] and now["latency"] is not None
+
+
+def is_at_end(now: Any) -> bool:
+    """Whether the picture is among the last there are."""
+    return now["playing"] is not None and now["playing"] > now["last"] - 2
 
 
 def seconds_of(brightness: int) -> float:

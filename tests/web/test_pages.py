@@ -27,20 +27,35 @@ class PlayerPageTests(SynchronousTestCase):
         self.assertIn('data-clip="my-show/clip.mp4"', page)
         self.assertRegex(page, '<section id="timeline" aria-label="Timeline" hidden>')
         self.assertRegex(page, '<input id="seek" type="range"[^>]* aria-label=')
-        for name in ("back", "golive"):
-            self.assertRegex(page, f'<button id="{name}"[^>]* aria-label=')
+        self.assertRegex(page, '<button id="back"[^>]* aria-label=')
+        self.assertRegex(page, '<button id="golive"[^>]*>Live</button>')
 
     def test_scripts(self) -> None:
         """What scripts import is there, and names the data of the session as the playlist does."""
-        texts = {name: self.server.get(f"/static/{name}").text() for name in ("player.js", "timeline.js", "window.js")}
+        names = ("player.js", "library.js", "timeline.js", "window.js", "words.js")
+        texts = {name: self.server.get(f"/static/{name}").text() for name in names}
         imported = {name for text in texts.values() for name in re.findall(r'^import .* from "\./(.+)";$', text, re.M)}
-        self.assertEqual({"timeline.js", "window.js"}, imported)
+        self.assertEqual({"timeline.js", "window.js", "words.js"}, imported)
         self.assertIn(f'"{REWIND_DATA}"', texts["window.js"])
 
     def test_no_such_page(self) -> None:
         """There is no page for what can not be a stream, or an application that there is not."""
         for path, status in (("/live/.x", 400), ("/live/" + "k" * 129, 400), ("/nowhere/k", 404), ("/api/k", 404)):
             self.assertEqual(status, self.server.get(path).status, path)
+
+    def test_no_such_page_for_people(self) -> None:
+        """Browsers are shown that as a page, with a way on; programs get it as JSON."""
+        for path, status, words in (
+            ("/live/.x", 400, "the stream key may hold"),
+            ("/nowhere/k", 404, "no application"),
+        ):
+            shown = self.server.get(path, Accept="text/html,*/*;q=0.8")
+            self.assertEqual((status, "text/html; charset=utf-8"), (shown.status, shown.headers["content-type"]))
+            self.assertIn(words, shown.text())
+            self.assertIn('href="../"', shown.text())
+            self.assertEqual("no-store", shown.headers["cache-control"])
+            self.assertIn(words, self.server.get(path).json()["error"])
+        self.assertNotIn("<b>", self.server.get("/<b>/k", Accept="text/html").text())
 
     def test_nothing_runs_but_our_files(self) -> None:
         """The page holds no script and no style of its own, and its policy would let none run."""

@@ -4,80 +4,87 @@
  * browser's own HLS otherwise, and the whole file where there is neither. Without this script the links still lead to
  * the files.
  */
-(() => {
-  const panel = document.getElementById("player");
-  const video = document.getElementById("video");
-  const state = document.getElementById("state");
-  let hls = null;
+import { reasonOf } from "./words.js";
 
-  /* What a test, or a curious person at the console, can read. */
-  window.rapidrtmp = { get engine() { return hls ? "hls.js" : video.src ? "native" : "none"; } };
+const panel = document.getElementById("player");
+const video = document.getElementById("video");
+const state = document.getElementById("state");
+const NAME = /^[\w~-][\w.~-]*\/[\w~-][\w.~-]*\/\d{8}T\d{6}Z$/;
+let hls = null;
 
-  for (const time of document.querySelectorAll("time")) {
-    const moment = new Date(time.dateTime);
-    time.title = time.textContent;
-    time.textContent = moment.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+/* What a test, or a curious person at the console, can read. */
+window.rapidrtmp = { get engine() { return hls ? "hls.js" : video.src ? "native" : "none"; } };
+
+for (const time of document.querySelectorAll("time")) {
+  const moment = new Date(time.dateTime);
+  time.title = time.textContent;
+  time.textContent = moment.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+}
+
+function links() {
+  return [...document.querySelectorAll("a.play")];
+}
+
+function say(kind, words) {
+  state.dataset.kind = kind;
+  state.textContent = words;
+}
+
+function stop() {
+  if (hls) hls.destroy();
+  hls = null;
+  video.removeAttribute("src");
+  for (const row of document.querySelectorAll("[aria-current]")) row.removeAttribute("aria-current");
+}
+
+function start() {
+  const started = video.play();
+  if (started) started.catch(() => say("waiting", "Press play to start"));
+}
+
+/* Play a recording by its name, whether it is in the list on this page or not. */
+function play(name) {
+  stop();
+  const folder = new URL("recordings/" + name + "/", location.href).href;
+  const playlist = folder + "index.m3u8";
+  const link = links().find((each) => each.dataset.name === name);
+  if (link) link.setAttribute("aria-current", "true");
+  panel.hidden = false;
+  video.setAttribute("aria-label", "Recording " + name);
+  say("live", name);
+  if (window.Hls && Hls.isSupported()) {
+    hls = new Hls({ startPosition: 0, backBufferLength: 60 });
+    hls.on(Hls.Events.MANIFEST_PARSED, start);
+    hls.on(Hls.Events.ERROR, (_, error) => {
+      if (!error.fatal) return;
+      if (error.type === Hls.ErrorTypes.MEDIA_ERROR) hls.recoverMediaError();
+      else say("failed", "This recording can not be played now: " + (reasonOf(error) || "the server does not answer"));
+    });
+    hls.loadSource(playlist);
+    hls.attachMedia(video);
+  } else {
+    video.src = video.canPlayType("application/vnd.apple.mpegurl") ? playlist : folder + "recording.mp4";
+    start();
   }
+  panel.scrollIntoView({ block: "start" });
+}
 
-  function say(kind, words) {
-    state.dataset.kind = kind;
-    state.textContent = words;
-  }
+video.addEventListener("error", () => {
+  if (!hls && video.src) say("failed", "This recording can not be played now");
+});
 
-  function stop() {
-    if (hls) hls.destroy();
-    hls = null;
-    video.removeAttribute("src");
-    for (const row of document.querySelectorAll("[aria-current]")) row.removeAttribute("aria-current");
-  }
+/* A recording has an address of its own, to be sent to others: /recordings#APP/KEY/START */
+function playNamed() {
+  const name = location.hash.slice(1);
+  if (NAME.test(name)) play(name);
+}
 
-  function start() {
-    const started = video.play();
-    if (started) started.catch(() => say("waiting", "Press play to start"));
-  }
-
-  function play(link) {
-    stop();
-    const playlist = new URL(link.dataset.playlist, location.href).href;
-    link.setAttribute("aria-current", "true");
-    panel.hidden = false;
-    video.setAttribute("aria-label", "Recording " + link.dataset.name);
-    say("live", link.dataset.name);
-    if (window.Hls && Hls.isSupported()) {
-      hls = new Hls({ startPosition: 0, backBufferLength: 60 });
-      hls.on(Hls.Events.MANIFEST_PARSED, start);
-      hls.on(Hls.Events.ERROR, (_, error) => {
-        if (!error.fatal) return;
-        if (error.type === Hls.ErrorTypes.MEDIA_ERROR) hls.recoverMediaError();
-        else say("failed", "This recording can not be played now");
-      });
-      hls.loadSource(playlist);
-      hls.attachMedia(video);
-    } else {
-      video.src = video.canPlayType("application/vnd.apple.mpegurl") ? playlist : link.href;
-      start();
-    }
-    panel.scrollIntoView({ block: "start" });
-  }
-
-  video.addEventListener("error", () => {
-    if (!hls && video.src) say("failed", "This recording can not be played now");
-  });
-
-  /* A recording has an address of its own, to be sent to others: /recordings#APP/KEY/START */
-  function playNamed() {
-    const name = decodeURIComponent(location.hash.slice(1));
-    const link = [...document.querySelectorAll("a.play")].find((each) => each.dataset.name === name);
-    if (link) play(link);
-  }
-
-  document.addEventListener("click", (event) => {
-    const link = event.target.closest("a.play");
-    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    history.replaceState(null, "", "#" + link.dataset.name);
-    play(link);
-  });
-  window.addEventListener("hashchange", playNamed);
-  playNamed();
-})();
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a.play");
+  if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  history.replaceState(null, "", "#" + link.dataset.name);
+  play(link.dataset.name);
+});
+window.addEventListener("hashchange", playNamed);
+playNamed();

@@ -6,8 +6,9 @@
  * A stream says in its multivariant playlist whether it can be rewound. Live is played from that one, with low latency,
  * and any earlier moment from the long playlist of its rewind window; to change over is to start with the other one.
  */
-import { Timeline, clock } from "./timeline.js";
+import { Timeline } from "./timeline.js";
 import { RewindWindow, dateOf, endOf, positionOf } from "./window.js";
+import { clock, reasonOf } from "./words.js";
 
 const main = document.querySelector("main");
 const video = document.getElementById("video");
@@ -77,7 +78,7 @@ function startMs() {
 
 /* Seconds behind the encoder. */
 function latency() {
-  if (finished || !played) return NaN;
+  if (!played || hasEnded()) return NaN;
   const playing = playingMs();
   if (Number.isFinite(playing)) return Math.max((Date.now() - playing) / 1000, 0);
   return hls && hls.latency > 0 ? hls.latency : NaN;
@@ -132,11 +133,11 @@ async function restart() {
   else goLive();
 }
 
-/* The stream has ended: leave the last picture up, and look now and then whether it is back. */
+/* The stream has ended: leave the last picture up, or show it, and look now and then whether the stream is back. */
 function finish() {
   clearTimeout(retryTimer);
-  if (hls) hls.stopLoad();
   finished = true;
+  if (hls && played) hls.stopLoad();
   say("ended", "The stream has ended; this page waits for it to return");
   retryTimer = setTimeout(lookForReturn, LONGEST_RETRY_MS);
 }
@@ -159,6 +160,7 @@ function start() {
   keepPicture();
   stop();
   finished = played = false;
+  video.autoplay = true;
   paused = null;
   lastProgress = performance.now();
   if (window.Hls && Hls.isSupported()) startHlsJs();
@@ -171,14 +173,20 @@ function startHlsJs() {
     lowLatencyMode: !rewound,
     startPosition: rewound ? positionOf(rewind.segments, wanted) : -1,
     backBufferLength: 30,
+    enableInterstitialPlayback: false, // there are none, and what plays them resumes what was paused
     maxLiveSyncPlaybackRate: rewound ? 1 : 1.1,
     manifestLoadPolicy: {
       default: { maxTimeToFirstByteMs: 15000, maxLoadTimeMs: 20000, timeoutRetry: null, errorRetry: null },
     },
   });
   hls.on(Hls.Events.MANIFEST_LOADED, (_, data) => { if (!rewound) rewind.announce(data.sessionData); });
-  hls.on(Hls.Events.MANIFEST_PARSED, play);
-  hls.on(Hls.Events.LEVEL_LOADED, (_, data) => { if (!data.details.live && !played && !rewound) finish(); });
+  hls.on(Hls.Events.MANIFEST_PARSED, () => { if (!finished) play(); });
+  hls.on(Hls.Events.LEVEL_LOADED, (_, data) => {
+    if (data.details.live || played || rewound || finished) return;
+    finish();
+    video.autoplay = false;
+    video.pause();
+  });
   hls.on(Hls.Events.FRAG_BUFFERED, loadedFragment);
   hls.on(Hls.Events.ERROR, (_, data) => { if (data.fatal && !finished) recover(data); });
   hls.loadSource(rewound ? rewind.url : multivariant);
@@ -206,7 +214,7 @@ function recover(error) {
   }
   if (status === 404) rewound = false;
   if (status === 404) retry("waiting", "Waiting for the stream to begin…");
-  else if (status === 503) retry("waiting", "The server is busy; trying again…");
+  else if (status === 429 || status === 503) retry("waiting", (reasonOf(error) || "The server is busy") + "; trying again…");
   else retry("waiting", "The stream was interrupted; reconnecting…");
 }
 
@@ -268,7 +276,7 @@ function showTimeline() {
     return;
   }
   if (listed && listed.fragments.length) {
-    rewind.sawEdge(dateOf(listed.fragments, listed.edge) + (listed.live ? 1000 * listed.age : 0));
+    rewind.sawEdge(dateOf(listed.fragments, listed.edge) + (listed.live ? 1000 * listed.age : 0), !listed.live);
   }
   if (!rewind.isThere) {
     if (listed ? listed.fragments.length > 1 : played) rewind.loadOnce();
@@ -299,6 +307,9 @@ video.addEventListener("error", () => {
   if (!hls && video.src) retry("waiting", "Waiting for the stream to begin…");
 });
 video.addEventListener("ended", finish);
+video.addEventListener("loadedmetadata", () => {
+  if (finished && !played) video.currentTime = Math.max(video.duration - 0.1, 0);
+});
 video.addEventListener("playing", () => { still.hidden = true; });
 video.addEventListener("pause", () => {
   if (!rewound && !finished && video.readyState >= 2) paused = { at: performance.now(), ms: playingMs() };

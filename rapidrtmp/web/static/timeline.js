@@ -3,28 +3,11 @@
  * The timeline below a live stream that has a rewind window: where in it the picture is, by the wall clock, and the
  * controls that move it. It knows nothing of players: moments go in and out as milliseconds since 1970.
  */
+import { clock, timeOfDay } from "./words.js";
 
 const STEP_MS = 10000;
 const BACK_MS = 30000;
 const CLIP_MS = 30000;
-
-/* A span of time as people say it: 0:32, 1:02:03. */
-export function clock(ms) {
-  const seconds = Math.max(0, Math.round(ms / 1000));
-  const two = (number) => String(number).padStart(2, "0");
-  const minutes = Math.floor(seconds / 60);
-  return minutes < 60
-    ? minutes + ":" + two(seconds % 60)
-    : Math.floor(minutes / 60) + ":" + two(minutes % 60) + ":" + two(seconds % 60);
-}
-
-/* A moment by the wall clock of whoever looks; with its day, if that is not today. */
-function timeOfDay(ms) {
-  const moment = new Date(ms);
-  const isToday = moment.toDateString() === new Date().toDateString();
-  const time = moment.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-  return isToday ? time : moment.toLocaleDateString(undefined, { weekday: "short" }) + " " + time;
-}
 
 export class Timeline {
   /*
@@ -64,19 +47,23 @@ export class Timeline {
     this.panel.dataset.at = hasEnded ? "ended" : isLive ? "live" : "behind";
     this.badge.setAttribute("aria-pressed", String(isLive));
     this.badge.disabled = hasEnded;
+    this.badge.textContent = hasEnded ? "Ended" : "Live";
     this.bar.min = Math.floor(first / 1000);
     this.bar.max = Math.ceil(edge / 1000);
     if (!this.isDragging) this.bar.value = isLive ? this.bar.max : Math.round(this.playing / 1000);
-    this.describe();
+    this.describe(hasEnded ? " before the end" : " behind");
   }
 
-  describe() {
-    const behind = this.isLive ? "" : " · " + clock(this.edge - this.playing) + " behind";
-    const words = timeOfDay(this.playing) + behind;
+  describe(behind) {
+    const words = timeOfDay(this.playing) + (this.isLive ? "" : " · " + clock(this.edge - this.playing) + behind);
     if (this.position.textContent !== words) {
       this.position.textContent = words;
       this.bar.setAttribute("aria-valuetext", words);
     }
+    this.fill();
+  }
+
+  fill() {
     const share = (this.bar.value - this.bar.min) / Math.max(this.bar.max - this.bar.min, 1);
     this.bar.style.setProperty("--filled", (100 * share).toFixed(2) + "%");
   }
@@ -86,7 +73,7 @@ export class Timeline {
     bar.addEventListener("input", () => {
       this.isDragging = true;
       this.point((bar.value - bar.min) / Math.max(bar.max - bar.min, 1));
-      this.describe();
+      this.fill();
     });
     bar.addEventListener("change", () => {
       this.isDragging = false;

@@ -50,6 +50,7 @@ export class RewindWindow {
     this.lengthMs = 0; // as the stream announces it; 0 if it has none
     this.segments = []; // that the playlist listed when it was read last
     this.newest = -Infinity; // the moment of the live edge, less the time on the page's own clock
+    this.endMs = null; // the moment of the end, once it has ended
     this.asked = -Infinity;
   }
 
@@ -70,8 +71,10 @@ export class RewindWindow {
     this.asked = performance.now();
     try {
       const answer = await fetch(this.url);
-      if (answer.ok) this.segments = readSegments(await answer.text());
-      if (this.segments.length) this.sawEdge(dateOf(this.segments, endOf(this.segments)));
+      if (!answer.ok) return this.segments.length > 0;
+      const text = await answer.text();
+      this.segments = readSegments(text);
+      this.sawEdge(dateOf(this.segments, endOf(this.segments)), text.includes("#EXT-X-ENDLIST"));
     } catch {
       // the server is away; what is known already may still be there when it is back
     }
@@ -83,14 +86,16 @@ export class RewindWindow {
     if (!this.isThere && performance.now() - this.asked > RETRY_MS) this.load();
   }
 
-  /* Take note of how far the stream has come. */
-  sawEdge(ms) {
-    if (Number.isFinite(ms)) this.newest = Math.max(this.newest, ms - performance.now());
+  /* Take note of how far the stream has come, and whether that is its end. */
+  sawEdge(ms, isEnd = false) {
+    if (!Number.isFinite(ms)) return;
+    this.newest = Math.max(this.newest, ms - performance.now());
+    this.endMs = isEnd ? ms : null;
   }
 
   /* The moments at which it begins and ends now. */
   get edgeMs() {
-    return this.newest + performance.now();
+    return this.endMs ?? this.newest + performance.now();
   }
 
   get firstMs() {
