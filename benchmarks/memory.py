@@ -26,6 +26,7 @@ from statistics import mean
 from benchmarks.clip import KEYFRAME_INTERVAL_S, make_clip
 from benchmarks.generators import publishing
 from benchmarks.players import read_playlist
+from benchmarks.publishers import ETHERNET_MSS
 from benchmarks.segments import newest_segment
 from benchmarks.servers import Running, allow_many_sockets, rapidrtmp
 from benchmarks.watchers import FIELDS
@@ -33,8 +34,6 @@ from benchmarks.wrk import fetch
 
 #: Until windows are full, and the first of what has left them is taken down: nine segments of 2 s, and one to spare.
 FULL_S = 20
-#: With the segments of loopback, of 64 kB, the kernel would take in what the server must hold for a client far away.
-ETHERNET_MSS = 1448
 PLAYLIST = "/live/bench0/index.m3u8"
 
 
@@ -74,6 +73,7 @@ def open_connections(server: Running, count: int, path: str, *, read: bool) -> l
         connection = socket.socket()
         if not read:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            # With loopback's segments the kernel would take in what the server must hold for a client far away.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET_MSS)
         connection.connect(("127.0.0.1", server.http_port))
         connection.sendall(f"GET {path} HTTP/1.1\r\n{FIELDS}".encode())

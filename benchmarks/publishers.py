@@ -26,7 +26,8 @@ from benchmarks.clip import KILOBITS, Tag, make_clip, read_tags, repeat
 
 #: Chunk streams as FFmpeg uses them: 3 for commands, 4 for audio and data, 6 for video, 8 for publish.
 COMMAND, AUDIO, VIDEO, PUBLISH = 3, 4, 6, 8
-
+#: What a TCP segment carries over Ethernet, in octets; over loopback it is 64 kB, and servers see another world.
+ETHERNET_MSS = 1448
 
 #: What goes before the stamp in a frame: an SEI message of user data, under a UUID of its own (ITU-T H.264, D.1.7).
 STAMP_MARK = b"RapidRTMP-sent-at:"
@@ -118,8 +119,11 @@ class Publisher:
 
 def open_publisher(host: str, port: int, app: str, key: str, chunk_size: int) -> socket.socket:
     """Connect, shake hands, and publish; the server's answers are read where they decide something."""
-    connection = socket.create_connection((host, port), timeout=30)
+    connection = socket.socket()
+    connection.settimeout(30)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET_MSS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.connect((host, port))
     connection.sendall(b"\x03" + bytes(1536))
     answer = b""
     while len(answer) < 3073:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 
-__all__ = ["LowWater"]
+__all__ = ["NO_MARK", "LowWater"]
 
 #: No mark: whatever arrives is read.
 NO_MARK = 1

@@ -30,6 +30,7 @@ from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.net.guests import Guests, Stage
 from rapidrtmp.net.ingest import Ingest, IngestServices
+from rapidrtmp.net.low_water import NO_MARK
 from rapidrtmp.net.turns import Turns
 from rapidrtmp.origin import origin_of
 from rapidrtmp.rtmp.events import Event
@@ -219,12 +220,19 @@ class RtmpServerProtocol(Protocol):
             self.transport.resumeProducing()
 
     def wake_at(self, octets: int) -> None:
-        """Read no sooner than so many octets are there (or the peer has closed), where the socket can be told so."""
+        """
+        Read no sooner than so many octets are there (or the peer has closed), where the socket can be told so.
+
+        More than one TCP segment's it must be. What is left unread is acknowledged late, and an encoder with Nagle's
+        algorithm on (FFmpeg) sends what does not fill a segment only when all before it has been acknowledged: on
+        loopback, where a segment holds 64 KB, audio that waits for a picture would make that picture wait for 40 ms.
+        """
         has_options = not self._closing and ITCPTransport.providedBy(self.transport)  # else there may be no socket left
         handle = self.transport.getHandle() if has_options else None
         if isinstance(handle, socket.socket):  # TLS has a handle of its own
-            with suppress(OSError):  # a system that does not know the option reads at once
-                handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, octets)
+            with suppress(OSError):  # a system that does not know the options reads at once
+                fills = octets > handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+                handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, octets if fills else NO_MARK)
 
     def _change_standing(self) -> None:
         """A guest that publishes is none any more; a publisher that does not is one again."""

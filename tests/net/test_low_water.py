@@ -92,6 +92,19 @@ class SocketTests(SynchronousTestCase):
         self.peer.say(command("FCUnpublish", 6))
         self.assertEqual(1, self.mark)
 
+    def test_segments(self) -> None:
+        """A mark that one TCP segment can not fill is never set: an encoder's Nagle would hold back what fills none."""
+        for largest, mark in ((0, 1), (1448, 2048)):  # loopback has segments of 64 KB unless it is told otherwise
+            with socket.create_server(("127.0.0.1", 0)) as port, socket.socket() as encoder:
+                if largest:
+                    encoder.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, largest)
+                encoder.connect(port.getsockname())
+                self.transport.socket.close()
+                self.transport.socket = port.accept()[0]
+                self.send_pictures(4)
+                self.assertEqual(mark, self.mark)
+                self.edge.wait(0.5)
+
     def test_end(self) -> None:
         """A connection that ends while it has a mark ends like any other."""
         self.send_pictures(4)

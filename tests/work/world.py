@@ -24,6 +24,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 
+from benchmarks.publishers import ETHERNET_MSS
 from rapidrtmp import server
 from rapidrtmp.chosen import choose_plugins
 from rapidrtmp.config import AppSettings, ServerSettings, Settings, StorageSettings
@@ -203,6 +204,7 @@ class Line:
         self._outside = outside
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET_MSS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.settimeout(PATIENCE_S)
         self._socket.connect(("127.0.0.1", port))
