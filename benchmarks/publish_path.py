@@ -22,13 +22,13 @@ from twisted.internet.testing import StringTransport
 from benchmarks.clip import make_clip, read_tags, repeat
 from benchmarks.publishers import Due, connect_commands, set_chunk_size, write_chunks
 from rapidrtmp.chosen import choose_plugins
-from rapidrtmp.config import AppSettings, Settings, StorageSettings
+from rapidrtmp.config import AppSettings, Settings
 from rapidrtmp.server import RapidRtmpService
 
 
 def play(script: Sequence[Due], chunk_size: int) -> Callable[[], None]:
     """A publish that is accepted and waits to be played."""
-    settings = Settings(storage=StorageSettings(spec="memory:"), apps={"live": AppSettings(auth=("open",))})
+    settings = Settings(apps={"live": AppSettings(auth=("open",), storage="memory:", recordings="memory:")})
     clock = Clock()
     factory = RapidRtmpService(clock, settings, choose_plugins(settings), demo=False).rtmp_factory
     protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))

@@ -15,7 +15,20 @@ from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import IStoringSinkFactory, Purpose
 from rapidrtmp.spec import parse_spec
 
-__all__ = ["AppPlugins", "ChosenPlugins", "choose_plugins", "purpose_of"]
+__all__ = ["AppPlugins", "ChosenPlugins", "ChosenStorage", "choose_plugins", "purpose_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenStorage:
+    """
+    A storage that the settings choose, the same object wherever it is chosen again.
+
+    :ivar name: the setting that chose it first: ``storage``, ``recordings``, ``apps.radio.storage``.
+    :ivar factory: an ``IStorageFactory``.
+    """
+
+    name: str
+    factory: Any
 
 
 @dataclass(frozen=True)
@@ -25,10 +38,12 @@ class AppPlugins:
 
     :ivar sinks: each an ``ISinkFactory``, by name: the plugin's, with ``-2``, ``-3`` where one serves again.
     :ivar authenticator: an ``IAuthenticatorFactory``.
+    :ivar storages: one for each purpose.
     """
 
     sinks: Mapping[str, Any]
     authenticator: Any
+    storages: Mapping[Purpose, ChosenStorage]
 
 
 @dataclass(frozen=True)
@@ -36,14 +51,10 @@ class ChosenPlugins:
     """
     Every plugin the server runs with.
 
-    :ivar storage: an ``IStorageFactory``.
     :ivar apps: by application, as in ``Settings.apps``.
-    :ivar recordings: the ``IStorageFactory`` for recordings; ``None`` where they lie in ``storage`` as well.
     """
 
-    storage: Any
     apps: Mapping[str, AppPlugins]
-    recordings: Any = None
 
 
 def choose_plugins(settings: Settings) -> ChosenPlugins:
@@ -56,17 +67,31 @@ def choose_plugins(settings: Settings) -> ChosenPlugins:
     sink_defaults = {"hls": _hls_defaults(settings)}
     auth_defaults = {"token": {"secret_file": settings.tokens.secret_file}}
     _keep_secrets_apart(settings)
+    storages = _storages(settings)
     apps = {
         name: AppPlugins(
             sinks=_sinks(app, sink_defaults),
             authenticator=_authenticator(app, auth_defaults),
+            storages={Purpose.LIVE: storages[app.storage], Purpose.RECORDINGS: storages[app.recordings]},
         )
         for name, app in settings.apps.items()
     }
-    storage = settings.storage
-    apart = storage.recordings not in ("", storage.spec)
-    recordings = make_storage_factory(storage.recordings) if apart else None
-    return ChosenPlugins(make_storage_factory(storage.spec), apps, recordings)
+    return ChosenPlugins(apps)
+
+
+def _storages(settings: Settings) -> Mapping[str, ChosenStorage]:
+    """Every storage that an application uses, by spec."""
+    general = {"storage": settings.storage.spec, "recordings": settings.storage.recordings}
+    storages: dict[str, ChosenStorage] = {}
+    for name, app in settings.apps.items():
+        for key, spec in (("storage", app.storage), ("recordings", app.recordings)):
+            if spec not in storages:
+                said = next((each for each in general if general[each] == spec), f"apps.{name}.{key}")
+                try:
+                    storages[spec] = ChosenStorage(said, make_storage_factory(spec))
+                except ConfigurationError as error:
+                    raise ConfigurationError(f"{said}: {error}") from error
+    return storages
 
 
 def _hls_defaults(settings: Settings) -> Mapping[str, str]:
@@ -113,8 +138,8 @@ def _made(make: Callable[[str, Mapping[str, str]], Any], spec: str, defaults: Ma
 
 
 def _keep_secrets_apart(settings: Settings) -> None:
-    """Files under the directory of the ``local`` storage can be fetched over HTTP, so no secret may lie there."""
-    specs = filter(None, (settings.storage.spec, settings.storage.recordings))
+    """Files under the directory of a ``local`` storage can be fetched over HTTP, so no secret may lie there."""
+    specs = dict.fromkeys(spec for app in settings.apps.values() for spec in (app.storage, app.recordings))
     for storage, path in product(map(parse_spec, specs), dict.fromkeys(_secret_files(settings))):
         directory = storage.options.get("directory") or "".join(storage.arguments[:1])
         if storage.name != "local" or not directory:

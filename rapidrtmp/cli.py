@@ -99,7 +99,7 @@ def _settings(chosen: argparse.Namespace) -> int:  # noqa: ARG001 - called as ev
             section = row.section
             lines += ["", f"[{section}]"]
         option = [f"--{row.option}"] if row.option else []
-        lines.append(f"{row.key} = {row.render(row.default)}")
+        lines.append(f"{row.key} = {row.kind.render_toml(row.default)}")
         lines.append(f"    {row.help}.")
         lines.append(f"    {', '.join([*option, row.environment_name, *row.old_names])}")
     print("\n".join(lines[1:]))

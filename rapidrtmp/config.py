@@ -11,28 +11,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from ipaddress import ip_network
 from typing import Any
 
 from twisted.internet.endpoints import quoteStringArgument
 
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.spec import mask_spec, parse_spec
-from rapidrtmp.units import (
-    address_endpoint,
-    parse_duration_ms,
-    parse_duration_s,
-    parse_size,
-    render_duration_ms,
-    render_size,
+from rapidrtmp.kinds import (
+    BOOLEAN,
+    DURATION,
+    DURATION_OR_AUTO,
+    ENDPOINTS,
+    NETWORKS,
+    OPTIONAL_SPEC,
+    PUBLIC_ADDRESS,
+    SECONDS,
+    SECRET,
+    SIZE,
+    SPEC,
+    SPECS,
+    TEXT,
+    Kind,
+    one_of,
+    whole,
 )
+from rapidrtmp.units import address_endpoint
 
 __all__ = [
+    "AppSetting",
     "AppSettings",
     "HlsSettings",
     "HttpSettings",
-    "Kind",
     "LiveSettings",
+    "Row",
     "RtmpSettings",
     "ServerSettings",
     "Setting",
@@ -44,110 +54,29 @@ __all__ = [
 ]
 
 
-# ── the kinds of value ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
 @dataclass(frozen=True)
-class Kind:
+class Row:
     """
-    A type of setting.
+    A key that a table of the TOML file may have.
 
-    :ivar parse: text to value; raises ``ConfigurationError`` saying what would be right.
-    :ivar render: value to the text that ``parse`` reads.
-    :ivar suffix: the unit that field names of this kind end in, and keys do not.
-    :ivar many: whether the value is a tuple, each item of which ``parse`` reads.
-    """
-
-    parse: Callable[[str], Any]
-    render: Callable[[Any], str] = str
-    suffix: str = ""
-    many: bool = False
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false", "yes", "no", "on", "off", "1", "0"):
-        raise ConfigurationError(f"{text!r} is neither true nor false")
-    return text.lower() in ("true", "yes", "on", "1")
-
-
-def _whole(minimum: int = 0) -> Kind:
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdecimal()) or int(text) < minimum:
-            raise ConfigurationError(f"{text!r} is not a whole number, {minimum} or more")
-        return int(text)
-
-    return Kind(parse)
-
-
-def _one_of(*choices: str) -> Kind:
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ConfigurationError(f"{text!r} is not {' or '.join(choices)}")
-        return text
-
-    return Kind(parse)
-
-
-def _spec(text: str) -> str:
-    parse_spec(text)
-    return text
-
-
-def _endpoint(text: str) -> str:
-    if text.startswith(":"):
-        raise ConfigurationError(f"{text!r} is not an endpoint: write {address_endpoint(text)}")
-    if not parse_spec(text).arguments and not parse_spec(text).options:
-        raise ConfigurationError(f"{text!r} is not an endpoint such as tcp:1935 or tcp:1935:interface=127.0.0.1")
-    return text
-
-
-def _network(text: str) -> str:
-    if text != "unix":
-        try:
-            ip_network(text, strict=False)
-        except ValueError as error:
-            raise ConfigurationError(f"{text!r} is not an address or a network such as 10.0.0.0/8") from error
-    return text
-
-
-def _public_address(text: str) -> str:
-    address = text.removeprefix("rtmp://").rstrip("/")
-    if address and (address.startswith(":") or any(character in address for character in "/?@ ")):
-        raise ConfigurationError(f"{text!r} is not HOST or HOST:PORT")
-    return address
-
-
-def _duration_or_auto(text: str) -> int | None:
-    return None if text == "auto" else parse_duration_ms(text)
-
-
-TEXT = Kind(lambda text: text)
-SECRET = Kind(lambda text: text or None, lambda value: "***" if value else "")
-BOOLEAN = Kind(_boolean, lambda value: "true" if value else "false")
-DURATION = Kind(parse_duration_ms, render_duration_ms, suffix="_ms")
-DURATION_OR_AUTO = Kind(_duration_or_auto, lambda v: "auto" if v is None else render_duration_ms(v), suffix="_ms")
-SECONDS = Kind(parse_duration_s, lambda seconds: render_duration_ms(seconds * 1000), suffix="_s")
-SIZE = Kind(parse_size, render_size, suffix="_bytes")
-NETWORKS = Kind(_network, many=True)
-ENDPOINTS = Kind(_endpoint, many=True)
-SPEC = Kind(_spec, mask_spec)
-SPECS = Kind(_spec, mask_spec, many=True)
-OPTIONAL_SPEC = Kind(lambda text: text and _spec(text), lambda text: text and mask_spec(text))
-PUBLIC_ADDRESS = Kind(_public_address)
-
-
-# ── the table ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class Setting:
-    """
-    One row of the table.
-
-    :ivar section: TOML table; ``key``: the name within it.
-    :ivar field_name: the field of the section's dataclass.
+    :ivar key: the name within its table.
+    :ivar field_name: the field of the dataclass that the table becomes.
     :ivar kind: how text becomes the value.
-    :ivar default: the value when nothing is said.
+    :ivar default: the value when nothing is said anywhere.
+    """
+
+    key: str
+    field_name: str
+    kind: Kind
+    default: Any
+
+
+@dataclass(frozen=True)
+class Setting(Row):
+    """
+    One row of the table of settings.
+
+    :ivar section: TOML table.
     :ivar help: one line.
     :ivar option: the command line option that sets it, or ``""``.
     :ivar old_names: environment variables of older deployments that set it together.
@@ -155,10 +84,6 @@ class Setting:
     """
 
     section: str
-    key: str
-    field_name: str
-    kind: Kind
-    default: Any
     help: str
     option: str
     old_names: tuple[str, ...]
@@ -174,16 +99,18 @@ class Setting:
         """As the environment spells it: ``RAPIDRTMP_HLS_SEGMENT``."""
         return f"RAPIDRTMP_{self.section}_{self.key}".upper()
 
-    def render(self, value: Any) -> str:
-        """The value as TOML that reads back as the same; secrets as ``***``."""
-        if self.kind.many:
-            return f"[{', '.join(_toml_string(self.kind.render(item)) for item in value)}]"
-        text = self.kind.render(value)
-        return text if isinstance(value, bool) or text.isdecimal() else _toml_string(text)
 
+@dataclass(frozen=True)
+class AppSetting(Row):
+    """
+    One key of ``[apps.NAME]``.
 
-def _toml_string(text: str) -> str:
-    return "'" + text + "'" if "\\" in text else '"' + text.replace('"', '\\"') + '"'
+    :ivar beside: the key of the same table that holds for this one too, where only that is there; or ``""``.
+    :ivar general: the settings that hold for applications with neither: the first that is not empty, or else the last.
+    """
+
+    beside: str
+    general: tuple[str, ...]
 
 
 def _setting(
@@ -197,10 +124,9 @@ def _setting(
 ) -> Any:
     """A field of a section's dataclass, and its row of the table; ``default`` is text as an operator would write it."""
     value = tuple(kind.parse(text) for text in default.split()) if kind.many else kind.parse(default)
-    shown = kind not in (SECRET, SPEC, SPECS, OPTIONAL_SPEC)
     old = (old,) if isinstance(old, str) else old
     row = {"kind": kind, "help": help, "option": option, "old_names": old, "from_old": from_old}
-    return field(default=value, repr=shown, metadata={"setting": row})
+    return field(default=value, repr=not kind.secret, metadata={"setting": row})
 
 
 def _storage_from_old(kind: str, directory: str, bucket: str, prefix: str, project: str) -> str:
@@ -235,12 +161,12 @@ class ServerSettings:
     api_token: str | None = _setting(
         SECRET, "", "Secret of the management API; without one it answers loopback clients only", option="api-token"
     )
-    log_format: str = _setting(_one_of("text", "json"), "text", "Form of the log: text or json", option="log-format")
+    log_format: str = _setting(one_of("text", "json"), "text", "Form of the log: text or json", option="log-format")
     max_streams: int = _setting(
-        _whole(), "0", "Streams live at once, all apps together; 0 for no limit", old="MAX_CONCURRENT_STREAMS"
+        whole(), "0", "Streams live at once, all apps together; 0 for no limit", old="MAX_CONCURRENT_STREAMS"
     )
     max_viewers_per_stream: int = _setting(
-        _whole(), "0", "Viewers of one stream at once; 0 for no limit", old="MAX_VIEWERS_PER_STREAM"
+        whole(), "0", "Viewers of one stream at once; 0 for no limit", old="MAX_VIEWERS_PER_STREAM"
     )
     public_rtmp: str = _setting(
         PUBLIC_ADDRESS,
@@ -259,12 +185,14 @@ class StorageSettings:
     spec: str = _setting(
         SPEC,
         "local:data/streams",
-        "The storage: memory:, local:DIRECTORY or gcs:BUCKET:prefix=PREFIX",
+        "The storage, in every app without its own: memory:, local:DIRECTORY or gcs:BUCKET:prefix=PREFIX",
         option="storage",
         old=("STORAGE_TYPE", "STORAGE_DIR", "GCS_BUCKET_NAME", "GCS_BASE_DIR", "GCS_PROJECT_ID"),
         from_old=_storage_from_old,
     )
-    recordings: str = _setting(OPTIONAL_SPEC, "", "Another storage for recordings; empty for the same")
+    recordings: str = _setting(
+        OPTIONAL_SPEC, "", "Another storage for recordings, in every app without its own; empty for the same"
+    )
     queue_bytes: int = _setting(SIZE, "256M", "What may wait for each storage; beyond it objects are lost, and counted")
 
 
@@ -273,7 +201,7 @@ class HlsSettings:
     """What the ``hls`` sink does where its spec does not say."""
 
     segment_ms: int = _setting(DURATION, "2s", "Wanted length of a segment", old="HLS_SEGMENT_DURATION")
-    window: int = _setting(_whole(3), "10", "Segments in a live playlist", old="HLS_MAX_SEGMENTS")
+    window: int = _setting(whole(3), "10", "Segments in a live playlist", old="HLS_MAX_SEGMENTS")
     part_ms: int = _setting(DURATION, "333ms", "Wanted length of a part (low latency); 0 for none")
 
 
@@ -300,25 +228,25 @@ class RtmpSettings:
         DURATION, "1s", "Silence after which the same credential may take over a publish"
     )
     ping_interval_ms: int = _setting(DURATION, "10s", "Between ping requests to a silent peer")
-    max_connections: int = _setting(_whole(1), "1000", "Connections at once")
-    max_connections_per_ip: int = _setting(_whole(1), "100", "Connections at once from one address")
+    max_connections: int = _setting(whole(1), "1000", "Connections at once")
+    max_connections_per_ip: int = _setting(whole(1), "100", "Connections at once from one address")
     max_unauthorised_connections: int = _setting(
-        _whole(1), "500", "Connections at once that do not publish; where one more comes, one of them makes room"
+        whole(1), "500", "Connections at once that do not publish; where one more comes, one of them makes room"
     )
     max_refusals_per_ip: int = _setting(
-        _whole(), "10", "Refused publishes a minute from one address, before more are refused unasked; 0 for no limit"
+        whole(), "10", "Refused publishes a minute from one address, before more are refused unasked; 0 for no limit"
     )
     max_message_bytes: int = _setting(SIZE, "10M", "Largest media message")
     max_command_bytes: int = _setting(SIZE, "256k", "Largest command or metadata message")
     pre_auth_message_bytes: int = _setting(SIZE, "64k", "Largest message before the publisher is admitted")
-    max_chunk_streams: int = _setting(_whole(8), "64", "Chunk streams of one connection")
+    max_chunk_streams: int = _setting(whole(8), "64", "Chunk streams of one connection")
     max_partial_bytes: int = _setting(SIZE, "16M", "Messages not yet whole, of one connection together")
-    max_message_streams: int = _setting(_whole(1), "8", "Message streams of one connection at once")
-    max_unpublished_commands: int = _setting(_whole(20), "100", "Commands of a connection that does not publish")
-    max_unpublished_messages: int = _setting(_whole(20), "1000", "Other messages of a connection that does not publish")
-    max_unreadable_messages: int = _setting(_whole(1), "100", "Messages in a row that make no sense")
-    max_amf_depth: int = _setting(_whole(4), "16", "Objects within objects in one command or metadata message")
-    max_amf_values: int = _setting(_whole(64), "4096", "Values in one command or metadata message")
+    max_message_streams: int = _setting(whole(1), "8", "Message streams of one connection at once")
+    max_unpublished_commands: int = _setting(whole(20), "100", "Commands of a connection that does not publish")
+    max_unpublished_messages: int = _setting(whole(20), "1000", "Other messages of a connection that does not publish")
+    max_unreadable_messages: int = _setting(whole(1), "100", "Messages in a row that make no sense")
+    max_amf_depth: int = _setting(whole(4), "16", "Objects within objects in one command or metadata message")
+    max_amf_values: int = _setting(whole(64), "4096", "Values in one command or metadata message")
 
 
 @dataclass(frozen=True)
@@ -339,47 +267,15 @@ class HttpSettings:
     """Limits of the HTTP side."""
 
     early_hold_ms: int = _setting(DURATION, "10s", "How long a request for a stream about to start is held")
-    max_waiters_per_stream: int = _setting(_whole(1), "10000", "Requests held at once for one stream")
+    max_waiters_per_stream: int = _setting(whole(1), "10000", "Requests held at once for one stream")
     max_waiters_per_client: int = _setting(
-        _whole(), "256", "Requests held at once for one client address, loopback excepted; 0 for no limit"
+        whole(), "256", "Requests held at once for one client address, loopback excepted; 0 for no limit"
     )
     max_body_bytes: int = _setting(SIZE, "64k", "Largest request body")
     idle_timeout_ms: int = _setting(DURATION, "60s", "Silence after which a connection is closed")
     trusted_proxies: tuple[str, ...] = _setting(NETWORKS, "", "Addresses or networks whose X-Forwarded-For is believed")
     open_metrics: bool = _setting(BOOLEAN, "false", "Whether /metrics answers everybody")
     access_log: bool = _setting(BOOLEAN, "false", "Whether each request is logged, without its query")
-
-
-@dataclass(frozen=True)
-class AppSettings:
-    """
-    One RTMP application, complete: what ``[apps.NAME]`` leaves out is filled in from the rest.
-
-    :ivar sinks: specs; likewise ``auth``.
-    :ivar grace_ms: ``None`` for three target durations.
-    :ivar max_streams: of this application; 0 for no limit. The server's own limit counts besides.
-    :ivar max_viewers_per_stream: 0 for no limit.
-    """
-
-    sinks: tuple[str, ...] = field(default=ServerSettings.sinks, repr=False)
-    auth: tuple[str, ...] = field(default=ServerSettings.auth, repr=False)
-    grace_ms: int | None = LiveSettings.grace_ms
-    max_streams: int = ServerSettings.max_streams
-    max_viewers_per_stream: int = ServerSettings.max_viewers_per_stream
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All of it. ``Settings()`` is the server with nothing said."""
-
-    server: ServerSettings = ServerSettings()
-    storage: StorageSettings = StorageSettings()
-    hls: HlsSettings = HlsSettings()
-    tokens: TokenSettings = TokenSettings()
-    rtmp: RtmpSettings = RtmpSettings()
-    live: LiveSettings = LiveSettings()
-    http: HttpSettings = HttpSettings()
-    apps: Mapping[str, AppSettings] = field(default_factory=lambda: {"live": AppSettings()}, hash=False)
 
 
 _SECTIONS: Mapping[str, type[Any]] = {
@@ -402,8 +298,50 @@ def all_settings() -> Iterator[Setting]:
             yield Setting(section=section, key=key, field_name=each.name, default=each.default, **row)
 
 
-def app_settings() -> Mapping[str, Setting]:
-    """What ``[apps.NAME]`` may hold, by key: each overrides, for one application, the row it leads to."""
-    by_field = {(row.section, row.field_name): row for row in all_settings()}
-    found = (by_field.get((section, each.name)) for each in fields(AppSettings) for section in ("server", "live"))
-    return {row.key: row for row in found if row is not None}
+def _as(*general: str, beside: str = "") -> Any:
+    """A field of :class:`AppSettings`; see :class:`AppSetting`. Its kind is that of the last setting."""
+    row = next(row for row in all_settings() if row.name == general[-1])
+    said = {"kind": row.kind, "beside": beside, "general": general}
+    return field(default=row.default, repr=not row.kind.secret, metadata=said)
+
+
+@dataclass(frozen=True)
+class AppSettings:
+    """
+    One RTMP application, complete: what ``[apps.NAME]`` leaves out is filled in from the rest.
+
+    :ivar sinks: specs; likewise ``auth``.
+    :ivar grace_ms: ``None`` for three target durations.
+    :ivar max_streams: of this application; 0 for no limit. The server's own limit counts besides.
+    :ivar max_viewers_per_stream: 0 for no limit.
+    :ivar storage: spec of where its live streams leave their files. One spec is one storage, whoever names it.
+    :ivar recordings: spec of where its recordings lie.
+    """
+
+    sinks: tuple[str, ...] = _as("server.sinks")
+    auth: tuple[str, ...] = _as("server.auth")
+    grace_ms: int | None = _as("live.grace")
+    max_streams: int = _as("server.max_streams")
+    max_viewers_per_stream: int = _as("server.max_viewers_per_stream")
+    storage: str = _as("storage.spec")
+    recordings: str = _as("storage.recordings", "storage.spec", beside="storage")
+
+
+def app_settings() -> Mapping[str, AppSetting]:
+    """What ``[apps.NAME]`` may hold, by key."""
+    rows = ((each.name.removesuffix(each.metadata["kind"].suffix), each) for each in fields(AppSettings))
+    return {key: AppSetting(key, each.name, default=each.default, **each.metadata) for key, each in rows}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of it. ``Settings()`` is the server with nothing said."""
+
+    server: ServerSettings = ServerSettings()
+    storage: StorageSettings = StorageSettings()
+    hls: HlsSettings = HlsSettings()
+    tokens: TokenSettings = TokenSettings()
+    rtmp: RtmpSettings = RtmpSettings()
+    live: LiveSettings = LiveSettings()
+    http: HttpSettings = HttpSettings()
+    apps: Mapping[str, AppSettings] = field(default_factory=lambda: {"live": AppSettings()}, hash=False)

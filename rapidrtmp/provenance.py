@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rapidrtmp.config import AppSettings, Setting, Settings, all_settings, app_settings
+from rapidrtmp.config import AppSetting, AppSettings, Row, Setting, Settings, all_settings, app_settings
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.names import BadNameError, StreamName
 from rapidrtmp.units import render_duration_ms
@@ -41,7 +41,7 @@ class Loaded:
 
     :ivar settings: all of them.
     :ivar provenance: by name (``hls.segment``, ``apps.live.sinks``): ``default``, ``--sink``,
-        ``environment HTTP_ADDR``, the file's path, or ``as server.sinks``.
+        ``environment HTTP_ADDR``, the file's path, or ``as server.sinks``, whose value it is.
     """
 
     settings: Settings
@@ -57,12 +57,12 @@ class Loaded:
             lines += self._render_table(f"apps.{app}", values, app_settings().values())
         return "\n".join(lines[:-1])
 
-    def _render_table(self, table: str, values: object, rows: Iterable[Setting]) -> list[str]:
-        said = [
-            (f"{row.key} = {row.render(getattr(values, row.field_name))}", self.provenance[f"{table}.{row.key}"])
-            for row in rows
-        ]
-        return [f"[{table}]", *(f"{value:<40}  # {source}" for value, source in said), ""]
+    def _render_table(self, table: str, values: object, rows: Iterable[Row]) -> list[str]:
+        lines = [f"[{table}]"]
+        for row in rows:
+            said = f"{row.key} = {row.kind.render_toml(getattr(values, row.field_name))}"
+            lines.append(f"{said:<40}  # {self.provenance[f'{table}.{row.key}']}")
+        return [*lines, ""]
 
 
 class _Reading(NamedTuple):
@@ -103,7 +103,7 @@ def load_settings(options: Options, environment: Environment, toml_file: str | P
     return Loaded(settings, provenance)
 
 
-def _value(name: str, row: Setting, reading: _Reading) -> Any:
+def _value(name: str, row: Row, reading: _Reading) -> Any:
     try:
         parsed = tuple(row.kind.parse(text) for text in reading.texts)
     except ConfigurationError as error:
@@ -166,7 +166,7 @@ def _from_old_names(row: Setting, environment: Environment) -> _Reading | None:
     return _Reading([text], source) if text else None
 
 
-def _from_table(row: Setting, table: Document, table_name: str, where: str) -> _Reading | None:
+def _from_table(row: Row, table: Document, table_name: str, where: str) -> _Reading | None:
     if row.key not in table:
         return None
     given = table[row.key]
@@ -197,14 +197,23 @@ def _load_apps(
     """Every application, ``live`` first; ``provenance`` is added to."""
     apps: dict[str, AppSettings] = {}
     for app in dict.fromkeys(["live", *tables]):
-        facts: dict[str, Any] = {}
+        table, known, facts = tables.get(app, {}), {**values}, {}
         for row in app_settings().values():
             name = f"apps.{app}.{row.key}"
-            reading = _from_table(row, tables.get(app, {}), f"apps.{app}", where)
-            facts[row.field_name] = values[row.name] if reading is None else _value(name, row, reading)
-            provenance[name] = f"as {row.name}" if reading is None else reading.source
+            reading = _from_table(row, table, f"apps.{app}", where)
+            if reading is not None:
+                known[name], provenance[name] = _value(name, row, reading), reading.source
+            else:
+                model = f"apps.{app}.{row.beside}" if row.beside in table else _general(row, values)
+                known[name], provenance[name] = known[model], f"as {model}"
+            facts[row.field_name] = known[name]
         apps[app] = AppSettings(**facts)
     return apps
+
+
+def _general(row: AppSetting, values: Mapping[str, Any]) -> str:
+    """The setting that holds for applications that say nothing."""
+    return next((name for name in row.general if values[name]), row.general[-1])
 
 
 # ── names nobody knows ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,14 +2,15 @@
 Whether this server should be sent clients now, and if not, why not.
 
 Each check has a name, a yes or no, and a reason in words. Some are told from outside (it listens; it is draining),
-two watch by themselves: how late the reactor runs its timers, and whether the storage takes, knows and deletes a tiny
-object. All of that happens outside any request: asking costs nothing and waits for nothing.
+the others watch by themselves: how late the reactor runs its timers, and whether each storage takes, knows and deletes
+a tiny object. All of that happens outside any request: asking costs nothing and waits for nothing.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -43,7 +44,7 @@ class Readiness:
     """
     The checks of one server.
 
-    :param probe_key: where probes are written; no two servers on one storage may share it.
+    :param probe_key: what the keys of probes begin with; no two servers on one storage may share it.
     """
 
     def __init__(self, clock: IReactorTime, probe_key: str = "") -> None:
@@ -86,14 +87,14 @@ class Readiness:
 
     # ── what is watched ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def start(self, storage: IStorage | None = None, recordings: IStorage | None = None) -> None:
-        """Begin to watch the reactor, the storage if there is one, and that of recordings if it is another."""
+    def start(self, storages: Mapping[str, IStorage]) -> None:
+        """Begin to watch the reactor and the storages; the name of each becomes that of its check."""
         self._await_timer()
-        for name, each in (("storage", storage), ("recordings", recordings)):
-            if each is not None:
-                self.set(name, False, "not tried yet")
-                self._probes.append(StorageProbe(each, self._probe_key, self._clock, partial(self.set, name)))
-                self._probes[-1].start()
+        for name, storage in storages.items():
+            self.set(name, False, "not tried yet")
+            key = f"{self._probe_key}-{len(self._probes)}"  # two may be one and the same place
+            self._probes.append(StorageProbe(name, storage, key, self._clock, partial(self.set, name)))
+            self._probes[-1].start()
 
     def stop(self) -> None:
         """Watch no more; a probe under way is given up."""

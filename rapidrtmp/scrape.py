@@ -11,6 +11,7 @@ from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.net.protocol import RtmpServerFactory
 from rapidrtmp.readiness import Readiness
+from rapidrtmp.storage.store import Store
 from rapidrtmp.storage.write_behind import WriteBehind
 
 __all__ = ["connection_metrics", "readiness_metrics", "storage_metrics", "stream_metrics"]
@@ -65,21 +66,29 @@ def connection_metrics(factory: RtmpServerFactory) -> Iterator[Metric]:
     yield _counter("rtmp_received_bytes_total", "Bytes received over RTMP", factory.received_bytes)
 
 
-def storage_metrics(writers: Sequence[WriteBehind]) -> Iterator[Metric]:
-    """What the write-behind queues do, all together."""
+def storage_metrics(stores: Sequence[Store]) -> Iterator[Metric]:
+    """What the write-behind queue of each storage does; the label is the name of the setting that chose the storage."""
 
-    def total(of: Callable[[WriteBehind], int]) -> int:
-        return sum(map(of, writers))
+    def gauge(name: str, documentation: str, of: Callable[[WriteBehind], int]) -> Metric:
+        return told(_gauge(f"storage_{name}", documentation, ["storage"]), of)
 
-    yield _gauge("storage_pending_objects", "Objects waiting to be written", value=total(lambda w: w.pending_objects))
-    yield _gauge("storage_pending_bytes", "Bytes waiting to be written", value=total(lambda w: w.pending_bytes))
-    yield _counter("storage_written_total", "Objects written", total(lambda w: w.written_total))
-    yield _counter("storage_written_bytes_total", "Bytes written", total(lambda w: w.written_bytes_total))
-    yield _counter("storage_deleted_total", "Objects deleted", total(lambda w: w.deleted_total))
-    yield _counter("storage_retries_total", "Attempts after a first one", total(lambda w: w.retried_total))
-    yield _counter("storage_lost_total", "Objects lost", total(lambda w: w.lost_total))
-    yield _counter("storage_lost_bytes_total", "Bytes lost", total(lambda w: w.lost_bytes_total))
-    yield _counter("storage_undeleted_total", "Deletions given up", total(lambda w: w.undeleted_total))
+    def counter(name: str, documentation: str, of: Callable[[WriteBehind], int]) -> Metric:
+        return told(_counter(f"storage_{name}", documentation, labels=["storage"]), of)
+
+    def told(family: GaugeMetricFamily | CounterMetricFamily, of: Callable[[WriteBehind], int]) -> Metric:
+        for store in stores:
+            family.add_metric([store.name], of(store.writer))
+        return family
+
+    yield gauge("pending_objects", "Objects waiting to be written", lambda writer: writer.pending_objects)
+    yield gauge("pending_bytes", "Bytes waiting to be written", lambda writer: writer.pending_bytes)
+    yield counter("written_total", "Objects written", lambda writer: writer.written_total)
+    yield counter("written_bytes_total", "Bytes written", lambda writer: writer.written_bytes_total)
+    yield counter("deleted_total", "Objects deleted", lambda writer: writer.deleted_total)
+    yield counter("retries_total", "Attempts after a first one", lambda writer: writer.retried_total)
+    yield counter("lost_total", "Objects lost", lambda writer: writer.lost_total)
+    yield counter("lost_bytes_total", "Bytes lost", lambda writer: writer.lost_bytes_total)
+    yield counter("undeleted_total", "Deletions given up", lambda writer: writer.undeleted_total)
 
 
 def readiness_metrics(readiness: Readiness) -> Iterator[Metric]:
@@ -97,5 +106,7 @@ def _gauge(
     return GaugeMetricFamily(f"rapidrtmp_{name}", documentation, labels=labels, value=value)
 
 
-def _counter(name: str, documentation: str, value: float) -> CounterMetricFamily:
-    return CounterMetricFamily(f"rapidrtmp_{name}", documentation, value=value)
+def _counter(
+    name: str, documentation: str, value: float | None = None, labels: Sequence[str] | None = None
+) -> CounterMetricFamily:
+    return CounterMetricFamily(f"rapidrtmp_{name}", documentation, labels=labels, value=value)

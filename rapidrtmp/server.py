@@ -11,27 +11,25 @@ import gc
 import os
 import time
 from collections.abc import Iterable
-from functools import partial
 from itertools import chain
 from typing import Any
 
 from prometheus_client.core import Metric
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
 from twisted.web.server import Site
 
 from rapidrtmp import __version__
-from rapidrtmp.chosen import ChosenPlugins, purpose_of
+from rapidrtmp.chosen import ChosenPlugins
 from rapidrtmp.config import Settings
 from rapidrtmp.demo import DEMO, make_demo
+from rapidrtmp.dvr.libraries import Libraries
 from rapidrtmp.dvr.library import Library
 from rapidrtmp.dvr.retention import Retention, RetentionRules
 from rapidrtmp.dvr.service import RecordingsService
-from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ITokenIssuer, Purpose, StorageContext
+from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ITokenIssuer, Purpose
 from rapidrtmp.live.clocks import SteadyClock, now_ms
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import Recovery
@@ -44,14 +42,13 @@ from rapidrtmp.policies import connection_policy, http_policy, session_limits, s
 from rapidrtmp.ports import Ports
 from rapidrtmp.readiness import Readiness
 from rapidrtmp.scrape import connection_metrics, readiness_metrics, storage_metrics, stream_metrics
-from rapidrtmp.storage.store import Store, make_store
+from rapidrtmp.stores import Stores
 from rapidrtmp.streams import StreamMaker, recorders
 from rapidrtmp.web.app import make_site
 from rapidrtmp.web.recordings import Recordings
 
 __all__ = ["RapidRtmpService", "make_service"]
 
-STORAGE_THREADS = 8
 #: How long a starting server looks at what an earlier one left before it lets anybody in.
 RECOVERY_S = 5.0
 #: How long a stopping server lets players fetch the ends of their playlists.
@@ -90,48 +87,34 @@ class RapidRtmpService(MultiService):
         self._steady = SteadyClock(time.monotonic, time.time)
         self.metrics = Metrics()
         self.readiness = Readiness(reactor)
-        self._threads = ThreadPool(0, STORAGE_THREADS, "storage")
-        self._store = self._make_store(plugins.storage)
-        self._recordings_store = self._make_store(plugins.recordings) if plugins.recordings else self._store
-        self._stores = list(dict.fromkeys([self._store, self._recordings_store]))
+        self.stores = Stores(reactor, plugins.apps, settings.storage.queue_bytes)
         self._numbering = Numbering(self._steady.utc_ms)
         self._recovery = Recovery(
-            {name: each.sinks for name, each in plugins.apps.items()},
-            self._store.storage,
-            self._store.writer,
+            {name: app.sinks for name, app in plugins.apps.items()},
+            self.stores.all,
+            self.stores.of_sink,
             self._numbering,
             self._steady.utc_ms,
-            others=self._stores[1:],
         )
         self.authenticators = {name: self._make_authenticator(name) for name in plugins.apps}
         self._streams = StreamMaker(
             reactor,
             settings,
             plugins.apps,
-            store_of=self._store_of,
+            stores=self.stores,
             recovered=self._recovery.take,
             metrics=self.metrics,
             numbering=self._numbering,
             steady=self._steady,
         )
         self.registry = self._make_registry()
-        self._library = Library(self._recordings_store.storage, reactor)
-        self._make_recordings_service().setServiceParent(self)  # type: ignore[no-untyped-call]
+        self._libraries = self._make_libraries()
         self.rtmp_factory = self._make_rtmp()
         self.metrics.collect_from(self._read_metrics)
         if demo:
             make_demo(reactor, self.authenticators[DEMO.app], lambda: self.rtmp.number).setServiceParent(self)  # type: ignore[no-untyped-call]
 
     # ── the parts ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _make_store(self, factory: Any) -> Store:
-        in_thread = partial(deferToThreadPool, self._reactor, self._threads)
-        context = StorageContext(in_thread, self._reactor, Logger("rapidrtmp.storage"))
-        return make_store(factory, context, self._settings.storage.queue_bytes)
-
-    def _store_of(self, factory: Any) -> Store:
-        """Where the sinks of a factory write."""
-        return self._recordings_store if purpose_of(factory) is Purpose.RECORDINGS else self._store
 
     def _make_authenticator(self, app: str) -> IAuthenticator:
         context = AuthenticatorContext(self._reactor, self._steady.utc_ms, Logger("rapidrtmp.auth"))
@@ -148,15 +131,25 @@ class RapidRtmpService(MultiService):
             forgetting=lambda stream: self._numbering.reached(stream.shelf.reached),
         )
 
-    def _make_recordings_service(self) -> RecordingsService:
-        rules = {
-            name: RetentionRules.strictest(recorder.retention for recorder in recorders(app))
-            for name, app in self._plugins.apps.items()
-        }
+    def _make_libraries(self) -> Libraries:
+        """Where recordings are found, each place looked after by a service of its own."""
+        stores = self.stores.by_app(Purpose.RECORDINGS)
+        libraries = {store: Library(store.storage, self._reactor) for store in dict.fromkeys(stores.values())}
+        for store, library in libraries.items():
+            retention = self._make_retention(library, [app for app in stores if stores[app] is store])
+            RecordingsService(library, retention, self._reactor).setServiceParent(self)  # type: ignore[no-untyped-call]
+        named = {store.name: library for store, library in libraries.items()}
+        others = named.get("recordings", named.get("storage", next(iter(named.values()))))  # the general one, if used
+        return Libraries({app: libraries[store] for app, store in stores.items()}, others)
+
+    def _make_retention(self, library: Library, apps: Iterable[str]) -> Retention:
         metrics = self.metrics
         deleted, deleted_bytes = metrics.recordings_deleted_total, metrics.recordings_deleted_bytes_total
-        retention = Retention(self._library, rules, self._steady.utc_ms, deleted, deleted_bytes)
-        return RecordingsService(self._library, retention, self._reactor)
+        rules = {
+            app: RetentionRules.strictest(recorder.retention for recorder in recorders(self._plugins.apps[app]))
+            for app in apps
+        }
+        return Retention(library, rules, self._steady.utc_ms, deleted, deleted_bytes)
 
     def _make_rtmp(self) -> RtmpServerFactory:
         rtmp = self._settings.rtmp
@@ -188,8 +181,8 @@ class RapidRtmpService(MultiService):
             policy=http_policy(self._settings, self.rtmp.number),
             clock=self._reactor,
             utc_ms=self._steady.utc_ms,
-            recordings=Recordings(self._library, self.registry, self._streams.make_recorder),
-            storage=self._store.storage,
+            recordings=Recordings(self._libraries, self.registry, self._streams.make_recorder),
+            storage_of=lambda app: self.stores.of(app, Purpose.LIVE).storage,
             viewer_salt=os.urandom(16),
         )
 
@@ -198,7 +191,7 @@ class RapidRtmpService(MultiService):
         return chain(
             stream_metrics(self.registry, now_ms(self._reactor), labelled=labelled),
             connection_metrics(self.rtmp_factory),
-            storage_metrics([store.writer for store in self._stores]),
+            storage_metrics(self.stores.all),
             readiness_metrics(self.readiness),
         )
 
@@ -216,7 +209,7 @@ class RapidRtmpService(MultiService):
         self._is_open = True
         self.rtmp.open(self.rtmp_factory)
         self.http.open(self._make_site())
-        if self._store.writer.persistent:  # whoever connects waits, until it is known what an earlier server left
+        if self.stores.persistent:  # whoever connects waits, until it is known what an earlier server left
             self._accept(False)
 
     def _accept(self, accepting: bool) -> None:
@@ -227,10 +220,10 @@ class RapidRtmpService(MultiService):
     def startService(self) -> None:
         """Begin to work. (``twist``, unlike ``twistd``, knows no privileged start.)"""
         self._open_ports()
-        self._threads.start()
-        self.readiness.start(*(store.storage for store in self._stores))
+        self.stores.start()
+        self.readiness.start({store.name: store.storage for store in self.stores.all})
         super().startService()  # type: ignore[no-untyped-call]
-        if self._store.writer.persistent:
+        if self.stores.persistent:
             self._recovery.run(self._reactor, RECOVERY_S).addCallback(self._go_on)
         else:
             self.readiness.listening()
@@ -280,12 +273,11 @@ class RapidRtmpService(MultiService):
             await self._within(deadline_s, closing)
         self.readiness.stop()
         left_s = max(0.1, deadline_s - self._reactor.seconds())
-        drained: list[Deferred[Any]] = [store.writer.drain(left_s) for store in self._stores]
-        if not all(await gatherResults(drained)):
+        if not await self.stores.drain(left_s):
             self._log.error("stopped before the storage had taken everything")
-        for store in self._stores:
+        for store in self.stores.all:
             await self._within(deadline_s + 0.5, store.storage.close())
-        self._threads.stop()
+        self.stores.stop()
         self._log.info("stopped")
 
     async def _within(self, deadline_s: float, waiting: object) -> None:

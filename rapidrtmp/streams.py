@@ -20,7 +20,7 @@ from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
-from rapidrtmp.storage.store import Store
+from rapidrtmp.stores import Stores
 from rapidrtmp.web.recordings import RECORDER
 
 __all__ = ["StreamMaker", "recorders"]
@@ -39,7 +39,6 @@ class StreamMaker:
 
     :param reactor: time and timers.
     :param apps: the plugins of each application, by name.
-    :param store_of: the store that a sink factory's sinks write to.
     :param recovered: what sinks go on with of what an earlier process left of a stream, by sink; asked once a stream.
     """
 
@@ -51,7 +50,7 @@ class StreamMaker:
         settings: Settings,
         apps: Mapping[str, AppPlugins],
         *,
-        store_of: Callable[[Any], Store],
+        stores: Stores,
         recovered: Callable[[StreamName], Recovered],
         metrics: Metrics,
         numbering: Numbering,
@@ -60,7 +59,7 @@ class StreamMaker:
         self._reactor = reactor
         self._settings = settings
         self._apps = apps
-        self._store_of = store_of
+        self._stores = stores
         self._recovered = recovered
         self._metrics = metrics
         self._numbering = numbering
@@ -93,10 +92,11 @@ class StreamMaker:
         return factory.create(self._context(stream, RECORDER, factory, {}))
 
     def _context(self, stream: LiveStream, sink: str, factory: Any, recovered: Mapping[str, bytes]) -> SinkContext:
+        writer = self._stores.of_sink(stream.name.app, factory).writer
         return SinkContext(
             stream=stream.name,
             shelf=stream.shelf,
-            storage=self._store_of(factory).writer.lane(f"{stream.name}/{sink}"),  # one slow sink holds up no other
+            storage=writer.lane(f"{stream.name}/{sink}"),  # one slow sink holds up no other
             clock=self._reactor,
             log=Logger(f"rapidrtmp.sinks.{sink}"),
             metrics=self._metrics.sink(sink),

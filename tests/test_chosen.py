@@ -23,19 +23,22 @@ class ChoosingTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """By default `live` is packaged as HLS, asks for tokens, and is kept on disk."""
         choice = choose_plugins(Settings())
-        self.assertIsInstance(choice.storage, LocalStorageFactory)
         self.assertEqual(["live"], list(choice.apps))
+        storages = set(choice.apps["live"].storages.values())
+        self.assertEqual([LocalStorageFactory], [type(storage.factory) for storage in storages])
         self.assertEqual(["hls"], list(choice.apps["live"].sinks))
         self.assertIsInstance(choice.apps["live"].sinks["hls"], HlsSinkFactory)
         self.assertIsInstance(choice.apps["live"].authenticator, TokenAuthenticatorFactory)
 
     def test_every_application_has_its_own(self) -> None:
         """Each application gets the sinks and the authenticator that its settings name."""
-        radio = AppSettings(sinks=("hls", "hls:window=5", "hls:window=6"), auth=("open",))
+        sinks = ("hls", "hls:window=5", "hls:window=6")
+        radio = AppSettings(sinks=sinks, auth=("open",), storage="memory:", recordings="memory:")
         both = AppSettings(auth=("open", "token"))
-        settings = Settings(storage=StorageSettings("memory:"), apps={"radio": radio, "both": both})
+        settings = Settings(apps={"radio": radio, "both": both})
         choice = choose_plugins(settings)
-        self.assertIsInstance(choice.storage, MemoryStorageFactory)
+        storages = [each.storages[Purpose.LIVE].factory for each in choice.apps.values()]
+        self.assertEqual([MemoryStorageFactory, LocalStorageFactory], [type(each) for each in storages])
         self.assertEqual(["hls", "hls-2", "hls-3"], list(choice.apps["radio"].sinks))
         self.assertEqual([10, 5, 6], [each.window for each in choice.apps["radio"].sinks.values()])
         self.assertIsInstance(choice.apps["radio"].authenticator, OpenAuthenticatorFactory)
@@ -49,13 +52,33 @@ class ChoosingTests(SynchronousTestCase):
         sink = choose_plugins(settings).apps["live"].sinks["hls"]
         self.assertEqual((4000, 0, 8), (sink.cutting.segment_ms, sink.cutting.part_ms, sink.window))
 
-    def test_recordings_apart(self) -> None:
-        """Recordings can have a storage of their own; the same spec, or none, is the same storage."""
-        for recordings, kind in (("memory:", MemoryStorageFactory), ("", None), ("local:data/streams", None)):
-            settings = Settings(storage=StorageSettings("local:data/streams", recordings))
-            choice = choose_plugins(settings)
-            self.assertIsInstance(choice.storage, LocalStorageFactory)
-            self.assertIs(kind, choice.recordings and type(choice.recordings))
+    def test_storages(self) -> None:
+        """One spec is one storage, whoever names it; each is called after the setting that chose it first."""
+        apps = {
+            "live": AppSettings(storage="local:a", recordings="local:b"),
+            "radio": AppSettings(storage="local:c", recordings="local:b"),
+            "tv": AppSettings(storage="local:c", recordings="local:d"),
+        }
+        choice = choose_plugins(Settings(storage=StorageSettings("local:a", "local:b"), apps=apps)).apps
+        names = {app: [storage.name for storage in plugins.storages.values()] for app, plugins in choice.items()}
+        self.assertEqual(
+            {
+                "live": ["storage", "recordings"],
+                "radio": ["apps.radio.storage", "recordings"],
+                "tv": ["apps.radio.storage", "apps.tv.recordings"],
+            },
+            names,
+        )
+        self.assertIs(choice["radio"].storages[Purpose.LIVE], choice["tv"].storages[Purpose.LIVE])
+        self.assertEqual(4, len({storage for plugins in choice.values() for storage in plugins.storages.values()}))
+
+    def test_bad_storage(self) -> None:
+        """A storage that nobody has, or that refuses its arguments, stops the start, and the setting is named."""
+        for spec, said in (("lcoal:a", "did you mean local?"), ("local:a:b=1", "has no argument b")):
+            for app in (AppSettings(storage=spec), AppSettings(recordings=spec)):
+                error = self.assertRaises(ConfigurationError, choose_plugins, Settings(apps={"radio": app}))
+                self.assertRegex(str(error), r"\Aapps\.radio\.(storage|recordings): [^\n]+\Z")
+                self.assertIn(said, str(error))
 
     def test_unknown(self) -> None:
         """A plugin that nobody has stops the start."""
@@ -93,14 +116,12 @@ class SecretTests(SynchronousTestCase):
         folder = self.mktemp()
         Path(folder).mkdir()
         inside = str(Path(folder).resolve() / "x" / ".." / "token.key")
-        named_in_spec = Settings(
-            storage=StorageSettings(f"local:{folder}"),
-            apps={"live": AppSettings(auth=(f"token:secret-file={inside}",))},
-        )
+        named_in_spec = AppSettings(storage=f"local:{folder}", auth=(f"token:secret-file={inside}",))
         named_by_default = Settings(
-            storage=StorageSettings(f"local:directory={folder}"), tokens=TokenSettings(secret_file=inside)
+            apps={"live": AppSettings(), "radio": AppSettings(recordings=f"local:directory={folder}")},
+            tokens=TokenSettings(secret_file=inside),
         )
-        for settings in (named_in_spec, named_by_default):
+        for settings in (Settings(apps={"live": named_in_spec}), named_by_default):
             self.assertIn("served", str(self.assertRaises(ConfigurationError, choose_plugins, settings)))
-        choose_plugins(replace(named_by_default, storage=StorageSettings("memory:")))
+        choose_plugins(replace(named_by_default, apps={"live": AppSettings()}))
         choose_plugins(replace(named_by_default, tokens=TokenSettings(secret_file=self.mktemp())))

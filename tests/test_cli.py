@@ -45,7 +45,8 @@ class CliTests(SynchronousTestCase):
         status, out, _ = self.run_tool("settings")
         self.assertEqual(0, status)
         for row in all_settings():
-            for words in (f"{row.key} = {row.render(row.default)}", row.environment_name, row.help, *row.old_names):
+            value = f"{row.key} = {row.kind.render_toml(row.default)}"
+            for words in (value, row.environment_name, row.help, *row.old_names):
                 self.assertIn(words, out)
 
     def test_check(self) -> None:

@@ -223,6 +223,47 @@ class AppTests(LoadTestCase):
         self.assertEqual("as server.sinks", loaded.provenance["apps.radio.sinks"])
 
 
+class AppStorageTests(LoadTestCase):
+    def stored(self, toml: str, **environment: str) -> tuple[str, ...]:
+        """Where `radio` leaves its files, where its recordings, and where each of these comes from."""
+        loaded = self.load(toml, **environment)
+        radio = loaded.settings.apps["radio"]
+        sources = (loaded.provenance[f"apps.radio.{key}"] for key in ("storage", "recordings"))
+        return radio.storage, radio.recordings, *sources
+
+    def test_order(self) -> None:
+        """What an application says of itself goes before what holds for all, its storage for its recordings too."""
+        general = "[storage]\nspec = 'local:a'\n"
+        apart = f"{general}recordings = 'local:b'\n"
+        radio, storage, recordings = "[apps.radio]\n", "storage = 'local:c'\n", "recordings = 'local:d'\n"
+        for toml, expected in (
+            (general + radio, ("local:a", "local:a", "as storage.spec", "as storage.spec")),
+            (apart + radio, ("local:a", "local:b", "as storage.spec", "as storage.recordings")),
+            (apart + radio + storage, ("local:c", "local:c", "FILE", "as apps.radio.storage")),
+            (apart + radio + recordings, ("local:a", "local:d", "as storage.spec", "FILE")),
+            (apart + radio + storage + recordings, ("local:c", "local:d", "FILE", "FILE")),
+        ):
+            found = self.stored(toml)
+            self.assertEqual(tuple(self.path if each == "FILE" else each for each in expected), found, toml)
+
+    def test_environment(self) -> None:
+        """What the environment says of the storage holds for an application that says nothing."""
+        self.assertEqual("local:/srv", self.stored("[apps.radio]\n", STORAGE_DIR="/srv")[1])
+
+    def test_rendered(self) -> None:
+        """What is printed reads back as the same, and shows no secret."""
+        loaded = self.load("[storage]\nrecordings = 'memory:'\n[apps.radio]\nstorage = 'local:a\\:b'\n")
+        printed = loaded.render()
+        self.assertRegex(printed, r"(?m)^recordings = 'local:a\\:b' +# as apps\.radio\.storage$")
+        self.assertEqual(loaded.settings, self.load(printed).settings)
+        self.assertNotIn("hidden", self.load("[apps.radio]\nstorage = 'x:secret=hidden'\n").render())
+
+    def test_refused(self) -> None:
+        """A storage that is no spec stops the start, with its application."""
+        self.assertIn("apps.radio.storage", self.refusal("[apps.radio]\nstorage = ':'\n"))
+        self.assertIn("apps.radio.recordings", self.refusal("[apps.radio]\nrecordings = ''\n"))
+
+
 class RenderTests(LoadTestCase):
     def test_is_toml_that_means_the_same(self) -> None:
         """What `--check-config` prints is a configuration file with the same meaning."""

@@ -70,7 +70,7 @@ class LagTests(ReadinessTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.readiness.listening()
-        self.readiness.start()
+        self.readiness.start({})
 
     def turns(self, *seconds: float) -> None:
         for each in seconds:
@@ -111,7 +111,7 @@ class StorageTests(ReadinessTestCase):
         self.storage = FaultyStorage()
 
     def start(self) -> None:
-        self.readiness.start(self.storage)  # type: ignore[arg-type]
+        self.readiness.start({"storage": self.storage})  # type: ignore[dict-item]
 
     def wait(self) -> None:
         """Let the time of one probe pass, with a reactor that is never late."""
@@ -128,7 +128,7 @@ class StorageTests(ReadinessTestCase):
     def test_real_storage(self) -> None:
         """The probe's key and object are good for a real storage."""
         storage: IStorage = MemoryStorage()
-        self.readiness.start(storage)
+        self.readiness.start({"storage": storage})
         self.assertEqual("takes, knows and deletes objects", self.check("storage").reason)
         self.assertEqual([], self.successResultOf(storage.list("")))
 
@@ -179,6 +179,19 @@ class StorageTests(ReadinessTestCase):
         self.start()
         self.readiness.stop()
         self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_several(self) -> None:
+        """Each storage has a check of its own, and a probe of its own, for two may be one and the same place."""
+        other = FaultyStorage()
+        self.storage.stalled = other.stalled = True
+        self.readiness.start({"storage": self.storage, "recordings": other})  # type: ignore[dict-item]
+        self.assertFalse(set(self.storage.objects) & set(other.objects))
+        self.readiness.stop()
+        self.storage.stalled = other.stalled = False
+        other.error = StorageError("503")
+        self.readiness.start({"storage": self.storage, "recordings": other})  # type: ignore[dict-item]
+        self.assertTrue(self.check("storage").ok)
+        self.assertEqual(Check("recordings", False, "fails"), self.check("recordings"))
 
     def test_each_server_has_its_own_key(self) -> None:
         """Two servers that share a storage do not disturb each other's probes."""

@@ -14,6 +14,7 @@ from rapidrtmp.metrics import CallbackCollector
 from rapidrtmp.readiness import Readiness
 from rapidrtmp.scrape import connection_metrics, readiness_metrics, storage_metrics, stream_metrics
 from rapidrtmp.storage.memory import MemoryStorage
+from rapidrtmp.storage.store import Store
 from rapidrtmp.storage.write_behind import WriteBehind
 from tests.net.edge import NAME, Edge, media
 
@@ -66,12 +67,15 @@ class ScrapeTests(SynchronousTestCase):
     def test_storage(self) -> None:
         """What the queues have written, and what waits in them."""
         clock = Clock()
-        writer, other = (WriteBehind(MemoryStorage(), clock) for _ in range(2))
-        sample = self.scrape(lambda: storage_metrics([writer, other]))
-        self.successResultOf(writer.put("a", [b"123"], "text/plain"))
-        self.successResultOf(other.put("b", [b"4567"], "text/plain"))
-        self.assertEqual((2, 7), (sample("storage_written_total"), sample("storage_written_bytes_total")))
-        self.assertEqual((0, 0), (sample("storage_pending_objects"), sample("storage_lost_total")))
+        stores = [Store(name, storage := MemoryStorage(), WriteBehind(storage, clock)) for name in ("one", "other")]
+        sample = self.scrape(lambda: storage_metrics(stores))
+        for store, octets in zip(stores, (b"123", b"4567"), strict=True):
+            self.successResultOf(store.writer.put("a", [octets], "text/plain"))
+        for name, size in (("one", 3), ("other", 4)):
+            self.assertEqual(1, sample("storage_written_total", storage=name))
+            self.assertEqual(size, sample("storage_written_bytes_total", storage=name))
+            self.assertEqual(0, sample("storage_pending_objects", storage=name))
+            self.assertEqual(0, sample("storage_lost_total", storage=name))
 
     def test_readiness(self) -> None:
         """Each check as a yes or a no."""

@@ -12,81 +12,28 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase, TestCase
-from twisted.web.client import Agent, HTTPConnectionPool, readBody
+from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp import server
-from rapidrtmp.chosen import AppPlugins, ChosenPlugins, choose_plugins
-from rapidrtmp.config import AppSettings, RtmpSettings, ServerSettings, Settings, StorageSettings
+from rapidrtmp.chosen import ChosenPlugins, ChosenStorage, choose_plugins
+from rapidrtmp.config import RtmpSettings, ServerSettings, StorageSettings
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import AuthenticatorContext
+from rapidrtmp.interfaces import AuthenticatorContext, Purpose
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.names import StreamName
-from rapidrtmp.server import RapidRtmpService, make_service
+from rapidrtmp.server import make_service
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.sinks import FrameCollectorFactory
 from tests.hls.checker import read_playlist
 from tests.net.edge import ScriptedAuthenticator, media
-from tests.rtmp.client import HANDSHAKE, command, connect, message, publish
-
-LOOPBACK = ("tcp:0:interface=127.0.0.1",)
-
-
-def loopback_settings(**apps: AppSettings) -> Settings:
-    """A server that keeps nothing, on ports that are free."""
-    return Settings(
-        server=ServerSettings(rtmp=LOOPBACK, http=LOOPBACK, shutdown_timeout_ms=3_000),
-        storage=StorageSettings("memory:"),
-        apps=apps or {"live": AppSettings(auth=("open",))},
-    )
+from tests.rtmp.client import HANDSHAKE, connect, message
+from tests.serving import LOOPBACK, ServerCase, loopback_settings, open_app
 
 
-class Encoder(Protocol):
-    """Sends octets; ``gone`` fires when the server has closed the connection."""
-
-    def __init__(self) -> None:
-        self.heard = b""
-        self.gone: Deferred[None] = Deferred()
-
-    def dataReceived(self, data: bytes) -> None:
-        self.heard += data
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.gone.callback(None)
-
-
-class ServerTests(TestCase):
-    timeout = 30
-
-    def setUp(self) -> None:
-        self.patch(server, "_settle_garbage_collector", lambda: None)  # it is for good, and for a whole process
-        self.pool = HTTPConnectionPool(reactor, persistent=False)
-        self.agent = Agent(reactor, pool=self.pool)
-
-    def start(self, settings: Settings, plugins: ChosenPlugins | None = None) -> RapidRtmpService:
-        service = make_service(reactor, settings, plugins or choose_plugins(settings))
-        service.privilegedStartService()
-        service.startService()
-        return service
-
-    async def encoder(self, service: RapidRtmpService) -> Any:
-        port = service.rtmp.number
-        return await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), Encoder())
-
-    async def get(self, service: RapidRtmpService, path: str) -> tuple[int, bytes]:
-        port = service.http.number
-        response = await self.agent.request(b"GET", f"http://127.0.0.1:{port}{path}".encode())
-        return response.code, await readBody(response)
-
+class ServerTests(ServerCase):
     async def test_life(self) -> None:
         """A stream that is published can be watched; when the server stops, its publisher is told and its end final."""
         service = self.start(loopback_settings())
-        encoder = await self.encoder(service)
-        octets = b"".join(media(5))
-        encoder.transport.write(HANDSHAKE + connect() + command("createStream", 4) + publish("k") + octets)
+        encoder = await self.publish(service, b"".join(media(5)))
         status, body = await self.get(service, "/live/k/index.m3u8")
         self.assertEqual(200, status)
         playlist = read_playlist(body)
@@ -121,10 +68,8 @@ class ServerTests(TestCase):
 
     async def test_long_segments(self) -> None:
         """Whoever plays segments of 8 s is a viewer from one of them to the next, and so for two of them."""
-        service = self.start(loopback_settings(live=AppSettings(sinks=("hls:segment=8s",), auth=("open",))))
-        encoder = await self.encoder(service)
-        octets = b"".join(media(10))
-        encoder.transport.write(HANDSHAKE + connect() + command("createStream", 4) + publish("k") + octets)
+        service = self.start(loopback_settings(live=open_app("hls:segment=8s")))
+        encoder = await self.publish(service, b"".join(media(10)))
         while (await self.get(service, "/live/k/index.m3u8"))[0] != 200:
             pass
         stream = service.registry.find(StreamName("live", "k"))
@@ -149,17 +94,12 @@ class ServerTests(TestCase):
                 raise ZeroDivisionError("on purpose")
 
         collectors = FrameCollectorFactory()
-        settings = loopback_settings(live=AppSettings(auth=("open",)), radio=AppSettings(auth=("open",)))
+        settings = loopback_settings(live=open_app(), radio=open_app())
         plugins = choose_plugins(settings)
         sinks: Mapping[str, Any] = {"broken": Broken(), "collector": collectors}
-        apps = {**plugins.apps, "radio": AppPlugins(sinks, plugins.apps["live"].authenticator)}
+        apps = {**plugins.apps, "radio": replace(plugins.apps["radio"], sinks=sinks)}
         service = self.start(settings, replace(plugins, apps=apps))
-        encoder = await self.encoder(service)
-        octets = b"".join(media(3))
-        encoder.transport.write(
-            HANDSHAKE + connect("radio", "rtmp://x/radio") + command("createStream", 4) + publish("k")
-        )
-        encoder.transport.write(octets)
+        encoder = await self.publish(service, b"".join(media(3)), "radio")
         while not collectors.collectors or len(collectors.collectors[StreamName("radio", "k")].frames) < 216:
             await self.get(service, "/api/ping")
         stream = service.registry.find(StreamName("radio", "k"))
@@ -186,12 +126,12 @@ class ServerTests(TestCase):
             def create(self, context: object) -> NoRecordings:
                 return self.storage
 
-        settings = loopback_settings(live=AppSettings(sinks=("record", "hls"), auth=("open",)))
+        settings = loopback_settings(live=open_app("record", "hls"))
         settings = replace(settings, server=replace(settings.server, shutdown_timeout_ms=100))
-        service = self.start(settings, replace(choose_plugins(settings), storage=NoRecordingsFactory()))
-        encoder = await self.encoder(service)
-        octets = b"".join(media(9))
-        encoder.transport.write(HANDSHAKE + connect() + command("createStream", 4) + publish("k") + octets)
+        live = choose_plugins(settings).apps["live"]
+        storages = dict.fromkeys(Purpose, ChosenStorage("storage", NoRecordingsFactory()))
+        service = self.start(settings, ChosenPlugins({"live": replace(live, storages=storages)}))
+        encoder = await self.publish(service, b"".join(media(9)))
         while not await NoRecordingsFactory.storage.list("live/k/index.m3u8"):
             await self.get(service, "/api/ping")
         await service.stopService()
@@ -200,12 +140,10 @@ class ServerTests(TestCase):
     async def test_recordings_apart(self) -> None:
         """Recordings go to the storage chosen for them, are played from there, and both storages are looked after."""
         folders = self.mktemp(), self.mktemp()
-        settings = loopback_settings(live=AppSettings(sinks=("record", "hls"), auth=("open",)))
         specs = [f"local:{folder}" for folder in folders]
+        settings = loopback_settings(live=open_app("record", "hls", storage=specs[0], recordings=specs[1]))
         service = self.start(replace(settings, storage=StorageSettings(*specs)))
-        encoder = await self.encoder(service)
-        octets = b"".join(media(9))
-        encoder.transport.write(HANDSHAKE + connect() + command("createStream", 4) + publish("k") + octets)
+        encoder = await self.publish(service, b"".join(media(9)))
         listed: list[dict[str, Any]] = []
         while not listed or not listed[0]["size"]:
             listed = json.loads((await self.get(service, "/api/v1/recordings"))[1])["recordings"]

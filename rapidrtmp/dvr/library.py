@@ -8,7 +8,6 @@ pages of those that grow: they change no more.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from twisted.internet.interfaces import IReactorTime
@@ -73,26 +72,6 @@ class Library:
         :raises StorageError: the storage failed.
         """
         return await catalogued(self.storage, prefix)
-
-    async def page(
-        self, prefix: str, chosen: Callable[[RecordingId], bool], number: int, size: int
-    ) -> tuple[list[Listed], int]:
-        """
-        One page of the recordings whose name begins with ``prefix`` and that are ``chosen``, the newest first.
-
-        :param number: of the page, from 0.
-        :returns: the page, and how many there are on all pages.
-        :raises StorageError: the storage failed.
-        """
-        found = await self.find(prefix)
-        names = sorted(filter(chosen, found), key=lambda id: (id.start, id), reverse=True)
-        listed = []
-        for id in names[number * size : (number + 1) * size]:
-            try:
-                listed.append(Listed(await self.entry(id), found[id]))
-            except NotFoundError:  # deleted meanwhile
-                continue
-        return listed, len(names)
 
     async def show(self, id: RecordingId) -> Listed:
         """

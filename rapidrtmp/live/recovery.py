@@ -17,12 +17,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from rapidrtmp.interfaces import IRecoveringSinkFactory, ISinkFactory, IStorage, ObjectInfo, RecoveryContext
+from rapidrtmp.interfaces import IRecoveringSinkFactory, ISinkFactory, ObjectInfo, RecoveryContext
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.names import StreamName
 from rapidrtmp.storage.probe import PROBE_PREFIX
 from rapidrtmp.storage.store import Store
-from rapidrtmp.storage.write_behind import WriteBehind
 
 __all__ = ["Recovery"]
 
@@ -35,9 +34,9 @@ class Recovery:
     What can be gone on with.
 
     :param apps: the sink factories of each application, by name.
-    :param writer: the queue for deletions.
+    :param stores: all there are.
+    :param store_of: the one that the sinks of a factory write to, in an application.
     :param utc_ms: the time of day in milliseconds since 1970.
-    :param others: further storages, in which only probes are looked for.
     """
 
     _log = Logger()
@@ -45,16 +44,14 @@ class Recovery:
     def __init__(
         self,
         apps: Mapping[str, Mapping[str, ISinkFactory]],
-        storage: IStorage,
-        writer: WriteBehind,
+        stores: Sequence[Store],
+        store_of: Callable[[str, ISinkFactory], Store],
         numbering: Numbering,
         utc_ms: Callable[[], int],
-        others: Sequence[Store] = (),
     ) -> None:
-        self._stores = [Store(storage, writer), *others]
         self._apps = apps
-        self._storage = storage
-        self._writer = writer
+        self._stores = stores
+        self._store_of = store_of
         self._numbering = numbering
         self._utc_ms = utc_ms
         self._found: dict[StreamName, dict[str, Mapping[str, bytes]]] = {}
@@ -111,22 +108,21 @@ class Recovery:
     def _factories(self) -> Iterator[Deferred[None]]:
         for app, sinks in self._apps.items():
             for sink, factory in sinks.items():
-                recovering = IRecoveringSinkFactory(factory, None)
-                if recovering is None:
+                recovering, store = IRecoveringSinkFactory(factory, None), self._store_of(app, factory)
+                if recovering is None or not store.writer.persistent:
                     continue
-                log = Logger(f"rapidrtmp.sinks.{sink}")
-                done = maybeDeferred(recovering.recover, self._context(app, sink, log))
+                done = maybeDeferred(recovering.recover, self._context(app, sink, store))
                 yield done.addErrback(self._failed, app, sink)
 
-    def _context(self, app: str, sink: str, log: Logger) -> RecoveryContext:
+    def _context(self, app: str, sink: str, store: Store) -> RecoveryContext:
         return RecoveryContext(
             app=app,
-            storage=self._storage,
+            storage=store.storage,
             utc_ms=self._utc_ms,
-            log=log,
+            log=Logger(f"rapidrtmp.sinks.{sink}"),
             reached=self._numbering.reached,
             resume=partial(self._resume, sink),
-            discard=self._writer.delete,
+            discard=store.writer.delete,
             is_over=lambda: self._over,
             afterwards=lambda work: self._later.append((app, sink, work)),
         )
@@ -156,7 +152,7 @@ class Recovery:
                     store.writer.delete(info.key)
 
         def failed(failure: Failure) -> None:
-            self._log.warn("could not look for old probes: {error}", error=failure.value)
+            self._log.warn("{name}: could not look for old probes: {error}", name=store.name, error=failure.value)
 
         return maybeDeferred(store.storage.list, PROBE_PREFIX).addCallbacks(sweep, failed)
 

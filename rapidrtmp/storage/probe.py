@@ -26,13 +26,17 @@ class StorageProbe:
     """
     Tries one storage, again and again.
 
+    :param name: what the log calls the storage.
     :param key: where; no two servers on one storage may share it.
     :param tell: told whether the storage is fit, and a reason that says nothing that a stranger must not know.
     """
 
     _log = Logger()
 
-    def __init__(self, storage: IStorage, key: str, clock: IReactorTime, tell: Callable[[bool, str], None]) -> None:
+    def __init__(
+        self, name: str, storage: IStorage, key: str, clock: IReactorTime, tell: Callable[[bool, str], None]
+    ) -> None:
+        self._name = name
         self._storage = storage
         self._key = key
         self._clock = clock
@@ -79,7 +83,9 @@ class StorageProbe:
         reason = f"does not answer within {PROBE_TIMEOUT_S:g} s" if late else "fails"
         if self._failed_in_a_row >= PROBE_FAILURES:
             if self._reason != reason:
-                self._log.error("the storage {reason}: {error}", reason=reason, error=failure.value)
+                self._log.error(
+                    "{name}: the storage {reason}: {error}", name=self._name, reason=reason, error=failure.value
+                )
             self._reason = reason
             self._tell(False, reason)
         return None

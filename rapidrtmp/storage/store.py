@@ -16,15 +16,17 @@ class Store:
     """
     One of the server's storages.
 
+    :ivar name: the setting that chose it, in short: what logs, checks and metrics call it.
     :ivar storage: to read from, and to write what may not wait.
     :ivar writer: its queue.
     """
 
+    name: str
     storage: IStorage
     writer: WriteBehind
 
 
-def make_store(factory: Any, context: StorageContext, queue_bytes: int) -> Store:
+def make_store(name: str, factory: Any, context: StorageContext, queue_bytes: int) -> Store:
     """
     Make the storage of an ``IStorageFactory``, and its queue.
 
@@ -32,4 +34,4 @@ def make_store(factory: Any, context: StorageContext, queue_bytes: int) -> Store
     """
     storage = factory.create(context)
     writer = WriteBehind(storage, context.clock, persistent=factory.persistent, max_bytes=queue_bytes, log=context.log)
-    return Store(storage, writer)
+    return Store(name, storage, writer)

@@ -230,7 +230,7 @@ def make_site(
     clock: IReactorTime,
     utc_ms: Callable[[], int],
     recordings: Recordings,
-    storage: IStorage,
+    storage_of: Callable[[str], IStorage],
     viewer_salt: bytes,
 ) -> Site:
     """
@@ -240,7 +240,7 @@ def make_site(
     :param clock: time and timers: the reactor.
     :param utc_ms: the time of day in milliseconds since 1970.
     :param recordings: answers what concerns recordings.
-    :param storage: where the packager writes what viewers can rewind to.
+    :param storage_of: where the packager of an application writes what viewers can rewind to.
     :param viewer_salt: a secret that viewers are told apart with.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
@@ -251,7 +251,7 @@ def make_site(
     misconduct = Misconduct(clock)
     metrics.collect_from(misconduct.metrics)
     hls = HlsResponder(registry, seats, policy, clock)
-    media = RewindResponder(hls, registry, seats, storage)
+    media = RewindResponder(hls, registry, seats, storage_of)
     app = WebApp(routes(api, media, Pages(registry, apps, clock), recordings, seats, policy), tally, misconduct, policy)
     if policy.access_log:  # a line of it costs more than an answer of the express way: who wants one goes the other
         return BoundedSite(app.resource(), policy, clock, partial(BoundedChannel, misconduct))

@@ -8,7 +8,8 @@ from html import escape
 from twisted.internet.defer import Deferred
 
 from rapidrtmp.dvr.catalogue import RecordingState
-from rapidrtmp.dvr.library import Library, Listed
+from rapidrtmp.dvr.libraries import Libraries
+from rapidrtmp.dvr.library import Listed
 from rapidrtmp.web.exchange import Request, Response
 from rapidrtmp.web.pages import Pages, page_response, read_template
 from rapidrtmp.web.reading import read_query, read_whole
@@ -33,8 +34,8 @@ class LibraryPage:
     :param pages: knows where the player library is.
     """
 
-    def __init__(self, library: Library, pages: Pages) -> None:
-        self._library = library
+    def __init__(self, libraries: Libraries, pages: Pages) -> None:
+        self._libraries = libraries
         self._pages = pages
         self._template = read_template("recordings.html")
 
@@ -47,7 +48,7 @@ class LibraryPage:
         number = read_whole(read_query(request), "page", 0, minimum=0)
 
         async def answer() -> Response:
-            listed, total = await self._library.page("", lambda _: True, number, ROWS_PER_PAGE)
+            listed, total = await self._libraries.page("", lambda _: True, number, ROWS_PER_PAGE)
             script, origin = self._pages.player_library("static")
             body = self._template.substitute(
                 library=script,

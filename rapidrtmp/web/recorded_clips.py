@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 
 from rapidrtmp.dvr.clip import select_clip
 from rapidrtmp.dvr.layout import MEDIA_TYPE, RecordingId
+from rapidrtmp.dvr.libraries import Libraries
 from rapidrtmp.dvr.library import Library
 from rapidrtmp.dvr.movie import make_movie
 from rapidrtmp.dvr.playlist import render_clip
@@ -35,8 +36,8 @@ MAX_RECORDINGS = 48
 class RecordedClips:
     """Answers for clips that are told by the wall clock alone."""
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
+    def __init__(self, libraries: Libraries) -> None:
+        self._libraries = libraries
 
     def respond(self, request: Request, app: str, key: str, name: str) -> Deferred[Response]:
         """
@@ -54,8 +55,9 @@ class RecordedClips:
                 f"{stream} has {CLIP_PLAYLIST} and {CLIP_MOVIE} here, and below the names of recordings"
             )
         from_ms, to_ms = _limits(request)
-        ids = await self._touched(stream, from_ms, to_ms)
-        runs, is_final = await self._runs(ids, from_ms, to_ms)
+        library = self._libraries.of(stream.app)
+        ids = await _touched(library, stream, from_ms, to_ms)
+        runs, is_final = await _runs(library, ids, from_ms, to_ms)
         if not runs:
             raise NotFoundError(f"nothing of {stream} was recorded then")
         caching = OVER if is_final else GROWING
@@ -68,31 +70,35 @@ class RecordedClips:
             "Cache-Control": caching,
             "Content-Disposition": disposition(stream.app, stream.key, run.start_ms),
         }
-        return movie_response(request, self._library.storage, movie, headers)
+        return movie_response(request, library.storage, movie, headers)
 
-    async def _touched(self, stream: StreamName, from_ms: int, to_ms: int) -> list[RecordingId]:
-        """The recordings that may hold some of that time: those that began in it, and the two before."""
-        ids = sorted(await self._library.find(f"{stream}/"), key=lambda id: id.start)
-        starts = [id.start_ms for id in ids]
-        touched = ids[max(bisect_right(starts, from_ms) - 2, 0) : bisect_right(starts, to_ms)]
-        if len(touched) > MAX_RECORDINGS:
-            raise BadRequestError(f"{stream} has {len(touched)} recordings of that time; a clip has {MAX_RECORDINGS}")
-        return touched
 
-    async def _runs(self, ids: list[RecordingId], from_ms: int, to_ms: int) -> tuple[dict[RecordingId, Run], bool]:
-        """What each of them has of it, and whether that is all there will ever be."""
-        runs: dict[RecordingId, Run] = {}
-        is_final = False
-        for id in ids:
-            try:
-                journal, _ = await self._library.journal(id)
-            except NotFoundError:  # deleted meanwhile, or damaged
-                continue
-            is_final = to_ms <= journal.ended_ms
-            stretches = select_clip(journal, from_ms, to_ms)
-            if stretches:
-                runs[id] = Run(journal.header, stretches, RECORDING.under(id.start))
-        return runs, is_final
+async def _touched(library: Library, stream: StreamName, from_ms: int, to_ms: int) -> list[RecordingId]:
+    """The recordings that may hold some of that time: those that began in it, and the two before."""
+    ids = sorted(await library.find(f"{stream}/"), key=lambda id: id.start)
+    starts = [id.start_ms for id in ids]
+    touched = ids[max(bisect_right(starts, from_ms) - 2, 0) : bisect_right(starts, to_ms)]
+    if len(touched) > MAX_RECORDINGS:
+        raise BadRequestError(f"{stream} has {len(touched)} recordings of that time; a clip has {MAX_RECORDINGS}")
+    return touched
+
+
+async def _runs(
+    library: Library, ids: list[RecordingId], from_ms: int, to_ms: int
+) -> tuple[dict[RecordingId, Run], bool]:
+    """What each of them has of it, and whether that is all there will ever be."""
+    runs: dict[RecordingId, Run] = {}
+    is_final = False
+    for id in ids:
+        try:
+            journal, _ = await library.journal(id)
+        except NotFoundError:  # deleted meanwhile, or damaged
+            continue
+        is_final = to_ms <= journal.ended_ms
+        stretches = select_clip(journal, from_ms, to_ms)
+        if stretches:
+            runs[id] = Run(journal.header, stretches, RECORDING.under(id.start))
+    return runs, is_final
 
 
 def _limits(request: Request) -> tuple[int, int]:

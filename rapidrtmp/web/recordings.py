@@ -15,12 +15,13 @@ from twisted.internet.defer import Deferred
 from rapidrtmp.dvr.clip import Stretch, select_clip, whole_recording
 from rapidrtmp.dvr.journal import Header, Journal
 from rapidrtmp.dvr.layout import INIT_NAME, MEDIA_TYPE, SEGMENT_TYPE, RecordingId, read_part_name, read_segment_name
-from rapidrtmp.dvr.library import Library, RecordingKeptError
+from rapidrtmp.dvr.libraries import Libraries
+from rapidrtmp.dvr.library import RecordingKeptError
 from rapidrtmp.dvr.movie import Movie, make_movie, make_segment
 from rapidrtmp.dvr.playlist import render_clip, render_recording
 from rapidrtmp.dvr.run import Run
 from rapidrtmp.errors import ConfigurationError, NotFoundError
-from rapidrtmp.interfaces import IMMUTABLE, ISink
+from rapidrtmp.interfaces import IMMUTABLE, ISink, IStorage
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.names import StreamName
@@ -50,16 +51,16 @@ class Recordings:
     :param make_recorder: makes a sink that records a stream, for whoever starts that by hand.
     """
 
-    def __init__(self, library: Library, registry: Registry, make_recorder: Callable[[LiveStream], ISink]) -> None:
-        self._library = library
+    def __init__(self, libraries: Libraries, registry: Registry, make_recorder: Callable[[LiveStream], ISink]) -> None:
+        self._libraries = libraries
         self._registry = registry
         self._make_recorder = make_recorder
         self._movies: WeakKeyDictionary[Journal, Movie] = WeakKeyDictionary()  # while the library keeps the journal
 
     @property
-    def library(self) -> Library:
+    def libraries(self) -> Libraries:
         """Where the recordings are found."""
-        return self._library
+        return self._libraries
 
     # ── media ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -73,7 +74,7 @@ class Recordings:
         return Deferred.fromCoroutine(self._media(request, RecordingId.checked(app, key, start), name))
 
     async def _media(self, request: Request, id: RecordingId, name: str) -> Response:
-        journal, is_over = await self._library.journal(id)
+        journal, is_over = await self._libraries.of(id.app).journal(id)
         if not journal.segments and not is_over and name != INIT_NAME:
             raise NotYetError(f"{id} has no complete segment yet", RETRY_S)
         if name == "index.m3u8":
@@ -114,26 +115,29 @@ class Recordings:
             "Cache-Control": OVER if is_over else GROWING,
             "Content-Disposition": disposition(id.app, id.key, begin_ms),
         }
-        return movie_response(request, self._library.storage, movie, headers)
+        return movie_response(request, self._storage(id), movie, headers)
 
     async def _object(self, request: Request, id: RecordingId, journal: Journal, name: str) -> Response:
         headers = {"Content-Type": SEGMENT_TYPE, "Cache-Control": IMMUTABLE}
         if name == INIT_NAME:
             headers["Content-Type"] = MEDIA_TYPE
-            return movie_response(request, self._library.storage, Movie(journal.header.init, ()), headers)
+            return movie_response(request, self._storage(id), Movie(journal.header.init, ()), headers)
         stretch = _named_stretch(journal, name)
         if stretch is None:
             raise NotFoundError(f"{id} has no {name}, or it was lost")
         movie = make_segment(id, stretch)
-        return await self._redirected(movie) or movie_response(request, self._library.storage, movie, headers)
+        return await self._redirected(id, movie) or movie_response(request, self._storage(id), movie, headers)
 
-    async def _redirected(self, movie: Movie) -> Response | None:
+    async def _redirected(self, id: RecordingId, movie: Movie) -> Response | None:
         """To the storage, if it is one object there and clients can fetch it themselves."""
-        storage = IStorageRedirect(self._library.storage, None)
+        storage = IStorageRedirect(self._storage(id), None)
         if movie.sole_key is None or storage is None:
             return None
         url: str | None = await storage.redirect_url(movie.sole_key)
         return Response(307, {"Location": url, "Cache-Control": REDIRECTED, **CORS}) if url else None
+
+    def _storage(self, id: RecordingId) -> IStorage:
+        return self._libraries.of(id.app).storage
 
     # ── the library ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -157,17 +161,17 @@ class Recordings:
             return (from_ms is None or id.start_ms >= from_ms) and (to_ms is None or id.start_ms < to_ms)
 
         async def answer() -> Response:
-            listed, total = await self._library.page(prefix, chosen, number, size)
+            listed, total = await self._libraries.page(prefix, chosen, number, size)
             return json_response({"recordings": [describe_recording(each) for each in listed], "total": total})
 
         return Deferred.fromCoroutine(answer())
 
     def show(self, _request: Request, app: str, key: str, start: str) -> Deferred[Response]:
         """Describe one: ``GET /api/v1/recordings/APP/KEY/START``. :raises NotFoundError: there is none."""
-        id = RecordingId.checked(app, key, start)
+        id, library = RecordingId.checked(app, key, start), self._libraries.of(app)
 
         async def answer() -> Response:
-            return json_response(describe_recording(await self._library.show(id)))
+            return json_response(describe_recording(await library.show(id)))
 
         return Deferred.fromCoroutine(answer())
 
@@ -178,11 +182,11 @@ class Recordings:
         :raises NotFoundError: there is none.
         :raises ConflictError: it grows, or it is protected.
         """
-        id = RecordingId.checked(app, key, start)
+        id, library = RecordingId.checked(app, key, start), self._libraries.of(app)
 
         async def answer() -> Response:
             try:
-                size = await self._library.delete(id)
+                size = await library.delete(id)
             except RecordingKeptError as error:
                 raise ConflictError(str(error)) from error
             return json_response({"message": "the recording has been deleted", "size": size})
@@ -196,14 +200,14 @@ class Recordings:
         :raises BadRequestError: the body is not as described.
         :raises NotFoundError: there is none.
         """
-        id = RecordingId.checked(app, key, start)
+        id, library = RecordingId.checked(app, key, start), self._libraries.of(app)
         protected = read_json_object(request).get("protected")
         if not isinstance(protected, bool):
             raise BadRequestError("protected is missing or neither true nor false")
 
         async def answer() -> Response:
-            await self._library.protect(id, protected)
-            return json_response(describe_recording(await self._library.show(id)))
+            await library.protect(id, protected)
+            return json_response(describe_recording(await library.show(id)))
 
         return Deferred.fromCoroutine(answer())
 

@@ -8,7 +8,7 @@ touches, and put together while it is sent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import groupby
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -52,13 +52,16 @@ class RewindResponder:
 
     :param hls: answers for the shelf.
     :param seats: admits viewers and counts them.
+    :param storage_of: where the packager of an application writes.
     """
 
-    def __init__(self, hls: HlsResponder, registry: Registry, seats: Seats, storage: IStorage) -> None:
+    def __init__(
+        self, hls: HlsResponder, registry: Registry, seats: Seats, storage_of: Callable[[str], IStorage]
+    ) -> None:
         self._hls = hls
         self._registry = registry
         self._seats = seats
-        self._storage = storage
+        self._storage_of = storage_of
 
     def respond(self, request: Request, app: str, key: str, name: str) -> Answer:
         """
@@ -78,10 +81,10 @@ class RewindResponder:
         return Deferred.fromCoroutine(self._object(request, stream, name))
 
     async def _object(self, request: Request, stream: LiveStream, name: str) -> Response:
-        key = f"{stream.name}/{name}"
-        info = await self._storage.stat(key)
+        storage, key = self._storage_of(stream.name.app), f"{stream.name}/{name}"
+        info = await storage.stat(key)
         headers = {"Content-Type": MEDIA_TYPE if is_init(name) else SEGMENT_TYPE, "Cache-Control": IMMUTABLE}
-        response = movie_response(request, self._storage, Movie(b"", [Piece(key, info.size)]), headers)
+        response = movie_response(request, storage, Movie(b"", [Piece(key, info.size)]), headers)
         return self._seats.seat(request, stream.name, stream.viewers, name, response)
 
     # ── clips ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -118,10 +121,10 @@ class RewindResponder:
             "Cache-Control": OVER if is_final else GROWING,
             "Content-Disposition": disposition(name.app, name.key, run.stretches[0].segment.utc_ms),
         }
-        return movie_response(request, self._storage, movie, headers)
+        return movie_response(request, self._storage_of(name.app), movie, headers)
 
     async def _page_names(self, name: StreamName) -> list[PageName]:
-        listed = await self._storage.list(f"{name}/dvr_")
+        listed = await self._storage_of(name.app).list(f"{name}/dvr_")
         found = sorted(page for info in listed if (page := PageName.parse(info.key.rpartition("/")[2])))
         if not found:
             raise NotFoundError(f"nothing of {name} is stored yet")
@@ -133,8 +136,10 @@ class RewindResponder:
         return segments[-1].utc_ms + segments[-1].duration * 1000 // header.timescale
 
     async def _pages(self, name: StreamName, names: list[PageName]) -> list[Page]:
+        storage = self._storage_of(name.app)
+
         async def read(page: PageName) -> Page:
-            return page, *read_rewind_page(await read_object(self._storage, f"{name}/{page}"))
+            return page, *read_rewind_page(await read_object(storage, f"{name}/{page}"))
 
         pages: list[Page] = []
         for at in range(0, len(names), CONCURRENCY):

@@ -69,7 +69,7 @@ def routes(
         Route("GET", "/ready", everybody, api.ready),
         Route("GET", "/metrics", metrics, api.metrics),
         Route("GET", "/", everybody, pages.index),
-        Route("GET", "/recordings", everybody, LibraryPage(recordings.library, pages).respond),
+        Route("GET", "/recordings", everybody, LibraryPage(recordings.libraries, pages).respond),
         Route("GET", "/favicon.ico", everybody, pages.icon),
         Route("GET", "/static/<name>", everybody, pages.static),
         Route("GET", "/<app>/<key>", everybody, pages.player),
@@ -81,7 +81,7 @@ def _recording_routes(recordings: Recordings, seats: Seats) -> tuple[Route, ...]
     """What concerns recordings."""
     media, management = Audience.MEDIA, Audience.MANAGEMENT
     one = "/api/v1/recordings/<app>/<key>/<start>"
-    clips = RecordedClips(recordings.library)
+    clips = RecordedClips(recordings.libraries)
     return (
         Route("POST", "/api/v1/streams/<key>/record", management, recordings.record),
         Route("POST", "/api/v1/streams/<app>/<key>/record", management, recordings.record),

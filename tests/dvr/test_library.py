@@ -11,7 +11,6 @@ from rapidrtmp.dvr.layout import RecordingId
 from rapidrtmp.dvr.library import Library, RecordingKeptError
 from rapidrtmp.dvr.recovery import recover_all
 from rapidrtmp.errors import NotFoundError
-from rapidrtmp.names import StreamName
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.frames import FrameSource, make_video_track
 from rapidrtmp.testing.sinks import feed, make_sink_context
@@ -34,18 +33,6 @@ class LibraryCase(SynchronousTestCase):
 
 
 class LookingTests(LibraryCase):
-    def test_pages(self) -> None:
-        """The newest come first, a page at a time, with the number of all; a key's own can be asked for."""
-        writers = [record(1, stream=StreamName("live", key)) for key in ("a", "b", "c")]
-        library = self.library(store(*writers))
-        listed, total = self.finish(library.page("", lambda id: True, 0, 2))
-        self.assertEqual((["c", "b"], 3), ([each.entry.id.key for each in listed], total))
-        listed, total = self.finish(library.page("", lambda id: True, 1, 2))
-        self.assertEqual((["a"], 3), ([each.entry.id.key for each in listed], total))
-        listed, total = self.finish(library.page("live/b/", lambda id: True, 0, 9))
-        self.assertEqual((["b"], 1), ([each.entry.id.key for each in listed], total))
-        self.assertEqual(([], 0), self.finish(library.page("", lambda id: False, 0, 9)))
-
     def test_show(self) -> None:
         """A finished recording is described by the catalogue alone."""
         listed = self.finish(self.library(store(record())).show(ID))

@@ -96,6 +96,32 @@ class KilledServerTests(ResumingBrowserTest):
             path.write_bytes(b"".join(server.get(f"/live/mine/{name}").body for name in names))
             self.assertEqual("", decode(path))
 
+    def test_applications_apart(self) -> None:
+        """Streams of two applications go on, each with what is in the storage of its own."""
+        server = self.start_server(f"{SETTINGS}[apps.radio]\nstorage = 'local:radio'\n")
+        watched = {app: Watched("mine", app) for app in ("live", "radio")}
+        tokens = {app: server.issue_token("mine", app) for app in watched}
+        for token in tokens.values():
+            self.publish(FFMPEG, SHOW.path, token.publish_url)
+        for app, each in watched.items():
+            eventually(f"three segments in {app}", lambda each=each: each.has(server, 3))
+        server.kill()
+        self.assertEqual(["live"], [path.name for path in server.store.iterdir() if path.name[0] != "."])
+        self.assertEqual(["radio"], [path.name for path in (server.folder / "radio").iterdir() if path.name[0] != "."])
+        again = self.start_again(server)
+        before = {app: each.look(again) for app, each in watched.items()}
+        for token in tokens.values():
+            self.publish(FFMPEG, SHOW.path, token.publish_url)
+        for app, each in watched.items():
+            after = eventually(f"two more in {app}", lambda each=each: each.has(again, 2, returned=True))
+            resumed = before[app]
+            assert resumed is not None, "it is there as soon as the server is"
+            self.assertEqual(
+                [resumed.next_sequence], [segment.sequence for segment in after.segments if segment.discontinuity]
+            )
+            self.assertEqual([], each.broken)
+        again.stop()
+
     def test_nobody_returns(self) -> None:
         """The playlist becomes final after the grace time, for viewers and on the disk."""
         server = self.start_server(SETTINGS.replace("20s", "2s"))

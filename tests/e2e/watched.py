@@ -18,8 +18,8 @@ class Watched:
     :ivar broken: every rule that it broke. That what was listed and not yet stored is a gap after a kill breaks none.
     """
 
-    def __init__(self, key: str) -> None:
-        self._path = f"/live/{key}/index.m3u8"
+    def __init__(self, key: str, app: str = "live") -> None:
+        self._path = f"/{app}/{key}/index.m3u8"
         self._checker = PlaylistChecker()
         self.broken: list[str] = []
 

@@ -11,11 +11,12 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from rapidrtmp.interfaces import IRecoveringSinkFactory, ISinkFactory, RecoveryContext
+from rapidrtmp.interfaces import IRecoveringSinkFactory, ISinkFactory, IStorage, RecoveryContext
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import DEAD_PROBE_MS, Recovery
 from rapidrtmp.names import StreamName
 from rapidrtmp.storage.memory import MemoryStorage
+from rapidrtmp.storage.store import Store
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.testing.sinks import STARTED_AT_MS, FrameCollectorFactory
 
@@ -44,7 +45,8 @@ class RecoveryTests(SynchronousTestCase):
 
     def run_with(self, *factories: Any) -> tuple[Recovery, list[None]]:
         sinks = {f"sink-{index}": factory for index, factory in enumerate(factories)}
-        recovery = Recovery({"live": sinks}, self.storage, self.writer, self.numbering, lambda: self.now_ms)
+        store = Store("storage", self.storage, self.writer)
+        recovery = Recovery({"live": sinks}, [store], lambda _app, _factory: store, self.numbering, lambda: self.now_ms)
         done: list[None] = []
         recovery.run(self.clock, 5).addCallback(done.append)
         return recovery, done
@@ -70,6 +72,32 @@ class RecoveryTests(SynchronousTestCase):
         self.assertEqual([OTHER], recovery.streams())
         self.assertEqual(78, self.numbering.first())
         self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_storages(self) -> None:
+        """Each factory is shown what its sinks of that application wrote to; where nothing stays, none is asked."""
+        seen: list[tuple[str, IStorage]] = []
+
+        def looking(context: RecoveryContext) -> Deferred[None]:
+            seen.append((context.app, context.storage))
+            context.discard("old")
+            return succeed(None)
+
+        one, other = MemoryStorage(), MemoryStorage()
+        volatile = MemoryStorage()
+        stores = {
+            "live": Store("storage", one, WriteBehind(one, self.clock)),
+            "radio": Store("apps.radio.storage", other, WriteBehind(other, self.clock)),
+            "test": Store("apps.test.storage", volatile, WriteBehind(volatile, self.clock, persistent=False)),
+        }
+        for storage in (one, other, volatile):
+            storage.put("old", b"", "", "")
+        apps: Any = {app: {"sink": Finding(looking)} for app in stores}
+        recovery = Recovery(
+            apps, list(stores.values()), lambda app, _: stores[app], self.numbering, lambda: self.now_ms
+        )
+        self.successResultOf(recovery.run(self.clock, 5))
+        self.assertEqual([("live", one), ("radio", other)], seen)
+        self.assertEqual([0, 0, 1], [len(self.successResultOf(each.list(""))) for each in (one, other, volatile)])
 
     def test_discard(self) -> None:
         """Objects that a factory discards are deleted."""

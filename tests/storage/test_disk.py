@@ -162,7 +162,7 @@ class FullDiskTests(SmallDisk):
         self.writer = WriteBehind(self.storage, self.clock, attempts=2, random=lambda: 1.0)
         self.readiness = Readiness(self.clock)
         self.readiness.listening()
-        self.readiness.start(self.storage)
+        self.readiness.start({"storage": self.storage})
         self.addCleanup(self.readiness.stop)
         self.recorder = make_recorder(make_sink_context(storage=self.writer.lane("record"), clock=self.clock))
         self.source = FrameSource(make_video_track(), make_audio_track(), gop=60)

@@ -14,6 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rapidrtmp.dvr.libraries import Libraries
 from rapidrtmp.dvr.library import Library
 from rapidrtmp.interfaces import ITokenIssuer, Playlist
 from rapidrtmp.live.registry import Registry, StreamPolicy
@@ -76,7 +77,7 @@ class Server:
         )
         self.storage = MemoryStorage(self.utc_ms)
         library = Library(self.storage, self.clock)
-        self.recordings = Recordings(library, self.registry, lambda _stream: FrameCollector())
+        self.recordings = Recordings(Libraries({}, library), self.registry, lambda _stream: FrameCollector())
         self.site = make_site(
             registry=self.registry,
             metrics=self.metrics,
@@ -86,7 +87,7 @@ class Server:
             clock=self.clock,
             utc_ms=self.utc_ms,
             recordings=self.recordings,
-            storage=self.recordings.library.storage,
+            storage_of=lambda _app: self.storage,
             viewer_salt=b"salt",
         )
         self.treq: Any = StubTreq(self.site.resource)

@@ -255,6 +255,6 @@ def _application(server: Server) -> WebApp:
     seats = Seats(server.registry, server.policy, server.clock, b"salt")
     hls = HlsResponder(server.registry, seats, server.policy, server.clock)
     pages = Pages(server.registry, {}, server.clock)
-    media = RewindResponder(hls, server.registry, seats, server.storage)
+    media = RewindResponder(hls, server.registry, seats, lambda _app: server.storage)
     table = routes(api, media, pages, server.recordings, seats, server.policy)
     return WebApp(table, Tally(server.policy), Misconduct(server.clock), server.policy)

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from rapidrtmp.dvr.layout import RecordingId
+from rapidrtmp.dvr.libraries import Libraries
 from rapidrtmp.dvr.library import Library
 from rapidrtmp.dvr.movie import make_movie
 from rapidrtmp.errors import NotFoundError, RapidRTMPError
@@ -38,7 +39,8 @@ class RecordingsCase(SynchronousTestCase):
 
     def use(self, storage: MemoryStorage) -> None:
         self.storage, self.clock = storage, Clock()
-        self.recordings = Recordings(Library(storage, self.clock), self.server.registry, self._make_recorder)
+        libraries = Libraries({}, Library(storage, self.clock))
+        self.recordings = Recordings(libraries, self.server.registry, self._make_recorder)
 
     def _make_recorder(self, _stream: LiveStream) -> ISink:
         recorder = FrameCollector()
@@ -147,7 +149,7 @@ class MediaTests(RecordingsCase):
             self.assertEqual(1, made.call_count)
             self.use(store(record(4, finish=False)))
             short = self.get("recording.mp4").length
-            self.recordings.library.storage = store(record(7, finish=False))
+            self.recordings.libraries.of("live").storage = store(record(7, finish=False))
             self.clock.advance(2)
             self.assertGreater(self.get("recording.mp4").length, short)
 

@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 from benchmarks.publishers import ETHERNET_MSS
 from rapidrtmp import server
 from rapidrtmp.chosen import choose_plugins
-from rapidrtmp.config import AppSettings, ServerSettings, Settings, StorageSettings
+from rapidrtmp.config import AppSettings, ServerSettings, Settings
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.names import StreamName
 from rapidrtmp.net import reactor as lean
@@ -151,8 +151,7 @@ class World:
         read_line.cache_clear()  # what other tests have asked for
         settings = Settings(
             server=ServerSettings(rtmp=LOOPBACK, http=LOOPBACK),
-            storage=StorageSettings("memory:"),
-            apps={"live": AppSettings(auth=("open",))},
+            apps={"live": AppSettings(auth=("open",), storage="memory:", recordings="memory:")},
         )
         with self._clocks():
             self.service = server.RapidRtmpService(self.reactor, settings, choose_plugins(settings), demo=False)

@@ -1,0 +1,84 @@
+"""The whole server on loopback, in the process of the test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+from twisted.web.client import Agent, HTTPConnectionPool, readBody
+
+from rapidrtmp import server
+from rapidrtmp.chosen import ChosenPlugins, choose_plugins
+from rapidrtmp.config import AppSettings, ServerSettings, Settings
+from rapidrtmp.server import RapidRtmpService, make_service
+from tests.rtmp.client import HANDSHAKE, command, connect, publish
+
+__all__ = ["LOOPBACK", "Encoder", "ServerCase", "loopback_settings", "open_app"]
+
+LOOPBACK = ("tcp:0:interface=127.0.0.1",)
+
+
+def open_app(*sinks: str, storage: str = "memory:", recordings: str = "") -> AppSettings:
+    """An application in which everybody may publish."""
+    return AppSettings(sinks=sinks or ("hls",), auth=("open",), storage=storage, recordings=recordings or storage)
+
+
+def loopback_settings(**apps: AppSettings) -> Settings:
+    """A server on ports that are free; if no applications are given it keeps nothing."""
+    return Settings(
+        server=ServerSettings(rtmp=LOOPBACK, http=LOOPBACK, shutdown_timeout_ms=3_000),
+        apps=apps or {"live": open_app()},
+    )
+
+
+class Encoder(Protocol):
+    """Sends octets; ``gone`` fires when the server has closed the connection."""
+
+    def __init__(self) -> None:
+        self.heard = b""
+        self.gone: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.gone.callback(None)
+
+
+class ServerCase(TestCase):
+    """A test with servers, encoders and HTTP clients."""
+
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.patch(server, "_settle_garbage_collector", lambda: None)  # it is for good, and for a whole process
+        self.pool = HTTPConnectionPool(reactor, persistent=False)
+        self.agent = Agent(reactor, pool=self.pool)
+
+    def start(self, settings: Settings, plugins: ChosenPlugins | None = None) -> RapidRtmpService:
+        service = make_service(reactor, settings, plugins or choose_plugins(settings))
+        service.privilegedStartService()
+        service.startService()
+        self.addCleanup(lambda: service.stopService() if service.running else None)  # its threads keep a process alive
+        return service
+
+    async def encoder(self, service: RapidRtmpService) -> Any:
+        port = service.rtmp.number
+        return await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), Encoder())
+
+    async def get(self, service: RapidRtmpService, path: str, method: bytes = b"GET") -> tuple[int, bytes]:
+        port = service.http.number
+        response = await self.agent.request(method, f"http://127.0.0.1:{port}{path}".encode())
+        return response.code, await readBody(response)
+
+    async def publish(self, service: RapidRtmpService, octets: bytes, app: str = "live") -> Any:
+        """An encoder that has sent ``octets`` as the stream ``k`` of an application."""
+        encoder = await self.encoder(service)
+        request = connect(app, f"rtmp://x/{app}") + command("createStream", 4) + publish("k")
+        encoder.transport.write(HANDSHAKE + request + octets)
+        return encoder
