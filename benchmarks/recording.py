@@ -29,7 +29,7 @@ from benchmarks.servers import Running, rapidrtmp
 from benchmarks.wrk import fetch
 
 #: What is left out at the beginning, while tracks and GOPs are found, and at the end.
-SETTLE_S, SPARE_S = 5, 1
+SETTLE_S, SPARE_S = 4, 1
 
 CONTENDERS: dict[str, tuple[str, ...]] = {
     "HLS": ("--storage=local:streams", "--sink=hls"),
@@ -102,7 +102,7 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("--publishers", type=int, default=50)
-    parser.add_argument("--seconds", type=int, default=6)
+    parser.add_argument("--seconds", type=int, default=6, help="even: segments are of 2 s")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to write to")
     parser.add_argument("--only", nargs="*", default=list(CONTENDERS), choices=list(CONTENDERS))
