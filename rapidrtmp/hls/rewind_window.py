@@ -1,9 +1,13 @@
-"""The rewind window as text: thousands of segments, each rendered once, and joined for every version."""
+"""
+The rewind window as text: tens of thousands of segments, each rendered once.
+
+The lines of all stand behind each other in one buffer that grows at its end and shrinks at its front, so that a version
+of 48 hours, 8 MB, is one copy: a tenth of what it takes to join as many texts.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rapidrtmp.hls.grid import Constants
@@ -15,20 +19,18 @@ __all__ = ["RewindWindow", "Row"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One segment of the window: its lines, and what is needed to take it off again."""
+    """One segment of the window: what is needed to take it off again. Its lines are ``size`` octets of the text."""
 
     sequence: int
     duration_ms: int
     discontinuity: bool
-    map_line: str
-    text: str
+    map_line: bytes
+    size: int
 
 
 class RewindWindow:
     """
     The segments of the last ``length_ms`` as a playlist without parts (RFC 8216 bis).
-
-    A segment's lines are rendered once; a version is these lines joined.
 
     :ivar ended: whether nothing follows.
     :ivar discontinuity_sequence: of the first segment listed.
@@ -39,6 +41,7 @@ class RewindWindow:
         self.ended = False
         self._length_ms = max(length_ms, 3000 * constants.target_s)
         self._rows: deque[Row] = deque()
+        self._text = bytearray()  # of all rows
         self._listed_ms = 0
         self.discontinuity_sequence = first_sequence
         self._independent = True
@@ -68,11 +71,12 @@ class RewindWindow:
         if self._rows and self._rows[-1].sequence + 1 != segment.sequence:
             removed = [self._pop() for _ in range(len(self._rows))]
         self._independent &= segment.keyframe
-        map_line = segment.map_line
+        map_line = segment.map_line.encode()
         if self._rows and self._rows[-1].map_line == map_line:
             map_line = self._rows[-1].map_line  # one text for all
-        text = segment.render(first=False, with_parts=False)
-        self._rows.append(Row(segment.sequence, segment.duration_ms, segment.discontinuity, map_line, text))
+        text = segment.render(first=False, with_parts=False).encode()
+        self._rows.append(Row(segment.sequence, segment.duration_ms, segment.discontinuity, map_line, len(text)))
+        self._text += text
         self._listed_ms += segment.duration_ms
         while self._listed_ms - self._rows[0].duration_ms >= self._length_ms:
             removed.append(self._pop())
@@ -80,6 +84,7 @@ class RewindWindow:
 
     def _pop(self) -> Row:
         row = self._rows.popleft()
+        del self._text[: row.size]
         self._listed_ms -= row.duration_ms
         self.discontinuity_sequence += row.discontinuity
         return row
@@ -92,15 +97,15 @@ class RewindWindow:
             self._rows[0].sequence,
             self.discontinuity_sequence,
             independent=self._independent,
-        )
-        tail = "#EXT-X-ENDLIST\n" if self.ended else ""
-        skipped = 0 if self.ended else self._skippable()
+        ).encode()
+        kept = () if self.ended else self._unskippable()
         delta = None
-        if skipped:
-            kept = (self._rows[index] for index in range(skipped, len(self._rows)))
-            delta = "".join((head, f"#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}\n", *_lines(kept))).encode()
+        if 0 < len(kept) < len(self._rows):
+            skip = f"#EXT-X-SKIP:SKIPPED-SEGMENTS={len(self._rows) - len(kept)}\n"
+            lines = self._text[-sum(row.size for row in kept) :]
+            delta = b"".join((head, skip.encode(), _init_line(kept[0]), lines))
         return Playlist(
-            body="".join((head, *_lines(iter(self._rows)), tail)).encode(),
+            body=b"".join((head, _init_line(self._rows[0]), self._text, b"#EXT-X-ENDLIST\n" if self.ended else b"")),
             delta=delta,
             last_sequence=self._rows[-1].sequence,
             open_parts=0,
@@ -110,21 +115,18 @@ class RewindWindow:
             ended=self.ended,
         )
 
-    def _skippable(self) -> int:
-        """How many segments are wholly before the skip boundary (4.4.3.8)."""
+    def _unskippable(self) -> list[Row]:
+        """The segments that are not wholly before the skip boundary (4.4.3.8)."""
         left_ms = SKIP_TARGETS * 1000 * self.constants.target_s
-        index = len(self._rows)
-        while index and left_ms > 0:
-            index -= 1
-            left_ms -= self._rows[index].duration_ms
-        return index
+        kept: list[Row] = []
+        for row in reversed(self._rows):
+            if left_ms <= 0:
+                break
+            left_ms -= row.duration_ms
+            kept.append(row)
+        return kept[::-1]
 
 
-def _lines(rows: Iterator[Row]) -> Iterator[str]:
-    """Their lines; the first names its init segment in any case."""
-    first = next(rows)
-    if not first.discontinuity:
-        yield first.map_line
-    yield first.text
-    for row in rows:
-        yield row.text
+def _init_line(first: Row) -> bytes:
+    """The line that names the init segment where a playlist begins with this row, unless its own text does."""
+    return b"" if first.discontinuity else first.map_line
