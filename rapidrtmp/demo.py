@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.application.service import Service
@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import IAuthenticator, ITokenIssuer
 from rapidrtmp.names import StreamName
+from rapidrtmp.ports import Address
 
 __all__ = ["DEMO", "DemoPublisher", "find_ffmpeg", "make_demo"]
 
@@ -61,12 +62,12 @@ def demo_arguments(ffmpeg: str, url: str) -> list[str]:
     return [ffmpeg, *quiet, *inputs, *_VIDEO.split(), *_AUDIO.split(), *_OUTPUT.split(), url]
 
 
-def make_demo(reactor: Any, authenticator: IAuthenticator, rtmp_port: Callable[[], int]) -> DemoPublisher:
+def make_demo(reactor: Any, authenticator: IAuthenticator, addresses: Callable[[], Iterable[Address]]) -> DemoPublisher:
     """
     The demo of a server: it comes through the front door, with a token like anybody's.
 
     :param authenticator: of the application it publishes to.
-    :param rtmp_port: tells, once that is open, where the server takes RTMP.
+    :param addresses: tells, once they are open, where the server takes RTMP; one that is not encrypted is preferred.
     :raises ConfigurationError: the authenticator issues no tokens.
     """
     issuer = ITokenIssuer(authenticator, None)
@@ -79,7 +80,8 @@ def make_demo(reactor: Any, authenticator: IAuthenticator, rtmp_port: Callable[[
     def make_url() -> str:
         token = issuer.issue_token(DEMO, TOKEN_LIFETIME_S)
         query = f"?token={token}" if token else ""
-        return f"rtmp://127.0.0.1:{rtmp_port()}/{DEMO}{query}"
+        address = min(addresses(), key=lambda address: address.is_encrypted)
+        return f"{'rtmps' if address.is_encrypted else 'rtmp'}://{address.text}/{DEMO}{query}"
 
     return DemoPublisher(reactor, make_url, Logger("rapidrtmp.demo"))
 

@@ -112,7 +112,7 @@ class RapidRtmpService(MultiService):
         self.rtmp_factory = self._make_rtmp()
         self.metrics.collect_from(self._read_metrics)
         if demo:
-            make_demo(reactor, self.authenticators[DEMO.app], lambda: self.rtmp.number).setServiceParent(self)  # type: ignore[no-untyped-call]
+            make_demo(reactor, self.authenticators[DEMO.app], self.rtmp.addresses).setServiceParent(self)  # type: ignore[no-untyped-call]
 
     # ── the parts ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -14,6 +14,7 @@ from rapidrtmp.demo import DemoPublisher, find_ffmpeg, make_demo
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import ITokenIssuer
 from rapidrtmp.names import StreamName
+from rapidrtmp.ports import Address
 
 
 class Transport:
@@ -178,19 +179,21 @@ class Issuer:
 
 
 class MakingTests(SynchronousTestCase):
-    def url(self, authenticator: Any) -> str:
+    def url(self, authenticator: Any, *addresses: Address) -> str:
         """Where a demo publishes."""
         self.patch(demo.shutil, "which", {"ffmpeg": "/opt/ffmpeg"}.get)
         reactor = ProcessReactor()
-        publisher = make_demo(reactor, authenticator, lambda: 1936)
+        publisher = make_demo(reactor, authenticator, lambda: addresses)
         publisher.startService()
         reactor.advance(0)
         return reactor.spawned[0][2][-1]
 
     def test_url(self) -> None:
         """It publishes where the server listens, with the token it is given; without one where none is needed."""
-        self.assertEqual("rtmp://127.0.0.1:1936/live/demo?token=hidden", self.url(Issuer("hidden")))
-        self.assertEqual("rtmp://127.0.0.1:1936/live/demo", self.url(Issuer("")))
+        plain, encrypted = Address("localhost:1936", False), Address("localhost:1937", True)
+        self.assertEqual("rtmp://localhost:1936/live/demo?token=hidden", self.url(Issuer("hidden"), plain))
+        self.assertEqual("rtmp://localhost:1936/live/demo", self.url(Issuer(""), encrypted, plain))
+        self.assertEqual("rtmps://localhost:1937/live/demo", self.url(Issuer(""), encrypted))
 
     def test_no_tokens(self) -> None:
         """An authenticator that issues no tokens is refused with one line that says what would be right."""

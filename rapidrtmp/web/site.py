@@ -202,6 +202,7 @@ class BoundedSite(Site):
     :param make_channel: makes what speaks HTTP/1 on one connection.
     """
 
+    noisy = False  # where it listens is said once for all
     _log = Logger()
 
     def __init__(
