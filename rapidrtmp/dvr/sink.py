@@ -20,8 +20,9 @@ from rapidrtmp.dvr.layout import NAMES, StartNames
 from rapidrtmp.dvr.retention import RetentionRules
 from rapidrtmp.dvr.take import Take
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.hls.cuts import CutEvent, Part, SegmentEnd
 from rapidrtmp.hls.grid import Constants, Cutting
-from rapidrtmp.hls.segmenter import Part, Segmenter
+from rapidrtmp.hls.segmenter import Segmenter
 from rapidrtmp.interfaces import ISink, ISinkFactory, IStoringSinkFactory, Purpose, SinkContext
 from rapidrtmp.media import Frame, Track
 from rapidrtmp.mp4.fragment import Sample, TrackRun, write_fragment
@@ -146,8 +147,9 @@ class RecorderSink:
 
     def frame_received(self, frame: Frame) -> None:
         """See :meth:`ISink.frame_received <rapidrtmp.interfaces.ISink.frame_received>`."""
-        for part in self._segmenter.add(frame):
-            self._record(part)
+        events = self._segmenter.add(frame)
+        if events:
+            self._record(events)
 
     def discontinuity(self) -> None:
         """See :meth:`ISink.discontinuity <rapidrtmp.interfaces.ISink.discontinuity>`."""
@@ -157,8 +159,7 @@ class RecorderSink:
     def interrupted(self) -> None:
         """See :meth:`ISink.interrupted <rapidrtmp.interfaces.ISink.interrupted>`."""
         if self._tracks:
-            for part in self._segmenter.flush():
-                self._record(part)
+            self._record(self._segmenter.flush())
 
     def finish(self) -> Deferred[None]:
         """See :meth:`ISink.finish <rapidrtmp.interfaces.ISink.finish>`; fires when all is stored that will be."""
@@ -168,20 +169,23 @@ class RecorderSink:
 
     # ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _record(self, part: Part) -> None:
-        if part.starts_segment:
-            take = self._begin_segment(part)
-        else:
-            assert self._take is not None
-            take = self._take
+    def _record(self, events: list[CutEvent]) -> None:
+        for event in events:
+            if isinstance(event, Part):
+                self._record_part(event)
+            elif isinstance(event, SegmentEnd):
+                assert self._take is not None
+                self._take.complete_segment()
+
+    def _record_part(self, part: Part) -> None:
+        take = self._begin_segment(part) if part.starts_segment else self._take
+        assert take is not None
         data: Sequence[bytes] = ()
         if part.runs:
             self._fragments += 1
             data = write_fragment(self._fragments, [self._moved(run) for run in part.runs])
             self._bytes.inc(sum(map(len, data)))
         take.add(data, part.duration, keyframe=part.on_keyframe)
-        if part.ends_segment:
-            take.complete_segment()
 
     def _begin_segment(self, part: Part) -> Take:
         timescale = self._tracks[0].timescale

@@ -136,7 +136,8 @@ def video_frames(
         pts = start + round((number - place + shown[place] + delay) * step)
         head = _IDR if not place else _DISPOSABLE_SLICE if shown[place] < place else _SLICE
         data = _slice(head, number, size * 8 if not place else size)
-        frames.append(_arrived(Frame(track, dts, pts - dts, round(step), not place, data, 0)))
+        duration = start + round((number + 1) * step) - dts
+        frames.append(_arrived(Frame(track, dts, pts - dts, duration, not place, data, 0)))
     return frames
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from twisted.logger import capturedLogs
@@ -107,6 +108,29 @@ class RecorderTests(SynchronousTestCase):
         for track in (VIDEO, AUDIO):
             self.assertEqual([each.data for each in frames if each.track is track], payloads(media, track.track_id))
 
+    def test_drops(self) -> None:
+        """Frames that are missing right behind a part that is stored already leave no hole and take no others along."""
+        for missing in (range(150, 151), range(150, 157), range(150, 230)):
+            self.setUp()
+            video = [frame for frame in video_frames(VIDEO, 14) if frame.dts // 3_000 not in missing]
+            sound = audio_frames(AUDIO, 14)
+            self.recorder.tracks_changed((VIDEO, AUDIO))
+            self.record(interleaved(video, sound))
+            self.successResultOf(self.recorder.finish())
+            media = read_media(self.writer.objects, FIRST)
+            for track, frames in ((VIDEO, video), (AUDIO, sound)):
+                self.assertEqual([frame.data for frame in frames], payloads(media, track.track_id))
+                ended = None
+                for fragment in read_fragments(media, read_init_segment(media)):
+                    for run in fragment.tracks:
+                        if run.track_id == track.track_id:
+                            self.assertIn(ended, (None, run.base_decode_time))
+                            ended = run.base_decode_time + sum(sample.duration for sample in run.samples)
+            journal = read_journal(self.writer.objects, FIRST)
+            for one, other in pairwise(journal.segments):
+                self.assertEqual(one.start + one.duration, other.start)
+            self.assertTrue(all(segment.keyframe for segment in journal.segments))
+
     def test_journal(self) -> None:
         """Segments begin with keyframes at the wanted distance, and say when, in ticks and by the wall clock."""
         self.record_all()
@@ -133,7 +157,8 @@ class RecorderTests(SynchronousTestCase):
             Entry.of_journal(FIRST, RecordingState.FINISHED, read_journal(self.writer.objects, FIRST)), entry
         )
         media_size = len(read_media(self.writer.objects, FIRST))
-        self.assertEqual((8_000, media_size, 2, 0), (entry.duration_ms, entry.size, entry.segments, entry.gaps))
+        # and the sound of the last pictures, which came after their part had left
+        self.assertEqual((8_001, media_size, 2, 0), (entry.duration_ms, entry.size, entry.segments, entry.gaps))
 
     def test_order(self) -> None:
         """Nothing is stored of which the catalogue does not know, and no part that could not be decoded."""

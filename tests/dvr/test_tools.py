@@ -85,7 +85,7 @@ class RepairTests(ToolsCase):
         self.assertFalse(early.is_well)
         self.assertIs(RecordingState.RECORDING, self.state(storage))
         late = self.run_with(repair(storage, lambda: newest + QUIET_MS))
-        self.assertEqual(([f"{ID}: recovered, 13 s, 0 gaps"], True), (late.lines, late.is_well))
+        self.assertEqual(([f"{ID}: recovered, 14 s, 0 gaps"], True), (late.lines, late.is_well))
         self.assertEqual(["there was nothing to repair"], self.run_with(repair(storage)).lines)
 
     def test_lost_catalogue(self) -> None:

@@ -80,7 +80,7 @@ class FinishedTests(RecordingCase):
         self.publish(FFMPEG, CLIP.path, server.issue_token("cam").publish_url).wait()
         recording = self.over(server, "cam")
         self.assertEqual(("finished", 0, False), (recording["state"], recording["gaps"], recording["protected"]))
-        self.assertAlmostEqual(CLIP.seconds, recording["duration"], delta=0.2)
+        self.assertApproximates(CLIP.seconds, recording["duration"], 0.2)
         file = self.save(server, recording["movieUrl"])
         self.assertEqual(len(CLIP.packets.tracks["video"]), self.recorded_frames(file))
         self.assertEqual(

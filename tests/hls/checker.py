@@ -423,10 +423,10 @@ def _check_grown(before: ReadSegment, after: ReadSegment) -> None:
 
 
 def _check_hint(old: ReadPlaylist, new: ReadPlaylist) -> None:
-    """What was hinted at is what came next, unless the stream broke off there."""
-    if old.hint is None or new.position() == old.position() or new.ended:
-        return
+    """What was hinted at is what came next, unless the stream broke off there, or the segment was just completed."""
     sequence, parts = old.position()
+    if old.hint is None or new.position() in (old.position(), (sequence + 1, 0)) or new.ended:
+        return
     following = [segment for segment in new.all_segments() if segment.sequence >= sequence]
     first = following[0].parts[parts:] or (following[1].parts if len(following) > 1 else ())
     require(first, "new parts are listed")

@@ -13,12 +13,13 @@ from tests.hls.versions import versions, with_body
 STREAM = list(versions(14, breaks=(5, 9)))
 LONG = list(versions(24, size=16, breaks=(5, 9), ended=True))
 PLAIN = list(versions(14, parts=0))
+AHEAD = list(versions(14, breaks=(5, 9), ahead=True))
 
 
 @st.composite
 def mutations(draw: st.DrawFn) -> tuple[list[Playlist], int, bytes, bool]:
     """A stream, the number of one of its versions, another text for it, and whether that is the delta update's."""
-    stream = draw(st.sampled_from([STREAM, LONG, PLAIN]))
+    stream = draw(st.sampled_from([STREAM, LONG, PLAIN, AHEAD]))
     number = draw(st.integers(1, len(stream) - 1))
     delta = stream[number].delta is not None and draw(st.booleans())
     text = (stream[number].delta if delta else stream[number].body) or b""
@@ -46,14 +47,14 @@ def mutations(draw: st.DrawFn) -> tuple[list[Playlist], int, bytes, bool]:
 class GuardTests(SynchronousTestCase):
     def test_clean(self) -> None:
         """A good stream is good, from its first version to ENDLIST."""
-        for stream in (STREAM, LONG, PLAIN):
+        for stream in (STREAM, LONG, PLAIN, AHEAD):
             guard = LivePlaylistGuard()
             for version in stream:
                 self.assertEqual([], guard.check(version))
 
     def test_short_way(self) -> None:
         """After the first version, and but for the final one, no version is read as a whole."""
-        for stream in (STREAM, LONG[:-1], PLAIN):
+        for stream in (STREAM, LONG[:-1], PLAIN, AHEAD):
             guard = LivePlaylistGuard()
             guard.check(stream[0])
             known = guard._known

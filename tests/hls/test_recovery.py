@@ -12,7 +12,7 @@ from twisted.logger import Logger, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import StorageError
-from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE
+from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, part_name
 from rapidrtmp.hls.parser import parse_media_playlist
 from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.hls.state import MirrorState
@@ -44,6 +44,13 @@ def killed(seconds: float = 8, lag: int = 0) -> Server:
 def next_stored(moment: Moment) -> int:
     playlist = stored_playlist(moment.stored)
     return playlist.next_sequence if playlist else 0
+
+
+def expects_end(version: bytes) -> bool:
+    """Whether a playlist has an open segment, and promises the first part of the next one."""
+    playlist = parse_media_playlist(version)
+    hint = playlist.part_hint
+    return playlist.open is not None and hint is not None and hint.uri == part_name(playlist.open.sequence + 1, 0)
 
 
 class AnyMomentTests(SynchronousTestCase):
@@ -105,6 +112,12 @@ class AnyMomentTests(SynchronousTestCase):
     def test_very_slow_storage(self) -> None:
         """With a storage that is many segments behind."""
         self.check_all(24, lag=8)
+
+    def test_before_the_end_of_a_segment(self) -> None:
+        """When all parts of a segment are listed, and that it ends with them is not: the keyframe has not come."""
+        moments = [moment for moment in killed(8).moments if moment.versions and expects_end(moment.versions[-1])]
+        self.assertGreater(len(moments), 3)
+        self.assertTrue(all(self.check(moment) for moment in moments[1:]))
 
     @given(st.data())
     def test_again_and_again(self, data: st.DataObject) -> None:

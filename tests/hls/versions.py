@@ -13,9 +13,20 @@ PART = 30_000
 
 
 def versions(
-    segments: int, *, size: int = 6, parts: int = 6, breaks: tuple[int, ...] = (), ended: bool = False
+    segments: int,
+    *,
+    size: int = 6,
+    parts: int = 6,
+    breaks: tuple[int, ...] = (),
+    ended: bool = False,
+    ahead: bool = False,
 ) -> Iterator[Playlist]:
-    """Every version of a stream whose segments last 2 s each, with a discontinuity before those in ``breaks``."""
+    """
+    Every version of a stream whose segments last 2 s each, with a discontinuity before those in ``breaks``.
+
+    :param ahead: whether the last part of a segment is listed before the segment's end is, as where a keyframe is
+        expected and has not come.
+    """
     window = PlaylistWindow(Constants(2, 334 if parts else 0), size, 5)
     clock = 0
     for number in range(segments):
@@ -33,6 +44,8 @@ def versions(
             clock += PART
             if part < parts - 1:
                 yield window.render(f"part_{segment.sequence}.{part + 1}.m4s")
+            elif ahead:
+                yield window.render(f"part_{segment.sequence + 1}.0.m4s")
         clock += 0 if parts else 6 * PART
         window.complete_segment(f"segment_{segment.sequence}.m4s", clock)
         yield window.render(f"part_{segment.sequence + 1}.0.m4s" if parts else "")
