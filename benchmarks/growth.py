@@ -28,7 +28,7 @@ from benchmarks.viewers import SETTLE_S, SPREAD_S, watch
 OPTIONS = ("--storage=memory:", "--sink=hls:window=3")
 STREAMS, FILL_S = 10, 8
 LOW_KILOBITS = 64
-KINDS = {"low-latency": "closed_late", "ordinary": "answer"}
+KINDS = {"low-latency": "part_late", "ordinary": "answer"}
 
 
 def busy(server: Running, seconds: float) -> float:

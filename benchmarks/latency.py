@@ -4,11 +4,10 @@ From a frame at the RTMP door to the last byte of its part at a player: millisec
     python -m benchmarks.latency --seconds 25
 
 Players of two kinds, one after the other (``benchmarks.players``): one that reloads and fetches what is listed, and one
-that has asked for each part before it exists. Time begins when the part's last video frame is sent; a part is closed by
-the frame that follows, 33 ms later, and what is counted from there is the server's own. One player alone with one
-stream; then ten while fifty streams are published; then ten among a thousand others, of ten streams. The server is
-pinned to the first processor, all load to the others: how late that is by itself is told beside, and for how much of
-the time something else kept the server from its processor, which should be next to nothing.
+that has asked for each part before it exists. Time begins when the part's last video frame is sent. One player alone
+with one stream; then ten while fifty streams are published; then ten among a thousand others, of ten streams. The
+server is pinned to the first processor, all load to the others: how late that is by itself is told beside, and for how
+much of the time something else kept the server from its processor, which should be next to nothing.
 """
 
 from __future__ import annotations
@@ -46,8 +45,6 @@ SURROUNDINGS = {
     "1000 viewers": Surroundings(10, 10, 1000),
 }
 KINDS = {"low-latency": "reload, then fetch", "hinted": "asked beforehand"}
-#: From when on time is counted: since the last frame of the part, or the one that closed it.
-SINCE = {"part_late": "its last frame", "closed_late": "the next frame"}
 
 
 def measure(where: Surroundings, seconds: float) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -77,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     make_clip()
     allow_many_sockets()
-    print(f"{'ms until the last byte of a part':<36}{'since':<17}{'parts':>6}{'p50':>8}{'p99':>8}{'worst':>8}", end="")
+    print(f"{'ms until the last byte of a part':<36}{'parts':>6}{'p50':>8}{'p99':>8}{'worst':>8}", end="")
     print(f"{'player late p99':>17}{'publishers late p99':>21}{'server CPU':>12}{'kept waiting':>14}")
     results: dict[str, dict[str, Any]] = {}
     for name in arguments.only:
@@ -94,10 +91,8 @@ def print_rows(name: str, report: dict[str, Any]) -> None:
     """One kind of player."""
     loads = f"{report['generator_late']['p99_ms']:>17}{report['publishers_late_p99_ms']:>21}"
     tail = f"{loads}{report['server_cpu']:>12.2f}{report['server_kept_waiting']:>14.0%}"
-    for key, since in SINCE.items():
-        row = report[key]
-        print(f"{name:<36}{since:<17}{row['count']:>6}{row['p50_ms']:>8}{row['p99_ms']:>8}{row['max_ms']:>8}{tail}")
-        tail = ""
+    row = report["part_late"]
+    print(f"{name:<36}{row['count']:>6}{row['p50_ms']:>8}{row['p99_ms']:>8}{row['max_ms']:>8}{tail}")
 
 
 if __name__ == "__main__":

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from benchmarks.watchers import Watching
 
 TARGET_S = 2.0
-#: Two frames further apart than this are not neighbours: a part between them was not seen.
-NEXT_FRAME_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,10 @@ def read_playlist(body: bytes) -> Seen:
     return Seen(part, hint, segment, query)
 
 
-def read_stamps(part: bytes) -> tuple[float, float]:
-    """When the first and the last video frame of a part were sent, on the monotonic clock in seconds."""
-    at = (find(STAMP_MARK) + len(STAMP_MARK) for find in (part.find, part.rfind))
-    first, last = (int(part[start : start + STAMP_SIZE]) / 1e6 for start in at)
-    return first, last
+def read_stamp(part: bytes) -> float:
+    """When the last video frame of a part was sent, on the monotonic clock in seconds."""
+    start = part.rfind(STAMP_MARK) + len(STAMP_MARK)
+    return int(part[start : start + STAMP_SIZE]) / 1e6
 
 
 class LowLatencyViewer:
@@ -65,7 +62,6 @@ class LowLatencyViewer:
         self._reloads, self._media = watching.connect(number), watching.connect(number)
         self._wanted: deque[str] = deque()
         self._newest = ""
-        self._before = 0.0, 0.0  # when the newest part was there, and when its last frame was sent
 
     def start(self) -> None:
         """Ask for the playlist a first time."""
@@ -96,15 +92,10 @@ class LowLatencyViewer:
     def _fetched(self, path: str, begun: float, body: bytes) -> None:
         now, watching = time.monotonic(), self._watching
         if body:
-            watching.stamps.setdefault(path, read_stamps(body))
-        first, last = watching.stamps[path]
+            watching.stamps.setdefault(path, read_stamp(body))
         if watching.counts:
             watching.answer_s.append(now - begun)
-            watching.part_late.append(now - last)
-            there, sent = self._before
-            if first - sent < NEXT_FRAME_S:
-                watching.closed_late.append(there - first)
-        self._before = now, last
+            watching.part_late.append(now - watching.stamps[path])
         if self._wanted:
             self._fetch()
 

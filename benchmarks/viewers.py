@@ -25,7 +25,6 @@ FILL_S, SETTLE_S = 12, 4
 SPREAD_S = 7 / 3
 ROWS = {
     "part, since its last frame was sent": "part_late",
-    "part, since the frame after it was sent": "closed_late",
     "answer": "answer",
     "generator late": "generator_late",
 }

@@ -2,9 +2,8 @@
 The load generator: N viewers of M streams (``benchmarks.players``), each with connections and an address of its own.
 
 How late a part is, is the time from when its last video frame was sent (which stands in the frame:
-``benchmarks.publishers --stamp``) to when the part was there whole. A part is closed by the frame that follows it, so
-the time since that one was sent is told beside it. How late the generator itself is, is measured by a timer that
-should come every 5 ms.
+``benchmarks.publishers --stamp``) to when the part was there whole. How late the generator itself is, is measured by a
+timer that should come every 5 ms.
 
     python -m benchmarks.watchers --port 8080 --viewers 1000 --streams 10 --seconds 20
 """
@@ -82,22 +81,21 @@ class Watching:
     """
     What all viewers share.
 
-    :ivar part_late: of each part received, in seconds; ``closed_late``: likewise, since the frame that closed it.
+    :ivar part_late: of each part received, in seconds.
     :ivar answer_s: how long each answer took that was not held, in seconds.
     :ivar answers: of all kinds, held ones as well.
-    :ivar stamps: when the first and the last video frame of a part were sent, by the part's path.
+    :ivar stamps: when the last video frame of a part was sent, by the part's path.
     """
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.counts = self.is_stopped = False
         self.part_late: list[float] = []
-        self.closed_late: list[float] = []
         self.answer_s: list[float] = []
         self.tick_late: list[float] = []
         self.parts_skipped = 0
         self.answers = 0
-        self.stamps: dict[str, tuple[float, float]] = {}
+        self.stamps: dict[str, float] = {}
         self.timers: list[tuple[float, int, Callable[[], None]]] = []
         self._poll = select.epoll()
         self._connections: dict[int, Connection] = {}
@@ -171,7 +169,6 @@ def main() -> None:
     cpu, elapsed = time.process_time() - begin_cpu, time.monotonic() - begin
     result = {
         "part_late": figures(watching.part_late),
-        "closed_late": figures(watching.closed_late),
         "answer": figures(watching.answer_s),
         "answers_per_second": round(watching.answers / elapsed, 1),
         "generator_late": figures(watching.tick_late),
