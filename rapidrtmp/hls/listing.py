@@ -69,6 +69,7 @@ class Listing:
         self._tracks: tuple[Track, ...] = ()
         self._init_name = ""
         self._init = b""
+        self._described: tuple[Track, ...] = ()  # the tracks that the last init segment is for
         self._fragments = 0
         self._pieces: list[bytes] = []  # of the open segment
         self._mirror: Mirror | None = None
@@ -196,7 +197,8 @@ class Listing:
     def _begin_segment(self, part: Part) -> ListedSegment:
         timescale = self._tracks[0].timescale
         utc_ms = self._context.utc_ms(part.start_pts, timescale)
-        self._put_init(utc_ms)
+        if self._tracks is not self._described:  # nearly never
+            self._put_init(utc_ms)
         segment = self.window.begin_segment(
             map_uri=self._init_name,
             utc_ms=utc_ms,
@@ -210,6 +212,7 @@ class Listing:
 
     def _put_init(self, utc_ms: int) -> None:
         """Put up an init segment if the tracks need another than the last; its name is never used again."""
+        self._described = self._tracks
         init = write_init_segment(self._tracks)
         if init == self._init:
             return

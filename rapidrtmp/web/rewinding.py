@@ -2,8 +2,8 @@
 What a stream with a rewind window serves besides its shelf: segments that have left it, and clips.
 
 All of it lies in the storage, as the packager wrote it (:mod:`rapidrtmp.hls.rewind`); a stream has it if ``dvr.m3u8``
-is on its shelf. Segments keep their URLs and never change. A clip is found by the pages of the journal that its time
-touches, and put together while it is sent.
+is on its shelf, or announced there. Segments keep their URLs and never change. A clip is found by the pages of the
+journal that its time touches, and put together while it is sent.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class RewindResponder:
             return self._hls.respond(request, app, key, name)
         except NotFoundError:
             stream = self._registry.find(StreamName(app, key))
-            if stream is None or not is_media(name) or _rewind_playlist(stream) is None:
+            if stream is None or not is_media(name) or not _has_window(stream):
                 raise
         return Deferred.fromCoroutine(self._object(request, stream, name))
 
@@ -146,6 +146,11 @@ class RewindResponder:
             reading = [Deferred.fromCoroutine(read(page)) for page in names[at : at + CONCURRENCY]]
             pages += await gatherResults(reading, consumeErrors=True)
         return pages
+
+
+def _has_window(stream: LiveStream) -> bool:
+    """Whether it can be rewound; after a kill, before its window is read again, what is stored is there already."""
+    return _rewind_playlist(stream) is not None or stream.shelf.is_announced(REWIND_PLAYLIST)
 
 
 def _rewind_playlist(stream: LiveStream) -> Playlist | None:

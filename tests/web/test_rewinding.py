@@ -69,6 +69,15 @@ class SegmentTests(RewindCase):
         head = self.server.request("HEAD", first)
         self.assertEqual(whole.headers["content-length"], head.headers["content-length"])
 
+    def test_before_the_window_is_back(self) -> None:
+        """What is stored can be fetched while the long playlist is still to come, as it is after a kill."""
+        uri = parse_media_playlist(self.server.get("/live/k/dvr.m3u8").body).segments[0].uri
+        self.stream.shelf.withdraw("dvr.m3u8")
+        self.assertEqual(404, self.server.get(f"/live/k/{uri}").status)
+        self.stream.shelf.announce("dvr.m3u8")
+        self.assertEqual(200, self.server.get(f"/live/k/{uri}").status)
+        self.assertEqual(404, self.server.get("/live/k/segment_1.m4s").status)
+
     def test_delta(self) -> None:
         """A player that has the long playlist gets only its end, compressed if it likes."""
         whole, delta = self.server.get("/live/k/dvr.m3u8"), self.server.get("/live/k/dvr.m3u8?_HLS_skip=YES")
