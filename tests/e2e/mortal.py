@@ -43,7 +43,7 @@ from rapidrtmp.codec.policy import TimelinePolicy
 from rapidrtmp.dvr import catalogue, recovery
 from rapidrtmp.dvr.layout import CATALOGUE
 from rapidrtmp.dvr.sink import RecorderSink
-from rapidrtmp.interfaces import Playlist
+from rapidrtmp.interfaces import Playlist, Purpose
 from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.media import Frame, MediaKind
@@ -160,7 +160,7 @@ class Encoder:
     def __init__(self, reactor: Any, service: server.RapidRtmpService, tags: Sequence[Tag]) -> None:
         self._reactor = reactor
         self._service = service
-        self._queue: WriteBehind = service._store.writer
+        self._queue: WriteBehind = service.stores.of(STREAM.app, Purpose.LIVE).writer
         self._tags = tags
         self._sent = 0
 

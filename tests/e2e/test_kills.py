@@ -105,6 +105,8 @@ def read_life(path: Path) -> Life:
 class KillsTests(SynchronousTestCase):
     """One server, killed a hundred times."""
 
+    maxDiff = None  # what a life has to say is long
+
     def test_kills(self) -> None:
         """Whenever a server is killed, the next one goes on, and everything that was stored can be played."""
         seed = int(os.environ.get("RAPIDRTMP_TEST_SEED", time.time_ns()))
