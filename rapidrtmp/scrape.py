@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from rapidrtmp.live.health import FindingKind
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
-from rapidrtmp.net.protocol import RtmpServerFactory
+from rapidrtmp.net.factory import RtmpServerFactory
 from rapidrtmp.readiness import Readiness
 from rapidrtmp.storage.store import Store
 from rapidrtmp.storage.write_behind import WriteBehind

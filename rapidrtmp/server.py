@@ -35,8 +35,8 @@ from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import Recovery
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
+from rapidrtmp.net.factory import RtmpServerFactory
 from rapidrtmp.net.ingest import IngestServices
-from rapidrtmp.net.protocol import RtmpServerFactory
 from rapidrtmp.net.refusals import Refusals
 from rapidrtmp.policies import connection_policy, http_policy, session_limits, stream_policies, timeline_policy
 from rapidrtmp.ports import Ports

@@ -25,8 +25,9 @@ from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
+from rapidrtmp.net.factory import RtmpServerFactory
 from rapidrtmp.net.ingest import IngestServices
-from rapidrtmp.net.protocol import ConnectionPolicy, RtmpServerFactory
+from rapidrtmp.net.protocol import ConnectionPolicy
 from rapidrtmp.rtmp.amf0 import read_values
 from rapidrtmp.rtmp.chunk import ChunkLimits, ChunkReader, Message
 from rapidrtmp.rtmp.limits import DEFAULT_LIMITS
