@@ -118,7 +118,7 @@ class WorkTests(SynchronousTestCase):
         self.assertIn((MESSAGE, INSTRUCTIONS), [excess.row for excess in others])
         text = str(calls)
         self.assertIn(f"message: Python calls rose from {calls.allowed:.2f} to {calls.counted:.2f}", text)
-        self.assertIn("      40.0  tests/work/test_work.py:nothing\n", text)
+        self.assertRegex(text, r"\n {6}40\.0  tests.work.test_work\.py:nothing\n")
 
     def test_memory_in_excess(self) -> None:
         """A number kept of each frame is too much, and so is a cycle left behind by each."""
