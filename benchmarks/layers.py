@@ -41,6 +41,8 @@ LAYERS: tuple[tuple[str, str], ...] = (
     ("rapidrtmp/rtmp/chunk", "chunks"),
     ("rapidrtmp/rtmp/", "session"),
     ("rapidrtmp/codec/", "codec and timeline"),
+    ("rapidrtmp/timeline/", "codec and timeline"),
+    ("rapidrtmp/live/demuxer.py", "codec and timeline"),
     ("rapidrtmp/live/shelf.py", "shelf"),
     ("rapidrtmp/live/viewers.py", "HTTP"),
     ("rapidrtmp/live/", "live stream"),

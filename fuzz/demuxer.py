@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fuzz.reading import Input
-from rapidrtmp.codec.demuxer import Demuxer, MediaEvent, TimelinePolicy, TracksChanged
+from rapidrtmp.live.demuxer import Demuxer, MediaEvent, TimelinePolicy, TracksChanged
 from rapidrtmp.media import Frame, MediaKind, Track
 
 __all__ = ["run"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rapidrtmp.codec.policy import TimelinePolicy
 from rapidrtmp.config import LiveSettings, RtmpSettings, Settings
 from rapidrtmp.live.registry import StreamPolicy
 from rapidrtmp.net.protocol import ConnectionPolicy
 from rapidrtmp.rtmp.limits import AmfLimits, SessionLimits
+from rapidrtmp.timeline.policy import TimelinePolicy
 from rapidrtmp.web.policy import HttpPolicy
 
 __all__ = ["connection_policy", "http_policy", "session_limits", "stream_policies", "timeline_policy"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.demuxer import Demuxer, Discontinuity, MediaEvent
+from rapidrtmp.live.demuxer import Demuxer, Discontinuity, MediaEvent
 from rapidrtmp.media import MediaKind
 from rapidrtmp.rtmp.events import (
     AudioReceived,

@@ -1,1 +1,1 @@
-"""From media payloads to frames on one timeline, as plain Python."""
+"""Codecs: from the payloads of media messages to samples and facts, as plain Python; knows no clock."""

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rapidrtmp.codec.health import PublishHealth
+from rapidrtmp.timeline.health import PublishHealth
 
 __all__ = ["Finding", "FindingKind", "diagnose"]
 

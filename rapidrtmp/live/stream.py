@@ -16,7 +16,6 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from rapidrtmp.codec.health import PublishHealth
 from rapidrtmp.interfaces import ISink
 from rapidrtmp.live.health import Finding
 from rapidrtmp.live.shelf import Shelf
@@ -25,6 +24,7 @@ from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.live.wall_clock import WallClockMap
 from rapidrtmp.media import Frame, MediaKind, Track
 from rapidrtmp.names import StreamName
+from rapidrtmp.timeline.health import PublishHealth
 
 #: How long between two frames whose arrival tells the wall clock something.
 OBSERVE_MS = 200

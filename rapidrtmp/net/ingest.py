@@ -16,7 +16,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from rapidrtmp.codec.policy import TimelinePolicy
 from rapidrtmp.episodes import Episodes
 from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.clocks import now_ms
@@ -41,6 +40,7 @@ from rapidrtmp.rtmp.events import (
 )
 from rapidrtmp.rtmp.session import ServerSession
 from rapidrtmp.rtmp.state import State
+from rapidrtmp.timeline.policy import TimelinePolicy
 
 __all__ = ["Ingest", "IngestServices"]
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from twisted.logger import Logger
 
-from rapidrtmp.codec.demuxer import (
+from rapidrtmp.live.demuxer import (
     Demuxer,
     Discontinuity,
     MediaEvent,
@@ -22,13 +22,13 @@ from rapidrtmp.codec.demuxer import (
     TimelinePolicy,
     TracksChanged,
 )
-from rapidrtmp.codec.health import PublishHealth
 from rapidrtmp.live.health import Finding, FindingKind, diagnose
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.media import Frame
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.net.low_water import NO_MARK, LowWater
 from rapidrtmp.net.throttle import Throttle
+from rapidrtmp.timeline.health import PublishHealth
 
 __all__ = ["Encoder", "Publication"]
 

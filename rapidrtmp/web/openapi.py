@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import fields
 
 from rapidrtmp import __version__
-from rapidrtmp.codec.health import PublishHealth
 from rapidrtmp.live.health import FindingKind
 from rapidrtmp.live.stream import StreamState
+from rapidrtmp.timeline.health import PublishHealth
 from rapidrtmp.web.description import camel_case
 from rapidrtmp.web.openapi_parts import (
     MEDIA_FILES,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
-from rapidrtmp.codec.demuxer import Demuxer, MediaEvent, MediaProblem
+from rapidrtmp.live.demuxer import Demuxer, MediaEvent, MediaProblem
 from rapidrtmp.media import Frame, MediaKind
 
 PPS = bytes.fromhex("68ce3c80")

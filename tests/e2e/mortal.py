@@ -39,7 +39,6 @@ from twisted.python.failure import Failure
 
 from rapidrtmp import server
 from rapidrtmp.chosen import choose_plugins
-from rapidrtmp.codec.policy import TimelinePolicy
 from rapidrtmp.dvr import catalogue, recovery
 from rapidrtmp.dvr.layout import CATALOGUE
 from rapidrtmp.dvr.sink import RecorderSink
@@ -52,6 +51,7 @@ from rapidrtmp.net.publication import Publication
 from rapidrtmp.net.reactor import LeanReactor
 from rapidrtmp.provenance import load_settings
 from rapidrtmp.storage.write_behind import WriteBehind
+from rapidrtmp.timeline.policy import TimelinePolicy
 
 __all__: list[str] = []
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.health import PublishHealth
 from rapidrtmp.live.health import FindingKind, diagnose
+from rapidrtmp.timeline.health import PublishHealth
 
 WELL = PublishHealth(
     lead_ms=40,

@@ -17,7 +17,6 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rapidrtmp.codec.policy import TimelinePolicy
 from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.registry import Registry, StreamPolicy
 from rapidrtmp.live.shelf import Shelf
@@ -32,6 +31,7 @@ from rapidrtmp.rtmp.amf0 import read_values
 from rapidrtmp.rtmp.chunk import ChunkLimits, ChunkReader, Message
 from rapidrtmp.rtmp.limits import DEFAULT_LIMITS
 from rapidrtmp.testing.sinks import STARTED_AT_MS, FrameCollector
+from rapidrtmp.timeline.policy import TimelinePolicy
 from tests.codec.builders import audio_config, picture, sound, video_config
 from tests.rtmp.client import HANDSHAKE, command, connect, message, publish
 

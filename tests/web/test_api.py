@@ -5,9 +5,9 @@ from datetime import datetime
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.health import PublishHealth
 from rapidrtmp.live.health import diagnose
 from rapidrtmp.live.stream import LiveStream
+from rapidrtmp.timeline.health import PublishHealth
 from tests.web.kit import EPOCH_MS, Encoder, Reply, Server
 
 

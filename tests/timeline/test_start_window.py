@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.events import Coded
-from rapidrtmp.codec.policy import TimelinePolicy
-from rapidrtmp.codec.start_window import StartWindow, video_ticks
 from rapidrtmp.media import MediaKind
+from rapidrtmp.timeline.events import Coded
+from rapidrtmp.timeline.policy import TimelinePolicy
+from rapidrtmp.timeline.start_window import StartWindow, video_ticks
 
 VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
 BOTH = (VIDEO, AUDIO)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.storm import StormWatch
+from rapidrtmp.timeline.storm import StormWatch
 
 
 class StormWatchTests(SynchronousTestCase):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rapidrtmp.codec.demuxer import (
+from rapidrtmp.live.demuxer import (
     Demuxer,
     Discontinuity,
     MediaEvent,
     PublisherUnusable,
 )
 from rapidrtmp.media import Frame, MediaKind
-from tests.codec.broadcast import JUMP, Broadcast, DisturbanceCase
 from tests.codec.builders import (
     aac_48k,
     configs,
@@ -24,6 +23,7 @@ from tests.codec.builders import (
     steps,
     video_config,
 )
+from tests.timeline.broadcast import JUMP, Broadcast, DisturbanceCase
 
 VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
 

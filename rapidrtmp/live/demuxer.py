@@ -13,13 +13,13 @@ from fractions import Fraction
 
 from rapidrtmp.codec.aac import read_audio_config, read_frame
 from rapidrtmp.codec.avc import read_access_unit, read_avc_config
-from rapidrtmp.codec.events import Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
 from rapidrtmp.codec.flv import AudioPacket, PacketKind, VideoPacket, read_audio, read_video
-from rapidrtmp.codec.health import HealthMonitor, PublishHealth
-from rapidrtmp.codec.policy import TimelinePolicy
-from rapidrtmp.codec.timeline import Timeline
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import AudioConfig, MediaKind, VideoConfig
+from rapidrtmp.timeline.events import Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
+from rapidrtmp.timeline.health import HealthMonitor, PublishHealth
+from rapidrtmp.timeline.policy import TimelinePolicy
+from rapidrtmp.timeline.timeline import Timeline
 
 __all__ = [
     "Demuxer",

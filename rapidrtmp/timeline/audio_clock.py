@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 
-from rapidrtmp.codec.policy import TimelinePolicy
+from rapidrtmp.timeline.policy import TimelinePolicy
 
 __all__ = ["AudioClock", "AudioRepair"]
 

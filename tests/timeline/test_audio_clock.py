@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.audio_clock import AudioClock, AudioRepair
-from rapidrtmp.codec.policy import TimelinePolicy
+from rapidrtmp.timeline.audio_clock import AudioClock, AudioRepair
+from rapidrtmp.timeline.policy import TimelinePolicy
 
 RATE = 48_000
 FRAME = 1024

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rapidrtmp.codec.events import Discontinuity, MediaEvent, MediaProblem, TracksChanged
-from rapidrtmp.codec.pace import Pace
-from rapidrtmp.codec.policy import TimelinePolicy
 from rapidrtmp.media import VIDEO_TIMESCALE, Frame, MediaKind, Track
+from rapidrtmp.timeline.events import Discontinuity, MediaEvent, MediaProblem, TracksChanged
+from rapidrtmp.timeline.pace import Pace
+from rapidrtmp.timeline.policy import TimelinePolicy
 
 __all__ = ["HealthMonitor", "PublishHealth"]
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.audio_clock import AudioClock
-from rapidrtmp.codec.demuxer import Demuxer, Discontinuity, MediaEvent, TimelinePolicy, TracksChanged
+from rapidrtmp.live.demuxer import Demuxer, Discontinuity, MediaEvent, TimelinePolicy, TracksChanged
 from rapidrtmp.media import Frame, MediaKind
+from rapidrtmp.timeline.audio_clock import AudioClock
 from tests.codec.builders import (
     ASC_44K,
     END_OF_VIDEO,

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.events import Coded
-from rapidrtmp.codec.jumps import JumpGuard, Step
-from rapidrtmp.codec.policy import TimelinePolicy
 from rapidrtmp.media import MediaKind
+from rapidrtmp.timeline.events import Coded
+from rapidrtmp.timeline.jumps import JumpGuard, Step
+from rapidrtmp.timeline.policy import TimelinePolicy
 
 VIDEO, AUDIO = KINDS = tuple(MediaKind)
 CONTINUES, JUMPED, STRAGGLES, OUTLIER, FROZEN = Step

@@ -14,11 +14,11 @@ import enum
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rapidrtmp.codec.events import Coded
-from rapidrtmp.codec.pace import Pace
-from rapidrtmp.codec.policy import TimelinePolicy
-from rapidrtmp.codec.standstill import Standstill
 from rapidrtmp.media import MediaKind
+from rapidrtmp.timeline.events import Coded
+from rapidrtmp.timeline.pace import Pace
+from rapidrtmp.timeline.policy import TimelinePolicy
+from rapidrtmp.timeline.standstill import Standstill
 
 __all__ = ["Judged", "JumpGuard", "Step"]
 

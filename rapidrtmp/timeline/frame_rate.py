@@ -12,8 +12,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-from rapidrtmp.codec.policy import TimelinePolicy
 from rapidrtmp.media import VIDEO_TIMESCALE
+from rapidrtmp.timeline.policy import TimelinePolicy
 
 __all__ = ["COMMON_RATES", "LOOK_BACK", "FrameStep", "Grid", "anchor_grid", "claimed_rate", "fit_grid"]
 

@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Sequence
 from fractions import Fraction
 
-from rapidrtmp.codec.frame_rate import LOOK_BACK, FrameStep, Grid, anchor_grid, fit_grid
-from rapidrtmp.codec.policy import TimelinePolicy
+from rapidrtmp.timeline.frame_rate import LOOK_BACK, FrameStep, Grid, anchor_grid, fit_grid
+from rapidrtmp.timeline.policy import TimelinePolicy
 
 __all__ = ["VideoClock", "VideoRepair", "sane_composition"]
 

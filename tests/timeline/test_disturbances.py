@@ -11,19 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rapidrtmp.codec
-from rapidrtmp.codec.demuxer import (
+import rapidrtmp.timeline
+from rapidrtmp.live.demuxer import (
     Demuxer,
     Discontinuity,
     MediaProblem,
 )
 from rapidrtmp.media import Frame, MediaKind
-from tests.codec.broadcast import Broadcast, DisturbanceCase
 from tests.codec.builders import (
     frames_of,
     mark_of,
     problems_of,
     steps,
 )
+from tests.timeline.broadcast import Broadcast, DisturbanceCase
 
 VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
 
@@ -142,9 +143,10 @@ class OtherPublisherTests(DisturbanceCase):
         self.assertEqual(*outlines)
 
     def test_t19_no_clock_is_read(self) -> None:
-        """T19: no module of the codec layer imports a clock."""
+        """T19: no module of the codecs and the timeline imports a clock."""
         clocks = {"time", "datetime", "twisted"}
-        for path in Path(rapidrtmp.codec.__path__[0]).glob("*.py"):
+        folders = [Path(path) for package in (rapidrtmp.codec, rapidrtmp.timeline) for path in package.__path__]
+        for path in (path for folder in folders for path in folder.glob("*.py")):
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

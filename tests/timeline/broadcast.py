@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.demuxer import (
+from rapidrtmp.live.demuxer import (
     Demuxer,
     Discontinuity,
     MediaEvent,

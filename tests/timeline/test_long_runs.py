@@ -13,12 +13,12 @@ from fractions import Fraction
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.audio_clock import AudioClock
-from rapidrtmp.codec.demuxer import Demuxer
-from rapidrtmp.codec.frame_rate import FrameStep
-from rapidrtmp.codec.policy import TimelinePolicy
-from rapidrtmp.codec.video_clock import VideoClock
+from rapidrtmp.live.demuxer import Demuxer
 from rapidrtmp.media import Frame, MediaKind
+from rapidrtmp.timeline.audio_clock import AudioClock
+from rapidrtmp.timeline.frame_rate import FrameStep
+from rapidrtmp.timeline.policy import TimelinePolicy
+from rapidrtmp.timeline.video_clock import VideoClock
 from tests.codec.builders import ASC_44K, configs, picture, sound
 
 DAY_S = 86_400

@@ -4,7 +4,7 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.pace import Pace
+from rapidrtmp.timeline.pace import Pace
 
 
 class PaceTests(SynchronousTestCase):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.unwrap import WireClock, clock_step
+from rapidrtmp.timeline.unwrap import WireClock, clock_step
 
 
 class ClockStepTests(SynchronousTestCase):

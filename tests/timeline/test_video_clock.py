@@ -6,9 +6,9 @@ from fractions import Fraction
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.frame_rate import FrameStep
-from rapidrtmp.codec.policy import TimelinePolicy
-from rapidrtmp.codec.video_clock import VideoClock, VideoRepair, sane_composition
+from rapidrtmp.timeline.frame_rate import FrameStep
+from rapidrtmp.timeline.policy import TimelinePolicy
+from rapidrtmp.timeline.video_clock import VideoClock, VideoRepair, sane_composition
 from tests.codec.builders import every
 
 

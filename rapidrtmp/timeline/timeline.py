@@ -14,17 +14,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 
-from rapidrtmp.codec.events import Coded, Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
-from rapidrtmp.codec.frame_rate import FrameStep, claimed_rate
-from rapidrtmp.codec.jumps import Judged, JumpGuard, Step
-from rapidrtmp.codec.media_range import MediaRange, audio_frame_ns
-from rapidrtmp.codec.pace import Pace
-from rapidrtmp.codec.policy import TimelinePolicy
-from rapidrtmp.codec.start_window import StartWindow
-from rapidrtmp.codec.storm import StormWatch
-from rapidrtmp.codec.unwrap import WireClock
-from rapidrtmp.codec.video_clock import sane_composition
 from rapidrtmp.media import CodecConfig, MediaKind, Track, VideoConfig
+from rapidrtmp.timeline.events import Coded, Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
+from rapidrtmp.timeline.frame_rate import FrameStep, claimed_rate
+from rapidrtmp.timeline.jumps import Judged, JumpGuard, Step
+from rapidrtmp.timeline.media_range import MediaRange, audio_frame_ns
+from rapidrtmp.timeline.pace import Pace
+from rapidrtmp.timeline.policy import TimelinePolicy
+from rapidrtmp.timeline.start_window import StartWindow
+from rapidrtmp.timeline.storm import StormWatch
+from rapidrtmp.timeline.unwrap import WireClock
+from rapidrtmp.timeline.video_clock import sane_composition
 
 __all__ = ["Timeline"]
 

@@ -13,10 +13,10 @@ from collections.abc import Collection, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from rapidrtmp.codec.events import Coded
-from rapidrtmp.codec.frame_rate import LOOK_BACK, FrameStep, fit_grid
-from rapidrtmp.codec.policy import TimelinePolicy
 from rapidrtmp.media import MediaKind
+from rapidrtmp.timeline.events import Coded
+from rapidrtmp.timeline.frame_rate import LOOK_BACK, FrameStep, fit_grid
+from rapidrtmp.timeline.policy import TimelinePolicy
 
 __all__ = ["RangeStart", "StartWindow", "video_ticks"]
 

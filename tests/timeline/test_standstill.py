@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.standstill import Standstill
+from rapidrtmp.timeline.standstill import Standstill
 
 
 class StandstillTests(SynchronousTestCase):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.demuxer import Demuxer, MediaProblem, PublishHealth
+from rapidrtmp.live.demuxer import Demuxer, MediaProblem, PublishHealth
 from rapidrtmp.media import MediaKind
 from tests.codec.builders import (
     ASC_48K,

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
-from rapidrtmp.codec.audio_clock import AudioClock, AudioRepair
-from rapidrtmp.codec.events import Coded, MediaEvent, MediaProblem
-from rapidrtmp.codec.frame_rate import FrameStep
-from rapidrtmp.codec.policy import TimelinePolicy
-from rapidrtmp.codec.start_window import RangeStart, video_ticks
-from rapidrtmp.codec.video_clock import VideoClock
 from rapidrtmp.media import VIDEO_TIMESCALE, AudioConfig, Frame, MediaKind, Track
+from rapidrtmp.timeline.audio_clock import AudioClock, AudioRepair
+from rapidrtmp.timeline.events import Coded, MediaEvent, MediaProblem
+from rapidrtmp.timeline.frame_rate import FrameStep
+from rapidrtmp.timeline.policy import TimelinePolicy
+from rapidrtmp.timeline.start_window import RangeStart, video_ticks
+from rapidrtmp.timeline.video_clock import VideoClock
 
 __all__ = ["MediaRange", "audio_frame_ns"]
 

@@ -7,8 +7,8 @@ from math import floor
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.frame_rate import COMMON_RATES, FrameStep, Grid, claimed_rate, fit_grid
-from rapidrtmp.codec.policy import TimelinePolicy
+from rapidrtmp.timeline.frame_rate import COMMON_RATES, FrameStep, Grid, claimed_rate, fit_grid
+from rapidrtmp.timeline.policy import TimelinePolicy
 from tests.codec.builders import every
 
 
