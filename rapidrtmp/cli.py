@@ -1,4 +1,4 @@
-"""The ``rapidrtmp`` command: tools beside the server, which is ``twistd rapidrtmp``."""
+"""The ``rapidrtmp`` command: the server in the foreground (``serve``), and tools beside it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :returns: the exit status; 1 with one line on standard error if the tool failed. That of ``check`` is 0 for a clean
         stream, 1 for one with errors, 2 if it could not be checked.
     """
-    parser = argparse.ArgumentParser(
-        prog="rapidrtmp", description="Tools of RapidRTMP; the server is: twistd rapidrtmp"
-    )
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["serve"]:  # has the options of twistd's plugin, and parses them as that does
+        from rapidrtmp.serve import serve
+
+        return serve(arguments[1:])
+    parser = argparse.ArgumentParser(prog="rapidrtmp", description="RapidRTMP, a live media server, and its tools")
     tools = parser.add_subparsers(title="tools", required=True, metavar="TOOL")
+    tools.add_parser("serve", help="run the server in the foreground; the options are those of: twistd rapidrtmp")
     inspect = tools.add_parser("inspect", help="show the boxes of an MP4 file, init segment, segment or part")
     inspect.add_argument("file", type=Path)
     inspect.set_defaults(run=_inspect)

@@ -101,6 +101,7 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Load the settings; do what exits."""
         try:
+            _leave_no_pid_file(self.parent)
             _install_reactor()
             if self["list-plugins"]:
                 _answer(list_plugins())
@@ -132,6 +133,18 @@ def makeService(options: Options) -> IService:
     except ConfigurationError as error:
         _stop(str(error))
     return service
+
+
+def _leave_no_pid_file(program: usage.Options | None) -> None:
+    """
+    Have ``twistd`` neither read nor write a pid file unless its command line names one.
+
+    What a killed server leaves behind names, after the restart of a container, the new process itself, or another one.
+    """
+    if program is None or "pidfile" not in program:  # twist knows none
+        return
+    if program["pidfile"] is program.defaults["pidfile"]:  # the same object: one that was asked for may be equal
+        program["pidfile"] = ""
 
 
 def _install_reactor() -> None:

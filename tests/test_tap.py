@@ -8,6 +8,7 @@ from twisted.logger import Logger, LogPublisher, textFileLogObserver
 from twisted.plugin import IPlugin
 from twisted.python.reflect import namedAny
 from twisted.python.usage import Options as UsageOptions
+from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -164,6 +165,37 @@ class Parent(UsageOptions):
     def __init__(self, **values: Any) -> None:
         super().__init__()
         self.update(values)
+
+
+class Twistd(ServerOptions):
+    """The options of ``twistd``, with us as the one subcommand."""
+
+    subCommands = (("rapidrtmp", None, Options, ""),)
+
+
+class PidFileTests(CommandLineTestCase):
+    def pid_file(self, *arguments: str) -> str:
+        """Where twistd, with such arguments of its own, would keep the number of the process; empty for nowhere."""
+        program = Twistd()
+        program.parseOptions([*arguments, "rapidrtmp", "--storage", "memory:"])
+        found: str = program["pidfile"]
+        return found
+
+    def test_none(self) -> None:
+        """twistd is told to keep no pid file, whether it stays in the foreground or not."""
+        self.assertEqual(["", ""], [self.pid_file("-n"), self.pid_file()])
+
+    def test_asked_for(self) -> None:
+        """One that twistd's own command line names is kept, also where it is called as twistd would have called it."""
+        for arguments in (("--pidfile", "twistd.pid"), ("--pidfile=twistd.pid",), ("--pidfile", "our.pid")):
+            name = arguments[-1].rpartition("=")[2]
+            self.assertEqual(str(Path(name).absolute()), self.pid_file("-n", *arguments))
+
+    def test_other_program(self) -> None:
+        """`twist` knows no pid file, and is asked for nothing."""
+        parent = Parent(fileLogObserverFactory=None)
+        self.parse(parent=parent)
+        self.assertNotIn("pidfile", parent)
 
 
 class LogTests(CommandLineTestCase):

@@ -24,11 +24,27 @@ from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-__all__ = ["Answer", "EndToEndTest", "Publisher", "Server", "Token", "eventually", "fetch", "new_folder"]
+__all__ = [
+    "SERVE",
+    "TWIST",
+    "TWISTD",
+    "Answer",
+    "EndToEndTest",
+    "Publisher",
+    "Server",
+    "Token",
+    "eventually",
+    "fetch",
+    "new_folder",
+]
 
 T = TypeVar("T")
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+#: The ways to start it in the foreground: as documented, as in a checkout, by our own command.
+TWISTD = (sys.executable, str(Path(sys.executable).with_name("twistd")), "-n", "rapidrtmp")
+TWIST = (sys.executable, "-m", "twisted", "--log-format=text", "rapidrtmp")
+SERVE = (sys.executable, "-m", "rapidrtmp", "serve")
 DEADLINE_S = 60.0
 ANSWER_S = 30.0
 STOP_S = 15.0
@@ -121,15 +137,22 @@ class Server:
     :param folder: its working directory: objects go to ``store``, the log to ``server-1.log``, that of the next one
         there to ``server-2.log``.
     :param settings: the TOML file it is started with.
-    :param by_twistd: whether ``twistd -n`` starts it, or else ``python -m twisted``, as in a checkout.
+    :param program: the command line before the server's own options.
     :param ports: for RTMP and for HTTP; 0 for any.
+    :param storage: a spec.
     :ivar rtmp_port: where it takes RTMP, as its log says.
     :ivar root: its HTTP address, without a slash at the end, as its log says.
     :ivar tokens: every secret it has handed out.
     """
 
     def __init__(
-        self, folder: Path, settings: str = "", *, by_twistd: bool = True, ports: tuple[int, int] = (0, 0)
+        self,
+        folder: Path,
+        settings: str = "",
+        *,
+        program: Sequence[str] = TWISTD,
+        ports: tuple[int, int] = (0, 0),
+        storage: str = "local:store",
     ) -> None:
         self.folder = folder
         self.settings = settings
@@ -139,7 +162,7 @@ class Server:
         (folder / "config.toml").write_text(settings)
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                self._command(by_twistd=by_twistd, ports=ports),
+                [*program, *self._options(ports), "--storage", storage],
                 cwd=folder,
                 env=server_environment(),
                 stdin=subprocess.DEVNULL,
@@ -155,12 +178,9 @@ class Server:
             raise
 
     @staticmethod
-    def _command(*, by_twistd: bool, ports: tuple[int, int]) -> list[str]:
+    def _options(ports: tuple[int, int]) -> list[str]:
         rtmp, http = (f"tcp:{port}:interface=127.0.0.1" for port in ports)
-        options = ["--config", "config.toml", "--rtmp", rtmp, "--http", http, "--storage", "local:store"]
-        twistd = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile="]
-        twist = ["-m", "twisted", "--log-format=text"]
-        return [sys.executable, *(twistd if by_twistd else twist), "rapidrtmp", *options]
+        return ["--config", "config.toml", "--rtmp", rtmp, "--http", http]
 
     def _said(self, line: re.Pattern[str]) -> str:
         def look() -> str | None:
@@ -269,17 +289,24 @@ class EndToEndTest(SynchronousTestCase):
         self.servers: list[Server] = []
         setattr(self, methodName, functools.partial(self._run_watched, getattr(self, methodName)))
 
-    def start_server(self, settings: str = "", *, by_twistd: bool = True) -> Server:
+    def start_server(
+        self,
+        settings: str = "",
+        *,
+        program: Sequence[str] = TWISTD,
+        folder: Path | None = None,
+        storage: str = "local:store",
+    ) -> Server:
         """A server that is gone after the test, and whose log then holds neither a traceback nor a token."""
-        server = Server(new_folder("server"), settings, by_twistd=by_twistd)
+        server = Server(folder or new_folder("server"), settings, program=program, storage=storage)
         self.servers.append(server)
         self.addCleanup(server.kill)
         return server
 
-    def start_again(self, server: Server) -> Server:
+    def start_again(self, server: Server, program: Sequence[str] = TWISTD) -> Server:
         """A server in the place of one that has ended: its folder, its settings, its ports."""
         ports = (server.rtmp_port, urlsplit(server.root).port or 0)
-        again = Server(server.folder, server.settings, ports=ports)
+        again = Server(server.folder, server.settings, program=program, ports=ports)
         again.tokens += server.tokens
         self.servers.append(again)
         self.addCleanup(again.kill)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rapidrtmp.mp4.reader import read_fragments, read_init_segment
 from tests.e2e.ffmpeg import CLIPS, FFMPEG, decode, every_ffmpeg, read_packets
-from tests.e2e.harness import EndToEndTest, eventually, new_folder
+from tests.e2e.harness import TWIST, EndToEndTest, eventually, new_folder
 from tests.e2e.playlists import Segment, parse_media_playlist
 from tests.e2e.viewer import Viewer
 
@@ -154,7 +154,7 @@ class StopTests(EndToEndTest):
 
     def test_without_twistd(self) -> None:
         """``python -m twisted rapidrtmp``, which works in a checkout as well, is the same server."""
-        server = self.start_server(by_twistd=False)
+        server = self.start_server(program=TWIST)
         self.assertEqual({"status": "ok"}, server.get("/health").json())
         self.assertLess(server.stop(), STOP_WITHIN_S)
 
