@@ -172,8 +172,8 @@ class SinkContext:
     :ivar metrics: counters and histograms.
     :ivar utc_ms: wall-clock time of a moment of the stream: from ``(ticks, timescale)`` to milliseconds since 1970.
         Ask for it when the moment is written down: the mapping is corrected now and then.
-    :ivar first_sequence: where numbering that viewers see must begin, that of segments as of discontinuities: above
-        every number this stream ever used.
+    :ivar first_sequence: where the numbers and names of segments must begin: above every one this stream ever used.
+        It is large; a number that players use as an index (that of a discontinuity) begins at 0 instead.
     :ivar recovered: what the sink's factory handed to ``RecoveryContext.resume`` for this stream, by name; then the
         stream goes on with what an earlier process left, and nobody publishes it yet. Empty for a new presentation.
     """

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from rapidrtmp.dvr.journal import Header
 from rapidrtmp.hls.cuts import Part
+from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
 from rapidrtmp.hls.grid import Constants
 from rapidrtmp.hls.leftovers import Leftovers
 from rapidrtmp.hls.mirror import MEDIA_TYPE, SEGMENT_TYPE, Mirror
@@ -41,12 +42,14 @@ class Keeping:
     :ivar dvr_ms: how far back the long playlist reaches; 0 for none.
     :ivar leftovers: of earlier presentations.
     :ivar present: the streams of this process.
+    :ivar discontinuities: where their discontinuity sequence numbers begin.
     """
 
     window: int
     dvr_ms: int
     leftovers: Leftovers
     present: Present
+    discontinuities: DiscontinuityNumbers
 
 
 class Listing:
@@ -76,13 +79,15 @@ class Listing:
         self._rewind: Rewind | None = None
         self._segments_created = context.metrics.counter("segments_created_total", "Segments published")
         self._parts_created = context.metrics.counter("parts_created_total", "Parts published")
+        keeping.discontinuities.reached(context.stream, window.last_discontinuity)
         if context.storage.persistent:
             self._open_mirror(mirrored)
 
     @classmethod
     def begin(cls, context: SinkContext, keeping: Keeping, constants: Constants) -> Listing:
         """Of a presentation that begins now."""
-        windows = [PlaylistWindow(constants, keeping.window, context.first_sequence) for _ in range(2)]
+        first = keeping.discontinuities.first(context.stream)
+        windows = [PlaylistWindow(constants, keeping.window, context.first_sequence, first) for _ in range(2)]
         return cls(context, keeping, *windows)
 
     @classmethod
@@ -105,9 +110,7 @@ class Listing:
         return listing
 
     def _expect_rewind(self, rewind: Rewind, sizes: Mapping[str, int]) -> None:
-        segments = self.window.segments
-        discontinuities = self.window.discontinuity_sequence + sum(segment.discontinuity for segment in segments)
-        rewind.expect(segments, sizes, discontinuities)
+        rewind.expect(self.window.segments, sizes, self.window.last_discontinuity)
         self._keeping.present.rewinds[self._context.stream] = Expecting(rewind, self._rewind_returned)
 
     def _rewind_returned(self) -> None:
@@ -119,7 +122,8 @@ class Listing:
         context, keeping = self._context, self._keeping
         shelf, storage, prefix = context.shelf, context.storage, str(context.stream)
         if keeping.dvr_ms:
-            self._rewind = Rewind(shelf, storage, prefix, window.constants, keeping.dvr_ms, window.next_sequence)
+            first, discontinuity = window.next_sequence, window.last_discontinuity
+            self._rewind = Rewind(shelf, storage, prefix, window.constants, keeping.dvr_ms, first, discontinuity)
         leftovers = keeping.leftovers.take(context.stream)
         self._mirror = Mirror(storage, prefix, window, keeping.window, leftovers, self._rewind)
 
@@ -207,8 +211,16 @@ class Listing:
             timescale=timescale,
             keyframe=part.on_keyframe,
         )
+        if self.broken:
+            self._begin_discontinuity()
         self.broken = False
         return segment
+
+    def _begin_discontinuity(self) -> None:
+        number = self.window.last_discontinuity
+        self._keeping.discontinuities.reached(self._context.stream, number)
+        if self._mirror is not None:
+            self._mirror.begin_discontinuity(number)
 
     def _put_init(self, utc_ms: int) -> None:
         """Put up an init segment if the tracks need another than the last; its name is never used again."""

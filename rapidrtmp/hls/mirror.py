@@ -77,6 +77,7 @@ class Mirror:
         self._leftovers = list(leftovers)
         self._rewind = rewind
         self._is_marked = False
+        self._discontinuity = window.last_discontinuity
         self._reserved = 0
         self._reserve(window.next_sequence)
 
@@ -97,6 +98,11 @@ class Mirror:
             self._reserved = next_sequence + min(ahead, MOST_RESERVED)
             self._put_state()
 
+    def begin_discontinuity(self, number: int) -> None:
+        """Have the storage know of a discontinuity sequence number, which may be lost with its segment."""
+        self._discontinuity = number
+        self._put_state()
+
     def _mark(self) -> None:
         """Say that the stream is running, before anything else of it is stored."""
 
@@ -114,7 +120,7 @@ class Mirror:
 
         if not self._is_marked:
             self._mark()
-        state = MirrorState(self._window.constants, self._reserved, self._window.ended)
+        state = MirrorState(self._window.constants, self._reserved, self._window.ended, self._discontinuity)
         written = self._storage.put(f"{self._prefix}/{STATE}", [state.render()], STATE_TYPE, "no-store")
         written.addErrback(lost)
 

@@ -142,6 +142,11 @@ class MediaPlaylist:
         return self.sequence + self.skipped + len(self.segments)
 
     @property
+    def last_discontinuity(self) -> int:
+        """The discontinuity sequence number of the last complete segment of a full playlist."""
+        return self.discontinuity_sequence + sum(segment.discontinuity for segment in self.segments)
+
+    @property
     def edge(self) -> tuple[int, int]:
         """The sequence number of the segment, and the index in it of the part, that come next."""
         return self.next_sequence, len(self.open.parts) if self.open else 0

@@ -170,18 +170,17 @@ class PlaylistWindow:
     :ivar constants: what it promises.
     :ivar size: how many complete segments it lists, at least; never less than three target durations of them.
     :ivar next_sequence: the media sequence number of the next segment that begins.
-    :ivar discontinuity_sequence: of the first segment listed. It begins where the media sequence numbers do, so that
-        it too is above all that any earlier presentation of the stream can have reached.
+    :ivar discontinuity_sequence: of the first segment listed.
     :ivar ended: whether nothing follows.
     """
 
-    def __init__(self, constants: Constants, size: int, first_sequence: int) -> None:
+    def __init__(self, constants: Constants, size: int, first_sequence: int, discontinuity_sequence: int = 0) -> None:
         self.constants = constants
         self.size = max(size, 1)
         self.segments: deque[ListedSegment] = deque()
         self.open: ListedSegment | None = None
         self.next_sequence = first_sequence
-        self.discontinuity_sequence = first_sequence
+        self.discontinuity_sequence = discontinuity_sequence
         self.ended = False
         self._independent = True
         self._control = render_control(constants)
@@ -190,6 +189,12 @@ class PlaylistWindow:
     def has_parts(self) -> bool:
         """Whether this is a low-latency playlist."""
         return self.constants.part_target_ms > 0
+
+    @property
+    def last_discontinuity(self) -> int:
+        """The discontinuity sequence number of the last segment listed, open or complete."""
+        opened = self.open is not None and self.open.discontinuity
+        return self.discontinuity_sequence + sum(segment.discontinuity for segment in self.segments) + opened
 
     # ── what the packager does ───────────────────────────────────────────────────────────────────────────────────────
 

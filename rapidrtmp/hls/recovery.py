@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from rapidrtmp.errors import MediaError, NotFoundError, StorageError
+from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
 from rapidrtmp.hls.leftovers import Leftovers
 from rapidrtmp.hls.mirror import PLAYLIST_TYPE
 from rapidrtmp.hls.names import (
@@ -64,6 +65,7 @@ class HlsRecovery:
     :param window_size: how many segments a playlist lists.
     :param leftovers: told of what final playlists still name.
     :param present: knows the streams that begin meanwhile, which are left alone.
+    :param discontinuities: told of the numbers that stored playlists use.
     :param max_bytes: of media to be read into memory, for all streams together.
     :param rewinds: whether there are rewind windows to go on with.
     """
@@ -74,6 +76,7 @@ class HlsRecovery:
         window_size: int,
         leftovers: Leftovers,
         present: Present,
+        discontinuities: DiscontinuityNumbers,
         max_bytes: int,
         *,
         rewinds: bool = False,
@@ -82,6 +85,7 @@ class HlsRecovery:
         self._window_size = window_size
         self._leftovers = leftovers
         self._present = present
+        self._discontinuities = discontinuities
         self._bytes_left = max_bytes
         self._rewinds = rewinds
         self._running: set[StreamName] = set()
@@ -147,6 +151,7 @@ class HlsRecovery:
             problem = playlist.problems[0]
             raise MediaError(f"line {problem.line} of its playlist: {problem.detail}")
         self._context.reached(playlist.next_sequence + RENEW_BELOW)
+        self._discontinuities.reached(stream, playlist.last_discontinuity)
         return playlist
 
     async def _read_state(self, stream: StreamName) -> MirrorState | None:
@@ -159,6 +164,8 @@ class HlsRecovery:
             self._context.log.error("{stream}: {error}", stream=stream, error=error)
             return None
         self._context.reached(state.next_sequence)
+        if state.discontinuity is not None:
+            self._discontinuities.reached(stream, state.discontinuity)
         return state
 
     # ── a stream that was running ────────────────────────────────────────────────────────────────────────────────────
@@ -171,7 +178,7 @@ class HlsRecovery:
                 window.append(segment)
                 window.next_sequence += 1
             objects = await self._read_media(stream, window)
-            bridge(window, state.next_sequence, self._context.utc_ms())
+            bridge(window, state, self._context.utc_ms())
         except MediaError as error:
             self._context.log.error("{stream} can not be gone on with: {error}", stream=stream, error=error)
             return False
@@ -179,7 +186,7 @@ class HlsRecovery:
             return True  # it may have begun anew
         reserved = window.next_sequence + RENEW_BELOW
         objects[MEDIA_PLAYLIST] = window.render_plain()
-        objects[STATE] = MirrorState(state.constants, reserved).render()
+        objects[STATE] = MirrorState(state.constants, reserved, discontinuity=window.last_discontinuity).render()
         await self._put(f"{stream}/{MEDIA_PLAYLIST}", objects[MEDIA_PLAYLIST], PLAYLIST_TYPE)
         await self._put(f"{stream}/{STATE}", objects[STATE], STATE_TYPE)
         self._context.reached(reserved)

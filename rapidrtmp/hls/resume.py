@@ -13,7 +13,7 @@ from rapidrtmp.hls.grid import Constants
 from rapidrtmp.hls.names import is_init, is_media, segment_name
 from rapidrtmp.hls.parsed import MediaPlaylist, Segment
 from rapidrtmp.hls.playlist import ListedSegment, PlaylistWindow
-from rapidrtmp.hls.state import RENEW_BELOW
+from rapidrtmp.hls.state import RENEW_BELOW, MirrorState
 
 __all__ = ["bridge", "named_media", "reopen"]
 
@@ -31,8 +31,7 @@ def reopen(playlist: MediaPlaylist, constants: Constants, size: int) -> Playlist
     :raises MediaError: it is not one of ours, or it lists nothing.
     """
     _check(playlist, constants)
-    window = PlaylistWindow(constants, size, playlist.next_sequence)
-    window.discontinuity_sequence = playlist.discontinuity_sequence
+    window = PlaylistWindow(constants, size, playlist.next_sequence, playlist.discontinuity_sequence)
     start = 0
     for segment in playlist.segments:
         listed = _listed(segment, start, keyframe=playlist.independent_segments)
@@ -72,21 +71,22 @@ def _listed(segment: Segment, start: int, *, keyframe: bool) -> ListedSegment:
     return listed
 
 
-def bridge(window: PlaylistWindow, next_sequence: int, now_ms: int) -> None:
+def bridge(window: PlaylistWindow, state: MirrorState, now_ms: int) -> None:
     """
     List gaps up to the first number that surely nobody has seen, and nothing that players may have seen removed.
 
-    Where there are gaps at the end already, the process that is no more had gone on from them, and what it sent began
-    with a discontinuity, whether or not any of it is stored. So the first of the new gaps is one: the number of that
-    discontinuity must not come again with other media behind it.
+    Of discontinuities that were seen and not stored the numbers must not come again with other media behind them: as
+    many of the gaps begin with one. The state knows of them; and where there are gaps at the end already, the process
+    that is no more had gone on from them, and what it sent began with one, even if not so much as that is stored.
 
-    :param next_sequence: that number, as far as the state knows it. If the storage was slow the state may be older than
-        the playlist; one segment that was complete and one that was open are always reckoned with.
+    :param state: knows that number, if the storage was not slow: then it may be older than the playlist. One segment
+        that was complete and one that was open are always reckoned with.
     :param now_ms: in milliseconds since 1970; the gaps reach up to here, if that is not too far, and far enough for the
         playlist to last three target durations.
     """
     last = window.segments[-1]
-    next_sequence = max(next_sequence, window.next_sequence + RENEW_BELOW)
+    next_sequence = max(state.next_sequence, window.next_sequence + RENEW_BELOW)
+    broken = max((state.discontinuity or 0) - window.last_discontinuity, int(last.gap))
     oldest = next_sequence - 1 - window.size  # no playlist of this size can have begun behind it
     window.forget_before(oldest)
     window.next_sequence = max(window.next_sequence, oldest)
@@ -97,7 +97,7 @@ def bridge(window: PlaylistWindow, next_sequence: int, now_ms: int) -> None:
         gap = window.begin_segment(
             map_uri=last.map_uri,
             utc_ms=date_ms,
-            discontinuity=last.gap and not index,
+            discontinuity=index < broken,
             start=end,
             timescale=TIMESCALE,
             keyframe=last.keyframe,

@@ -69,7 +69,8 @@ class Rewind:
     the playlist, or a clip, can play all of it (RFC 8216, 6.2.2).
 
     :param prefix: of the keys in the storage, without a slash at the end.
-    :param first_sequence: where numbering begins.
+    :param first_sequence: the media sequence number of the first segment; ``first_discontinuity`` is its discontinuity
+        sequence number.
     """
 
     def __init__(
@@ -80,11 +81,12 @@ class Rewind:
         constants: Constants,
         length_ms: int,
         first_sequence: int,
+        first_discontinuity: int = 0,
     ) -> None:
         self._shelf = shelf
         self._storage = storage
         self._prefix = prefix
-        self._window = RewindWindow(constants, length_ms, first_sequence)
+        self._window = RewindWindow(constants, length_ms, first_discontinuity)
         self._first = first_sequence
         self._expecting: _Expecting | None = None
         self._headers: dict[str, Header] = {}
@@ -92,7 +94,7 @@ class Rewind:
         self._retired: deque[tuple[int, int]] = deque()  # sequence numbers, and until when of the media's time
         self._deleted = first_sequence  # all below are deleted, or on their way
         self._media_ms = 0
-        self._discontinuities = first_sequence  # the discontinuity sequence number behind the last segment
+        self._discontinuities = first_discontinuity  # the discontinuity sequence number behind the last segment
 
     @property
     def names(self) -> set[str]:

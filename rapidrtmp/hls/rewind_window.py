@@ -36,14 +36,14 @@ class RewindWindow:
     :ivar discontinuity_sequence: of the first segment listed.
     """
 
-    def __init__(self, constants: Constants, length_ms: int, first_sequence: int) -> None:
+    def __init__(self, constants: Constants, length_ms: int, discontinuity_sequence: int) -> None:
         self.constants = Constants(constants.target_s, 0)
         self.ended = False
         self._length_ms = max(length_ms, 3000 * constants.target_s)
         self._rows: deque[Row] = deque()
         self._text = bytearray()  # of all rows
         self._listed_ms = 0
-        self.discontinuity_sequence = first_sequence
+        self.discontinuity_sequence = discontinuity_sequence
         self._independent = True
         self._control = render_control(self.constants)
 

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.cuts import CutEvent, Part, SegmentEnd
+from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
 from rapidrtmp.hls.gate import PlaylistGate
 from rapidrtmp.hls.grid import Constants, Cutting
 from rapidrtmp.hls.leftovers import Leftovers
@@ -53,6 +54,7 @@ class HlsSinkFactory:
         self.dvr_ms = parse_duration_ms(dvr)
         self._leftovers = Leftovers()
         self._present = Present()
+        self._discontinuities = DiscontinuityNumbers()
         if not 1_000 <= self.cutting.segment_ms <= 60_000:
             raise ConfigurationError(f"segment={segment}: from 1s to 60s")
         if self.cutting.part_ms and not 100 <= self.cutting.part_ms <= self.cutting.segment_ms:
@@ -65,12 +67,19 @@ class HlsSinkFactory:
     def create(self, context: SinkContext) -> HlsSink:
         """See :meth:`ISinkFactory.create <rapidrtmp.interfaces.ISinkFactory.create>`."""
         self._present.begin(context.stream)
-        return HlsSink(context, self.cutting, Keeping(self.window, self.dvr_ms, self._leftovers, self._present))
+        keeping = Keeping(self.window, self.dvr_ms, self._leftovers, self._present, self._discontinuities)
+        return HlsSink(context, self.cutting, keeping)
 
     def recover(self, context: RecoveryContext) -> Deferred[None]:
         """See :meth:`IRecoveringSinkFactory.recover <rapidrtmp.interfaces.IRecoveringSinkFactory.recover>`."""
         recovery = HlsRecovery(
-            context, self.window, self._leftovers, self._present, MAX_RECOVERED_BYTES, rewinds=self.dvr_ms > 0
+            context,
+            self.window,
+            self._leftovers,
+            self._present,
+            self._discontinuities,
+            MAX_RECOVERED_BYTES,
+            rewinds=self.dvr_ms > 0,
         )
         return Deferred.fromCoroutine(recovery.run())
 

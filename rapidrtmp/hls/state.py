@@ -3,8 +3,8 @@
 
 The mirrored playlist lists what is stored; players were told of more. So a few media sequence numbers are *reserved*
 before they are used: whatever was published, and however the server died, it was below the number that stands here.
-(Below that number were all discontinuity sequence numbers as well: both begin alike, and there can not be more
-discontinuities than segments.) The promises of the playlist stand here too, because the mirrored one has no parts.
+The highest discontinuity sequence number in use stands here as well, written when that discontinuity begins. So do the
+promises of the playlist, because the mirrored one has no parts.
 """
 
 from __future__ import annotations
@@ -34,21 +34,26 @@ class MirrorState:
     :ivar constants: what the playlist promises.
     :ivar next_sequence: above every media sequence number that was ever published.
     :ivar ended: whether the playlist is final.
+    :ivar discontinuity: the highest discontinuity sequence number that was ever published; ``None`` where an earlier
+        version of this program wrote the state.
     """
 
     constants: Constants
     next_sequence: int
     ended: bool = False
+    discontinuity: int | None = None
 
     def render(self) -> bytes:
         """As JSON, UTF-8."""
-        fields = {
+        fields: dict[str, int] = {
             "format": _FORMAT,
             "targetDuration": self.constants.target_s,
             "partTarget": self.constants.part_target_ms,
             "nextSequence": self.next_sequence,
             "ended": self.ended,
         }
+        if self.discontinuity is not None:
+            fields["discontinuity"] = self.discontinuity
         return json.dumps(fields).encode() + b"\n"
 
     @classmethod
@@ -63,11 +68,12 @@ class MirrorState:
             if fields["format"] != _FORMAT:
                 raise MediaError(f"state of format {fields['format']!r}, and only {_FORMAT} is known here")
             numbers = [fields[name] for name in ("targetDuration", "partTarget", "nextSequence")]
-            ended = fields["ended"]
+            ended, discontinuity = fields["ended"], fields.get("discontinuity")
         except (ValueError, KeyError, TypeError) as error:
             raise MediaError(f"the state can not be read: {error!r}") from error
         target_s, part_target_ms, next_sequence = numbers
         whole = all(type(number) is int and number >= 0 for number in numbers)
+        whole &= discontinuity is None or (type(discontinuity) is int and discontinuity >= 0)
         if not whole or not target_s or part_target_ms > 1000 * target_s or type(ended) is not bool:
             raise MediaError(f"the state makes no sense: {fields}")
-        return cls(Constants(target_s, part_target_ms), next_sequence, ended)
+        return cls(Constants(target_s, part_target_ms), next_sequence, ended, discontinuity)

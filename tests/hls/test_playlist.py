@@ -101,7 +101,7 @@ class TextTests(SynchronousTestCase):
 #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=6.0,HOLD-BACK=3.0,PART-HOLD-BACK=1.500
 #EXT-X-PART-INF:PART-TARGET=0.500
 #EXT-X-MEDIA-SEQUENCE:7
-#EXT-X-DISCONTINUITY-SEQUENCE:7
+#EXT-X-DISCONTINUITY-SEQUENCE:0
 #EXT-X-MAP:URI="init_0.mp4"
 #EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:00.000Z
 #EXT-X-PART:DURATION=0.50000,URI="part_7.0.m4s",INDEPENDENT=YES
@@ -169,7 +169,7 @@ class WindowTests(SynchronousTestCase):
             if number in (2, 3):
                 packager.break_off()
             packager.segment()
-            counts.append(packager.window.discontinuity_sequence - 7)
+            counts.append(packager.window.discontinuity_sequence)
         self.assertEqual([0, 0, 0, 0, 0, 1, 2, 2], counts)
 
     def test_length(self) -> None:
@@ -293,7 +293,7 @@ class CheckerTests(SynchronousTestCase):
             ("PART-TARGET=0.500", "PART-TARGET=0.499"),
             ("PART-TARGET=0.500", "PART-TARGET=0.600"),
             ("MEDIA-SEQUENCE:9", "MEDIA-SEQUENCE:8"),
-            ("DISCONTINUITY-SEQUENCE:7", "DISCONTINUITY-SEQUENCE:8"),
+            ("DISCONTINUITY-SEQUENCE:0", "DISCONTINUITY-SEQUENCE:1"),
             ("HOLD-BACK=6.0", "HOLD-BACK=5.0"),
             ("PART-HOLD-BACK=1.500", "PART-HOLD-BACK=1.000"),
             ('#EXT-X-MAP:URI="init_0.mp4"\n', ""),

@@ -65,7 +65,7 @@ class AnyMomentTests(SynchronousTestCase):
         if not server.resumed:
             self.assertIsNone(stored_playlist(moment.stored), "nothing was stored that players could go on with")
             publish(server, 3, gop=45)
-            self.assertAbove(server, players)
+            self.assertAbove(server, players, is_known=f"{STREAM}/{STATE}" in moment.stored)
             return False
         publish(server, 4, gop=45)
         server.finish()
@@ -87,13 +87,16 @@ class AnyMomentTests(SynchronousTestCase):
         media = {key.rpartition("/")[2] for key in server.writer.objects if key.endswith((".m4s", ".mp4"))}
         self.assertEqual(wanted, media)
 
-    def assertAbove(self, server: Server, players: Players) -> None:
-        """A presentation that begins anew has neither numbers nor names of the one before."""
+    def assertAbove(self, server: Server, players: Players, *, is_known: bool) -> None:
+        """
+        A presentation that begins anew has neither numbers nor names of the one before; discontinuity sequence numbers
+        begin at 0 where nothing at all of that one is stored.
+        """
         first = parse_media_playlist(server.shelf.versions[0])
         before = players.checker.previous
         if before is not None:
-            self.assertGreater((first.sequence, first.discontinuity_sequence), before.edge)
-            self.assertGreater(first.discontinuity_sequence, before.discontinuity_sequence)
+            self.assertGreater(first.sequence, before.next_sequence)
+        self.assertEqual(int(is_known), first.discontinuity_sequence)
         self.assertEqual(set(), (players.bodies.keys() & server.shelf.bodies.keys()) - {"master.m3u8"})
 
     def check_all(self, seconds: float, lag: int) -> None:
@@ -191,6 +194,60 @@ class ResumeTests(SynchronousTestCase):
             for number, init in inits_by_discontinuity(parse_media_playlist(version)):
                 seen.setdefault(number, set()).add(init)
         self.assertEqual([1, 1, 1], [len(inits) for inits in seen.values()])
+
+    def test_lost_discontinuities(self) -> None:
+        """Several that were seen, and of which only the state tells, keep their numbers."""
+        second = Server(killed().writer.objects, STARTED_AT_MS + AWAY_MS)
+        stored = second.writer.objects
+        for _ in range(3):
+            publish(second, 0.4)
+            assert second.sink is not None
+            second.sink.discontinuity()
+        key = f"{STREAM}/{STATE}"
+        self.assertEqual(3, MirrorState.parse(second.writer.objects[key]).discontinuity)
+        third = Server({**stored, key: second.writer.objects[key]}, STARTED_AT_MS + 2 * AWAY_MS)
+        publish(third, 3)
+        before, after = (parse_media_playlist(server.shelf.versions[-1]) for server in (second, third))
+        self.assertEqual([3, 4], [playlist.last_discontinuity for playlist in (before, after)])
+
+    def test_small_numbers(self) -> None:
+        """Discontinuity sequence numbers begin at 0, and go on over restarts and presentations by one at a time."""
+        server = killed()
+        seen = [server.shelf.versions[0], server.shelf.versions[-1]]
+        for _ in range(2):
+            server = Server(server.writer.objects, server.now_ms + AWAY_MS)
+            publish(server, 6)
+            seen.append(server.shelf.versions[-1])
+        for _ in range(2):
+            server.finish()
+            server.sink = None
+            publish(server, 6)
+            seen.append(server.shelf.versions[-1])
+        server.finish()
+        server = Server(server.writer.objects, server.now_ms + AWAY_MS)
+        publish(server, 6)
+        seen.append(server.shelf.versions[-1])
+        self.assertEqual([0, 0, 1, 2, 3, 4, 5], [parse_media_playlist(each).last_discontinuity for each in seen])
+
+    def test_large_numbers(self) -> None:
+        """A presentation that an earlier version began at a large number keeps it; the next one begins at 0."""
+        number = 436_424_132
+        key, state = f"{STREAM}/{MEDIA_PLAYLIST}", f"{STREAM}/{STATE}"
+        stored = killed().writer.objects
+        stored[key] = stored[key].replace(b"DISCONTINUITY-SEQUENCE:0", b"DISCONTINUITY-SEQUENCE:%d" % number)
+        stored[state] = MirrorState.parse(stored[state]).render().replace(b', "discontinuity": 0', b"")
+        for finished in (False, True):
+            again = Server(stored, STARTED_AT_MS + AWAY_MS)
+            publish(again, 4)
+            numbers = {parse_media_playlist(version).last_discontinuity for version in again.shelf.versions}
+            self.assertEqual({number, number + 1}, numbers)
+            if finished:
+                again.finish()
+                again.sink = None
+                publish(again, 4)
+                self.assertEqual(0, parse_media_playlist(again.shelf.versions[-1]).last_discontinuity)
+                again.finish()
+            stored, number = again.writer.objects, number + 1
 
     def test_missing_segment(self) -> None:
         """A segment that is listed and not there is a gap, as are all without their init segment."""
