@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rapidrtmp.config import all_settings
 from rapidrtmp.errors import RapidRTMPError
+from rapidrtmp.signals import ignore_hang_ups
 
 __all__ = ["main"]
 
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["serve"]:  # has the options of twistd's plugin, and parses them as that does
+        ignore_hang_ups()
         from rapidrtmp.serve import serve
 
         return serve(arguments[1:])

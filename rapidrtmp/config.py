@@ -162,6 +162,12 @@ class ServerSettings:
         SECRET, "", "Secret of the management API; without one it answers loopback clients only", option="api-token"
     )
     log_format: str = _setting(one_of("text", "json"), "text", "Form of the log: text or json", option="log-format")
+    log_level: str = _setting(
+        one_of("debug", "info", "warn", "error", "critical"),
+        "info",
+        "The lowest level that is logged",
+        option="log-level",
+    )
     max_streams: int = _setting(
         whole(), "0", "Streams live at once, all apps together; 0 for no limit", old="MAX_CONCURRENT_STREAMS"
     )

@@ -90,9 +90,10 @@ def one_of(*choices: str) -> Kind:
 
     def parse(text: str) -> str:
         if text not in choices:
-            raise ConfigurationError(f"{text!r} is not {' or '.join(choices)}")
+            raise ConfigurationError(f"{text!r} is not {listed}")
         return text
 
+    listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
     return Kind(parse)
 
 

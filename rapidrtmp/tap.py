@@ -7,31 +7,26 @@ Whatever makes a start impossible is one line on standard error and exit status 
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 import sys
 from collections.abc import MutableMapping, Sequence
-from typing import IO, Any, NoReturn
+from functools import partial
+from typing import Any, NoReturn
 
-from twisted.application.service import IService
+from twisted.application.service import IService, MultiService
 from twisted.internet.endpoints import serverFromString
-from twisted.logger import (
-    FileLogObserver,
-    ILogObserver,
-    LogEvent,
-    formatEvent,
-    formatTime,
-    textFileLogObserver,
-)
+from twisted.logger import ILogObserver, LogLevel, textFileLogObserver
 from twisted.python import usage
 
 from rapidrtmp import __version__
 from rapidrtmp.chosen import ChosenPlugins, choose_plugins
-from rapidrtmp.config import Settings
+from rapidrtmp.config import ServerSettings, Settings
 from rapidrtmp.discovery import list_plugins
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.logs import ServerLog, server_log_observer
 from rapidrtmp.provenance import DEFAULT, Loaded, load_settings
+from rapidrtmp.signals import Signals, ignore_hang_ups
 
 __all__ = ["Options", "makeService"]
 
@@ -59,6 +54,7 @@ class Options(usage.Options):
         ["storage", None, None, "SPEC of where objects are kept (default local:data/streams)"],
         ["api-token", None, None, "Secret of the management API; without one it answers loopback clients only"],
         ["log-format", None, None, "text or json (default text)"],
+        ["log-level", None, None, "The lowest that is logged: debug, info, warn, error or critical (default info)"],
     ]
     loaded: Loaded
 
@@ -102,13 +98,14 @@ class Options(usage.Options):
         """Load the settings; do what exits."""
         try:
             _leave_no_pid_file(self.parent)
+            ignore_hang_ups()
             _install_reactor()
             if self["list-plugins"]:
                 _answer(list_plugins())
             said = {name: value for name, value in self.items() if isinstance(value, str | list)}
             self.loaded = load_settings(said, os.environ, self["config"])
-            if self.parent is not None and self.loaded.provenance["server.log_format"] != DEFAULT:
-                _set_log_format(self.parent, self.loaded.settings.server.log_format)
+            if self.parent is not None:
+                _tell_twist(self.parent, self.loaded)
             if self["check-config"]:
                 _chosen_and_checked(_reactor(), self.loaded.settings)
                 _answer(self.loaded.render())
@@ -122,17 +119,19 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> IService:
-    """The whole server as one service. Exits with one line if it can not be made."""
-    from rapidrtmp.server import make_service
-
+    """The whole server as one service, and the signals of the process in its hands. Exits with one line on an error."""
     reactor, settings = _reactor(), options.loaded.settings
     try:
+        log = _open_log(options.parent, settings.server)
+        Signals(reactor, (lambda: False) if log is None else log.reopen).install()
+        from rapidrtmp.server import make_service
+
         service: IService = make_service(
             reactor, settings, _chosen_and_checked(reactor, settings), demo=bool(options["demo"])
         )
     except ConfigurationError as error:
         _stop(str(error))
-    return service
+    return service if log is None else LoggedService(service, log)
 
 
 def _leave_no_pid_file(program: usage.Options | None) -> None:
@@ -186,39 +185,50 @@ def _stop(message: str) -> NoReturn:
 # ── the log ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _set_log_format(program: MutableMapping[str, Any], log_format: str) -> None:
-    """Tell the program we are a plugin of, ``twistd`` or ``twist``, by its options, how to log."""
-    if "fileLogObserverFactory" in program:  # twist
-        program["fileLogObserverFactory"] = json_log_observer if log_format == "json" else textFileLogObserver
-    elif log_format == "json":  # text is what twistd does by itself
-        if not program["nodaemon"] or program["logfile"] not in (None, "", "-"):
-            raise ConfigurationError("server.log_format json goes to standard output: use twistd -n without --logfile")
-        if program["logger"] is None:
-            program["logger"] = f"{__name__}.json_log_observer"
-
-
-def json_log_observer(out_file: IO[str] | None = None) -> ILogObserver:
+class LoggedService(MultiService):
     """
-    Writes each event as one line of JSON; ``out_file`` is standard output if left out.
+    The server under ``twistd``, which asks the application that a service is made part of for its log observer.
 
-    ``time``, ``level``, ``namespace`` and ``text``, the sentence; ``traceback`` where there is one; and the fields that
-    the sentence is made of and that JSON can hold.
+    :param server: the service proper.
+    :param log: where its log goes.
     """
-    return FileLogObserver(sys.stdout if out_file is None else out_file, _json_line)
+
+    def __init__(self, server: IService, log: ServerLog) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._log = log
+        self.addService(server)  # type: ignore[no-untyped-call]
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become part of an application, and bring it the log."""
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        parent.setComponent(ILogObserver, self._log.observer)
 
 
-def _json_line(event: LogEvent) -> str:
-    line: dict[str, Any] = {
-        "time": formatTime(event["log_time"]),
-        "level": event["log_level"].name,
-        "namespace": event["log_namespace"],
-        "text": formatEvent(event),
-    }
-    if "log_failure" in event:
-        line["traceback"] = event["log_failure"].getTraceback()
-    fields = {
-        name: value
-        for name, value in event.items()
-        if not name.startswith("log_") and isinstance(value, str | int | float | tuple | list | None)
-    }
-    return json.dumps({**line, **fields, **line}, default=lambda _: None, skipkeys=True) + "\n"
+def _open_log(program: MutableMapping[str, Any] | None, server: ServerSettings) -> ServerLog | None:
+    """
+    Where the log goes by the options of ``twistd``; ``None`` where another logs: ``twist``, syslog, a chosen logger.
+
+    :raises ConfigurationError: the log file cannot be written to.
+    """
+    if program is None or "nodaemon" not in program or program.get("logger") or program.get("syslog"):
+        return None
+    path = program["logfile"]
+    if not program["nodaemon"]:
+        if path == "-":
+            raise ConfigurationError("a server in the background cannot log to standard output")
+        path = path or "twistd.log"
+    make_observer = partial(server_log_observer, log_format=server.log_format, level=server.log_level)
+    return ServerLog(make_observer, None if path in (None, "", "-") else path)
+
+
+def _tell_twist(program: MutableMapping[str, Any], loaded: Loaded) -> None:
+    """Have ``twist`` log in our forms, at the level that is asked for."""
+    if "fileLogObserverFactory" not in program:
+        return
+    server = loaded.settings.server
+    if loaded.provenance["server.log_format"] != DEFAULT:
+        program["fileLogObserverFactory"] = partial(server_log_observer, log_format=server.log_format)
+    elif program["fileLogObserverFactory"] is textFileLogObserver:
+        program["fileLogObserverFactory"] = partial(server_log_observer, log_format="text")
+    if loaded.provenance["server.log_level"] != DEFAULT:
+        program["logLevel"] = LogLevel.levelWithName(server.log_level)

@@ -100,6 +100,7 @@ class LoadTests(LoadTestCase):
             "server.sinks": "hls hls:window=5",
             "server.auth": "open",
             "server.log_format": "json",
+            "server.log_level": "warn",
             "server.metrics_stream_labels": "true",
             "storage.spec": "memory:",
             "server.api_token": "text",

@@ -4,6 +4,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp import cli, tap
 from rapidrtmp import serve as serve_module
 from rapidrtmp.cli import main
 from rapidrtmp.tap import Options, makeService
@@ -13,6 +14,8 @@ class ServeTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.configs: list[Any] = []
         self.patch(serve_module, "runApp", self.configs.append)
+        for module in (cli, tap):
+            self.patch(module, "ignore_hang_ups", lambda: None)  # signals belong to the process of the test runner
 
     def test_options(self) -> None:
         """`rapidrtmp serve` runs what twistd's plugin runs, with its options, in the foreground, without a pid file."""

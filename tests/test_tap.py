@@ -3,18 +3,16 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from twisted.application.service import IService, IServiceMaker
-from twisted.logger import Logger, LogPublisher, textFileLogObserver
+from twisted.application.service import Application, IService, IServiceMaker
+from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher, textFileLogObserver
 from twisted.plugin import IPlugin
-from twisted.python.reflect import namedAny
 from twisted.python.usage import Options as UsageOptions
 from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from rapidrtmp import tap
-from rapidrtmp.names import StreamName
-from rapidrtmp.tap import Options, json_log_observer, makeService
+from rapidrtmp.tap import Options, makeService
 
 
 class CommandLineTestCase(SynchronousTestCase):
@@ -24,6 +22,8 @@ class CommandLineTestCase(SynchronousTestCase):
         self.out, self.err = StringIO(), StringIO()
         self.patch(tap.sys, "stdout", self.out)
         self.patch(tap.sys, "stderr", self.err)
+        self.patch(tap, "ignore_hang_ups", lambda: None)  # signals belong to the process of the test runner
+        self.patch(tap.Signals, "install", lambda signals: None)
 
     def parse(self, *arguments: str, parent: Any = None) -> Options:
         """The options that a command line means."""
@@ -58,12 +58,13 @@ class OptionsTests(CommandLineTestCase):
         settings = self.parse(
             "--config", file, "--rtmp", "tcp:1", "--rtmp=tcp:2", "--http", "tcp:3", "--storage", "memory:",
             "--sink", "hls:window=5", "--sink", "hls:window=6", "--auth", "open", "--api-token", "s",
-            "--log-format", "json",
+            "--log-format", "json", "--log-level", "warn",
         ).loaded.settings  # fmt: skip
         self.assertEqual((("tcp:1", "tcp:2"), ("tcp:3",)), (settings.server.rtmp, settings.server.http))
         self.assertEqual(("hls:window=5", "hls:window=6"), settings.apps["live"].sinks)
         self.assertEqual((("open",), "memory:"), (settings.apps["live"].auth, settings.storage.spec))
-        self.assertEqual(("s", "json", 7), (settings.server.api_token, settings.server.log_format, settings.hls.window))
+        self.assertEqual(("s", 7), (settings.server.api_token, settings.hls.window))
+        self.assertEqual(("json", "warn"), (settings.server.log_format, settings.server.log_level))
 
     def test_two_parsers_share_nothing(self) -> None:
         """What one command line repeats, the next does not remember."""
@@ -92,7 +93,7 @@ class OptionsTests(CommandLineTestCase):
         """The help lists every option of the command line."""
         helped = str(Options())
         for name in ("config", "rtmp", "http", "storage", "sink", "auth", "api-token", "demo", "list-plugins",
-                     "check-config", "log-format"):  # fmt: skip
+                     "check-config", "log-format", "log-level"):  # fmt: skip
             self.assertIn(f"--{name}", helped)
 
 
@@ -199,61 +200,67 @@ class PidFileTests(CommandLineTestCase):
 
 
 class LogTests(CommandLineTestCase):
-    def twistd(self, **values: Any) -> Parent:
-        return Parent(**{"logger": None, "logfile": None, "nodaemon": True, **values})
+    def application(self, *arguments: str, **values: Any) -> Any:
+        """The application that twistd, with such options, makes of a command line."""
+        parent = Parent(**{"logger": None, "logfile": None, "nodaemon": True, "syslog": False, **values})
+        options = self.parse("--storage", "memory:", "--auth", "open", *arguments, parent=parent)
+        application = Application("rapidrtmp")
+        makeService(options).setServiceParent(application)
+        return application
+
+    def observer(self, *arguments: str, **values: Any) -> Any:
+        """The log observer that twistd finds there."""
+        return self.application(*arguments, **values).getComponent(ILogObserver, None)
+
+    def lines(self, *arguments: str) -> list[str]:
+        """What two events are written as on standard output."""
+        observer = self.observer(*arguments)
+        log = Logger("here", observer=LogPublisher(observer))
+        log.debug("debug line")
+        log.info("info line")
+        return self.out.getvalue().splitlines()
 
     def test_twistd(self) -> None:
-        """With --log-format json twistd is given our observer, by its name; with text it keeps its own."""
-        parent = self.twistd()
-        self.parse("--log-format", "json", parent=parent)
-        self.assertIs(json_log_observer, namedAny(parent["logger"]))
-        parent = self.twistd()
-        self.parse(parent=parent)
-        self.assertIsNone(parent["logger"])
+        """Under twistd the log has the form and the level that are asked for: text and info unless another is."""
+        (line,) = self.lines()
+        self.assertRegex(line, r"\.\d{3}\+\d{4} \[here#info\] info line\Z")
+        self.assertIn("debug line", self.lines("--log-level", "debug")[1])
+        self.assertEqual("info line", json.loads(self.lines("--log-format", "json")[-1])["text"])
 
     def test_chosen_logger(self) -> None:
-        """A logger chosen on twistd's own command line stays."""
-        parent = self.twistd(logger="some.thing")
-        self.parse("--log-format", "json", parent=parent)
-        self.assertEqual("some.thing", parent["logger"])
+        """A logger or syslog chosen on twistd's own command line stays."""
+        self.assertIsNone(self.observer("--log-format", "json", logger=object()))
+        self.assertIsNone(self.observer(syslog=True))
+
+    def test_file(self) -> None:
+        """A log file of twistd gets the form that is asked for; a server in the background logs to one by itself."""
+        path = Path(self.mktemp())
+        observer = self.observer("--log-format", "json", logfile=str(path))
+        Logger("here", observer=LogPublisher(observer)).info("a line")
+        self.assertEqual("a line", json.loads(path.read_text())["text"])
+        self.observer(nodaemon=False)
+        self.assertTrue(Path("twistd.log").exists())
+        self.addCleanup(Path("twistd.log").unlink)
 
     def test_where_there_is_no_standard_output(self) -> None:
-        """JSON goes to standard output: asking for a log file or a daemon besides stops the start."""
-        for values in ({"logfile": "x.log"}, {"nodaemon": False}):
-            line = self.refusal("--log-format", "json", parent=self.twistd(**values))
-            self.assertIn("standard output", line)
+        """A background server cannot log to standard output, nor any to a file that cannot be made."""
+        for values, words in (({"logfile": "-", "nodaemon": False}, "standard output"), ({"logfile": "no/x"}, "no/x")):
+            self.assertEqual(1, self.assertRaises(SystemExit, self.application, **values).code)
+            self.assertIn(words, self.one_line())
 
     def test_twist(self) -> None:
-        """Under `twist`, which has a default of its own, the observer is the one asked for, if any is."""
-        for arguments, expected in (
-            ((), "twist's"),
-            (("--log-format", "json"), json_log_observer),
-            (("--log-format", "text"), textFileLogObserver),
+        """Under `twist` the form and level are those asked for, if any is; its text has our times."""
+        for arguments, before, kind in (
+            ((), "twist's", None),
+            ((), textFileLogObserver, "text"),
+            (("--log-format", "json"), "twist's", "json"),
+            (("--log-format", "text"), "twist's", "text"),
         ):
-            parent = Parent(fileLogObserverFactory="twist's")
+            parent = Parent(fileLogObserverFactory=before, logLevel=LogLevel.info)
             self.parse(*arguments, parent=parent)
-            self.assertEqual(expected, parent["fileLogObserverFactory"])
-
-    def test_lines(self) -> None:
-        """Each event is one line of JSON, with the sentence and the fields it was made of."""
-        out = StringIO()
-        log = Logger("here", observer=LogPublisher(json_log_observer(out)))
-        log.info("{stream} published\nby {peer}", stream=StreamName("live", "camera"), peer="192.0.2.1", other=object())
-        try:
-            raise ZeroDivisionError("never mind")
-        except ZeroDivisionError:
-            log.failure("again")
-        first, second = (json.loads(line) for line in out.getvalue().splitlines())
-        self.assertRegex(first.pop("time"), r"\A\d{4}-\d\d-\d\dT")
-        self.assertEqual(
-            {
-                "level": "info",
-                "namespace": "here",
-                "text": "live/camera published\nby 192.0.2.1",
-                "stream": ["live", "camera"],
-                "peer": "192.0.2.1",
-            },
-            first,
-        )
-        self.assertEqual(("critical", "again"), (second["level"], second["text"]))
-        self.assertIn("ZeroDivisionError: never mind", second["traceback"])
+            after = parent["fileLogObserverFactory"]
+            self.assertEqual(before if kind is None else kind, after if kind is None else after.keywords["log_format"])
+            self.assertIs(LogLevel.info, parent["logLevel"])
+        parent = Parent(fileLogObserverFactory="twist's", logLevel=LogLevel.info)
+        self.parse("--log-level", "warn", parent=parent)
+        self.assertIs(LogLevel.warn, parent["logLevel"])

@@ -140,6 +140,8 @@ class Server:
     :param program: the command line before the server's own options.
     :param ports: for RTMP and for HTTP; 0 for any.
     :param storage: a spec.
+    :param log_name: the file in the folder that it logs to, if it does; or else it logs to standard output.
+    :param meanwhile: called with it while it starts.
     :ivar rtmp_port: where it takes RTMP, as its log says.
     :ivar root: its HTTP address, without a slash at the end, as its log says.
     :ivar tokens: every secret it has handed out.
@@ -153,6 +155,8 @@ class Server:
         program: Sequence[str] = TWISTD,
         ports: tuple[int, int] = (0, 0),
         storage: str = "local:store",
+        log_name: str = "",
+        meanwhile: Callable[[Server], object] = lambda server: None,
     ) -> None:
         self.folder = folder
         self.settings = settings
@@ -169,7 +173,9 @@ class Server:
                 stdout=log,
                 stderr=log,
             )
+        self._log_path = folder / log_name if log_name else self._log_path
         try:
+            meanwhile(self)
             self.rtmp_port = int(self._said(_PUBLISH_LINE))
             self.root = f"http://127.0.0.1:{self._said(_WATCH_LINE)}"
             eventually("the server to be ready", lambda: self.get("/ready").status == 200)
@@ -194,7 +200,7 @@ class Server:
     @property
     def log(self) -> str:
         """All it has logged."""
-        return self._log_path.read_text("utf-8", "replace")
+        return self._log_path.read_text("utf-8", "replace") if self._log_path.exists() else ""
 
     def get(self, path: str, **headers: str) -> Answer:
         """Fetch a path of it."""
@@ -210,18 +216,32 @@ class Server:
         self.tokens.append(token)
         return Token(f"rtmp://127.0.0.1:{self.rtmp_port}/{app}/{key}?token={token}", token)
 
-    def stop(self) -> float:
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def handles(self, number: signal.Signals) -> bool:
+        """Whether it ignores or catches a signal, as the system knows."""
+        masks = re.findall(r"^Sig(?:Ign|Cgt):\s*(\w+)", Path(f"/proc/{self._process.pid}/status").read_text(), re.M)
+        return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
         """
         Ask it to end, as a service manager does, and wait until it has.
 
+        :param number: the signal that asks it.
         :returns: how many seconds that took.
         :raises AssertionError: it takes longer than a service manager would wait, or ends by itself or in another way.
         """
         asked_s = time.monotonic()
-        self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(number)
         try:
             status = self._process.wait(STOP_S)
-            if status not in (0, -signal.SIGTERM):  # twistd cleans up, then dies by the signal it was sent
+            if status not in (
+                0,
+                -signal.SIGTERM,
+                -signal.SIGINT,
+            ):  # twistd cleans up, then dies by the signal it was sent
                 raise AssertionError(f"the server ended with status {status}:\n{self.log}")
             return time.monotonic() - asked_s
         except subprocess.TimeoutExpired as error:
@@ -289,16 +309,13 @@ class EndToEndTest(SynchronousTestCase):
         self.servers: list[Server] = []
         setattr(self, methodName, functools.partial(self._run_watched, getattr(self, methodName)))
 
-    def start_server(
-        self,
-        settings: str = "",
-        *,
-        program: Sequence[str] = TWISTD,
-        folder: Path | None = None,
-        storage: str = "local:store",
-    ) -> Server:
-        """A server that is gone after the test, and whose log then holds neither a traceback nor a token."""
-        server = Server(folder or new_folder("server"), settings, program=program, storage=storage)
+    def start_server(self, settings: str = "", *, folder: Path | None = None, **options: Any) -> Server:
+        """
+        A server that is gone after the test, and whose log then holds neither a traceback nor a token.
+
+        :param options: as those of :class:`Server`.
+        """
+        server = Server(folder or new_folder("server"), settings, **options)
         self.servers.append(server)
         self.addCleanup(server.kill)
         return server
