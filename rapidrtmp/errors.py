@@ -10,6 +10,7 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigurationError",
+    "LeaseHeldError",
     "MediaError",
     "MisuseError",
     "NotFoundError",
@@ -49,6 +50,10 @@ class StorageError(RapidRTMPError):
     def __init__(self, message: str, *, retryable: bool = True) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+
+class LeaseHeldError(RapidRTMPError):
+    """Another process, which is alive, writes this into the storage: leave it alone, and let no publisher have it."""
 
 
 class ConfigurationError(RapidRTMPError):

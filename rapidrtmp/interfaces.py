@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
+from secrets import token_hex
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -31,6 +33,7 @@ __all__ = [
     "Histogram",
     "IAuthenticator",
     "IAuthenticatorFactory",
+    "ILeasingStorage",
     "IMetricsScope",
     "IRecoveringSinkFactory",
     "IShelf",
@@ -42,6 +45,7 @@ __all__ = [
     "IStorageWriter",
     "IStoringSinkFactory",
     "ITokenIssuer",
+    "Lease",
     "ObjectInfo",
     "Playlist",
     "PublishRequest",
@@ -360,6 +364,71 @@ class IStorageSpace(Interface):
         """How many bytes can still be stored. Fails with ``StorageError``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """
+    A name in a storage that one process holds.
+
+    :ivar name: of a stream, ``APP/KEY``, or whatever else processes must not do at the same time.
+    :ivar holder: the process that holds it, by a name that no other process ever has.
+    :ivar fence: rises with every change of the holder: of two processes that believe to hold a name, the one with the
+        lower fence is wrong.
+    """
+
+    name: str
+    holder: str
+    fence: int
+
+
+class ILeasingStorage(Interface):
+    """
+    What a storage provides besides, if several processes can use it at the same time.
+
+    Who writes a stream, or a recording of it, holds the lease of its name ``APP/KEY`` in that storage, from before the
+    first write until after the last one. What has a live lease of another process is not abandoned: recovery leaves it
+    alone, and publishing it elsewhere is refused. A lease ends when it is released, or soon after its process does.
+
+    A storage without this has one process at a time: all that an earlier one left in it is taken for abandoned.
+
+    A name is what a key may be, of 300 bytes at most. Leases are no objects: ``list`` does not show them. All methods
+    fail with ``StorageError`` when the backend does; a lease stays held until ``renew`` says that it is lost.
+    """
+
+    lease_s: float = Attribute(
+        """
+        How many seconds after the last renewal another process may take a lease; nothing is written later than that
+        until it is renewed. 0 if a lease lasts as long as its process, and needs no renewal to be kept.
+        """
+    )
+    renew_interval_s: float = Attribute("How many seconds pass between two calls of ``renew``.")
+
+    def claim(name: str) -> Deferred[Lease]:
+        """
+        Take the lease of a name for this process, unless another one that is alive holds it: then it fails with
+        ``LeaseHeldError``. What this process holds already is returned.
+        """
+
+    def renew() -> Deferred[Sequence[Lease]]:
+        """
+        Renew all leases that were claimed here and not released, with as few requests as there can be.
+
+        :returns: those that another process has taken meanwhile, and this one holds no more.
+        """
+
+    def release(lease: Lease) -> Deferred[None]:
+        """Give a lease back; one that is not held any more is no error, and stays with whom it is."""
+
+    def find_leases(prefix: str) -> Deferred[Sequence[Lease]]:
+        """All leases, of this process and of others that are alive, whose name begins with ``prefix``, by name."""
+
+
+InThread = Callable[..., Deferred[Any]]
+
+
+def _in_no_thread(*_args: Any, **_kwargs: Any) -> Deferred[Any]:
+    raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class StorageContext:
     """
@@ -369,11 +438,23 @@ class StorageContext:
         returns a ``Deferred`` of its result.
     :ivar clock: time and timers.
     :ivar log: logs with the storage's name.
+    :ivar process: this process, by a name that no other ever has: the holder of its leases.
+    :ivar in_read_thread: as ``in_thread``, for what only reads, in threads of their own: however many viewers read,
+        writes do not wait for them.
+    :ivar in_lease_thread: likewise for leases, which are lost if they wait.
     """
 
-    in_thread: Callable[..., Deferred[Any]]
+    in_thread: InThread
     clock: IReactorTime
     log: Logger
+    process: str = field(default_factory=partial(token_hex, 8))
+    in_read_thread: InThread = _in_no_thread
+    in_lease_thread: InThread = _in_no_thread
+
+    def __post_init__(self) -> None:
+        for name in ("in_read_thread", "in_lease_thread"):
+            if getattr(self, name) is _in_no_thread:
+                object.__setattr__(self, name, self.in_thread)
 
 
 class IStorageFactory(Interface):

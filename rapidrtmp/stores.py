@@ -2,7 +2,8 @@
 The storages of the server, by application and purpose.
 
 Applications and purposes that name the same storage share it: it is opened once, has one queue, and is probed,
-measured and looked after once. Each has threads of its own, so that one that hangs holds up no other.
+measured and looked after once. Each has threads of its own, so that one that hangs holds up no other; and of those of
+a storage some write, some read and some see to leases, so that no amount of reading keeps a stream from being stored.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from rapidrtmp.chosen import AppPlugins, ChosenStorage, purpose_of
-from rapidrtmp.interfaces import Purpose, StorageContext
+from rapidrtmp.interfaces import InThread, Purpose, StorageContext
+from rapidrtmp.storage.process import PROCESS
 from rapidrtmp.storage.store import Store, make_store
 
 __all__ = ["Stores"]
 
-#: Of each storage.
-THREADS = 8
+#: Of each storage: to write, to read, and for leases.
+WRITE_THREADS, READ_THREADS, LEASE_THREADS = 8, 8, 2
 
 
 class Stores:
@@ -49,11 +51,20 @@ class Stores:
         self.all = tuple(opened.values())
 
     def _open(self, storage: ChosenStorage) -> Store:
-        threads = ThreadPool(0, THREADS, storage.name)
-        self._threads.append(threads)
-        in_thread = partial(deferToThreadPool, self._reactor, threads)
-        context = StorageContext(in_thread, self._reactor, Logger(f"rapidrtmp.{storage.name}"))
+        context = StorageContext(
+            self._make_threads(storage.name, WRITE_THREADS),
+            self._reactor,
+            Logger(f"rapidrtmp.{storage.name}"),
+            PROCESS,
+            self._make_threads(f"{storage.name} reads", READ_THREADS),
+            self._make_threads(f"{storage.name} leases", LEASE_THREADS),
+        )
         return make_store(storage.name, storage.factory, context, self._queue_bytes)
+
+    def _make_threads(self, name: str, most: int) -> InThread:
+        threads = ThreadPool(0, most, name)
+        self._threads.append(threads)
+        return partial(deferToThreadPool, self._reactor, threads)
 
     def of(self, app: str, purpose: Purpose) -> Store:
         """The store of an application for a purpose."""

@@ -12,8 +12,9 @@ reaches Google after all, can not take the place of a newer one; see :mod:`rapid
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from threading import Lock
 from typing import Any
@@ -23,7 +24,7 @@ from rapidrtmp.interfaces import ObjectInfo
 from rapidrtmp.storage.keys import check_key, guess_content_type
 from rapidrtmp.storage.versions import ABSENT, ObjectWrite, Versions
 
-__all__ = ["Bucket"]
+__all__ = ["Bucket", "Mark"]
 
 #: For the connection and for each read from it. A write is given up by :class:`WriteBehind` after 30 s.
 TIMEOUT_S = (5.0, 20.0)
@@ -35,6 +36,24 @@ WRITE_ATTEMPTS = 3
 SIGNED_FOR_S = 900
 #: All that a listing needs to know of an object.
 FIELDS = "items(name,size,timeCreated,contentType),nextPageToken"
+#: And of a mark, which must be answered soon, or it is late.
+MARK_FIELDS = "items(name,generation,updated,metadata),nextPageToken"
+MARK_TIMEOUT_S = (3.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """
+    An empty object with something to say.
+
+    :ivar generation: rises whenever it is written.
+    :ivar updated_s: when it was, in seconds since 1970 by Google's clock.
+    """
+
+    key: str
+    generation: int
+    updated_s: float
+    metadata: Mapping[str, str]
 
 
 class Bucket:
@@ -181,6 +200,62 @@ class Bucket:
                 self._bucket().blob(self._prefix + key).delete(timeout=TIMEOUT_S, retry=None)
             except NotFound:
                 pass
+
+    # ── marks ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def mark(self, key: str, metadata: Mapping[str, str], over: int) -> Mark | None:
+        """
+        Write a mark over the generation ``over``; ``None`` if another is there.
+
+        :raises StorageError: it may have been written all the same.
+        """
+        from google.api_core.exceptions import PreconditionFailed
+
+        with _told_as_ours(f"writing {key}"):
+            blob = self._bucket().blob(self._prefix + key)
+            blob.metadata = dict(metadata)
+            blob.cache_control = "no-store"
+            try:
+                blob.upload_from_string(
+                    b"",
+                    content_type="application/octet-stream",
+                    if_generation_match=over,
+                    timeout=MARK_TIMEOUT_S,
+                    retry=None,
+                )
+            except PreconditionFailed:
+                return None
+            return self._as_mark(blob)
+
+    def find_mark(self, key: str) -> Mark | None:
+        """A mark; ``None`` if there is none."""
+        with _told_as_ours(f"looking at {key}"):
+            blob = self._bucket().get_blob(self._prefix + key, timeout=MARK_TIMEOUT_S, retry=None)
+            return None if blob is None else self._as_mark(blob)
+
+    def marks(self, prefix: str) -> list[Mark]:
+        """All marks whose key begins with ``prefix``."""
+        with _told_as_ours(f"listing {prefix}"):
+            blobs = self._bucket().list_blobs(
+                prefix=self._prefix + prefix, fields=MARK_FIELDS, timeout=MARK_TIMEOUT_S, retry=self._retry()
+            )
+            return [self._as_mark(blob) for blob in blobs]
+
+    def unmark(self, key: str, generation: int) -> bool:
+        """Delete a mark of that generation; whether it was there."""
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
+        with _told_as_ours(f"deleting {key}"):
+            blob = self._bucket().blob(self._prefix + key)
+            try:
+                blob.delete(if_generation_match=generation, timeout=MARK_TIMEOUT_S, retry=None)
+            except (NotFound, PreconditionFailed):
+                return False
+            return True
+
+    def _as_mark(self, blob: Any) -> Mark:
+        key = blob.name[len(self._prefix) :]
+        return Mark(key, int(blob.generation), blob.updated.timestamp(), dict(blob.metadata or {}))
 
     def signed_url(self, key: str) -> str | None:
         """Where anybody can read an object for :data:`SIGNED_FOR_S`; ``None`` if these credentials can not sign."""

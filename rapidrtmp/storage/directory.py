@@ -16,7 +16,7 @@ import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -28,7 +28,7 @@ from rapidrtmp.errors import NotFoundError, StorageError
 from rapidrtmp.interfaces import ObjectInfo
 from rapidrtmp.storage.keys import check_key, guess_content_type
 
-__all__ = ["FileWrite", "Flush", "ObjectDirectory", "OpenObject"]
+__all__ = ["FileWrite", "Flush", "ObjectDirectory", "OpenObject", "storage_errors"]
 
 #: Ends the name of a file not yet whole. No key may hold a backslash, so none can name such a file.
 UNFINISHED = "\\unfinished"
@@ -83,7 +83,7 @@ class OpenObject:
 
     def read(self, start: int, length: int) -> bytes:
         """Up to ``length`` bytes from ``start``. :raises StorageError: there are none, or the disk failed."""
-        with _told_as_ours(f"reading {self.info.key}"):
+        with storage_errors(f"reading {self.info.key}"):
             data = os.pread(self._descriptor, length, start)
         if not data:
             raise StorageError(f"{self.info.key}: cut off at byte {start} of {self.info.size} while it was read")
@@ -124,7 +124,7 @@ class ObjectDirectory:
 
     def write(self, write: FileWrite) -> None:
         """Put a whole file in place of the key's. :raises StorageError: and then the old one is untouched."""
-        with _told_as_ours(f"writing {write.key}"):
+        with storage_errors(f"writing {write.key}"):
             for attempts_left in reversed(range(PLACE_ATTEMPTS)):
                 try:
                     self._write(write)
@@ -136,7 +136,7 @@ class ObjectDirectory:
     def open(self, key: str) -> OpenObject:
         """Open an object. :raises NotFoundError: there is none."""
         *folders, name = key.split("/")
-        with _told_as_ours(f"reading {key}"), _absence_told(key), self._folder(folders) as folder:
+        with storage_errors(f"reading {key}"), _absence_told(key), self.folder(folders) as folder:
             descriptor = os.open(name, _OPEN_OBJECT, dir_fd=folder)
             try:
                 return OpenObject(descriptor, _info(key, os.fstat(descriptor)))
@@ -147,13 +147,13 @@ class ObjectDirectory:
     def stat(self, key: str) -> ObjectInfo:
         """What is known of an object. :raises NotFoundError: there is none."""
         *folders, name = key.split("/")
-        with _told_as_ours(f"looking at {key}"), _absence_told(key), self._folder(folders) as folder:
+        with storage_errors(f"looking at {key}"), _absence_told(key), self.folder(folders) as folder:
             return _info(key, os.stat(name, dir_fd=folder, follow_symlinks=False))
 
     def find(self, prefix: str) -> list[ObjectInfo]:
         """All objects whose key begins with ``prefix``, sorted by key."""
         found = []
-        with _told_as_ours(f"listing {prefix}"):
+        with storage_errors(f"listing {prefix}"):
             for path, names, folder in self._walk(prefix.rpartition("/")[0]):
                 for name in names:
                     key = f"{path}/{name}" if path else name
@@ -165,15 +165,15 @@ class ObjectDirectory:
     def delete(self, key: str) -> None:
         """Remove an object, if it is there, and the folders that this leaves empty."""
         *folders, name = key.split("/")
-        with _told_as_ours(f"deleting {key}"), suppress(NotFoundError), _absence_told(key):
-            with self._folder(folders) as folder:
+        with storage_errors(f"deleting {key}"), suppress(NotFoundError), _absence_told(key):
+            with self.folder(folders) as folder:
                 _info(key, os.stat(name, dir_fd=folder, follow_symlinks=False))
                 os.unlink(name, dir_fd=folder)
             self._prune(folders)
 
     def free_bytes(self) -> int:
         """How much an unprivileged process may still write."""
-        with _told_as_ours("measuring free space"):
+        with storage_errors("measuring free space"):
             found = os.statvfs(self._root)
         return found.f_bavail * found.f_frsize
 
@@ -184,7 +184,7 @@ class ObjectDirectory:
         One still being written, by whatever process, is locked by it and stays.
         """
         swept = 0
-        with _told_as_ours("sweeping"):
+        with storage_errors("sweeping"):
             for path, names, folder in self._walk(""):
                 stale = [name for name in names if name.endswith(UNFINISHED) and _remove_if_stale(folder, name)]
                 swept += len(stale)
@@ -194,11 +194,11 @@ class ObjectDirectory:
 
     def _write(self, write: FileWrite) -> None:
         *folders, name = write.key.split("/")
-        with self._folder(folders, create=True) as folder:
+        with self.folder(folders, create=True) as folder:
             _fill_and_rename(folder, *_create_unfinished(folder), name, write, self._flush)
 
     @contextmanager
-    def _folder(self, names: list[str], create: bool = False) -> Iterator[int]:
+    def folder(self, names: Sequence[str], create: bool = False) -> Iterator[int]:
         """The descriptor of the folder at the end of ``names``; the way there is opened step by step."""
         descriptor = self._open_root()
         try:
@@ -236,7 +236,7 @@ class ObjectDirectory:
         names = path.split("/") if path else []
         if any(name in ("", ".", "..") or "\0" in name for name in names):
             return  # a prefix that no key begins with
-        with suppress(FileNotFoundError, NotADirectoryError), self._folder(names) as top:
+        with suppress(FileNotFoundError, NotADirectoryError), self.folder(names) as top:
             for below, _, files, folder in os.fwalk(".", dir_fd=top, onerror=_raise_unless_gone):
                 yield "/".join(filter(None, (path, below[2:]))), files, folder
 
@@ -244,14 +244,14 @@ class ObjectDirectory:
         """Remove empty folders from the innermost up; the system refuses one that somebody has just written into."""
         for depth in range(len(folders), 0, -1):
             try:
-                with self._folder(folders[: depth - 1]) as upper:
+                with self.folder(folders[: depth - 1]) as upper:
                     os.rmdir(folders[depth - 1], dir_fd=upper)
             except OSError:
                 return
 
 
 @contextmanager
-def _told_as_ours(doing: str) -> Iterator[None]:
+def storage_errors(doing: str) -> Iterator[None]:
     """Turn an ``OSError`` into a ``StorageError``."""
     try:
         yield

@@ -13,23 +13,36 @@ platters, because the last seconds of a live stream are not worth every write of
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import IStorage, IStorageFactory, IStorageSpace, ObjectInfo, StorageContext, StoredObject
+from rapidrtmp.interfaces import (
+    ILeasingStorage,
+    InThread,
+    IStorage,
+    IStorageFactory,
+    IStorageSpace,
+    Lease,
+    ObjectInfo,
+    StorageContext,
+    StoredObject,
+)
 from rapidrtmp.storage.directory import FileWrite, Flush, ObjectDirectory, OpenObject
 from rapidrtmp.storage.keys import byte_range, check_key
+from rapidrtmp.storage.locked_names import LockedNames
 
 __all__ = ["LocalStorage", "LocalStorageFactory"]
 
 CHUNK_BYTES = 256 * 1024
+#: How often it is looked whether the files of leases are still there.
+LOOK_INTERVAL_S = 5.0
 
 
-@implementer(IStorage, IStorageSpace)
+@implementer(IStorage, IStorageSpace, ILeasingStorage)
 class LocalStorage:
     """
     Objects as files below a directory.
@@ -38,12 +51,18 @@ class LocalStorage:
     written, nor an object inside another (``a/b`` where ``a`` is one): a ``StorageError``, not retryable.
 
     :param directory: exists.
-    :param in_thread: runs a blocking call elsewhere; see :class:`~rapidrtmp.interfaces.StorageContext`.
+    :param context: where blocking calls run, and whose leases these are.
     """
 
-    def __init__(self, directory: ObjectDirectory, in_thread: Callable[..., Deferred[Any]]) -> None:
+    lease_s = 0.0  # the kernel lets go when the process dies
+    renew_interval_s = LOOK_INTERVAL_S
+
+    def __init__(self, directory: ObjectDirectory, context: StorageContext) -> None:
         self._directory = directory
-        self._in_thread = in_thread
+        self._in_thread = context.in_thread
+        self._in_read_thread = context.in_read_thread
+        self._in_lease_thread = context.in_lease_thread
+        self._names = LockedNames(directory.folder, context.process)
 
     def put(self, key: str, data: bytes, content_type: str, cache_control: str) -> Deferred[None]:  # noqa: ARG002
         """
@@ -63,30 +82,46 @@ class LocalStorage:
 
     def stat(self, key: str) -> Deferred[ObjectInfo]:
         """What is known of a file."""
-        return self._of_key(self._directory.stat, key)
+        return self._of_key(self._directory.stat, key, self._in_read_thread)
 
     def list(self, prefix: str) -> Deferred[list[ObjectInfo]]:
         """Walk the folders that can hold keys with ``prefix``."""
-        return self._in_thread(self._directory.find, prefix)
+        return self._in_read_thread(self._directory.find, prefix)
 
     def delete(self, key: str) -> Deferred[None]:
         """Remove a file and the folders that this leaves empty."""
-        return self._of_key(self._directory.delete, key)
+        return self._of_key(self._directory.delete, key, self._in_thread)
 
     def free_bytes(self) -> Deferred[int]:
         """What the file system has left for this process."""
-        return self._in_thread(self._directory.free_bytes)
+        return self._in_read_thread(self._directory.free_bytes)
 
     def close(self) -> Deferred[None]:
-        """Nothing is held."""
-        return succeed(None)
+        """Give all leases back."""
+        return self._in_lease_thread(self._names.close)
+
+    def claim(self, name: str) -> Deferred[Lease]:
+        """Lock a file; see :mod:`rapidrtmp.storage.locked_names`."""
+        return self._of_key(self._names.claim, name, self._in_lease_thread)
+
+    def renew(self) -> Deferred[Sequence[Lease]]:
+        """See that the locked files are those that others find."""
+        return self._in_lease_thread(self._names.renew)
+
+    def release(self, lease: Lease) -> Deferred[None]:
+        """Delete the file and let go of its lock."""
+        return self._in_lease_thread(self._names.release, lease)
+
+    def find_leases(self, prefix: str) -> Deferred[Sequence[Lease]]:
+        """Try every lock."""
+        return self._in_lease_thread(self._names.find, prefix)
 
     async def _put(self, key: str, data: bytes) -> None:
         write = FileWrite(check_key(key), data)
         await self._in_thread(self._directory.write, write).addErrback(write.give_up)
 
     async def _get(self, key: str, start: int, length: int | None) -> StoredObject:
-        opened, chunk, stop = await self._in_thread(self._begin, check_key(key), start, length)
+        opened, chunk, stop = await self._in_read_thread(self._begin, check_key(key), start, length)
         return StoredObject(opened.info, self._chunks(opened, chunk, start, stop))
 
     def _begin(self, key: str, start: int, length: int | None) -> tuple[OpenObject, bytes, int]:
@@ -100,11 +135,11 @@ class LocalStorage:
             start += len(chunk)
             yield chunk
             left = min(CHUNK_BYTES, stop - start)
-            chunk = await self._in_thread(opened.read, start, left) if left > 0 else b""
+            chunk = await self._in_read_thread(opened.read, start, left) if left > 0 else b""
 
-    def _of_key(self, work: Callable[[str], Any], key: str) -> Deferred[Any]:
+    def _of_key(self, work: Callable[[str], Any], key: str, in_thread: InThread) -> Deferred[Any]:
         async def carry_out() -> Any:
-            return await self._in_thread(work, check_key(key))
+            return await in_thread(work, check_key(key))
 
         return Deferred.fromCoroutine(carry_out())
 
@@ -150,4 +185,4 @@ class LocalStorageFactory:
         context.in_thread(directory.sweep).addCallbacks(
             swept, lambda failure: context.log.warn("could not sweep: {error}", error=failure.value)
         )
-        return LocalStorage(directory, context.in_thread)
+        return LocalStorage(directory, context)

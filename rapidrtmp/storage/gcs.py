@@ -9,15 +9,25 @@ thread; :mod:`rapidrtmp.storage.bucket` says how.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from rapidrtmp.errors import ConfigurationError, StorageError
-from rapidrtmp.interfaces import IStorage, IStorageFactory, ObjectInfo, StorageContext, StoredObject
+from rapidrtmp.interfaces import (
+    ILeasingStorage,
+    InThread,
+    IStorage,
+    IStorageFactory,
+    Lease,
+    ObjectInfo,
+    StorageContext,
+    StoredObject,
+)
 from rapidrtmp.storage.bucket import Bucket
+from rapidrtmp.storage.bucket_leases import LEASE_S, RENEW_INTERVAL_S, BucketLeases
 from rapidrtmp.storage.capabilities import IPacedStorage, IStorageRedirect
 from rapidrtmp.storage.keys import byte_range, check_key
 from rapidrtmp.storage.versions import ObjectWrite
@@ -28,7 +38,7 @@ CHUNK_BYTES = 1024 * 1024
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 
 
-@implementer(IStorage, IPacedStorage, IStorageRedirect)
+@implementer(IStorage, ILeasingStorage, IPacedStorage, IStorageRedirect)
 class GcsStorage:
     """
     Objects in a bucket; each is put with its content type and cache rule, so that the bucket can serve players.
@@ -36,15 +46,20 @@ class GcsStorage:
     What is put as ``IMMUTABLE`` can not be put with other bytes: a ``StorageError``, not retryable.
 
     :param bucket: does the work.
-    :param in_thread: runs a blocking call elsewhere; see :class:`~rapidrtmp.interfaces.StorageContext`.
+    :param context: where blocking calls run, and whose leases these are.
     :param redirects: whether clients may be sent to the bucket.
     """
 
     replace_interval_s = 1.0
+    lease_s = LEASE_S
+    renew_interval_s = RENEW_INTERVAL_S
 
-    def __init__(self, bucket: Bucket, in_thread: Callable[..., Deferred[Any]], *, redirects: bool = False) -> None:
+    def __init__(self, bucket: Bucket, context: StorageContext, *, redirects: bool = False) -> None:
         self._bucket = bucket
-        self._in_thread = in_thread
+        self._leases = BucketLeases(bucket, context.process)
+        self._in_thread = context.in_thread
+        self._in_read_thread = context.in_read_thread
+        self._in_lease_thread = context.in_lease_thread
         self._redirects = redirects
 
     def put(self, key: str, data: bytes, content_type: str, cache_control: str) -> Deferred[None]:
@@ -61,24 +76,44 @@ class GcsStorage:
 
     def stat(self, key: str) -> Deferred[ObjectInfo]:
         """What is known of an object."""
-        return self._of_key(self._bucket.stat, key)
+        return self._of_key(self._bucket.stat, key, self._in_read_thread)
 
     def list(self, prefix: str) -> Deferred[list[ObjectInfo]]:
         """List, page by page; a prefix that no key begins with is not asked for."""
-        return self._in_thread(self._bucket.find, prefix)
+        return self._in_read_thread(self._bucket.find, prefix)
 
     def delete(self, key: str) -> Deferred[None]:
         """Delete an object, once; the caller retries."""
         self._bucket.versions.delete(key)
-        return self._of_key(self._bucket.delete, key)
+        return self._of_key(self._bucket.delete, key, self._in_thread)
 
     def redirect_url(self, key: str) -> Deferred[str | None]:
         """A signed URL, where redirects are chosen and the credentials can sign."""
-        return self._of_key(self._bucket.signed_url, key) if self._redirects else succeed(None)
+        return self._of_key(self._bucket.signed_url, key, self._in_read_thread) if self._redirects else succeed(None)
+
+    def claim(self, name: str) -> Deferred[Lease]:
+        """Write the name's object; see :mod:`rapidrtmp.storage.bucket_leases`."""
+        return self._of_key(self._leases.claim, name, self._in_lease_thread)
+
+    def renew(self) -> Deferred[Sequence[Lease]]:
+        """Write the object of this process anew."""
+        return self._in_lease_thread(self._leases.renew)
+
+    def release(self, lease: Lease) -> Deferred[None]:
+        """Delete the name's object."""
+        return self._in_lease_thread(self._leases.release, lease)
+
+    def find_leases(self, prefix: str) -> Deferred[Sequence[Lease]]:
+        """List the objects of names and of processes."""
+        return self._in_lease_thread(self._leases.find, prefix)
 
     def close(self) -> Deferred[None]:
-        """Close the connections."""
-        return self._in_thread(self._bucket.close)
+        """Give all leases back, and close the connections."""
+        return self._in_lease_thread(self._close)
+
+    def _close(self) -> None:
+        self._leases.close()
+        self._bucket.close()
 
     async def _put(self, key: str, data: bytes, content_type: str, cache_control: str) -> None:
         write = ObjectWrite(check_key(key), data, content_type, cache_control)
@@ -86,19 +121,21 @@ class GcsStorage:
         await self._in_thread(self._bucket.write, write).addErrback(write.give_up)
 
     async def _get(self, key: str, start: int, length: int | None) -> StoredObject:
-        info, generation = await self._in_thread(self._bucket.look, check_key(key))
+        info, generation = await self._in_read_thread(self._bucket.look, check_key(key))
         first, stop = byte_range(info.size, start, length)
         return StoredObject(info, self._chunks(key, generation, first, stop))
 
     async def _chunks(self, key: str, generation: int, start: int, stop: int) -> AsyncIterator[bytes]:
         while start < stop:
-            chunk = await self._in_thread(self._bucket.read, key, generation, start, min(start + CHUNK_BYTES, stop))
+            chunk = await self._in_read_thread(
+                self._bucket.read, key, generation, start, min(start + CHUNK_BYTES, stop)
+            )
             start += len(chunk)
             yield chunk
 
-    def _of_key(self, work: Callable[..., Any], key: str, *args: Any) -> Deferred[Any]:
+    def _of_key(self, work: Callable[[str], Any], key: str, in_thread: InThread) -> Deferred[Any]:
         async def carry_out() -> Any:
-            return await self._in_thread(work, check_key(key), *args)
+            return await in_thread(work, check_key(key))
 
         return Deferred.fromCoroutine(carry_out())
 
@@ -152,7 +189,7 @@ class GcsStorageFactory:
         if self._credentials and not os.access(self._credentials, os.R_OK):
             raise ConfigurationError(f"gcs:{self._name}: can not read the key file {self._credentials}")
         bucket = Bucket(self._connect, self._name, self._prefix)
-        return GcsStorage(bucket, context.in_thread, redirects=self._redirects)
+        return GcsStorage(bucket, context, redirects=self._redirects)
 
     def _connect(self) -> Any:
         """Make a client. :raises StorageError: the key file is none. What Google raises passes."""

@@ -219,7 +219,7 @@ class WriteTests(Case):
             queue.append(lambda: work(*args))
             return Deferred()
 
-        storage = LocalStorage(ObjectDirectory(self.root), in_thread)
+        storage = LocalStorage(ObjectDirectory(self.root), context(in_thread))
         put = storage.put("playlist.m3u8", b"old", "", "")
         put.cancel()
         self.failureResultOf(put, CancelledError)

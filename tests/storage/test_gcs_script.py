@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 from unittest import SkipTest
 
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import NotFoundError, StorageError
-from rapidrtmp.interfaces import IMMUTABLE
+from rapidrtmp.interfaces import IMMUTABLE, StorageContext
 from rapidrtmp.storage.bucket import UPLOAD_CHUNK_BYTES, Bucket
 from rapidrtmp.storage.gcs import GcsStorage
 from rapidrtmp.testing.storage import read_all
@@ -116,7 +118,7 @@ class Case(SynchronousTestCase):
         self.google = Google()
         self.addCleanup(self.google.close)
         self.tokens = Tokens()
-        self.storage = GcsStorage(Bucket(self.connect, "bucket", ""), maybeDeferred)
+        self.storage = GcsStorage(Bucket(self.connect, "bucket", ""), StorageContext(maybeDeferred, Clock(), Logger()))
 
     def connect(self) -> Any:
         return Client(project="any", credentials=self.tokens, client_options={"api_endpoint": self.google.url})
