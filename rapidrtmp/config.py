@@ -242,6 +242,9 @@ class RtmpSettings:
     max_refusals_per_ip: int = _setting(
         whole(), "10", "Refused publishes a minute from one address, before more are refused unasked; 0 for no limit"
     )
+    max_publisher_kbps: int = _setting(
+        whole(), "100000", "Kilobits a second from one publisher, over ten seconds; 0 for no limit"
+    )
     max_message_bytes: int = _setting(SIZE, "10M", "Largest media message")
     max_command_bytes: int = _setting(SIZE, "256k", "Largest command or metadata message")
     pre_auth_message_bytes: int = _setting(SIZE, "64k", "Largest message before the publisher is admitted")

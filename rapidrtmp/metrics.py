@@ -60,6 +60,9 @@ class Metrics:
         self.publishers_held_total = self._counter(
             "publishers_held_total", "Times a publisher was held back for sending faster than real time"
         )
+        self.publishers_over_bitrate_total = self._counter(
+            "publishers_over_bitrate_total", "Publishers closed because they exceeded rtmp.max_publisher_kbps"
+        )
         self.sinks_detached_total = self._counter(
             "sinks_detached_total", "Sinks taken off a stream because they failed", "sink"
         )

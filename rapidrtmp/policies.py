@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rapidrtmp.config import LiveSettings, RtmpSettings, Settings
 from rapidrtmp.live.registry import StreamPolicy
-from rapidrtmp.net.protocol import ConnectionPolicy
+from rapidrtmp.net.connection import ConnectionPolicy
 from rapidrtmp.rtmp.limits import AmfLimits, SessionLimits
 from rapidrtmp.timeline.policy import TimelinePolicy
 from rapidrtmp.web.policy import HttpPolicy

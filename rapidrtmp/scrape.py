@@ -60,9 +60,9 @@ def _labelled(streams: Sequence[LiveStream], now_ms: int) -> Iterable[Metric]:
 def connection_metrics(factory: RtmpServerFactory) -> Iterator[Metric]:
     """What the RTMP door lets in."""
     yield _gauge("rtmp_connections", "RTMP connections open now", value=len(factory.connections))
-    guests = len(factory.guests)
-    yield _gauge("rtmp_unauthorised_connections", "Those of them that do not publish", value=guests)
-    yield _gauge("rtmp_delayed_connections", "Those of them that wait to be read", value=len(factory.turns))
+    pending = len(factory.pending_connections)
+    yield _gauge("rtmp_unauthorised_connections", "Those of them that do not publish", value=pending)
+    yield _gauge("rtmp_delayed_connections", "Those of them that wait to be read", value=len(factory.read_budget))
     yield _counter("rtmp_received_bytes_total", "Bytes received over RTMP", factory.received_bytes)
 
 

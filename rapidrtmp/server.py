@@ -35,9 +35,9 @@ from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import Recovery
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
+from rapidrtmp.net.auth_backoff import AuthBackoff
 from rapidrtmp.net.factory import RtmpServerFactory
-from rapidrtmp.net.ingest import IngestServices
-from rapidrtmp.net.refusals import Refusals
+from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.policies import connection_policy, http_policy, session_limits, stream_policies, timeline_policy
 from rapidrtmp.ports import Ports
 from rapidrtmp.readiness import Readiness
@@ -153,7 +153,7 @@ class RapidRtmpService(MultiService):
 
     def _make_rtmp(self) -> RtmpServerFactory:
         rtmp = self._settings.rtmp
-        services = IngestServices(
+        services = RtmpServices(
             registry=self.registry,
             authenticators=self.authenticators,
             metrics=self.metrics,
@@ -161,7 +161,8 @@ class RapidRtmpService(MultiService):
             utc_ms=self._steady.utc_ms,
             timeline=timeline_policy(self._settings.live),
             auth_timeout_ms=rtmp.auth_timeout_ms,
-            refusals=Refusals(rtmp.max_refusals_per_ip),
+            max_bitrate=1000 * rtmp.max_publisher_kbps,
+            auth_backoff=AuthBackoff(rtmp.max_refusals_per_ip),
         )
         return RtmpServerFactory(
             self._reactor,

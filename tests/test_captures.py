@@ -20,6 +20,7 @@ from rapidrtmp.rtmp.events import (
     CommandIgnored,
     Connected,
     Event,
+    MessageApplied,
     MessageIgnored,
     MetadataReceived,
     PublishEnded,
@@ -67,7 +68,8 @@ def replay(pieces: Iterable[bytes], message_ms: int) -> Publish:
                 publish.timestamps[VIDEO if is_video else AUDIO].append(event.timestamp)
                 publish.media += receive(event.timestamp, event.payload, now_ms)
                 continue
-            publish.said.append(event)
+            if not isinstance(event, MessageApplied):
+                publish.said.append(event)
             if isinstance(event, PublishRequested):
                 session.accept_publish(event.msid)
             elif isinstance(event, MetadataReceived):

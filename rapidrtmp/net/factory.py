@@ -1,6 +1,4 @@
-"""
-Accepts RTMP connections, knows them all, and lets each look at its deadlines with one coarse timer.
-"""
+"""Accepts RTMP connections, knows them all, and lets each look at its deadlines with one coarse timer."""
 
 from __future__ import annotations
 
@@ -15,10 +13,11 @@ from twisted.logger import Logger
 
 from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.metrics import Metrics
-from rapidrtmp.net.guests import Guests
-from rapidrtmp.net.ingest import Ingest, IngestServices
-from rapidrtmp.net.protocol import ConnectionPolicy, RtmpServerProtocol
-from rapidrtmp.net.turns import Turns
+from rapidrtmp.net.connection import ConnectionPolicy, RtmpConnection
+from rapidrtmp.net.pending_connections import PendingConnections
+from rapidrtmp.net.read_budget import ReadBudget
+from rapidrtmp.net.services import RtmpServices
+from rapidrtmp.net.waiting import Waiting
 from rapidrtmp.origin import origin_of
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.rtmp.session import ServerSession
@@ -27,17 +26,19 @@ __all__ = ["RtmpServerFactory"]
 
 #: Between two looks at the connections, in seconds; also how late a deadline may be.
 TICK_S = 0.25
+#: A look that is later than this was held up by the host (a suspended machine, a stopped process), in milliseconds.
+LATE_MS = 2_000
 
 
-class RtmpServerFactory(Factory[RtmpServerProtocol]):
+class RtmpServerFactory(Factory[RtmpConnection]):
     """
     Accepts RTMP connections.
 
     :ivar received_bytes: over all connections there ever were.
     :ivar connections: those open now.
-    :ivar guests: those of them that do not publish, and are not being closed.
-    :ivar turns: when a guest is read.
-    :ivar episodes: what is worth a line in the log.
+    :ivar pending_connections: those of them that do not publish, and are not being closed.
+    :ivar read_budget: when connections that are not read at once are read.
+    :ivar log_throttle: which events deserve a line in the log.
     """
 
     noisy = False
@@ -46,7 +47,7 @@ class RtmpServerFactory(Factory[RtmpServerProtocol]):
     def __init__(
         self,
         clock: IReactorTime,
-        services: IngestServices,
+        services: RtmpServices,
         metrics: Metrics,
         random_bytes: Callable[[int], bytes],
         *,
@@ -55,24 +56,26 @@ class RtmpServerFactory(Factory[RtmpServerProtocol]):
     ) -> None:
         self.metrics = metrics
         self.received_bytes = 0
-        self.connections: set[RtmpServerProtocol] = set()
-        self.guests: Guests[RtmpServerProtocol] = Guests()
-        self.turns = Turns(clock)
-        self.episodes = services.episodes
+        self.connections: set[RtmpConnection] = set()
+        self.pending_connections: PendingConnections[RtmpConnection] = PendingConnections()
+        self.read_budget = ReadBudget(clock)
+        self.services = services
+        self.log_throttle = services.log_throttle
         self._clock = clock
-        self._services = services
         self._random_bytes = random_bytes
         self._policy = policy
         self._limits = limits
-        self._by_address: Counter[str] = Counter()
-        self._waiting_for_silence: list[Deferred[None]] = []
+        self._by_client: Counter[str] = Counter()
+        self._closing: list[Deferred[None]] = []
         self._watch = LoopingCall(self._watch_all)
         self._watch.clock = clock
+        self._watched_ms = now_ms(clock)
 
     def doStart(self) -> None:
         """Watch the connections while something listens."""
         super().doStart()  # type: ignore[no-untyped-call]
         if not self._watch.running:
+            self._watched_ms = now_ms(self._clock)
             self._watch.start(TICK_S, now=False)
 
     def doStop(self) -> None:
@@ -84,72 +87,87 @@ class RtmpServerFactory(Factory[RtmpServerProtocol]):
         if self._watch.running and not self.numPorts and not self.connections:
             self._watch.stop()
 
-    def buildProtocol(self, addr: IAddress | None) -> RtmpServerProtocol | None:
-        """Make the protocol of a new connection, or refuse it where there are too many."""
-        peer = str(getattr(addr, "host", "local"))
-        origin = origin_of(peer)
-        limit = self._limit_reached(origin)
-        if limit:
-            guest = self.guests.first_to_go(origin if limit == "max_connections_per_ip" else "")
-            if guest is None:
-                self._refuse(peer, origin, limit)
-                return None
-            guest.make_room(limit)
-        session = ServerSession(self._random_bytes, self._limits)
-        protocol = RtmpServerProtocol(session, self._clock, peer)
-        protocol.factory = self
-        protocol.ingest = Ingest(session, protocol, self._services, peer)
-        return protocol
+    # ── connections come and go ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _limit_reached(self, origin: str) -> str:
-        if self._by_address[origin] >= self._policy.max_connections_per_ip:
+    def buildProtocol(self, addr: IAddress | None) -> RtmpConnection | None:
+        """Make the connection of an accepted socket, or refuse it where there are too many."""
+        peer = str(getattr(addr, "host", "local"))
+        client_prefix = origin_of(peer)
+        limit = self._limit_reached(client_prefix)
+        if limit and not self._make_room(client_prefix, limit):
+            self._refuse(peer, client_prefix, limit)
+            return None
+        connection = RtmpConnection(ServerSession(self._random_bytes, self._limits), self._clock, peer)
+        connection.factory = self
+        connection.role = Waiting(connection, self.services)
+        return connection
+
+    def _limit_reached(self, client_prefix: str) -> str:
+        if self._by_client[client_prefix] >= self._policy.max_connections_per_ip:
             return "max_connections_per_ip"
-        if len(self.guests) >= self._policy.max_unauthorised_connections:
+        if len(self.pending_connections) >= self._policy.max_unauthorised_connections:
             return "max_unauthorised_connections"
         if len(self.connections) >= self._policy.max_connections:
             return "max_connections"
         return ""
 
-    def _refuse(self, peer: str, origin: str, limit: str) -> None:
+    def _make_room(self, client_prefix: str, limit: str) -> bool:
+        """Close a pending connection for a new one; tell whether there was one."""
+        pending = self.pending_connections.first_to_close(client_prefix if limit == "max_connections_per_ip" else "")
+        if pending is None:
+            return False
+        pending.make_room(limit)
+        return True
+
+    def _refuse(self, peer: str, client_prefix: str, limit: str) -> None:
         self.metrics.rtmp_refused_total.labels(limit).inc()
-        if self.episodes.is_news("refused", origin, now_ms(self._clock)):
+        if self.log_throttle.is_news("refused", client_prefix, now_ms(self._clock)):
             self._log.warn("connection from {peer} refused: {limit} reached", peer=peer, limit=limit)
 
-    def opened(self, protocol: RtmpServerProtocol) -> None:
-        """A connection is there."""
-        self.connections.add(protocol)
-        self.guests.add(protocol)
-        self._by_address[protocol.origin] += 1
+    def opened(self, connection: RtmpConnection) -> None:
+        """Count a connection that is there."""
+        self.connections.add(connection)
+        self.pending_connections.add(connection)
+        self._by_client[connection.client_prefix] += 1
         self.metrics.rtmp_connections_total.inc()
 
-    def closed(self, protocol: RtmpServerProtocol) -> None:
-        """A connection is gone."""
-        self.connections.discard(protocol)
-        self.guests.remove(protocol)
-        self._by_address[protocol.origin] -= 1
-        if not self._by_address[protocol.origin]:
-            del self._by_address[protocol.origin]
+    def closed(self, connection: RtmpConnection) -> None:
+        """Forget a connection that is gone."""
+        self.connections.discard(connection)
+        self.pending_connections.remove(connection)
+        self._by_client[connection.client_prefix] -= 1
+        if not self._by_client[connection.client_prefix]:
+            del self._by_client[connection.client_prefix]
         self._stop_watching()
         if not self.connections:
-            waiting, self._waiting_for_silence = self._waiting_for_silence, []
+            waiting, self._closing = self._closing, []
             for waiter in waiting:
                 waiter.callback(None)
 
-    def changed(self, protocol: RtmpServerProtocol, *, is_guest: bool) -> None:
-        """A connection publishes from now on, or does so no more."""
-        (self.guests.add if is_guest else self.guests.remove)(protocol)
-
     def close_all(self) -> Deferred[None]:
         """Close every connection, last words first; fires when the last one is closed."""
-        for protocol in list(self.connections):
-            protocol.close()
+        for connection in list(self.connections):
+            connection.close()
         if not self.connections:
             return succeed(None)
-        waiter: Deferred[None] = Deferred(self._waiting_for_silence.remove)
-        self._waiting_for_silence.append(waiter)
+        waiter: Deferred[None] = Deferred(self._closing.remove)
+        self._closing.append(waiter)
         return waiter
 
+    # ── deadlines ────────────────────────────────────────────────────────────────────────────────────────────────────
+
     def _watch_all(self) -> None:
+        """
+        Let every connection look at its deadlines.
+
+        After a pause of the whole process (SIGSTOP, a suspended host) what the peers sent in the meantime waits in the
+        sockets: it is read before they are judged, and none is blamed for the pause.
+        """
         time_ms = now_ms(self._clock)
-        for protocol in list(self.connections):
-            protocol.watch(time_ms, self._policy)
+        was_late = time_ms - self._watched_ms > TICK_S * 1000 + LATE_MS
+        self._watched_ms = time_ms
+        for connection in list(self.connections):
+            if was_late:
+                connection.restart_deadlines(time_ms)
+            else:
+                connection.watch(time_ms, self._policy)

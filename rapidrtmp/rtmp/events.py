@@ -18,6 +18,7 @@ __all__ = [
     "Connected",
     "DataReceived",
     "Event",
+    "MessageApplied",
     "MessageIgnored",
     "MetadataReceived",
     "PlayRefused",
@@ -150,6 +151,15 @@ class CommandIgnored:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageApplied:
+    """
+    A message that concerns the session alone was read: an acknowledgement, a ping, a command that is only answered.
+
+    With it every message makes an event at least, so that the caller can stop between any two messages.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class MessageIgnored:
     """
     A message that was skipped, without harm to what follows.
@@ -172,5 +182,6 @@ Event: TypeAlias = (
     | PublishEnded
     | PlayRefused
     | CommandIgnored
+    | MessageApplied
     | MessageIgnored
 )

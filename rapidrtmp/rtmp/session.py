@@ -12,7 +12,7 @@ within bounds and comes out once the publish is accepted: by the next ``events()
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeAlias
 
 from rapidrtmp.errors import PeerProtocolError
@@ -24,6 +24,7 @@ from rapidrtmp.rtmp.events import (
     AudioReceived,
     DataReceived,
     Event,
+    MessageApplied,
     MessageIgnored,
     MetadataReceived,
     VideoReceived,
@@ -45,6 +46,8 @@ __all__ = ["ServerSession", "State"]
 
 #: What holding an event costs beyond its payload, about, in octets.
 _HELD_OVERHEAD = 100
+
+_APPLIED = (MessageApplied(),)
 
 #: Where no message is read, and none sent.
 _SILENT = (State.HANDSHAKING, State.CLOSED)
@@ -100,6 +103,11 @@ class ServerSession:
         """Where the session stands; see ``rapidrtmp.rtmp.state`` for what may happen there."""
         return self._conversation.state
 
+    @property
+    def chunk_size(self) -> int:
+        """The client's: the most payload its next chunk can carry, in bytes."""
+        return self._reader.chunk_size
+
     # ── the three verbs ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def receive_data(self, data: bytes) -> None:
@@ -116,7 +124,7 @@ class ServerSession:
             self._acknowledged = self.bytes_received
             self._outbox.send_control(MessageType.ACKNOWLEDGEMENT, write_number(self._acknowledged))
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
         """
         Read what is there, event by event; everything before an error is delivered before it is raised.
 
@@ -138,7 +146,7 @@ class ServerSession:
                     self._unreadable = 0
                     yield media(conversation.msid, message.timestamp, message.payload)
                 else:
-                    yield from self._react(message)
+                    yield from self._react(message) or _APPLIED
                 if self._held:
                     yield from self._release_held()
                 if conversation.state is State.CLOSED:
@@ -265,6 +273,7 @@ class ServerSession:
                     return
         except UnreadableError as error:
             yield from self._skip_unreadable(message, error)
+        yield from _APPLIED
 
     def _hold(self, event: Event, message: Message) -> _Events:
         """Keep an event for when the publish is accepted, if one is asked for and there is room."""

@@ -42,16 +42,16 @@ from rapidrtmp.chosen import choose_plugins
 from rapidrtmp.dvr import catalogue, recovery
 from rapidrtmp.dvr.layout import CATALOGUE
 from rapidrtmp.dvr.sink import RecorderSink
-from rapidrtmp.interfaces import Playlist, Purpose
+from rapidrtmp.interfaces import Playlist, Purpose, Verdict
 from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.media import Frame, MediaKind
 from rapidrtmp.names import StreamName
-from rapidrtmp.net.publication import Publication
+from rapidrtmp.net.publisher import Publisher
 from rapidrtmp.net.reactor import LeanReactor
 from rapidrtmp.provenance import load_settings
+from rapidrtmp.rtmp.events import AudioReceived, VideoReceived
 from rapidrtmp.storage.write_behind import WriteBehind
-from rapidrtmp.timeline.policy import TimelinePolicy
 
 __all__: list[str] = []
 
@@ -155,7 +155,10 @@ class Encoder:
     """Publishes the tags, each when its time has come, as soon as the server lets anybody in."""
 
     peer = "inside"
-    credential = "the same"
+    role = None
+    state = None
+    bytes_received = 0
+    is_paused = True  # so it is never taken for silent
 
     def __init__(self, reactor: Any, service: server.RapidRtmpService, tags: Sequence[Tag]) -> None:
         self._reactor = reactor
@@ -163,6 +166,7 @@ class Encoder:
         self._queue: WriteBehind = service.stores.of(STREAM.app, Purpose.LIVE).writer
         self._tags = tags
         self._sent = 0
+        self.session = self  # what little of it a publisher asks for
 
     def begin(self) -> None:
         """Wait for the door to open, then publish."""
@@ -170,9 +174,8 @@ class Encoder:
             self._reactor.callLater(TURN_S, self.begin)
             return
         self._begun_ms = self._watched_ms = now_ms(self._reactor)
-        stream = self._service.registry.claim(STREAM, self)
-        metrics = self._service.metrics
-        self._publication = Publication(stream, self, metrics, TimelinePolicy(), self._begun_ms)
+        verdict, services = Verdict(True, credential="the same"), self._service.rtmp_factory.services
+        self._publisher = Publisher(self, services, STREAM, verdict, msid=1)  # type: ignore[arg-type]
         self._send()
 
     def _send(self) -> None:
@@ -181,34 +184,29 @@ class Encoder:
             kind, timestamp, body = self._tags[self._sent]
             if timestamp > time_ms - self._begun_ms:
                 break
-            receive = {8: self._publication.audio_received, 9: self._publication.video_received}.get(kind)
-            if receive is not None:
-                receive(timestamp, body, time_ms)
+            if kind in (8, 9):
+                make = VideoReceived if kind == 9 else AudioReceived
+                self._publisher.react(make(1, timestamp, body), time_ms)
             self._sent += 1
         if time_ms - self._watched_ms >= WATCH_MS:
             self._watched_ms = time_ms
-            self._publication.watch(time_ms)
+            self._publisher.watch(time_ms)
         self._reactor.callLater(TURN_S, self._send)
 
-    def silent_ms(self) -> int:
-        """It speaks all the time."""
-        return 0
+    # ── its connection, as the publisher knows it ──
 
     def advise(self, advice: str) -> None:
         """It knows better."""
 
-    def hold(self) -> None:
-        """It is never ahead of time."""
+    def flush(self) -> None:
+        """Nothing is sent to it."""
 
-    def go_on(self) -> None:
-        """It is never held."""
-
-    def wake_at(self, octets: int) -> None:
+    def set_low_water_mark(self, size: int) -> None:
         """Nothing is read from it."""
 
-    def disconnect(self, reason: str) -> None:
+    def close(self) -> None:
         """It never is."""
-        raise AssertionError(f"disconnected: {reason}")
+        raise AssertionError("disconnected")
 
 
 def live(folder: Path, number: int, tags: Sequence[Tag], witness: Witness) -> None:

@@ -24,9 +24,9 @@ from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
+from rapidrtmp.net.connection import ConnectionPolicy
 from rapidrtmp.net.factory import RtmpServerFactory
-from rapidrtmp.net.ingest import IngestServices
-from rapidrtmp.net.protocol import ConnectionPolicy
+from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.rtmp.amf0 import read_values
 from rapidrtmp.rtmp.chunk import ChunkLimits, ChunkReader, Message
 from rapidrtmp.rtmp.limits import DEFAULT_LIMITS
@@ -148,7 +148,12 @@ class Edge:
     :ivar collectors: the sink of each stream there was, in order.
     """
 
-    def __init__(self, policy: ConnectionPolicy = ConnectionPolicy(), max_streams: int = 0) -> None:  # noqa: B008
+    def __init__(
+        self,
+        policy: ConnectionPolicy = ConnectionPolicy(),  # noqa: B008
+        max_streams: int = 0,
+        max_bitrate: int = 0,
+    ) -> None:
         self.clock = Clock()
         self.metrics = Metrics()
         self.authenticator = ScriptedAuthenticator()
@@ -162,7 +167,7 @@ class Edge:
             policies={"live": StreamPolicy(grace_ms=6_000)},
             max_streams=max_streams,
         )
-        services = IngestServices(
+        services = RtmpServices(
             registry=self.registry,
             authenticators={"live": self.authenticator},
             metrics=self.metrics,
@@ -170,6 +175,7 @@ class Edge:
             utc_ms=self.utc_ms,
             timeline=TimelinePolicy(),
             auth_timeout_ms=5_000,
+            max_bitrate=max_bitrate,
         )
         self.factory = RtmpServerFactory(
             self.clock, services, self.metrics, bytes, policy=policy, limits=DEFAULT_LIMITS
@@ -209,6 +215,11 @@ class Edge:
     def wait(self, seconds: float) -> None:
         """Let time pass, in steps in which every timer runs."""
         self.clock.pump([0.25] * round(seconds * 4))
+
+    def pause(self, seconds: float) -> None:
+        """Stop the process for so long: no timer runs in between, and none runs twice for it."""
+        self.clock.rightNow += seconds
+        self.clock.advance(0)
 
     def metric(self, name: str, **labels: str) -> float:
         """A sample of a metric; 0 if it was never touched."""

@@ -14,6 +14,7 @@ from rapidrtmp.rtmp.events import (
     Connected,
     DataReceived,
     Event,
+    MessageApplied,
     MessageIgnored,
     MetadataReceived,
     PublishEnded,
@@ -65,7 +66,8 @@ def visit(pieces: Iterable[bytes]) -> tuple[list[Event], bytes]:
     for piece in pieces:
         session.receive_data(piece)
         for event in session.events():
-            seen.append(event)
+            if not isinstance(event, MessageApplied):
+                seen.append(event)
             if isinstance(event, PublishRequested):
                 session.accept_publish(event.msid)
         said += session.data_to_send()
@@ -338,6 +340,14 @@ class AcknowledgementTests(SynchronousTestCase):
 
 class ControlTests(SynchronousTestCase):
     """Protocol control and user control."""
+
+    def test_every_message_is_an_event(self) -> None:
+        """Whatever a message means, or does not, it makes an event, so that reading can stop behind it."""
+        session = Client().publishing().session
+        messages = [message(3, bytes(4)), message(4, b"\x00\x06" + bytes(4)), message(22, b""), message(99, b"")]
+        messages += [message(9, b""), command("releaseStream", 2, text("k")), message(20, b""), message(18, b"")]
+        session.receive_data(b"".join(messages))
+        self.assertEqual(len(messages), len(list(session.events())))
 
     def test_ping(self) -> None:
         """A ping is answered with its own timestamp."""

@@ -16,7 +16,7 @@ from rapidrtmp.testing.sinks import STARTED_AT_MS, FrameCollector
 from tests.rtmp.client import HANDSHAKE, command, connect, message, publish
 
 from .edge import NAME, Edge, Peer, media
-from .test_protocol import EdgeCase
+from .test_connection import EdgeCase
 
 BAD_NAME, DENIED, START = "NetStream.Publish.BadName", "NetStream.Publish.Denied", "NetStream.Publish.Start"
 
@@ -207,6 +207,24 @@ class RefusalTests(EdgeCase):
         self.edge.registry.max_streams = 1
         self.edge.publisher()
         self.assertRefused(self.refused("other?token=x"), DENIED, "1 streams")
+
+    def test_log_names_the_stream(self) -> None:
+        """Every refusal's line names the stream, of a name that is none as much of it as can be no secret."""
+        lines: list[str] = []
+
+        def observe(event: Any) -> None:
+            if event.get("log_format", "").startswith("publish of"):
+                lines.append(event["stream"])
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        self.refused("a b?token=x")
+        self.refused("k&token=secret")
+        self.edge.authenticator.answer = Verdict(False, "this token has expired")
+        self.refused("denied")
+        self.edge.authenticator.answer = StorageError("on purpose")
+        self.refused("undecided")
+        self.assertEqual(["live/a…", "live/k…", "live/denied", "live/undecided"], lines)
 
     def test_no_secret_is_told(self) -> None:
         """The token is in no log, refused or not."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.address import UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.net.protocol import ConnectionPolicy
+from rapidrtmp.net.connection import ConnectionPolicy
 from rapidrtmp.rtmp.message import UserControlType, read_user_control
 from tests.cutting import cuts_of
 from tests.rtmp.client import HANDSHAKE, command, connect, message, publish
@@ -109,12 +109,55 @@ class DeadlineTests(EdgeCase):
         def fail(time_ms: int) -> None:
             raise ZeroDivisionError("on purpose")
 
-        self.patch(victim.protocol.ingest, "watch", fail)
+        self.patch(victim.protocol.role, "watch", fail)
         self.edge.wait(1)
         self.assertTrue(victim.is_closed)
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
         self.edge.wait(10)
         self.assertTrue(self.timed_out(other, "handshake"))
+
+
+class PauseTests(EdgeCase):
+    """The process was stopped, or the host suspended."""
+
+    def test_media_waits(self) -> None:
+        """A publisher whose media waits in the socket is read before it is judged; a silent one is closed later."""
+        peer, silent = self.edge.publisher(), self.edge.peer("192.0.2.2").connect().publish("other?token=x")
+        peer.say(*media(1))
+        self.edge.pause(300)
+        peer.say(*media(1, 1_000))
+        self.edge.wait(29)
+        peer.say(*media(1, 2_000))
+        self.edge.wait(2)
+        self.assertEqual((False, True), (peer.is_closed, silent.is_closed))
+
+    def test_deadlines_begin_anew(self) -> None:
+        """A connection on its way has its time again, and no more."""
+        peer = self.edge.peer()
+        self.edge.wait(9)
+        self.edge.pause(60)
+        self.edge.wait(9)
+        self.assertFalse(peer.is_closed)
+        self.edge.wait(2)
+        self.assertTrue(peer.is_closed)
+
+    def test_not_blamed(self) -> None:
+        """What was sent in the meantime comes late and all at once: no finding, and it is not held back."""
+        peer = self.edge.publisher()
+        sent = list(media(60))
+        for at in range(0, len(sent), 72):  # a second each
+            second = at // 72
+            if second == 10:
+                self.edge.pause(40)
+            if not 10 <= second < 50:
+                self.edge.wait(1)
+            peer.say(*sent[at : at + 72])
+        self.edge.wait(1)
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        self.assertEqual((), stream.findings)
+        self.assertEqual("producing", peer.transport.producerState)
+        self.assertEqual([], peer.statuses())
 
 
 class LimitTests(EdgeCase):
@@ -137,7 +180,7 @@ class LimitTests(EdgeCase):
         """Nothing is kept of an address whose connections are all closed."""
         for number in range(20):
             self.edge.peer(f"192.0.2.{number}").leave()
-        self.assertEqual({}, dict(self.edge.factory._by_address))
+        self.assertEqual({}, dict(self.edge.factory._by_client))
 
 
 class ConnectionTests(EdgeCase):
@@ -172,7 +215,7 @@ class ConnectionTests(EdgeCase):
     def test_a_bug(self) -> None:
         """A bug of ours ends the connection, is logged once, and frees the name."""
         peer = self.edge.publisher()
-        self.patch(peer.protocol.ingest, "react", lambda *_: 1 / 0)
+        self.patch(peer.protocol.role, "react", lambda *_: 1 / 0)
         peer.say(*list(media(1))[:1])
         self.assertTrue(peer.is_closed)
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
@@ -185,7 +228,7 @@ class ConnectionTests(EdgeCase):
     def test_a_bug_at_the_end(self) -> None:
         """A connection is gone even when ending its publish fails."""
         peer = self.edge.publisher()
-        self.patch(peer.protocol.ingest, "connection_lost", lambda: 1 / 0)
+        self.patch(peer.protocol.role, "leave", lambda: 1 / 0)
         self.assertRaises(ZeroDivisionError, peer.leave)
         self.assertEqual(set(), self.edge.factory.connections)
 

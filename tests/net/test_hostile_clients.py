@@ -11,10 +11,10 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
 from rapidrtmp.interfaces import Verdict
-from rapidrtmp.net.protocol import ConnectionPolicy
+from rapidrtmp.net.connection import ConnectionPolicy
 from rapidrtmp.rtmp.limits import DEFAULT_LIMITS
 from tests.net.edge import Peer, media
-from tests.net.test_protocol import EdgeCase
+from tests.net.test_connection import EdgeCase
 from tests.rtmp.amf_octets import number, text
 from tests.rtmp.chunks import fmt0
 from tests.rtmp.client import HANDSHAKE, command, connect, message
@@ -38,7 +38,7 @@ class StrangerCase(EdgeCase):
         if event["log_level"].name != "debug":
             self.lines[event.get("log_format") or ""] += 1
 
-    def assertSaidOnce(self, words: str) -> None:
+    def assertLoggedOnce(self, words: str) -> None:
         """One line of the log holds ``words``."""
         self.assertEqual(1, sum(count for line, count in self.lines.items() if words in line), self.lines)
 
@@ -61,7 +61,7 @@ class FloodTests(StrangerCase):
         self.assertEqual([False] * 8, [peer.is_closed for peer in flood[-8:]])
         self.assertEqual(192, sum(peer.is_closed for peer in flood))
         self.assertGreater(self.edge.metric("rtmp_connections_evicted_total", limit="max_connections_per_ip"), 100)
-        self.assertSaidOnce("made room")
+        self.assertLoggedOnce("make room")
 
     def test_many_addresses(self) -> None:
         """A flood from everywhere closes itself; a publisher gets in and stays, and so does one that is on its way."""
@@ -71,10 +71,10 @@ class FloodTests(StrangerCase):
         flood += [self.edge.peer(f"203.0.113.{host}") for host in range(100)]
         self.assertTrue(flood[0].is_closed)
         self.assertFalse(publisher.is_closed)
-        self.assertEqual(10, len(self.edge.factory.guests))
+        self.assertEqual(10, len(self.edge.factory.pending_connections))
         self.assertFalse(slow.is_closed)
         self.assertEqual(101, self.edge.metric("rtmp_connections_evicted_total", limit="max_unauthorised_connections"))
-        self.assertEqual(16, self.lines["{peer} made room for another connection: {limit} reached"])
+        self.assertEqual(16, self.lines["{peer}: closed to make room for another connection: {limit} reached"])
 
     def test_told_why(self) -> None:
         """Whoever is connected is told why it must go."""
@@ -92,10 +92,10 @@ class FloodTests(StrangerCase):
     def test_unpublished_is_a_guest_again(self) -> None:
         """A connection whose publish has ended counts as one that does not publish, and may have to go."""
         publisher = self.edge.publisher("198.51.100.1")
-        self.assertEqual(0, len(self.edge.factory.guests))
+        self.assertEqual(0, len(self.edge.factory.pending_connections))
         publisher.say(command("deleteStream", 6, number(1)))
         self.edge.wait(0.25)
-        self.assertEqual(1, len(self.edge.factory.guests))
+        self.assertEqual(1, len(self.edge.factory.pending_connections))
         for host in range(10):
             self.edge.peer(f"192.0.2.{host}").connect()
         self.assertTrue(publisher.is_closed)
@@ -149,7 +149,7 @@ class SlownessTests(StrangerCase):
         peer.transport.producer.pauseProducing()  # as a transport does that holds so much
         self.assertTrue(peer.is_closed)
         self.assertEqual(1, self.edge.metric("rtmp_connections_unread_total"))
-        self.assertSaidOnce("does not read")
+        self.assertLoggedOnce("does not read")
 
 
 class BombTests(StrangerCase):
@@ -168,7 +168,7 @@ class BombTests(StrangerCase):
             self.assertEqual(("error", CLOSED), (level, code))
             self.assertIn(words, description)
         self.assertEqual(3, self.edge.metric("rtmp_protocol_errors_total"))
-        self.assertSaidOnce("broke RTMP")
+        self.assertLoggedOnce("RTMP protocol error")
 
     def test_chunk_streams(self) -> None:
         """Ten thousand chunk streams: the seventeenth is one too many."""
@@ -226,12 +226,44 @@ class SharingTests(StrangerCase):
         nothing = message(8, b"", csid=4)
         greedy.say(nothing * 300)
         self.assertEqual("paused", greedy.transport.producerState)
-        self.assertEqual(1, len(self.edge.factory.turns))
+        self.assertEqual(1, len(self.edge.factory.read_budget))
         publisher.say(*media(seconds=1))
         self.edge.clock.advance(0.01)
         self.assertEqual("producing", greedy.transport.producerState)
         self.assertEqual(300, self.edge.metric("rtmp_ignored_total", what="message"))
         self.assertGreater(greedy.protocol.used_s, 0.004)
+
+    def test_tiny_messages_of_a_publisher(self) -> None:
+        """A publisher whose messages are tiny has a little at once and the rest within the budget; nothing is lost."""
+        greedy, other = self.edge.publisher(), self.edge.peer("192.0.2.2").connect()
+        self.edge.clock.__class__ = _Stopwatch
+        greedy.say(message(99, b"", csid=4) * 1000)
+        ignored = self.edge.metric("rtmp_ignored_total", what="message")
+        self.assertLess(ignored, 150)
+        self.assertEqual("paused", greedy.transport.producerState)
+        other.publish("other?token=x")
+        self.edge.clock.calls.pop(0).func()
+        self.assertIn("live/other", [str(stream.name) for stream in self.edge.registry])
+        self.edge.clock.advance(0.25)
+        self.assertEqual(1000, self.edge.metric("rtmp_ignored_total", what="message"))
+        self.assertEqual("producing", greedy.transport.producerState)
+
+    def test_silent_messages_of_a_publisher(self) -> None:
+        """So are messages that mean nothing to anyone (acknowledgements) or are answered at once (pings)."""
+        for number_, waste in enumerate((message(3, bytes(4), csid=2), command("releaseStream", 4, text("k")))):
+            greedy = self.edge.peer(f"192.0.2.{number_ + 1}").connect().publish(f"k{number_}?token=x")
+            self.edge.clock.__class__ = _Stopwatch
+            greedy.say(waste * 1000)
+            self.assertEqual("paused", greedy.transport.producerState)
+            self.edge.clock.__class__ = Clock
+            self.edge.clock.advance(1)
+
+    def test_tiny_chunks_of_a_publisher(self) -> None:
+        """A publisher that sends in chunks of one byte is read in small pieces, within the budget."""
+        peer = self.edge.publisher()
+        self.assertEqual(65_536, peer.transport.bufferSize)
+        peer.say(message(1, (1).to_bytes(4, "big"), msid=0, csid=2))
+        self.assertEqual(4096, peer.transport.bufferSize)
 
     def test_newcomer_first(self) -> None:
         """Somebody on the way in is let through before those who have had much already."""
@@ -240,12 +272,12 @@ class SharingTests(StrangerCase):
         self.edge.clock.advance(0.1)
         for peer in crowd:
             peer.say(message(8, b"", csid=4) * 400)
-        self.assertEqual(10, len(self.edge.factory.turns))
+        self.assertEqual(10, len(self.edge.factory.read_budget))
         newcomer = self.edge.peer("198.51.100.1")
         newcomer.say(HANDSHAKE + connect())
         self.edge.clock.calls.pop(0).func()  # the next turn, and no other
         self.assertGreater(len(newcomer.heard()), 3)
-        self.assertGreater(len(self.edge.factory.turns), 5)
+        self.assertGreater(len(self.edge.factory.read_budget), 5)
         self.edge.clock.advance(1)
 
     def test_gone_while_it_waits(self) -> None:
@@ -255,7 +287,7 @@ class SharingTests(StrangerCase):
         peer.say(message(8, b"", csid=4) * 300)
         peer.leave()
         self.edge.clock.advance(1)
-        self.assertEqual(0, len(self.edge.factory.turns))
+        self.assertEqual(0, len(self.edge.factory.read_budget))
 
 
 class GuessingTests(StrangerCase):
@@ -279,7 +311,7 @@ class GuessingTests(StrangerCase):
         self.assertEqual(asked, len(self.edge.authenticator.requests))
         self.assertEqual(10, self.edge.metric("publishes_total", result="refused"))
         self.assertEqual(100, self.edge.metric("publishes_total", result="throttled"))
-        self.assertEqual(2, self.lines["publish{of} by {peer} refused: {reason}"])
+        self.assertEqual(2, self.lines["publish of {stream} by {peer} refused: {reason}"])
         self.edge.authenticator.answer = Verdict(allowed=True)
         self.assertFalse(self.guess(host="192.0.2.2").is_closed, "another address is not concerned")
         self.edge.wait(6)

@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.net import ingest
+from rapidrtmp.net import publisher
 from tests.codec.builders import picture, video_config
 from tests.net.edge import NAME, Edge, Peer, media
 from tests.rtmp.client import message
@@ -20,7 +20,7 @@ def pictures(times_ms: Iterable[int], gop: int) -> Iterator[tuple[int, bytes]]:
         yield time_ms, message(9, picture(number % gop == 0, mark=number), timestamp=time_ms)
 
 
-class PublicationTests(SynchronousTestCase):
+class PublisherTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.edge = Edge()
         self.addCleanup(self.edge.close)
@@ -83,6 +83,22 @@ class PublicationTests(SynchronousTestCase):
         self.edge.wait(8)
         self.assertEqual("producing", peer.transport.producerState)
 
+    def test_bitrate(self) -> None:
+        """A publisher that goes on above the limit is told so, closed, counted, and named in one line of the log."""
+        self.edge.close()
+        self.edge = Edge(max_bitrate=1_000_000)
+        peer = self.edge.publisher()
+        filler = message(99, bytes(60_000))
+        for _ in range(300):
+            if peer.is_closed:
+                break
+            peer.say(filler)
+            self.edge.clock.advance(0.25)  # 1.92 Mbit/s
+        self.assertIn(("error", "NetStream.Publish.Denied"), [status[:2] for status in peer.statuses()])
+        self.assertTrue(peer.is_closed)
+        self.assertTrue(8 < self.edge.clock.seconds() < 16, self.edge.clock.seconds())
+        self.assertEqual(1, self.edge.metric("publishers_over_bitrate_total"))
+
     def test_storm(self) -> None:
         """A clock that jumps again and again ends its publisher, which is told why; the stream stays for another."""
         peer = self.edge.publisher()
@@ -106,7 +122,7 @@ class PublicationTests(SynchronousTestCase):
 
     def test_bug(self) -> None:
         """A name is free again even when a bug of ours ends the publish before it begins."""
-        with patch.object(ingest, "Publication", side_effect=ZeroDivisionError):
+        with patch.object(publisher, "Demuxer", side_effect=ZeroDivisionError):
             self.edge.publisher()
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
         self.assertFalse(self.edge.publisher().is_closed)

@@ -1,0 +1,268 @@
+"""
+The role of a connection whose publish was accepted: its messages become frames of a live stream, and its health is
+watched.
+
+Media that is repaired or dropped is counted, and logged once of each kind; every few seconds the numbers are diagnosed,
+and findings go to the log, to the encoder and to the API. A publisher that sends faster than real time is held back by
+not reading it; one that exceeds its bit rate is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rapidrtmp.interfaces import Verdict
+from rapidrtmp.live.clocks import now_ms
+from rapidrtmp.live.demuxer import (
+    Demuxer,
+    Discontinuity,
+    MediaEvent,
+    MediaProblem,
+    PublisherUnusable,
+    TracksChanged,
+)
+from rapidrtmp.live.health import Finding, FindingKind, diagnose
+from rapidrtmp.live.stream import StreamState
+from rapidrtmp.media import Frame
+from rapidrtmp.names import StreamName
+from rapidrtmp.net.bitrate_limit import BitrateLimit
+from rapidrtmp.net.low_water import NO_MARK, LowWater
+from rapidrtmp.net.role import SHARED_REACTIONS, Role
+from rapidrtmp.net.services import RtmpServices
+from rapidrtmp.net.throttle import Throttle
+from rapidrtmp.rtmp.events import AudioReceived, Event, MetadataReceived, PublishEnded, VideoReceived
+from rapidrtmp.rtmp.state import State
+from rapidrtmp.timeline.health import PublishHealth
+
+if TYPE_CHECKING:
+    from rapidrtmp.net.connection import RtmpConnection
+
+__all__ = ["Publisher"]
+
+DENIED = "NetStream.Publish.Denied"
+#: How often the numbers are looked at.
+DIAGNOSE_EVERY_MS = 5_000
+#: How long after a pause of the process numbers are not taken for the encoder's.
+SETTLE_MS = 60_000
+
+
+class Publisher(Role):
+    """
+    One publish.
+
+    :ivar peer: its network address, without the port.
+    :ivar credential: what it was admitted by; see :class:`~rapidrtmp.interfaces.Verdict`.
+    :ivar stream: where its frames go.
+    """
+
+    is_pending = False
+
+    def __init__(
+        self, connection: RtmpConnection, services: RtmpServices, name: StreamName, verdict: Verdict, msid: int
+    ) -> None:
+        """
+        Claim the name.
+
+        :param msid: the message stream it publishes on.
+        :raises NameTakenError: another connection publishes it.
+        :raises LimitReachedError: there are too many streams.
+        """
+        super().__init__(connection, services)
+        self.peer = connection.peer
+        self.credential = verdict.credential
+        self.stream = stream = services.registry.claim(name, self)
+        try:
+            self._demuxer = Demuxer(services.timeline, stream.end_ms)
+        except BaseException:  # a bug of ours: the name is free again
+            services.registry.release(stream, self)
+            raise
+        time_ms = now_ms(services.clock)
+        self._msid = msid
+        self._expires_ms = verdict.expires_ms
+        self._waiting = connection.role
+        self._has_left = False
+        self._throttle = Throttle(stream.end_ms, time_ms)
+        self._bitrate_limit = BitrateLimit(services.max_bitrate, connection.session.bytes_received, time_ms)
+        self._low_water = LowWater()
+        self._continues = bool(stream.tracks)  # another publisher was here, whose frames these do not join
+        self._is_unusable = False
+        self._logged: set[str] = set()
+        self._last_health: PublishHealth | None = None
+        self._settled_ms = self._diagnosed_ms = time_ms
+        self._found: frozenset[FindingKind] = frozenset()
+
+    # ── what the encoder sends ───────────────────────────────────────────────────────────────────────────────────────
+
+    def react(self, event: Event, time_ms: int) -> None:
+        """Do what one event asks for."""
+        kind = type(event)
+        if kind is VideoReceived:
+            payload: bytes = event.payload  # type: ignore[union-attr]
+            self._low_water.picture_received(len(payload))
+            self._feed(self._demuxer.video_received(event.timestamp, payload, time_ms))  # type: ignore[union-attr]
+        elif kind is AudioReceived:
+            self._feed(self._demuxer.audio_received(event.timestamp, event.payload, time_ms))  # type: ignore[union-attr]
+        else:
+            reaction = _REACTIONS.get(kind)
+            if reaction is not None:
+                reaction(self, event)
+
+    def _metadata(self, event: MetadataReceived) -> None:
+        self.stream.metadata = event.values
+        self._demuxer.metadata_received(event.values)
+
+    def _feed(self, events: Iterable[MediaEvent]) -> None:
+        stream = self.stream
+        for event in events:
+            if stream.state is StreamState.ENDED or self._is_unusable:  # by a sink, of all things, or by ourselves
+                return
+            if type(event) is Frame:
+                stream.frame_received(event)
+            else:
+                reaction = _MEDIA_REACTIONS.get(type(event))
+                if reaction is not None:
+                    reaction(self, event)
+
+    def _tracks_changed(self, event: TracksChanged) -> None:
+        if self._continues:
+            self._continues = False
+            self.stream.discontinuity("the publisher returned")
+        codecs = " + ".join(track.config.codec_string for track in event.tracks)
+        self._log.info("{stream} carries {codecs}", stream=self.stream.name, codecs=codecs)
+        self.stream.tracks_changed(event.tracks)
+
+    def _discontinuity(self, event: Discontinuity) -> None:
+        self.stream.discontinuity(event.reason)
+
+    def _problem(self, problem: MediaProblem) -> None:
+        """Count each; log the first of its kind."""
+        self._services.metrics.media_problems_total.labels(problem.kind).inc()
+        if problem.kind not in self._logged:
+            self._logged.add(problem.kind)
+            self._log.warn(
+                "{stream}: {kind}: {detail} (further ones are counted only)",
+                stream=self.stream.name,
+                kind=problem.kind,
+                detail=problem.detail,
+            )
+            if problem.kind == "unsupported_codec":  # nothing of it will be seen or heard: the encoder should know
+                self._advise(f"The {problem.detail} is not carried here: publish H.264 and AAC.")
+
+    def _unusable(self, event: PublisherUnusable) -> None:
+        self._is_unusable = True
+        self._log.warn("{stream}: its publisher is unusable: {reason}", stream=self.stream.name, reason=event.reason)
+        self.disconnect(event.reason)
+
+    # ── how it goes ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def watch(self, time_ms: int) -> None:
+        """Look at everything that time changes: the demuxer, the pace, the bit rate, the health, the permission."""
+        self._feed(self._demuxer.poll(time_ms))
+        is_settled = time_ms >= self._settled_ms
+        if is_settled and self._throttle.update(self.stream.end_ms, time_ms):
+            self._hold_back(self._throttle.is_holding)
+        if self._low_water.update():
+            self._connection.set_low_water_mark(self._low_water.mark)
+        if time_ms - self._diagnosed_ms >= DIAGNOSE_EVERY_MS and self.stream.tracks:
+            self._diagnosed_ms = time_ms
+            self._diagnose(is_settled)
+        if self._bitrate_limit.is_exceeded(self._connection.session.bytes_received, time_ms):
+            self._close_for_bitrate()
+        elif self._expires_ms is not None and self._services.utc_ms() >= self._expires_ms:
+            self._log.info(
+                "{stream}: permission of {peer} to publish has expired", stream=self.stream.name, peer=self.peer
+            )
+            self.disconnect("the permission to publish has expired")
+
+    def settle(self, time_ms: int) -> None:
+        """For a while take late and early media for the server's doing: it did not read."""
+        self._settled_ms = time_ms + SETTLE_MS
+
+    def _hold_back(self, is_holding: bool) -> None:
+        if not is_holding:
+            self._connection.resume_reading()
+            return
+        self._connection.pause_reading()
+        self._services.metrics.publishers_held_total.inc()
+        if "held" not in self._logged:
+            self._logged.add("held")
+            self._log.warn("{stream} is sent faster than real time, and held back", stream=self.stream.name)
+
+    def _close_for_bitrate(self) -> None:
+        limit = f"{self._bitrate_limit.bits_per_second / 1_000_000:g} Mbit/s"
+        self._services.metrics.publishers_over_bitrate_total.inc()
+        self._log.warn(
+            "{stream}: {peer} sends more than {limit}, closing the connection",
+            stream=self.stream.name,
+            peer=self.peer,
+            limit=limit,
+        )
+        self.disconnect(f"the bit rate is above this server's limit, {limit}")
+
+    def _diagnose(self, is_settled: bool) -> None:
+        health = self._demuxer.health
+        findings = diagnose(health, self._last_health) if is_settled else ()
+        self._last_health = health
+        self.stream.health, self.stream.findings = health, findings
+        for finding in findings:
+            if finding.kind not in self._found:
+                self._report(finding)
+        self._found = frozenset(finding.kind for finding in findings)
+
+    def _report(self, finding: Finding) -> None:
+        """Report a new finding to the log and the encoder."""
+        self._services.metrics.findings_total.labels(finding.kind.value).inc()
+        self._log.info("{stream}: {advice}", stream=self.stream.name, advice=finding.advice)
+        self._advise(finding.advice)
+
+    def _advise(self, advice: str) -> None:
+        """Tell the encoder how its publish goes."""
+        self._connection.session.advise(advice)
+        self._connection.flush()
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _publish_ended(self, _event: PublishEnded) -> None:
+        self.leave()
+        self._connection.change_role(self._waiting)
+
+    def leave(self) -> None:
+        """Give what is held to the stream, and free the name."""
+        if self._has_left:
+            return
+        self._has_left = True
+        self._connection.set_low_water_mark(NO_MARK)
+        if self._throttle.is_holding:
+            self._connection.resume_reading()
+        self.stream.findings = ()
+        try:
+            self._feed(self._demuxer.finish())
+        finally:  # whatever happens, the name is free again
+            self._services.registry.release(self.stream, self)
+
+    # ── as the stream and the registry know it (``live.stream.Publisher``) ───────────────────────────────────────────
+
+    def silent_ms(self) -> int:
+        """Tell how long nothing has been received from it; one whose socket is not read is not silent."""
+        return 0 if self._connection.is_paused else now_ms(self._services.clock) - self._connection.heard_ms
+
+    def disconnect(self, reason: str) -> None:
+        """Tell the encoder why, and close; the stream keeps what it has."""
+        if self._connection.session.state is State.PUBLISHING:
+            self._connection.session.end_publish(self._msid, DENIED, reason)
+        self.leave()
+        self._connection.close()
+
+
+_REACTIONS: Mapping[type, Callable[[Any, Any], None]] = {
+    **SHARED_REACTIONS,
+    MetadataReceived: Publisher._metadata,
+    PublishEnded: Publisher._publish_ended,
+}
+_MEDIA_REACTIONS: Mapping[type, Callable[[Publisher, Any], None]] = {
+    TracksChanged: Publisher._tracks_changed,
+    Discontinuity: Publisher._discontinuity,
+    MediaProblem: Publisher._problem,
+    PublisherUnusable: Publisher._unusable,
+}

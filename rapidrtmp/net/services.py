@@ -1,0 +1,42 @@
+"""What all RTMP connections share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from twisted.internet.interfaces import IReactorTime
+
+from rapidrtmp.episodes import Episodes
+from rapidrtmp.interfaces import IAuthenticator
+from rapidrtmp.live.registry import Registry
+from rapidrtmp.metrics import Metrics
+from rapidrtmp.net.auth_backoff import AuthBackoff
+from rapidrtmp.timeline.policy import TimelinePolicy
+
+__all__ = ["RtmpServices"]
+
+
+@dataclass(frozen=True)
+class RtmpServices:
+    """
+    The parts of the server that connections use.
+
+    :ivar authenticators: by application; one that is not here does not exist.
+    :ivar utc_ms: the time of day in milliseconds since 1970.
+    :ivar auth_timeout_ms: how long an authenticator may take.
+    :ivar max_bitrate: bits a second that one publisher may send; 0 for no limit.
+    :ivar auth_backoff: which clients were refused too often.
+    :ivar log_throttle: which events deserve a line in the log.
+    """
+
+    registry: Registry
+    authenticators: Mapping[str, IAuthenticator]
+    metrics: Metrics
+    clock: IReactorTime
+    utc_ms: Callable[[], int]
+    timeline: TimelinePolicy
+    auth_timeout_ms: int = 10_000
+    max_bitrate: int = 0
+    auth_backoff: AuthBackoff = field(default_factory=AuthBackoff)
+    log_throttle: Episodes = field(default_factory=Episodes)

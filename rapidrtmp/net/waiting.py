@@ -1,0 +1,182 @@
+"""The role of a connection that does not publish: it connects, asks to publish, and is admitted or refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+
+from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
+from rapidrtmp.live.clocks import now_ms
+from rapidrtmp.live.registry import LimitReachedError, NameTakenError
+from rapidrtmp.names import BadNameError, StreamName
+from rapidrtmp.net.publisher import Publisher
+from rapidrtmp.net.role import SHARED_REACTIONS, Role
+from rapidrtmp.net.services import RtmpServices
+from rapidrtmp.rtmp.events import Connected, Event, PublishEnded, PublishRequested
+
+if TYPE_CHECKING:
+    from rapidrtmp.net.connection import RtmpConnection
+
+__all__ = ["Waiting"]
+
+BAD_NAME, DENIED = "NetStream.Publish.BadName", "NetStream.Publish.Denied"
+#: The names under which encoders send the secret.
+TOKEN_NAMES = ("token", "key", "auth", "pass")
+#: The part of a requested name that can be shown when it is not a stream's name: the rest may hold a secret.
+_SHOWABLE = re.compile(r"[A-Za-z0-9._~/-]{0,64}")
+
+
+class Waiting(Role):
+    """
+    Asks the authenticator about each publish request, and makes the connection a publisher when it consents.
+
+    A verdict is pending from the request until the authenticator has answered, or the request was taken back.
+    """
+
+    is_pending = True
+
+    def __init__(self, connection: RtmpConnection, services: RtmpServices) -> None:
+        super().__init__(connection, services)
+        self._client = ""
+        self._msid = 0
+        self._verdict: Deferred[Verdict] | None = None
+
+    def react(self, event: Event, time_ms: int) -> None:  # noqa: ARG002
+        """Do what one event asks for; media of no publish is dropped."""
+        reaction = _REACTIONS.get(type(event))
+        if reaction is not None:
+            reaction(self, event)
+
+    def leave(self) -> None:
+        """Take back what was asked of the authenticator."""
+        verdict, self._verdict = self._verdict, None
+        if verdict is not None:
+            verdict.cancel()
+
+    def _connected(self, event: Connected) -> None:
+        self._client = event.client
+
+    def _publish_ended(self, _event: PublishEnded) -> None:
+        self.leave()
+
+    # ── admission ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _publish_requested(self, event: PublishRequested) -> None:
+        self._msid = event.msid
+        try:
+            name = StreamName.checked(event.app, event.key)
+        except BadNameError as error:
+            self._refuse(_showable(event), BAD_NAME, str(error))
+            return
+        authenticator = self._services.authenticators.get(name.app)
+        if authenticator is None:
+            self._refuse(str(name), BAD_NAME, f"there is no application {name.app!r} here")
+            return
+        wait_ms = self._services.auth_backoff.wait_ms(self._connection.client_prefix, name, self._now_ms())
+        if wait_ms:
+            self._put_off(name, wait_ms)
+            return
+        token = next((event.parameters[key] for key in TOKEN_NAMES if event.parameters.get(key)), "")
+        self._ask(authenticator, PublishRequest(name, token, event.parameters, self._connection.peer))
+
+    def _ask(self, authenticator: IAuthenticator, request: PublishRequest) -> None:
+        verdict = self._verdict = _answer_of(authenticator, request)
+        verdict.addTimeout(self._services.auth_timeout_ms / 1000, self._services.clock)
+        verdict.addCallback(_checked)
+        names = (request.stream,)
+        verdict.addCallbacks(self._decided, self._undecided, callbackArgs=names, errbackArgs=names)
+        if self._verdict is not None:  # not yet decided: then what came meanwhile is not being read any more
+            verdict.addCallback(lambda _: self._connection.read_held())
+        verdict.addErrback(self._connection.fail)
+
+    def _put_off(self, name: StreamName, wait_ms: int) -> None:
+        """Refuse without asking: too many publishes from there were refused lately."""
+        wait_s = -(-wait_ms // 1000)
+        reason = f"too many publishes from this address were refused; try again in {wait_s} s"
+        self._refuse(str(name), DENIED, reason, result="throttled", kind="too many refused publishes")
+
+    def _undecided(self, failure: Failure, name: StreamName) -> None:
+        if self._verdict is None:  # the publisher left while we asked
+            return
+        self._verdict = None
+        self._log.error("{stream}: the authenticator failed: {error}", stream=name, error=failure.getErrorMessage())
+        self._refuse(str(name), DENIED, "it could not be checked who may publish this stream; try again later")
+
+    def _decided(self, verdict: Verdict, name: StreamName) -> None:
+        if self._verdict is None:
+            return
+        self._verdict = None
+        backoff, client_prefix = self._services.auth_backoff, self._connection.client_prefix
+        if not verdict.allowed:
+            backoff.refused(client_prefix, self._now_ms())
+            self._refuse(str(name), DENIED, verdict.reason)
+            return
+        backoff.admitted(client_prefix, name)
+        try:
+            publisher = Publisher(self._connection, self._services, name, verdict, self._msid)
+        except NameTakenError as error:
+            self._refuse(str(name), BAD_NAME, str(error))
+        except LimitReachedError as error:
+            self._refuse(str(name), DENIED, str(error))
+        else:
+            self._begin(name, publisher)
+
+    def _begin(self, name: StreamName, publisher: Publisher) -> None:
+        connection = self._connection
+        self._services.metrics.publishes_total.labels("accepted").inc()
+        connection.change_role(publisher)
+        connection.session.accept_publish(self._msid)
+        self._log.info(
+            "{stream} published by {peer} ({client})", stream=name, peer=connection.peer, client=self._client
+        )
+
+    def _refuse(self, stream: str, code: str, reason: str, *, result: str = "refused", kind: str = "") -> None:
+        """Tell the encoder, count it, and log it once per burst: encoders try again and again."""
+        services, connection = self._services, self._connection
+        services.metrics.publishes_total.labels(result).inc()
+        source = f"{connection.client_prefix}: {kind or stream + reason}"
+        if services.log_throttle.is_news("refusal", source, self._now_ms()):
+            self._log.info(
+                "publish of {stream} by {peer} refused: {reason}", stream=stream, peer=connection.peer, reason=reason
+            )
+        connection.session.reject_publish(self._msid, code, reason)
+        connection.close()
+
+    def _now_ms(self) -> int:
+        return now_ms(self._services.clock)
+
+
+def _showable(event: PublishRequested) -> str:
+    """The requested name up to the first character that no name has, for the log."""
+    asked = f"{event.app}/{event.key}"
+    shown = _SHOWABLE.match(asked)
+    text = shown[0] if shown else ""
+    return text if text == asked else f"{text}…"
+
+
+def _answer_of(authenticator: IAuthenticator, request: PublishRequest) -> Deferred[Verdict]:
+    """The authenticator's answer as a Deferred, whichever way it was given."""
+    try:
+        answer = authenticator.authorize_publish(request)
+    except Exception:
+        return fail(Failure())
+    return answer if isinstance(answer, Deferred) else succeed(answer)
+
+
+def _checked(answer: object) -> Verdict:
+    """The authenticator's answer, if it is a verdict."""
+    if not isinstance(answer, Verdict):
+        raise TypeError(f"{type(answer).__name__} is no Verdict")
+    return answer
+
+
+_REACTIONS: Mapping[type, Callable[[Any, Any], None]] = {
+    **SHARED_REACTIONS,
+    Connected: Waiting._connected,
+    PublishRequested: Waiting._publish_requested,
+    PublishEnded: Waiting._publish_ended,
+}
