@@ -77,10 +77,13 @@ def make_demo(reactor: Any, authenticator: IAuthenticator, addresses: Callable[[
             "add token or open to it"
         )
 
-    def make_url() -> str:
+    def make_url() -> str | None:
         token = issuer.issue_token(DEMO, TOKEN_LIFETIME_S)
         query = f"?token={token}" if token else ""
-        address = min(addresses(), key=lambda address: address.is_encrypted)
+        reachable = [address for address in addresses() if not address.is_socket]
+        if not reachable:
+            return None
+        address = min(reachable, key=lambda address: address.is_encrypted)
         return f"{'rtmps' if address.is_encrypted else 'rtmp'}://{address.text}/{DEMO}{query}"
 
     return DemoPublisher(reactor, make_url, Logger("rapidrtmp.demo"))
@@ -91,7 +94,7 @@ class DemoPublisher(Service):
     Keeps one FFmpeg publishing for as long as it runs.
 
     :param reactor: provides ``IReactorProcess`` and ``IReactorTime``.
-    :param make_url: asked before every start for where to publish, with a token that is good now.
+    :param make_url: asked before every start for where to publish, with a token that is good now; ``None`` for nowhere.
     :param log: hears of starts, ends and, at debug level, what FFmpeg says, never with the URL.
     :param find: finds FFmpeg.
     """
@@ -101,7 +104,7 @@ class DemoPublisher(Service):
     def __init__(
         self,
         reactor: Any,
-        make_url: Callable[[], str],
+        make_url: Callable[[], str | None],
         log: Logger,
         *,
         find: Callable[[], str | None] = find_ffmpeg,
@@ -135,6 +138,9 @@ class DemoPublisher(Service):
             self._log.error("no demo: there is no ffmpeg on the PATH; pip install imageio-ffmpeg brings one")
             return
         url = self._make_url()
+        if url is None:
+            self._log.error("no demo: FFmpeg publishes over TCP, and RTMP is taken on UNIX sockets only")
+            return
         self._child = _Child(self._reactor, self._ended, self._log, url)
         self._log.info("demo publisher starts {ffmpeg}", ffmpeg=ffmpeg)
         self._reactor.spawnProcess(self._child, ffmpeg, demo_arguments(ffmpeg, url), env=dict(os.environ))

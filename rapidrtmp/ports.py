@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
@@ -22,10 +24,17 @@ LISTEN_BACKLOG = 1024
 
 
 class Address(NamedTuple):
-    """Where an open port can be reached, ``HOST:PORT``, and whether what goes there is encrypted."""
+    """
+    Where an open port can be reached.
+
+    :ivar text: ``HOST:PORT``, or the path of a UNIX socket.
+    :ivar is_encrypted: whether what goes there is.
+    :ivar is_socket: whether it is a UNIX socket, which no URL leads to.
+    """
 
     text: str
     is_encrypted: bool
+    is_socket: bool = False
 
 
 class Ports:
@@ -42,8 +51,8 @@ class Ports:
 
     @property
     def number(self) -> int:
-        """The port number of the first, once it is open; 0 where it has none."""
-        return _number(self._open[0])
+        """The port number of the first that has one, once it is open; 0 where all are UNIX sockets."""
+        return next(filter(None, map(_number, self._open)), 0)
 
     def open(self, factory: Factory[Any]) -> None:
         """Open them all, or end the process with one line."""
@@ -68,16 +77,24 @@ class Ports:
                 port.startReading() if accepting else port.stopReading()  # type: ignore[no-untyped-call]
 
     def addresses(self) -> Iterator[Address]:
-        """Those of the open ports; whoever listens on all interfaces is at ``localhost``."""
+        """Those of the open ports; one that listens on all interfaces is at ``localhost``."""
         for description, port in zip(self._descriptions, self._open, strict=True):
-            host = str(getattr(port.getHost(), "host", "localhost"))
-            shown = "localhost" if host in ("0.0.0.0", "::", "127.0.0.1", "::1") else host
-            yield Address(f"{shown}:{_number(port)}", description.startswith("ssl:"))
+            yield _address(port.getHost(), is_encrypted=description.startswith("ssl:"))
 
     def close(self) -> Iterator[Deferred[None] | None]:
         """Close one after the other; each may take a moment."""
         while self._open:
             yield self._open.pop(0).stopListening()
+
+
+def _address(host: object, *, is_encrypted: bool) -> Address:
+    if isinstance(host, UNIXAddress):
+        return Address(os.fsdecode(host.name or ""), is_encrypted, is_socket=True)
+    name = str(getattr(host, "host", "localhost"))
+    if name in ("0.0.0.0", "::", "127.0.0.1", "::1"):
+        name = "localhost"
+    shown = f"[{name}]" if ":" in name else name
+    return Address(f"{shown}:{getattr(host, 'port', 0)}", is_encrypted)
 
 
 def _number(port: IListeningPort) -> int:

@@ -19,6 +19,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.web.http import H2_ENABLED
 from twisted.web.server import Site
 
 from rapidrtmp import __version__
@@ -245,12 +246,23 @@ class RapidRtmpService(MultiService):
     def _say_where(self) -> None:
         self._log.info("RapidRTMP {version}", version=__version__)
         for address in self.rtmp.addresses():
+            if address.is_socket:
+                self._log.info("RTMP on the UNIX socket {path}", path=address.text)
+                continue
             scheme = "rtmps" if address.is_encrypted else "rtmp"
             self._log.info("publish to {url}", url=f"{scheme}://{address.text}/live/KEY?token=TOKEN")
         for address in self.http.addresses():
+            if address.is_socket:
+                self._log.info("HTTP on the UNIX socket {path}", path=address.text)
+                continue
             root = f"{'https' if address.is_encrypted else 'http'}://{address.text}"
             self._log.info("watch at {url}, overview at {root}/", url=f"{root}/live/KEY", root=root)
-        if not any(address.is_encrypted for address in self.http.addresses()):
+        if any(address.is_encrypted for address in self.http.addresses()):
+            if not H2_ENABLED:
+                self._log.warn(
+                    "HTTPS without HTTP/2: Safari stays at ordinary latency; pip install 'rapidrtmp[http2]' for more"
+                )
+        else:
             self._log.info("low-latency HLS in Safari needs HTTPS with HTTP/2: an ssl: endpoint or a proxy in front")
 
     # ── stopping ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -195,6 +195,14 @@ class MakingTests(SynchronousTestCase):
         self.assertEqual("rtmp://localhost:1936/live/demo", self.url(Issuer(""), encrypted, plain))
         self.assertEqual("rtmps://localhost:1937/live/demo", self.url(Issuer(""), encrypted))
 
+    def test_no_port(self) -> None:
+        """The demo takes a port, not a UNIX socket; where there is none the log says why there is no demo."""
+        socket, plain = Address("/run/rtmp", False, is_socket=True), Address("localhost:1936", False)
+        self.assertEqual("rtmp://localhost:1936/live/demo", self.url(Issuer(""), socket, plain))
+        with capturedLogs() as events:
+            self.assertRaises(IndexError, self.url, Issuer(""), socket)
+        self.assertIn("UNIX sockets only", events[0]["log_format"])
+
     def test_no_tokens(self) -> None:
         """An authenticator that issues no tokens is refused with one line that says what would be right."""
         error = self.assertRaises(ConfigurationError, self.url, object())

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp import server
 from rapidrtmp.chosen import ChosenPlugins, ChosenStorage, choose_plugins
 from rapidrtmp.config import RtmpSettings, ServerSettings, StorageSettings
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import AuthenticatorContext, Purpose
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.names import StreamName
-from rapidrtmp.server import make_service
+from rapidrtmp.ports import Address
+from rapidrtmp.server import RapidRtmpService, make_service
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.sinks import FrameCollectorFactory
 from tests.hls.checker import read_playlist
@@ -163,6 +169,46 @@ class ServerTests(ServerCase):
         await service.stopService()
         await encoder.gone
         self.assertEqual(set(), service.rtmp_factory.connections)
+
+
+class AddressTests(ServerCase):
+    def said(self, service: RapidRtmpService) -> list[str]:
+        """What the log says at the start."""
+        with capturedLogs() as events:
+            service.privilegedStartService()
+            service.startService()
+        self.addCleanup(service.stopService)
+        return [str(formatEvent(event)) for event in events]
+
+    def service(self, rtmp: str, http: str) -> RapidRtmpService:
+        settings = replace(loopback_settings(), server=ServerSettings(rtmp=(rtmp,), http=(http,)))
+        return make_service(reactor, settings, choose_plugins(settings))
+
+    async def test_sockets(self) -> None:
+        """UNIX sockets are logged as what they are, and publish URLs then name no port."""
+        folder = Path(tempfile.mkdtemp())  # its path must be short
+        self.addCleanup(shutil.rmtree, folder)
+        service = self.service(f"unix:{folder}/rtmp", f"unix:{folder}/http")
+        said = self.said(service)
+        self.assertIn(f"RTMP on the UNIX socket {folder}/rtmp", said)
+        self.assertIn(f"HTTP on the UNIX socket {folder}/http", said)
+        self.assertFalse(any("localhost" in line or ":0" in line for line in said), said)
+        self.assertEqual(0, service.rtmp.number)
+
+    async def test_without_http2(self) -> None:
+        """The log says what Safari lacks: HTTPS, or HTTP/2 where its library is not installed; or nothing."""
+        encrypted = [Address("localhost:8443", True)]
+        for addresses, has_http2, words in (
+            ([Address("localhost:8080", False)], True, "needs HTTPS with HTTP/2"),
+            (encrypted, False, "pip install 'rapidrtmp[http2]'"),
+            (encrypted, True, ""),
+        ):
+            service = self.service(*LOOPBACK, *LOOPBACK)
+            self.patch(service.http, "addresses", lambda addresses=addresses: iter(addresses))
+            self.patch(server, "H2_ENABLED", has_http2)
+            lines = [line for line in self.said(service) if "Safari" in line]
+            self.assertEqual(bool(words), bool(lines))
+            self.assertIn(words, "".join(lines))
 
 
 class StartTests(SynchronousTestCase):

@@ -71,6 +71,10 @@ class RtmpServerFactory(Factory[RtmpConnection]):
         self._watch.clock = clock
         self._watched_ms = now_ms(clock)
 
+    def logPrefix(self) -> str:
+        """What Twisted's own log lines call it."""
+        return "RTMP"
+
     def doStart(self) -> None:
         """Watch the connections while something listens."""
         super().doStart()  # type: ignore[no-untyped-call]

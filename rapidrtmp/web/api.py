@@ -115,7 +115,8 @@ class Api:
     def _rtmp_address(self, request: Request) -> str:
         if self._policy.public_rtmp:
             return self._policy.public_rtmp
-        return f"{host_name(request.header('host')) or 'localhost'}:{self._policy.rtmp_port}"
+        host = host_name(request.header("host")) or "localhost"
+        return f"{host}:{self._policy.rtmp_port}" if self._policy.rtmp_port else host
 
     # ── streams ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

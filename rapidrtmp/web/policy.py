@@ -25,7 +25,7 @@ class HttpPolicy:
     :ivar open_metrics: whether ``/metrics`` answers everybody.
     :ivar trusted_proxies: addresses or networks (``10.0.0.0/8``, ``unix``) whose ``X-Forwarded-For`` is believed.
     :ivar public_rtmp: ``HOST`` or ``HOST:PORT`` that publish URLs name; empty for the host the API was asked at.
-    :ivar rtmp_port: the port that publish URLs name otherwise.
+    :ivar rtmp_port: the port that publish URLs name otherwise; 0 for none.
     :ivar default_expiration_s: how long a token is valid if its request does not say.
     :ivar max_expiration_s: the longest a token may be valid.
     :ivar access_log: whether each request is logged: method, path and status, never the query.

@@ -218,6 +218,10 @@ class BoundedSite(Site):
         self._policy = policy
         self._make_channel = make_channel
 
+    def logPrefix(self) -> str:
+        """What Twisted's own log lines call it."""
+        return "HTTP"
+
     # The wrapper that changes over to HTTP/2 has no public name; `HTTPFactory.protocol` is where it comes from.
     def protocol(self) -> _GenericHTTPChannelProtocol:
         """A new connection."""

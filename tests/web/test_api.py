@@ -111,6 +111,7 @@ class PublishTests(ApiTestCase):
             ({}, "127.0.0.1:8080", "rtmp://127.0.0.1:1935/"),
             ({}, "[::1]:8080", "rtmp://[::1]:1935/"),
             ({"rtmp_port": 1936}, "localhost", "rtmp://localhost:1936/"),
+            ({"rtmp_port": 0}, "localhost:8080", "rtmp://localhost/"),  # on a UNIX socket, behind a proxy
             ({"public_rtmp": "in.example.com"}, "localhost:8080", "rtmp://in.example.com/"),
             ({"public_rtmp": "in.example.com:1999"}, "localhost:8080", "rtmp://in.example.com:1999/"),
         )
