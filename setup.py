@@ -16,7 +16,11 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 STATIC = ROOT / "rapidrtmp" / "web" / "static"
 PIN = runpy.run_path(str(ROOT / "rapidrtmp" / "web" / "hlsjs.py"))
+#: How long to wait for the registry to answer at all, and for the download.
+NETWORK_TIMEOUT_S = 8
 NPM_TIMEOUT_S = 120
+#: Its own pause before another attempt is 10 s or more.
+NO_RETRY = "--fetch-retries=0"
 
 
 class BuildWithPlayer(build_py):
@@ -48,7 +52,8 @@ def _fetch(target: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(ROOT / name, scratch)
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        subprocess.run([npm, "ping", NO_RETRY], cwd=scratch, capture_output=True, timeout=NETWORK_TIMEOUT_S)
+        command = [npm, "ci", NO_RETRY, "--ignore-scripts", "--no-audit", "--no-fund"]
         subprocess.run(command, cwd=scratch, check=True, capture_output=True, timeout=NPM_TIMEOUT_S)
         if not _is_pinned(Path(scratch, installed)):
             raise OSError("what npm brought is not the pinned file")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rapidrtmp import __version__
 from rapidrtmp.config import all_settings
 from rapidrtmp.errors import RapidRTMPError
 from rapidrtmp.signals import ignore_hang_ups
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return serve(arguments[1:])
     parser = argparse.ArgumentParser(prog="rapidrtmp", description="RapidRTMP, a live media server, and its tools")
+    parser.add_argument("--version", action="version", version=f"RapidRTMP {__version__}")
     tools = parser.add_subparsers(title="tools", required=True, metavar="TOOL")
     tools.add_parser("serve", help="run the server in the foreground; the options are those of: twistd rapidrtmp")
     inspect = tools.add_parser("inspect", help="show the boxes of an MP4 file, init segment, segment or part")

@@ -3,20 +3,33 @@ Every metric, with its unit, in one place.
 
 What happens per frame or per request is counted in plain integers on the stream and the site, and read when somebody
 scrapes (``scrape.py``, ``web/tally.py``); what happens per connection or per failure is a counter here. Labels take few
-values: a stream's name is one only if the operator asks for it.
+values: a stream's name is one only if the operator asks for it. Process and interpreter have the names that all
+Prometheus clients give them, ``process_*`` and ``python_*``; no metric tells when it was made (``_created``).
 """
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from zope.interface import implementer
 
-from rapidrtmp import interfaces
+import twisted
+from rapidrtmp import __version__, interfaces
 from rapidrtmp.errors import MisuseError
 from rapidrtmp.interfaces import IMetricsScope
 
@@ -30,7 +43,13 @@ class Metrics:
     """The server's metrics; one object per server, so that tests do not share counts."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        build = Info("rapidrtmp_build", "Which RapidRTMP runs, and on what", registry=self.registry)
+        build.info({"version": __version__, "python": platform.python_version(), "twisted": twisted.__version__})
         self._of_sinks: dict[str, Counter | Histogram] = {}
 
         self.rtmp_connections_total = self._counter("rtmp_connections_total", "RTMP connections accepted")

@@ -21,7 +21,7 @@ from twisted.python import usage
 
 from rapidrtmp import __version__
 from rapidrtmp.chosen import ChosenPlugins, choose_plugins
-from rapidrtmp.config import ServerSettings, Settings
+from rapidrtmp.config import ServerSettings, Setting, Settings, all_settings
 from rapidrtmp.discovery import list_plugins
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.logs import ServerLog, server_log_observer
@@ -113,9 +113,29 @@ class Options(usage.Options):
             _stop(str(error))
 
     def _suggestion(self, message: str) -> str:
+        """What would be right in the place of the option that an error message names."""
         named = re.search(r"--([\w-]+)", message)
-        close = difflib.get_close_matches(named[1] if named else "", [each.rstrip("=") for each in self.longOpt], n=1)
-        return f"; did you mean --{close[0]}?" if close else ""
+        name = named[1] if named else ""
+        settings = _settings_called(name)
+        if settings:
+            return f"; what has no option is set by {', or '.join(map(_place, settings))}"
+        close = difflib.get_close_matches(name, [each.rstrip("=") for each in self.longOpt], n=1)
+        if close:
+            return f"; did you mean --{close[0]}?"
+        keys = difflib.get_close_matches(name.replace("-", "_"), [row.key for row in all_settings()], n=1)
+        meant = _settings_called(keys[0]) if keys else []
+        return f"; did you mean {', or '.join(map(_place, meant))}?" if meant else ""
+
+
+def _settings_called(option: str) -> list[Setting]:
+    """The settings without an option of their own that are called so: by key, section and key, or an old name."""
+    name = option.replace("-", "_").upper()
+    rows = [row for row in all_settings() if not row.option]
+    return [row for row in rows if name in (row.key.upper(), f"{row.section}_{row.key}".upper(), *row.old_names)]
+
+
+def _place(row: Setting) -> str:
+    return f"{row.key} of [{row.section}] in the --config file or {row.environment_name} in the environment"
 
 
 def makeService(options: Options) -> IService:

@@ -1,10 +1,13 @@
 import contextlib
 import json
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp import __version__
 from rapidrtmp.check import command
 from rapidrtmp.check.fetch import FetchError
 from rapidrtmp.check.report import Report
@@ -39,6 +42,18 @@ class CliTests(SynchronousTestCase):
         status, out, err = self.run_tool("inspect", "no/such/file")
         self.assertEqual((1, ""), (status, out))
         self.assertRegex(err, r"\Arapidrtmp: [^\n]*no/such/file[^\n]*\n\Z")
+
+    def test_version(self) -> None:
+        """`rapidrtmp --version` prints the version."""
+        with contextlib.redirect_stdout(StringIO()) as out:
+            self.assertEqual(0, self.assertRaises(SystemExit, main, ["--version"]).code)
+        self.assertEqual(f"RapidRTMP {__version__}\n", out.getvalue())
+
+    def test_as_a_module(self) -> None:
+        """`python -m rapidrtmp` is the same command."""
+        command = [sys.executable, "-m", "rapidrtmp", "--version"]
+        done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
+        self.assertEqual((0, f"RapidRTMP {__version__}\n"), (done.returncode, done.stdout))
 
     def test_settings(self) -> None:
         """`rapidrtmp settings` shows every setting with all of its names and its default."""

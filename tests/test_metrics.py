@@ -20,12 +20,27 @@ class MetricsTests(SynchronousTestCase):
         return self.metrics.registry.get_sample_value(name, labels)
 
     def test_text(self) -> None:
-        """What is shown reads back, and every name is ours."""
+        """What is shown reads back, and every name is ours, or the process's by the names of all Prometheus clients."""
         self.metrics.rtmp_timeouts_total.labels("idle").inc(2)
         families = list(text_string_to_metric_families(self.metrics.render().decode()))
         self.assertTrue(families)
-        self.assertTrue(all(family.name.startswith("rapidrtmp_") for family in families))
+        self.assertTrue(all(family.name.startswith(("rapidrtmp_", "process_", "python_")) for family in families))
         self.assertEqual(2, self.sample("rapidrtmp_rtmp_timeouts_total", stage="idle"))
+
+    def test_process(self) -> None:
+        """The process, the interpreter and the versions of what runs are shown."""
+        shown = {family.name: family for family in text_string_to_metric_families(self.metrics.render().decode())}
+        self.assertGreater(shown["process_resident_memory_bytes"].samples[0].value, 1 << 20)
+        self.assertIn("process_open_fds", shown)
+        self.assertIn("python_info", shown)
+        (build,) = shown["rapidrtmp_build_info"].samples
+        self.assertEqual(({"version", "python", "twisted"}, 1), (set(build.labels), build.value))
+
+    def test_no_times_of_making(self) -> None:
+        """No metric is shown beside another that tells when it was made."""
+        self.metrics.rtmp_timeouts_total.labels("idle").inc()
+        self.metrics.sink("hls").histogram("delay_seconds", "Delay", (0.1, 1.0)).observe(0.5)
+        self.assertNotIn(b"_created", self.metrics.render())
 
     def test_servers_do_not_share(self) -> None:
         """Two servers in one process count apart."""

@@ -1,7 +1,9 @@
 import configparser
 import json
+import os
 import re
 import runpy
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,27 @@ class PlayerLibraryTests(SynchronousTestCase):
             raise SkipTest("no build has put the library there")
         is_pinned = runpy.run_path(str(ROOT / "setup.py"))["_is_pinned"]
         self.assertTrue(is_pinned(copy))
+
+    def test_gives_up(self) -> None:
+        """Where no registry answers the build gives npm up after seconds, and goes on without the library."""
+        self.patch(setuptools, "setup", lambda **said: None)
+        fetch = runpy.run_path(str(ROOT / "setup.py"))["_fetch"]
+        self.assertLessEqual(fetch.__globals__["NETWORK_TIMEOUT_S"], 10)
+        fetch.__globals__["NETWORK_TIMEOUT_S"] = 0.1
+        fetch.__globals__["ROOT"] = self._without_node_modules()
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "npm").write_text("#!/bin/sh\nexec sleep 60\n")
+        (folder / "npm").chmod(0o755)
+        self.patch(os, "environ", {**os.environ, "PATH": f"{folder.absolute()}:{os.environ['PATH']}"})
+        self.assertRaises(subprocess.TimeoutExpired, fetch, folder / "hls.min.js")
+
+    def _without_node_modules(self) -> Path:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        for name in ("package.json", "package-lock.json"):
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+        return folder
 
 
 class TestSelectionTests(SynchronousTestCase):

@@ -89,6 +89,21 @@ class OptionsTests(CommandLineTestCase):
         self.environment["RAPIDRTMP_HLS_SEGMNT"] = "2s"
         self.assertIn("RAPIDRTMP_HLS_SEGMENT?", self.refusal())
 
+    def test_settings_without_an_option(self) -> None:
+        """An option for what has none is refused with the places where that is set."""
+        for option, place in (
+            (
+                "--max-viewers-per-stream",
+                "max_viewers_per_stream of [server] in the --config file or RAPIDRTMP_",
+            ),
+            ("--max_concurrent_streams", "by max_streams of [server]"),
+            ("--hls-segment", "RAPIDRTMP_HLS_SEGMENT in the environment"),
+            ("--idle-timeout=3s", "RAPIDRTMP_RTMP_IDLE_TIMEOUT in the environment, or idle_timeout of [http]"),
+            ("--max-viewers", "did you mean max_viewers_per_stream of [server]"),
+        ):
+            self.assertIn(place, self.refusal(option))
+        self.assertEqual("rapidrtmp: option --bogus not recognized\n", self.refusal("--bogus"))
+
     def test_help_mentions_every_option(self) -> None:
         """The help lists every option of the command line."""
         helped = str(Options())
