@@ -154,12 +154,21 @@ class ServerSettings:
     http: tuple[str, ...] = _setting(
         ENDPOINTS, "tcp:8080", "Endpoints that serve HTTP", option="http", old="HTTP_ADDR", from_old=address_endpoint
     )
+    manage: tuple[str, ...] = _setting(
+        ENDPOINTS, "", "Endpoints that serve the API and the metrics; without one the HTTP ones do", option="manage"
+    )
     sinks: tuple[str, ...] = _setting(SPECS, "hls", "Where frames go, in every app without its own", option="sink")
     auth: tuple[str, ...] = _setting(
         SPECS, "token", "Who may publish, in every app without its own; any one that consents is enough", option="auth"
     )
     api_token: str | None = _setting(
-        SECRET, "", "Secret of the management API; without one it answers loopback clients only", option="api-token"
+        SECRET, "", "Secret of the management API; other users see it in the process list", option="api-token"
+    )
+    api_token_file: str = _setting(
+        TEXT, "data/api.key", "File with the secret of the management API; made on first start", option="api-token-file"
+    )
+    trust_own_user: bool = _setting(
+        BOOLEAN, "true", "Whether the server's own user, on this machine, needs no secret for the management API"
     )
     log_format: str = _setting(one_of("text", "json"), "text", "Form of the log: text or json", option="log-format")
     log_level: str = _setting(

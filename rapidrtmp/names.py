@@ -17,7 +17,7 @@ __all__ = ["RESERVED_APPS", "BadNameError", "StreamName"]
 MAX_NAME_LENGTH = 128
 _NAME = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
 #: First path segments that the HTTP side keeps for itself.
-RESERVED_APPS = frozenset({"api", "health", "ready", "metrics", "static", "recordings", "favicon.ico"})
+RESERVED_APPS = frozenset({"api", "health", "ready", "startup", "metrics", "static", "recordings", "favicon.ico"})
 
 
 class BadNameError(RapidRTMPError):

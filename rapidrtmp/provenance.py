@@ -129,6 +129,11 @@ def _check_together(settings: Settings, provenance: Mapping[str, str]) -> None:
         ("hls.part", settings.hls.part_ms),
         ("hls.segment", settings.hls.segment_ms),
     )
+    if settings.server.api_token and provenance["server.api_token_file"] != DEFAULT:
+        raise ConfigurationError(
+            f"server.api_token ({provenance['server.api_token']}) and server.api_token_file "
+            f"({provenance['server.api_token_file']}) are two secrets: give one of them"
+        )
     for (less, less_ms), (more, more_ms) in zip(pairs[::2], pairs[1::2], strict=True):
         if less_ms > more_ms:
             raise ConfigurationError(

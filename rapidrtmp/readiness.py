@@ -67,6 +67,11 @@ class Readiness:
         return (*self._checks.values(), self._check_lag())
 
     @property
+    def has_started(self) -> bool:
+        """Whether the server has come up and lets clients in, draining or not."""
+        return self._checks["listening"].ok
+
+    @property
     def lag_ms(self) -> int:
         """How late the last timer of the reactor ran, in milliseconds."""
         return self._lags_ms[-1]

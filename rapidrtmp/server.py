@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import time
 from collections.abc import Iterable
 from itertools import chain
@@ -20,9 +21,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.http import H2_ENABLED
-from twisted.web.server import Site
 
 from rapidrtmp import __version__
+from rapidrtmp.api_secret import find_api_secret
 from rapidrtmp.chosen import ChosenPlugins
 from rapidrtmp.config import Settings
 from rapidrtmp.demo import DEMO, make_demo
@@ -30,6 +31,7 @@ from rapidrtmp.dvr.libraries import Libraries
 from rapidrtmp.dvr.library import Library
 from rapidrtmp.dvr.retention import Retention, RetentionRules
 from rapidrtmp.dvr.service import RecordingsService
+from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ITokenIssuer, Purpose
 from rapidrtmp.live.clocks import SteadyClock, now_ms
 from rapidrtmp.live.numbering import Numbering
@@ -45,7 +47,8 @@ from rapidrtmp.readiness import Readiness
 from rapidrtmp.scrape import connection_metrics, readiness_metrics, storage_metrics, stream_metrics
 from rapidrtmp.stores import Stores
 from rapidrtmp.streams import StreamMaker, recorders
-from rapidrtmp.web.app import make_site
+from rapidrtmp.web.api_access import ApiAccess, ApiSecret
+from rapidrtmp.web.app import Sites, make_sites
 from rapidrtmp.web.recordings import Recordings
 
 __all__ = ["RapidRtmpService", "make_service"]
@@ -72,7 +75,7 @@ class RapidRtmpService(MultiService):
     Everything that runs.
 
     :ivar rtmp_factory: what accepts RTMP connections.
-    :ivar rtmp: the ports they come to; likewise ``http``.
+    :ivar rtmp: the ports they come to; likewise ``http`` and ``manage``.
     """
 
     _log = Logger()
@@ -81,6 +84,8 @@ class RapidRtmpService(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]
         self.rtmp = Ports(reactor, settings.server.rtmp)
         self.http = Ports(reactor, settings.server.http)
+        self.manage = Ports(reactor, settings.server.manage)
+        self._api_secret = ApiSecret()
         self._is_open = False
         self._reactor = reactor
         self._settings = settings
@@ -174,18 +179,20 @@ class RapidRtmpService(MultiService):
             limits=session_limits(rtmp),
         )
 
-    def _make_site(self) -> Site:
-        return make_site(
+    def _make_sites(self) -> Sites:
+        policy = http_policy(self._settings, self.rtmp.number)
+        return make_sites(
             registry=self.registry,
             metrics=self.metrics,
             readiness=self.readiness,
             apps={app: ITokenIssuer(each, None) for app, each in self.authenticators.items()},
-            policy=http_policy(self._settings, self.rtmp.number),
+            policy=policy,
             clock=self._reactor,
             utc_ms=self._steady.utc_ms,
             recordings=Recordings(self._libraries, self.registry, self._streams.make_recorder),
             storage_of=lambda app: self.stores.of(app, Purpose.LIVE).storage,
             viewer_salt=os.urandom(16),
+            access=ApiAccess(self._api_secret, policy, self._reactor),
         )
 
     def _read_metrics(self) -> Iterable[Metric]:
@@ -210,18 +217,22 @@ class RapidRtmpService(MultiService):
             return
         self._is_open = True
         self.rtmp.open(self.rtmp_factory)
-        self.http.open(self._make_site())
+        sites = self._make_sites()
+        self.http.open(sites.public)
+        if sites.management is not None:
+            self.manage.open(sites.management)
         if self.stores.persistent:  # whoever connects waits, until it is known what an earlier server left
             self._accept(False)
 
     def _accept(self, accepting: bool) -> None:
         """Let clients in, or let them wait."""
-        for ports in (self.rtmp, self.http):
+        for ports in (self.rtmp, self.http, self.manage):
             ports.accept(accepting)
 
     def startService(self) -> None:
         """Begin to work. (``twist``, unlike ``twistd``, knows no privileged start.)"""
         self._open_ports()
+        self._find_api_secret()
         self.stores.start()
         self.readiness.start({store.name: store.storage for store in self.stores.all})
         super().startService()  # type: ignore[no-untyped-call]
@@ -243,6 +254,21 @@ class RapidRtmpService(MultiService):
         self.readiness.listening()
         self._recovery.go_on()
 
+    def _find_api_secret(self) -> None:
+        """As the user that the server runs as: it has become that by now."""
+        server = self._settings.server
+        try:
+            self._api_secret.set(find_api_secret(server, self._log))
+        except ConfigurationError as error:
+            print(f"rapidrtmp: {error}", file=sys.stderr)
+            raise SystemExit(1) from error
+        if server.trust_own_user and os.name == "posix" and os.geteuid() == 0:
+            self._log.warn(
+                "running as root: the management API needs no secret of root on this machine, so a reverse proxy that "
+                "runs as root opens it to all its clients; give the server a user of its own, or set "
+                "server.trust_own_user = false"
+            )
+
     def _say_where(self) -> None:
         self._log.info("RapidRTMP {version}", version=__version__)
         for address in self.rtmp.addresses():
@@ -257,6 +283,9 @@ class RapidRtmpService(MultiService):
                 continue
             root = f"{'https' if address.is_encrypted else 'http'}://{address.text}"
             self._log.info("watch at {url}, overview at {root}/", url=f"{root}/live/KEY", root=root)
+        for address in self.manage.addresses():
+            scheme = "unix:" if address.is_socket else "https://" if address.is_encrypted else "http://"
+            self._log.info("manage at {door}", door=f"{scheme}{address.text}")
         if any(address.is_encrypted for address in self.http.addresses()):
             if not H2_ENABLED:
                 self._log.warn(
@@ -282,7 +311,7 @@ class RapidRtmpService(MultiService):
         await self._within(deadline_s, self.registry.end_all("the server is shutting down"))
         await self._within(deadline_s, self.rtmp_factory.close_all())
         await deferLater(self._reactor, FAREWELL_S)
-        for closing in self.http.close():
+        for closing in (*self.http.close(), *self.manage.close()):
             await self._within(deadline_s, closing)
         self.readiness.stop()
         left_s = max(0.1, deadline_s - self._reactor.seconds())

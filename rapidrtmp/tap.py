@@ -52,7 +52,8 @@ class Options(usage.Options):
     optParameters = [  # noqa: RUF012 - Twisted's way
         ["config", None, None, "TOML file with settings"],
         ["storage", None, None, "SPEC of where objects are kept (default local:data/streams)"],
-        ["api-token", None, None, "Secret of the management API; without one it answers loopback clients only"],
+        ["api-token", None, None, "Secret of the management API; other users see it in the process list"],
+        ["api-token-file", None, None, "FILE with that secret; made on first start (default data/api.key)"],
         ["log-format", None, None, "text or json (default text)"],
         ["log-level", None, None, "The lowest that is logged: debug, info, warn, error or critical (default info)"],
     ]
@@ -60,7 +61,7 @@ class Options(usage.Options):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.update(rtmp=[], http=[], sink=[], auth=[])
+        self.update(rtmp=[], http=[], manage=[], sink=[], auth=[])
 
     def opt_rtmp(self, endpoint: str) -> None:
         """ENDPOINT that takes RTMP; may be repeated (default tcp:1935)"""
@@ -69,6 +70,10 @@ class Options(usage.Options):
     def opt_http(self, endpoint: str) -> None:
         """ENDPOINT that serves HTTP; may be repeated (default tcp:8080)"""
         self["http"].append(endpoint)
+
+    def opt_manage(self, endpoint: str) -> None:
+        """ENDPOINT that serves the management API and the metrics; may be repeated (default: --http serves them)"""
+        self["manage"].append(endpoint)
 
     def opt_sink(self, spec: str) -> None:
         """SPEC of where frames go; may be repeated (default hls)"""
@@ -182,7 +187,9 @@ def _reactor() -> Any:
 
 
 def _chosen_and_checked(reactor: Any, settings: Settings) -> ChosenPlugins:
-    for name, descriptions in (("server.rtmp", settings.server.rtmp), ("server.http", settings.server.http)):
+    server = settings.server
+    doors = (("server.rtmp", server.rtmp), ("server.http", server.http), ("server.manage", server.manage))
+    for name, descriptions in doors:
         for description in descriptions:
             try:
                 serverFromString(reactor, description)

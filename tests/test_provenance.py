@@ -97,6 +97,8 @@ class LoadTests(LoadTestCase):
         special = {
             "server.rtmp": "tcp:7 tcp:8",
             "server.http": "tcp:7 tcp:8",
+            "server.manage": "tcp:7 tcp:8",
+            "server.trust_own_user": "false",
             "server.sinks": "hls hls:window=5",
             "server.auth": "open",
             "server.log_format": "json",

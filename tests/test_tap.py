@@ -107,8 +107,8 @@ class OptionsTests(CommandLineTestCase):
     def test_help_mentions_every_option(self) -> None:
         """The help lists every option of the command line."""
         helped = str(Options())
-        for name in ("config", "rtmp", "http", "storage", "sink", "auth", "api-token", "demo", "list-plugins",
-                     "check-config", "log-format", "log-level"):  # fmt: skip
+        for name in ("config", "rtmp", "http", "manage", "storage", "sink", "auth", "api-token", "api-token-file",
+                     "demo", "list-plugins", "check-config", "log-format", "log-level"):  # fmt: skip
             self.assertIn(f"--{name}", helped)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import os
 import re
 import secrets
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from rapidrtmp.interfaces import (
     Verdict,
 )
 from rapidrtmp.names import StreamName
+from rapidrtmp.secret_file import keep_secret
 
 __all__ = ["TokenAuthenticator", "TokenAuthenticatorFactory"]
 
@@ -126,11 +126,7 @@ class TokenAuthenticatorFactory:
 
 def _kept_secret(path: Path, log: Logger) -> bytes:
     try:
-        if not path.exists():
-            _create_secret(path)
-            log.info("made a new token secret in {path}", path=str(path))
-        secret = path.read_bytes().strip()
-        readable_by_others = os.name == "posix" and path.stat().st_mode & 0o077
+        secret = keep_secret(path, "token secret", log)
     except OSError as error:
         raise ConfigurationError(f"the token secret {path}: {error.strerror or error}") from error
     if len(secret) < MINIMUM_SECRET_LENGTH:
@@ -138,22 +134,4 @@ def _kept_secret(path: Path, log: Logger) -> bytes:
             f"the token secret {path} holds {len(secret)} octets, fewer than {MINIMUM_SECRET_LENGTH}: "
             "delete it to have a new one made"
         )
-    if readable_by_others:
-        log.warn("{path} signs tokens and others may read it: chmod 600 {path}", path=str(path))
     return secret
-
-
-def _create_secret(path: Path) -> None:
-    """Make the file, whole and private from its first moment; if another process was faster, its file stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_hex(32).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink(missing_ok=True)

@@ -184,6 +184,11 @@ class Api:
         checks = [{"name": check.name, "ok": check.ok, "reason": check.reason} for check in self._readiness.checks()]
         return json_response({"ready": ready, "checks": checks}, 200 if ready else 503)
 
+    def startup(self, _request: Request) -> Response:
+        """Tell whether the server has come up: ``GET /startup``. Once it has, that does not change."""
+        started = self._readiness.has_started
+        return json_response({"status": "started" if started else "starting"}, 200 if started else 503)
+
     def metrics(self, _request: Request) -> Response:
         """Show the metrics in Prometheus' text format: ``GET /metrics``."""
         return Response(200, {"Content-Type": METRICS_TYPE, **NO_STORE}, self._metrics.render())

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
@@ -30,8 +30,9 @@ from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import RESERVED_APPS
 from rapidrtmp.readiness import Readiness
-from rapidrtmp.web.access import Gate, TrustedProxies
+from rapidrtmp.web.access import TrustedProxies
 from rapidrtmp.web.api import Api
+from rapidrtmp.web.api_access import ApiAccess
 from rapidrtmp.web.errors import (
     STATUS_BY_ERROR,
     BodyTooLargeError,
@@ -48,14 +49,14 @@ from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.recordings import Recordings
 from rapidrtmp.web.rewinding import RewindResponder
-from rapidrtmp.web.routes import MEDIA_RULE, Audience, Route, routes
+from rapidrtmp.web.routes import MEDIA_RULE, Audience, Route, management_routes, public_routes, routes
 from rapidrtmp.web.seats import Seats
 from rapidrtmp.web.sending import SMALL_BYTES, BodyProducer
-from rapidrtmp.web.site import BoundedChannel, BoundedSite, CheckedResource, client_of, read_request
+from rapidrtmp.web.site import BoundedChannel, BoundedSite, CheckedResource, client_of, read_request, transport_of
 from rapidrtmp.web.streamed import StreamedResponse, send_streamed
 from rapidrtmp.web.tally import CLIENT_LEFT, Tally
 
-__all__ = ["WebApp", "make_site"]
+__all__ = ["Sites", "WebApp", "make_sites"]
 
 UNROUTED = "other"
 
@@ -76,7 +77,14 @@ class WebApp:
 
     _log = Logger()
 
-    def __init__(self, table: tuple[Route, ...], tally: Tally, misconduct: Misconduct, policy: HttpPolicy) -> None:
+    def __init__(
+        self,
+        table: tuple[Route, ...],
+        access: ApiAccess,
+        tally: Tally,
+        misconduct: Misconduct,
+        policy: HttpPolicy,
+    ) -> None:
         self.klein = Klein()
         self.klein.url_map.merge_slashes = False  # which would answer // with a redirect
         self.klein.url_map.converters["app"] = _AppConverter
@@ -84,7 +92,7 @@ class WebApp:
         self._misconduct = misconduct
         self._policy = policy
         self._proxies = TrustedProxies(policy.trusted_proxies)
-        self._gate = Gate(policy.api_token, self._proxies)
+        self._access = access
         for route in table:
             self._add(route)
         self._handle_errors(self._refuse, *STATUS_BY_ERROR)
@@ -114,7 +122,7 @@ class WebApp:
         if request.method == "OPTIONS":
             return self._send(self._preflight(route), twisted)
         if route.audience is Audience.MANAGEMENT:
-            self._gate.check(request)
+            self._access.check(request, transport_of(twisted))
         if len(request.body) > self._policy.max_body_bytes:
             raise BodyTooLargeError(self._policy.max_body_bytes)
         answer = route.respond(request, **names)
@@ -126,20 +134,7 @@ class WebApp:
         if route.audience is Audience.MEDIA:
             return PREFLIGHT
         allow = "GET, HEAD, OPTIONS" if route.method == "GET" else f"{route.method}, OPTIONS"
-        headers = {"Allow": allow, **self._sharing(route)}
-        if "Access-Control-Allow-Origin" in headers:
-            headers["Access-Control-Allow-Methods"] = allow
-            headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
-            headers["Access-Control-Max-Age"] = "600"
-        return Response(204, headers)
-
-    def _sharing(self, route: Route | None) -> Mapping[str, str]:
-        """Which pages may read the answer. The management API's only where a page must know the token to ask."""
-        if route is None or (route.audience is Audience.MANAGEMENT and not self._gate.wants_token):
-            return {}
-        if route.audience is Audience.MEDIA:
-            return CORS
-        return {"Access-Control-Allow-Origin": "*"} if route.audience is Audience.MANAGEMENT else {}
+        return Response(204, {"Allow": allow})
 
     # ── requests that are held ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -169,7 +164,8 @@ class WebApp:
         label = route.rule if route is not None else UNROUTED
         twisted.setResponseCode(response.status)
         twisted.setHeader(b"server", b"RapidRTMP")
-        for name, value in (*self._sharing(route).items(), *response.headers.items()):
+        shared = CORS if route is not None and route.audience is Audience.MEDIA else {}
+        for name, value in (*shared.items(), *response.headers.items()):
             twisted.setHeader(name, value)
         if response.status not in (204, 304):
             twisted.setHeader(b"content-length", b"%d" % response.length)
@@ -220,7 +216,14 @@ def _error(failure: Failure) -> BaseException:
     return failure.value
 
 
-def make_site(
+class Sites(NamedTuple):
+    """What is served at each door; ``management`` is ``None`` where that is part of the public one."""
+
+    public: Site
+    management: Site | None
+
+
+def make_sites(
     *,
     registry: Registry,
     metrics: Metrics,
@@ -232,9 +235,10 @@ def make_site(
     recordings: Recordings,
     storage_of: Callable[[str], IStorage],
     viewer_salt: bytes,
-) -> Site:
+    access: ApiAccess,
+) -> Sites:
     """
-    Make the site that serves everything over HTTP.
+    Make the sites that serve everything over HTTP.
 
     :param apps: every application there is, and who issues tokens for it; ``None`` for one that uses none of ours.
     :param clock: time and timers: the reactor.
@@ -242,6 +246,7 @@ def make_site(
     :param recordings: answers what concerns recordings.
     :param storage_of: where the packager of an application writes what viewers can rewind to.
     :param viewer_salt: a secret that viewers are told apart with.
+    :param access: decides who may use the management API.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
     api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms)
@@ -252,8 +257,16 @@ def make_site(
     metrics.collect_from(misconduct.metrics)
     hls = HlsResponder(registry, seats, policy, clock)
     media = RewindResponder(hls, registry, seats, storage_of)
-    app = WebApp(routes(api, media, Pages(registry, apps, clock), recordings, seats, policy), tally, misconduct, policy)
-    if policy.access_log:  # a line of it costs more than an answer of the express way: who wants one goes the other
-        return BoundedSite(app.resource(), policy, clock, partial(BoundedChannel, misconduct))
-    lane = ExpressLane(hls.respond, tally, policy, MEDIA_RULE)
-    return BoundedSite(app.resource(), policy, clock, partial(ExpressChannel, lane, misconduct))
+    table = routes(api, media, Pages(registry, apps, clock), recordings, seats, policy)
+
+    def make_site(table: tuple[Route, ...], make_channel: Callable[[], BoundedChannel]) -> Site:
+        app = WebApp(table, access, tally, misconduct, policy)
+        return BoundedSite(app.resource(), policy, clock, make_channel)
+
+    plain: Callable[[], BoundedChannel] = partial(BoundedChannel, misconduct)
+    express = plain
+    if not policy.access_log:  # a line of it costs more than an answer of the express way: who wants one goes the other
+        express = partial(ExpressChannel, ExpressLane(hls.respond, tally, policy, MEDIA_RULE), misconduct)
+    if not policy.has_management_door:
+        return Sites(make_site(table, express), None)
+    return Sites(make_site(public_routes(table), express), make_site(management_routes(table), plain))

@@ -44,10 +44,10 @@ def description() -> Json:
         "components": {
             "schemas": {**_schemas(), **recording_schemas()},
             "securitySchemes": {
-                "apiToken": {
+                "managementSecret": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The API token, if one is configured; without one, only this machine is answered.",
+                    "description": "The management secret; the server's own user, on the same machine, needs none.",
                 }
             },
         },
@@ -137,10 +137,17 @@ def _server() -> Json:
                 {"200": content("Yes.", "Readiness"), "503": content("No.", "Readiness")},
             )
         },
+        "/startup": {
+            "get": operation(
+                "getStartup",
+                "Whether the server has come up",
+                {"200": content("It has.", "Startup"), "503": content("Not yet.", "Startup")},
+            )
+        },
         "/metrics": {
             "get": operation(
                 "getMetrics",
-                "Metrics for Prometheus; open to everybody if so configured",
+                "Metrics for Prometheus; open to everybody if so configured, and at the door of the management API",
                 {"200": media("The text exposition format.", text)},
                 management=True,
             )
@@ -224,6 +231,7 @@ def _schemas() -> Json:
         "Error": error_schema(),
         "Message": object_of({"message": text}),
         "Health": object_of({"status": {"const": "ok"}}),
+        "Startup": object_of({"status": {"enum": ["starting", "started"]}}),
         "Readiness": object_of({"ready": truth, "checks": {"type": "array", "items": check}}),
         "PublishRequest": {
             "type": "object",

@@ -22,16 +22,16 @@ Json = dict[str, Any]
 
 _REASONS = {
     400: "The request is wrong; the message names the field.",
-    401: "A bearer token is needed, or the one given is wrong.",
-    403: "Without an API token configured, only this machine is answered.",
+    401: "The management secret is needed, as a bearer token, or the one given is wrong.",
+    403: "Pages of other origins are not answered.",
     404: "There is no such thing here now. `Retry-After` says when to ask again, if that may help.",
     409: "The state of things does not permit it.",
     413: "The body is too long.",
     416: "The range lies outside the object.",
-    429: "This client holds too many requests open.",
+    429: "This client asks for too much at a time, or sent too many wrong secrets.",
     503: "Not now: the wait was too long, or a limit is reached.",
 }
-_MANAGEMENT = (401, 403)
+_MANAGEMENT = (401, 403, 429)
 MEDIA_FILES = {
     "application/vnd.apple.mpegurl": {"schema": {"type": "string"}},
     "video/mp4": {},
@@ -52,7 +52,7 @@ def operation(
     failures = {str(status): content(_REASONS[status], "Error") for status in statuses}
     described: Json = {"operationId": name, "summary": summary, "responses": {**answer, **failures}, **more}
     if management:
-        described["security"] = [{}, {"apiToken": []}]
+        described["security"] = [{"managementSecret": []}, {}]
     return described
 
 

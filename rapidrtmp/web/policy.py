@@ -20,8 +20,9 @@ class HttpPolicy:
         machine has none: it is a proxy that nobody named, or a tool.
     :ivar max_body_bytes: the largest request body.
     :ivar idle_timeout_s: silence after which a connection is closed, and how long one request may take to arrive.
-    :ivar api_token: what ``Authorization: Bearer`` must hold for the management API; ``None`` to answer only clients
-        on this machine.
+    :ivar has_management_door: whether the management API and the metrics have endpoints of their own.
+    :ivar trust_own_user: whether the server's own user, on this machine, needs no secret for the management API.
+    :ivar max_wrong_secrets: how often a minute one address is told that its secret is wrong.
     :ivar open_metrics: whether ``/metrics`` answers everybody.
     :ivar trusted_proxies: addresses or networks (``10.0.0.0/8``, ``unix``) whose ``X-Forwarded-For`` is believed.
     :ivar public_rtmp: ``HOST`` or ``HOST:PORT`` that publish URLs name; empty for the host the API was asked at.
@@ -37,7 +38,9 @@ class HttpPolicy:
     max_waiters_per_client: int = 256
     max_body_bytes: int = 64 << 10
     idle_timeout_s: int = 60
-    api_token: str | None = field(default=None, repr=False)
+    has_management_door: bool = False
+    trust_own_user: bool = True
+    max_wrong_secrets: int = 10
     open_metrics: bool = False
     trusted_proxies: tuple[str, ...] = ()
     public_rtmp: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +19,7 @@ from rapidrtmp.web.recordings import Recordings
 from rapidrtmp.web.rewinding import RewindResponder
 from rapidrtmp.web.seats import Seats
 
-__all__ = ["MEDIA_RULE", "Audience", "Route", "routes"]
+__all__ = ["MEDIA_RULE", "Audience", "Route", "management_routes", "public_routes", "routes"]
 
 #: Playlists, segments and parts of every stream.
 MEDIA_RULE = "/<app>/<key>/<name>"
@@ -30,7 +30,13 @@ class Audience(enum.Enum):
 
     EVERYBODY = enum.auto()
     MEDIA = enum.auto()  # everybody, and pages of other origins may read it
-    MANAGEMENT = enum.auto()  # whoever has the API token; without one, this machine
+    PROBE = enum.auto()  # everybody, at every door
+    MANAGEMENT = enum.auto()  # the server's own user and clients that have the secret: see `api_access`
+    OPEN_MANAGEMENT = enum.auto()  # everybody who can reach the door of the management API
+
+
+#: What is not to be had at the public door, where the management API has one of its own.
+_MANAGEMENT = (Audience.MANAGEMENT, Audience.OPEN_MANAGEMENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +58,9 @@ class Route:
 def routes(
     api: Api, media: RewindResponder, pages: Pages, recordings: Recordings, seats: Seats, policy: HttpPolicy
 ) -> tuple[Route, ...]:
-    """The table of routes."""
-    everybody, management = Audience.EVERYBODY, Audience.MANAGEMENT
-    metrics = everybody if policy.open_metrics else management
+    """The table of routes, for all doors."""
+    everybody, management, probe = Audience.EVERYBODY, Audience.MANAGEMENT, Audience.PROBE
+    metrics = Audience.OPEN_MANAGEMENT if policy.open_metrics or policy.has_management_door else management
     return (
         Route("POST", "/api/v1/publish", management, api.publish),
         Route("GET", "/api/v1/streams", management, api.streams),
@@ -63,10 +69,11 @@ def routes(
         Route("POST", "/api/v1/streams/<key>/stop", management, api.stop),
         Route("POST", "/api/v1/streams/<app>/<key>/stop", management, api.stop),
         *_recording_routes(recordings, seats),
-        Route("GET", "/api/v1/openapi.json", everybody, api.openapi),
-        Route("GET", "/api/ping", everybody, api.ping),
-        Route("GET", "/health", everybody, api.health),
-        Route("GET", "/ready", everybody, api.ready),
+        Route("GET", "/api/v1/openapi.json", Audience.OPEN_MANAGEMENT, api.openapi),
+        Route("GET", "/api/ping", probe, api.ping),
+        Route("GET", "/health", probe, api.health),
+        Route("GET", "/ready", probe, api.ready),
+        Route("GET", "/startup", probe, api.startup),
         Route("GET", "/metrics", metrics, api.metrics),
         Route("GET", "/", everybody, pages.index),
         Route("GET", "/recordings", everybody, LibraryPage(recordings.libraries, pages).respond),
@@ -75,6 +82,16 @@ def routes(
         Route("GET", "/<app>/<key>", everybody, pages.player),
         Route("GET", MEDIA_RULE, Audience.MEDIA, media.respond),
     )
+
+
+def public_routes(table: Iterable[Route]) -> tuple[Route, ...]:
+    """Those of the public door, where the management API has one of its own."""
+    return tuple(route for route in table if route.audience not in _MANAGEMENT)
+
+
+def management_routes(table: Iterable[Route]) -> tuple[Route, ...]:
+    """Those of the door of the management API."""
+    return tuple(route for route in table if route.audience in (*_MANAGEMENT, Audience.PROBE))
 
 
 def _recording_routes(recordings: Recordings, seats: Seats) -> tuple[Route, ...]:

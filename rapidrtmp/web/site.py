@@ -26,7 +26,7 @@ from rapidrtmp.web.exchange import Request
 from rapidrtmp.web.misconduct import Misconduct, MisconductKind
 from rapidrtmp.web.policy import HttpPolicy
 
-__all__ = ["BoundedSite", "CheckedResource", "client_of", "read_request"]
+__all__ = ["BoundedSite", "CheckedResource", "client_of", "read_request", "transport_of"]
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16_384
@@ -40,6 +40,12 @@ def client_of(twisted: Any, proxies: TrustedProxies) -> str:
 
 def _peer_of(twisted: Any) -> str:
     return getattr(twisted.getClientAddress(), "host", UNIX_PEER)
+
+
+def transport_of(twisted: Any) -> Any:
+    """The transport of the connection that a ``twisted.web`` request came by; of HTTP/2 that of all its streams."""
+    channel = twisted.channel
+    return getattr(channel, "_conn", channel).transport  # `H2Stream` has no public name for its connection
 
 
 def read_request(twisted: Any, proxies: TrustedProxies) -> Request:

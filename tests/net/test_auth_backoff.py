@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.backoff import MAX_CLIENTS
 from rapidrtmp.names import StreamName
-from rapidrtmp.net.auth_backoff import MAX_CLIENTS, AuthBackoff
+from rapidrtmp.net.auth_backoff import AuthBackoff
 
 NAME, OTHER = StreamName("live", "mine"), StreamName("live", "other")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 from treq.testing import StubTreq
@@ -27,7 +29,9 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.readiness import Readiness
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.sinks import FrameCollector
-from rapidrtmp.web.app import make_site
+from rapidrtmp.web.api_access import ApiAccess, ApiSecret
+from rapidrtmp.web.app import make_sites
+from rapidrtmp.web.peer_user import LocalPeer
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.recordings import Recordings
 
@@ -60,10 +64,16 @@ class Encoder:
         self.reasons.append(reason)
 
 
+def find_peer(transport: Any) -> LocalPeer | None:
+    """Our own user, wherever the other end of a connection in memory has a loopback address."""
+    address = ip_address(transport.getPeer().host)
+    return LocalPeer(os.geteuid(), address) if address.is_loopback else None
+
+
 class Server:
     """The whole HTTP side on a clock that stands still, with nothing live yet."""
 
-    def __init__(self, **policy: Any) -> None:
+    def __init__(self, *, api_token: str = "made-on-first-start", **policy: Any) -> None:
         self.clock = Clock()
         self.clock.advance(1_000)
         self.metrics = Metrics()
@@ -78,7 +88,7 @@ class Server:
         self.storage = MemoryStorage(self.utc_ms)
         library = Library(self.storage, self.clock)
         self.recordings = Recordings(Libraries({}, library), self.registry, lambda _stream: FrameCollector())
-        self.site = make_site(
+        sites = make_sites(
             registry=self.registry,
             metrics=self.metrics,
             readiness=self.readiness,
@@ -89,7 +99,10 @@ class Server:
             recordings=self.recordings,
             storage_of=lambda _app: self.storage,
             viewer_salt=b"salt",
+            access=ApiAccess(ApiSecret(api_token.encode()), self.policy, self.clock, find_peer),
         )
+        self.site = sites.public
+        self.management = sites.management
         self.treq: Any = StubTreq(self.site.resource)
 
     def utc_ms(self) -> int:

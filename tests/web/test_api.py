@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.live.health import diagnose
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.timeline.health import PublishHealth
-from tests.web.kit import EPOCH_MS, Encoder, Reply, Server
+from tests.web.kit import EPOCH_MS, Encoder, Reply, Server, Wire
 
 
 class ApiTestCase(SynchronousTestCase):
@@ -344,6 +344,14 @@ class ServerTests(ApiTestCase):
             self.assertEqual((200, expected), (reply.status, reply.json()))
             self.assertEqual("no-store", reply.headers["cache-control"])
 
+    def test_startup(self) -> None:
+        """The server says whether it has come up, to everybody, and does not take that back when it stops."""
+        statuses = []
+        for happens in (lambda: None, self.server.readiness.listening, self.server.readiness.drain):
+            happens()
+            statuses.append(self.server.get("/startup", peer="192.0.2.1").status)
+        self.assertEqual([503, 200, 200], statuses)
+
     def test_readiness(self) -> None:
         """The server says whether it is ready, with a reason for each check, to everybody."""
         reply = self.server.get("/ready", peer="192.0.2.1")
@@ -380,54 +388,96 @@ class ManagementTests(SynchronousTestCase):
     def statuses(self, server: Server, peer: str = "127.0.0.1", **headers: str) -> set[int]:
         return {server.request(method, path, peer=peer, **headers).status for method, path in self.paths}
 
-    def test_without_token(self) -> None:
-        """Without a token in the settings only this machine is answered."""
+    def test_own_user(self) -> None:
+        """The server's own user on this machine needs no secret; everybody else does, and is told what is wanted."""
         server = Server()
-        self.assertEqual({403}, self.statuses(server, "192.0.2.1"))
-        self.assertEqual({403}, self.statuses(server, "192.0.2.1", Authorization="Bearer x"))
-        self.assertNotIn(403, self.statuses(server))
-        self.assertNotIn(401, self.statuses(server))
+        self.assertFalse({401, 403} & self.statuses(server))
+        self.assertEqual({401}, self.statuses(server, "192.0.2.1"))
+        reply = server.get("/api/v1/streams", peer="192.0.2.1")
+        self.assertEqual('Bearer realm="rapidrtmp"', reply.headers["www-authenticate"])
 
-    def test_with_token(self) -> None:
-        """With a token in the settings everybody needs it, and it is enough."""
-        server = Server(api_token="s3cret")
+    def test_secret(self) -> None:
+        """With the secret every client is answered; a wrong one is refused, whoever sends it, and never repeated."""
+        server = Server(api_token="s3cret", max_wrong_secrets=0)
         for peer in ("127.0.0.1", "192.0.2.1"):
-            self.assertEqual({401}, self.statuses(server, peer))
-            self.assertEqual({401}, self.statuses(server, peer, Authorization="Bearer wrong"))
             self.assertFalse({401, 403} & self.statuses(server, peer, Authorization="Bearer s3cret"))
-        reply = server.get("/api/v1/streams")
-        self.assertIn("Bearer", reply.headers["www-authenticate"])
-        self.assertNotIn(b"s3cret", reply.body)
+            self.assertEqual({401}, self.statuses(server, peer, Authorization="Bearer wrong"))
+        reply = server.get("/api/v1/streams", peer="192.0.2.1", Authorization="Bearer s3cre")
+        self.assertIn("invalid_token", reply.headers["www-authenticate"])
+        self.assertNotIn(b"s3cre", reply.body)
+
+    def test_guesses(self) -> None:
+        """After so many wrong secrets from one address, or one /64, more are refused unread for a while."""
+        server = Server(api_token="s3cret")
+        guess = [server.get("/metrics", peer="192.0.2.1", Authorization=f"Bearer {n}") for n in range(11)]
+        self.assertEqual([401] * 10 + [429], [reply.status for reply in guess])
+        self.assertEqual("6", guess[-1].headers["retry-after"])
+        self.assertEqual(429, server.get("/metrics", peer="192.0.2.1", Authorization="Bearer s3cret").status)
+        self.assertEqual(200, server.get("/metrics", peer="192.0.2.2", Authorization="Bearer s3cret").status)
+        server.clock.advance(6)
+        self.assertEqual(200, server.get("/metrics", peer="192.0.2.1", Authorization="Bearer s3cret").status)
 
     def test_open_metrics(self) -> None:
         """The metrics, and nothing else, can be opened to everybody."""
         server = Server(open_metrics=True)
         self.assertEqual(200, server.get("/metrics", peer="192.0.2.1").status)
-        self.assertEqual(403, server.get("/api/v1/streams", peer="192.0.2.1").status)
+        self.assertEqual(401, server.get("/api/v1/streams", peer="192.0.2.1").status)
 
-    def test_browsers(self) -> None:
-        """A page from elsewhere, or under a name made to mean this machine, reaches nothing."""
-        server = Server()
+    def test_pages(self) -> None:
+        """A page of another origin is never answered, neither on this machine nor with the secret, nor told it may."""
+        server = Server(api_token="s3cret")
         stream = server.live()
         for headers in (
             {"Origin": "https://evil.example"},
             {"Origin": "null"},
             {"Sec_Fetch_Site": "cross-site"},
-            {"Host": "evil.example:8080"},
-            {"Host": "evil.example:8080", "Origin": "http://evil.example:8080", "Sec_Fetch_Site": "same-origin"},
+            {"Referer": "https://evil.example/x"},
         ):
             self.assertEqual({403}, self.statuses(server, **headers), headers)
+            secret = {"Authorization": "Bearer s3cret", **headers}
+            self.assertEqual({403}, self.statuses(server, "192.0.2.1", **secret), headers)
+        rebound = {"Host": "evil.example:8080", "Origin": "http://evil.example:8080", "Sec_Fetch_Site": "same-origin"}
+        self.assertEqual({401}, self.statuses(server, **rebound))
         self.assertIsNotNone(stream.publisher)
+        for method, path in self.paths:
+            for asked in ("OPTIONS", method):
+                reply = server.request(asked, path, Origin="https://a.example")
+                self.assertFalse({name for name in reply.headers if name.startswith("access-control")}, (asked, path))
 
-    def test_cross_origin_needs_the_token(self) -> None:
-        """Pages of other origins are told that they may ask only where asking needs the token."""
-        closed, guarded = Server(), Server(api_token="s3cret")
-        for server, allowed in ((closed, None), (guarded, "*")):
-            reply = server.request("OPTIONS", "/api/v1/publish", peer="192.0.2.1", Origin="https://a.example")
-            self.assertEqual((204, "POST, OPTIONS"), (reply.status, reply.headers["allow"]))
-            self.assertEqual(allowed, reply.headers.get("access-control-allow-origin"))
-            self.assertNotIn("access-control-allow-credentials", reply.headers)
-        self.assertIn("Authorization", reply.headers["access-control-allow-headers"])
+
+class DoorTests(SynchronousTestCase):
+    """A management API with a door of its own."""
+
+    probes = ("/api/ping", "/health", "/ready", "/startup")
+
+    def setUp(self) -> None:
+        self.server = Server(api_token="s3cret", has_management_door=True)
+        self.server.readiness.listening()
+        self.server.live()
+
+    def at_the_door(self, path: str, **headers: str) -> Reply:
+        wire = Wire(self.server.management, headers.pop("peer", "192.0.2.1"))
+        wire.request("GET", path, **headers)
+        return wire.reply()
+
+    def test_public(self) -> None:
+        """At the public door there is no such thing, for nobody; streams, pages and probes are there."""
+        for path in ("/api/v1/streams", "/api/v1/openapi.json", "/metrics", "/api/v1/recordings"):
+            self.assertEqual(404, self.server.get(path).status, path)
+            self.assertEqual(404, self.server.get(path, Authorization="Bearer s3cret").status, path)
+        self.assertEqual(404, self.server.post("/api/v1/publish", {"streamKey": "k"}).status)
+        for path in ("/", "/live/k", *self.probes):
+            self.assertEqual(200, self.server.get(path, peer="192.0.2.1").status, path)
+
+    def test_management(self) -> None:
+        """At the other one are the API, guarded as ever, the metrics and the probes, which are open, and no streams."""
+        self.assertEqual(401, self.at_the_door("/api/v1/streams").status)
+        self.assertEqual(200, self.at_the_door("/api/v1/streams", Authorization="Bearer s3cret").status)
+        self.assertEqual(200, self.at_the_door("/api/v1/streams", peer="127.0.0.1").status)
+        for path in ("/metrics", "/api/v1/openapi.json", *self.probes):
+            self.assertEqual(200, self.at_the_door(path).status, path)
+        for path in ("/", "/live/k", "/live/k/index.m3u8"):
+            self.assertEqual(404, self.at_the_door(path).status, path)
 
 
 def _never() -> Deferred[None]:

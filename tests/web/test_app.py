@@ -9,6 +9,7 @@ from rapidrtmp.errors import NotFoundError, StorageError
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError
 from rapidrtmp.live.shelf import TooManyWaitersError
 from rapidrtmp.names import BadNameError
+from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import WebApp
 from rapidrtmp.web.errors import (
     BadRequestError,
@@ -204,7 +205,8 @@ class BugTests(SynchronousTestCase):
         route = Route("GET", "/", Audience.EVERYBODY, respond)  # type: ignore[arg-type]
         policy = HttpPolicy()
         misconduct = Misconduct(Clock())
-        app = WebApp((route,), Tally(policy), misconduct, policy)
+        access = ApiAccess(ApiSecret(), policy, Clock())
+        app = WebApp((route,), access, Tally(policy), misconduct, policy)
         site = BoundedSite(app.resource(), policy, Clock(), partial(BoundedChannel, misconduct))
         wire = Wire(site)
         wire.request("GET", "/")

@@ -138,7 +138,7 @@ class KindTests(MisconductCase):
         """Whoever tries the management API without a right to it."""
         with self.listening():
             for _ in range(50):
-                self.assertEqual(403, self.server.get("/api/v1/streams", peer="192.0.2.1").status)
+                self.assertEqual(401, self.server.get("/api/v1/streams", peer="192.0.2.1").status)
         self.check("denied", "asks for what it has no right to", 50)
 
     def test_greedy(self) -> None:

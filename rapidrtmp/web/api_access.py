@@ -1,0 +1,152 @@
+"""
+Who may use the management API: the server's own user on this machine, and every client that sends the secret.
+
+A loopback address is no credential, for a reverse proxy on the same host has one too, and lends it to the whole world.
+So without the secret the kernel must know the user at the other end (:mod:`rapidrtmp.web.peer_user`), and the request
+must be one that a program sent for itself: it names this machine and bears no sign of a proxy. A page of another origin
+is never answered, not even with the secret: a browser sends requests for pages that no one asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.interfaces import IReactorTime
+
+from rapidrtmp.backoff import Backoff
+from rapidrtmp.live.clocks import now_ms
+from rapidrtmp.origin import origin_of
+from rapidrtmp.web.access import host_name, read_address
+from rapidrtmp.web.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
+from rapidrtmp.web.exchange import Request
+from rapidrtmp.web.peer_user import LocalPeer, find_local_peer
+from rapidrtmp.web.policy import HttpPolicy
+
+__all__ = ["ApiAccess", "ApiSecret"]
+
+#: Fields that proxies, balancers and CDNs add; with those that begin so.
+_PROXY_FIELDS = frozenset({"cdn-loop", "client-ip", "fastly-client-ip", "true-client-ip", "via", "x-varnish"})
+_PROXY_PREFIXES = (
+    "cf-", "forwarded", "proxy-", "x-amzn-", "x-client-ip", "x-cluster-", "x-envoy-", "x-forwarded", "x-original-",
+    "x-proxy", "x-real-", "x-remote-",
+)  # fmt: skip
+_CHALLENGE = 'Bearer realm="rapidrtmp"'
+
+
+class ApiSecret:
+    """
+    What ``Authorization: Bearer`` must hold, of which only a digest is kept.
+
+    :param secret: ``None`` until it is known: nothing matches before.
+    """
+
+    def __init__(self, secret: bytes | None = None) -> None:
+        self._digest: bytes | None = None
+        if secret is not None:
+            self.set(secret)
+
+    def set(self, secret: bytes) -> None:
+        """From now on it is this."""
+        self._digest = hashlib.sha256(secret).digest()
+
+    def matches(self, given: bytes) -> bool:
+        """Compare, in a time that tells nothing of the secret."""
+        digest = hashlib.sha256(given).digest()
+        return self._digest is not None and hmac.compare_digest(digest, self._digest)
+
+
+class ApiAccess:
+    """
+    Admits requests to the management API.
+
+    :param clock: what wrong secrets are counted by.
+    :param find_peer: tells the user at the other end of a connection.
+    """
+
+    def __init__(
+        self,
+        secret: ApiSecret,
+        policy: HttpPolicy,
+        clock: IReactorTime,
+        find_peer: Callable[[Any], LocalPeer | None] = find_local_peer,
+    ) -> None:
+        self._secret = secret
+        self._trust_own_user = policy.trust_own_user
+        self._wrong = Backoff(policy.max_wrong_secrets)
+        self._clock = clock
+        self._find_peer = find_peer
+
+    def check(self, request: Request, transport: Any) -> None:
+        """
+        Return if the request may pass.
+
+        :param transport: of the connection that it came by.
+        :raises ForbiddenError: a page of another origin sends it.
+        :raises UnauthorizedError: the secret is wrong, or is missing and needed.
+        :raises TooManyRequestsError: the client was wrong too often to be asked again now.
+        """
+        if not _is_of_this_origin(request):
+            raise ForbiddenError("the management API does not answer pages of other origins")
+        if "authorization" in request.headers:
+            self._check_secret(request)
+        elif not (self._trust_own_user and self._is_own_user(request, transport)):
+            raise UnauthorizedError(
+                "the management secret is needed: Authorization: Bearer SECRET", {"WWW-Authenticate": _CHALLENGE}
+            )
+
+    def _check_secret(self, request: Request) -> None:
+        origin, time_ms = origin_of(request.client), now_ms(self._clock)
+        wait_ms = self._wrong.wait_ms(origin, time_ms)
+        if wait_ms:
+            raise TooManyRequestsError(
+                "too many wrong secrets came from this address", {"Retry-After": str(-(-wait_ms // 1000))}
+            )
+        scheme, _, secret = request.header("authorization").partition(" ")
+        if scheme.lower() != "bearer":
+            raise UnauthorizedError("a bearer token is needed", {"WWW-Authenticate": _CHALLENGE})
+        if not self._secret.matches(secret.strip().encode("utf-8", "surrogateescape")):
+            self._wrong.refused(origin, time_ms)
+            challenge = f'{_CHALLENGE}, error="invalid_token"'
+            raise UnauthorizedError("the bearer token is wrong", {"WWW-Authenticate": challenge})
+
+    def _is_own_user(self, request: Request, transport: Any) -> bool:
+        """Whether a program of the server's user sends it for itself; what costs least is looked at first."""
+        if any(name in _PROXY_FIELDS or name.startswith(_PROXY_PREFIXES) for name in request.headers):
+            return False
+        name = host_name(request.header("host")).lower().rstrip(".")
+        address = read_address(name)
+        if not name or (address is None and not _is_own_name(name)):
+            return False
+        peer = self._find_peer(transport)
+        if peer is None or peer.uid != os.geteuid():
+            return False
+        return address is None or address.is_loopback or address == peer.address
+
+
+def _is_own_name(name: str) -> bool:
+    """Whether a lower-case name means this machine, without asking any other."""
+    own = socket.gethostname().lower().rstrip(".")
+    own_names = {"localhost", own, own.partition(".")[0], f"{own.partition('.')[0]}.local"} - {"", ".local"}
+    return name in own_names or name.endswith(".localhost")
+
+
+def _is_of_this_origin(request: Request) -> bool:
+    """Whether no page sends it, or one of this very server."""
+    host = request.header("host").lower()
+    if request.header("sec-fetch-site").lower() not in ("", "same-origin", "none"):
+        return False
+    return all(_location(request.header(name)) == host for name in ("origin", "referer") if name in request.headers)
+
+
+def _location(url: str) -> str | None:
+    """Host and port in a URL as ``Host`` has them; ``None`` if there is none."""
+    try:
+        return urlsplit(url).netloc.lower() or None
+    except ValueError:
+        return None

@@ -1,0 +1,164 @@
+"""Who may use the management API."""
+
+from __future__ import annotations
+
+import os
+import socket
+from ipaddress import ip_address
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.web.access import TrustedProxies
+from rapidrtmp.web.api_access import ApiAccess, ApiSecret
+from rapidrtmp.web.errors import ForbiddenError, HttpError, TooManyRequestsError, UnauthorizedError
+from rapidrtmp.web.exchange import Request
+from rapidrtmp.web.peer_user import LocalPeer
+from rapidrtmp.web.policy import HttpPolicy
+
+HERE = ip_address("127.0.0.1")
+
+
+def request(peer: str = "127.0.0.1", *, host: str | None = "localhost:8080", **headers: str) -> Request:
+    """A request; ``_`` in a header's name stands for ``-``, and ``host=None`` for no such field."""
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    if host is not None:
+        fields["host"] = host
+    return Request("POST", "", fields, peer, TrustedProxies(()).client(peer, ""))
+
+
+class OwnUserTests(SynchronousTestCase):
+    """Without the secret only the server's own user is admitted."""
+
+    def passes(self, asked: Request, peer: LocalPeer | None = None, **policy: Any) -> bool:
+        peer = peer or LocalPeer(os.geteuid(), HERE)
+        try:
+            ApiAccess(ApiSecret(b"s3cret"), HttpPolicy(**policy), Clock(), lambda _: peer).check(asked, None)
+        except UnauthorizedError:
+            return False
+        return True
+
+    def test_own_user(self) -> None:
+        """A program of the server's user may pass, by whichever of this machine's names."""
+        own = socket.gethostname()
+        for host in ("localhost", "localhost:8080", "LOCALHOST", "127.0.0.1:1", "[::1]:8080", "api.localhost", own):
+            self.assertTrue(self.passes(request(host=host)), host)
+        address = LocalPeer(os.geteuid(), ip_address("192.0.2.1"))
+        self.assertTrue(self.passes(request(host="192.0.2.1:8080"), address))
+        self.assertTrue(self.passes(request(), LocalPeer(os.geteuid(), None)))
+
+    def test_other_users(self) -> None:
+        """Neither another user of this machine nor a client that the kernel does not know may pass."""
+        self.assertFalse(self.passes(request(), LocalPeer(os.geteuid() + 1, HERE)))
+        access = ApiAccess(ApiSecret(b"s3cret"), HttpPolicy(), Clock(), lambda _: None)
+        self.assertRaises(UnauthorizedError, access.check, request(), None)
+
+    def test_distrust(self) -> None:
+        """The operator may ask the secret of everybody."""
+        self.assertFalse(self.passes(request(), trust_own_user=False))
+
+    def test_other_names(self) -> None:
+        """A request that names another host was meant for another: a proxy's client, or a page's own name rebound."""
+        for host in (
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "192.0.2.1",
+            "not a host",
+            "",
+            None,
+        ):
+            self.assertFalse(self.passes(request(host=host)), host)
+
+    def test_signs_of_a_proxy(self) -> None:
+        """What came through a proxy is its client's request, whatever the fields hold, and whoever runs the proxy."""
+        for name in (
+            "forwarded", "via", "x_forwarded_for", "x_forwarded_proto", "x_forwarded_host", "x_forwarded_server",
+            "x_real_ip", "cf_connecting_ip", "cf_ray", "cdn_loop", "true_client_ip", "x_client_ip", "x_original_uri",
+            "x_envoy_external_address", "x_amzn_trace_id", "x_varnish", "fastly_client_ip", "x_cluster_client_ip",
+        ):  # fmt: skip
+            for value in ("127.0.0.1", ""):
+                self.assertFalse(self.passes(request(**{name: value})), name)
+
+    def test_own_pages(self) -> None:
+        """A page of this very server may ask, and so may a person by the address bar."""
+        own = "http://localhost:8080"
+        self.assertTrue(self.passes(request(origin=own, referer=f"{own}/x", sec_fetch_site="same-origin")))
+        self.assertTrue(self.passes(request(sec_fetch_site="none")))
+
+
+class PageTests(SynchronousTestCase):
+    """Pages of other origins are never answered."""
+
+    def test_pages(self) -> None:
+        """Neither on this machine nor with the secret."""
+        access = ApiAccess(ApiSecret(b"s3cret"), HttpPolicy(), Clock(), lambda _: LocalPeer(os.geteuid(), HERE))
+        origins = ("https://evil.example", "http://localhost:3000", "null", "http://localhost:8080.evil.example", "")
+        for headers in (
+            *({"origin": origin} for origin in origins),
+            *({"sec_fetch_site": site} for site in ("cross-site", "same-site")),
+            *({"referer": url} for url in ("https://evil.example/", "http://[", "about:blank", "")),
+        ):
+            self.assertRaises(ForbiddenError, access.check, request(**headers), None)
+            secret = request(authorization="Bearer s3cret", **headers)
+            self.assertRaises(ForbiddenError, access.check, secret, None)
+            nameless = request(authorization="Bearer s3cret", host=None, **headers)
+            self.assertRaises(ForbiddenError, access.check, nameless, None)
+
+
+class SecretTests(SynchronousTestCase):
+    """With the secret every client is admitted."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.access = ApiAccess(ApiSecret(b"s3cret"), HttpPolicy(max_wrong_secrets=0), self.clock, lambda _: None)
+
+    def refusal(self, asked: Request) -> HttpError:
+        return self.assertRaises(UnauthorizedError, self.access.check, asked, None)
+
+    def test_right_secret(self) -> None:
+        """The right secret passes from anywhere, also through a proxy."""
+        for scheme in ("Bearer", "bearer", "BEARER"):
+            asked = request(
+                "192.0.2.1", host="x.example", authorization=f"{scheme} s3cret", x_forwarded_for="192.0.2.9"
+            )
+            self.access.check(asked, None)
+
+    def test_no_secret(self) -> None:
+        """Without one the client is told what is wanted."""
+        for authorization in ("", "Basic czNjcmV0", "s3cret"):
+            error = self.refusal(request(authorization=authorization))
+            self.assertEqual('Bearer realm="rapidrtmp"', error.headers["WWW-Authenticate"])
+
+    def test_wrong_secret(self) -> None:
+        """A wrong one is called wrong, of whichever user, and is not repeated."""
+        self.access = ApiAccess(ApiSecret(b"s3cret"), HttpPolicy(), self.clock, lambda _: LocalPeer(os.geteuid(), HERE))
+        for secret in ("", "s3cre", "s3crett", "S3CRET", "caf\u00e9", "\udcff"):
+            error = self.refusal(request(authorization=f"Bearer {secret}"))
+            self.assertIn("invalid_token", error.headers["WWW-Authenticate"])
+            self.assertEqual("the bearer token is wrong", str(error))
+
+    def test_not_yet(self) -> None:
+        """Before the secret is known nothing is right."""
+        self.access = ApiAccess(ApiSecret(), HttpPolicy(), self.clock, lambda _: None)
+        self.refusal(request(authorization="Bearer "))
+
+    def test_secret_is_not_kept(self) -> None:
+        """Only a digest of the secret is held, so nothing can print it."""
+        secret = ApiSecret(b"s3cret")
+        self.assertNotIn(b"s3cret", repr(vars(secret)).encode())
+
+    def test_guesses(self) -> None:
+        """Wrong secrets are slowed down by address, of IPv6 by /64; what is missing altogether is not counted."""
+        self.access = ApiAccess(ApiSecret(b"s3cret"), HttpPolicy(max_wrong_secrets=3), self.clock, lambda _: None)
+        for _ in range(20):
+            self.refusal(request("2001:db8::1"))
+        for number in range(3):
+            self.refusal(request(f"2001:db8::{number + 1}", authorization="Bearer guess"))
+        right = request("2001:db8::9", authorization="Bearer s3cret")
+        error = self.assertRaises(TooManyRequestsError, self.access.check, right, None)
+        self.assertEqual("20", error.headers["Retry-After"])
+        self.access.check(request("2001:db8:0:1::9", authorization="Bearer s3cret"), None)
+        self.clock.advance(20)
+        self.access.check(right, None)
