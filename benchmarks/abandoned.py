@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rapidrtmp.dvr.journal import Header, RecordedPart, RecordedSegment, render_header, render_segment
-from rapidrtmp.hls.grid import Constants
+from rapidrtmp.archive.journal import Header, RecordedPart, RecordedSegment, render_header, render_segment
+from rapidrtmp.cmaf.init_segment import write_init_segment
+from rapidrtmp.cmaf.targets import Constants
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, PageName, init_name, running_key, running_prefix, segment_name
 from rapidrtmp.hls.playlist import PlaylistWindow
-from rapidrtmp.hls.rewind import SEGMENTS_PER_PAGE
-from rapidrtmp.hls.state import MirrorState
+from rapidrtmp.hls.resume.state import MirrorState
+from rapidrtmp.hls.rewind.rewind import SEGMENTS_PER_PAGE
 from rapidrtmp.media import VIDEO_TIMESCALE
-from rapidrtmp.mp4.init_segment import write_init_segment
 from rapidrtmp.names import StreamName
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.frames import make_audio_track, make_video_track

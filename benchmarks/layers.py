@@ -49,7 +49,7 @@ LAYERS: tuple[tuple[str, str], ...] = (
     ("rapidrtmp/hls/(playlist|pieces|gate|guard|checker|parser|multivariant)", "playlists"),
     ("rapidrtmp/(hls|mp4)/", "packaging"),
     ("rapidrtmp/storage/", "storage"),
-    ("rapidrtmp/web/sending.py", "HTTP: into the socket"),
+    ("rapidrtmp/web/fast_path/sending.py", "HTTP: into the socket"),
     ("rapidrtmp/web/", "HTTP"),
     ("(klein|werkzeug|twisted/web)/", "HTTP: Klein and twisted.web"),
     ("twisted/internet/(base|epollreactor|posixbase|tcp|abstract|task|main).py", "reactor and transports"),

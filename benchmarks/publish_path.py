@@ -21,9 +21,9 @@ from twisted.internet.testing import StringTransport
 
 from benchmarks.clip import make_clip, read_tags, repeat
 from benchmarks.publishers import Due, connect_commands, set_chunk_size, write_chunks
-from rapidrtmp.chosen import choose_plugins
-from rapidrtmp.config import AppSettings, Settings
-from rapidrtmp.server import RapidRtmpService
+from rapidrtmp.app.application import choose_plugins
+from rapidrtmp.server.service import RapidRtmpService
+from rapidrtmp.settings.model import AppSettings, Settings
 
 
 def play(script: Sequence[Due], chunk_size: int) -> Callable[[], None]:

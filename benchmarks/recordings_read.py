@@ -29,8 +29,8 @@ from benchmarks.clip import make_clip
 from benchmarks.generators import publishing, watching
 from benchmarks.servers import Running, rapidrtmp
 from benchmarks.wrk import Load, fetch, load
-from rapidrtmp.dvr.sink import RecorderFactory
 from rapidrtmp.interfaces import StorageContext
+from rapidrtmp.recording.sink import RecorderFactory
 from rapidrtmp.storage.filesystem import LocalStorageFactory
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.testing.frames import audio_frames, interleaved, make_audio_track, make_video_track, video_frames

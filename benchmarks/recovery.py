@@ -34,7 +34,7 @@ from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import Recovery
 from rapidrtmp.live.shelf import Shelf
-from rapidrtmp.server import RECOVERY_S
+from rapidrtmp.server.service import RECOVERY_S
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.storage.store import Store
 from rapidrtmp.storage.write_behind import WriteBehind

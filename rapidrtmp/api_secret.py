@@ -14,9 +14,9 @@ from typing import TextIO
 
 from twisted.logger import Logger
 
-from rapidrtmp.config import ServerSettings
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.secret_file import keep_secret
+from rapidrtmp.settings.model import ServerSettings
 
 __all__ = ["SHORT", "find_api_secret"]
 

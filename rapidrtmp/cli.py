@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rapidrtmp import __version__
-from rapidrtmp.config import all_settings
 from rapidrtmp.errors import RapidRTMPError
+from rapidrtmp.settings.model import all_settings
 from rapidrtmp.signals import ignore_hang_ups
 
 __all__ = ["main"]
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _inspect(chosen: argparse.Namespace) -> int:
-    from rapidrtmp.mp4.describe import describe
+    from rapidrtmp.cmaf.describe import describe
 
     with open(chosen.file, "rb") as file:
         if not os.fstat(file.fileno()).st_size:
@@ -87,7 +87,7 @@ def _add_recordings(parser: argparse.ArgumentParser) -> None:
 
 
 def _recordings(chosen: argparse.Namespace) -> int:
-    from rapidrtmp.dvr import tools
+    from rapidrtmp.recording import tools
 
     work = {
         "verify": lambda storage: tools.verify(storage, deep=chosen.deep),

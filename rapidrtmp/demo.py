@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import IAuthenticator, ITokenIssuer
 from rapidrtmp.names import StreamName
-from rapidrtmp.ports import Address
+from rapidrtmp.server.listeners import Address
 
 __all__ = ["DEMO", "DemoPublisher", "find_ffmpeg", "make_demo"]
 

@@ -22,7 +22,7 @@ from zope.interface.interface import InterfaceClass
 import rapidrtmp.plugins
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import IAuthenticatorFactory, ISinkFactory, IStorageFactory
-from rapidrtmp.spec import Spec, parse_spec
+from rapidrtmp.settings.spec import Spec, parse_spec
 
 __all__ = [
     "AuthenticatorPlugin",

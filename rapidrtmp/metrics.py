@@ -2,9 +2,9 @@
 Every metric, with its unit, in one place.
 
 What happens per frame or per request is counted in plain integers on the stream and the site, and read when somebody
-scrapes (``scrape.py``, ``web/tally.py``); what happens per connection or per failure is a counter here. Labels take few
-values: a stream's name is one only if the operator asks for it. Process and interpreter have the names that all
-Prometheus clients give them, ``process_*`` and ``python_*``; no metric tells when it was made (``_created``).
+scrapes (``scrape.py``, ``web/request_metrics.py``); what happens per connection or per failure is a counter here.
+Labels take few values: a stream's name is one only if the operator asks for it. Process and interpreter have the names
+that all Prometheus clients give them, ``process_*`` and ``python_*``; no metric tells when it was made (``_created``).
 """
 
 from __future__ import annotations

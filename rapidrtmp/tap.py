@@ -20,12 +20,12 @@ from twisted.logger import ILogObserver, LogLevel, textFileLogObserver
 from twisted.python import usage
 
 from rapidrtmp import __version__
-from rapidrtmp.chosen import ChosenPlugins, choose_plugins
-from rapidrtmp.config import ServerSettings, Setting, Settings, all_settings
+from rapidrtmp.app.application import ChosenPlugins, choose_plugins
 from rapidrtmp.discovery import list_plugins
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.logs import ServerLog, server_log_observer
-from rapidrtmp.provenance import DEFAULT, Loaded, load_settings
+from rapidrtmp.settings.model import ServerSettings, Setting, Settings, all_settings
+from rapidrtmp.settings.sources import DEFAULT, Loaded, load_settings
 from rapidrtmp.signals import Signals, ignore_hang_ups
 
 __all__ = ["Options", "makeService"]
@@ -149,7 +149,7 @@ def makeService(options: Options) -> IService:
     try:
         log = _open_log(options.parent, settings.server)
         Signals(reactor, (lambda: False) if log is None else log.reopen).install()
-        from rapidrtmp.server import make_service
+        from rapidrtmp.server.service import make_service
 
         service: IService = make_service(
             reactor, settings, _chosen_and_checked(reactor, settings), demo=bool(options["demo"])

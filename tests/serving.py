@@ -12,10 +12,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, HTTPConnectionPool, readBody
 
-from rapidrtmp import server
-from rapidrtmp.chosen import ChosenPlugins, choose_plugins
-from rapidrtmp.config import AppSettings, ServerSettings, Settings
-from rapidrtmp.server import RapidRtmpService, make_service
+from rapidrtmp.app.application import ChosenPlugins, choose_plugins
+from rapidrtmp.server import service as server
+from rapidrtmp.server.service import RapidRtmpService, make_service
+from rapidrtmp.settings.model import AppSettings, ServerSettings, Settings
 from tests.rtmp.client import HANDSHAKE, command, connect, publish
 
 __all__ = ["LOOPBACK", "Encoder", "ServerCase", "loopback_settings", "open_app"]

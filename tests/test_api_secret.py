@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp import api_secret
 from rapidrtmp.api_secret import find_api_secret
-from rapidrtmp.config import ServerSettings
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.settings.model import ServerSettings
 
 
 class ApiSecretTests(SynchronousTestCase):

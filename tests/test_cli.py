@@ -12,8 +12,8 @@ from rapidrtmp.check import command
 from rapidrtmp.check.fetch import FetchError
 from rapidrtmp.check.report import Report
 from rapidrtmp.cli import main
-from rapidrtmp.config import all_settings
-from rapidrtmp.hls.rules import Rule, Violation
+from rapidrtmp.m3u8.rules import Rule, Violation
+from rapidrtmp.settings.model import all_settings
 
 
 class CliTests(SynchronousTestCase):

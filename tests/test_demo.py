@@ -14,7 +14,7 @@ from rapidrtmp.demo import DemoPublisher, find_ffmpeg, make_demo
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import ITokenIssuer
 from rapidrtmp.names import StreamName
-from rapidrtmp.ports import Address
+from rapidrtmp.server.listeners import Address
 
 
 class Transport:

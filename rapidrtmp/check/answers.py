@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from rapidrtmp.check.fetch import Answer
-from rapidrtmp.hls.rules import Rule, Severity, Violation
+from rapidrtmp.m3u8.rules import Rule, Severity, Violation
 
 __all__ = ["head_violations", "media_answer_violations", "playlist_answer_violations", "range_violations"]
 

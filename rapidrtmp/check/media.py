@@ -1,7 +1,7 @@
 """
 Whether fragmented MP4 is what its playlist says of it: boxes, decode times, durations, keyframes.
 
-The boxes are read by :mod:`rapidrtmp.mp4.reader`. Nothing here knows of HTTP.
+The boxes are read by :mod:`rapidrtmp.cmaf.reader`. Nothing here knows of HTTP.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
 
+from rapidrtmp.cmaf.reader import FragmentInfo, SampleInfo, TrackInfo, read_fragments, read_init_segment
 from rapidrtmp.errors import MediaError
-from rapidrtmp.hls.parsed import Part, Segment
-from rapidrtmp.hls.rules import Rule, Severity, Violation, seconds
-from rapidrtmp.mp4.reader import FragmentInfo, SampleInfo, TrackInfo, read_fragments, read_init_segment
+from rapidrtmp.m3u8.model import Part, Segment
+from rapidrtmp.m3u8.rules import Rule, Severity, Violation, seconds
 
 __all__ = ["MediaProbe"]
 

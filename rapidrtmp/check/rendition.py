@@ -24,10 +24,10 @@ from rapidrtmp.check.answers import (
 from rapidrtmp.check.fetch import Answer, Fetch, FetchError
 from rapidrtmp.check.media import MediaProbe
 from rapidrtmp.check.report import Measurements, Report
-from rapidrtmp.hls.checker import PlaylistChecker
-from rapidrtmp.hls.parsed import ByteRange, InitSegment, MediaPlaylist, Segment
-from rapidrtmp.hls.parser import parse_media_playlist
-from rapidrtmp.hls.rules import Rule, Severity, Violation, seconds
+from rapidrtmp.m3u8.model import ByteRange, InitSegment, MediaPlaylist, Segment
+from rapidrtmp.m3u8.read import parse_media_playlist
+from rapidrtmp.m3u8.rules import Rule, Severity, Violation, seconds
+from rapidrtmp.m3u8.transitions import PlaylistChecker
 
 __all__ = ["RenditionCheck"]
 

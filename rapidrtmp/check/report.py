@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from rapidrtmp.hls.rules import Rule, Severity, Violation, seconds
+from rapidrtmp.m3u8.rules import Rule, Severity, Violation, seconds
 
 __all__ = ["Measurements", "Report"]
 

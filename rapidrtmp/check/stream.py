@@ -12,10 +12,10 @@ from rapidrtmp.check.answers import playlist_answer_violations
 from rapidrtmp.check.fetch import Answer, Fetch, FetchError
 from rapidrtmp.check.rendition import RenditionCheck
 from rapidrtmp.check.report import Report
-from rapidrtmp.hls.multivariant_parser import is_multivariant, parse_multivariant_playlist
-from rapidrtmp.hls.parsed import MultivariantPlaylist
-from rapidrtmp.hls.parser import parse_media_playlist
-from rapidrtmp.hls.rules import Rule, Severity, Violation, multivariant_violations
+from rapidrtmp.m3u8.model import MultivariantPlaylist
+from rapidrtmp.m3u8.read import parse_media_playlist
+from rapidrtmp.m3u8.read_multivariant import is_multivariant, parse_multivariant_playlist
+from rapidrtmp.m3u8.rules import Rule, Severity, Violation, multivariant_violations
 
 __all__ = ["check_stream"]
 

@@ -1,21 +1,21 @@
 """
 A check of each version of our own playlist that is cheap enough to stand before every publication.
 
-The verdict is that of :func:`~rapidrtmp.hls.checker.version_violations` on the whole text. But from one version to the
-next nearly all of it is the same octets, and those were judged before. So :class:`LivePlaylistGuard` remembers the last
-version as pieces of text, one for each segment. What the next version repeats is compared as octets; only its new lines
-are read, and judged by the very same rules on a playlist of the last known segment and the new ones. Wherever the
+The verdict is that of :func:`~rapidrtmp.m3u8.transitions.version_violations` on the whole text. But from one version to
+the next nearly all of it is the same octets, and those were judged before. So :class:`LivePlaylistGuard` remembers the
+last version as pieces of text, one for each segment. What the next version repeats is compared as octets; only its new
+lines are read, and judged by the very same rules on a playlist of the last known segment and the new ones. Wherever the
 pieces do not fit, and wherever anything is found, the whole text is read and judged: the short way only ever says yes.
 """
 
 from __future__ import annotations
 
-from rapidrtmp.hls.checker import delta_violations, version_violations
-from rapidrtmp.hls.parsed import MediaPlaylist
-from rapidrtmp.hls.parser import parse_media_playlist
 from rapidrtmp.hls.pieces import KnownVersion
-from rapidrtmp.hls.rules import Severity, Violation, facts_violations
 from rapidrtmp.interfaces import Playlist
+from rapidrtmp.m3u8.model import MediaPlaylist
+from rapidrtmp.m3u8.read import parse_media_playlist
+from rapidrtmp.m3u8.rules import Severity, Violation, facts_violations
+from rapidrtmp.m3u8.transitions import delta_violations, version_violations
 
 __all__ = ["LivePlaylistGuard"]
 

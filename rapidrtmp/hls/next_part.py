@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from rapidrtmp.hls.parsed import Hint, Part, Segment
-from rapidrtmp.hls.rules import too_short
 from rapidrtmp.interfaces import Playlist
+from rapidrtmp.m3u8.model import Hint, Part, Segment
+from rapidrtmp.m3u8.rules import too_short
 
 __all__ = ["NextPart"]
 

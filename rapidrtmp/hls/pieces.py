@@ -12,12 +12,12 @@ import re
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from rapidrtmp.hls.checker import BOUNDARY_TOLERANCE_US, version_violations
 from rapidrtmp.hls.next_part import NextPart
-from rapidrtmp.hls.parsed import Hint, MediaPlaylist, Segment
-from rapidrtmp.hls.parser import MediaReader
-from rapidrtmp.hls.rules import facts_violations
 from rapidrtmp.interfaces import Playlist
+from rapidrtmp.m3u8.model import Hint, MediaPlaylist, Segment
+from rapidrtmp.m3u8.read import MediaReader
+from rapidrtmp.m3u8.rules import facts_violations
+from rapidrtmp.m3u8.transitions import BOUNDARY_TOLERANCE_US, version_violations
 
 __all__ = ["KnownVersion"]
 

@@ -9,43 +9,23 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
-from rapidrtmp.hls.grid import Constants
+from rapidrtmp.cmaf.targets import Constants
 from rapidrtmp.interfaces import Playlist
+from rapidrtmp.m3u8.write import render_date_time, render_seconds
 
 __all__ = [
     "ListedPart",
     "ListedSegment",
     "PlaylistWindow",
     "render_control",
-    "render_date_time",
     "render_head",
-    "render_seconds",
 ]
 
 #: Delta updates (EXT-X-SKIP) need protocol version 9; all playlists of a stream say the same.
 VERSION = 9
 #: A delta update leaves out what is older than this many target durations (4.4.3.8 wants six at least).
 SKIP_TARGETS = 6
-
-
-def render_seconds(start: int, end: int, timescale: int) -> str:
-    """
-    The time from one tick to another as decimal seconds with 5 places, cut so that neighbours add up without drift.
-    """
-    units = _in_units(end, timescale) - _in_units(start, timescale)
-    return f"{units // 100_000}.{units % 100_000:05d}"
-
-
-def _in_units(ticks: int, timescale: int) -> int:
-    return (ticks * 100_000 * 2 + timescale) // (2 * timescale)
-
-
-def render_date_time(utc_ms: int) -> str:
-    """ISO 8601 in UTC with milliseconds, as EXT-X-PROGRAM-DATE-TIME wants it."""
-    moment = datetime.fromtimestamp(utc_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{utc_ms % 1000:03d}Z"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,22 +12,22 @@ from collections.abc import Mapping
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from rapidrtmp.cmaf.segmenter import Segmenter
+from rapidrtmp.cmaf.segmenter_events import CutEvent, Part, SegmentEnd
+from rapidrtmp.cmaf.targets import Constants, Cutting
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.hls.cuts import CutEvent, Part, SegmentEnd
 from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
-from rapidrtmp.hls.gate import PlaylistGate
-from rapidrtmp.hls.grid import Constants, Cutting
-from rapidrtmp.hls.leftovers import Leftovers
-from rapidrtmp.hls.listing import Keeping, Listing
-from rapidrtmp.hls.mirror import PLAYLIST_TYPE
 from rapidrtmp.hls.multivariant import Multivariant
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST
-from rapidrtmp.hls.present import Present
-from rapidrtmp.hls.recovery import HlsRecovery
-from rapidrtmp.hls.segmenter import Segmenter
+from rapidrtmp.hls.publication import PlaylistGate
+from rapidrtmp.hls.rendition import Keeping, Listing
+from rapidrtmp.hls.resume.orphaned_media import Leftovers
+from rapidrtmp.hls.resume.recovery import HlsRecovery
+from rapidrtmp.hls.resume.resume_state import Present
+from rapidrtmp.hls.stored_copy import PLAYLIST_TYPE
 from rapidrtmp.interfaces import IRecoveringSinkFactory, ISink, ISinkFactory, RecoveryContext, SinkContext
 from rapidrtmp.media import Frame, Track
-from rapidrtmp.units import parse_duration_ms
+from rapidrtmp.support.units import parse_duration_ms
 
 __all__ = ["HlsSink", "HlsSinkFactory"]
 

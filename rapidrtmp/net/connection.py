@@ -26,15 +26,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rapidrtmp.errors import PeerProtocolError
-from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.net.low_water import NO_MARK
 from rapidrtmp.net.pending_connections import PendingConnection, Stage
 from rapidrtmp.net.read_budget import BudgetedReader
 from rapidrtmp.net.role import Role
-from rapidrtmp.origin import origin_of
 from rapidrtmp.rtmp.events import Event
 from rapidrtmp.rtmp.session import ServerSession
 from rapidrtmp.rtmp.state import State
+from rapidrtmp.support.client_prefix import origin_of
+from rapidrtmp.support.clock import now_ms
 
 if TYPE_CHECKING:
     from rapidrtmp.net.factory import RtmpServerFactory

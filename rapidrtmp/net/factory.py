@@ -11,16 +11,16 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.net.connection import ConnectionPolicy, RtmpConnection
 from rapidrtmp.net.pending_connections import PendingConnections
 from rapidrtmp.net.read_budget import ReadBudget
 from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.net.waiting import Waiting
-from rapidrtmp.origin import origin_of
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.rtmp.session import ServerSession
+from rapidrtmp.support.client_prefix import origin_of
+from rapidrtmp.support.clock import now_ms
 
 __all__ = ["RtmpServerFactory"]
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rapidrtmp.interfaces import Verdict
-from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.live.demuxer import (
     Demuxer,
     Discontinuity,
@@ -33,6 +32,7 @@ from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.net.throttle import Throttle
 from rapidrtmp.rtmp.events import AudioReceived, Event, MetadataReceived, PublishEnded, VideoReceived
 from rapidrtmp.rtmp.state import State
+from rapidrtmp.support.clock import now_ms
 from rapidrtmp.timeline.health import PublishHealth
 
 if TYPE_CHECKING:

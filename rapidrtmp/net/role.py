@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.logger import Logger
 
-from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.rtmp.events import CommandIgnored, Event, MessageIgnored, PlayRefused
+from rapidrtmp.support.clock import now_ms
 
 if TYPE_CHECKING:
     from rapidrtmp.net.connection import RtmpConnection

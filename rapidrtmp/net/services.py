@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime
 
-from rapidrtmp.episodes import Episodes
 from rapidrtmp.interfaces import IAuthenticator
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.net.auth_backoff import AuthBackoff
+from rapidrtmp.support.log_throttle import Episodes
 from rapidrtmp.timeline.policy import TimelinePolicy
 
 __all__ = ["RtmpServices"]

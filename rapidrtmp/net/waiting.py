@@ -10,13 +10,13 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
-from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError
 from rapidrtmp.names import BadNameError, StreamName
 from rapidrtmp.net.publisher import Publisher
 from rapidrtmp.net.role import SHARED_REACTIONS, Role
 from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.rtmp.events import Connected, Event, PublishEnded, PublishRequested
+from rapidrtmp.support.clock import now_ms
 
 if TYPE_CHECKING:
     from rapidrtmp.net.connection import RtmpConnection

@@ -3,7 +3,7 @@
 from rapidrtmp.discovery import AuthenticatorPlugin, SinkPlugin, StoragePlugin
 
 hls = SinkPlugin("hls", "HTTP Live Streaming, with low-latency parts", "rapidrtmp.hls.sink.HlsSinkFactory")
-record = SinkPlugin("record", "Recordings, playable while they grow", "rapidrtmp.dvr.sink.RecorderFactory")
+record = SinkPlugin("record", "Recordings, playable while they grow", "rapidrtmp.recording.sink.RecorderFactory")
 
 memory = StoragePlugin(
     "memory", "Objects in memory; gone with the process", "rapidrtmp.storage.memory.MemoryStorageFactory"

@@ -22,7 +22,6 @@ from zope.interface import implementer
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import (
     ILeasingStorage,
-    InThread,
     IStorage,
     IStorageFactory,
     IStorageSpace,
@@ -31,6 +30,7 @@ from rapidrtmp.interfaces import (
     StorageContext,
     StoredObject,
 )
+from rapidrtmp.interfaces.storage import InThread
 from rapidrtmp.storage.directory import FileWrite, Flush, ObjectDirectory, OpenObject
 from rapidrtmp.storage.keys import byte_range, check_key
 from rapidrtmp.storage.locked_names import LockedNames

@@ -18,7 +18,6 @@ from zope.interface import implementer
 from rapidrtmp.errors import ConfigurationError, StorageError
 from rapidrtmp.interfaces import (
     ILeasingStorage,
-    InThread,
     IStorage,
     IStorageFactory,
     Lease,
@@ -26,6 +25,7 @@ from rapidrtmp.interfaces import (
     StorageContext,
     StoredObject,
 )
+from rapidrtmp.interfaces.storage import InThread
 from rapidrtmp.storage.bucket import Bucket
 from rapidrtmp.storage.bucket_leases import LEASE_S, RENEW_INTERVAL_S, BucketLeases
 from rapidrtmp.storage.capabilities import IPacedStorage, IStorageRedirect

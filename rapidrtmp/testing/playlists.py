@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rapidrtmp.hls.checker import PlaylistChecker, delta_violations
-from rapidrtmp.hls.parser import parse_media_playlist
-from rapidrtmp.hls.rules import Rule, Severity, Violation
+from rapidrtmp.m3u8.read import parse_media_playlist
+from rapidrtmp.m3u8.rules import Rule, Severity, Violation
+from rapidrtmp.m3u8.transitions import PlaylistChecker, delta_violations
 
 __all__ = [
     "PlaylistChecker",

@@ -20,11 +20,11 @@ from urllib.parse import urlsplit
 from twisted.internet.interfaces import IReactorTime
 
 from rapidrtmp.backoff import Backoff
-from rapidrtmp.live.clocks import now_ms
-from rapidrtmp.origin import origin_of
+from rapidrtmp.support.client_prefix import origin_of
+from rapidrtmp.support.clock import now_ms
 from rapidrtmp.web.access import host_name, read_address
 from rapidrtmp.web.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
-from rapidrtmp.web.exchange import Request
+from rapidrtmp.web.messages import Request
 from rapidrtmp.web.peer_user import LocalPeer, find_local_peer
 from rapidrtmp.web.policy import HttpPolicy
 

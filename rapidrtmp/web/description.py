@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from rapidrtmp.dvr.library import Listed
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.media import AudioConfig, VideoConfig
+from rapidrtmp.recording.library import Listed
 
 __all__ = ["camel_case", "describe_stream", "rfc3339"]
 

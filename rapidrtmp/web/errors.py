@@ -14,7 +14,7 @@ from rapidrtmp.errors import NotFoundError, RapidRTMPError, StorageError
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError
 from rapidrtmp.live.shelf import TooManyWaitersError
 from rapidrtmp.names import BadNameError
-from rapidrtmp.web.exchange import NO_STORE, Response, json_response
+from rapidrtmp.web.messages import NO_STORE, Response, json_response
 
 __all__ = [
     "STATUS_BY_ERROR",

@@ -26,8 +26,8 @@ from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.names import StreamName
 from rapidrtmp.web.directives import Directives, read_directives
 from rapidrtmp.web.errors import NotYetError, UnavailableError
-from rapidrtmp.web.exchange import Request, Response
 from rapidrtmp.web.headers import accepts_gzip, etag_matches, parse_range
+from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.seats import Seats
 

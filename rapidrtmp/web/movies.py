@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 from functools import partial
 from zlib import crc32
 
-from rapidrtmp.dvr.movie import Movie
-from rapidrtmp.dvr.run import Run, spans_of
+from rapidrtmp.archive.clip_run import Run, spans_of
+from rapidrtmp.archive.movie import Movie
 from rapidrtmp.interfaces import IStorage
 from rapidrtmp.live.shelf import PLAYLIST_TYPE
 from rapidrtmp.web.description import rfc3339
 from rapidrtmp.web.errors import SeveralFilesError
-from rapidrtmp.web.exchange import Request, Response
 from rapidrtmp.web.headers import accepts_gzip, etag_matches, parse_range
 from rapidrtmp.web.hls import CORS
+from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.streamed import StreamedResponse
 
 __all__ = ["GROWING", "OVER", "disposition", "movie_response", "playlist_response", "sole_run"]

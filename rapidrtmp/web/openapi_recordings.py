@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rapidrtmp.dvr.catalogue import RecordingState
+from rapidrtmp.recording.catalogue import RecordingState
 from rapidrtmp.web.openapi_parts import MEDIA_FILES, Json, content, in_path, in_query, media, object_of, operation, ref
 
 __all__ = ["recording_paths", "recording_schemas"]

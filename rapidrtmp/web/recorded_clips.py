@@ -12,19 +12,19 @@ from bisect import bisect_right
 
 from twisted.internet.defer import Deferred
 
-from rapidrtmp.dvr.clip import select_clip
-from rapidrtmp.dvr.layout import MEDIA_TYPE, RecordingId
-from rapidrtmp.dvr.libraries import Libraries
-from rapidrtmp.dvr.library import Library
-from rapidrtmp.dvr.movie import make_movie
-from rapidrtmp.dvr.playlist import render_clip
-from rapidrtmp.dvr.run import RECORDING, Run
+from rapidrtmp.archive.clip import select_clip
+from rapidrtmp.archive.clip_run import RECORDING, Run
+from rapidrtmp.archive.layout import MEDIA_TYPE, RecordingId
+from rapidrtmp.archive.movie import make_movie
+from rapidrtmp.archive.playlist import render_clip
 from rapidrtmp.errors import NotFoundError
 from rapidrtmp.names import StreamName
+from rapidrtmp.recording.libraries import Libraries
+from rapidrtmp.recording.library import Library
 from rapidrtmp.web.errors import BadRequestError
-from rapidrtmp.web.exchange import Request, Response
+from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response, sole_run
-from rapidrtmp.web.reading import read_date, read_query
+from rapidrtmp.web.params import read_date, read_query
 
 __all__ = ["RecordedClips"]
 

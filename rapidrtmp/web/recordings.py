@@ -12,28 +12,28 @@ from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
 
-from rapidrtmp.dvr.clip import Stretch, select_clip, whole_recording
-from rapidrtmp.dvr.journal import Header, Journal
-from rapidrtmp.dvr.layout import INIT_NAME, MEDIA_TYPE, SEGMENT_TYPE, RecordingId, read_part_name, read_segment_name
-from rapidrtmp.dvr.libraries import Libraries
-from rapidrtmp.dvr.library import RecordingKeptError
-from rapidrtmp.dvr.movie import Movie, make_movie, make_segment
-from rapidrtmp.dvr.playlist import render_clip, render_recording
-from rapidrtmp.dvr.run import Run
+from rapidrtmp.archive.clip import Stretch, select_clip, whole_recording
+from rapidrtmp.archive.clip_run import Run
+from rapidrtmp.archive.journal import Header, Journal
+from rapidrtmp.archive.layout import INIT_NAME, MEDIA_TYPE, SEGMENT_TYPE, RecordingId, read_part_name, read_segment_name
+from rapidrtmp.archive.movie import Movie, make_movie, make_segment
+from rapidrtmp.archive.playlist import render_clip, render_recording
 from rapidrtmp.errors import ConfigurationError, NotFoundError
 from rapidrtmp.interfaces import IMMUTABLE, ISink, IStorage
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.names import StreamName
+from rapidrtmp.recording.libraries import Libraries
+from rapidrtmp.recording.library import RecordingKeptError
 from rapidrtmp.storage.capabilities import IStorageRedirect
-from rapidrtmp.units import parse_duration_ms
+from rapidrtmp.support.units import parse_duration_ms
 from rapidrtmp.web.api import DEFAULT_APP
 from rapidrtmp.web.description import describe_recording
 from rapidrtmp.web.errors import BadRequestError, ConflictError, NotYetError
-from rapidrtmp.web.exchange import Request, Response, json_response
 from rapidrtmp.web.hls import CORS
+from rapidrtmp.web.messages import Request, Response, json_response
 from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response
-from rapidrtmp.web.reading import MAX_ITEMS_PER_PAGE, read_date, read_json_object, read_query, read_whole
+from rapidrtmp.web.params import MAX_ITEMS_PER_PAGE, read_date, read_json_object, read_query, read_whole
 
 __all__ = ["RECORDER", "Recordings"]
 

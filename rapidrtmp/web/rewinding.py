@@ -1,9 +1,9 @@
 """
 What a stream with a rewind window serves besides its shelf: segments that have left it, and clips.
 
-All of it lies in the storage, as the packager wrote it (:mod:`rapidrtmp.hls.rewind`); a stream has it if ``dvr.m3u8``
-is on its shelf, or announced there. Segments keep their URLs and never change. A clip is found by the pages of the
-journal that its time touches, and put together while it is sent.
+All of it lies in the storage, as the packager wrote it (:mod:`rapidrtmp.hls.rewind.rewind`); a stream has it if
+``dvr.m3u8`` is on its shelf, or announced there. Segments keep their URLs and never change. A clip is found by the
+pages of the journal that its time touches, and put together while it is sent.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from itertools import groupby
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from rapidrtmp.dvr.clip import Stretch, select_clip
-from rapidrtmp.dvr.journal import Header, Journal, RecordedSegment
-from rapidrtmp.dvr.movie import Movie, Piece, assemble_movie
-from rapidrtmp.dvr.playlist import render_clip
-from rapidrtmp.dvr.reading import read_object
-from rapidrtmp.dvr.run import Naming, Run
+from rapidrtmp.archive.clip import Stretch, select_clip
+from rapidrtmp.archive.clip_run import Naming, Run
+from rapidrtmp.archive.journal import Header, Journal, RecordedSegment
+from rapidrtmp.archive.movie import Movie, Piece, assemble_movie
+from rapidrtmp.archive.objects import read_object
+from rapidrtmp.archive.playlist import render_clip
 from rapidrtmp.errors import ConfigurationError, NotFoundError
 from rapidrtmp.hls.names import REWIND_PLAYLIST, PageName, init_name, is_init, is_media, part_name, segment_name
-from rapidrtmp.hls.rewind_journal import read_rewind_page
+from rapidrtmp.hls.rewind.journal import read_rewind_page
 from rapidrtmp.interfaces import IMMUTABLE, IStorage, Playlist
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.names import StreamName
-from rapidrtmp.units import parse_duration_ms
+from rapidrtmp.support.units import parse_duration_ms
 from rapidrtmp.web.errors import BadRequestError
-from rapidrtmp.web.exchange import Request, Response
 from rapidrtmp.web.hls import Answer, HlsResponder
+from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response, sole_run
-from rapidrtmp.web.reading import read_date, read_query
+from rapidrtmp.web.params import read_date, read_query
 from rapidrtmp.web.seats import Seats
 
 __all__ = ["CLIP_MOVIE", "RewindResponder"]

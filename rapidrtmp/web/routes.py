@@ -10,8 +10,8 @@ from functools import partial
 from twisted.internet.defer import Deferred
 
 from rapidrtmp.web.api import Api
-from rapidrtmp.web.exchange import Response
 from rapidrtmp.web.library import LibraryPage
+from rapidrtmp.web.messages import Response
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.recorded_clips import RecordedClips

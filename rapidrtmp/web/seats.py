@@ -16,12 +16,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
+from rapidrtmp.support.clock import now_ms
 from rapidrtmp.web.errors import UnavailableError
-from rapidrtmp.web.exchange import Request, Response
+from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.streamed import StreamedResponse
 

@@ -20,10 +20,10 @@ from twisted.web.server import Site
 from werkzeug.exceptions import HTTPException
 
 from rapidrtmp.errors import RapidRTMPError
+from rapidrtmp.web.abuse import Misconduct, MisconductKind
 from rapidrtmp.web.access import UNIX_PEER, TrustedProxies, host_name
 from rapidrtmp.web.errors import BadRequestError
-from rapidrtmp.web.exchange import Request
-from rapidrtmp.web.misconduct import Misconduct, MisconductKind
+from rapidrtmp.web.messages import Request
 from rapidrtmp.web.policy import HttpPolicy
 
 __all__ = ["BoundedSite", "CheckedResource", "client_of", "read_request", "transport_of"]

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from rapidrtmp.errors import RapidRTMPError
-from rapidrtmp.web.exchange import Response
+from rapidrtmp.web.messages import Response
 
 __all__ = ["StreamedResponse", "send_streamed"]
 

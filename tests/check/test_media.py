@@ -1,10 +1,10 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.check.media import MediaProbe
-from rapidrtmp.hls.parsed import Part, Segment
+from rapidrtmp.cmaf.fragment import Sample, TrackRun, write_fragment
+from rapidrtmp.cmaf.init_segment import write_init_segment
+from rapidrtmp.m3u8.model import Part, Segment
 from rapidrtmp.media import Frame
-from rapidrtmp.mp4.fragment import Sample, TrackRun, write_fragment
-from rapidrtmp.mp4.init_segment import write_init_segment
 from rapidrtmp.testing.frames import make_video_track
 
 VIDEO = make_video_track()

@@ -1,7 +1,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.check.report import TOLD_PER_RULE, Measurements, Report
-from rapidrtmp.hls.rules import Rule, Severity, Violation
+from rapidrtmp.m3u8.rules import Rule, Severity, Violation
 
 
 class ReportTests(SynchronousTestCase):

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.check.fetch import Answer, FetchError
 from rapidrtmp.check.report import Report
 from rapidrtmp.check.stream import check_stream
-from rapidrtmp.hls.rules import Rule, Severity
+from rapidrtmp.m3u8.rules import Rule, Severity
 from tests.check.server import BASE, Origin, watch, with_body, with_header
 
 

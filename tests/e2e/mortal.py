@@ -32,26 +32,26 @@ from types import SimpleNamespace
 from typing import Any
 from zlib import crc32
 
+from rapidrtmp.dvr import catalogue, recovery
 from twisted.internet.defer import Deferred
 from twisted.internet.main import installReactor
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
-from rapidrtmp import server
-from rapidrtmp.chosen import choose_plugins
-from rapidrtmp.dvr import catalogue, recovery
-from rapidrtmp.dvr.layout import CATALOGUE
-from rapidrtmp.dvr.sink import RecorderSink
+from rapidrtmp.app.application import choose_plugins
+from rapidrtmp.archive.layout import CATALOGUE
 from rapidrtmp.interfaces import Playlist, Purpose, Verdict
-from rapidrtmp.live.clocks import now_ms
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.media import Frame, MediaKind
 from rapidrtmp.names import StreamName
 from rapidrtmp.net.publisher import Publisher
 from rapidrtmp.net.reactor import LeanReactor
-from rapidrtmp.provenance import load_settings
+from rapidrtmp.recording.sink import RecorderSink
 from rapidrtmp.rtmp.events import AudioReceived, VideoReceived
+from rapidrtmp.server import service as server
+from rapidrtmp.settings.sources import load_settings
 from rapidrtmp.storage.write_behind import WriteBehind
+from rapidrtmp.support.clock import now_ms
 
 __all__: list[str] = []
 

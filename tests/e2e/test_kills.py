@@ -20,18 +20,18 @@ from zlib import crc32
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.dvr.catalogue import Entry, RecordingState
-from rapidrtmp.dvr.journal import Journal
-from rapidrtmp.dvr.layout import RecordingId, read_part_name
-from rapidrtmp.dvr.reading import read_journal, read_object
-from rapidrtmp.dvr.recovery import recover_all
-from rapidrtmp.dvr.tools import Outcome, export, use_storage, verify
-from rapidrtmp.hls.parser import parse_media_playlist
+from rapidrtmp.archive.journal import Journal
+from rapidrtmp.archive.layout import RecordingId, read_part_name
+from rapidrtmp.archive.objects import read_journal, read_object
 from rapidrtmp.interfaces import IStorage
+from rapidrtmp.m3u8.read import parse_media_playlist
+from rapidrtmp.recording.catalogue import Entry, RecordingState
+from rapidrtmp.recording.recovery import recover_all
+from rapidrtmp.recording.tools import Outcome, export, use_storage, verify
 from tests.e2e.ffmpeg import FFMPEG, Clip
 from tests.e2e.harness import new_folder, server_environment
 from tests.e2e.watched import Watched
-from tests.hls.restarts import inits_by_discontinuity
+from tests.hls.resume.restarts import inits_by_discontinuity
 
 LIVES = 100
 #: No life is as long.

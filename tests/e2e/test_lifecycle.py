@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from rapidrtmp.mp4.reader import read_fragments, read_init_segment
+from rapidrtmp.cmaf.reader import read_fragments, read_init_segment
 from tests.e2e.ffmpeg import CLIPS, FFMPEG, decode, every_ffmpeg, read_packets
 from tests.e2e.harness import TWIST, EndToEndTest, eventually, new_folder
 from tests.e2e.playlists import Segment, parse_media_playlist

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 
-from rapidrtmp.mp4.reader import FragmentInfo, SampleInfo, TrackInfo, read_fragments, read_init_segment
+from rapidrtmp.cmaf.reader import FragmentInfo, SampleInfo, TrackInfo, read_fragments, read_init_segment
 from tests.e2e.broadcast import BroadcastClaims
 from tests.e2e.ffmpeg import Packet, decode, every_ffmpeg, read_packets
 from tests.e2e.harness import EndToEndTest, new_folder

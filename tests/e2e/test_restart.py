@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rapidrtmp.hls.names import is_media
-from rapidrtmp.hls.parsed import MediaPlaylist
-from rapidrtmp.hls.parser import parse_media_playlist
+from rapidrtmp.m3u8.model import MediaPlaylist
+from rapidrtmp.m3u8.read import parse_media_playlist
 from tests.e2e.browser import FIGURES, BrowserTest, check_library, find_browser
 from tests.e2e.ffmpeg import CLIPS, FFMPEG, Clip, decode
 from tests.e2e.harness import EndToEndTest, Server, eventually, new_folder

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rapidrtmp.hls.checker import PlaylistChecker
-from rapidrtmp.hls.parsed import MediaPlaylist
-from rapidrtmp.hls.parser import parse_media_playlist
-from rapidrtmp.hls.rules import Rule, Severity
+from rapidrtmp.m3u8.model import MediaPlaylist
+from rapidrtmp.m3u8.read import parse_media_playlist
+from rapidrtmp.m3u8.rules import Rule, Severity
+from rapidrtmp.m3u8.transitions import PlaylistChecker
 from tests.e2e.harness import Server
 
 __all__ = ["Watched"]

@@ -6,8 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.hls.guard import LivePlaylistGuard
 from rapidrtmp.hls.pieces import KnownVersion
-from rapidrtmp.hls.rules import Rule
 from rapidrtmp.interfaces import Playlist
+from rapidrtmp.m3u8.rules import Rule
 from tests.hls.versions import versions, with_body
 
 STREAM = list(versions(14, breaks=(5, 9)))

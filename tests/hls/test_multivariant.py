@@ -10,8 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.hls.multivariant import REWIND_DATA, Multivariant, render_multivariant
 from rapidrtmp.media import Colour, Track, VideoConfig
 from rapidrtmp.testing.frames import make_audio_track, make_video_track
-
-from .checker import read_attributes
+from tests.m3u8.checker import read_attributes
 
 VIDEO, AUDIO = make_video_track(), make_audio_track()
 

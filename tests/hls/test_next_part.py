@@ -7,8 +7,8 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.hls.next_part import NextPart
-from rapidrtmp.hls.parser import parse_media_playlist
 from rapidrtmp.interfaces import Playlist
+from rapidrtmp.m3u8.read import parse_media_playlist
 from tests.hls.versions import versions, with_body
 
 STREAM = list(versions(24, size=16))

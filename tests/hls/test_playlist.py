@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.hls.grid import Constants
-from rapidrtmp.hls.playlist import ListedPart, PlaylistWindow, render_date_time, render_seconds
+from rapidrtmp.cmaf.targets import Constants
+from rapidrtmp.hls.playlist import ListedPart, PlaylistWindow
 from rapidrtmp.interfaces import Playlist
-
-from .checker import Follower, RuleBroken, check_successor, read_playlist
+from rapidrtmp.m3u8.write import render_date_time, render_seconds
+from tests.m3u8.checker import Follower, RuleBroken, check_successor, read_playlist
 
 #: 1 January 2026.
 STARTED_AT_MS = 1_767_225_600_000

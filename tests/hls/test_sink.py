@@ -13,12 +13,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
+from rapidrtmp.cmaf.reader import FragmentInfo, read_fragments, read_init_segment
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.interfaces import IShelf, ISink, ISinkFactory, Playlist, SinkContext
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.media import Frame, Track
-from rapidrtmp.mp4.reader import FragmentInfo, read_fragments, read_init_segment
 from rapidrtmp.testing.frames import (
     FrameSource,
     audio_frames,
@@ -29,9 +29,8 @@ from rapidrtmp.testing.frames import (
 )
 from rapidrtmp.testing.sink_factories import SinkFactoryContract
 from rapidrtmp.testing.sinks import RecordingMetrics, RecordingWriter, SinkContract, feed, make_sink_context
-
-from .checker import Follower, ReadPlaylist, ReadSegment
-from .streams import AUDIO, VIDEO, audios, changing_videos
+from tests.cmaf.streams import AUDIO, VIDEO, audios, changing_videos
+from tests.m3u8.checker import Follower, ReadPlaylist, ReadSegment
 
 OTHER = make_video_track(640, 360)
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from rapidrtmp.hls.grid import Constants
-from rapidrtmp.hls.parser import parse_media_playlist
-from rapidrtmp.hls.playlist import ListedPart, PlaylistWindow, render_seconds
+from rapidrtmp.cmaf.targets import Constants
+from rapidrtmp.hls.playlist import ListedPart, PlaylistWindow
 from rapidrtmp.interfaces import Playlist
+from rapidrtmp.m3u8.read import parse_media_playlist
+from rapidrtmp.m3u8.write import render_seconds
 
 TIMESCALE = 90_000
 PART = 30_000

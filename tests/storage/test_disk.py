@@ -13,19 +13,19 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.dvr.catalogue import RecordingState
-from rapidrtmp.dvr.layout import RecordingId
-from rapidrtmp.dvr.library import Library
-from rapidrtmp.dvr.playlist import render_recording
+from rapidrtmp.archive.layout import RecordingId
+from rapidrtmp.archive.playlist import render_recording
 from rapidrtmp.errors import ConfigurationError, StorageError
 from rapidrtmp.interfaces import StorageContext
-from rapidrtmp.readiness import Readiness
+from rapidrtmp.recording.catalogue import RecordingState
+from rapidrtmp.recording.library import Library
 from rapidrtmp.storage.filesystem import LocalStorage, LocalStorageFactory
 from rapidrtmp.storage.probe import PROBE_INTERVAL_S
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
 from rapidrtmp.testing.sinks import feed, make_sink_context
-from tests.dvr.test_sink import make_recorder
+from rapidrtmp.web.readiness import Readiness
+from tests.recording.test_sink import make_recorder
 
 
 def make_storage(directory: str, **settings: str) -> LocalStorage:

@@ -23,12 +23,12 @@ from twisted.logger import LogEvent, Logger, formatEvent
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import TestCase
 
-from rapidrtmp.dvr.layout import ROOT
-from rapidrtmp.dvr.sink import RecorderFactory
-from rapidrtmp.hls.parser import parse_media_playlist
+from rapidrtmp.archive.layout import ROOT
 from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.interfaces import IStorageWriter, StorageContext
 from rapidrtmp.live.shelf import Shelf
+from rapidrtmp.m3u8.read import parse_media_playlist
+from rapidrtmp.recording.sink import RecorderFactory
 from rapidrtmp.storage.gcs import GcsStorageFactory
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track

@@ -16,8 +16,6 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rapidrtmp.dvr.libraries import Libraries
-from rapidrtmp.dvr.library import Library
 from rapidrtmp.interfaces import ITokenIssuer, Playlist
 from rapidrtmp.live.registry import Registry, StreamPolicy
 from rapidrtmp.live.shelf import Shelf
@@ -26,13 +24,15 @@ from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.media import AudioConfig, Frame, Track, VideoConfig
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
-from rapidrtmp.readiness import Readiness
+from rapidrtmp.recording.libraries import Libraries
+from rapidrtmp.recording.library import Library
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.sinks import FrameCollector
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import make_sites
 from rapidrtmp.web.peer_user import LocalPeer
 from rapidrtmp.web.policy import HttpPolicy
+from rapidrtmp.web.readiness import Readiness
 from rapidrtmp.web.recordings import Recordings
 
 EPOCH_MS = 1_700_000_000_000

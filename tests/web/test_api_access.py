@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.web.access import TrustedProxies
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.errors import ForbiddenError, HttpError, TooManyRequestsError, UnauthorizedError
-from rapidrtmp.web.exchange import Request
+from rapidrtmp.web.messages import Request
 from rapidrtmp.web.peer_user import LocalPeer
 from rapidrtmp.web.policy import HttpPolicy
 

@@ -9,6 +9,7 @@ from rapidrtmp.errors import NotFoundError, StorageError
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError
 from rapidrtmp.live.shelf import TooManyWaitersError
 from rapidrtmp.names import BadNameError
+from rapidrtmp.web.abuse import Misconduct
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import WebApp
 from rapidrtmp.web.errors import (
@@ -24,12 +25,11 @@ from rapidrtmp.web.errors import (
     UnavailableError,
     error_response,
 )
-from rapidrtmp.web.exchange import Request, Response
-from rapidrtmp.web.misconduct import Misconduct
+from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.policy import HttpPolicy
+from rapidrtmp.web.request_metrics import Tally
 from rapidrtmp.web.routes import Audience, Route
 from rapidrtmp.web.site import BoundedChannel, BoundedSite
-from rapidrtmp.web.tally import Tally
 from tests.web.kit import Server, Wire, playlist
 
 

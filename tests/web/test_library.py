@@ -6,10 +6,10 @@ import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.dvr.layout import RecordingId
+from rapidrtmp.archive.layout import RecordingId
 from rapidrtmp.names import StreamName
 from rapidrtmp.web.library import ROWS_PER_PAGE, render_bytes, render_clock
-from tests.dvr.recordings import record, store_into
+from tests.recording.recordings import record, store_into
 from tests.web.kit import Server
 
 

@@ -9,18 +9,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import StorageError
 from rapidrtmp.names import StreamName
+from rapidrtmp.web.abuse import Misconduct
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import WebApp
 from rapidrtmp.web.hls import HlsResponder
-from rapidrtmp.web.misconduct import Misconduct
 from rapidrtmp.web.openapi import description
 from rapidrtmp.web.pages import Pages
+from rapidrtmp.web.request_metrics import Tally
 from rapidrtmp.web.rewinding import RewindResponder
 from rapidrtmp.web.routes import routes
 from rapidrtmp.web.seats import Seats
-from rapidrtmp.web.tally import Tally
-from tests.dvr.recordings import record, store_into
+from tests.recording.recordings import record, store_into
 from tests.web.kit import MP4, Reply, Server, playlist
 
 

@@ -6,12 +6,12 @@ from urllib.parse import urlencode
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.hls.parser import parse_media_playlist
-from rapidrtmp.mp4.reader import read_boxes, read_fragments, read_init_segment
+from rapidrtmp.cmaf.reader import read_boxes, read_fragments, read_init_segment
+from rapidrtmp.m3u8.read import parse_media_playlist
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
 from rapidrtmp.testing.sinks import RecordingWriter, feed, make_sink_context
-from tests.dvr.recordings import store_into
-from tests.dvr.test_sink import make_recorder
+from tests.recording.recordings import store_into
+from tests.recording.test_sink import make_recorder
 from tests.web.kit import Reply, Server
 
 FOLDER = "/recordings/live/test"

@@ -11,23 +11,23 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from rapidrtmp.dvr.layout import RecordingId
-from rapidrtmp.dvr.libraries import Libraries
-from rapidrtmp.dvr.library import Library
-from rapidrtmp.dvr.movie import make_movie
+from rapidrtmp.archive.layout import RecordingId
+from rapidrtmp.archive.movie import make_movie
+from rapidrtmp.cmaf.reader import read_boxes, read_fragments, read_init_segment
 from rapidrtmp.errors import NotFoundError, RapidRTMPError
 from rapidrtmp.interfaces import IMMUTABLE, ISink
 from rapidrtmp.live.stream import LiveStream
-from rapidrtmp.mp4.reader import read_boxes, read_fragments, read_init_segment
 from rapidrtmp.names import BadNameError, StreamName
+from rapidrtmp.recording.libraries import Libraries
+from rapidrtmp.recording.library import Library
 from rapidrtmp.storage.capabilities import IStorageRedirect
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.sinks import FrameCollector
 from rapidrtmp.web.errors import BadRequestError, ConflictError, NotYetError, RangeNotSatisfiableError
-from rapidrtmp.web.exchange import Request, Response
+from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.recordings import Recordings
 from rapidrtmp.web.streamed import StreamedResponse
-from tests.dvr.recordings import ID, read_all, record, store
+from tests.recording.recordings import ID, read_all, record, store
 from tests.web.kit import Server
 
 

@@ -8,11 +8,11 @@ from urllib.parse import urlencode
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.hls.parsed import MediaPlaylist
-from rapidrtmp.hls.parser import parse_media_playlist
+from rapidrtmp.cmaf.reader import read_boxes, read_fragments, read_init_segment
 from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.interfaces import IMMUTABLE
-from rapidrtmp.mp4.reader import read_boxes, read_fragments, read_init_segment
+from rapidrtmp.m3u8.model import MediaPlaylist
+from rapidrtmp.m3u8.read import parse_media_playlist
 from rapidrtmp.names import StreamName
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track, video_frames
 from rapidrtmp.testing.sinks import RecordingWriter, feed, make_sink_context

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.hls.parser import parse_media_playlist
 from rapidrtmp.live.stream import LiveStream
-from tests.dvr.recordings import ID, record, store_into
+from rapidrtmp.m3u8.read import parse_media_playlist
+from tests.recording.recordings import ID, record, store_into
 from tests.web.kit import Reply, Server
 from tests.web.test_rewinding import RewindCase
 

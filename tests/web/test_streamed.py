@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import StorageError
 from rapidrtmp.web.streamed import StreamedResponse, send_streamed
-from tests.dvr.recordings import ID, record, store_into
+from tests.recording.recordings import ID, record, store_into
 from tests.web.kit import Server
 
 

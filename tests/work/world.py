@@ -25,14 +25,14 @@ from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 
 from benchmarks.publishers import ETHERNET_MSS
-from rapidrtmp import server
-from rapidrtmp.chosen import choose_plugins
-from rapidrtmp.config import AppSettings, ServerSettings, Settings
+from rapidrtmp.app.application import choose_plugins
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.names import StreamName
 from rapidrtmp.net import reactor as lean
-from rapidrtmp.web import express
-from rapidrtmp.web.plain import read_line
+from rapidrtmp.server import service as server
+from rapidrtmp.settings.model import AppSettings, ServerSettings, Settings
+from rapidrtmp.web.fast_path import channel as express
+from rapidrtmp.web.fast_path.request_line import read_line
 from tests.work.meter import Meter
 
 __all__ = ["Line", "Script", "World"]

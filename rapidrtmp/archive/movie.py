@@ -1,0 +1,157 @@
+"""
+A recording, or a clip of it, as one file: the init segment, an index, and the parts, put together while it is sent.
+
+The index (``sidx``) tells players how long it is and where to jump to without reading all of it. A recording that still
+grows is sent without one: then what was sent once stays what it is, and only its end moves.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate, pairwise
+from zlib import crc32
+
+from rapidrtmp.archive.clip import Stretch
+from rapidrtmp.archive.journal import Header
+from rapidrtmp.archive.layout import RecordingId, part_name
+from rapidrtmp.errors import StorageError
+from rapidrtmp.interfaces import IStorage
+
+__all__ = ["Movie", "Piece", "assemble_movie", "make_movie", "make_segment", "write_index"]
+
+_SIDX = struct.Struct(">I4sIIIQQHH")
+_ENTRY = struct.Struct(">III")
+_VERSION_1 = 0x01000000
+#: An entry begins with a stream access point of type 1: all that follows it can be decoded from there on.
+_SAP = 0x90000000
+_MAX_ENTRIES, _MAX_SIZE, _MAX_DURATION = 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One object: its key in the storage and its size in bytes."""
+
+    key: str
+    size: int
+
+
+class Movie:
+    """
+    Bytes that are put together from objects of a storage.
+
+    :param head: comes first.
+    :param pieces: follow, in order.
+
+    :ivar size: of all of it.
+    """
+
+    def __init__(self, head: bytes, pieces: Sequence[Piece]) -> None:
+        self._head = head
+        self._pieces = pieces
+        self._ends = list(accumulate((piece.size for piece in pieces), initial=len(head)))
+        self.size = self._ends[-1]
+
+    @property
+    def sole_key(self) -> str | None:
+        """The key of the object that holds just these bytes, if there is one."""
+        return self._pieces[0].key if not self._head and len(self._pieces) == 1 else None
+
+    @property
+    def fingerprint(self) -> int:
+        """32 bits that differ, together with the size, between movies of different parts."""
+        ends = (self._pieces[0].key, self._pieces[-1].key) if self._pieces else ()
+        return crc32("".join(ends).encode(), crc32(self._head))
+
+    async def read(self, storage: IStorage, start: int, stop: int) -> AsyncIterator[bytes]:
+        """
+        The bytes from ``start`` up to ``stop``, a piece at a time, none before it is asked for.
+
+        :raises NotFoundError: an object is gone.
+        :raises StorageError: the storage failed, or an object is not as long as the journal says.
+        """
+        if start < len(self._head):
+            yield self._head[start:stop]
+        at = max(start, len(self._head))
+        while at < stop:
+            index = bisect_right(self._ends, at) - 1
+            piece, offset = self._pieces[index], at - self._ends[index]
+            length = min(piece.size - offset, stop - at)
+            stored = await storage.get(piece.key, offset, length)
+            got = 0
+            async for chunk in stored.chunks:
+                got += len(chunk)
+                yield chunk
+            if got != length:
+                raise StorageError(f"{piece.key}: {got} bytes of {length}", retryable=False)
+            at += length
+
+
+def make_movie(id: RecordingId, header: Header, stretches: Sequence[Stretch], *, indexed: bool) -> Movie:
+    """
+    The file of a recording or a clip of it; as :func:`assemble_movie`.
+
+    :param indexed: whether nothing will follow, so that there can be an index.
+    """
+    return assemble_movie(header, stretches, partial(_pieces, id), indexed=indexed)
+
+
+def assemble_movie(
+    header: Header, stretches: Sequence[Stretch], pieces: Callable[[Stretch], list[Piece]], *, indexed: bool
+) -> Movie:
+    """
+    A file of stretches that follow one another; segments that can not be played are left out.
+
+    :param pieces: finds the objects that a stretch consists of.
+    :param indexed: whether there shall be an index.
+    """
+    playable = [stretch for stretch in stretches if not stretch.segment.is_gap and stretch.size]
+    index = write_index(header, playable) if indexed else b""
+    return Movie(header.init + index, [piece for stretch in playable for piece in pieces(stretch)])
+
+
+def make_segment(id: RecordingId, stretch: Stretch) -> Movie:
+    """A segment, or some parts of it."""
+    return Movie(b"", _pieces(id, stretch))
+
+
+def _pieces(id: RecordingId, stretch: Stretch) -> list[Piece]:
+    return [
+        Piece(f"{id.folder}/{part_name(stretch.segment.number, index)}", stretch.segment.parts[index].size)
+        for index in range(stretch.first, stretch.stop)
+        if stretch.segment.parts[index].size
+    ]
+
+
+def write_index(header: Header, stretches: Sequence[Stretch]) -> bytes:
+    """
+    One ``sidx`` box over the parts that follow it (ISO/IEC 14496-12, 8.16.3); nothing if no box can hold it.
+
+    Each part has an entry of its own: FFmpeg (to 9.0 at least) finds no picture behind a jump into an entry that spans
+    several fragments. The time of what is missing between two parts counts for the first of them.
+
+    :param stretches: what can be played, in order.
+    """
+    sizes, starts, keyframes = [], [], []
+    for stretch in stretches:
+        at = stretch.start
+        for part in stretch.parts:
+            if part.size:
+                sizes.append(part.size)
+                starts.append(at)
+                keyframes.append(part.keyframe)
+            at += part.duration
+    if not 0 < len(sizes) <= _MAX_ENTRIES:
+        return b""
+    durations = [max(0, after - before) for before, after in pairwise([*starts, stretches[-1].end])]
+    rows = [
+        _ENTRY.pack(min(size, _MAX_SIZE), min(duration, _MAX_DURATION), _SAP if keyframe else 0)
+        for size, duration, keyframe in zip(sizes, durations, keyframes, strict=True)
+    ]
+    track_id = 1 if header.width else 2
+    size = _SIDX.size + len(rows) * _ENTRY.size
+    box = _SIDX.pack(size, b"sidx", _VERSION_1, track_id, header.timescale, starts[0], 0, 0, len(rows))
+    return box + b"".join(rows)

@@ -1,0 +1,1 @@
+"""CMAF: where frames are cut into parts and segments, and the init segments and fragments they become."""

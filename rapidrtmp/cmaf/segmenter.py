@@ -1,0 +1,321 @@
+"""
+Where to cut: frames in, parts out.
+
+One track is *primary* (video, or audio where there is no video): its frames decide where parts and segments begin. A
+frame's duration is the distance to its successor. So most decisions fall when the successor arrives:
+
+- a keyframe ends the segment once the wanted length is there, or if waiting for the next one would take it past what
+  the target duration allows; past that, a segment is cut without a keyframe;
+- a part ends before the frame that would take it past the part target. Where frames are so far apart that the part
+  would then be too short (RFC 8216 bis, 4.4.4.9), its boundary falls *inside* a frame: the part lasts exactly the part
+  target. The frame belongs to the part behind the boundary, or, if it is alone, to the one before. A frame that stays
+  for longer than a part leaves parts without any picture behind it. The end of the longest segment is such a boundary.
+
+Where the rhythm of the frames is steady (``cadence.py``), the successor's time is known in advance. Then a part is
+closed *ahead*: with the arrival of its last frame, at the time at which the next one is due. Whether the segment ends
+there as well is certain only with that next one, and told apart: :class:`~rapidrtmp.cmaf.segmenter_events.SegmentEnd`
+comes with the keyframe. Should the frame not come when it was due, what has left stays true: the part behind begins
+where the one before has ended, and so does the decode time of its first frame; when that is presented remains what it
+was.
+
+Cutting the primary track makes a :class:`~rapidrtmp.cmaf.muxing.Cut`; it leaves as a part when the other track has
+caught up to it. Parts therefore partition time without a hole, and decode times continue across them.
+
+Until the first GOP is whole nothing leaves: the playlist's constants are chosen from it (``opening.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+from rapidrtmp.cmaf.cadence import Cadence
+from rapidrtmp.cmaf.first_gop import Opening, frame_rate_of
+from rapidrtmp.cmaf.fragment import Sample
+from rapidrtmp.cmaf.muxing import Cut, Interleaving
+from rapidrtmp.cmaf.segmenter_events import CutEvent, SegmentEnd, SegmentGoesOn
+from rapidrtmp.cmaf.targets import SHORTEST_PART_PERCENT, Constants, Cutting
+from rapidrtmp.media import Frame, Track
+
+__all__ = ["Segmenter"]
+
+#: Players give up a playlist that has had no news for three and a half target durations.
+PATIENCE_TARGETS = 3
+#: Of a frame that lasts longer the end is not promised: should others come before it, they would pile up there.
+LONGEST_AHEAD_MS = 100
+#: Sound that is left at the end of a range, and belongs to pictures that are listed already, is a part of its own.
+LEAST_PART_MS = 1
+
+
+class Segmenter:
+    """
+    Cuts one stream's frames into parts.
+
+    :ivar constants: ``None`` until the first GOP is whole; never changes then.
+    :ivar frame_rate: primary frames a second, as measured over the first GOP of the range.
+    """
+
+    def __init__(self, cutting: Cutting) -> None:
+        self.cutting = cutting
+        self.constants: Constants | None = None
+        self.frame_rate: Fraction | None = None
+        self._tracks: tuple[Track, ...] = ()
+        self._opening = Opening(cutting)
+
+    def _begin_range(self) -> None:
+        self._newest_dts: int | None = None  # of the newest primary frame; none while the other track goes on alone
+        self._loose: Frame | None = None  # that frame, as long as it is in no part: its duration is not known yet
+        self._open: Cut | None = None
+        self._promised: int | None = None  # where a part was closed ahead, until the next frame has come
+        self._expects_end = False  # whether the segment should end there
+        self._segment_start = 0
+        self._cadence = Cadence()
+        self._offset = 0  # presentation minus decode time at the start of the range
+        self._bridge_from = 0  # before this time of the other track there is no need to look whether it is alone
+        timescale = self._primary.timescale
+        self._interleave = self.cutting.interleave_ms * timescale // 1000
+        self._meeting = Interleaving(self._tracks, self._interleave)
+
+    # ── frames in ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self, tracks: tuple[Track, ...]) -> None:
+        """Learn the tracks of the frames that follow; what came before must have been flushed."""
+        self._tracks = tracks
+        self._wanted = self.cutting.segment_ms * self._primary.timescale // 1000
+        self._begin_range()
+        if self.constants is not None:
+            self._apply(self.constants)
+
+    @property
+    def _primary(self) -> Track:
+        return self._tracks[0]
+
+    def add(self, frame: Frame) -> list[CutEvent]:
+        """Take one frame; return the parts that are complete with it, and what became of their segments, in order."""
+        if self.constants is None:
+            if not self._opening.hold(frame, self._primary):
+                return []
+            return self._settle(is_gop_whole=frame.keyframe and frame.track.kind is self._primary.kind)
+        return self._take(frame)
+
+    def flush(self) -> list[CutEvent]:
+        """
+        End the range: everything held leaves now, the last frame with its nominal duration.
+
+        If the other track went on for long without the primary one, its last picture stays as long. Frames of the
+        other track without any of the primary one are nothing to show, and dropped.
+        """
+        events = self._settle(is_gop_whole=True) if self.constants is None and self._opening.frames else []
+        cut = self._open
+        if cut is not None:
+            end = self._range_end(cut)
+            self._end_segment(self._reach_over(cut, self._loose, end), end)
+            events += self._meeting.gather_all()
+        self._begin_range()
+        return events
+
+    def _range_end(self, cut: Cut) -> int:
+        last, others_end = self._loose, self._others_end_dts()
+        if last is not None:
+            end = last.dts + max(last.duration, 1)
+            return others_end if others_end > end + self._interleave else end
+        if cut.samples or cut.starts_segment or self._meeting.has_remains:
+            return max(others_end, cut.start + self._primary.timescale * LEAST_PART_MS // 1000)
+        return cut.start
+
+    def _others_end_dts(self) -> int:
+        """Where the other track ends, as a decode time of the primary one; 0 if there is none."""
+        return self._meeting.others_end - self._offset if len(self._tracks) > 1 else 0
+
+    def _settle(self, *, is_gop_whole: bool) -> list[CutEvent]:
+        """Choose the constants, then cut what was held."""
+        self.constants, self.frame_rate = self._opening.measure(self._primary, is_gop_whole=is_gop_whole)
+        self._apply(self.constants)
+        self._closes_ahead = False  # what comes after each of these is known, and maybe not what is due
+        events = [event for frame in self._opening.frames for event in self._take(frame)]
+        self._opening.frames.clear()
+        self._apply(self.constants)
+        return events
+
+    def _apply(self, constants: Constants) -> None:
+        timescale = self._primary.timescale
+        self._longest_segment = constants.longest_segment_ms * timescale // 1000
+        part_ms = constants.part_target_ms or constants.longest_segment_ms
+        self._longest_part = part_ms * timescale // 1000
+        self._shortest_part = -(-part_ms * timescale * SHORTEST_PART_PERCENT // 100_000)
+        self._patience = PATIENCE_TARGETS * constants.target_s * timescale
+        self._closes_ahead = constants.part_target_ms > 0
+        self._longest_ahead = timescale * LONGEST_AHEAD_MS // 1000
+
+    # ── cutting the primary track ────────────────────────────────────────────────────────────────────────────────────
+
+    def _take(self, frame: Frame) -> list[CutEvent]:
+        if frame.track.kind is self._primary.kind:
+            self._take_primary(frame)
+        else:
+            self._meeting.add_other(frame)
+            if frame.dts >= self._bridge_from:
+                self._bridge()
+        if not self._meeting.cuts:
+            return []
+        return self._meeting.gather(self._newest_dts)
+
+    def _take_primary(self, frame: Frame) -> None:
+        if self._cadence.saw(frame):
+            cadence = self._cadence
+            self.frame_rate = frame_rate_of(self._primary, cadence.frames - 1, frame.dts - cadence.start)
+        cut, last, joined, dts = self._open, self._loose, frame, frame.dts
+        if self._promised is not None or (last is not None and dts <= last.dts):
+            joined = self._joined(frame)
+            dts = max(dts, joined.dts)
+        self._loose, self._newest_dts = joined, dts
+        if cut is None:
+            self._offset = frame.composition_offset
+            self._begin_segment(dts)
+            return
+        cut = self._reach_over(cut, last, dts)
+        if dts < cut.start:
+            return  # it was bridged, and comes after all
+        boundary = self._boundary(cut, dts)
+        has_begun = 2 * (boundary - self._segment_start) > frame.duration
+        if has_begun and self._ends_segment(dts, frame.duration, keyframe=frame.keyframe):
+            self._end_segment(cut, boundary)
+            self._begin_segment(boundary)
+        else:
+            if self._expects_end:
+                self._goes_on()
+            if self._ends_part(cut, frame):
+                self._begin_part(cut, dts)
+        if self._closes_ahead:
+            self._close_ahead(joined)
+
+    def _joined(self, frame: Frame) -> Frame:
+        """
+        The frame as it joins on to what has left. Behind a part that was closed ahead, decode times go on where it
+        ended, whenever the frame itself comes; players would take a hole for the end of all that can be decoded.
+        """
+        promised, self._promised = self._promised, None
+        if self._loose is not None:  # the one before was moved past it
+            return _decoded_at(frame, self._loose.dts + 1)
+        if promised is None or frame.dts == promised or frame.dts - promised > self._patience:
+            return frame
+        return _decoded_at(frame, promised)
+
+    def _boundary(self, cut: Cut, dts: int) -> int:
+        """Where the open part ends if it has to before a frame; nowhere, if it is empty and too short for a part."""
+        return cut.start if not cut.samples and dts - cut.start < self._shortest_part else dts
+
+    def _close_ahead(self, frame: Frame) -> None:
+        """Close the open part with its newest frame, if its end is known in advance and no other would fit in."""
+        cut, due = self._open, self._cadence.next_dts
+        if cut is None or due is None or due - cut.start < self._shortest_part or frame.duration > self._longest_ahead:
+            return
+        is_keyframe_due = self._cadence.is_keyframe_due
+        expects_end = self._ends_segment(due, frame.duration, keyframe=is_keyframe_due)
+        is_full = due - cut.start + frame.duration > self._longest_part
+        if not (is_full or is_keyframe_due or expects_end) or due > self._latest_end(cut):
+            return
+        cut.samples.append(Sample(frame, due - frame.dts))
+        cut.expected_last = expects_end
+        self._begin_part(cut, due)
+        self._loose, self._promised, self._expects_end = None, due, expects_end
+
+    def _bridge(self) -> None:
+        """
+        Go on with the other track alone when no picture has come for so long that players would give up.
+
+        The last picture stays as long as is known then; until the next, the primary track has a hole.
+        """
+        if self._open is None:
+            self._meeting.forget_old()
+            return
+        now, newest = self._others_end_dts(), self._newest_dts
+        if newest is not None and now - newest <= self._patience:
+            self._bridge_from = self._meeting.time_of_others(newest + self._patience + self._offset)
+        else:
+            last, self._newest_dts, self._loose, self._promised = self._loose, None, None, None
+            self._reach_over(self._open, last, now - self._interleave)
+
+    def _ends_segment(self, dts: int, duration: int, *, keyframe: bool) -> bool:
+        """Whether a frame that begins at ``dts`` would be the first of the next segment."""
+        elapsed = dts - self._segment_start
+        if keyframe:
+            enough = elapsed >= self._wanted - duration // 2
+            return enough or elapsed + self._cadence.longest_gop > self._longest_segment
+        return elapsed + duration > self._longest_segment
+
+    def _ends_part(self, cut: Cut, frame: Frame) -> bool:
+        length = frame.dts - cut.start
+        return length >= self._shortest_part and (frame.keyframe or length + frame.duration > self._longest_part)
+
+    def _latest_end(self, cut: Cut) -> int:
+        """Where an open part must end: with the longest part, or the longest segment."""
+        return min(cut.start + self._longest_part, self._segment_start + self._longest_segment)
+
+    def _reach_over(self, cut: Cut, last: Frame | None, end: int) -> Cut:
+        """
+        Put ``last``, if it is not yet in a part, into the open part now that it is known to last up to ``end``; where
+        that is past what a part may hold, close parts before and inside it. Returns the part that is open at ``end``.
+        """
+        if last is not None:
+            if end > self._latest_end(cut):
+                cut = self._make_room(cut, last, end)
+            cut.samples.append(Sample(last, end - last.dts))
+        while end > self._latest_end(cut):
+            cut = self._next_part(cut, self._latest_end(cut))
+        return cut
+
+    def _make_room(self, cut: Cut, last: Frame, end: int) -> Cut:
+        """Close the open part before a frame that reaches out of it, or inside that frame; returns where to put it."""
+        if last.dts - cut.start >= self._shortest_part:
+            cut = self._next_part(cut, last.dts)
+        if end > self._latest_end(cut) and cut.samples:
+            cut = self._next_part(cut, self._latest_end(cut))
+        return cut
+
+    def _next_part(self, cut: Cut, boundary: int) -> Cut:
+        """Close a part away from any arriving frame, and with it the segment if it is as long as can be."""
+        if boundary - self._segment_start < self._longest_segment:
+            return self._begin_part(cut, boundary)
+        self._end_segment(cut, boundary)
+        return self._begin_segment(boundary)
+
+    # ── what has been cut ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin_segment(self, start: int) -> Cut:
+        self._segment_start = start
+        self._open = Cut(start, self._offset, starts_segment=True)
+        return self._open
+
+    def _begin_part(self, cut: Cut, start: int) -> Cut:
+        """Close a part and go on with the next one of the same segment."""
+        self._close(cut, start)
+        self._open = Cut(start, self._offset, starts_segment=False)
+        return self._open
+
+    def _end_segment(self, cut: Cut, end: int) -> None:
+        """Close a part, if there is anything to it, and its segment."""
+        if end > cut.start:
+            self._close(cut, end)
+        self._expects_end = False
+        self._meeting.cuts.append(SegmentEnd(end))
+
+    def _close(self, cut: Cut, end: int) -> None:
+        self._goes_on()
+        cut.end = end
+        self._meeting.cuts.append(cut)
+
+    def _goes_on(self) -> None:
+        """If the segment was expected to end with the part closed last, it does not."""
+        if self._expects_end:
+            self._expects_end = False
+            self._meeting.cuts.append(SegmentGoesOn())
+
+
+def _decoded_at(frame: Frame, dts: int) -> Frame:
+    """
+    The frame with another decode time. It is presented when it was to be and ends when it did, unless the decode time
+    is past that: no composition offset becomes negative, for players take those for a delay of the whole track.
+    """
+    offset = max(frame.pts - dts, min(0, frame.composition_offset))
+    return replace(frame, dts=dts, composition_offset=offset, duration=max(1, frame.dts + frame.duration - dts))

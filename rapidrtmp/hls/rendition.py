@@ -1,0 +1,239 @@
+"""
+From parts to names: the fragments of one stream on its shelf and in its playlist, segment by segment.
+
+Things are put where they belong in an order in which no playlist ever names what is not up yet. A segment is the
+concatenation of its parts, octet for octet. What is complete goes to the mirror as well, and what is not listed any
+more into retirement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rapidrtmp.archive.journal import Header
+from rapidrtmp.cmaf.fragment import write_fragment
+from rapidrtmp.cmaf.init_segment import write_init_segment
+from rapidrtmp.cmaf.segmenter_events import Part
+from rapidrtmp.cmaf.targets import Constants
+from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
+from rapidrtmp.hls.expiry import Retirement
+from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, init_name, is_init, part_name, segment_name
+from rapidrtmp.hls.playlist import ListedPart, ListedSegment, PlaylistWindow
+from rapidrtmp.hls.resume.orphaned_media import Leftovers
+from rapidrtmp.hls.resume.reopen import named_media, reopen
+from rapidrtmp.hls.resume.resume_state import Expecting, Present
+from rapidrtmp.hls.resume.state import MirrorState
+from rapidrtmp.hls.rewind.rewind import Rewind
+from rapidrtmp.hls.stored_copy import MEDIA_TYPE, SEGMENT_TYPE, Mirror
+from rapidrtmp.interfaces import SinkContext
+from rapidrtmp.m3u8.read import parse_media_playlist
+from rapidrtmp.m3u8.write import render_seconds
+from rapidrtmp.media import Track
+
+__all__ = ["Keeping", "Listing"]
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """
+    How much is kept, and where.
+
+    :ivar window: how many segments the playlist lists.
+    :ivar dvr_ms: how far back the long playlist reaches; 0 for none.
+    :ivar leftovers: of earlier presentations.
+    :ivar present: the streams of this process.
+    :ivar discontinuities: where their discontinuity sequence numbers begin.
+    """
+
+    window: int
+    dvr_ms: int
+    leftovers: Leftovers
+    present: Present
+    discontinuities: DiscontinuityNumbers
+
+
+class Listing:
+    """
+    The window of one stream, and all that is named in it.
+
+    :param window: what players see; the mirror has one of its own, equal to it at the start.
+    :ivar broken: whether the next segment does not join on to the last.
+    """
+
+    def __init__(
+        self, context: SinkContext, keeping: Keeping, window: PlaylistWindow, mirrored: PlaylistWindow
+    ) -> None:
+        self.window = window
+        self.broken = False
+        self._context = context
+        self._keeping = keeping
+        self._shelf = context.shelf
+        self._retirement = Retirement(context.shelf, window.segments)
+        self._tracks: tuple[Track, ...] = ()
+        self._init_name = ""
+        self._init = b""
+        self._described: tuple[Track, ...] = ()  # the tracks that the last init segment is for
+        self._fragments = 0
+        self._pieces: list[bytes] = []  # of the open segment
+        self._mirror: Mirror | None = None
+        self._rewind: Rewind | None = None
+        self._segments_created = context.metrics.counter("segments_created_total", "Segments published")
+        self._parts_created = context.metrics.counter("parts_created_total", "Parts published")
+        keeping.discontinuities.reached(context.stream, window.last_discontinuity)
+        if context.storage.persistent:
+            self._open_mirror(mirrored)
+
+    @classmethod
+    def begin(cls, context: SinkContext, keeping: Keeping, constants: Constants) -> Listing:
+        """Of a presentation that begins now."""
+        first = keeping.discontinuities.first(context.stream)
+        windows = [PlaylistWindow(constants, keeping.window, context.first_sequence, first) for _ in range(2)]
+        return cls(context, keeping, *windows)
+
+    @classmethod
+    def resume(cls, context: SinkContext, keeping: Keeping, stored: Mapping[str, bytes]) -> Listing:
+        """
+        Of one that an earlier process left: all that is stored is put up again, and what comes, comes behind a
+        discontinuity.
+
+        :param stored: see :class:`~rapidrtmp.hls.resume.recovery.HlsRecovery`.
+        """
+        constants = MirrorState.parse(stored[STATE]).constants
+        playlist = parse_media_playlist(stored[MEDIA_PLAYLIST])
+        windows = [reopen(playlist, constants, keeping.window) for _ in range(2)]
+        listing = cls(context, keeping, *windows)
+        listing.broken = True
+        for name in named_media(listing.window) & stored.keys():
+            context.shelf.put(name, [stored[name]], MEDIA_TYPE if is_init(name) else SEGMENT_TYPE)
+        if listing._rewind is not None:
+            listing._expect_rewind(listing._rewind, {name: len(data) for name, data in stored.items()})
+        return listing
+
+    def _expect_rewind(self, rewind: Rewind, sizes: Mapping[str, int]) -> None:
+        rewind.expect(self.window.segments, sizes, self.window.last_discontinuity)
+        self._keeping.present.rewinds[self._context.stream] = Expecting(rewind, self._rewind_returned)
+
+    def _rewind_returned(self) -> None:
+        """The rewind window is whole again; if the stream has ended meanwhile, more is left of it than was known."""
+        if self.window.ended:
+            self._leave()
+
+    def _open_mirror(self, window: PlaylistWindow) -> None:
+        context, keeping = self._context, self._keeping
+        shelf, storage, prefix = context.shelf, context.storage, str(context.stream)
+        if keeping.dvr_ms:
+            first, discontinuity = window.next_sequence, window.last_discontinuity
+            self._rewind = Rewind(shelf, storage, prefix, window.constants, keeping.dvr_ms, first, discontinuity)
+        leftovers = keeping.leftovers.take(context.stream)
+        self._mirror = Mirror(storage, prefix, window, keeping.window, leftovers, self._rewind)
+
+    # ── what the packager does ───────────────────────────────────────────────────────────────────────────────────────
+
+    def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
+        """Learn of which tracks the parts that follow are."""
+        self._tracks = tracks
+
+    @property
+    def next_part(self) -> str:
+        """The name of the part that comes next, if its segment goes on."""
+        opened = self.window.open
+        return self.first_of_next if opened is None else part_name(opened.sequence, len(opened.parts))
+
+    @property
+    def first_of_next(self) -> str:
+        """The name of the first part of the next segment."""
+        return part_name(self.window.next_sequence, 0)
+
+    @property
+    def open_bytes(self) -> int:
+        """How large the open segment is so far."""
+        return sum(map(len, self._pieces))
+
+    def put_part(self, part: Part) -> None:
+        """Put a part up and list it, in the open segment or a new one."""
+        window = self.window
+        segment = self._begin_segment(part) if window.open is None else window.open
+        name = part_name(segment.sequence, len(segment.parts))
+        if part.runs:
+            self._fragments += 1
+            data = b"".join(write_fragment(self._fragments, part.runs))
+            self._pieces.append(data)
+            if window.has_parts:
+                self._shelf.put(name, [data], SEGMENT_TYPE)
+        seconds = render_seconds(part.start, part.end, segment.timescale)
+        segment.add(ListedPart(name, seconds, part.independent, gap=not part.runs))
+        self._parts_created.inc()
+
+    def complete_segment(self, end: int) -> ListedSegment:
+        """Nothing follows in the open segment: put it up as a whole and list it."""
+        window, segment = self.window, self.window.open
+        assert segment is not None
+        uri = segment_name(segment.sequence)
+        pieces, self._pieces = self._pieces, []
+        segment.gap = not pieces
+        if pieces:
+            self._shelf.put(uri, pieces, SEGMENT_TYPE)
+        removed = window.complete_segment(uri, end)
+        self._segments_created.inc()
+        if self._mirror is not None:
+            self._mirror.put_segment(segment, pieces)
+        self._retirement.moved_on(window, removed)
+        return segment
+
+    def put_multivariant(self, name: str, data: bytes) -> None:
+        """Have the multivariant playlist mirrored."""
+        if self._mirror is not None:
+            self._mirror.put_multivariant(name, data)
+
+    def end(self) -> None:
+        """Nothing follows; the open segment must be complete."""
+        self.window.ended = True
+        if self._mirror is not None:
+            self._mirror.end()
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._mirror is not None:
+            self._keeping.leftovers.leave(self._context.stream, self._mirror.media)
+
+    # ── segments and init segments ───────────────────────────────────────────────────────────────────────────────────
+
+    def _begin_segment(self, part: Part) -> ListedSegment:
+        timescale = self._tracks[0].timescale
+        utc_ms = self._context.utc_ms(part.start_pts, timescale)
+        if self._tracks is not self._described:  # nearly never
+            self._put_init(utc_ms)
+        segment = self.window.begin_segment(
+            map_uri=self._init_name,
+            utc_ms=utc_ms,
+            discontinuity=self.broken,
+            start=part.start,
+            timescale=timescale,
+            keyframe=part.on_keyframe,
+        )
+        if self.broken:
+            self._begin_discontinuity()
+        self.broken = False
+        return segment
+
+    def _begin_discontinuity(self) -> None:
+        number = self.window.last_discontinuity
+        self._keeping.discontinuities.reached(self._context.stream, number)
+        if self._mirror is not None:
+            self._mirror.begin_discontinuity(number)
+
+    def _put_init(self, utc_ms: int) -> None:
+        """Put up an init segment if the tracks need another than the last; its name is never used again."""
+        self._described = self._tracks
+        init = write_init_segment(self._tracks)
+        if init == self._init:
+            return
+        self._init, self._init_name = init, init_name(self.window.next_sequence)
+        self._shelf.put(self._init_name, [init], MEDIA_TYPE)
+        if self._mirror is not None:
+            self._mirror.put_init(self._init_name, init)
+        if self._rewind is not None:
+            app, key = self._context.stream
+            target_s = self.window.constants.target_s
+            self._rewind.begin_run(self._init_name, Header.of_tracks(app, key, utc_ms, target_s, self._tracks, init))

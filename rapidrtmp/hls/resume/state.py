@@ -1,0 +1,79 @@
+"""
+``state.json``: what a server needs, beside the mirrored playlist, to go on with a stream that its predecessor left.
+
+The mirrored playlist lists what is stored; players were told of more. So a few media sequence numbers are *reserved*
+before they are used: whatever was published, and however the server died, it was below the number that stands here.
+The highest discontinuity sequence number in use stands here as well, written when that discontinuity begins. So do the
+promises of the playlist, because the mirrored one has no parts.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from rapidrtmp.cmaf.targets import Constants
+from rapidrtmp.errors import MediaError
+
+__all__ = ["MOST_RESERVED", "RENEW_BELOW", "RESERVED_AHEAD", "RESERVED_PER_WAITING", "STATE_TYPE", "MirrorState"]
+
+STATE_TYPE = "application/json"
+#: So many numbers are reserved at a time, and again when so few of them are left.
+RESERVED_AHEAD, RENEW_BELOW = 6, 3
+#: A storage that is behind learns of a reservation late, and may fall behind further: so many more are reserved for
+#: each segment that waits for it, in all not more than this.
+RESERVED_PER_WAITING, MOST_RESERVED = 3, 32
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorState:
+    """
+    What ``state.json`` says.
+
+    :ivar constants: what the playlist promises.
+    :ivar next_sequence: above every media sequence number that was ever published.
+    :ivar ended: whether the playlist is final.
+    :ivar discontinuity: the highest discontinuity sequence number that was ever published; ``None`` where an earlier
+        version of this program wrote the state.
+    """
+
+    constants: Constants
+    next_sequence: int
+    ended: bool = False
+    discontinuity: int | None = None
+
+    def render(self) -> bytes:
+        """As JSON, UTF-8."""
+        fields: dict[str, int] = {
+            "format": _FORMAT,
+            "targetDuration": self.constants.target_s,
+            "partTarget": self.constants.part_target_ms,
+            "nextSequence": self.next_sequence,
+            "ended": self.ended,
+        }
+        if self.discontinuity is not None:
+            fields["discontinuity"] = self.discontinuity
+        return json.dumps(fields).encode() + b"\n"
+
+    @classmethod
+    def parse(cls, data: bytes) -> MirrorState:
+        """
+        Read it.
+
+        :raises MediaError: it is damaged, or a newer program wrote it.
+        """
+        try:
+            fields = json.loads(data)
+            if fields["format"] != _FORMAT:
+                raise MediaError(f"state of format {fields['format']!r}, and only {_FORMAT} is known here")
+            numbers = [fields[name] for name in ("targetDuration", "partTarget", "nextSequence")]
+            ended, discontinuity = fields["ended"], fields.get("discontinuity")
+        except (ValueError, KeyError, TypeError) as error:
+            raise MediaError(f"the state can not be read: {error!r}") from error
+        target_s, part_target_ms, next_sequence = numbers
+        whole = all(type(number) is int and number >= 0 for number in numbers)
+        whole &= discontinuity is None or (type(discontinuity) is int and discontinuity >= 0)
+        if not whole or not target_s or part_target_ms > 1000 * target_s or type(ended) is not bool:
+            raise MediaError(f"the state makes no sense: {fields}")
+        return cls(Constants(target_s, part_target_ms), next_sequence, ended, discontinuity)

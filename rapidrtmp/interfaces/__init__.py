@@ -1,0 +1,77 @@
+"""
+Every contract a third party can implement, and the values that pass through it.
+
+A plugin is chosen by a spec such as ``hls:segment=2:window=10``. Its name leads, through an entry in
+``rapidrtmp.plugins``, to a *factory class* that is called with the arguments of the spec (strings; ``-`` in a name
+reads as ``_``). What that returns provides ``ISinkFactory``, ``IStorageFactory`` or ``IAuthenticatorFactory`` and
+lives as long as the server does; it makes the working objects. A wrong argument raises ``ConfigurationError`` (a
+``ValueError`` or ``TypeError`` serves too) and stops the start with one line.
+
+All methods are called from the reactor thread unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+from rapidrtmp.interfaces.auth import (
+    AuthenticatorContext,
+    IAuthenticator,
+    IAuthenticatorFactory,
+    ITokenIssuer,
+    PublishRequest,
+    Verdict,
+)
+from rapidrtmp.interfaces.playback import IMMUTABLE, IShelf, Playlist
+from rapidrtmp.interfaces.sinks import (
+    Counter,
+    Histogram,
+    IMetricsScope,
+    IRecoveringSinkFactory,
+    ISink,
+    ISinkFactory,
+    IStoringSinkFactory,
+    Purpose,
+    RecoveryContext,
+    SinkContext,
+)
+from rapidrtmp.interfaces.storage import (
+    ILeasingStorage,
+    IStorage,
+    IStorageFactory,
+    IStorageSpace,
+    IStorageWriter,
+    Lease,
+    ObjectInfo,
+    StorageContext,
+    StoredObject,
+)
+
+__all__ = [
+    "IMMUTABLE",
+    "AuthenticatorContext",
+    "Counter",
+    "Histogram",
+    "IAuthenticator",
+    "IAuthenticatorFactory",
+    "ILeasingStorage",
+    "IMetricsScope",
+    "IRecoveringSinkFactory",
+    "IShelf",
+    "ISink",
+    "ISinkFactory",
+    "IStorage",
+    "IStorageFactory",
+    "IStorageSpace",
+    "IStorageWriter",
+    "IStoringSinkFactory",
+    "ITokenIssuer",
+    "Lease",
+    "ObjectInfo",
+    "Playlist",
+    "PublishRequest",
+    "Purpose",
+    "RecoveryContext",
+    "SinkContext",
+    "StorageContext",
+    "StoredObject",
+    "Verdict",
+]

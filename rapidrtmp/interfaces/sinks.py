@@ -1,0 +1,205 @@
+"""Where a live stream's frames go, and what a sink is given to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import Attribute, Interface
+
+from rapidrtmp.interfaces.playback import IShelf
+from rapidrtmp.interfaces.storage import IStorage, IStorageWriter
+from rapidrtmp.media import Frame, Track
+from rapidrtmp.names import StreamName
+
+__all__ = [
+    "Counter",
+    "Histogram",
+    "IMetricsScope",
+    "IRecoveringSinkFactory",
+    "ISink",
+    "ISinkFactory",
+    "IStoringSinkFactory",
+    "Purpose",
+    "RecoveryContext",
+    "SinkContext",
+]
+
+
+class ISink(Interface):
+    """
+    Where a live stream's frames go: a packager, a recorder, a relay, a probe.
+
+    Called from the reactor thread in this order: ``tracks_changed``, then ``frame_received`` per frame, each track in
+    decode order and the tracks interleaved roughly by time, with ``tracks_changed``, ``discontinuity`` and
+    ``interrupted`` wherever they happen; ``finish`` once. Every call must return at once (well under a millisecond per
+    frame): slow work belongs in the sink's own bounded queue. A sink that raises is detached, counted and logged once;
+    the stream and its other sinks never notice.
+    """
+
+    def tracks_changed(tracks: tuple[Track, ...]) -> None:
+        """
+        Learn what the frames that follow are: before the first frame, and whenever a codec config changes.
+
+        At least one track, video first. After the first time, a ``discontinuity`` always precedes it, and the next
+        video frame is a keyframe.
+        """
+
+    def frame_received(frame: Frame) -> None:
+        """
+        Take one frame and return at once; it is immutable, so keep it as long as you like.
+
+        A sink attached late is first given the frames since the last keyframe, then the live ones.
+        """
+
+    def discontinuity() -> None:
+        """
+        Learn that what follows does not join on to what came before (the publisher's clock jumped, another publisher
+        took over, the codec changed): finish open samples with their ``duration``. Decode times still rise.
+        """
+
+    def interrupted() -> None:
+        """
+        Learn that the publisher is gone but may return: write out what is held, but end nothing. Either
+        ``discontinuity`` and frames follow, or ``finish``.
+        """
+
+    def finish() -> Deferred[None] | None:
+        """
+        End: no call follows. Write out what is held; return a Deferred if that takes time.
+
+        The server waits for it a few seconds at most when it shuts down, not at all otherwise.
+        """
+
+
+class ISinkFactory(Interface):
+    """
+    Makes one sink for each live stream.
+
+    What its sinks store goes with the files of live streams, unless it also provides ``IStoringSinkFactory``.
+    """
+
+    def create(context: SinkContext) -> ISink:
+        """Make the sink of one stream; called when its first frame is about to come. May raise: logged, no sink."""
+
+
+class Purpose(StrEnum):
+    """What something is stored for: an operator can choose a storage for each, and for each application."""
+
+    LIVE = "live"  # what a live stream consists of now, for players, web servers and the next start: ``storage``
+    RECORDINGS = "recordings"  # what is to stay when the stream is over: ``recordings``
+
+
+class IStoringSinkFactory(Interface):
+    """What a sink factory provides besides, to say what its sinks store things for."""
+
+    purpose: Purpose = Attribute(
+        """
+        Says which of the application's storages is ``SinkContext.storage``, and ``RecoveryContext.storage`` if it
+        recovers. One of ``Purpose``, or its text; asked when the server starts, which another value stops.
+        """
+    )
+
+
+class Counter(Protocol):
+    """A number that only grows, shown at ``/metrics``."""
+
+    def inc(self, amount: float = 1) -> None:
+        """Add ``amount``, 0 or more."""
+
+
+class Histogram(Protocol):
+    """A distribution, shown at ``/metrics``."""
+
+    def observe(self, amount: float) -> None:
+        """Count one observation."""
+
+
+class IMetricsScope(Interface):
+    """Metrics of one sink: named by the sink, summed over all streams, shown at ``/metrics``."""
+
+    def counter(name: str, documentation: str) -> Counter:
+        """The counter ``rapidrtmp_NAME``; the same one for every stream. ``name`` ends in ``_total``."""
+
+    def histogram(name: str, documentation: str, buckets: Sequence[float]) -> Histogram:
+        """The histogram ``rapidrtmp_NAME``; the same one for every stream. ``name`` ends in its unit."""
+
+
+@dataclass(frozen=True)
+class SinkContext:
+    """
+    What a sink is given to work with.
+
+    :ivar stream: the stream's public name.
+    :ivar shelf: where to put what HTTP serves now.
+    :ivar storage: where to write what is to be kept; never blocks. That of the application for the factory's purpose.
+    :ivar clock: time and timers; a ``task.Clock`` in tests.
+    :ivar log: logs with the stream's and the sink's name.
+    :ivar metrics: counters and histograms.
+    :ivar utc_ms: wall-clock time of a moment of the stream: from ``(ticks, timescale)`` to milliseconds since 1970.
+        Ask for it when the moment is written down: the mapping is corrected now and then.
+    :ivar first_sequence: where the numbers and names of segments must begin: above every one this stream ever used.
+        It is large; a number that players use as an index (that of a discontinuity) begins at 0 instead.
+    :ivar recovered: what the sink's factory handed to ``RecoveryContext.resume`` for this stream, by name; then the
+        stream goes on with what an earlier process left, and nobody publishes it yet. Empty for a new presentation.
+    """
+
+    stream: StreamName
+    shelf: IShelf
+    storage: IStorageWriter
+    clock: IReactorTime
+    log: Logger
+    metrics: IMetricsScope
+    utc_ms: Callable[[int, int], int]
+    first_sequence: int
+    recovered: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class RecoveryContext:
+    """
+    What a sink factory is given to look after what an earlier process left.
+
+    :ivar app: the application whose streams it shall look at.
+    :ivar storage: the one that the factory's sinks write to: reads, and writes at once; the process that wrote there
+        before is no more.
+    :ivar utc_ms: the time of day in milliseconds since 1970.
+    :ivar log: logs with the sink's name.
+    :ivar reached: ``reached(number)`` says that numbers up to this one may have been seen: none below is ever given out
+        as ``SinkContext.first_sequence``.
+    :ivar resume: ``resume(stream, objects)`` makes the server treat the stream as interrupted: its sinks are made, with
+        ``objects`` as the ``recovered`` of this factory's, and it ends if no publisher comes in its grace time.
+    :ivar discard: ``discard(key)`` queues the deletion of an object.
+    :ivar is_over: whether the server has begun: a stream that is not resumed by then may be published anew any moment,
+        and belongs to that publisher's sinks.
+    :ivar afterwards: ``afterwards(work)`` calls ``work`` when the sinks of all that was resumed are there and everybody
+        is let in, one after the other: for what takes long. It is cancelled when the server stops.
+    """
+
+    app: str
+    storage: IStorage
+    utc_ms: Callable[[], int]
+    log: Logger
+    reached: Callable[[int], None]
+    resume: Callable[[StreamName, Mapping[str, bytes]], None]
+    discard: Callable[[str], None]
+    is_over: Callable[[], bool]
+    afterwards: Callable[[Callable[[], Awaitable[None]]], None]
+
+
+class IRecoveringSinkFactory(Interface):
+    """What a sink factory provides besides, if its streams can be gone on with after the server was killed."""
+
+    def recover(context: RecoveryContext) -> Deferred[None]:
+        """
+        Put in order what an earlier process left, and say what can be gone on with.
+
+        Called once, before anybody is let in, if the storage is persistent. The server waits some seconds, then it
+        begins: of what was not resumed by then, nothing is. What is still to be put in order may go on meanwhile; it
+        is cancelled when the server stops.
+        """

@@ -1,1 +1,0 @@
-"""CMAF: init segments and fragments, written with struct and read back by pymp4."""

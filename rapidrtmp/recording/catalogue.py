@@ -1,0 +1,135 @@
+"""One entry of the catalogue: what can be said of a recording without reading its journal."""
+
+from __future__ import annotations
+
+import enum
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rapidrtmp.archive.journal import Header, Journal
+from rapidrtmp.archive.layout import RecordingId
+from rapidrtmp.errors import MediaError
+
+__all__ = ["WRITER", "Entry", "RecordingState"]
+
+#: This process. What another process left unfinished is for recovery.
+WRITER = secrets.token_hex(8)
+
+
+class RecordingState(enum.Enum):
+    """Where a recording is in its life."""
+
+    RECORDING = "recording"
+    FINISHED = "finished"
+    RECOVERED = "recovered"  # its server died, and it was closed from what is stored
+    DAMAGED = "damaged"  # nothing of it can be played: neither journal nor init segment is there
+    DELETING = "deleting"  # it is being deleted, or that was interrupted
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is added any more."""
+        return self is not RecordingState.RECORDING
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    One entry; while a recording grows, it says no more than that.
+
+    :ivar writer: the process that made it; see :data:`WRITER`.
+    :ivar started_ms: in milliseconds since 1970; likewise ``ended_ms``, 0 while it grows.
+    :ivar size: in bytes.
+    :ivar segments: how many, ``gaps`` of them not playable.
+    """
+
+    id: RecordingId
+    state: RecordingState
+    writer: str
+    started_ms: int
+    ended_ms: int = 0
+    duration_ms: int = 0
+    size: int = 0
+    segments: int = 0
+    gaps: int = 0
+    codecs: tuple[str, ...] = ()
+    width: int = 0
+    height: int = 0
+
+    @classmethod
+    def begun(cls, id: RecordingId, header: Header) -> Entry:
+        """The entry of a recording that this process begins."""
+        return cls(
+            id,
+            RecordingState.RECORDING,
+            WRITER,
+            header.started_ms,
+            codecs=header.codecs,
+            width=header.width,
+            height=header.height,
+        )
+
+    @classmethod
+    def of_journal(cls, id: RecordingId, state: RecordingState, journal: Journal) -> Entry:
+        """The entry of a recording of which its journal says all."""
+        header = journal.header
+        return cls(
+            id,
+            state,
+            WRITER,
+            started_ms=header.started_ms,
+            ended_ms=journal.ended_ms if state.is_over else 0,
+            duration_ms=journal.duration_ms,
+            size=journal.size,
+            segments=len(journal.segments),
+            gaps=len(journal.segments) - len(journal.playable),
+            codecs=header.codecs,
+            width=header.width,
+            height=header.height,
+        )
+
+    def render(self) -> bytes:
+        """The entry as it is stored: one JSON object."""
+        value = {
+            "format": 1,
+            "state": self.state.value,
+            "writer": self.writer,
+            "startedMs": self.started_ms,
+            "endedMs": self.ended_ms,
+            "durationMs": self.duration_ms,
+            "size": self.size,
+            "segments": self.segments,
+            "gaps": self.gaps,
+            "codecs": list(self.codecs),
+            "width": self.width,
+            "height": self.height,
+        }
+        return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+    @classmethod
+    def parse(cls, id: RecordingId, data: bytes) -> Entry:
+        """
+        Read what :meth:`render` wrote.
+
+        :raises MediaError: it is cut off, or no entry.
+        """
+        try:
+            fields: Mapping[str, Any] = json.loads(data)
+            return cls(
+                id,
+                RecordingState(fields["state"]),
+                str(fields["writer"]),
+                int(fields["startedMs"]),
+                int(fields["endedMs"]),
+                int(fields["durationMs"]),
+                int(fields["size"]),
+                int(fields["segments"]),
+                int(fields["gaps"]),
+                tuple(map(str, fields["codecs"])),
+                int(fields["width"]),
+                int(fields["height"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise MediaError(f"the catalogue's entry of {id} can not be read: {error}") from error

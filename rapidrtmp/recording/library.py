@@ -1,0 +1,187 @@
+"""
+The recordings there are: found by the catalogue, described by their journals, deleted and protected.
+
+Nothing here remembers what another process could have changed, but for journals of recordings that are over and full
+pages of those that grow: they change no more.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+from twisted.internet.interfaces import IReactorTime
+
+from rapidrtmp.archive.journal import Journal
+from rapidrtmp.archive.layout import RecordingId
+from rapidrtmp.archive.objects import Page, journal_of, read_object, read_page
+from rapidrtmp.errors import MediaError, NotFoundError, RapidRTMPError
+from rapidrtmp.interfaces import IStorage
+from rapidrtmp.recording.catalogue import Entry, RecordingState
+from rapidrtmp.recording.recovery import catalogued, delete_recording
+from rapidrtmp.recording.writer import JSON_TYPE, LINES_PER_PAGE, NO_CACHE
+
+__all__ = ["Library", "Listed", "RecordingKeptError"]
+
+#: Journals of so many recordings that are over are kept.
+KEPT_JOURNALS = 16
+#: A growing journal is not read again within this time: many may watch it.
+FRESH_S = 1.0
+
+
+class RecordingKeptError(RapidRTMPError):
+    """A recording that may not be deleted: it is still growing, or protected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One recording with what the catalogue says of it."""
+
+    entry: Entry
+    protected: bool
+
+
+@dataclass(slots=True)
+class _Growing:
+    """A journal that was read while it grew: its full pages, and all of it as it was at ``read_s``."""
+
+    pages: list[Page]
+    journal: Journal
+    read_s: float
+
+
+class Library:
+    """
+    The recordings in one storage.
+
+    :param clock: tells how fresh what was read is.
+    """
+
+    def __init__(self, storage: IStorage, clock: IReactorTime) -> None:
+        self.storage = storage
+        self._clock = clock
+        self._journals: OrderedDict[RecordingId, Journal] = OrderedDict()
+        self._growing: OrderedDict[RecordingId, _Growing] = OrderedDict()
+
+    # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def find(self, prefix: str = "") -> dict[RecordingId, bool]:
+        """
+        Every recording whose ``APP/KEY/START`` begins with ``prefix``, by name, and whether it is protected.
+
+        :raises StorageError: the storage failed.
+        """
+        return await catalogued(self.storage, prefix)
+
+    async def show(self, id: RecordingId) -> Listed:
+        """
+        One recording.
+
+        :raises NotFoundError: there is none of that name.
+        :raises StorageError: the storage failed.
+        """
+        entry = await self.entry(id)
+        return Listed(entry, bool(await self.storage.list(id.protection_key)))
+
+    async def entry(self, id: RecordingId) -> Entry:
+        """
+        What the catalogue says of a recording, and of one that grows what its journal says.
+
+        :raises NotFoundError: there is none of that name.
+        :raises StorageError: the storage failed.
+        """
+        entry = await self._stored_entry(id)
+        if entry.state is RecordingState.RECORDING:
+            try:
+                return Entry.of_journal(id, entry.state, await self._read_growing(id))
+            except NotFoundError:  # its first line is still on the way
+                return entry
+        return entry
+
+    async def journal(self, id: RecordingId) -> tuple[Journal, bool]:
+        """
+        All that is known of a recording, and whether it is over.
+
+        :raises NotFoundError: there is none of that name, or nothing of it can be played.
+        :raises StorageError: the storage failed.
+        """
+        if id in self._journals:
+            self._journals.move_to_end(id)
+            return self._journals[id], True
+        entry = await self._stored_entry(id)
+        if entry.state in (RecordingState.DELETING, RecordingState.DAMAGED):
+            raise NotFoundError(f"the recording {id} is {entry.state.value}")
+        if not entry.state.is_over:
+            return await self._read_growing(id), False
+        journal = journal_of(id, [line for page in await self._read_pages(id, []) for line in page])
+        self._growing.pop(id, None)
+        self._journals[id] = journal
+        if len(self._journals) > KEPT_JOURNALS:
+            self._journals.popitem(last=False)
+        return journal, True
+
+    async def _stored_entry(self, id: RecordingId) -> Entry:
+        try:
+            return Entry.parse(id, await read_object(self.storage, id.catalogue_key))
+        except NotFoundError as error:
+            raise NotFoundError(f"there is no recording {id}") from error
+        except MediaError as error:
+            raise NotFoundError(f"the recording {id} has to be repaired: {error}") from error
+
+    async def _read_growing(self, id: RecordingId) -> Journal:
+        known = self._growing.get(id)
+        now_s = self._clock.seconds()
+        if known is not None and now_s - known.read_s < FRESH_S:
+            return known.journal
+        pages = await self._read_pages(id, known.pages if known else [])
+        journal = journal_of(id, [line for page in pages for line in page])
+        full = [page for page in pages if len(page) == LINES_PER_PAGE]
+        self._growing[id] = _Growing(full if len(full) >= len(pages) - 1 else [], journal, now_s)
+        self._growing.move_to_end(id)
+        if len(self._growing) > KEPT_JOURNALS:
+            self._growing.popitem(last=False)
+        return journal
+
+    async def _read_pages(self, id: RecordingId, known: list[Page]) -> list[Page]:
+        """The pages of a journal, those after the ``known`` ones read now."""
+        pages = [*known]
+        try:
+            while (page := await read_page(self.storage, id, len(pages))) is not None:
+                pages.append(page)
+        except MediaError as error:
+            raise NotFoundError(f"the journal of {id} can not be read: {error}") from error
+        return pages
+
+    # ── changing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def protect(self, id: RecordingId, protected: bool) -> None:
+        """
+        Let nobody delete a recording, or allow it again.
+
+        :raises NotFoundError: there is none of that name.
+        :raises StorageError: the storage failed.
+        """
+        await self._stored_entry(id)
+        if protected:
+            await self.storage.put(id.protection_key, b"", "application/octet-stream", NO_CACHE)
+        else:
+            await self.storage.delete(id.protection_key)
+
+    async def delete(self, id: RecordingId) -> int:
+        """
+        Delete a recording. Should that break off, it is shown as being deleted, and gone on with at the next start.
+
+        :returns: how many bytes that were.
+        :raises NotFoundError: there is none of that name.
+        :raises RecordingKeptError: it grows, or it is protected.
+        :raises StorageError: the storage failed.
+        """
+        entry = await self._stored_entry(id)
+        if not entry.state.is_over:
+            raise RecordingKeptError(f"{id} is being recorded")
+        if await self.storage.list(id.protection_key):
+            raise RecordingKeptError(f"{id} is protected")
+        self._journals.pop(id, None)
+        deleting = replace(entry, state=RecordingState.DELETING)
+        await self.storage.put(id.catalogue_key, deleting.render(), JSON_TYPE, NO_CACHE)
+        return await delete_recording(self.storage, id)

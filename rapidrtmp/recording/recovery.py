@@ -1,0 +1,158 @@
+"""
+Closing what a server that died left open.
+
+Recovery only ever adds: lines that the journal lacks go to pages of their own, the init segment is put back from the
+journal, parts that are cut off are deleted. So it may itself die at any time and be run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import count, islice
+
+from twisted.logger import Logger
+
+from rapidrtmp.archive.journal import render_header, render_segment
+from rapidrtmp.archive.layout import CATALOGUE, INIT_NAME, JOURNAL_TYPE, MEDIA_TYPE, RecordingId, page_name
+from rapidrtmp.archive.objects import read_object
+from rapidrtmp.errors import MediaError, NotFoundError, StorageError
+from rapidrtmp.interfaces import IMMUTABLE, IStorage
+from rapidrtmp.recording.catalogue import WRITER, Entry, RecordingState
+from rapidrtmp.recording.verification import Examination, examine
+from rapidrtmp.recording.writer import JSON_TYPE, LINES_PER_PAGE, NO_CACHE
+
+__all__ = ["catalogued", "delete_recording", "mend", "recover", "recover_all"]
+
+_log = Logger()
+
+
+async def recover_all(storage: IStorage, ids: Iterable[RecordingId] | None = None) -> list[RecordingId]:
+    """
+    Close every recording that another process began and did not finish; finish deletions that it began.
+
+    :param ids: those in the catalogue, if that was asked for already.
+    :returns: those that were recovered or found damaged. What fails is logged, and left for the next time.
+    """
+    recovered = []
+    for id in await catalogued(storage) if ids is None else ids:
+        try:
+            if await _recover_if_abandoned(storage, id):
+                recovered.append(id)
+        except (StorageError, MediaError) as error:
+            _log.error("{recording} can not be recovered now: {error}", recording=id, error=error)
+    return recovered
+
+
+async def catalogued(storage: IStorage, prefix: str = "") -> dict[RecordingId, bool]:
+    """
+    The recordings in the catalogue whose ``APP/KEY/START`` begins with ``prefix``, by name, and whether each of them
+    is protected.
+
+    :raises StorageError: the storage failed.
+    """
+    found: dict[RecordingId, bool] = {}
+    for info in await storage.list(f"{CATALOGUE}/{prefix}"):
+        app, _, rest = info.key.removeprefix(f"{CATALOGUE}/").partition("/")
+        key, _, name = rest.partition("/")
+        start, _, kind = name.partition(".")
+        if kind in ("json", "protected"):
+            try:
+                id = RecordingId.checked(app, key, start)
+            except NotFoundError:
+                continue
+            if kind == "json":
+                found[id] = False
+            elif id in found:  # it sorts behind the entry
+                found[id] = True
+    return found
+
+
+async def _recover_if_abandoned(storage: IStorage, id: RecordingId) -> bool:
+    try:
+        entry = Entry.parse(id, await read_object(storage, id.catalogue_key))
+    except NotFoundError:
+        return False
+    except MediaError:
+        entry = None  # cut off: it must be written again in any case
+    if entry is not None and entry.state is RecordingState.DELETING:
+        await delete_recording(storage, id)
+        return False
+    if entry is not None and (entry.state.is_over or entry.writer == WRITER):
+        return False
+    await recover(storage, id)
+    return True
+
+
+async def recover(storage: IStorage, id: RecordingId) -> Entry | None:
+    """
+    Close one recording from what is stored of it.
+
+    :returns: its entry now; ``None`` if nothing was recorded, and so nothing is left of it.
+    :raises MediaError: a newer program wrote it.
+    :raises StorageError: the storage failed.
+    """
+    found = await examine(storage, id)
+    if not found.segments and not (found.has_media and found.header is None):
+        await delete_recording(storage, id)
+        _log.info("{recording} held nothing and is gone", recording=id)
+        return None
+    entry = await mend(storage, found, RecordingState.RECOVERED)
+    _log.info(
+        "{recording} was not finished: {state}, {duration_s} s, {gaps} gaps",
+        recording=id,
+        state=entry.state.value,
+        duration_s=entry.duration_ms / 1000,
+        gaps=entry.gaps,
+    )
+    return entry
+
+
+async def mend(storage: IStorage, found: Examination, state: RecordingState) -> Entry:
+    """
+    Make a recording whole as far as it is stored: its init segment, its journal, its entry in the catalogue.
+
+    :param state: what it is afterwards, unless nothing of it can be played.
+    :raises StorageError: the storage failed.
+    """
+    id, journal = found.id, found.journal
+    if journal is None:
+        entry = Entry(id, RecordingState.DAMAGED, WRITER, id.start_ms, size=sum(info.size for info in found.objects))
+    else:
+        for key in found.broken:
+            await storage.delete(key)
+        if not found.init_stored:
+            await storage.put(f"{id.folder}/{INIT_NAME}", journal.header.init, MEDIA_TYPE, IMMUTABLE)
+        await _write_missing_lines(storage, found)
+        entry = Entry.of_journal(id, state, journal)
+    await storage.put(id.catalogue_key, entry.render(), JSON_TYPE, NO_CACHE)
+    return entry
+
+
+async def _write_missing_lines(storage: IStorage, found: Examination) -> None:
+    """Add pages; the numbers of pages that are missing between others are used first."""
+    lines = [render_segment(segment) for segment in found.unwritten]
+    if not found.header_stored and found.header is not None:
+        lines.insert(0, render_header(found.header))
+        found.pages.discard(0)  # whatever is left of it has no first line
+        lines[1:] = [render_segment(segment) for segment in found.segments]
+    free = (number for number in count() if number not in found.pages)
+    needed = -(-len(lines) // LINES_PER_PAGE)
+    holes = sum(number not in found.pages for number in range(max(found.pages, default=-1)))
+    for place, number in enumerate(islice(free, max(needed, holes))):
+        page = b"".join(lines[place * LINES_PER_PAGE : (place + 1) * LINES_PER_PAGE])
+        await storage.put(f"{found.id.folder}/{page_name(number)}", page, JOURNAL_TYPE, NO_CACHE)
+
+
+async def delete_recording(storage: IStorage, id: RecordingId) -> int:
+    """
+    Delete all of a recording, its entry in the catalogue last, so that an interrupted deletion can be gone on with.
+
+    :returns: how many bytes that were.
+    :raises StorageError: the storage failed.
+    """
+    objects = await storage.list(f"{id.folder}/")
+    for info in objects:
+        await storage.delete(info.key)
+    await storage.delete(id.protection_key)
+    await storage.delete(id.catalogue_key)
+    return sum(info.size for info in objects)

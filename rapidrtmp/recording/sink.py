@@ -1,0 +1,236 @@
+"""
+The recorder: a sink that writes a stream down, as the same fragments that live viewers get.
+
+``Segmenter`` decides where to cut, ``write_fragment`` turns a part into bytes,
+:class:`~rapidrtmp.recording.writer.Take` puts them where they belong. A recording has one init segment, so that all of
+it is one file: tracks that need another one, and the rotation by time, begin a new recording. Its decode times begin
+near zero however long the stream has run: they are moved by whole seconds, which every timescale can say exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from twisted.internet.defer import Deferred, DeferredList
+from zope.interface import Attribute, implementer
+
+from rapidrtmp.archive.journal import Header
+from rapidrtmp.archive.layout import NAMES, StartNames
+from rapidrtmp.cmaf.fragment import Sample, TrackRun, write_fragment
+from rapidrtmp.cmaf.init_segment import write_init_segment
+from rapidrtmp.cmaf.segmenter import Segmenter
+from rapidrtmp.cmaf.segmenter_events import CutEvent, Part, SegmentEnd
+from rapidrtmp.cmaf.targets import Constants, Cutting
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.interfaces import ISink, ISinkFactory, IStoringSinkFactory, Purpose, SinkContext
+from rapidrtmp.media import Frame, Track
+from rapidrtmp.recording.retention import RetentionRules
+from rapidrtmp.recording.writer import Take
+from rapidrtmp.support.units import parse_duration_ms, parse_size
+
+__all__ = ["IRecorderFactory", "RecorderFactory", "RecorderSink", "Rotation"]
+
+#: A segment may wait so long for a keyframe, or twice the wanted length if that is more.
+LONGEST_GOP_S = 10
+#: Decode times begin so far above zero, or further: the other track may begin a little earlier than the first one.
+HEADROOM_S = 1
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """
+    When a recording ends and the next one begins: at the first keyframe from then on that may begin a segment.
+
+    :ivar every_ms: how long a recording lasts; 0 for as long as its stream.
+    :ivar by_utc: whether the limits are multiples of that by the wall clock (at full hours, at midnight), or counted
+        from the beginning of each recording.
+    """
+
+    every_ms: int
+    by_utc: bool
+
+    def limit_ms(self, utc_ms: int) -> int | None:
+        """When a recording that begins at ``utc_ms`` shall end, in milliseconds since 1970."""
+        if not self.every_ms:
+            return None
+        return utc_ms + self.every_ms - (utc_ms % self.every_ms if self.by_utc else 0)
+
+
+class IRecorderFactory(ISinkFactory):
+    """A sink factory whose sinks leave recordings that the library finds and retention deletes."""
+
+    retention: RetentionRules = Attribute("How long the recordings of the application are kept.")
+
+
+@implementer(IRecorderFactory, IStoringSinkFactory)
+class RecorderFactory:
+    """
+    ``record:segment=6s:part=1s:rotate=1h:split=utc:retain=7d:max-bytes=50G:min-free=5G``
+
+    :param segment: segments end at the first keyframe from here on; 1 s to 60 s.
+    :param part: how much a crash may take, about; 100 ms up to a segment.
+    :param rotate: begin a new recording so often; ``0`` for one recording a stream; else a minute or more.
+    :param split: ``utc`` to rotate at full hours, at midnight and so on; ``start`` to count from the beginning.
+    :param retain: delete recordings that ended so long ago; ``0`` for never.
+    :param max_bytes: delete the oldest while those of the application are larger together; ``0`` for no limit.
+    :param min_free: delete the oldest while the storage has less room than this; ``0`` for no limit.
+
+    :ivar retention: the last three of these.
+    """
+
+    purpose = Purpose.RECORDINGS
+
+    def __init__(
+        self,
+        segment: str = "6s",
+        part: str = "1s",
+        rotate: str = "1h",
+        split: str = "utc",
+        retain: str = "0",
+        max_bytes: str = "0",
+        min_free: str = "0",
+    ) -> None:
+        self.cutting = Cutting(segment_ms=parse_duration_ms(segment), part_ms=parse_duration_ms(part))
+        self.rotation = Rotation(parse_duration_ms(rotate), by_utc=split == "utc")
+        self.retention = RetentionRules(parse_duration_ms(retain), parse_size(max_bytes), parse_size(min_free))
+        if not 1_000 <= self.cutting.segment_ms <= 60_000:
+            raise ConfigurationError(f"segment={segment}: from 1s to 60s")
+        if not 100 <= self.cutting.part_ms <= self.cutting.segment_ms:
+            raise ConfigurationError(f"part={part}: from 100ms to the segment duration")
+        if 0 < self.rotation.every_ms < 60_000:
+            raise ConfigurationError(f"rotate={rotate}: 0, or 1m and more")
+        if split not in ("utc", "start"):
+            raise ConfigurationError(f"split={split}: utc or start")
+
+    def create(self, context: SinkContext) -> RecorderSink:
+        """See :meth:`ISinkFactory.create <rapidrtmp.interfaces.ISinkFactory.create>`."""
+        if not context.storage.persistent:
+            context.log.warn("{stream} is recorded into memory, and its recordings go with it", stream=context.stream)
+        return RecorderSink(context, self.cutting, self.rotation, NAMES)
+
+
+@implementer(ISink)
+class RecorderSink:
+    """Records one stream."""
+
+    def __init__(self, context: SinkContext, cutting: Cutting, rotation: Rotation, names: StartNames) -> None:
+        self._context = context
+        self._rotation = rotation
+        self._names = names
+        segment_s = -(-cutting.segment_ms // 1000)
+        self._constants = Constants(max(2 * segment_s, LONGEST_GOP_S), cutting.part_ms)
+        self._segmenter = Segmenter(cutting)
+        # Promised in advance and wide enough for every GOP: the first one need not be held to be measured, and a crash
+        # takes no more of it than of any other.
+        self._segmenter.constants = self._constants
+        self._tracks: tuple[Track, ...] = ()
+        self._init = b""
+        self._take: Take | None = None
+        self._limit_ms: int | None = None
+        self._base_s = 0  # what decode times are moved back by
+        self._fragments = 0
+        self._broken = False  # whether the next segment does not join on to the last
+        self._endings: list[Deferred[None]] = []
+        self._started = context.metrics.counter("recordings_started_total", "Recordings begun")
+        self._bytes = context.metrics.counter("recorded_bytes_total", "Bytes of media handed to the storage")
+
+    # ── ISink ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
+        """See :meth:`ISink.tracks_changed <rapidrtmp.interfaces.ISink.tracks_changed>`."""
+        init = write_init_segment(tracks)
+        if init != self._init:
+            self._end_take()
+        self._tracks, self._init = tracks, init
+        self._segmenter.start(tracks)
+
+    def frame_received(self, frame: Frame) -> None:
+        """See :meth:`ISink.frame_received <rapidrtmp.interfaces.ISink.frame_received>`."""
+        events = self._segmenter.add(frame)
+        if events:
+            self._record(events)
+
+    def discontinuity(self) -> None:
+        """See :meth:`ISink.discontinuity <rapidrtmp.interfaces.ISink.discontinuity>`."""
+        self.interrupted()
+        self._broken = True
+
+    def interrupted(self) -> None:
+        """See :meth:`ISink.interrupted <rapidrtmp.interfaces.ISink.interrupted>`."""
+        if self._tracks:
+            self._record(self._segmenter.flush())
+
+    def finish(self) -> Deferred[None]:
+        """See :meth:`ISink.finish <rapidrtmp.interfaces.ISink.finish>`; fires when all is stored that will be."""
+        self.interrupted()
+        self._end_take()
+        return DeferredList(self._endings, consumeErrors=True).addCallback(lambda _: None)
+
+    # ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _record(self, events: list[CutEvent]) -> None:
+        for event in events:
+            if isinstance(event, Part):
+                self._record_part(event)
+            elif isinstance(event, SegmentEnd):
+                assert self._take is not None
+                self._take.complete_segment()
+
+    def _record_part(self, part: Part) -> None:
+        take = self._begin_segment(part) if part.starts_segment else self._take
+        assert take is not None
+        data: Sequence[bytes] = ()
+        if part.runs:
+            self._fragments += 1
+            data = write_fragment(self._fragments, [self._moved(run) for run in part.runs])
+            self._bytes.inc(sum(map(len, data)))
+        take.add(data, part.duration, keyframe=part.on_keyframe)
+
+    def _begin_segment(self, part: Part) -> Take:
+        timescale = self._tracks[0].timescale
+        utc_ms = self._context.utc_ms(part.start_pts, timescale)
+        if self._limit_ms is not None and utc_ms >= self._limit_ms and part.on_keyframe:
+            self._end_take()
+        take = self._take or self._begin_take(part, utc_ms)
+        take.begin_segment(utc_ms, part.start - self._base_s * timescale, discontinuity=self._broken)
+        self._broken = False
+        return take
+
+    def _begin_take(self, part: Part, utc_ms: int) -> Take:
+        context = self._context
+        starts = [run.samples[0].frame.dts // run.track.timescale for run in part.runs]
+        self._base_s = max(0, min(starts, default=part.start // self._tracks[0].timescale) - HEADROOM_S)
+        self._fragments = 0
+        self._broken = False
+        self._limit_ms = self._rotation.limit_ms(utc_ms)
+        header = Header.of_tracks(
+            context.stream.app, context.stream.key, utc_ms, self._constants.target_s, self._tracks, self._init
+        )
+        take = self._take = Take(context.storage, self._names.take(context.stream, utc_ms), header)
+        self._started.inc()
+        context.log.info("{stream} is recorded as {recording}", stream=context.stream, recording=take.id)
+        return take
+
+    def _moved(self, run: TrackRun) -> TrackRun:
+        """The run on the recording's timeline; only its first decode time is ever written."""
+        (first, duration), *rest = run.samples
+        moved = replace(first, dts=max(0, first.dts - self._base_s * run.track.timescale))
+        return TrackRun(run.track, [Sample(moved, duration), *rest])
+
+    def _end_take(self) -> None:
+        take, self._take = self._take, None
+        if take is None:
+            return
+        self._endings = [ending for ending in self._endings if not ending.called]
+        self._endings.append(take.end().addCallback(self._ended, take))
+
+    def _ended(self, _: None, take: Take) -> None:
+        if take.lost_parts:
+            self._context.log.error(
+                "{recording} is finished with {lost} parts that the storage did not take",
+                recording=take.id,
+                lost=take.lost_parts,
+            )
+        else:
+            self._context.log.info("{recording} is finished", recording=take.id)

@@ -1,0 +1,338 @@
+"""
+The server, put together: storage and its queue, live streams and their sinks, the RTMP and the HTTP side.
+
+It starts in one go, or says in one line why it can not, and stops in order: no new clients, publishers told, sinks
+finished (the playlists become final), what they wrote stored, then the rest.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
+
+from prometheus_client.core import Metric
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.web.http import H2_ENABLED
+
+from rapidrtmp import __version__
+from rapidrtmp.api_secret import find_api_secret
+from rapidrtmp.app.application import ChosenPlugins
+from rapidrtmp.app.storages import Stores
+from rapidrtmp.app.streams import StreamMaker, recorders
+from rapidrtmp.demo import DEMO, make_demo
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ITokenIssuer, Purpose
+from rapidrtmp.live.numbering import Numbering
+from rapidrtmp.live.recovery import Recovery
+from rapidrtmp.live.registry import Registry
+from rapidrtmp.metrics import Metrics
+from rapidrtmp.net.auth_backoff import AuthBackoff
+from rapidrtmp.net.factory import RtmpServerFactory
+from rapidrtmp.net.services import RtmpServices
+from rapidrtmp.recording.libraries import Libraries
+from rapidrtmp.recording.library import Library
+from rapidrtmp.recording.retention import Retention, RetentionRules
+from rapidrtmp.recording.service import RecordingsService
+from rapidrtmp.server.listeners import Ports
+from rapidrtmp.server.scrape import connection_metrics, readiness_metrics, storage_metrics, stream_metrics
+from rapidrtmp.settings.model import Settings
+from rapidrtmp.settings.policies import connection_policy, http_policy, session_limits, stream_policies, timeline_policy
+from rapidrtmp.support.clock import SteadyClock, now_ms
+from rapidrtmp.web.api_access import ApiAccess, ApiSecret
+from rapidrtmp.web.app import Sites, make_sites
+from rapidrtmp.web.readiness import Readiness
+from rapidrtmp.web.recordings import Recordings
+
+__all__ = ["RapidRtmpService", "make_service"]
+
+#: How long a starting server looks at what an earlier one left before it lets anybody in.
+RECOVERY_S = 5.0
+#: How long a stopping server lets players fetch the ends of their playlists.
+FAREWELL_S = 0.5
+
+
+def make_service(reactor: Any, settings: Settings, plugins: ChosenPlugins, *, demo: bool = False) -> RapidRtmpService:
+    """
+    The whole server as a Twisted service.
+
+    :param reactor: provides time, TCP, threads and processes.
+    :param demo: whether to publish a test picture as ``live/demo``.
+    :raises ConfigurationError: a plugin can not work as it is configured.
+    """
+    return RapidRtmpService(reactor, settings, plugins, demo=demo)
+
+
+class RapidRtmpService(MultiService):
+    """
+    Everything that runs.
+
+    :ivar rtmp_factory: what accepts RTMP connections.
+    :ivar rtmp: the ports they come to; likewise ``http`` and ``manage``.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings, plugins: ChosenPlugins, *, demo: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.rtmp = Ports(reactor, settings.server.rtmp)
+        self.http = Ports(reactor, settings.server.http)
+        self.manage = Ports(reactor, settings.server.manage)
+        self._api_secret = ApiSecret()
+        self._is_open = False
+        self._reactor = reactor
+        self._settings = settings
+        self._plugins = plugins
+        self._steady = SteadyClock(time.monotonic, time.time)
+        self.metrics = Metrics()
+        self.readiness = Readiness(reactor)
+        self.stores = Stores(reactor, plugins.apps, settings.storage.queue_bytes)
+        self._numbering = Numbering(self._steady.utc_ms)
+        self._recovery = Recovery(
+            {name: app.sinks for name, app in plugins.apps.items()},
+            self.stores.all,
+            self.stores.of_sink,
+            self._numbering,
+            self._steady.utc_ms,
+        )
+        self.authenticators = {name: self._make_authenticator(name) for name in plugins.apps}
+        self._streams = StreamMaker(
+            reactor,
+            settings,
+            plugins.apps,
+            stores=self.stores,
+            recovered=self._recovery.take,
+            metrics=self.metrics,
+            numbering=self._numbering,
+            steady=self._steady,
+        )
+        self.registry = self._make_registry()
+        self._libraries = self._make_libraries()
+        self.rtmp_factory = self._make_rtmp()
+        self.metrics.collect_from(self._read_metrics)
+        if demo:
+            make_demo(reactor, self.authenticators[DEMO.app], self.rtmp.addresses).setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    # ── the parts ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _make_authenticator(self, app: str) -> IAuthenticator:
+        context = AuthenticatorContext(self._reactor, self._steady.utc_ms, Logger("rapidrtmp.auth"))
+        authenticator: IAuthenticator = self._plugins.apps[app].authenticator.create(context)
+        return authenticator
+
+    def _make_registry(self) -> Registry:
+        return Registry(
+            self._reactor,
+            self._streams.make,
+            lambda stream: stream.shelf.target_ms or self._settings.hls.segment_ms,
+            policies=stream_policies(self._settings),
+            max_streams=self._settings.server.max_streams,
+            forgetting=lambda stream: self._numbering.reached(stream.shelf.reached),
+        )
+
+    def _make_libraries(self) -> Libraries:
+        """Where recordings are found, each place looked after by a service of its own."""
+        stores = self.stores.by_app(Purpose.RECORDINGS)
+        libraries = {store: Library(store.storage, self._reactor) for store in dict.fromkeys(stores.values())}
+        for store, library in libraries.items():
+            retention = self._make_retention(library, [app for app in stores if stores[app] is store])
+            RecordingsService(library, retention, self._reactor).setServiceParent(self)  # type: ignore[no-untyped-call]
+        named = {store.name: library for store, library in libraries.items()}
+        others = named.get("recordings", named.get("storage", next(iter(named.values()))))  # the general one, if used
+        return Libraries({app: libraries[store] for app, store in stores.items()}, others)
+
+    def _make_retention(self, library: Library, apps: Iterable[str]) -> Retention:
+        metrics = self.metrics
+        deleted, deleted_bytes = metrics.recordings_deleted_total, metrics.recordings_deleted_bytes_total
+        rules = {
+            app: RetentionRules.strictest(recorder.retention for recorder in recorders(self._plugins.apps[app]))
+            for app in apps
+        }
+        return Retention(library, rules, self._steady.utc_ms, deleted, deleted_bytes)
+
+    def _make_rtmp(self) -> RtmpServerFactory:
+        rtmp = self._settings.rtmp
+        services = RtmpServices(
+            registry=self.registry,
+            authenticators=self.authenticators,
+            metrics=self.metrics,
+            clock=self._reactor,
+            utc_ms=self._steady.utc_ms,
+            timeline=timeline_policy(self._settings.live),
+            auth_timeout_ms=rtmp.auth_timeout_ms,
+            max_bitrate=1000 * rtmp.max_publisher_kbps,
+            auth_backoff=AuthBackoff(rtmp.max_refusals_per_ip),
+        )
+        return RtmpServerFactory(
+            self._reactor,
+            services,
+            self.metrics,
+            os.urandom,
+            policy=connection_policy(rtmp),
+            limits=session_limits(rtmp),
+        )
+
+    def _make_sites(self) -> Sites:
+        policy = http_policy(self._settings, self.rtmp.number)
+        return make_sites(
+            registry=self.registry,
+            metrics=self.metrics,
+            readiness=self.readiness,
+            apps={app: ITokenIssuer(each, None) for app, each in self.authenticators.items()},
+            policy=policy,
+            clock=self._reactor,
+            utc_ms=self._steady.utc_ms,
+            recordings=Recordings(self._libraries, self.registry, self._streams.make_recorder),
+            storage_of=lambda app: self.stores.of(app, Purpose.LIVE).storage,
+            viewer_salt=os.urandom(16),
+            access=ApiAccess(self._api_secret, policy, self._reactor),
+        )
+
+    def _read_metrics(self) -> Iterable[Metric]:
+        labelled = self._settings.server.metrics_stream_labels
+        return chain(
+            stream_metrics(self.registry, now_ms(self._reactor), labelled=labelled),
+            connection_metrics(self.rtmp_factory),
+            storage_metrics(self.stores.all),
+            readiness_metrics(self.readiness),
+        )
+
+    # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def privilegedStartService(self) -> None:
+        """Open every port while the process still may open low ones."""
+        self._open_ports()
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+
+    def _open_ports(self) -> None:
+        """Open every port, once, or end the process with one line."""
+        if self._is_open:
+            return
+        self._is_open = True
+        self.rtmp.open(self.rtmp_factory)
+        sites = self._make_sites()
+        self.http.open(sites.public)
+        if sites.management is not None:
+            self.manage.open(sites.management)
+        if self.stores.persistent:  # whoever connects waits, until it is known what an earlier server left
+            self._accept(False)
+
+    def _accept(self, accepting: bool) -> None:
+        """Let clients in, or let them wait."""
+        for ports in (self.rtmp, self.http, self.manage):
+            ports.accept(accepting)
+
+    def startService(self) -> None:
+        """Begin to work. (``twist``, unlike ``twistd``, knows no privileged start.)"""
+        self._open_ports()
+        self._find_api_secret()
+        self.stores.start()
+        self.readiness.start({store.name: store.storage for store in self.stores.all})
+        super().startService()  # type: ignore[no-untyped-call]
+        if self.stores.persistent:
+            self._recovery.run(self._reactor, RECOVERY_S).addCallback(self._go_on)
+        else:
+            self.readiness.listening()
+        self._say_where()
+        self._reactor.callLater(0, _settle_garbage_collector)
+
+    def _go_on(self, _: None) -> None:
+        """Go on with what an earlier server left, and let everybody in."""
+        if not self.running:
+            return
+        for name in self._recovery.streams():
+            stream = self.registry.resume(name)
+            self._log.info("{stream} goes on from what is stored of it", stream=stream.name)
+        self._accept(True)
+        self.readiness.listening()
+        self._recovery.go_on()
+
+    def _find_api_secret(self) -> None:
+        """As the user that the server runs as: it has become that by now."""
+        server = self._settings.server
+        try:
+            self._api_secret.set(find_api_secret(server, self._log))
+        except ConfigurationError as error:
+            print(f"rapidrtmp: {error}", file=sys.stderr)
+            raise SystemExit(1) from error
+        if server.trust_own_user and os.name == "posix" and os.geteuid() == 0:
+            self._log.warn(
+                "running as root: the management API needs no secret of root on this machine, so a reverse proxy that "
+                "runs as root opens it to all its clients; give the server a user of its own, or set "
+                "server.trust_own_user = false"
+            )
+
+    def _say_where(self) -> None:
+        self._log.info("RapidRTMP {version}", version=__version__)
+        for address in self.rtmp.addresses():
+            if address.is_socket:
+                self._log.info("RTMP on the UNIX socket {path}", path=address.text)
+                continue
+            scheme = "rtmps" if address.is_encrypted else "rtmp"
+            self._log.info("publish to {url}", url=f"{scheme}://{address.text}/live/KEY?token=TOKEN")
+        for address in self.http.addresses():
+            if address.is_socket:
+                self._log.info("HTTP on the UNIX socket {path}", path=address.text)
+                continue
+            root = f"{'https' if address.is_encrypted else 'http'}://{address.text}"
+            self._log.info("watch at {url}, overview at {root}/", url=f"{root}/live/KEY", root=root)
+        for address in self.manage.addresses():
+            scheme = "unix:" if address.is_socket else "https://" if address.is_encrypted else "http://"
+            self._log.info("manage at {door}", door=f"{scheme}{address.text}")
+        if any(address.is_encrypted for address in self.http.addresses()):
+            if not H2_ENABLED:
+                self._log.warn(
+                    "HTTPS without HTTP/2: Safari stays at ordinary latency; pip install 'rapidrtmp[http2]' for more"
+                )
+        else:
+            self._log.info("low-latency HLS in Safari needs HTTPS with HTTP/2: an ssl: endpoint or a proxy in front")
+
+    # ── stopping ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def stopService(self) -> Deferred[None]:
+        """Stop in order; done in the time the settings allow."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        timeout_s = self._settings.server.shutdown_timeout_ms / 1000
+        deadline_s = self._reactor.seconds() + timeout_s
+        self.readiness.drain()
+        self._recovery.stop()
+        await self._within(deadline_s, super().stopService())  # type: ignore[no-untyped-call]
+        for closing in self.rtmp.close():
+            await self._within(deadline_s, closing)
+        await self._within(deadline_s, self.registry.end_all("the server is shutting down"))
+        await self._within(deadline_s, self.rtmp_factory.close_all())
+        await deferLater(self._reactor, FAREWELL_S)
+        for closing in (*self.http.close(), *self.manage.close()):
+            await self._within(deadline_s, closing)
+        self.readiness.stop()
+        left_s = max(0.1, deadline_s - self._reactor.seconds())
+        if not await self.stores.drain(left_s):
+            self._log.error("stopped before the storage had taken everything")
+        for store in self.stores.all:
+            await self._within(deadline_s + 0.5, store.storage.close())
+        self.stores.stop()
+        self._log.info("stopped")
+
+    async def _within(self, deadline_s: float, waiting: object) -> None:
+        """Wait for something, but not past the deadline; a failure is logged and stops nothing."""
+        if not isinstance(waiting, Deferred):
+            return
+        waiting.addTimeout(max(0.1, deadline_s - self._reactor.seconds()), self._reactor)
+        waiting.addErrback(lambda failure: self._log.error("while stopping: {error}", error=failure.value))
+        await waiting
+
+
+def _settle_garbage_collector() -> None:
+    """What is there now stays for good: do not look at it again and again, and look at the rest less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)

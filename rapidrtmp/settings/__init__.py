@@ -1,0 +1,1 @@
+"""What the operator can set: the model, where each value comes from, and the grammar of specs."""

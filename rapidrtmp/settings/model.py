@@ -1,0 +1,365 @@
+"""
+Every setting of the server: its name, type, default and meaning, and how its value is found.
+
+The dataclasses below are the one table: a field is a TOML key of the section its class is, the environment variable
+``RAPIDRTMP_SECTION_KEY``, and, where it says so, a command line option and a name that older deployments set. Fields
+are named for what they hold: ``segment_ms`` is the key ``segment``, written ``2s``. An unknown name or a bad value is a
+:class:`~rapidrtmp.errors.ConfigurationError` of one line: what was read, where, and what would be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from twisted.internet.endpoints import quoteStringArgument
+
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.settings.types import (
+    BOOLEAN,
+    DURATION,
+    DURATION_OR_AUTO,
+    ENDPOINTS,
+    NETWORKS,
+    OPTIONAL_SPEC,
+    PUBLIC_ADDRESS,
+    SECONDS,
+    SECRET,
+    SIZE,
+    SPEC,
+    SPECS,
+    TEXT,
+    Kind,
+    one_of,
+    whole,
+)
+from rapidrtmp.support.units import address_endpoint
+
+__all__ = [
+    "AppSetting",
+    "AppSettings",
+    "HlsSettings",
+    "HttpSettings",
+    "LiveSettings",
+    "Row",
+    "RtmpSettings",
+    "ServerSettings",
+    "Setting",
+    "Settings",
+    "StorageSettings",
+    "TokenSettings",
+    "all_settings",
+    "app_settings",
+]
+
+
+@dataclass(frozen=True)
+class Row:
+    """
+    A key that a table of the TOML file may have.
+
+    :ivar key: the name within its table.
+    :ivar field_name: the field of the dataclass that the table becomes.
+    :ivar kind: how text becomes the value.
+    :ivar default: the value when nothing is said anywhere.
+    """
+
+    key: str
+    field_name: str
+    kind: Kind
+    default: Any
+
+
+@dataclass(frozen=True)
+class Setting(Row):
+    """
+    One row of the table of settings.
+
+    :ivar section: TOML table.
+    :ivar help: one line.
+    :ivar option: the command line option that sets it, or ``""``.
+    :ivar old_names: environment variables of older deployments that set it together.
+    :ivar from_old: makes today's text of their texts (``""`` where one is not set), or ``""`` if they say nothing.
+    """
+
+    section: str
+    help: str
+    option: str
+    old_names: tuple[str, ...]
+    from_old: Callable[..., str]
+
+    @property
+    def name(self) -> str:
+        """As it is called in messages: ``hls.segment``."""
+        return f"{self.section}.{self.key}"
+
+    @property
+    def environment_name(self) -> str:
+        """As the environment spells it: ``RAPIDRTMP_HLS_SEGMENT``."""
+        return f"RAPIDRTMP_{self.section}_{self.key}".upper()
+
+
+@dataclass(frozen=True)
+class AppSetting(Row):
+    """
+    One key of ``[apps.NAME]``.
+
+    :ivar beside: the key of the same table that holds for this one too, where only that is there; or ``""``.
+    :ivar general: the settings that hold for applications with neither: the first that is not empty, or else the last.
+    """
+
+    beside: str
+    general: tuple[str, ...]
+
+
+def _setting(
+    kind: Kind,
+    default: str,
+    help: str,
+    *,
+    option: str = "",
+    old: tuple[str, ...] | str = (),
+    from_old: Callable[..., str] = str,
+) -> Any:
+    """A field of a section's dataclass, and its row of the table; ``default`` is text as an operator would write it."""
+    value = tuple(kind.parse(text) for text in default.split()) if kind.many else kind.parse(default)
+    old = (old,) if isinstance(old, str) else old
+    row = {"kind": kind, "help": help, "option": option, "old_names": old, "from_old": from_old}
+    return field(default=value, repr=not kind.secret, metadata={"setting": row})
+
+
+def _storage_from_old(kind: str, directory: str, bucket: str, prefix: str, project: str) -> str:
+    """The spec that ``STORAGE_TYPE`` and its companions meant; ``local`` is theirs when no type is named."""
+    if kind == "gcs":
+        if not bucket:
+            raise ConfigurationError("'gcs' needs GCS_BUCKET_NAME as well")
+        options = (("prefix", prefix.strip("/")), ("project", project))
+        named = [f":{key}={quoteStringArgument(value)}" for key, value in options if value]
+        return f"gcs:{quoteStringArgument(bucket)}{''.join(named)}"
+    if kind == "memory":
+        return "memory:"
+    if kind not in ("", "local"):
+        raise ConfigurationError(f"{kind!r} is not local, gcs or memory")
+    return f"local:{quoteStringArgument(directory or 'data/streams')}" if kind or directory else ""
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What the server as a whole listens on, admits and tells."""
+
+    rtmp: tuple[str, ...] = _setting(
+        ENDPOINTS, "tcp:1935", "Endpoints that take RTMP", option="rtmp", old="RTMP_ADDR", from_old=address_endpoint
+    )
+    http: tuple[str, ...] = _setting(
+        ENDPOINTS, "tcp:8080", "Endpoints that serve HTTP", option="http", old="HTTP_ADDR", from_old=address_endpoint
+    )
+    manage: tuple[str, ...] = _setting(
+        ENDPOINTS, "", "Endpoints that serve the API and the metrics; without one the HTTP ones do", option="manage"
+    )
+    sinks: tuple[str, ...] = _setting(SPECS, "hls", "Where frames go, in every app without its own", option="sink")
+    auth: tuple[str, ...] = _setting(
+        SPECS, "token", "Who may publish, in every app without its own; any one that consents is enough", option="auth"
+    )
+    api_token: str | None = _setting(
+        SECRET, "", "Secret of the management API; other users see it in the process list", option="api-token"
+    )
+    api_token_file: str = _setting(
+        TEXT, "data/api.key", "File with the secret of the management API; made on first start", option="api-token-file"
+    )
+    trust_own_user: bool = _setting(
+        BOOLEAN, "true", "Whether the server's own user, on this machine, needs no secret for the management API"
+    )
+    log_format: str = _setting(one_of("text", "json"), "text", "Form of the log: text or json", option="log-format")
+    log_level: str = _setting(
+        one_of("debug", "info", "warn", "error", "critical"),
+        "info",
+        "The lowest level that is logged",
+        option="log-level",
+    )
+    max_streams: int = _setting(
+        whole(), "0", "Streams live at once, all apps together; 0 for no limit", old="MAX_CONCURRENT_STREAMS"
+    )
+    max_viewers_per_stream: int = _setting(
+        whole(), "0", "Viewers of one stream at once; 0 for no limit", old="MAX_VIEWERS_PER_STREAM"
+    )
+    public_rtmp: str = _setting(
+        PUBLIC_ADDRESS,
+        "",
+        "HOST:PORT that publish URLs name; empty for the host the API was asked at",
+        old="RTMP_INGEST_ADDR",
+    )
+    shutdown_timeout_ms: int = _setting(DURATION, "8s", "How long stopping waits for sinks and storage")
+    metrics_stream_labels: bool = _setting(BOOLEAN, "false", "Whether metrics are also told per stream")
+
+
+@dataclass(frozen=True)
+class StorageSettings:
+    """Where objects that outlive the live window are kept."""
+
+    spec: str = _setting(
+        SPEC,
+        "local:data/streams",
+        "The storage, in every app without its own: memory:, local:DIRECTORY or gcs:BUCKET:prefix=PREFIX",
+        option="storage",
+        old=("STORAGE_TYPE", "STORAGE_DIR", "GCS_BUCKET_NAME", "GCS_BASE_DIR", "GCS_PROJECT_ID"),
+        from_old=_storage_from_old,
+    )
+    recordings: str = _setting(
+        OPTIONAL_SPEC, "", "Another storage for recordings, in every app without its own; empty for the same"
+    )
+    queue_bytes: int = _setting(SIZE, "256M", "What may wait for each storage; beyond it objects are lost, and counted")
+
+
+@dataclass(frozen=True)
+class HlsSettings:
+    """What the ``hls`` sink does where its spec does not say."""
+
+    segment_ms: int = _setting(DURATION, "2s", "Wanted length of a segment", old="HLS_SEGMENT_DURATION")
+    window: int = _setting(whole(3), "10", "Segments in a live playlist", old="HLS_MAX_SEGMENTS")
+    part_ms: int = _setting(DURATION, "333ms", "Wanted length of a part (low latency); 0 for none")
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """Publish tokens that the API hands out."""
+
+    default_expiration_s: int = _setting(
+        SECONDS, "1h", "How long a token is valid if its request does not say", old="DEFAULT_TOKEN_EXPIRATION"
+    )
+    max_expiration_s: int = _setting(SECONDS, "24h", "The longest a token may be valid", old="MAX_TOKEN_EXPIRATION")
+    secret_file: str = _setting(TEXT, "data/token.key", "What signs tokens; made on first use")
+
+
+@dataclass(frozen=True)
+class RtmpSettings:
+    """Limits of one RTMP connection, and of all together."""
+
+    handshake_timeout_ms: int = _setting(DURATION, "10s", "From the connection to the end of the handshake")
+    publish_timeout_ms: int = _setting(DURATION, "15s", "From the handshake to publish or play")
+    idle_timeout_ms: int = _setting(DURATION, "30s", "Silence after which a connection is closed")
+    auth_timeout_ms: int = _setting(DURATION, "10s", "How long an authenticator may take")
+    takeover_silence_ms: int = _setting(
+        DURATION, "1s", "Silence after which the same credential may take over a publish"
+    )
+    ping_interval_ms: int = _setting(DURATION, "10s", "Between ping requests to a silent peer")
+    max_connections: int = _setting(whole(1), "1000", "Connections at once")
+    max_connections_per_ip: int = _setting(whole(1), "100", "Connections at once from one address")
+    max_unauthorised_connections: int = _setting(
+        whole(1), "500", "Connections at once that do not publish; where one more comes, one of them makes room"
+    )
+    max_refusals_per_ip: int = _setting(
+        whole(), "10", "Refused publishes a minute from one address, before more are refused unasked; 0 for no limit"
+    )
+    max_publisher_kbps: int = _setting(
+        whole(), "100000", "Kilobits a second from one publisher, over ten seconds; 0 for no limit"
+    )
+    max_message_bytes: int = _setting(SIZE, "10M", "Largest media message")
+    max_command_bytes: int = _setting(SIZE, "256k", "Largest command or metadata message")
+    pre_auth_message_bytes: int = _setting(SIZE, "64k", "Largest message before the publisher is admitted")
+    max_chunk_streams: int = _setting(whole(8), "64", "Chunk streams of one connection")
+    max_partial_bytes: int = _setting(SIZE, "16M", "Messages not yet whole, of one connection together")
+    max_message_streams: int = _setting(whole(1), "8", "Message streams of one connection at once")
+    max_unpublished_commands: int = _setting(whole(20), "100", "Commands of a connection that does not publish")
+    max_unpublished_messages: int = _setting(whole(20), "1000", "Other messages of a connection that does not publish")
+    max_unreadable_messages: int = _setting(whole(1), "100", "Messages in a row that make no sense")
+    max_amf_depth: int = _setting(whole(4), "16", "Objects within objects in one command or metadata message")
+    max_amf_values: int = _setting(whole(64), "4096", "Values in one command or metadata message")
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """How a live stream begins, pauses and ends."""
+
+    grace_ms: int | None = _setting(
+        DURATION_OR_AUTO, "auto", "How long a stream waits for its publisher to return; auto: three target durations"
+    )
+    linger_ms: int = _setting(DURATION, "60s", "How long an ended playlist stays")
+    start_window_ms: int = _setting(DURATION, "2s", "How long a new stream waits for its second track")
+    start_deadline_ms: int = _setting(DURATION, "5s", "When a new stream starts with the tracks it has")
+    gop_cache_bytes: int = _setting(SIZE, "32M", "Frames since the last keyframe kept for those who join")
+
+
+@dataclass(frozen=True)
+class HttpSettings:
+    """Limits of the HTTP side."""
+
+    early_hold_ms: int = _setting(DURATION, "10s", "How long a request for a stream about to start is held")
+    max_waiters_per_stream: int = _setting(whole(1), "10000", "Requests held at once for one stream")
+    max_waiters_per_client: int = _setting(
+        whole(), "256", "Requests held at once for one client address, loopback excepted; 0 for no limit"
+    )
+    max_body_bytes: int = _setting(SIZE, "64k", "Largest request body")
+    idle_timeout_ms: int = _setting(DURATION, "60s", "Silence after which a connection is closed")
+    trusted_proxies: tuple[str, ...] = _setting(NETWORKS, "", "Addresses or networks whose X-Forwarded-For is believed")
+    open_metrics: bool = _setting(BOOLEAN, "false", "Whether /metrics answers everybody")
+    access_log: bool = _setting(BOOLEAN, "false", "Whether each request is logged, without its query")
+
+
+_SECTIONS: Mapping[str, type[Any]] = {
+    "server": ServerSettings,
+    "storage": StorageSettings,
+    "hls": HlsSettings,
+    "tokens": TokenSettings,
+    "rtmp": RtmpSettings,
+    "live": LiveSettings,
+    "http": HttpSettings,
+}
+
+
+def all_settings() -> Iterator[Setting]:
+    """The rows of the table, by section."""
+    for section, section_class in _SECTIONS.items():
+        for each in fields(section_class):
+            row = each.metadata["setting"]
+            key = each.name.removesuffix(row["kind"].suffix)
+            yield Setting(section=section, key=key, field_name=each.name, default=each.default, **row)
+
+
+def _as(*general: str, beside: str = "") -> Any:
+    """A field of :class:`AppSettings`; see :class:`AppSetting`. Its kind is that of the last setting."""
+    row = next(row for row in all_settings() if row.name == general[-1])
+    said = {"kind": row.kind, "beside": beside, "general": general}
+    return field(default=row.default, repr=not row.kind.secret, metadata=said)
+
+
+@dataclass(frozen=True)
+class AppSettings:
+    """
+    One RTMP application, complete: what ``[apps.NAME]`` leaves out is filled in from the rest.
+
+    :ivar sinks: specs; likewise ``auth``.
+    :ivar grace_ms: ``None`` for three target durations.
+    :ivar max_streams: of this application; 0 for no limit. The server's own limit counts besides.
+    :ivar max_viewers_per_stream: 0 for no limit.
+    :ivar storage: spec of where its live streams leave their files. One spec is one storage, whoever names it.
+    :ivar recordings: spec of where its recordings lie.
+    """
+
+    sinks: tuple[str, ...] = _as("server.sinks")
+    auth: tuple[str, ...] = _as("server.auth")
+    grace_ms: int | None = _as("live.grace")
+    max_streams: int = _as("server.max_streams")
+    max_viewers_per_stream: int = _as("server.max_viewers_per_stream")
+    storage: str = _as("storage.spec")
+    recordings: str = _as("storage.recordings", "storage.spec", beside="storage")
+
+
+def app_settings() -> Mapping[str, AppSetting]:
+    """What ``[apps.NAME]`` may hold, by key."""
+    rows = ((each.name.removesuffix(each.metadata["kind"].suffix), each) for each in fields(AppSettings))
+    return {key: AppSetting(key, each.name, default=each.default, **each.metadata) for key, each in rows}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of it. ``Settings()`` is the server with nothing said."""
+
+    server: ServerSettings = ServerSettings()
+    storage: StorageSettings = StorageSettings()
+    hls: HlsSettings = HlsSettings()
+    tokens: TokenSettings = TokenSettings()
+    rtmp: RtmpSettings = RtmpSettings()
+    live: LiveSettings = LiveSettings()
+    http: HttpSettings = HttpSettings()
+    apps: Mapping[str, AppSettings] = field(default_factory=lambda: {"live": AppSettings()}, hash=False)

@@ -1,0 +1,267 @@
+"""
+Finds the value of every setting and remembers where it came from.
+
+Strongest first: the command line, the environment (today's name before an older one), the TOML file, the default. What
+an environment variable says empty, it does not say.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.names import BadNameError, StreamName
+from rapidrtmp.settings.model import AppSetting, AppSettings, Row, Setting, Settings, all_settings, app_settings
+from rapidrtmp.support.units import render_duration_ms
+
+__all__ = ["DEFAULT", "Loaded", "load_settings"]
+
+#: The source of what nobody said.
+DEFAULT = "default"
+_PREFIX = "RAPIDRTMP_"
+#: What Kubernetes puts into every pod beside a Service called ``rapidrtmp`` or ``rapidrtmp-…``.
+_KUBERNETES_NAME = re.compile(r"RAPIDRTMP_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+_KUBERNETES_URL = re.compile(r"(tcp|udp|sctp)://\S+")
+
+Options = Mapping[str, str | Sequence[str]]
+Environment = Mapping[str, str]
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """
+    The settings, and where each came from.
+
+    :ivar settings: all of them.
+    :ivar provenance: by name (``hls.segment``, ``apps.live.sinks``): ``default``, ``--sink``,
+        ``environment HTTP_ADDR``, the file's path, or ``as server.sinks``, whose value it is.
+    """
+
+    settings: Settings
+    provenance: Mapping[str, str]
+
+    def render(self) -> str:
+        """Every value as a line of TOML with its source behind it, without secrets."""
+        lines: list[str] = []
+        for section in dict.fromkeys(row.section for row in all_settings()):
+            rows = [row for row in all_settings() if row.section == section]
+            lines += self._render_table(section, getattr(self.settings, section), rows)
+        for app, values in self.settings.apps.items():
+            lines += self._render_table(f"apps.{app}", values, app_settings().values())
+        return "\n".join(lines[:-1])
+
+    def _render_table(self, table: str, values: object, rows: Iterable[Row]) -> list[str]:
+        lines = [f"[{table}]"]
+        for row in rows:
+            said = f"{row.key} = {row.kind.render_toml(getattr(values, row.field_name))}"
+            lines.append(f"{said:<40}  # {self.provenance[f'{table}.{row.key}']}")
+        return [*lines, ""]
+
+
+class _Reading(NamedTuple):
+    """What one source says of a setting: text, or several where the kind takes many."""
+
+    texts: Sequence[str]
+    source: str
+
+
+def load_settings(options: Options, environment: Environment, toml_file: str | Path | None = None) -> Loaded:
+    """
+    Find the value of every setting.
+
+    :param options: of the command line: those given, by name without dashes; lists where an option repeats.
+    :param environment: as ``os.environ``.
+    :param toml_file: the configuration file, if there is one.
+    :raises ConfigurationError: an unreadable file, an unknown section, key or ``RAPIDRTMP_`` name, a bad value, or
+        values that do not go together.
+    """
+    document = _read_document(toml_file)
+    where = str(toml_file)
+    _refuse_unknown_keys(document, where)
+    _refuse_unknown_names(environment)
+    values: dict[str, Any] = {}
+    provenance: dict[str, str] = {}
+    for row in all_settings():
+        reading = (
+            _from_options(row, options)
+            or _from_environment(row, environment)
+            or _from_old_names(row, environment)
+            or _from_table(row, document.get(row.section, {}), row.section, where)
+        )
+        values[row.name] = row.default if reading is None else _value(row.name, row, reading)
+        provenance[row.name] = DEFAULT if reading is None else reading.source
+    apps = _load_apps(document.get("apps", {}), where, values, provenance)
+    settings = _build(values, apps)
+    _check_together(settings, provenance)
+    return Loaded(settings, provenance)
+
+
+def _value(name: str, row: Row, reading: _Reading) -> Any:
+    try:
+        parsed = tuple(row.kind.parse(text) for text in reading.texts)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{name} ({reading.source}): {error}") from error
+    if row.kind.many and row.default and not parsed:
+        raise ConfigurationError(f"{name} ({reading.source}): at least one is needed")
+    return parsed if row.kind.many else parsed[-1]
+
+
+def _build(values: Mapping[str, Any], apps: Mapping[str, AppSettings]) -> Settings:
+    sections: dict[str, Any] = {}
+    for each in fields(Settings):
+        if each.name != "apps":
+            rows = [row for row in all_settings() if row.section == each.name]
+            sections[each.name] = type(getattr(Settings, each.name))(**{r.field_name: values[r.name] for r in rows})
+    return Settings(**sections, apps=apps)
+
+
+def _check_together(settings: Settings, provenance: Mapping[str, str]) -> None:
+    pairs = (
+        ("tokens.default_expiration", settings.tokens.default_expiration_s * 1000),
+        ("tokens.max_expiration", settings.tokens.max_expiration_s * 1000),
+        ("hls.part", settings.hls.part_ms),
+        ("hls.segment", settings.hls.segment_ms),
+    )
+    if settings.server.api_token and provenance["server.api_token_file"] != DEFAULT:
+        raise ConfigurationError(
+            f"server.api_token ({provenance['server.api_token']}) and server.api_token_file "
+            f"({provenance['server.api_token_file']}) are two secrets: give one of them"
+        )
+    for (less, less_ms), (more, more_ms) in zip(pairs[::2], pairs[1::2], strict=True):
+        if less_ms > more_ms:
+            raise ConfigurationError(
+                f"{less} is {render_duration_ms(less_ms)} ({provenance[less]}), longer than {more}, "
+                f"{render_duration_ms(more_ms)} ({provenance[more]})"
+            )
+
+
+# ── the four sources ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _from_options(row: Setting, options: Options) -> _Reading | None:
+    given = options.get(row.option) if row.option else None
+    if given is None or given == []:
+        return None
+    return _Reading([given] if isinstance(given, str) else given, f"--{row.option}")
+
+
+def _from_environment(row: Setting, environment: Environment) -> _Reading | None:
+    text = environment.get(row.environment_name, "")
+    if not text:
+        return None
+    return _Reading(text.split() if row.kind.many else [text], f"environment {row.environment_name}")
+
+
+def _from_old_names(row: Setting, environment: Environment) -> _Reading | None:
+    texts = [environment.get(name, "") for name in row.old_names]
+    if not any(texts):
+        return None
+    source = f"environment {', '.join(name for name in row.old_names if environment.get(name))}"
+    try:
+        text = row.from_old(*texts)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{row.name} ({source}): {error}") from error
+    return _Reading([text], source) if text else None
+
+
+def _from_table(row: Row, table: Document, table_name: str, where: str) -> _Reading | None:
+    if row.key not in table:
+        return None
+    given = table[row.key]
+    items = given if row.kind.many and isinstance(given, list) else [given]
+    if not all(isinstance(item, str | int | float) for item in items):
+        wanted = "text or a list of texts" if row.kind.many else "one value"
+        raise ConfigurationError(f"{table_name}.{row.key} ({where}): {type(given).__name__} where {wanted} belongs")
+    return _Reading([str(item).lower() if isinstance(item, bool) else str(item) for item in items], where)
+
+
+def _read_document(toml_file: str | Path | None) -> Document:
+    if toml_file is None:
+        return {}
+    try:
+        return tomllib.loads(Path(toml_file).read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{toml_file}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{toml_file} is not TOML: {error}") from error
+
+
+# ── applications ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _load_apps(
+    tables: Mapping[str, Document], where: str, values: Mapping[str, Any], provenance: dict[str, str]
+) -> dict[str, AppSettings]:
+    """Every application, ``live`` first; ``provenance`` is added to."""
+    apps: dict[str, AppSettings] = {}
+    for app in dict.fromkeys(["live", *tables]):
+        table, known, facts = tables.get(app, {}), {**values}, {}
+        for row in app_settings().values():
+            name = f"apps.{app}.{row.key}"
+            reading = _from_table(row, table, f"apps.{app}", where)
+            if reading is not None:
+                known[name], provenance[name] = _value(name, row, reading), reading.source
+            else:
+                model = f"apps.{app}.{row.beside}" if row.beside in table else _general(row, values)
+                known[name], provenance[name] = known[model], f"as {model}"
+            facts[row.field_name] = known[name]
+        apps[app] = AppSettings(**facts)
+    return apps
+
+
+def _general(row: AppSetting, values: Mapping[str, Any]) -> str:
+    """The setting that holds for applications that say nothing."""
+    return next((name for name in row.general if values[name]), row.general[-1])
+
+
+# ── names nobody knows ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _refuse_unknown_keys(document: Document, where: str) -> None:
+    known: dict[str, list[str]] = {}
+    for row in all_settings():
+        known.setdefault(row.section, []).append(row.key)
+    for section, table in document.items():
+        if section != "apps" and section not in known:
+            raise ConfigurationError(f"{where}: there is no section [{section}]; {_nearest(section, [*known, 'apps'])}")
+        if not isinstance(table, dict):
+            raise ConfigurationError(f"{where}: {section} is a section: write [{section}]")
+        if section != "apps":
+            _refuse_unknown_key(table, section, known[section], where)
+    for app, table in document.get("apps", {}).items():
+        if not isinstance(table, dict):
+            raise ConfigurationError(f"{where}: [apps] holds applications: write [apps.live] above {app}")
+        try:
+            StreamName.checked(app, "any")
+        except BadNameError as error:
+            raise ConfigurationError(f"{where}: [apps.{app}]: {error}") from error
+        _refuse_unknown_key(table, f"apps.{app}", list(app_settings()), where)
+
+
+def _refuse_unknown_key(table: Document, section: str, known: Sequence[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise ConfigurationError(f"{where}: [{section}] has no key {key}; {_nearest(key, known)}")
+
+
+def _refuse_unknown_names(environment: Environment) -> None:
+    known = [row.environment_name for row in all_settings()]
+    for name, text in environment.items():
+        if name.startswith(_PREFIX) and name not in known and not _is_kubernetes(name, text):
+            raise ConfigurationError(f"environment {name}: there is no such setting; {_nearest(name, known)}")
+
+
+def _is_kubernetes(name: str, text: str) -> bool:
+    return bool(_KUBERNETES_NAME.fullmatch(name)) or (name.endswith("_PORT") and bool(_KUBERNETES_URL.fullmatch(text)))
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"

@@ -1,0 +1,1 @@
+"""The short way of HTTP: playlists and media answered before a request object is made."""

@@ -1,0 +1,226 @@
+"""
+The express way: what a thousand viewers ask at once, answered below the request machinery of ``twisted.web``.
+
+A plain request (see :mod:`rapidrtmp.web.fast_path.request_line`) that arrives whole, alone, on a connection that has
+nothing else to do goes straight to whoever answers for media, and the ready-made answer straight to the transport. Any
+other request, and any that would be refused, goes the normal way, unchanged: nothing was consumed, counted or written.
+Both ways send the same octets and count alike; only their price differs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import RESPONSES, datetimeToString
+
+from rapidrtmp.web.abuse import Misconduct
+from rapidrtmp.web.access import TrustedProxies
+from rapidrtmp.web.errors import TooManyRequestsError, UnavailableError, error_response
+from rapidrtmp.web.fast_path.request_line import MAX_BLOCK_BYTES, MAX_LINE_BYTES, NotPlainError, read_fields, read_line
+from rapidrtmp.web.fast_path.sending import SMALL_BYTES, BodyProducer, offer
+from rapidrtmp.web.hls import CORS
+from rapidrtmp.web.messages import Request, Response
+from rapidrtmp.web.policy import HttpPolicy
+from rapidrtmp.web.request_metrics import CLIENT_LEFT, Tally
+from rapidrtmp.web.site import BoundedChannel
+
+__all__ = ["ExpressChannel", "ExpressLane"]
+
+MAX_REQUEST_BYTES = MAX_LINE_BYTES + MAX_BLOCK_BYTES
+
+Answer = Response | Deferred[Response]
+
+
+class ExpressLane:
+    """
+    What all connections of a site share.
+
+    :param respond: answers a request for ``/APP/KEY/NAME``: :meth:`HlsResponder.respond
+        <rapidrtmp.web.hls.HlsResponder.respond>`. What it raises must not have changed anything.
+    :param route: what these requests are counted as.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, respond: Callable[[Request, str, str, str], Answer], tally: Tally, policy: HttpPolicy, route: str
+    ) -> None:
+        self.tally = tally
+        self.route = route
+        self._respond = respond
+        self._proxies = TrustedProxies(policy.trusted_proxies)
+        self._second = 0
+        self._starts: dict[int, bytes] = {}
+
+    def ask(self, data: bytes, peer: str) -> tuple[Answer, str] | None:
+        """
+        Ask for the answer to a request.
+
+        :param data: what was received.
+        :param peer: the address at the other end of the connection.
+        :returns: the answer, and the client it is for; or ``None`` if the request must go the normal way.
+        """
+        if len(data) > MAX_REQUEST_BYTES:
+            return None
+        line, _, block = data.partition(b"\r\n")
+        try:
+            app, key, name, query = read_line(line)
+            fields = read_fields(block)
+        except NotPlainError:
+            return None
+        forwarded_for = fields.get("x-forwarded-for", "")
+        client = self._proxies.client(peer, forwarded_for) if forwarded_for else peer
+        try:
+            return self._respond(Request("GET", query, fields, peer, client), app, key, name), client
+        except Exception:  # whatever it is: the normal way meets it again, and has the words for it
+            return None
+
+    def start(self, status: int) -> bytes:
+        """The status line and the fields that every answer has, of which the date changes each second."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._starts.clear()
+        start = self._starts.get(status)
+        if start is None:
+            reason = RESPONSES[status]
+            start = b"HTTP/1.1 %d %s\r\nServer: RapidRTMP\r\nDate: %s\r\n" % (status, reason, datetimeToString())
+            self._starts[status] = start
+        return start
+
+    def refusal(self, failure: Failure) -> Response:
+        """The answer to a request that was held in vain; a bug is logged."""
+        assert failure.value is not None
+        response = error_response(failure.value)
+        if response.status == 500:
+            self._log.failure("a bug in {route}", failure, route=self.route)
+        return Response(response.status, {**CORS, **response.headers}, response.body)
+
+
+class ExpressChannel(BoundedChannel):
+    """
+    An HTTP/1 connection that looks at each request first: may it go the express way?
+
+    While one is held, or its body is on its way, it stands in ``requests`` as any other request would, so that all the
+    rest of the channel (order, back-pressure, time limits, a client that leaves) works as ever.
+    """
+
+    def __init__(self, lane: ExpressLane, misconduct: Misconduct) -> None:
+        super().__init__(misconduct)
+        self._lane = lane
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer a plain request; leave everything else to the normal way."""
+        if self._is_idle and self._goes_express(data):
+            return
+        super().dataReceived(data)
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing is being received, answered or still to be sent."""
+        return not (
+            self._arriving
+            or self._handlingRequest
+            or self._buffer
+            or self._waitingForTransport
+            or self._busyReceiving
+            or self.transport is None
+            or self.transport.disconnecting  # type: ignore[attr-defined]
+        )
+
+    def _goes_express(self, data: bytes) -> bool:
+        asked = self._lane.ask(data, self._peer)
+        if asked is None:
+            return False
+        answer, client = asked
+        if isinstance(answer, Response):
+            self.resetTimeout()  # type: ignore[no-untyped-call]
+            self._send(answer, None)
+            return True
+        return self._hold(answer, client)
+
+    # ── held ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _hold(self, answer: Deferred[Response], client: str) -> bool:
+        try:
+            self._lane.tally.hold(client)
+        except (TooManyRequestsError, UnavailableError):
+            answer.addErrback(lambda failure: failure.trap(CancelledError))
+            answer.cancel()
+            return False
+        held = _InProgress(answer)
+        self._begin(held)
+        answer.addBoth(self._answered, held, client)
+        return True
+
+    def _answered(self, result: Response | Failure, held: _InProgress, client: str) -> None:
+        lane = self._lane
+        lane.tally.release(client)
+        if isinstance(result, Response):
+            self._send(result, held)
+        elif result.check(CancelledError):
+            lane.tally.requests[lane.route, CLIENT_LEFT] += 1
+        else:
+            self._send(lane.refusal(result), held)
+
+    def _begin(self, request: _InProgress) -> None:
+        """Be busy with a request: what is received meanwhile waits, and no time limit runs."""
+        self.requests.append(request)
+        if self.timeOut:
+            self._savedTimeOut = self.setTimeout(None)  # type: ignore[no-untyped-call]
+        self._handlingRequest = True
+        self.setRawMode()  # type: ignore[no-untyped-call]
+
+    # ── sent ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _send(self, response: Response, held: _InProgress | None) -> None:
+        lane, size = self._lane, len(response.body)
+        lane.tally.requests[lane.route, response.status] += 1
+        lane.tally.sent_bytes[lane.route] += size
+        start = lane.start(response.status)
+        if size > SMALL_BYTES:
+            self._send_large(start + response.fields, response.body, held)
+            return
+        self._write(start + response.fields_and_body)
+        if held is not None:
+            self.requestDone(held)  # type: ignore[no-untyped-call]
+
+    def _send_large(self, head: bytes, body: bytes, held: _InProgress | None) -> None:
+        """Send a body that the socket may not take at once: what is left of it goes out as the client reads."""
+        assert self.transport is not None
+        taken = offer(self.transport, head, body)
+        if taken < len(head):
+            self.transport.write(head[taken:])
+        rest = memoryview(body)[max(taken - len(head), 0) :]
+        if rest:
+            if held is None:
+                held = _InProgress()
+                self._begin(held)
+            BodyProducer(self, rest, partial(self.requestDone, held), self.transport).start()
+        elif held is not None:
+            self.requestDone(held)  # type: ignore[no-untyped-call]
+
+    def _write(self, data: bytes) -> None:
+        taken = offer(self.transport, data)
+        if taken < len(data):
+            assert self.transport is not None
+            self.transport.write(data[taken:] if taken else data)
+
+
+class _InProgress:
+    """A request that is held or being answered, as far as its channel cares."""
+
+    __slots__ = ("_answer",)
+
+    def __init__(self, answer: Deferred[Response] | None = None) -> None:
+        self._answer = answer
+
+    def connectionLost(self, _reason: Failure) -> None:
+        """The client has left."""
+        if self._answer is not None:
+            self._answer.cancel()

@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.archive.journal import Journal
+from rapidrtmp.archive.layout import RecordingId, read_part_name
+from rapidrtmp.archive.objects import read_journal
+from rapidrtmp.cmaf.reader import read_fragments, read_init_segment
+from rapidrtmp.errors import NotFoundError
+from rapidrtmp.interfaces import IMMUTABLE
+from rapidrtmp.media import Frame
+from rapidrtmp.recording.catalogue import WRITER, Entry, RecordingState
+from rapidrtmp.recording.recovery import recover, recover_all
+from rapidrtmp.recording.verification import examine
+from rapidrtmp.storage.memory import MemoryStorage
+from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track, video_frames
+from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter, feed, make_sink_context
+from tests.recording.test_sink import make_recorder
+
+ID = RecordingId("live", "test", "20260101T000000Z")
+KILL_POINTS = 100
+
+
+class Tape(RecordingWriter):
+    """Remembers every put with its bytes, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.puts: list[tuple[str, bytes]] = []
+
+    def put(self, key: str, data: Sequence[bytes], content_type: str, cache_control: str = IMMUTABLE) -> Deferred[None]:
+        self.puts.append((key, b"".join(data)))
+        return super().put(key, data, content_type, cache_control)
+
+
+def of_another_process(data: bytes) -> bytes:
+    return data.replace(WRITER.encode(), b"0" * len(WRITER))
+
+
+class RecoveryCase(SynchronousTestCase):
+    def finish(self, coroutine: Any) -> Any:
+        return self.successResultOf(Deferred.fromCoroutine(coroutine))
+
+    def recorded(self, gops: int = 7, gop: int = 60) -> tuple[Tape, list[Frame]]:
+        """What a recorder writes of an ordinary stream, and the frames of that."""
+        tape = Tape()
+        recorder = make_recorder(make_sink_context(storage=tape))
+        source = FrameSource(make_video_track(), make_audio_track(), gop=gop)
+        recorder.tracks_changed(source.tracks)
+        frames = source.take(gops)
+        feed(recorder, frames)
+        self.successResultOf(recorder.finish())
+        return tape, frames
+
+    def stored(self, puts: Sequence[tuple[str, bytes]]) -> MemoryStorage:
+        """A storage after these puts of a process that is no more; parts are dated by their place."""
+        times = iter(range(STARTED_AT_MS + 1000, STARTED_AT_MS + 10_000_000, 1000))
+        storage = MemoryStorage(lambda: next(times))
+        for key, data in puts:
+            self.successResultOf(storage.put(key, of_another_process(data), "", ""))
+        return storage
+
+    def entry(self, storage: MemoryStorage) -> Entry:
+        data = self.finish(_read(storage, ID.catalogue_key))
+        return Entry.parse(ID, data)
+
+    def journal(self, storage: MemoryStorage) -> Journal:
+        journal: Journal = self.finish(read_journal(storage, ID))
+        return journal
+
+    def payloads(self, storage: MemoryStorage, track_id: int) -> list[bytes]:
+        """The samples of a track in all segments that the journal calls playable, in order."""
+        journal = self.journal(storage)
+        tracks = read_init_segment(self.finish(_read(storage, f"{ID.folder}/init.mp4")))
+        found = []
+        for segment in journal.playable:
+            for index, part in enumerate(segment.parts):
+                if part.size:
+                    data = self.finish(_read(storage, f"{ID.folder}/part_{segment.number:08d}_{index:03d}.m4s"))
+                    self.assertEqual(part.size, len(data))
+                    for fragment in read_fragments(data, tracks):
+                        found += [
+                            sample.payload
+                            for track in fragment.tracks
+                            if track.track_id == track_id
+                            for sample in track.samples
+                        ]
+        return found
+
+
+async def _read(storage: MemoryStorage, key: str) -> bytes:
+    return b"".join([chunk async for chunk in (await storage.get(key)).chunks])
+
+
+def parts_in(puts: Sequence[tuple[str, bytes]]) -> int:
+    return sum(read_part_name(key.rpartition("/")[2]) is not None for key, _ in puts)
+
+
+class KillTests(RecoveryCase):
+    def check(self, puts: Sequence[tuple[str, bytes]], frames: list[Frame]) -> None:
+        """Recover what was stored; every whole part must be there, and nothing else."""
+        storage = self.stored(puts)
+        self.finish(recover_all(storage))
+        whole = parts_in(puts)
+        if not whole:
+            self.assertEqual([], self.successResultOf(storage.list("")))
+            return
+        self.assertIn(self.entry(storage).state, (RecordingState.RECOVERED, RecordingState.FINISHED))
+        journal = self.journal(storage)
+        self.assertEqual(whole, sum(part.size > 0 for each in journal.segments for part in each.parts))
+        self.assertEqual(journal.segments, journal.playable)
+        self.assertFalse(any(segment.discontinuity for segment in journal.segments))
+        for before, after in zip(journal.segments, journal.segments[1:], strict=False):
+            self.assertEqual(before.start + before.duration, after.start)
+            self.assertEqual(before.utc_ms + before.duration // 90, after.utc_ms)
+        for track_id in (1, 2):
+            stored = self.payloads(storage, track_id)
+            self.assertEqual([each.data for each in frames if each.track.track_id == track_id][: len(stored)], stored)
+        entry = self.entry(storage)
+        self.assertEqual(replace(Entry.of_journal(ID, entry.state, journal), writer=entry.writer), entry)
+        again = self.successResultOf(storage.list(""))
+        self.assertEqual([], self.finish(recover_all(storage)))
+        self.assertEqual(again, self.successResultOf(storage.list("")), "a second recovery changes nothing")
+
+    def test_between_any_two_writes(self) -> None:
+        """Wherever a server is killed between two writes, everything that was written is recovered."""
+        tape, frames = self.recorded(4)
+        for count in range(len(tape.puts) + 1):
+            self.check(tape.puts[:count], frames)
+
+    def test_within_a_write(self) -> None:
+        """On a file system that keeps half of a write, no more than that object is lost: a hundred random places."""
+        tape, frames = self.recorded(4)
+        chance = random.Random(19)
+        for _ in range(KILL_POINTS):
+            count = chance.randrange(len(tape.puts))
+            key, data = tape.puts[count]
+            self.check_torn(tape.puts[:count], (key, data[: chance.randrange(len(data))]), frames)
+
+    def check_torn(self, puts: Sequence[tuple[str, bytes]], torn: tuple[str, bytes], frames: list[Frame]) -> None:
+        storage = self.stored([*puts, torn])
+        self.finish(recover_all(storage))
+        whole = parts_in(puts)
+        if whole:
+            self.assertEqual(
+                whole, sum(part.size > 0 for each in self.journal(storage).playable for part in each.parts)
+            )
+            stored = self.payloads(storage, 1)
+            self.assertEqual([each.data for each in frames if each.track.track_id == 1][: len(stored)], stored)
+            keys = [info.key for info in self.successResultOf(storage.list(f"{ID.folder}/part_"))]
+            self.assertEqual(whole, len(keys), "what is cut off is gone, so that the listing is the recording")
+
+    def test_within_recovery(self) -> None:
+        """A recovery that is killed is done again, with the same outcome."""
+        tape, _ = self.recorded()
+        complete = self.stored(tape.puts[:-2])
+        self.finish(recover_all(complete))
+        for allowed in range(4):
+            storage = Mortal(self.stored(tape.puts[:-2]), allowed)
+            died = Deferred.fromCoroutine(recover_all(storage))  # type: ignore[arg-type]
+            if not self.died(died):
+                break
+            self.finish(recover_all(storage.storage))
+            self.assertEqual(self.journal(complete).segments, self.journal(storage.storage).segments)
+            self.assertIs(RecordingState.RECOVERED, self.entry(storage.storage).state)
+        else:
+            self.fail("the recovery never got to its end")
+
+    def died(self, deferred: Deferred[Any]) -> bool:
+        results: list[Any] = []
+        deferred.addBoth(results.append)
+        return not isinstance(results[0], list)
+
+
+class Mortal:
+    """A storage whose process dies at a put."""
+
+    def __init__(self, storage: MemoryStorage, allowed: int) -> None:
+        self.storage = storage
+        self._allowed = allowed
+
+    def put(self, *arguments: Any) -> Any:
+        if not self._allowed:
+            raise KeyboardInterrupt
+        self._allowed -= 1
+        return self.storage.put(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.storage, name)
+
+
+class RecoverTests(RecoveryCase):
+    def test_own_recordings(self) -> None:
+        """What this process records is not recovered, and what is finished neither."""
+        tape, _ = self.recorded()
+        storage = MemoryStorage()
+        for key, data in tape.puts[:-1]:
+            self.successResultOf(storage.put(key, data, "", ""))
+        self.assertEqual([], self.finish(recover_all(storage)))
+        self.assertIs(RecordingState.RECORDING, self.entry(storage).state)
+        self.assertEqual([], self.finish(recover_all(self.stored(tape.puts))))
+
+    def test_lost_part(self) -> None:
+        """A part that is missing among others is a gap, and the time goes on behind it."""
+        tape, _ = self.recorded()
+        lost = f"{ID.folder}/part_00000001_002.m4s"
+        for puts in (tape.puts[:-1], [put for put in tape.puts[:-1] if "journal" not in put[0]]):
+            storage = self.stored([put for put in puts if put[0] != lost])
+            self.finish(recover_all(storage))
+            journal = self.journal(storage)
+            self.assertEqual([False, True, False], [segment.is_gap for segment in journal.segments])
+            self.assertEqual([0, 540_000, 1_080_000], [segment.start for segment in journal.segments])
+            self.assertTrue(journal.segments[1].parts[2].lost)
+
+    def test_lost_journal(self) -> None:
+        """Without its journal a recording is described by its init segment and its parts."""
+        tape, _ = self.recorded()
+        storage = self.stored([put for put in tape.puts[:-1] if "journal" not in put[0]])
+        self.finish(recover_all(storage))
+        whole = self.stored(tape.puts)
+        self.assertEqual(self.journal(whole).segments, self.journal(storage).segments)
+        self.assertEqual(self.journal(whole).header, self.journal(storage).header)
+
+    def test_lost_init(self) -> None:
+        """The init segment is put back from the journal."""
+        tape, _ = self.recorded()
+        storage = self.stored([put for put in tape.puts[:-1] if "init" not in put[0]])
+        self.finish(recover_all(storage))
+        self.assertEqual(self.journal(storage).header.init, self.finish(_read(storage, f"{ID.folder}/init.mp4")))
+
+    def test_lost_page(self) -> None:
+        """A page that is missing before others is filled again, so that the journal can be read in one go."""
+        tape = Tape()
+        recorder = make_recorder(make_sink_context(storage=tape))
+        source = FrameSource(make_video_track(), None, gop=60)
+        recorder.tracks_changed(source.tracks)
+        feed(recorder, source.take(3 * 130))
+        self.successResultOf(recorder.finish())
+        storage = self.stored([put for put in tape.puts[:-1] if not put[0].endswith("journal_000001.jsonl")])
+        self.finish(recover_all(storage))
+        self.assertEqual(self.journal(self.stored(tape.puts)).segments, self.journal(storage).segments)
+
+    def test_nothing_to_play(self) -> None:
+        """Parts without any description are kept and called damaged: somebody may still have use for them."""
+        tape, _ = self.recorded()
+        storage = self.stored([put for put in tape.puts[:-1] if "journal" not in put[0] and "init" not in put[0]])
+        self.finish(recover_all(storage))
+        self.assertIs(RecordingState.DAMAGED, self.entry(storage).state)
+        self.assertGreater(self.entry(storage).size, 0)
+        self.failureResultOf(Deferred.fromCoroutine(read_journal(storage, ID)), NotFoundError)
+
+    def test_discontinuity(self) -> None:
+        """A segment that the journal lost and that does not join on is dated by when it was stored."""
+        tape = Tape()
+        recorder = make_recorder(make_sink_context(storage=tape))
+        video = make_video_track()
+        recorder.tracks_changed((video,))
+        feed(recorder, video_frames(video, 3, gop=30))
+        recorder.interrupted()
+        recorder.discontinuity()
+        feed(recorder, video_frames(video, 3, gop=30, start=9_000_000))
+        self.successResultOf(recorder.finish())
+        last_line = max(at for at, (key, _) in enumerate(tape.puts) if "journal" in key)
+        puts = [put for at, put in enumerate(tape.puts[:-1]) if (at < last_line and "journal" not in put[0]) or at < 7]
+        storage = self.stored(puts)
+        self.finish(recover_all(storage))
+        first, second = self.journal(storage).segments
+        self.assertEqual((False, True), (first.discontinuity, second.discontinuity))
+        self.assertEqual((0, 9_000_000), (first.start, second.start))
+        self.assertGreater(second.utc_ms, first.utc_ms)
+
+    def test_interrupted_deletion(self) -> None:
+        """A deletion that was begun is finished."""
+        tape, _ = self.recorded()
+        storage = self.stored(tape.puts)
+        entry = self.entry(storage)
+        data = entry.render().replace(b'"finished"', b'"deleting"')
+        self.successResultOf(storage.put(ID.catalogue_key, data, "", ""))
+        self.finish(recover_all(storage))
+        self.assertEqual([], self.successResultOf(storage.list("")))
+
+    def test_unreadable_entry(self) -> None:
+        """An entry that is cut off is written again."""
+        tape, _ = self.recorded()
+        storage = self.stored([*tape.puts, (ID.catalogue_key, b'{"state"')])
+        self.assertEqual([ID], self.finish(recover_all(storage)))
+        self.assertEqual(14_000, self.entry(storage).duration_ms)
+
+    def test_what_is_left(self) -> None:
+        """Recovering one by name tells what became of it."""
+        tape, _ = self.recorded()
+        entry = self.finish(recover(self.stored(tape.puts[:-1]), ID))
+        self.assertEqual((RecordingState.RECOVERED, 3, 0), (entry.state, entry.segments, entry.gaps))
+        self.assertIsNone(self.finish(recover(self.stored(tape.puts[:2]), ID)))
+
+
+class ExaminationTests(RecoveryCase):
+    def test_sound(self) -> None:
+        """A recording that is as its journal says has no problems, however deeply it is looked at."""
+        tape, _ = self.recorded()
+        for deep in (False, True):
+            self.assertEqual([], self.finish(examine(self.stored(tape.puts), ID, deep=deep)).problems)
+
+    def test_problems(self) -> None:
+        """What is wrong is told in words; damage inside an object shows only to a deep look."""
+        tape, _ = self.recorded()
+        key = f"{ID.folder}/part_00000001_002.m4s"
+        storage = self.stored([(each, data if each != key else bytes(len(data))) for each, data in tape.puts])
+        self.assertEqual([], self.finish(examine(storage, ID)).problems)
+        deep = self.finish(examine(storage, ID, deep=True))
+        self.assertEqual([f"{key} is cut off, or no fragment", "segment 1 can not be played"], deep.problems)

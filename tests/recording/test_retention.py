@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from rapidrtmp.archive.layout import RecordingId, StartNames
+from rapidrtmp.errors import StorageError
+from rapidrtmp.interfaces import IStorageSpace
+from rapidrtmp.names import StreamName
+from rapidrtmp.recording.catalogue import WRITER, Entry, RecordingState
+from rapidrtmp.recording.library import Library
+from rapidrtmp.recording.retention import Retention, RetentionRules
+from rapidrtmp.recording.service import SWEEP_S, RecordingsService
+from rapidrtmp.storage.memory import MemoryStorage
+from tests.recording.recordings import START_MS, record, store
+
+DAY_MS = 86_400_000
+#: What a recording of these tests takes of the storage.
+SIZE = 1_000
+
+
+@implementer(IStorageSpace)
+class SmallStorage(MemoryStorage):
+    """A storage that has room for so many bytes."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def free_bytes(self) -> Deferred[int]:
+        used = sum(info.size for info in self.successful_list())
+        return succeed(self.room - used)
+
+    def successful_list(self) -> list[Any]:
+        found: list[Any] = []
+        self.list("recordings/live").addCallback(found.extend)
+        self.list("recordings/tv").addCallback(found.extend)
+        return found
+
+
+class Counted:
+    """A counter with one label that remembers."""
+
+    def __init__(self) -> None:
+        self.amounts: Counter[str] = Counter()
+
+    def labels(self, value: str) -> Any:
+        outer = self
+
+        class One:
+            def inc(self, amount: float = 1) -> None:
+                outer.amounts[value] += int(amount)
+
+        return One()
+
+
+class RetentionCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.now_ms = START_MS + 10 * DAY_MS
+        self.storage = SmallStorage(20 * SIZE)
+        self.deleted, self.deleted_bytes = Counted(), Counted()
+
+    def add(self, day: int, app: str = "live", *, state: str = "finished", protected: bool = False) -> RecordingId:
+        """A recording of one day."""
+        id = RecordingId(app, "k", f"202601{day + 1:02d}T000000Z")
+        ended_ms = START_MS + day * DAY_MS + 3_600_000
+        entry = Entry(id, RecordingState(state), WRITER, START_MS + day * DAY_MS, ended_ms, 3_600_000, SIZE, 600)
+        self.storage.put(id.catalogue_key, entry.render(), "", "")
+        self.storage.put(f"{id.folder}/part_00000000_000.m4s", bytes(SIZE), "", "")
+        if protected:
+            self.storage.put(id.protection_key, b"", "", "")
+        return id
+
+    def retention(self, **rules: RetentionRules) -> Retention:
+        library = Library(self.storage, self.clock)
+        return Retention(library, rules, lambda: self.now_ms, self.deleted, self.deleted_bytes)
+
+    def sweep(self, **rules: RetentionRules) -> list[str]:
+        """The days of what is left, and of which application."""
+        self.successResultOf(Deferred.fromCoroutine(self.retention(**rules).sweep()))
+        return self.left()
+
+    def left(self) -> list[str]:
+        found = self.successResultOf(Deferred.fromCoroutine(Library(self.storage, self.clock).find()))
+        return [f"{id.app} {int(id.start[6:8]) - 1}" for id in found]
+
+
+class RetentionTests(RetentionCase):
+    # ── the limits
+
+    def test_age(self) -> None:
+        """What ended longer ago than it may is deleted, all of it, and counted."""
+        for day in (0, 2, 3, 9):
+            self.add(day)
+        self.assertEqual(["live 3", "live 9"], self.sweep(live=RetentionRules(age_ms=7 * DAY_MS)))
+        self.assertEqual((2, 2 * SIZE), (self.deleted.amounts["retain"], self.deleted_bytes.amounts["retain"]))
+        self.assertEqual(2, len(self.storage.successful_list()))
+
+    def test_size(self) -> None:
+        """While there is too much, the oldest goes; each application counts for itself."""
+        for day in range(5):
+            self.add(day)
+        self.add(0, "tv")
+        rules = RetentionRules(max_bytes=3 * SIZE + 1)
+        self.assertEqual(["live 2", "live 3", "live 4", "tv 0"], self.sweep(live=rules, tv=rules))
+
+    def test_room(self) -> None:
+        """While there is too little room, the oldest goes, whatever the application."""
+        for day in range(8):
+            self.add(day, "tv" if day % 2 else "live")
+        self.storage.room = 10 * SIZE
+        rules = RetentionRules(min_free_bytes=5 * SIZE)
+        self.assertEqual(["live 4", "live 6", "tv 3", "tv 5", "tv 7"], self.sweep(live=rules, tv=rules))
+
+    def test_no_limits(self) -> None:
+        """An application without limits keeps everything, also for the sake of another."""
+        for day in range(8):
+            self.add(day)
+        self.add(8, "tv")
+        self.storage.room = 9 * SIZE
+        self.assertEqual(8, len(self.sweep(tv=RetentionRules(min_free_bytes=SIZE * 5))))
+        self.assertFalse(self.retention(live=RetentionRules()).has_limits)
+
+    def test_strictest(self) -> None:
+        """Of several recorders of an application, every limit counts."""
+        self.assertEqual(
+            RetentionRules(5, 7, 9),
+            RetentionRules.strictest([RetentionRules(5, 0, 2), RetentionRules(6, 7, 9), RetentionRules()]),
+        )
+
+    # ── what stays
+
+    def test_growing(self) -> None:
+        """A recording that grows never goes, however old or large it is."""
+        self.storage = SmallStorage(0)
+        for key, data in record(4, finish=False).objects.items():
+            self.storage.put(key, data, "", "")
+        self.now_ms = START_MS + 1000 * DAY_MS
+        self.assertEqual(["live 0"], self.sweep(live=RetentionRules(1, 1, 1)))
+
+    def test_protected(self) -> None:
+        """A protected recording never goes, but counts; that a limit can not be kept is said once."""
+        self.add(0, protected=True)
+        self.add(1, protected=True)
+        self.add(2)
+        retention = self.retention(live=RetentionRules(age_ms=DAY_MS, max_bytes=SIZE))
+        with capturedLogs() as logs:
+            for _ in range(3):
+                self.successResultOf(Deferred.fromCoroutine(retention.sweep()))
+        self.assertEqual(["live 0", "live 1"], self.left())
+        self.assertEqual(1, sum("can not be kept" in event["log_format"] for event in logs))
+
+    def test_damaged(self) -> None:
+        """What was never finished properly ages from its beginning."""
+        self.add(1, state="damaged")
+        self.add(9, state="recovered")
+        self.assertEqual(["live 9"], self.sweep(live=RetentionRules(age_ms=2 * DAY_MS)))
+
+    # ── failures
+
+    def test_storage_fails(self) -> None:
+        """What can not be deleted now is left for the next time, and the others go."""
+        first, _ = self.add(0), self.add(1)
+        delete = self.storage.delete
+        self.patch(
+            self.storage,
+            "delete",
+            lambda key: fail(StorageError("no")) if key.startswith(first.folder) else delete(key),
+        )
+        with capturedLogs() as logs:
+            self.assertEqual(["live 0"], self.sweep(live=RetentionRules(age_ms=DAY_MS)))
+        self.assertTrue(any("can not be deleted now" in event["log_format"] for event in logs))
+        self.patch(self.storage, "delete", delete)
+        self.assertEqual([], self.sweep(live=RetentionRules(age_ms=DAY_MS)))
+
+    def test_unknown_room(self) -> None:
+        """Where a storage can not tell its room, that is said at the start, and nothing is deleted for it."""
+        storage = store(record())
+        with capturedLogs() as logs:
+            library = Library(storage, self.clock)
+            retention = Retention(
+                library, {"live": RetentionRules(min_free_bytes=1 << 60)}, lambda: 0, self.deleted, self.deleted_bytes
+            )
+        self.assertIn("min-free is not looked at", logs[0]["log_format"])
+        self.successResultOf(Deferred.fromCoroutine(retention.sweep()))
+        self.assertEqual(1, len(self.successResultOf(Deferred.fromCoroutine(library.find()))))
+
+
+class ServiceTests(RetentionCase):
+    def service(self, **rules: RetentionRules) -> RecordingsService:
+        library = Library(self.storage, self.clock)
+        retention = Retention(library, rules, lambda: self.now_ms, self.deleted, self.deleted_bytes)
+        self.names = StartNames()
+        return RecordingsService(library, retention, self.clock, self.names)
+
+    def test_names(self) -> None:
+        """A server that is started in the second in which another began a recording does not write over that."""
+        self.add(0)
+        (id,) = self.successResultOf(Deferred.fromCoroutine(Library(self.storage, self.clock).find()))
+        service = self.service()
+        service.startService()
+        self.assertNotEqual(id, self.names.take(StreamName(id.app, id.key), id.start_ms))
+        service.stopService()
+
+    def test_recovers_and_sweeps(self) -> None:
+        """It recovers what a dead server left, sweeps at once, and then from time to time until it is stopped."""
+        for key, data in record(7, finish=False).objects.items():
+            self.storage.put(key, data.replace(WRITER.encode(), b"0" * 16), "", "")
+        service = self.service(live=RetentionRules(age_ms=30 * DAY_MS))
+        service.startService()
+        self.assertEqual(["live 0"], self.left())
+        self.now_ms += 30 * DAY_MS
+        self.clock.advance(SWEEP_S)
+        self.assertEqual([], self.left())
+        self.add(1)
+        self.clock.advance(SWEEP_S)
+        self.assertEqual([], self.left())
+        service.stopService()
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_without_limits(self) -> None:
+        """Where nothing is limited there is no timer."""
+        service = self.service(live=RetentionRules())
+        service.startService()
+        self.assertEqual([], self.clock.getDelayedCalls())
+        service.stopService()
+
+    def test_storage_fails(self) -> None:
+        """A storage that fails is told of, and asked again."""
+        self.add(0)
+        listing = self.storage.list
+        self.patch(self.storage, "list", lambda prefix: fail(StorageError("no")))
+        service = self.service(live=RetentionRules(age_ms=DAY_MS))
+        with capturedLogs() as logs:
+            service.startService()
+        self.assertEqual(2, sum("no" in str(event.get("error")) for event in logs))
+        self.patch(self.storage, "list", listing)
+        self.clock.advance(SWEEP_S)
+        self.assertEqual([], self.left())
+        service.stopService()
+
+    def test_stopped_in_the_middle(self) -> None:
+        """Stopping waits for nothing."""
+        waiting: list[Deferred[Any]] = []
+
+        def never(_prefix: str) -> Deferred[Any]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        self.patch(self.storage, "list", never)
+        service = self.service(live=RetentionRules(age_ms=DAY_MS))
+        service.startService()
+        service.stopService()
+        self.assertEqual([], self.clock.getDelayedCalls())
+        self.assertEqual(1, len(waiting))

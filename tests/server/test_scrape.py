@@ -1,0 +1,85 @@
+"""What is read when somebody scrapes: streams, connections, the storage queue, readiness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.metrics import CallbackCollector
+from rapidrtmp.server.scrape import connection_metrics, readiness_metrics, storage_metrics, stream_metrics
+from rapidrtmp.storage.memory import MemoryStorage
+from rapidrtmp.storage.store import Store
+from rapidrtmp.storage.write_behind import WriteBehind
+from rapidrtmp.support.clock import now_ms
+from rapidrtmp.web.readiness import Readiness
+from tests.net.edge import NAME, Edge, media
+
+
+class ScrapeTests(SynchronousTestCase):
+    def scrape(self, read: Callable[[], Iterable[Metric]]) -> Callable[..., float | None]:
+        """How to look up a sample of what ``read`` tells; a ``rapidrtmp_`` comes before each name."""
+        registry = CollectorRegistry()
+        registry.register(CallbackCollector(read))
+        return lambda name, **labels: registry.get_sample_value(f"rapidrtmp_{name}", labels)
+
+    def test_streams(self) -> None:
+        """Streams by state, viewers, and totals that survive the streams; names only if wanted."""
+        edge = Edge()
+        self.addCleanup(edge.close)
+        peer = edge.publisher()
+        peer.say(*media(3))
+        stream = edge.registry.find(NAME)
+        assert stream is not None
+        stream.viewers.saw("192.0.2.9", "player", "part", 0)
+        sample = self.scrape(lambda: stream_metrics(edge.registry, now_ms(edge.clock), labelled=False))
+        self.assertEqual((1, 0), (sample("active_streams", state="live"), sample("active_streams", state="ended")))
+        self.assertEqual((1, 216, 3), (sample("viewers"), sample("frames_total"), sample("keyframes_total")))
+        self.assertIsNone(sample("stream_viewers", stream="live/k"))
+        edge.registry.end(stream)
+        edge.wait(100)
+        self.assertEqual((0, 216, 1), (sample("viewers"), sample("frames_total"), sample("streams_ended_total")))
+        self.assertEqual(stream.statistics.octets, sample("media_bytes_total"))
+
+    def test_labelled(self) -> None:
+        """With labels each stream tells its viewers and bitrate."""
+        edge = Edge()
+        self.addCleanup(edge.close)
+        edge.publisher().say(*media(3))
+        edge.wait(1)
+        sample = self.scrape(lambda: stream_metrics(edge.registry, now_ms(edge.clock), labelled=True))
+        self.assertEqual(0, sample("stream_viewers", stream="live/k"))
+        self.assertGreater(sample("stream_bits_per_second", stream="live/k") or 0, 0)
+
+    def test_connections(self) -> None:
+        """Connections that are open, and what came in over all there ever were."""
+        edge = Edge()
+        self.addCleanup(edge.close)
+        peers = [edge.peer() for _ in range(3)]
+        peers[0].say(b"\x03" * 7)
+        peers[0].leave()
+        sample = self.scrape(lambda: connection_metrics(edge.factory))
+        self.assertEqual((2, 7), (sample("rtmp_connections"), sample("rtmp_received_bytes_total")))
+
+    def test_storage(self) -> None:
+        """What the queues have written, and what waits in them."""
+        clock = Clock()
+        stores = [Store(name, storage := MemoryStorage(), WriteBehind(storage, clock)) for name in ("one", "other")]
+        sample = self.scrape(lambda: storage_metrics(stores))
+        for store, octets in zip(stores, (b"123", b"4567"), strict=True):
+            self.successResultOf(store.writer.put("a", [octets], "text/plain"))
+        for name, size in (("one", 3), ("other", 4)):
+            self.assertEqual(1, sample("storage_written_total", storage=name))
+            self.assertEqual(size, sample("storage_written_bytes_total", storage=name))
+            self.assertEqual(0, sample("storage_pending_objects", storage=name))
+            self.assertEqual(0, sample("storage_lost_total", storage=name))
+
+    def test_readiness(self) -> None:
+        """Each check as a yes or a no."""
+        readiness = Readiness(Clock())
+        sample = self.scrape(lambda: readiness_metrics(readiness))
+        self.assertEqual((0, 1), (sample("ready", check="listening"), sample("ready", check="draining")))
+        self.assertEqual(0, sample("reactor_lag_seconds"))

@@ -1,0 +1,239 @@
+"""The whole server on loopback: it starts, takes a stream, serves it, stops, and leaves nothing in the reactor."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.app.application import ChosenPlugins, ChosenStorage, choose_plugins
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.interfaces import AuthenticatorContext, Purpose
+from rapidrtmp.live.stream import StreamState
+from rapidrtmp.names import StreamName
+from rapidrtmp.server import service as server
+from rapidrtmp.server.listeners import Address
+from rapidrtmp.server.service import RapidRtmpService, make_service
+from rapidrtmp.settings.model import RtmpSettings, ServerSettings, StorageSettings
+from rapidrtmp.storage.memory import MemoryStorage
+from rapidrtmp.testing.sinks import FrameCollectorFactory
+from tests.m3u8.checker import read_playlist
+from tests.net.edge import ScriptedAuthenticator, media
+from tests.rtmp.client import HANDSHAKE, connect, message
+from tests.serving import LOOPBACK, ServerCase, loopback_settings, open_app
+
+
+class ServerTests(ServerCase):
+    async def test_life(self) -> None:
+        """A stream that is published can be watched; when the server stops, its publisher is told and its end final."""
+        service = self.start(loopback_settings())
+        encoder = await self.publish(service, b"".join(media(5)))
+        status, body = await self.get(service, "/live/k/index.m3u8")
+        self.assertEqual(200, status)
+        playlist = read_playlist(body)
+        for name in playlist.uris():
+            self.assertEqual(200, (await self.get(service, f"/live/k/{name}"))[0], name)
+        status, body = await self.get(service, "/live/k/master.m3u8")
+        self.assertEqual((200, True), (status, b"CODECS=" in body))
+        self.assertEqual(200, (await self.get(service, "/ready"))[0])
+        status, body = await self.get(service, "/metrics")
+        self.assertIn(b'rapidrtmp_active_streams{state="live"} 1.0', body)
+        await service.stopService()
+        await encoder.gone
+        self.assertIn(b"the server is shutting down", encoder.heard)
+        stream = service.registry.find(StreamName("live", "k"))
+        assert stream is not None
+        self.assertIs(StreamState.ENDED, stream.state)
+        version = stream.shelf.find_playlist("index.m3u8")
+        assert version is not None
+        self.assertTrue(version.facts.ended)
+
+    async def test_limits(self) -> None:
+        """What the settings allow a connection is what it gets: here one message without meaning, not two."""
+        settings = replace(loopback_settings(), rtmp=RtmpSettings(max_unreadable_messages=1, max_amf_depth=4))
+        service = self.start(settings)
+        encoder = await self.encoder(service)
+        nested = b"\x03\0\1a" * 5 + b"\x05" + b"\0\0\x09" * 5  # objects five deep
+        unreadable = message(20, b"\x02\0\x04what" + b"\0" * 9 + nested, msid=0)
+        encoder.transport.write(HANDSHAKE + connect() + 2 * unreadable)
+        await encoder.gone
+        self.assertTrue(b"NetConnection.Connect.Closed" in encoder.heard)
+        await service.stopService()
+
+    async def test_long_segments(self) -> None:
+        """Whoever plays segments of 8 s is a viewer from one of them to the next, and so for two of them."""
+        service = self.start(loopback_settings(live=open_app("hls:segment=8s")))
+        encoder = await self.publish(service, b"".join(media(10)))
+        while (await self.get(service, "/live/k/index.m3u8"))[0] != 200:
+            pass
+        stream = service.registry.find(StreamName("live", "k"))
+        assert stream is not None
+        self.assertEqual((8_000, 16_000), (stream.shelf.target_ms, stream.viewers.window_ms))
+        await service.stopService()
+        await encoder.gone
+
+    async def test_nothing_happens(self) -> None:
+        """A server that nobody came to starts and stops, as often as one likes."""
+        for _ in range(2):
+            service = self.start(loopback_settings())
+            self.assertEqual(404, (await self.get(service, "/live/k/index.m3u8"))[0])
+            await service.stopService()
+        self.assertFalse(service.readiness.is_ready)
+
+    async def test_applications(self) -> None:
+        """Each application has its own sinks, and one that can not be made is left out, counted and logged."""
+
+        class Broken:
+            def create(self, context: object) -> object:
+                raise ZeroDivisionError("on purpose")
+
+        collectors = FrameCollectorFactory()
+        settings = loopback_settings(live=open_app(), radio=open_app())
+        plugins = choose_plugins(settings)
+        sinks: Mapping[str, Any] = {"broken": Broken(), "collector": collectors}
+        apps = {**plugins.apps, "radio": replace(plugins.apps["radio"], sinks=sinks)}
+        service = self.start(settings, replace(plugins, apps=apps))
+        encoder = await self.publish(service, b"".join(media(3)), "radio")
+        while not collectors.collectors or len(collectors.collectors[StreamName("radio", "k")].frames) < 216:
+            await self.get(service, "/api/ping")
+        stream = service.registry.find(StreamName("radio", "k"))
+        assert stream is not None
+        self.assertEqual(("collector",), stream.sinks)
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+        await service.stopService()
+        await encoder.gone
+        self.assertEqual("finish", collectors.collectors[StreamName("radio", "k")].told[-1])
+
+    async def test_slow_recorder(self) -> None:
+        """While the storage takes nothing of its recording, a stream's files for web servers are written."""
+
+        class NoRecordings(MemoryStorage):
+            def put(self, key: str, data: bytes, content_type: str, cache_control: str) -> Deferred[None]:
+                if key.startswith("recordings/"):
+                    return Deferred()
+                return super().put(key, data, content_type, cache_control)
+
+        class NoRecordingsFactory:
+            persistent = True
+            storage = NoRecordings()
+
+            def create(self, context: object) -> NoRecordings:
+                return self.storage
+
+        settings = loopback_settings(live=open_app("record", "hls"))
+        settings = replace(settings, server=replace(settings.server, shutdown_timeout_ms=100))
+        live = choose_plugins(settings).apps["live"]
+        storages = dict.fromkeys(Purpose, ChosenStorage("storage", NoRecordingsFactory()))
+        service = self.start(settings, ChosenPlugins({"live": replace(live, storages=storages)}))
+        encoder = await self.publish(service, b"".join(media(9)))
+        while not await NoRecordingsFactory.storage.list("live/k/index.m3u8"):
+            await self.get(service, "/api/ping")
+        await service.stopService()
+        await encoder.gone
+
+    async def test_recordings_apart(self) -> None:
+        """Recordings go to the storage chosen for them, are played from there, and both storages are looked after."""
+        folders = self.mktemp(), self.mktemp()
+        specs = [f"local:{folder}" for folder in folders]
+        settings = loopback_settings(live=open_app("record", "hls", storage=specs[0], recordings=specs[1]))
+        service = self.start(replace(settings, storage=StorageSettings(*specs)))
+        encoder = await self.publish(service, b"".join(media(9)))
+        listed: list[dict[str, Any]] = []
+        while not listed or not listed[0]["size"]:
+            listed = json.loads((await self.get(service, "/api/v1/recordings"))[1])["recordings"]
+        recording = listed[0]
+        self.assertEqual("k", recording["streamKey"])
+        _, body = await self.get(service, "/ready")
+        self.assertEqual((1, 1), (body.count(b'"storage"'), body.count(b'"recordings"')))
+        await service.stopService()
+        await encoder.gone
+        self.assertEqual(["live"], os.listdir(folders[0]))
+        self.assertEqual(["recordings"], os.listdir(folders[1]))
+
+    async def test_stubborn_publisher(self) -> None:
+        """A connection that says nothing does not keep the server from stopping."""
+        service = self.start(loopback_settings())
+        encoder = await self.encoder(service)
+        await service.stopService()
+        await encoder.gone
+        self.assertEqual(set(), service.rtmp_factory.connections)
+
+
+class AddressTests(ServerCase):
+    def said(self, service: RapidRtmpService) -> list[str]:
+        """What the log says at the start."""
+        with capturedLogs() as events:
+            service.privilegedStartService()
+            service.startService()
+        self.addCleanup(service.stopService)
+        return [str(formatEvent(event)) for event in events]
+
+    def service(self, rtmp: str, http: str) -> RapidRtmpService:
+        settings = replace(loopback_settings(), server=ServerSettings(rtmp=(rtmp,), http=(http,)))
+        return make_service(reactor, settings, choose_plugins(settings))
+
+    async def test_sockets(self) -> None:
+        """UNIX sockets are logged as what they are, and publish URLs then name no port."""
+        folder = Path(tempfile.mkdtemp())  # its path must be short
+        self.addCleanup(shutil.rmtree, folder)
+        service = self.service(f"unix:{folder}/rtmp", f"unix:{folder}/http")
+        said = self.said(service)
+        self.assertIn(f"RTMP on the UNIX socket {folder}/rtmp", said)
+        self.assertIn(f"HTTP on the UNIX socket {folder}/http", said)
+        self.assertFalse(any("localhost" in line or ":0" in line for line in said), said)
+        self.assertEqual(0, service.rtmp.number)
+
+    async def test_without_http2(self) -> None:
+        """The log says what Safari lacks: HTTPS, or HTTP/2 where its library is not installed; or nothing."""
+        encrypted = [Address("localhost:8443", True)]
+        for addresses, has_http2, words in (
+            ([Address("localhost:8080", False)], True, "needs HTTPS with HTTP/2"),
+            (encrypted, False, "pip install 'rapidrtmp[http2]'"),
+            (encrypted, True, ""),
+        ):
+            service = self.service(*LOOPBACK, *LOOPBACK)
+            self.patch(service.http, "addresses", lambda addresses=addresses: iter(addresses))
+            self.patch(server, "H2_ENABLED", has_http2)
+            lines = [line for line in self.said(service) if "Safari" in line]
+            self.assertEqual(bool(words), bool(lines))
+            self.assertIn(words, "".join(lines))
+
+
+class StartTests(SynchronousTestCase):
+    def test_demo_without_tokens(self) -> None:
+        """A demo that nobody can issue a token for stops the start with one line that says what would be right."""
+
+        class Asking:
+            def create(self, context: AuthenticatorContext) -> ScriptedAuthenticator:
+                return ScriptedAuthenticator()
+
+        settings = loopback_settings()
+        plugins = choose_plugins(settings)
+        live = replace(plugins.apps["live"], authenticator=Asking())
+        error = self.assertRaises(
+            ConfigurationError, make_service, reactor, settings, replace(plugins, apps={"live": live}), demo=True
+        )
+        self.assertRegex(str(error), r"\A--demo publishes live/demo[^\n]+: add token or open to it\Z")
+
+    def test_port_in_use(self) -> None:
+        """A port that can not be opened ends the start with one line that names it."""
+        errors = StringIO()
+        self.patch(sys, "stderr", errors)
+        settings = replace(
+            loopback_settings(), server=ServerSettings(rtmp=("tcp:0:interface=203.0.113.1",), http=LOOPBACK)
+        )
+        service = make_service(reactor, settings, choose_plugins(settings))
+        self.assertEqual(1, self.assertRaises(SystemExit, service.privilegedStartService).code)
+        self.assertRegex(errors.getvalue(), r"\Arapidrtmp: can not listen on tcp:0:interface=203.0.113.1: [^\n]+\n\Z")
