@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 from rapidrtmp.errors import RapidRTMPError
 
-__all__ = ["RESERVED_APPS", "BadNameError", "StreamName"]
+__all__ = ["MAX_NAME_LENGTH", "NAME_PATTERN", "RESERVED_APPS", "BadNameError", "StreamName"]
 
 MAX_NAME_LENGTH = 128
-_NAME = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
+#: All of a name.
+NAME_PATTERN = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
+_NAME = re.compile(NAME_PATTERN)
 #: First path segments that the HTTP side keeps for itself.
 RESERVED_APPS = frozenset({"api", "health", "ready", "startup", "metrics", "static", "recordings", "favicon.ico"})
 

@@ -63,7 +63,9 @@ class Api:
         self._policy = policy
         self._clock = clock
         self._utc_ms = utc_ms
-        self._description = json_response(description(), headers={"Cache-Control": "public, max-age=300"})
+        self._description = json_response(
+            description(policy.max_expiration_s), headers={"Cache-Control": "public, max-age=300"}
+        )
 
     # ── publishing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -100,6 +102,8 @@ class Api:
         maximum = self._policy.max_expiration_s
         if value is None:
             return min(self._policy.default_expiration_s, maximum)
+        if isinstance(value, float) and value.is_integer():  # in JSON 60.0 is the integer 60
+            value = int(value)
         if isinstance(value, bool) or not isinstance(value, int | str):
             raise BadRequestError("expiresIn is neither a whole number of seconds nor a duration such as 1h")
         try:

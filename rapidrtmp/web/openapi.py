@@ -27,12 +27,20 @@ from rapidrtmp.web.openapi_parts import (
     ref,
 )
 from rapidrtmp.web.openapi_recordings import recording_paths, recording_schemas
+from rapidrtmp.web.openapi_values import APP, KEY, PAGE, lifetime, moment_or
 
 __all__ = ["description"]
 
+#: As the settings have it where nothing is said.
+MAX_EXPIRATION_S = 86_400
 
-def description() -> Json:
-    """The whole document."""
+
+def description(max_expiration_s: int = MAX_EXPIRATION_S) -> Json:
+    """
+    The whole document.
+
+    :param max_expiration_s: the longest that a token may be valid, in seconds.
+    """
     return {
         "openapi": "3.1.0",
         "info": {
@@ -42,7 +50,7 @@ def description() -> Json:
         },
         "paths": {**_publishing(), **_streams(), **recording_paths(), **_server(), **_watching()},
         "components": {
-            "schemas": {**_schemas(), **recording_schemas()},
+            "schemas": {**_schemas(max_expiration_s), **recording_schemas()},
             "securitySchemes": {
                 "managementSecret": {
                     "type": "http",
@@ -84,7 +92,7 @@ def _streams() -> Json:
         management=True,
         parameters=[
             in_query("state", "Only streams in this state.", {"enum": [state.value for state in StreamState]}),
-            in_query("page", "Which page, from 0.", {"type": "integer", "minimum": 0, "default": 0}),
+            in_query("page", "Which page, from 0.", PAGE),
             in_query(
                 "itemsPerPage",
                 "Streams on a page; 100 if only `page` is given, else all.",
@@ -166,7 +174,7 @@ def _watching() -> Json:
                 {"200": media("The page.", html)},
                 (400, 503),
                 parameters=[
-                    in_query("page", "Which page, from 0.", {"type": "integer", "minimum": 0, "default": 0}),
+                    in_query("page", "Which page, from 0.", PAGE),
                 ],
             )
         },
@@ -197,12 +205,12 @@ def _watching() -> Json:
 
 
 def _playing() -> Json:
-    number = {"type": "integer", "minimum": 0}
-    limit = {"type": "string", "examples": ["2026-11-22T13:45:00Z", "-90s"]}
     return operation(
         "getMedia",
         "A playlist (`index.m3u8`, `master.m3u8`; with a rewind window also `dvr.m3u8`), an init segment, a segment or "
-        "a part; with a rewind window also a stretch of it (`clip.m3u8`, `clip.mp4`)",
+        "a part; with a rewind window also a stretch of it (`clip.m3u8`, `clip.mp4`). Playlists take the delivery "
+        "directives of low-latency HLS (`_HLS_msn`, `_HLS_part`, `_HLS_skip`: RFC 8216 bis, 6.2.5), which only mean "
+        "something together and beside the playlist that was answered last",
         {
             "200": media("All of it.", MEDIA_FILES),
             "206": media("The range asked for; never of a playlist.", MEDIA_FILES),
@@ -211,11 +219,8 @@ def _playing() -> Json:
         (400, 404, 409, 416, 429, 503),
         parameters=[
             *in_path("app", "key", "name"),
-            in_query("_HLS_msn", "Hold the answer until the playlist contains this segment.", number),
-            in_query("_HLS_part", "Hold the answer until it contains this part of it.", number),
-            in_query("_HLS_skip", "A delta update will do.", {"enum": ["YES", "v2"]}),
-            in_query("from", "Where a clip begins: a date, or how long before the live edge.", limit),
-            in_query("to", "Where a clip ends, likewise.", limit),
+            in_query("from", "Where a clip begins: a date, or how long before the live edge.", moment_or("-")),
+            in_query("to", "Where a clip ends, likewise.", moment_or("-")),
         ],
     )
 
@@ -223,7 +228,7 @@ def _playing() -> Json:
 # ── schemas ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _schemas() -> Json:
+def _schemas(max_expiration_s: int) -> Json:
     text, truth, count = {"type": "string"}, {"type": "boolean"}, {"type": "integer", "minimum": 0}
     moment = {"type": "string", "format": "date-time"}
     check = object_of({"name": text, "ok": truth, "reason": text})
@@ -236,12 +241,9 @@ def _schemas() -> Json:
         "PublishRequest": {
             "type": "object",
             "properties": {
-                "streamKey": {"type": "string", "description": "The public name of the stream."},
-                "app": {"type": "string", "default": "live"},
-                "expiresIn": {
-                    "description": "How long the token is valid: seconds, or a duration such as `1h`.",
-                    "type": ["integer", "string", "null"],
-                },
+                "streamKey": {**KEY, "description": "The public name of the stream."},
+                "app": {**APP, "default": "live"},
+                "expiresIn": lifetime(max_expiration_s),
             },
             "required": ["streamKey"],
         },

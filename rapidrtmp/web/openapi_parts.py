@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rapidrtmp.web.openapi_values import APP, FILE_NAME, KEY, START
+
 __all__ = [
     "MEDIA_FILES",
     "Json",
@@ -82,14 +84,18 @@ def ref(schema: str) -> Json:
     return {"$ref": f"#/components/schemas/{schema}"}
 
 
-def in_path(*names: str) -> list[Json]:
-    """What varies in a path."""
-    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+_IN_PATHS = {"app": APP, "key": KEY, "start": START, "name": FILE_NAME}
 
 
-def in_query(name: str, words: str, schema: Json) -> Json:
+def in_path(*names: str, **schemas: Json) -> list[Json]:
+    """What varies in a path; with ``schemas`` for what is not as it is elsewhere."""
+    known = {**{name: _IN_PATHS[name] for name in names}, **schemas}
+    return [{"name": name, "in": "path", "required": True, "schema": schema} for name, schema in known.items()]
+
+
+def in_query(name: str, words: str, schema: Json, *, required: bool = False) -> Json:
     """A field of the query."""
-    return {"name": name, "in": "query", "description": words, "schema": schema}
+    return {"name": name, "in": "query", "description": words, "required": required, "schema": schema}
 
 
 def object_of(properties: Json, optional: tuple[str, ...] = ()) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rapidrtmp.recording.catalogue import RecordingState
 from rapidrtmp.web.openapi_parts import MEDIA_FILES, Json, content, in_path, in_query, media, object_of, operation, ref
+from rapidrtmp.web.openapi_values import APP, CLIP_NAME, KEY, MOMENT, PAGE, START, moment_or
 
 __all__ = ["recording_paths", "recording_schemas"]
 
@@ -41,7 +42,6 @@ def _record(suffix: str, words: str, *names: str) -> Json:
 
 
 def _list() -> Json:
-    moment = {"type": "string", "format": "date-time"}
     return operation(
         "listRecordings",
         "List recordings, the newest first",
@@ -49,11 +49,11 @@ def _list() -> Json:
         (400, 503),
         management=True,
         parameters=[
-            in_query("app", "Only of this application.", {"type": "string"}),
-            in_query("streamKey", "Only of this stream; of `live` if no application is given.", {"type": "string"}),
-            in_query("from", "Only what began then or later.", moment),
-            in_query("to", "Only what began before.", moment),
-            in_query("page", "Which page, from 0.", {"type": "integer", "minimum": 0, "default": 0}),
+            in_query("app", "Only of this application.", APP),
+            in_query("streamKey", "Only of this stream; of `live` if no application is given.", KEY),
+            in_query("from", "Only what began then or later.", MOMENT),
+            in_query("to", "Only what began before.", MOMENT),
+            in_query("page", "Which page, from 0.", PAGE),
             in_query("itemsPerPage", "On a page.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
         ],
     )
@@ -94,7 +94,6 @@ def _protect() -> Json:
 
 
 def _play() -> Json:
-    limit = {"type": "string", "examples": ["2026-11-22T13:45:00Z", "90s"]}
     return operation(
         "getRecordingMedia",
         "The playlist of a recording (`index.m3u8`) and what it names, all of it as one file (`recording.mp4`), or a "
@@ -107,14 +106,13 @@ def _play() -> Json:
         (400, 404, 416, 503),
         parameters=[
             *in_path(*_NAMES, "name"),
-            in_query("from", "Where a clip begins: a date, or how long after the beginning.", limit),
-            in_query("to", "Where a clip ends, likewise.", limit),
+            in_query("from", "Where a clip begins: a date, or how long after the beginning.", moment_or("")),
+            in_query("to", "Where a clip ends, likewise.", moment_or("")),
         ],
     )
 
 
 def _play_by_time() -> Json:
-    moment = {"type": "string", "format": "date-time"}
     return operation(
         "getRecordedClip",
         "A stretch of what was recorded of a stream (`clip.m3u8`, `clip.mp4`), whichever recordings it lies in",
@@ -125,9 +123,9 @@ def _play_by_time() -> Json:
         },
         (400, 404, 409, 416, 503),
         parameters=[
-            *in_path("app", "key", "name"),
-            in_query("from", "Where it begins.", moment),
-            in_query("to", "Where it ends.", moment),
+            *in_path("app", "key", name=CLIP_NAME),
+            in_query("from", "Where it begins.", MOMENT, required=True),
+            in_query("to", "Where it ends.", MOMENT, required=True),
         ],
     )
 
@@ -146,7 +144,7 @@ def recording_schemas() -> Json:
             {
                 "app": text,
                 "streamKey": text,
-                "start": {"type": "string", "pattern": "^[0-9]{8}T[0-9]{6}Z$", "description": "Its name."},
+                "start": {**START, "description": "Its name."},
                 "state": {"enum": [state.value for state in RecordingState]},
                 "protected": truth,
                 "startedAt": moment,

@@ -21,7 +21,7 @@ from rapidrtmp.errors import NotFoundError
 from rapidrtmp.names import StreamName
 from rapidrtmp.recording.libraries import Libraries
 from rapidrtmp.recording.library import Library
-from rapidrtmp.web.errors import BadRequestError
+from rapidrtmp.web.errors import BadRequestError, ConflictError
 from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response, sole_run
 from rapidrtmp.web.params import read_date, read_query
@@ -44,7 +44,7 @@ class RecordedClips:
         Answer a ``GET`` or ``HEAD`` for ``/recordings/APP/KEY/NAME``.
 
         The Deferred fails with ``NotFoundError``: nothing was recorded then, or ``NAME`` is something else;
-        ``BadRequestError``: ``from`` or ``to`` makes no sense; ``SeveralFilesError``: a file of that can not be made;
+        ``BadRequestError``: ``from`` or ``to`` makes no sense; ``ConflictError``: it cannot be had as asked for;
         ``RangeNotSatisfiableError``; ``StorageError``.
         """
         return Deferred.fromCoroutine(self._respond(request, StreamName.checked(app, key), name))
@@ -79,7 +79,7 @@ async def _touched(library: Library, stream: StreamName, from_ms: int, to_ms: in
     starts = [id.start_ms for id in ids]
     touched = ids[max(bisect_right(starts, from_ms) - 2, 0) : bisect_right(starts, to_ms)]
     if len(touched) > MAX_RECORDINGS:
-        raise BadRequestError(f"{stream} has {len(touched)} recordings of that time; a clip has {MAX_RECORDINGS}")
+        raise ConflictError(f"{stream} has {len(touched)} recordings of that time, a clip at most {MAX_RECORDINGS}")
     return touched
 
 
@@ -108,5 +108,5 @@ def _limits(request: Request) -> tuple[int, int]:
         raise BadRequestError(f"{missing[0]} is missing: a date such as 2026-11-22T13:45:00Z")
     from_ms, to_ms = (read_date(query[each], each) for each in ("from", "to"))
     if from_ms >= to_ms:
-        raise BadRequestError("from is not before to")
+        raise NotFoundError("nothing lies in that time: from is not before to")
     return from_ms, to_ms

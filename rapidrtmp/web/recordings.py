@@ -90,7 +90,7 @@ class Recordings:
         query = read_query(request)
         from_ms, to_ms = (_moment(query, each, journal.header) for each in ("from", "to"))
         if from_ms is not None and to_ms is not None and from_ms >= to_ms:
-            raise BadRequestError("from is not before to")
+            raise NotFoundError(f"nothing of {id} lies in that time: from is not before to")
         stretches = select_clip(journal, from_ms, to_ms)
         if not stretches:
             raise NotFoundError(f"nothing of {id} was recorded then")

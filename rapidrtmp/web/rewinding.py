@@ -105,7 +105,7 @@ class RewindResponder:
         edge_ms = await self._edge_ms(name, names)
         from_ms, to_ms = (_moment(query, each, edge_ms) for each in ("from", "to"))
         if from_ms is not None and to_ms is not None and from_ms >= to_ms:
-            raise BadRequestError("from is not before to")
+            raise NotFoundError(f"nothing of {name} lies in that time: from is not before to")
         pages = await self._pages(name, _touched(names, from_ms, to_ms))
         runs = _select(pages, _first_sequence(playlist), from_ms, to_ms)
         if not runs:

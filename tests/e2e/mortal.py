@@ -32,7 +32,6 @@ from types import SimpleNamespace
 from typing import Any
 from zlib import crc32
 
-from rapidrtmp.dvr import catalogue, recovery
 from twisted.internet.defer import Deferred
 from twisted.internet.main import installReactor
 from twisted.logger import globalLogBeginner, textFileLogObserver
@@ -46,6 +45,7 @@ from rapidrtmp.media import Frame, MediaKind
 from rapidrtmp.names import StreamName
 from rapidrtmp.net.publisher import Publisher
 from rapidrtmp.net.reactor import LeanReactor
+from rapidrtmp.recording import catalogue, recovery
 from rapidrtmp.recording.sink import RecorderSink
 from rapidrtmp.rtmp.events import AudioReceived, VideoReceived
 from rapidrtmp.server import service as server

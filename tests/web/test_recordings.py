@@ -172,9 +172,10 @@ class MediaTests(RecordingsCase):
 
     def test_bad_clips(self) -> None:
         """Limits that make no sense are refused; where nothing was recorded, nothing is found."""
-        for query in ("from=now", "to=-5", "from=9&to=3", "from=5&to=5"):
+        for query in ("from=now", "to=-5"):
             self.fails(BadRequestError, "clip.m3u8", query=query)
-        self.fails(NotFoundError, "clip.mp4", query="from=1h")
+        for query in ("from=1h", "from=9&to=3", "from=5&to=5"):
+            self.fails(NotFoundError, "clip.mp4", query=query)
 
     def test_not_there(self) -> None:
         """What is not there is not found, and what is no media is not served."""
