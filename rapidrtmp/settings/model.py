@@ -293,6 +293,9 @@ class HttpSettings:
     idle_timeout_ms: int = _setting(DURATION, "60s", "Silence after which a connection is closed")
     trusted_proxies: tuple[str, ...] = _setting(NETWORKS, "", "Addresses or networks whose X-Forwarded-For is believed")
     open_metrics: bool = _setting(BOOLEAN, "false", "Whether /metrics answers everybody")
+    hsts_s: int = _setting(
+        SECONDS, "0s", "How long browsers come by HTTPS only (Strict-Transport-Security); 0 to not ask for it"
+    )
     access_log: bool = _setting(BOOLEAN, "false", "Whether each request is logged, without its query")
 
 

@@ -78,6 +78,7 @@ def http_policy(settings: Settings, rtmp_port: int) -> HttpPolicy:
         trusted_proxies=http.trusted_proxies,
         open_metrics=http.open_metrics,
         access_log=http.access_log,
+        hsts_s=http.hsts_s,
         has_management_door=bool(server.manage),
         trust_own_user=server.trust_own_user,
         public_rtmp=server.public_rtmp,

@@ -43,6 +43,7 @@ from rapidrtmp.web.errors import (
 )
 from rapidrtmp.web.fast_path.channel import ExpressChannel, ExpressLane
 from rapidrtmp.web.fast_path.sending import SMALL_BYTES, BodyProducer
+from rapidrtmp.web.headers import safety_fields
 from rapidrtmp.web.hls import CORS, PREFLIGHT, HlsResponder
 from rapidrtmp.web.messages import Response
 from rapidrtmp.web.pages import Pages
@@ -165,7 +166,8 @@ class WebApp:
         twisted.setResponseCode(response.status)
         twisted.setHeader(b"server", b"RapidRTMP")
         shared = CORS if route is not None and route.audience is Audience.MEDIA else {}
-        for name, value in (*shared.items(), *response.headers.items()):
+        safety = safety_fields(self._policy.hsts_s, is_encrypted=twisted.isSecure())
+        for name, value in (*safety.items(), *shared.items(), *response.headers.items()):
             twisted.setHeader(name, value)
         if response.status not in (204, 304):
             twisted.setHeader(b"content-length", b"%d" % response.length)

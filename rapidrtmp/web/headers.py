@@ -1,15 +1,29 @@
-"""The request header fields that decide what is sent: ranges, validators, and content codings (RFC 9110)."""
+"""Header fields: those of requests that decide what is sent (RFC 9110), and those that every answer has."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 
 from rapidrtmp.web.errors import RangeNotSatisfiableError
 
-__all__ = ["accepts_gzip", "etag_matches", "parse_range"]
+__all__ = ["accepts_gzip", "etag_matches", "parse_range", "safety_fields"]
 
 _BYTE_RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,20})-([0-9]{0,20})[ \t]*", re.ASCII | re.IGNORECASE)
+
+
+def safety_fields(hsts_s: int, *, is_encrypted: bool) -> Mapping[str, str]:
+    """
+    What every answer tells browsers, media and errors too: what it is, is not to be guessed; and to come by HTTPS only.
+
+    :param hsts_s: for how long (RFC 6797), in seconds; 0 to say nothing of it.
+    :param is_encrypted: whether the answer goes over TLS: elsewhere that must not be said.
+    """
+    fields = {"X-Content-Type-Options": "nosniff"}
+    if hsts_s and is_encrypted:
+        fields["Strict-Transport-Security"] = f"max-age={hsts_s}"
+    return fields
 
 
 def parse_range(value: str, size: int) -> tuple[int, int] | None:

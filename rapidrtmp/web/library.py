@@ -49,13 +49,13 @@ class LibraryPage:
 
         async def answer() -> Response:
             listed, total = await self._libraries.page("", lambda _: True, number, ROWS_PER_PAGE)
-            script, origin = self._pages.player_library("static")
+            script, foreign_script = self._pages.player_library("static")
             body = self._template.substitute(
                 library=script,
                 rows="".join(map(_row, listed)) or '<li class="empty">Nothing has been recorded yet.</li>',
                 pager=_pager(number, total),
             )
-            return page_response(body, script_origin=origin, cache_control="no-store")
+            return page_response(body, foreign_script=foreign_script, cache_control="no-store")
 
         return Deferred.fromCoroutine(answer())
 

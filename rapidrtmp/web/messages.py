@@ -78,4 +78,4 @@ class Response:
 def json_response(value: object, status: int = 200, headers: Mapping[str, str] = NO_STORE) -> Response:
     """An answer in JSON (RFC 8259)."""
     body = json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    return Response(status, {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff", **headers}, body)
+    return Response(status, {"Content-Type": "application/json", **headers}, body)

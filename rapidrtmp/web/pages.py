@@ -14,7 +14,6 @@ from functools import cached_property
 from html import escape
 from importlib.resources import files
 from string import Template
-from urllib.parse import urlsplit
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -107,13 +106,13 @@ class Pages:
                 raise
             body = self._refused.substitute(reason=escape(str(error)))
             status = error_response(error).status
-            return page_response(body, script_origin="", cache_control="no-store", status=status)
+            return page_response(body, foreign_script="", cache_control="no-store", status=status)
 
     def _player_of(self, app: str, key: str) -> Response:
         name = StreamName.checked(app, key)
         if app not in self._apps:
             raise NotFoundError(f"there is no application {app!r} here")
-        library, origin = self.player_library("../static")
+        library, foreign_script = self.player_library("../static")
         body = self._player.substitute(
             key=escape(name.key),
             multivariant=escape(f"{name.key}/{MULTIVARIANT_PLAYLIST}"),
@@ -122,14 +121,14 @@ class Pages:
             clip=escape(f"{name.key}/{CLIP_MOVIE}"),
             library=library,
         )
-        return page_response(body, script_origin=origin, cache_control="public, max-age=60")
+        return page_response(body, foreign_script=foreign_script, cache_control="public, max-age=60")
 
     def index(self, _request: Request) -> Response:
         """What is live now: ``GET /``."""
         live = [stream for stream in self._registry if stream.state is not StreamState.ENDED]
         rows = "".join(self._row(stream) for stream in sorted(live, key=lambda stream: stream.name))
         body = self._index.substitute(rows=rows or '<li class="empty">Nothing is live right now.</li>')
-        return page_response(body, script_origin="", cache_control="no-store")
+        return page_response(body, foreign_script="", cache_control="no-store")
 
     def static(self, request: Request, name: str) -> Response:
         """
@@ -146,7 +145,6 @@ class Pages:
             "Cache-Control": "public, max-age=300",
             "ETag": f'{file.etag[:-1]}-gzip"' if gzipped else file.etag,
             "Vary": "Accept-Encoding",
-            "X-Content-Type-Options": "nosniff",
         }
         if etag_matches(request.header("if-none-match"), headers["ETag"]):
             del headers["Content-Type"]
@@ -161,18 +159,17 @@ class Pages:
 
     def player_library(self, static: str) -> tuple[str, str]:
         """
-        The tag that loads the player library, and the foreign origin it comes from: ours if it is installed.
+        The tag that loads the player library, and its URL if it is not ours, as it is where the build has put it.
 
         :param static: where our files are, as seen from the page.
         """
         if hlsjs.FILE_NAME in self._files:
             return f'<script defer src="{static}/{hlsjs.FILE_NAME}"></script>', ""
-        url = urlsplit(hlsjs.CDN_URL)
         tag = (
             f'<script defer src="{escape(hlsjs.CDN_URL)}" integrity="{escape(hlsjs.INTEGRITY)}"'
             ' crossorigin="anonymous"></script>'
         )
-        return tag, f"{url.scheme}://{url.netloc}"
+        return tag, hlsjs.CDN_URL
 
     def _row(self, stream: LiveStream) -> str:
         video = next((track.config for track in stream.tracks if isinstance(track.config, VideoConfig)), None)
@@ -189,18 +186,18 @@ class Pages:
         )
 
 
-def page_response(body: str, *, script_origin: str, cache_control: str, status: int = 200) -> Response:
+def page_response(body: str, *, foreign_script: str, cache_control: str, status: int = 200) -> Response:
     """HTML under a policy that runs our files only (CSP level 3)."""
     policy = (
-        f"default-src 'none'; script-src 'self'{' ' if script_origin else ''}{script_origin}; style-src 'self'; "
+        f"default-src 'none'; script-src 'self'{' ' if foreign_script else ''}{foreign_script}; style-src 'self'; "
         "img-src 'self'; media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; "
-        "base-uri 'none'; form-action 'none'"
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     headers = {
         "Content-Type": "text/html; charset=utf-8",
         "Cache-Control": cache_control,
         "Content-Security-Policy": policy,
         "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",  # for browsers that do not know `frame-ancestors`
     }
     return Response(status, headers, body.encode())

@@ -30,6 +30,7 @@ class HttpPolicy:
     :ivar default_expiration_s: how long a token is valid if its request does not say.
     :ivar max_expiration_s: the longest a token may be valid.
     :ivar access_log: whether each request is logged: method, path and status, never the query.
+    :ivar hsts_s: for how long browsers that came over HTTPS come by nothing else, in seconds; 0 for not at all.
     """
 
     early_hold_ms: int = 10_000
@@ -48,3 +49,4 @@ class HttpPolicy:
     default_expiration_s: int = 3600
     max_expiration_s: int = 86_400
     access_log: bool = False
+    hsts_s: int = 0

@@ -11,10 +11,11 @@ from typing import Any
 
 from treq.testing import StubTreq
 from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from rapidrtmp.interfaces import ITokenIssuer, Playlist
 from rapidrtmp.live.registry import Registry, StreamPolicy
@@ -164,9 +165,12 @@ class Reply:
 class Wire:
     """One HTTP/1.1 connection, in memory."""
 
-    def __init__(self, site: Any, peer: str = "127.0.0.1") -> None:
+    def __init__(self, site: Any, peer: str = "127.0.0.1", *, is_encrypted: bool = False) -> None:
         address = IPv4Address("TCP", peer, 50_000)
         self.transport = StringTransport(peerAddress=address)
+        if is_encrypted:
+            self.transport.setTcpNoDelay = lambda _enabled: None  # type: ignore[attr-defined]
+            alsoProvides(self.transport, ISSLTransport)
         self.protocol = site.buildProtocol(address)
         self.protocol.makeConnection(self.transport)
 

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from functools import partial
 
 from twisted.internet.defer import Deferred, succeed
@@ -30,7 +31,7 @@ from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.request_metrics import Tally
 from rapidrtmp.web.routes import Audience, Route
 from rapidrtmp.web.site import BoundedChannel, BoundedSite
-from tests.web.kit import Server, Wire, playlist
+from tests.web.kit import Reply, Server, Wire, playlist
 
 
 class ErrorTableTests(SynchronousTestCase):
@@ -196,6 +197,46 @@ class HeldBoundTests(SynchronousTestCase):
         reply = self.hold(server).reply()
         self.assertEqual((429, "*"), (reply.status, reply.headers["access-control-allow-origin"]))
         self.assertFalse(self.hold(server, "192.0.2.2").is_answered)
+
+
+class SafetyTests(SynchronousTestCase):
+    """What every answer tells browsers."""
+
+    PATHS = (
+        "/", "/live/k", "/live/.k", "/live/k/index.m3u8", "/live/k/segment_1.m4s", "/live/k/none.m4s", "/live/%FF",
+        "/live/k/index.m3u8?_HLS_msn=x", "/recordings", "/nothing", "/static/player.js", "/favicon.ico", "/health",
+        "/metrics", "/api/v1/streams", "/api/v1/streams/none", "/api/v1/openapi.json",
+    )  # fmt: skip
+
+    def replies(self, *, is_encrypted: bool = False, **policy: int) -> Iterator[tuple[str, Reply]]:
+        server = Server(**policy)
+        stream = server.live()
+        stream.shelf.put_playlist("index.m3u8", playlist())
+        stream.shelf.put("segment_1.m4s", [b"moofmdat"], "video/mp4")
+        for path in self.PATHS:
+            for method in ("GET", "HEAD", "OPTIONS", "PUT"):
+                wire = Wire(server.site, is_encrypted=is_encrypted)
+                wire.request(method, path, Accept="text/html")
+                yield f"{method} {path}", wire.reply(method)
+
+    def test_no_guesses(self) -> None:
+        """Nothing, of media, API, pages and errors, may be taken for another type than it is sent as."""
+        for asked, reply in self.replies():
+            self.assertEqual("nosniff", reply.headers.get("x-content-type-options"), asked)
+
+    def test_frames(self) -> None:
+        """No page, those of errors included, may be shown within another."""
+        pages = [reply for _, reply in self.replies() if reply.headers.get("content-type", "").startswith("text/html")]
+        self.assertGreater(len(pages), 3)
+        for reply in pages:
+            self.assertIn("frame-ancestors 'none'", reply.headers["content-security-policy"])
+            self.assertEqual("DENY", reply.headers["x-frame-options"])
+
+    def test_https_only(self) -> None:
+        """Browsers are asked to come by HTTPS only where the operator wants that, and only over HTTPS."""
+        for hsts_s, is_encrypted, expected in ((0, True, None), (60, False, None), (60, True, "max-age=60")):
+            for asked, reply in self.replies(is_encrypted=is_encrypted, hsts_s=hsts_s):
+                self.assertEqual(expected, reply.headers.get("strict-transport-security"), asked)
 
 
 class BugTests(SynchronousTestCase):

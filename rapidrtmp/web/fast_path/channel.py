@@ -23,6 +23,7 @@ from rapidrtmp.web.access import TrustedProxies
 from rapidrtmp.web.errors import TooManyRequestsError, UnavailableError, error_response
 from rapidrtmp.web.fast_path.request_line import MAX_BLOCK_BYTES, MAX_LINE_BYTES, NotPlainError, read_fields, read_line
 from rapidrtmp.web.fast_path.sending import SMALL_BYTES, BodyProducer, offer
+from rapidrtmp.web.headers import safety_fields
 from rapidrtmp.web.hls import CORS
 from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.policy import HttpPolicy
@@ -55,7 +56,13 @@ class ExpressLane:
         self._respond = respond
         self._proxies = TrustedProxies(policy.trusted_proxies)
         self._second = 0
-        self._starts: dict[int, bytes] = {}
+        self._starts: dict[tuple[int, bool], bytes] = {}
+        self._safety = {
+            encrypted: "".join(
+                f"{name}: {value}\r\n" for name, value in safety_fields(policy.hsts_s, is_encrypted=encrypted).items()
+            ).encode()
+            for encrypted in (False, True)
+        }
 
     def ask(self, data: bytes, peer: str) -> tuple[Answer, str] | None:
         """
@@ -80,17 +87,18 @@ class ExpressLane:
         except Exception:  # whatever it is: the normal way meets it again, and has the words for it
             return None
 
-    def start(self, status: int) -> bytes:
+    def start(self, status: int, *, is_encrypted: bool) -> bytes:
         """The status line and the fields that every answer has, of which the date changes each second."""
         second = int(time.time())
         if second != self._second:
             self._second = second
             self._starts.clear()
-        start = self._starts.get(status)
+        start = self._starts.get((status, is_encrypted))
         if start is None:
             reason = RESPONSES[status]
             start = b"HTTP/1.1 %d %s\r\nServer: RapidRTMP\r\nDate: %s\r\n" % (status, reason, datetimeToString())
-            self._starts[status] = start
+            start += self._safety[is_encrypted]
+            self._starts[status, is_encrypted] = start
         return start
 
     def refusal(self, failure: Failure) -> Response:
@@ -113,6 +121,12 @@ class ExpressChannel(BoundedChannel):
     def __init__(self, lane: ExpressLane, misconduct: Misconduct) -> None:
         super().__init__(misconduct)
         self._lane = lane
+        self._is_encrypted = False
+
+    def connectionMade(self) -> None:
+        """The connection is there."""
+        super().connectionMade()
+        self._is_encrypted = self.isSecure()  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
         """Answer a plain request; leave everything else to the normal way."""
@@ -182,7 +196,7 @@ class ExpressChannel(BoundedChannel):
         lane, size = self._lane, len(response.body)
         lane.tally.requests[lane.route, response.status] += 1
         lane.tally.sent_bytes[lane.route] += size
-        start = lane.start(response.status)
+        start = lane.start(response.status, is_encrypted=self._is_encrypted)
         if size > SMALL_BYTES:
             self._send_large(start + response.fields, response.body, held)
             return
