@@ -30,7 +30,7 @@ from rapidrtmp.interfaces import (
     Verdict,
 )
 from rapidrtmp.names import StreamName
-from rapidrtmp.secret_file import keep_secret
+from rapidrtmp.support.secret_file import keep_secret
 
 __all__ = ["TokenAuthenticator", "TokenAuthenticatorFactory"]
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from rapidrtmp.backoff import Backoff
 from rapidrtmp.names import StreamName
+from rapidrtmp.support.backoff import Backoff
 
 __all__ = ["AuthBackoff"]
 

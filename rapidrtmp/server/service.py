@@ -23,7 +23,6 @@ from twisted.logger import Logger
 from twisted.web.http import H2_ENABLED
 
 from rapidrtmp import __version__
-from rapidrtmp.api_secret import find_api_secret
 from rapidrtmp.app.application import ChosenPlugins
 from rapidrtmp.app.storages import Stores
 from rapidrtmp.app.streams import StreamMaker, recorders
@@ -41,6 +40,7 @@ from rapidrtmp.recording.libraries import Libraries
 from rapidrtmp.recording.library import Library
 from rapidrtmp.recording.retention import Retention, RetentionRules
 from rapidrtmp.recording.service import RecordingsService
+from rapidrtmp.server.api_secret import find_api_secret
 from rapidrtmp.server.listeners import Ports
 from rapidrtmp.server.scrape import connection_metrics, readiness_metrics, storage_metrics, stream_metrics
 from rapidrtmp.settings.model import Settings

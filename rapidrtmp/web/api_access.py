@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from twisted.internet.interfaces import IReactorTime
 
-from rapidrtmp.backoff import Backoff
+from rapidrtmp.support.backoff import Backoff
 from rapidrtmp.support.client_prefix import origin_of
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.web.access import host_name, read_address

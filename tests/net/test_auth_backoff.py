@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.backoff import MAX_CLIENTS
 from rapidrtmp.names import StreamName
 from rapidrtmp.net.auth_backoff import AuthBackoff
+from rapidrtmp.support.backoff import MAX_CLIENTS
 
 NAME, OTHER = StreamName("live", "mine"), StreamName("live", "other")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from twisted.logger import LogEvent, Logger, LogLevel, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp import api_secret
-from rapidrtmp.api_secret import find_api_secret
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.server import api_secret
+from rapidrtmp.server.api_secret import find_api_secret
 from rapidrtmp.settings.model import ServerSettings
 
 

@@ -15,8 +15,8 @@ from typing import TextIO
 from twisted.logger import Logger
 
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.secret_file import keep_secret
 from rapidrtmp.settings.model import ServerSettings
+from rapidrtmp.support.secret_file import keep_secret
 
 __all__ = ["SHORT", "find_api_secret"]
 
