@@ -34,6 +34,8 @@ class MisconductKind(enum.Enum):
     BAD = "sends requests that make no sense"
     DENIED = "asks for what it has no right to"
     GREEDY = "asks for more at a time than it may"
+    FLOODING = "floods HTTP/2 connections with frames that ask for nothing"
+    RESETTING = "takes HTTP/2 requests back as fast as it sends them"
 
     @property
     def label(self) -> str:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
@@ -259,11 +260,12 @@ def make_sites(
     metrics.collect_from(misconduct.metrics)
     hls = HlsResponder(registry, seats, policy, clock)
     media = RewindResponder(hls, registry, seats, storage_of)
+    make_http2 = _http2(policy, clock, misconduct, metrics)
     table = routes(api, media, Pages(registry, apps, clock), recordings, seats, policy)
 
     def make_site(table: tuple[Route, ...], make_channel: Callable[[], BoundedChannel]) -> Site:
         app = WebApp(table, access, tally, misconduct, policy)
-        return BoundedSite(app.resource(), policy, clock, make_channel)
+        return BoundedSite(app.resource(), policy, clock, make_channel, make_http2)
 
     plain: Callable[[], BoundedChannel] = partial(BoundedChannel, misconduct)
     express = plain
@@ -272,3 +274,16 @@ def make_sites(
     if not policy.has_management_door:
         return Sites(make_site(table, express), None)
     return Sites(make_site(public_routes(table), express), make_site(management_routes(table), plain))
+
+
+def _http2(
+    policy: HttpPolicy, clock: IReactorTime, misconduct: Misconduct, metrics: Metrics
+) -> Callable[[Any, Any, Any], Protocol] | None:
+    """Makes HTTP/2 connections; ``None`` if the packages for it are not installed."""
+    try:
+        from rapidrtmp.web.http2.connection import Http2
+    except ImportError:
+        return None
+    http2 = Http2(policy, clock, misconduct)
+    metrics.collect_from(http2.metrics)
+    return http2.connection

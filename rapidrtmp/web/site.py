@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
-from twisted.web.http import HTTPChannel, _GenericHTTPChannelProtocol
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 from werkzeug.exceptions import HTTPException
@@ -23,6 +24,7 @@ from rapidrtmp.errors import RapidRTMPError
 from rapidrtmp.web.abuse import Misconduct, MisconductKind
 from rapidrtmp.web.access import UNIX_PEER, TrustedProxies, host_name
 from rapidrtmp.web.errors import BadRequestError
+from rapidrtmp.web.http2.negotiation import NegotiatedChannel
 from rapidrtmp.web.messages import Request
 from rapidrtmp.web.policy import HttpPolicy
 
@@ -44,8 +46,7 @@ def _peer_of(twisted: Any) -> str:
 
 def transport_of(twisted: Any) -> Any:
     """The transport of the connection that a ``twisted.web`` request came by; of HTTP/2 that of all its streams."""
-    channel = twisted.channel
-    return getattr(channel, "_conn", channel).transport  # `H2Stream` has no public name for its connection
+    return twisted.channel.transport
 
 
 def read_request(twisted: Any, proxies: TrustedProxies) -> Request:
@@ -206,6 +207,8 @@ class BoundedSite(Site):
     The site: bounded connections, and a log of requests only if the operator wants one.
 
     :param make_channel: makes what speaks HTTP/1 on one connection.
+    :param make_http2: makes what speaks HTTP/2 on one, for a factory of requests, the site and the connection's
+        factory; ``None`` to offer no HTTP/2.
     """
 
     noisy = False  # where it listens is said once for all
@@ -217,21 +220,26 @@ class BoundedSite(Site):
         policy: HttpPolicy,
         clock: IReactorTime,
         make_channel: Callable[[], BoundedChannel],
+        make_http2: Callable[[Any, Any, Any], Protocol] | None = None,
     ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             resource, parsePOSTFormSubmission=False, timeout=policy.idle_timeout_s, reactor=clock
         )
         self._policy = policy
         self._make_channel = make_channel
+        self._make_http2 = make_http2
 
     def logPrefix(self) -> str:
         """What Twisted's own log lines call it."""
         return "HTTP"
 
-    # The wrapper that changes over to HTTP/2 has no public name; `HTTPFactory.protocol` is where it comes from.
-    def protocol(self) -> _GenericHTTPChannelProtocol:
+    def acceptableProtocols(self) -> list[bytes]:
+        """The protocols that TLS offers, the best first (RFC 7301)."""
+        return [b"h2", b"http/1.1"] if self._make_http2 else [b"http/1.1"]
+
+    def protocol(self) -> NegotiatedChannel:
         """A new connection."""
-        return _GenericHTTPChannelProtocol(self._make_channel())
+        return NegotiatedChannel(self._make_channel(), self._make_http2)
 
     def getContentFile(self, _length: int | None) -> _Body:
         """Where one request's body goes."""

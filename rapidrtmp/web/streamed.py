@@ -93,6 +93,7 @@ async def _send(response: StreamedResponse, consumer: Any, sent: Callable[[int],
     consumer.registerProducer(valve, True)
     is_whole = False
     try:
+        await valve.passable()
         async for chunk in chunks:
             consumer.write(chunk)
             sent(len(chunk))

@@ -67,9 +67,10 @@ class BodyProducer:
         self._is_paused = self._is_stopped = False
 
     def start(self) -> None:
-        """Begin; may be done when this returns."""
+        """Begin, unless the consumer has no room yet; may be done when this returns."""
         self._consumer.registerProducer(self, True)
-        self.resumeProducing()
+        if not self._is_paused:
+            self.resumeProducing()
 
     def pauseProducing(self) -> None:
         """Enough is held now."""
