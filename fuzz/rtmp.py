@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from rapidrtmp.errors import PeerProtocolError
 from rapidrtmp.rtmp.chunk import ChunkLimits, ChunkReader
 from rapidrtmp.rtmp.chunk_rules import PlainChunkReader
-from rapidrtmp.rtmp.events import Event, PublishRequested
+from rapidrtmp.rtmp.events import ConnectRequested, Event, PlayRequested, PublishRequested
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.rtmp.session import ServerSession
 
@@ -57,7 +57,11 @@ def talk(pieces: Iterable[bytes], decision: int) -> tuple[list[Event], str]:
             session.receive_data(piece)
             for event in session.events():
                 events.append(event)
-                if isinstance(event, PublishRequested):
+                if isinstance(event, ConnectRequested):
+                    session.accept_connect()
+                elif isinstance(event, PlayRequested):
+                    session.reject_play(event.msid, "NetStream.Play.StreamNotFound", "no")
+                elif isinstance(event, PublishRequested):
                     waiting.append(event.msid)
                     if decision != WAIT:
                         decide(session, waiting.pop(), accept=decision == ACCEPT)

@@ -18,7 +18,7 @@ from rapidrtmp.media import MediaKind
 from rapidrtmp.rtmp.events import (
     AudioReceived,
     CommandIgnored,
-    Connected,
+    ConnectRequested,
     Event,
     MessageApplied,
     MessageIgnored,
@@ -70,7 +70,9 @@ def replay(pieces: Iterable[bytes], message_ms: int) -> Publish:
                 continue
             if not isinstance(event, MessageApplied):
                 publish.said.append(event)
-            if isinstance(event, PublishRequested):
+            if isinstance(event, ConnectRequested):
+                session.accept_connect()
+            elif isinstance(event, PublishRequested):
                 session.accept_publish(event.msid)
             elif isinstance(event, MetadataReceived):
                 demuxer.metadata_received(event.values)
@@ -138,7 +140,7 @@ class CaptureTests(SynchronousTestCase):
             ("librtmp-2.4-connect-arguments", "", 2),
         ):
             publish = self.replay(name)
-            self.assertEqual(Connected("live", "127.0.0.1", client), publish.said[0])
+            self.assertEqual(ConnectRequested("live", "127.0.0.1", client), publish.said[0])
             self.assertEqual(pictures, len(frames_of(publish.media, VIDEO)))
 
     def test_negative_decode_times(self) -> None:

@@ -31,8 +31,7 @@ from rapidrtmp.net.pending_connections import PendingConnection, Stage
 from rapidrtmp.net.read_budget import BudgetedReader
 from rapidrtmp.net.role import Role
 from rapidrtmp.rtmp.events import Event
-from rapidrtmp.rtmp.session import ServerSession
-from rapidrtmp.rtmp.state import State
+from rapidrtmp.rtmp.session import ServerSession, State
 from rapidrtmp.support.client_prefix import origin_of
 from rapidrtmp.support.clock import now_ms
 

@@ -31,7 +31,7 @@ from rapidrtmp.net.role import SHARED_REACTIONS, Role
 from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.net.throttle import Throttle
 from rapidrtmp.rtmp.events import AudioReceived, Event, MetadataReceived, PublishEnded, VideoReceived
-from rapidrtmp.rtmp.state import State
+from rapidrtmp.rtmp.session import State
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.timeline.health import PublishHealth
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from twisted.logger import Logger
 
 from rapidrtmp.net.services import RtmpServices
-from rapidrtmp.rtmp.events import CommandIgnored, Event, MessageIgnored, PlayRefused
+from rapidrtmp.rtmp.events import CommandIgnored, Event, MessageIgnored
 from rapidrtmp.support.clock import now_ms
 
 if TYPE_CHECKING:
@@ -64,11 +64,6 @@ class Role:
                 reason=event.reason,
             )
 
-    def _play_refused(self, _event: PlayRefused) -> None:
-        self._services.metrics.rtmp_ignored_total.labels("play").inc()
-        if self._is_first("play"):
-            self._log.info("play by {peer} refused: this server does not play over RTMP", peer=self._connection.peer)
-
     def _is_first(self, kind: str) -> bool:
         """Tell whether to log an event that a peer can cause as often as it likes."""
         time_ms = now_ms(self._services.clock)
@@ -79,5 +74,4 @@ class Role:
 SHARED_REACTIONS: Mapping[type, Callable[[Role, Any], None]] = {
     CommandIgnored: Role._command_ignored,
     MessageIgnored: Role._message_ignored,
-    PlayRefused: Role._play_refused,
 }

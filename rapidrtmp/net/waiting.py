@@ -11,11 +11,11 @@ from twisted.python.failure import Failure
 
 from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError
-from rapidrtmp.names import BadNameError, StreamName
+from rapidrtmp.names import MAX_NAME_LENGTH, BadNameError, StreamName
 from rapidrtmp.net.publisher import Publisher
 from rapidrtmp.net.role import SHARED_REACTIONS, Role
 from rapidrtmp.net.services import RtmpServices
-from rapidrtmp.rtmp.events import Connected, Event, PublishEnded, PublishRequested
+from rapidrtmp.rtmp.events import ConnectRequested, Event, PlayRequested, PublishEnded, PublishRequested
 from rapidrtmp.support.clock import now_ms
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Waiting"]
 
 BAD_NAME, DENIED = "NetStream.Publish.BadName", "NetStream.Publish.Denied"
+STREAM_NOT_FOUND = "NetStream.Play.StreamNotFound"
 #: The names under which encoders send the secret.
 TOKEN_NAMES = ("token", "key", "auth", "pass")
 #: The part of a requested name that can be shown when it is not a stream's name: the rest may hold a secret.
@@ -57,8 +58,18 @@ class Waiting(Role):
         if verdict is not None:
             verdict.cancel()
 
-    def _connected(self, event: Connected) -> None:
+    def _connect_requested(self, event: ConnectRequested) -> None:
         self._client = event.client
+        self._connection.session.accept_connect()
+
+    def _play_requested(self, event: PlayRequested) -> None:
+        self._services.metrics.rtmp_ignored_total.labels("play").inc()
+        if self._is_first("play"):
+            self._log.info(
+                "play of {stream} by {peer} refused: not over RTMP", stream=_showable(event), peer=self._connection.peer
+            )
+        reason = "This server does not play over RTMP. Watch over HLS instead."
+        self._connection.session.reject_play(event.msid, STREAM_NOT_FOUND, reason)
 
     def _publish_ended(self, _event: PublishEnded) -> None:
         self.leave()
@@ -150,9 +161,9 @@ class Waiting(Role):
         return now_ms(self._services.clock)
 
 
-def _showable(event: PublishRequested) -> str:
+def _showable(event: PublishRequested | PlayRequested) -> str:
     """The requested name up to the first character that no name has, for the log."""
-    asked = f"{event.app}/{event.key}"
+    asked = f"{event.app}/{event.key if len(event.key) <= MAX_NAME_LENGTH else ' '}"
     shown = _SHOWABLE.match(asked)
     text = shown[0] if shown else ""
     return text if text == asked else f"{text}…"
@@ -176,7 +187,8 @@ def _checked(answer: object) -> Verdict:
 
 _REACTIONS: Mapping[type, Callable[[Any, Any], None]] = {
     **SHARED_REACTIONS,
-    Connected: Waiting._connected,
+    ConnectRequested: Waiting._connect_requested,
+    PlayRequested: Waiting._play_requested,
     PublishRequested: Waiting._publish_requested,
     PublishEnded: Waiting._publish_ended,
 }

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from rapidrtmp.names import BadNameError
 
-__all__ = ["StreamAddress", "app_path", "parse_address", "tc_url_host"]
+__all__ = ["StreamAddress", "app_path", "has_query", "parse_address", "tc_url_host"]
 
 _FORBIDDEN_IN_NAMES = re.compile(r"[\x00-\x1f\x7f\\]|\.\.")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -68,6 +68,11 @@ def parse_address(app: str, tc_url: str, name: str, default_app: str = "live") -
 def app_path(app: str, tc_url: str) -> str:
     """The application as a client named it, ``""`` if it did not: without its query, so without any secret in that."""
     return _clean_path((app or _split_tc_url(tc_url).path).partition("?")[0])
+
+
+def has_query(app: str, tc_url: str) -> bool:
+    """Whether the application or the URL of a connect command carries a query."""
+    return "?" in app or "?" in tc_url
 
 
 def tc_url_host(tc_url: str) -> str:

@@ -182,7 +182,7 @@ class PlainChunkReader:
         if basic is None:
             return None
         fmt, csid, at = basic
-        stream = self._stream_for(fmt, csid)
+        stream = self._stream_for(csid)
         take = self._end_of_continuation if stream.left else self._start_message
         end = take(stream, fmt, at)
         if end is None:
@@ -193,14 +193,16 @@ class PlainChunkReader:
         self._open_left = min(self.chunk_size, stream.left)
         return stream
 
-    def _stream_for(self, fmt: int, csid: int) -> ChunkStream:
-        """The chunk stream of a header; a new one is not yet in the books."""
+    def _stream_for(self, csid: int) -> ChunkStream:
+        """
+        The chunk stream of a header; a new one is not yet in the books.
+
+        A fresh chunk stream should begin with fmt 0. librtmp's control replies begin with fmt 1, meaning msid 0; what
+        the other formats leave out is read as zeros, too.
+        """
         stream = self._streams.get(csid)
         if stream is not None:
             return stream
-        # A fresh chunk stream should begin with fmt 0; librtmp's control replies begin with fmt 1, meaning msid 0.
-        if fmt > 1:
-            raise PeerProtocolError(f"csid {csid}: fmt {fmt} on a chunk stream that was never used")
         if len(self._streams) >= self.limits.max_chunk_streams:
             raise PeerProtocolError(
                 f"csid {csid}: one chunk stream more than the limit, {self.limits.max_chunk_streams}"

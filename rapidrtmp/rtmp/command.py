@@ -7,7 +7,7 @@ careless with all but the first, so whatever is missing or of the wrong type rea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -20,6 +20,7 @@ __all__ = [
     "CheckBandwidth",
     "CloseStream",
     "Command",
+    "CommandParts",
     "Connect",
     "CreateStream",
     "DeleteStream",
@@ -33,6 +34,7 @@ __all__ = [
     "printable",
     "read_command",
     "read_data",
+    "read_parts",
 ]
 
 #: A publish that names another type, or none, is live.
@@ -63,11 +65,13 @@ class Connect(_Transaction):
 
     :ivar app: as sent; a query in it may hold a secret, likewise in ``tc_url``.
     :ivar client: how the client names its software, printable.
+    :ivar properties: all that the command object holds.
     """
 
     app: str = field(repr=False)
     tc_url: str = field(repr=False)
     client: str
+    properties: Mapping[str, Value] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +171,8 @@ Command: TypeAlias = (
 )
 
 
-class _Parts(NamedTuple):
-    """A command message taken apart; ``properties`` is the command object."""
+class CommandParts(NamedTuple):
+    """A command message taken apart; ``properties`` is the command object, or the first object of an answer."""
 
     name: str
     transaction: float
@@ -188,7 +192,7 @@ def read_command(payload: bytes, limits: AmfLimits = DEFAULT_AMF_LIMITS) -> Comm
 
     :raises UnreadableError: name, transaction id or command object are no AMF, or the name is not text.
     """
-    parts = _take_apart(payload, limits)
+    parts = read_parts(payload, limits)
     build = _COMMANDS.get(parts.name.lower())
     return build(parts) if build else UnknownCommand(parts.transaction, printable(parts.name))
 
@@ -210,18 +214,23 @@ def read_data(payload: bytes, limits: AmfLimits = DEFAULT_AMF_LIMITS) -> tuple[s
     return values[0], values[1:]
 
 
-def printable(text: str) -> str:
-    """``text`` as it may stand in a log: at most 64 characters, those that are not printable replaced."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:_MAX_PRINTABLE])
+def printable(text: str, length: int = _MAX_PRINTABLE) -> str:
+    """``text`` as it may stand in a log: at most ``length`` characters, those that are not printable replaced."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:length])
 
 
-def _take_apart(payload: bytes, limits: AmfLimits) -> _Parts:
+def read_parts(payload: bytes, limits: AmfLimits = DEFAULT_AMF_LIMITS) -> CommandParts:
+    """
+    Take a command message apart, whatever it says; arguments are read up to the first that is unreadable.
+
+    :raises UnreadableError: name, transaction id or command object are no AMF, or the name is not text.
+    """
     values = _readable_values(payload, limits, required=3)
     if not values or not isinstance(values[0], str):
         raise UnreadableError("command without a name")
     transaction = values[1] if len(values) > 1 else 0.0
     properties = values[2] if len(values) > 2 else None
-    return _Parts(
+    return CommandParts(
         values[0],
         transaction if isinstance(transaction, float) else 0.0,
         properties if isinstance(properties, dict) else {},
@@ -245,29 +254,29 @@ def _text(value: Value) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _connect(parts: _Parts) -> Connect:
+def _connect(parts: CommandParts) -> Connect:
     properties = {key.lower(): value for key, value in parts.properties.items()}  # "tcurl" has been met
     app, tc_url, client = (_text(properties.get(key)) for key in ("app", "tcurl", "flashver"))
-    return Connect(parts.transaction, app, tc_url, printable(client))
+    return Connect(parts.transaction, app, tc_url, printable(client), parts.properties)
 
 
-def _publish(parts: _Parts) -> Publish:
+def _publish(parts: CommandParts) -> Publish:
     kind = parts.text(1).lower()
     return Publish(parts.transaction, parts.text(0), kind if kind in _PUBLISH_KINDS else "live")
 
 
-def _delete_stream(parts: _Parts) -> DeleteStream:
+def _delete_stream(parts: CommandParts) -> DeleteStream:
     target = parts.arguments[0] if parts.arguments else None
     if isinstance(target, float) and target.is_integer() and 0 < target < 2**32:
         return DeleteStream(parts.transaction, int(target))
     return DeleteStream(parts.transaction, None)
 
 
-def _answer(parts: _Parts) -> UnknownCommand:
+def _answer(parts: CommandParts) -> UnknownCommand:
     return UnknownCommand(0.0, printable(parts.name))
 
 
-_COMMANDS: dict[str, Callable[[_Parts], Command]] = {
+_COMMANDS: dict[str, Callable[[CommandParts], Command]] = {
     "connect": _connect,
     "createstream": lambda parts: CreateStream(parts.transaction),
     "releasestream": lambda parts: ReleaseStream(parts.transaction),

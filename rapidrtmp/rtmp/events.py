@@ -1,7 +1,7 @@
 """
-What a server session reports: each event is one thing that a publisher did, past the wire format.
+What a session reports: each event is one thing that the peer did, past the wire format.
 
-Nothing here carries a secret except ``PublishRequested.parameters``, which no ``repr`` shows.
+Nothing here carries a secret except parameters and properties, which no ``repr`` shows.
 """
 
 from __future__ import annotations
@@ -15,34 +15,53 @@ from rapidrtmp.rtmp.amf import Value
 __all__ = [
     "AudioReceived",
     "CommandIgnored",
-    "Connected",
+    "ConnectAccepted",
+    "ConnectRejected",
+    "ConnectRequested",
     "DataReceived",
+    "EofReceived",
     "Event",
     "MessageApplied",
     "MessageIgnored",
     "MetadataReceived",
-    "PlayRefused",
+    "PlayAccepted",
+    "PlayEnded",
+    "PlayRejected",
+    "PlayRequested",
+    "PlayStopped",
+    "PublishAccepted",
     "PublishEnded",
+    "PublishRejected",
     "PublishRequested",
+    "PublishStopped",
+    "Status",
+    "StatusReceived",
     "VideoReceived",
 ]
 
 
+# ── what a server session is asked and told ──────────────────────────────────────────────────────────────────────────
+
+
 @dataclass(frozen=True, slots=True)
-class Connected:
+class ConnectRequested:
     """
-    A client connected to an application, and has been told so.
+    A client wants to connect to an application. Answer with ``accept_connect`` or ``reject_connect``, now.
 
     What it says of itself is for people and logs: in printable characters, at most 64.
 
     :ivar app: the application as the client named it, without its query; ``live`` or ``live/extra``, or ``""``.
-    :ivar tc_url_host: the host name in the URL the client used, or ``""``: a hint, which anybody can forge.
+    :ivar tc_url_host: the host name in the URL the client used, or ``""``: a hint, which any client can forge.
     :ivar client: how the client calls its software, or ``""``.
+    :ivar app_may_be_key: the URL may be one of a single segment, which is the stream's key (``rtmp://host/key?token=``).
+    :ivar properties: all that the command's object holds, ``capsEx`` and ``fourCcList`` among it.
     """
 
     app: str
     tc_url_host: str
     client: str
+    app_may_be_key: bool = False
+    properties: Mapping[str, Value] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +84,7 @@ class PublishRequested:
 
 class VideoReceived(NamedTuple):
     """
-    A video message of the accepted publish.
+    A video message of the accepted publish, or of the play that runs.
 
     :ivar msid: the message stream that was accepted.
     :ivar timestamp: RTMP's milliseconds, modulo 2**32.
@@ -79,7 +98,7 @@ class VideoReceived(NamedTuple):
 
 class AudioReceived(NamedTuple):
     """
-    An audio message of the accepted publish.
+    An audio message of the accepted publish, or of the play that runs.
 
     :ivar msid: the message stream that was accepted.
     :ivar timestamp: RTMP's milliseconds, modulo 2**32.
@@ -132,17 +151,131 @@ class PublishEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class PlayRefused:
-    """A client wanted to play over RTMP and has been told to watch over HLS."""
+class PlayRequested:
+    """
+    A client wants to play. Answer with ``accept_play`` or ``reject_play``, now or later.
 
+    :ivar msid: the message stream to answer on; the rest as in :class:`PublishRequested`.
+    """
+
+    msid: int
     app: str
     key: str
+    parameters: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PlayEnded:
+    """
+    The player ended its play, or took the request back before it was answered; told once per play.
+
+    :ivar reason: the command that ended it: ``deleteStream`` or ``closeStream``.
+    """
+
+    msid: int
+    reason: str
+
+
+# ── what a client session is told ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """
+    The information object of an ``onStatus``, ``_result`` or ``_error``.
+
+    :ivar level: ``status``, ``warning`` or ``error``.
+    :ivar code: such as ``NetStream.Publish.Start``; likewise ``description``: printable, ``""`` where it is missing.
+    :ivar redirect: the URL to go to instead (``ex.redirect``, or the ``tcUrl`` of a reconnect request), or ``""``.
+    """
+
+    level: str
+    code: str
+    description: str
+    redirect: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectAccepted:
+    """
+    The server has connected us: publish or play now.
+
+    :ivar properties: what it says of itself, both objects of its answer put together (``fmsVer``, ``capsEx``, …).
+    """
+
+    properties: Mapping[str, Value] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectRejected:
+    """The server will not connect us; the session is closed."""
+
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class PublishAccepted:
+    """Our publish has begun: send metadata, codec configs, and media from a keyframe on."""
+
+    msid: int
+
+
+@dataclass(frozen=True, slots=True)
+class PublishRejected:
+    """Our publish was refused; we are still connected."""
+
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class PublishStopped:
+    """The server has ended our publish, which was running."""
+
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class PlayAccepted:
+    """Our play has begun: media follows."""
+
+    msid: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlayRejected:
+    """Our play was refused; we are still connected."""
+
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class PlayStopped:
+    """The server has ended our play, which was running, because the stream ended or for an error."""
+
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class EofReceived:
+    """The stream that we play has ended, or pauses (user control StreamEOF); servers differ in what follows."""
+
+    msid: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReceived:
+    """Any other status, which changes nothing: a warning, a notice, a request to reconnect elsewhere."""
+
+    status: Status
+
+
+# ── what both are told ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class CommandIgnored:
     """
-    A command that means nothing to this server; one that waits for an answer has been told so.
+    A command that means nothing here; one that waits for an answer has been told so.
 
     :ivar name: its name, in printable characters, at most 64.
     """
@@ -173,14 +306,25 @@ class MessageIgnored:
 
 
 Event: TypeAlias = (
-    Connected
+    ConnectRequested
+    | ConnectAccepted
+    | ConnectRejected
     | PublishRequested
+    | PublishAccepted
+    | PublishRejected
+    | PublishStopped
+    | PublishEnded
+    | PlayRequested
+    | PlayAccepted
+    | PlayRejected
+    | PlayStopped
+    | PlayEnded
+    | EofReceived
+    | StatusReceived
     | VideoReceived
     | AudioReceived
     | MetadataReceived
     | DataReceived
-    | PublishEnded
-    | PlayRefused
     | CommandIgnored
     | MessageApplied
     | MessageIgnored

@@ -1,5 +1,5 @@
 """
-The RTMP handshake as the server sees it: the first octets of a connection, before the chunk layer.
+The RTMP handshake, for either end: the first octets of a connection, before the chunk layer.
 
 A client sends C0 (one octet, the version) and C1 (1536 octets), the server answers S0, S1 and S2 in one go, the client
 closes with C2 (RTMP 1.0, 5.2). S2 must not wait for C2, because FFmpeg reads S2 before it writes C2; and C2 is taken as
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from rapidrtmp.errors import MisuseError, PeerProtocolError
 
-__all__ = ["HandshakeDone", "ServerHandshake"]
+__all__ = ["NONCE_SIZE", "ClientHandshake", "HandshakeDone", "ServerHandshake"]
 
 VERSION = 3
 PACKET_SIZE = 1536
@@ -41,21 +41,103 @@ _DIGEST_POINTERS = (772, 8)
 
 @dataclass(frozen=True, slots=True)
 class HandshakeDone:
-    """C2 has come: what follows belongs to the chunk layer."""
+    """The peer's last packet has come: what follows belongs to the chunk layer."""
 
 
-class _State(enum.Enum):
-    AWAITING_C1 = enum.auto()  # C0 and C1
-    AWAITING_C2 = enum.auto()
+class _Step(enum.Enum):
+    AWAITING_FIRST = enum.auto()  # the version, and C1 or S1
+    AWAITING_LAST = enum.auto()  # C2 or S2
     DONE = enum.auto()
 
 
-class ServerHandshake:
+class _Handshake:
     """
-    Takes C0, C1 and C2, answers with S0, S1 and S2.
+    What both ends of a handshake have: bytes that arrived, bytes to send, and three steps.
 
-    :ivar is_done: whether C2 has come.
+    :ivar is_done: whether the peer's last packet has come.
     """
+
+    def __init__(self, nonce: bytes, time_ms: int) -> None:
+        if len(nonce) != NONCE_SIZE:
+            raise MisuseError(f"handshake nonce of {len(nonce)} octets, not {NONCE_SIZE}")
+        self._nonce = nonce
+        self._time = (time_ms % 2**32).to_bytes(4, "big")
+        self._step = _Step.AWAITING_FIRST
+        self._unread = bytearray()
+        self._to_send = bytearray()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the peer's last packet has come."""
+        return self._step is _Step.DONE
+
+    def receive_data(self, data: bytes) -> None:
+        """Store octets from the peer."""
+        self._unread += data
+
+    def events(self) -> Iterator[HandshakeDone]:
+        """
+        Read what is there: nothing is yielded until the last packet is complete, then ``HandshakeDone`` once.
+
+        :raises PeerProtocolError: the first octet is not an RTMP version we speak; the message says what it looks
+            like, for the operator who mixed up two ports.
+        """
+        if self._step is _Step.AWAITING_FIRST and self._unread:
+            _check_version(self._unread[0])
+            if len(self._unread) >= 1 + PACKET_SIZE:
+                first = bytes(self._unread[1 : 1 + PACKET_SIZE])
+                del self._unread[: 1 + PACKET_SIZE]
+                self._to_send += self._answer(first)
+                self._step = _Step.AWAITING_LAST
+        if self._step is _Step.AWAITING_LAST and len(self._unread) >= PACKET_SIZE:
+            del self._unread[:PACKET_SIZE]
+            self._step = _Step.DONE
+            yield HandshakeDone()
+
+    def data_to_send(self) -> bytes:
+        """Drain what we send."""
+        data = bytes(self._to_send)
+        self._to_send.clear()
+        return data
+
+    def take_rest(self) -> bytes:
+        """Drain the octets behind the last packet; empty until it has come."""
+        if not self.is_done:
+            return b""
+        rest = bytes(self._unread)
+        self._unread.clear()
+        return rest
+
+    def _answer(self, first: bytes) -> bytes:
+        """What we answer to the peer's first packet (C1 or S1)."""
+        raise NotImplementedError
+
+
+class ClientHandshake(_Handshake):
+    """
+    Sends C0 and C1 at once, takes S0 and S1, answers C2, takes S2.
+
+    It is the published handshake, which every server accepts; neither S1 nor S2 is checked, as servers differ in both.
+    """
+
+    def __init__(self, nonce: bytes, time_ms: int = 0) -> None:
+        """
+        Greet the server.
+
+        :param nonce: 1528 random octets, for C1.
+        :param time_ms: our clock for C1, in milliseconds; taken modulo 2**32.
+        :raises MisuseError: ``nonce`` has another length.
+        """
+        super().__init__(nonce, time_ms)
+        self._to_send += bytes([VERSION]) + self._time + _NO_VERSION + nonce
+
+    def _answer(self, first: bytes) -> bytes:
+        """C2, which repeats S1; it does not wait for S2, as some servers wait for it."""
+        return first
+
+
+class ServerHandshake(_Handshake):
+    """Takes C0 and C1, answers S0, S1 and S2 together, takes C2."""
 
     def __init__(self, nonce: bytes, time_ms: int = 0) -> None:
         """
@@ -65,58 +147,11 @@ class ServerHandshake:
         :param time_ms: our clock for S1, in milliseconds; taken modulo 2**32.
         :raises MisuseError: ``nonce`` has another length.
         """
-        if len(nonce) != NONCE_SIZE:
-            raise MisuseError(f"handshake nonce of {len(nonce)} octets, not {NONCE_SIZE}")
-        self._nonce = nonce
-        self._time = (time_ms % 2**32).to_bytes(4, "big")
-        self._state = _State.AWAITING_C1
-        self._unread = bytearray()
-        self._to_send = bytearray()
+        super().__init__(nonce, time_ms)
 
-    @property
-    def is_done(self) -> bool:
-        """Whether C2 has come."""
-        return self._state is _State.DONE
-
-    def receive_data(self, data: bytes) -> None:
-        """Store octets from the client."""
-        self._unread += data
-
-    def events(self) -> Iterator[HandshakeDone]:
-        """
-        Read what is there: nothing is yielded until C2 is complete, then ``HandshakeDone`` once.
-
-        :raises PeerProtocolError: the first octet is not an RTMP version we speak; the message says what it looks
-            like, for the operator who mixed up two ports.
-        """
-        if self._state is _State.AWAITING_C1 and self._unread:
-            _check_version(self._unread[0])
-            if len(self._unread) >= 1 + PACKET_SIZE:
-                c1 = bytes(self._unread[1 : 1 + PACKET_SIZE])
-                del self._unread[: 1 + PACKET_SIZE]
-                self._to_send += self._answer(c1)
-                self._state = _State.AWAITING_C2
-        if self._state is _State.AWAITING_C2 and len(self._unread) >= PACKET_SIZE:
-            del self._unread[:PACKET_SIZE]
-            self._state = _State.DONE
-            yield HandshakeDone()
-
-    def data_to_send(self) -> bytes:
-        """Drain what we answer: S0, S1 and S2 together, or nothing."""
-        data = bytes(self._to_send)
-        self._to_send.clear()
-        return data
-
-    def take_rest(self) -> bytes:
-        """Drain the octets behind C2; empty until it has come."""
-        if not self.is_done:
-            return b""
-        rest = bytes(self._unread)
-        self._unread.clear()
-        return rest
-
-    def _answer(self, c1: bytes) -> bytes:
+    def _answer(self, first: bytes) -> bytes:
         """S0, S1 and S2 for a client whose C1 this is."""
+        c1 = first
         pointer = _verified_pointer(c1)
         if pointer is None:
             s1 = self._time + _NO_VERSION + self._nonce

@@ -50,7 +50,7 @@ class SessionLimits:
     :ivar chunk_streams: chunk streams in use over the connection's life.
     :ivar message_streams: message streams created and not deleted.
     :ivar unreadable_messages: how many messages in a row may be unreadable.
-    :ivar app_length: characters of ``app`` in the connect command, query included.
+    :ivar app_length: characters of ``app`` in the connect command, query included: a token there may be a JWT.
     :ivar tc_url_length: characters of ``tcUrl``.
     :ivar name_length: characters of the name published or played, query included; a longer one is refused.
     :ivar amf: bounds for the values in one command or data message.
@@ -68,9 +68,9 @@ class SessionLimits:
     chunk_streams: int = 64
     message_streams: int = 8
     unreadable_messages: int = 100
-    app_length: int = 1024
-    tc_url_length: int = 2048
-    name_length: int = 1024
+    app_length: int = 8192
+    tc_url_length: int = 9216
+    name_length: int = 8192
     amf: AmfLimits = DEFAULT_AMF_LIMITS
 
     def before_publishing(self) -> ChunkLimits:

@@ -20,6 +20,7 @@ __all__ = [
     "UserControlType",
     "read_number",
     "read_user_control",
+    "write_buffer_length",
     "write_number",
     "write_peer_bandwidth",
     "write_user_control",
@@ -55,6 +56,8 @@ class UserControlType(enum.IntEnum):
     """The user control events that we send or answer (7.1.7)."""
 
     STREAM_BEGIN = 0
+    STREAM_EOF = 1
+    SET_BUFFER_LENGTH = 3
     PING_REQUEST = 6
     PING_RESPONSE = 7
 
@@ -101,6 +104,11 @@ def read_user_control(payload: bytes) -> UserControl:
     if len(payload) < _USER_CONTROL.size:
         raise UnreadableError(f"user control message of {len(payload)} octets, {_USER_CONTROL.size} wanted")
     return UserControl(*_USER_CONTROL.unpack_from(payload))
+
+
+def write_buffer_length(msid: int, milliseconds: int) -> bytes:
+    """The payload of type 4 by which a player says how much it buffers of a message stream (event 3)."""
+    return write_user_control(UserControlType.SET_BUFFER_LENGTH, msid) + write_number(milliseconds)
 
 
 def write_user_control(event: UserControlType, number: int) -> bytes:

@@ -6,6 +6,7 @@ Every refusal carries a ``description``: FFmpeg shows it to the user, and waits 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from rapidrtmp.rtmp.amf import Value
@@ -29,6 +30,7 @@ ENHANCED_RTMP: Final[dict[str, Value]] = {
 
 CONNECT_SUCCESS = "NetConnection.Connect.Success"
 CONNECT_REJECTED = "NetConnection.Connect.Rejected"
+INVALID_APP = "NetConnection.Connect.InvalidApp"
 APP_SHUTDOWN = "NetConnection.Connect.AppShutdown"
 CONNECT_CLOSED = "NetConnection.Connect.Closed"
 CALL_FAILED = "NetConnection.Call.Failed"
@@ -36,14 +38,20 @@ ADVICE = "NetStream.Publish.Advice"
 PUBLISH_START = "NetStream.Publish.Start"
 PUBLISH_BAD_NAME = "NetStream.Publish.BadName"
 UNPUBLISH_SUCCESS = "NetStream.Unpublish.Success"
+PLAY_START = "NetStream.Play.Start"
+PLAY_RESET = "NetStream.Play.Reset"
+PLAY_STOP = "NetStream.Play.Stop"
+PLAY_FAILED = "NetStream.Play.Failed"
+PLAY_UNPUBLISH_NOTIFY = "NetStream.Play.UnpublishNotify"
 PLAY_STREAM_NOT_FOUND = "NetStream.Play.StreamNotFound"
 
 
-def write_connect_success(transaction: float) -> bytes:
+def write_connect_success(transaction: float, properties: Mapping[str, Value]) -> bytes:
     """The answer to connect; clients differ in which of its two objects they look for Enhanced RTMP."""
+    enhanced = ENHANCED_RTMP | dict(properties)
     server: dict[str, Value] = {"fmsVer": "FMS/3,0,1,123", "capabilities": 31, "mode": 1}
     info = _information("status", CONNECT_SUCCESS, "Connection succeeded.") | {"objectEncoding": 0}
-    return write_values("_result", transaction, server | ENHANCED_RTMP, info | ENHANCED_RTMP)
+    return write_values("_result", transaction, server | enhanced, info | enhanced)
 
 
 def write_result(transaction: float, result: Value = None) -> bytes:

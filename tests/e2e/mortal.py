@@ -39,7 +39,6 @@ from twisted.python.failure import Failure
 
 from rapidrtmp.app.application import choose_plugins
 from rapidrtmp.archive.layout import CATALOGUE
-from rapidrtmp.dvr import catalogue, recovery
 from rapidrtmp.interfaces import Playlist, Purpose, Verdict
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.media import Frame, MediaKind

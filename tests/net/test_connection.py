@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.net.connection import ConnectionPolicy
 from rapidrtmp.rtmp.message import UserControlType, read_user_control
 from tests.cutting import cuts_of
+from tests.rtmp.chunks import set_chunk_size
 from tests.rtmp.client import HANDSHAKE, command, connect, message, publish
 
 from .edge import NAME, Edge, Peer, TcpTransport, media
@@ -197,7 +198,7 @@ class ConnectionTests(EdgeCase):
         """A peer that breaks the protocol is disconnected and counted; its stream waits for it."""
         peer = self.edge.publisher()
         peer.say(*media(1))
-        peer.say(b"\xc7")
+        peer.say(set_chunk_size(0))
         peer.say(publish("k"), *media(1, 1_000))
         self.assertTrue(peer.is_closed)
         self.assertEqual(1, self.edge.metric("rtmp_protocol_errors_total"))

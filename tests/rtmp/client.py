@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from rapidrtmp.rtmp.amf import Value
 from rapidrtmp.rtmp.amf0 import read_values
 from rapidrtmp.rtmp.chunk import ChunkLimits, ChunkReader, Message
-from rapidrtmp.rtmp.events import Event, MessageApplied
+from rapidrtmp.rtmp.events import ConnectRequested, Event, MessageApplied
 from rapidrtmp.rtmp.limits import DEFAULT_LIMITS, SessionLimits
 from rapidrtmp.rtmp.session import ServerSession
 
@@ -66,9 +66,15 @@ class Client:
         self._handshake_left = _ANSWER_SIZE
 
     def say(self, *octets: bytes) -> list[Event]:
-        """Send octets and return the events they made, but for those that only mark a message."""
+        """Send octets and return their events, but for those that only mark a message; connects are accepted."""
         self.session.receive_data(b"".join(octets))
-        return [event for event in self.session.events() if not isinstance(event, MessageApplied)]
+        seen = []
+        for event in self.session.events():
+            if isinstance(event, ConnectRequested):
+                self.session.accept_connect()
+            if not isinstance(event, MessageApplied):
+                seen.append(event)
+        return seen
 
     def connected(self) -> Client:
         """Shake hands and connect; the answers are dropped."""

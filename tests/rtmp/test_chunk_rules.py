@@ -120,9 +120,9 @@ class RuleTests(SynchronousTestCase):
         self.assert_read(fmt1(2, 12, 6, 4, b"\0\x07\0\0\0\1"), Message(4, 0, 12, b"\0\x07\0\0\0\1", 2))
 
     def test_fmt2_and_fmt3_on_fresh_chunk_stream(self) -> None:
-        """A header that leaves out the length means nothing on a chunk stream that was never used."""
-        self.assert_refused(NEXT + fmt2(6, 1, b"x"), "csid 6: fmt 2 on a chunk stream that was never", NEXT_MESSAGE)
-        self.assert_refused(NEXT + fmt3(6, b"x"), "csid 6: fmt 3 on a chunk stream that was never", NEXT_MESSAGE)
+        """What a header leaves out reads as zeros on a chunk stream that was never used: an empty message of type 0."""
+        self.assert_read(fmt2(6, 7) + NEXT, Message(0, 0, 7, b"", 6), NEXT_MESSAGE)
+        self.assert_read(fmt3(6) + NEXT, Message(0, 0, 0, b"", 6), NEXT_MESSAGE)
 
     def test_empty_messages(self) -> None:
         """A message of length 0 is complete with its header, also when fmt 3 repeats it."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import MisuseError, PeerProtocolError
-from rapidrtmp.rtmp.handshake import HandshakeDone, ServerHandshake
+from rapidrtmp.rtmp.handshake import ClientHandshake, HandshakeDone, ServerHandshake
 from tests.cutting import assert_read_three_ways, cuts_of, fed
 
 NONCE = bytes(range(256)) * 5 + bytes(range(248))
@@ -180,3 +180,45 @@ class WrongProtocolTests(SynchronousTestCase):
         """Any other version is named by its number."""
         for version in (0, 1, 2, 4, 31):
             self.assert_refused(bytes([version]), f"0x{version:02x} instead of 0x03: not a version")
+
+
+class ClientHandshakeTests(SynchronousTestCase):
+    """The client's end of the published handshake."""
+
+    def new_feed(self) -> Callable[[bytes], Iterable[HandshakeDone]]:
+        handshake = ClientHandshake(NONCE)
+
+        def feed(data: bytes) -> Iterable[HandshakeDone]:
+            handshake.receive_data(data)
+            return handshake.events()
+
+        return feed
+
+    def test_three_ways(self) -> None:
+        """The handshake is done with S2's last octet, whatever S1 and S2 hold and whatever follows."""
+        assert_read_three_ways(self, self.new_feed, b"\x03" + SIMPLE_C1 + C2, [HandshakeDone()], behind=b"\x02more")
+
+    def test_words(self) -> None:
+        """C0 and C1 are there at once, C2 as soon as S1 has come: some servers wait for it before they send S2."""
+        handshake = ClientHandshake(NONCE, 123_456)
+        self.assertEqual(b"\x03" + (123_456).to_bytes(4, "big") + bytes(4) + NONCE, handshake.data_to_send())
+        handshake.receive_data(b"\x03" + SIMPLE_C1)
+        self.assertEqual([], list(handshake.events()))
+        self.assertEqual(SIMPLE_C1, handshake.data_to_send())
+
+    def test_both_ends(self) -> None:
+        """Our server's end accepts it, and it accepts our server's."""
+        client, server = ClientHandshake(NONCE), ServerHandshake(NONCE)
+        server.receive_data(client.data_to_send())
+        self.assertEqual([], list(server.events()))
+        client.receive_data(server.data_to_send() + b"rest")
+        self.assertEqual([HandshakeDone()], list(client.events()))
+        self.assertEqual(b"rest", client.take_rest())
+        server.receive_data(client.data_to_send())
+        self.assertEqual([HandshakeDone()], list(server.events()))
+
+    def test_not_a_server(self) -> None:
+        """Whatever does not begin with RTMP's version is an error."""
+        handshake = ClientHandshake(NONCE)
+        handshake.receive_data(b"HTTP/1.1 400")
+        self.assertRaises(PeerProtocolError, list, handshake.events())

@@ -1,15 +1,23 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import PeerProtocolError
+from rapidrtmp.rtmp.amf import Value
 from rapidrtmp.rtmp.amf0 import read_values
 from rapidrtmp.rtmp.chunk import Message
-from rapidrtmp.rtmp.events import CommandIgnored, Connected, PlayRefused, PublishEnded, PublishRequested
+from rapidrtmp.rtmp.events import (
+    CommandIgnored,
+    ConnectRequested,
+    Event,
+    PlayEnded,
+    PlayRequested,
+    PublishEnded,
+    PublishRequested,
+)
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.rtmp.session import State
-
-from .amf_octets import END, NULL, OBJECT, key, number, text
-from .chunks import set_chunk_size
-from .client import HANDSHAKE, Client, Status, command, connect, message, publish
+from tests.rtmp.amf_octets import END, NULL, OBJECT, key, number, text
+from tests.rtmp.chunks import set_chunk_size
+from tests.rtmp.client import HANDSHAKE, Client, Status, command, connect, message, publish
 
 CREATE_STREAM_RESULT = (
     b"\x02\x00\x07_result"
@@ -62,23 +70,23 @@ class ConnectTests(SynchronousTestCase):
     def test_event(self) -> None:
         """What is known of the client is reported, without the secrets in its URLs."""
         seen = Client().say(HANDSHAKE, connect("a/b?token=secret", "rtmp://u:secret@h:1935/a/b?token=secret", "x\ny"))
-        self.assertEqual([Connected("a/b", "h", "x\N{REPLACEMENT CHARACTER}y")], seen)
+        self.assertEqual([ConnectRequested("a/b", "h", "x\N{REPLACEMENT CHARACTER}y")], seen)
         self.assertNotIn("secret", repr(seen))
 
     def test_empty(self) -> None:
         """A client that tells nothing of itself is connected all the same."""
-        self.assertEqual([Connected("", "", "")], Client().say(HANDSHAKE, command("connect", 1)))
+        self.assertEqual([ConnectRequested("", "", "")], Client().say(HANDSHAKE, command("connect", 1)))
 
     def test_flash_encoding(self) -> None:
         """A connect in an AMF3 message is understood, and answered in AMF0."""
         client = Client()
         payload = b"\0" + text("connect") + number(1) + OBJECT + key("app") + text("live") + END
-        self.assertEqual([Connected("live", "", "")], client.say(HANDSHAKE, message(17, payload, msid=0)))
+        self.assertEqual([ConnectRequested("live", "", "")], client.say(HANDSHAKE, message(17, payload, msid=0)))
         self.assertEqual(20, client.heard()[-1].type_id)
 
     def test_too_long(self) -> None:
         """A connect of absurd length is answered with the reason, and closes the session."""
-        for octets, what in ((connect(app="a" * 1025), "app"), (connect(tc_url="t" * 2049), "tcUrl")):
+        for octets, what in ((connect(app="a" * 8193), "app"), (connect(tc_url="t" * 9217), "tcUrl")):
             client = Client()
             self.assertRaises(PeerProtocolError, client.say, HANDSHAKE, octets)
             ((name, transaction, _, information),) = client.heard_commands()
@@ -248,7 +256,7 @@ class RefusalTests(SynchronousTestCase):
 
     def test_bad_names(self) -> None:
         """A name that can not be one is refused at once, without quoting it."""
-        for name in ("../secret", "secret\\k", "k\nsecret", "secret" * 200):
+        for name in ("../secret", "secret\\k", "k\nsecret", "secret" * 1366):
             client = Client().connected()
             self.assertEqual([CommandIgnored("publish")], client.say(publish(name)))
             (heard,) = client.heard()
@@ -256,12 +264,72 @@ class RefusalTests(SynchronousTestCase):
             self.assertNotIn(b"secret", heard.payload)
             self.assertIs(State.CONNECTED, client.session.state)
 
-    def test_play(self) -> None:
+    def test_long_token(self) -> None:
+        """A token may be as long as 8 KiB, behind the stream's name or behind the application's."""
+        token = "t" * 8000
+        for said in ((connect(), publish(f"k?token={token}")), (connect(app=f"live?token={token}"), publish("k"))):
+            client = Client()
+            request = client.say(HANDSHAKE, *said)[-1]
+            self.assertEqual(PublishRequested(1, "live", "k", {"token": token}, "live"), request)
+
+    def test_odd_transactions(self) -> None:
+        """Some encoders wait for the answer to a createStream with the transaction id 0 or -1: it is answered."""
+        client = Client().connected()
+        client.say(command("createStream", 0), command("createStream", -1))
+        expected: list[list[Value]] = [["_result", 0.0, None, 1.0], ["_result", -1.0, None, 2.0]]
+        self.assertEqual(expected, client.heard_commands())
+
+    def test_reject_connect(self) -> None:
+        """A connection can be refused: the client is told why, and the session is closed."""
+        session = Client().session
+        session.receive_data(HANDSHAKE + connect("other") + command("createStream", 2))
+        seen: list[Event] = []
+        for event in session.events():
+            seen.append(event)
+            session.reject_connect("NetConnection.Connect.InvalidApp", "There is no application 'other'.")
+        self.assertEqual([ConnectRequested("other", "media.example.org", "FMLE/3.0")], seen)
+        self.assertIs(State.CLOSED, session.state)
+        self.assertIn(b"InvalidApp", session.data_to_send())
+
+    def test_key_for_application(self) -> None:
+        """A URL of one segment with a query may name the key alone; one with more segments, or no query, does not."""
+        for app, expected in (("k?token=x", True), ("k", False), ("live/k?token=x", False), ("", False)):
+            (event, *_) = Client().say(HANDSHAKE, connect(app, "rtmp://h/"))
+            assert isinstance(event, ConnectRequested)
+            self.assertIs(expected, event.app_may_be_key, app)
+
+    def test_properties(self) -> None:
+        """What a client says of itself in connect is there to be looked at."""
+        (event, *_) = Client().say(HANDSHAKE, connect(), command("hello", 0))
+        assert isinstance(event, ConnectRequested)
+        self.assertEqual("nonprivate", event.properties["type"])
+
+    def test_accepted_play(self) -> None:
+        """A play that is accepted is told so in the order players wait for, and ends once."""
+        client = Client().connected()
+        client.say(command("createStream", 2), command("play", 0, text("k"), msid=1))
+        client.heard()
+        client.session.accept_play(1)
+        client.session.send_video(40, b"v")
+        begin, reset, start, access, video = client.heard()
+        self.assertEqual((4, b"\0\0\0\0\0\1"), (begin.type_id, begin.payload))
+        self.assertIn(b"NetStream.Play.Reset", reset.payload)
+        self.assertIn(b"NetStream.Play.Start", start.payload)
+        self.assertEqual(["|RtmpSampleAccess", True, True], list(read_values(access.payload)))
+        self.assertEqual(Message(9, 1, 40, b"v", 6), video)
+        self.assertEqual([CommandIgnored("publish")], client.say(publish()))
+        self.assertEqual([PlayEnded(1, "closeStream")], client.say(command("closeStream", 0, msid=1)))
+        self.assertEqual([], client.say(command("deleteStream", 0, number(1))))
+
+    def test_play_is_refused(self) -> None:
         """A player is told that there is nothing here, and to watch over HLS."""
         client = Client().connected()
         client.say(command("createStream", 2), command("getStreamLength", 3, text("k")))
         self.assertEqual([1.0, 0.0], [values[3] for values in client.heard_commands()])
-        self.assertEqual([PlayRefused("live", "k")], client.say(command("play", 4, text("k?token=secret"), msid=1)))
+        (request,) = client.say(command("play", 4, text("k?token=secret"), msid=1))
+        self.assertEqual(PlayRequested(1, "live", "k", {"token": "secret"}), request)
+        self.assertNotIn("secret", repr(request))
+        client.session.reject_play(1, "NetStream.Play.StreamNotFound", "Watch over HLS instead.")
         ((_, _, _, information),) = client.heard_commands()
         self.assertEqual(("error", "NetStream.Play.StreamNotFound"), (information["level"], information["code"]))
         self.assertIn("HLS", str(information["description"]))

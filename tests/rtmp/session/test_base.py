@@ -11,7 +11,7 @@ from rapidrtmp.rtmp.chunk import Message
 from rapidrtmp.rtmp.events import (
     AudioReceived,
     CommandIgnored,
-    Connected,
+    ConnectRequested,
     DataReceived,
     Event,
     MessageApplied,
@@ -24,10 +24,9 @@ from rapidrtmp.rtmp.events import (
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.rtmp.session import ServerSession, State
 from tests.cutting import cuts_of, in_octets
-
-from .amf_octets import END, NULL, OBJECT, key, number, text
-from .chunks import set_chunk_size
-from .client import HANDSHAKE, Client, Status, command, connect, message, publish
+from tests.rtmp.amf_octets import END, NULL, OBJECT, key, number, text
+from tests.rtmp.chunks import set_chunk_size
+from tests.rtmp.client import HANDSHAKE, Client, Status, command, connect, message, publish
 
 #: Message types that mean something, and two that do not.
 TYPES = (1, 2, 3, 4, 5, 6, 8, 9, 15, 16, 17, 18, 20, 22, 99)
@@ -49,7 +48,7 @@ VISIT = (
     + command("deleteStream", 0, number(1))
 )
 SEEN: list[Event] = [
-    Connected("live", "media.example.org", "FMLE/3.0"),
+    ConnectRequested("live", "media.example.org", "FMLE/3.0"),
     PublishRequested(1, "live", "k", {"token": "secret"}, "live"),
     MetadataReceived(1, {"width": 1280.0}),
     VideoReceived(1, 0, b"\x17\x00" + bytes(300)),
@@ -68,7 +67,9 @@ def visit(pieces: Iterable[bytes]) -> tuple[list[Event], bytes]:
         for event in session.events():
             if not isinstance(event, MessageApplied):
                 seen.append(event)
-            if isinstance(event, PublishRequested):
+            if isinstance(event, ConnectRequested):
+                session.accept_connect()
+            elif isinstance(event, PublishRequested):
                 session.accept_publish(event.msid)
         said += session.data_to_send()
     return seen, said
