@@ -2,11 +2,12 @@
 The read budget: the share of each reactor turn that reading costly connections may take, so that publishers are served
 on time.
 
-Some input costs more to read than to send: a megabyte in chunks of one byte, or a hundred thousand messages that mean
-nothing. Each connection alone is bounded, but hundreds of them within one turn of the reactor would keep every
-publisher waiting. So connections that are not admitted yet, and publishers whose messages are tiny, share a few
-milliseconds of each turn: when these are used up a connection waits, unread, and the one that has used least so far is
-read first. A publisher on its way in costs well under a millisecond, and so is next.
+Some input costs more to read than to send: a megabyte in chunks of one byte, a hundred thousand messages that mean
+nothing, or a thousand HTTP requests in one packet. Each connection alone is bounded, but hundreds of them within one
+turn of the reactor would keep every publisher waiting. So RTMP connections that are not admitted yet, and publishers
+whose messages are tiny, share a few milliseconds of each turn, and so do HTTP connections: when these are used up a
+connection waits, unread, and the one that has used least so far is read first. A publisher on its way in costs well
+under a millisecond, and so is next.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ class BudgetedReader:
     used_s: float
 
     def read_until(self, until_s: float) -> bool:
-        """Process what has arrived, one thing at least, until the clock says ``until_s``; tell whether all is."""
+        """
+        Process what has arrived, one thing at least, until the clock says ``until_s``.
+
+        :returns: whether all is processed; if not, it is called again in a later turn.
+        """
         raise NotImplementedError
 
     def pause_reading(self) -> None:
@@ -65,6 +70,10 @@ class ReadBudget:
         """Read a connection: now, if there is time and no other waits; else it is paused until its turn."""
         if not self._waiting and self._left_s > 0 and self._spend_on(reader):
             return
+        self.queue(reader)
+
+    def queue(self, reader: BudgetedReader) -> None:
+        """Pause a connection until its turn, which is not the present one."""
         reader.pause_reading()
         self._wait(reader)
 
@@ -93,9 +102,14 @@ class ReadBudget:
     def _next_turn(self) -> None:
         self._is_scheduled = False
         self._left_s = self._turn_s
-        while self._waiting and self._left_s > 0:
-            _, _, reader = heapq.heappop(self._waiting)
-            if self._spend_on(reader):
-                reader.resume_reading()
-            else:
+        unfinished = []
+        try:
+            while self._waiting and self._left_s > 0:
+                _, _, reader = heapq.heappop(self._waiting)
+                if self._spend_on(reader):
+                    reader.resume_reading()
+                else:
+                    unfinished.append(reader)
+        finally:
+            for reader in unfinished:  # not before: a connection is read once in a turn, even if no other waits
                 self._wait(reader)

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 from werkzeug.exceptions import HTTPException
 
 from rapidrtmp.errors import RapidRTMPError
+from rapidrtmp.net.read_budget import BudgetedReader, ReadBudget
 from rapidrtmp.web.abuse import Misconduct, MisconductKind
 from rapidrtmp.web.access import UNIX_PEER, TrustedProxies, host_name
 from rapidrtmp.web.errors import BadRequestError
@@ -32,6 +35,12 @@ __all__ = ["BoundedSite", "CheckedResource", "client_of", "read_request", "trans
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16_384
+#: What all connections together may use of one turn of the reactor, in seconds.
+TURN_S = 0.008
+#: A client that leaves more than this of its answers unread is not read from.
+MAX_UNSENT_BYTES = 16 << 10
+#: A client that sends more than this behind a request that is being answered is not read from.
+MAX_WAITING_BYTES = 16 << 10
 
 
 def client_of(twisted: Any, proxies: TrustedProxies) -> str:
@@ -109,18 +118,28 @@ class _Body(io.BytesIO):
         return len(data)
 
 
-class BoundedChannel(HTTPChannel):
+class BoundedChannel(HTTPChannel, BudgetedReader):
     """
     An HTTP/1 connection whose requests must arrive whole within the idle timeout, and whose client must go on reading
     what it asked for: after that time without a piece taken, it is dropped.
+
+    One request is answered in a turn of the reactor, and only while there is time for it (see
+    :mod:`rapidrtmp.net.read_budget`). What has arrived behind it is kept unread in ``_buffer``, where ``paused``, an
+    attribute of Twisted's ``LineReceiver``, holds it: until the answer is given and read, and until its turn comes.
 
     :param misconduct: told of whoever is refused below the level of requests.
     """
 
     maxHeaders = MAX_HEADERS
     totalHeadersSize = MAX_HEADER_BYTES
+    used_s = 0.0
+    _read_budget: ReadBudget
     _arriving = False
+    _at_start = True
     _has_erred = False
+    _is_reading = False
+    _is_queued = False
+    _is_encrypted = False
 
     def __init__(self, misconduct: Misconduct) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -131,17 +150,33 @@ class BoundedChannel(HTTPChannel):
         """The connection is there."""
         super().connectionMade()  # type: ignore[no-untyped-call]
         self._peer = getattr(self.getPeer(), "host", UNIX_PEER)  # type: ignore[no-untyped-call]
+        self._read_budget = cast(BoundedSite, self.factory).read_budget
+        self._is_encrypted = self.isSecure()  # type: ignore[no-untyped-call]
+        if isinstance(self.transport, Connection) and not self._is_encrypted:
+            self.transport.bufferSize = MAX_UNSENT_BYTES  # when Twisted asks for a pause, and what it reads at a time
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone, and what was left to read with it."""
+        self._buffer = b""
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
-        """Start the timer when a request begins, and not again for each of its bytes."""
+        """Start the timer when a request begins, and not again for each of its bytes; read when it may be read."""
+        if self.transport.disconnecting:  # type: ignore[union-attr]
+            return
         if not self._arriving:
             self._arriving = True
             self.resetTimeout()  # type: ignore[no-untyped-call]
-        LineReceiver.dataReceived(self, data)
+        self._buffer += data
+        if self.paused:
+            self._leave_unread()
+        else:
+            self._read_budget.serve(self)
 
     def lineReceived(self, line: bytes) -> None:
         """A line of a request, or an empty one before it."""
         self._arriving = True
+        self._at_start = False
         super().lineReceived(line)  # type: ignore[no-untyped-call]
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -150,9 +185,65 @@ class BoundedChannel(HTTPChannel):
         super().lineLengthExceeded(line)  # type: ignore[no-untyped-call]
 
     def allContentReceived(self) -> None:
-        """The request is whole."""
+        """The request is whole, and read no further until it is answered."""
         self._arriving = False
+        self._at_start = True
+        self.paused = True
         super().allContentReceived()  # type: ignore[no-untyped-call]
+
+    def setLineMode(self, extra: bytes = b"") -> None:
+        """The answer is given (this is how Twisted says so): the next request is read in a later turn."""
+        self.line_mode = True
+        self._buffer = extra + self._buffer
+        if self._waitingForTransport:
+            self._networkProducer.pauseProducing()
+        elif self._buffer:
+            self._read_later()
+        else:
+            self.paused = False
+
+    # ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def read_until(self, until_s: float) -> bool:
+        """Read one request at most; tell whether none is left that can be read in a later turn."""
+        del until_s  # one request is as little as can be read
+        self._is_queued = False
+        if not self._waitingForTransport:
+            self.paused = False
+            self._is_reading = True
+            try:
+                self._read_one()
+            finally:
+                self._is_reading = False
+            if self.paused and not self._handlingRequest and not self._waitingForTransport:
+                self.paused = self._is_queued = bool(self._buffer)
+        return not self._is_queued
+
+    def _read_one(self) -> None:
+        """Read up to the end of one request, or all there is."""
+        LineReceiver.dataReceived(self, b"")
+
+    def _read_later(self) -> None:
+        """Read what has arrived in a later turn; ``read_until`` itself sees to what it leaves."""
+        self._leave_unread()
+        if not (self._is_reading or self._is_queued):
+            self._read_budget.queue(self)
+
+    def _leave_unread(self) -> None:
+        """Leave in the socket what comes next, if enough has arrived; Twisted takes from it after each answer."""
+        if len(self._buffer) > MAX_WAITING_BYTES:
+            self._networkProducer.pauseProducing()
+
+    def pause_reading(self) -> None:
+        """Read no request; what fits into the buffer may arrive."""
+        self.paused = self._is_queued = True
+
+    def resume_reading(self) -> None:
+        """Take from the socket again, unless something else is in the way."""
+        if self._waitingForTransport or len(self._buffer) > MAX_WAITING_BYTES:
+            return
+        if not self.transport.disconnecting:  # type: ignore[union-attr]
+            self._networkProducer.resumeProducing()
 
     # ── what is refused here ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -171,7 +262,8 @@ class BoundedChannel(HTTPChannel):
     # ── clients that are slow ────────────────────────────────────────────────────────────────────────────────────────
 
     def pauseProducing(self) -> None:
-        """The transport holds enough: the client must read now."""
+        """The transport holds enough: the client must read now, before it is read from."""
+        self.paused = True
         super().pauseProducing()  # type: ignore[no-untyped-call]
         if self.timeOut is None:
             self.setTimeout(self._savedTimeOut)  # type: ignore[no-untyped-call]
@@ -181,6 +273,13 @@ class BoundedChannel(HTTPChannel):
         if self._handlingRequest:
             self.setTimeout(None)  # type: ignore[no-untyped-call]
         super().resumeProducing()  # type: ignore[no-untyped-call]
+        if self._handlingRequest:
+            return
+        self.resetTimeout()  # type: ignore[no-untyped-call]
+        if self._buffer:
+            self._read_later()
+        else:
+            self.paused = False
 
     def timeoutConnection(self) -> None:
         """Close the connection, without a line for each; what a client does not read need not be sent before."""
@@ -209,6 +308,7 @@ class BoundedSite(Site):
     :param make_channel: makes what speaks HTTP/1 on one connection.
     :param make_http2: makes what speaks HTTP/2 on one, for a factory of requests, the site and the connection's
         factory; ``None`` to offer no HTTP/2.
+    :ivar read_budget: decides which connection is read next.
     """
 
     noisy = False  # where it listens is said once for all
@@ -225,6 +325,7 @@ class BoundedSite(Site):
         super().__init__(  # type: ignore[no-untyped-call]
             resource, parsePOSTFormSubmission=False, timeout=policy.idle_timeout_s, reactor=clock
         )
+        self.read_budget = ReadBudget(clock, TURN_S)
         self._policy = policy
         self._make_channel = make_channel
         self._make_http2 = make_http2

@@ -165,9 +165,16 @@ class Reply:
 class Wire:
     """One HTTP/1.1 connection, in memory."""
 
-    def __init__(self, site: Any, peer: str = "127.0.0.1", *, is_encrypted: bool = False) -> None:
+    def __init__(
+        self,
+        site: Any,
+        peer: str = "127.0.0.1",
+        *,
+        is_encrypted: bool = False,
+        transport: StringTransport | None = None,
+    ) -> None:
         address = IPv4Address("TCP", peer, 50_000)
-        self.transport = StringTransport(peerAddress=address)
+        self.transport = transport or StringTransport(peerAddress=address)
         if is_encrypted:
             self.transport.setTcpNoDelay = lambda _enabled: None  # type: ignore[attr-defined]
             alsoProvides(self.transport, ISSLTransport)

@@ -37,6 +37,7 @@ class ConnectionTests(SynchronousTestCase):
         stream = next(iter(self.server.registry))
         stream.shelf.put_playlist("index.m3u8", playlist(10))
         self.assertIn("# 10.0", wire.reply().text())
+        self.clock.advance(0)
         self.assertEqual({"status": "ok"}, wire.reply().json())
 
     def test_every_cut(self) -> None:

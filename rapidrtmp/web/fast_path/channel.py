@@ -5,6 +5,10 @@ A plain request (see :mod:`rapidrtmp.web.fast_path.request_line`) that arrives w
 nothing else to do goes straight to whoever answers for media, and the ready-made answer straight to the transport. Any
 other request, and any that would be refused, goes the normal way, unchanged: nothing was consumed, counted or written.
 Both ways send the same octets and count alike; only their price differs.
+
+A plain request that has arrived behind another takes the express way as well, when its turn comes (see
+:class:`~rapidrtmp.web.site.BoundedChannel`). So does every one over TLS, which can hand over any number of requests in
+one turn of the reactor; a bare socket is read once in a turn, and so what arrives alone is one request at most.
 """
 
 from __future__ import annotations
@@ -121,18 +125,34 @@ class ExpressChannel(BoundedChannel):
     def __init__(self, lane: ExpressLane, misconduct: Misconduct) -> None:
         super().__init__(misconduct)
         self._lane = lane
-        self._is_encrypted = False
-
-    def connectionMade(self) -> None:
-        """The connection is there."""
-        super().connectionMade()
-        self._is_encrypted = self.isSecure()  # type: ignore[no-untyped-call]
+        self._is_refused = False
 
     def dataReceived(self, data: bytes) -> None:
         """Answer a plain request; leave everything else to the normal way."""
-        if self._is_idle and self._goes_express(data):
-            return
+        if self._is_idle:
+            if self._goes_express(data):
+                return
+            self._is_refused = True
         super().dataReceived(data)
+
+    def _read_one(self) -> None:
+        """Answer a plain request that has waited; leave everything else to the normal way."""
+        is_refused, self._is_refused = self._is_refused, False
+        if is_refused or not self._at_start or not self._takes_express():
+            super()._read_one()
+
+    def _takes_express(self) -> bool:
+        """Take one request off what has arrived, if it goes the express way."""
+        request, end, rest = self._buffer.partition(b"\r\n\r\n")
+        if not end:
+            return False
+        arrived, self._buffer = self._buffer, rest
+        if self._goes_express(request + end):
+            self._arriving = False
+            self.paused = True
+            return True
+        self._buffer = arrived
+        return False
 
     @property
     def _is_idle(self) -> bool:
@@ -142,9 +162,9 @@ class ExpressChannel(BoundedChannel):
             or self._handlingRequest
             or self._buffer
             or self._waitingForTransport
-            or self._busyReceiving
-            or self.transport is None
-            or self.transport.disconnecting  # type: ignore[attr-defined]
+            or self._is_reading
+            or self._is_encrypted
+            or self.transport.disconnecting  # type: ignore[union-attr]
         )
 
     def _goes_express(self, data: bytes) -> bool:
@@ -188,6 +208,7 @@ class ExpressChannel(BoundedChannel):
         if self.timeOut:
             self._savedTimeOut = self.setTimeout(None)  # type: ignore[no-untyped-call]
         self._handlingRequest = True
+        self.paused = True
         self.setRawMode()  # type: ignore[no-untyped-call]
 
     # ── sent ─────────────────────────────────────────────────────────────────────────────────────────────────────────

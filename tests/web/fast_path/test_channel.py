@@ -241,6 +241,7 @@ class Recorder:
         for piece in pieces:
             if not self.transport.disconnecting:
                 self.protocol.dataReceived(piece)
+                self.server.clock.advance(0)  # what has arrived behind another request has its turn
 
     def leave(self) -> None:
         self.protocol.connectionLost(Failure(ConnectionError("the client left")))
@@ -317,12 +318,12 @@ class SameAnswersTests(TwoWays):
         self.assertEqual([True] * 2 * len(KNOWN), self.fast.express)
 
     def test_others(self) -> None:
-        """Whatever is not plain goes the other way, and the connection is left in the same state."""
+        """What is not plain, or not alone, goes the other way, and the connection is left in the same state."""
         for request in OTHERS:
             self.reopen()
             self.send(request)
             self.assert_same(request)
-            self.assertNotIn(True, self.fast.express, request)
+            self.assertNotIn(True, self.fast.express[:1], request)
             self.send(PLAIN)
             self.assert_same(request)
             self.fast.express.clear()
@@ -479,6 +480,7 @@ class HeldTests(TwoWays):
         self.assertEqual(b"", self.assert_same())
         self.each("put_playlist", "index.m3u8", playlist(10))
         self.send(PLAIN[9:])
+        self.advance(0)
         self.assertEqual(3, self.assert_same().count(b" 200 OK"))
 
     def test_flood(self) -> None:
@@ -557,6 +559,7 @@ class SlowReaderTests(TwoWays):
             self.assertLess(transport.most, 65_536 + PIECE_BYTES)
             while transport.value():
                 transport.read()
+                way.server.clock.advance(0)
             self.assertLess(transport.most, 65_536 + PIECE_BYTES)
             self.assertIn(LARGE, transport.sent)
             self.assertEqual(2, transport.sent.count(b" 200 OK"))
