@@ -92,7 +92,7 @@ TEST = [
     "jsonschema",
     "pyhamcrest",
 ]
-E2E = [*TEST, "av>=12", "gcp-storage-emulator", "selenium>=4.20"]
+E2E = [*TEST, "pip", "setuptools>=77", "av>=12", "gcp-storage-emulator", "selenium>=4.20"]
 
 setup(
     name="rapidrtmp",

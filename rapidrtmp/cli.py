@@ -87,8 +87,10 @@ def _add_recordings(parser: argparse.ArgumentParser) -> None:
 
 
 def _recordings(chosen: argparse.Namespace) -> int:
+    from rapidrtmp.plugin_search import search_working_folder
     from rapidrtmp.recording import tools
 
+    search_working_folder()
     work = {
         "verify": lambda storage: tools.verify(storage, deep=chosen.deep),
         "repair": tools.repair,

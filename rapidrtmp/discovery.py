@@ -1,9 +1,10 @@
 """
 Plugins by name: from a spec such as ``hls:segment=2`` to the factory it means.
 
-A plugin module, anywhere under ``rapidrtmp.plugins``, is a table of contents: entries that hold a name, one line and
-the dotted path of a factory class. Only the class that is chosen gets imported; its signature says which arguments its
-spec may have. Whatever is wrong is a :class:`~rapidrtmp.errors.ConfigurationError` of one line.
+A plugin is an entry that holds a name, one line and the dotted path of a factory class. It is found in two ways: an
+entry point of the group ``rapidrtmp`` names it, or it stands in a module anywhere under ``rapidrtmp.plugins``, which is
+a table of contents and imports nothing heavy. Only the class that is chosen gets imported; its signature says which
+arguments its spec may have. Whatever is wrong is a :class:`~rapidrtmp.errors.ConfigurationError` of one line.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
-from twisted.plugin import IPlugin, getPlugins
+from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface, implementer
 from zope.interface.interface import InterfaceClass
 
 import rapidrtmp.plugins
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import IAuthenticatorFactory, ISinkFactory, IStorageFactory
+from rapidrtmp.plugin_search import broken_plugins, getPlugins, plugins_of_entry_points, searched_places
 from rapidrtmp.settings.spec import Spec, parse_spec
+from rapidrtmp.support.text import reason_of
 
 __all__ = [
     "AuthenticatorPlugin",
@@ -119,7 +123,9 @@ def make_authenticator_factory(spec: str, defaults: Mapping[str, str] | None = N
 
 def list_plugins() -> str:
     """Every plugin installed, as text: its name, line, and arguments with their defaults, or why it can not load."""
-    return "\n".join(line for kind in (_SINK, _STORAGE, _AUTHENTICATOR) for line in _listing(kind))
+    lines = [line for kind in (_SINK, _STORAGE, _AUTHENTICATOR) for line in _listing(kind)]
+    lines += [f"Not usable: {where}: {why}" for where, why in broken_plugins()]
+    return "\n".join([*lines, f"Looked in {searched_places()}"])
 
 
 # ── finding ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -128,7 +134,8 @@ def list_plugins() -> str:
 def _entries(kind: _Kind) -> dict[str, _Entry]:
     """Every entry of a kind by name, sorted; two of one name stop the start, for either might be meant."""
     found: dict[str, _Entry] = {}
-    for entry in getPlugins(kind.entry_interface, rapidrtmp.plugins):
+    installed = plugins_of_entry_points(kind.entry_interface)
+    for entry in chain(getPlugins(kind.entry_interface, rapidrtmp.plugins), installed):
         other = found.setdefault(entry.name, entry)
         if other.factory_path != entry.factory_path:
             raise ConfigurationError(
@@ -140,7 +147,10 @@ def _entries(kind: _Kind) -> dict[str, _Entry]:
 def _find(kind: _Kind, name: str) -> _Entry:
     entries = _entries(kind)
     if name not in entries:
-        raise ConfigurationError(f"there is no {kind.word} called {name!r}; {_nearest(name, list(entries))}")
+        places = [f"looked in {searched_places()}", *(f"{where} is broken: {why}" for where, why in broken_plugins())]
+        raise ConfigurationError(
+            f"there is no {kind.word} called {name!r}; {'; '.join([_nearest(name, list(entries)), *places])}"
+        )
     return entries[name]
 
 
@@ -149,8 +159,7 @@ def _load(entry: _Entry) -> Callable[..., Any]:
     try:
         factory: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigurationError(f"{entry.name} can not be loaded: {said}") from error
+        raise ConfigurationError(f"{entry.name} can not be loaded: {reason_of(error)}") from error
     return factory
 
 
@@ -167,8 +176,9 @@ def _make(kind: _Kind, text: str, defaults: Mapping[str, str]) -> Any:
     arguments = bound_arguments(label, factory_class, spec, defaults)
     try:
         factory = factory_class(**arguments)
-    except (ConfigurationError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"{label}: {error}") from error
+    except Exception as error:
+        given = f" (given {', '.join(arguments)})" if arguments else ""
+        raise ConfigurationError(f"{label}: {reason_of(error)}{given}") from error
     if not kind.factory_interface.providedBy(factory):
         raise ConfigurationError(f"{label}: its factory does not provide {kind.factory_interface.__name__}")
     return factory

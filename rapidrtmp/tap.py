@@ -24,6 +24,7 @@ from rapidrtmp.app.application import ChosenPlugins, choose_plugins
 from rapidrtmp.discovery import list_plugins
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.logs import ServerLog, server_log_observer
+from rapidrtmp.plugin_search import search_working_folder
 from rapidrtmp.settings.model import ServerSettings, Setting, Settings, all_settings
 from rapidrtmp.settings.sources import DEFAULT, Loaded, load_settings
 from rapidrtmp.signals import Signals, ignore_hang_ups
@@ -105,6 +106,7 @@ class Options(usage.Options):
             _leave_no_pid_file(self.parent)
             ignore_hang_ups()
             _install_reactor()
+            search_working_folder()
             if self["list-plugins"]:
                 _answer(list_plugins())
             said = {name: value for name, value in self.items() if isinstance(value, str | list)}

@@ -34,6 +34,8 @@ class ProbeFactory:
     def __init__(self, target: str, part: str = "1s", *, note: str = "", limit_ms: str | None = None) -> None:
         if part == "bad":
             raise ValueError("part is bad")
+        if part == "worse":
+            raise KeyError("nothing of\nthat name")
         self.made_with = {"target": target, "part": part, "note": note, "limit_ms": limit_ms}
 
     def create(self, context: SinkContext) -> Any:
@@ -99,6 +101,12 @@ class MakingTests(PluginTestCase):
         self.assertIn("did you mean probe?", line)
         self.assertIn("gone, probe, renamed, stranger", line)
 
+    def test_where_was_looked(self) -> None:
+        """An unknown name is refused with the places where plugins were looked for."""
+        line = self.refusal("prob:t")
+        self.assertIn("looked in the entry points of the group rapidrtmp and in ", line)
+        self.assertIn(str(Path(rapidrtmp.plugins.__file__).parent), line)
+
     def test_unknown_argument(self) -> None:
         """An unknown argument stops the start, with the nearest and all the known ones, without any value."""
         line = self.refusal("probe:t:parts=hidden")
@@ -117,7 +125,12 @@ class MakingTests(PluginTestCase):
 
     def test_refused_by_the_factory(self) -> None:
         """What a factory objects to stops the start with the plugin's name."""
-        self.assertIn("sink probe: part is bad", self.refusal("probe:t:bad"))
+        self.assertIn("sink probe: part is bad (given target, part)", self.refusal("probe:t:bad"))
+
+    def test_factory_raises(self) -> None:
+        """Whatever a factory raises is one line with the plugin, the names of its arguments and the reason."""
+        line = self.refusal("probe:t:part=worse")
+        self.assertRegex(line, r"\Asink probe: KeyError: .*that name.* \(given target, part\)\Z")
 
     def test_can_not_load(self) -> None:
         """A plugin whose import fails stops the start with what is missing, if it is chosen."""

@@ -14,6 +14,7 @@ class ServeTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.configs: list[Any] = []
         self.patch(serve_module, "runApp", self.configs.append)
+        self.patch(tap, "search_working_folder", lambda: None)  # is for good, and for a whole process
         for module in (cli, tap):
             self.patch(module, "ignore_hang_ups", lambda: None)  # signals belong to the process of the test runner
 

@@ -22,6 +22,7 @@ class CommandLineTestCase(SynchronousTestCase):
         self.out, self.err = StringIO(), StringIO()
         self.patch(tap.sys, "stdout", self.out)
         self.patch(tap.sys, "stderr", self.err)
+        self.patch(tap, "search_working_folder", lambda: None)  # is for good, and for a whole process
         self.patch(tap, "ignore_hang_ups", lambda: None)  # signals belong to the process of the test runner
         self.patch(tap.Signals, "install", lambda signals: None)
 

@@ -18,6 +18,8 @@ from rapidrtmp.interfaces import (
     Verdict,
 )
 from rapidrtmp.names import StreamName
+from rapidrtmp.support.factories import create
+from rapidrtmp.support.text import class_name, reason_of
 
 __all__ = ["AnyOfAuthenticator", "AnyOfAuthenticatorFactory"]
 
@@ -51,10 +53,15 @@ class AnyOfAuthenticator:
         for authenticator in self._authenticators:
             try:
                 verdict = await maybeDeferred(authenticator.authorize_publish, request)
-            except CancelledError:
-                raise
-            except Exception:
-                self._log.failure("{authenticator} failed to decide", authenticator=type(authenticator).__name__)
+            except CancelledError as error:
+                raise CancelledError(class_name(authenticator)) from error
+            except Exception as error:
+                self._log.failure(
+                    "{stream}: the authenticator {authenticator} failed: {error}",
+                    stream=request.stream,
+                    authenticator=class_name(authenticator),
+                    error=reason_of(error),
+                )
             if verdict.allowed:
                 break
         return verdict
@@ -69,4 +76,6 @@ class AnyOfAuthenticatorFactory:
 
     def create(self, context: AuthenticatorContext) -> AnyOfAuthenticator:
         """Make them all."""
-        return AnyOfAuthenticator([factory.create(context) for factory in self._factories], context.log)
+        return AnyOfAuthenticator(
+            [create("authenticator", factory, context) for factory in self._factories], context.log
+        )

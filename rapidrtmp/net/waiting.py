@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
@@ -17,6 +17,7 @@ from rapidrtmp.net.role import SHARED_REACTIONS, Role
 from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.rtmp.events import ConnectRequested, Event, PlayRequested, PublishEnded, PublishRequested
 from rapidrtmp.support.clock import now_ms
+from rapidrtmp.support.text import class_name, reason_of
 
 if TYPE_CHECKING:
     from rapidrtmp.net.connection import RtmpConnection
@@ -96,10 +97,10 @@ class Waiting(Role):
 
     def _ask(self, authenticator: IAuthenticator, request: PublishRequest) -> None:
         verdict = self._verdict = _answer_of(authenticator, request)
-        verdict.addTimeout(self._services.auth_timeout_ms / 1000, self._services.clock)
+        verdict.addTimeout(self._services.auth_timeout_ms / 1000, self._services.clock, _unanswered)
         verdict.addCallback(_checked)
-        names = (request.stream,)
-        verdict.addCallbacks(self._decided, self._undecided, callbackArgs=names, errbackArgs=names)
+        name = request.stream
+        verdict.addCallbacks(self._decided, self._undecided, callbackArgs=(name,), errbackArgs=(name, authenticator))
         if self._verdict is not None:  # not yet decided: then what came meanwhile is not being read any more
             verdict.addCallback(lambda _: self._connection.read_held())
         verdict.addErrback(self._connection.fail)
@@ -110,11 +111,16 @@ class Waiting(Role):
         reason = f"too many publishes from this address were refused; try again in {wait_s} s"
         self._refuse(str(name), DENIED, reason, result="throttled", kind="too many refused publishes")
 
-    def _undecided(self, failure: Failure, name: StreamName) -> None:
+    def _undecided(self, failure: Failure, name: StreamName, authenticator: IAuthenticator) -> None:
         if self._verdict is None:  # the publisher left while we asked
             return
         self._verdict = None
-        self._log.error("{stream}: the authenticator failed: {error}", stream=name, error=failure.getErrorMessage())
+        self._log.error(
+            "{stream}: the authenticator {authenticator} failed: {error}",
+            stream=name,
+            authenticator=class_name(authenticator),
+            error=reason_of(failure.value),
+        )
         self._refuse(str(name), DENIED, "it could not be checked who may publish this stream; try again later")
 
     def _decided(self, verdict: Verdict, name: StreamName) -> None:
@@ -176,6 +182,16 @@ def _answer_of(authenticator: IAuthenticator, request: PublishRequest) -> Deferr
     except Exception:
         return fail(Failure())
     return answer if isinstance(answer, Deferred) else succeed(answer)
+
+
+def _unanswered(cancelled: object, timeout_s: float) -> NoReturn:
+    """
+    Tell that the time of an authenticator is over.
+
+    :param cancelled: why it was given up; one that asks others in turn says which of them did not answer.
+    """
+    asked = str(cancelled.value) if isinstance(cancelled, Failure) else ""
+    raise TimeoutError(f"no answer within {timeout_s:g} s{' from ' if asked else ''}{asked}")
 
 
 def _checked(answer: object) -> Verdict:

@@ -1,6 +1,7 @@
 """
-Where plugins are found: any installed package may put a module into ``rapidrtmp/plugins/`` (no ``__init__.py`` beside
-it) that holds :class:`~rapidrtmp.discovery.SinkPlugin`, ``StoragePlugin`` or ``AuthenticatorPlugin`` objects.
+Where plugins are found that no entry point names: any folder of the path may hold modules in ``rapidrtmp/plugins/`` (no
+``__init__.py`` beside them) with :class:`~rapidrtmp.discovery.SinkPlugin`, ``StoragePlugin`` or
+``AuthenticatorPlugin`` objects.
 """
 
 from twisted.plugin import pluginPackagePaths

@@ -45,7 +45,9 @@ from rapidrtmp.server.listeners import Ports
 from rapidrtmp.server.scrape import connection_metrics, readiness_metrics, storage_metrics, stream_metrics
 from rapidrtmp.settings.model import Settings
 from rapidrtmp.settings.policies import connection_policy, http_policy, session_limits, stream_policies, timeline_policy
+from rapidrtmp.settings.spec import parse_spec
 from rapidrtmp.support.clock import SteadyClock, now_ms
+from rapidrtmp.support.factories import create
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import Sites, make_sites
 from rapidrtmp.web.readiness import Readiness
@@ -124,7 +126,10 @@ class RapidRtmpService(MultiService):
 
     def _make_authenticator(self, app: str) -> IAuthenticator:
         context = AuthenticatorContext(self._reactor, self._steady.utc_ms, Logger("rapidrtmp.auth"))
-        authenticator: IAuthenticator = self._plugins.apps[app].authenticator.create(context)
+        names = " or ".join(parse_spec(spec).name for spec in self._settings.apps[app].auth)
+        authenticator: IAuthenticator = create(
+            f"authenticator {names} of apps.{app}", self._plugins.apps[app].authenticator, context
+        )
         return authenticator
 
     def _make_registry(self) -> Registry:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rapidrtmp.interfaces import IStorage, StorageContext
 from rapidrtmp.storage.write_behind import WriteBehind
+from rapidrtmp.support.factories import create
 
 __all__ = ["Store", "make_store"]
 
@@ -32,6 +33,6 @@ def make_store(name: str, factory: Any, context: StorageContext, queue_bytes: in
 
     :raises ConfigurationError: it can never work.
     """
-    storage = factory.create(context)
+    storage = create(name, factory, context)
     writer = WriteBehind(storage, context.clock, persistent=factory.persistent, max_bytes=queue_bytes, log=context.log)
     return Store(name, storage, writer)

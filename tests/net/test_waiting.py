@@ -6,10 +6,12 @@ from itertools import pairwise
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import globalLogPublisher
+from twisted.logger import Logger, capturedLogs, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
+from rapidrtmp.auth.any_of import AnyOfAuthenticator
 from rapidrtmp.errors import StorageError
-from rapidrtmp.interfaces import Verdict
+from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.media import Frame, MediaKind
 from rapidrtmp.testing.sinks import STARTED_AT_MS, FrameCollector
@@ -19,6 +21,14 @@ from .edge import NAME, Edge, Peer, media
 from .test_connection import EdgeCase
 
 BAD_NAME, DENIED, START = "NetStream.Publish.BadName", "NetStream.Publish.Denied", "NetStream.Publish.Start"
+
+
+@implementer(IAuthenticator)
+class _Hung:
+    """Never answers."""
+
+    def authorize_publish(self, request: PublishRequest) -> Deferred[Verdict]:
+        return Deferred()
 
 
 class PublishTests(EdgeCase):
@@ -169,6 +179,33 @@ class RefusalTests(EdgeCase):
         peer = self.refused()
         self.assertNotIn(b"hunter2", peer.transport.value())
         self.assertRefused(peer, DENIED, "could not be checked")
+
+    def test_failure_is_named(self) -> None:
+        """The log names the authenticator that failed, and with what."""
+        self.edge.authenticator.answer = RuntimeError("no route to the directory")
+        with capturedLogs() as events:
+            self.refused()
+        (line,) = [formatEvent(event) for event in events if "authenticator" in event["log_format"]]
+        self.assertEqual(
+            "live/k: the authenticator tests.net.edge.ScriptedAuthenticator failed: "
+            "RuntimeError: no route to the directory",
+            line,
+        )
+
+    def test_silence_is_named(self) -> None:
+        """So it does with one that does not answer, also where several are asked in turn."""
+        line = ""
+        for asked in (
+            Deferred(),
+            AnyOfAuthenticator([_Hung()], Logger()).authorize_publish(PublishRequest(NAME, "", {}, "192.0.2.7")),
+        ):
+            self.edge.authenticator.answer = asked
+            with capturedLogs() as events:
+                self.refused()
+                self.edge.clock.advance(10)
+            (line,) = [str(formatEvent(event)) for event in events if "authenticator" in event["log_format"]]
+            self.assertIn("ScriptedAuthenticator failed: TimeoutError: no answer within 5 s", line)
+        self.assertTrue(line.endswith(f"from {__name__}._Hung"), line)
 
     def test_authenticator_fails(self) -> None:
         """One whose Deferred fails likewise."""
