@@ -8,7 +8,7 @@ a storage some write, some read and some see to leases, so that no amount of rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ from rapidrtmp.storage.store import Store, make_store
 __all__ = ["Stores"]
 
 #: Of each storage: to write, to read, and for leases.
-WRITE_THREADS, READ_THREADS, LEASE_THREADS = 8, 8, 2
+WRITE_THREADS, READ_THREADS, LEASE_THREADS = 8, 8, 8
 
 
 class Stores:
@@ -75,6 +75,10 @@ class Stores:
         """The store that the sinks of a factory write to."""
         return self.of(app, purpose_of(factory))
 
+    def of_app(self, app: str) -> Sequence[Store]:
+        """All stores that an application writes to, each once."""
+        return list(dict.fromkeys(store for (each, _), store in self._stores.items() if each == app))
+
     def by_app(self, purpose: Purpose) -> Mapping[str, Store]:
         """The stores of all applications for a purpose, by application."""
         return {app: store for (app, each), store in self._stores.items() if each is purpose}
@@ -85,14 +89,22 @@ class Stores:
         return any(store.writer.persistent for store in self.all)
 
     def start(self) -> None:
-        """Let threads work."""
+        """Let threads work, and renew leases."""
         for threads in self._threads:
             threads.start()
+        for store in self.all:
+            store.leases.start()
 
     def drain(self, timeout_s: float) -> Deferred[bool]:
         """Wait until all queues are empty, ``timeout_s`` seconds at most; a Deferred of whether they all are."""
         drained = [store.writer.drain(timeout_s) for store in self.all]
         return gatherResults(drained).addCallback(all)
+
+    def close(self) -> Sequence[Deferred[None]]:
+        """Close all storages, when nothing more is written; what other servers may write is theirs from now on."""
+        for store in self.all:
+            store.leases.stop()
+        return [store.storage.close() for store in self.all]
 
     def stop(self) -> None:
         """End the threads, when the storages are closed."""

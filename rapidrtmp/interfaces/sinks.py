@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import Attribute, Interface
@@ -166,8 +166,7 @@ class RecoveryContext:
     What a sink factory is given to look after what an earlier process left.
 
     :ivar app: the application whose streams it shall look at.
-    :ivar storage: the one that the factory's sinks write to: reads, and writes at once; the process that wrote there
-        before is no more.
+    :ivar storage: the one that the factory's sinks write to: reads, and writes at once.
     :ivar utc_ms: the time of day in milliseconds since 1970.
     :ivar log: logs with the sink's name.
     :ivar reached: ``reached(number)`` says that numbers up to this one may have been seen: none below is ever given out
@@ -179,6 +178,9 @@ class RecoveryContext:
         and belongs to that publisher's sinks.
     :ivar afterwards: ``afterwards(work)`` calls ``work`` when the sinks of all that was resumed are there and everybody
         is let in, one after the other: for what takes long. It is cancelled when the server stops.
+    :ivar claim: ``claim(stream)`` says whether the stream is this process's to look after, and keeps it so until the
+        recovery is over, or the stream is, if it is resumed. It is asked before anything of the stream is changed, or
+        read to be changed. Where it is not, another process that is alive writes the stream: leave it alone.
     """
 
     app: str
@@ -190,6 +192,7 @@ class RecoveryContext:
     discard: Callable[[str], None]
     is_over: Callable[[], bool]
     afterwards: Callable[[Callable[[], Awaitable[None]]], None]
+    claim: Callable[[StreamName], Awaitable[bool]] = field(default=lambda _stream: succeed(True))
 
 
 class IRecoveringSinkFactory(Interface):
@@ -197,7 +200,8 @@ class IRecoveringSinkFactory(Interface):
 
     def recover(context: RecoveryContext) -> Deferred[None]:
         """
-        Put in order what an earlier process left, and say what can be gone on with.
+        Put in order what an earlier process left, and say what can be gone on with. Other processes may be at work in
+        the storage: see ``RecoveryContext.claim``.
 
         Called once, before anybody is let in, if the storage is persistent. The server waits some seconds, then it
         begins: of what was not resumed by then, nothing is. What is still to be put in order may go on meanwhile; it

@@ -17,7 +17,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from rapidrtmp.errors import LeaseHeldError
 from rapidrtmp.interfaces import IRecoveringSinkFactory, ISinkFactory, ObjectInfo, RecoveryContext
+from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.names import StreamName
 from rapidrtmp.storage.probe import PROBE_PREFIX
@@ -37,6 +39,7 @@ class Recovery:
     :param stores: all there are.
     :param store_of: the one that the sinks of a factory write to, in an application.
     :param utc_ms: the time of day in milliseconds since 1970.
+    :param leases: tell what other processes, which are alive, write in the same places.
     """
 
     _log = Logger()
@@ -48,12 +51,16 @@ class Recovery:
         store_of: Callable[[str, ISinkFactory], Store],
         numbering: Numbering,
         utc_ms: Callable[[], int],
+        leases: StreamLeases | None = None,
     ) -> None:
         self._apps = apps
         self._stores = stores
         self._store_of = store_of
         self._numbering = numbering
         self._utc_ms = utc_ms
+        self._leases = leases or StreamLeases()
+        self._claimed: set[StreamName] = set()
+        self._left_alone: set[StreamName] = set()
         self._found: dict[StreamName, dict[str, Mapping[str, bytes]]] = {}
         self._over = False
         self._done: Deferred[None] = Deferred()
@@ -70,6 +77,7 @@ class Recovery:
             if timer.active():
                 timer.cancel()
             self._finish()
+            self._release()  # what is resumed is held by its stream
 
         self._looking.addCallback(looked)
         return self._done
@@ -125,7 +133,28 @@ class Recovery:
             discard=store.writer.delete,
             is_over=lambda: self._over,
             afterwards=lambda work: self._later.append((app, sink, work)),
+            claim=self._claim,
         )
+
+    async def _claim(self, stream: StreamName) -> bool:
+        if stream in self._claimed:
+            return True
+        try:
+            await self._leases.claim(stream)
+        except LeaseHeldError as error:
+            if stream not in self._left_alone:
+                self._left_alone.add(stream)
+                self._log.info("{stream} is left alone: {error}", stream=stream, error=error)
+            return False
+        if stream in self._claimed:  # by another sink meanwhile
+            self._leases.release(stream)
+        self._claimed.add(stream)
+        return True
+
+    def _release(self) -> None:
+        claimed, self._claimed = self._claimed, set()
+        for stream in claimed:
+            self._leases.release(stream)
 
     def _resume(self, sink: str, stream: StreamName, objects: Mapping[str, bytes]) -> None:
         if not self._over:

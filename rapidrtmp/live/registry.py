@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from rapidrtmp.errors import RapidRTMPError
+from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.stream import LiveStream, Publisher, StreamState
 from rapidrtmp.names import StreamName
 
@@ -72,6 +73,7 @@ class Registry:
     :param target_ms: the target duration that a stream's playlists promise, in milliseconds.
     :param max_streams: how many streams may be live at one time on the whole server; 0 for no limit.
     :param forgetting: called with a stream that is about to be forgotten.
+    :param leases: held for each stream until it has ended; one whose leases are lost is ended.
     """
 
     _log = Logger()
@@ -85,6 +87,7 @@ class Registry:
         policies: Mapping[str, StreamPolicy],
         max_streams: int = 0,
         forgetting: Callable[[LiveStream], None] = lambda _stream: None,
+        leases: StreamLeases | None = None,
     ) -> None:
         self._clock = clock
         self._make_stream = make_stream
@@ -92,6 +95,8 @@ class Registry:
         self._policies = policies
         self.max_streams = max_streams
         self._forgetting = forgetting
+        self._leases = leases or StreamLeases()
+        self._leases.lost = self._lost
         self._streams: dict[StreamName, LiveStream] = {}
         self._timers: dict[StreamName, IDelayedCall] = {}
         self._forgotten = StreamTotals()
@@ -133,11 +138,18 @@ class Registry:
         if stream is None or stream.state is StreamState.ENDED:
             self._check_limits(name)
             self._forget(name)
-            stream = self._streams[name] = self._make_stream(name)
+            stream = self._begin(name)
+            if stream.state is StreamState.ENDED:  # its lease was lost at once
+                raise NameTakenError("another server publishes this stream")
         elif stream.publisher is not None:
             self._take_over(stream, stream.publisher, publisher)
         self._stop_timer(name)
         stream.publisher = publisher
+        return stream
+
+    def _begin(self, name: StreamName) -> LiveStream:
+        stream = self._streams[name] = self._make_stream(name)
+        self._leases.hold(name)
         return stream
 
     def _check_limits(self, name: StreamName) -> None:
@@ -175,7 +187,7 @@ class Registry:
 
     def resume(self, name: StreamName) -> LiveStream:
         """Go on with a stream of an earlier process: it is interrupted, and waits for its publisher like any other."""
-        stream = self._streams[name] = self._make_stream(name)
+        stream = self._begin(name)
         stream.interrupted()
         self._grant_grace(stream)
         return stream
@@ -198,10 +210,17 @@ class Registry:
         if publisher is not None:
             publisher.disconnect(reason)
         done = stream.finish()
+        done.addCallback(lambda _: self._leases.release(stream.name))
         self.ended += 1
         self._log.info("{stream} has ended: {reason}", stream=stream.name, reason=reason)
         self._later(stream.name, self._policies[stream.name.app].linger_ms, self._forget, stream.name)
         return done
+
+    def _lost(self, name: StreamName) -> None:
+        """Another process writes what is stored of a stream: no two may, so this one ends."""
+        stream = self._streams.get(name)
+        if stream is not None:
+            self.end(stream, "another server publishes this stream now")
 
     def end_all(self, reason: str) -> Deferred[None]:
         """End every stream and take no more; fires when all their sinks have finished."""

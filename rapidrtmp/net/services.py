@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from twisted.internet.interfaces import IReactorTime
 
 from rapidrtmp.interfaces import IAuthenticator
+from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.net.auth_backoff import AuthBackoff
@@ -26,6 +27,7 @@ class RtmpServices:
     :ivar utc_ms: the time of day in milliseconds since 1970.
     :ivar auth_timeout_ms: how long an authenticator may take.
     :ivar max_bitrate: bits a second that one publisher may send; 0 for no limit.
+    :ivar leases: which streams other servers write into the same storage.
     :ivar auth_backoff: which clients were refused too often.
     :ivar log_throttle: which events deserve a line in the log.
     """
@@ -38,5 +40,6 @@ class RtmpServices:
     timeline: TimelinePolicy
     auth_timeout_ms: int = 10_000
     max_bitrate: int = 0
+    leases: StreamLeases = field(default_factory=StreamLeases)
     auth_backoff: AuthBackoff = field(default_factory=AuthBackoff)
     log_throttle: Episodes = field(default_factory=Episodes)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
+from rapidrtmp.errors import LeaseHeldError
 from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError
 from rapidrtmp.names import MAX_NAME_LENGTH, BadNameError, StreamName
@@ -36,7 +37,8 @@ class Waiting(Role):
     """
     Asks the authenticator about each publish request, and makes the connection a publisher when it consents.
 
-    A verdict is pending from the request until the authenticator has answered, or the request was taken back.
+    A verdict is pending from the request until the authenticator has consented and the stream's leases are held, or one
+    of them has refused, or the request was taken back.
     """
 
     is_pending = True
@@ -123,16 +125,22 @@ class Waiting(Role):
         )
         self._refuse(str(name), DENIED, "it could not be checked who may publish this stream; try again later")
 
-    def _decided(self, verdict: Verdict, name: StreamName) -> None:
+    def _decided(self, verdict: Verdict, name: StreamName) -> Deferred[None] | None:
         if self._verdict is None:
-            return
-        self._verdict = None
+            return None
         backoff, client_prefix = self._services.auth_backoff, self._connection.client_prefix
         if not verdict.allowed:
+            self._verdict = None
             backoff.refused(client_prefix, self._now_ms())
             self._refuse(str(name), DENIED, verdict.reason)
-            return
+            return None
         backoff.admitted(client_prefix, name)
+        leased = self._services.leases.claim(name)
+        return leased.addCallbacks(self._leased, self._not_leased, callbackArgs=(name, verdict), errbackArgs=(name,))
+
+    def _leased(self, _: None, name: StreamName, verdict: Verdict) -> None:
+        """Publish, unless another connection to this server does."""
+        self._verdict = None
         try:
             publisher = Publisher(self._connection, self._services, name, verdict, self._msid)
         except NameTakenError as error:
@@ -141,6 +149,16 @@ class Waiting(Role):
             self._refuse(str(name), DENIED, str(error))
         else:
             self._begin(name, publisher)
+        finally:
+            self._services.leases.release(name)  # the stream, if there is one, holds them as well
+
+    def _not_leased(self, failure: Failure, name: StreamName) -> None:
+        if self._verdict is None:  # the publisher left meanwhile
+            return
+        self._verdict = None
+        failure.trap(LeaseHeldError)
+        self._log.debug("{stream}: {error}", stream=name, error=failure.value)
+        self._refuse(str(name), BAD_NAME, "another server publishes this stream")
 
     def _begin(self, name: StreamName, publisher: Publisher) -> None:
         connection = self._connection

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import json
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +11,12 @@ from typing import Any
 from rapidrtmp.archive.journal import Header, Journal
 from rapidrtmp.archive.layout import RecordingId
 from rapidrtmp.errors import MediaError
+from rapidrtmp.storage.process import PROCESS
 
 __all__ = ["WRITER", "Entry", "RecordingState"]
 
-#: This process. What another process left unfinished is for recovery.
-WRITER = secrets.token_hex(8)
+#: This process. What a process left unfinished that is no more is for recovery.
+WRITER = PROCESS
 
 
 class RecordingState(enum.Enum):

@@ -2,7 +2,8 @@
 Closing what a server that died left open.
 
 Recovery only ever adds: lines that the journal lacks go to pages of their own, the init segment is put back from the
-journal, parts that are cut off are deleted. So it may itself die at any time and be run again.
+journal, parts that are cut off are deleted. So it may itself die at any time and be run again. What another process
+records is left alone: it holds the lease of the stream, and has signed the recording.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from twisted.logger import Logger
 from rapidrtmp.archive.journal import render_header, render_segment
 from rapidrtmp.archive.layout import CATALOGUE, INIT_NAME, JOURNAL_TYPE, MEDIA_TYPE, RecordingId, page_name
 from rapidrtmp.archive.objects import read_object
-from rapidrtmp.errors import MediaError, NotFoundError, StorageError
-from rapidrtmp.interfaces import IMMUTABLE, IStorage
+from rapidrtmp.errors import LeaseHeldError, MediaError, NotFoundError, StorageError
+from rapidrtmp.interfaces import IMMUTABLE, ILeasingStorage, IStorage
 from rapidrtmp.recording.catalogue import WRITER, Entry, RecordingState
 from rapidrtmp.recording.verification import Examination, examine
 from rapidrtmp.recording.writer import JSON_TYPE, LINES_PER_PAGE, NO_CACHE
 
-__all__ = ["catalogued", "delete_recording", "mend", "recover", "recover_all"]
+__all__ = ["catalogued", "delete_recording", "is_being_recorded", "mend", "recover", "recover_all"]
 
 _log = Logger()
 
@@ -79,8 +80,35 @@ async def _recover_if_abandoned(storage: IStorage, id: RecordingId) -> bool:
         return False
     if entry is not None and (entry.state.is_over or entry.writer == WRITER):
         return False
-    await recover(storage, id)
+    if await is_being_recorded(storage, id, entry):
+        return False
+    leasing = ILeasingStorage(storage, None)
+    if leasing is None:
+        await recover(storage, id)
+        return True
+    try:
+        lease = await leasing.claim(id.folder)  # another process that starts may be at it
+    except LeaseHeldError:
+        return False
+    try:
+        await recover(storage, id)
+    finally:
+        await leasing.release(lease)
     return True
+
+
+async def is_being_recorded(storage: IStorage, id: RecordingId, entry: Entry | None) -> bool:
+    """
+    Whether another process, which is alive, writes a recording; of a storage without leases nobody can tell.
+
+    :param entry: read before this is asked; ``None`` if it says nothing.
+    :raises StorageError: the storage failed.
+    """
+    leasing = ILeasingStorage(storage, None)
+    stream = f"{id.app}/{id.key}"
+    leases = await leasing.find_leases(stream) if leasing is not None else ()
+    others = {lease.holder for lease in leases if lease.name == stream} - {WRITER}
+    return bool(others) if entry is None else entry.writer in others
 
 
 async def recover(storage: IStorage, id: RecordingId) -> Entry | None:

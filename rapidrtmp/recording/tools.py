@@ -26,7 +26,7 @@ from rapidrtmp.discovery import make_storage_factory
 from rapidrtmp.errors import ConfigurationError, MediaError, NotFoundError
 from rapidrtmp.interfaces import IStorage, StorageContext
 from rapidrtmp.recording.catalogue import Entry, RecordingState
-from rapidrtmp.recording.recovery import mend, recover
+from rapidrtmp.recording.recovery import is_being_recorded, mend, recover
 from rapidrtmp.recording.verification import Examination, examine
 
 __all__ = ["Outcome", "export", "repair", "use_storage", "verify"]
@@ -121,6 +121,10 @@ async def repair(storage: IStorage, utc_ms: Callable[[], int] = lambda: time.tim
         newest_ms = max((info.modified_ms for info in found.objects), default=0)
         if (entry is None or not entry.state.is_over) and utc_ms() - newest_ms < QUIET_MS:
             lines.append(f"{id}: left alone: it may be being recorded; stop the server, or wait a minute")
+            is_well = False
+            continue
+        if (entry is None or not entry.state.is_over) and await is_being_recorded(storage, id, entry):
+            lines.append(f"{id}: left alone: a server is recording it")
             is_well = False
             continue
         lines.append(f"{id}: {await _repair_one(storage, found, entry)}")

@@ -14,7 +14,7 @@ from rapidrtmp.storage.store import Store
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.web.readiness import Readiness
 
-__all__ = ["connection_metrics", "readiness_metrics", "storage_metrics", "stream_metrics"]
+__all__ = ["connection_metrics", "lease_metrics", "readiness_metrics", "storage_metrics", "stream_metrics"]
 
 
 def stream_metrics(registry: Registry, now_ms: int, *, labelled: bool) -> Iterator[Metric]:
@@ -89,6 +89,17 @@ def storage_metrics(stores: Sequence[Store]) -> Iterator[Metric]:
     yield counter("lost_total", "Objects lost", lambda writer: writer.lost_total)
     yield counter("lost_bytes_total", "Bytes lost", lambda writer: writer.lost_bytes_total)
     yield counter("undeleted_total", "Deletions given up", lambda writer: writer.undeleted_total)
+
+
+def lease_metrics(stores: Sequence[Store]) -> Iterator[Metric]:
+    """Which streams this server writes and other servers on the same storage may not; the label is as above."""
+    held = _gauge("storage_leases", "Streams that this server alone may write", ["storage"])
+    lost = _counter("storage_leases_lost_total", "Streams given up to another server", labels=["storage"])
+    for store in stores:
+        held.add_metric([store.name], len(store.leases))
+        lost.add_metric([store.name], store.leases.lost_total)
+    yield held
+    yield lost
 
 
 def readiness_metrics(readiness: Readiness) -> Iterator[Metric]:

@@ -29,6 +29,7 @@ from rapidrtmp.app.streams import StreamMaker, recorders
 from rapidrtmp.demo import DEMO, make_demo
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ITokenIssuer, Purpose
+from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import Recovery
 from rapidrtmp.live.registry import Registry
@@ -42,7 +43,13 @@ from rapidrtmp.recording.retention import Retention, RetentionRules
 from rapidrtmp.recording.service import RecordingsService
 from rapidrtmp.server.api_secret import find_api_secret
 from rapidrtmp.server.listeners import Ports
-from rapidrtmp.server.scrape import connection_metrics, readiness_metrics, storage_metrics, stream_metrics
+from rapidrtmp.server.scrape import (
+    connection_metrics,
+    lease_metrics,
+    readiness_metrics,
+    storage_metrics,
+    stream_metrics,
+)
 from rapidrtmp.settings.model import Settings
 from rapidrtmp.settings.policies import connection_policy, http_policy, session_limits, stream_policies, timeline_policy
 from rapidrtmp.settings.spec import parse_spec
@@ -96,6 +103,7 @@ class RapidRtmpService(MultiService):
         self.metrics = Metrics()
         self.readiness = Readiness(reactor)
         self.stores = Stores(reactor, plugins.apps, settings.storage.queue_bytes)
+        self._leases = StreamLeases(self.stores.of_app, self.stores.all)
         self._numbering = Numbering(self._steady.utc_ms)
         self._recovery = Recovery(
             {name: app.sinks for name, app in plugins.apps.items()},
@@ -103,6 +111,7 @@ class RapidRtmpService(MultiService):
             self.stores.of_sink,
             self._numbering,
             self._steady.utc_ms,
+            self._leases,
         )
         self.authenticators = {name: self._make_authenticator(name) for name in plugins.apps}
         self._streams = StreamMaker(
@@ -140,6 +149,7 @@ class RapidRtmpService(MultiService):
             policies=stream_policies(self._settings),
             max_streams=self._settings.server.max_streams,
             forgetting=lambda stream: self._numbering.reached(stream.shelf.reached),
+            leases=self._leases,
         )
 
     def _make_libraries(self) -> Libraries:
@@ -165,6 +175,7 @@ class RapidRtmpService(MultiService):
     def _make_rtmp(self) -> RtmpServerFactory:
         rtmp = self._settings.rtmp
         services = RtmpServices(
+            leases=self._leases,
             registry=self.registry,
             authenticators=self.authenticators,
             metrics=self.metrics,
@@ -206,6 +217,7 @@ class RapidRtmpService(MultiService):
             stream_metrics(self.registry, now_ms(self._reactor), labelled=labelled),
             connection_metrics(self.rtmp_factory),
             storage_metrics(self.stores.all),
+            lease_metrics(self.stores.all),
             readiness_metrics(self.readiness),
         )
 
@@ -322,8 +334,8 @@ class RapidRtmpService(MultiService):
         left_s = max(0.1, deadline_s - self._reactor.seconds())
         if not await self.stores.drain(left_s):
             self._log.error("stopped before the storage had taken everything")
-        for store in self.stores.all:
-            await self._within(deadline_s + 0.5, store.storage.close())
+        for closing in self.stores.close():
+            await self._within(deadline_s + 0.5, closing)
         self.stores.stop()
         self._log.info("stopped")
 

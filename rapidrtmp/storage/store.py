@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rapidrtmp.interfaces import IStorage, StorageContext
+from rapidrtmp.storage.leases import StorageLeases
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.support.factories import create
 
@@ -20,11 +21,16 @@ class Store:
     :ivar name: the setting that chose it, in short: what logs, checks and metrics call it.
     :ivar storage: to read from, and to write what may not wait.
     :ivar writer: its queue.
+    :ivar leases: of what this process writes there.
     """
 
     name: str
     storage: IStorage
     writer: WriteBehind
+    leases: StorageLeases = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "leases", StorageLeases(self.name, self.storage, self.writer))
 
 
 def make_store(name: str, factory: Any, context: StorageContext, queue_bytes: int) -> Store:

@@ -10,6 +10,10 @@ cancelled; the bytes of one that does not heed stay counted until it answers, be
 A storage may ask for time between two puts of one key (:class:`~rapidrtmp.storage.capabilities.IPacedStorage`). A put
 that comes too early waits, the newest in place of older ones, and so does what is behind it, but for immutable objects.
 
+The lanes of a stream, which is what their names begin with, can be withheld while it is not sure that this process may
+write it, and *revoked* when it is sure that it may not: what waits there is dropped, and so is what comes later. So can
+all lanes at once be withheld; see :mod:`rapidrtmp.storage.leases`.
+
 What waits is bounded in bytes over all lanes. An object that does not fit is lost at once, and so is one whose
 attempts are used up: its Deferred fails, it is counted, and of a run of losses the first and the end are logged.
 """
@@ -75,6 +79,7 @@ class WriteBehind:
     :param timeout_s: how long a call of the storage is waited for.
     :param random: 0 up to 1, for the delays.
 
+    :ivar clock: as given.
     :ivar pending_objects: how many jobs wait or are being carried out.
     :ivar pending_bytes: what of ``max_bytes`` is taken.
     :ivar written_total: objects put; ``written_bytes_total`` is their size.
@@ -101,7 +106,7 @@ class WriteBehind:
     ) -> None:
         self.persistent = persistent
         self._storage = storage
-        self._clock = clock
+        self.clock = clock
         self._max_bytes = max_bytes
         self._concurrency = concurrency
         self._attempts = attempts
@@ -116,6 +121,11 @@ class WriteBehind:
         self._losses = Losses(clock, self._log)
         self._queues: dict[str, LaneQueue] = {}
         self._ready: deque[LaneQueue] = deque()  # those whose first job can start
+        self._withheld: set[str] = set()  # streams; likewise _revoked
+        self._revoked: set[str] = set()
+        self._is_paused = False
+        self._kept_back: list[LaneQueue] = []  # that could start if they were not withheld
+        self._unwritten: list[tuple[str, Deferred[None]]] = []  # streams, and who waits until they are written
         self._running = 0
         self._starting = False
         self._draining: list[tuple[Deferred[bool], IDelayedCall]] = []
@@ -142,9 +152,11 @@ class WriteBehind:
         self, lane: str, key: str, data: Sequence[bytes], content_type: str, cache_control: str
     ) -> Deferred[None]:
         """Queue an object; see :meth:`~rapidrtmp.interfaces.IStorageWriter.put`."""
-        now = self._clock.seconds()
+        now = self.clock.seconds()
         job = Job(key, data, content_type, cache_control, sum(map(len, data)), now)
         older = self._queues[lane].replaceable(key, now) if lane in self._queues else None
+        if stream_of(lane) in self._revoked:
+            return fail(_revocation(job))
         if error := self._refusal(job, older):
             self._count_loss(job, error)
             return fail(error)
@@ -159,11 +171,60 @@ class WriteBehind:
 
     def delete_in_lane(self, lane: str, key: str) -> None:
         """Queue a deletion; see :meth:`~rapidrtmp.interfaces.IStorageWriter.delete`."""
-        job = Job(key, None, "", "", 0, self._clock.seconds())
+        job = Job(key, None, "", "", 0, self.clock.seconds())
+        if stream_of(lane) in self._revoked:
+            return
         if error := self._refusal(job, None):
             self._count_loss(job, error)
         else:
             self._enqueue(lane, job)
+
+    # ── whose streams these are
+
+    def pause(self, paused: bool) -> None:
+        """Write nothing until it is allowed again; what is under way goes on."""
+        self._is_paused = paused
+        self._start_kept_back()
+
+    def withhold(self, stream: str) -> None:
+        """Write nothing of a stream until :meth:`allow`."""
+        self._withheld.add(stream)
+
+    def allow(self, stream: str) -> None:
+        """Write a stream, whatever was said of it before."""
+        self._withheld.discard(stream)
+        self._revoked.discard(stream)
+        self._start_kept_back()
+
+    def revoke(self, stream: str) -> None:
+        """Drop what waits of a stream, and all that follows: it is for another process to write."""
+        self._withheld.discard(stream)
+        self._revoked.add(stream)
+        for queue in [queue for queue in self._queues.values() if stream_of(queue.name) == stream]:
+            self._take_out(queue)
+            for job in queue.jobs:
+                self._drop(job, _revocation(job))
+        self._note_written()
+
+    def when_written(self, stream: str) -> Deferred[None]:
+        """A Deferred of the caller's own, fired when nothing of a stream waits any more."""
+        written: Deferred[None] = Deferred()
+        self._unwritten.append((stream, written))
+        self._note_written()
+        return written
+
+    def _start_kept_back(self) -> None:
+        self._ready.extend(self._kept_back)
+        self._kept_back.clear()
+        self._start_ready()
+
+    def _note_written(self) -> None:
+        if self._unwritten:
+            left = {stream_of(lane) for lane in self._queues}
+            written = [each for each in self._unwritten if each[0] not in left]
+            self._unwritten = [each for each in self._unwritten if each[0] in left]
+            for _, waiter in written:
+                waiter.callback(None)
 
     def drain(self, timeout_s: float) -> Deferred[bool]:
         """
@@ -172,7 +233,7 @@ class WriteBehind:
         :returns: a Deferred of whether it all was; what was not is lost, and the storage is not called again.
         """
         drained: Deferred[bool] = Deferred()
-        self._draining.append((drained, self._clock.callLater(timeout_s, self._abandon)))
+        self._draining.append((drained, self.clock.callLater(timeout_s, self._abandon)))
         if not self._queues:
             self._close(True)
         return drained
@@ -208,14 +269,18 @@ class WriteBehind:
         self._starting = True
         try:
             while self._ready and self._running < self._concurrency:
-                self._start(self._ready.popleft())
+                queue = self._ready.popleft()
+                if self._is_paused or stream_of(queue.name) in self._withheld:
+                    self._kept_back.append(queue)
+                else:
+                    self._start(queue)
         finally:
             self._starting = False
 
     def _start(self, queue: LaneQueue) -> None:
         job = queue.next(lambda job: self._wait_s(job) <= 0)
         if job is None:
-            queue.held = self._clock.callLater(self._wait_s(queue.first), self._delay_over, queue)
+            queue.held = self.clock.callLater(self._wait_s(queue.first), self._delay_over, queue)
         else:
             self._attempt(queue, job)
 
@@ -223,12 +288,12 @@ class WriteBehind:
         """How long the storage wants to be left alone with what ``job`` replaces."""
         if job.data is None or job.is_immutable or job.key not in self._put_at:
             return 0.0
-        return self._put_at[job.key] + self._replace_interval_s - self._clock.seconds()
+        return self._put_at[job.key] + self._replace_interval_s - self.clock.seconds()
 
     def _note_put(self, job: Job) -> None:
         """Remember when a key was put that may be put again, and forget those for which that is long ago."""
         if self._replace_interval_s and not job.is_immutable and job.data is not None:
-            now = self._put_at[job.key] = self._clock.seconds()
+            now = self._put_at[job.key] = self.clock.seconds()
             self._put_at.move_to_end(job.key)
             while self._put_at[oldest := next(iter(self._put_at))] <= now - self._replace_interval_s:
                 del self._put_at[oldest]
@@ -240,7 +305,7 @@ class WriteBehind:
         job.unanswered += 1
         self._running += 1
         attempt = queue.attempt = Attempt(job)
-        attempt.timeout = self._clock.callLater(self._timeout_s, self._timed_out, queue)
+        attempt.timeout = self.clock.callLater(self._timeout_s, self._timed_out, queue)
         attempt.call = maybeDeferred(job.carry_out, self._storage)
         attempt.call.addBoth(self._answered, queue, attempt)
 
@@ -292,7 +357,7 @@ class WriteBehind:
     def _failed(self, queue: LaneQueue, job: Job, error: BaseException | None) -> None:
         if getattr(error, "retryable", True) and job.attempts < self._attempts:
             longest = min(self._max_delay_s, self._first_delay_s * 2.0 ** (job.attempts - 1))
-            queue.delay = self._clock.callLater(longest * (1 + self._random()) / 2, self._delay_over, queue)
+            queue.delay = self.clock.callLater(longest * (1 + self._random()) / 2, self._delay_over, queue)
             self._start_ready()
         else:
             queue.remove(job)
@@ -308,8 +373,10 @@ class WriteBehind:
         """With the next job of the lane, or without the lane."""
         if queue.jobs:
             self._ready.append(queue)
-        elif self._queues.pop(queue.name) and not self._queues and self._draining:
-            self._close(True)
+        elif self._queues.pop(queue.name):
+            self._note_written()
+            if not self._queues and self._draining:
+                self._close(True)
         self._start_ready()
 
     def _lose(self, job: Job, error: BaseException | None) -> None:
@@ -317,9 +384,12 @@ class WriteBehind:
         lost = StorageError(f"{job.key}: lost after {job.attempts} attempts: {error}", retryable=retryable)
         lost.__cause__ = error
         self._count_loss(job, lost)
+        self._drop(job, lost)
+
+    def _drop(self, job: Job, error: StorageError) -> None:
         self._finish(job)
         for waiter in job.waiters:
-            waiter.errback(lost)
+            waiter.errback(error)
 
     def _count_loss(self, job: Job, error: StorageError) -> None:
         if job.data is None:
@@ -343,17 +413,24 @@ class WriteBehind:
 
     def _abandon(self) -> None:
         """Lose all that is left; :meth:`drain` has waited long enough."""
-        queues, self._queues = self._queues, {}
-        self._ready.clear()
         self._closed = True
-        for queue in queues.values():
-            for timer in filter(None, (queue.delay, queue.held)):
-                timer.cancel()
-            if queue.attempt:
-                self._cancel(self._end_attempt(queue))
+        for queue in list(self._queues.values()):
+            self._take_out(queue)
             for job in queue.jobs:
                 self._lose(job, StorageError("the server is stopping"))
+        self._note_written()
         self._close(False)
+
+    def _take_out(self, queue: LaneQueue) -> None:
+        """Have nothing more to do with a lane; its jobs are the caller's."""
+        del self._queues[queue.name]
+        for waiting in (self._ready, self._kept_back):
+            if queue in waiting:
+                waiting.remove(queue)
+        for timer in filter(None, (queue.delay, queue.held)):
+            timer.cancel()
+        if queue.attempt:
+            self._cancel(self._end_attempt(queue))
 
     def _close(self, complete: bool) -> None:
         self._closed = True
@@ -363,3 +440,12 @@ class WriteBehind:
             if timeout.active():
                 timeout.cancel()
             drained.callback(complete)
+
+
+def stream_of(lane: str) -> str:
+    """The stream that a lane belongs to: its name up to the last slash."""
+    return lane.rpartition("/")[0]
+
+
+def _revocation(job: Job) -> StorageError:
+    return StorageError(f"{job.key}: another server writes this stream now", retryable=False)

@@ -28,6 +28,7 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.recording.catalogue import WRITER
 from rapidrtmp.server.service import RapidRtmpService
 from rapidrtmp.settings.model import StorageSettings
+from rapidrtmp.storage.locked_names import FOLDER
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.sinks import FrameCollector
 from tests.net.edge import media
@@ -171,7 +172,7 @@ class ServerTests(ServerCase):
         while (await self.get(service, "/radio/k/clip.mp4"))[0] != 200:  # until the storage has a page of its journal
             pass
         await self.end(service, encoders)
-        found = {name: set(os.listdir(folder)) for name, folder in self.folders.items()}
+        found = {name: set(os.listdir(folder)) - {FOLDER} for name, folder in self.folders.items()}
         self.assertEqual({"live": {"live"}, "recordings": {"recordings"}, "radio": {"radio", "recordings"}}, found)
         self.assertEqual([".catalogue", "live"], sorted(os.listdir(f"{self.folders['recordings']}/recordings")))
         self.assertEqual([".catalogue", "radio"], sorted(os.listdir(f"{self.folders['radio']}/recordings")))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.internet.task import Clock
@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
+from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.registry import Registry, StreamPolicy
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.stream import LiveStream
@@ -141,10 +142,23 @@ class Peer:
         return found  # type: ignore[return-value]
 
 
+class ScriptedLeases(StreamLeases):
+    """Answers claims as it is told to."""
+
+    def __init__(self, answer: Callable[[], Deferred[None]]) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def claim(self, name: StreamName) -> Deferred[None]:
+        claim = super().claim
+        return self._answer().addCallback(lambda _: claim(name))
+
+
 class Edge:
     """
     A factory that listens, with a clock, a registry whose streams have a collector, and one authenticator.
 
+    :ivar lease: what is answered when the lease of a name is claimed.
     :ivar collectors: the sink of each stream there was, in order.
     """
 
@@ -167,8 +181,10 @@ class Edge:
             policies={"live": StreamPolicy(grace_ms=6_000)},
             max_streams=max_streams,
         )
+        self.lease: Callable[[], Deferred[None]] = lambda: succeed(None)
         services = RtmpServices(
             registry=self.registry,
+            leases=ScriptedLeases(lambda: self.lease()),
             authenticators={"live": self.authenticator},
             metrics=self.metrics,
             clock=self.clock,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger, capturedLogs, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
 from rapidrtmp.auth.any_of import AnyOfAuthenticator
-from rapidrtmp.errors import StorageError
+from rapidrtmp.errors import LeaseHeldError, StorageError
 from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.media import Frame, MediaKind
@@ -239,6 +239,13 @@ class RefusalTests(EdgeCase):
         first.say(*media(3))
         self.assertTrue(self.edge.collectors[0].frames)
 
+    def test_another_server(self) -> None:
+        """A name that another server on the same storage publishes is refused, in words that name no machine."""
+        self.edge.lease = lambda: fail(LeaseHeldError("process 7 on elsewhere writes live/k into this storage"))
+        peer = self.refused()
+        self.assertRefused(peer, BAD_NAME, "another server publishes this stream")
+        self.assertIsNone(self.edge.registry.find(NAME))
+
     def test_full(self) -> None:
         """A stream more than the server takes is refused with the number."""
         self.edge.registry.max_streams = 1
@@ -308,6 +315,27 @@ class SlowAuthenticatorTests(EdgeCase):
         self.edge.authenticator.answer = odd
         self.edge.peer().connect().publish().leave()
         self.assertEqual([], self.flushLoggedErrors())
+        self.assertIsNone(self.edge.registry.find(NAME))
+
+    def test_storage_is_slow(self) -> None:
+        """While the storage is asked for a lease, the encoder waits, and nothing it has sent is lost."""
+        self.edge.authenticator.answer = Verdict(True, credential="c")
+        lease: Deferred[None] = Deferred()
+        self.edge.lease = lambda: lease
+        peer = self.edge.peer().connect().publish()
+        peer.say(*media(3))
+        self.assertEqual([], self.edge.collectors)
+        lease.callback(None)
+        self.assertEqual(216, self.edge.registry.totals().frames)
+        peer.leave()
+
+    def test_peer_leaves_before_the_lease(self) -> None:
+        """When the encoder leaves while the storage is asked, that is called off, and the name stays free."""
+        self.edge.authenticator.answer = Verdict(True, credential="c")
+        lease: Deferred[None] = Deferred()
+        self.edge.lease = lambda: lease
+        self.edge.peer().connect().publish().leave()
+        self.assertTrue(lease.called)
         self.assertIsNone(self.edge.registry.find(NAME))
 
     def test_request_taken_back(self) -> None:

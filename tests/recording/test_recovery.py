@@ -5,23 +5,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.archive.journal import Journal
 from rapidrtmp.archive.layout import RecordingId, read_part_name
 from rapidrtmp.archive.objects import read_journal
 from rapidrtmp.cmaf.reader import read_fragments, read_init_segment
-from rapidrtmp.errors import NotFoundError
-from rapidrtmp.interfaces import IMMUTABLE
+from rapidrtmp.errors import LeaseHeldError, NotFoundError
+from rapidrtmp.interfaces import IMMUTABLE, Lease
 from rapidrtmp.media import Frame
 from rapidrtmp.recording.catalogue import WRITER, Entry, RecordingState
 from rapidrtmp.recording.recovery import recover, recover_all
+from rapidrtmp.recording.tools import repair
 from rapidrtmp.recording.verification import examine
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track, video_frames
 from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter, feed, make_sink_context
 from tests.recording.test_sink import make_recorder
+from tests.storage.test_leases import ScriptedStorage
 
 ID = RecordingId("live", "test", "20260101T000000Z")
 KILL_POINTS = 100
@@ -315,3 +317,60 @@ class ExaminationTests(RecoveryCase):
         self.assertEqual([], self.finish(examine(storage, ID)).problems)
         deep = self.finish(examine(storage, ID, deep=True))
         self.assertEqual([f"{key} is cut off, or no fragment", "segment 1 can not be played"], deep.problems)
+
+
+class Leasing(ScriptedStorage):
+    """A storage that knows who writes into it, and in which another process may hold what is claimed."""
+
+    def __init__(self, leases: Sequence[Lease]) -> None:
+        super().__init__()
+        self._leases_there = leases
+
+    def find_leases(self, prefix: str) -> Deferred[Sequence[Lease]]:
+        return succeed([lease for lease in self._leases_there if lease.name.startswith(prefix)])
+
+
+class OtherProcessTests(RecoveryCase):
+    """Recordings that another process, which is alive, writes into the same storage."""
+
+    def growing(self, *leases: Lease) -> Leasing:
+        """A storage with the recording that the process ``0000000000000000`` has begun."""
+        tape, _ = self.recorded(4)
+        storage = Leasing(leases)
+        for key, data in tape.puts[:-1]:
+            self.successResultOf(storage.put(key, of_another_process(data), "", ""))
+        return storage
+
+    def contents(self, storage: Leasing) -> list[bytes]:
+        keys = [info.key for info in self.successResultOf(storage.list(""))]
+        return [self.finish(_read(storage, key)) for key in keys]
+
+    def test_alive(self) -> None:
+        """What its process still writes is left as it is, also by who repairs by hand."""
+        storage = self.growing(Lease("live/test", "0" * 16, 7), Lease("live/test2", "1" * 16, 8))
+        before = self.contents(storage)
+        self.assertEqual([], self.finish(recover_all(storage)))
+        outcome = self.finish(repair(storage, lambda: STARTED_AT_MS * 2))
+        self.assertEqual(([f"{ID}: left alone: a server is recording it"], False), (outcome.lines, outcome.is_well))
+        self.assertEqual(before, self.contents(storage))
+
+    def test_dead(self) -> None:
+        """What nobody writes any more is recovered, also where another process has the stream now."""
+        for leases in ((), (Lease("live/test", "1" * 16, 8),), (Lease("live/test2", "0" * 16, 8),)):
+            storage = self.growing(*leases)
+            self.assertEqual([ID], self.finish(recover_all(storage)))
+            self.assertIs(RecordingState.RECOVERED, self.entry(storage).state)
+            self.assertEqual([ID.folder], storage.released)
+
+    def test_at_once(self) -> None:
+        """Of two processes that start at the same moment, one recovers."""
+        storage = self.growing()
+        storage.answer = LeaseHeldError("process 7 on elsewhere")
+        self.assertEqual([], self.finish(recover_all(storage)))
+        self.assertIs(RecordingState.RECORDING, self.entry(storage).state)
+
+    def test_unreadable_entry(self) -> None:
+        """A recording of which the catalogue does not say whose it is, is left to whoever has the stream."""
+        storage = self.growing(Lease("live/test", "0" * 16, 7))
+        self.successResultOf(storage.put(ID.catalogue_key, b"{", "", ""))
+        self.assertEqual([], self.finish(recover_all(storage)))

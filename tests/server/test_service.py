@@ -27,6 +27,7 @@ from rapidrtmp.server import service as server
 from rapidrtmp.server.listeners import Address
 from rapidrtmp.server.service import RapidRtmpService, make_service
 from rapidrtmp.settings.model import RtmpSettings, ServerSettings, StorageSettings
+from rapidrtmp.storage.locked_names import FOLDER
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.sinks import FrameCollectorFactory
 from tests.m3u8.checker import read_playlist
@@ -159,8 +160,8 @@ class ServerTests(ServerCase):
         self.assertEqual((1, 1), (body.count(b'"storage"'), body.count(b'"recordings"')))
         await service.stopService()
         await encoder.gone
-        self.assertEqual(["live"], os.listdir(folders[0]))
-        self.assertEqual(["recordings"], os.listdir(folders[1]))
+        self.assertEqual({"live", FOLDER}, set(os.listdir(folders[0])))
+        self.assertEqual({"recordings", FOLDER}, set(os.listdir(folders[1])))
 
     async def test_stubborn_publisher(self) -> None:
         """A connection that says nothing does not keep the server from stopping."""

@@ -4,7 +4,8 @@ Going through what a server that is no more left of its streams, before anyone p
 A stream whose playlist is final keeps it. One that was still running is made ready to be gone on with: its window and
 its bytes are read, its playlist is written with gaps for what was published and never stored, and numbers for what
 comes next are reserved. Where that is not possible its playlist becomes final. Media that no playlist names are
-deleted. Nothing else is touched: other names, and whatever lies deeper, belong to others.
+deleted. Nothing else is touched: other names, and whatever lies deeper, belong to others. So do streams that another
+process writes: a stream is claimed before it is read to be changed.
 
 Each step leaves something from which all of them can be done again.
 """
@@ -122,7 +123,9 @@ class HlsRecovery:
 
     async def _put_in_order(self, stream: StreamName, folder: Folder) -> None:
         """Go on with a stream that was running and did not say so, or see to what is left of one that is over."""
-        if self._present.has_begun(stream):
+        if self._present.has_begun(stream) or await self._is_in_order(stream, folder):
+            return
+        if not await self._context.claim(stream) or self._present.has_begun(stream):
             return
         if MEDIA_PLAYLIST not in folder:
             await self._read_state(stream)
@@ -131,8 +134,28 @@ class HlsRecovery:
         if stream in self._running or not await self._go_on(stream):
             await self._settle(stream, folder)
 
+    async def _is_in_order(self, stream: StreamName, folder: Folder) -> bool:
+        """Whether a stream is over and nothing of it has to be changed: most are, and need no lease."""
+        if stream in self._running:
+            return False
+        named: set[str] = set()
+        if MEDIA_PLAYLIST in folder:
+            playlist = await self._read_playlist(stream)
+            if playlist is None or not playlist.ended:
+                return False
+            named = names_in(playlist)
+        if orphans_of(folder, named):
+            return False
+        await self._read_state(stream)
+        if not self._present.has_begun(stream):
+            self._leave(stream, folder, named)
+        return True
+
     async def _go_on(self, stream: StreamName) -> bool:
         """Make a stream ready to be gone on with, if it was running; whether it is to be left alone from now on."""
+        if not await self._context.claim(stream):
+            self._done.add(stream)
+            return True
         state = await self._read_state(stream)
         playlist = await self._read_playlist(stream)
         if playlist is None or playlist.ended or state is None:
@@ -285,13 +308,17 @@ class HlsRecovery:
             self._context.log.info("{stream}: its playlist is final now", stream=stream)
         if not self._present.has_begun(stream):
             self._context.discard(running_key(*stream))
-        named = {segment.uri for segment in playlist.segments}
-        named |= {segment.init.uri for segment in playlist.segments if segment.init}
-        self._leftovers.leave(stream, sorted(name for name in named if name in folder and is_media(name)))
+        named = names_in(playlist)
+        self._leave(stream, folder, named)
         self._discard(stream, folder, named)
 
+    def _leave(self, stream: StreamName, folder: Folder, named: Iterable[str]) -> None:
+        media = sorted(name for name in named if name in folder and is_media(name))
+        if media:
+            self._leftovers.leave(stream, media)
+
     def _discard(self, stream: StreamName, folder: Folder, named: Container[str]) -> None:
-        orphans = [name for name in folder if (is_media(name) or is_page(name)) and name not in named]
+        orphans = orphans_of(folder, named)
         for name in orphans:
             self._context.discard(f"{stream}/{name}")
         if orphans:
@@ -343,6 +370,17 @@ async def _persistently(call: Callable[[], Awaitable[T]]) -> T:
             if not error.retryable:
                 raise
     return await call()
+
+
+def names_in(playlist: MediaPlaylist) -> set[str]:
+    """Every segment and init segment that a playlist names."""
+    inits = {segment.init.uri for segment in playlist.segments if segment.init}
+    return inits | {segment.uri for segment in playlist.segments}
+
+
+def orphans_of(folder: Iterable[str], named: Container[str]) -> list[str]:
+    """The media, and the pages of journals, that are in a folder and have no name in a playlist."""
+    return [name for name in folder if (is_media(name) or is_page(name)) and name not in named]
 
 
 def pages_of(names: Iterable[str]) -> list[PageName]:

@@ -4,7 +4,7 @@ A server's HLS side that can be killed and started again on the same storage, an
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -94,6 +94,8 @@ class Server:
     :param lag: how many operations of the storage may wait.
     :param wrap: puts something between the recovery and the storage.
     :param hurried: whether :meth:`go_on` is left to the test.
+    :param held: streams that other processes write.
+    :ivar claimed: streams that were claimed.
     :ivar resumed: whether the stream is gone on with.
     """
 
@@ -104,6 +106,8 @@ class Server:
     wrap: Callable[[MemoryStorage], Any] = lambda storage: storage
     resumed: bool = False
     hurried: bool = False
+    held: Container[StreamName] = ()
+    claimed: list[StreamName] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.shelf = SeenShelf()
@@ -132,6 +136,7 @@ class Server:
             discard=discarded.append,
             is_over=lambda: False,
             afterwards=self.afterwards.append,
+            claim=self._claim,
         )
         now(self.factory.recover(context))
         self.resumed = STREAM in self._recovered
@@ -142,6 +147,10 @@ class Server:
         for key in discarded:
             now(self.storage.delete(key))
         self.writer.objects = contents(self.storage)
+
+    async def _claim(self, stream: StreamName) -> bool:
+        self.claimed.append(stream)
+        return stream not in self.held
 
     def go_on(self) -> None:
         """Do what was put off until everybody is let in."""

@@ -12,7 +12,7 @@ from twisted.logger import Logger, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import StorageError
-from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, part_name
+from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, part_name, running_key
 from rapidrtmp.hls.resume.state import MirrorState
 from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.interfaces import RecoveryContext
@@ -352,6 +352,35 @@ class EndTests(SynchronousTestCase):
         again = Server(stored, STARTED_AT_MS + AWAY_MS)
         self.assertTrue(again.resumed)
         self.assertEqual(set(others), again.writer.objects.keys() & {*others, *orphans})
+
+
+class OtherProcessTests(SynchronousTestCase):
+    """Streams that other processes, which are alive, write into the same storage."""
+
+    def test_running(self) -> None:
+        """What another process has live is not resumed, nor made final, and no media of it is removed."""
+        orphan = {f"{STREAM}/segment_1.m4s": b"just written"}
+        stored = killed().writer.objects | orphan
+        for extra in ({}, {running_key(*STREAM): None}):
+            left = {key: data for key, data in stored.items() if key not in extra}
+            again = Server(left, STARTED_AT_MS + AWAY_MS, held={STREAM})
+            self.assertFalse(again.resumed)
+            self.assertEqual(left, again.writer.objects)
+
+    def test_begun_anew(self) -> None:
+        """Of what another process has only begun no segment is removed, though no playlist names it yet."""
+        stored = {f"{STREAM}/init_1.mp4": b"...", f"{STREAM}/segment_1.m4s": b"..."}
+        self.assertEqual(stored, Server(stored, STARTED_AT_MS, held={STREAM}).writer.objects)
+        self.assertEqual({}, Server(stored, STARTED_AT_MS).writer.objects)
+
+    def test_cost(self) -> None:
+        """Streams that are over, and in order, are not claimed, however many there are."""
+        server = killed()
+        server.finish()
+        over = Server(server.writer.objects, STARTED_AT_MS).writer.objects
+        self.assertEqual([], Server(over, STARTED_AT_MS + AWAY_MS, held={STREAM}).claimed)
+        with_orphan = over | {f"{STREAM}/segment_1.m4s": b"..."}
+        self.assertEqual([STREAM], Server(with_orphan, STARTED_AT_MS + AWAY_MS).claimed[:1])
 
 
 class FailingStorage:
