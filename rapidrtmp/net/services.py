@@ -11,6 +11,7 @@ from rapidrtmp.interfaces import IAuthenticator
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
+from rapidrtmp.net.app_names import AppNames
 from rapidrtmp.net.auth_backoff import AuthBackoff
 from rapidrtmp.support.log_throttle import Episodes
 from rapidrtmp.timeline.policy import TimelinePolicy
@@ -24,6 +25,7 @@ class RtmpServices:
     The parts of the server that connections use.
 
     :ivar authenticators: by application; one that is not here does not exist.
+    :ivar app_names: which of them a client means.
     :ivar utc_ms: the time of day in milliseconds since 1970.
     :ivar auth_timeout_ms: how long an authenticator may take.
     :ivar max_bitrate: bits a second that one publisher may send; 0 for no limit.
@@ -34,6 +36,7 @@ class RtmpServices:
 
     registry: Registry
     authenticators: Mapping[str, IAuthenticator]
+    app_names: AppNames
     metrics: Metrics
     clock: IReactorTime
     utc_ms: Callable[[], int]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Waiting"]
 
 BAD_NAME, DENIED = "NetStream.Publish.BadName", "NetStream.Publish.Denied"
-STREAM_NOT_FOUND = "NetStream.Play.StreamNotFound"
+INVALID_APP, STREAM_NOT_FOUND = "NetConnection.Connect.InvalidApp", "NetStream.Play.StreamNotFound"
 #: The names under which encoders send the secret.
 TOKEN_NAMES = ("token", "key", "auth", "pass")
 #: The part of a requested name that can be shown when it is not a stream's name: the rest may hold a secret.
@@ -63,7 +63,21 @@ class Waiting(Role):
 
     def _connect_requested(self, event: ConnectRequested) -> None:
         self._client = event.client
-        self._connection.session.accept_connect()
+        if not event.app or event.app_may_be_key or self._services.app_names.find(event.app) is not None:
+            self._connection.session.accept_connect()
+        else:
+            self._refuse_connect(_SHOWABLE.match(event.app.partition("/")[0])[0])  # type: ignore[index]
+
+    def _refuse_connect(self, app: str) -> None:
+        """Refuse an application that does not exist."""
+        connection = self._connection
+        self._services.metrics.publishes_total.labels("refused").inc()
+        if self._is_first("unknown application"):
+            self._log.info(
+                "connection of {peer} to {app} refused: there is no such application", peer=connection.peer, app=app
+            )
+        connection.session.reject_connect(INVALID_APP, f"there is no application {app!r} here")
+        connection.close()
 
     def _play_requested(self, event: PlayRequested) -> None:
         self._services.metrics.rtmp_ignored_total.labels("play").inc()
@@ -82,7 +96,7 @@ class Waiting(Role):
     def _publish_requested(self, event: PublishRequested) -> None:
         self._msid = event.msid
         try:
-            name = StreamName.checked(event.app, event.key)
+            name = StreamName.checked(self._services.app_names.find(event.app) or event.app, event.key)
         except BadNameError as error:
             self._refuse(_showable(event), BAD_NAME, str(error))
             return

@@ -54,10 +54,15 @@ class Ports:
         """The port number of the first that has one, once it is open; 0 where all are UNIX sockets."""
         return next(filter(None, map(_number, self._open)), 0)
 
-    def open(self, factory: Factory[Any]) -> None:
-        """Open them all, or end the process with one line."""
+    def open(self, factory: Factory[Any], behind_proxy: Factory[Any] | None = None) -> None:
+        """
+        Open them all, or end the process with one line.
+
+        :param behind_proxy: accepts the connections of ``haproxy:`` endpoints, if that is another factory.
+        """
         for description in self._descriptions:
-            self._open.append(self._listen(description, factory))
+            is_proxied = description.startswith("haproxy:")
+            self._open.append(self._listen(description, behind_proxy if is_proxied and behind_proxy else factory))
 
     def _listen(self, description: str, factory: Factory[Any]) -> IListeningPort:
         results: list[IListeningPort | Failure] = []

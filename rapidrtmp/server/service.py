@@ -34,6 +34,7 @@ from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import Recovery
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
+from rapidrtmp.net.app_names import AppNames
 from rapidrtmp.net.auth_backoff import AuthBackoff
 from rapidrtmp.net.factory import RtmpServerFactory
 from rapidrtmp.net.services import RtmpServices
@@ -178,6 +179,7 @@ class RapidRtmpService(MultiService):
             leases=self._leases,
             registry=self.registry,
             authenticators=self.authenticators,
+            app_names=AppNames(self.authenticators, rtmp.app_aliases),
             metrics=self.metrics,
             clock=self._reactor,
             utc_ms=self._steady.utc_ms,
@@ -233,7 +235,7 @@ class RapidRtmpService(MultiService):
         if self._is_open:
             return
         self._is_open = True
-        self.rtmp.open(self.rtmp_factory)
+        self.rtmp.open(self.rtmp_factory, self.rtmp_factory.behind_proxy)
         sites = self._make_sites()
         self.http.open(sites.public)
         if sites.management is not None:

@@ -17,6 +17,7 @@ from twisted.internet.endpoints import quoteStringArgument
 
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.settings.types import (
+    ALIASES,
     BOOLEAN,
     DURATION,
     DURATION_OR_AUTO,
@@ -250,6 +251,9 @@ class RtmpSettings:
     )
     max_refusals_per_ip: int = _setting(
         whole(), "10", "Refused publishes a minute from one address, before more are refused unasked; 0 for no limit"
+    )
+    app_aliases: tuple[str, ...] = _setting(
+        ALIASES, "", "PATH=APP each: the application that a path in publish URLs means; else live/0 means live"
     )
     max_publisher_kbps: int = _setting(
         whole(), "100000", "Kilobits a second from one publisher, over ten seconds; 0 for no limit"

@@ -19,6 +19,7 @@ from rapidrtmp.support.units import (
 )
 
 __all__ = [
+    "ALIASES",
     "BOOLEAN",
     "DURATION",
     "DURATION_OR_AUTO",
@@ -130,6 +131,14 @@ def _duration_or_auto(text: str) -> int | None:
     return None if text == "auto" else parse_duration_ms(text)
 
 
+def _alias(text: str) -> str:
+    path, equals, app = text.rpartition("=")
+    if not equals or not path.strip("/") or not app:
+        raise ConfigurationError(f"{text!r} is not PATH=APP, such as live/room7=rooms")
+    return text
+
+
+ALIASES = Kind(_alias, many=True)
 TEXT = Kind(lambda text: text)
 SECRET = Kind(lambda text: text or None, lambda value: "***" if value else "", secret=True)
 BOOLEAN = Kind(_boolean, lambda value: "true" if value else "false")

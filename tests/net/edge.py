@@ -25,6 +25,7 @@ from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
+from rapidrtmp.net.app_names import AppNames
 from rapidrtmp.net.connection import ConnectionPolicy
 from rapidrtmp.net.factory import RtmpServerFactory
 from rapidrtmp.net.services import RtmpServices
@@ -130,6 +131,10 @@ class Peer:
         self._answers.receive_data(data)
         return list(self._answers.messages())
 
+    def commands(self) -> list[list[Any]]:
+        """The values of the commands among them."""
+        return [list(read_values(heard.payload)) for heard in self.heard() if heard.type_id == 20]
+
     def statuses(self) -> list[tuple[str, str, str]]:
         """The ``onStatus`` among them: level, code, description."""
         found = []
@@ -186,6 +191,7 @@ class Edge:
             registry=self.registry,
             leases=ScriptedLeases(lambda: self.lease()),
             authenticators={"live": self.authenticator},
+            app_names=AppNames({"live"}, ["old/studio=live"]),
             metrics=self.metrics,
             clock=self.clock,
             utc_ms=self.utc_ms,

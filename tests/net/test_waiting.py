@@ -74,6 +74,19 @@ class PublishTests(EdgeCase):
             self.assertEqual((f"live/k{number}", f"192.0.2.{number}"), (str(request.stream), request.peer))
             self.assertFalse(peer.is_closed)
 
+    def test_instances(self) -> None:
+        """An instance names its application, unless an alias says otherwise; a default instance is none."""
+        spellings = (("live/0", "a"), ("live/room7", "b"), ("live/_definst_", "c"), ("old/studio", "d"), ("live/e", ""))
+        for number, (app, name) in enumerate(spellings):
+            self.edge.peer(f"192.0.2.{number}").connect(app).publish(f"{name}?token=x")
+        names = [str(request.stream) for request in self.edge.authenticator.requests]
+        self.assertEqual(["live/a", "live/b", "live/c", "live/d", "live/e"], names)
+
+    def test_key_alone(self) -> None:
+        """A URL of one segment and a query is the key, with its token."""
+        self.edge.peer().connect("a?token=x").publish("")
+        self.assertEqual(["live/a"], [str(stream.name) for stream in self.edge.registry])
+
     def test_end(self) -> None:
         """The encoder's own end interrupts the stream, which ends when nobody returns in time."""
         peer = self.edge.publisher()
@@ -164,8 +177,22 @@ class RefusalTests(EdgeCase):
         self.assertEqual([], self.edge.authenticator.requests)
 
     def test_unknown_application(self) -> None:
-        """So is an application that does not exist."""
-        self.assertRefused(self.refused(app="other"), BAD_NAME, "no application 'other'")
+        """An application that does not exist is told when the encoder connects."""
+        for app in ("other", "other/k", "other/k?token=x", "live2"):
+            peer = self.edge.peer().connect(app)
+            ((name, transaction, _, information),) = peer.commands()
+            self.assertEqual(("_error", 1.0), (name, transaction))
+            self.assertEqual("NetConnection.Connect.InvalidApp", information["code"])
+            self.assertIn(
+                "there is no application 'other'" if "2" not in app else "'live2'", information["description"]
+            )
+            self.assertTrue(peer.is_closed)
+        self.assertEqual(4, self.edge.metric("publishes_total", result="refused"))
+        self.assertEqual([], self.edge.authenticator.requests)
+
+    def test_unknown_application_or_key(self) -> None:
+        """One that may be the key of a URL of one segment is told when the encoder publishes."""
+        self.assertRefused(self.refused("k", app="other?token=x"), BAD_NAME, "no application 'other'")
 
     def test_denied(self) -> None:
         """The authenticator's reason reaches the encoder."""

@@ -101,6 +101,7 @@ class LoadTests(LoadTestCase):
             "server.trust_own_user": "false",
             "server.sinks": "hls hls:window=5",
             "server.auth": "open",
+            "rtmp.app_aliases": "old/studio=live",
             "server.log_format": "json",
             "server.log_level": "warn",
             "server.metrics_stream_labels": "true",
@@ -119,6 +120,14 @@ class LoadTests(LoadTestCase):
             value = getattr(getattr(loaded.settings, row.section), row.field_name)
             self.assertNotEqual(row.default, value, row.name)
             self.assertEqual(f"environment {row.environment_name}", loaded.provenance[row.name])
+
+    def test_aliases(self) -> None:
+        """An alias is a path and an application; anything else is said to be none."""
+        settings = self.load("[rtmp]\napp_aliases = ['live/room7=rooms', 'old=live']\n").settings
+        self.assertEqual(("live/room7=rooms", "old=live"), settings.rtmp.app_aliases)
+        for text in ("77", "=live", "old=", "/=live"):
+            with self.assertRaisesRegex(ConfigurationError, "is not PATH=APP"):
+                self.load(RAPIDRTMP_RTMP_APP_ALIASES=text)
 
     def test_empty_is_unsaid(self) -> None:
         """A variable that is set but empty means nothing."""
