@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import mmap
 import os
 import sys
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stream, 1 for one with errors, 2 if it could not be checked.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks is written in escapes
+        sys.stdout.reconfigure(errors="backslashreplace")
     if arguments[:1] == ["serve"]:  # has the options of twistd's plugin, and parses them as that does
         ignore_hang_ups()
         from rapidrtmp.serve import serve

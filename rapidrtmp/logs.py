@@ -22,6 +22,7 @@ from twisted.logger import (
 from twisted.python.logfile import LogFile
 
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.support.text import encodable
 
 __all__ = ["ServerLog", "render_time", "server_log_observer"]
 
@@ -38,11 +39,10 @@ def server_log_observer(out: IO[str], log_format: str, level: str = "debug") -> 
     :param level: the lowest that is written: ``debug``, ``info``, ``warn``, ``error`` or ``critical``.
     """
     render = _render_json if log_format == "json" else _render_text
-    encoding = getattr(out, "encoding", None) or "utf-8"
 
     def line(event: LogEvent) -> str | None:
         text = render(event)
-        return None if text is None else text.encode(encoding, "backslashreplace").decode(encoding)
+        return None if text is None else encodable(text, out)
 
     lowest = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(level))
     observer: ILogObserver = FilteringLogObserver(FileLogObserver(out, line), [lowest])

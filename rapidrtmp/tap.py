@@ -28,6 +28,7 @@ from rapidrtmp.plugin_search import search_working_folder
 from rapidrtmp.settings.model import ServerSettings, Setting, Settings, all_settings
 from rapidrtmp.settings.sources import DEFAULT, Loaded, load_settings
 from rapidrtmp.signals import Signals, ignore_hang_ups
+from rapidrtmp.support.text import encodable
 
 __all__ = ["Options", "makeService"]
 
@@ -202,7 +203,7 @@ def _chosen_and_checked(reactor: Any, settings: Settings) -> ChosenPlugins:
 
 
 def _answer(text: str) -> NoReturn:
-    print(text)
+    print(encodable(text, sys.stdout))
     raise SystemExit(0)
 
 

@@ -38,6 +38,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{36}", re.ASCII)
 _PURPOSE = b"rapidrtmp publish 1"
 _NONCE_SIZE, _EXPIRY_SIZE, _MAC_SIZE = 6, 5, 16
 MINIMUM_SECRET_LENGTH = 16
+DEFAULT_SECRET_FILE = "data/token.key"
 
 
 @implementer(IAuthenticator, ITokenIssuer)
@@ -101,11 +102,12 @@ class TokenAuthenticatorFactory:
     ``token:secret=TEXT`` or ``token:secret-file=FILE``, and ``mid-session=end|keep``.
 
     :param secret: at least 16 characters, the same at every server that is to take the same tokens.
-    :param secret_file: where the secret is kept instead; made, with a random one, when it is not there.
+    :param secret_file: where the secret is kept instead; made, with a random one, when it is not there. Where the
+        default one cannot be made, in a folder that is read-only, the secret lives as long as the server.
     :param mid_session: whether a running publish ends (``end``) when its token expires or goes on (``keep``).
     """
 
-    def __init__(self, *, secret: str = "", secret_file: str = "data/token.key", mid_session: str = "end") -> None:
+    def __init__(self, *, secret: str = "", secret_file: str = DEFAULT_SECRET_FILE, mid_session: str = "end") -> None:
         if mid_session not in ("end", "keep"):
             raise ConfigurationError("mid_session is end or keep")
         if secret and len(secret) < MINIMUM_SECRET_LENGTH:
@@ -124,11 +126,29 @@ class TokenAuthenticatorFactory:
         return TokenAuthenticator(secret, context.utc_ms, ends_publish=self._ends_publish)
 
 
+def _may_exist(path: Path) -> bool:
+    """Whether there may be a file: it is there, or its folder cannot be looked into."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def _kept_secret(path: Path, log: Logger) -> bytes:
     try:
         secret = keep_secret(path, "token secret", log)
     except OSError as error:
-        raise ConfigurationError(f"the token secret {path}: {error.strerror or error}") from error
+        if str(path) != DEFAULT_SECRET_FILE or _may_exist(path):
+            raise ConfigurationError(f"the token secret {path}: {error.strerror or error}") from error
+        log.warn(
+            "the token secret cannot be kept in {path} ({error}): tokens are good until this server ends",
+            path=str(path.absolute()),
+            error=error.strerror or str(error),
+        )
+        return secrets.token_bytes(32)
     if len(secret) < MINIMUM_SECRET_LENGTH:
         raise ConfigurationError(
             f"the token secret {path} holds {len(secret)} octets, fewer than {MINIMUM_SECRET_LENGTH}: "

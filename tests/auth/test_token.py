@@ -1,4 +1,6 @@
+import errno
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from twisted.logger import Logger, LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from rapidrtmp.auth import token
 from rapidrtmp.auth.token import TokenAuthenticator, TokenAuthenticatorFactory
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import (
@@ -184,6 +187,27 @@ class SecretTests(SynchronousTestCase):
         self.path.rmdir()
         self.path.write_bytes(b"short\n")
         self.assertIn("5 octets", str(self.assertRaises(ConfigurationError, self.create)))
+
+    def test_read_only_folder(self) -> None:
+        """Where the default file cannot be made the secret lives in memory; one that was chosen must be made."""
+
+        def refuse(*_: object) -> bytes:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        self.patch(token, "keep_secret", refuse)
+        with capturedLogs() as events:
+            kept = TokenAuthenticatorFactory().create(self.context)
+        self.assertTrue(kept.authorize_publish(request(kept.issue_token(CAMERA, 60))).allowed)
+        self.assertEqual([LogLevel.warn], [event["log_level"] for event in events])
+        other = TokenAuthenticatorFactory().create(self.context)
+        self.assertFalse(other.authorize_publish(request(kept.issue_token(CAMERA, 60))).allowed)
+        self.assertIn("Read-only", str(self.assertRaises(ConfigurationError, self.create)))
+
+    def test_unreadable_default(self) -> None:
+        """A default file that is there is never passed over: the tokens it signed would be void."""
+        Path("data/token.key").mkdir(parents=True)
+        self.addCleanup(shutil.rmtree, "data")
+        self.assertRaises(ConfigurationError, TokenAuthenticatorFactory().create, self.context)
 
     def test_open_file(self) -> None:
         """A secret that others may read is used, with a warning."""

@@ -11,7 +11,7 @@ from fractions import Fraction
 from twisted.trial.unittest import SkipTest
 
 from tests.e2e.ffmpeg import FFMPEG, Clip
-from tests.e2e.harness import SERVE, TWISTD, EndToEndTest, eventually, new_folder
+from tests.e2e.harness import SERVE, TWIST, TWISTD, EndToEndTest, eventually, new_folder, server_environment
 from tests.e2e.watched import Watched
 
 SHOW = Clip("show", seconds=60, frame_rate=Fraction(30), sample_rate=48_000, channels=2, size="640x360")
@@ -70,7 +70,29 @@ class PidFileTests(EndToEndTest):
         self.assertEqual([], watched.broken)
 
 
+class LocaleTests(EndToEndTest):
+    def test_ascii(self) -> None:
+        """In a locale that knows ASCII only the log has every line, with escapes for the rest, and so has all else."""
+        locale = ("env", "LC_ALL=C", "PYTHONUTF8=0", "PYTHONCOERCECLOCALE=0")
+        for program in (TWISTD, SERVE, TWIST):
+            folder = new_folder("caf\xe9 \u20ac")
+            server = self.start_server(program=(*locale, *program), folder=folder)
+            server.stop()
+            self.assertRegex(server.log, r"token secret in .*caf(\\xe9|\\udcc3\\udca9) ")
+            self.assertNotIn("Unable to", server.log)
+            command = [*locale, *program, "--check-config", "--storage", "local:caf\xe9"]
+            done = subprocess.run(command, cwd=folder, capture_output=True, env=server_environment())
+            self.assertEqual((0, b""), (done.returncode, done.stderr))
+
+
 class ReadOnlyFolderTests(EndToEndTest):
+    def test_nothing_is_kept(self) -> None:
+        """With its storage in memory the server starts in such a folder, and its tokens are good as long as it runs."""
+        server = self.start_server(program=(*permitted(*READ_ONLY), *TWISTD), storage="memory:")
+        self.assertEqual(36, len(server.issue_token("mine").token))
+        self.assertIn("tokens are good until this server ends", server.log)
+        server.stop()
+
     def test_starts(self) -> None:
         """With its storage elsewhere the server starts in a folder that cannot be written to."""
         prefix = permitted(*READ_ONLY)
