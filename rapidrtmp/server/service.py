@@ -198,7 +198,8 @@ class RapidRtmpService(MultiService):
         )
 
     def _make_sites(self) -> Sites:
-        policy = http_policy(self._settings, self.rtmp.number)
+        rtmp_is_encrypted = next(self.rtmp.addresses()).is_encrypted
+        policy = http_policy(self._settings, self.rtmp.number, rtmp_is_encrypted=rtmp_is_encrypted)
         return make_sites(
             registry=self.registry,
             metrics=self.metrics,
@@ -211,7 +212,12 @@ class RapidRtmpService(MultiService):
             storage_of=lambda app: self.stores.of(app, Purpose.LIVE).storage,
             viewer_salt=os.urandom(16),
             access=ApiAccess(self._api_secret, policy, self._reactor),
+            find_public_door=self._find_public_door,
         )
+
+    def _find_public_door(self) -> tuple[str, int]:
+        """Scheme and port of where viewers come to; 0 if that has none."""
+        return "https" if next(self.http.addresses()).is_encrypted else "http", self.http.number
 
     def _read_metrics(self) -> Iterable[Metric]:
         labelled = self._settings.server.metrics_stream_labels

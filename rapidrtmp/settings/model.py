@@ -25,6 +25,7 @@ from rapidrtmp.settings.types import (
     NETWORKS,
     OPTIONAL_SPEC,
     PUBLIC_ADDRESS,
+    PUBLIC_URL,
     SECONDS,
     SECRET,
     SIZE,
@@ -189,6 +190,9 @@ class ServerSettings:
         "",
         "HOST:PORT that publish URLs name; empty for the host the API was asked at",
         old="RTMP_INGEST_ADDR",
+    )
+    public_http: str = _setting(
+        PUBLIC_URL, "", "URL that watch URLs begin with; empty for the host the API was asked at"
     )
     shutdown_timeout_ms: int = _setting(DURATION, "8s", "How long stopping waits for sinks and storage")
     metrics_stream_labels: bool = _setting(BOOLEAN, "false", "Whether metrics are also told per stream")

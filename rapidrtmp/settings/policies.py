@@ -62,11 +62,12 @@ def session_limits(rtmp: RtmpSettings) -> SessionLimits:
     )
 
 
-def http_policy(settings: Settings, rtmp_port: int) -> HttpPolicy:
+def http_policy(settings: Settings, rtmp_port: int, *, rtmp_is_encrypted: bool = False) -> HttpPolicy:
     """
     What the HTTP side tells, holds and hands out.
 
     :param rtmp_port: where the server takes RTMP, for the URLs it hands out.
+    :param rtmp_is_encrypted: whether that is RTMPS.
     """
     server, http, tokens = settings.server, settings.http, settings.tokens
     return HttpPolicy(
@@ -82,7 +83,9 @@ def http_policy(settings: Settings, rtmp_port: int) -> HttpPolicy:
         has_management_door=bool(server.manage),
         trust_own_user=server.trust_own_user,
         public_rtmp=server.public_rtmp,
+        public_http=server.public_http,
         rtmp_port=rtmp_port,
+        rtmp_is_encrypted=rtmp_is_encrypted,
         default_expiration_s=tokens.default_expiration_s,
         max_expiration_s=tokens.max_expiration_s,
     )

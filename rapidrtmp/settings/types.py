@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -27,6 +28,7 @@ __all__ = [
     "NETWORKS",
     "OPTIONAL_SPEC",
     "PUBLIC_ADDRESS",
+    "PUBLIC_URL",
     "SECONDS",
     "SECRET",
     "SIZE",
@@ -127,6 +129,13 @@ def _public_address(text: str) -> str:
     return address
 
 
+def _public_url(text: str) -> str:
+    url = text.rstrip("/")
+    if url and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", url):
+        raise ConfigurationError(f"{text!r} is not a URL such as https://watch.example.com")
+    return url
+
+
 def _duration_or_auto(text: str) -> int | None:
     return None if text == "auto" else parse_duration_ms(text)
 
@@ -152,3 +161,4 @@ SPEC = Kind(_spec, mask_spec, secret=True)
 SPECS = Kind(_spec, mask_spec, many=True, secret=True)
 OPTIONAL_SPEC = Kind(lambda text: text and _spec(text), lambda text: text and mask_spec(text), secret=True)
 PUBLIC_ADDRESS = Kind(_public_address)
+PUBLIC_URL = Kind(_public_url)

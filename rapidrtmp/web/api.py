@@ -44,6 +44,7 @@ class Api:
     :param apps: who issues tokens, by application; ``None`` for one whose authenticator issues none.
     :param clock: the clock that frames and viewers are counted by.
     :param utc_ms: the time of day in milliseconds since 1970.
+    :param find_public_door: tells the scheme and the port (0 for none) that viewers come to.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Api:
         policy: HttpPolicy,
         clock: IReactorTime,
         utc_ms: Callable[[], int],
+        find_public_door: Callable[[], tuple[str, int]] = lambda: ("http", 8080),
     ) -> None:
         self._registry = registry
         self._metrics = metrics
@@ -63,6 +65,7 @@ class Api:
         self._policy = policy
         self._clock = clock
         self._utc_ms = utc_ms
+        self._find_public_door = find_public_door
         self._description = json_response(
             description(policy.max_expiration_s), headers={"Cache-Control": "public, max-age=300"}
         )
@@ -88,9 +91,13 @@ class Api:
         if issuer is None:
             raise ConflictError(f"the application {name.app!r} does not use tokens from this API")
         token = issuer.issue_token(name, lifetime_s)
+        server, key = f"{self._rtmp_root(request)}/{name.app}", f"{name.key}?token={token}"
         return json_response(
             {
-                "publishUrl": f"rtmp://{self._rtmp_address(request)}/{name.app}/{name.key}?token={token}",
+                "publishUrl": f"{server}/{key}",
+                "server": server,
+                "key": key,
+                "watchUrl": f"{self._http_root(request)}/{name.app}/{name.key}",
                 "streamKey": name.key,
                 "token": token,
                 "expiresAt": rfc3339(self._utc_ms() + lifetime_s * 1000),
@@ -116,11 +123,20 @@ class Api:
             raise BadRequestError(f"expiresIn is {seconds} seconds; the longest allowed is {maximum}")
         return seconds
 
-    def _rtmp_address(self, request: Request) -> str:
+    def _rtmp_root(self, request: Request) -> str:
+        scheme = "rtmps" if self._policy.rtmp_is_encrypted else "rtmp"
         if self._policy.public_rtmp:
-            return self._policy.public_rtmp
-        host = host_name(request.header("host")) or "localhost"
-        return f"{host}:{self._policy.rtmp_port}" if self._policy.rtmp_port else host
+            return f"{scheme}://{self._policy.public_rtmp}"
+        return _url(scheme, request, self._policy.rtmp_port)
+
+    def _http_root(self, request: Request) -> str:
+        """Where viewers come: the door that the request came by, if that is the public one."""
+        if self._policy.public_http:
+            return self._policy.public_http
+        if not self._policy.has_management_door and request.header("host"):
+            return f"{request.scheme}://{request.header('host')}"
+        scheme, port = self._find_public_door()
+        return _url(scheme, request, port)
 
     # ── streams ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -200,6 +216,12 @@ class Api:
     def openapi(self, _request: Request) -> Response:
         """Describe all of this: ``GET /api/v1/openapi.json``."""
         return self._description
+
+
+def _url(scheme: str, request: Request, port: int) -> str:
+    """The host that was asked, at another port; 0 for none."""
+    host = host_name(request.header("host")) or "localhost"
+    return f"{scheme}://{host}:{port}" if port else f"{scheme}://{host}"
 
 
 def _state(value: str) -> StreamState:

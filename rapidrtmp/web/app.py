@@ -239,6 +239,7 @@ def make_sites(
     storage_of: Callable[[str], IStorage],
     viewer_salt: bytes,
     access: ApiAccess,
+    find_public_door: Callable[[], tuple[str, int]],
 ) -> Sites:
     """
     Make the sites that serve everything over HTTP.
@@ -250,9 +251,10 @@ def make_sites(
     :param storage_of: where the packager of an application writes what viewers can rewind to.
     :param viewer_salt: a secret that viewers are told apart with.
     :param access: decides who may use the management API.
+    :param find_public_door: tells the scheme and the port (0 for none) that viewers come to.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
-    api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms)
+    api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms, find_public_door)
     seats, tally = Seats(registry, policy, clock, viewer_salt), Tally(policy)
     metrics.collect_from(seats.metrics)
     metrics.collect_from(tally.metrics)

@@ -29,6 +29,7 @@ class Request:
     :ivar peer: the address at the other end of the connection; ``unix`` if it has none.
     :ivar client: the address of the client behind the proxies that are trusted; else the peer's.
     :ivar body: the whole body.
+    :ivar scheme: of the URL that the client asked for, as far as the proxies that are trusted tell.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Request:
     peer: str
     client: str
     body: bytes = field(default=b"", repr=False)
+    scheme: str = "http"
 
     def header(self, name: str) -> str:
         """The value of a header field, by lower-case name; ``""`` if it was not sent."""

@@ -247,7 +247,17 @@ def _schemas(max_expiration_s: int) -> Json:
             },
             "required": ["streamKey"],
         },
-        "PublishGrant": object_of({"publishUrl": text, "streamKey": text, "token": text, "expiresAt": moment}),
+        "PublishGrant": object_of(
+            {
+                "publishUrl": {**text, "description": "What FFmpeg publishes to."},
+                "server": {**text, "description": "The same in the two fields of OBS: Server, …"},
+                "key": {**text, "description": "… and Stream Key. A secret."},
+                "watchUrl": {**text, "description": "The page that plays the stream."},
+                "streamKey": text,
+                "token": text,
+                "expiresAt": moment,
+            }
+        ),
         "Stopped": object_of({"message": text, "streamKey": text}),
         "StreamList": object_of({"streams": {"type": "array", "items": ref("Stream")}, "total": count}),
         "Stream": _stream_schema(),

@@ -26,7 +26,9 @@ class HttpPolicy:
     :ivar open_metrics: whether ``/metrics`` answers everybody.
     :ivar trusted_proxies: addresses or networks (``10.0.0.0/8``, ``unix``) whose ``X-Forwarded-For`` is believed.
     :ivar public_rtmp: ``HOST`` or ``HOST:PORT`` that publish URLs name; empty for the host the API was asked at.
+    :ivar public_http: what watch URLs begin with; empty for the door that the API was asked at, if viewers come there.
     :ivar rtmp_port: the port that publish URLs name otherwise; 0 for none.
+    :ivar rtmp_is_encrypted: whether they are ``rtmps:``.
     :ivar default_expiration_s: how long a token is valid if its request does not say.
     :ivar max_expiration_s: the longest a token may be valid.
     :ivar access_log: whether each request is logged: method, path and status, never the query.
@@ -45,7 +47,9 @@ class HttpPolicy:
     open_metrics: bool = False
     trusted_proxies: tuple[str, ...] = ()
     public_rtmp: str = ""
+    public_http: str = ""
     rtmp_port: int = 1935
+    rtmp_is_encrypted: bool = False
     default_expiration_s: int = 3600
     max_expiration_s: int = 86_400
     access_log: bool = False

@@ -8,7 +8,7 @@ its body no more is kept than it takes to see that it is too long.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from twisted.internet.interfaces import IReactorTime
@@ -71,7 +71,13 @@ def read_request(twisted: Any, proxies: TrustedProxies) -> Request:
         peer=_peer_of(twisted),
         client=client_of(twisted, proxies),
         body=twisted.content.read(),
+        scheme=_scheme_of(twisted, headers, proxies),
     )
+
+
+def _scheme_of(twisted: Any, headers: Mapping[str, str], proxies: TrustedProxies) -> str:
+    told = headers.get("x-forwarded-proto", "") if _peer_of(twisted) in proxies else ""
+    return "https" if twisted.isSecure() or told.rpartition(",")[2].strip().lower() == "https" else "http"
 
 
 class CheckedResource(Resource):

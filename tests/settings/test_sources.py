@@ -108,6 +108,7 @@ class LoadTests(LoadTestCase):
             "storage.spec": "memory:",
             "server.api_token": "text",
             "server.public_rtmp": "text",
+            "server.public_http": "https://watch.example.org",
             "tokens.secret_file": "text",
             "hls.part": "1s",
             "http.trusted_proxies": "10.0.0.0/8 unix",

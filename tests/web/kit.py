@@ -101,6 +101,7 @@ class Server:
             storage_of=lambda _app: self.storage,
             viewer_salt=b"salt",
             access=ApiAccess(ApiSecret(api_token.encode()), self.policy, self.clock, find_peer),
+            find_public_door=lambda: ("https", 8443),
         )
         self.site = sites.public
         self.management = sites.management

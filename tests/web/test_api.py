@@ -35,6 +35,9 @@ class PublishTests(ApiTestCase):
         self.assertEqual(
             {
                 "publishUrl": f"rtmp://localhost:1935/live/show?token={token}",
+                "server": "rtmp://localhost:1935/live",
+                "key": f"show?token={token}",
+                "watchUrl": "http://localhost:8080/live/show",
                 "streamKey": "show",
                 "token": token,
                 "expiresAt": "2023-11-14T23:30:00.000Z",
@@ -118,6 +121,28 @@ class PublishTests(ApiTestCase):
         for policy, host, expected in cases:
             reply = Server(**policy).post("/api/v1/publish", {"streamKey": "k"}, Host=host)
             self.assertEqual(f"{expected}live/k?token=secret-live-k-3600", reply.json()["publishUrl"])
+
+    def test_encrypted(self) -> None:
+        """Where RTMP is taken over TLS alone, publishers are sent there."""
+        reply = Server(rtmp_is_encrypted=True).post("/api/v1/publish", {"streamKey": "k"})
+        self.assertEqual("rtmps://localhost:1935/live", reply.json()["server"])
+
+    def test_watch_address(self) -> None:
+        """Viewers come to the configured URL, else to the door that was asked, else to the public one."""
+        proxied = {"trusted_proxies": ("127.0.0.1",)}
+        https = {"X_Forwarded_Proto": "https", "Authorization": "Bearer made-on-first-start"}
+        cases = (
+            ({}, {}, "http://localhost:8080"),
+            ({}, https, "http://localhost:8080"),
+            (proxied, https, "https://localhost:8080"),
+            ({"public_http": "https://a.example/media"}, {}, "https://a.example/media"),
+        )
+        for policy, headers, expected in cases:
+            reply = Server(**policy).post("/api/v1/publish", {"streamKey": "k"}, **headers)
+            self.assertEqual(f"{expected}/live/k", reply.json()["watchUrl"])
+        wire = Wire(Server(has_management_door=True).management)
+        wire.request("POST", "/api/v1/publish", b'{"streamKey": "k"}', Host="localhost:9080")
+        self.assertEqual("https://localhost:8443/live/k", wire.reply().json()["watchUrl"])
 
     def test_body_limit(self) -> None:
         """A body beyond the limit is refused, and so is no body at the limit."""
