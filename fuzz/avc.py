@@ -8,10 +8,9 @@ that was written is read as what it was written from; and an access unit that wa
 from __future__ import annotations
 
 from fuzz.reading import Input
-from rapidrtmp.codec.avc import read_access_unit, read_avc_config
+from rapidrtmp.codec.avc import AvcReader, read_avc_config
 from rapidrtmp.codec.bits import remove_emulation_prevention
 from rapidrtmp.errors import MediaError
-from rapidrtmp.media import VideoConfig
 
 __all__ = ["run"]
 
@@ -25,23 +24,22 @@ def run(data: bytes) -> None:
     except MediaError:
         return
     assert read_avc_config(config.record) == config, "a record that reads otherwise"
+    reader = AvcReader(config)
     while parts:
-        config = read_unit(parts.sized(), config)
+        read_unit(parts.sized(), reader)
 
 
-def read_unit(body: bytes, config: VideoConfig) -> VideoConfig:
-    """Read one access unit; the configuration from then on."""
+def read_unit(body: bytes, reader: AvcReader) -> None:
+    """Read one access unit."""
+    before = reader.config
     try:
-        unit = read_access_unit(body, config)
+        data = reader.read(body)
     except MediaError:
-        return config
-    if unit is None:
-        return config
-    after = unit.config or config
-    assert unit.config != config, "a change to what was"
+        assert reader.config is before, "a change by what cannot be read"
+        return
+    after, is_idr = reader.config, reader.keyframe
+    assert after is before or after != before, "a change to what was"
     assert read_avc_config(after.record) == after, "a record that reads otherwise"
-    again = read_access_unit(unit.data, after)
-    assert again is not None
-    assert again.data is unit.data
-    assert (again.is_idr, again.config) == (unit.is_idr, None)
-    return after
+    if data is not None:
+        assert reader.read(data) is data
+        assert (reader.keyframe, reader.config) == (is_idr, after)

@@ -38,18 +38,19 @@ def run(data: bytes) -> None:
 def check(events: Iterable[MediaEvent]) -> None:
     """Hold events to what sinks are promised."""
     tracks: tuple[Track, ...] = ()
-    latest: dict[MediaKind, int] = {}
-    needs_keyframe = True
+    latest: dict[int, int] = {}
+    begun: set[int] = set()
     for event in events:
         if isinstance(event, TracksChanged):
             assert event.tracks, "no tracks"
-            tracks, needs_keyframe, latest = event.tracks, True, {}
+            tracks, latest = event.tracks, {}
+            begun.clear()
         elif isinstance(event, Frame):
-            kind = event.track.kind
-            assert any(event.track is track for track in tracks), "a frame of no track"
-            assert event.dts > latest.get(kind, -1), "decode times that do not rise"
+            track = event.track
+            assert any(track is each for each in tracks), "a frame of no track"
+            assert event.dts > latest.get(track.id, -1), "decode times that do not rise"
             assert event.duration > 0
-            latest[kind] = event.dts
-            if kind is MediaKind.VIDEO:
-                assert event.keyframe or not needs_keyframe, "video that does not begin with a keyframe"
-                needs_keyframe = False
+            latest[track.id] = event.dts
+            if track.kind is MediaKind.VIDEO:
+                assert event.keyframe or track.id in begun, "video that does not begin with a keyframe"
+            begun.add(track.id)

@@ -6,7 +6,7 @@ Nothing but ``MediaError`` may escape; and what comes out was in the message.
 
 from __future__ import annotations
 
-from rapidrtmp.codec.flv import AudioPacket, PacketKind, VideoPacket, read_audio, read_video
+from rapidrtmp.codec.flv import Packet, PacketKind, read_audio, read_video
 from rapidrtmp.errors import MediaError
 
 __all__ = ["run"]
@@ -15,7 +15,7 @@ __all__ = ["run"]
 def run(data: bytes) -> None:
     """One message. :raises AssertionError: an invariant does not hold."""
     octets = data[1:]
-    packets: list[VideoPacket | AudioPacket] = []
+    packets: list[Packet] = []
     try:
         packets += read_audio(octets) if data[:1] == b"\x08" else read_video(octets)
     except MediaError:

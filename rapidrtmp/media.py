@@ -39,8 +39,7 @@ class VideoConfig:
     """
     How to decode a video track; all facts come from the bitstream, never from metadata.
 
-    :ivar codec: sample entry code, ``avc1`` and its like.
-    :ivar record: the codec configuration record: the payload of the ``avcC`` box.
+    :ivar record: the codec's own configuration record.
     :ivar codec_string: as in RFC 6381, ``avc1.64001f``.
     :ivar width: coded width in pixels after cropping; likewise ``height``.
     :ivar pixel_aspect: sample aspect ratio, horizontal to vertical.
@@ -48,7 +47,6 @@ class VideoConfig:
     :ivar colour: the colour description, if there is one.
     """
 
-    codec: str
     record: bytes
     codec_string: str
     width: int
@@ -63,8 +61,7 @@ class AudioConfig:
     """
     How to decode an audio track.
 
-    :ivar codec: sample entry code, ``mp4a`` and its like.
-    :ivar record: the codec's own configuration: the AudioSpecificConfig for ``mp4a``.
+    :ivar record: the codec's own configuration.
     :ivar codec_string: as in RFC 6381, ``mp4a.40.2``.
     :ivar sample_rate: samples a second in the clock the track's times count in (the output rate for explicitly
         signalled SBR, else the core rate).
@@ -72,7 +69,6 @@ class AudioConfig:
     :ivar samples_per_frame: what every frame lasts, in samples at ``sample_rate``.
     """
 
-    codec: str
     record: bytes
     codec_string: str
     sample_rate: int
@@ -88,21 +84,26 @@ class Track:
     """
     One elementary stream of a live stream.
 
-    :ivar track_id: the id in MP4 boxes: 1 for video, 2 for audio, the same over the life of the stream.
+    :ivar id: what tells it from the stream's other tracks, in MP4 boxes too: 1 or more, the same over the life of the
+        stream. It says nothing of what the track carries.
+    :ivar kind: whether it is video or audio.
+    :ivar codec: the FourCC by which the codec table lists its codec.
+    :ivar config: how to decode it.
+    :ivar language: as in ISO 639-2, ``und`` for unknown.
+    :ivar name: for people who choose between tracks; empty where it has none.
     """
 
-    track_id: int
+    id: int
+    kind: MediaKind
+    codec: str
     config: CodecConfig
-
-    @cached_property
-    def kind(self) -> MediaKind:
-        """Whether this is video or audio."""
-        return MediaKind.VIDEO if isinstance(self.config, VideoConfig) else MediaKind.AUDIO
+    language: str = "und"
+    name: str = ""
 
     @cached_property
     def timescale(self) -> int:
         """Ticks a second of this track's times."""
-        return VIDEO_TIMESCALE if isinstance(self.config, VideoConfig) else self.config.sample_rate
+        return self.config.sample_rate if isinstance(self.config, AudioConfig) else VIDEO_TIMESCALE
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from zlib import crc32
 from rapidrtmp.archive.clip import Stretch
 from rapidrtmp.archive.journal import Header
 from rapidrtmp.archive.layout import RecordingId, part_name
-from rapidrtmp.errors import StorageError
+from rapidrtmp.cmaf.reader import read_init_segment
+from rapidrtmp.errors import MediaError, StorageError
 from rapidrtmp.interfaces import IStorage
 
 __all__ = ["Movie", "Piece", "assemble_movie", "make_movie", "make_segment", "write_index"]
@@ -151,7 +152,14 @@ def write_index(header: Header, stretches: Sequence[Stretch]) -> bytes:
         _ENTRY.pack(min(size, _MAX_SIZE), min(duration, _MAX_DURATION), _SAP if keyframe else 0)
         for size, duration, keyframe in zip(sizes, durations, keyframes, strict=True)
     ]
-    track_id = 1 if header.width else 2
     size = _SIDX.size + len(rows) * _ENTRY.size
-    box = _SIDX.pack(size, b"sidx", _VERSION_1, track_id, header.timescale, starts[0], 0, 0, len(rows))
+    box = _SIDX.pack(size, b"sidx", _VERSION_1, _leading_id(header.init), header.timescale, starts[0], 0, 0, len(rows))
     return box + b"".join(rows)
+
+
+def _leading_id(init: bytes) -> int:
+    """The id of the track that an init segment describes first."""
+    try:
+        return read_init_segment(init)[0].track_id
+    except (MediaError, IndexError):
+        return 1

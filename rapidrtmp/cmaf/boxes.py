@@ -14,18 +14,11 @@ from rapidrtmp.media import Colour
 
 #: The identity transformation, in 16.16 and 2.30 fixed point (8.2.2.2).
 _UNITY_MATRIX = pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
-#: "und" as three letters of five bits, each less 0x60 (8.4.2.3).
-_UNDETERMINED_LANGUAGE = 0x55C4
+_UNDETERMINED_LANGUAGE = "und"
 #: Enabled, and part of the movie (8.3.2.3).
 _TRACK_IN_USE = 0x000003
 #: The media data is in the file that holds this box (8.7.2.3).
 _SELF_CONTAINED = 0x000001
-
-# Descriptor tags and constants of MPEG-4 Systems (ISO/IEC 14496-1, 7.2.2.1, 7.2.6.6 and 7.3.2.3).
-_ES_DESCRIPTOR, _DECODER_CONFIG, _DECODER_SPECIFIC_INFO, _SL_CONFIG = 0x03, 0x04, 0x05, 0x06
-_MPEG4_AUDIO = 0x40
-_AUDIO_STREAM = 0x05 << 2 | 1  # streamType(6) upStream(1)=0 reserved(1)=1
-_SL_PREDEFINED_MP4 = b"\x02"
 
 
 def box(kind: bytes, *payload: bytes) -> bytes:
@@ -78,9 +71,16 @@ def tkhd(track_id: int, *, width: int = 0, height: int = 0, audible: bool = Fals
     return full_box(b"tkhd", 0, _TRACK_IN_USE, times, mixing, _UNITY_MATRIX, pack(">II", width, height))
 
 
-def mdhd(timescale: int) -> bytes:
-    """The media header (8.4.2): ticks a second, no duration, no particular language."""
-    return full_box(b"mdhd", 0, 0, pack(">4IHH", 0, 0, timescale, 0, _UNDETERMINED_LANGUAGE, 0))
+def mdhd(timescale: int, language: str = _UNDETERMINED_LANGUAGE) -> bytes:
+    """
+    The media header (8.4.2): ticks a second, no duration, a language.
+
+    :param language: three letters (ISO 639-2); anything else is written as undetermined.
+    """
+    if not (len(language) == 3 and language.isascii() and language.islower()):
+        language = _UNDETERMINED_LANGUAGE
+    first, second, third = (ord(letter) - 0x60 for letter in language)  # five bits each
+    return full_box(b"mdhd", 0, 0, pack(">4IHH", 0, 0, timescale, 0, first << 10 | second << 5 | third, 0))
 
 
 def hdlr(handler: bytes, name: bytes) -> bytes:
@@ -136,11 +136,6 @@ def audio_sample_entry(kind: bytes, channels: int, sample_rate: int, *children: 
     return box(kind, pack(">6xH8xHH4xI", 1, channels, 16, rate), *children)
 
 
-def avcc(record: bytes) -> bytes:
-    """The AVCDecoderConfigurationRecord of an ``avc1`` entry (ISO/IEC 14496-15, 5.3.3.1), as it is."""
-    return box(b"avcC", record)
-
-
 def colr(colour: Colour) -> bytes:
     """The colour description, ``nclx`` (12.1.5): code points of ITU-T H.273, and the range."""
     code_points = pack(">4s3H", b"nclx", colour.primaries, colour.transfer, colour.matrix)
@@ -150,27 +145,3 @@ def colr(colour: Colour) -> bytes:
 def pasp(horizontal: int, vertical: int) -> bytes:
     """The pixel aspect ratio (12.1.4)."""
     return box(b"pasp", pack(">II", horizontal, vertical))
-
-
-def esds(audio_specific_config: bytes) -> bytes:
-    """
-    The elementary stream descriptor of an ``mp4a`` entry (ISO/IEC 14496-14, 5.6).
-
-    ES_ID is 0, as in every file (there, 3.1.2); buffer size and bit rates are 0, unknown: the stream is still to come.
-    """
-    decoder_config = _descriptor(
-        _DECODER_CONFIG,
-        pack(">BB3xII", _MPEG4_AUDIO, _AUDIO_STREAM, 0, 0),
-        _descriptor(_DECODER_SPECIFIC_INFO, audio_specific_config),
-    )
-    sl_config = _descriptor(_SL_CONFIG, _SL_PREDEFINED_MP4)
-    return full_box(b"esds", 0, 0, _descriptor(_ES_DESCRIPTOR, bytes(3), decoder_config, sl_config))
-
-
-def _descriptor(tag: int, *payload: bytes) -> bytes:
-    """A descriptor: tag, size in 7-bit groups, payload (ISO/IEC 14496-1, 8.3.3); as few size octets as will do."""
-    size = sum(map(len, payload))
-    groups = [size & 0x7F]
-    while size := size >> 7:
-        groups.append(0x80 | size & 0x7F)
-    return b"".join((bytes((tag, *reversed(groups))), *payload))

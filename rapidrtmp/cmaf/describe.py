@@ -7,16 +7,15 @@ from mmap import mmap
 from typing import Any
 
 from rapidrtmp.cmaf.reader import (
-    AUDIO_ENTRIES,
-    VISUAL_ENTRIES,
     Box,
     as_text,
-    audio_specific_config,
     box_fields,
     entry_fields,
     read_boxes,
 )
+from rapidrtmp.codec.table import AAC, CODECS, codec_of_entry
 from rapidrtmp.errors import MediaError
+from rapidrtmp.media import MediaKind
 
 __all__ = ["describe"]
 
@@ -67,15 +66,17 @@ def _tell(box: Box) -> str:
     if box.kind in _TOLD:
         fields = box_fields(box)
         return ", ".join(f"{name} {as_text(fields[name])}" for name in _TOLD[box.kind] if fields[name] is not None)
-    if box.kind in VISUAL_ENTRIES:
-        return "{width}x{height}".format_map(entry_fields(box))
-    if box.kind in AUDIO_ENTRIES:
-        return "{channels} channels, {sampling_rate} Hz".format_map(entry_fields(box))
+    codec = codec_of_entry(box.kind)
+    if codec is not None:
+        is_video = codec.kind is MediaKind.VIDEO
+        told = "{width}x{height}" if is_video else "{channels} channels, {sampling_rate} Hz"
+        return told.format_map(entry_fields(box))
     if box.kind == "trun":
         return _tell_trun(box_fields(box))
-    if box.kind == "esds":
-        return f"AudioSpecificConfig {audio_specific_config(box).hex(' ')}"
-    return box.body.hex(" ") if box.kind in ("avcC", "hvcC", "av1C", "vpcC", "colr", "pasp") else ""
+    if box.kind == AAC.box:
+        return f"AudioSpecificConfig {AAC.read_box(box.body).hex(' ')}"
+    is_record = any(box.kind == codec.box for codec in CODECS.values())
+    return box.body.hex(" ") if is_record or box.kind in ("colr", "pasp") else ""
 
 
 def _tell_trun(run: Any) -> str:

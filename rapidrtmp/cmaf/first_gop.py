@@ -31,15 +31,15 @@ class Opening:
         """Whether this frame is the last that needs to be seen; it may be of either track, for one may cease."""
         self.frames.append(frame)
         self._bytes += len(frame.data)
-        first = next((held for held in self.frames if held.track.kind is primary.kind), self.frames[0])
-        if frame.track.kind is primary.kind and frame is not first and frame.keyframe:
+        first = next((held for held in self.frames if held.track.id == primary.id), self.frames[0])
+        if frame.track.id == primary.id and frame is not first and frame.keyframe:
             return True
         held_ms = frame.dts * 1000 // frame.track.timescale - first.dts * 1000 // first.track.timescale
         return held_ms > self._cutting.longest_gop_ms or self._bytes > LARGEST_OPENING
 
     def measure(self, primary: Track, *, is_gop_whole: bool) -> tuple[Constants, Fraction | None]:
         """The constants, and the frame rate; a GOP that has not ended may be as long as any."""
-        starts = [frame.dts for frame in self.frames if frame.track.kind is primary.kind]
+        starts = [frame.dts for frame in self.frames if frame.track.id == primary.id]
         gop = starts[-1] - starts[0] if primary.kind is MediaKind.VIDEO and len(starts) > 1 else None
         if not is_gop_whole:
             gop = max(gop or 0, self._cutting.longest_gop_ms * primary.timescale // 1000)

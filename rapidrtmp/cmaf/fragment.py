@@ -105,7 +105,7 @@ def _write_fragment(sequence_number: int, runs: Sequence[TrackRun]) -> list[byte
 def _traf(run: TrackRun, fields: _Fields, data_offset: int) -> tuple[bytes, bytes, bytes, bytes]:
     """One track's fragment: ``traf`` with ``tfhd``, ``tfdt`` and one ``trun`` (8.8.6), as pieces."""
     tfhd_size, trun_size = _TFHD_SIZE + len(fields.defaults), _TRUN_SIZE + len(fields.table)
-    tfhd_flags, track_id = _DEFAULT_BASE_IS_MOOF | fields.tfhd_flags, run.track.track_id
+    tfhd_flags, track_id = _DEFAULT_BASE_IS_MOOF | fields.tfhd_flags, run.track.id
     trun_flags, base_decode_time = _VERSION_1 | fields.trun_flags, run.samples[0].frame.dts
     return (
         _TRAF.pack(fields.traf_size, b"traf", tfhd_size, b"tfhd", tfhd_flags, track_id),

@@ -8,9 +8,10 @@ viewers need a new one.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rapidrtmp.cmaf import boxes
+from rapidrtmp.codec.table import CODECS, carried
 from rapidrtmp.errors import MediaError, MisuseError
 from rapidrtmp.media import AudioConfig, Track, VideoConfig
 
@@ -28,7 +29,7 @@ def write_init_segment(tracks: Sequence[Track]) -> bytes:
     :raises MediaError: a codec that has no sample entry here, or a size or rate that its field can not hold.
     :raises MisuseError: no tracks, or two with one id.
     """
-    ids = [track.track_id for track in tracks]
+    ids = [track.id for track in tracks]
     if not ids or len(set(ids)) < len(ids):
         raise MisuseError(f"an init segment needs tracks with different ids, not {ids}")
     brands = (b"iso6", b"cmfc", b"mp41") if len(ids) == 1 else (b"iso6", b"mp41")
@@ -43,15 +44,21 @@ def _trak(track: Track) -> bytes:
     """All of one track (8.3.1)."""
     config = track.config
     if isinstance(config, VideoConfig):
-        header = boxes.tkhd(track.track_id, width=_display_width(config), height=config.height << 16)
-        handler = boxes.hdlr(b"vide", b"RapidRTMP video")
-        media_header, entry = boxes.vmhd(), _video_entry(config)
+        header = boxes.tkhd(track.id, width=_display_width(config), height=config.height << 16)
+        handler = boxes.hdlr(b"vide", _name(track, "RapidRTMP video"))
+        media_header, entry = boxes.vmhd(), _video_entry(track, config)
     else:
-        header = boxes.tkhd(track.track_id, audible=True)
-        handler = boxes.hdlr(b"soun", b"RapidRTMP audio")
-        media_header, entry = boxes.smhd(), _audio_entry(config)
+        header = boxes.tkhd(track.id, audible=True)
+        handler = boxes.hdlr(b"soun", _name(track, "RapidRTMP audio"))
+        media_header, entry = boxes.smhd(), _audio_entry(track, config)
     information = boxes.box(b"minf", media_header, boxes.dinf(), boxes.stbl(entry))
-    return boxes.box(b"trak", header, boxes.box(b"mdia", boxes.mdhd(track.timescale), handler, information))
+    media = boxes.box(b"mdia", boxes.mdhd(track.timescale, track.language), handler, information)
+    return boxes.box(b"trak", header, media)
+
+
+def _name(track: Track, otherwise: str) -> bytes:
+    """What people may call the track, without what would end it early."""
+    return (track.name or otherwise).replace("\0", "").encode()
 
 
 def _is_square(config: VideoConfig) -> bool:
@@ -71,31 +78,32 @@ def _display_width(config: VideoConfig) -> int:
 # ── sample entries ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-#: What writes a codec's configuration record as the first box of its video sample entry.
-_VIDEO_RECORDS: dict[str, Callable[[bytes], bytes]] = {"avc1": boxes.avcc}
-#: The same for audio.
-_AUDIO_RECORDS: dict[str, Callable[[bytes], bytes]] = {"mp4a": boxes.esds}
-
-
-def _video_entry(config: VideoConfig) -> bytes:
+def _video_entry(track: Track, config: VideoConfig) -> bytes:
     """The sample entry of a video track: the codec's record first, then colour and aspect where there are any."""
-    children = [_writer_of(config.codec, _VIDEO_RECORDS)(config.record)]
+    kind, record = _codec_boxes(track)
+    children = [record]
     if config.colour is not None:
         children.append(boxes.colr(config.colour))
     if not _is_square(config):
         children.append(boxes.pasp(*config.pixel_aspect))
-    return boxes.visual_sample_entry(config.codec.encode("ascii"), config.width, config.height, *children)
+    return boxes.visual_sample_entry(kind, config.width, config.height, *children)
 
 
-def _audio_entry(config: AudioConfig) -> bytes:
+def _audio_entry(track: Track, config: AudioConfig) -> bytes:
     """The sample entry of an audio track."""
-    record = _writer_of(config.codec, _AUDIO_RECORDS)(config.record)
-    return boxes.audio_sample_entry(config.codec.encode("ascii"), config.channels, config.sample_rate, record)
+    kind, record = _codec_boxes(track)
+    return boxes.audio_sample_entry(kind, config.channels, config.sample_rate, record)
 
 
-def _writer_of(codec: str, writers: dict[str, Callable[[bytes], bytes]]) -> Callable[[bytes], bytes]:
-    """The writer of a codec's record, or a ``MediaError`` that lists the codecs there are."""
-    try:
-        return writers[codec]
-    except KeyError:
-        raise MediaError(f"no MP4 sample entry for codec {codec!r}, only for {', '.join(writers)}") from None
+def _codec_boxes(track: Track) -> tuple[bytes, bytes]:
+    """
+    The code of a track's sample entry, and the box in it that holds the codec's record.
+
+    :raises MediaError: its codec is not one of those carried; they are listed.
+    """
+    codec = CODECS.get(track.codec)
+    if codec is None or codec.reader is None:
+        known = ", ".join(each.fourcc for each in carried() if each.kind is track.kind)
+        raise MediaError(f"no MP4 sample entry for codec {track.codec!r}, only for {known}")
+    record = codec.write_box(track.config.record)
+    return codec.sample_entry.encode("ascii"), boxes.box(codec.box.encode("ascii"), record)

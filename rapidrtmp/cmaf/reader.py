@@ -24,18 +24,17 @@ from typing import Any, NamedTuple
 
 from pymp4 import parser as pymp4
 
+from rapidrtmp.codec.table import codec_of_entry
 from rapidrtmp.errors import MediaError
+from rapidrtmp.media import MediaKind
 
 __all__ = [
-    "AUDIO_ENTRIES",
-    "VISUAL_ENTRIES",
     "Box",
     "FragmentInfo",
     "SampleInfo",
     "TrackFragmentInfo",
     "TrackInfo",
     "as_text",
-    "audio_specific_config",
     "box_fields",
     "complete_prefix",
     "entry_fields",
@@ -48,16 +47,12 @@ _HEADER = Struct(">I4s")
 _LARGE_SIZE = Struct(">Q")
 _U32 = Struct(">I")
 
-#: Sample entries, and the box in each that holds the codec's configuration record.
-VISUAL_ENTRIES = {"avc1": "avcC", "avc3": "avcC", "hvc1": "hvcC", "hev1": "hvcC", "av01": "av1C", "vp09": "vpcC"}
-AUDIO_ENTRIES = {"mp4a": "esds", "Opus": "dOps", "fLaC": "dfLa", "ac-3": "dac3", "ec-3": "dec3"}
-_RECORD_BOXES = VISUAL_ENTRIES | AUDIO_ENTRIES
-#: The boxes that hold boxes, and how far into their payload the first one begins.
+#: How many bytes are before the boxes in a sample entry.
+_ENTRY_HEADER = {MediaKind.VIDEO: 78, MediaKind.AUDIO: 28}
+#: The other boxes that hold boxes, and how far into their payload the first one begins.
 _FIRST_CHILD = {
     **dict.fromkeys(("moov", "trak", "edts", "mdia", "minf", "dinf", "stbl", "mvex", "moof", "traf"), 0),
     **dict.fromkeys(("stsd", "dref"), 8),
-    **dict.fromkeys(VISUAL_ENTRIES, 78),
-    **dict.fromkeys(AUDIO_ENTRIES, 28),
 }
 _NON_SYNC = 0x00010000
 #: How many samples a ``trun`` may claim that spends no octet on each.
@@ -105,7 +100,7 @@ class Box:
 
     def children(self) -> Iterator[Box]:
         """The boxes within, as ``read_boxes`` finds them; none in a box that is not known to be a container."""
-        first = _FIRST_CHILD.get(self.kind)
+        first = _first_child(self.kind)
         return iter(()) if first is None else read_boxes(self._data, self.body_offset + first, self.end)
 
     def child(self, *path: str) -> Box:
@@ -117,6 +112,14 @@ class Box:
                 raise MediaError(f"{box.kind} at {box.offset} has no {kind}")
             box = found
         return box
+
+
+def _first_child(kind: str) -> int | None:
+    """How far into the payload of a box the first box within begins; ``None`` if it holds no boxes."""
+    if kind in _FIRST_CHILD:
+        return _FIRST_CHILD[kind]
+    codec = codec_of_entry(kind)
+    return None if codec is None else _ENTRY_HEADER[codec.kind]
 
 
 def read_boxes(data: bytes | mmap, start: int = 0, end: int | None = None) -> Iterator[Box]:
@@ -252,33 +255,14 @@ def _track_info(trak: Box, defaults: dict[int, Any]) -> TrackInfo:
 
 def _record(entry: Box) -> bytes:
     """The codec's configuration record in a sample entry."""
-    if entry.kind not in _RECORD_BOXES:
+    codec = codec_of_entry(entry.kind)
+    if codec is None:
         return b""
-    box = entry.child(_RECORD_BOXES[entry.kind])
-    return audio_specific_config(box) if box.kind == "esds" else box.body
-
-
-def audio_specific_config(esds: Box) -> bytes:
-    """
-    The DecoderSpecificInfo in an ``esds`` (ISO/IEC 14496-1, 7.2.6.5 to 7.2.6.7): ES_Descriptor, in it
-    DecoderConfigDescriptor, in it what is wanted. Raises ``MediaError`` if they are not there.
-    """
-    body = esds.body[4:]
-    for tag, fixed in ((0x03, 3), (0x04, 13), (0x05, 0)):
-        body = _descriptor(body, tag, esds)[fixed:]
-    return body
-
-
-def _descriptor(body: bytes, tag: int, esds: Box) -> bytes:
-    """The payload of the descriptor at the front of ``body``: a tag, a size in 1 to 4 groups of 7 bits, the payload."""
-    size = 0
-    for at, octet in enumerate(body[1:5], start=2):
-        size = size << 7 | octet & 0x7F
-        if octet < 0x80:
-            if body[0] == tag and at + size <= len(body):
-                return body[at : at + size]
-            break
-    raise MediaError(f"esds at {esds.offset}: no whole descriptor {tag:#04x}")
+    box = entry.child(codec.box)
+    try:
+        return codec.read_box(box.body)
+    except MediaError as error:
+        raise MediaError(f"{box.kind} at {box.offset}: {error}") from error
 
 
 # ── fragments ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -431,11 +415,12 @@ def box_fields(box: Box) -> Any:
 
 def entry_fields(entry: Box) -> Any:
     """What pymp4 reads in a sample entry after the data reference index; nothing in one of an unknown codec."""
-    if entry.kind in VISUAL_ENTRIES:
-        return _parse(pymp4.AVC1SampleEntryBox, entry.body[8:], entry)
-    if entry.kind in AUDIO_ENTRIES:
-        return _parse(pymp4.MP4ASampleEntryBox, entry.body[8:], entry)
-    return {}
+    codec = codec_of_entry(entry.kind)
+    if codec is None:
+        return {}
+    is_video = codec.kind is MediaKind.VIDEO
+    construct = pymp4.AVC1SampleEntryBox if is_video else pymp4.MP4ASampleEntryBox
+    return _parse(construct, entry.body[8:], entry)
 
 
 def _parse(construct: Any, octets: bytes, box: Box) -> Any:

@@ -26,6 +26,7 @@ Until the first GOP is whole nothing leaves: the playlist's constants are chosen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -35,9 +36,9 @@ from rapidrtmp.cmaf.fragment import Sample
 from rapidrtmp.cmaf.muxing import Cut, Interleaving
 from rapidrtmp.cmaf.segmenter_events import CutEvent, SegmentEnd, SegmentGoesOn
 from rapidrtmp.cmaf.targets import SHORTEST_PART_PERCENT, Constants, Cutting
-from rapidrtmp.media import Frame, Track
+from rapidrtmp.media import Frame, MediaKind, Track
 
-__all__ = ["Segmenter"]
+__all__ = ["Segmenter", "packaged_tracks"]
 
 #: Players give up a playlist that has had no news for three and a half target durations.
 PATIENCE_TARGETS = 3
@@ -45,6 +46,13 @@ PATIENCE_TARGETS = 3
 LONGEST_AHEAD_MS = 100
 #: Sound that is left at the end of a range, and belongs to pictures that are listed already, is a part of its own.
 LEAST_PART_MS = 1
+
+
+def packaged_tracks(tracks: Sequence[Track]) -> tuple[Track, ...]:
+    """Those tracks of a stream that are packaged together: the leading one, and the first of audio beside video."""
+    leading, *others = tracks
+    audio = [track for track in others if track.kind is MediaKind.AUDIO]
+    return (leading, *audio[:1]) if leading.kind is MediaKind.VIDEO else (leading,)
 
 
 class Segmenter:
@@ -79,7 +87,12 @@ class Segmenter:
     # ── frames in ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def start(self, tracks: tuple[Track, ...]) -> None:
-        """Learn the tracks of the frames that follow; what came before must have been flushed."""
+        """
+        Learn the tracks of the frames that follow; what came before must have been flushed.
+
+        :param tracks: one, or the primary one and another, as :func:`packaged_tracks` chooses them. Frames of others
+            may come and are passed over.
+        """
         self._tracks = tracks
         self._wanted = self.cutting.segment_ms * self._primary.timescale // 1000
         self._begin_range()
@@ -93,9 +106,11 @@ class Segmenter:
     def add(self, frame: Frame) -> list[CutEvent]:
         """Take one frame; return the parts that are complete with it, and what became of their segments, in order."""
         if self.constants is None:
+            if frame.track.id not in (self._primary.id, self._tracks[-1].id):
+                return []
             if not self._opening.hold(frame, self._primary):
                 return []
-            return self._settle(is_gop_whole=frame.keyframe and frame.track.kind is self._primary.kind)
+            return self._settle(is_gop_whole=frame.keyframe and frame.track.id == self._primary.id)
         return self._take(frame)
 
     def flush(self) -> list[CutEvent]:
@@ -150,9 +165,10 @@ class Segmenter:
     # ── cutting the primary track ────────────────────────────────────────────────────────────────────────────────────
 
     def _take(self, frame: Frame) -> list[CutEvent]:
-        if frame.track.kind is self._primary.kind:
+        track_id = frame.track.id
+        if track_id == self._primary.id:
             self._take_primary(frame)
-        else:
+        elif track_id == self._tracks[-1].id:
             self._meeting.add_other(frame)
             if frame.dts >= self._bridge_from:
                 self._bridge()

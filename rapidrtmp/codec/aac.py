@@ -13,7 +13,7 @@ from rapidrtmp.codec.bits import BitReader
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import AudioConfig
 
-__all__ = ["read_audio_config", "read_frame"]
+__all__ = ["AacReader", "read_audio_config", "read_frame"]
 
 # Audio object types (ISO/IEC 14496-3, table 1.17)
 _MAIN, _LOW_COMPLEXITY, _SCALABLE_RATE, _LONG_TERM_PREDICTION, _SBR, _PARAMETRIC_STEREO = 1, 2, 3, 4, 5, 29
@@ -61,13 +61,33 @@ def read_audio_config(data: bytes) -> AudioConfig:
     if signalled == _PARAMETRIC_STEREO and channels == 1:
         channels = 2  # made of one by the decoder
     return AudioConfig(
-        codec="mp4a",
         record=data if extended else _without_junk(data, bits.bits_left),
         codec_string=f"mp4a.40.{signalled}",
         sample_rate=sample_rate,
         channels=channels,
         samples_per_frame=core_samples * sample_rate // core_rate,
     )
+
+
+class AacReader:
+    """
+    Reads the frames of one AAC track.
+
+    :ivar config: the configuration in force, which frames never change.
+    :ivar keyframe: true: decoding may start anywhere.
+    :ivar samples: how long every frame lasts.
+    """
+
+    __slots__ = ("config", "keyframe", "samples")
+
+    def __init__(self, config: AudioConfig) -> None:
+        self.config = config
+        self.keyframe = True
+        self.samples = config.samples_per_frame
+
+    def read(self, body: bytes) -> bytes:
+        """The raw frame in the body of a frames packet: see :func:`read_frame`."""
+        return read_frame(body)
 
 
 def read_frame(body: bytes) -> bytes:

@@ -5,21 +5,20 @@ A record (ISO/IEC 14496-15, 5.3.3.1) holds the parameter sets, an access unit th
 ``avc1`` track the record is the only place of parameter sets, so those found in access units are taken out, and make a
 new record when they say something new. Facts about the pictures are read from the sequence parameter set, SPS.
 
-Every frame passes through :func:`read_access_unit`. Of most it looks at NAL unit headers only and hands back the very
+Every frame passes through :meth:`AvcReader.read`. Of most it looks at NAL unit headers only and hands back the very
 object it was given; only frames that have to change are taken apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from rapidrtmp.codec.avc_sps import read_sps
 from rapidrtmp.codec.bits import BitReader, remove_emulation_prevention
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import VideoConfig
 
-__all__ = ["AccessUnit", "nal_length_size", "read_access_unit", "read_avc_config", "write_avc_config"]
+__all__ = ["AvcReader", "nal_length_size", "read_avc_config"]
 
 # nal_unit_type (H.264, table 7-1)
 _SLICE, _IDR_SLICE, _SPS, _PPS, _SPS_EXTENSION = 1, 5, 7, 8, 13
@@ -35,44 +34,68 @@ _STREAM_STARTS = (b"\0" + _START_CODE, _START_CODE)
 _Sets = dict[tuple[int, int], bytes]
 
 
-class AccessUnit(NamedTuple):
+class AvcReader:
     """
-    One coded picture, ready to be stored.
+    Reads the access units of one AVC track: NAL units behind lengths or, as broken encoders send them, behind start
+    codes.
 
-    :ivar data: the sample: NAL units, each behind its length; parameter sets are not among them.
-    :ivar is_idr: whether it is an IDR picture, the one kind where any decoder may start. A picture with a recovery
-        point (open GOP) is none: pictures that follow may need some that came before.
-    :ivar config: the track's new configuration from this access unit on, or ``None`` if it stays as it was.
+    :ivar config: the configuration in force; another one behind an access unit whose parameter sets are new.
+    :ivar keyframe: whether the access unit read last is an IDR picture, the one kind where any decoder may start. A
+        picture with a recovery point (open GOP) is none: pictures that follow may need some that came before.
+    :ivar samples: 0: access units do not say how long they last.
     """
 
-    data: bytes
-    is_idr: bool
-    config: VideoConfig | None
+    __slots__ = ("_length_size", "config", "keyframe", "samples")
 
+    def __init__(self, config: VideoConfig) -> None:
+        self.config = config
+        self.keyframe = False
+        self.samples = 0
+        self._length_size = nal_length_size(config)
 
-def read_access_unit(body: bytes, config: VideoConfig) -> AccessUnit | None:
-    """
-    Read the body of a frames packet: NAL units behind lengths, or, as broken encoders send them, behind start codes.
+    def read(self, body: bytes) -> bytes | None:
+        """
+        Read the body of a frames packet.
 
-    Empty NAL units and parameter sets are removed, all else (SEI and delimiters too) stays octet by octet.
+        Empty NAL units and parameter sets are removed, all else (SEI and delimiters too) stays byte by byte.
 
-    :param config: the configuration in force.
-    :returns: ``None`` if there is no slice in it. ``data`` is ``body`` itself whenever nothing had to be removed.
-    :raises MediaError: a NAL unit reaches past the end, or a new parameter set can not be used.
-    """
-    length_size = nal_length_size(config)
-    size = len(body)
-    offset = types = 0
-    while offset < size:
-        start = offset + length_size
-        length = int.from_bytes(body[offset:start], "big")
-        offset = start + length
-        if offset > size or not length:
-            return _rewrite_access_unit(body, config, length_size)
-        types |= 1 << (body[start] & 0x1F)
-    if types & _PARAMETER_SET_BITS:
-        return _rewrite_access_unit(body, config, length_size)
-    return AccessUnit(body, types & _IDR_BIT != 0, None) if types & _SLICE_BITS else None
+        :returns: the sample, NAL units behind their lengths; ``body`` itself whenever nothing had to be removed.
+            ``None`` if there is no slice in it.
+        :raises MediaError: a NAL unit reaches past the end, or a new parameter set cannot be used.
+        """
+        length_size = self._length_size
+        size = len(body)
+        offset = types = 0
+        while offset < size:
+            start = offset + length_size
+            length = int.from_bytes(body[offset:start], "big")
+            offset = start + length
+            if offset > size or not length:
+                return self._rewrite(body)
+            types |= 1 << (body[start] & 0x1F)
+        if types & _PARAMETER_SET_BITS:
+            return self._rewrite(body)
+        self.keyframe = types & _IDR_BIT != 0
+        return body if types & _SLICE_BITS else None
+
+    def _rewrite(self, body: bytes) -> bytes | None:
+        """Do what :meth:`read` promises for an access unit that cannot stay as it is."""
+        types = 0
+        pictures, in_band = [], []
+        for nal in _split_nals(body, self._length_size):
+            nal_type = nal[0] & 0x1F
+            if 1 << nal_type & _PARAMETER_SET_BITS:
+                in_band.append(nal)
+            else:
+                types |= 1 << nal_type
+                pictures.append(nal)
+        if not types & _SLICE_BITS:
+            return None
+        data = _join_lengths(pictures, self._length_size)
+        if in_band:
+            self.config = _update_config(self.config, in_band, self._length_size) or self.config
+        self.keyframe = types & _IDR_BIT != 0
+        return data
 
 
 def nal_length_size(config: VideoConfig) -> int:
@@ -106,35 +129,7 @@ def read_avc_config(record: bytes) -> VideoConfig:
     return config
 
 
-def write_avc_config(sps: Sequence[bytes], pps: Sequence[bytes]) -> bytes:
-    """
-    Write an AVC decoder configuration record for NAL unit lengths of 4 octets (ISO/IEC 14496-15, 5.3.3.1.2).
-
-    :param sps: sequence parameter sets, whole NAL units, at least one; the first gives profile and level.
-    :param pps: picture parameter sets, likewise.
-    :raises MediaError: there is none, there are more than the record can count, or one is unusable.
-    """
-    return _make_config(_index_sets([*sps, *pps]), length_size=4).record
-
-
 # ── NAL units ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _rewrite_access_unit(body: bytes, config: VideoConfig, length_size: int) -> AccessUnit | None:
-    """Do what :func:`read_access_unit` promises for an access unit that can not stay as it is."""
-    types = 0
-    pictures, in_band = [], []
-    for nal in _split_nals(body, length_size):
-        nal_type = nal[0] & 0x1F
-        if 1 << nal_type & _PARAMETER_SET_BITS:
-            in_band.append(nal)
-        else:
-            types |= 1 << nal_type
-            pictures.append(nal)
-    if not types & _SLICE_BITS:
-        return None
-    changed = _update_config(config, in_band, length_size) if in_band else None
-    return AccessUnit(_join_lengths(pictures, length_size), types & _IDR_BIT != 0, changed)
 
 
 def _split_nals(body: bytes, length_size: int) -> list[bytes]:
@@ -236,7 +231,6 @@ def _make_config(sets: _Sets, length_size: int) -> VideoConfig:
     if first.profile not in _PROFILES_WITHOUT_FIELDS:
         record += bytes([0xFC | first.chroma_format, 0xF8 | first.luma_depth - 8, 0xF8 | first.chroma_depth - 8, 0])
     return VideoConfig(
-        codec="avc1",
         record=record,
         codec_string=f"avc1.{record[1:4].hex()}",
         width=first.width,

@@ -15,9 +15,11 @@ import enum
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from rapidrtmp.codec.table import AAC, CODECS
 from rapidrtmp.errors import MediaError
+from rapidrtmp.media import MediaKind
 
-__all__ = ["AudioPacket", "PacketKind", "VideoPacket", "read_audio", "read_video"]
+__all__ = ["Packet", "PacketKind", "read_audio", "read_video"]
 
 
 class PacketKind(enum.Enum):
@@ -36,15 +38,16 @@ class PacketKind(enum.Enum):
     IGNORED = "ignored"
 
 
-class VideoPacket(NamedTuple):
+class Packet(NamedTuple):
     """
-    The part of a video message that belongs to one track.
+    The part of a message that belongs to one track.
 
-    :ivar codec: a FourCC (``avc1``, ``hvc1``, ``av01``, ``vp09`` ...), ``flv:N`` for a classic codec number that has
-        none, or ``""`` where the message does not say (``IGNORED`` only).
-    :ivar track_id: 0 for the default track, else as the publisher numbers them, up to 255.
-    :ivar keyframe: what the header claims, which is not always so.
-    :ivar composition_ms: presentation minus decode time in milliseconds; signed.
+    :ivar codec: a FourCC (``avc1``, ``hvc1``, ``Opus`` ...), ``flv:N`` for a classic codec number that has none, or
+        ``""`` where the message does not say (``IGNORED`` only).
+    :ivar track_id: 0 for the default track, else as the publisher numbers its video and, apart from that, its audio, up
+        to 255.
+    :ivar keyframe: what the header claims, which is not always so; true for all audio.
+    :ivar composition_ms: presentation minus decode time in milliseconds; signed; 0 for all audio.
     :ivar nanoseconds: what to add to both times, 0..999999.
     :ivar body: what is behind the headers.
     """
@@ -58,28 +61,16 @@ class VideoPacket(NamedTuple):
     body: bytes
 
 
-class AudioPacket(NamedTuple):
-    """
-    The part of an audio message that belongs to one track: fields as in :class:`VideoPacket`.
-
-    :ivar codec: a FourCC (``mp4a``, ``.mp3``, ``Opus``, ``fLaC``, ``ac-3``, ``ec-3`` ...) or as said there.
-    """
-
-    codec: str
-    kind: PacketKind
-    track_id: int
-    nanoseconds: int
-    body: bytes
-
-
 # ── the classic form ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 _KEYFRAMES = (1, 4)  # 4 is "generated": a keyframe that a server made
 _COMMAND = 5
-#: Codec numbers of the one layout that has a packet type and a composition time. Only 7 is official.
-_VIDEO_FOURCCS = {7: "avc1", 12: "hvc1", 13: "av01"}
-_AAC = 10
-_MP3_FORMATS = (2, 14)
+#: FourCCs by codec number; for video, those of the one layout that has a packet type and a composition time.
+_VIDEO_FOURCCS, _AUDIO_FOURCCS = (
+    {number: codec.fourcc for codec in CODECS.values() if codec.kind is kind for number in codec.flv_numbers}
+    for kind in (MediaKind.VIDEO, MediaKind.AUDIO)
+)
+_AAC = 10  # the one number whose layout has a packet type
 _CLASSIC_KINDS = {0: PacketKind.CONFIG, 1: PacketKind.FRAMES, 2: PacketKind.END}
 
 _VIDEO_HEADS = {
@@ -92,7 +83,7 @@ _VIDEO_HEADS = {
 _AAC_FRAMES = {bytes([_AAC << 4 | sound, 1]) for sound in range(16)}
 
 
-def read_video(payload: bytes) -> Sequence[VideoPacket]:
+def read_video(payload: bytes) -> Sequence[Packet]:
     """
     Read a video message (message type 9).
 
@@ -105,10 +96,10 @@ def read_video(payload: bytes) -> Sequence[VideoPacket]:
         return _read_rare_video(payload)
     codec, kind, keyframe = head
     # The composition time is SI24: with B-frames, and encoders that do not shift their clock, it may be negative.
-    return (VideoPacket(codec, kind, 0, keyframe, int.from_bytes(payload[2:5], "big", signed=True), 0, payload[5:]),)
+    return (Packet(codec, kind, 0, keyframe, int.from_bytes(payload[2:5], "big", signed=True), 0, payload[5:]),)
 
 
-def read_audio(payload: bytes) -> Sequence[AudioPacket]:
+def read_audio(payload: bytes) -> Sequence[Packet]:
     """
     Read an audio message (message type 8).
 
@@ -118,25 +109,25 @@ def read_audio(payload: bytes) -> Sequence[AudioPacket]:
     """
     if payload[:2] in _AAC_FRAMES:
         body = payload[2:]
-        return (AudioPacket("mp4a", PacketKind.FRAMES, 0, 0, body),) if body else ()
+        return (Packet(AAC.fourcc, PacketKind.FRAMES, 0, True, 0, 0, body),) if body else ()
     return _read_rare_audio(payload)
 
 
-def _read_rare_video(payload: bytes) -> Sequence[VideoPacket]:
+def _read_rare_video(payload: bytes) -> Sequence[Packet]:
     octets = _Octets(payload)
     first = octets.u8()
     if first & 0x80:
         return _read_enhanced_video(octets, frame_type=first >> 4 & 7, packet_type=first & 0x0F)
     frame_type, number = first >> 4, first & 0x0F
     if frame_type == _COMMAND:
-        return (_IGNORED_VIDEO,)
+        return (_IGNORED,)
     if number in _VIDEO_FOURCCS:
         octets.take(4)  # raises if the header is cut short; else its packet type is one that nobody has defined
-        return (_IGNORED_VIDEO,)
-    return (VideoPacket(f"flv:{number}", PacketKind.FRAMES, 0, frame_type in _KEYFRAMES, 0, 0, octets.rest()),)
+        return (_IGNORED,)
+    return (Packet(f"flv:{number}", PacketKind.FRAMES, 0, frame_type in _KEYFRAMES, 0, 0, octets.rest()),)
 
 
-def _read_rare_audio(payload: bytes) -> Sequence[AudioPacket]:
+def _read_rare_audio(payload: bytes) -> Sequence[Packet]:
     if not payload:
         return ()
     octets = _Octets(payload)
@@ -145,16 +136,15 @@ def _read_rare_audio(payload: bytes) -> Sequence[AudioPacket]:
     if number == _ENHANCED_AUDIO:
         return _read_enhanced_audio(octets, packet_type=first & 0x0F)
     if number != _AAC:
-        codec = ".mp3" if number in _MP3_FORMATS else f"flv:{number}"
-        return (AudioPacket(codec, PacketKind.FRAMES, 0, 0, octets.rest()),)
+        codec = _AUDIO_FOURCCS.get(number, f"flv:{number}")
+        return (Packet(codec, PacketKind.FRAMES, 0, True, 0, 0, octets.rest()),)
     if octets.u8():
-        return (_IGNORED_AUDIO,)
+        return (_IGNORED,)
     config = octets.rest()
-    return (AudioPacket("mp4a", PacketKind.CONFIG, 0, 0, config),) if config else ()
+    return (Packet(AAC.fourcc, PacketKind.CONFIG, 0, True, 0, 0, config),) if config else ()
 
 
-_IGNORED_VIDEO = VideoPacket("", PacketKind.IGNORED, 0, False, 0, 0, b"")
-_IGNORED_AUDIO = AudioPacket("", PacketKind.IGNORED, 0, 0, b"")
+_IGNORED = Packet("", PacketKind.IGNORED, 0, False, 0, 0, b"")
 
 
 # ── Enhanced RTMP ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -178,43 +168,53 @@ _VIDEO_KINDS = {
     5: PacketKind.CONFIG,
 }
 _AUDIO_KINDS = {0: PacketKind.CONFIG, 1: PacketKind.FRAMES, 2: PacketKind.END, 4: PacketKind.METADATA}
-#: Codecs whose CodedFrames begin with a composition time.
-_REORDERING = ("avc1", "hvc1", "vvc1")
 
 
-def _read_enhanced_video(octets: _Octets, frame_type: int, packet_type: int) -> Sequence[VideoPacket]:
+def _read_enhanced_video(octets: _Octets, frame_type: int, packet_type: int) -> Sequence[Packet]:
     packet_type, nanoseconds = _read_mod_ex(octets, packet_type)
     if frame_type == _COMMAND and not _is_metadata(octets, packet_type):
-        return (_IGNORED_VIDEO,)
+        return (_IGNORED,)
     packet_type, grouping = _read_grouping(octets, packet_type, _VIDEO_MULTITRACK)
     kind = _VIDEO_KINDS.get(packet_type)
     if kind is None:
-        return (_IGNORED_VIDEO,)
+        return (_IGNORED,)
     keyframe = frame_type in _KEYFRAMES and kind is not PacketKind.METADATA
     packets = []
     for codec, track_id, body in _read_tracks(octets, grouping):
         composition_ms = 0
-        if packet_type == _CODED_FRAMES and codec in _REORDERING and body:
+        if packet_type == _CODED_FRAMES and body and _reorders(codec):
             if len(body) < 3:
                 raise MediaError(f"track {track_id}: {len(body)} octets of {codec}, 3 are the composition time alone")
             composition_ms, body = int.from_bytes(body[:3], "big", signed=True), body[3:]
         if body or kind is not PacketKind.FRAMES:
-            packets.append(VideoPacket(codec, kind, track_id, keyframe, composition_ms, nanoseconds, body))
+            packets.append(Packet(codec, kind, track_id, keyframe, composition_ms, nanoseconds, body))
     return packets
 
 
-def _read_enhanced_audio(octets: _Octets, packet_type: int) -> Sequence[AudioPacket]:
+def _read_enhanced_audio(octets: _Octets, packet_type: int) -> Sequence[Packet]:
     packet_type, nanoseconds = _read_mod_ex(octets, packet_type)
     packet_type, grouping = _read_grouping(octets, packet_type, _AUDIO_MULTITRACK)
     kind = _AUDIO_KINDS.get(packet_type)
     if kind is None:
-        return (_IGNORED_AUDIO,)
+        return (_IGNORED,)
     return [
-        AudioPacket(codec, kind, track_id, nanoseconds, body)
+        Packet(codec, kind, track_id, True, 0, nanoseconds, body)
         for codec, track_id, body in _read_tracks(octets, grouping)
         # AC-3 and MP3 start with nothing, for their frames say it all; to AAC that happens, and tells nothing.
-        if body or kind is PacketKind.END or (kind is PacketKind.CONFIG and codec != "mp4a")
+        if body or kind is PacketKind.END or (kind is PacketKind.CONFIG and _describes_itself(codec))
     ]
+
+
+def _reorders(fourcc: str) -> bool:
+    """Whether a codec's coded frames begin with a composition time."""
+    codec = CODECS.get(fourcc)
+    return codec is not None and codec.reorders
+
+
+def _describes_itself(fourcc: str) -> bool:
+    """Whether a codec may start with nothing; so may one that nobody knows."""
+    codec = CODECS.get(fourcc)
+    return codec is None or codec.describes_itself
 
 
 def _is_metadata(octets: _Octets, packet_type: int) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from rapidrtmp.cmaf.segmenter import Segmenter
+from rapidrtmp.cmaf.segmenter import Segmenter, packaged_tracks
 from rapidrtmp.cmaf.segmenter_events import CutEvent, Part, SegmentEnd
 from rapidrtmp.cmaf.targets import Constants, Cutting
 from rapidrtmp.errors import ConfigurationError
@@ -116,7 +116,7 @@ class HlsSink:
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """See :meth:`ISink.tracks_changed <rapidrtmp.interfaces.ISink.tracks_changed>`."""
-        self._tracks = tracks
+        self._tracks = tracks = packaged_tracks(tracks)
         self._segmenter.start(tracks)
         if self._listing is not None:
             self._listing.tracks_changed(tracks)

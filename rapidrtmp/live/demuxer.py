@@ -2,20 +2,20 @@
 From the audio and video messages of one publisher to frames on the live stream's timeline.
 
 Tracks are those whose codec config has arrived and whose frames follow; what metadata says of them is a hint at most.
+Which codecs there are, and how they are read, is the codec table's matter.
 Every coded frame of a track that is packaged either comes out as a ``Frame`` or is accounted for by a ``MediaProblem``.
 No clock is read here: each call is told the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
-from rapidrtmp.codec.aac import read_audio_config, read_frame
-from rapidrtmp.codec.avc import read_access_unit, read_avc_config
-from rapidrtmp.codec.flv import AudioPacket, PacketKind, VideoPacket, read_audio, read_video
+from rapidrtmp.codec.flv import Packet, PacketKind, read_audio, read_video
+from rapidrtmp.codec.table import CODECS, Codec, SampleReader
 from rapidrtmp.errors import MediaError
-from rapidrtmp.media import AudioConfig, MediaKind, VideoConfig
+from rapidrtmp.media import CodecConfig, MediaKind, Track
 from rapidrtmp.timeline.events import Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
 from rapidrtmp.timeline.health import HealthMonitor, PublishHealth
 from rapidrtmp.timeline.policy import TimelinePolicy
@@ -32,8 +32,9 @@ __all__ = [
     "TracksChanged",
 ]
 
-_VIDEO_CODEC, _AUDIO_CODEC = "avc1", "mp4a"
-_MEDIA = (PacketKind.CONFIG, PacketKind.FRAMES)
+_CONFIG, _FRAMES = PacketKind.CONFIG, PacketKind.FRAMES
+#: Tracks of one kind that are taken from one publisher.
+MAX_TRACKS = 16
 #: The claims in ``onMetaData`` that a track will come.
 _ANNOUNCEMENTS = {
     "hasVideo": MediaKind.VIDEO,
@@ -41,6 +42,22 @@ _ANNOUNCEMENTS = {
     "hasAudio": MediaKind.AUDIO,
     "audiocodecid": MediaKind.AUDIO,
 }
+
+
+class _Source:
+    """
+    One track as the publisher sends it.
+
+    :ivar track: as it was configured last.
+    :ivar reader: reads its frames.
+    """
+
+    __slots__ = ("codec", "reader", "track")
+
+    def __init__(self, codec: Codec, track: Track, reader: SampleReader) -> None:
+        self.codec = codec
+        self.track = track
+        self.reader = reader
 
 
 class Demuxer:
@@ -56,11 +73,10 @@ class Demuxer:
     """
 
     def __init__(self, policy: TimelinePolicy = TimelinePolicy(), start_ms: int = 0) -> None:  # noqa: B008  it is frozen
-        self._timeline = timeline = Timeline(policy, start_ms)
-        self._health = HealthMonitor(policy, timeline.pace(MediaKind.VIDEO), timeline.pace(MediaKind.AUDIO))
-        self._video: VideoConfig | None = None
-        self._audio: AudioConfig | None = None
-        self._told: set[tuple[MediaKind, int]] = set()  # the tracks that are known to be left out
+        self._timeline = Timeline(policy, start_ms)
+        self._health = HealthMonitor(policy, self._timeline.pace)
+        self._sources: dict[MediaKind, dict[int, _Source]] = {kind: {} for kind in MediaKind}
+        self._left_out: set[tuple[MediaKind, int]] = set()  # the tracks that are known to be
 
     @property
     def end_ms(self) -> int:
@@ -74,25 +90,34 @@ class Demuxer:
 
     def video_received(self, timestamp: int, payload: bytes, now_ms: int) -> list[MediaEvent]:
         """Take a video message (type 9); returns what came of it, in order."""
-        events: list[MediaEvent] = []
-        try:
-            for packet in read_video(payload):
-                if packet.kind in _MEDIA and self._is_packaged(packet, MediaKind.VIDEO, _VIDEO_CODEC, events):
-                    self._read_video(packet, timestamp, now_ms, events)
-        except MediaError as error:
-            events.append(MediaProblem("malformed", f"video: {error}"))
-        self._health.observe(events)
-        return events
+        return self._received(MediaKind.VIDEO, read_video, timestamp, payload, now_ms)
 
     def audio_received(self, timestamp: int, payload: bytes, now_ms: int) -> list[MediaEvent]:
         """Take an audio message (type 8); returns what came of it, in order."""
+        return self._received(MediaKind.AUDIO, read_audio, timestamp, payload, now_ms)
+
+    def _received(
+        self,
+        kind: MediaKind,
+        read: Callable[[bytes], Sequence[Packet]],
+        timestamp: int,
+        payload: bytes,
+        now_ms: int,
+    ) -> list[MediaEvent]:
         events: list[MediaEvent] = []
+        packets: Sequence[Packet] = ()
         try:
-            for packet in read_audio(payload):
-                if packet.kind in _MEDIA and self._is_packaged(packet, MediaKind.AUDIO, _AUDIO_CODEC, events):
-                    self._read_audio(packet, timestamp, now_ms, events)
+            packets = read(payload)
         except MediaError as error:
-            events.append(MediaProblem("malformed", f"audio: {error}"))
+            events.append(MediaProblem("malformed", f"{kind.value}: {error}"))
+        for packet in packets:
+            try:
+                if packet.kind is _FRAMES:
+                    self._take_frame(kind, packet, timestamp, now_ms, events)
+                elif packet.kind is _CONFIG:
+                    self._take_config(kind, packet, now_ms, events)
+            except MediaError as error:
+                events.append(MediaProblem("malformed", f"{kind.value}: {error}"))
         self._health.observe(events)
         return events
 
@@ -116,58 +141,75 @@ class Demuxer:
         self._health.observe(events)
         return events
 
-    def _is_packaged(
-        self, packet: VideoPacket | AudioPacket, kind: MediaKind, codec: str, events: list[MediaEvent]
-    ) -> bool:
-        """Whether a packet belongs to a track that is packaged; a track that is not is told once."""
-        if packet.track_id == 0 and packet.codec == codec:
-            return True
-        if (kind, packet.track_id) not in self._told:
-            self._told.add((kind, packet.track_id))
-            if packet.track_id:
-                problem = MediaProblem("extra_track", f"{kind.value} track {packet.track_id}, only 0 is packaged")
-            else:
-                problem = MediaProblem("unsupported_codec", f"{kind.value} codec {packet.codec!r}")
-            events.append(problem)
-        return False
-
-    def _read_video(self, packet: VideoPacket, timestamp: int, now_ms: int, events: list[MediaEvent]) -> None:
-        if packet.kind is PacketKind.CONFIG:
-            self._video = read_avc_config(packet.body)
-            self._timeline.configured(MediaKind.VIDEO, self._video, now_ms, events)
-            return
-        if self._video is None:
-            events.append(MediaProblem("no_config", "video frame before its codec config"))
-            return
-        unit = read_access_unit(packet.body, self._video)
-        if unit is None:
-            return
-        if unit.config is not None:
-            self._video = unit.config
-            self._timeline.configured(MediaKind.VIDEO, unit.config, now_ms, events)
-        self._timeline.frame_received(
-            MediaKind.VIDEO,
-            timestamp,
-            packet.nanoseconds,
-            packet.composition_ms,
-            unit.is_idr,
-            unit.data,
-            now_ms,
-            events,
-        )
-
-    def _read_audio(self, packet: AudioPacket, timestamp: int, now_ms: int, events: list[MediaEvent]) -> None:
-        if packet.kind is PacketKind.CONFIG:
-            self._audio = read_audio_config(packet.body)
-            self._timeline.configured(MediaKind.AUDIO, self._audio, now_ms, events)
-            return
-        if self._audio is None:
-            events.append(MediaProblem("no_config", "audio frame before its codec config"))
-            return
-        data = read_frame(packet.body)
+    def _take_frame(
+        self, kind: MediaKind, packet: Packet, timestamp: int, now_ms: int, events: list[MediaEvent]
+    ) -> None:
+        codec, _, track_id, _, composition_ms, nanoseconds, body = packet
+        source = self._sources[kind].get(track_id)
+        if source is None or source.codec.fourcc != codec:
+            source = self._open_by_frame(kind, packet, now_ms, events)
+            if source is None:
+                return
+        reader, track = source.reader, source.track
+        data = reader.read(body)
         if not data:
             return
-        self._timeline.frame_received(MediaKind.AUDIO, timestamp, packet.nanoseconds, 0, True, data, now_ms, events)
+        if reader.config is not track.config:
+            track = source.track = source.codec.make_track(track.id, reader.config)
+            self._timeline.configured(track, now_ms, events)
+        self._timeline.frame_received(
+            track, timestamp, nanoseconds, composition_ms, reader.keyframe, reader.samples, data, now_ms, events
+        )
+
+    def _open_by_frame(self, kind: MediaKind, packet: Packet, now_ms: int, events: list[MediaEvent]) -> _Source | None:
+        """Begin a track whose codec config has not come with a frame, where that tells enough."""
+        codec = self._codec_of(kind, packet, events)
+        if codec is None:
+            return None
+        if codec.config_of_frame is None:
+            events.append(MediaProblem("no_config", f"{kind.value} frame before its codec config"))
+            return None
+        return self._open(kind, packet.track_id, codec, codec.config_of_frame(packet.body), now_ms, events)
+
+    def _take_config(self, kind: MediaKind, packet: Packet, now_ms: int, events: list[MediaEvent]) -> None:
+        codec = self._codec_of(kind, packet, events)
+        if codec is not None and codec.read_config is not None and (packet.body or not codec.describes_itself):
+            self._open(kind, packet.track_id, codec, codec.read_config(packet.body), now_ms, events)
+
+    def _open(
+        self, kind: MediaKind, track_id: int, codec: Codec, config: CodecConfig, now_ms: int, events: list[MediaEvent]
+    ) -> _Source:
+        assert codec.reader is not None
+        source = _Source(codec, codec.make_track(_id_of(kind, track_id), config), codec.reader(config))
+        self._sources[kind][track_id] = source
+        self._timeline.configured(source.track, now_ms, events)
+        return source
+
+    def _codec_of(self, kind: MediaKind, packet: Packet, events: list[MediaEvent]) -> Codec | None:
+        """The codec of a packet, if its track is carried; a track that is not is told once."""
+        codec, sources = CODECS.get(packet.codec), self._sources[kind]
+        is_carried = codec is not None and codec.reader is not None and codec.kind is kind
+        is_extra = packet.track_id not in sources and len(sources) >= MAX_TRACKS
+        if is_carried and not is_extra:
+            return codec
+        if (kind, packet.track_id) not in self._left_out:
+            self._left_out.add((kind, packet.track_id))
+            if is_carried:
+                problem = MediaProblem("extra_track", f"{kind.value} track {packet.track_id}, {MAX_TRACKS} are carried")
+            else:
+                name = f"{codec.name} ({packet.codec})" if codec is not None else repr(packet.codec)
+                problem = MediaProblem("unsupported_codec", f"{kind.value} codec {name}")
+            events.append(problem)
+        return None
+
+
+def _id_of(kind: MediaKind, track_id: int) -> int:
+    """
+    The id in the stream of the publisher's track: the same for every publisher that takes over.
+
+    Publishers number video and audio apart, each from 0.
+    """
+    return 2 * track_id + (1 if kind is MediaKind.VIDEO else 2)
 
 
 def _read_rate(value: object) -> Fraction | None:

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from math import inf
 
-from rapidrtmp.media import Frame, VideoConfig
+from rapidrtmp.media import Frame, MediaKind
 
 __all__ = ["Statistics"]
 
@@ -65,7 +65,7 @@ class Statistics:
         second = self._second
         second.octets += len(frame.data)
         second.frames += 1
-        if type(frame.track.config) is VideoConfig:
+        if frame.track.kind is MediaKind.VIDEO:
             second.video_frames += 1
             if frame.keyframe:
                 second.keyframes += 1

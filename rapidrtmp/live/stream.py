@@ -56,10 +56,10 @@ class Publisher(Protocol):
 
 class GopCache:
     """
-    The frames since the last keyframe, for sinks that come late; bounded in bytes.
+    The frames since the leading track's last keyframe, for sinks that come late; bounded in bytes.
 
     A GOP that outgrows the bound is let go until the next keyframe. Without video, only the newest frame is kept:
-    audio can start anywhere.
+    audio can start anywhere. Of other video, the frames since its own last keyframe are kept as well.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -67,11 +67,20 @@ class GopCache:
         self.frames: list[Frame] = []
         self._bytes = 0
         self._overflowed = False
+        self._leading_id = 0
+        self._other_video: frozenset[int] = frozenset()
 
-    def add(self, frame: Frame, begins_with: MediaKind) -> None:
-        """Keep a frame; a keyframe of the kind that decoding ``begins_with`` lets go of those before it."""
-        if frame.keyframe and frame.track.kind is begins_with:
-            self.clear()
+    def start(self, tracks: tuple[Track, ...]) -> None:
+        """Learn the tracks of the frames that follow, the leading one first; forget those before."""
+        leading, *others = tracks
+        self._leading_id = leading.id
+        self._other_video = frozenset(track.id for track in others if track.kind is MediaKind.VIDEO)
+        self.clear()
+
+    def add(self, frame: Frame) -> None:
+        """Keep a frame; a keyframe of the leading track lets go of those before it."""
+        if frame.keyframe and frame.track.id == self._leading_id:
+            self._begin()
         elif self._overflowed or not self.frames:
             return
         self.frames.append(frame)
@@ -79,6 +88,27 @@ class GopCache:
         if self._bytes > self.max_bytes:
             self.clear()
             self._overflowed = True
+
+    def _begin(self) -> None:
+        """Let go of what is not needed from now on."""
+        needed = self._other_gops() if self._other_video else []
+        self.clear()
+        for frame in needed:
+            self.frames.append(frame)
+            self._bytes += len(frame.data)
+
+    def _other_gops(self) -> list[Frame]:
+        """Of each other video track, the frames since its last keyframe."""
+        gops: dict[int, list[Frame]] = {}
+        for frame in self.frames:
+            track_id = frame.track.id
+            if track_id in self._other_video:
+                if frame.keyframe:
+                    gops[track_id] = []
+                if track_id in gops:
+                    gops[track_id].append(frame)
+        kept = {id(frame) for gop in gops.values() for frame in gop}
+        return [frame for frame in self.frames if id(frame) in kept]
 
     def clear(self) -> None:
         """Forget everything, up to the next keyframe."""
@@ -141,7 +171,6 @@ class LiveStream:
         self.wall_clock = WallClockMap()
         self._observed_ms = -OBSERVE_MS
         self._newest: dict[int, Frame] = {}
-        self._primary_kind = MediaKind.VIDEO
 
     # ── sinks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -207,9 +236,8 @@ class LiveStream:
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """The frames that follow are of these tracks."""
         self.tracks = tracks
-        self._primary_kind = tracks[0].kind
         self.state = StreamState.LIVE
-        self._gop.clear()
+        self._gop.start(tracks)
         self._tell_all("tracks_changed", tracks)
 
     def frame_received(self, frame: Frame) -> None:
@@ -217,8 +245,8 @@ class LiveStream:
         self.statistics.count(frame)
         if frame.arrived_ms - self._observed_ms >= OBSERVE_MS:
             self._observe(frame)
-        self._newest[frame.track.track_id] = frame
-        self._gop.add(frame, self._primary_kind)
+        self._newest[frame.track.id] = frame
+        self._gop.add(frame)
         for attached in self._sinks:
             try:
                 attached.sink.frame_received(frame)

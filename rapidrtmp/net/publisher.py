@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rapidrtmp.codec.table import names_carried
 from rapidrtmp.interfaces import Verdict
 from rapidrtmp.live.demuxer import (
     Demuxer,
@@ -147,7 +148,7 @@ class Publisher(Role):
                 detail=problem.detail,
             )
             if problem.kind == "unsupported_codec":  # nothing of it will be seen or heard: the encoder should know
-                self._advise(f"The {problem.detail} is not carried here: publish H.264 and AAC.")
+                self._advise(f"The {problem.detail} is not carried here: publish {names_carried()}.")
 
     def _unusable(self, event: PublisherUnusable) -> None:
         self._is_unusable = True

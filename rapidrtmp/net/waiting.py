@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
+from rapidrtmp.codec.table import fourccs_carried
 from rapidrtmp.errors import LeaseHeldError
 from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError
+from rapidrtmp.media import MediaKind
 from rapidrtmp.names import MAX_NAME_LENGTH, BadNameError, StreamName
 from rapidrtmp.net.publisher import Publisher
 from rapidrtmp.net.role import SHARED_REACTIONS, Role
 from rapidrtmp.net.services import RtmpServices
+from rapidrtmp.rtmp.amf import Value
 from rapidrtmp.rtmp.events import ConnectRequested, Event, PlayRequested, PublishEnded, PublishRequested
+from rapidrtmp.rtmp.replies import enhanced_properties
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.support.text import class_name, reason_of
 
@@ -64,7 +68,7 @@ class Waiting(Role):
     def _connect_requested(self, event: ConnectRequested) -> None:
         self._client = event.client
         if not event.app or event.app_may_be_key or self._services.app_names.find(event.app) is not None:
-            self._connection.session.accept_connect()
+            self._connection.session.accept_connect(_enhanced())
         else:
             self._refuse_connect(_SHOWABLE.match(event.app.partition("/")[0])[0])  # type: ignore[index]
 
@@ -240,3 +244,8 @@ _REACTIONS: Mapping[type, Callable[[Any, Any], None]] = {
     PublishRequested: Waiting._publish_requested,
     PublishEnded: Waiting._publish_ended,
 }
+
+
+def _enhanced() -> dict[str, Value]:
+    """What clients of Enhanced RTMP are offered."""
+    return enhanced_properties(fourccs_carried(MediaKind.VIDEO), fourccs_carried(MediaKind.AUDIO))

@@ -19,7 +19,7 @@ from rapidrtmp.archive.journal import Header
 from rapidrtmp.archive.layout import NAMES, StartNames
 from rapidrtmp.cmaf.fragment import Sample, TrackRun, write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
-from rapidrtmp.cmaf.segmenter import Segmenter
+from rapidrtmp.cmaf.segmenter import Segmenter, packaged_tracks
 from rapidrtmp.cmaf.segmenter_events import CutEvent, Part, SegmentEnd
 from rapidrtmp.cmaf.targets import Constants, Cutting
 from rapidrtmp.errors import ConfigurationError
@@ -139,6 +139,7 @@ class RecorderSink:
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """See :meth:`ISink.tracks_changed <rapidrtmp.interfaces.ISink.tracks_changed>`."""
+        tracks = packaged_tracks(tracks)
         init = write_init_segment(tracks)
         if init != self._init:
             self._end_take()

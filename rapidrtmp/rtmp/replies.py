@@ -6,14 +6,14 @@ Every refusal carries a ``description``: FFmpeg shows it to the user, and waits 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rapidrtmp.rtmp.amf import Value
 from rapidrtmp.rtmp.amf0 import write_values
 
 __all__ = [
-    "ENHANCED_RTMP",
+    "enhanced_properties",
     "write_connect_success",
     "write_error",
     "write_fc_notice",
@@ -21,12 +21,7 @@ __all__ = [
     "write_status",
 ]
 
-#: What we tell clients of Enhanced RTMP: exactly the codecs that come out at the other end (4: forwarded, not decoded).
-ENHANCED_RTMP: Final[dict[str, Value]] = {
-    "fourCcList": ["avc1", "mp4a"],
-    "videoFourCcInfoMap": {"avc1": 4},
-    "audioFourCcInfoMap": {"mp4a": 4},
-}
+_CAN_FORWARD: Final = 4  # neither decoded nor encoded here
 
 CONNECT_SUCCESS = "NetConnection.Connect.Success"
 CONNECT_REJECTED = "NetConnection.Connect.Rejected"
@@ -46,9 +41,22 @@ PLAY_UNPUBLISH_NOTIFY = "NetStream.Play.UnpublishNotify"
 PLAY_STREAM_NOT_FOUND = "NetStream.Play.StreamNotFound"
 
 
+def enhanced_properties(video: Sequence[str], audio: Sequence[str]) -> dict[str, Value]:
+    """
+    What to tell clients of Enhanced RTMP when they connect: exactly the codecs that come out at the other end.
+
+    :param video: their FourCCs; likewise ``audio``.
+    """
+    return {
+        "fourCcList": [*video, *audio],
+        "videoFourCcInfoMap": dict.fromkeys(video, _CAN_FORWARD),
+        "audioFourCcInfoMap": dict.fromkeys(audio, _CAN_FORWARD),
+    }
+
+
 def write_connect_success(transaction: float, properties: Mapping[str, Value]) -> bytes:
     """The answer to connect; clients differ in which of its two objects they look for Enhanced RTMP."""
-    enhanced = ENHANCED_RTMP | dict(properties)
+    enhanced = dict(properties)
     server: dict[str, Value] = {"fmsVer": "FMS/3,0,1,123", "capabilities": 31, "mode": 1}
     info = _information("status", CONNECT_SUCCESS, "Connection succeeded.") | {"objectEncoding": 0}
     return write_values("_result", transaction, server | enhanced, info | enhanced)

@@ -21,6 +21,7 @@ from fractions import Fraction
 
 from rapidrtmp.codec.aac import read_audio_config
 from rapidrtmp.codec.avc import read_avc_config
+from rapidrtmp.codec.table import AAC, AVC
 from rapidrtmp.media import VIDEO_TIMESCALE, AudioConfig, Frame, Track
 
 __all__ = [
@@ -43,28 +44,32 @@ _IDR, _SLICE, _DISPOSABLE_SLICE = 0x65, 0x41, 0x01
 # ── tracks ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def make_video_track(width: int = 1280, height: int = 720, frame_rate: Fraction | None = None) -> Track:
+def make_video_track(width: int = 1280, height: int = 720, frame_rate: Fraction | None = None, *, id: int = 1) -> Track:
     """
     A video track: H.264, Baseline profile, level 3.1, with parameter sets that decoders accept.
 
     :param width: in pixels, even; likewise ``height``.
     :param frame_rate: what the bitstream claims; ``None`` to claim nothing.
+    :param id: what tells it from the stream's other tracks.
     """
     sps = _write_sps(width, height, frame_rate)
     record = bytes([1, *sps[1:4], 0xFF, 0xE1]) + struct.pack(">H", len(sps)) + sps
     record += b"\x01" + struct.pack(">H", len(_PPS)) + _PPS
-    return Track(1, read_avc_config(record))
+    return AVC.make_track(id, read_avc_config(record))
 
 
-def make_audio_track(sample_rate: int = 48_000, channels: int = 2) -> Track:
+def make_audio_track(
+    sample_rate: int = 48_000, channels: int = 2, *, id: int = 2, language: str = "und", name: str = ""
+) -> Track:
     """
     An audio track: AAC-LC, 1024 samples a frame.
 
     :param sample_rate: one of AAC's own, 7350 to 96000.
     :param channels: 1 to 6.
+    :param id: what tells it from the stream's other tracks; ``language`` and ``name`` what people choose it by.
     """
     config = 2 << 11 | _FREQUENCIES.index(sample_rate) << 7 | channels << 3
-    return Track(2, read_audio_config(config.to_bytes(2, "big")))
+    return AAC.make_track(id, read_audio_config(config.to_bytes(2, "big")), language, name)
 
 
 def _write_sps(width: int, height: int, frame_rate: Fraction | None) -> bytes:

@@ -35,7 +35,7 @@ from rapidrtmp.interfaces import (
     SinkContext,
 )
 from rapidrtmp.live.shelf import Shelf
-from rapidrtmp.media import Frame, Track
+from rapidrtmp.media import Frame, MediaKind, Track
 from rapidrtmp.names import StreamName
 from rapidrtmp.testing.frames import (
     FrameSource,
@@ -409,7 +409,7 @@ class SinkContract(_Base):
             sink.tracks_changed(tracks)
             pieces = [
                 video_frames(track, 3, gop=30, start=start_s * track.timescale)
-                if track.track_id == 1
+                if track.kind is MediaKind.VIDEO
                 else audio_frames(track, 3, start=start_s * track.timescale)
                 for track in tracks
             ]

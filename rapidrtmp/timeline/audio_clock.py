@@ -28,13 +28,13 @@ class AudioClock:
     Places the audio frames of one range of the timeline.
 
     :ivar dts: decode time of the frame placed last, in ticks of ``1/sample_rate`` s.
-    :ivar duration: its duration: ``samples_per_frame``, one tick more or less while drift is worked off.
+    :ivar duration: its duration: its samples, one tick more or less while drift is worked off.
+    :param samples_per_frame: what frames last, as a rule.
     """
 
     def __init__(self, sample_rate: int, samples_per_frame: int, policy: TimelinePolicy) -> None:
         self.dts = 0
         self.duration = samples_per_frame
-        self._samples = samples_per_frame
         self._soft = max(policy.audio_soft_frames * samples_per_frame, policy.audio_soft_ms * sample_rate // 1000)
         self._hard = policy.audio_hard_frames * samples_per_frame + policy.audio_hard_ms * sample_rate // 1000
         self._block = max(1, policy.drift_ms * sample_rate // (1000 * samples_per_frame))
@@ -48,11 +48,12 @@ class AudioClock:
         """Whether a frame has been placed."""
         return self._next is not None
 
-    def place(self, arrival: int) -> AudioRepair | None:
+    def place(self, arrival: int, samples: int) -> AudioRepair | None:
         """
         Place the next frame: set ``dts`` and ``duration``, unless it has to be dropped.
 
         :param arrival: its time as it came, in ticks on the stream's timeline.
+        :param samples: what it lasts, in the same ticks.
         :returns: ``None`` for almost every frame, ``GAP`` if the clock has moved on to ``arrival``, ``OVERLAP`` if the
             frame is to be dropped.
         """
@@ -68,7 +69,7 @@ class AudioClock:
             repair, self._next, self._owed, error = AudioRepair.GAP, arrival, 0, 0
             self._errors.clear()
         self.dts = self._next
-        self.duration = self._samples + self._correction(error)
+        self.duration = samples + self._correction(error)
         self._next += self.duration
         return repair
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rapidrtmp.media import Frame, MediaKind, Track
+from rapidrtmp.media import Frame, Track
 
 __all__ = ["Coded", "Discontinuity", "MediaEvent", "MediaProblem", "PublisherUnusable", "TracksChanged"]
 
 
 @dataclass(frozen=True, slots=True)
 class TracksChanged:
-    """What the frames that follow are; video first. From the second time on, a ``Discontinuity`` comes just before."""
+    """
+    What the frames that follow are: video first, and of that the leading track.
+
+    From the second time on, a ``Discontinuity`` comes just before.
+    """
 
     tracks: tuple[Track, ...]
 
@@ -68,18 +72,20 @@ class Coded(NamedTuple):
     """
     One coded frame that has no place on the stream's timeline yet.
 
-    :ivar kind: whether it is video or audio.
+    :ivar track: its track, with the config it was sent under.
     :ivar time_ns: decode time in nanoseconds on the publisher's unwrapped clock.
     :ivar composition_ms: presentation minus decode time, as it came.
     :ivar keyframe: decoding may start here; true for all audio.
+    :ivar samples: how long it lasts, in samples of the track's clock; 0 for video, which does not say.
     :ivar data: the sample as MP4 stores it.
     :ivar now_ms: when it arrived, on the server's monotonic clock.
     """
 
-    kind: MediaKind
+    track: Track
     time_ns: int
     composition_ms: int
     keyframe: bool
+    samples: int
     data: bytes
     now_ms: int
 

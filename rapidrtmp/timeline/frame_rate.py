@@ -12,10 +12,10 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-from rapidrtmp.media import VIDEO_TIMESCALE
+from rapidrtmp.media import VIDEO_TIMESCALE, CodecConfig, VideoConfig
 from rapidrtmp.timeline.policy import TimelinePolicy
 
-__all__ = ["COMMON_RATES", "LOOK_BACK", "FrameStep", "Grid", "anchor_grid", "claimed_rate", "fit_grid"]
+__all__ = ["COMMON_RATES", "LOOK_BACK", "FrameStep", "Grid", "anchor_grid", "claimed_rate", "claimed_rates", "fit_grid"]
 
 #: Frame rates that cameras, films and encoders have, in frames a second.
 COMMON_RATES = (
@@ -41,6 +41,19 @@ def claimed_rate(rate: Fraction) -> Fraction | None:
     return next((common for common in COMMON_RATES if abs(rate / common - 1) < Fraction(1, 5000)), rate)
 
 
+@lru_cache(maxsize=64)
+def claimed_rates(config: CodecConfig, rate: Fraction | None) -> tuple[Fraction, ...]:
+    """
+    The frame rates to try for a track, the most trusted first.
+
+    :param config: whose bitstream may claim one, if it is of video.
+    :param rate: what metadata claims.
+    """
+    rates = (config.frame_rate if isinstance(config, VideoConfig) else None, rate)
+    claims = (claimed_rate(rate) for rate in rates if rate)
+    return tuple(dict.fromkeys(claim for claim in claims if claim))
+
+
 class FrameStep(NamedTuple):
     """The distance between frames at a constant rate: ``num / den`` ticks of 1/90000 s, 15015/4 at 23.976 a second."""
 
@@ -53,6 +66,11 @@ class FrameStep(NamedTuple):
         """The step at ``rate`` frames a second."""
         step = VIDEO_TIMESCALE / rate
         return cls(step.numerator, step.denominator)
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames a second."""
+        return Fraction(VIDEO_TIMESCALE * self.den, self.num)
 
     def ticks(self, index: int) -> int:
         """Where frame ``index`` is, in ticks after frame 0, rounded."""

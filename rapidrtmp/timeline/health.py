@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rapidrtmp.media import VIDEO_TIMESCALE, Frame, MediaKind, Track
@@ -73,12 +73,15 @@ class HealthMonitor:
     """
     Watches what one demuxer makes.
 
-    :param video: the pace of the video as it arrives; likewise ``audio``.
+    Of several tracks of a kind it is the first that counts.
+
+    :param pace_of: tells how a track keeps pace as it arrives, by its id.
     """
 
-    def __init__(self, policy: TimelinePolicy, video: Pace, audio: Pace) -> None:
+    def __init__(self, policy: TimelinePolicy, pace_of: Callable[[int], Pace]) -> None:
         self._policy = policy
-        self._video, self._audio = video, audio
+        self._pace_of = pace_of
+        self._video, self._audio = Pace(), Pace()
         self._now_ms = 0
         self._kinds: frozenset[MediaKind] = frozenset()
         self._video_track: Track | None = None
@@ -97,10 +100,18 @@ class HealthMonitor:
             elif type(event) is MediaProblem:
                 self._observe_problem(event.kind)
             elif type(event) is TracksChanged:
-                self._kinds = frozenset(track.kind for track in event.tracks)
-                self._video_track = next((track for track in event.tracks if track.kind is MediaKind.VIDEO), None)
+                self._observe_tracks(event.tracks)
             elif type(event) is Discontinuity:
                 self._next_dts = self._sync_dts = None
+
+    def _observe_tracks(self, tracks: Sequence[Track]) -> None:
+        first = {track.kind: track for track in reversed(tracks)}
+        self._kinds = frozenset(first)
+        self._video_track = first.get(MediaKind.VIDEO)
+        if MediaKind.VIDEO in first:
+            self._video = self._pace_of(first[MediaKind.VIDEO].id)
+        if MediaKind.AUDIO in first:
+            self._audio = self._pace_of(first[MediaKind.AUDIO].id)
 
     def _observe_video(self, frame: Frame) -> None:
         dts = frame.dts

@@ -2,7 +2,7 @@
 Whether the publisher's clock goes on as it should, stands still, or has jumped.
 
 Almost every frame follows the one before it on its track and is let through at a glance. One that does not is doubted
-and held back until there is a second opinion: the next frame of its track, or one of the other track that is just as
+and held back until there is a second opinion: the next frame of its track, or one of another track that is just as
 far off. Two on the old clock make the one between them an outlier, whose time is estimated. Two that agree have the
 word: the clock has jumped if they went back, or ahead by more than the time that has really passed; else they tell of a
 gap, and stay where they say they are.
@@ -14,7 +14,6 @@ import enum
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rapidrtmp.media import MediaKind
 from rapidrtmp.timeline.events import Coded
 from rapidrtmp.timeline.pace import Pace
 from rapidrtmp.timeline.policy import TimelinePolicy
@@ -85,13 +84,35 @@ class JumpGuard:
     def __init__(self, policy: TimelinePolicy) -> None:
         self._policy = policy
         self._doubt_ms = policy.doubt_ms
-        self._video, self._audio = _Track(policy), _Track(policy)
-        self._has_begun = False
+        self._tracks: dict[int, _Track] = {}
+        self._origin_ms: int | None = (
+            None  # where the leads of all tracks are counted from; none before the first frame
+        )
         self._straggling_until_ms = 0
 
-    def pace(self, kind: MediaKind) -> Pace:
-        """How a track keeps pace with the server's clock."""
-        return self._track(kind).pace
+    def pace(self, track_id: int) -> Pace:
+        """How a track keeps pace with the server's clock; the same object for ever."""
+        return self._track(track_id, 0).pace
+
+    def follows(self, track_id: int, time_ms: int, now_ms: int) -> bool:
+        """
+        Whether the next frame of a track follows the one before at a glance, as almost every one does.
+
+        If so it is taken note of; if not, :meth:`judge` it.
+
+        :param time_ms: its unwrapped decode time.
+        :param now_ms: when it arrived.
+        """
+        track = self._tracks.get(track_id)
+        if track is None or track.doubt is not None:
+            return False
+        pace = track.pace
+        step_ms = time_ms - pace.time_ms
+        if not 0 < step_ms <= self._doubt_ms:
+            return False
+        track.step_ms = step_ms
+        pace.note(time_ms, now_ms)
+        return True
 
     def judge(self, coded: Coded, time_ms: int) -> Sequence[Judged] | None:
         """
@@ -101,19 +122,15 @@ class JumpGuard:
         :returns: ``None`` for almost every frame: it continues, as it came. Else what has become of it and of frames
             held back before it, in order; nothing while it is held back itself.
         """
-        track = self._video if coded.kind is MediaKind.VIDEO else self._audio
-        pace = track.pace
-        step_ms = time_ms - pace.time_ms
-        if 0 < step_ms <= self._doubt_ms and track.doubt is None:
-            track.step_ms = step_ms
-            pace.note(time_ms, coded.now_ms)
+        track_id = coded.track.id
+        if self.follows(track_id, time_ms, coded.now_ms):
             return None
-        return self._judge_closely(track, coded, time_ms)
+        return self._judge_closely(self._track(track_id, coded.now_ms), coded, time_ms)
 
-    def settle(self, kind: MediaKind) -> Sequence[Judged]:
+    def settle(self, track_id: int) -> Sequence[Judged]:
         """Decide on a frame that is held back without a second opinion: it is an outlier, or fits nowhere."""
-        track = self._track(kind)
-        if track.doubt is None:
+        track = self._tracks.get(track_id)
+        if track is None or track.doubt is None:
             return ()
         if track.pace.has_begun:
             return (self._estimated(track, track.pace.time_ms + 2 * track.step_ms),)
@@ -122,8 +139,13 @@ class JumpGuard:
 
     # ── one frame ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _track(self, kind: MediaKind) -> _Track:
-        return self._video if kind is MediaKind.VIDEO else self._audio
+    def _track(self, track_id: int, now_ms: int) -> _Track:
+        track = self._tracks.get(track_id)
+        if track is None:
+            track = self._tracks[track_id] = _Track(self._policy)
+            if self._origin_ms is not None:
+                track.pace.restart(self._origin_ms, now_ms)
+        return track
 
     def _judge_closely(self, track: _Track, coded: Coded, time_ms: int) -> Sequence[Judged] | None:
         if track.doubt is not None:
@@ -142,11 +164,10 @@ class JumpGuard:
 
     def _judge_first(self, track: _Track, coded: Coded, time_ms: int) -> Sequence[Judged] | None:
         """The first frame of a track, ever or since the clock has jumped."""
-        other = self._other(track).pace
-        if not other.has_begun:
+        apart_ms = self._apart_ms(track, time_ms)
+        if apart_ms is None:
             self._accept(track, coded, time_ms)
             return None
-        apart_ms = abs(time_ms - other.time_ms)
         if track.old is not None and coded.now_ms <= self._straggling_until_ms:
             old_ms, heard_ms = track.old
             off_ms = _outside(time_ms, old_ms, coded.now_ms - heard_ms + self._policy.backward_jump_ms)
@@ -168,20 +189,32 @@ class JumpGuard:
         if track.pace.has_begun:
             step_ms = time_ms - track.pace.time_ms
             track.step_ms = max(0, min(step_ms, self._policy.jump_ms // 4))
-        elif not self._has_begun:
-            self._has_begun = True
-            for each in (self._video, self._audio):
-                each.pace.restart(time_ms - coded.now_ms, coded.now_ms)
+        elif self._origin_ms is None:
+            self._restart(time_ms - coded.now_ms, coded.now_ms)
         track.old = None
         track.pace.note(time_ms, coded.now_ms)
+
+    def _restart(self, origin_ms: int, now_ms: int) -> None:
+        """Begin the pace of all tracks anew."""
+        self._origin_ms = origin_ms
+        for each in self._tracks.values():
+            each.pace.restart(origin_ms, now_ms)
+
+    def _others(self, track: _Track) -> list[_Track]:
+        return [each for each in self._tracks.values() if each is not track]
+
+    def _apart_ms(self, track: _Track, time_ms: int) -> int | None:
+        """How far a time is from the nearest of the other tracks on the clock of now; ``None`` if there is none."""
+        apart = [abs(time_ms - each.pace.time_ms) for each in self._others(track) if each.pace.has_begun]
+        return min(apart, default=None)
 
     # ── doubts ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _doubt(self, track: _Track, coded: Coded, time_ms: int) -> Sequence[Judged]:
-        other = self._other(track)
-        doubt = other.doubt
-        if doubt is not None and abs(time_ms - doubt.time_ms) <= self._policy.agree_ms:
-            return self._confirmed(other, doubt, coded, time_ms)
+        for other in self._others(track):
+            doubt = other.doubt
+            if doubt is not None and abs(time_ms - doubt.time_ms) <= self._policy.agree_ms:
+                return self._confirmed(other, doubt, coded, time_ms)
         track.doubt = _Doubt(coded, time_ms)
         return ()
 
@@ -192,7 +225,7 @@ class JumpGuard:
             passed_ms = now_ms - track.pace.arrived_ms
             old_ms = _outside(time_ms, track.pace.time_ms, 2 * max(track.step_ms, passed_ms))
         else:
-            apart_ms = abs(time_ms - self._other(track).pace.time_ms)
+            apart_ms = self._apart_ms(track, time_ms) or 0
             old_ms = max(0, apart_ms - self._policy.apart_ms)
         passed_ms = now_ms - doubt.coded.now_ms
         if old_ms < _outside(time_ms, doubt.time_ms, max(track.step_ms, passed_ms)):
@@ -238,7 +271,7 @@ class JumpGuard:
             return True
         if doubt.time_ms - track.pace.time_ms < -policy.backward_jump_ms:
             return True
-        latest = max((self._video.pace, self._audio.pace), key=lambda pace: pace.time_ms)
+        latest = max((each.pace for each in self._tracks.values()), key=lambda pace: pace.time_ms)
         ahead_ms = doubt.time_ms - latest.time_ms
         # A stall may have delayed even the latest frame: what counts is the time since it should have come.
         passed_ms = doubt.coded.now_ms - min(latest.due_ms(latest.time_ms), latest.arrived_ms)
@@ -248,22 +281,19 @@ class JumpGuard:
         """Begin anew with a frame; one of the other track that is held back may be on the new clock too."""
         coded, time_ms = doubt
         now_ms = coded.now_ms
-        lead_ms = max(0, *(track.pace.lead_at(now_ms) for track in (self._video, self._audio)))
-        for each in (self._video, self._audio):
+        lead_ms = max(0, *(each.pace.lead_at(now_ms) for each in self._tracks.values()))
+        for each in self._tracks.values():
             if each.pace.has_begun:
                 each.old = each.pace.time_ms, each.pace.arrived_ms
-            each.pace.restart(time_ms - now_ms - lead_ms, now_ms)
+        self._restart(time_ms - now_ms - lead_ms, now_ms)
         self._straggling_until_ms = now_ms + self._policy.straggler_ms
         self._accept(track, coded, time_ms)
         judged = [Judged(Step.JUMPED, coded)]
-        other = self._other(track)
-        if other.doubt is not None:
-            held, other.doubt = other.doubt, None
-            judged += self._judge_after(*held)
+        for other in self._others(track):
+            if other.doubt is not None:
+                held, other.doubt = other.doubt, None
+                judged += self._judge_after(*held)
         return judged
-
-    def _other(self, track: _Track) -> _Track:
-        return self._audio if track is self._video else self._video
 
 
 def _outside(time_ms: int, from_ms: int, within_ms: int) -> int:

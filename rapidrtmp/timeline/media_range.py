@@ -5,41 +5,59 @@ stays true. The first frame of each track that reaches past the range's start be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Protocol
 
 from rapidrtmp.media import VIDEO_TIMESCALE, AudioConfig, Frame, MediaKind, Track
 from rapidrtmp.timeline.audio_clock import AudioClock, AudioRepair
 from rapidrtmp.timeline.events import Coded, MediaEvent, MediaProblem
-from rapidrtmp.timeline.frame_rate import FrameStep
+from rapidrtmp.timeline.frame_rate import FrameStep, claimed_rates
 from rapidrtmp.timeline.policy import TimelinePolicy
-from rapidrtmp.timeline.start_window import RangeStart, video_ticks
+from rapidrtmp.timeline.start_window import RangeStart, audio_frame_ns, video_ticks
 from rapidrtmp.timeline.video_clock import VideoClock
 
-__all__ = ["MediaRange", "audio_frame_ns"]
+__all__ = ["Lane", "MediaRange"]
 
 _NS_PER_S = 1_000_000_000
 _NS_PER_MS = 1_000_000
 
 
-def audio_frame_ns(tracks: Iterable[Track]) -> int:
-    """How long one frame of the audio among ``tracks`` lasts, in nanoseconds; 0 if there is none."""
-    for track in tracks:
-        if isinstance(track.config, AudioConfig):
-            return track.config.samples_per_frame * _NS_PER_S // track.config.sample_rate
-    return 0
+class Lane(Protocol):
+    """Where the frames of one track get their place in a range."""
+
+    def place(
+        self,
+        time_ns: int,
+        composition_ms: int,
+        keyframe: bool,
+        samples: int,
+        data: bytes,
+        now_ms: int,
+        events: list[MediaEvent],
+    ) -> None:
+        """
+        Append the frame's place on the timeline to ``events``, or why it is dropped, and what had to be mended.
+
+        The parameters are the fields of :class:`~rapidrtmp.timeline.events.Coded`.
+        """
+
+    @property
+    def end_ms(self) -> int:
+        """Where its latest frame ends, decoded and presented, in milliseconds of the timeline, rounded up; or 0."""
 
 
 class MediaRange:
     """
     Turns coded frames into :class:`Frame`, from the range's start to its end.
 
-    :param tracks: what sinks are told of, video first.
+    :param tracks: what sinks are told of.
     :param start: what the range begins with; its frames are yet to be placed.
     :param start_ms: where on the stream's timeline the range begins, and nothing is before.
     :param least_offset_ns: the mapping of the range before, if the publisher's clock is still the same: it goes on
         unless that would reach back before ``start_ms``.
-    :param claims: frame rates that the video claims to have.
+    :param rate: the frame rate that metadata claims.
+    :ivar lanes: one for each track, by its id.
     """
 
     def __init__(
@@ -50,85 +68,146 @@ class MediaRange:
         policy: TimelinePolicy,
         *,
         least_offset_ns: int | None = None,
-        claims: Sequence[Fraction] = (),
+        rate: Fraction | None = None,
     ) -> None:
         offset_ns = start_ms * _NS_PER_MS - start.origin_ns
         self.offset_ns = offset_ns if least_offset_ns is None else max(offset_ns, least_offset_ns)
         self._start_ms = start_ms
-        from_ns = start_ms * _NS_PER_MS - self.offset_ns - 1
-        self._audio_from_ns = from_ns if start.audio_from_ns is None else max(from_ns, start.audio_from_ns)
-        self._video_track: Track | None = None
-        self._audio_track: Track | None = None
-        self._video = VideoClock(start_ms * VIDEO_TIMESCALE // 1000, claims, policy)
-        self._video_end = self._audio_end = 0
+        self._videos: dict[int, _VideoLane] = {}
+        lanes: dict[int, Lane] = {}
         for track in tracks:
-            if isinstance(track.config, AudioConfig):
-                self._audio_track, self._sample_rate = track, track.config.sample_rate
-                self._audio = AudioClock(track.config.sample_rate, track.config.samples_per_frame, policy)
+            if track.kind is MediaKind.VIDEO:
+                lane = _VideoLane(track, self.offset_ns, start_ms, claimed_rates(track.config, rate), policy)
+                lanes[track.id] = self._videos[track.id] = lane
             else:
-                self._video_track = track
-        arrivals = [self._video_arrival(coded) for coded in start.frames if coded.kind is MediaKind.VIDEO]
-        if arrivals and start.step is not None:
-            self._video.expect(arrivals, start.step)
+                lanes[track.id] = _AudioLane(track, self.offset_ns, start_ms, start.shown_from_ns, policy)
+        self.lanes: Mapping[int, Lane] = lanes
+        for track_id, step in start.steps.items():
+            self._videos[track_id].expect([coded for coded in start.frames if coded.track.id == track_id], step)
 
     @property
-    def step(self) -> FrameStep | None:
-        """The distance between video frames, if they are on a grid at present."""
-        return self._video.grid.step if self._video.grid is not None else None
+    def steps(self) -> dict[int, FrameStep]:
+        """The distances between the frames of video tracks, by id, of those that are on a grid at present."""
+        return {track_id: lane.step for track_id, lane in self._videos.items() if lane.step is not None}
 
     @property
     def end_ms(self) -> int:
         """Where the latest frame ends, decoded and presented, in milliseconds of the stream's timeline, rounded up."""
-        end_ms = max(self._start_ms, -(-self._video_end * 1000 // VIDEO_TIMESCALE))
-        return max(end_ms, -(-self._audio_end * 1000 // self._sample_rate)) if self._audio_track else end_ms
+        return max(self._start_ms, *(lane.end_ms for lane in self.lanes.values()))
 
     def place(self, coded: Coded, events: list[MediaEvent]) -> None:
-        """Append the frame's place on the timeline to ``events``, or why it is dropped, and what had to be mended."""
-        if coded.kind is MediaKind.VIDEO:
-            self._place_video(coded, events)
-        else:
-            self._place_audio(coded, events)
+        """Place a frame: see :meth:`Lane.place`."""
+        track, time_ns, composition_ms, keyframe, samples, data, now_ms = coded
+        self.lanes[track.id].place(time_ns, composition_ms, keyframe, samples, data, now_ms, events)
 
-    def _video_arrival(self, coded: Coded) -> int:
-        return video_ticks(coded.time_ns + self.offset_ns)
 
-    def _place_video(self, coded: Coded, events: list[MediaEvent]) -> None:
-        track, clock = self._video_track, self._video
-        if track is None:
+class _VideoLane:
+    """Places video on its frame grid."""
+
+    def __init__(
+        self, track: Track, offset_ns: int, start_ms: int, claims: Sequence[Fraction], policy: TimelinePolicy
+    ) -> None:
+        self._track = track
+        self._offset_ns = offset_ns
+        self._start_ms = start_ms
+        self._clock = VideoClock(start_ms * VIDEO_TIMESCALE // 1000, claims, policy)
+        self._end = 0
+
+    @property
+    def step(self) -> FrameStep | None:
+        """The distance between frames, if they are on a grid at present."""
+        return self._clock.grid.step if self._clock.grid is not None else None
+
+    @property
+    def end_ms(self) -> int:
+        """See :class:`Lane`."""
+        return -(-self._end * 1000 // VIDEO_TIMESCALE)
+
+    def expect(self, frames: Sequence[Coded], step: FrameStep) -> None:
+        """Learn of the frames about to be placed that they are on a grid."""
+        if frames:
+            self._clock.expect([video_ticks(coded.time_ns + self._offset_ns) for coded in frames], step)
+
+    def place(
+        self,
+        time_ns: int,
+        composition_ms: int,
+        keyframe: bool,
+        samples: int,  # noqa: ARG002
+        data: bytes,
+        now_ms: int,
+        events: list[MediaEvent],
+    ) -> None:
+        """See :class:`Lane`."""
+        clock = self._clock
+        arrival = video_ticks(time_ns + self._offset_ns)
+        if not clock.has_begun and not self._begins(time_ns, composition_ms, keyframe, events):
             return
-        arrival = self._video_arrival(coded)
-        if not clock.has_begun:
-            if not coded.keyframe:
-                events.append(MediaProblem("waiting_for_keyframe", "video frame before the first keyframe"))
-                return
-            if min(coded.time_ns, coded.pts_ns) + self.offset_ns < self._start_ms * _NS_PER_MS:
-                events.append(MediaProblem("trimmed", f"keyframe from before the start at {self._start_ms} ms"))
-                return
         last = clock.dts
-        repair = clock.place(arrival, coded.composition_ms, coded.keyframe)
+        repair = clock.place(arrival, composition_ms, keyframe)
         dts, offset, duration = clock.dts, clock.composition_offset, clock.duration
         if repair is not None:
-            detail = f"video at {arrival}/90000 s, {coded.composition_ms} ms to its presentation, after {last}"
+            detail = f"video at {arrival}/90000 s, {composition_ms} ms to its presentation, after {last}"
             events.append(MediaProblem(repair.value, detail))
         end = dts + duration + (offset if offset > 0 else 0)
-        if end > self._video_end:
-            self._video_end = end
-        events.append(Frame(track, dts, offset, duration, coded.keyframe, coded.data, coded.now_ms))
+        if end > self._end:
+            self._end = end
+        events.append(Frame(self._track, dts, offset, duration, keyframe, data, now_ms))
 
-    def _place_audio(self, coded: Coded, events: list[MediaEvent]) -> None:
-        track = self._audio_track
-        if track is None:
-            return
-        clock = self._audio
-        if not clock.has_begun and coded.time_ns <= self._audio_from_ns:
+    def _begins(self, time_ns: int, composition_ms: int, keyframe: bool, events: list[MediaEvent]) -> bool:
+        """Whether the track can begin with this frame."""
+        if not keyframe:
+            events.append(MediaProblem("waiting_for_keyframe", "video frame before the first keyframe"))
+            return False
+        first_ns = time_ns + min(0, composition_ms) * _NS_PER_MS + self._offset_ns
+        if first_ns < self._start_ms * _NS_PER_MS:
+            events.append(MediaProblem("trimmed", f"keyframe from before the start at {self._start_ms} ms"))
+            return False
+        return True
+
+
+class _AudioLane:
+    """Places audio on its sample clock."""
+
+    def __init__(
+        self, track: Track, offset_ns: int, start_ms: int, shown_from_ns: int | None, policy: TimelinePolicy
+    ) -> None:
+        config = track.config
+        assert isinstance(config, AudioConfig)
+        self._track = track
+        self._offset_ns = offset_ns
+        self._sample_rate = config.sample_rate
+        self._clock = AudioClock(config.sample_rate, config.samples_per_frame, policy)
+        from_ns = start_ms * _NS_PER_MS - offset_ns - 1
+        self._from_ns = from_ns if shown_from_ns is None else max(from_ns, shown_from_ns - audio_frame_ns(track))
+        self._end = 0
+
+    @property
+    def end_ms(self) -> int:
+        """See :class:`Lane`."""
+        return -(-self._end * 1000 // self._sample_rate)
+
+    def place(
+        self,
+        time_ns: int,
+        composition_ms: int,  # noqa: ARG002
+        keyframe: bool,  # noqa: ARG002
+        samples: int,
+        data: bytes,
+        now_ms: int,
+        events: list[MediaEvent],
+    ) -> None:
+        """See :class:`Lane`."""
+        clock, sample_rate = self._clock, self._sample_rate
+        if not clock.has_begun and time_ns <= self._from_ns:
             events.append(MediaProblem("trimmed", "audio frame that ends before the stream begins"))
             return
-        arrival = ((coded.time_ns + self.offset_ns) * self._sample_rate + _NS_PER_S // 2) // _NS_PER_S
-        repair = clock.place(arrival)
+        arrival = ((time_ns + self._offset_ns) * sample_rate + _NS_PER_S // 2) // _NS_PER_S
+        repair = clock.place(arrival, samples)
         if repair is not None:
-            detail = f"audio at {arrival}/{self._sample_rate} s, last placed at {clock.dts}"
+            detail = f"audio at {arrival}/{sample_rate} s, last placed at {clock.dts}"
             events.append(MediaProblem(repair.value, detail))
             if repair is AudioRepair.OVERLAP:
                 return
-        self._audio_end = clock.dts + clock.duration
-        events.append(Frame(track, clock.dts, 0, clock.duration, True, coded.data, coded.now_ms))
+        self._end = clock.dts + clock.duration
+        events.append(Frame(self._track, clock.dts, 0, clock.duration, True, data, now_ms))

@@ -7,18 +7,21 @@ last one has ended, so decode times rise over the whole life of the stream.
 
 ``WireClock`` unwraps, ``JumpGuard`` says when the clock has jumped, ``StartWindow`` holds what a range begins with, and
 ``MediaRange`` puts frames in their place; this module is where they meet. Either a window is open or a range runs.
+
+Tracks are told apart by their ids. Of several video tracks one *leads*, the one with the lowest id: new tracks begin
+where it has a keyframe, so that what goes on loses nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
-from rapidrtmp.media import CodecConfig, MediaKind, Track, VideoConfig
+from rapidrtmp.media import MediaKind, Track, VideoConfig
 from rapidrtmp.timeline.events import Coded, Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
-from rapidrtmp.timeline.frame_rate import FrameStep, claimed_rate
+from rapidrtmp.timeline.frame_rate import FrameStep
 from rapidrtmp.timeline.jumps import Judged, JumpGuard, Step
-from rapidrtmp.timeline.media_range import MediaRange, audio_frame_ns
+from rapidrtmp.timeline.media_range import Lane, MediaRange
 from rapidrtmp.timeline.pace import Pace
 from rapidrtmp.timeline.policy import TimelinePolicy
 from rapidrtmp.timeline.start_window import StartWindow
@@ -28,8 +31,6 @@ from rapidrtmp.timeline.video_clock import sane_composition
 
 __all__ = ["Timeline"]
 
-#: Which id each kind of track has in MP4 boxes, in the order in which sinks are told.
-_TRACK_IDS = {MediaKind.VIDEO: 1, MediaKind.AUDIO: 2}
 _NS_PER_MS = 1_000_000
 
 
@@ -49,15 +50,16 @@ class Timeline:
         self._wire = WireClock(policy.wrap_24_ms)
         self._jumps = JumpGuard(policy)
         self._storm = StormWatch(policy.storm_breaks, policy.storm_ms)
-        self._configs: dict[MediaKind, CodecConfig] = {}
-        self._told: dict[MediaKind, Track] = {}
-        #: Kinds whose config is not the one told: late tracks, and changed ones until the next range.
-        self._changed: set[MediaKind] = set()
-        self._waiting_since_ns: int | None = None  # since when changed audio has been dropped for want of a keyframe
+        self._tracks: dict[int, Track] = {}  # as the publisher has configured them
+        self._told: dict[int, Track] = {}
+        #: Tracks that are not the ones told: late ones, and changed ones until the next range.
+        self._changed: set[int] = set()
+        self._waiting_since_ns: dict[int, int] = {}  # since when frames of those have been dropped
         self._announced: set[MediaKind] = set()
         self._claim: Fraction | None = None
         self._range: MediaRange | None = None
-        self._window: StartWindow | None = StartWindow(policy, _TRACK_IDS)
+        self._window: StartWindow | None = StartWindow(policy, kinds=MediaKind)
+        self._lanes: Mapping[int, Lane] = {}  # those of the range while it runs and no track is another; else none
 
     @property
     def end_ms(self) -> int:
@@ -67,54 +69,66 @@ class Timeline:
     @property
     def missing(self) -> frozenset[MediaKind]:
         """The kinds of track that were announced or configured but are not there, once others are."""
-        return frozenset(self._announced | self._configs.keys()) - self._told.keys() if self._told else frozenset()
+        if not self._told:
+            return frozenset()
+        promised = self._announced | {track.kind for track in self._tracks.values()}
+        return frozenset(promised - {track.kind for track in self._told.values()})
 
-    def pace(self, kind: MediaKind) -> Pace:
-        """How a kind's frames keep pace with the server's clock; the same object for ever."""
-        return self._jumps.pace(kind)
+    def pace(self, track_id: int) -> Pace:
+        """How a track's frames keep pace with the server's clock; the same object for ever."""
+        return self._jumps.pace(track_id)
 
     def announced(self, kinds: Iterable[MediaKind], rate: Fraction | None) -> None:
         """Learn what metadata promises: tracks to wait for a little longer, and a frame rate to try."""
         self._announced.update(kinds)
         self._claim = rate or self._claim
 
-    def configured(self, kind: MediaKind, config: CodecConfig, now_ms: int, events: list[MediaEvent]) -> None:
-        """Learn how the frames of one kind that follow are to be decoded. A repeated config changes nothing."""
-        before = self._configs.get(kind)
-        if config == before:
+    def configured(self, track: Track, now_ms: int, events: list[MediaEvent]) -> None:
+        """Learn of a track, and how its frames that follow are to be decoded. A repeated config changes nothing."""
+        before = self._tracks.get(track.id)
+        if track == before:
             return
-        self._take_judged(self._jumps.settle(kind), events)
-        self._configs[kind] = config
+        self._take_judged(self._jumps.settle(track.id), events)
+        self._tracks[track.id] = track
         self._note_changes()
         if self._window is not None:
             self._window.opened(now_ms)
-            for _ in range(self._window.forget(kind) if before is not None else 0):
-                events.append(MediaProblem("config_replaced", f"{kind.value} config replaced before it was used"))
+            self._window.expect(track)
+            for _ in range(self._window.forget(track.id) if before is not None else 0):
+                events.append(MediaProblem("config_replaced", f"{track.kind.value} config replaced before it was used"))
 
     def frame_received(
         self,
-        kind: MediaKind,
+        track: Track,
         timestamp: int,
         nanoseconds: int,
         composition_ms: int,
         keyframe: bool,
+        samples: int,
         data: bytes,
         now_ms: int,
         events: list[MediaEvent],
     ) -> None:
         """
-        Take the next coded frame of a kind that has a config.
+        Take the next coded frame of a track.
 
+        :param track: as it was configured last.
         :param timestamp: of its message: 32 bits of milliseconds, which wrap.
         :param nanoseconds: to add to that.
+        :param composition_ms: presentation minus decode time; this and the others as in :class:`Coded`.
         """
         if composition_ms and (sane := sane_composition(composition_ms, self._policy)) != composition_ms:
             detail = f"composition offset of {composition_ms} ms taken as {sane} ms"
             events.append(MediaProblem("clamped_composition", detail))
             composition_ms = sane
         time_ms = self._wire.unwrap(timestamp)
-        coded = Coded(kind, time_ms * _NS_PER_MS + nanoseconds, composition_ms, keyframe, data, now_ms)
-        judged = self._jumps.judge(coded, time_ms)
+        time_ns = time_ms * _NS_PER_MS + nanoseconds
+        follows = self._jumps.follows(track.id, time_ms, now_ms)
+        if follows and self._lanes:
+            self._lanes[track.id].place(time_ns, composition_ms, keyframe, samples, data, now_ms, events)
+            return
+        coded = Coded(track, time_ns, composition_ms, keyframe, samples, data, now_ms)
+        judged = None if follows else self._jumps.judge(coded, time_ms)
         if judged is None:
             self._take(coded, events)
         else:
@@ -129,14 +143,14 @@ class Timeline:
 
     def finish(self, events: list[MediaEvent]) -> None:
         """End: let go of what is still held."""
-        for kind in _TRACK_IDS:
-            self._take_judged(self._jumps.settle(kind), events)
+        for track_id in sorted(self._tracks):
+            self._take_judged(self._jumps.settle(track_id), events)
         if self._window is not None and self._window.ready:
             self._begin_range(self._window, events)
 
     def _take_judged(self, judged: Iterable[Judged], events: list[MediaEvent]) -> None:
         for step, coded in judged:
-            where = f"{coded.kind.value} at {coded.time_ns // _NS_PER_MS} ms"
+            where = f"{coded.track.kind.value} at {coded.time_ns // _NS_PER_MS} ms"
             if step is Step.STRAGGLES:
                 events.append(MediaProblem("timestamp_jump", f"{where} is on no clock that is still used"))
                 continue
@@ -166,16 +180,18 @@ class Timeline:
         window = self._window
         assert window is not None
         window.opened(coded.now_ms)
-        if not window.hold(coded, self._claims):
+        if not window.hold(coded, self._claim):
             events.append(MediaProblem("waiting_for_keyframe", "video frame before the first keyframe"))
         if window.is_over(coded.now_ms, self._announced):
             self._begin_range(window, events)
 
     def _begin_range(self, window: StartWindow, events: list[MediaEvent]) -> None:
         tracks = self._make_tracks(self._told.keys() | window.ready)
-        start = window.take(audio_frame_ns(tracks), self._claims)
+        start = window.take(self._claim)
         for coded in start.dropped:
-            events.append(MediaProblem("trimmed", f"{coded.kind.value} frame from before the keyframe to start at"))
+            events.append(
+                MediaProblem("trimmed", f"{coded.track.kind.value} frame from before the keyframe to start at")
+            )
         if window.reason is not None:
             events.append(Discontinuity(window.reason))
         if tracks != tuple(self._told.values()):
@@ -187,28 +203,26 @@ class Timeline:
             self.end_ms,
             self._policy,
             least_offset_ns=None if window.reanchors or before is None else before.offset_ns,
-            claims=self._claims,
+            rate=self._claim,
         )
-        self._told = {track.kind: track for track in tracks}
-        self._window = self._waiting_since_ns = None
+        self._told = {track.id: track for track in tracks}
+        self._window = None
+        self._waiting_since_ns.clear()
         self._note_changes()
         for coded in start.frames:
             self._range.place(coded, events)
 
-    def _make_tracks(self, kinds: Iterable[MediaKind]) -> tuple[Track, ...]:
-        """Tracks by the configs of now; one that has not changed stays the same object."""
-        tracks = []
-        for kind, track_id in _TRACK_IDS.items():
-            if kind in kinds:
-                told, config = self._told.get(kind), self._configs[kind]
-                tracks.append(told if told is not None and told.config == config else Track(track_id, config))
-        return tuple(tracks)
+    def _make_tracks(self, track_ids: Iterable[int]) -> tuple[Track, ...]:
+        """The tracks as they are configured now, video first; one that has not changed stays the same object."""
+        tracks = [self._tracks[track_id] for track_id in track_ids]
+        tracks.sort(key=lambda track: (track.kind is not MediaKind.VIDEO, track.id))
+        return tuple(self._told[track.id] if self._told.get(track.id) == track else track for track in tracks)
 
     def _jumped(self, now_ms: int, events: list[MediaEvent]) -> None:
         """Start anew where the publisher's clock does. What a window holds is on the old clock and can not be used."""
         self._break_off("timestamp jump", now_ms, events)
         if self._window is None:
-            self._open_window(self._told, "timestamp jump", reanchors=True)
+            self._open_window(self._told.values(), "timestamp jump", reanchors=True)
         else:
             for _ in range(self._window.forget()):
                 events.append(MediaProblem("timestamp_jump", "frame held back at the start when the clock jumped"))
@@ -220,71 +234,64 @@ class Timeline:
         if storm is not None:
             events.append(PublisherUnusable(storm))
 
-    def _open_window(self, kinds: Iterable[MediaKind], reason: str, *, reanchors: bool) -> None:
+    def _open_window(self, tracks: Iterable[Track], reason: str, *, reanchors: bool) -> None:
         self._window = StartWindow(
-            self._policy, tuple(kinds), reason=reason, reanchors=reanchors, step=self._lasting_step()
+            self._policy, tracks=tracks, reason=reason, reanchors=reanchors, steps=self._lasting_steps()
         )
+        self._lanes = {}
 
     # ── changes of tracks ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _note_changes(self) -> None:
-        self._changed = {
-            kind
-            for kind, config in self._configs.items()
-            if kind not in self._told or self._told[kind].config != config
-        }
+        self._changed = {track_id for track_id, track in self._tracks.items() if self._told.get(track_id) != track}
+        is_running = self._range is not None and self._window is None and not self._changed
+        self._lanes = self._range.lanes if self._range is not None and is_running else {}
+
+    @property
+    def _leading(self) -> int | None:
+        """The id of the video track that leads; ``None`` without video."""
+        return min((track.id for track in self._told.values() if track.kind is MediaKind.VIDEO), default=None)
 
     def _begins_new_tracks(self, coded: Coded) -> bool:
         """
         Whether the changed tracks can begin with this frame.
 
-        With video that is at a keyframe: until there, what has not changed goes on, and no viewer misses it. Only when
-        no keyframe comes for long, changed audio cuts it off.
+        With video that is at a keyframe of the leading track: until there, what has not changed goes on, and no viewer
+        misses it. Only when no such keyframe comes for long, other changed tracks cut it off.
         """
-        if coded.kind is MediaKind.VIDEO:
-            audio_is_here = MediaKind.AUDIO in self._changed and (
-                MediaKind.AUDIO in self._told or self._waiting_since_ns is not None
-            )
-            return coded.keyframe and (MediaKind.VIDEO in self._changed or audio_is_here)
-        if MediaKind.AUDIO not in self._changed:
+        track_id, leading = coded.track.id, self._leading
+        if track_id == leading:
+            is_here = any(each in self._told or each in self._waiting_since_ns for each in self._changed)
+            return coded.keyframe and is_here
+        if track_id not in self._changed:
             return False
-        if self._waiting_since_ns is None:
-            self._waiting_since_ns = coded.time_ns
-        waited_ns = coded.time_ns - self._waiting_since_ns
-        return MediaKind.VIDEO not in self._told or waited_ns >= self._policy.late_track_ms * _NS_PER_MS
+        waited_ns = coded.time_ns - self._waiting_since_ns.setdefault(track_id, coded.time_ns)
+        return coded.keyframe and (leading is None or waited_ns >= self._policy.late_track_ms * _NS_PER_MS)
 
     def _place_meanwhile(self, coded: Coded, running: MediaRange, events: list[MediaEvent]) -> None:
-        if coded.kind in self._changed:
-            detail = f"{coded.kind.value} frame of a new config, which takes effect with a keyframe"
+        if coded.track.id in self._changed:
+            detail = f"{coded.track.kind.value} frame of a new config, which takes effect with a keyframe"
             events.append(MediaProblem("waiting_for_keyframe", detail))
         else:
             running.place(coded, events)
 
     def _open_for_new_tracks(self, coded: Coded, events: list[MediaEvent]) -> None:
-        kinds = {*self._told, coded.kind}
-        if self._waiting_since_ns is not None:
-            kinds.add(MediaKind.AUDIO)
-        changed = self._changed & self._told.keys()
-        late = " and ".join(sorted(kind.value for kind in kinds - self._told.keys()))
-        reason = "codec config changed" if changed else f"{late} came late"
+        tracks = [self._tracks[each] for each in {*self._told, coded.track.id, *self._waiting_since_ns}]
+        late = {track.kind.value for track in tracks if track.id not in self._told}
+        is_change = bool(self._changed & self._told.keys())
+        reason = "codec config changed" if is_change else f"{' and '.join(sorted(late))} came late"
         self._break_off(reason, coded.now_ms, events)
-        self._open_window(kinds, reason, reanchors=False)
+        self._open_window(tracks, reason, reanchors=False)
 
     # ── frame rates ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @property
-    def _claims(self) -> tuple[Fraction, ...]:
-        """The frame rates to try, the bitstream's before that of metadata."""
-        config = self._configs.get(MediaKind.VIDEO)
-        rates = (config.frame_rate if isinstance(config, VideoConfig) else None, self._claim)
-        claims = (claimed_rate(rate) for rate in rates if rate)
-        return tuple(dict.fromkeys(claim for claim in claims if claim))
+    def _lasting_steps(self) -> dict[int, FrameStep]:
+        """The distances between video frames in the range so far, where they are still to be expected."""
+        if self._range is None:
+            return {}
+        return {track_id: step for track_id, step in self._range.steps.items() if self._keeps_rate(track_id)}
 
-    def _lasting_step(self) -> FrameStep | None:
-        """The distance between video frames in the range so far, if it is still to be expected."""
-        told, config = self._told.get(MediaKind.VIDEO), self._configs.get(MediaKind.VIDEO)
-        if self._range is None or told is None:
-            return None
-        if not (isinstance(told.config, VideoConfig) and isinstance(config, VideoConfig)):
-            return None
-        return self._range.step if told.config.frame_rate == config.frame_rate else None
+    def _keeps_rate(self, track_id: int) -> bool:
+        """Whether a video track claims the frame rate that it did."""
+        before, now = self._told[track_id].config, self._tracks[track_id].config
+        return isinstance(before, VideoConfig) and isinstance(now, VideoConfig) and before.frame_rate == now.frame_rate

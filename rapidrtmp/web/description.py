@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+from rapidrtmp.codec.table import codec_of_string
 from rapidrtmp.live.stream import LiveStream, StreamState
-from rapidrtmp.media import AudioConfig, VideoConfig
+from rapidrtmp.media import AudioConfig, MediaKind, VideoConfig
 from rapidrtmp.recording.library import Listed
 
 __all__ = ["camel_case", "describe_stream", "rfc3339"]
@@ -81,10 +82,7 @@ def describe_recording(listed: Listed) -> dict[str, object]:
     """All that is public about a recording."""
     entry = listed.entry
     id = entry.id
-    video, audio = (
-        next((codec for codec in entry.codecs if codec.startswith("mp4a") is is_audio), None)
-        for is_audio in (False, True)
-    )
+    codecs = {codec.kind: text for text in reversed(entry.codecs) if (codec := codec_of_string(text)) is not None}
     return {
         "app": id.app,
         "streamKey": id.key,
@@ -97,8 +95,8 @@ def describe_recording(listed: Listed) -> dict[str, object]:
         "size": entry.size,
         "segments": entry.segments,
         "gaps": entry.gaps,
-        "videoCodec": video,
-        "audioCodec": audio,
+        "videoCodec": codecs.get(MediaKind.VIDEO),
+        "audioCodec": codecs.get(MediaKind.AUDIO),
         "resolution": f"{entry.width}x{entry.height}" if entry.width else None,
         "playlistUrl": f"/{id.folder}/index.m3u8",
         "movieUrl": f"/{id.folder}/recording.mp4",

@@ -111,7 +111,7 @@ class SampleEntryTests(BoxTestCase):
         self.assertOctets(
             "0000005f 61766331 000000000000 0001 00000000 00000000 00000000 00000000 0500 02d0 00480000 00480000"
             "00000000 0001" + "00" * 32 + "0018 ffff 00000009 61766343 aa",
-            boxes.visual_sample_entry(b"avc1", 1280, 720, boxes.avcc(b"\xaa")),
+            boxes.visual_sample_entry(b"avc1", 1280, 720, boxes.box(b"avcC", b"\xaa")),
         )
 
     def test_audio(self) -> None:
@@ -135,20 +135,12 @@ class SampleEntryTests(BoxTestCase):
         """Horizontal, then vertical."""
         self.assertOctets("00000010 70617370 00000040 0000002d", boxes.pasp(64, 45))
 
-    def test_esds(self) -> None:
-        """ES descriptor, decoder config of MPEG-4 audio, the AudioSpecificConfig, SL config of MP4 files."""
-        decoder_config = "04 11 40 15 000000 00000000 00000000 05 02 1210"
-        self.assertOctets(
-            f"00000027 65736473 00000000 03 19 0000 00 {decoder_config} 06 01 02", boxes.esds(b"\x12\x10")
-        )
-
-    def test_esds_of_a_long_config(self) -> None:
-        """A size of 128 or more takes two groups of seven bits."""
-        config = bytes(range(200))
-        written = boxes.esds(config)
-        self.assertIn(b"\x05\x81\x48" + config, written)
-        self.assertIn(b"\x04\x81\x58\x40\x15", written)
-        self.assertTrue(written[12:].startswith(b"\x03\x81\x61\0\0\0\x04"), written[12:20].hex())
+    def test_language(self) -> None:
+        """Three letters of five bits each; what is no language is undetermined."""
+        self.assertEqual(bytes.fromhex("55c4 0000"), boxes.mdhd(90_000)[-4:])
+        self.assertEqual(bytes.fromhex("15c7 0000"), boxes.mdhd(90_000, "eng")[-4:])
+        for language in ("", "en", "ENG", "e\u00e9g", "engl"):
+            self.assertEqual(boxes.mdhd(90_000), boxes.mdhd(90_000, language))
 
     def test_too_large(self) -> None:
         """A value that its field can not hold is a struct.error for the caller to explain."""

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from rapidrtmp.cmaf.fragment import Sample, TrackRun, write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.cmaf.reader import FragmentInfo, TrackFragmentInfo, TrackInfo, read_fragments, read_init_segment
+from rapidrtmp.codec.table import AAC, AVC
 from rapidrtmp.errors import MediaError, MisuseError
 from rapidrtmp.media import AudioConfig, Frame, Track, VideoConfig
 from tests.cmaf.test_init_segment import AUDIO, VIDEO
@@ -191,9 +192,7 @@ class ReadBackTests(SynchronousTestCase):
         data = fragment_of(*runs, number=number)
         (read,) = read_fragments(data, TRACKS)
         expected = [
-            TrackFragmentInfo(
-                run.track.track_id, run.samples[0].frame.dts, [_expected(sample) for sample in run.samples]
-            )
+            TrackFragmentInfo(run.track.id, run.samples[0].frame.dts, [_expected(sample) for sample in run.samples])
             for run in runs
         ]
         self.assertEqual(FragmentInfo(number, 0, len(data), expected), read)
@@ -241,10 +240,10 @@ def _encoded() -> bytes:
 
 def _frames(track: Track, infos: list[TrackInfo], fragments: list[FragmentInfo], shift: int = 0) -> list[Sample]:
     """What FFmpeg encoded for one track, in the track's own ticks, composition offsets moved by ``shift`` of them."""
-    (timescale,) = (info.timescale for info in infos if info.track_id == track.track_id)
+    (timescale,) = (info.timescale for info in infos if info.track_id == track.id)
     samples = []
     for fragment in fragments:
-        for dts, pts, duration, _, keyframe, payload in fragment.tracks[track.track_id - 1].samples:
+        for dts, pts, duration, _, keyframe, payload in fragment.tracks[track.id - 1].samples:
             ticks, offset, lasts = (value * track.timescale // timescale for value in (dts, pts - dts, duration))
             frame = Frame(track, ticks, offset + shift, lasts, keyframe, payload, arrived_ms=0)
             samples.append(Sample(frame, lasts))
@@ -255,8 +254,8 @@ def _source(shift: int = 0) -> tuple[TrackRun, TrackRun]:
     """The encoded picture and sound, each as one long run."""
     infos = read_init_segment(_encoded())
     fragments = read_fragments(_encoded(), infos)
-    video = Track(1, VideoConfig("avc1", infos[0].record, "avc1.64000b", 160, 120))
-    audio = Track(2, AudioConfig("mp4a", infos[1].record, "mp4a.40.2", 44_100, 2, 1_024))
+    video = AVC.make_track(1, VideoConfig(infos[0].record, "avc1.64000b", 160, 120))
+    audio = AAC.make_track(2, AudioConfig(infos[1].record, "mp4a.40.2", 44_100, 2, 1_024))
     return TrackRun(video, _frames(video, infos, fragments, shift)), TrackRun(audio, _frames(audio, infos, fragments))
 
 

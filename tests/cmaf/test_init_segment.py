@@ -7,14 +7,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.cmaf.reader import Box, TrackInfo, read_boxes, read_init_segment
+from rapidrtmp.codec.table import AAC, AVC
 from rapidrtmp.errors import MediaError, MisuseError
 from rapidrtmp.media import AudioConfig, Colour, Track, VideoConfig
 
 #: What libx264 makes of 160x120 at 25 frames a second: High profile, level 1.1, B-frames.
 AVCC = bytes.fromhex("0164000bffe100196764000bacd942847e5c0440000003004000000c83c50a658001000668ebe3cb22c0fdf8f800")
-VIDEO = Track(1, VideoConfig("avc1", AVCC, "avc1.64000b", 160, 120, frame_rate=Fraction(25)))
+VIDEO = AVC.make_track(1, VideoConfig(AVCC, "avc1.64000b", 160, 120, frame_rate=Fraction(25)))
 #: AAC-LC, 44100 Hz, stereo.
-AUDIO = Track(2, AudioConfig("mp4a", bytes.fromhex("1210"), "mp4a.40.2", 44100, 2, 1024))
+AUDIO = AAC.make_track(2, AudioConfig(bytes.fromhex("1210"), "mp4a.40.2", 44100, 2, 1024))
 
 
 def _moov(data: bytes) -> Box:
@@ -38,7 +39,7 @@ def _tree(box: Box) -> list[object]:
 
 def _with_video(**changes: object) -> Track:
     """The video track with some of its config changed."""
-    return Track(1, replace(VIDEO.config, **changes))
+    return replace(VIDEO, config=replace(VIDEO.config, **changes))
 
 
 class LayoutTests(SynchronousTestCase):
@@ -80,12 +81,12 @@ class LayoutTests(SynchronousTestCase):
 
     def test_defaults_of_each_track(self) -> None:
         """Each track has its own trex, even where ids are not the usual ones."""
-        tracks = [replace(VIDEO, track_id=7), replace(AUDIO, track_id=5)]
+        tracks = [replace(VIDEO, id=7), replace(AUDIO, id=5)]
         self.assertEqual([7, 5], [info.track_id for info in read_init_segment(write_init_segment(tracks))])
 
     def test_equal_tracks(self) -> None:
         """Equal tracks make equal octets, so that a viewer is not sent what they have."""
-        again = [_with_video(), Track(2, replace(AUDIO.config))]
+        again = [_with_video(), replace(AUDIO, config=replace(AUDIO.config))]
         self.assertEqual(write_init_segment([VIDEO, AUDIO]), write_init_segment(again))
 
 
@@ -128,7 +129,7 @@ class SoundTests(SynchronousTestCase):
     def test_high_rate(self) -> None:
         """A rate beyond the sample entry's field is 0 there; the track's clock and the codec still have it."""
         config = replace(AUDIO.config, record=b"\x10\x10", sample_rate=96_000)
-        (info,) = read_init_segment(write_init_segment([Track(2, config)]))
+        (info,) = read_init_segment(write_init_segment([replace(AUDIO, config=config)]))
         self.assertEqual((0, 96_000, b"\x10\x10"), (info.sample_rate, info.timescale, info.record))
 
     def test_volume(self) -> None:
@@ -143,9 +144,9 @@ class RefusalTests(SynchronousTestCase):
     def test_unknown_codec(self) -> None:
         """A codec without a sample entry is refused, with the ones there are."""
         with self.assertRaisesRegex(MediaError, "'vp08', only for avc1"):
-            write_init_segment([_with_video(codec="vp08")])
+            write_init_segment([replace(VIDEO, codec="vp08")])
         with self.assertRaisesRegex(MediaError, "'.mp3', only for mp4a"):
-            write_init_segment([Track(2, replace(AUDIO.config, codec=".mp3"))])
+            write_init_segment([replace(AUDIO, codec=".mp3")])
 
     def test_too_large(self) -> None:
         """A picture that its fields can not describe is refused, not cut off."""
@@ -155,6 +156,6 @@ class RefusalTests(SynchronousTestCase):
 
     def test_tracks(self) -> None:
         """No tracks at all, or two with one id, is a bug of the caller."""
-        for tracks in ([], [VIDEO, replace(AUDIO, track_id=1)]):
+        for tracks in ([], [VIDEO, replace(AUDIO, id=1)]):
             with self.assertRaises(MisuseError):
                 write_init_segment(tracks)

@@ -21,6 +21,7 @@ from rapidrtmp.cmaf.reader import (
     read_fragments,
     read_init_segment,
 )
+from rapidrtmp.codec.esds import write_esds
 from rapidrtmp.errors import MediaError
 from tests.cmaf.test_fragment import audio_sample, fragment_of, video_sample
 from tests.cmaf.test_init_segment import AUDIO, VIDEO
@@ -135,7 +136,7 @@ class InitSegmentTests(SynchronousTestCase):
 
     def test_damaged_esds(self) -> None:
         """An esds that is cut short, too long for its box or of another make is an error."""
-        whole = boxes.esds(b"\x12\x10")[12:]
+        whole = write_esds(b"\x12\x10")[4:]
         for descriptor in (
             *(whole[:length] for length in range(24)),
             b"\x04" + whole[1:],

@@ -83,6 +83,15 @@ def sound(mark: int = 0) -> bytes:
     return b"\xaf\x01\x21" + struct.pack(">I", mark)
 
 
+def on_track(track_id: int, payload: bytes) -> bytes:
+    """A classic AVC or AAC payload as the enhanced form has it for a further track (Enhanced RTMP v2, OneTrack)."""
+    first, packet_type = payload[:2]
+    if first == 0xAF:
+        return b"\x95" + bytes([packet_type]) + b"mp4a" + bytes([track_id]) + payload[2:]
+    body = payload[2:] if packet_type == 1 else payload[5:]
+    return bytes([0x80 | first & 0x70 | 6, packet_type]) + b"avc1" + bytes([track_id]) + body
+
+
 END_OF_VIDEO = b"\x17\x02\x00\x00\x00"
 
 
@@ -171,6 +180,11 @@ def mark_of(frame: Frame) -> int:
 def problems_of(events: Iterable[MediaEvent]) -> list[str]:
     """The kinds of the problems among events, in order."""
     return [event.kind for event in events if isinstance(event, MediaProblem)]
+
+
+def track_frames(events: Iterable[MediaEvent], track_id: int) -> list[Frame]:
+    """The frames of one track, by its id in the stream."""
+    return [event for event in events if isinstance(event, Frame) and event.track.id == track_id]
 
 
 def frames_of(events: Iterable[MediaEvent], kind: MediaKind) -> list[Frame]:

@@ -8,18 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.flv import AudioPacket, PacketKind, VideoPacket, read_audio, read_video
+from rapidrtmp.codec.flv import Packet, PacketKind, read_audio, read_video
 from rapidrtmp.errors import MediaError
 
 CONFIG, FRAMES, END = PacketKind.CONFIG, PacketKind.FRAMES, PacketKind.END
 METADATA, IGNORED = PacketKind.METADATA, PacketKind.IGNORED
 
 
-def video(text: str) -> list[VideoPacket]:
+def audio_packet(codec: str, kind: PacketKind, track_id: int, nanoseconds: int, body: bytes) -> Packet:
+    """A packet of audio, which has no composition time."""
+    return Packet(codec, kind, track_id, True, 0, nanoseconds, body)
+
+
+def video(text: str) -> list[Packet]:
     return list(read_video(bytes.fromhex(text)))
 
 
-def audio(text: str) -> list[AudioPacket]:
+def audio(text: str) -> list[Packet]:
     return list(read_audio(bytes.fromhex(text)))
 
 
@@ -32,24 +37,24 @@ class ClassicVideoTests(SynchronousTestCase):
     def test_avc(self) -> None:
         """Config, frames and end of sequence of AVC are told apart, with their composition times."""
         for text, expected in (
-            ("17 00 000000 0164001f", VideoPacket("avc1", CONFIG, 0, True, 0, 0, b"\x01\x64\x00\x1f")),
-            ("17 01 000043 0000000165", VideoPacket("avc1", FRAMES, 0, True, 67, 0, b"\0\0\0\1\x65")),
-            ("27 01 FFFFDF 0000000141", VideoPacket("avc1", FRAMES, 0, False, -33, 0, b"\0\0\0\1\x41")),
-            ("37 01 7FFFFF", VideoPacket("avc1", FRAMES, 0, False, 8_388_607, 0, b"")),
-            ("47 01 800000", VideoPacket("avc1", FRAMES, 0, True, -8_388_608, 0, b"")),
-            ("17 02 000000", VideoPacket("avc1", END, 0, True, 0, 0, b"")),
+            ("17 00 000000 0164001f", Packet("avc1", CONFIG, 0, True, 0, 0, b"\x01\x64\x00\x1f")),
+            ("17 01 000043 0000000165", Packet("avc1", FRAMES, 0, True, 67, 0, b"\0\0\0\1\x65")),
+            ("27 01 FFFFDF 0000000141", Packet("avc1", FRAMES, 0, False, -33, 0, b"\0\0\0\1\x41")),
+            ("37 01 7FFFFF", Packet("avc1", FRAMES, 0, False, 8_388_607, 0, b"")),
+            ("47 01 800000", Packet("avc1", FRAMES, 0, True, -8_388_608, 0, b"")),
+            ("17 02 000000", Packet("avc1", END, 0, True, 0, 0, b"")),
         ):
             self.assertEqual([expected], video(text))
 
     def test_unofficial_numbers(self) -> None:
         """The unofficial numbers of HEVC and AV1 have the layout of AVC."""
-        self.assertEqual([VideoPacket("hvc1", FRAMES, 0, True, 1, 0, b"\xaa")], video("1c 01 000001 aa"))
-        self.assertEqual([VideoPacket("av01", CONFIG, 0, True, 0, 0, b"\x81")], video("1d 00 000000 81"))
+        self.assertEqual([Packet("hvc1", FRAMES, 0, True, 1, 0, b"\xaa")], video("1c 01 000001 aa"))
+        self.assertEqual([Packet("av01", CONFIG, 0, True, 0, 0, b"\x81")], video("1d 00 000000 81"))
 
     def test_other_codecs(self) -> None:
         """Codecs of Flash's own are named by number, their bodies untouched."""
-        self.assertEqual([VideoPacket("flv:2", FRAMES, 0, True, 0, 0, b"\0\x84")], video("12 0084"))
-        self.assertEqual([VideoPacket("flv:4", FRAMES, 0, False, 0, 0, b"")], video("24"))
+        self.assertEqual([Packet("flv:2", FRAMES, 0, True, 0, 0, b"\0\x84")], video("12 0084"))
+        self.assertEqual([Packet("flv:4", FRAMES, 0, False, 0, 0, b"")], video("24"))
 
     def test_commands(self) -> None:
         """Commands to the player, and packet types nobody defined, are ignored."""
@@ -68,9 +73,9 @@ class ClassicVideoTests(SynchronousTestCase):
 class ClassicAudioTests(SynchronousTestCase):
     def test_aac(self) -> None:
         """Config and frames of AAC are told apart, whatever the bits for rate and channels claim."""
-        self.assertEqual([AudioPacket("mp4a", CONFIG, 0, 0, b"\x12\x10")], audio("af 00 1210"))
-        self.assertEqual([AudioPacket("mp4a", FRAMES, 0, 0, b"\x21\x10")], audio("af 01 2110"))
-        self.assertEqual([AudioPacket("mp4a", FRAMES, 0, 0, b"\x21")], audio("a2 01 21"))
+        self.assertEqual([audio_packet("mp4a", CONFIG, 0, 0, b"\x12\x10")], audio("af 00 1210"))
+        self.assertEqual([audio_packet("mp4a", FRAMES, 0, 0, b"\x21\x10")], audio("af 01 2110"))
+        self.assertEqual([audio_packet("mp4a", FRAMES, 0, 0, b"\x21")], audio("a2 01 21"))
 
     def test_nothing(self) -> None:
         """An empty message or frame (silence), and an AAC config that is empty, are no packets."""
@@ -84,9 +89,9 @@ class ClassicAudioTests(SynchronousTestCase):
 
     def test_other_codecs(self) -> None:
         """MP3 has its FourCC, other formats are named by number."""
-        self.assertEqual([AudioPacket(".mp3", FRAMES, 0, 0, b"\xff\xfb")], audio("2f fffb"))
-        self.assertEqual([AudioPacket(".mp3", FRAMES, 0, 0, b"\xff\xfb")], audio("ef fffb"))
-        self.assertEqual([AudioPacket("flv:11", FRAMES, 0, 0, b"\1")], audio("b2 01"))
+        self.assertEqual([audio_packet(".mp3", FRAMES, 0, 0, b"\xff\xfb")], audio("2f fffb"))
+        self.assertEqual([audio_packet(".mp3", FRAMES, 0, 0, b"\xff\xfb")], audio("ef fffb"))
+        self.assertEqual([audio_packet("flv:11", FRAMES, 0, 0, b"\1")], audio("b2 01"))
 
     def test_cut_short(self) -> None:
         """An AAC message without its packet type is refused."""
@@ -98,17 +103,17 @@ class EnhancedVideoTests(SynchronousTestCase):
         """Each packet type has its kind; CodedFrames of reordering codecs begin with a composition time."""
         avc, hevc, av1, vp9 = map(hexed, ("avc1", "hvc1", "av01", "vp09"))
         for text, expected in (
-            (f"90 {hevc} 0102", VideoPacket("hvc1", CONFIG, 0, True, 0, 0, b"\1\2")),
-            (f"91 {hevc} 000021 aa", VideoPacket("hvc1", FRAMES, 0, True, 33, 0, b"\xaa")),
-            (f"a1 {avc} ffffdf aa", VideoPacket("avc1", FRAMES, 0, False, -33, 0, b"\xaa")),
-            (f"a3 {hevc} ffffdf aa", VideoPacket("hvc1", FRAMES, 0, False, 0, 0, b"\xff\xff\xdf\xaa")),
-            (f"91 {hexed('vvc1')} 000001 aa", VideoPacket("vvc1", FRAMES, 0, True, 1, 0, b"\xaa")),
-            (f"91 {av1} 0a0b", VideoPacket("av01", FRAMES, 0, True, 0, 0, b"\x0a\x0b")),
-            (f"b3 {vp9} 83", VideoPacket("vp09", FRAMES, 0, False, 0, 0, b"\x83")),
-            (f"92 {hevc}", VideoPacket("hvc1", END, 0, True, 0, 0, b"")),
-            (f"a2 {av1}", VideoPacket("av01", END, 0, False, 0, 0, b"")),
-            (f"95 {av1} 800481040c00", VideoPacket("av01", CONFIG, 0, True, 0, 0, bytes.fromhex("800481040c00"))),
-            ("90 00ff00ff 01", VideoPacket("\0\xff\0\xff", CONFIG, 0, True, 0, 0, b"\1")),
+            (f"90 {hevc} 0102", Packet("hvc1", CONFIG, 0, True, 0, 0, b"\1\2")),
+            (f"91 {hevc} 000021 aa", Packet("hvc1", FRAMES, 0, True, 33, 0, b"\xaa")),
+            (f"a1 {avc} ffffdf aa", Packet("avc1", FRAMES, 0, False, -33, 0, b"\xaa")),
+            (f"a3 {hevc} ffffdf aa", Packet("hvc1", FRAMES, 0, False, 0, 0, b"\xff\xff\xdf\xaa")),
+            (f"91 {hexed('vvc1')} 000001 aa", Packet("vvc1", FRAMES, 0, True, 1, 0, b"\xaa")),
+            (f"91 {av1} 0a0b", Packet("av01", FRAMES, 0, True, 0, 0, b"\x0a\x0b")),
+            (f"b3 {vp9} 83", Packet("vp09", FRAMES, 0, False, 0, 0, b"\x83")),
+            (f"92 {hevc}", Packet("hvc1", END, 0, True, 0, 0, b"")),
+            (f"a2 {av1}", Packet("av01", END, 0, False, 0, 0, b"")),
+            (f"95 {av1} 800481040c00", Packet("av01", CONFIG, 0, True, 0, 0, bytes.fromhex("800481040c00"))),
+            ("90 00ff00ff 01", Packet("\0\xff\0\xff", CONFIG, 0, True, 0, 0, b"\1")),
         ):
             self.assertEqual([expected], video(text))
 
@@ -122,7 +127,7 @@ class EnhancedVideoTests(SynchronousTestCase):
         """Metadata is told whatever its frame type claims: OBS says 0, FFmpeg says it were a command."""
         hevc = hexed("hvc1")
         for text, track in ((f"84 {hevc} 0200", 0), (f"d4 {hevc} 0200", 0), (f"d6 04 {hevc} 07 0200", 7)):
-            self.assertEqual([VideoPacket("hvc1", METADATA, track, False, 0, 0, b"\2\0")], video(text))
+            self.assertEqual([Packet("hvc1", METADATA, track, False, 0, 0, b"\2\0")], video(text))
 
     def test_ignored(self) -> None:
         """Commands and reserved packet types are ignored, alone and within multitrack messages."""
@@ -131,11 +136,9 @@ class EnhancedVideoTests(SynchronousTestCase):
 
     def test_one_of_many(self) -> None:
         """OneTrack gives a track an id; its body goes to the end of the message."""
+        self.assertEqual([Packet("avc1", CONFIG, 1, True, 0, 0, b"\1\x64")], video(f"96 00 {hexed('avc1')} 01 0164"))
         self.assertEqual(
-            [VideoPacket("avc1", CONFIG, 1, True, 0, 0, b"\1\x64")], video(f"96 00 {hexed('avc1')} 01 0164")
-        )
-        self.assertEqual(
-            [VideoPacket("avc1", FRAMES, 255, False, -33, 0, b"\xaa")], video(f"a6 01 {hexed('avc1')} ff ffffdf aa")
+            [Packet("avc1", FRAMES, 255, False, -33, 0, b"\xaa")], video(f"a6 01 {hexed('avc1')} ff ffffdf aa")
         )
 
     def test_many_tracks(self) -> None:
@@ -143,8 +146,8 @@ class EnhancedVideoTests(SynchronousTestCase):
         packets = video(f"a6 11 {hexed('hvc1')} 01 000005 000021 aabb 03 000000 02 000004 ffffff cc")
         self.assertEqual(
             [
-                VideoPacket("hvc1", FRAMES, 1, False, 33, 0, b"\xaa\xbb"),
-                VideoPacket("hvc1", FRAMES, 2, False, -1, 0, b"\xcc"),
+                Packet("hvc1", FRAMES, 1, False, 33, 0, b"\xaa\xbb"),
+                Packet("hvc1", FRAMES, 2, False, -1, 0, b"\xcc"),
             ],
             packets,
         )
@@ -159,8 +162,8 @@ class EnhancedVideoTests(SynchronousTestCase):
         packets = video(f"96 21 {hexed('avc1')} 00 000004 000001 aa {hexed('av01')} 01 000002 bbcc")
         self.assertEqual(
             [
-                VideoPacket("avc1", FRAMES, 0, True, 1, 0, b"\xaa"),
-                VideoPacket("av01", FRAMES, 1, True, 0, 0, b"\xbb\xcc"),
+                Packet("avc1", FRAMES, 0, True, 1, 0, b"\xaa"),
+                Packet("av01", FRAMES, 1, True, 0, 0, b"\xbb\xcc"),
             ],
             packets,
         )
@@ -180,7 +183,7 @@ class EnhancedVideoTests(SynchronousTestCase):
     def test_mod_ex_chain(self) -> None:
         """ModEx blocks form chains; those of unknown types are passed over, also with their size in the long form."""
         hevc = hexed("hvc1")
-        expected = [VideoPacket("hvc1", FRAMES, 0, True, 0, 5, b"\xaa")]
+        expected = [Packet("hvc1", FRAMES, 0, True, 0, 5, b"\xaa")]
         self.assertEqual(expected, video(f"97 00 ff 17 02 000005 07 01 eeee f3 {hevc} aa"))
         for size in (256, 257, 65_536):
             block = f"ff {size - 1:04x} {'ab' * size} 17"
@@ -222,12 +225,12 @@ class EnhancedAudioTests(SynchronousTestCase):
     def test_one_track(self) -> None:
         """Each packet type has its kind; audio bodies are untouched."""
         for text, expected in (
-            (f"90 {hexed('Opus')} {hexed('OpusHead')}", AudioPacket("Opus", CONFIG, 0, 0, b"OpusHead")),
-            (f"91 {hexed('Opus')} fc", AudioPacket("Opus", FRAMES, 0, 0, b"\xfc")),
-            (f"92 {hexed('fLaC')}", AudioPacket("fLaC", END, 0, 0, b"")),
-            (f"90 {hexed('ac-3')}", AudioPacket("ac-3", CONFIG, 0, 0, b"")),
-            (f"94 {hexed('mp4a')} 01060000060f", AudioPacket("mp4a", METADATA, 0, 0, b"\1\6\0\0\6\x0f")),
-            (f"97 02 000009 01 {hexed('.mp3')} ff", AudioPacket(".mp3", FRAMES, 0, 9, b"\xff")),
+            (f"90 {hexed('Opus')} {hexed('OpusHead')}", audio_packet("Opus", CONFIG, 0, 0, b"OpusHead")),
+            (f"91 {hexed('Opus')} fc", audio_packet("Opus", FRAMES, 0, 0, b"\xfc")),
+            (f"92 {hexed('fLaC')}", audio_packet("fLaC", END, 0, 0, b"")),
+            (f"90 {hexed('ac-3')}", audio_packet("ac-3", CONFIG, 0, 0, b"")),
+            (f"94 {hexed('mp4a')} 01060000060f", audio_packet("mp4a", METADATA, 0, 0, b"\1\6\0\0\6\x0f")),
+            (f"97 02 000009 01 {hexed('.mp3')} ff", audio_packet(".mp3", FRAMES, 0, 9, b"\xff")),
         ):
             self.assertEqual([expected], audio(text))
 
@@ -239,11 +242,11 @@ class EnhancedAudioTests(SynchronousTestCase):
     def test_multitrack(self) -> None:
         """Audio has the three multitrack forms too, under packet type 5."""
         mp4a, opus = hexed("mp4a"), hexed("Opus")
-        first, second = AudioPacket("mp4a", FRAMES, 1, 0, b"\x21"), AudioPacket("mp4a", FRAMES, 2, 0, b"\x22\x23")
+        first, second = audio_packet("mp4a", FRAMES, 1, 0, b"\x21"), audio_packet("mp4a", FRAMES, 2, 0, b"\x22\x23")
         self.assertEqual([first], audio(f"95 01 {mp4a} 01 21"))
         self.assertEqual([first, second], audio(f"95 11 {mp4a} 01 000001 21 02 000002 2223"))
         self.assertEqual(
-            [first, AudioPacket("Opus", FRAMES, 0, 0, b"\xfc")],
+            [first, audio_packet("Opus", FRAMES, 0, 0, b"\xfc")],
             audio(f"95 21 {mp4a} 01 000001 21 {opus} 00 000001 fc"),
         )
 
@@ -290,7 +293,7 @@ def damaged(messages: Sequence[bytes]) -> st.SearchStrategy[bytes]:
 
 
 class AnyOctetsTests(SynchronousTestCase):
-    def _check(self, read: Callable[[bytes], Sequence[VideoPacket | AudioPacket]], payload: bytes) -> None:
+    def _check(self, read: Callable[[bytes], Sequence[Packet]], payload: bytes) -> None:
         try:
             packets = read(payload)
         except MediaError:

@@ -121,7 +121,7 @@ class Packaged:
             for _, fragments in self.fragments()
             for fragment in fragments
             for run in fragment.tracks
-            if run.track_id == track.track_id
+            if run.track_id == track.id
             for sample in run.samples
         ]
 
@@ -474,7 +474,7 @@ class AheadTests(SynchronousTestCase):
             self.assertEqual([frame.data for frame in sound], packaged.payloads(AUDIO))
             runs = [run for _, fragments in packaged.fragments() for each in fragments for run in each.tracks]
             for track in (VIDEO, AUDIO):
-                own = [run for run in runs if run.track_id == track.track_id]
+                own = [run for run in runs if run.track_id == track.id]
                 for one, other in pairwise(own):
                     ended = one.base_decode_time + sum(sample.duration for sample in one.samples)
                     self.assertEqual(ended, other.base_decode_time)

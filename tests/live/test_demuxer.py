@@ -26,11 +26,13 @@ from tests.codec.builders import (
     frames_of,
     interleaved,
     mark_of,
+    on_track,
     picture,
     problems_of,
     sound,
     sps,
     steps,
+    track_frames,
     video,
     video_config,
     video_messages,
@@ -58,7 +60,7 @@ def outline(events: list[MediaEvent]) -> list[str]:
             else:
                 words.append(letter)
         elif isinstance(event, TracksChanged):
-            words.append("tracks " + "+".join(track.config.codec for track in event.tracks))
+            words.append("tracks " + "+".join(track.codec for track in event.tracks))
         elif isinstance(event, Discontinuity):
             words.append(event.reason)
     return [word[:1] if set(word) <= set("vVa") else word for word in words]
@@ -72,10 +74,8 @@ class TrackTests(SynchronousTestCase):
         assert isinstance(events[0], TracksChanged)
         picture_track, sound_track = events[0].tracks
         assert isinstance(picture_track.config, VideoConfig)
-        self.assertEqual(
-            (1, 1280, 720), (picture_track.track_id, picture_track.config.width, picture_track.config.height)
-        )
-        self.assertEqual((2, 48_000), (sound_track.track_id, sound_track.timescale))
+        self.assertEqual((1, 1280, 720), (picture_track.id, picture_track.config.width, picture_track.config.height))
+        self.assertEqual((2, 48_000), (sound_track.id, sound_track.timescale))
         self.assertEqual([60, 90], [len(frames_of(events, kind)) for kind in (VIDEO, AUDIO)])
         self.assertEqual([], problems_of(events))
 
@@ -140,13 +140,61 @@ class TrackTests(SynchronousTestCase):
         self.assertEqual(["tracks mp4a", "a"], outline(events))
 
     def test_further_tracks(self) -> None:
-        """Of several audio tracks the first is taken, each of the others is told of once."""
-        extra = [
-            audio(time, b"\x95\x01mp4a" + bytes([track_id]) + b"\x21\x00") for time in (0, 50) for track_id in (1, 2)
-        ]
-        events = demux([*configs(), *interleaved(pictures(60), sounds(90), extra)])
+        """Every track of a known codec is taken, with ids that do not depend on which others there are."""
+        extra = [*configs(), video(0, on_track(5, video_config(width_mbs=40))), audio(0, on_track(1, audio_config()))]
+        rung = [video(each.timestamp, on_track(5, each.payload)) for each in pictures(60)]
+        comment = [audio(each.timestamp, on_track(1, each.payload)) for each in sounds(90)]
+        events = demux([*extra, *interleaved(pictures(60), rung, sounds(90), comment)])
+        self.assertEqual([], problems_of(events))
+        (told,) = (event for event in events if isinstance(event, TracksChanged))
+        self.assertEqual(
+            [(1, VIDEO, "avc1"), (11, VIDEO, "avc1"), (2, AUDIO, "mp4a"), (4, AUDIO, "mp4a")],
+            [(track.id, track.kind, track.codec) for track in told.tracks],
+        )
+        self.assertEqual([60, 60, 90, 90], [len(track_frames(events, track.id)) for track in told.tracks])
+        self.assertEqual(
+            [(frame.dts, frame.keyframe) for frame in track_frames(events, 1)],
+            [(frame.dts, frame.keyframe) for frame in track_frames(events, 11)],
+        )
+
+    def test_late_further_video(self) -> None:
+        """Further video that comes late begins with a keyframe of the leading track, which loses nothing."""
+        late = [video(each.timestamp, on_track(1, each.payload)) for each in pictures(60, 1_500, gop=15)]
+        messages = interleaved(pictures(120), sounds(180), [video(1_490, on_track(1, video_config())), *late])
+        events = demux([*configs(), *messages])
+        self.assertEqual(["video came late"], [event.reason for event in events if isinstance(event, Discontinuity)])
+        self.assertEqual((120, 180), (len(track_frames(events, 1)), len(track_frames(events, 2))))
+        frames = track_frames(events, 3)
+        self.assertTrue(frames[0].keyframe)
+        self.assertEqual(45, len(frames))
+        self.assertEqual(frames[0].dts, next(frame for frame in track_frames(events, 1)[60:] if frame.keyframe).dts)
+
+    def test_track_without_frames(self) -> None:
+        """A track that is configured and never comes delays the start a little, and is not told."""
+        events = demux([*configs(), video(0, on_track(1, video_config())), *interleaved(pictures(90), sounds(140))])
+        (told,) = (event for event in events if isinstance(event, TracksChanged))
+        self.assertEqual([1, 2], [track.id for track in told.tracks])
+        self.assertEqual([], problems_of(events))
+
+    def test_too_many_tracks(self) -> None:
+        """Beyond sixteen tracks of a kind each further one is told of once, and left out."""
+        extra = [audio(0, on_track(number, audio_config())) for number in range(1, 18)]
+        more = [audio(time, on_track(number, sound())) for time in (0, 21) for number in (16, 17)]
+        events = demux([*configs(), *extra, *interleaved(pictures(60), sounds(90), more)])
         self.assertEqual(["extra_track", "extra_track"], problems_of(events))
         self.assertEqual(90, len(frames_of(events, AUDIO)))
+
+    def test_malformed_track(self) -> None:
+        """Of a message of several tracks one that cannot be read costs the others nothing."""
+        nal = b"\0\0\0\3\x65\x88\x84"
+        tracks = b"".join(
+            bytes([number]) + len(body).to_bytes(3, "big") + body
+            for number, body in ((1, b"\0\0\0" + b"\0\0\0\x63\x65"), (0, b"\0\0\0" + nal))
+        )
+        opening = [*configs(asc=None), video(0, on_track(1, video_config()))]
+        events = demux([*opening, video(0, b"\x96\x11avc1" + tracks)])
+        self.assertEqual(["malformed"], problems_of(events))
+        self.assertEqual([nal], [frame.data for frame in frames_of(events, VIDEO)])
 
     def test_malformed(self) -> None:
         """What can not be read is counted, and the stream goes on; the problem says nothing of what was in it."""
@@ -306,6 +354,9 @@ class PropertyTests(SynchronousTestCase):
             audio_config(ASC_48K),
             audio_config(ASC_44K),
             END_OF_VIDEO,
+            *([on_track(1, picture(keyframe=True)), on_track(1, picture(False, 67)), on_track(1, sound())] * 2),
+            on_track(1, video_config()),
+            on_track(1, audio_config()),
         ]
     )
     steps_ms = st.one_of(st.integers(0, 60), st.integers(-700, 12_000), st.integers(0, 2**32 - 1))
@@ -320,7 +371,7 @@ class PropertyTests(SynchronousTestCase):
         for payload, step_ms, wait_ms in [*opening, *messages]:
             timestamp = (timestamp + step_ms) % 2**32
             now_ms += wait_ms
-            is_audio = payload[0] == 0xAF
+            is_audio = payload[0] in (0xAF, 0x95)
             events += (demuxer.audio_received if is_audio else demuxer.video_received)(timestamp, payload, now_ms)
             events += demuxer.poll(now_ms)
             sent += payload[1] == 1
@@ -341,28 +392,29 @@ class PropertyTests(SynchronousTestCase):
 
     def check(self, events: list[MediaEvent], end_ms: int) -> None:
         told: tuple[Track, ...] = ()
-        latest: dict[MediaKind, Fraction] = {}
+        latest: dict[int, Fraction] = {}
         floor = end = Fraction(0)
-        just_broken, waits_for_keyframe = False, False
+        just_broken, begun = False, set[int]()
         for event in events:
             if isinstance(event, Discontinuity):
-                floor, waits_for_keyframe = end, True
+                floor = end
+                begun.clear()
             elif isinstance(event, TracksChanged):
                 self.assertTrue(just_broken or not told, "tracks changed without a discontinuity")
-                told, waits_for_keyframe = event.tracks, True
-                self.assertEqual(sorted({track.track_id for track in told}), [track.track_id for track in told])
+                told = event.tracks
+                begun.clear()
+                self.assertEqual(len(told), len({track.id for track in told}))
             elif isinstance(event, Frame):
                 self.assertTrue(any(event.track is track for track in told))
-                kind, scale = event.track.kind, event.track.timescale
+                track_id, scale = event.track.id, event.track.timescale
                 # To the tick: the end of one track's frames may lie between two ticks of the other.
                 self.assertGreater(Fraction(event.dts + 1, scale), floor)
-                self.assertGreater(Fraction(event.dts, scale), latest.get(kind, -1))
+                self.assertGreater(Fraction(event.dts, scale), latest.get(track_id, -1))
                 self.assertGreater(event.duration, 0)
-                latest[kind] = Fraction(event.dts, scale)
+                latest[track_id] = Fraction(event.dts, scale)
                 end = max(end, Fraction(max(event.dts, event.pts) + event.duration, scale))
-                if kind is VIDEO:
-                    self.assertTrue(event.keyframe or not waits_for_keyframe)
-                    waits_for_keyframe = False
+                self.assertTrue(event.keyframe or track_id in begun)
+                begun.add(track_id)
             elif isinstance(event, MediaProblem):
                 self.assertIn(event.kind, _KINDS)
             just_broken = isinstance(event, Discontinuity)

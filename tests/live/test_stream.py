@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.stream import GopCache, LiveStream, StreamState
 from rapidrtmp.live.viewers import Viewers
-from rapidrtmp.media import Frame, MediaKind, Track
+from rapidrtmp.media import Frame, Track
 from rapidrtmp.names import StreamName
 from rapidrtmp.testing.frames import (
     FrameSource,
@@ -191,35 +191,53 @@ class FanOutTests(StreamCase):
 
 
 class CacheTests(SynchronousTestCase):
+    def cache(self, max_bytes: int, *tracks: Track) -> GopCache:
+        cache = GopCache(max_bytes)
+        cache.start(tracks)
+        return cache
+
     def test_gop(self) -> None:
         """It holds everything since the last keyframe; nothing before the first."""
-        cache = GopCache(1_000_000)
+        cache = self.cache(1_000_000, VIDEO)
         frames = video_frames(VIDEO, 1, gop=10)
         for frame in frames[3:17]:
-            cache.add(frame, MediaKind.VIDEO)
+            cache.add(frame)
         self.assertEqual(frames[10:17], cache.frames)
 
     def test_bound(self) -> None:
         """A GOP that outgrows the bound is let go, until the next keyframe."""
-        cache = GopCache(20_000)
+        cache = self.cache(20_000, VIDEO)
         frames = video_frames(VIDEO, 2, gop=30, size=1_000)
         for frame in frames[:29]:
-            cache.add(frame, MediaKind.VIDEO)
+            cache.add(frame)
         self.assertEqual([], cache.frames)
         for frame in frames[30:33]:
-            cache.add(frame, MediaKind.VIDEO)
+            cache.add(frame)
         self.assertEqual(frames[30:33], cache.frames)
 
     def test_audio(self) -> None:
         """Of audio alone the newest frame is enough; beside video it does not begin a GOP."""
-        cache = GopCache(20_000)
+        cache = self.cache(20_000, AUDIO)
         frames = audio_frames(AUDIO, 0.2)
         for frame in frames:
-            cache.add(frame, MediaKind.AUDIO)
+            cache.add(frame)
         self.assertEqual(frames[-1:], cache.frames)
-        cache.clear()
-        cache.add(frames[0], MediaKind.VIDEO)
+        cache.start((VIDEO, AUDIO))
+        cache.add(frames[0])
         self.assertEqual([], cache.frames)
+
+    def test_other_video(self) -> None:
+        """Other video begins with a keyframe of its own, also where that came before the leading track's."""
+        other = make_video_track(640, 360, id=3)
+        cache = self.cache(1_000_000, VIDEO, AUDIO, other)
+        leading, rung = video_frames(VIDEO, 1, gop=10), video_frames(other, 1, gop=10)
+        for pair in zip(leading[:8], rung[2:10], strict=True):
+            for frame in pair:
+                cache.add(frame)
+        later = [rung[10], *audio_frames(AUDIO, 0.02), leading[8], rung[11], leading[10], rung[12]]
+        for frame in later:
+            cache.add(frame)
+        self.assertEqual([rung[10], rung[11], leading[10], rung[12]], cache.frames)
 
 
 class TimeTests(StreamCase):

@@ -354,7 +354,7 @@ class AnyOctetsTests(SynchronousTestCase):
         for piece in pieces:
             peer.say(piece)
         peer.leave()
-        self.assertEqual(25, sum(frame.track.track_id == 1 for frame in edge.collectors[0].frames))
+        self.assertEqual(25, sum(frame.track.id == 1 for frame in edge.collectors[0].frames))
         edge.close()
 
     @given(st.lists(st.tuples(st.integers(0, 2_000), st.binary(min_size=1, max_size=3)), max_size=5))

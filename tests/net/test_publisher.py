@@ -64,7 +64,7 @@ class PublisherTests(SynchronousTestCase):
             peer.say(message(9, b"\x90hvc1\1"))
         ((level, _, advice),) = peer.statuses()
         self.assertEqual("warning", level)
-        self.assertEqual("The video codec 'hvc1' is not carried here: publish H.264 and AAC.", advice)
+        self.assertEqual("The video codec HEVC (hvc1) is not carried here: publish H.264 and AAC.", advice)
         self.assertFalse(peer.is_closed)
 
     def test_too_fast(self) -> None:

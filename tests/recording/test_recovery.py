@@ -123,7 +123,7 @@ class KillTests(RecoveryCase):
             self.assertEqual(before.utc_ms + before.duration // 90, after.utc_ms)
         for track_id in (1, 2):
             stored = self.payloads(storage, track_id)
-            self.assertEqual([each.data for each in frames if each.track.track_id == track_id][: len(stored)], stored)
+            self.assertEqual([each.data for each in frames if each.track.id == track_id][: len(stored)], stored)
         entry = self.entry(storage)
         self.assertEqual(replace(Entry.of_journal(ID, entry.state, journal), writer=entry.writer), entry)
         again = self.successResultOf(storage.list(""))
@@ -154,7 +154,7 @@ class KillTests(RecoveryCase):
                 whole, sum(part.size > 0 for each in self.journal(storage).playable for part in each.parts)
             )
             stored = self.payloads(storage, 1)
-            self.assertEqual([each.data for each in frames if each.track.track_id == 1][: len(stored)], stored)
+            self.assertEqual([each.data for each in frames if each.track.id == 1][: len(stored)], stored)
             keys = [info.key for info in self.successResultOf(storage.list(f"{ID.folder}/part_"))]
             self.assertEqual(whole, len(keys), "what is cut off is gone, so that the listing is the recording")
 

@@ -106,7 +106,7 @@ class RecorderTests(SynchronousTestCase):
         frames = self.record_all()
         media = read_media(self.writer.objects, FIRST)
         for track in (VIDEO, AUDIO):
-            self.assertEqual([each.data for each in frames if each.track is track], payloads(media, track.track_id))
+            self.assertEqual([each.data for each in frames if each.track is track], payloads(media, track.id))
 
     def test_drops(self) -> None:
         """Frames that are missing right behind a part that is stored already leave no hole and take no others along."""
@@ -119,11 +119,11 @@ class RecorderTests(SynchronousTestCase):
             self.successResultOf(self.recorder.finish())
             media = read_media(self.writer.objects, FIRST)
             for track, frames in ((VIDEO, video), (AUDIO, sound)):
-                self.assertEqual([frame.data for frame in frames], payloads(media, track.track_id))
+                self.assertEqual([frame.data for frame in frames], payloads(media, track.id))
                 ended = None
                 for fragment in read_fragments(media, read_init_segment(media)):
                     for run in fragment.tracks:
-                        if run.track_id == track.track_id:
+                        if run.track_id == track.id:
                             self.assertIn(ended, (None, run.base_decode_time))
                             ended = run.base_decode_time + sum(sample.duration for sample in run.samples)
             journal = read_journal(self.writer.objects, FIRST)
@@ -262,7 +262,7 @@ class RecorderTests(SynchronousTestCase):
             stored = [
                 data
                 for name in self.recordings()
-                for data in payloads(read_media(self.writer.objects, replace_start(name)), track.track_id)
+                for data in payloads(read_media(self.writer.objects, replace_start(name)), track.id)
             ]
             self.assertEqual([each.data for each in frames if each.track is track], stored)
 

@@ -9,6 +9,7 @@ from rapidrtmp.rtmp.amf0 import read_values
 from rapidrtmp.rtmp.chunk import ChunkLimits, ChunkReader, Message
 from rapidrtmp.rtmp.events import ConnectRequested, Event, MessageApplied
 from rapidrtmp.rtmp.limits import DEFAULT_LIMITS, SessionLimits
+from rapidrtmp.rtmp.replies import enhanced_properties
 from rapidrtmp.rtmp.session import ServerSession
 
 from .amf_octets import END, NULL, OBJECT, key, number, text
@@ -71,7 +72,7 @@ class Client:
         seen = []
         for event in self.session.events():
             if isinstance(event, ConnectRequested):
-                self.session.accept_connect()
+                self.session.accept_connect(enhanced_properties(["avc1"], ["mp4a"]))
             if not isinstance(event, MessageApplied):
                 seen.append(event)
         return seen

@@ -7,7 +7,7 @@ from itertools import islice, pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.avc import read_access_unit
+from rapidrtmp.codec.avc import AvcReader
 from rapidrtmp.media import AudioConfig, MediaKind, VideoConfig
 from rapidrtmp.testing.frames import (
     FrameSource,
@@ -33,7 +33,7 @@ class TrackTests(SynchronousTestCase):
             self.assertEqual((width, height), (config.width, config.height))
             self.assertEqual(Fraction(30_000, 1001), config.frame_rate)
             self.assertEqual("avc1.42c01f", config.codec_string)
-            self.assertEqual((1, MediaKind.VIDEO), (track.track_id, track.kind))
+            self.assertEqual((1, MediaKind.VIDEO), (track.id, track.kind))
 
     def test_audio(self) -> None:
         """Sample rate and channels are in the config, and in the track's times."""
@@ -42,7 +42,7 @@ class TrackTests(SynchronousTestCase):
             config = track.config
             assert isinstance(config, AudioConfig)
             self.assertEqual((rate, channels, 1_024), (config.sample_rate, config.channels, config.samples_per_frame))
-            self.assertEqual((2, rate), (track.track_id, track.timescale))
+            self.assertEqual((2, rate), (track.id, track.timescale))
 
 
 class FrameTests(SynchronousTestCase):
@@ -71,10 +71,9 @@ class FrameTests(SynchronousTestCase):
         frames = video_frames(VIDEO, 3, gop=30, size=200)
         config = VIDEO.config
         assert isinstance(config, VideoConfig)
+        reader = AvcReader(config)
         for frame in frames:
-            unit = read_access_unit(frame.data, config)
-            assert unit is not None
-            self.assertEqual((frame.data, frame.keyframe), (unit.data, unit.is_idr))
+            self.assertEqual((frame.data, frame.keyframe), (reader.read(frame.data), reader.keyframe))
             self.assertEqual(1_600 if frame.keyframe else 200, len(frame.data))
         self.assertEqual(len(frames), len({frame.data for frame in frames}))
         sounds = audio_frames(AUDIO, 3, size=80)

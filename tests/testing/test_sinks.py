@@ -105,7 +105,7 @@ class _Faulty(FrameCollector):
 
     def frame_received(self, frame: Frame) -> None:
         super().frame_received(frame)
-        if self._fault == "video only" and frame.track.track_id == 2:
+        if self._fault == "video only" and frame.track.id == 2:
             raise ValueError("I did not expect sound")
         if self._fault == "forgets errors":
             self._context.storage.put("k", [frame.data], "").addErrback(lambda failure: failure.trap(KeyError))

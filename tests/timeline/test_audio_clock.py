@@ -18,7 +18,7 @@ def place(arrivals: Iterable[int]) -> tuple[list[tuple[int, int]], list[AudioRep
     clock = AudioClock(RATE, FRAME, TimelinePolicy())
     placed, repairs = [], []
     for arrival in arrivals:
-        repairs.append(clock.place(arrival))
+        repairs.append(clock.place(arrival, FRAME))
         if repairs[-1] is not AudioRepair.OVERLAP:
             placed.append((clock.dts, clock.duration))
     return placed, repairs

@@ -3,11 +3,13 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.media import MediaKind
+from rapidrtmp.testing.frames import make_audio_track, make_video_track
 from rapidrtmp.timeline.events import Coded
 from rapidrtmp.timeline.jumps import JumpGuard, Step
 from rapidrtmp.timeline.policy import TimelinePolicy
 
 VIDEO, AUDIO = KINDS = tuple(MediaKind)
+TRACKS = {VIDEO: make_video_track(), AUDIO: make_audio_track()}
 CONTINUES, JUMPED, STRAGGLES, OUTLIER, FROZEN = Step
 
 Arrival = tuple[MediaKind, int, int]
@@ -24,12 +26,12 @@ class JumpGuardTests(SynchronousTestCase):
         guard = JumpGuard(TimelinePolicy())
         judged = []
         for kind, time_ms, now_ms in arrivals:
-            coded = Coded(kind, time_ms * 1_000_000, 0, True, b"", now_ms)
+            coded = Coded(TRACKS[kind], time_ms * 1_000_000, 0, True, 0, b"", now_ms)
             verdicts = guard.judge(coded, time_ms)
             judged += [(CONTINUES, coded)] if verdicts is None else verdicts
         for kind in (VIDEO, AUDIO) if settled else ():
-            judged += guard.settle(kind)
-        return [(step, coded.kind, coded.time_ns // 1_000_000) for step, coded in judged]
+            judged += guard.settle(TRACKS[kind].id)
+        return [(step, coded.track.kind, coded.time_ns // 1_000_000) for step, coded in judged]
 
     def assertSteps(self, expected: list[Step], *arrivals: Arrival) -> None:
         self.assertEqual(expected, [step for step, _, _ in self.judge(*arrivals)])

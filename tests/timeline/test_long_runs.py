@@ -31,7 +31,7 @@ class DayOfOneTrackTests(SynchronousTestCase):
         clock, count = AudioClock(44_100, 1024, TimelinePolicy()), DAY_S * 44_100 // 1024
         place = clock.place
         for index in range(count):
-            if place((index * 10_240 // 441 * 441 + 5) // 10) is not None or clock.duration != 1024:
+            if place((index * 10_240 // 441 * 441 + 5) // 10, 1024) is not None or clock.duration != 1024:
                 self.fail(f"frame {index} was not let be")
         self.assertEqual((count - 1) * 1024, clock.dts)
 
@@ -41,7 +41,7 @@ class DayOfOneTrackTests(SynchronousTestCase):
         place = clock.place
         for index in range(count):
             arrival = index * 1024 * 10_002 // 10_000
-            if place(arrival) is not None or not 1023 <= clock.duration <= 1025:
+            if place(arrival, 1024) is not None or not 1023 <= clock.duration <= 1025:
                 self.fail(f"frame {index} was not let be")
             if not -furthest <= arrival - clock.dts <= furthest:
                 furthest = abs(arrival - clock.dts)

@@ -3,23 +3,25 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.media import MediaKind
+from rapidrtmp.testing.frames import make_audio_track, make_video_track
 from rapidrtmp.timeline.events import Coded
 from rapidrtmp.timeline.policy import TimelinePolicy
 from rapidrtmp.timeline.start_window import StartWindow, video_ticks
 
 VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
 BOTH = (VIDEO, AUDIO)
+TRACKS = {VIDEO: make_video_track(), AUDIO: make_audio_track()}
 
 
 def coded(
     kind: MediaKind, time_ms: int, *, keyframe: bool = True, composition_ms: int = 0, data: bytes = b"x"
 ) -> Coded:
-    return Coded(kind, time_ms * 1_000_000, composition_ms, keyframe, data, 0)
+    return Coded(TRACKS[kind], time_ms * 1_000_000, composition_ms, keyframe, 0, data, 0)
 
 
 class StartWindowTests(SynchronousTestCase):
     def make(self, policy: TimelinePolicy = TimelinePolicy()) -> StartWindow:  # noqa: B008  it is frozen
-        window = StartWindow(policy, BOTH)
+        window = StartWindow(policy, kinds=BOTH)
         window.opened(0)
         return window
 
@@ -34,42 +36,42 @@ class StartWindowTests(SynchronousTestCase):
     def test_video_waits_for_a_keyframe(self) -> None:
         """Video before the first keyframe is not held, but its time passes."""
         window = self.make()
-        self.assertFalse(window.hold(coded(VIDEO, 0, keyframe=False), ()))
-        self.assertTrue(window.hold(coded(AUDIO, 1_990), ()))
+        self.assertFalse(window.hold(coded(VIDEO, 0, keyframe=False), None))
+        self.assertTrue(window.hold(coded(AUDIO, 1_990), None))
         self.assertFalse(window.is_over(0, ()))
-        self.assertFalse(window.hold(coded(VIDEO, 2_000, keyframe=False), ()))
+        self.assertFalse(window.hold(coded(VIDEO, 2_000, keyframe=False), None))
         self.assertTrue(window.is_over(0, ()))
-        self.assertEqual({AUDIO}, window.ready)
+        self.assertEqual({TRACKS[AUDIO].id}, window.ready)
 
     def test_limits(self) -> None:
         """However long a track is waited for, memory is bounded, in octets and in frames."""
         window = self.make(TimelinePolicy(start_bytes=100))
-        window.hold(coded(VIDEO, 0, data=bytes(100)), ())
+        window.hold(coded(VIDEO, 0, data=bytes(100)), None)
         self.assertFalse(window.is_over(0, BOTH))
-        window.hold(coded(VIDEO, 0, data=b"!"), ())
+        window.hold(coded(VIDEO, 0, data=b"!"), None)
         self.assertTrue(window.is_over(0, BOTH))
         window = self.make(TimelinePolicy(start_frames=2))
-        window.hold(coded(AUDIO, 0), ())
+        window.hold(coded(AUDIO, 0), None)
         self.assertFalse(window.is_over(0, BOTH))
-        window.hold(coded(AUDIO, 0), ())
+        window.hold(coded(AUDIO, 0), None)
         self.assertTrue(window.is_over(0, BOTH))
 
-    def test_forget_one_kind(self) -> None:
-        """Forgetting one kind keeps the other and the time that has passed."""
+    def test_forget_one_track(self) -> None:
+        """Forgetting one track keeps the other and the time that has passed."""
         window = self.make()
         for frame in (coded(VIDEO, 0), coded(AUDIO, 10), coded(VIDEO, 40, keyframe=False)):
-            window.hold(frame, ())
-        self.assertEqual(2, window.forget(VIDEO))
-        self.assertEqual({AUDIO}, window.ready)
-        self.assertFalse(window.hold(coded(VIDEO, 2_000, keyframe=False), ()))
+            window.hold(frame, None)
+        self.assertEqual(2, window.forget(TRACKS[VIDEO].id))
+        self.assertEqual({TRACKS[AUDIO].id}, window.ready)
+        self.assertFalse(window.hold(coded(VIDEO, 2_000, keyframe=False), None))
         self.assertTrue(window.is_over(0, ()))
 
     def test_forget_everything(self) -> None:
         """Forgetting everything begins the media's clock anew."""
         window = self.make()
-        window.hold(coded(AUDIO, 0), ())
+        window.hold(coded(AUDIO, 0), None)
         self.assertEqual(1, window.forget())
-        window.hold(coded(AUDIO, 1_000_000), ())
+        window.hold(coded(AUDIO, 1_000_000), None)
         self.assertFalse(window.is_over(0, ()))
 
     def test_order(self) -> None:
@@ -77,13 +79,13 @@ class StartWindowTests(SynchronousTestCase):
         window = self.make()
         frames = [coded(VIDEO, 0), coded(VIDEO, 40), coded(VIDEO, 30), *(coded(AUDIO, time) for time in (-5, 15, 35))]
         for frame in frames:
-            window.hold(frame, ())
-        start = window.take(20_000_000, ())
+            window.hold(frame, None)
+        start = window.take(None)
         self.assertEqual([0, -5, 15, 35, 40, 30], [frame.time_ns // 1_000_000 for frame in start.frames])
         self.assertEqual(-5_000_000, start.origin_ns)
 
     def test_origin_of_negative_composition(self) -> None:
         """The origin is before the first presentation, rounding included."""
         window = self.make()
-        window.hold(coded(VIDEO, 100, composition_ms=-33), ())
-        self.assertEqual(66_000_000, window.take(0, ()).origin_ns)
+        window.hold(coded(VIDEO, 100, composition_ms=-33), None)
+        self.assertEqual(66_000_000, window.take(None).origin_ns)

@@ -52,7 +52,7 @@ class SteadyClockTests(SynchronousTestCase):
             clock, count = AudioClock(48_000, 1024, TimelinePolicy()), 3600 * 48_000 // 1024
             for index, time in enumerate(aac_48k(count)):
                 arrival = (time + noise.randint(-jitter, jitter)) * 48
-                self.assertIsNone(clock.place(arrival))
+                self.assertIsNone(clock.place(arrival, 1024))
                 if not index:
                     first = clock.dts
                 self.assertEqual((first + index * 1024, 1024), (clock.dts, clock.duration))
@@ -155,7 +155,7 @@ class SteadyClockTests(SynchronousTestCase):
     def test_t20_audio_only(self) -> None:
         """T20: audio alone starts after two seconds; every frame is a keyframe, on the grid of its samples."""
         events = demux(configs(has_video=False) + list(audio_messages(aac_48k(200))))
-        self.assertEqual([("mp4a", 2)], [(t.config.codec, t.track_id) for t in _only_tracks(self, events)])
+        self.assertEqual([("mp4a", 2)], [(t.codec, t.id) for t in _only_tracks(self, events)])
         frames = frames_of(events, AUDIO)
         self.assertEqual([(index * 1024, True, 0) for index in range(200)], [_facts(frame) for frame in frames])
 

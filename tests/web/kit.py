@@ -17,12 +17,13 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
+from rapidrtmp.codec.table import AAC, AVC
 from rapidrtmp.interfaces import ITokenIssuer, Playlist
 from rapidrtmp.live.registry import Registry, StreamPolicy
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.live.viewers import Viewers
-from rapidrtmp.media import AudioConfig, Frame, Track, VideoConfig
+from rapidrtmp.media import AudioConfig, Frame, VideoConfig
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
 from rapidrtmp.recording.libraries import Libraries
@@ -37,8 +38,8 @@ from rapidrtmp.web.readiness import Readiness
 from rapidrtmp.web.recordings import Recordings
 
 EPOCH_MS = 1_700_000_000_000
-VIDEO = Track(1, VideoConfig("avc1", b"", "avc1.64001f", 1280, 720))
-AUDIO = Track(2, AudioConfig("mp4a", b"", "mp4a.40.2", 48_000, 2, 1024))
+VIDEO = AVC.make_track(1, VideoConfig(b"", "avc1.64001f", 1280, 720))
+AUDIO = AAC.make_track(2, AudioConfig(b"", "mp4a.40.2", 48_000, 2, 1024))
 MP4 = "video/mp4"
 
 

@@ -94,7 +94,7 @@ class ServerSession(Session):
         """
         Answer ``ConnectRequested``: the client is connected.
 
-        :param properties: put into both objects of the answer: what is told of Enhanced RTMP beyond the codecs.
+        :param properties: put into both objects of the answer: see ``replies.enhanced_properties``.
         :raises MisuseError: no client waits to be connected.
         """
         self._advance(Decision.ACCEPT_CONNECT)

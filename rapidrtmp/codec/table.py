@@ -1,0 +1,174 @@
+"""
+The codec table: what there is to know of each codec, one row each. Everything that asks "which codec" asks here.
+
+A codec that is *carried* has functions that read its configuration and its frames, and one that writes the box which
+holds its configuration in MP4. A row without them names a codec that is known, so that headers can be read past, files
+inspected and refusals worded, but whose frames are not taken. To carry one more: write one file, and complete its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rapidrtmp.codec.aac import AacReader, read_audio_config
+from rapidrtmp.codec.avc import AvcReader, read_avc_config
+from rapidrtmp.codec.esds import read_esds, write_esds
+from rapidrtmp.media import CodecConfig, MediaKind, Track
+
+__all__ = [
+    "AAC",
+    "AVC",
+    "CODECS",
+    "Codec",
+    "SampleReader",
+    "carried",
+    "codec_of_entry",
+    "codec_of_string",
+    "fourccs_carried",
+    "names_carried",
+]
+
+
+class SampleReader(Protocol):
+    """
+    Reads one track's coded frames, in the order in which they come.
+
+    :ivar config: the configuration in force; another object after a frame that has changed it.
+    :ivar keyframe: whether decoding may start at the frame read last.
+    :ivar samples: how long that lasts, in samples of the track's clock; 0 for video, which does not say.
+    """
+
+    config: Any
+    keyframe: bool
+    samples: int
+
+    def read(self, body: bytes) -> bytes | None:
+        """
+        Read the body of a frames packet.
+
+        :returns: the sample as MP4 stores it; ``None`` if there is nothing in it to be shown or heard.
+        :raises MediaError: it cannot be read.
+        """
+
+
+def _as_it_is(record: bytes) -> bytes:
+    return record
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """
+    One codec.
+
+    :ivar fourcc: its code in Enhanced RTMP.
+    :ivar entry: the sample entry it has in MP4, if that is not its FourCC.
+    :ivar kind: what it codes.
+    :ivar name: for people.
+    :ivar read_config: reads the configuration that a sequence start brings, if the codec is carried; raises
+        ``MediaError``. What it made is told by its ``record``, which it reads as the same configuration again.
+    :ivar config_of_frame: makes a configuration of the body of a frames packet, if frames tell all; likewise.
+    :ivar reader: makes the reader of a track's frames, from its first configuration.
+    :ivar box: the box in the sample entry that holds the configuration record.
+    :ivar write_box: from the record to the payload of that box; ``read_box`` back again, raising ``MediaError``.
+    :ivar other_entries: sample entries of the same codec in the files of others.
+    :ivar flv_numbers: its numbers in classic FLV tags.
+    :ivar reorders: whether its coded frames carry a composition time of their own in Enhanced RTMP.
+    :ivar describes_itself: whether a sequence start may say nothing, since frames tell all.
+    """
+
+    fourcc: str
+    kind: MediaKind
+    name: str
+    read_config: Callable[[bytes], CodecConfig] | None = None
+    config_of_frame: Callable[[bytes], CodecConfig] | None = None
+    reader: Callable[[Any], SampleReader] | None = None
+    entry: str = ""
+    box: str = ""
+    write_box: Callable[[bytes], bytes] = _as_it_is
+    read_box: Callable[[bytes], bytes] = _as_it_is
+    other_entries: tuple[str, ...] = ()
+    flv_numbers: tuple[int, ...] = ()
+    reorders: bool = False
+    describes_itself: bool = False
+
+    @property
+    def sample_entry(self) -> str:
+        """The code of the sample entry that it is stored in."""
+        return self.entry or self.fourcc
+
+    def make_track(self, id: int, config: CodecConfig, language: str = "und", name: str = "") -> Track:
+        """A track of this codec."""
+        return Track(id, self.kind, self.fourcc, config, language, name)
+
+
+_VIDEO, _AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
+
+AVC = Codec(
+    "avc1",
+    _VIDEO,
+    "H.264",
+    read_config=read_avc_config,
+    reader=AvcReader,
+    box="avcC",
+    other_entries=("avc3",),
+    flv_numbers=(7,),
+    reorders=True,
+)
+AAC = Codec(
+    "mp4a",
+    _AUDIO,
+    "AAC",
+    read_config=read_audio_config,
+    reader=AacReader,
+    box="esds",
+    write_box=write_esds,
+    read_box=read_esds,
+    flv_numbers=(10,),
+)
+
+#: By FourCC. The classic numbers 12 and 13 are not official, but sent.
+CODECS: dict[str, Codec] = {
+    codec.fourcc: codec
+    for codec in (
+        AVC,
+        Codec("hvc1", _VIDEO, "HEVC", box="hvcC", other_entries=("hev1",), flv_numbers=(12,), reorders=True),
+        Codec("vvc1", _VIDEO, "VVC", box="vvcC", other_entries=("vvi1",), reorders=True),
+        Codec("av01", _VIDEO, "AV1", box="av1C", flv_numbers=(13,)),
+        Codec("vp09", _VIDEO, "VP9", box="vpcC"),
+        Codec("vp08", _VIDEO, "VP8", box="vpcC"),
+        AAC,
+        Codec("Opus", _AUDIO, "Opus", box="dOps", describes_itself=True),
+        Codec("fLaC", _AUDIO, "FLAC", box="dfLa"),
+        Codec("ac-3", _AUDIO, "AC-3", box="dac3", describes_itself=True),
+        Codec("ec-3", _AUDIO, "E-AC-3", box="dec3", describes_itself=True),
+        Codec(".mp3", _AUDIO, "MP3", entry="mp4a", box="esds", flv_numbers=(2, 14), describes_itself=True),
+    )
+}
+
+
+def carried() -> tuple[Codec, ...]:
+    """The codecs whose frames are taken, video first."""
+    return tuple(codec for codec in CODECS.values() if codec.reader is not None)
+
+
+def fourccs_carried(kind: MediaKind) -> tuple[str, ...]:
+    """The FourCCs of one kind that are taken."""
+    return tuple(codec.fourcc for codec in carried() if codec.kind is kind)
+
+
+def names_carried() -> str:
+    """What may be published, for people: ``H.264 and AAC``."""
+    kinds = (_VIDEO, _AUDIO)
+    return " and ".join(" or ".join(codec.name for codec in carried() if codec.kind is kind) for kind in kinds)
+
+
+def codec_of_entry(entry: str) -> Codec | None:
+    """The codec of a sample entry in an MP4 file, ours or another's."""
+    return CODECS.get(entry) or next((codec for codec in CODECS.values() if entry in codec.other_entries), None)
+
+
+def codec_of_string(codec_string: str) -> Codec | None:
+    """The codec that a codec string (RFC 6381) begins with."""
+    return codec_of_entry(codec_string.partition(".")[0])
