@@ -108,6 +108,11 @@ class StartNames:
         for id in ids:
             self._taken.setdefault(StreamName(id.app, id.key), set()).add(id.start_ms // 1000)
 
+    def __contains__(self, id: RecordingId) -> bool:
+        """Whether a recording of that name was ever known."""
+        taken = self._taken.get(StreamName(id.app, id.key), ())
+        return bool(taken) and id.start_ms // 1000 in taken
+
     def take(self, stream: StreamName, utc_ms: int) -> RecordingId:
         """
         Name a recording of ``stream``.

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
 
 from rapidrtmp.archive.journal import Journal
-from rapidrtmp.archive.layout import RecordingId
+from rapidrtmp.archive.layout import NAMES, RecordingId, StartNames
 from rapidrtmp.archive.objects import Page, journal_of, read_object, read_page
 from rapidrtmp.errors import MediaError, NotFoundError, RapidRTMPError
 from rapidrtmp.interfaces import IStorage
 from rapidrtmp.recording.catalogue import Entry, RecordingState
+from rapidrtmp.recording.order import RecordingOrder
 from rapidrtmp.recording.recovery import catalogued, delete_recording
 from rapidrtmp.recording.writer import JSON_TYPE, LINES_PER_PAGE, NO_CACHE
 
@@ -27,6 +29,10 @@ __all__ = ["Library", "Listed", "RecordingKeptError"]
 KEPT_JOURNALS = 16
 #: A growing journal is not read again within this time: many may watch it.
 FRESH_S = 1.0
+
+
+#: So many recordings that are not known are looked for, at once and each second.
+MOST_GUESSES, GUESSES_PER_S = 20, 5.0
 
 
 class RecordingKeptError(RapidRTMPError):
@@ -55,11 +61,16 @@ class Library:
     The recordings in one storage.
 
     :param clock: tells how fresh what was read is.
+    :param names: the recordings that were there when the server started, and those begun since.
     """
 
-    def __init__(self, storage: IStorage, clock: IReactorTime) -> None:
+    def __init__(self, storage: IStorage, clock: IReactorTime, names: StartNames = NAMES) -> None:
         self.storage = storage
         self._clock = clock
+        self._names = names
+        self._guesses = float(MOST_GUESSES)
+        self._guessed_s = clock.seconds()
+        self._order = RecordingOrder(storage, clock)
         self._journals: OrderedDict[RecordingId, Journal] = OrderedDict()
         self._growing: OrderedDict[RecordingId, _Growing] = OrderedDict()
 
@@ -100,7 +111,7 @@ class Library:
 
     async def journal(self, id: RecordingId) -> tuple[Journal, bool]:
         """
-        All that is known of a recording, and whether it is over.
+        All that is known of a recording, and whether it is over: what anybody may ask for.
 
         :raises NotFoundError: there is none of that name, or nothing of it can be played.
         :raises StorageError: the storage failed.
@@ -108,7 +119,10 @@ class Library:
         if id in self._journals:
             self._journals.move_to_end(id)
             return self._journals[id], True
+        if not self._may_be_there(id):
+            raise NotFoundError(f"there is no recording {id}")
         entry = await self._stored_entry(id)
+        self._names.learn([id])
         if entry.state in (RecordingState.DELETING, RecordingState.DAMAGED):
             raise NotFoundError(f"the recording {id} is {entry.state.value}")
         if not entry.state.is_over:
@@ -119,6 +133,21 @@ class Library:
         if len(self._journals) > KEPT_JOURNALS:
             self._journals.popitem(last=False)
         return journal, True
+
+    def _may_be_there(self, id: RecordingId) -> bool:
+        """
+        Whether to ask the storage. Only another server on it can have a recording that is not known here; so strangers
+        who ask for what never was are looked up a few times a second, and then no more.
+        """
+        if id in self._names:
+            return True
+        now_s = self._clock.seconds()
+        self._guesses = min(float(MOST_GUESSES), self._guesses + (now_s - self._guessed_s) * GUESSES_PER_S)
+        self._guessed_s = now_s
+        if self._guesses < 1:
+            return False
+        self._guesses -= 1
+        return True
 
     async def _stored_entry(self, id: RecordingId) -> Entry:
         try:
@@ -158,10 +187,15 @@ class Library:
         """
         Let nobody delete a recording, or allow it again.
 
-        :raises NotFoundError: there is none of that name.
+        :raises NotFoundError: there is none of that name, or it is being deleted.
         :raises StorageError: the storage failed.
         """
-        await self._stored_entry(id)
+        await self._order.change(id, partial(self._protect, id, protected))
+
+    async def _protect(self, id: RecordingId, protected: bool) -> None:
+        entry = await self._stored_entry(id)
+        if entry.state is RecordingState.DELETING:
+            raise NotFoundError(f"the recording {id} is being deleted")
         if protected:
             await self.storage.put(id.protection_key, b"", "application/octet-stream", NO_CACHE)
         else:
@@ -176,6 +210,9 @@ class Library:
         :raises RecordingKeptError: it grows, or it is protected.
         :raises StorageError: the storage failed.
         """
+        return await self._order.change(id, partial(self._delete, id))
+
+    async def _delete(self, id: RecordingId) -> int:
         entry = await self._stored_entry(id)
         if not entry.state.is_over:
             raise RecordingKeptError(f"{id} is being recorded")

@@ -35,6 +35,8 @@ from rapidrtmp.storage.versions import ObjectWrite
 __all__ = ["GcsStorage", "GcsStorageFactory"]
 
 CHUNK_BYTES = 1024 * 1024
+#: Kept open for the threads of a storage.
+CONNECTIONS = 24
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 
 
@@ -195,6 +197,7 @@ class GcsStorageFactory:
         """Make a client. :raises StorageError: the key file is none. What Google raises passes."""
         from google.cloud.storage import Client
         from google.oauth2.service_account import Credentials
+        from requests.adapters import HTTPAdapter
 
         settings: dict[str, Any] = {"project": self._project} if self._project else {}
         if self._credentials:
@@ -205,7 +208,9 @@ class GcsStorageFactory:
         if self._endpoint:
             settings["client_options"] = {"api_endpoint": self._endpoint}
             settings["use_auth_w_custom_endpoint"] = not self._endpoint.startswith("http://")
-        return Client(**settings)
+        client = Client(**settings)
+        client._http.mount("https://", HTTPAdapter(pool_maxsize=CONNECTIONS))  # the default closes all but ten
+        return client
 
 
 def check_prefix(prefix: str) -> str:

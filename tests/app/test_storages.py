@@ -6,11 +6,12 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from rapidrtmp.app.application import AppPlugins, ChosenPlugins, ChosenStorage, choose_plugins
@@ -122,6 +123,29 @@ def leave_unfinished(folder: Path, app: str) -> None:
         path = folder / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data.replace(WRITER.encode(), b"0" * 16))
+
+
+class ThreadsTests(TestCase):
+    def test_reads_and_writes(self) -> Deferred[None]:
+        """However many reads a storage hangs in, its writes go on, and leases whatever hangs."""
+        from twisted.internet import reactor
+
+        factory = CountingFactory()
+        storage = ChosenStorage("storage", factory)
+        app = AppPlugins({}, None, {Purpose.LIVE: storage, Purpose.RECORDINGS: storage})
+        stores = Stores(reactor, {"live": app}, 1 << 20)
+        stores.start()
+        self.addCleanup(stores.stop)
+        (context,) = factory.contexts
+        gate = Event()
+        self.addCleanup(gate.set)
+        for _ in range(100):
+            context.in_read_thread(gate.wait).addErrback(lambda _: None)
+        written = context.in_thread(lambda: "written")
+        for _ in range(100):
+            context.in_thread(gate.wait).addErrback(lambda _: None)
+        leased = context.in_lease_thread(lambda: "leased")
+        return gatherResults([written, leased]).addCallback(self.assertEqual, ["written", "leased"])
 
 
 class ServerTests(ServerCase):

@@ -1,19 +1,27 @@
 from __future__ import annotations
 
+import os
+import random
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
-from rapidrtmp.archive.layout import RecordingId
+from rapidrtmp.archive.layout import RecordingId, StartNames
+from rapidrtmp.archive.objects import read_object
 from rapidrtmp.errors import NotFoundError
+from rapidrtmp.interfaces import ILeasingStorage, StorageContext
 from rapidrtmp.recording.catalogue import RecordingState
 from rapidrtmp.recording.library import Library, RecordingKeptError
 from rapidrtmp.recording.recovery import recover_all
+from rapidrtmp.storage.filesystem import LocalStorageFactory
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.frames import FrameSource, make_video_track
 from rapidrtmp.testing.sinks import feed, make_sink_context
+from rapidrtmp.testing.storage import UnreliableStorage
 from tests.recording.recordings import ID, record, store
 from tests.recording.test_sink import make_recorder
 
@@ -103,6 +111,28 @@ class LookingTests(LibraryCase):
         self.fail_with(self.library(storage).journal(ID), NotFoundError)
 
 
+class StrangersTests(LibraryCase):
+    """Requests for recordings that never were."""
+
+    def test_cost(self) -> None:
+        """They cost the storage a few look-ups a second, however many there are; what is there is found meanwhile."""
+        storage = UnreliableStorage(store(record()), self.clock)
+        library = Library(storage, self.clock, StartNames())
+        self.assertTrue(self.finish(library.journal(ID))[1])
+        for number in range(5_000):
+            self.fail_with(library.journal(ID._replace(key=f"guess{number}")), NotFoundError)
+            if number % 1_000 == 0:
+                self.assertEqual(3, len(self.finish(library.journal(ID))[0].segments))
+            self.clock.advance(0.001)
+        asked = [key for _, key in storage.begun if "guess" in key]
+        self.assertLess(len(asked), 60)
+
+    def test_of_another_server(self) -> None:
+        """What another server has recorded since is found, if strangers are not asking for everything just then."""
+        library = Library(store(record()), self.clock, StartNames())
+        self.assertTrue(self.finish(library.journal(ID))[1])
+
+
 class ChangingTests(LibraryCase):
     def test_delete(self) -> None:
         """Deleting leaves nothing, tells how much that was, and is remembered by nobody."""
@@ -147,3 +177,95 @@ class ChangingTests(LibraryCase):
         ):
             self.successResultOf(storage.put(f"recordings/.catalogue/{name}", b"", "", ""))
         self.assertEqual([RecordingId("live", "test", ID.start)], list(self.finish(self.library(storage).find())))
+
+
+class OrderTests(LibraryCase):
+    """Changes of one recording at the same time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.storage = UnreliableStorage(store(record()), self.clock, latency=lambda: self.chance.uniform(0.0, 1.0))
+        self.chance = random.Random(7)
+        self.slow = Library(self.storage, self.clock)
+
+    def start(self, coroutine: Any) -> Deferred[Any]:
+        deferred = Deferred.fromCoroutine(coroutine)
+        deferred.addErrback(lambda failure: failure.value)
+        return deferred
+
+    def is_there(self) -> bool:
+        return bool(self.successResultOf(self.storage._storage.list(ID.catalogue_key)))
+
+    def race(self, protecting: Any, deleting: Any) -> bool:
+        """Let both happen; whether the recording was protected, and then is there."""
+        protected, deleted = self.start(protecting), self.start(deleting)
+        self.clock.pump([0.25] * 800)
+        answers = self.successResultOf(protected), self.successResultOf(deleted)
+        if answers[0] is None:
+            self.assertIsInstance(answers[1], RecordingKeptError)
+        else:
+            self.assertIsInstance(answers[0], NotFoundError)
+            self.assertGreater(answers[1], 0)
+        self.assertEqual(answers[0] is None, self.is_there())
+        return answers[0] is None
+
+    def test_protect_first(self) -> None:
+        """A recording whose protection was asked for first stays."""
+        self.assertTrue(self.race(self.slow.protect(ID, True), self.slow.delete(ID)))
+
+    def test_delete_first(self) -> None:
+        """One whose deletion was asked for first goes, and protecting it fails."""
+        deleting = self.slow.delete(ID)
+        deleted = self.start(deleting)
+        protected = self.start(self.slow.protect(ID, True))
+        self.clock.pump([0.25] * 800)
+        self.assertIsInstance(self.successResultOf(protected), NotFoundError)
+        self.assertGreater(self.successResultOf(deleted), 0)
+        self.assertEqual([], self.successResultOf(self.storage._storage.list("recordings/")))
+
+    def test_interrupted_deletion(self) -> None:
+        """What was begun to be deleted is protected no more, as it will go with the next start."""
+        data = self.successResultOf(Deferred.fromCoroutine(read_object(self.storage._storage, ID.catalogue_key)))
+        self.storage._storage.put(ID.catalogue_key, data.replace(b'"finished"', b'"deleting"'), "", "")
+        self.fail_with(self.library(self.storage._storage).protect(ID, True), NotFoundError)
+
+    def test_client_leaves(self) -> None:
+        """A deletion goes on to its end when its client leaves, and what comes behind it waits for that."""
+        deleted = Deferred.fromCoroutine(self.slow.delete(ID))
+        deleted.addErrback(lambda _: None)
+        self.clock.pump([0.25] * 4)
+        deleted.cancel()
+        protected = self.start(self.slow.protect(ID, True))
+        self.clock.pump([0.25] * 800)
+        self.assertIsInstance(self.successResultOf(protected), NotFoundError)
+        self.assertEqual([], self.successResultOf(self.storage._storage.list("recordings/")))
+
+    def test_between_processes(self) -> None:
+        """Two servers on one folder, whatever the timing: what one was told is protected, the other does not delete."""
+        for number in range(30):
+            root = os.path.abspath(self.mktemp())
+            libraries = []
+            for process in ("one", "other"):
+                local = LocalStorageFactory(root).create(StorageContext(maybeDeferred, self.clock, Logger(), process))
+                self.addCleanup(local.close)
+                libraries.append(Library(Slow(local, self.clock, lambda: self.chance.uniform(0, 1)), self.clock))
+            self.storage = UnreliableStorage(local, self.clock)
+            for key, data in record().objects.items():
+                self.successResultOf(local.put(key, data, "", ""))
+            protected = self.start(libraries[number % 2].protect(ID, True))
+            self.clock.advance(self.chance.uniform(0, 3) * (number % 3))
+            deleted = self.start(libraries[1 - number % 2].delete(ID))
+            self.clock.pump([0.25] * 1_000)
+            answers = self.successResultOf(protected), self.successResultOf(deleted)
+            self.assertEqual(answers[0] is None, self.is_there(), answers)
+
+
+@implementer(ILeasingStorage)
+class Slow(UnreliableStorage):
+    """A slow storage with leases."""
+
+    def claim(self, name: str) -> Deferred[Any]:
+        return self._storage.claim(name)
+
+    def release(self, lease: Any) -> Deferred[None]:
+        return self._storage.release(lease)
