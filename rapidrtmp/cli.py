@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import mmap
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rapidrtmp import __version__
 from rapidrtmp.errors import RapidRTMPError
@@ -16,6 +18,15 @@ from rapidrtmp.settings.model import all_settings
 from rapidrtmp.signals import ignore_hang_ups
 
 __all__ = ["main"]
+
+#: What a person needs of a publish grant, and what it is called there.
+_GRANT = {
+    "Publish URL": "publishUrl",
+    "OBS, Server": "server",
+    "OBS, Stream Key": "key",
+    "Watch": "watchUrl",
+    "Good until": "expiresAt",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument("--json", action="store_true", help="report in JSON")
     check.set_defaults(run=_check)
     _add_recordings(tools.add_parser("recordings", help="verify, repair or export the recordings in a storage"))
+    _add_token(tools.add_parser("token", help="ask a server for all that is needed to publish a stream"))
     tools.add_parser("settings", help="show every setting, its names and its default").set_defaults(run=_settings)
     chosen = parser.parse_args(arguments)
     try:
@@ -102,6 +114,40 @@ def _recordings(chosen: argparse.Namespace) -> int:
     outcome = tools.use_storage(chosen.storage, work)
     print("\n".join(outcome.lines))
     return 0 if outcome.is_well else 1
+
+
+def _add_token(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stream", metavar="KEY", help="stream key, or APP/KEY")
+    parser.add_argument("--expires", metavar="TIME", help="how long the token is good: 2h, 30m (the server's default)")
+    parser.add_argument("--server", metavar="URL", help="where the server answers (where the settings put it)")
+    parser.add_argument("--config", metavar="FILE", help="the TOML file that the server was started with")
+    parser.add_argument("--api-token-file", metavar="FILE", help="the management secret (data/api.key)")
+    parser.add_argument("--json", action="store_true", help="print the server's answer as it is")
+    parser.set_defaults(run=_token)
+
+
+def _token(chosen: argparse.Namespace) -> int:
+    from rapidrtmp.management_client import ManagementError, ask, check_url, find_targets
+    from rapidrtmp.settings.sources import load_settings
+
+    options = {"api-token-file": chosen.api_token_file} if chosen.api_token_file else {}
+    loaded = load_settings(options, os.environ, chosen.config)
+    folders = [Path.cwd(), *([Path(chosen.config).resolve().parent] if chosen.config else [])]
+    app, _, key = chosen.stream.rpartition("/")
+    asked = {"streamKey": key, "app": app, "expiresIn": chosen.expires}
+    targets = [check_url(chosen.server)] if chosen.server else find_targets(loaded)
+    asked = {name: value for name, value in asked.items() if value}
+    grant = ask(targets, loaded, folders, "/api/v1/publish", asked)
+    if not grant.keys() >= set(_GRANT.values()):
+        raise ManagementError("what answers is no RapidRTMP server of this version")
+    if chosen.json:
+        print(json.dumps(grant))
+        return 0
+    for title, name in _GRANT.items():
+        print(f"{title:<17}{grant[name]}")
+    if urlsplit(grant["server"]).hostname == "localhost":
+        print("From another machine, write this one's name for localhost; server.public_rtmp sets it.", file=sys.stderr)
+    return 0
 
 
 def _settings(chosen: argparse.Namespace) -> int:  # noqa: ARG001 - called as every tool is

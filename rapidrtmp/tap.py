@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.endpoints import serverFromString
-from twisted.logger import ILogObserver, LogLevel, textFileLogObserver
+from twisted.logger import ILogObserver, Logger, LogLevel, textFileLogObserver
 from twisted.python import usage
 
 from rapidrtmp import __version__
@@ -159,6 +159,8 @@ def makeService(options: Options) -> IService:
         )
     except ConfigurationError as error:
         _stop(str(error))
+    if options.loaded.provenance["server.api_token"] == "--api-token":
+        Logger().warn("--api-token shows in the process list; --api-token-file and RAPIDRTMP_SERVER_API_TOKEN do not")
     return service if log is None else LoggedService(service, log)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Application, IService, IServiceMaker
-from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher, textFileLogObserver
+from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher, capturedLogs, formatEvent, textFileLogObserver
 from twisted.plugin import IPlugin
 from twisted.python.usage import Options as UsageOptions
 from twisted.scripts.twistd import ServerOptions
@@ -149,6 +149,20 @@ class ServiceTests(CommandLineTestCase):
         service = makeService(options)
         self.assertTrue(verifyObject(IService, service))
         self.assertFalse(service.running)
+
+    def test_secret_on_the_command_line(self) -> None:
+        """A secret that every user sees in the process list is used, and warned of without showing it."""
+        folder = self.mktemp()
+        quiet = ("--storage", "memory:", "--auth", f"token:secret-file={folder}/key", "--rtmp", "tcp:0")
+        with capturedLogs() as events:
+            makeService(self.parse(*quiet, "--api-token", "hidden-hidden-hidden"))
+        said = " ".join(str(formatEvent(event)) for event in events)
+        self.assertIn("process list", said)
+        self.assertNotIn("hidden", said)
+        self.environment["RAPIDRTMP_SERVER_API_TOKEN"] = "hidden-hidden-hidden"
+        with capturedLogs() as events:
+            makeService(self.parse(*quiet))
+        self.assertNotIn("process list", " ".join(str(formatEvent(event)) for event in events))
 
     def test_refusal(self) -> None:
         """A plugin that can not be had stops the start with one line."""
