@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from rapidrtmp.errors import LeaseHeldError
+from rapidrtmp.errors import LeaseHeldError, StorageError
 from rapidrtmp.interfaces import IRecoveringSinkFactory, ISinkFactory, ObjectInfo, RecoveryContext
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.numbering import Numbering
@@ -161,7 +161,11 @@ class Recovery:
             self._found.setdefault(stream, {})[sink] = objects
 
     def _failed(self, failure: Failure, app: str, sink: str) -> None:
-        if not failure.check(CancelledError):
+        if failure.check(StorageError):
+            self._log.error(
+                "{app}: sink {sink} cannot look after what is stored: {error}", app=app, sink=sink, error=failure.value
+            )
+        elif not failure.check(CancelledError):
             self._log.failure("{app}: sink {sink} could not look after what is stored", failure, app=app, sink=sink)
 
     def streams(self) -> list[StreamName]:

@@ -28,6 +28,8 @@ __all__ = ["Bucket", "Mark"]
 
 #: For the connection and for each read from it. A write is given up by :class:`WriteBehind` after 30 s.
 TIMEOUT_S = (5.0, 20.0)
+#: Until it has answered once: a server that starts waits for what its predecessor left, but not for a dead network.
+FIRST_TIMEOUT_S = (2.0, 20.0)
 READ_RETRY_S = 10.0
 #: Larger objects are uploaded in pieces of this size; Google's client knows no other limit.
 UPLOAD_CHUNK_BYTES = 8 * 1024 * 1024
@@ -72,6 +74,7 @@ class Bucket:
         self._prefix = prefix
         self._connecting = Lock()
         self._client: Any = None
+        self._has_answered = False
         self.versions = Versions()
 
     def write(self, write: ObjectWrite) -> None:
@@ -82,7 +85,7 @@ class Bucket:
             bytes.
         """
         try:
-            with _told_as_ours(f"writing {write.key}"):
+            with self._asking(f"writing {write.key}"):
                 self._write(write)
         finally:
             self.versions.end(write)
@@ -114,7 +117,7 @@ class Bucket:
                 data,
                 content_type=write.content_type or guess_content_type(write.key),
                 if_generation_match=version,
-                timeout=TIMEOUT_S,
+                timeout=self._timeout_s,
                 retry=self._retry() if len(data) > UPLOAD_CHUNK_BYTES else None,
                 checksum="crc32c",
             )
@@ -123,9 +126,11 @@ class Bucket:
                 raise
             # Google kept a part of a piece, and its client does not go on within one
             raise StorageError(f"writing {write.key}: {error}") from error
+        if blob.crc32c is None or blob.generation is None:
+            raise StorageError(f"writing {write.key}: the answer does not say what was stored")
         if blob.crc32c != _crc32c(data):
             with suppress(Exception):  # what is worse than its loss: that it stays, under a name that is used once
-                blob.delete(if_generation_match=blob.generation, timeout=TIMEOUT_S, retry=None)
+                blob.delete(if_generation_match=blob.generation, timeout=self._timeout_s, retry=None)
             raise StorageError(f"{write.key}: stored with CRC32C {blob.crc32c}, not {_crc32c(data)}")
         if not write.is_immutable:
             self.versions.saw(write.key, int(blob.generation))
@@ -142,11 +147,11 @@ class Bucket:
 
     def look(self, key: str) -> tuple[ObjectInfo, int]:
         """What is known of an object, and its generation. :raises NotFoundError: there is none."""
-        with _told_as_ours(f"looking at {key}"):
+        with self._asking(f"looking at {key}"):
             blob = self._get_blob(key)
-        if blob is None:
-            raise NotFoundError(f"no object {key!r}")
-        return self._info(blob), blob.generation
+            if blob is None:
+                raise NotFoundError(f"no object {key!r}")
+            return self._info(blob), int(blob.generation)
 
     def stat(self, key: str) -> ObjectInfo:
         """What is known of an object. :raises NotFoundError: there is none."""
@@ -160,7 +165,7 @@ class Bucket:
         """
         from google.api_core.exceptions import NotFound
 
-        with _told_as_ours(f"reading {key}"):
+        with self._asking(f"reading {key}"):
             blob = self._bucket().blob(self._prefix + key, generation=generation)
             try:
                 data: bytes = blob.download_as_bytes(
@@ -168,7 +173,7 @@ class Bucket:
                     end=stop - 1,
                     raw_download=True,
                     checksum=None,  # Google knows none of a part of an object
-                    timeout=TIMEOUT_S,
+                    timeout=self._timeout_s,
                     retry=self._retry(),
                 )
             except NotFound as error:
@@ -180,9 +185,9 @@ class Bucket:
     def find(self, prefix: str) -> list[ObjectInfo]:
         """All objects whose key begins with ``prefix``, sorted by key; names that are no keys are left out."""
         found = []
-        with _told_as_ours(f"listing {prefix}"):
+        with self._asking(f"listing {prefix}"):
             for blob in self._bucket().list_blobs(
-                prefix=self._prefix + prefix, fields=FIELDS, timeout=TIMEOUT_S, retry=self._retry()
+                prefix=self._prefix + prefix, fields=FIELDS, timeout=self._timeout_s, retry=self._retry()
             ):
                 try:
                     check_key(blob.name[len(self._prefix) :])
@@ -195,9 +200,9 @@ class Bucket:
         """Delete an object, if it is there."""
         from google.api_core.exceptions import NotFound
 
-        with _told_as_ours(f"deleting {key}"):
+        with self._asking(f"deleting {key}"):
             try:
-                self._bucket().blob(self._prefix + key).delete(timeout=TIMEOUT_S, retry=None)
+                self._bucket().blob(self._prefix + key).delete(timeout=self._timeout_s, retry=None)
             except NotFound:
                 pass
 
@@ -211,7 +216,7 @@ class Bucket:
         """
         from google.api_core.exceptions import PreconditionFailed
 
-        with _told_as_ours(f"writing {key}"):
+        with self._asking(f"writing {key}"):
             blob = self._bucket().blob(self._prefix + key)
             blob.metadata = dict(metadata)
             blob.cache_control = "no-store"
@@ -229,13 +234,13 @@ class Bucket:
 
     def find_mark(self, key: str) -> Mark | None:
         """A mark; ``None`` if there is none."""
-        with _told_as_ours(f"looking at {key}"):
+        with self._asking(f"looking at {key}"):
             blob = self._bucket().get_blob(self._prefix + key, timeout=MARK_TIMEOUT_S, retry=None)
             return None if blob is None else self._as_mark(blob)
 
     def marks(self, prefix: str) -> list[Mark]:
         """All marks whose key begins with ``prefix``."""
-        with _told_as_ours(f"listing {prefix}"):
+        with self._asking(f"listing {prefix}"):
             blobs = self._bucket().list_blobs(
                 prefix=self._prefix + prefix, fields=MARK_FIELDS, timeout=MARK_TIMEOUT_S, retry=self._retry()
             )
@@ -245,7 +250,7 @@ class Bucket:
         """Delete a mark of that generation; whether it was there."""
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
-        with _told_as_ours(f"deleting {key}"):
+        with self._asking(f"deleting {key}"):
             blob = self._bucket().blob(self._prefix + key)
             try:
                 blob.delete(if_generation_match=generation, timeout=MARK_TIMEOUT_S, retry=None)
@@ -259,7 +264,7 @@ class Bucket:
 
     def signed_url(self, key: str) -> str | None:
         """Where anybody can read an object for :data:`SIGNED_FOR_S`; ``None`` if these credentials can not sign."""
-        with _told_as_ours(f"signing {key}"):
+        with self._asking(f"signing {key}"):
             credentials = self._client_now()._credentials
             if getattr(credentials, "signer", None) is None:
                 return None
@@ -290,16 +295,36 @@ class Bucket:
         return self._client_now().bucket(self._name)
 
     def _get_blob(self, key: str) -> Any:
-        return self._bucket().get_blob(self._prefix + key, timeout=TIMEOUT_S, retry=self._retry())
+        return self._bucket().get_blob(self._prefix + key, timeout=self._timeout_s, retry=self._retry())
+
+    @property
+    def _timeout_s(self) -> tuple[float, float]:
+        return TIMEOUT_S if self._has_answered else FIRST_TIMEOUT_S
 
     def _retry(self) -> Any:
+        """For reads: for some seconds, but not where nothing has ever been reached."""
         from google.cloud.storage.retry import DEFAULT_RETRY
 
-        return DEFAULT_RETRY.with_timeout(READ_RETRY_S)
+        return DEFAULT_RETRY.with_timeout(READ_RETRY_S) if self._has_answered else None
+
+    @contextmanager
+    def _asking(self, doing: str) -> Iterator[None]:
+        """Turn what Google's libraries raise into a ``StorageError``, and note whether there was an answer."""
+        from google.api_core.exceptions import ClientError
+
+        with _told_as_ours(doing):
+            try:
+                yield
+            except (ClientError, NotFoundError):
+                self._has_answered = True
+                raise
+            self._has_answered = True
 
     def _info(self, blob: Any) -> ObjectInfo:
         key = blob.name[len(self._prefix) :]
         modified_ms = round(blob.time_created.timestamp() * 1000)
+        if type(blob.size) is not int or blob.size < 0:
+            raise ValueError(f"{key} of {blob.size!r} bytes")
         return ObjectInfo(key, blob.size, modified_ms, blob.content_type or guess_content_type(key))
 
 
@@ -309,6 +334,10 @@ def _crc32c(data: bytes) -> str:
 
     of_bytes: Callable[[bytes], int] = value
     return b64encode(of_bytes(data).to_bytes(4, "big")).decode()
+
+
+#: What Google's client raises about an answer with the status 200 that is not Google's, such as the page of a portal.
+_NONSENSE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 
 
 @contextmanager
@@ -322,6 +351,8 @@ def _told_as_ours(doing: str) -> Iterator[None]:
         yield
     except (GoogleAPIError, GoogleAuthError, DataCorruption, InvalidResponse, OSError) as error:
         raise StorageError(f"{doing}: {error}", retryable=_may_pass(error)) from error
+    except _NONSENSE as error:
+        raise StorageError(f"{doing}: the answer makes no sense: {error!r:.200}") from error
 
 
 def _may_pass(error: Exception) -> bool:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from rapidrtmp.app.application import ChosenPlugins, ChosenStorage, choose_plugins
 from rapidrtmp.errors import ConfigurationError
@@ -162,6 +163,20 @@ class ServerTests(ServerCase):
         await encoder.gone
         self.assertEqual({"live", FOLDER}, set(os.listdir(folders[0])))
         self.assertEqual({"recordings", FOLDER}, set(os.listdir(folders[1])))
+
+    async def test_unreachable_bucket(self) -> None:
+        """A bucket that nobody answers for keeps no client waiting at the door, and a stream is live without it."""
+        if find_spec("google.cloud.storage") is None:
+            raise SkipTest("needs google-cloud-storage")
+        self.patch(server, "RECOVERY_S", 1_000.0)
+        settings = loopback_settings(live=open_app(storage="gcs:bucket:endpoint=http\\://127.0.0.1\\:9"))
+        service = self.start(settings)
+        self.assertEqual(200, (await self.get(service, "/health"))[0])
+        encoder = await self.publish(service, b"".join(media(9)))
+        while (await self.get(service, "/live/k/index.m3u8"))[0] != 200:
+            pass
+        await service.stopService()
+        await encoder.gone
 
     async def test_stubborn_publisher(self) -> None:
         """A connection that says nothing does not keep the server from stopping."""

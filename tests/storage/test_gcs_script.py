@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -257,3 +258,70 @@ class DownloadTests(Case):
         """A range that is shorter than was asked for is an error, however well it claims to be complete."""
         self.serve(lambda start, stop: self.part(start, stop - 1))
         self.failureResultOf(self.read(), StorageError)
+
+
+NONSENSE = (
+    b"null",
+    b"[]",
+    b"[1, 2]",
+    b'"text"',
+    b"7",
+    b"1e999",
+    b"",
+    b"\xff\xfe",
+    b"<html><title>Sign in to the network</title></html>",
+    b"[" * 3_000,
+    b'{"items": null, "size": "x", "updated": 7, "timeCreated": "yesterday", "generation": [], "crc32c": 1}',
+    b'{"items": [null]}',
+    b'{"items": [{}], "size": "-1", "timeCreated": "2026-01-01T00:00:00Z", "generation": "1"}',
+    b'{"items": [{"name": 7, "size": "1e9"}], "size": {}}',
+    b'{"items": {"a": 1}, "timeCreated": "9999999-01-01T00:00:00Z", "size": "1"}',
+)
+
+
+class NonsenseTests(Case):
+    """Answers with the status 200 that are none of Google's."""
+
+    def test_any_call(self) -> None:
+        """Whatever is asked, what makes no sense is an error of the storage that may pass, and nothing is deleted."""
+        calls: dict[str, Callable[[], Deferred[Any]]] = {
+            "put": lambda: self.put(b"data"),
+            "put again": lambda: self.storage.put("index.m3u8", b"text", "", "no-cache"),
+            "get": self.read,
+            "stat": lambda: self.storage.stat("a"),
+            "list": lambda: self.storage.list("a"),
+            "claim": lambda: self.storage.claim("live/cam"),
+            "find_leases": lambda: self.storage.find_leases(""),
+        }
+        may_be_empty = (b'{"items": null,', b'{"items": {"a"')
+        for body in NONSENSE:
+            self.google.answer = lambda _, body=body: Answer(200, body, {"Content-Type": "application/json"})
+            for name, call in calls.items():
+                if name in ("list", "find_leases") and body.startswith(may_be_empty):
+                    continue
+                error = self.failureResultOf(call(), StorageError).value
+                self.assertTrue(error.retryable, (name, body[:40]))
+        self.assertNotIn("DELETE", [request.method for request in self.google.requests])
+
+
+class UnreachableTests(SynchronousTestCase):
+    """A bucket that nobody answers for when the server starts."""
+
+    def setUp(self) -> None:
+        if missing:
+            raise SkipTest(missing)
+
+    def test_at_once(self) -> None:
+        """A first call fails at once, and is not tried again for seconds; later ones are once there was an answer."""
+        google = Google()
+        url = google.url
+        google.close()
+
+        def connect() -> Any:
+            return Client(project="any", credentials=Tokens(), client_options={"api_endpoint": url})
+
+        storage = GcsStorage(Bucket(connect, "bucket", ""), StorageContext(maybeDeferred, Clock(), Logger()))
+        begun_s = time.monotonic()
+        for call in (storage.list("live/"), storage.stat("a"), storage.claim("live/cam")):
+            self.failureResultOf(call, StorageError)
+        self.assertLess(time.monotonic() - begun_s, 2)
