@@ -71,6 +71,9 @@ class Metrics:
         self.rtmp_ignored_total = self._counter(
             "rtmp_ignored_total", "RTMP commands and messages skipped because they are unknown or unreadable", "what"
         )
+        self.unaccepted_total = self._counter(
+            "connections_unaccepted_total", "Connections that could not be accepted because no more files may be open"
+        )
         self.publishes_total = self._counter("publishes_total", "Publish requests by what became of them", "result")
         self.media_problems_total = self._counter("media_problems_total", "Media that was dropped or repaired", "kind")
         self.findings_total = self._counter(

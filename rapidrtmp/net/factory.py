@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -21,6 +21,7 @@ from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.rtmp.session import ServerSession
 from rapidrtmp.support.client_prefix import origin_of
 from rapidrtmp.support.clock import now_ms
+from rapidrtmp.support.refused import Refused
 
 __all__ = ["RtmpServerFactory"]
 
@@ -30,7 +31,7 @@ TICK_S = 0.25
 LATE_MS = 2_000
 
 
-class BehindProxyFactory(Factory[RtmpConnection]):
+class BehindProxyFactory(Factory[Protocol]):
     """Accepts connections for which a proxy speaks: the address they come from is not the client's."""
 
     noisy = False
@@ -50,12 +51,12 @@ class BehindProxyFactory(Factory[RtmpConnection]):
         """Stop with the factory."""
         self._factory.doStop()
 
-    def buildProtocol(self, addr: IAddress | None) -> RtmpConnection | None:
+    def buildProtocol(self, addr: IAddress | None) -> RtmpConnection | Refused:
         """Make the connection of an accepted socket."""
         return self._factory.build(addr, is_behind_proxy=True)
 
 
-class RtmpServerFactory(Factory[RtmpConnection]):
+class RtmpServerFactory(Factory[Protocol]):
     """
     Accepts RTMP connections.
 
@@ -120,11 +121,11 @@ class RtmpServerFactory(Factory[RtmpConnection]):
 
     # ── connections come and go ──────────────────────────────────────────────────────────────────────────────────────
 
-    def buildProtocol(self, addr: IAddress | None) -> RtmpConnection | None:
+    def buildProtocol(self, addr: IAddress | None) -> RtmpConnection | Refused:
         """Make the connection of an accepted socket, or refuse it where there are too many."""
         return self.build(addr, is_behind_proxy=False)
 
-    def build(self, addr: IAddress | None, *, is_behind_proxy: bool) -> RtmpConnection | None:
+    def build(self, addr: IAddress | None, *, is_behind_proxy: bool) -> RtmpConnection | Refused:
         """
         Make a connection, or refuse it.
 
@@ -135,7 +136,7 @@ class RtmpServerFactory(Factory[RtmpConnection]):
         limit = self._limit_reached("" if is_behind_proxy else client_prefix)
         if limit and not self._make_room(client_prefix, limit):
             self._refuse(peer, client_prefix, limit)
-            return None
+            return Refused()
         session = ServerSession(self._random_bytes, self._limits)
         connection = RtmpConnection(session, self._clock, peer, is_behind_proxy=is_behind_proxy)
         connection.factory = self

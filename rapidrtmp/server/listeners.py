@@ -7,20 +7,25 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from prometheus_client import Counter
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
+from twisted.logger import ILogObserver, LogEvent, Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-__all__ = ["Address", "Ports"]
+__all__ = ["Address", "Ports", "UnacceptedConnections"]
 
 #: How many connections may wait to be accepted: fifty, Twisted's default, fill up within one burst, and then the system
 #: drops whoever comes, publishers too, who try again a second later.
 LISTEN_BACKLOG = 1024
+#: Between two lines about connections that could not be accepted, in seconds.
+SAID_EVERY_S = 60.0
 
 
 class Address(NamedTuple):
@@ -37,15 +42,52 @@ class Address(NamedTuple):
     is_socket: bool = False
 
 
+@implementer(ILogObserver)
+class UnacceptedConnections:
+    """
+    Takes the lines in which Twisted says of each connection that it could not be accepted, three and more for one.
+
+    They are counted, and said in one line a minute.
+
+    :param counter: counts the connections.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, counter: Counter) -> None:
+        self._clock = clock
+        self._counter = counter
+        self._unsaid = 0
+        self._next_s = 0.0
+
+    def __call__(self, event: LogEvent) -> None:
+        """Take one event."""
+        if "acceptError" not in event and "address" not in event:
+            return
+        self._counter.inc()
+        self._unsaid += 1
+        now_s = self._clock.seconds()
+        if now_s >= self._next_s:
+            self._next_s = now_s + SAID_EVERY_S
+            unsaid, self._unsaid = self._unsaid, 0
+            self._log.error(
+                "{count} connections could not be accepted: {error}; see ulimit -n or LimitNOFILE=",
+                count=unsaid,
+                error=event.get("acceptError", "EMFILE"),
+            )
+
+
 class Ports:
     """
     Every port that serves one protocol.
 
     :param descriptions: Twisted endpoint strings.
+    :param unaccepted: told of connections that cannot be accepted.
     """
 
-    def __init__(self, reactor: Any, descriptions: Sequence[str]) -> None:
+    def __init__(self, reactor: Any, descriptions: Sequence[str], unaccepted: UnacceptedConnections) -> None:
         self._reactor = reactor
+        self._unaccepted = unaccepted
         self._descriptions = descriptions
         self._open: list[IListeningPort] = []
 
@@ -73,6 +115,7 @@ class Ports:
             raise SystemExit(1)
         if isinstance(result, Port):
             result.socket.listen(LISTEN_BACKLOG)
+            result._logger = Logger(observer=self._unaccepted)  # what ``Port.doRead`` reports to; not a public name
         return result
 
     def accept(self, accepting: bool) -> None:

@@ -43,7 +43,8 @@ from rapidrtmp.recording.library import Library
 from rapidrtmp.recording.retention import Retention, RetentionRules
 from rapidrtmp.recording.service import RecordingsService
 from rapidrtmp.server.api_secret import find_api_secret
-from rapidrtmp.server.listeners import Ports
+from rapidrtmp.server.descriptors import raise_descriptor_limit, share_descriptors
+from rapidrtmp.server.listeners import Ports, UnacceptedConnections
 from rapidrtmp.server.scrape import (
     connection_metrics,
     lease_metrics,
@@ -92,16 +93,21 @@ class RapidRtmpService(MultiService):
 
     def __init__(self, reactor: Any, settings: Settings, plugins: ChosenPlugins, *, demo: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.rtmp = Ports(reactor, settings.server.rtmp)
-        self.http = Ports(reactor, settings.server.http)
-        self.manage = Ports(reactor, settings.server.manage)
+        self.metrics = Metrics()
+        unaccepted = UnacceptedConnections(reactor, self.metrics.unaccepted_total)
+        self.rtmp = Ports(reactor, settings.server.rtmp, unaccepted)
+        self.http = Ports(reactor, settings.server.http, unaccepted)
+        self.manage = Ports(reactor, settings.server.manage, unaccepted)
+        self._descriptors = raise_descriptor_limit()
+        self._shares = share_descriptors(
+            self._descriptors, settings.rtmp.max_connections, settings.http.max_connections
+        )
         self._api_secret = ApiSecret()
         self._is_open = False
         self._reactor = reactor
         self._settings = settings
         self._plugins = plugins
         self._steady = SteadyClock(time.monotonic, time.time)
-        self.metrics = Metrics()
         self.readiness = Readiness(reactor)
         self.stores = Stores(reactor, plugins.apps, settings.storage.queue_bytes)
         self._leases = StreamLeases(self.stores.of_app, self.stores.all)
@@ -193,13 +199,13 @@ class RapidRtmpService(MultiService):
             services,
             self.metrics,
             os.urandom,
-            policy=connection_policy(rtmp),
+            policy=connection_policy(rtmp, self._shares.rtmp),
             limits=session_limits(rtmp),
         )
 
     def _make_sites(self) -> Sites:
         rtmp_is_encrypted = next(self.rtmp.addresses()).is_encrypted
-        policy = http_policy(self._settings, self.rtmp.number, rtmp_is_encrypted=rtmp_is_encrypted)
+        policy = http_policy(self._settings, self.rtmp.number, self._shares.http, rtmp_is_encrypted=rtmp_is_encrypted)
         return make_sites(
             registry=self.registry,
             metrics=self.metrics,
@@ -296,6 +302,14 @@ class RapidRtmpService(MultiService):
 
     def _say_where(self) -> None:
         self._log.info("RapidRTMP {version}", version=__version__)
+        if self._shares.is_low:
+            self._log.warn(
+                "no more than {limit} files may be open (ulimit -n, LimitNOFILE=): that is enough for {rtmp} RTMP and "
+                "{http} HTTP connections at once",
+                limit=self._descriptors,
+                rtmp=self._shares.rtmp,
+                http=self._shares.http,
+            )
         for address in self.rtmp.addresses():
             if address.is_socket:
                 self._log.info("RTMP on the UNIX socket {path}", path=address.text)

@@ -35,6 +35,7 @@ from rapidrtmp.settings.types import (
     Kind,
     one_of,
     whole,
+    whole_or_auto,
 )
 from rapidrtmp.support.units import address_endpoint
 
@@ -293,6 +294,14 @@ class HttpSettings:
     """Limits of the HTTP side."""
 
     early_hold_ms: int = _setting(DURATION, "10s", "How long a request for a stream about to start is held")
+    max_connections: int | None = _setting(
+        whole_or_auto(1),
+        "auto",
+        "Connections at once; where one more comes, an idle one makes room; auto: as many as open files allow",
+    )
+    max_connections_per_client: int = _setting(
+        whole(), "500", "Connections at once from one address, loopback and trusted proxies excepted; 0 for no limit"
+    )
     max_waiters_per_stream: int = _setting(whole(1), "10000", "Requests held at once for one stream")
     max_waiters_per_client: int = _setting(
         whole(), "256", "Requests held at once for one client address, loopback excepted; 0 for no limit"

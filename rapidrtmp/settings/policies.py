@@ -32,14 +32,18 @@ def timeline_policy(live: LiveSettings) -> TimelinePolicy:
     return TimelinePolicy(start_media_ms=live.start_window_ms, start_wall_ms=live.start_deadline_ms)
 
 
-def connection_policy(rtmp: RtmpSettings) -> ConnectionPolicy:
-    """What an RTMP connection may do, for how long, and how many there may be."""
+def connection_policy(rtmp: RtmpSettings, max_connections: int) -> ConnectionPolicy:
+    """
+    What an RTMP connection may do, for how long, and how many there may be.
+
+    :param max_connections: how many the descriptors of the process are enough for.
+    """
     return ConnectionPolicy(
         handshake_timeout_ms=rtmp.handshake_timeout_ms,
         publish_timeout_ms=rtmp.publish_timeout_ms,
         idle_timeout_ms=rtmp.idle_timeout_ms,
         ping_interval_ms=rtmp.ping_interval_ms,
-        max_connections=rtmp.max_connections,
+        max_connections=min(rtmp.max_connections, max_connections),
         max_connections_per_ip=rtmp.max_connections_per_ip,
         max_unauthorised_connections=rtmp.max_unauthorised_connections,
     )
@@ -62,17 +66,22 @@ def session_limits(rtmp: RtmpSettings) -> SessionLimits:
     )
 
 
-def http_policy(settings: Settings, rtmp_port: int, *, rtmp_is_encrypted: bool = False) -> HttpPolicy:
+def http_policy(
+    settings: Settings, rtmp_port: int, max_connections: int, *, rtmp_is_encrypted: bool = False
+) -> HttpPolicy:
     """
     What the HTTP side tells, holds and hands out.
 
     :param rtmp_port: where the server takes RTMP, for the URLs it hands out.
     :param rtmp_is_encrypted: whether that is RTMPS.
+    :param max_connections: how many connections the descriptors of the process are enough for.
     """
     server, http, tokens = settings.server, settings.http, settings.tokens
     return HttpPolicy(
         early_hold_ms=http.early_hold_ms,
         max_viewers_per_stream={name: app.max_viewers_per_stream for name, app in settings.apps.items()},
+        max_connections=max_connections,
+        max_connections_per_client=http.max_connections_per_client,
         max_waiters_per_client=http.max_waiters_per_client,
         max_body_bytes=http.max_body_bytes,
         idle_timeout_s=max(1, http.idle_timeout_ms // 1000),

@@ -38,6 +38,7 @@ __all__ = [
     "Kind",
     "one_of",
     "whole",
+    "whole_or_auto",
 ]
 
 
@@ -134,6 +135,18 @@ def _public_url(text: str) -> str:
     if url and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", url):
         raise ConfigurationError(f"{text!r} is not a URL such as https://watch.example.com")
     return url
+
+
+def whole_or_auto(minimum: int) -> Kind:
+    """A whole number, not below ``minimum``; ``auto`` is ``None``."""
+
+    def parse(text: str) -> int | None:
+        try:
+            return None if text == "auto" else int(whole(minimum).parse(text))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error}, or auto") from None
+
+    return Kind(parse, lambda value: "auto" if value is None else str(value))
 
 
 def _duration_or_auto(text: str) -> int | None:

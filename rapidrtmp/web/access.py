@@ -9,10 +9,12 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from rapidrtmp.errors import ConfigurationError
 
-__all__ = ["UNIX_PEER", "TrustedProxies", "host_name", "read_address"]
+__all__ = ["UNIX_PEER", "TrustedProxies", "host_name", "is_local", "read_address"]
 
 #: The "address" of a peer on a UNIX socket.
 UNIX_PEER = "unix"
+#: How proxies write an address with a port, or an IPv6 one so that it could have a port.
+_HOP = re.compile(r"\[([^]]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}", re.ASCII)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(?::[0-9]{1,5})?", re.ASCII)
 
 
@@ -30,6 +32,19 @@ def read_address(text: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_local(peer: str) -> bool:
+    """Whether a peer is on this machine: by a loopback address, or on a UNIX socket."""
+    address = read_address(peer)
+    return peer == UNIX_PEER or (address is not None and address.is_loopback)
+
+
+def _read_hop(text: str) -> IPv4Address | IPv6Address | None:
+    """An address in ``X-Forwarded-For``: bare, in brackets, in quotes, with a port; ``None`` if it is none."""
+    text = text.strip().strip('"')
+    match = _HOP.fullmatch(text)
+    return read_address((match[1] or match[2]) if match else text)
 
 
 class TrustedProxies:
@@ -69,7 +84,7 @@ class TrustedProxies:
         for hop in reversed(forwarded_for.split(",")):
             if client not in self:
                 break
-            address = read_address(hop)
+            address = _read_hop(hop)
             if address is None:
                 break
             client = str(address)

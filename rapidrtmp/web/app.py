@@ -47,6 +47,7 @@ from rapidrtmp.web.fast_path.sending import SMALL_BYTES, BodyProducer
 from rapidrtmp.web.headers import safety_fields
 from rapidrtmp.web.hls import CORS, PREFLIGHT, HlsResponder
 from rapidrtmp.web.messages import Response
+from rapidrtmp.web.open_connections import OpenConnections
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.readiness import Readiness
@@ -260,6 +261,8 @@ def make_sites(
     metrics.collect_from(tally.metrics)
     misconduct = Misconduct(clock)
     metrics.collect_from(misconduct.metrics)
+    connections = OpenConnections(policy, clock)
+    metrics.collect_from(connections.metrics)
     hls = HlsResponder(registry, seats, policy, clock)
     media = RewindResponder(hls, registry, seats, storage_of)
     make_http2 = _http2(policy, clock, misconduct, metrics)
@@ -267,7 +270,7 @@ def make_sites(
 
     def make_site(table: tuple[Route, ...], make_channel: Callable[[], BoundedChannel]) -> Site:
         app = WebApp(table, access, tally, misconduct, policy)
-        return BoundedSite(app.resource(), policy, clock, make_channel, make_http2)
+        return BoundedSite(app.resource(), policy, clock, make_channel, make_http2, connections)
 
     plain: Callable[[], BoundedChannel] = partial(BoundedChannel, misconduct)
     express = plain

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from ipaddress import ip_address
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from rapidrtmp.web.access import UNIX_PEER
+from rapidrtmp.support.client_prefix import origin_of
+from rapidrtmp.web.access import is_local
 from rapidrtmp.web.errors import TooManyRequestsError, UnavailableError
 from rapidrtmp.web.policy import HttpPolicy
 
@@ -47,19 +47,21 @@ class Tally:
         :raises UnavailableError: all clients together do.
         """
         limit = self._policy.max_waiters_per_client
-        if limit and self._held_by_client.get(client, 0) >= limit and not _is_local(client):
+        prefix = origin_of(client) if ":" in client else client
+        if limit and self._held_by_client.get(prefix, 0) >= limit and not is_local(client):
             raise TooManyRequestsError(f"{limit} requests from this address are held already", {"Retry-After": "1"})
         if self.held >= self._policy.max_waiters:
             raise UnavailableError("as many requests are held as this server allows", 1)
-        self._held_by_client[client] += 1
+        self._held_by_client[prefix] += 1
         self.held += 1
 
     def release(self, client: str) -> None:
         """A request that was held is so no more."""
         self.held -= 1
-        self._held_by_client[client] -= 1
-        if not self._held_by_client[client]:
-            del self._held_by_client[client]
+        prefix = origin_of(client) if ":" in client else client
+        self._held_by_client[prefix] -= 1
+        if not self._held_by_client[prefix]:
+            del self._held_by_client[prefix]
 
     def metrics(self) -> Iterator[Metric]:
         """All of it, for a scrape."""
@@ -74,11 +76,3 @@ class Tally:
             sent.add_metric([route], size)
         yield sent
         yield GaugeMetricFamily("rapidrtmp_http_waiting_requests", "HTTP requests held for media to come", self.held)
-
-
-def _is_local(client: str) -> bool:
-    """Whether a client is on this machine."""
-    try:
-        return client == UNIX_PEER or ip_address(client).is_loopback
-    except ValueError:
-        return False

@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
 from twisted.logger import Logger
@@ -24,11 +24,14 @@ from werkzeug.exceptions import HTTPException
 
 from rapidrtmp.errors import RapidRTMPError
 from rapidrtmp.net.read_budget import BudgetedReader, ReadBudget
+from rapidrtmp.support.client_prefix import origin_of
+from rapidrtmp.support.refused import Refused
 from rapidrtmp.web.abuse import Misconduct, MisconductKind
 from rapidrtmp.web.access import UNIX_PEER, TrustedProxies, host_name
 from rapidrtmp.web.errors import BadRequestError
 from rapidrtmp.web.http2.negotiation import NegotiatedChannel
 from rapidrtmp.web.messages import Request
+from rapidrtmp.web.open_connections import OpenConnections
 from rapidrtmp.web.policy import HttpPolicy
 
 __all__ = ["BoundedSite", "CheckedResource", "client_of", "read_request", "transport_of"]
@@ -134,11 +137,13 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
     attribute of Twisted's ``LineReceiver``, holds it: until the answer is given and read, and until its turn comes.
 
     :param misconduct: told of whoever is refused below the level of requests.
+    :ivar has_asked: whether a whole request has come.
     """
 
     maxHeaders = MAX_HEADERS
     totalHeadersSize = MAX_HEADER_BYTES
     used_s = 0.0
+    has_asked = False
     _read_budget: ReadBudget
     _arriving = False
     _at_start = True
@@ -193,7 +198,7 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
     def allContentReceived(self) -> None:
         """The request is whole, and read no further until it is answered."""
         self._arriving = False
-        self._at_start = True
+        self._at_start = self.has_asked = True
         self.paused = True
         super().allContentReceived()  # type: ignore[no-untyped-call]
 
@@ -251,6 +256,11 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
         if not self.transport.disconnecting:  # type: ignore[union-attr]
             self._networkProducer.resumeProducing()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered or waits, and no answer is left unread."""
+        return not (self._handlingRequest or self._buffer or self._waitingForTransport)
+
     # ── what is refused here ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _respondToBadRequestAndDisconnect(self) -> None:
@@ -307,6 +317,54 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
         self.transport.abortConnection()  # type: ignore[union-attr]
 
 
+class CountedChannel(NegotiatedChannel):
+    """
+    A connection that is counted among the open ones, whichever HTTP it speaks.
+
+    :ivar client_prefix: whom it is counted for.
+    """
+
+    client_prefix = ""
+    _transport: Any
+
+    def __init__(
+        self,
+        channel: BoundedChannel,
+        make_http2: Callable[[Any, Any, Any], Protocol] | None,
+        connections: OpenConnections,
+    ) -> None:
+        super().__init__(channel, make_http2)
+        self._connections = connections
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether a whole request has come."""
+        channel: Any = self._channel
+        return bool(channel.has_asked)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        channel: Any = self._channel
+        return bool(channel.is_idle)
+
+    def makeConnection(self, transport: Any) -> None:
+        """The connection is there."""
+        self._transport = transport
+        self.client_prefix = origin_of(getattr(transport.getPeer(), "host", UNIX_PEER))
+        self._connections.opened(self)
+        super().makeConnection(transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone."""
+        self._connections.closed(self)
+        super().connectionLost(reason)
+
+    def close_now(self) -> None:
+        """Close the connection at once."""
+        self._transport.abortConnection()
+
+
 class BoundedSite(Site):
     """
     The site: bounded connections, and a log of requests only if the operator wants one.
@@ -314,6 +372,7 @@ class BoundedSite(Site):
     :param make_channel: makes what speaks HTTP/1 on one connection.
     :param make_http2: makes what speaks HTTP/2 on one, for a factory of requests, the site and the connection's
         factory; ``None`` to offer no HTTP/2.
+    :param connections: those that are open, of other sites too.
     :ivar read_budget: decides which connection is read next.
     """
 
@@ -327,6 +386,7 @@ class BoundedSite(Site):
         clock: IReactorTime,
         make_channel: Callable[[], BoundedChannel],
         make_http2: Callable[[Any, Any, Any], Protocol] | None = None,
+        connections: OpenConnections | None = None,
     ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             resource, parsePOSTFormSubmission=False, timeout=policy.idle_timeout_s, reactor=clock
@@ -335,6 +395,7 @@ class BoundedSite(Site):
         self._policy = policy
         self._make_channel = make_channel
         self._make_http2 = make_http2
+        self._connections = OpenConnections(policy, clock) if connections is None else connections
 
     def logPrefix(self) -> str:
         """What Twisted's own log lines call it."""
@@ -344,9 +405,15 @@ class BoundedSite(Site):
         """The protocols that TLS offers, the best first (RFC 7301)."""
         return [b"h2", b"http/1.1"] if self._make_http2 else [b"http/1.1"]
 
-    def protocol(self) -> NegotiatedChannel:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Make the connection of an accepted socket, or refuse it where there are too many."""
+        if not self._connections.admits(getattr(addr, "host", UNIX_PEER)):
+            return Refused()
+        return super().buildProtocol(addr)  # type: ignore[no-untyped-call]
+
+    def protocol(self) -> CountedChannel:
         """A new connection."""
-        return NegotiatedChannel(self._make_channel(), self._make_http2)
+        return CountedChannel(self._make_channel(), self._make_http2, self._connections)
 
     def getContentFile(self, _length: int | None) -> _Body:
         """Where one request's body goes."""

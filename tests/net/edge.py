@@ -94,8 +94,7 @@ class Peer:
         self.transport = transport or StringTransport()
         self._answers = ChunkReader(ChunkLimits())
         self._skipped = False
-        if self.protocol is not None:
-            self.protocol.makeConnection(self.transport)
+        self.protocol.makeConnection(self.transport)
 
     @property
     def is_closed(self) -> bool:

@@ -246,13 +246,13 @@ class LimitTests(EdgeCase):
     def test_limits(self) -> None:
         """Where all publish, one beyond the limits, in all or of one address, is not let in; when one leaves, it is."""
         peers = [self.edge.peer("192.0.2.1").connect().publish(f"k{number}?token=secret") for number in range(2)]
-        self.assertIsNone(self.edge.peer("192.0.2.1").protocol)
+        self.assertTrue(self.edge.peer("192.0.2.1").transport.disconnected)
         peers.append(self.edge.peer("192.0.2.2").connect().publish("k2?token=secret"))
-        self.assertIsNone(self.edge.peer("192.0.2.3").protocol)
+        self.assertTrue(self.edge.peer("192.0.2.3").transport.disconnected)
         self.assertEqual(1, self.edge.metric("rtmp_connections_refused_total", limit="max_connections_per_ip"))
         self.assertEqual(1, self.edge.metric("rtmp_connections_refused_total", limit="max_connections"))
         peers[0].leave()
-        self.assertIsNotNone(self.edge.peer("192.0.2.1").protocol)
+        self.assertFalse(self.edge.peer("192.0.2.1").transport.disconnected)
         self.assertEqual(4, self.edge.metric("rtmp_connections_total"))
         self.assertEqual(3, len(self.edge.factory.connections))
 

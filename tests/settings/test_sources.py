@@ -148,6 +148,17 @@ class LoadTests(LoadTestCase):
 
 
 class RefusalTests(LoadTestCase):
+    def test_connection_limits(self) -> None:
+        """The bounds on HTTP connections go down to one, and to none for a client; ``auto`` leaves the first open."""
+        for text, expected in (('"auto"', None), ("1", 1), ("70000", 70_000)):
+            self.assertEqual(expected, self.load(f"[http]\nmax_connections = {text}").settings.http.max_connections)
+        self.assertEqual(
+            0, self.load("[http]\nmax_connections_per_client = 0").settings.http.max_connections_per_client
+        )
+        for text in ("0", "-1", '"many"', '""'):
+            line = self.refusal(f"[http]\nmax_connections = {text}")
+            self.assertIn("not a whole number, 1 or more, or auto", line)
+
     def test_unknown_environment_name(self) -> None:
         """An unknown RAPIDRTMP_ name stops the start and names its neighbour."""
         line = self.refusal(RAPIDRTMP_HLS_SEGMNT="2s")

@@ -24,6 +24,25 @@ class TrustedProxiesTests(SynchronousTestCase):
         for trusted, peer, forwarded, expected in cases:
             self.assertEqual(expected, TrustedProxies(trusted).client(peer, forwarded), (trusted, peer, forwarded))
 
+    def test_ports_and_brackets(self) -> None:
+        """An address that a proxy wrote in brackets, in quotes or with a port is the same address."""
+        cases = (
+            ("203.0.113.5:5678", "203.0.113.5"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ('"[2001:db8::1]:443"', "2001:db8::1"),
+            (" 1.1.1.1:1 , 203.0.113.5:5678 , 10.9.9.9:80", "203.0.113.5"),
+            ("[::ffff:203.0.113.5]:1", "203.0.113.5"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("203.0.113.5:", "10.1.2.3"),
+            ("203.0.113.5:x", "10.1.2.3"),
+            ("[203.0.113.5:1", "10.1.2.3"),
+            ("host:80", "10.1.2.3"),
+            ("unknown", "10.1.2.3"),
+        )
+        for forwarded, expected in cases:
+            self.assertEqual(expected, TrustedProxies(["10.0.0.0/8"]).client("10.1.2.3", forwarded), forwarded)
+
     def test_bad_proxy(self) -> None:
         """A proxy that is no address stops the start with its name."""
         error = self.assertRaises(ConfigurationError, TrustedProxies, ["the-proxy"])

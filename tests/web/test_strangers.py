@@ -150,6 +150,20 @@ class FloodTests(SynchronousTestCase):
             wire.leave()
         self.assertEqual(0, self.server.metric("http_waiting_requests"))
 
+    def test_waiters_of_a_network(self) -> None:
+        """All addresses of one IPv6 /64 are one client, also behind a proxy that is trusted."""
+        server = live_server(max_waiters_per_client=2, trusted_proxies=("10.0.0.0/8",))
+        forwarded = [BLOCKING[:-2] + b"X-Forwarded-For: [2001:db8::%d]:443\r\n\r\n" % number for number in range(3)]
+        for peer, requests in (("2001:db8:0:1::%d", [BLOCKING] * 3), ("10.0.0.%d", forwarded)):
+            wires = [server.connect(peer % number) for number in range(1, 4)]
+            for wire, request in zip(wires, requests, strict=True):
+                wire.send(request)
+            self.assertEqual([False, False, True], [wire.is_answered for wire in wires])
+            self.assertEqual(429, wires[2].reply().status)
+            for wire in wires:
+                wire.leave()
+            self.assertEqual(0, server.metric("http_waiting_requests"))
+
     def test_waiters_of_this_machine(self) -> None:
         """A client on this machine has no such bound: it may be a proxy that nobody named."""
         self.server.registry.find(next(iter(self.server.registry)).name).shelf.max_waiters = 10_000

@@ -172,6 +172,7 @@ class ExpressChannel(BoundedChannel):
         if asked is None:
             return False
         answer, client = asked
+        self.has_asked = True
         if isinstance(answer, Response):
             self.resetTimeout()  # type: ignore[no-untyped-call]
             self._send(answer, None)

@@ -155,6 +155,16 @@ class Http2Connection(Protocol, BudgetedReader):
             ConnectionTerminated: self._client_leaves,
         }
 
+    @property
+    def has_asked(self) -> bool:
+        """Whether a request has come."""
+        return bool(self._h2.highest_inbound_stream_id)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return not self._streams
+
     def now_s(self) -> float:
         """The time."""
         return self._shared.clock.seconds()
