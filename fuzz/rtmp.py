@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rapidrtmp.errors import PeerProtocolError
-from rapidrtmp.rtmp.chunk import ChunkLimits, ChunkReader
+from rapidrtmp.rtmp.chunk import NO_MESSAGE, ChunkLimits, ChunkReader
 from rapidrtmp.rtmp.chunk_rules import PlainChunkReader
-from rapidrtmp.rtmp.events import ConnectRequested, Event, PlayRequested, PublishRequested
+from rapidrtmp.rtmp.events import ConnectRequested, Event, MessageApplied, PlayRequested, PublishRequested
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.rtmp.session import ServerSession
 
@@ -56,7 +56,8 @@ def talk(pieces: Iterable[bytes], decision: int) -> tuple[list[Event], str]:
         for piece in pieces:
             session.receive_data(piece)
             for event in session.events():
-                events.append(event)
+                if not isinstance(event, MessageApplied):  # the marks of where reading can stop depend on the cut
+                    events.append(event)
                 if isinstance(event, ConnectRequested):
                     session.accept_connect()
                 elif isinstance(event, PlayRequested):
@@ -85,7 +86,7 @@ def read(reader: PlainChunkReader, octets: bytes) -> Sequence[object]:
     found: list[object] = []
     reader.receive_data(octets)
     try:
-        found.extend(reader.messages())
+        found.extend(message for message in reader.messages() if message is not NO_MESSAGE)
     except PeerProtocolError as problem:
         found.append(str(problem))
     assert reader.held_bytes <= reader.limits.max_partial_bytes + len(octets)

@@ -47,7 +47,7 @@ CLOSE_WITHIN_S = 1.0
 BUDGETED_READ_BYTES, FREE_READ_BYTES = 4096, 65_536
 #: How many events of one read of a publisher are processed at once. Pictures and audio are larger than this many make
 #: of a full read; what sends more in one has messages so small that they cost more than they carry.
-FREE_EVENTS = 64
+FREE_EVENTS = 32
 #: A publisher whose chunks are smaller is read within the budget.
 LEAST_FREE_CHUNK_SIZE = 128
 

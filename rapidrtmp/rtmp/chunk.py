@@ -16,8 +16,8 @@ This is the door to four modules:
 from __future__ import annotations
 
 from rapidrtmp.rtmp.chunk_limits import ChunkLimits
-from rapidrtmp.rtmp.chunk_rules import Message
+from rapidrtmp.rtmp.chunk_rules import NO_MESSAGE, Message
 from rapidrtmp.rtmp.chunk_span import ChunkReader
 from rapidrtmp.rtmp.chunk_writer import ChunkWriter
 
-__all__ = ["ChunkLimits", "ChunkReader", "ChunkWriter", "Message"]
+__all__ = ["NO_MESSAGE", "ChunkLimits", "ChunkReader", "ChunkWriter", "Message"]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from rapidrtmp.errors import PeerProtocolError
 from rapidrtmp.rtmp.chunk_limits import ChunkLimits
 
-__all__ = ["ChunkStream", "Message", "PlainChunkReader", "read_basic_header"]
+__all__ = ["NO_MESSAGE", "ChunkStream", "Message", "PlainChunkReader", "read_basic_header"]
 
 DEFAULT_CHUNK_SIZE = 128
 #: No message is longer, so a greater chunk size means the same (5.4.1).
@@ -49,6 +49,12 @@ class Message(NamedTuple):
     timestamp: int
     payload: bytes
     csid: int
+
+
+#: Stands among the messages where a great many chunks were read and completed none: reading can stop there.
+NO_MESSAGE = Message(-1, 0, 0, b"", 0)
+#: So many chunks: a third of a millisecond or so.
+MOST_CHUNKS = 128
 
 
 class ChunkStream:
@@ -134,7 +140,7 @@ class PlainChunkReader:
 
     def messages(self) -> Iterator[Message]:
         """
-        Read on, and yield each message as it becomes complete.
+        Read on, and yield each message as it becomes complete; ``NO_MESSAGE`` where none does for long.
 
         :raises PeerProtocolError: where a rule or a limit is broken, after everything before it was yielded; and
             again whenever asked, because nothing behind such a place can be understood.
@@ -160,8 +166,8 @@ class PlainChunkReader:
             arrived.clear()
 
     def _next_message(self) -> Message | None:
-        """Read up to the end of the next message; ``None`` asks for more octets."""
-        while True:
+        """Read up to the end of the next message; ``None`` asks for more octets, ``NO_MESSAGE`` to be asked again."""
+        for _ in range(MOST_CHUNKS):
             stream = self._open
             if stream is None:
                 stream = self._open = self._read_header()
@@ -173,6 +179,7 @@ class PlainChunkReader:
             self._open = None
             if not stream.left:
                 return self._complete(stream)
+        return NO_MESSAGE
 
     # ── headers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

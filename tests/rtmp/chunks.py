@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
-from rapidrtmp.rtmp.chunk_rules import Message, PlainChunkReader
+from rapidrtmp.rtmp.chunk_rules import NO_MESSAGE, Message, PlainChunkReader
 
-__all__ = ["basic", "fmt0", "fmt1", "fmt2", "fmt3", "new_feed", "set_chunk_size"]
+__all__ = ["basic", "fmt0", "fmt1", "fmt2", "fmt3", "messages_of", "new_feed", "set_chunk_size"]
 
 
 def basic(fmt: int, csid: int) -> bytes:
@@ -50,11 +50,16 @@ def set_chunk_size(size: int) -> bytes:
     return fmt0(2, 0, 4, 1, 0, size.to_bytes(4, "big"))
 
 
+def messages_of(reader: PlainChunkReader) -> Iterator[Message]:
+    """The messages of a reader, without the places where reading could stop."""
+    return (message for message in reader.messages() if message is not NO_MESSAGE)
+
+
 def new_feed(reader: PlainChunkReader) -> Callable[[bytes], Iterable[Message]]:
     """How to feed a reader."""
 
     def feed(data: bytes) -> Iterable[Message]:
         reader.receive_data(data)
-        return reader.messages()
+        return messages_of(reader)
 
     return feed

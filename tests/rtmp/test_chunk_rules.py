@@ -324,6 +324,13 @@ class RuleTests(SynchronousTestCase):
         with self.assertRaisesRegex(PeerProtocolError, "more than 300 octets of incomplete messages"):
             list(feed(whole))
 
+    def test_stops_among_tiny_chunks(self) -> None:
+        """Where hundreds of chunks complete no message, reading can stop; nothing is lost by it."""
+        reader = self.reader_class()
+        reader.receive_data(set_chunk_size(1) + fmt0(6, 0, 2_000, 9, 1) + fmt3(6).join(in_pieces(bytes(2_000), 1)))
+        seen = [message.type_id for message in reader.messages()]
+        self.assertEqual([1, *[-1] * 15, 9], seen)
+
     def test_tiny_chunks(self) -> None:
         """Chunks below 128 octets are for messages of up to 64 KiB, whichever came first."""
         small, tiny = set_chunk_size(127), Message(1, 0, 0, b"\0\0\0\x7f", 2)

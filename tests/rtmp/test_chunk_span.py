@@ -13,7 +13,7 @@ from rapidrtmp.rtmp.chunk import ChunkReader
 from rapidrtmp.rtmp.chunk_limits import ChunkLimits
 from rapidrtmp.rtmp.chunk_rules import ChunkStream, Message, PlainChunkReader
 from tests.cutting import fed, in_pieces
-from tests.rtmp.chunks import fmt0, fmt1, fmt2, fmt3, new_feed, set_chunk_size
+from tests.rtmp.chunks import fmt0, fmt1, fmt2, fmt3, messages_of, new_feed, set_chunk_size
 
 CHUNK_SIZES = [1, 64, 127, 128, 129, 200, 256, 1000, 4096, 60000]
 LENGTHS = st.sampled_from([0, 1, 2, 127, 128, 129, 255, 256, 257, 258, 600, 1000, 4096, 4097, 9000])
@@ -107,7 +107,7 @@ def outcome(reader: PlainChunkReader, pieces: list[bytes]) -> list[tuple[list[Me
         reader.receive_data(piece)
         messages, failure = [], ""
         try:
-            for message in reader.messages():
+            for message in messages_of(reader):
                 messages.append(message)
         except PeerProtocolError as error:
             failure = str(error)

@@ -19,7 +19,7 @@ from rapidrtmp.errors import MisuseError, PeerProtocolError
 from rapidrtmp.rtmp.aggregate import read_aggregate
 from rapidrtmp.rtmp.amf import Value
 from rapidrtmp.rtmp.amf0 import write_values
-from rapidrtmp.rtmp.chunk import ChunkReader, Message
+from rapidrtmp.rtmp.chunk import NO_MESSAGE, ChunkReader, Message
 from rapidrtmp.rtmp.command import read_data
 from rapidrtmp.rtmp.events import (
     AudioReceived,
@@ -336,6 +336,7 @@ class Session:
 
 
 _REACTIONS: dict[int, Callable[[Session, Message], Events]] = {
+    NO_MESSAGE.type_id: Session._read_nothing,
     MessageType.SET_CHUNK_SIZE: Session._read_nothing,
     MessageType.ABORT: Session._read_nothing,
     MessageType.ACKNOWLEDGEMENT: Session._read_nothing,
