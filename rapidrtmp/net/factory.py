@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -31,7 +32,13 @@ TICK_S = 0.25
 LATE_MS = 2_000
 
 
-class BehindProxyFactory(Factory[Protocol]):
+if TYPE_CHECKING:
+    _Factory = Factory[Protocol]
+else:
+    _Factory = Factory  # which in older releases of Twisted has no parameter
+
+
+class BehindProxyFactory(_Factory):
     """Accepts connections for which a proxy speaks: the address they come from is not the client's."""
 
     noisy = False
@@ -56,7 +63,7 @@ class BehindProxyFactory(Factory[Protocol]):
         return self._factory.build(addr, is_behind_proxy=True)
 
 
-class RtmpServerFactory(Factory[Protocol]):
+class RtmpServerFactory(_Factory):
     """
     Accepts RTMP connections.
 

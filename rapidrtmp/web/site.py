@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any, cast
 
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -365,6 +366,12 @@ class CountedChannel(NegotiatedChannel):
         self._transport.abortConnection()
 
 
+#: Bodies of forms are not parsed. Before 25.5 Twisted had no way to say so: there they are, to no use or harm.
+_BODIES_AS_THEY_ARE = (
+    {"parsePOSTFormSubmission": False} if "parsePOSTFormSubmission" in signature(Site.__init__).parameters else {}
+)
+
+
 class BoundedSite(Site):
     """
     The site: bounded connections, and a log of requests only if the operator wants one.
@@ -389,7 +396,7 @@ class BoundedSite(Site):
         connections: OpenConnections | None = None,
     ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
-            resource, parsePOSTFormSubmission=False, timeout=policy.idle_timeout_s, reactor=clock
+            resource, timeout=policy.idle_timeout_s, reactor=clock, **_BODIES_AS_THEY_ARE
         )
         self.read_budget = ReadBudget(clock, TURN_S)
         self._policy = policy

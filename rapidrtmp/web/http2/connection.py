@@ -1,9 +1,9 @@
 """
 HTTP/2 connections, each of which costs no more than it is worth (RFC 9113, 10.5).
 
-``h2`` knows the protocol; here is what its user has to decide. In turn, and within the time that all of them share in
-one turn of the reactor: cut off a frame, charge for it, let ``h2`` read it, do what it means; then send what the
-windows let out. Nothing here runs because time has passed, but one timer that looks for what is overdue.
+``h2`` knows the protocol; here is what its user has to decide. In turn, and within the time that all connections of the
+site share in one turn of the reactor: cut off a frame, charge for it, let ``h2`` read it, do what it means; then send
+what the windows let out. Nothing here runs because time has passed, but one timer that looks for what is overdue.
 
 What a client does not read waits in its stream, up to a piece of the answer in each, up to ``MAX_UNSENT_BYTES`` on a
 connection before producers are held back; and a connection whose transport is full is read no further. What all of them
@@ -38,10 +38,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rapidrtmp.errors import PeerProtocolError
-from rapidrtmp.net.read_budget import BudgetedReader, ReadBudget
+from rapidrtmp.net.read_budget import BudgetedReader
 from rapidrtmp.web.abuse import Misconduct, MisconductKind
 from rapidrtmp.web.access import UNIX_PEER
-from rapidrtmp.web.http2.frames import Allowance, Frame, FrameCutter, FrameTooLongError, cost_of
+from rapidrtmp.web.http2.frames import Allowance, Frame, FrameCutter, FrameTooLongError, FrameType, cost_of
 from rapidrtmp.web.http2.stream import Fields, Http2Stream
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.site import MAX_HEADER_BYTES, MAX_HEADERS
@@ -63,8 +63,8 @@ HEADER_TABLE_BYTES = 4096
 #: Frames that ask for nothing: how many at once, and in a second; what a whole answer earns, and what the body does.
 FRAMES, FRAMES_PER_S = 256, 20
 FRAMES_PER_ANSWER, BYTES_PER_FRAME = 16, 2048
-#: Requests that end before they are answered, by the client's doing.
-RESETS, RESETS_PER_S, RESETS_PER_ANSWER = 200, 20, 1
+#: Requests that the client takes back, be they answered by then or not, or has us take back.
+RESETS, RESETS_PER_S, RESETS_PER_ANSWER = 200, 20, 0.5
 
 #: What goes into one frame, and what one connection sends in one turn.
 FRAME_BYTES = 16 << 10
@@ -90,7 +90,6 @@ class Http2:
         self.policy = policy
         self.clock = clock
         self.misconduct = misconduct
-        self.read_budget = ReadBudget(clock)
         self.unsent = 0
         self.connections: set[Http2Connection] = set()
 
@@ -212,7 +211,7 @@ class Http2Connection(Protocol, BudgetedReader):
 
     def _read_on(self) -> None:
         if self._frames and not self._is_held and self._may_read:
-            self._shared.read_budget.serve(self)
+            self.site.read_budget.serve(self)
 
     @property
     def _may_read(self) -> bool:
@@ -269,6 +268,8 @@ class Http2Connection(Protocol, BudgetedReader):
         if not self._frame_allowance.spend(cost, self.now_s()):
             self.refuse(MisconductKind.FLOODING, ErrorCodes.ENHANCE_YOUR_CALM)
             return
+        if frame.type == FrameType.RST_STREAM and not self._may_reset():
+            return
         try:
             events = self._h2.receive_data(frame.data)
         except DenialOfServiceError:
@@ -303,7 +304,7 @@ class Http2Connection(Protocol, BudgetedReader):
         self._h2.send_headers(event.stream_id, [(b":status", status)], end_stream=True)
         if event.stream_ended is None:
             self._close_stream(event.stream_id, ErrorCodes.NO_ERROR)
-        self._charge_reset()
+        self._may_reset()
 
     def _data_received(self, event: DataReceived) -> None:
         stream = self._streams.get(event.stream_id)
@@ -323,11 +324,15 @@ class Http2Connection(Protocol, BudgetedReader):
         stream = self._streams.get(event.stream_id)
         if stream is not None:
             self._forget(stream, ConnectionLost("the client took the request back"))
-            self._charge_reset()
+            if not event.remote_reset:
+                self._may_reset()
 
-    def _charge_reset(self) -> None:
-        if not self._reset_allowance.spend(1, self.now_s()):
-            self.refuse(MisconductKind.RESETTING, ErrorCodes.ENHANCE_YOUR_CALM)
+    def _may_reset(self) -> bool:
+        """Charge for a request that is taken back; the connection is closed if it takes back too many."""
+        if self._reset_allowance.spend(1, self.now_s()):
+            return True
+        self.refuse(MisconductKind.RESETTING, ErrorCodes.ENHANCE_YOUR_CALM)
+        return False
 
     def _window_updated(self, event: WindowUpdated) -> None:
         if not event.stream_id:

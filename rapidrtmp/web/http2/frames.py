@@ -130,18 +130,16 @@ class FrameCutter:
 
 
 #: What the types cost. A settings frame is answered, and may concern every stream.
-COSTS = {FrameType.PREFACE: 0, FrameType.HEADERS: 1, FrameType.SETTINGS: 4}
+COSTS = {FrameType.PREFACE: 0, FrameType.RST_STREAM: 0, FrameType.SETTINGS: 4}
 
 
 def cost_of(frame: Frame, *, is_for_open_stream: bool) -> int:
     """
     What is charged for a frame. Data is free, unless it is hardly any, or for a stream that is not there; so is to take
-    back a request, for which there is an allowance of its own.
+    a request back, for which there is an allowance of its own.
     """
     if is_for_open_stream and frame.type == FrameType.DATA:
         return 0 if frame.size >= SMALL_DATA_BYTES or frame.flags & END_STREAM else 1
-    if is_for_open_stream and frame.type == FrameType.RST_STREAM:
-        return 0
     return COSTS.get(frame.type, 1)  # type: ignore[call-overload,no-any-return]
 
 

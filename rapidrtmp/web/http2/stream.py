@@ -161,6 +161,10 @@ class Http2Stream:
 
     abortConnection = loseConnection
 
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """The request finds that its body is no form; only that of Twisted before 25.5, which looks."""
+        self._connection.reset(self, ErrorCodes.PROTOCOL_ERROR)
+
     # ── its producer ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
