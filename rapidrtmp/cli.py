@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 
 from rapidrtmp import __version__
 from rapidrtmp.errors import RapidRTMPError
-from rapidrtmp.settings.model import all_settings
-from rapidrtmp.signals import ignore_hang_ups
+from rapidrtmp.signals import prepare_signals
 
 __all__ = ["main"]
 
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks is written in escapes
         sys.stdout.reconfigure(errors="backslashreplace")
     if arguments[:1] == ["serve"]:  # has the options of twistd's plugin, and parses them as that does
-        ignore_hang_ups()
+        prepare_signals()
         from rapidrtmp.serve import serve
 
         return serve(arguments[1:])
@@ -151,6 +150,8 @@ def _token(chosen: argparse.Namespace) -> int:
 
 
 def _settings(chosen: argparse.Namespace) -> int:  # noqa: ARG001 - called as every tool is
+    from rapidrtmp.settings.model import all_settings
+
     lines: list[str] = []
     section = ""
     for row in all_settings():

@@ -23,7 +23,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-__all__ = ["Signals", "ignore_hang_ups"]
+__all__ = ["Signals", "prepare_signals"]
 
 #: Requests to stop within this are one.
 ONE_REQUEST_S = 1.0
@@ -41,11 +41,17 @@ _HANG_UP = _known("SIGHUP")
 _REOPEN = _known("SIGUSR1", "SIGUSR2")
 
 
-def ignore_hang_ups() -> None:
-    """Let HUP do nothing from now on; for the moments in which no reactor is there yet."""
-    if _in_main_thread():
-        for number in _HANG_UP:
-            signal.signal(number, signal.SIG_IGN)
+def prepare_signals() -> None:
+    """
+    Be ready for signals while the server is still being imported and configured, until :class:`Signals` are installed.
+
+    HUP does nothing; INT ends the process as TERM does, without a traceback.
+    """
+    if not _in_main_thread():
+        return
+    for number in _HANG_UP:
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Signals:

@@ -27,7 +27,7 @@ from rapidrtmp.logs import ServerLog, server_log_observer
 from rapidrtmp.plugin_search import search_working_folder
 from rapidrtmp.settings.model import ServerSettings, Setting, Settings, all_settings
 from rapidrtmp.settings.sources import DEFAULT, Loaded, load_settings
-from rapidrtmp.signals import Signals, ignore_hang_ups
+from rapidrtmp.signals import Signals
 from rapidrtmp.support.text import encodable
 
 __all__ = ["Options", "makeService"]
@@ -105,7 +105,6 @@ class Options(usage.Options):
         """Load the settings; do what exits."""
         try:
             _leave_no_pid_file(self.parent)
-            ignore_hang_ups()
             _install_reactor()
             search_working_folder()
             if self["list-plugins"]:

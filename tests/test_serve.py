@@ -15,8 +15,7 @@ class ServeTests(SynchronousTestCase):
         self.configs: list[Any] = []
         self.patch(serve_module, "runApp", self.configs.append)
         self.patch(tap, "search_working_folder", lambda: None)  # is for good, and for a whole process
-        for module in (cli, tap):
-            self.patch(module, "ignore_hang_ups", lambda: None)  # signals belong to the process of the test runner
+        self.patch(cli, "prepare_signals", lambda: None)  # signals belong to the process of the test runner
 
     def test_options(self) -> None:
         """`rapidrtmp serve` runs what twistd's plugin runs, with its options, in the foreground, without a pid file."""

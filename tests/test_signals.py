@@ -140,10 +140,16 @@ class SignalsTests(SynchronousTestCase):
             self.log_file = PermissionError(13, "Permission denied")
             self.assertIn("Permission denied", self.receive(name)[0])
 
+    def test_before(self) -> None:
+        """While the server is imported HUP does nothing, and INT ends the process without a traceback."""
+        self.handlers.clear()
+        signals.prepare_signals()
+        self.assertEqual({signal.SIGHUP: signal.SIG_IGN, signal.SIGINT: signal.SIG_DFL}, self.handlers)
+
     def test_other_thread(self) -> None:
         """A thread that is not the main one cannot install them, and the process keeps its own."""
         self.handlers.clear()
         self.patch(signals, "_in_main_thread", lambda: False)
         Signals(self.reactor, self.reopen).install()
-        signals.ignore_hang_ups()
+        signals.prepare_signals()
         self.assertEqual({}, self.handlers)

@@ -11,7 +11,7 @@ from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from rapidrtmp import tap
+from rapidrtmp import signals, tap
 from rapidrtmp.tap import Options, makeService
 
 
@@ -23,8 +23,8 @@ class CommandLineTestCase(SynchronousTestCase):
         self.patch(tap.sys, "stdout", self.out)
         self.patch(tap.sys, "stderr", self.err)
         self.patch(tap, "search_working_folder", lambda: None)  # is for good, and for a whole process
-        self.patch(tap, "ignore_hang_ups", lambda: None)  # signals belong to the process of the test runner
-        self.patch(tap.Signals, "install", lambda signals: None)
+        self.patch(signals, "prepare_signals", lambda: None)  # signals belong to the process of the test runner
+        self.patch(signals.Signals, "install", lambda _: None)
 
     def parse(self, *arguments: str, parent: Any = None) -> Options:
         """The options that a command line means."""
