@@ -1,5 +1,5 @@
 """
-AMF0 and AMF3, and the messages made of them: the first octet chooses what an input is read as.
+AMF0 and AMF3, and the messages made of them: the first byte chooses what an input is read as.
 
 Nothing but ``UnreadableError`` may escape; and values that AMF0 can write are read back as they were.
 """

@@ -1,9 +1,9 @@
 """
-Handshake, chunks and session: one connection's octets.
+Handshake, chunks and session: one connection's bytes.
 
-The first octet of an input chooses: bit 0 whether a handshake stands before the rest (which fuzzing would not find by
+The first byte of an input chooses: bit 0 whether a handshake stands before the rest (which fuzzing would not find by
 itself), the bits above it what becomes of a publish. Besides raising nothing but ``PeerProtocolError``, a session must
-do the same however its octets are cut, and its fast chunk reader must agree with the plain one within the same limits.
+do the same however its bytes are cut, and its fast chunk reader must agree with the plain one within the same limits.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def run(data: bytes) -> None:
 
 
 def talk(pieces: Iterable[bytes], decision: int) -> tuple[list[Event], str]:
-    """What a session makes of octets: its events, and the error that ended it."""
+    """What a session makes of bytes: its events, and the error that ended it."""
     session = ServerSession(bytes, LIMITS)
     events: list[Event] = []
     waiting: list[int] = []

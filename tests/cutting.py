@@ -1,7 +1,7 @@
 """
 Feeding a reader however a network may cut what it reads.
 
-TCP keeps order and nothing else: a message may come whole, octet by octet, or with the next one already behind it. A
+TCP keeps order and nothing else: a message may come whole, byte by byte, or with the next one already behind it. A
 reader that passes in all three ways, and at cuts that Hypothesis picks, is right for every network.
 """
 
@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 __all__ = ["assert_read_three_ways", "cuts_of", "fed", "in_octets", "in_pieces"]
 
 Event = TypeVar("Event")
-#: Takes some octets and yields what they completed: a fresh reader's ``receive_data`` and ``events`` in one.
+#: Takes some bytes and yields what they completed: a fresh reader's ``receive_data`` and ``events`` in one.
 Feed = Callable[[bytes], Iterable[Event]]
 
 
 def in_pieces(octets: bytes, size: int) -> list[bytes]:
-    """``octets`` as a network with segments of ``size`` octets delivers them."""
+    """``octets`` as a network with segments of ``size`` bytes delivers them."""
     return [octets[start : start + size] for start in range(0, len(octets), size)]
 
 
@@ -54,16 +54,16 @@ def assert_read_three_ways(
     behind_expected: Iterable[Any] = (),
 ) -> None:
     """
-    Hold a reader to the same events whole, octet by octet, and with something behind it.
+    Hold a reader to the same events whole, byte by byte, and with something behind it.
 
     :param new_feed: makes a fresh reader and returns how to feed it.
     :param octets: one or more complete units; all but the last event may come early, the last only at the end.
     :param expected: the events they mean, at least one.
-    :param behind: octets that follow; alone they mean ``behind_expected``.
+    :param behind: bytes that follow; alone they mean ``behind_expected``.
     """
     case.assertEqual(expected, fed(new_feed(), [octets]), "fed whole")
     slow = new_feed()
     early = fed(slow, in_octets(octets[:-1]))
-    case.assertEqual(expected[:-1], early, "fed octet by octet, without the last")
-    case.assertEqual(expected, early + fed(slow, [octets[-1:]]), "fed octet by octet")
+    case.assertEqual(expected[:-1], early, "fed byte by byte, without the last")
+    case.assertEqual(expected, early + fed(slow, [octets[-1:]]), "fed byte by byte")
     case.assertEqual([*expected, *behind_expected], fed(new_feed(), [octets + behind]), "fed with more behind")

@@ -1,5 +1,5 @@
 """
-What real encoders sent, octet for octet (tests/data), through session and demuxer: every oddity by its name.
+What real encoders sent, byte for byte (tests/data), through session and demuxer: every oddity by its name.
 
 ``tests/data/README.md`` tells where each capture comes from.
 """
@@ -85,7 +85,7 @@ class CaptureTests(SynchronousTestCase):
         """A capture's publish, which is the same however the network cuts it."""
         octets = (DATA / f"{name}.rtmp").read_bytes()
         publish = replay([octets], message_ms)
-        self.assertEqual(publish, replay(in_octets(octets), message_ms), "octet by octet")
+        self.assertEqual(publish, replay(in_octets(octets), message_ms), "byte by byte")
         self.assertEqual(publish, replay(in_pieces(octets, 1448), message_ms), "in segments")
         for event in publish.said:
             self.assertNotIsInstance(event, CommandIgnored | MessageIgnored)
@@ -107,13 +107,13 @@ class CaptureTests(SynchronousTestCase):
         self.assertEqual({7200 + at * 3600 for at in range(40)}, {frame.pts for frame in pictures})
 
     def test_extended_timestamps(self) -> None:
-        """FFmpeg: timestamps that outgrow their field, repeated in each chunk of 128 octets, are continuous."""
+        """FFmpeg: timestamps that outgrow their field, repeated in each chunk of 128 bytes, are continuous."""
         publish = self.replay("ffmpeg-5.1-extended-timestamps")
         self.assertGreater(max(publish.timestamps[VIDEO]), 0xFFFFFF)
         self.check_clip(publish)
 
     def test_wrap_at_31_bits(self) -> None:
-        """FFmpeg: a clock that has lost its top bit in FLV, and begins anew at 0, goes on."""
+        """FFmpeg: a clock that has lost its top bit in FLV, and begins anew at 0, continues."""
         publish = self.replay("ffmpeg-9.0-wrap-at-31-bits")
         self.assertEqual([0, 2147482789], publish.timestamps[VIDEO][:2])
         self.assertLess(publish.timestamps[VIDEO][-1], 1000)

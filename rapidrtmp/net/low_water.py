@@ -1,7 +1,7 @@
 """
 How much must have arrived before a publisher's socket is worth reading (``SO_RCVLOWAT``).
 
-An encoder sends a picture every 16 to 40 ms, and between two of them one or two audio frames of a few hundred octets.
+An encoder sends a picture every 16 to 40 ms, and between two of them one or two audio frames of a few hundred bytes.
 To wake up for each of these costs as much as for a picture. So the system is asked to wait until there is as much as
 the smallest picture of late: then audio is read together with the picture behind it, and no picture waits for anything.
 What that buys stands in ``docs/performance.md``.
@@ -30,7 +30,7 @@ class LowWater:
     """
     Decides the mark of one publisher.
 
-    :ivar mark: in octets; 1 for none.
+    :ivar mark: in bytes; 1 for none.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class LowWater:
         self._smallest = LARGEST_MARK
 
     def picture_received(self, octets: int) -> None:
-        """A picture of so many octets has come."""
+        """A picture of so many bytes has come."""
         self._pictures += 1
         if octets < self._smallest:
             self._smallest = octets

@@ -1,10 +1,10 @@
-"""When to stop reading a publisher that sends faster than real time, and when to go on."""
+"""When to stop reading a publisher that sends faster than real time, and when to read again."""
 
 from __future__ import annotations
 
 __all__ = ["Throttle"]
 
-#: Media may be ahead of time by this much; reading goes on when it is ahead by no more than the lesser.
+#: Media may be ahead of time by this much; reading continues when it is ahead by no more than the lesser.
 LONGEST_LEAD_MS, RESUMED_LEAD_MS = 10_000, 8_000
 #: A clock that runs fast by up to one part in this many never adds up to a lead.
 FORGIVEN_PART = 1_000
@@ -14,7 +14,7 @@ class Throttle:
     """
     Watches how far one publisher's media is ahead of the time that has passed.
 
-    Somebody who pushes a file without pacing would otherwise flush the live window of every viewer at once.
+    A publisher that pushes a file without pacing would otherwise flush the live window of every viewer at once.
 
     :param media_ms: where on the stream's timeline its media begins.
     :param now_ms: when, by the server's clock.

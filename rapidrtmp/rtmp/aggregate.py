@@ -15,7 +15,7 @@ from rapidrtmp.rtmp.message import MessageType, UnreadableError
 
 __all__ = ["read_aggregate"]
 
-#: Type and size; timestamp, its bits 24..31 behind bits 0..23; stream id (three octets, not read).
+#: Type and size; timestamp, its bits 24..31 behind bits 0..23; stream id (three bytes, not read).
 _TAG_HEADER = struct.Struct(">II3x")
 _BACK_POINTER_SIZE = 4
 _TAG_TYPES = frozenset({MessageType.AUDIO, MessageType.VIDEO, MessageType.DATA_AMF0})
@@ -36,14 +36,14 @@ def read_aggregate(message: Message) -> Iterator[Message]:
     while at < len(payload):
         left = len(payload) - at
         if left < _TAG_HEADER.size:
-            raise UnreadableError(f"aggregate ends {left} octets into a tag header")
+            raise UnreadableError(f"aggregate ends {left} bytes into a tag header")
         head, clock = _TAG_HEADER.unpack_from(payload, at)
         at += _TAG_HEADER.size
         type_id, size = head >> 24, head & 0xFFFFFF
         if type_id not in _TAG_TYPES:
             raise UnreadableError(f"aggregate holds a message of type {type_id}")
         if size > len(payload) - at:
-            raise UnreadableError(f"aggregate holds a tag of {size} octets, {len(payload) - at} left")
+            raise UnreadableError(f"aggregate holds a tag of {size} bytes, {len(payload) - at} left")
         time = clock >> 8 | (clock & 0xFF) << 24
         first_time = time if first_time is None else first_time
         timestamp = (message.timestamp + time - first_time) & 0xFFFFFFFF

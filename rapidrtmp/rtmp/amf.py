@@ -25,16 +25,16 @@ _DOUBLE = struct.Struct(">d")
 
 
 class AmfError(UnreadableError):
-    """Octets that are no AMF, or more of it than the limits allow. The message names positions, never content."""
+    """Bytes that are no AMF, or more of it than the limits allow. The message names positions, never content."""
 
 
 class Cursor:
     """
-    A place in one message's octets, and what the peer may still make us build from them.
+    A place in one message's bytes, and what the peer may still make us build from them.
 
-    Every ``take_`` checks that all its octets are there first.
+    Every ``take_`` checks that all its bytes are there first.
 
-    :raises AmfError: from any method, when octets run out or a limit is passed.
+    :raises AmfError: from any method, when bytes run out or a limit is passed.
     """
 
     __slots__ = ("_data", "_depth", "_limits", "_offset", "_values")
@@ -48,23 +48,23 @@ class Cursor:
 
     @property
     def remaining(self) -> int:
-        """Octets not yet taken."""
+        """Bytes not yet taken."""
         return len(self._data) - self._offset
 
     def error(self, problem: str) -> AmfError:
         """An error to raise, with the place where reading stopped."""
-        return AmfError(f"{problem} at octet {self._offset} of {len(self._data)}")
+        return AmfError(f"{problem} at byte {self._offset} of {len(self._data)}")
 
     def take(self, size: int) -> bytes:
-        """The next ``size`` octets."""
+        """The next ``size`` bytes."""
         if size > self.remaining:
-            raise self.error(f"{size} octets wanted, {self.remaining} left,")
+            raise self.error(f"{size} bytes wanted, {self.remaining} left,")
         start = self._offset
         self._offset += size
         return self._data[start : self._offset]
 
     def take_u8(self) -> int:
-        """The next octet."""
+        """The next byte."""
         return self.take(1)[0]
 
     def take_u16(self) -> int:
@@ -83,7 +83,7 @@ class Cursor:
         return number
 
     def take_text(self, size: int) -> str:
-        """``size`` octets as UTF-8; what is not UTF-8 becomes U+FFFD, for encoders do send Latin-1."""
+        """``size`` bytes as UTF-8; what is not UTF-8 becomes U+FFFD, for encoders do send Latin-1."""
         return self.take(size).decode("utf-8", "replace")
 
     def skip_if(self, octets: bytes) -> bool:
@@ -100,9 +100,9 @@ class Cursor:
             raise self.error(f"more than {self._limits.values} AMF values")
 
     def check_count(self, count: int) -> int:
-        """Refuse a count of members that the octets left could not hold, each being one octet at least."""
+        """Refuse a count of members that the bytes left could not hold, each being one byte at least."""
         if count > self.remaining:
-            raise self.error(f"{count} AMF values announced, {self.remaining} octets left,")
+            raise self.error(f"{count} AMF values announced, {self.remaining} bytes left,")
         return count
 
     def __enter__(self) -> Cursor:

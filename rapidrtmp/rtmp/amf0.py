@@ -24,9 +24,9 @@ _OBJECT_END = b"\x00\x00\x09"
 
 def read_values(data: bytes, limits: AmfLimits = DEFAULT_AMF_LIMITS) -> Iterator[Value]:
     """
-    Read the values of one message, one by one: those before a bad octet are delivered before the error.
+    Read the values of one message, one by one: those before a bad byte are delivered before the error.
 
-    :raises AmfError: while iterating, at the first octet that is no AMF0 or passes a limit; nothing follows it.
+    :raises AmfError: while iterating, at the first byte that is no AMF0 or passes a limit; nothing follows it.
     """
     reader = _Amf0Reader(Cursor(data, limits))
     while reader.cursor.remaining:
@@ -75,11 +75,11 @@ class _Amf0Reader:
             return [self.read_value() for _ in range(count)]
 
     def read_string(self) -> str:
-        """Text behind a 16-bit length in octets (1.3.1)."""
+        """Text behind a 16-bit length in bytes (1.3.1)."""
         return self.cursor.take_text(self.cursor.take_u16())
 
     def read_long_string(self) -> str:
-        """Text behind a 32-bit length in octets (2.14)."""
+        """Text behind a 32-bit length in bytes (2.14)."""
         return self.cursor.take_text(self.cursor.take_u32())
 
     def read_date(self) -> float:
@@ -93,7 +93,7 @@ class _Amf0Reader:
         self.cursor.take(2)
 
     def read_amf3(self) -> Value:
-        """One AMF3 value; after it AMF0 goes on (3.1)."""
+        """One AMF3 value; after it AMF0 continues (3.1)."""
         return self._amf3.read_value()
 
 
@@ -124,7 +124,7 @@ def write_values(*values: Value) -> bytes:
     """
     Write values one behind the other, as the body of a message of type 18 or 20.
 
-    ``dict`` becomes an object, ``list`` a strict array, text of more than 65535 octets a long string.
+    ``dict`` becomes an object, ``list`` a strict array, text of more than 65535 bytes a long string.
 
     :raises TypeError: for a value that AMF0 does not have, such as ``bytes``.
     """

@@ -3,7 +3,7 @@ AMF3 values, as they stand behind marker 0x11 in messages of types 15 and 17 (Ac
 
 Flash-era encoders send them; we only read. Scalars, strings, dates, byte arrays, arrays and plain objects are
 understood. Objects met again by reference become ``None``; vectors, dictionaries and objects with a serialisation of
-their own end the reading of the message, for without knowing them their end can not be found.
+their own end the reading of the message, for without knowing them their end cannot be found.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Amf3Reader:
         """
         Take one value: its marker and what that says (3.1).
 
-        :raises AmfError: octets that are no AMF3, a type not understood, or a limit passed.
+        :raises AmfError: bytes that are no AMF3, a type not understood, or a limit passed.
         """
         marker = self._cursor.take_u8()
         read = _READERS.get(marker)
@@ -47,7 +47,7 @@ class Amf3Reader:
         return read(self)
 
     def read_u29(self) -> int:
-        """A number of 29 bits: seven to an octet, eight in the fourth (1.3.1)."""
+        """A number of 29 bits: seven to a byte, eight in the fourth (1.3.1)."""
         number = 0
         for _ in range(3):
             octet = self._cursor.take_u8()
@@ -81,7 +81,7 @@ class Amf3Reader:
         return self._cursor.take_text(size) if inline else None
 
     def read_byte_array(self) -> bytes | None:
-        """Octets (3.14)."""
+        """Bytes (3.14)."""
         inline, size = self._read_header()
         return self._cursor.take(size) if inline else None
 

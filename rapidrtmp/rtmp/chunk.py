@@ -1,9 +1,9 @@
 """
-The chunk layer: octets behind the handshake to messages, and back (RTMP 1.0, 5.3).
+The chunk layer: bytes behind the handshake to messages, and back (RTMP 1.0, 5.3).
 
 A message travels as chunks, each at most the *chunk size* in force, on a *chunk stream*; chunks of different chunk
 streams interleave. A chunk header says only what has changed since the last one of its chunk stream, so a reader keeps
-a little state for each, and the loss of one octet is the loss of the connection.
+a little state for each, and the loss of one byte is the loss of the connection.
 
 This is the door to four modules:
 

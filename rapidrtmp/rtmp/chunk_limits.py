@@ -1,4 +1,4 @@
-"""What one peer may make us hold, checked against what its chunk headers announce before a single octet is kept."""
+"""What one peer may make us hold, checked against what its chunk headers announce before a single byte is kept."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _MEDIA_TYPES = frozenset({AUDIO, VIDEO, AGGREGATE})
 @dataclass(frozen=True, slots=True)
 class ChunkLimits:
     """
-    Bounds for reading chunks; whoever passes one is disconnected.
+    Bounds for reading chunks; a peer that passes one is disconnected.
 
     :ivar max_media_bytes: longest audio, video or aggregate message (types 8, 9, 22).
     :ivar max_command_bytes: longest message of any other type.
     :ivar max_chunk_streams: how many chunk streams may be used over a connection's life.
-    :ivar max_partial_bytes: octets of incomplete messages held at a time, over all chunk streams.
-    :ivar min_chunk_size: the least chunk size, in octets, for a message longer than ``max_small_bytes``: a long
+    :ivar max_partial_bytes: bytes of incomplete messages held at a time, over all chunk streams.
+    :ivar min_chunk_size: the least chunk size, in bytes, for a message longer than ``max_small_bytes``: a long
         message in tiny chunks costs more to read than it can be worth.
     :ivar max_small_bytes: the longest message that may come in chunks of any size.
     """

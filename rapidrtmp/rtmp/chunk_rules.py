@@ -3,10 +3,10 @@ Chunks to messages by the rules, one header at a time (RTMP 1.0, 5.3.1 and 5.4).
 
 How it thinks: what arrived lies in one ``bytes`` object with an index of how far it is read. A header is looked at
 whole before it is taken, so "ask for more" leaves nothing to undo. Payload is taken as it comes, into the chunk
-stream's own buffer, so at most one incomplete header (18 octets) is ever looked at twice, however a message is cut.
+stream's own buffer, so at most one incomplete header (18 bytes) is ever looked at twice, however a message is cut.
 
 Between two chunks every chunk stream is either *between messages* (``left == 0``: the next chunk starts one) or
-*mid-message* (``left`` octets to come: the next chunk continues it). A fmt 3 header means something else in each.
+*mid-message* (``left`` bytes to come: the next chunk continues it). A fmt 3 header means something else in each.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Message(NamedTuple):
     :ivar type_id: message type, 0..255.
     :ivar msid: message stream id.
     :ivar timestamp: milliseconds, unsigned 32-bit, wrapping: header deltas are already added up.
-    :ivar payload: the message's octets.
+    :ivar payload: the message's bytes.
     :ivar csid: the chunk stream it came on; says nothing about what it is.
     """
 
@@ -65,8 +65,8 @@ class ChunkStream:
     :ivar step: the latest timestamp or delta on the wire; a fmt 3 header that starts a message adds it again.
     :ivar extended: whether that came as an extended timestamp, which fmt 3 headers then repeat.
     :ivar length: of the latest message; likewise ``type_id`` and ``msid``.
-    :ivar left: octets its message still lacks; 0 between messages.
-    :ivar partial: octets its message already has.
+    :ivar left: bytes its message still lacks; 0 between messages.
+    :ivar partial: bytes its message already has.
     """
 
     __slots__ = ("csid", "extended", "left", "length", "msid", "partial", "step", "timestamp", "type_id")
@@ -88,7 +88,7 @@ def read_basic_header(data: bytes, at: int) -> tuple[int, int, int] | None:
     Look at the chunk basic header at ``data[at:]`` (5.3.1.1).
 
     :returns: ``(fmt, csid, end)``: fmt 0..3, csid 2..65599, and the index behind the header; ``None`` to ask for more
-        octets. Any octets make some header, so nothing is raised.
+        bytes. Any bytes make some header, so nothing is raised.
     """
     available = len(data) - at
     if available < 1:
@@ -105,9 +105,9 @@ def read_basic_header(data: bytes, at: int) -> tuple[int, int, int] | None:
 
 class PlainChunkReader:
     """
-    Turns octets into messages; Set Chunk Size and Abort act here, in their order, and are reported like the rest.
+    Turns bytes into messages; Set Chunk Size and Abort act here, in their order, and are reported like the rest.
 
-    :ivar chunk_size: the peer's: the most payload its next chunk can carry, in octets.
+    :ivar chunk_size: the peer's: the most payload its next chunk can carry, in bytes.
     :ivar limits: what the peer may make us hold; may be replaced at any time, and counts from the next header on.
     """
 
@@ -126,16 +126,16 @@ class PlainChunkReader:
 
     @property
     def unread_bytes(self) -> int:
-        """How many octets will be looked at when messages are asked for next; once they ran out, 18 at most."""
+        """How many bytes will be looked at when messages are asked for next; once they ran out, 18 at most."""
         return len(self._data) - self._at + sum(map(len, self._arrived))
 
     @property
     def held_bytes(self) -> int:
-        """How many octets are kept: those of incomplete messages and the unread."""
+        """How many bytes are kept: those of incomplete messages and the unread."""
         return self._held + self.unread_bytes
 
     def receive_data(self, data: bytes) -> None:
-        """Store octets from the peer."""
+        """Store bytes from the peer."""
         self._arrived.append(data)
 
     def messages(self) -> Iterator[Message]:
@@ -166,7 +166,7 @@ class PlainChunkReader:
             arrived.clear()
 
     def _next_message(self) -> Message | None:
-        """Read up to the end of the next message; ``None`` asks for more octets, ``NO_MESSAGE`` to be asked again."""
+        """Read up to the end of the next message; ``None`` asks for more bytes, ``NO_MESSAGE`` to be asked again."""
         for _ in range(MOST_CHUNKS):
             stream = self._open
             if stream is None:
@@ -247,12 +247,12 @@ class PlainChunkReader:
         # Not by the book, but FFmpeg reads it: a header that changes nothing; its delta then means nothing either.
         data, end = self._data, at + _HEADER_SIZE[fmt]
         if fmt == 0:
-            raise PeerProtocolError(f"csid {stream.csid}: fmt 0 with {stream.left} octets of a message still to come")
+            raise PeerProtocolError(f"csid {stream.csid}: fmt 0 with {stream.left} bytes of a message still to come")
         if len(data) < end:
             return None
         if fmt == 1 and (int.from_bytes(data[at + 3 : at + 6], "big"), data[at + 6]) != (stream.length, stream.type_id):
             raise PeerProtocolError(
-                f"csid {stream.csid}: another message with {stream.left} octets of one still to come"
+                f"csid {stream.csid}: another message with {stream.left} bytes of one still to come"
             )
         if data[at : at + 3] == b"\xff\xff\xff":
             end += 4
@@ -261,7 +261,7 @@ class PlainChunkReader:
     def _end_of_repeated_timestamp(self, stream: ChunkStream, at: int) -> int | None:
         """
         Whether a continuation repeats the extended timestamp: the specification says yes (5.3.1.3), its predecessor
-        said no, and librtmp (OBS before 30.1) leaves it out. Four octets that equal it are it, any others are payload.
+        said no, and librtmp (OBS before 30.1) leaves it out. Four bytes that equal it are it, any others are payload.
         """
         seen = self._data[at : at + 4]
         repeated = (stream.step.to_bytes(4, "big"), stream.timestamp.to_bytes(4, "big"))
@@ -286,7 +286,7 @@ class PlainChunkReader:
         size, limit = len(payload), self.limits.max_partial_bytes
         self._held += size
         if self._held > limit:
-            raise PeerProtocolError(f"csid {stream.csid}: more than {limit} octets of incomplete messages")
+            raise PeerProtocolError(f"csid {stream.csid}: more than {limit} bytes of incomplete messages")
         stream.partial += payload
         stream.left -= size
 
@@ -323,13 +323,13 @@ class PlainChunkReader:
         """:raises PeerProtocolError: a message of this type may not be so long."""
         limit = self.limits.max_bytes(type_id)
         if length > limit:
-            raise PeerProtocolError(f"csid {csid}: message of {length} octets (type {type_id}), limit {limit}")
+            raise PeerProtocolError(f"csid {csid}: message of {length} bytes (type {type_id}), limit {limit}")
 
     def _check_chunk_size(self, stream: ChunkStream) -> None:
         """:raises PeerProtocolError: a message so long may not come in chunks so small."""
         if self.chunk_size < self.limits.min_chunk_size and stream.length > self.limits.max_small_bytes:
             raise PeerProtocolError(
-                f"csid {stream.csid}: message of {stream.length} octets in chunks of {self.chunk_size}, "
+                f"csid {stream.csid}: message of {stream.length} bytes in chunks of {self.chunk_size}, "
                 f"at least {self.limits.min_chunk_size}"
             )
 
@@ -337,5 +337,5 @@ class PlainChunkReader:
 def _control_value(name: str, payload: bytes) -> int:
     """The number that a protocol control message begins with."""
     if len(payload) < 4:
-        raise PeerProtocolError(f"{name} of {len(payload)} octets, 4 needed")
+        raise PeerProtocolError(f"{name} of {len(payload)} bytes, 4 needed")
     return int.from_bytes(payload[:4], "big")

@@ -1,16 +1,16 @@
 """
 Chunks to messages in fewer steps, for what encoders really send; everything else goes by ``chunk_rules``.
 
-Two observations pay for this module. Nearly every message of a stream is audio or video under an 8- or 12-octet
+Two observations pay for this module. Nearly every message of a stream is audio or video under an 8- or 12-byte
 header: four fields that one ``unpack`` reads. And between the chunks of a message stands nearly always the same single
-octet (fmt 3, csid below 64, no extended timestamp) at a fixed stride: one slice picks these *markers* out to be
+byte (fmt 3, csid below 64, no extended timestamp) at a fixed stride: one slice picks these *markers* out to be
 checked, one deletion takes them out of the payload, however many there are.
 
 So a message of *n* chunks costs two steps instead of *n*: with 2.5 Mbit/s of video and its audio, 2.1 instead of 29 µs
-a message at chunk size 128, 1.8 instead of 3.3 at 4096; where the network cuts it into 1448-octet pieces, 7.7 instead
+a message at chunk size 128, 1.8 instead of 3.3 at 4096; where the network cuts it into 1448-byte pieces, 7.7 instead
 of 31 and 4.4 instead of 5.0 (``python benchmarks/chunk_parser.py``, one run on one shared machine).
 
-Nothing is decided here that the rules decide otherwise: where any condition fails, the very octet in question is left
+Nothing is decided here that the rules decide otherwise: where any condition fails, the very byte in question is left
 for them. A test holds both readers to the same messages and the same failures.
 """
 
@@ -30,13 +30,13 @@ _LONG_HEADER_SIZE = 12
 _SHORT_HEADER_SIZE = 8
 
 #: The least chunk size worth it, and how many markers one look may cover: together they bound what a peer can make us
-#: look at in vain to 512 octets a chunk.
+#: look at in vain to 512 bytes a chunk.
 _LEAST_CHUNK_SIZE = 128
 _MOST_MARKERS = 512
 
 
 class ChunkReader(PlainChunkReader):
-    """Turns octets into messages, fast: behaves exactly as :class:`PlainChunkReader`."""
+    """Turns bytes into messages, fast: behaves exactly as :class:`PlainChunkReader`."""
 
     def _next_message(self) -> Message | None:
         """Read up to the end of the next message; what is whole, or ends in the open chunk, takes one step."""
@@ -107,7 +107,7 @@ class ChunkReader(PlainChunkReader):
             super()._read_payload(stream)
 
     def _read_run(self, stream: ChunkStream) -> None:
-        """Take the open chunk and those behind it that continue its message, up to an octet that is no marker."""
+        """Take the open chunk and those behind it that continue its message, up to a byte that is no marker."""
         data, at, head = self._data, self._at, self._open_left
         stride = self.chunk_size + 1
         whole = stream.left + (stream.left - head - 1) // self.chunk_size + 1
@@ -120,13 +120,13 @@ class ChunkReader(PlainChunkReader):
         del run[head::stride]
         self._keep(stream, run)
         self._at = end
-        # Octets of the last chunk that are taken, its marker among them; what it still lacks stays open.
+        # Bytes of the last chunk that are taken, its marker among them; what it still lacks stays open.
         taken = (end - at - head) % stride
         self._open_left = min(self.chunk_size, stream.left + taken - 1) - (taken - 1) if taken else 0
 
 
 def _without_markers(data: bytes, at: int, end: int, size: int, marker: int) -> bytes | None:
-    """The payload in ``data[at:end]``, where a marker follows every ``size`` octets; ``None`` if one is missing."""
+    """The payload in ``data[at:end]``, where a marker follows every ``size`` bytes; ``None`` if one is missing."""
     markers = data[at + size : end : size + 1]
     if markers.count(marker) != len(markers):
         return None

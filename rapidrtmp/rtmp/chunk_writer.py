@@ -1,7 +1,7 @@
 """
 Messages to chunks (RTMP 1.0, 5.3.1).
 
-Every message begins with a full header (fmt 0): eleven octets that leave no reader anything to remember, nor anything
+Every message begins with a full header (fmt 0): eleven bytes that leave no reader anything to remember, nor anything
 to disagree about (what fmt 3 adds after fmt 0, what a delta counts from).
 """
 
@@ -18,7 +18,7 @@ _CONTINUATION = 3
 
 def write_basic_header(fmt: int, csid: int) -> bytes:
     """
-    The shortest basic header (5.3.1.1) for a chunk stream: one octet below 64, two below 320, else three.
+    The shortest basic header (5.3.1.1) for a chunk stream: one byte below 64, two below 320, else three.
 
     :raises MisuseError: ``csid`` is not 2..65599.
     """
@@ -33,9 +33,9 @@ def write_basic_header(fmt: int, csid: int) -> bytes:
 
 class ChunkWriter:
     """
-    Turns messages into octets.
+    Turns messages into bytes.
 
-    :ivar chunk_size: the most payload a chunk carries, in octets; to be changed when, and only when, the peer has been
+    :ivar chunk_size: the most payload a chunk carries, in bytes; to be changed when, and only when, the peer has been
         sent a Set Chunk Size that says the same.
     """
 
@@ -49,12 +49,12 @@ class ChunkWriter:
         :param csid: chunk stream, 2..65599.
         :param timestamp: milliseconds; taken modulo 2**32, extended from 0xFFFFFF on (on every chunk, 5.3.1.3).
         :param type_id: 0..255; likewise ``msid`` 0..2**32-1.
-        :param payload: at most 16777215 octets.
+        :param payload: at most 16777215 bytes.
         :raises MisuseError: ``csid`` or the length of ``payload`` is out of these bounds.
         """
         length = len(payload)
         if length > _MAX_LENGTH:
-            raise MisuseError(f"csid {csid}: message of {length} octets, limit {_MAX_LENGTH}")
+            raise MisuseError(f"csid {csid}: message of {length} bytes, limit {_MAX_LENGTH}")
         timestamp %= 2**32
         extended = timestamp.to_bytes(4, "big") if timestamp >= _EXTENDED else b""
         header = (

@@ -186,7 +186,7 @@ class CommandParts(NamedTuple):
 
 def read_command(payload: bytes, limits: AmfLimits = DEFAULT_AMF_LIMITS) -> Command:
     """
-    Read a command message of type 20 or 17; an AMF3 one has one octet, 0, before AMF0 values.
+    Read a command message of type 20 or 17; an AMF3 one has one byte, 0, before AMF0 values.
 
     Names are recognised whatever their case. Arguments are read up to the first that is unreadable.
 

@@ -1,12 +1,12 @@
 """
-The RTMP handshake, for either end: the first octets of a connection, before the chunk layer.
+The RTMP handshake, for either end: the first bytes of a connection, before the chunk layer.
 
-A client sends C0 (one octet, the version) and C1 (1536 octets), the server answers S0, S1 and S2 in one go, the client
+A client sends C0 (one byte, the version) and C1 (1536 bytes), the server answers S0, S1 and S2 in one go, the client
 closes with C2 (RTMP 1.0, 5.2). S2 must not wait for C2, because FFmpeg reads S2 before it writes C2; and C2 is taken as
 it comes, because clients fill it with zeros, with S1 or with a wrong time, and are otherwise fine.
 
 There are two handshakes. In the published one S2 repeats C1. In Adobe's own, C1 carries an HMAC-SHA256 over itself at a
-place which other octets of C1 point to; the server signs S1 in the same layout, and S2 over C1's digest. Which one it
+place which other bytes of C1 point to; the server signs S1 in the same layout, and S2 over C1's digest. Which one it
 is shows when a digest verifies, and the answer is wholly of one kind: S1 with a version of its own promises a signature
 in S2, and FFmpeg's player disconnects when that promise is broken.
 """
@@ -35,7 +35,7 @@ _SERVER_KEY = _SERVER_TEXT + _KEY_TAIL
 #: What a server that signs puts in S1's version field; FFmpeg's player looks for a signature from 3.0.0.0 on.
 _SIGNING_VERSION = bytes([4, 5, 0, 1])
 _NO_VERSION = bytes(4)
-#: Where the four octets stand that point to the digest: behind the key block, or ahead of it.
+#: Where the four bytes stand that point to the digest: behind the key block, or ahead of it.
 _DIGEST_POINTERS = (772, 8)
 
 
@@ -59,7 +59,7 @@ class _Handshake:
 
     def __init__(self, nonce: bytes, time_ms: int) -> None:
         if len(nonce) != NONCE_SIZE:
-            raise MisuseError(f"handshake nonce of {len(nonce)} octets, not {NONCE_SIZE}")
+            raise MisuseError(f"handshake nonce of {len(nonce)} bytes, not {NONCE_SIZE}")
         self._nonce = nonce
         self._time = (time_ms % 2**32).to_bytes(4, "big")
         self._step = _Step.AWAITING_FIRST
@@ -72,14 +72,14 @@ class _Handshake:
         return self._step is _Step.DONE
 
     def receive_data(self, data: bytes) -> None:
-        """Store octets from the peer."""
+        """Store bytes from the peer."""
         self._unread += data
 
     def events(self) -> Iterator[HandshakeDone]:
         """
         Read what is there: nothing is yielded until the last packet is complete, then ``HandshakeDone`` once.
 
-        :raises PeerProtocolError: the first octet is not an RTMP version we speak; the message says what it looks
+        :raises PeerProtocolError: the first byte is not an RTMP version we speak; the message says what it looks
             like, for the operator who mixed up two ports.
         """
         if self._step is _Step.AWAITING_FIRST and self._unread:
@@ -101,7 +101,7 @@ class _Handshake:
         return data
 
     def take_rest(self) -> bytes:
-        """Drain the octets behind the last packet; empty until it has come."""
+        """Drain the bytes behind the last packet; empty until it has come."""
         if not self.is_done:
             return b""
         rest = bytes(self._unread)
@@ -124,7 +124,7 @@ class ClientHandshake(_Handshake):
         """
         Greet the server.
 
-        :param nonce: 1528 random octets, for C1.
+        :param nonce: 1528 random bytes, for C1.
         :param time_ms: our clock for C1, in milliseconds; taken modulo 2**32.
         :raises MisuseError: ``nonce`` has another length.
         """
@@ -143,7 +143,7 @@ class ServerHandshake(_Handshake):
         """
         Prepare to answer one client.
 
-        :param nonce: 1528 random octets, for S1.
+        :param nonce: 1528 random bytes, for S1.
         :param time_ms: our clock for S1, in milliseconds; taken modulo 2**32.
         :raises MisuseError: ``nonce`` has another length.
         """
@@ -183,7 +183,7 @@ def _check_version(first: int) -> None:
         guess = "text: not RTMP"
     else:
         guess = "not a version of RTMP that is in use"
-    raise PeerProtocolError(f"first octet 0x{first:02x} instead of 0x{VERSION:02x}: {guess}")
+    raise PeerProtocolError(f"first byte 0x{first:02x} instead of 0x{VERSION:02x}: {guess}")
 
 
 def _verified_pointer(c1: bytes) -> int | None:
@@ -196,7 +196,7 @@ def _verified_pointer(c1: bytes) -> int | None:
 
 
 def _digest_position(packet: bytes, pointer: int) -> int:
-    """Where the digest of a C1 or S1 stands: the four octets at ``pointer``, added up, say how far behind them."""
+    """Where the digest of a C1 or S1 stands: the four bytes at ``pointer``, added up, say how far behind them."""
     return pointer + 4 + sum(packet[pointer : pointer + 4]) % 728
 
 
@@ -207,10 +207,10 @@ def _with_digest(packet: bytes, pointer: int, key: bytes) -> bytes:
 
 
 def _digest_of(packet: bytes, at: int, key: bytes) -> bytes:
-    """The HMAC over all of ``packet`` but the digest's own 32 octets at ``at``."""
+    """The HMAC over all of ``packet`` but the digest's own 32 bytes at ``at``."""
     return _hmac(key, packet[:at] + packet[at + DIGEST_SIZE :])
 
 
 def _hmac(key: bytes, data: bytes) -> bytes:
-    """HMAC-SHA256, 32 octets."""
+    """HMAC-SHA256, 32 bytes."""
     return hmac.digest(key, data, "sha256")

@@ -1,4 +1,4 @@
-"""What one peer may make a session hold or do. Whoever passes a bound is disconnected, unless it says otherwise."""
+"""What one peer may make a session hold or do. A peer that passes a bound is disconnected, if not said otherwise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIB = 1024 * KIB
 class AmfLimits:
     """
     Bounds for the AMF of one message; a message that passes one is unreadable. Text and keys are bounded by the
-    message itself: no length in it is believed beyond the octets that are there.
+    message itself: no length in it is believed beyond the bytes that are there.
 
     :ivar depth: containers within containers.
     :ivar values: values, those in containers included.
@@ -37,16 +37,16 @@ class SessionLimits:
     Until a publish is accepted nothing is known of the peer, so it gets little; afterwards it gets what media needs.
 
     :ivar unauthorised_message_bytes: longest message of any type before the first accepted publish.
-    :ivar unauthorised_partial_bytes: octets of incomplete messages held before that.
+    :ivar unauthorised_partial_bytes: bytes of incomplete messages held before that.
     :ivar unauthorised_chunk_streams: chunk streams in use before that.
-    :ivar held_bytes: octets of media and data kept while a publish waits for its answer; what comes beyond is
+    :ivar held_bytes: bytes of media and data kept while a publish waits for its answer; what comes beyond is
         skipped. Encoders that do not wait lose no codec config to a slow authenticator.
     :ivar unpublished_commands: commands between one accepted publish and the next, or before the first.
     :ivar unpublished_messages: messages of media, data, pings and unknown types while nothing is published or asked
         to be, between one accepted publish and the next, or before the first.
     :ivar media_bytes: longest audio, video or aggregate message.
     :ivar command_bytes: longest message of any other type.
-    :ivar partial_bytes: octets of incomplete messages held at a time.
+    :ivar partial_bytes: bytes of incomplete messages held at a time.
     :ivar chunk_streams: chunk streams in use over the connection's life.
     :ivar message_streams: message streams created and not deleted.
     :ivar unreadable_messages: how many messages in a row may be unreadable.

@@ -1,7 +1,7 @@
 """
 Message types, and the payloads of the messages that are not AMF and not media: protocol control and user control.
 
-A message itself is the chunk layer's ``Message``; here is what its octets mean. Types are told apart by ``type_id``
+A message itself is the chunk layer's ``Message``; here is what its bytes mean. Types are told apart by ``type_id``
 alone: cameras send control messages on any chunk stream.
 """
 
@@ -78,10 +78,10 @@ def read_number(payload: bytes) -> int:
     """
     The 32-bit number that is the payload of types 1, 2, 3 and 5, and the beginning of that of type 6 (5.4).
 
-    :raises UnreadableError: fewer than four octets.
+    :raises UnreadableError: fewer than four bytes.
     """
     if len(payload) < 4:
-        raise UnreadableError(f"control message of {len(payload)} octets, 4 wanted")
+        raise UnreadableError(f"control message of {len(payload)} bytes, 4 wanted")
     return int.from_bytes(payload[:4], "big")
 
 
@@ -99,10 +99,10 @@ def read_user_control(payload: bytes) -> UserControl:
     """
     The payload of type 4; what some events carry beyond the first number is not looked at.
 
-    :raises UnreadableError: fewer than six octets.
+    :raises UnreadableError: fewer than six bytes.
     """
     if len(payload) < _USER_CONTROL.size:
-        raise UnreadableError(f"user control message of {len(payload)} octets, {_USER_CONTROL.size} wanted")
+        raise UnreadableError(f"user control message of {len(payload)} bytes, {_USER_CONTROL.size} wanted")
     return UserControl(*_USER_CONTROL.unpack_from(payload))
 
 

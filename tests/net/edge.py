@@ -1,5 +1,5 @@
 """
-The RTMP edge in memory: a factory with everything behind it, and publishers that send octets and hear the answers.
+The RTMP edge in memory: a factory with everything behind it, and publishers that send bytes and hear the answers.
 """
 
 from __future__ import annotations

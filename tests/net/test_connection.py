@@ -37,7 +37,7 @@ class DeadlineTests(EdgeCase):
         return peer.is_closed and self.edge.metric("rtmp_timeouts_total", stage=stage) == 1
 
     def test_handshake(self) -> None:
-        """A handshake must be done in ten seconds, however busily its octets drip."""
+        """A handshake must be done in ten seconds, however busily its bytes drip."""
         peer = self.edge.peer()
         for _ in range(9):
             peer.say(b"\x03")
@@ -47,7 +47,7 @@ class DeadlineTests(EdgeCase):
         self.assertTrue(self.timed_out(peer, "handshake"))
 
     def test_publish(self) -> None:
-        """Whoever does not publish within fifteen seconds goes, whatever else it says."""
+        """A connection that does not publish within fifteen seconds is closed, whatever else it says."""
         peer = self.edge.peer().connect()
         for _ in range(14):
             peer.say(command("_checkbw", 0))
@@ -78,7 +78,7 @@ class DeadlineTests(EdgeCase):
         self.assertTrue(self.timed_out(peer, "idle"))
 
     def test_ping(self) -> None:
-        """A silent publisher is pinged, once per silence; any octet is a sign of life."""
+        """A silent publisher is pinged, once per silence; any byte is a sign of life."""
         peer = self.edge.publisher()
         for _ in range(3):
             self.edge.wait(20)
@@ -221,7 +221,7 @@ class ProxyTests(EdgeCase):
         self.assertEqual(65_536, transport.bufferSize)
 
     def test_no_address(self) -> None:
-        """A proxy that names nobody (its own health check) is taken as it is."""
+        """A proxy that names no client (its own health check) is taken as it is."""
         factory = HAProxyWrappingFactory(self.edge.factory.behind_proxy)
         wrapper: Any = factory.buildProtocol(IPv4Address("TCP", "10.0.0.1", 4000))
         transport = TcpTransport()
@@ -333,7 +333,7 @@ class ConnectionTests(EdgeCase):
 class AnyOctetsTests(SynchronousTestCase):
     @given(st.lists(st.binary(max_size=80), max_size=8), st.integers(0, 3))
     def test_any_octets(self, pieces: list[bytes], stage: int) -> None:
-        """Whatever octets come, at whatever stage, nothing leaves the protocol but its own end."""
+        """Whatever bytes come, at whatever stage, nothing leaves the protocol but its own end."""
         edge = Edge()
         peer = edge.peer()
         for octets in (HANDSHAKE, connect() + command("createStream", 4), publish())[:stage]:
@@ -359,7 +359,7 @@ class AnyOctetsTests(SynchronousTestCase):
 
     @given(st.lists(st.tuples(st.integers(0, 2_000), st.binary(min_size=1, max_size=3)), max_size=5))
     def test_broken_media(self, mistakes: list[tuple[int, bytes]]) -> None:
-        """Media with octets that are not the encoder's is a matter for that connection alone."""
+        """Media with bytes that are not the encoder's is a matter for that connection alone."""
         edge = Edge()
         sent = bytearray(b"".join(media(1)))
         for at, octets in mistakes:

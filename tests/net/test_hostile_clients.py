@@ -1,4 +1,4 @@
-"""What strangers may do at the RTMP door: each attempt comes to a clear end, and costs publishers nothing."""
+"""What hostile clients may do over RTMP: each attempt comes to a clear end, and costs publishers nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rapidrtmp.net.connection import ConnectionPolicy
 from rapidrtmp.rtmp.limits import DEFAULT_LIMITS
 from tests.net.edge import Peer, media
 from tests.net.test_connection import EdgeCase
-from tests.rtmp.amf_octets import number, text
+from tests.rtmp.amf_bytes import number, text
 from tests.rtmp.chunks import fmt0
 from tests.rtmp.client import HANDSHAKE, command, connect, message
 
@@ -25,7 +25,7 @@ SHUTDOWN = "NetConnection.Connect.AppShutdown"
 DENIED = "NetStream.Publish.Denied"
 
 
-class StrangerCase(EdgeCase):
+class HostileCase(EdgeCase):
     """An edge, and what it logs."""
 
     def setUp(self) -> None:
@@ -43,7 +43,7 @@ class StrangerCase(EdgeCase):
         self.assertEqual(1, sum(count for line, count in self.lines.items() if words in line), self.lines)
 
 
-class FloodTests(StrangerCase):
+class FloodTests(HostileCase):
     """More connections than there may be."""
 
     policy = ConnectionPolicy(max_connections=20, max_connections_per_ip=8, max_unauthorised_connections=10)
@@ -77,7 +77,7 @@ class FloodTests(StrangerCase):
         self.assertEqual(16, self.lines["{peer}: closed to make room for another connection: {limit} reached"])
 
     def test_told_why(self) -> None:
-        """Whoever is connected is told why it must go."""
+        """A client that is connected is told why it is closed."""
         first = self.edge.peer("192.0.2.1").connect()
         first.heard()
         for _ in range(8):
@@ -85,7 +85,7 @@ class FloodTests(StrangerCase):
         self.assertEqual([("error", SHUTDOWN, "there are too many connections; try again")], first.statuses())
 
     def test_ipv6(self) -> None:
-        """All addresses of one /64 are one stranger's."""
+        """All addresses of one /64 are one client's."""
         peers = [Peer(self.edge.factory, IPv6Address("TCP", f"2001:db8::{host:x}", 1)) for host in range(9)]
         self.assertEqual([True, *[False] * 8], [peer.is_closed for peer in peers])
 
@@ -101,11 +101,11 @@ class FloodTests(StrangerCase):
         self.assertTrue(publisher.is_closed)
 
 
-class SlownessTests(StrangerCase):
+class SlownessTests(HostileCase):
     """Those who take their time."""
 
     def test_slow_handshake(self) -> None:
-        """An octet a second is not progress: the handshake has its deadline in all."""
+        """A byte a second is not progress: the handshake has its deadline in all."""
         peer = self.edge.peer()
         for at in range(12):
             if not peer.is_closed:
@@ -152,8 +152,8 @@ class SlownessTests(StrangerCase):
         self.assertLoggedOnce("does not read")
 
 
-class BombTests(StrangerCase):
-    """Octets that are meant to hurt."""
+class BombTests(HostileCase):
+    """Bytes that are meant to hurt."""
 
     def assertBrokenOff(self, words: str, *octets: bytes) -> None:
         """Saying ``octets`` to a server that is connected ends it, with ``words`` for the peer and one for the log."""
@@ -177,14 +177,14 @@ class BombTests(StrangerCase):
 
     def test_declared_length(self) -> None:
         """A message of 16 MiB is refused by its header, before anything of it is kept."""
-        self.assertBrokenOff("message of 16777215 octets", fmt0(5, 0, 0xFFFFFF, 9, 1, b"\0"))
+        self.assertBrokenOff("message of 16777215 bytes", fmt0(5, 0, 0xFFFFFF, 9, 1, b"\0"))
 
     def test_partial_messages(self) -> None:
-        """So are many of just less than is allowed, as soon as they hold more than one guest may."""
+        """So are many of just less than is allowed, as soon as they hold more than one pending connection may."""
         size = DEFAULT_LIMITS.unauthorised_message_bytes
         headers = [message(1, (60_000).to_bytes(4, "big"), msid=0, csid=2)]
         headers += [fmt0(csid, 0, size, 9, 1, bytes(60_000)) for csid in range(10, 14)]
-        self.assertBrokenOff("octets of incomplete messages", *headers)
+        self.assertBrokenOff("bytes of incomplete messages", *headers)
 
     def test_message_streams(self) -> None:
         """A client that creates one message stream after the other is stopped at the ninth."""
@@ -195,7 +195,7 @@ class BombTests(StrangerCase):
         self.assertBrokenOff("commands without publishing", *[command("releaseStream", 4, text("k"))] * 200)
 
     def test_amf(self) -> None:
-        """Of values too deep, too many or too wide little is read, and a client that goes on with them is stopped."""
+        """Of values too deep, too many or too wide little is read, and a client that continues is stopped."""
         deep = text("onMetaData") + b"\x0a\0\0\0\1" * 5000
         many = text("onMetaData") + b"\x05" * 5000
         wide = text("onMetaData") + b"\x0a\x7f\xff\xff\xff" + b"\x05" * 5000
@@ -215,11 +215,11 @@ class _Stopwatch(Clock):
         return super().seconds()
 
 
-class SharingTests(StrangerCase):
-    """Guests share a little of each turn of the reactor."""
+class SharingTests(HostileCase):
+    """Pending connections share a little of each turn of the reactor."""
 
     def test_turns(self) -> None:
-        """A guest that sends a lot is read in pieces and left in its socket meanwhile; a publisher is read at once."""
+        """A pending connection that sends a lot is read in pieces, with pauses; a publisher is read at once."""
         publisher = self.edge.publisher()
         greedy = self.edge.peer("192.0.2.2").connect()
         self.edge.clock.__class__ = _Stopwatch  # from here on time passes while we work
@@ -266,7 +266,7 @@ class SharingTests(StrangerCase):
         self.assertEqual(4096, peer.transport.bufferSize)
 
     def test_newcomer_first(self) -> None:
-        """Somebody on the way in is let through before those who have had much already."""
+        """A client on the way in is read before those who have had much already."""
         self.edge.clock.__class__ = _Stopwatch
         crowd = [self.edge.peer(f"192.0.2.{host}").connect() for host in range(10)]
         self.edge.clock.advance(0.1)
@@ -281,7 +281,7 @@ class SharingTests(StrangerCase):
         self.edge.clock.advance(1)
 
     def test_gone_while_it_waits(self) -> None:
-        """A guest that leaves before its turn is nobody's concern."""
+        """A pending connection that is gone before its turn costs nothing."""
         self.edge.clock.__class__ = _Stopwatch
         peer = self.edge.peer().connect()
         peer.say(message(8, b"", csid=4) * 300)
@@ -290,7 +290,7 @@ class SharingTests(StrangerCase):
         self.assertEqual(0, len(self.edge.factory.read_budget))
 
 
-class GuessingTests(StrangerCase):
+class GuessingTests(HostileCase):
     """Publish attempts with wrong tokens."""
 
     def guess(self, name: str = "k?token=guessed", host: str = "192.0.2.1") -> Peer:
@@ -318,7 +318,7 @@ class GuessingTests(StrangerCase):
         self.assertFalse(self.guess("other?token=right").is_closed)
 
     def test_publisher_comes_back(self) -> None:
-        """Who published from an address can do so again, however much somebody else guesses there."""
+        """A publisher can come back to its address, however much is guessed there."""
         publisher = self.guess("mine?token=right")
         self.edge.authenticator.answer = NO
         for _ in range(20):
@@ -330,7 +330,7 @@ class GuessingTests(StrangerCase):
         self.assertFalse(self.guess("mine?token=right").is_closed)
 
 
-class LeakTests(StrangerCase):
+class LeakTests(HostileCase):
     """What stays of connections that are gone: nothing."""
 
     def visit(self, number: int) -> None:

@@ -73,7 +73,7 @@ class SocketTests(SynchronousTestCase):
         return self.transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
 
     def send_pictures(self, seconds: int) -> None:
-        """25 pictures of some 3000 octets a second, for so long."""
+        """25 pictures of some 3000 bytes a second, for so long."""
         for _ in range(seconds * 25):
             time_ms = round(self.edge.clock.seconds() * 1000)
             header, nal = picture(time_ms == 0)[:5], picture(time_ms == 0)[9:] + b"\x80" * 3000
@@ -93,7 +93,7 @@ class SocketTests(SynchronousTestCase):
         self.assertEqual(1, self.mark)
 
     def test_segments(self) -> None:
-        """A mark that one TCP segment can not fill is never set: an encoder's Nagle would hold back what fills none."""
+        """A mark that one TCP segment cannot fill is never set: an encoder's Nagle would hold back what fills none."""
         for largest, mark in ((0, 1), (1448, 2048)):  # loopback has segments of 64 KB unless it is told otherwise
             with socket.create_server(("127.0.0.1", 0)) as port, socket.socket() as encoder:
                 if largest:

@@ -33,7 +33,7 @@ class PublisherTests(SynchronousTestCase):
             peer.say(octets)
 
     def test_good(self) -> None:
-        """A publisher that does well is told nothing, and whoever asks sees numbers without findings."""
+        """A publisher that does well is told nothing, and the API shows numbers without findings."""
         peer = self.edge.publisher()
         self.in_real_time(peer, pictures(range(0, 12_000, 40), gop=50))
         stream = self.edge.registry.find(NAME)
@@ -43,7 +43,7 @@ class PublisherTests(SynchronousTestCase):
         self.assertEqual([], peer.statuses())
 
     def test_advice(self) -> None:
-        """Keyframes that are far apart are found, counted, and the encoder is told, once, and goes on publishing."""
+        """Keyframes that are far apart are found, counted, and the encoder is told, once, and continues."""
         peer = self.edge.publisher()
         self.in_real_time(peer, pictures(range(0, 30_000, 40), gop=200))
         stream = self.edge.registry.find(NAME)
@@ -58,7 +58,7 @@ class PublisherTests(SynchronousTestCase):
         self.assertEqual((), stream.findings)
 
     def test_unsupported_codec(self) -> None:
-        """Who sends a codec that is not carried is told so, once."""
+        """An encoder that sends a codec that is not carried is told so, once."""
         peer = self.edge.publisher()
         for _ in range(3):
             peer.say(message(9, b"\x90hvc1\1"))
@@ -84,7 +84,7 @@ class PublisherTests(SynchronousTestCase):
         self.assertEqual("producing", peer.transport.producerState)
 
     def test_bitrate(self) -> None:
-        """A publisher that goes on above the limit is told so, closed, counted, and named in one line of the log."""
+        """A publisher that stays above the limit is told so, closed, counted, and named in one line of the log."""
         self.edge.close()
         self.edge = Edge(max_bitrate=1_000_000)
         peer = self.edge.publisher()

@@ -96,7 +96,7 @@ class LeanReactorTests(SynchronousTestCase):
         self.assertEqual(questions, self.ask(*questions))
 
     def test_isolates(self) -> None:
-        """A protocol that raises loses its own connection, with a logged failure; the others go on."""
+        """A protocol that raises loses its own connection, with a logged failure; the others continue."""
         self.assertEqual([b"one", b"", b"two"], self.ask(b"one", b"raise", b"two"))
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 

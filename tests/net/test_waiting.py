@@ -1,4 +1,4 @@
-"""From octets to frames, and who may send them."""
+"""From bytes to frames, and who may send them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Hung:
 
 class PublishTests(EdgeCase):
     def test_publish(self) -> None:
-        """A publish, fed as the octets an encoder sends, comes out as the frames of both tracks."""
+        """A publish, fed as the bytes an encoder sends, comes out as the frames of both tracks."""
         peer = self.edge.peer().connect()
         peer.heard()
         peer.publish()
@@ -88,7 +88,7 @@ class PublishTests(EdgeCase):
         self.assertEqual(["live/a"], [str(stream.name) for stream in self.edge.registry])
 
     def test_end(self) -> None:
-        """The encoder's own end interrupts the stream, which ends when nobody returns in time."""
+        """The encoder's own end interrupts the stream, which ends when no publisher returns in time."""
         peer = self.edge.publisher()
         peer.say(*media(1))
         peer.say(command("FCUnpublish", 6), command("deleteStream", 7))
@@ -117,7 +117,7 @@ class PublishTests(EdgeCase):
         self.assertEqual({"live/k", "live/other"}, {str(stream.name) for stream in self.edge.registry})
 
     def test_return(self) -> None:
-        """Who returns in time goes on behind the end of what was there, after one discontinuity, with a new date."""
+        """A publisher that returns in time continues where the stream ended, after one discontinuity, with a new date."""
         peer = self.edge.publisher()
         peer.say(*media(2))
         peer.leave()
@@ -172,7 +172,7 @@ class RefusalTests(EdgeCase):
         return peer.publish(name)
 
     def test_bad_name(self) -> None:
-        """A name that can be nobody's is refused without asking."""
+        """A name that no stream can have is refused without asking."""
         self.assertRefused(self.refused("a b?token=x"), BAD_NAME, "stream key")
         self.assertEqual([], self.edge.authenticator.requests)
 
@@ -259,7 +259,7 @@ class RefusalTests(EdgeCase):
         self.assertIsNone(self.edge.registry.find(NAME))
 
     def test_taken(self) -> None:
-        """A name that somebody else publishes is refused, and the first goes on."""
+        """A name that another connection publishes is refused, and the first continues."""
         first = self.edge.publisher()
         peer = self.refused()
         self.assertRefused(peer, BAD_NAME, "another connection")
@@ -334,7 +334,7 @@ class SlowAuthenticatorTests(EdgeCase):
         self.assertEqual(72, len(self.edge.collectors[1].frames))
 
     def test_peer_leaves(self) -> None:
-        """When the encoder leaves, the authenticator's work is called off; however that ends, nobody minds."""
+        """When the encoder leaves, the authenticator's work is called off; how that ends does not matter."""
         peer = self.edge.peer().connect().publish()
         peer.leave()
         self.assertTrue(self.answer.called)

@@ -25,7 +25,7 @@ def _timed(fmt: int, csid: int, time: int, fields: bytes, payload: bytes) -> byt
 
 
 def fmt0(csid: int, timestamp: int, length: int, type_id: int, msid: int, payload: bytes = b"") -> bytes:
-    """A chunk with a full header; ``payload`` is what it carries of the message's ``length`` octets."""
+    """A chunk with a full header; ``payload`` is what it carries of the message's ``length`` bytes."""
     fields = length.to_bytes(3, "big") + bytes([type_id]) + msid.to_bytes(4, "little")
     return _timed(0, csid, timestamp, fields, payload)
 

@@ -1,4 +1,4 @@
-"""A client for tests: says what encoders say, octet for octet, and takes apart what a session answers."""
+"""A client for tests: says what encoders say, byte for byte, and takes apart what a session answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rapidrtmp.rtmp.limits import DEFAULT_LIMITS, SessionLimits
 from rapidrtmp.rtmp.replies import enhanced_properties
 from rapidrtmp.rtmp.session import ServerSession
 
-from .amf_octets import END, NULL, OBJECT, key, number, text
+from .amf_bytes import END, NULL, OBJECT, key, number, text
 from .chunks import fmt0, fmt3
 
 __all__ = ["HANDSHAKE", "Client", "Status", "command", "connect", "message", "publish"]
@@ -23,7 +23,7 @@ _ANSWER_SIZE = 1 + 1536 + 1536
 
 
 def message(type_id: int, payload: bytes, *, timestamp: int = 0, msid: int = 1, csid: int = 4) -> bytes:
-    """One message, in chunks of 128 octets."""
+    """One message, in chunks of 128 bytes."""
     octets = fmt0(csid, timestamp, len(payload), type_id, msid, payload[:128])
     return octets + b"".join(fmt3(csid, payload[at : at + 128]) for at in range(128, len(payload), 128))
 
@@ -67,7 +67,7 @@ class Client:
         self._handshake_left = _ANSWER_SIZE
 
     def say(self, *octets: bytes) -> list[Event]:
-        """Send octets and return their events, but for those that only mark a message; connects are accepted."""
+        """Send bytes and return their events, but for those that only mark a message; connects are accepted."""
         self.session.receive_data(b"".join(octets))
         seen = []
         for event in self.session.events():

@@ -77,7 +77,7 @@ class SpellingTests(SynchronousTestCase):
 
 
 class RefusalTests(SynchronousTestCase):
-    """Names that can not be meant well."""
+    """Names that cannot be meant well."""
 
     def test_refused(self) -> None:
         """No name, control characters, backslashes and parent directories are refused, and nothing is quoted."""

@@ -4,7 +4,7 @@ from rapidrtmp.rtmp.aggregate import read_aggregate
 from rapidrtmp.rtmp.chunk import Message
 from rapidrtmp.rtmp.message import UnreadableError
 
-#: Audio of three octets at 1000 ms in message stream 0, video of two at 1040 ms, metadata of one at 1040 ms.
+#: Audio of three bytes at 1000 ms in message stream 0, video of two at 1040 ms, metadata of one at 1040 ms.
 AUDIO = b"\x08\x00\x00\x03\x00\x03\xe8\x00\x00\x00\x00\xaf\x01\x21\x00\x00\x00\x0e"
 VIDEO = b"\x09\x00\x00\x02\x00\x04\x10\x00\x00\x00\x00\x17\x01\x00\x00\x00\x0d"
 DATA = b"\x12\x00\x00\x01\x00\x04\x10\x00\x00\x00\x00\x05\x00\x00\x00\x0c"
@@ -36,7 +36,7 @@ class AggregateTests(SynchronousTestCase):
         self.assertEqual([Message(8, 1, 5000, b"", 4)] * 2, list(read_aggregate(aggregate(silence * 2))))
 
     def test_timestamp_extension(self) -> None:
-        """The fourth octet of a tag's timestamp is its highest, and sums wrap."""
+        """The fourth byte of a tag's timestamp is its highest, and sums wrap."""
         late = VIDEO[:4] + b"\x00\x00\x00\x01" + VIDEO[8:]
         early = AUDIO[:4] + b"\xff\xff\xff\x00" + AUDIO[8:]
         self.assertEqual([5000, 5001], [part.timestamp for part in read_aggregate(aggregate(early + late))])

@@ -6,7 +6,7 @@ from rapidrtmp.rtmp.amf import AmfError, Value
 from rapidrtmp.rtmp.amf0 import read_values, write_values
 from rapidrtmp.rtmp.limits import AmfLimits
 
-from .amf_octets import END, NULL, OBJECT, key, number, text
+from .amf_bytes import END, NULL, OBJECT, key, number, text
 
 _LEAVES = st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=20)
 _VALUES = st.recursive(
@@ -21,7 +21,7 @@ def read(octets: bytes) -> list[Value]:
 
 
 class ScalarTests(SynchronousTestCase):
-    """Values that hold no others, octet by octet from AMF0, section 2."""
+    """Values that hold no others, byte by byte from AMF0, section 2."""
 
     def test_number(self) -> None:
         """A number is a double."""
@@ -34,7 +34,7 @@ class ScalarTests(SynchronousTestCase):
         self.assertIsInstance(values[0], bool)
 
     def test_string(self) -> None:
-        """A string has a length in octets, not in characters."""
+        """A string has a length in bytes, not in characters."""
         self.assertEqual(["live", "é", ""], read(b"\x02\x00\x04live\x02\x00\x02\xc3\xa9\x02\x00\x00"))
 
     def test_not_utf8(self) -> None:
@@ -54,7 +54,7 @@ class ScalarTests(SynchronousTestCase):
         self.assertEqual([1.0, None], read(b"\x0b\x3f\xf0\0\0\0\0\0\0\xff\xc4" + NULL))
 
     def test_unknown_markers(self) -> None:
-        """Movie clips, record sets and markers of nobody are errors, and what came before them is delivered."""
+        """Movie clips, record sets and unknown markers are errors, and what came before them is delivered."""
         for marker in (0x04, 0x0E, 0x12, 0xFF):
             values = read_values(NULL + bytes([marker]) + NULL)
             self.assertIsNone(next(values))
@@ -63,7 +63,7 @@ class ScalarTests(SynchronousTestCase):
 
 
 class ContainerTests(SynchronousTestCase):
-    """Objects and arrays, octet by octet from AMF0, section 2."""
+    """Objects and arrays, byte by byte from AMF0, section 2."""
 
     def test_object(self) -> None:
         """An object is keys and values up to the end marker."""
@@ -94,13 +94,13 @@ class ContainerTests(SynchronousTestCase):
         self.assertEqual([{}], read(OBJECT))
 
     def test_marker_of_amf3(self) -> None:
-        """One AMF3 value may stand anywhere, and AMF0 goes on behind it."""
+        """One AMF3 value may stand anywhere, and AMF0 continues behind it."""
         octets = text("x") + b"\x11\x06\x0dlegacy" + OBJECT + key("a") + b"\x11\x04\x7f" + END + NULL
         self.assertEqual(["x", "legacy", {"a": 127.0}, None], read(octets))
 
 
 class LimitTests(SynchronousTestCase):
-    """A message costs no more than its octets."""
+    """A message costs no more than its bytes."""
 
     def test_depth(self) -> None:
         """Sixteen containers within each other are read, seventeen are not."""
@@ -121,7 +121,7 @@ class LimitTests(SynchronousTestCase):
                 list(read_values(octets, AmfLimits(values=3)))
 
     def test_count_without_octets(self) -> None:
-        """A count or length that the message can not hold is refused at once."""
+        """A count or length that the message cannot hold is refused at once."""
         for octets in (b"\x0a\xff\xff\xff\xff" + NULL, b"\x0c\xff\xff\xff\xffab", b"\x02\xff\xffab"):
             with self.assertRaises(AmfError):
                 read(octets)
@@ -170,7 +170,7 @@ class TruncationTests(SynchronousTestCase):
 
 
 class WriterTests(SynchronousTestCase):
-    """Values to octets."""
+    """Values to bytes."""
 
     def test_by_hand(self) -> None:
         """Each type is written as the specification says."""
@@ -187,7 +187,7 @@ class WriterTests(SynchronousTestCase):
             self.assertEqual(octets, write_values(value), value)
 
     def test_long_string(self) -> None:
-        """Text of more than 65535 octets is a long string."""
+        """Text of more than 65535 bytes is a long string."""
         self.assertEqual(b"\x02\xff\xff", write_values("a" * 65535)[:3])
         self.assertEqual(b"\x0c\0\x01\0\0", write_values("a" * 65536)[:5])
 
@@ -196,7 +196,7 @@ class WriterTests(SynchronousTestCase):
         self.assertEqual(b"\x05\x01\x01", write_values(None, True))
 
     def test_impossible(self) -> None:
-        """AMF0 has no octet strings."""
+        """AMF0 has no byte strings."""
         self.assertRaises(TypeError, write_values, b"octets")
 
     @given(st.lists(_VALUES, max_size=3))

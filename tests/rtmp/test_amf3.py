@@ -13,14 +13,14 @@ def read(octets: bytes, count: int = 1) -> list[Value]:
 
 
 class ScalarTests(SynchronousTestCase):
-    """Values that hold no others, octet by octet from AMF3, section 3."""
+    """Values that hold no others, byte by byte from AMF3, section 3."""
 
     def test_constants(self) -> None:
         """Undefined, null, false and true are their markers."""
         self.assertEqual([None, None, False, True], read(b"\x00\x01\x02\x03", 4))
 
     def test_u29(self) -> None:
-        """Integers take one to four octets, with eight bits in the fourth."""
+        """Integers take one to four bytes, with eight bits in the fourth."""
         for octets, expected in (
             (b"\x00", 0),
             (b"\x7f", 127),
@@ -45,7 +45,7 @@ class ScalarTests(SynchronousTestCase):
         self.assertEqual(["", "abc", "de", "de", "abc"], read(octets, 5))
 
     def test_date_xml_and_octets(self) -> None:
-        """Dates are milliseconds, XML is text, byte arrays are octets; by reference each is None."""
+        """Dates are milliseconds, XML is text, byte arrays are bytes; by reference each is None."""
         self.assertEqual([1.0, None], read(b"\x08\x01\x3f\xf0\0\0\0\0\0\0\x08\x00", 2))
         self.assertEqual(["<a/>", "<b/>", None], read(b"\x07\x09<a/>\x0b\x09<b/>\x0b\x00", 3))
         self.assertEqual([b"\x00\xff", None], read(b"\x0c\x05\x00\xff\x0c\x02", 2))
@@ -77,13 +77,13 @@ class ContainerTests(SynchronousTestCase):
         self.assertEqual([{"self": None}, None], read(b"\x0a\x0b\x01\x09self\x0a\x00\x01\x09\x00", 2))
 
     def test_not_understood(self) -> None:
-        """Vectors, dictionaries, own serialisations and markers of nobody are errors."""
+        """Vectors, dictionaries, own serialisations and unknown markers are errors."""
         for octets in (b"\x0d\x01\x00", b"\x11\x01\x00", b"\x0a\x07\x03T", b"\x12", b"\xff"):
             self.assertRaises(AmfError, read, octets)
 
 
 class LimitTests(SynchronousTestCase):
-    """A message costs no more than its octets."""
+    """A message costs no more than its bytes."""
 
     def test_wild_references(self) -> None:
         """An index of what was never seen is an error."""

@@ -16,20 +16,20 @@ NEXT_MESSAGE = Message(18, 1, 77, b"ok", 5)
 
 
 class BasicHeaderTests(SynchronousTestCase):
-    """The one, two or three octets that every chunk begins with."""
+    """The one, two or three bytes that every chunk begins with."""
 
     def test_one_octet(self) -> None:
-        """Chunk streams 2 to 63 stand in the first octet."""
+        """Chunk streams 2 to 63 stand in the first byte."""
         self.assertEqual((0, 2, 1), read_basic_header(b"\x02", 0))
         self.assertEqual((3, 63, 2), read_basic_header(b"?\xff", 1))
 
     def test_two_octets(self) -> None:
-        """Chunk streams 64 to 319 stand in a second octet."""
+        """Chunk streams 64 to 319 stand in a second byte."""
         self.assertEqual((1, 64, 2), read_basic_header(b"\x40\x00", 0))
         self.assertEqual((2, 319, 2), read_basic_header(b"\x80\xff", 0))
 
     def test_three_octets(self) -> None:
-        """Chunk streams up to 65599 stand in two more octets, the low one first."""
+        """Chunk streams up to 65599 stand in two more bytes, the low one first."""
         self.assertEqual((0, 320, 3), read_basic_header(b"\x01\x00\x01", 0))
         self.assertEqual((3, 65599, 3), read_basic_header(b"\xc1\xff\xff", 0))
 
@@ -55,7 +55,7 @@ class RuleTests(SynchronousTestCase):
         assert_read_three_ways(self, feed_of_new, octets, list(expected), NEXT, [NEXT_MESSAGE])
 
     def assert_refused(self, octets: bytes, reason: str, *before: Message, limits: ChunkLimits | None = None) -> None:
-        """Hold the reader to ``before`` and then a failure, at once and for ever, whole and octet by octet."""
+        """Hold the reader to ``before`` and then a failure, at once and for ever, whole and byte by byte."""
         for size in (len(octets), 1):
             reader = self.reader_class(limits or ChunkLimits())
             seen = []
@@ -163,10 +163,10 @@ class RuleTests(SynchronousTestCase):
         self.assert_read(chunks, Message(9, 1, 40, first, 6), Message(9, 1, 41, b"5" * 400, 6))
 
     def test_another_message_in_mid_message(self) -> None:
-        """A header that begins a message while the last one lacks octets breaks the connection."""
+        """A header that begins a message while the last one lacks bytes breaks the connection."""
         begun = fmt0(6, 40, 300, 9, 1, b"1" * 128)
-        self.assert_refused(begun + fmt0(6, 40, 300, 9, 1), "csid 6: fmt 0 with 172 octets of a message still to come")
-        self.assert_refused(begun + fmt1(6, 0, 301, 9), "csid 6: another message with 172 octets of one still to come")
+        self.assert_refused(begun + fmt0(6, 40, 300, 9, 1), "csid 6: fmt 0 with 172 bytes of a message still to come")
+        self.assert_refused(begun + fmt1(6, 0, 301, 9), "csid 6: another message with 172 bytes of one still to come")
         self.assert_refused(begun + fmt1(6, 0, 300, 8), "csid 6: another message")
 
     # ── extended timestamps ──────────────────────────────────────────────────────────────────────────────────────────
@@ -197,14 +197,14 @@ class RuleTests(SynchronousTestCase):
             self.assert_read(chunks, Message(9, 1, 0x01000000, b"a", 6), expected)
 
     def test_not_repeated_on_continuations(self) -> None:
-        """Continuations may leave the extended timestamp out, as librtmp does, down to a last chunk of one octet."""
+        """Continuations may leave the extended timestamp out, as librtmp does, down to a last chunk of one byte."""
         timestamp = 0x01000001
         for tail in (b"2", b"23", b"\x01\x01", b"\x02\0\0\1", b"234567"):
             chunks = fmt0(6, timestamp, 128 + len(tail), 9, 1, b"1" * 128) + fmt3(6, tail)
             self.assert_read(chunks, Message(9, 1, timestamp, b"1" * 128 + tail, 6))
 
     def test_payload_like_the_beginning_of_a_timestamp(self) -> None:
-        """Payload that begins as the timestamp would is told apart by the octets behind it."""
+        """Payload that begins as the timestamp would is told apart by the bytes behind it."""
         chunks = fmt0(6, 0x01000001, 130, 9, 1, b"1" * 128) + fmt3(6, b"\x01\x00")
         seen = fed(new_feed(self.reader_class()), [chunks, NEXT])
         self.assertEqual([Message(9, 1, 0x01000001, b"1" * 128 + b"\x01\x00", 6), NEXT_MESSAGE], seen)
@@ -225,7 +225,7 @@ class RuleTests(SynchronousTestCase):
             + fmt3(6, b"2" * 150)
             + set_chunk_size(1)
             + fmt3(6, b"3") * 22
-            # Chunks of one octet cut up the very message that ends them.
+            # Chunks of one byte cut up the very message that ends them.
             + fmt0(2, 0, 4, 1, 0, b"\0")
             + fmt3(2, b"\0")
             + fmt3(2, b"\x10")
@@ -252,7 +252,7 @@ class RuleTests(SynchronousTestCase):
         """A chunk size of 0, or with the top bit set, or cut short, breaks the connection."""
         self.assert_refused(set_chunk_size(0), "Set Chunk Size to 0, not 1..2147483647")
         self.assert_refused(set_chunk_size(0x80000000), "Set Chunk Size to 2147483648")
-        self.assert_refused(NEXT + fmt0(2, 0, 3, 1, 0, b"\0\x10\0"), "Set Chunk Size of 3 octets", NEXT_MESSAGE)
+        self.assert_refused(NEXT + fmt0(2, 0, 3, 1, 0, b"\0\x10\0"), "Set Chunk Size of 3 bytes", NEXT_MESSAGE)
 
     def test_abort(self) -> None:
         """Abort drops a message that has begun; the next chunk begins another, with the old header to lean on."""
@@ -265,7 +265,7 @@ class RuleTests(SynchronousTestCase):
         chunks = NEXT + fmt0(2, 0, 4, 2, 0, b"\0\0\0\5") + fmt3(2, b"\0\0\1\0") + fmt3(5, b"no")
         idle, unknown = Message(2, 0, 0, b"\0\0\0\5", 2), Message(2, 0, 0, b"\0\0\1\0", 2)
         self.assert_read(chunks, NEXT_MESSAGE, idle, unknown, Message(18, 1, 154, b"no", 5))
-        self.assert_refused(fmt0(2, 0, 1, 2, 0, b"\6"), "Abort of 1 octets, 4 needed")
+        self.assert_refused(fmt0(2, 0, 1, 2, 0, b"\6"), "Abort of 1 bytes, 4 needed")
 
     # ── limits ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -273,14 +273,14 @@ class RuleTests(SynchronousTestCase):
         """Media and other messages have limits of their own, which count before any payload is there."""
         limits = ChunkLimits(max_media_bytes=20, max_command_bytes=10)
         for type_id, limit in ((8, 20), (9, 20), (22, 20), (20, 10), (18, 10), (1, 10), (77, 10)):
-            refused = f"csid 6: message of {limit + 1} octets .type {type_id}., limit {limit}$"
+            refused = f"csid 6: message of {limit + 1} bytes .type {type_id}., limit {limit}$"
             self.assert_refused(fmt0(6, 0, limit + 1, type_id, 1), refused, limits=limits)
             reader = self.reader_class(limits)
             self.assertEqual([], list(new_feed(reader)(fmt0(6, 0, limit, type_id, 1, b"x"))))
 
     def test_length_bomb(self) -> None:
         """A message announced as 16 MiB is refused by its header alone."""
-        self.assert_refused(NEXT + fmt0(6, 0, 0xFFFFFF, 9, 1), "16777215 octets .type 9., limit 10485760", NEXT_MESSAGE)
+        self.assert_refused(NEXT + fmt0(6, 0, 0xFFFFFF, 9, 1), "16777215 bytes .type 9., limit 10485760", NEXT_MESSAGE)
 
     def test_limits_replaced(self) -> None:
         """Limits can be raised once a peer is trusted, and count from the next header on."""
@@ -290,11 +290,11 @@ class RuleTests(SynchronousTestCase):
         message = fmt0(6, 0, 70_000, 9, 1, bytes(70_000))
         self.assertEqual([Message(9, 1, 0, bytes(70_000), 6)], list(new_feed(reader)(message)))
         reader.limits = ChunkLimits.unauthorised()
-        with self.assertRaisesRegex(PeerProtocolError, "message of 70000 octets .type 9., limit 65536"):
+        with self.assertRaisesRegex(PeerProtocolError, "message of 70000 bytes .type 9., limit 65536"):
             list(new_feed(reader)(fmt1(6, 0, 70_000, 9, bytes(70_000))))
 
     def test_chunk_streams_limit(self) -> None:
-        """One chunk stream more than the limit breaks the connection; those in use go on."""
+        """One chunk stream more than the limit breaks the connection; those in use continue."""
         limits = ChunkLimits(max_chunk_streams=2)
         used = fmt0(4, 0, 1, 8, 1, b"a") + fmt0(300, 0, 1, 9, 1, b"v") + fmt1(4, 1, 1, 8, b"b")
         messages = [Message(8, 1, 0, b"a", 4), Message(9, 1, 0, b"v", 300), Message(8, 1, 1, b"b", 4)]
@@ -306,7 +306,7 @@ class RuleTests(SynchronousTestCase):
         begun = fmt0(4, 0, 10_000, 9, 1, b"a" * 128) + fmt0(5, 0, 10_000, 9, 1, b"b" * 128)
         abort = fmt0(2, 0, 4, 2, 0, b"\0\0\0\4")
         aborted = Message(2, 0, 0, b"\0\0\0\4", 2)
-        reason = "more than 300 octets of incomplete messages"
+        reason = "more than 300 bytes of incomplete messages"
         self.assert_refused(begun + fmt3(4, b"c" * 45), reason, limits=limits)
         self.assert_refused(begun + abort + fmt3(5, b"d" * 128) + fmt3(5, b"d" * 45), reason, aborted, limits=limits)
         self.assert_refused(begun + fmt0(6, 0, 45, 8, 1, b"e" * 45), reason, limits=limits)
@@ -321,7 +321,7 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual([Message(8, 1, 0, b"k", 6)], list(feed(known + begun)))
         self.assertEqual([Message(8, 1, 0, b"e" * 128, 6)], list(feed(fmt1(6, 0, 128, 8, b"e" * 128))))
         whole = fmt1(6, 0, 173, 8, b"e" * 128) + fmt3(6, b"e" * 45)
-        with self.assertRaisesRegex(PeerProtocolError, "more than 300 octets of incomplete messages"):
+        with self.assertRaisesRegex(PeerProtocolError, "more than 300 bytes of incomplete messages"):
             list(feed(whole))
 
     def test_stops_among_tiny_chunks(self) -> None:
@@ -332,14 +332,14 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual([1, *[-1] * 15, 9], seen)
 
     def test_tiny_chunks(self) -> None:
-        """Chunks below 128 octets are for messages of up to 64 KiB, whichever came first."""
+        """Chunks below 128 bytes are for messages of up to 64 KiB, whichever came first."""
         small, tiny = set_chunk_size(127), Message(1, 0, 0, b"\0\0\0\x7f", 2)
-        self.assert_refused(small + fmt0(6, 0, 65_537, 9, 1), "65537 octets in chunks of 127, at least 128", tiny)
+        self.assert_refused(small + fmt0(6, 0, 65_537, 9, 1), "65537 bytes in chunks of 127, at least 128", tiny)
         begun = fmt0(6, 0, 65_537, 9, 1, b"x" * 128) + small + fmt3(6)
-        self.assert_refused(begun, "65537 octets in chunks of 127, at least 128", tiny)
+        self.assert_refused(begun, "65537 bytes in chunks of 127, at least 128", tiny)
         limits, known = ChunkLimits(min_chunk_size=129, max_small_bytes=200), fmt0(6, 0, 1, 8, 1, b"k")
         long = fmt1(6, 0, 201, 9, b"x" * 128) + fmt3(6, b"x" * 73)
-        self.assert_refused(known + long, "201 octets in chunks of 128", Message(8, 1, 0, b"k", 6), limits=limits)
+        self.assert_refused(known + long, "201 bytes in chunks of 128", Message(8, 1, 0, b"k", 6), limits=limits)
         wire = fmt0(6, 0, 65_536, 9, 1) + fmt3(6).join(in_pieces(bytes(65_536), 127))
         seen = fed(new_feed(self.reader_class()), [small + wire])
         self.assertEqual([tiny, Message(9, 1, 0, bytes(65_536), 6)], seen)
@@ -347,7 +347,7 @@ class RuleTests(SynchronousTestCase):
     # ── pulling ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def test_pulled_one_by_one(self) -> None:
-        """A reader that is left in the middle goes on where it was, with what has come since."""
+        """A reader that is left in the middle continues where it was, with what has come since."""
         reader = self.reader_class()
         reader.receive_data(NEXT + NEXT)
         self.assertEqual(NEXT_MESSAGE, next(reader.messages()))

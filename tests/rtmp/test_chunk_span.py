@@ -33,7 +33,7 @@ class Sent:
     sent: int = 0
 
     def next_chunk(self, size: int) -> bytes:
-        """The next chunk of it, at most ``size`` octets."""
+        """The next chunk of it, at most ``size`` bytes."""
         first, payload = self.sent == 0, self.payload[self.sent : self.sent + size]
         self.sent += len(payload)
         if not first:
@@ -47,7 +47,7 @@ class Sent:
 
 @st.composite
 def sent_messages(draw: st.DrawFn) -> Sent:
-    """A message of any kind; its payload may be nothing but octets that look like continuation headers."""
+    """A message of any kind; its payload may be nothing but bytes that look like continuation headers."""
     csid = draw(st.sampled_from([3, 4, 6, 6, 6, 63, 64, 400]))
     fill = draw(st.sampled_from([0x00, 0xC4, 0xC6, 0x46, 0xFF]))
     return Sent(
@@ -62,7 +62,7 @@ def sent_messages(draw: st.DrawFn) -> Sent:
 
 @st.composite
 def wires(draw: st.DrawFn) -> bytes:
-    """Chunks of several messages, interleaved, with changes of the chunk size and, now and then, one wrong octet."""
+    """Chunks of several messages, interleaved, with changes of the chunk size and, now and then, one wrong byte."""
     waiting = draw(st.lists(sent_messages(), min_size=1, max_size=8))
     size = draw(st.sampled_from(CHUNK_SIZES))
     wire = bytearray(set_chunk_size(size))
@@ -101,7 +101,7 @@ PIECE_SIZES = st.sampled_from([1, 2, 7, 23, 128, 129, 200, 1448, 10_000_000])
 
 
 def outcome(reader: PlainChunkReader, pieces: list[bytes]) -> list[tuple[list[Message], str, int, int]]:
-    """For each piece: the messages, the failure's words, octets unread and octets held."""
+    """For each piece: the messages, the failure's words, bytes unread and bytes held."""
     seen = []
     for piece in pieces:
         reader.receive_data(piece)
@@ -111,7 +111,7 @@ def outcome(reader: PlainChunkReader, pieces: list[bytes]) -> list[tuple[list[Me
                 messages.append(message)
         except PeerProtocolError as error:
             failure = str(error)
-        # After a failure nobody reads on, and where each reader stopped is its own affair.
+        # After a failure nothing more is read, and where each reader stopped is its own affair.
         seen.append((messages, failure, *((0, 0) if failure else (reader.unread_bytes, reader.held_bytes))))
     return seen
 
@@ -163,7 +163,7 @@ class AgreementTests(SynchronousTestCase):
     @settings(max_examples=200)
     @given(st.binary(max_size=600), PIECE_SIZES)
     def test_noise(self, noise: bytes, size: int) -> None:
-        """So they do for octets that were never chunks."""
+        """So they do for bytes that were never chunks."""
         self.assert_agree(in_pieces(noise, size), ChunkLimits())
         begun = fmt0(6, 0, 300, 9, 1, b"x" * 128)
         self.assert_agree(in_pieces(begun + noise, size), ChunkLimits())
@@ -175,7 +175,7 @@ class AgreementTests(SynchronousTestCase):
             self.assert_agree([wire[:at], wire[at:]], ChunkLimits())
 
     def test_every_wrong_octet(self) -> None:
-        """A message of many chunks with any one octet wrong fails, or does not, in one way."""
+        """A message of many chunks with any one byte wrong fails, or does not, in one way."""
         wire = set_chunk_size(130) + b"".join(encoder_wire(130, messages=2, length=400))
         for at in range(len(wire)):
             for wrong in (wire[at] ^ 0x01, wire[at] ^ 0x40, 0xFF):

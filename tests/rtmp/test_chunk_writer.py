@@ -13,10 +13,10 @@ from rapidrtmp.rtmp.chunk_writer import write_basic_header
 
 
 class BasicHeaderTests(SynchronousTestCase):
-    """The one, two or three octets that every chunk begins with."""
+    """The one, two or three bytes that every chunk begins with."""
 
     def test_sizes(self) -> None:
-        """A chunk stream id takes the fewest octets that hold it."""
+        """A chunk stream id takes the fewest bytes that hold it."""
         for csid, octets in (
             (2, b"\xc2"),
             (63, b"\xff"),
@@ -39,7 +39,7 @@ class ChunkWriterTests(SynchronousTestCase):
     """Whole messages."""
 
     def test_one_chunk(self) -> None:
-        """A message has a full header, its message stream id the low octet first."""
+        """A message has a full header, its message stream id the low byte first."""
         octets = ChunkWriter().write(3, 0x010203, 20, 0x0A0B0C0D, b"body")
         self.assertEqual(b"\x03\x01\x02\x03\x00\x00\x04\x14\x0d\x0c\x0b\x0abody", octets)
 
@@ -48,7 +48,7 @@ class ChunkWriterTests(SynchronousTestCase):
         self.assertEqual(b"\x04" + bytes(6) + b"\x08\x01\0\0\0", ChunkWriter().write(4, 0, 8, 1, b""))
 
     def test_chunk_size(self) -> None:
-        """A message longer than the chunk size, 128 until it is changed, goes on in chunks with one-octet headers."""
+        """A message longer than the chunk size, 128 until it is changed, continues in chunks with one-byte headers."""
         writer = ChunkWriter()
         header = b"\x06\0\0\x01\0\0\x82\x09\x01\0\0\0"
         self.assertEqual(header + b"v" * 128 + b"\xc6" + b"v" * 2, writer.write(6, 1, 9, 1, b"v" * 130))
@@ -69,8 +69,8 @@ class ChunkWriterTests(SynchronousTestCase):
         self.assertEqual(writer.write(6, 5, 9, 1, b"v"), writer.write(6, 2**32 + 5, 9, 1, b"v"))
 
     def test_too_long(self) -> None:
-        """A message that its length field can not tell is our own mistake."""
-        with self.assertRaisesRegex(MisuseError, "message of 16777216 octets, limit 16777215"):
+        """A message that its length field cannot tell is our own mistake."""
+        with self.assertRaisesRegex(MisuseError, "message of 16777216 bytes, limit 16777215"):
             ChunkWriter().write(6, 0, 9, 1, bytes(0x1000000))
 
     @given(

@@ -21,7 +21,7 @@ from rapidrtmp.rtmp.command import (
 )
 from rapidrtmp.rtmp.message import UnreadableError
 
-from .amf_octets import END, NULL, OBJECT, key, number, text
+from .amf_bytes import END, NULL, OBJECT, key, number, text
 
 
 class ConnectTests(SynchronousTestCase):
@@ -132,7 +132,7 @@ class CommandTests(SynchronousTestCase):
             self.assertEqual(UnknownCommand(0.0, name), command)
 
     def test_amf3(self) -> None:
-        """A command of type 17 has an octet of its own in front, and may hold AMF3."""
+        """A command of type 17 has a byte of its own in front, and may hold AMF3."""
         octets = b"\x00" + text("connect") + number(1) + b"\x11\x0a\x0b\x01\x07app\x06\x09live\x01"
         self.assertEqual(Connect(1.0, "live", "", ""), read_command(octets))
 

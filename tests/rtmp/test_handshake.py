@@ -38,7 +38,7 @@ def signed_c1(base: int) -> bytes:
 
 
 def player_accepts(c1: bytes, base: int, answer: bytes) -> bool:
-    """The checks that FFmpeg's player makes before it goes on."""
+    """The checks that FFmpeg's player makes before it continues."""
     s1, s2 = answer[1:1537], answer[1537:]
     at = digest_position(s1, base)
     s1_signed = s1[at : at + 32] == hmac_sha256(SERVER_KEY, s1[:at] + s1[at + 32 :])
@@ -68,7 +68,7 @@ class SimpleHandshakeTests(SynchronousTestCase):
     """The handshake of the published specification."""
 
     def test_three_ways(self) -> None:
-        """The handshake is done with C2's last octet, whatever follows."""
+        """The handshake is done with C2's last byte, whatever follows."""
         assert_read_three_ways(self, new_feed, b"\x03" + SIMPLE_C1 + C2, [HandshakeDone()], behind=b"\x02more")
 
     @given(cuts_of(b"\x03" + SIMPLE_C1 + C2))
@@ -82,7 +82,7 @@ class SimpleHandshakeTests(SynchronousTestCase):
         self.assertEqual(b"\x03" + b"\0\0\0\x05" + bytes(4) + NONCE + SIMPLE_C1, answer)
 
     def test_answered_before_c2(self) -> None:
-        """S0, S1 and S2 go out as soon as C1 is complete, and not an octet earlier."""
+        """S0, S1 and S2 go out as soon as C1 is complete, and not a byte earlier."""
         handshake = ServerHandshake(NONCE)
         handshake.receive_data(b"\x03" + SIMPLE_C1[:-1])
         self.assertEqual([], list(handshake.events()))
@@ -109,12 +109,12 @@ class SimpleHandshakeTests(SynchronousTestCase):
         self.assertEqual(b"", handshake.take_rest())
 
     def test_c2_is_not_judged(self) -> None:
-        """Any 1536 octets are a C2."""
+        """Any 1536 bytes are a C2."""
         self.assertEqual([HandshakeDone()], fed(new_feed(), [b"\x03" + SIMPLE_C1, b"\xff" * 1536]))
 
     def test_nonce_length(self) -> None:
-        """A nonce that can not fill S1 is our own mistake."""
-        with self.assertRaisesRegex(MisuseError, "nonce of 32 octets, not 1528"):
+        """A nonce that cannot fill S1 is our own mistake."""
+        with self.assertRaisesRegex(MisuseError, "nonce of 32 bytes, not 1528"):
             ServerHandshake(bytes(32))
 
 
@@ -140,7 +140,7 @@ class SignedHandshakeTests(SynchronousTestCase):
         self.assertEqual(bytes(c1), answer[1537:])
 
     def test_length(self) -> None:
-        """Signed or not, the answer is one octet and two packets."""
+        """Signed or not, the answer is one byte and two packets."""
         self.assertEqual(3073, len(answer_to(signed_c1(776), time_ms=2**40)))
 
     def test_three_ways(self) -> None:
@@ -149,7 +149,7 @@ class SignedHandshakeTests(SynchronousTestCase):
 
 
 class WrongProtocolTests(SynchronousTestCase):
-    """Peers that speak something else are told apart by their first octet."""
+    """Peers that speak something else are told apart by their first byte."""
 
     def assert_refused(self, first: bytes, reason: str) -> None:
         feed = new_feed()
@@ -172,7 +172,7 @@ class WrongProtocolTests(SynchronousTestCase):
             self.assert_refused(bytes([version]), "RTMPE")
 
     def test_text(self) -> None:
-        """Any octet from 32 on is text."""
+        """Any byte from 32 on is text."""
         for first in (0x20, ord("S"), 0xFF):
             self.assert_refused(bytes([first]), "text: not RTMP")
 
@@ -195,7 +195,7 @@ class ClientHandshakeTests(SynchronousTestCase):
         return feed
 
     def test_three_ways(self) -> None:
-        """The handshake is done with S2's last octet, whatever S1 and S2 hold and whatever follows."""
+        """The handshake is done with S2's last byte, whatever S1 and S2 hold and whatever follows."""
         assert_read_three_ways(self, self.new_feed, b"\x03" + SIMPLE_C1 + C2, [HandshakeDone()], behind=b"\x02more")
 
     def test_words(self) -> None:

@@ -24,7 +24,7 @@ from rapidrtmp.rtmp.events import (
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.rtmp.session import ServerSession, State
 from tests.cutting import cuts_of, in_octets
-from tests.rtmp.amf_octets import END, NULL, OBJECT, key, number, text
+from tests.rtmp.amf_bytes import END, NULL, OBJECT, key, number, text
 from tests.rtmp.chunks import set_chunk_size
 from tests.rtmp.client import HANDSHAKE, Client, Status, command, connect, message, publish
 
@@ -79,7 +79,7 @@ class CuttingTests(SynchronousTestCase):
     """A connection, however the network cuts it."""
 
     def test_whole_and_by_octet(self) -> None:
-        """In one piece or octet by octet, the same events come and the same answers go."""
+        """In one piece or byte by byte, the same events come and the same answers go."""
         seen, said = visit([VISIT])
         self.assertEqual(SEEN, seen)
         self.assertEqual((seen, said), visit(in_octets(VISIT)))
@@ -92,13 +92,13 @@ class CuttingTests(SynchronousTestCase):
     @settings(max_examples=50)
     @given(cuts_of(VISIT))
     def test_any_cuts(self, pieces: list[bytes]) -> None:
-        """However TCP cuts the octets, the same events come."""
+        """However TCP cuts the bytes, the same events come."""
         self.assertEqual(SEEN, visit(pieces)[0])
 
     @settings(max_examples=100)
     @given(st.integers(0, len(VISIT) - 1), st.binary(min_size=1, max_size=20))
     def test_damage(self, at: int, damage: bytes) -> None:
-        """Octets overwritten anywhere make other events, or a PeerProtocolError, and nothing else."""
+        """Bytes overwritten anywhere make other events, or a PeerProtocolError, and nothing else."""
         octets = VISIT[:at] + damage + VISIT[at + len(damage) :]
         try:
             visit([octets[:1600], octets[1600:]])
@@ -159,7 +159,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(b"", client.session.data_to_send())
 
     def test_bytes_received(self) -> None:
-        """Every octet counts, the handshake's too."""
+        """Every byte counts, the handshake's too."""
         client = Client()
         client.say(VISIT[:3500])
         self.assertEqual(3500, client.session.bytes_received)
@@ -175,7 +175,7 @@ class MediaTests(SynchronousTestCase):
         self.assertEqual([VideoReceived(1, 0, b"v"), AudioReceived(1, 0, b"")], seen)
 
     def test_without_publish(self) -> None:
-        """Media that nobody accepted is ignored, before a publish and after it."""
+        """Media of no accepted publish is ignored, before a publish and after it."""
         client = Client().connected()
         self.assertEqual([MessageIgnored(9, "nothing is published")], client.say(message(9, b"v")))
         client = Client().publishing()
@@ -238,7 +238,7 @@ class MediaTests(SynchronousTestCase):
         self.assertEqual([DataReceived(1, "onTextData", [1.0, None], 40)], seen)
 
     def test_aggregate_cut_short(self) -> None:
-        """An aggregate that ends within a tag gives the tags before it, and the connection goes on."""
+        """An aggregate that ends within a tag gives the tags before it, and the connection continues."""
         client = Client().publishing()
         seen = client.say(message(22, AUDIO_TAG + VIDEO_TAG[:12]), message(8, b"a"))
         self.assertEqual([AudioReceived, MessageIgnored, AudioReceived], [type(event) for event in seen])
@@ -250,7 +250,7 @@ class MediaTests(SynchronousTestCase):
         self.assertEqual([MessageIgnored, AudioReceived], [type(event) for event in seen])
 
     def test_unknown_types(self) -> None:
-        """Shared objects and types of nobody are ignored."""
+        """Shared objects and unknown types are ignored."""
         seen = Client().publishing().say(message(16, b""), message(19, b""), message(99, b"x"))
         self.assertEqual([16, 19, 99], [event.type_id for event in seen if isinstance(event, MessageIgnored)])
 
@@ -281,7 +281,7 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual([MessageIgnored(9, "nothing is published")], client.say(message(9, bytes(70_000))))
 
     def test_advice(self) -> None:
-        """A publisher can be told how it does, which changes nothing; nobody else is told anything."""
+        """A publisher can be told how it does, which changes nothing; no other client is told anything."""
         client = Client().publishing()
         client.heard()
         client.session.advise("Keyframes are far apart.")
@@ -293,7 +293,7 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(b"", connected.data_to_send())
 
     def test_events_before_the_error(self) -> None:
-        """What came before a broken octet is delivered before the error."""
+        """What came before a broken byte is delivered before the error."""
         client = Client().publishing()
         client.session.receive_data(message(8, b"a") + set_chunk_size(0))
         events = client.session.events()
@@ -308,7 +308,7 @@ class AcknowledgementTests(SynchronousTestCase):
         return [int.from_bytes(heard.payload, "big") for heard in client.heard() if heard.type_id == 3]
 
     def test_announced_window(self) -> None:
-        """Each time a window of octets has come, the client is told the sum of all."""
+        """Each time a window of bytes has come, the client is told the sum of all."""
         client = Client().publishing()
         client.say(message(5, (1000).to_bytes(4, "big"), msid=0, csid=2))
         start = client.session.bytes_received
@@ -423,7 +423,7 @@ class DecisionTests(SynchronousTestCase):
             self.assertEqual(1, len(seen))
 
     def test_refuse_unconnected(self) -> None:
-        """A client that has not connected can not be told anything."""
+        """A client that has not connected cannot be told anything."""
         client = Client()
         client.say(HANDSHAKE)
         client.heard()

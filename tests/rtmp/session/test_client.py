@@ -521,7 +521,7 @@ class OtherServerTests(SynchronousTestCase):
 
 
 class CaptureTests(SynchronousTestCase):
-    """Beside FFmpeg, octet for octet."""
+    """Beside FFmpeg, byte for byte."""
 
     def test_same_commands_as_ffmpeg(self) -> None:
         """We say the same commands as FFmpeg's publisher, in the same order and on the same message streams."""

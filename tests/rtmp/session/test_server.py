@@ -15,7 +15,7 @@ from rapidrtmp.rtmp.events import (
 )
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.rtmp.session import State
-from tests.rtmp.amf_octets import END, NULL, OBJECT, key, number, text
+from tests.rtmp.amf_bytes import END, NULL, OBJECT, key, number, text
 from tests.rtmp.chunks import set_chunk_size
 from tests.rtmp.client import HANDSHAKE, Client, Status, command, connect, message, publish
 
@@ -245,7 +245,7 @@ class RefusalTests(SynchronousTestCase):
     """What is not done, and how that is said."""
 
     def test_second_publish(self) -> None:
-        """A connection publishes one stream: a second is refused, and the first goes on."""
+        """A connection publishes one stream: a second is refused, and the first continues."""
         client = Client().publishing()
         self.assertEqual([CommandIgnored("publish")], client.say(publish("other")))
         self.assertEqual([SECOND_PUBLISH], client.heard_statuses())
@@ -255,7 +255,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertIs(State.PUBLISH_PENDING, client.session.state)
 
     def test_bad_names(self) -> None:
-        """A name that can not be one is refused at once, without quoting it."""
+        """A name that cannot be one is refused at once, without quoting it."""
         for name in ("../secret", "secret\\k", "k\nsecret", "secret" * 1366):
             client = Client().connected()
             self.assertEqual([CommandIgnored("publish")], client.say(publish(name)))
@@ -336,7 +336,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual([CommandIgnored("play")], client.say(command("play", 5, text("../k"), msid=1)))
 
     def test_unknown_commands(self) -> None:
-        """An unknown command is ignored; who waits for an answer is told that it failed."""
+        """An unknown command is ignored; a client that waits for an answer is told that it failed."""
         client = Client().connected()
         self.assertEqual([CommandIgnored("FCSubscribe")], client.say(command("FCSubscribe", 9, text("k"))))
         ((name, transaction, nothing, information),) = client.heard_commands()
@@ -359,7 +359,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertIs(State.CONNECTED, client.session.state)
 
     def test_too_many_streams(self) -> None:
-        """Eight message streams are enough for anybody; deleted ones are free again."""
+        """Eight message streams are enough; deleted ones are free again."""
         client = Client().connected()
         client.say(command("createStream", 2) * 8)
         client.say(command("deleteStream", 0, number(5)), command("createStream", 3))
