@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-__all__ = ["AudioConfig", "CodecConfig", "Colour", "Frame", "MediaKind", "Track", "VideoConfig"]
+__all__ = ["AudioConfig", "CodecConfig", "Colour", "Frame", "MediaKind", "Rhythm", "Track", "VideoConfig"]
 
 #: Every video track counts in 1/90000 s: exact for milliseconds, and for the frames of 29.97 Hz and its like.
 VIDEO_TIMESCALE = 90_000
@@ -107,6 +107,23 @@ class Track:
 
 
 @dataclass(frozen=True, slots=True)
+class Rhythm:
+    """
+    What has been measured of a track, up to a frame. Times are in ticks of the track's timescale.
+
+    :ivar frame_rate: frames a second over the last GOPs; ``None`` until that can be told.
+    :ivar keyframe_interval: between the last two keyframes; 0 until there were two.
+    :ivar longest_interval: the longest of late: how far away the next keyframe may be.
+    :ivar is_steady: whether the last intervals were of one length, so that the next one should be.
+    """
+
+    frame_rate: Fraction | None = None
+    keyframe_interval: int = 0
+    longest_interval: int = 0
+    is_steady: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """
     One access unit of video, or one frame of audio, on the live stream's own timeline.
@@ -119,6 +136,7 @@ class Frame:
     :ivar keyframe: decoding may start here (a sync sample); true for all audio.
     :ivar data: the sample as MP4 stores it: length-prefixed NAL units, one raw AAC frame.
     :ivar arrived_ms: when its last byte reached this server, in milliseconds of the reactor's clock.
+    :ivar rhythm: what has been measured of its track so far, this frame included.
     """
 
     track: Track
@@ -128,6 +146,7 @@ class Frame:
     keyframe: bool
     data: bytes
     arrived_ms: int
+    rhythm: Rhythm = Rhythm()
 
     @property
     def pts(self) -> int:

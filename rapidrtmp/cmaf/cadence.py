@@ -3,12 +3,11 @@ What is known of a track's next frame before it comes: when it is due, and wheth
 
 A frame says what it should last (:class:`~rapidrtmp.media.Frame`), and where frames lie on a grid that is exactly the
 distance to the next one. Whether it is so here is measured and not believed: only when the last frames all came when
-they were due is the next one taken to do so. Likewise a keyframe is due when the last GOPs were of one length.
+they were due is the next one taken to do so. Likewise a keyframe is due when the last GOPs were of one length: that is
+measured already, and comes with the frames as their :class:`~rapidrtmp.media.Rhythm`.
 """
 
 from __future__ import annotations
-
-from collections import deque
 
 from rapidrtmp.media import Frame
 
@@ -16,52 +15,37 @@ __all__ = ["Cadence"]
 
 #: So many frames in a row came when they were due before the next one is expected to.
 STEADY_FRAMES = 8
-#: The longest of so many GOPs is how far away the next keyframe may be.
-REMEMBERED_GOPS = 8
-#: So many GOPs, or as many as there were, are of one length before the next one is expected to be.
-STEADY_GOPS = 3
 
 
 class Cadence:
     """
     The rhythm of one track, over one range. Times are in ticks of the track.
 
-    :ivar frames: how many were seen.
-    :ivar start: decode time of the first one.
+    :ivar keyframes: how many there were.
     :ivar longest_gop: of the last GOPs; 0 before the first is whole.
     """
 
     def __init__(self) -> None:
-        self.frames = 0
-        self.start = 0
+        self.keyframes = 0
         self.longest_gop = 0
         self._due = -1  # when the next frame should come
         self._punctual = 0  # how many frames in a row came when they were due
-        self._keyframe_dts = 0
-        self._gops: deque[int] = deque(maxlen=REMEMBERED_GOPS)
         self._next_keyframe: range = range(0)  # where a frame would be the next keyframe
 
-    def saw(self, frame: Frame) -> bool:
-        """Learn of the next frame; whether it is the one that makes the first GOP whole."""
+    def saw(self, frame: Frame) -> None:
+        """Learn of the next frame."""
         dts = frame.dts
         self._punctual = self._punctual + 1 if dts == self._due else 0
         self._due = dts + frame.duration
-        self.frames += 1
-        if self.frames == 1:
-            self.start = self._keyframe_dts = dts
-        elif frame.keyframe:
-            self._measure_gop(dts, frame.duration)
-            return len(self._gops) == 1
-        return False
+        if frame.keyframe:
+            self.keyframes += 1
+            self._expect_keyframe(dts, frame)
 
-    def _measure_gop(self, dts: int, duration: int) -> None:
-        gops, gop = self._gops, dts - self._keyframe_dts
-        gops.append(gop)
-        self._keyframe_dts = dts
-        self.longest_gop = max(gops)
-        tolerance = duration // 2
-        is_steady = all(abs(gops[-number] - gop) <= tolerance for number in range(2, 1 + min(STEADY_GOPS, len(gops))))
-        self._next_keyframe = range(dts + gop - tolerance, dts + gop + tolerance + 1) if is_steady else range(0)
+    def _expect_keyframe(self, dts: int, frame: Frame) -> None:
+        rhythm, tolerance = frame.rhythm, frame.duration // 2
+        self.longest_gop = rhythm.longest_interval
+        due = dts + rhythm.keyframe_interval
+        self._next_keyframe = range(due - tolerance, due + tolerance + 1) if rhythm.is_steady else range(0)
 
     @property
     def next_dts(self) -> int | None:

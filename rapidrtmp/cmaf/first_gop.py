@@ -4,12 +4,10 @@ The opening of a stream: its first GOP, held until the playlist's constants can 
 
 from __future__ import annotations
 
-from fractions import Fraction
+from rapidrtmp.cmaf.targets import Constants, Cutting, choose_constants
+from rapidrtmp.media import Frame, MediaKind, Track
 
-from rapidrtmp.cmaf.targets import Constants, Cutting, choose_constants, measure_frame_rate
-from rapidrtmp.media import Frame, MediaKind, Track, VideoConfig
-
-__all__ = ["Opening", "frame_rate_of"]
+__all__ = ["Opening"]
 
 #: The first GOP is not held beyond this many bytes.
 LARGEST_OPENING = 64 << 20
@@ -37,17 +35,10 @@ class Opening:
         held_ms = frame.dts * 1000 // frame.track.timescale - first.dts * 1000 // first.track.timescale
         return held_ms > self._cutting.longest_gop_ms or self._bytes > LARGEST_OPENING
 
-    def measure(self, primary: Track, *, is_gop_whole: bool) -> tuple[Constants, Fraction | None]:
-        """The constants, and the frame rate; a GOP that has not ended may be as long as any."""
+    def choose(self, primary: Track, *, is_gop_whole: bool) -> Constants:
+        """The constants; a GOP that has not ended may be as long as any."""
         starts = [frame.dts for frame in self.frames if frame.track.id == primary.id]
         gop = starts[-1] - starts[0] if primary.kind is MediaKind.VIDEO and len(starts) > 1 else None
         if not is_gop_whole:
             gop = max(gop or 0, self._cutting.longest_gop_ms * primary.timescale // 1000)
-        frame_rate = frame_rate_of(primary, len(starts) - 1, starts[-1] - starts[0] if starts else 0)
-        return choose_constants(self._cutting, primary.timescale, starts, gop), frame_rate
-
-
-def frame_rate_of(track: Track, frames: int, ticks: int) -> Fraction | None:
-    """What a track's frame rate is, by what it claims and how many of its frames began in so many ticks."""
-    claimed = track.config.frame_rate if isinstance(track.config, VideoConfig) else None
-    return measure_frame_rate(track.timescale, frames, ticks, claimed)
+        return choose_constants(self._cutting, primary.timescale, starts, gop)

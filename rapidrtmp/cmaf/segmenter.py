@@ -31,7 +31,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from rapidrtmp.cmaf.cadence import Cadence
-from rapidrtmp.cmaf.first_gop import Opening, frame_rate_of
+from rapidrtmp.cmaf.first_gop import Opening
 from rapidrtmp.cmaf.fragment import Sample
 from rapidrtmp.cmaf.muxing import Cut, Interleaving
 from rapidrtmp.cmaf.segmenter_events import CutEvent, SegmentEnd, SegmentGoesOn
@@ -60,7 +60,7 @@ class Segmenter:
     Cuts one stream's frames into parts.
 
     :ivar constants: ``None`` until the first GOP is whole; never changes then.
-    :ivar frame_rate: primary frames a second, as measured over the first GOP of the range.
+    :ivar frame_rate: primary frames a second, as known when the first GOP of the range was whole.
     """
 
     def __init__(self, cutting: Cutting) -> None:
@@ -144,7 +144,7 @@ class Segmenter:
 
     def _settle(self, *, is_gop_whole: bool) -> list[CutEvent]:
         """Choose the constants, then cut what was held."""
-        self.constants, self.frame_rate = self._opening.measure(self._primary, is_gop_whole=is_gop_whole)
+        self.constants = self._opening.choose(self._primary, is_gop_whole=is_gop_whole)
         self._apply(self.constants)
         self._closes_ahead = False  # what comes after each of these is known, and maybe not what is due
         events = [event for frame in self._opening.frames for event in self._take(frame)]
@@ -177,9 +177,9 @@ class Segmenter:
         return self._meeting.gather(self._newest_dts)
 
     def _take_primary(self, frame: Frame) -> None:
-        if self._cadence.saw(frame):
-            cadence = self._cadence
-            self.frame_rate = frame_rate_of(self._primary, cadence.frames - 1, frame.dts - cadence.start)
+        self._cadence.saw(frame)
+        if self.frame_rate is None or (frame.keyframe and self._cadence.keyframes == 2):
+            self.frame_rate = frame.rhythm.frame_rate
         cut, last, joined, dts = self._open, self._loose, frame, frame.dts
         if self._promised is not None or (last is not None and dts <= last.dts):
             joined = self._joined(frame)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import pairwise
 from math import ceil
 from statistics import median
 
-__all__ = ["Constants", "Cutting", "choose_constants", "measure_frame_rate"]
+__all__ = ["Constants", "Cutting", "choose_constants"]
 
 #: Shortest part in relation to the part target, but for the last of a segment (RFC 8216 bis, 4.4.4.9).
 SHORTEST_PART_PERCENT = 85
@@ -97,15 +96,3 @@ def _part_target_ms(cutting: Cutting, timescale: int, steps: Sequence[int]) -> i
     frame_ms = median(steps) * 1000 / timescale
     tolerant_ms = ceil(frame_ms * 100 / (100 - SHORTEST_PART_PERCENT))
     return max(cutting.part_ms, min(tolerant_ms, LONGEST_PART_MS))
-
-
-def measure_frame_rate(timescale: int, frames: int, ticks: int, claimed: Fraction | None) -> Fraction | None:
-    """
-    Frames a second: what the bitstream claims if the measurement bears it out to one percent, else the measurement.
-
-    :param frames: how many frames began in ``ticks``; none in no time measures nothing.
-    """
-    if frames < 1 or ticks < 1:
-        return claimed
-    measured = Fraction(frames * timescale, ticks)
-    return claimed if claimed is not None and abs(claimed - measured) * 100 <= measured else measured

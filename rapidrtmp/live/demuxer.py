@@ -15,7 +15,7 @@ from fractions import Fraction
 from rapidrtmp.codec.flv import Packet, PacketKind, read_audio, read_video
 from rapidrtmp.codec.table import CODECS, Codec, SampleReader
 from rapidrtmp.errors import MediaError
-from rapidrtmp.media import CodecConfig, MediaKind, Track
+from rapidrtmp.media import CodecConfig, Frame, MediaKind, Track
 from rapidrtmp.timeline.events import Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
 from rapidrtmp.timeline.health import HealthMonitor, PublishHealth
 from rapidrtmp.timeline.policy import TimelinePolicy
@@ -74,8 +74,10 @@ class Demuxer:
 
     def __init__(self, policy: TimelinePolicy = TimelinePolicy(), start_ms: int = 0) -> None:  # noqa: B008  it is frozen
         self._timeline = Timeline(policy, start_ms)
-        self._health = HealthMonitor(policy, self._timeline.pace)
-        self._sources: dict[MediaKind, dict[int, _Source]] = {kind: {} for kind in MediaKind}
+        self._health = HealthMonitor(policy, self._timeline.pace, self._timeline.meter)
+        self._video: dict[int, _Source] = {}  # by the publisher's numbers; likewise audio
+        self._audio: dict[int, _Source] = {}
+        self._sources = {MediaKind.VIDEO: self._video, MediaKind.AUDIO: self._audio}
         self._left_out: set[tuple[MediaKind, int]] = set()  # the tracks that are known to be
 
     @property
@@ -90,15 +92,16 @@ class Demuxer:
 
     def video_received(self, timestamp: int, payload: bytes, now_ms: int) -> list[MediaEvent]:
         """Take a video message (type 9); returns what came of it, in order."""
-        return self._received(MediaKind.VIDEO, read_video, timestamp, payload, now_ms)
+        return self._received(MediaKind.VIDEO, self._video, read_video, timestamp, payload, now_ms)
 
     def audio_received(self, timestamp: int, payload: bytes, now_ms: int) -> list[MediaEvent]:
         """Take an audio message (type 8); returns what came of it, in order."""
-        return self._received(MediaKind.AUDIO, read_audio, timestamp, payload, now_ms)
+        return self._received(MediaKind.AUDIO, self._audio, read_audio, timestamp, payload, now_ms)
 
     def _received(
         self,
         kind: MediaKind,
+        sources: dict[int, _Source],
         read: Callable[[bytes], Sequence[Packet]],
         timestamp: int,
         payload: bytes,
@@ -113,12 +116,13 @@ class Demuxer:
         for packet in packets:
             try:
                 if packet.kind is _FRAMES:
-                    self._take_frame(kind, packet, timestamp, now_ms, events)
+                    self._take_frame(kind, sources.get(packet.track_id), packet, timestamp, now_ms, events)
                 elif packet.kind is _CONFIG:
                     self._take_config(kind, packet, now_ms, events)
             except MediaError as error:
                 events.append(MediaProblem("malformed", f"{kind.value}: {error}"))
-        self._health.observe(events)
+        if len(events) != 1 or type(events[0]) is not Frame:  # that is nearly every message
+            self._health.observe(events)
         return events
 
     def metadata_received(self, values: Mapping[str, object]) -> None:
@@ -142,10 +146,15 @@ class Demuxer:
         return events
 
     def _take_frame(
-        self, kind: MediaKind, packet: Packet, timestamp: int, now_ms: int, events: list[MediaEvent]
+        self,
+        kind: MediaKind,
+        source: _Source | None,
+        packet: Packet,
+        timestamp: int,
+        now_ms: int,
+        events: list[MediaEvent],
     ) -> None:
-        codec, _, track_id, _, composition_ms, nanoseconds, body = packet
-        source = self._sources[kind].get(track_id)
+        codec, _, _, _, composition_ms, nanoseconds, body = packet
         if source is None or source.codec.fourcc != codec:
             source = self._open_by_frame(kind, packet, now_ms, events)
             if source is None:

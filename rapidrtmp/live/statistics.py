@@ -23,8 +23,6 @@ class _Counts:
     frames: int = 0
     video_frames: int = 0
     keyframes: int = 0
-    measured_frames: int = 0
-    measured_ticks: int = 0
 
 
 class Statistics:
@@ -36,7 +34,6 @@ class Statistics:
         self._second_ends_ms = 0
         self._recent_seconds: deque[_Counts] = deque(maxlen=WINDOW_SECONDS)
         self._first_second: float = inf
-        self._last_video_dts: int | None = None
 
     @property
     def octets(self) -> int:
@@ -69,10 +66,6 @@ class Statistics:
             second.video_frames += 1
             if frame.keyframe:
                 second.keyframes += 1
-            if self._last_video_dts is not None:
-                second.measured_frames += 1
-                second.measured_ticks += frame.dts - self._last_video_dts
-            self._last_video_dts = frame.dts
 
     def _begin_second(self, number: int) -> None:
         """Put the second that is over to those before it."""
@@ -87,10 +80,6 @@ class Statistics:
         self._second_ends_ms = (number + 1) * 1000
         self._first_second = min(self._first_second, number)
 
-    def break_off(self) -> None:
-        """Forget what the next frame would be measured against: the timeline breaks here."""
-        self._last_video_dts = None
-
     def bits_per_second(self, now_ms: int) -> int:
         """The bitrate over the last whole seconds, those in which nothing came included; 0 before the first."""
         present = now_ms // 1000
@@ -99,12 +88,6 @@ class Statistics:
             return 0
         octets = sum(second.octets for second in self._recent(now_ms) if second.number < present)
         return int(octets * 8 // seconds)
-
-    def frames_per_second(self, now_ms: int) -> float:
-        """The video frame rate over the last seconds, by the frames' own times; 0.0 if there is none."""
-        recent = self._recent(now_ms)
-        ticks = sum(second.measured_ticks for second in recent)
-        return round(sum(second.measured_frames for second in recent) * 90_000 / ticks, 3) if ticks > 0 else 0.0
 
     def _recent(self, now_ms: int) -> list[_Counts]:
         oldest = now_ms // 1000 - WINDOW_SECONDS

@@ -22,10 +22,12 @@ from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.statistics import Statistics
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.live.wall_clock import WallClockMap
-from rapidrtmp.media import Frame, MediaKind, Track
+from rapidrtmp.media import Frame, MediaKind, Rhythm, Track
 from rapidrtmp.names import StreamName
 from rapidrtmp.timeline.health import PublishHealth
 
+#: Without a frame for so long nothing that was measured of a track still holds.
+SILENT_MS = 5_000
 #: How long between two frames whose arrival tells the wall clock something.
 OBSERVE_MS = 200
 
@@ -256,7 +258,6 @@ class LiveStream:
     def discontinuity(self, reason: str) -> None:
         """What follows does not join on to what came before."""
         self.discontinuities += 1
-        self.statistics.break_off()
         self._gop.clear()
         self._log.info("{stream}: discontinuity: {reason}", stream=self.name, reason=reason)
         self._tell_all("discontinuity")
@@ -269,7 +270,6 @@ class LiveStream:
         if self.state is StreamState.LIVE:
             self._tell_all("interrupted")
         self.state = StreamState.INTERRUPTED
-        self.statistics.break_off()
 
     def finish(self) -> Deferred[None]:
         """End the stream; fires when every sink has finished. Nothing may follow."""
@@ -287,6 +287,15 @@ class LiveStream:
             for frame in self._newest.values()
         ]
         return max(ends, default=0)
+
+    def rhythm(self, track: Track, now_ms: int) -> Rhythm:
+        """
+        What has been measured of one of its tracks; nothing once no frame has come for a while.
+
+        :param now_ms: the time on the clock that frames are stamped with.
+        """
+        newest = self._newest.get(track.id)
+        return Rhythm() if newest is None or now_ms - newest.arrived_ms > SILENT_MS else newest.rhythm
 
     # ── wall clock ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -22,7 +22,8 @@ from fractions import Fraction
 from rapidrtmp.codec.aac import read_audio_config
 from rapidrtmp.codec.avc import read_avc_config
 from rapidrtmp.codec.table import AAC, AVC
-from rapidrtmp.media import VIDEO_TIMESCALE, AudioConfig, Frame, Track
+from rapidrtmp.media import VIDEO_TIMESCALE, AudioConfig, Frame, Rhythm, Track, VideoConfig
+from rapidrtmp.timeline.rhythm import RhythmMeter
 
 __all__ = [
     "FrameSource",
@@ -31,6 +32,7 @@ __all__ = [
     "interleaved",
     "make_audio_track",
     "make_video_track",
+    "measured",
     "video_frames",
     "video_frames_at",
 ]
@@ -133,7 +135,7 @@ def video_frames(
     shown = _presentation_order(gop, b_frames)
     delay = 1 if b_frames else 0
     frames = []
-    for number in range(first, first + round(seconds * frame_rate)):
+    for number in range(first + round(seconds * frame_rate)):
         place = number % gop
         if number in dropped and place:
             continue
@@ -143,7 +145,7 @@ def video_frames(
         data = _slice(head, number, size * 8 if not place else size)
         duration = start + round((number + 1) * step) - dts
         frames.append(_arrived(Frame(track, dts, pts - dts, duration, not place, data, 0)))
-    return frames
+    return [frame for frame in measured(frames) if frame.dts >= start + round(first * step)]
 
 
 def video_frames_at(
@@ -156,20 +158,12 @@ def video_frames_at(
     :param keyframes: the numbers of those that are keyframes, from 0.
     :param duration: what a frame's successor is expected after.
     """
-    return [
-        _arrived(
-            Frame(
-                track,
-                time,
-                0,
-                duration,
-                number in keyframes,
-                _slice(_IDR if number in keyframes else _SLICE, number, size),
-                0,
-            )
-        )
-        for number, time in enumerate(times)
-    ]
+    frames = []
+    for number, time in enumerate(times):
+        keyframe = number in keyframes
+        data = _slice(_IDR if keyframe else _SLICE, number, size)
+        frames.append(_arrived(Frame(track, time, 0, duration, keyframe, data, 0)))
+    return measured(frames)
 
 
 def audio_frames(track: Track, seconds: float, *, start: int = 0, first: int = 0, size: int = 340) -> list[Frame]:
@@ -184,8 +178,9 @@ def audio_frames(track: Track, seconds: float, *, start: int = 0, first: int = 0
     assert isinstance(config, AudioConfig)
     step = config.samples_per_frame
     count = round(seconds * config.sample_rate / step)
+    rhythm = Rhythm(Fraction(config.sample_rate, step), step, step, is_steady=True)
     return [
-        _arrived(Frame(track, start + number * step, 0, step, True, b"\x21" + _filling(number, size - 1), 0))
+        _arrived(Frame(track, start + number * step, 0, step, True, b"\x21" + _filling(number, size - 1), 0, rhythm))
         for number in range(first, first + count)
     ]
 
@@ -217,6 +212,17 @@ def _arrived(frame: Frame) -> Frame:
 
 
 # ── putting together ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def measured(frames: Iterable[Frame]) -> list[Frame]:
+    """The same frames, of one video track, each with the rhythm that they have from the first of them on."""
+    meter, found = RhythmMeter(), list[Frame]()
+    for frame in frames:
+        config = frame.track.config
+        if not found and isinstance(config, VideoConfig) and config.frame_rate is not None:
+            meter.begin((config.frame_rate,))
+        found.append(replace(frame, rhythm=meter.saw(frame.dts, frame.duration, keyframe=frame.keyframe)))
+    return found
 
 
 def delayed(frames: Iterable[Frame], by_ms: int) -> list[Frame]:

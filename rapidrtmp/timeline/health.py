@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rapidrtmp.media import VIDEO_TIMESCALE, Frame, MediaKind, Track
-from rapidrtmp.timeline.events import Discontinuity, MediaEvent, MediaProblem, TracksChanged
+from rapidrtmp.media import VIDEO_TIMESCALE, MediaKind, Track
+from rapidrtmp.timeline.events import MediaEvent, MediaProblem, TracksChanged
 from rapidrtmp.timeline.pace import Pace
 from rapidrtmp.timeline.policy import TimelinePolicy
+from rapidrtmp.timeline.rhythm import RhythmMeter
 
 __all__ = ["HealthMonitor", "PublishHealth"]
 
 _TICKS_PER_MS = VIDEO_TIMESCALE // 1000
-_GAP_TICKS = 500 * _TICKS_PER_MS
 _REPAIRED = frozenset({"timestamp_repaired", "timestamp_frozen"})
 _DROPPED = frozenset(
     {
@@ -75,54 +75,38 @@ class HealthMonitor:
 
     Of several tracks of a kind it is the first that counts.
 
-    :param pace_of: tells how a track keeps pace as it arrives, by its id.
+    :param pace_of: tells how a track keeps pace as it arrives, by its id; likewise ``meter_of`` of video what has been
+        measured.
     """
 
-    def __init__(self, policy: TimelinePolicy, pace_of: Callable[[int], Pace]) -> None:
+    def __init__(
+        self, policy: TimelinePolicy, pace_of: Callable[[int], Pace], meter_of: Callable[[int], RhythmMeter]
+    ) -> None:
         self._policy = policy
-        self._pace_of = pace_of
+        self._pace_of, self._meter_of = pace_of, meter_of
         self._video, self._audio = Pace(), Pace()
+        self._meter = RhythmMeter()
         self._now_ms = 0
         self._kinds: frozenset[MediaKind] = frozenset()
-        self._video_track: Track | None = None
-        self._next_dts: int | None = None
-        self._sync_dts: int | None = None
-        self._interval = self._interval_max = 0
         self._repaired = self._dropped = self._gaps = 0
         self._skew_is_told = False
 
     def observe(self, events: Sequence[MediaEvent]) -> None:
-        """Take note of what came of one message."""
+        """Take note of what came of one message; that it was a frame tells nothing."""
         for event in events:
-            if type(event) is Frame:
-                if event.track is self._video_track:
-                    self._observe_video(event)
-            elif type(event) is MediaProblem:
+            if type(event) is MediaProblem:
                 self._observe_problem(event.kind)
             elif type(event) is TracksChanged:
                 self._observe_tracks(event.tracks)
-            elif type(event) is Discontinuity:
-                self._next_dts = self._sync_dts = None
 
     def _observe_tracks(self, tracks: Sequence[Track]) -> None:
         first = {track.kind: track for track in reversed(tracks)}
         self._kinds = frozenset(first)
-        self._video_track = first.get(MediaKind.VIDEO)
         if MediaKind.VIDEO in first:
             self._video = self._pace_of(first[MediaKind.VIDEO].id)
+            self._meter = self._meter_of(first[MediaKind.VIDEO].id)
         if MediaKind.AUDIO in first:
             self._audio = self._pace_of(first[MediaKind.AUDIO].id)
-
-    def _observe_video(self, frame: Frame) -> None:
-        dts = frame.dts
-        if self._next_dts is not None and dts - self._next_dts > _GAP_TICKS:
-            self._gaps += 1
-        self._next_dts = dts + frame.duration
-        if frame.keyframe:
-            if self._sync_dts is not None:
-                self._interval = dts - self._sync_dts
-                self._interval_max = max(self._interval_max, self._interval)
-            self._sync_dts = dts
 
     def _observe_problem(self, kind: str) -> None:
         if kind in _DROPPED:
@@ -166,9 +150,9 @@ class HealthMonitor:
             jitter_ms=max(video.jitter_ms, audio.jitter_ms),
             repaired_timestamps=self._repaired,
             dropped_frames=self._dropped,
-            gaps=self._gaps,
-            keyframe_interval_ms=self._interval // _TICKS_PER_MS,
-            keyframe_interval_max_ms=self._interval_max // _TICKS_PER_MS,
+            gaps=self._gaps + self._meter.gaps,
+            keyframe_interval_ms=self._meter.rhythm.keyframe_interval // _TICKS_PER_MS,
+            keyframe_interval_max_ms=self._meter.longest_interval // _TICKS_PER_MS,
             audio_missing=MediaKind.AUDIO in missing,
             audio_silent_ms=now_ms - audio.arrived_ms if MediaKind.AUDIO in self._kinds else 0,
             video_silent_ms=now_ms - video.arrived_ms if MediaKind.VIDEO in self._kinds else 0,

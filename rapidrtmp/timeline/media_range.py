@@ -5,15 +5,16 @@ stays true. The first frame of each track that reaches past the range's start be
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Protocol
 
-from rapidrtmp.media import VIDEO_TIMESCALE, AudioConfig, Frame, MediaKind, Track
+from rapidrtmp.media import VIDEO_TIMESCALE, AudioConfig, Frame, MediaKind, Rhythm, Track
 from rapidrtmp.timeline.audio_clock import AudioClock, AudioRepair
 from rapidrtmp.timeline.events import Coded, MediaEvent, MediaProblem
 from rapidrtmp.timeline.frame_rate import FrameStep, claimed_rates
 from rapidrtmp.timeline.policy import TimelinePolicy
+from rapidrtmp.timeline.rhythm import RhythmMeter
 from rapidrtmp.timeline.start_window import RangeStart, audio_frame_ns, video_ticks
 from rapidrtmp.timeline.video_clock import VideoClock
 
@@ -54,6 +55,7 @@ class MediaRange:
     :param tracks: what sinks are told of.
     :param start: what the range begins with; its frames are yet to be placed.
     :param start_ms: where on the stream's timeline the range begins, and nothing is before.
+    :param meters: measures a video track, by its id.
     :param least_offset_ns: the mapping of the range before, if the publisher's clock is still the same: it goes on
         unless that would reach back before ``start_ms``.
     :param rate: the frame rate that metadata claims.
@@ -67,6 +69,7 @@ class MediaRange:
         start_ms: int,
         policy: TimelinePolicy,
         *,
+        meters: Callable[[int], RhythmMeter],
         least_offset_ns: int | None = None,
         rate: Fraction | None = None,
     ) -> None:
@@ -77,7 +80,10 @@ class MediaRange:
         lanes: dict[int, Lane] = {}
         for track in tracks:
             if track.kind is MediaKind.VIDEO:
-                lane = _VideoLane(track, self.offset_ns, start_ms, claimed_rates(track.config, rate), policy)
+                claims, meter = claimed_rates(track.config, rate), meters(track.id)
+                step = start.steps.get(track.id)
+                meter.begin(claims if step is None else (step.rate, *claims))
+                lane = _VideoLane(track, self.offset_ns, start_ms, claims, policy, meter)
                 lanes[track.id] = self._videos[track.id] = lane
             else:
                 lanes[track.id] = _AudioLane(track, self.offset_ns, start_ms, start.shown_from_ns, policy)
@@ -105,9 +111,16 @@ class _VideoLane:
     """Places video on its frame grid."""
 
     def __init__(
-        self, track: Track, offset_ns: int, start_ms: int, claims: Sequence[Fraction], policy: TimelinePolicy
+        self,
+        track: Track,
+        offset_ns: int,
+        start_ms: int,
+        claims: Sequence[Fraction],
+        policy: TimelinePolicy,
+        meter: RhythmMeter,
     ) -> None:
         self._track = track
+        self._meter = meter
         self._offset_ns = offset_ns
         self._start_ms = start_ms
         self._clock = VideoClock(start_ms * VIDEO_TIMESCALE // 1000, claims, policy)
@@ -152,7 +165,8 @@ class _VideoLane:
         end = dts + duration + (offset if offset > 0 else 0)
         if end > self._end:
             self._end = end
-        events.append(Frame(self._track, dts, offset, duration, keyframe, data, now_ms))
+        rhythm = self._meter.saw(dts, duration, keyframe=keyframe)
+        events.append(Frame(self._track, dts, offset, duration, keyframe, data, now_ms, rhythm))
 
     def _begins(self, time_ns: int, composition_ms: int, keyframe: bool, events: list[MediaEvent]) -> bool:
         """Whether the track can begin with this frame."""
@@ -180,6 +194,8 @@ class _AudioLane:
         self._clock = AudioClock(config.sample_rate, config.samples_per_frame, policy)
         from_ns = start_ms * _NS_PER_MS - offset_ns - 1
         self._from_ns = from_ns if shown_from_ns is None else max(from_ns, shown_from_ns - audio_frame_ns(track))
+        frame = config.samples_per_frame
+        self._rhythm = Rhythm(Fraction(config.sample_rate, frame), frame, frame, is_steady=True)
         self._end = 0
 
     @property
@@ -210,4 +226,4 @@ class _AudioLane:
             if repair is AudioRepair.OVERLAP:
                 return
         self._end = clock.dts + clock.duration
-        events.append(Frame(self._track, clock.dts, 0, clock.duration, True, data, now_ms))
+        events.append(Frame(self._track, clock.dts, 0, clock.duration, True, data, now_ms, self._rhythm))

@@ -24,6 +24,7 @@ from rapidrtmp.timeline.jumps import Judged, JumpGuard, Step
 from rapidrtmp.timeline.media_range import Lane, MediaRange
 from rapidrtmp.timeline.pace import Pace
 from rapidrtmp.timeline.policy import TimelinePolicy
+from rapidrtmp.timeline.rhythm import RhythmMeter
 from rapidrtmp.timeline.start_window import StartWindow
 from rapidrtmp.timeline.storm import StormWatch
 from rapidrtmp.timeline.unwrap import WireClock
@@ -49,6 +50,7 @@ class Timeline:
         self._start_ms = start_ms
         self._wire = WireClock(policy.wrap_24_ms)
         self._jumps = JumpGuard(policy)
+        self._meters: dict[int, RhythmMeter] = {}
         self._storm = StormWatch(policy.storm_breaks, policy.storm_ms)
         self._tracks: dict[int, Track] = {}  # as the publisher has configured them
         self._told: dict[int, Track] = {}
@@ -77,6 +79,10 @@ class Timeline:
     def pace(self, track_id: int) -> Pace:
         """How a track's frames keep pace with the server's clock; the same object for ever."""
         return self._jumps.pace(track_id)
+
+    def meter(self, track_id: int) -> RhythmMeter:
+        """What measures a video track; the same object for ever."""
+        return self._meters.setdefault(track_id, RhythmMeter())
 
     def announced(self, kinds: Iterable[MediaKind], rate: Fraction | None) -> None:
         """Learn what metadata promises: tracks to wait for a little longer, and a frame rate to try."""
@@ -202,6 +208,7 @@ class Timeline:
             start,
             self.end_ms,
             self._policy,
+            meters=self.meter,
             least_offset_ns=None if window.reanchors or before is None else before.offset_ns,
             rate=self._claim,
         )

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from rapidrtmp.codec.table import codec_of_string
+from rapidrtmp.codec.table import CODECS, codec_of_string
 from rapidrtmp.live.stream import LiveStream, StreamState
-from rapidrtmp.media import AudioConfig, MediaKind, VideoConfig
+from rapidrtmp.media import AudioConfig, MediaKind, Rhythm, Track, VideoConfig
 from rapidrtmp.recording.library import Listed
 
 __all__ = ["camel_case", "describe_stream", "rfc3339"]
@@ -46,19 +46,48 @@ def describe_stream(stream: LiveStream, now_ms: int, utc_ms: int) -> dict[str, o
         "audioCodec": audio.codec_string if audio else None,
         "resolution": f"{video.width}x{video.height}" if video else None,
         "bitrate": counts.bits_per_second(now_ms),
-        "frameRate": counts.frames_per_second(now_ms),
+        "frameRate": _frame_rate(stream, now_ms),
         "audioSampleRate": audio.sample_rate if audio else None,
         "audioChannels": audio.channels if audio else None,
         "keyframes": counts.keyframes,
         "frames": counts.frames,
         "bytesReceived": counts.octets,
         "discontinuities": stream.discontinuities,
+        "tracks": [_describe_track(track, stream.rhythm(track, now_ms)) for track in stream.tracks],
         "sinks": list(stream.sinks),
         "playbackUrl": f"/{stream.name.app}/{stream.name.key}/index.m3u8",
         "pageUrl": f"/{stream.name.app}/{stream.name.key}",
         "peer": stream.publisher.peer if stream.publisher is not None else None,
         "health": _health(stream),
         "metadata": _plain(stream.metadata),
+    }
+
+
+def _frame_rate(stream: LiveStream, now_ms: int) -> float:
+    """Frames a second of the video that leads, as measured lately; 0 without."""
+    video = next((track for track in stream.tracks if track.kind is MediaKind.VIDEO), None)
+    rate = stream.rhythm(video, now_ms).frame_rate if video is not None else None
+    return round(float(rate), 3) if rate is not None else 0.0
+
+
+def _describe_track(track: Track, rhythm: Rhythm) -> dict[str, object]:
+    """What one track is, and what has been measured of it."""
+    codec, config = CODECS.get(track.codec), track.config
+    common: dict[str, object] = {
+        "id": track.id,
+        "kind": track.kind.value,
+        "codec": config.codec_string,
+        "codecName": codec.name if codec is not None else track.codec,
+        "language": track.language,
+        "name": track.name,
+    }
+    if isinstance(config, AudioConfig):
+        return common | {"sampleRate": config.sample_rate, "channels": config.channels}
+    return common | {
+        "width": config.width,
+        "height": config.height,
+        "frameRate": round(float(rhythm.frame_rate), 3) if rhythm.frame_rate is not None else 0.0,
+        "keyframeInterval": round(rhythm.keyframe_interval / track.timescale, 3),
     }
 
 

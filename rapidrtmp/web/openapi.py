@@ -280,6 +280,22 @@ def _health_schema() -> Json:
     }
 
 
+def _track_schema() -> Json:
+    text, number = {"type": "string"}, {"type": "number", "minimum": 0}
+    count = {"type": "integer", "minimum": 0}
+    shared = {
+        "id": count,
+        "codec": {**text, "description": "As in RFC 6381."},
+        "codecName": text,
+        "language": {**text, "description": "As in ISO 639-2; und if unknown."},
+        "name": text,
+    }
+    interval = {**number, "description": "Seconds between the last two keyframes; 0 until there were two."}
+    video = {"kind": {"const": "video"}, "width": count, "height": count, "frameRate": number}
+    audio = {"kind": {"const": "audio"}, "sampleRate": count, "channels": count}
+    return {"oneOf": [object_of({**shared, **video, "keyframeInterval": interval}), object_of({**shared, **audio})]}
+
+
 def _stream_schema() -> Json:
     text, count = {"type": "string"}, {"type": "integer", "minimum": 0}
     maybe_text, maybe_count = {"type": ["string", "null"]}, {"type": ["integer", "null"], "minimum": 0}
@@ -303,6 +319,7 @@ def _stream_schema() -> Json:
             "frames": count,
             "bytesReceived": count,
             "discontinuities": count,
+            "tracks": {"type": "array", "items": _track_schema(), "description": "Video first, the leading one."},
             "sinks": {"type": "array", "items": text},
             "playbackUrl": text,
             "pageUrl": text,

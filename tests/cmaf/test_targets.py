@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.cmaf.targets import Constants, Cutting, choose_constants, measure_frame_rate
+from rapidrtmp.cmaf.targets import Constants, Cutting, choose_constants
 
 
 def starts_of(rate: Fraction, seconds: int = 2) -> list[int]:
@@ -78,15 +78,3 @@ class TargetDurationTests(SynchronousTestCase):
         """A stream of one frame has constants as well."""
         self.assertEqual(Constants(2, 334), choose_constants(Cutting(), 90_000, [0], None))
         self.assertEqual(Constants(2, 334), choose_constants(Cutting(), 90_000, [], None))
-
-
-class FrameRateTests(SynchronousTestCase):
-    def test_measurement(self) -> None:
-        """A claim that the measurement bears out is taken, another is not, and no measurement leaves the claim."""
-        ntsc = Fraction(30_000, 1001)
-        self.assertEqual(ntsc, measure_frame_rate(90_000, 60, 180_180, ntsc))
-        self.assertEqual(ntsc, measure_frame_rate(90_000, 60, 180_000, ntsc))
-        self.assertEqual(30, measure_frame_rate(90_000, 60, 180_000, Fraction(60)))
-        self.assertEqual(30, measure_frame_rate(90_000, 60, 180_000, None))
-        self.assertEqual(25, measure_frame_rate(90_000, 0, 0, Fraction(25)))
-        self.assertIsNone(measure_frame_rate(90_000, 0, 0, None))

@@ -42,15 +42,3 @@ class StatisticsTests(SynchronousTestCase):
         for arrived_ms in (10_900, 11_000, 10_950, 11_100, 10_990, 12_000, 13_000, 14_000, 15_000):
             self.statistics.count(replace(template, arrived_ms=arrived_ms))
         self.assertEqual(9 * 8_000 // 6, round(self.statistics.bits_per_second(16_000) * 5 / 6 + 8_000 / 6))
-
-    def test_frame_rate(self) -> None:
-        """The frame rate goes by the frames' own times, and not across a break."""
-        self.assertEqual(0.0, self.statistics.frames_per_second(0))
-        for frame in video_frames(VIDEO, 3):
-            self.statistics.count(frame)
-        self.assertEqual(30.0, self.statistics.frames_per_second(3_000))
-        self.statistics.break_off()
-        for frame in video_frames(VIDEO, 1, start=900_000):
-            self.statistics.count(replace(frame, arrived_ms=frame.arrived_ms - 7_000))
-        self.assertEqual(30.0, self.statistics.frames_per_second(4_000))
-        self.assertEqual(0.0, self.statistics.frames_per_second(60_000))

@@ -29,6 +29,7 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.recording.libraries import Libraries
 from rapidrtmp.recording.library import Library
 from rapidrtmp.storage.memory import MemoryStorage
+from rapidrtmp.testing.frames import measured
 from rapidrtmp.testing.sinks import FrameCollector
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import make_sites
@@ -122,9 +123,13 @@ class Server:
         """A stream that has received a second of video."""
         stream = self.publish(key, app)
         stream.tracks_changed((VIDEO, AUDIO))
-        for number in range(30):
-            arrived_ms = int(self.clock.seconds() * 1000) - 2000 + number * 33
-            stream.frame_received(Frame(VIDEO, number * 3000, 0, 3000, number == 0, bytes(1000), arrived_ms))
+        begun_ms = int(self.clock.seconds() * 1000) - 2000
+        frames = (
+            Frame(VIDEO, number * 3000, 0, 3000, number == 0, bytes(1000), begun_ms + number * 33)
+            for number in range(30)
+        )
+        for frame in measured(frames):
+            stream.frame_received(frame)
         return stream
 
     def connect(self, peer: str = "127.0.0.1") -> Wire:
