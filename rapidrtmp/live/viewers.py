@@ -13,7 +13,9 @@ more than the clients that have left since.
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+
+from rapidrtmp.support.client_prefix import origin_of
 
 __all__ = ["Viewers"]
 
@@ -25,13 +27,15 @@ class _Client:
     """
     One client.
 
+    :ivar prefix: the salted hash of whom its address stands for.
     :ivar asked: how often each thing was asked for, and when last; in order of that.
     :ivar viewers: how many it stands for: the highest of these counts, at least 1.
     """
 
-    __slots__ = ("asked", "last_seen_ms", "viewers")
+    __slots__ = ("asked", "last_seen_ms", "prefix", "viewers")
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: bytes) -> None:
+        self.prefix = prefix
         self.last_seen_ms = 0
         self.viewers = 1
         self.asked: OrderedDict[str, tuple[int, int]] = OrderedDict()
@@ -65,6 +69,21 @@ class Viewers:
         self.window_ms = window_ms
         self._clients: OrderedDict[bytes, _Client] = OrderedDict()
         self._total = 0
+        self._by_prefix: Counter[bytes] = Counter()
+        self._most_of_prefix = 0
+
+    def bound_prefixes(self, most: int) -> None:
+        """
+        Count those of one address, or IPv6 /64, as so many at most: more may be one client that asks again and again.
+
+        :param most: 0 for no bound.
+        """
+        if most != self._most_of_prefix:
+            self._most_of_prefix = most
+            self._total = sum(map(self._bounded, self._by_prefix.values()))
+
+    def _bounded(self, viewers: int) -> int:
+        return min(viewers, self._most_of_prefix or viewers)
 
     def allow_for(self, target_ms: int) -> None:
         """
@@ -83,14 +102,15 @@ class Viewers:
         client = self._clients.get(identity)
         if client is None:
             self._forget(now_ms)
-            client = self._clients[identity] = _Client()
-            self._total += 1
+            client = self._clients[identity] = _Client(self._prefix(address))
+            self._add(client, 1)
         else:
             self._clients.move_to_end(identity)
         client.last_seen_ms = now_ms
         before = client.viewers
         client.ask(thing, now_ms, now_ms - self.window_ms)
-        self._total += client.viewers - before
+        if client.viewers != before:
+            self._add(client, client.viewers - before)
 
     def knows(self, address: str, agent: str, now_ms: int) -> bool:
         """Whether this client is among those who watch."""
@@ -101,6 +121,22 @@ class Viewers:
         """How many watch now."""
         self._forget(now_ms)
         return self._total
+
+    def count_of(self, address: str, now_ms: int) -> int:
+        """How many watch now from an address, or its IPv6 /64."""
+        self._forget(now_ms)
+        return self._by_prefix[self._prefix(address)]
+
+    def _add(self, client: _Client, viewers: int) -> None:
+        before = self._by_prefix.get(client.prefix, 0)
+        now = self._by_prefix[client.prefix] = before + viewers
+        self._total += self._bounded(now) - self._bounded(before) if self._most_of_prefix else viewers
+        if not now:
+            del self._by_prefix[client.prefix]
+
+    def _prefix(self, address: str) -> bytes:
+        words = origin_of(address).encode("utf-8", "replace")
+        return hashlib.blake2b(words, digest_size=12, key=self._salt).digest()
 
     def _identity(self, address: str, agent: str) -> bytes:
         words = f"{address}\0{agent}".encode("utf-8", "replace")
@@ -113,4 +149,4 @@ class Viewers:
             if client.last_seen_ms >= horizon:
                 break
             del self._clients[identity]
-            self._total -= client.viewers
+            self._add(client, -client.viewers)

@@ -302,6 +302,12 @@ class HttpSettings:
     max_connections_per_client: int = _setting(
         whole(), "500", "Connections at once from one address, loopback and trusted proxies excepted; 0 for no limit"
     )
+    max_viewers_per_client: int | None = _setting(
+        whole_or_auto(0),
+        "auto",
+        "Viewers of one stream from one address, where their number is limited; auto: a quarter of that number, at "
+        "least four; 0 for no limit",
+    )
     max_waiters_per_stream: int = _setting(whole(1), "10000", "Requests held at once for one stream")
     max_waiters_per_client: int = _setting(
         whole(), "256", "Requests held at once for one client address, loopback excepted; 0 for no limit"

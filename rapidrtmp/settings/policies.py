@@ -80,6 +80,7 @@ def http_policy(
     return HttpPolicy(
         early_hold_ms=http.early_hold_ms,
         max_viewers_per_stream={name: app.max_viewers_per_stream for name, app in settings.apps.items()},
+        max_viewers_per_client=http.max_viewers_per_client,
         max_connections=max_connections,
         max_connections_per_client=http.max_connections_per_client,
         max_waiters_per_client=http.max_waiters_per_client,

@@ -18,6 +18,8 @@ class HttpPolicy:
     :ivar max_waiters: requests held at one time, all streams together. Each stream's shelf has its own bound besides.
     :ivar max_waiters_per_client: requests held at one time for one client address; 0 for no limit. A client on this
         machine has none: it is a proxy that nobody named, or a tool.
+    :ivar max_viewers_per_client: how many of a stream's may come from one address that is no trusted proxy's; 0 for no
+        limit, ``None`` for a quarter, at least four.
     :ivar max_connections: connections at one time.
     :ivar max_connections_per_client: connections at one time from one address; 0 for no limit. A client on this machine
         and a trusted proxy have none.
@@ -42,6 +44,7 @@ class HttpPolicy:
     max_viewers_per_stream: Mapping[str, int] = field(default_factory=dict)
     max_waiters: int = 20_000
     max_waiters_per_client: int = 256
+    max_viewers_per_client: int | None = None
     max_connections: int = 20_000
     max_connections_per_client: int = 500
     max_body_bytes: int = 64 << 10

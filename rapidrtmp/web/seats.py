@@ -20,7 +20,8 @@ from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
 from rapidrtmp.support.clock import now_ms
-from rapidrtmp.web.errors import UnavailableError
+from rapidrtmp.web.access import TrustedProxies
+from rapidrtmp.web.errors import TooManyRequestsError, UnavailableError
 from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.streamed import StreamedResponse
@@ -28,6 +29,8 @@ from rapidrtmp.web.streamed import StreamedResponse
 __all__ = ["Seats"]
 
 FULL_RETRY_S = 10
+#: So many viewers may come from one address at least, if the operator does not say how many: a household.
+LEAST_SHARE = 4
 #: Who plays a recording asks for the next segment within this time: two of the longest that are usual.
 RECORDED_WINDOW_MS = 30_000
 
@@ -43,6 +46,8 @@ class Seats:
     def __init__(self, registry: Registry, policy: HttpPolicy, clock: IReactorTime, salt: bytes) -> None:
         self._registry = registry
         self._limits = policy.max_viewers_per_stream
+        self._of_client = policy.max_viewers_per_client
+        self._proxies = TrustedProxies(policy.trusted_proxies)
         self._clock = clock
         self._salt = salt
         self._recorded: dict[StreamName, Viewers] = {}
@@ -53,15 +58,22 @@ class Seats:
 
         :param viewers: those of the stream; ``None`` if it has none.
         :raises UnavailableError: the stream has all the viewers it may have.
+        :raises TooManyRequestsError: the client's address has all that one may have.
         """
         limit = self._limits.get(name.app, 0)
         if not limit or viewers is None:
             return
+        share = max(LEAST_SHARE, limit // 4) if self._of_client is None else self._of_client
+        viewers.bound_prefixes(share)
         now = now_ms(self._clock)
         if viewers.knows(request.client, request.header("user-agent"), now):
             return
         if viewers.count(now) >= limit:
             raise UnavailableError(f"{name} has all the {limit} viewers it may have", FULL_RETRY_S)
+        if share and viewers.count_of(request.client, now) >= share and request.client not in self._proxies:
+            raise TooManyRequestsError(
+                f"one address may have {share} of the {limit} viewers of {name}", {"Retry-After": str(FULL_RETRY_S)}
+            )
 
     def count(self, request: Request, viewers: Viewers, asked: str, response: Response) -> None:
         """

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.m3u8.read import parse_media_playlist
 from tests.recording.recordings import ID, record, store_into
-from tests.web.kit import Reply, Server
+from tests.web.kit import Reply, Server, playlist
 from tests.web.test_rewinding import RewindCase
 
 REWOUND = ("dvr.m3u8", "clip.m3u8?from=-9s", "clip.mp4?from=-9s")
@@ -138,3 +138,51 @@ class RecordedTests(SynchronousTestCase):
             path = f"/recordings/live/missing{number}/{ID.start}/index.m3u8"
             self.assertEqual(404, self.server.get(path).status)
         self.assertEqual(0, self.watching())
+
+
+class ShareTests(SynchronousTestCase):
+    """What one address can take of the viewers that a stream may have."""
+
+    def server(self, limit: int, **policy: object) -> Server:
+        server = Server(max_viewers_per_stream={"live": limit}, **policy)
+        server.live().shelf.put_playlist("index.m3u8", playlist())
+        return server
+
+    def watch(self, server: Server, peer: str, number: int = 0, **headers: str) -> int:
+        return server.get("/live/k/index.m3u8", peer=peer, User_Agent=f"agent {number}", **headers).status
+
+    def test_agents(self) -> None:
+        """However many user agents an address has, it takes a quarter of the seats, at least four, and keeps them."""
+        for limit, share in ((50, 12), (10, 4), (4, 4), (2, 2)):
+            server = self.server(limit)
+            statuses = [self.watch(server, "192.0.2.1", number) for number in range(50)]
+            self.assertEqual([200] * share, statuses[:share])
+            self.assertEqual({429} if share < limit else {503}, set(statuses[share:]))
+            self.assertEqual(200, self.watch(server, "192.0.2.1", 0))
+            self.assertEqual(200 if share < limit else 503, self.watch(server, "192.0.2.2"))
+
+    def test_networks(self) -> None:
+        """All addresses of one IPv6 /64 are one, also behind a proxy that is trusted."""
+        server = self.server(50, trusted_proxies=("10.0.0.0/8",))
+        direct = [self.watch(server, f"2001:db8::{number}") for number in range(1, 21)]
+        proxied = [
+            self.watch(server, "10.0.0.1", X_Forwarded_For=f"[2001:db8:0:1::{number}]:443") for number in range(1, 21)
+        ]
+        self.assertEqual([200] * 12 + [429] * 8, direct)
+        self.assertEqual([200] * 12 + [429] * 8, proxied)
+
+    def test_setting(self) -> None:
+        """The operator can say another number, or none."""
+        for of_client, expected in ((1, 1), (30, 30), (0, 50)):
+            server = self.server(50, max_viewers_per_client=of_client)
+            statuses = [self.watch(server, "192.0.2.1", number) for number in range(60)]
+            self.assertEqual(expected, statuses.count(200))
+
+    def test_again_and_again(self) -> None:
+        """A client that asks for the same thing again and again counts as no more than its share either."""
+        server = self.server(20)
+        for _ in range(50):
+            server.get("/live/k/index.m3u8?_HLS_msn=9", peer="192.0.2.1")
+        for number in range(2, 17):
+            self.assertEqual(200, self.watch(server, f"192.0.2.{number}"))
+        self.assertEqual(503, self.watch(server, "192.0.2.99"))
