@@ -138,11 +138,11 @@ class Listing:
     def next_part(self) -> str:
         """The name of the part that comes next, if its segment goes on."""
         opened = self.window.open
-        return self.first_of_next if opened is None else part_name(opened.sequence, len(opened.parts))
+        return part_name(self.window.next_sequence, int(self.broken)) if opened is None else _part_name(opened)
 
     @property
     def first_of_next(self) -> str:
-        """The name of the first part of the next segment."""
+        """The name of the first part of the next segment, unless that begins with a discontinuity."""
         return part_name(self.window.next_sequence, 0)
 
     @property
@@ -154,7 +154,7 @@ class Listing:
         """Put a part up and list it, in the open segment or a new one."""
         window = self.window
         segment = self._begin_segment(part) if window.open is None else window.open
-        name = part_name(segment.sequence, len(segment.parts))
+        name = _part_name(segment)
         if part.runs:
             self._fragments += 1
             data = b"".join(write_fragment(self._fragments, part.runs))
@@ -237,3 +237,13 @@ class Listing:
             app, key = self._context.stream
             target_s = self.window.constants.target_s
             self._rewind.begin_run(self._init_name, Header.of_tracks(app, key, utc_ms, target_s, self._tracks, init))
+
+
+def _part_name(segment: ListedSegment) -> str:
+    """
+    The name of the part that comes next in a segment.
+
+    Behind a discontinuity they are counted from 1: the part 0 was promised before there was one, and a player that has
+    asked for that would decode it with the init segment of before (Shaka 5.2 does, and ends with an error).
+    """
+    return part_name(segment.sequence, len(segment.parts) + segment.discontinuity)

@@ -176,7 +176,7 @@ class HlsSink:
     def _put_part(self, listing: Listing, part: Part) -> None:
         if self._hinted not in ("", listing.next_part):
             self._expects_end = False
-            self._put_version(listing)  # players learn that another one comes before it does
+            self._put_version(listing, listing.next_part)  # players learn that another one comes before it does
         if part.runs:
             self._hinted = ""
         else:
@@ -215,9 +215,13 @@ class HlsSink:
 
     # ── versions and promises ────────────────────────────────────────────────────────────────────────────────────────
 
-    def _put_version(self, listing: Listing) -> None:
-        """Publish the playlist as it is now; promise the next part, and take back a promise that was not kept."""
-        hint = self._hint(listing)
+    def _put_version(self, listing: Listing, coming: str = "") -> None:
+        """
+        Publish the playlist as it is now; promise the next part, and take back a promise that was not kept.
+
+        :param coming: the name of that part, where it is at hand.
+        """
+        hint = self._hint(listing, coming)
         if self._hinted != hint:
             self._take_back_hint()
         if hint:
@@ -231,12 +235,14 @@ class HlsSink:
             self._hints_withdrawn.inc()
             self._hinted = ""
 
-    def _hint(self, listing: Listing) -> str:
+    def _hint(self, listing: Listing, coming: str) -> str:
         """The name of the part that should come next; empty if there are none."""
         window = listing.window
         if window.ended or not window.has_parts:
             return ""
-        return listing.first_of_next if self._expects_end else listing.next_part
+        if coming:
+            return coming
+        return listing.first_of_next if self._expects_end or listing.broken else listing.next_part
 
     def _announce_rewind(self) -> None:
         if self._context.storage.persistent:

@@ -284,6 +284,19 @@ class BreakTests(SynchronousTestCase):
         packaged.range(VIDEO, frames=video_frames(VIDEO, 4.5, gop=60, start=900_000))
         self.assertEqual("segment_1003.m4s", packaged.shelf.latest.segments[3].uri)
 
+    def test_hint_before_a_discontinuity(self) -> None:
+        """The part that was promised does not come, because it would need another init segment; another is promised."""
+        packaged = Packaged()
+        packaged.range(VIDEO, frames=video_frames(VIDEO, 4.5, gop=60))
+        packaged.sink.interrupted()
+        waiter = packaged.shelf.wait_for("part_1003.0.m4s")
+        packaged.range(OTHER, frames=video_frames(OTHER, 4.5, gop=60, start=900_000))
+        self.assertIsNone(self.successResultOf(waiter))
+        self.assertNotIn("part_1003.0.m4s", packaged.shelf.bodies)
+        parts = [part.uri for part in packaged.shelf.latest.segments[3].parts]
+        self.assertEqual([f"part_1003.{at}.m4s" for at in range(1, len(parts) + 1)], parts)
+        self.assertEqual("part_1004.0.m4s", packaged.shelf.latest.segments[4].parts[0].uri)
+
     def test_short_first_stay(self) -> None:
         """A publisher that leaves before its first GOP is whole has shown that much; who returns goes on."""
         packaged = Packaged()
