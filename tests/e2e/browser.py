@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -14,7 +15,7 @@ from twisted.trial.unittest import SkipTest
 from rapidrtmp.web import hlsjs
 from tests.e2e.harness import EndToEndTest, Server, new_folder
 
-__all__ = ["FIGURES", "BrowserTest", "check_library", "find_browser"]
+__all__ = ["FIGURES", "BrowserTest", "check_library", "find_browser", "open_browser"]
 
 _FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage --no-first-run --mute-audio "
@@ -70,20 +71,25 @@ def check_library(server: Server) -> None:
         ) from error
 
 
+def open_browser(paths: tuple[str, str], flags: Sequence[str] = ()) -> Any:
+    """Chromium without a page; to be quit."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location, driver = paths
+    for flag in (*_FLAGS.split(), f"--user-data-dir={new_folder('browser')}", *flags):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(options=options, service=Service(driver))
+
+
 class BrowserTest(EndToEndTest):
     """A test with browsers."""
 
     def open_page(self, paths: tuple[str, str], url: str) -> Any:
         """Chromium with a page, gone after the test."""
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-
-        options = webdriver.ChromeOptions()
-        options.binary_location, driver = paths
-        for flag in (*_FLAGS.split(), f"--user-data-dir={new_folder('browser')}"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        browser = webdriver.Chrome(options=options, service=Service(driver))
+        browser = open_browser(paths)
         self.addCleanup(browser.quit)
         browser.get(url)
         return browser
