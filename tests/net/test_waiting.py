@@ -117,7 +117,7 @@ class PublishTests(EdgeCase):
         self.assertEqual({"live/k", "live/other"}, {str(stream.name) for stream in self.edge.registry})
 
     def test_return(self) -> None:
-        """A publisher that returns in time continues where its stream was, behind one discontinuity, with a new date."""
+        """A publisher that returns in time continues its stream, behind one discontinuity and with a new date."""
         peer = self.edge.publisher()
         peer.say(*media(2))
         peer.leave()
