@@ -15,11 +15,11 @@ from pathlib import Path
 
 from rapidrtmp.archive.journal import Header, RecordedPart, RecordedSegment, render_header, render_segment
 from rapidrtmp.cmaf.init_segment import write_init_segment
-from rapidrtmp.cmaf.targets import Constants
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, PageName, init_name, running_key, running_prefix, segment_name
 from rapidrtmp.hls.playlist import PlaylistWindow
 from rapidrtmp.hls.resume.state import MirrorState
 from rapidrtmp.hls.rewind.rewind import SEGMENTS_PER_PAGE
+from rapidrtmp.interfaces import Constants
 from rapidrtmp.media import VIDEO_TIMESCALE
 from rapidrtmp.names import StreamName
 from rapidrtmp.storage.memory import MemoryStorage

@@ -86,7 +86,10 @@ class Metrics:
             "publishers_over_bitrate_total", "Publishers closed because they exceeded rtmp.max_publisher_kbps"
         )
         self.sinks_detached_total = self._counter(
-            "sinks_detached_total", "Sinks taken off a stream because they failed", "sink"
+            "sinks_detached_total", "Sinks taken off a stream because they failed or were too slow", "sink"
+        )
+        self.sink_seconds_total = self._counter(
+            "sink_seconds_total", "Time that sinks took of the reactor's thread, estimated from samples", "sink"
         )
         self.recordings_deleted_total = self._counter(
             "recordings_deleted_total", "Recordings deleted by a limit of age, size or free space", "limit"

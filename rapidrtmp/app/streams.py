@@ -11,7 +11,8 @@ from twisted.logger import Logger
 
 from rapidrtmp.app.application import AppPlugins
 from rapidrtmp.app.storages import Stores
-from rapidrtmp.interfaces import ISink, SinkContext
+from rapidrtmp.interfaces import IPartSink, ISink, SinkContext
+from rapidrtmp.live.fan_out import FanOut
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.stream import LiveStream
@@ -74,7 +75,12 @@ class StreamMaker:
             Viewers(self._viewer_salt),
             started_at_ms=self._steady.utc_ms(),
             gop_cache_bytes=self._settings.live.gop_cache_bytes,
-            sink_failed=lambda sink: self._metrics.sinks_detached_total.labels(sink).inc(),
+            fan_out=FanOut(
+                name,
+                limit_ms=self._settings.live.slow_sink_ms,
+                failed=lambda sink: self._metrics.sinks_detached_total.labels(sink).inc(),
+                measured=lambda sink, seconds: self._metrics.sink_seconds_total.labels(sink).inc(seconds),
+            ),
             utc_of=partial(self._steady.utc_of, self._reactor),
         )
         recovered = self._recovered(name)
@@ -86,7 +92,7 @@ class StreamMaker:
                 self._log.failure("{stream}: sink {sink} can not be made", stream=name, sink=sink)
         return stream
 
-    def make_recorder(self, stream: LiveStream) -> ISink:
+    def make_recorder(self, stream: LiveStream) -> ISink | IPartSink:
         """A recorder for whoever starts one by hand: as the application's own is, if it has one."""
         factory = next(iter(recorders(self._apps[stream.name.app])), None) or RecorderFactory()
         return factory.create(self._context(stream, RECORDER, factory, {}))

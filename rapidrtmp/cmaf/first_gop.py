@@ -4,7 +4,8 @@ The opening of a stream: its first GOP, held until the playlist's constants can 
 
 from __future__ import annotations
 
-from rapidrtmp.cmaf.targets import Constants, Cutting, choose_constants
+from rapidrtmp.cmaf.targets import choose_constants
+from rapidrtmp.interfaces import Constants, Cutting
 from rapidrtmp.media import Frame, MediaKind, Track
 
 __all__ = ["Opening"]

@@ -14,9 +14,10 @@ from itertools import chain
 from typing import NamedTuple
 
 from rapidrtmp.errors import MediaError, MisuseError
-from rapidrtmp.media import Frame, MediaKind, Track
+from rapidrtmp.interfaces import TrackRun
+from rapidrtmp.media import MediaKind
 
-__all__ = ["Sample", "TrackRun", "write_fragment"]
+__all__ = ["write_fragment"]
 
 #: ``moof`` and ``mfhd`` (8.8.4, 8.8.5): size, kind | size, kind, version and flags, sequence number.
 _MOOF = struct.Struct(">I4s I4sII")
@@ -39,20 +40,6 @@ _VERSION_1 = 0x01000000
 _SYNC, _NON_SYNC = 0x02000000, 0x01010000
 
 
-class Sample(NamedTuple):
-    """A frame and what it lasts, in ticks of its track: the distance to the next frame's decode time."""
-
-    frame: Frame
-    duration: int
-
-
-class TrackRun(NamedTuple):
-    """Samples of one track that follow one another in decode order without a gap."""
-
-    track: Track
-    samples: Sequence[Sample]
-
-
 class _Fields(NamedTuple):
     """What describes the samples of a run: which fields, and the fields themselves as octets."""
 
@@ -66,12 +53,14 @@ class _Fields(NamedTuple):
         return _TRAF.size + len(self.defaults) + _TFDT_TRUN.size + len(self.table)
 
 
-def write_fragment(sequence_number: int, runs: Sequence[TrackRun]) -> list[bytes]:
+def write_fragment(sequence_number: int, runs: Sequence[TrackRun], shift_s: int = 0) -> list[bytes]:
     """
     Write one ``moof`` + ``mdat``: the pieces, in order, of a part.
 
     :param sequence_number: one more than in the fragment before (8.8.5), from 1.
     :param runs: one per track, none of them empty; each begins at the decode time of its first frame.
+    :param shift_s: whole seconds, which every timescale can say exactly, that decode times are moved back by; none
+        becomes negative.
     :returns: the ``moof`` and the header of the ``mdat`` as one piece, then the payload of every frame, run after run,
         the very objects that came in.
     :raises MediaError: a time, size or offset that its field can not hold; above all, payloads that reach 2 GiB before
@@ -81,12 +70,12 @@ def write_fragment(sequence_number: int, runs: Sequence[TrackRun]) -> list[bytes
     if not runs or not all(run.samples for run in runs):
         raise MisuseError(f"fragment {sequence_number} has an empty run, or no run at all")
     try:
-        return _write_fragment(sequence_number, runs)
+        return _write_fragment(sequence_number, runs, shift_s)
     except struct.error as error:
         raise MediaError(f"fragment {sequence_number}: a value does not fit its field: {error}") from error
 
 
-def _write_fragment(sequence_number: int, runs: Sequence[TrackRun]) -> list[bytes]:
+def _write_fragment(sequence_number: int, runs: Sequence[TrackRun], shift_s: int) -> list[bytes]:
     """The same, with ``struct.error`` for what does not fit."""
     described = [_fields(run) for run in runs]
     moof_size = _MOOF.size + sum([fields.traf_size for fields in described])
@@ -94,7 +83,7 @@ def _write_fragment(sequence_number: int, runs: Sequence[TrackRun]) -> list[byte
     head = [_MOOF.pack(moof_size, b"moof", 16, b"mfhd", 0, sequence_number)]
     payloads: list[bytes] = []
     for run, fields in zip(runs, described, strict=True):
-        head += _traf(run, fields, data_offset)
+        head += _traf(run, fields, data_offset, shift_s)
         data = [sample.frame.data for sample in run.samples]
         payloads += data
         data_offset += sum(map(len, data))
@@ -102,11 +91,13 @@ def _write_fragment(sequence_number: int, runs: Sequence[TrackRun]) -> list[byte
     return [b"".join(head), *payloads]
 
 
-def _traf(run: TrackRun, fields: _Fields, data_offset: int) -> tuple[bytes, bytes, bytes, bytes]:
+def _traf(run: TrackRun, fields: _Fields, data_offset: int, shift_s: int) -> tuple[bytes, bytes, bytes, bytes]:
     """One track's fragment: ``traf`` with ``tfhd``, ``tfdt`` and one ``trun`` (8.8.6), as pieces."""
     tfhd_size, trun_size = _TFHD_SIZE + len(fields.defaults), _TRUN_SIZE + len(fields.table)
     tfhd_flags, track_id = _DEFAULT_BASE_IS_MOOF | fields.tfhd_flags, run.track.id
     trun_flags, base_decode_time = _VERSION_1 | fields.trun_flags, run.samples[0].frame.dts
+    if shift_s:
+        base_decode_time = max(0, base_decode_time - shift_s * run.track.timescale)
     return (
         _TRAF.pack(fields.traf_size, b"traf", tfhd_size, b"tfhd", tfhd_flags, track_id),
         fields.defaults,

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from rapidrtmp.cmaf.fragment import Sample, TrackRun
-from rapidrtmp.cmaf.segmenter_events import CutEvent, Part, SegmentEnd, SegmentGoesOn
+from rapidrtmp.cmaf.segmenter_events import CutEvent, SegmentContinued, SegmentEnd
+from rapidrtmp.interfaces import Part, Sample, TrackRun
 from rapidrtmp.media import AudioConfig, Frame, Track
 
 __all__ = ["Cut", "Interleaving"]
@@ -56,7 +56,7 @@ class Interleaving:
     """
 
     def __init__(self, tracks: Sequence[Track], patience: int) -> None:
-        self.cuts: deque[Cut | SegmentEnd | SegmentGoesOn] = deque()
+        self.cuts: deque[Cut | SegmentEnd | SegmentContinued] = deque()
         self._tracks = tracks
         self._patience = patience
         self._others: deque[Frame] = deque()

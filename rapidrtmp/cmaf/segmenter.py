@@ -32,10 +32,10 @@ from fractions import Fraction
 
 from rapidrtmp.cmaf.cadence import Cadence
 from rapidrtmp.cmaf.first_gop import Opening
-from rapidrtmp.cmaf.fragment import Sample
 from rapidrtmp.cmaf.muxing import Cut, Interleaving
-from rapidrtmp.cmaf.segmenter_events import CutEvent, SegmentEnd, SegmentGoesOn
-from rapidrtmp.cmaf.targets import SHORTEST_PART_PERCENT, Constants, Cutting
+from rapidrtmp.cmaf.segmenter_events import CutEvent, SegmentContinued, SegmentEnd
+from rapidrtmp.cmaf.targets import SHORTEST_PART_PERCENT
+from rapidrtmp.interfaces import Constants, Cutting, Sample
 from rapidrtmp.media import Frame, MediaKind, Track
 
 __all__ = ["Segmenter", "packaged_tracks"]
@@ -325,7 +325,7 @@ class Segmenter:
         """If the segment was expected to end with the part closed last, it does not."""
         if self._expects_end:
             self._expects_end = False
-            self._meeting.cuts.append(SegmentGoesOn())
+            self._meeting.cuts.append(SegmentContinued())
 
 
 def _decoded_at(frame: Frame, dts: int) -> Frame:

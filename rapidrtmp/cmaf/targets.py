@@ -8,12 +8,13 @@ is one: frames of the first GOP tell whether there is a frame grid and how long 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 from statistics import median
 
-__all__ = ["Constants", "Cutting", "choose_constants"]
+from rapidrtmp.interfaces import Constants, Cutting
+
+__all__ = ["choose_constants"]
 
 #: Shortest part in relation to the part target, but for the last of a segment (RFC 8216 bis, 4.4.4.9).
 SHORTEST_PART_PERCENT = 85
@@ -21,41 +22,6 @@ SHORTEST_PART_PERCENT = 85
 GRID_TOLERANCE = 2
 #: Parts are not made longer than this for the sake of an irregular frame rate.
 LONGEST_PART_MS = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Cutting:
-    """
-    What the operator asks of the packager.
-
-    :ivar segment_ms: segments end at the first keyframe from here on.
-    :ivar part_ms: about how long parts are; 0 for none.
-    :ivar longest_gop_ms: without a second keyframe for this long, segments are cut without one.
-    :ivar interleave_ms: how far audio may lag behind video before parts are written without it.
-    """
-
-    segment_ms: int = 2_000
-    part_ms: int = 333
-    longest_gop_ms: int = 10_000
-    interleave_ms: int = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Constants:
-    """
-    What the playlist promises; never changes once published.
-
-    :ivar target_s: ``EXT-X-TARGETDURATION`` in seconds: no segment is longer, rounded.
-    :ivar part_target_ms: ``PART-TARGET`` in milliseconds: no part is longer; 0 if there are no parts.
-    """
-
-    target_s: int
-    part_target_ms: int
-
-    @property
-    def longest_segment_ms(self) -> int:
-        """The longest duration that still rounds to the target."""
-        return self.target_s * 1000 + 499
 
 
 def choose_constants(cutting: Cutting, timescale: int, starts: Sequence[int], gop: int | None) -> Constants:

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from rapidrtmp.cmaf.targets import Constants
-from rapidrtmp.interfaces import Playlist
+from rapidrtmp.interfaces import Constants, Playlist
 from rapidrtmp.m3u8.write import render_date_time, render_seconds
 
 __all__ = [

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from rapidrtmp.archive.journal import Header
 from rapidrtmp.cmaf.fragment import write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
-from rapidrtmp.cmaf.segmenter_events import Part
-from rapidrtmp.cmaf.targets import Constants
 from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
 from rapidrtmp.hls.expiry import Retirement
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, init_name, is_init, part_name, segment_name
@@ -26,7 +24,7 @@ from rapidrtmp.hls.resume.resume_state import Expecting, Present
 from rapidrtmp.hls.resume.state import MirrorState
 from rapidrtmp.hls.rewind.rewind import Rewind
 from rapidrtmp.hls.stored_copy import MEDIA_TYPE, SEGMENT_TYPE, Mirror
-from rapidrtmp.interfaces import SinkContext
+from rapidrtmp.interfaces import Constants, Part, SinkContext
 from rapidrtmp.m3u8.read import parse_media_playlist
 from rapidrtmp.m3u8.write import render_seconds
 from rapidrtmp.media import Track

@@ -8,13 +8,11 @@ publishes versions of the playlist, and promises in each which part comes next.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from rapidrtmp.cmaf.segmenter import Segmenter, packaged_tracks
-from rapidrtmp.cmaf.segmenter_events import CutEvent, Part, SegmentEnd
-from rapidrtmp.cmaf.targets import Constants, Cutting
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
 from rapidrtmp.hls.multivariant import Multivariant
@@ -25,8 +23,17 @@ from rapidrtmp.hls.resume.orphaned_media import Leftovers
 from rapidrtmp.hls.resume.recovery import HlsRecovery
 from rapidrtmp.hls.resume.resume_state import Present
 from rapidrtmp.hls.stored_copy import PLAYLIST_TYPE
-from rapidrtmp.interfaces import IRecoveringSinkFactory, ISink, ISinkFactory, RecoveryContext, SinkContext
-from rapidrtmp.media import Frame, Track
+from rapidrtmp.interfaces import (
+    Constants,
+    Cutting,
+    IPartSink,
+    IRecoveringSinkFactory,
+    ISinkFactory,
+    Part,
+    RecoveryContext,
+    SinkContext,
+)
+from rapidrtmp.media import Track
 from rapidrtmp.support.units import parse_duration_ms
 
 __all__ = ["HlsSink", "HlsSinkFactory"]
@@ -84,21 +91,32 @@ class HlsSinkFactory:
         return Deferred.fromCoroutine(recovery.run())
 
 
-@implementer(ISink)
+@implementer(IPartSink)
 class HlsSink:
-    """Packages one stream."""
+    """
+    Publishes one stream.
+
+    :ivar constants: what the playlist promises; ``None`` until that is chosen.
+    """
+
+    leads = True
 
     def __init__(self, context: SinkContext, cutting: Cutting, keeping: Keeping) -> None:
         self._context = context
         self._keeping = keeping
         self._shelf = context.shelf
-        self._segmenter = Segmenter(cutting)
+        self.cutting = cutting
+        self.constants: Constants | None = None
         self._gate = PlaylistGate(context, MEDIA_PLAYLIST)
         self._tracks: tuple[Track, ...] = ()
         self._listing: Listing | None = None
         self._multivariant = Multivariant(MEDIA_PLAYLIST, keeping.dvr_ms if context.storage.persistent else 0)
         self._hinted = ""  # the part that was promised and is not up yet
         self._expects_end = False  # whether the open segment should end with its newest part
+        self._end = 0  # of the newest part, in ticks
+        self._newest: Part | None = None  # the newest part that no version lists
+        self._has_news = False  # whether there is anything that the last version does not say
+        self._frame_rate: Fraction | None = None
         self._latency = context.metrics.histogram(
             "part_publish_delay_seconds", "From the arrival of a part's last frame to its publication", LATENCY_BUCKETS
         )
@@ -112,68 +130,28 @@ class HlsSink:
         if context.recovered:
             self._resume(context.recovered)
 
-    # ── ISink ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── IPartSink ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
-        """See :meth:`ISink.tracks_changed <rapidrtmp.interfaces.ISink.tracks_changed>`."""
-        self._tracks = tracks = packaged_tracks(tracks)
-        self._segmenter.start(tracks)
+        """See :meth:`IPartSink.tracks_changed <rapidrtmp.interfaces.IPartSink.tracks_changed>`."""
+        self._tracks = tracks
         if self._listing is not None:
             self._listing.tracks_changed(tracks)
 
-    def frame_received(self, frame: Frame) -> None:
-        """See :meth:`ISink.frame_received <rapidrtmp.interfaces.ISink.frame_received>`."""
-        events = self._segmenter.add(frame)
-        if events:
-            self._publish(events)
+    def constants_chosen(self, constants: Constants) -> None:
+        """See :meth:`IPartSink.constants_chosen <rapidrtmp.interfaces.IPartSink.constants_chosen>`."""
+        if self._listing is None:
+            part_target_ms = constants.part_target_ms if self.cutting.part_ms else 0
+            self._listing = self._open_listing(Constants(constants.target_s, part_target_ms))
 
-    def discontinuity(self) -> None:
-        """See :meth:`ISink.discontinuity <rapidrtmp.interfaces.ISink.discontinuity>`."""
-        self.interrupted()
-        if self._listing is not None:
-            self._listing.broken = True
+    def frame_rate_measured(self, frame_rate: Fraction | None) -> None:
+        """See :meth:`IPartSink.frame_rate_measured <rapidrtmp.interfaces.IPartSink.frame_rate_measured>`."""
+        self._frame_rate = frame_rate
 
-    def interrupted(self) -> None:
-        """See :meth:`ISink.interrupted <rapidrtmp.interfaces.ISink.interrupted>`."""
-        if self._tracks:
-            events = self._segmenter.flush()
-            if events:
-                self._publish(events)
-
-    def finish(self) -> None:
-        """See :meth:`ISink.finish <rapidrtmp.interfaces.ISink.finish>`."""
-        self.interrupted()
-        listing = self._listing
-        if listing is None:
-            self._shelf.withdraw(MEDIA_PLAYLIST)
-            self._shelf.withdraw(MULTIVARIANT_PLAYLIST)
-            self._shelf.withdraw(REWIND_PLAYLIST)
-            return
-        listing.end()
-        self._put_version(listing)
-
-    # ── parts and segments ───────────────────────────────────────────────────────────────────────────────────────────
-
-    def _publish(self, events: list[CutEvent]) -> None:
-        """Put parts and segments up, then say so, once for all of them."""
-        listing = self._listing or self._open_listing(self._segmenter.constants)
-        newest: Part | None = None
-        for event in events:
-            if isinstance(event, Part):
-                newest = event
-                self._put_part(listing, event)
-            elif isinstance(event, SegmentEnd):
-                self._complete_segment(listing, event.end)
-            else:
-                self._expects_end = False
-        if newest is not None:
-            self._measure_opening(listing, newest.end)
-        self._put_version(listing)
-        self._publish_multivariant(listing)
-        if newest is not None:
-            self._observe_delay(newest)
-
-    def _put_part(self, listing: Listing, part: Part) -> None:
+    def part_cut(self, part: Part) -> None:
+        """See :meth:`IPartSink.part_cut <rapidrtmp.interfaces.IPartSink.part_cut>`."""
+        listing = self._published
+        self._newest = part
         if self._hinted not in ("", listing.next_part):
             self._expects_end = False
             self._put_version(listing, listing.next_part)  # players learn that another one comes before it does
@@ -182,17 +160,65 @@ class HlsSink:
         else:
             self._take_back_hint()
         listing.put_part(part)
+        self._end = part.end
         self._expects_end = part.expected_last
+        self._has_news |= listing.window.has_parts
 
-    def _complete_segment(self, listing: Listing, end: int) -> None:
+    def segment_ended(self) -> None:
+        """See :meth:`IPartSink.segment_ended <rapidrtmp.interfaces.IPartSink.segment_ended>`."""
+        listing = self._published
         size = listing.open_bytes
-        segment = listing.complete_segment(end)
+        segment = listing.complete_segment(self._end)
         self._expects_end = False
+        self._has_news = True
         self._multivariant.measure(size, segment.duration_ms)
 
-    def _open_listing(self, constants: Constants | None) -> Listing:
-        assert constants is not None
-        listing = self._listing = Listing.begin(self._context, self._keeping, constants)
+    def segment_continued(self) -> None:
+        """See :meth:`IPartSink.segment_continued <rapidrtmp.interfaces.IPartSink.segment_continued>`."""
+        self._expects_end = False
+        self._has_news = True
+
+    def flushed(self) -> None:
+        """See :meth:`IPartSink.flushed <rapidrtmp.interfaces.IPartSink.flushed>`: publish all at once."""
+        if not self._has_news:
+            return
+        listing, newest = self._published, self._newest
+        self._has_news, self._newest = False, None
+        if newest is not None:
+            self._measure_opening(listing, newest.end)
+        self._put_version(listing)
+        self._publish_multivariant(listing)
+        if newest is not None:
+            self._observe_delay(newest)
+
+    def discontinuity(self) -> None:
+        """See :meth:`IPartSink.discontinuity <rapidrtmp.interfaces.IPartSink.discontinuity>`."""
+        if self._listing is not None:
+            self._listing.broken = True
+
+    def interrupted(self) -> None:
+        """See :meth:`IPartSink.interrupted <rapidrtmp.interfaces.IPartSink.interrupted>`."""
+
+    def finish(self) -> None:
+        """See :meth:`IPartSink.finish <rapidrtmp.interfaces.IPartSink.finish>`."""
+        listing = self._listing
+        if listing is None:
+            for name in (MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST):
+                self._shelf.withdraw(name)
+            return
+        listing.end()
+        self._put_version(listing)
+
+    # ── the listing ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _published(self) -> Listing:
+        assert self._listing is not None, "constants are chosen before the first part"
+        return self._listing
+
+    def _open_listing(self, constants: Constants) -> Listing:
+        self.constants = constants
+        listing = Listing.begin(self._context, self._keeping, constants)
         listing.tracks_changed(self._tracks)
         self._context.log.info(
             "{stream} is on HLS: target duration {target_s} s, part target {part_ms} ms",
@@ -205,7 +231,7 @@ class HlsSink:
     def _resume(self, stored: Mapping[str, bytes]) -> None:
         """Go on from what an earlier process left, and wait for a publisher."""
         listing = self._listing = Listing.resume(self._context, self._keeping, stored)
-        self._segmenter.constants = listing.window.constants
+        self.constants = listing.window.constants
         for segment in listing.window.segments:
             if not segment.gap:
                 self._multivariant.measure(len(stored[segment.uri]), segment.duration_ms)
@@ -264,7 +290,7 @@ class HlsSink:
 
     def _publish_multivariant(self, listing: Listing) -> None:
         """Put it up when there is something measured, and again when it would say something else."""
-        data = self._multivariant.render_if_changed(self._tracks, self._segmenter.frame_rate)
+        data = self._multivariant.render_if_changed(self._tracks, self._frame_rate)
         if data is not None:
             self._put_multivariant(listing, data)
             listing.put_multivariant(MULTIVARIANT_PLAYLIST, data)

@@ -20,6 +20,7 @@ from rapidrtmp.interfaces.auth import (
     PublishRequest,
     Verdict,
 )
+from rapidrtmp.interfaces.packaging import Constants, Cutting, IPartSink, Part, Sample, TrackRun
 from rapidrtmp.interfaces.playback import IMMUTABLE, IShelf, Playlist
 from rapidrtmp.interfaces.sinks import (
     Counter,
@@ -48,12 +49,15 @@ from rapidrtmp.interfaces.storage import (
 __all__ = [
     "IMMUTABLE",
     "AuthenticatorContext",
+    "Constants",
     "Counter",
+    "Cutting",
     "Histogram",
     "IAuthenticator",
     "IAuthenticatorFactory",
     "ILeasingStorage",
     "IMetricsScope",
+    "IPartSink",
     "IRecoveringSinkFactory",
     "IShelf",
     "ISink",
@@ -66,12 +70,15 @@ __all__ = [
     "ITokenIssuer",
     "Lease",
     "ObjectInfo",
+    "Part",
     "Playlist",
     "PublishRequest",
     "Purpose",
     "RecoveryContext",
+    "Sample",
     "SinkContext",
     "StorageContext",
     "StoredObject",
+    "TrackRun",
     "Verdict",
 ]

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import Attribute, Interface
 
+from rapidrtmp.interfaces.packaging import IPartSink
 from rapidrtmp.interfaces.playback import IShelf
 from rapidrtmp.interfaces.storage import IStorage, IStorageWriter
 from rapidrtmp.media import Frame, Track
@@ -84,7 +85,7 @@ class ISinkFactory(Interface):
     What its sinks store goes with the files of live streams, unless it also provides ``IStoringSinkFactory``.
     """
 
-    def create(context: SinkContext) -> ISink:
+    def create(context: SinkContext) -> ISink | IPartSink:
         """Make the sink of one stream; called when its first frame is about to come. May raise: logged, no sink."""
 
 

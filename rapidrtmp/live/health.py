@@ -8,12 +8,13 @@ it labels a metric.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rapidrtmp.live.fan_out import SinkLoad
 from rapidrtmp.timeline.health import PublishHealth
 
-__all__ = ["Finding", "FindingKind", "diagnose"]
+__all__ = ["Finding", "FindingKind", "diagnose", "diagnose_sinks"]
 
 
 class FindingKind(enum.StrEnum):
@@ -32,6 +33,7 @@ class FindingKind(enum.StrEnum):
     AUDIO_MISSING = "audio_missing"
     AUDIO_STOPPED = "audio_stopped"
     VIDEO_STOPPED = "video_stopped"
+    SLOW_SINK = "slow_sink"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,15 @@ def diagnose(now: PublishHealth, before: PublishHealth | None) -> tuple[Finding,
     """
     found = ((kind, rule(now, before)) for kind, rule in _RULES.items())
     return tuple(Finding(kind, advice) for kind, advice in found if advice)
+
+
+def diagnose_sinks(slow: Sequence[SinkLoad]) -> tuple[Finding, ...]:
+    """Which sinks delay the stream: nothing that the person at the encoder can mend, and nothing to look for there."""
+    if not slow:
+        return ()
+    sinks = ", ".join(f"{load.name} ({load.ms_per_frame:.0f} ms per frame)" for load in slow)
+    advice = f"The server is late because of its sink {sinks}; the encoder is not the cause, and need not be changed."
+    return (Finding(FindingKind.SLOW_SINK, advice),)
 
 
 _Rule = Callable[[PublishHealth, PublishHealth | None], str]

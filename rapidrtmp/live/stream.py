@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from rapidrtmp.interfaces import ISink
+from rapidrtmp.live.fan_out import FanOut
 from rapidrtmp.live.health import Finding
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.statistics import Statistics
@@ -119,18 +117,12 @@ class GopCache:
         self._overflowed = False
 
 
-@dataclass(slots=True, eq=False)
-class _Attached:
-    name: str
-    sink: ISink
-
-
 class LiveStream:
     """
     A stream under its public name.
 
     :param utc_of: from a frame's ``arrived_ms`` to milliseconds since 1970; they are the same if left out.
-    :param sink_failed: called with the name of a sink that raised and is off the stream.
+    :param fan_out: the sinks; see :class:`~rapidrtmp.live.fan_out.FanOut`.
     :ivar state: see :class:`StreamState`.
     :ivar publisher: who feeds it now, or ``None``.
     :ivar tracks: what it consists of now; empty before the first frame.
@@ -150,7 +142,7 @@ class LiveStream:
         *,
         started_at_ms: int,
         gop_cache_bytes: int = 32 << 20,
-        sink_failed: Callable[[str], None] = lambda _name: None,
+        fan_out: FanOut | None = None,
         utc_of: Callable[[int], int] | None = None,
     ) -> None:
         self.name = name
@@ -164,10 +156,9 @@ class LiveStream:
         self.metadata: Mapping[str, object] = {}
         self.statistics = Statistics()
         self.discontinuities = 0
-        self._sink_failed = sink_failed
         self._utc_of = utc_of or (lambda arrived_ms: arrived_ms)
+        self.fan_out = fan_out or FanOut(name)
         self._gop = GopCache(gop_cache_bytes)
-        self._sinks: tuple[_Attached, ...] = ()
         self.health: PublishHealth | None = None
         self.findings: tuple[Finding, ...] = ()
         self.wall_clock = WallClockMap()
@@ -176,62 +167,14 @@ class LiveStream:
 
     # ── sinks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @property
-    def sinks(self) -> tuple[str, ...]:
-        """The names of the sinks that work."""
-        return tuple(attached.name for attached in self._sinks)
-
-    def attach(self, name: str, sink: ISink) -> None:
-        """Let a sink have the frames from here on, after those since the last keyframe."""
-        attached = _Attached(name, sink)
-        self._sinks = (*self._sinks, attached)
-        if not self.tracks:
-            return
-        missed: list[tuple[object, ...]] = [("tracks_changed", self.tracks)]
-        missed += [("frame_received", frame) for frame in self._gop.frames]
-        if self.state is StreamState.INTERRUPTED:
-            missed.append(("interrupted",))
-        for what, *arguments in missed:
-            if attached in self._sinks:
-                self._tell(attached, str(what), *arguments)
+    def attach(self, name: str, sink: object) -> None:
+        """Let a sink have the frames from here on, after those since the last keyframe; see :class:`FanOut`."""
+        is_live = self.state is not StreamState.INTERRUPTED
+        self.fan_out.attach(name, sink, self.tracks, self._gop.frames, live=is_live)
 
     def detach(self, name: str) -> Deferred[None] | None:
         """Finish and let go of the sink of that name, if there is one."""
-        for attached in self._sinks:
-            if attached.name == name:
-                self._sinks = tuple(other for other in self._sinks if other is not attached)
-                return self._finish(attached)
-        return None
-
-    def _tell(self, attached: _Attached, what: str, *arguments: object) -> object:
-        """Call one sink; one that raises, whatever it is, is off the stream. Nothing is awaited here."""
-        try:
-            return getattr(attached.sink, what)(*arguments)
-        except Exception:
-            self._give_up(attached, what, Failure())
-            return None
-
-    def _tell_all(self, what: str, *arguments: object) -> None:
-        for attached in self._sinks:
-            self._tell(attached, what, *arguments)
-
-    def _give_up(self, attached: _Attached, what: str, failure: Failure) -> None:
-        self._sinks = tuple(other for other in self._sinks if other is not attached)
-        self._sink_failed(attached.name)
-        self._log.failure(
-            "{stream}: sink {sink} failed in {what} and is detached; the stream goes on without it",
-            failure,
-            stream=self.name,
-            sink=attached.name,
-            what=what,
-        )
-
-    def _finish(self, attached: _Attached) -> Deferred[None] | None:
-        result = self._tell(attached, "finish")
-        if isinstance(result, Deferred):
-            result.addErrback(lambda failure: self._give_up(attached, "finish", failure))
-            return result
-        return None
+        return self.fan_out.detach(name)
 
     # ── what the publisher does ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -240,7 +183,7 @@ class LiveStream:
         self.tracks = tracks
         self.state = StreamState.LIVE
         self._gop.start(tracks)
-        self._tell_all("tracks_changed", tracks)
+        self.fan_out.tracks_changed(tracks)
 
     def frame_received(self, frame: Frame) -> None:
         """Count one frame and hand it to every sink."""
@@ -249,18 +192,14 @@ class LiveStream:
             self._observe(frame)
         self._newest[frame.track.id] = frame
         self._gop.add(frame)
-        for attached in self._sinks:
-            try:
-                attached.sink.frame_received(frame)
-            except Exception:
-                self._give_up(attached, "frame_received", Failure())
+        self.fan_out.frame_received(frame)
 
     def discontinuity(self, reason: str) -> None:
         """What follows does not join on to what came before."""
         self.discontinuities += 1
         self._gop.clear()
         self._log.info("{stream}: discontinuity: {reason}", stream=self.name, reason=reason)
-        self._tell_all("discontinuity")
+        self.fan_out.discontinuity()
         self.wall_clock = WallClockMap()  # not before: sinks still date what they held
         self._observed_ms = -OBSERVE_MS
 
@@ -268,16 +207,14 @@ class LiveStream:
         """The publisher is gone and may return."""
         self.publisher = None
         if self.state is StreamState.LIVE:
-            self._tell_all("interrupted")
+            self.fan_out.interrupted()
         self.state = StreamState.INTERRUPTED
 
     def finish(self) -> Deferred[None]:
         """End the stream; fires when every sink has finished. Nothing may follow."""
         self.state = StreamState.ENDED
         self._gop.clear()
-        sinks, self._sinks = self._sinks, ()
-        waiting = [done for done in map(self._finish, sinks) if done is not None]
-        return DeferredList(waiting).addCallback(lambda _: None)
+        return self.fan_out.finish()
 
     @property
     def end_ms(self) -> int:

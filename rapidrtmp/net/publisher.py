@@ -22,7 +22,7 @@ from rapidrtmp.live.demuxer import (
     PublisherUnusable,
     TracksChanged,
 )
-from rapidrtmp.live.health import Finding, FindingKind, diagnose
+from rapidrtmp.live.health import Finding, FindingKind, diagnose, diagnose_sinks
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.media import Frame
 from rapidrtmp.names import StreamName
@@ -204,6 +204,7 @@ class Publisher(Role):
     def _diagnose(self, is_settled: bool) -> None:
         health = self._demuxer.health
         findings = diagnose(health, self._last_health) if is_settled else ()
+        findings += diagnose_sinks(self.stream.fan_out.slow)
         self._last_health = health
         self.stream.health, self.stream.findings = health, findings
         for finding in findings:

@@ -1,30 +1,38 @@
 """
 The recorder: a sink that writes a stream down, as the same fragments that live viewers get.
 
-``Segmenter`` decides where to cut, ``write_fragment`` turns a part into bytes,
-:class:`~rapidrtmp.recording.writer.Take` puts them where they belong. A recording has one init segment, so that all of
-it is one file: tracks that need another one, and the rotation by time, begin a new recording. Its decode times begin
-near zero however long the stream has run: they are moved by whole seconds, which every timescale can say exactly.
+The stream's packager decides where to cut. Of its parts the recorder joins as many as its own are to be long, and of
+its segments likewise; :class:`~rapidrtmp.recording.writer.Take` puts them where they belong. A recording has one init
+segment, so that all of it is one file: tracks that need another one, and the rotation by time, begin a new recording.
+Its decode times begin near zero however long the stream has run: they are moved by whole seconds, which every
+timescale can say exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from fractions import Fraction
 
 from twisted.internet.defer import Deferred, DeferredList
 from zope.interface import Attribute, implementer
 
 from rapidrtmp.archive.journal import Header
 from rapidrtmp.archive.layout import NAMES, StartNames
-from rapidrtmp.cmaf.fragment import Sample, TrackRun, write_fragment
+from rapidrtmp.cmaf.fragment import write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
-from rapidrtmp.cmaf.segmenter import Segmenter, packaged_tracks
-from rapidrtmp.cmaf.segmenter_events import CutEvent, Part, SegmentEnd
-from rapidrtmp.cmaf.targets import Constants, Cutting
+from rapidrtmp.cmaf.targets import SHORTEST_PART_PERCENT
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import ISink, ISinkFactory, IStoringSinkFactory, Purpose, SinkContext
-from rapidrtmp.media import Frame, Track
+from rapidrtmp.interfaces import (
+    Constants,
+    Cutting,
+    IPartSink,
+    ISinkFactory,
+    IStoringSinkFactory,
+    Part,
+    Purpose,
+    SinkContext,
+)
+from rapidrtmp.media import Track
 from rapidrtmp.recording.retention import RetentionRules
 from rapidrtmp.recording.writer import Take
 from rapidrtmp.support.units import parse_duration_ms, parse_size
@@ -110,20 +118,33 @@ class RecorderFactory:
         return RecorderSink(context, self.cutting, self.rotation, NAMES)
 
 
-@implementer(ISink)
+@dataclass(slots=True)
+class _OpenPart:
+    """What is joined to one part of the recording: its bytes in pieces, how many ticks it lasts, how it begins."""
+
+    keyframe: bool
+    data: list[bytes] = field(default_factory=list)
+    duration: int = 0
+
+
+@implementer(IPartSink)
 class RecorderSink:
-    """Records one stream."""
+    """
+    Records one stream.
+
+    Where it is alone the stream is cut as it wants, with bounds that are wide enough for every GOP: the first one need
+    not be held to be measured, and a crash takes no more of it than of any other.
+    """
+
+    leads = False
 
     def __init__(self, context: SinkContext, cutting: Cutting, rotation: Rotation, names: StartNames) -> None:
+        self.cutting = cutting
+        segment_s = -(-cutting.segment_ms // 1000)
+        self.constants = Constants(max(2 * segment_s, LONGEST_GOP_S), cutting.part_ms)
         self._context = context
         self._rotation = rotation
         self._names = names
-        segment_s = -(-cutting.segment_ms // 1000)
-        self._constants = Constants(max(2 * segment_s, LONGEST_GOP_S), cutting.part_ms)
-        self._segmenter = Segmenter(cutting)
-        # Promised in advance and wide enough for every GOP: the first one need not be held to be measured, and a crash
-        # takes no more of it than of any other.
-        self._segmenter.constants = self._constants
         self._tracks: tuple[Track, ...] = ()
         self._init = b""
         self._take: Take | None = None
@@ -131,72 +152,123 @@ class RecorderSink:
         self._base_s = 0  # what decode times are moved back by
         self._fragments = 0
         self._broken = False  # whether the next segment does not join on to the last
+        self._segment_start: int | None = None  # of the open segment, in ticks
+        self._wanted = self._shortest_part = 0  # ticks
+        self._part: _OpenPart | None = None
+        self._longest_ms = self.constants.longest_segment_ms  # of a segment of the packager's
         self._endings: list[Deferred[None]] = []
         self._started = context.metrics.counter("recordings_started_total", "Recordings begun")
         self._bytes = context.metrics.counter("recorded_bytes_total", "Bytes of media handed to the storage")
 
-    # ── ISink ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── IPartSink ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
-        """See :meth:`ISink.tracks_changed <rapidrtmp.interfaces.ISink.tracks_changed>`."""
-        tracks = packaged_tracks(tracks)
+        """See :meth:`IPartSink.tracks_changed <rapidrtmp.interfaces.IPartSink.tracks_changed>`."""
         init = write_init_segment(tracks)
         if init != self._init:
             self._end_take()
         self._tracks, self._init = tracks, init
-        self._segmenter.start(tracks)
+        timescale = tracks[0].timescale
+        self._wanted = self.cutting.segment_ms * timescale // 1000
+        self._shortest_part = self.cutting.part_ms * timescale * SHORTEST_PART_PERCENT // 100_000
 
-    def frame_received(self, frame: Frame) -> None:
-        """See :meth:`ISink.frame_received <rapidrtmp.interfaces.ISink.frame_received>`."""
-        events = self._segmenter.add(frame)
-        if events:
-            self._record(events)
+    def constants_chosen(self, constants: Constants) -> None:
+        """See :meth:`IPartSink.constants_chosen <rapidrtmp.interfaces.IPartSink.constants_chosen>`."""
+        self.constants = Constants(max(self.constants.target_s, constants.target_s), self.cutting.part_ms)
+        self._longest_ms = constants.longest_segment_ms
+
+    def frame_rate_measured(self, frame_rate: Fraction | None) -> None:
+        """See :meth:`IPartSink.frame_rate_measured <rapidrtmp.interfaces.IPartSink.frame_rate_measured>`."""
+
+    def part_cut(self, part: Part) -> None:
+        """See :meth:`IPartSink.part_cut <rapidrtmp.interfaces.IPartSink.part_cut>`."""
+        if self._segment_start is None or (part.starts_segment and self._begins_segment(part, self._segment_start)):
+            self._complete_segment()
+            self._begin_segment(part)
+        assert self._take is not None
+        if part.runs:
+            self._join(part)
+        else:
+            self._put_part()
+            self._take.add((), part.duration, keyframe=part.on_keyframe)
+
+    def segment_ended(self) -> None:
+        """See :meth:`IPartSink.segment_ended <rapidrtmp.interfaces.IPartSink.segment_ended>`: clips may begin there."""
+        self._put_part()
+
+    def segment_continued(self) -> None:
+        """See :meth:`IPartSink.segment_continued <rapidrtmp.interfaces.IPartSink.segment_continued>`."""
+
+    def flushed(self) -> None:
+        """See :meth:`IPartSink.flushed <rapidrtmp.interfaces.IPartSink.flushed>`."""
 
     def discontinuity(self) -> None:
-        """See :meth:`ISink.discontinuity <rapidrtmp.interfaces.ISink.discontinuity>`."""
-        self.interrupted()
+        """See :meth:`IPartSink.discontinuity <rapidrtmp.interfaces.IPartSink.discontinuity>`."""
+        self._complete_segment()
         self._broken = True
 
     def interrupted(self) -> None:
-        """See :meth:`ISink.interrupted <rapidrtmp.interfaces.ISink.interrupted>`."""
-        if self._tracks:
-            self._record(self._segmenter.flush())
+        """See :meth:`IPartSink.interrupted <rapidrtmp.interfaces.IPartSink.interrupted>`."""
+        self._complete_segment()
 
     def finish(self) -> Deferred[None]:
-        """See :meth:`ISink.finish <rapidrtmp.interfaces.ISink.finish>`; fires when all is stored that will be."""
-        self.interrupted()
+        """See :meth:`IPartSink.finish <rapidrtmp.interfaces.IPartSink.finish>`; fires when all is stored."""
         self._end_take()
         return DeferredList(self._endings, consumeErrors=True).addCallback(lambda _: None)
 
     # ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _record(self, events: list[CutEvent]) -> None:
-        for event in events:
-            if isinstance(event, Part):
-                self._record_part(event)
-            elif isinstance(event, SegmentEnd):
-                assert self._take is not None
-                self._take.complete_segment()
+    def _join(self, part: Part) -> None:
+        """Add a part to the one that grows; that is written when it is long enough."""
+        opened = self._part
+        if opened is None:
+            opened = self._part = _OpenPart(part.on_keyframe)
+        self._fragments += 1
+        opened.data += write_fragment(self._fragments, part.runs, self._base_s)
+        opened.duration += part.duration
+        if opened.duration >= self._shortest_part:
+            self._put_part()
 
-    def _record_part(self, part: Part) -> None:
-        take = self._begin_segment(part) if part.starts_segment else self._take
-        assert take is not None
-        data: Sequence[bytes] = ()
-        if part.runs:
-            self._fragments += 1
-            data = write_fragment(self._fragments, [self._moved(run) for run in part.runs])
-            self._bytes.inc(sum(map(len, data)))
-        take.add(data, part.duration, keyframe=part.on_keyframe)
+    def _put_part(self) -> None:
+        part, self._part = self._part, None
+        if part is not None:
+            assert self._take is not None
+            self._bytes.inc(sum(map(len, part.data)))
+            self._take.add(part.data, part.duration, keyframe=part.keyframe)
 
-    def _begin_segment(self, part: Part) -> Take:
-        timescale = self._tracks[0].timescale
-        utc_ms = self._context.utc_ms(part.start_pts, timescale)
+    # ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _begins_segment(self, part: Part, opened: int) -> bool:
+        """Whether a segment of the packager's is the first of the recording's next one."""
+        elapsed, timescale = part.start - opened, self._tracks[0].timescale
+        if part.on_keyframe:
+            tolerance = part.runs[0].samples[0].duration // 2 if part.runs else 0
+            is_over = self._limit_ms is not None and self._utc_ms(part) >= self._limit_ms
+            if is_over or elapsed >= self._wanted - tolerance:
+                return True
+        return elapsed * 1000 + self._longest_ms * timescale > self.constants.longest_segment_ms * timescale
+
+    def _begin_segment(self, part: Part) -> None:
+        utc_ms = self._utc_ms(part)
         if self._limit_ms is not None and utc_ms >= self._limit_ms and part.on_keyframe:
             self._end_take()
         take = self._take or self._begin_take(part, utc_ms)
-        take.begin_segment(utc_ms, part.start - self._base_s * timescale, discontinuity=self._broken)
+        start = part.start - self._base_s * self._tracks[0].timescale
+        take.begin_segment(utc_ms, start, discontinuity=self._broken)
         self._broken = False
-        return take
+        self._segment_start = part.start
+
+    def _complete_segment(self) -> None:
+        if self._segment_start is not None:
+            assert self._take is not None
+            self._put_part()
+            self._take.complete_segment()
+            self._segment_start = None
+
+    def _utc_ms(self, part: Part) -> int:
+        return self._context.utc_ms(part.start_pts, self._tracks[0].timescale)
+
+    # ── recordings ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _begin_take(self, part: Part, utc_ms: int) -> Take:
         context = self._context
@@ -206,20 +278,15 @@ class RecorderSink:
         self._broken = False
         self._limit_ms = self._rotation.limit_ms(utc_ms)
         header = Header.of_tracks(
-            context.stream.app, context.stream.key, utc_ms, self._constants.target_s, self._tracks, self._init
+            context.stream.app, context.stream.key, utc_ms, self.constants.target_s, self._tracks, self._init
         )
         take = self._take = Take(context.storage, self._names.take(context.stream, utc_ms), header)
         self._started.inc()
         context.log.info("{stream} is recorded as {recording}", stream=context.stream, recording=take.id)
         return take
 
-    def _moved(self, run: TrackRun) -> TrackRun:
-        """The run on the recording's timeline; only its first decode time is ever written."""
-        (first, duration), *rest = run.samples
-        moved = replace(first, dts=max(0, first.dts - self._base_s * run.track.timescale))
-        return TrackRun(run.track, [Sample(moved, duration), *rest])
-
     def _end_take(self) -> None:
+        self._complete_segment()
         take, self._take = self._take, None
         if take is None:
             return

@@ -287,6 +287,7 @@ class LiveSettings:
     start_window_ms: int = _setting(DURATION, "2s", "How long a new stream waits for its second track")
     start_deadline_ms: int = _setting(DURATION, "5s", "When a new stream starts with the tracks it has")
     gop_cache_bytes: int = _setting(SIZE, "32M", "Frames since the last keyframe kept for those who join")
+    slow_sink_ms: int = _setting(DURATION, "20ms", "A sink slower than this per frame for 3 s is detached; 0 for never")
 
 
 @dataclass(frozen=True)

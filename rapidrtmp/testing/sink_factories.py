@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from zope.interface.verify import verifyObject
 
 from rapidrtmp.interfaces import (
+    IPartSink,
     IRecoveringSinkFactory,
     ISink,
     ISinkFactory,
@@ -67,7 +68,7 @@ class SinkFactoryContract(_Base):
         sinks = [factory.create(context) for context in contexts]
         self.assertEqual(len(sinks), len(set(map(id, sinks))), "a sink was handed out twice")
         for sink, context in zip(sinks, contexts, strict=True):
-            self.assertTrue(ISink.providedBy(sink))
+            self.assertTrue(ISink.providedBy(sink) or IPartSink.providedBy(sink))
             done: list[object] = []
             result = sink.finish()
             if isinstance(result, Deferred):

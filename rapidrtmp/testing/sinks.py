@@ -25,10 +25,12 @@ from twisted.logger import Logger
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from rapidrtmp.cmaf.packager import Packager
 from rapidrtmp.errors import StorageError
 from rapidrtmp.interfaces import (
     IMMUTABLE,
     IMetricsScope,
+    IPartSink,
     ISink,
     ISinkFactory,
     IStorageWriter,
@@ -55,6 +57,7 @@ __all__ = [
     "SinkContract",
     "feed",
     "make_sink_context",
+    "packaged",
 ]
 
 if TYPE_CHECKING:
@@ -271,6 +274,11 @@ def make_sink_context(
     )
 
 
+def packaged(sink: Any) -> Any:
+    """The ``ISink`` that a stream feeds: a sink itself, or a packager in front of one that takes parts."""
+    return Packager(sink) if IPartSink.providedBy(sink) else sink
+
+
 def feed(sink: Any, frames: Sequence[Frame]) -> None:
     """Give a sink frames, one by one."""
     for frame in frames:
@@ -288,14 +296,14 @@ class SinkContract(_Base):
     it raise, that it can always be finished, and that it leaves nothing behind.
     """
 
-    def make_sink(self, context: SinkContext) -> ISink:
+    def make_sink(self, context: SinkContext) -> ISink | IPartSink:
         """Return a new sink for ``context``."""
         raise NotImplementedError
 
     def new_sink(self, **context: Any) -> tuple[Any, SinkContext]:
-        """A sink under test and its context."""
+        """A sink under test, as a stream feeds it, and its context."""
         made = make_sink_context(**context)
-        return self.make_sink(made), made
+        return packaged(self.make_sink(made)), made
 
     def finish(self, sink: Any, context: SinkContext) -> None:
         """Finish a sink; check that it is done at once or before long, and leaves no timer."""
@@ -310,10 +318,11 @@ class SinkContract(_Base):
         self.assertEqual([], clock.getDelayedCalls(), "a timer was left behind")
 
     def test_interface(self) -> None:
-        """It provides ISink, method by method."""
-        sink, context = self.new_sink()
-        verifyObject(ISink, sink)
-        self.finish(sink, context)
+        """It provides ISink or IPartSink, method by method."""
+        context = make_sink_context()
+        sink = self.make_sink(context)
+        verifyObject(IPartSink if IPartSink.providedBy(sink) else ISink, sink)
+        self.finish(packaged(sink), context)
 
     def test_nothing_came(self) -> None:
         """It can be finished before anything has come, and when tracks but no frames have."""

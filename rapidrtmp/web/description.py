@@ -54,7 +54,10 @@ def describe_stream(stream: LiveStream, now_ms: int, utc_ms: int) -> dict[str, o
         "bytesReceived": counts.octets,
         "discontinuities": stream.discontinuities,
         "tracks": [_describe_track(track, stream.rhythm(track, now_ms)) for track in stream.tracks],
-        "sinks": list(stream.sinks),
+        "sinks": [
+            {"name": load.name, "msPerFrame": round(load.ms_per_frame, 3), "state": load.state.value}
+            for load in stream.fan_out.loads
+        ],
         "playbackUrl": f"/{stream.name.app}/{stream.name.key}/index.m3u8",
         "pageUrl": f"/{stream.name.app}/{stream.name.key}",
         "peer": stream.publisher.peer if stream.publisher is not None else None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from rapidrtmp import __version__
+from rapidrtmp.live.fan_out import SinkState
 from rapidrtmp.live.health import FindingKind
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.timeline.health import PublishHealth
@@ -264,6 +265,20 @@ def _schemas(max_expiration_s: int) -> Json:
     }
 
 
+def _sink_schema() -> dict[str, object]:
+    cost = {
+        "type": "number",
+        "minimum": 0,
+        "description": "Of the server's thread, over the last second.",
+    }
+    state = {"type": "string", "enum": [state.value for state in SinkState]}
+    return {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "msPerFrame": cost, "state": state},
+        "required": ["name", "msPerFrame", "state"],
+    }
+
+
 def _health_schema() -> Json:
     finding = object_of({"kind": {"enum": [kind.value for kind in FindingKind]}, "advice": {"type": "string"}})
     numbers = {camel_case(each.name): {"type": ["integer", "boolean"]} for each in fields(PublishHealth)}
@@ -320,7 +335,7 @@ def _stream_schema() -> Json:
             "bytesReceived": count,
             "discontinuities": count,
             "tracks": {"type": "array", "items": _track_schema(), "description": "Video first, the leading one."},
-            "sinks": {"type": "array", "items": text},
+            "sinks": {"type": "array", "items": _sink_schema()},
             "playbackUrl": text,
             "pageUrl": text,
             "peer": {**maybe_text, "description": "The publisher's address."},

@@ -19,7 +19,7 @@ from rapidrtmp.archive.layout import INIT_NAME, MEDIA_TYPE, SEGMENT_TYPE, Record
 from rapidrtmp.archive.movie import Movie, make_movie, make_segment
 from rapidrtmp.archive.playlist import render_clip, render_recording
 from rapidrtmp.errors import ConfigurationError, NotFoundError
-from rapidrtmp.interfaces import IMMUTABLE, ISink, IStorage
+from rapidrtmp.interfaces import IMMUTABLE, IPartSink, ISink, IStorage
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.names import StreamName
@@ -51,7 +51,9 @@ class Recordings:
     :param make_recorder: makes a sink that records a stream, for whoever starts that by hand.
     """
 
-    def __init__(self, libraries: Libraries, registry: Registry, make_recorder: Callable[[LiveStream], ISink]) -> None:
+    def __init__(
+        self, libraries: Libraries, registry: Registry, make_recorder: Callable[[LiveStream], ISink | IPartSink]
+    ) -> None:
         self._libraries = libraries
         self._registry = registry
         self._make_recorder = make_recorder
@@ -229,7 +231,7 @@ class Recordings:
             raise NotFoundError(f"there is no stream {app}/{key}")
         if stream.state is StreamState.ENDED:
             raise ConflictError(f"{stream.name} has ended")
-        recorders = [name for name in stream.sinks if name == RECORDER or name.startswith(f"{RECORDER}-")]
+        recorders = [name for name in stream.fan_out.names if name == RECORDER or name.startswith(f"{RECORDER}-")]
         if (action == "start") == bool(recorders):
             raise ConflictError(f"{stream.name} is {'already' if recorders else 'not'} being recorded")
         for name in recorders:

@@ -1,8 +1,9 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.check.media import MediaProbe
-from rapidrtmp.cmaf.fragment import Sample, TrackRun, write_fragment
+from rapidrtmp.cmaf.fragment import write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
+from rapidrtmp.interfaces import Sample, TrackRun
 from rapidrtmp.m3u8.model import Part, Segment
 from rapidrtmp.media import Frame
 from rapidrtmp.testing.frames import make_video_track

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from hypothesis import strategies as st
 
-from rapidrtmp.cmaf.targets import Cutting
+from rapidrtmp.interfaces import Cutting
 from rapidrtmp.media import Frame
 from rapidrtmp.testing.frames import (
     audio_frames,

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from rapidrtmp.cmaf.fragment import Sample, TrackRun, write_fragment
+from rapidrtmp.cmaf.fragment import write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.cmaf.reader import FragmentInfo, TrackFragmentInfo, TrackInfo, read_fragments, read_init_segment
 from rapidrtmp.codec.table import AAC, AVC
 from rapidrtmp.errors import MediaError, MisuseError
+from rapidrtmp.interfaces import Sample, TrackRun
 from rapidrtmp.media import AudioConfig, Frame, Track, VideoConfig
 from tests.cmaf.test_init_segment import AUDIO, VIDEO
 

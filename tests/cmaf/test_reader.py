@@ -11,7 +11,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.cmaf import boxes
 from rapidrtmp.cmaf.describe import describe
-from rapidrtmp.cmaf.fragment import TrackRun
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.cmaf.reader import (
     SampleInfo,
@@ -23,6 +22,7 @@ from rapidrtmp.cmaf.reader import (
 )
 from rapidrtmp.codec.esds import write_esds
 from rapidrtmp.errors import MediaError
+from rapidrtmp.interfaces import TrackRun
 from tests.cmaf.test_fragment import audio_sample, fragment_of, video_sample
 from tests.cmaf.test_init_segment import AUDIO, VIDEO
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.cmaf.segmenter import Segmenter
-from rapidrtmp.cmaf.segmenter_events import CutEvent, Part, SegmentEnd, SegmentGoesOn
-from rapidrtmp.cmaf.targets import Cutting
+from rapidrtmp.cmaf.segmenter_events import CutEvent, SegmentContinued, SegmentEnd
+from rapidrtmp.interfaces import Cutting, Part
 from rapidrtmp.m3u8.write import render_seconds
 from rapidrtmp.media import Frame, Track
 from rapidrtmp.testing.frames import (
@@ -54,7 +54,7 @@ def parts_of(events: Sequence[CutEvent]) -> list[Part]:
             assert is_open and event.end == parts[-1].end, f"a segment ends at {event.end}, its last part elsewhere"
             is_open = is_expected = False
         else:
-            assert isinstance(event, SegmentGoesOn) and is_expected
+            assert isinstance(event, SegmentContinued) and is_expected
             is_expected = False
     assert not is_open, "the last segment has no end"
     return parts
@@ -364,7 +364,7 @@ class AheadTests(SegmenterCase):
             parts = parts_of(events)
             self.assertCutWell(parts, segmenter, video, VIDEO)
             self.assertOnKeyframes(parts)
-            self.assertEqual(180 not in keyframes, SegmentGoesOn() in events)
+            self.assertEqual(180 not in keyframes, SegmentContinued() in events)
 
     def test_refuted_with_the_very_next_frame(self) -> None:
         """That a segment goes on is told when the frame comes that is no keyframe, not when its part is whole."""
@@ -374,7 +374,7 @@ class AheadTests(SegmenterCase):
         events_of(segmenter, video[:119])
         (part,) = segmenter.add(video[119])
         self.assertTrue(isinstance(part, Part) and part.expected_last)
-        self.assertEqual([SegmentGoesOn()], segmenter.add(video[120]))
+        self.assertEqual([SegmentContinued()], segmenter.add(video[120]))
 
     def test_end_right_behind_a_part(self) -> None:
         """A range that ends with a part that has left ends its segment there; sound that is left is a part itself."""

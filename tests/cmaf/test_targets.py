@@ -6,7 +6,8 @@ from fractions import Fraction
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.cmaf.targets import Constants, Cutting, choose_constants
+from rapidrtmp.cmaf.targets import choose_constants
+from rapidrtmp.interfaces import Constants, Cutting
 
 
 def starts_of(rate: Fraction, seconds: int = 2) -> list[int]:

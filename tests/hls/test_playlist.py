@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.cmaf.targets import Constants
 from rapidrtmp.hls.playlist import ListedPart, PlaylistWindow
-from rapidrtmp.interfaces import Playlist
+from rapidrtmp.interfaces import Constants, Playlist
 from rapidrtmp.m3u8.write import render_date_time, render_seconds
 from tests.m3u8.checker import Follower, RuleBroken, check_successor, read_playlist
 

@@ -13,10 +13,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
+from rapidrtmp.cmaf.packager import Packager
 from rapidrtmp.cmaf.reader import FragmentInfo, read_fragments, read_init_segment
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.sink import HlsSinkFactory
-from rapidrtmp.interfaces import IShelf, ISink, ISinkFactory, Playlist, SinkContext
+from rapidrtmp.interfaces import IPartSink, IShelf, ISinkFactory, Playlist, SinkContext
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.media import Frame, Track
 from rapidrtmp.testing.frames import (
@@ -88,7 +89,7 @@ class Packaged:
     def __init__(self, spec: dict[str, str] | None = None, **context: Any) -> None:
         self.shelf = WatchedShelf()
         self.context = make_sink_context(shelf=self.shelf, **context)
-        self.sink = HlsSinkFactory(**(spec or {})).create(self.context)
+        self.sink = Packager(HlsSinkFactory(**(spec or {})).create(self.context))
         self.storage: Any = self.context.storage
         self.clock: Any = self.context.clock
         self.metrics: Any = self.context.metrics
@@ -129,7 +130,7 @@ class Packaged:
 class ContractTests(SinkContract, SynchronousTestCase):
     """What every sink must do."""
 
-    def make_sink(self, context: SinkContext) -> ISink:
+    def make_sink(self, context: SinkContext) -> IPartSink:
         return HlsSinkFactory().create(context)
 
 
@@ -143,7 +144,7 @@ class FactoryContractTests(SinkFactoryContract, SynchronousTestCase):
 class WatchedContractTests(SinkContract, SynchronousTestCase):
     """The same with a strict player looking on, at whatever the contract feeds."""
 
-    def make_sink(self, context: SinkContext) -> ISink:
+    def make_sink(self, context: SinkContext) -> IPartSink:
         return HlsSinkFactory("2s", "4").create(context)
 
     def new_sink(self, **context: Any) -> tuple[Any, SinkContext]:

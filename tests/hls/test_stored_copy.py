@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.cmaf.targets import Constants
 from rapidrtmp.hls.playlist import ListedSegment, PlaylistWindow
 from rapidrtmp.hls.resume.state import RENEW_BELOW, RESERVED_AHEAD, MirrorState
 from rapidrtmp.hls.stored_copy import Mirror
+from rapidrtmp.interfaces import Constants
 from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter
 from tests.m3u8.checker import Follower, ReadPlaylist, read_playlist
 

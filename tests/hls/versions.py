@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from rapidrtmp.cmaf.targets import Constants
 from rapidrtmp.hls.playlist import ListedPart, PlaylistWindow
-from rapidrtmp.interfaces import Playlist
+from rapidrtmp.interfaces import Constants, Playlist
 from rapidrtmp.m3u8.read import parse_media_playlist
 from rapidrtmp.m3u8.write import render_seconds
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.live.fan_out import FanOut
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.stream import GopCache, LiveStream, StreamState
 from rapidrtmp.live.viewers import Viewers
@@ -71,13 +72,14 @@ class SlowSink(FrameCollector):
 class StreamCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.failed: list[str] = []
+        name = StreamName("live", "k")
         self.stream = LiveStream(
-            StreamName("live", "k"),
+            name,
             Shelf(),
             Viewers(b"salt"),
             started_at_ms=STARTED_AT_MS,
             gop_cache_bytes=100_000,
-            sink_failed=self.failed.append,
+            fan_out=FanOut(name, failed=self.failed.append),
         )
 
     def publish(self, frames: list[Frame], *tracks: Track) -> None:
@@ -130,7 +132,7 @@ class FanOutTests(StreamCase):
             self.setUp()
             self.stream.attach("bad", FailingSink(what, CancelledError()))
             self.publish(video_frames(VIDEO, 0.1), VIDEO)
-            self.assertEqual(((), ["bad"]), (self.stream.sinks, self.failed))
+            self.assertEqual(((), ["bad"]), (self.stream.fan_out.names, self.failed))
             self.flushLoggedErrors(CancelledError)
 
     def test_late(self) -> None:
@@ -166,7 +168,7 @@ class FanOutTests(StreamCase):
         sink, slow = FrameCollector(), SlowSink()
         self.stream.attach("s", sink)
         self.stream.attach("slow", slow)
-        self.assertEqual(("s", "slow"), self.stream.sinks)
+        self.assertEqual(("s", "slow"), self.stream.fan_out.names)
         self.assertIsNone(self.stream.detach("s"))
         self.assertIsNone(self.stream.detach("unknown"))
         self.publish(video_frames(VIDEO, 0.1), VIDEO)

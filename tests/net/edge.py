@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
+from rapidrtmp.live.fan_out import FanOut
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.registry import Registry, StreamPolicy
 from rapidrtmp.live.shelf import Shelf
@@ -213,7 +214,7 @@ class Edge:
             Shelf(),
             Viewers(b""),
             started_at_ms=self.utc_ms(),
-            sink_failed=self.failed.append,
+            fan_out=FanOut(name, failed=self.failed.append),
             utc_of=lambda arrived_ms: STARTED_AT_MS + arrived_ms,
         )
         for number, make in enumerate(self.extra_sinks):

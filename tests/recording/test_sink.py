@@ -9,10 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.archive.journal import Header, Journal, RecordedSegment, parse_page
 from rapidrtmp.archive.layout import RecordingId, StartNames, read_page_name
+from rapidrtmp.cmaf.packager import Packager
 from rapidrtmp.cmaf.reader import read_fragments, read_init_segment
-from rapidrtmp.cmaf.targets import Cutting
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import ISink, ISinkFactory, SinkContext
+from rapidrtmp.interfaces import Cutting, IPartSink, ISinkFactory, SinkContext
 from rapidrtmp.media import Frame
 from rapidrtmp.recording.catalogue import Entry, RecordingState
 from rapidrtmp.recording.retention import RetentionRules
@@ -33,8 +33,9 @@ VIDEO, AUDIO = make_video_track(), make_audio_track()
 FIRST = RecordingId("live", "test", "20260101T000000Z")
 
 
-def make_recorder(context: SinkContext, *, every_ms: int = 0, by_utc: bool = True) -> RecorderSink:
-    return RecorderSink(context, Cutting(segment_ms=6_000, part_ms=1_000), Rotation(every_ms, by_utc), StartNames())
+def make_recorder(context: SinkContext, *, every_ms: int = 0, by_utc: bool = True) -> Packager:
+    cutting = Cutting(segment_ms=6_000, part_ms=1_000)
+    return Packager(RecorderSink(context, cutting, Rotation(every_ms, by_utc), StartNames()))
 
 
 def read_journal(objects: dict[str, bytes], recording: RecordingId) -> Journal:
@@ -66,8 +67,9 @@ def payloads(media: bytes, track_id: int) -> list[bytes]:
 
 
 class RecorderContractTests(SinkContract, SynchronousTestCase):
-    def make_sink(self, context: SinkContext) -> ISink:
-        return make_recorder(context)
+    def make_sink(self, context: SinkContext) -> IPartSink:
+        sink: RecorderSink = make_recorder(context).sinks[0]
+        return sink
 
 
 class RecorderFactoryContractTests(SinkFactoryContract, SynchronousTestCase):
@@ -80,7 +82,7 @@ class RecorderTests(SynchronousTestCase):
         self.writer = RecordingWriter()
         self.recorder, self.context = self.new_recorder()
 
-    def new_recorder(self, **rotation: Any) -> tuple[RecorderSink, SinkContext]:
+    def new_recorder(self, **rotation: Any) -> tuple[Packager, SinkContext]:
         context = make_sink_context(storage=self.writer)
         return make_recorder(context, **rotation), context
 
@@ -191,8 +193,8 @@ class RecorderTests(SynchronousTestCase):
 
     def test_pages(self) -> None:
         """A page of the journal is full at some time; then a new one is begun, and the old one is left alone."""
-        self.recorder = RecorderSink(
-            self.context, Cutting(segment_ms=1_000, part_ms=1_000), Rotation(0, by_utc=True), StartNames()
+        self.recorder = Packager(
+            RecorderSink(self.context, Cutting(segment_ms=1_000, part_ms=1_000), Rotation(0, by_utc=True), StartNames())
         )
         self.recorder.tracks_changed((VIDEO,))
         self.record(video_frames(VIDEO, LINES_PER_PAGE + 6, gop=30))
@@ -348,7 +350,7 @@ class RecorderFactoryTests(SynchronousTestCase):
     def test_create(self) -> None:
         """It makes a recorder for each stream."""
         context = make_sink_context()
-        sink = RecorderFactory().create(context)
+        sink = Packager(RecorderFactory().create(context))
         sink.tracks_changed((VIDEO,))
         feed(sink, video_frames(VIDEO, 3, gop=30))
         self.successResultOf(sink.finish())

@@ -112,7 +112,7 @@ class ServerTests(ServerCase):
             await self.get(service, "/api/ping")
         stream = service.registry.find(StreamName("radio", "k"))
         assert stream is not None
-        self.assertEqual(("collector",), stream.sinks)
+        self.assertEqual(("collector",), stream.fan_out.names)
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
         await service.stopService()
         await encoder.gone

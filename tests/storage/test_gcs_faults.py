@@ -20,7 +20,7 @@ from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.storage.gcs import GcsStorage, GcsStorageFactory
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
-from rapidrtmp.testing.sinks import RecordingMetrics, feed, make_sink_context
+from rapidrtmp.testing.sinks import RecordingMetrics, feed, make_sink_context, packaged
 from rapidrtmp.testing.storage import read_all
 from tests.storage.front import Fault, Front
 
@@ -126,9 +126,8 @@ class BadDayTests(Case):
         metrics = RecordingMetrics()
         shelf = Shelf()
         storage = self.writer.lane("live/test/hls")
-        sink = HlsSinkFactory().create(
-            make_sink_context(storage=storage, shelf=shelf, clock=self.clock, metrics=metrics)
-        )
+        context = make_sink_context(storage=storage, shelf=shelf, clock=self.clock, metrics=metrics)
+        sink = packaged(HlsSinkFactory().create(context))
         source = FrameSource(make_video_track(), make_audio_track(), gop=60)
         sink.tracks_changed(source.tracks)
         for _ in range(gops):

@@ -32,7 +32,7 @@ from rapidrtmp.recording.sink import RecorderFactory
 from rapidrtmp.storage.gcs import GcsStorageFactory
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
-from rapidrtmp.testing.sinks import RecordingWriter, make_sink_context
+from rapidrtmp.testing.sinks import RecordingWriter, make_sink_context, packaged
 from tests.storage.front import Fault, Front
 
 try:
@@ -139,7 +139,7 @@ class WeatherTests(TestCase):
 
     def make_sinks(self, shelf: Shelf, lane: Callable[[str], IStorageWriter]) -> list[Any]:
         return [
-            factory.create(make_sink_context(shelf=shelf, storage=lane(name)))
+            packaged(factory.create(make_sink_context(shelf=shelf, storage=lane(name))))
             for name, factory in (("hls", HlsSinkFactory()), ("record", RecorderFactory(part="2s")))
         ]
 

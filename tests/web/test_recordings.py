@@ -269,7 +269,7 @@ class ByHandTests(RecordingsCase):
         """A live stream is recorded from its last keyframe on, until that is stopped."""
         stream = self.server.live()
         self.assertEqual({"recording": True, "streamKey": "k"}, self.record("start"))
-        self.assertEqual(("record",), stream.sinks)
+        self.assertEqual(("record",), stream.fan_out.names)
         self.assertEqual(30, len(self.recorders[0].frames))
         self.assertEqual({"recording": False, "streamKey": "k"}, self.record("stop"))
         self.assertEqual("finish", self.recorders[0].told[-1])

@@ -15,7 +15,7 @@ from rapidrtmp.m3u8.model import MediaPlaylist
 from rapidrtmp.m3u8.read import parse_media_playlist
 from rapidrtmp.names import StreamName
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track, video_frames
-from rapidrtmp.testing.sinks import RecordingWriter, feed, make_sink_context
+from rapidrtmp.testing.sinks import RecordingWriter, feed, make_sink_context, packaged
 from tests.web.kit import Server
 
 #: Where the timeline of the tests' sinks begins; segments last a second.
@@ -32,7 +32,7 @@ class RewindCase(SynchronousTestCase):
         self.stream = self.server.live()
         self.writer = RecordingWriter()
         context = make_sink_context(stream=StreamName("live", "k"), shelf=self.stream.shelf, storage=self.writer)
-        self.sink = HlsSinkFactory(segment="1s", window="4", dvr="1m").create(context)
+        self.sink = packaged(HlsSinkFactory(segment="1s", window="4", dvr="1m").create(context))
         self.source = FrameSource(make_video_track(), make_audio_track(), gop=30)
         self.sink.tracks_changed(self.source.tracks)
         feed(self.sink, self.source.take(30))

@@ -26,6 +26,8 @@ from twisted.python.failure import Failure
 
 from benchmarks.publishers import ETHERNET_MSS
 from rapidrtmp.app.application import choose_plugins
+from rapidrtmp.cmaf import packager
+from rapidrtmp.live import fan_out
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.names import StreamName
 from rapidrtmp.net import reactor as lean
@@ -164,6 +166,8 @@ class World:
         with (
             patch.object(server, "time", outside),
             patch.object(express, "time", outside),
+            patch.object(fan_out, "perf_counter", outside.monotonic),
+            patch.object(packager, "perf_counter", outside.monotonic),
             patch.multiple(lean, monotonic=outside.monotonic, sleep=outside.sleep),
         ):
             yield

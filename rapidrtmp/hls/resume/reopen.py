@@ -8,11 +8,11 @@ dates of what follows come from the wall clock.
 
 from __future__ import annotations
 
-from rapidrtmp.cmaf.targets import Constants
 from rapidrtmp.errors import MediaError
 from rapidrtmp.hls.names import is_init, is_media, segment_name
 from rapidrtmp.hls.playlist import ListedSegment, PlaylistWindow
 from rapidrtmp.hls.resume.state import RENEW_BELOW, MirrorState
+from rapidrtmp.interfaces import Constants
 from rapidrtmp.m3u8.model import MediaPlaylist, Segment
 
 __all__ = ["bridge", "named_media", "reopen"]

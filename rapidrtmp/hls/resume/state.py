@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from rapidrtmp.cmaf.targets import Constants
 from rapidrtmp.errors import MediaError
+from rapidrtmp.interfaces import Constants
 
 __all__ = ["MOST_RESERVED", "RENEW_BELOW", "RESERVED_AHEAD", "RESERVED_PER_WAITING", "STATE_TYPE", "MirrorState"]
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from rapidrtmp.cmaf.targets import Constants
 from rapidrtmp.hls.playlist import SKIP_TARGETS, ListedSegment, render_control, render_head
-from rapidrtmp.interfaces import Playlist
+from rapidrtmp.interfaces import Constants, Playlist
 
 __all__ = ["RewindWindow", "Row"]
 

@@ -13,8 +13,9 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from rapidrtmp.cmaf.packager import Packager
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST
-from rapidrtmp.hls.sink import HlsSink, HlsSinkFactory
+from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.interfaces import Playlist, RecoveryContext
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.shelf import Shelf
@@ -117,7 +118,7 @@ class Server:
         self.factory = HlsSinkFactory(**self.spec)
         self.moments: list[Moment] = []
         self.afterwards: list[Callable[[], Awaitable[None]]] = []
-        self.sink: HlsSink | None = None
+        self.sink: Packager | None = None
         self._recovered: dict[StreamName, Mapping[str, bytes]] = {}
         self._recover()
 
@@ -157,7 +158,7 @@ class Server:
         for work in self.afterwards:
             now(Deferred.fromCoroutine(awaited(work)))
 
-    def _make_sink(self) -> HlsSink:
+    def _make_sink(self) -> Packager:
         context = make_sink_context(
             stream=STREAM,
             shelf=self.shelf,
@@ -168,7 +169,7 @@ class Server:
             metrics=self.metrics,
             recovered=self._recovered.pop(STREAM, {}),
         )
-        return self.factory.create(context)
+        return Packager(self.factory.create(context))
 
     def publish(self, tracks: tuple[Track, ...], frames: Sequence[Frame]) -> None:
         """A publisher comes and sends these; each moment in between is kept."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.cmaf.targets import Constants
 from rapidrtmp.errors import MediaError
 from rapidrtmp.hls.resume.state import MirrorState
+from rapidrtmp.interfaces import Constants
 
 
 class MirrorStateTests(SynchronousTestCase):

@@ -9,7 +9,6 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.archive.journal import Header
-from rapidrtmp.cmaf.targets import Constants
 from rapidrtmp.errors import ConfigurationError, MediaError, StorageError
 from rapidrtmp.hls.multivariant import REWIND_DATA
 from rapidrtmp.hls.names import REWIND_PLAYLIST, PageName, is_page
@@ -18,11 +17,12 @@ from rapidrtmp.hls.resume.recovery import give_back
 from rapidrtmp.hls.rewind.journal import read_rewind_page
 from rapidrtmp.hls.rewind.rewind import SEGMENTS_PER_PAGE, Rewind
 from rapidrtmp.hls.sink import HlsSinkFactory
+from rapidrtmp.interfaces import Constants
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.m3u8.model import MediaPlaylist
 from rapidrtmp.m3u8.read import parse_media_playlist
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
-from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter, feed, make_sink_context
+from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter, feed, make_sink_context, packaged
 from tests.hls.resume.restarts import STREAM, Players, SeenShelf, Server, named, stored_playlist
 from tests.hls.resume.test_recovery import FailingStorage, next_stored, publish
 from tests.m3u8.checker import Follower
@@ -413,7 +413,7 @@ class SinkTests(SynchronousTestCase):
     def test_beside_the_short_one(self) -> None:
         """The long playlist lists what the short one has forgotten, and no media is written twice."""
         shelf, writer = SeenShelf(), RecordingWriter()
-        sink = HlsSinkFactory(**SPEC).create(make_sink_context(stream=STREAM, shelf=shelf, storage=writer))
+        sink = packaged(HlsSinkFactory(**SPEC).create(make_sink_context(stream=STREAM, shelf=shelf, storage=writer)))
         source = FrameSource(VIDEO, AUDIO)
         sink.tracks_changed(source.tracks)
         feed(sink, source.take(30))
@@ -430,7 +430,9 @@ class SinkTests(SynchronousTestCase):
         for persistent, expected in ((True, [f'"{REWIND_DATA}",VALUE="60"']), (False, [])):
             shelf = SeenShelf()
             storage = RecordingWriter(persistent=persistent)
-            sink = HlsSinkFactory(**SPEC).create(make_sink_context(stream=STREAM, shelf=shelf, storage=storage))
+            sink = packaged(
+                HlsSinkFactory(**SPEC).create(make_sink_context(stream=STREAM, shelf=shelf, storage=storage))
+            )
             source = FrameSource(VIDEO, AUDIO)
             sink.tracks_changed(source.tracks)
             feed(sink, source.take(5))
