@@ -69,27 +69,6 @@ def read_audio_config(data: bytes) -> AudioConfig:
     )
 
 
-class AacReader:
-    """
-    Reads the frames of one AAC track.
-
-    :ivar config: the configuration in force, which frames never change.
-    :ivar keyframe: true: decoding may start anywhere.
-    :ivar samples: how long every frame lasts.
-    """
-
-    __slots__ = ("config", "keyframe", "samples")
-
-    def __init__(self, config: AudioConfig) -> None:
-        self.config = config
-        self.keyframe = True
-        self.samples = config.samples_per_frame
-
-    def read(self, body: bytes) -> bytes:
-        """The raw frame in the body of a frames packet: see :func:`read_frame`."""
-        return read_frame(body)
-
-
 def read_frame(body: bytes) -> bytes:
     """
     The raw AAC frame in the body of a frames packet: ``body`` itself, but for an ADTS header, which is taken off.
@@ -109,6 +88,25 @@ def read_frame(body: bytes) -> bytes:
     if end < len(body) or body[6] & 0x03:  # number_of_raw_data_blocks_in_frame
         raise MediaError(f"{(body[6] & 0x03) + 1} raw frames in an ADTS frame of {end} octets, {len(body)} are there")
     return body[start:end]
+
+
+class AacReader:
+    """
+    Reads the frames of one AAC track.
+
+    :ivar config: the configuration in force, which frames never change.
+    :ivar keyframe: true: decoding may start anywhere.
+    :ivar samples: how long every frame lasts.
+    """
+
+    __slots__ = ("config", "keyframe", "samples")
+
+    def __init__(self, config: AudioConfig) -> None:
+        self.config = config
+        self.keyframe = True
+        self.samples = config.samples_per_frame
+
+    read = staticmethod(read_frame)
 
 
 def _read_object_type(bits: BitReader) -> int:

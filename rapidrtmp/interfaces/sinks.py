@@ -47,8 +47,9 @@ class ISink(Interface):
         """
         Learn what the frames that follow are: before the first frame, and whenever a codec config changes.
 
-        At least one track, video first. After the first time, a ``discontinuity`` always precedes it, and the next
-        video frame is a keyframe.
+        At least one track, video first; there may be several of each kind, told apart by their ids. The first one
+        leads: a stream begins with its keyframe. After the first time, a ``discontinuity`` always precedes it, and the
+        next frame of each video track is a keyframe.
         """
 
     def frame_received(frame: Frame) -> None:

@@ -407,6 +407,24 @@ class SinkContract(_Base):
         feed(sink, [Frame(audio, number * 1_024, 0, 1_024, True, b"", 0) for number in range(300)])
         self.finish(sink, context)
 
+    def test_further_tracks(self) -> None:
+        """A stream may have several tracks of a kind, and gain and lose them; a sink need not use them all."""
+        video, rung = make_video_track(), make_video_track(640, 360, id=3)
+        audio, comment = make_audio_track(), make_audio_track(44_100, id=4, language="eng", name="Comment")
+        for tracks in ((video, rung, audio, comment), (video, rung), (audio, comment)):
+            sink, context = self.new_sink()
+            for start_s, present in ((0, tracks), (10, tracks[:1]), (20, tracks)):
+                sink.discontinuity()
+                sink.tracks_changed(present)
+                pieces = [
+                    video_frames(track, 3, gop=30, start=start_s * track.timescale)
+                    if track.kind is MediaKind.VIDEO
+                    else audio_frames(track, 3, start=start_s * track.timescale)
+                    for track in present
+                ]
+                feed(sink, interleaved(*pieces))
+            self.finish(sink, context)
+
     def test_discontinuities(self) -> None:
         """What follows need not join on: with the same tracks, with others, and with nothing in between."""
         video, other, audio = make_video_track(), make_video_track(640, 360), make_audio_track()
