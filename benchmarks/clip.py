@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from rapidrtmp.demo import find_ffmpeg
+from rapidrtmp.server.demo import find_ffmpeg
 
 SECONDS = 10
 KEYFRAME_INTERVAL_S = 2

@@ -26,7 +26,6 @@ from rapidrtmp import __version__
 from rapidrtmp.app.application import ChosenPlugins
 from rapidrtmp.app.storages import Stores
 from rapidrtmp.app.streams import StreamMaker, recorders
-from rapidrtmp.demo import DEMO, make_demo
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ITokenIssuer, Purpose
 from rapidrtmp.live.leases import StreamLeases
@@ -43,8 +42,10 @@ from rapidrtmp.recording.library import Library
 from rapidrtmp.recording.retention import Retention, RetentionRules
 from rapidrtmp.recording.service import RecordingsService
 from rapidrtmp.server.api_secret import find_api_secret
+from rapidrtmp.server.demo import DEMO, make_demo
 from rapidrtmp.server.descriptors import raise_descriptor_limit, share_descriptors
 from rapidrtmp.server.listeners import Ports, UnacceptedConnections
+from rapidrtmp.server.policies import connection_policy, http_policy, session_limits, stream_policies, timeline_policy
 from rapidrtmp.server.scrape import (
     connection_metrics,
     lease_metrics,
@@ -53,7 +54,6 @@ from rapidrtmp.server.scrape import (
     stream_metrics,
 )
 from rapidrtmp.settings.model import Settings
-from rapidrtmp.settings.policies import connection_policy, http_policy, session_limits, stream_policies, timeline_policy
 from rapidrtmp.settings.spec import parse_spec
 from rapidrtmp.support.clock import SteadyClock, now_ms
 from rapidrtmp.support.factories import create

@@ -9,11 +9,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from rapidrtmp import demo
-from rapidrtmp.demo import DemoPublisher, find_ffmpeg, make_demo
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import ITokenIssuer
 from rapidrtmp.names import StreamName
+from rapidrtmp.server import demo
+from rapidrtmp.server.demo import DemoPublisher, find_ffmpeg, make_demo
 from rapidrtmp.server.listeners import Address
 
 

@@ -1,0 +1,110 @@
+"""Which package may import which: the arrows of `docs/architecture.md` as data, and the imports that there are."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).parent.parent / "rapidrtmp"
+
+#: What every package may import: values and words that know nothing of the server.
+BASE = frozenset({"errors", "interfaces", "media", "names", "support"})
+
+#: From the bottom up: each package, and those that it may import besides ``BASE``. Beside the packages stand modules of
+#: the same level; ``discovery`` is the room of the three that find plugins.
+ARROWS: Mapping[str, str] = {
+    "rtmp": "",
+    "codec": "",
+    "timeline": "",
+    "m3u8": "",
+    "storage": "",
+    "settings": "",
+    "auth": "",
+    "metrics": "",
+    "logs": "",
+    "signals": "",
+    "cmaf": "codec",
+    "archive": "cmaf m3u8",
+    "discovery": "settings",
+    "live": "cmaf codec timeline storage",
+    "hls": "archive cmaf m3u8",
+    "recording": "archive cmaf codec discovery storage",
+    "net": "live metrics rtmp codec timeline",
+    "web": "archive codec hls live metrics net recording storage timeline",
+    "app": "auth discovery live metrics recording settings storage web",
+    "server": "app live metrics net recording rtmp settings storage timeline web",
+    "management_client": "settings",
+    "check": "cmaf m3u8",
+    "testing": "cmaf codec live m3u8 storage timeline",
+    "tap": "app discovery logs net server settings signals",
+    "serve": "",
+    "cli": "check cmaf discovery management_client recording serve settings signals",
+    "__main__": "cli",
+}
+
+#: Within ``BASE``: what each of them may import of the others.
+BASE_ARROWS: Mapping[str, str] = {
+    "errors": "",
+    "media": "",
+    "names": "errors",
+    "support": "errors",
+    "interfaces": "errors media names",
+}
+
+_ROOMS = {"plugin_search": "discovery", "plugins": "discovery"}
+
+
+def _room(module: str) -> str:
+    """The package of a module, or the module itself where it stands beside the packages; ``""`` for the root."""
+    name = module.split(".")[1] if "." in module else ""
+    return _ROOMS.get(name, name)
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """The modules of ours that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "rapidrtmp":
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == "rapidrtmp")
+
+
+def _files() -> Iterator[tuple[str, Path]]:
+    """Every file of ours and the room that it is in."""
+    for path in sorted(ROOT.rglob("*.py")):
+        yield _room(".".join(("rapidrtmp", *path.relative_to(ROOT).with_suffix("").parts))), path
+
+
+class ArrowTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.allowed = {name: BASE | set(others.split()) for name, others in ARROWS.items()}
+        self.allowed |= {name: set(others.split()) for name, others in BASE_ARROWS.items()}
+        self.allowed["__init__"] = set()
+
+    def test_imports_follow_arrows(self) -> None:
+        """No package imports another one that its row does not name."""
+        rooms = {room for room, _ in _files()}
+        wrong = [
+            f"{path.relative_to(ROOT.parent)} imports {module}"
+            for room, path in _files()
+            for module in _imports(path)
+            if (other := _room(module)) in rooms and other != room and other not in self.allowed[room]
+        ]
+        self.assertEqual([], wrong)
+
+    def test_arrows_are_used(self) -> None:
+        """The rows name every package, and no arrow that nothing follows."""
+        used: dict[str, set[str]] = {room: set() for room, _ in _files()}
+        for room, path in _files():
+            used[room] |= {_room(module) for module in _imports(path)}
+        self.assertEqual(used.keys(), self.allowed.keys())
+        unused = {name: set(others.split()) - used[name] for name, others in ARROWS.items()}
+        self.assertEqual({}, {name: others for name, others in unused.items() if others})
+
+    def test_no_cycles(self) -> None:
+        """No package imports one that imports it, by whatever way round."""
+        TopologicalSorter(self.allowed).prepare()
