@@ -12,7 +12,9 @@ from twisted.logger import Logger
 from rapidrtmp.app.application import AppPlugins
 from rapidrtmp.app.storages import Stores
 from rapidrtmp.interfaces import IPartSink, ISink, SinkContext
+from rapidrtmp.interfaces.storage import InThread
 from rapidrtmp.live.fan_out import FanOut
+from rapidrtmp.live.frame_queue import FrameQueue
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.stream import LiveStream
@@ -56,6 +58,7 @@ class StreamMaker:
         metrics: Metrics,
         numbering: Numbering,
         steady: SteadyClock,
+        in_thread: InThread,
     ) -> None:
         self._reactor = reactor
         self._settings = settings
@@ -65,6 +68,7 @@ class StreamMaker:
         self._metrics = metrics
         self._numbering = numbering
         self._steady = steady
+        self._in_thread = in_thread
         self._viewer_salt = os.urandom(16)
 
     def make(self, name: StreamName) -> LiveStream:
@@ -109,4 +113,7 @@ class StreamMaker:
             utc_ms=stream.utc_ms,
             first_sequence=self._numbering.first(),
             recovered=recovered,
+            in_thread=self._in_thread,
+            spawn_process=self._reactor.spawnProcess,
+            frame_queue=FrameQueue,
         )

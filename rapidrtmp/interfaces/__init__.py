@@ -25,6 +25,7 @@ from rapidrtmp.interfaces.playback import IMMUTABLE, IShelf, Playlist
 from rapidrtmp.interfaces.sinks import (
     Counter,
     Histogram,
+    IFrameQueue,
     IMetricsScope,
     IRecoveringSinkFactory,
     ISink,
@@ -33,6 +34,7 @@ from rapidrtmp.interfaces.sinks import (
     Purpose,
     RecoveryContext,
     SinkContext,
+    SpawnProcess,
 )
 from rapidrtmp.interfaces.storage import (
     ILeasingStorage,
@@ -55,6 +57,7 @@ __all__ = [
     "Histogram",
     "IAuthenticator",
     "IAuthenticatorFactory",
+    "IFrameQueue",
     "ILeasingStorage",
     "IMetricsScope",
     "IPartSink",
@@ -77,6 +80,7 @@ __all__ = [
     "RecoveryContext",
     "Sample",
     "SinkContext",
+    "SpawnProcess",
     "StorageContext",
     "StoredObject",
     "TrackRun",

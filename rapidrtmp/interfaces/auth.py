@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import Interface
 
+from rapidrtmp.interfaces.storage import InThread
 from rapidrtmp.names import StreamName
 
 __all__ = [
@@ -83,11 +84,14 @@ class AuthenticatorContext:
     :ivar clock: timers.
     :ivar utc_ms: the time of day in milliseconds since 1970.
     :ivar log: logs with the authenticator's name.
+    :ivar in_thread: ``in_thread(callable, *args, **kwargs)`` runs a blocking call, a database's for example, in a
+        thread that plugins share, and returns a ``Deferred`` of its result.
     """
 
     clock: IReactorTime
     utc_ms: Callable[[], int]
     log: Logger
+    in_thread: InThread = maybeDeferred
 
 
 class IAuthenticatorFactory(Interface):

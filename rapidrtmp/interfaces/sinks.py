@@ -7,20 +7,22 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IProcessProtocol, IProcessTransport, IReactorTime
 from twisted.logger import Logger
 from zope.interface import Attribute, Interface
 
+from rapidrtmp.errors import MisuseError
 from rapidrtmp.interfaces.packaging import IPartSink
 from rapidrtmp.interfaces.playback import IShelf
-from rapidrtmp.interfaces.storage import IStorage, IStorageWriter
+from rapidrtmp.interfaces.storage import InThread, IStorage, IStorageWriter
 from rapidrtmp.media import Frame, Track
 from rapidrtmp.names import StreamName
 
 __all__ = [
     "Counter",
     "Histogram",
+    "IFrameQueue",
     "IMetricsScope",
     "IRecoveringSinkFactory",
     "ISink",
@@ -29,6 +31,7 @@ __all__ = [
     "Purpose",
     "RecoveryContext",
     "SinkContext",
+    "SpawnProcess",
 ]
 
 
@@ -132,6 +135,59 @@ class IMetricsScope(Interface):
         """The histogram ``rapidrtmp_NAME``; the same one for every stream. ``name`` ends in its unit."""
 
 
+class IFrameQueue(Interface):
+    """
+    A bounded queue of frames, between a sink and work that takes longer than a sink may.
+
+    Full, it drops up to the leading video track's next keyframe (of a stream without video, what does not fit), so that
+    what comes out can be decoded.
+    """
+
+    dropped: int = Attribute("How many frames did not fit, in all.")
+
+    def tracks_changed(tracks: tuple[Track, ...]) -> None:
+        """Learn the tracks of the frames that follow: to be called from the sink's own ``tracks_changed``."""
+
+    def put(frame: Frame) -> bool:
+        """Add a frame; whether it was taken. Never waits."""
+
+    def get() -> Deferred[Frame | None]:
+        """
+        The next frame, when there is one; ``None`` when the queue is closed and empty. One reader at a time: a second
+        one raises ``MisuseError``. Cancel the Deferred to stop waiting.
+        """
+
+    def close() -> None:
+        """Take no more frames; what is in it can still be read."""
+
+    def __len__() -> int:
+        """How many frames wait."""
+
+
+class SpawnProcess(Protocol):
+    """As ``IReactorProcess.spawnProcess``, without what only root may do."""
+
+    def __call__(
+        self,
+        protocol: IProcessProtocol,
+        executable: str,
+        args: Sequence[str],
+        env: Mapping[str, str] | None = ...,
+        path: str | None = ...,
+        *,
+        childFDs: Mapping[int, int | str] | None = ...,
+    ) -> IProcessTransport:
+        """Start a process; the caller ends it at ``finish``."""
+
+
+def _no_queue(*_arguments: object, **_options: object) -> IFrameQueue:
+    raise MisuseError("this context makes no frame queues")
+
+
+def _no_process(*_arguments: object, **_options: object) -> IProcessTransport:
+    raise MisuseError("this context starts no processes")
+
+
 @dataclass(frozen=True)
 class SinkContext:
     """
@@ -149,6 +205,10 @@ class SinkContext:
         It is large; a number that players use as an index (that of a discontinuity) begins at 0 instead.
     :ivar recovered: what the sink's factory handed to ``RecoveryContext.resume`` for this stream, by name; then the
         stream goes on with what an earlier process left, and nobody publishes it yet. Empty for a new presentation.
+    :ivar in_thread: ``in_thread(callable, *args, **kwargs)`` runs a blocking call in a thread that plugins share, and
+        returns a ``Deferred`` of its result.
+    :ivar spawn_process: starts a process.
+    :ivar frame_queue: ``frame_queue(max_frames=300, max_bytes=16 MiB)`` makes a bounded queue for work that takes long.
     """
 
     stream: StreamName
@@ -160,6 +220,9 @@ class SinkContext:
     utc_ms: Callable[[int, int], int]
     first_sequence: int
     recovered: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    in_thread: InThread = maybeDeferred
+    spawn_process: SpawnProcess = _no_process
+    frame_queue: Callable[..., IFrameQueue] = _no_queue
 
 
 @dataclass(frozen=True)

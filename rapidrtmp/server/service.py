@@ -26,6 +26,7 @@ from rapidrtmp import __version__
 from rapidrtmp.app.application import ChosenPlugins
 from rapidrtmp.app.storages import Stores
 from rapidrtmp.app.streams import StreamMaker, recorders
+from rapidrtmp.app.threads import PluginThreads
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ITokenIssuer, Purpose
 from rapidrtmp.live.leases import StreamLeases
@@ -109,6 +110,7 @@ class RapidRtmpService(MultiService):
         self._plugins = plugins
         self._steady = SteadyClock(time.monotonic, time.time)
         self.readiness = Readiness(reactor)
+        self._plugin_threads = PluginThreads(reactor)
         self.stores = Stores(reactor, plugins.apps, settings.storage.queue_bytes)
         self._leases = StreamLeases(self.stores.of_app, self.stores.all)
         self._numbering = Numbering(self._steady.utc_ms)
@@ -130,6 +132,7 @@ class RapidRtmpService(MultiService):
             metrics=self.metrics,
             numbering=self._numbering,
             steady=self._steady,
+            in_thread=self._plugin_threads.in_thread,
         )
         self.registry = self._make_registry()
         self._libraries = self._make_libraries()
@@ -141,7 +144,9 @@ class RapidRtmpService(MultiService):
     # ── the parts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _make_authenticator(self, app: str) -> IAuthenticator:
-        context = AuthenticatorContext(self._reactor, self._steady.utc_ms, Logger("rapidrtmp.auth"))
+        context = AuthenticatorContext(
+            self._reactor, self._steady.utc_ms, Logger("rapidrtmp.auth"), self._plugin_threads.in_thread
+        )
         names = " or ".join(parse_spec(spec).name for spec in self._settings.apps[app].auth)
         authenticator: IAuthenticator = create(
             f"authenticator {names} of apps.{app}", self._plugins.apps[app].authenticator, context
@@ -264,6 +269,7 @@ class RapidRtmpService(MultiService):
         """Begin to work. (``twist``, unlike ``twistd``, knows no privileged start.)"""
         self._open_ports()
         self._find_api_secret()
+        self._plugin_threads.start()
         self.stores.start()
         self.readiness.start({store.name: store.storage for store in self.stores.all})
         super().startService()  # type: ignore[no-untyped-call]
@@ -359,6 +365,7 @@ class RapidRtmpService(MultiService):
         for closing in self.stores.close():
             await self._within(deadline_s + 0.5, closing)
         self.stores.stop()
+        self._plugin_threads.stop()
         self._log.info("stopped")
 
     async def _within(self, deadline_s: float, waiting: object) -> None:

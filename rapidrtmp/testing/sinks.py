@@ -17,6 +17,7 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -36,6 +37,8 @@ from rapidrtmp.interfaces import (
     IStorageWriter,
     SinkContext,
 )
+from rapidrtmp.live.fan_out import SLOW_MS
+from rapidrtmp.live.frame_queue import FrameQueue
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.media import Frame, MediaKind, Track
 from rapidrtmp.names import StreamName
@@ -271,6 +274,7 @@ def make_sink_context(
         utc_ms=utc_ms,
         first_sequence=first_sequence,
         recovered=recovered or {},
+        frame_queue=FrameQueue,
     )
 
 
@@ -340,6 +344,21 @@ class SinkContract(_Base):
             sink.tracks_changed(source.tracks)
             feed(sink, source.take(8))
             self.finish(sink, context)
+
+    def test_quick(self) -> None:
+        """
+        It takes frames within the time that a stream grants, of processor time: a sink that works for longer needs a
+        thread, a process, and the context's ``frame_queue`` before them.
+        """
+        sink, context = self.new_sink()
+        source = FrameSource(make_video_track(), make_audio_track(), gop=30)
+        sink.tracks_changed(source.tracks)
+        frames = source.take(20)
+        started = process_time()
+        feed(sink, frames)
+        ms_per_frame = (process_time() - started) * 1000 / len(frames)
+        self.assertTrue(ms_per_frame < SLOW_MS, f"{ms_per_frame:.1f} ms per frame")
+        self.finish(sink, context)
 
     def test_attached_late(self) -> None:
         """It takes a stream that has been running for a day."""

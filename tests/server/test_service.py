@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -16,13 +17,15 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from rapidrtmp.app.application import ChosenPlugins, ChosenStorage, choose_plugins
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import AuthenticatorContext, Purpose
+from rapidrtmp.interfaces import AuthenticatorContext, Purpose, SinkContext
 from rapidrtmp.live.stream import StreamState
+from rapidrtmp.media import Frame
 from rapidrtmp.names import StreamName
 from rapidrtmp.server import service as server
 from rapidrtmp.server.listeners import Address
@@ -30,7 +33,7 @@ from rapidrtmp.server.service import RapidRtmpService, make_service
 from rapidrtmp.settings.model import RtmpSettings, ServerSettings, StorageSettings
 from rapidrtmp.storage.locked_names import FOLDER
 from rapidrtmp.storage.memory import MemoryStorage
-from rapidrtmp.testing.sinks import FrameCollectorFactory
+from rapidrtmp.testing.sinks import FrameCollector, FrameCollectorFactory
 from tests.m3u8.checker import read_playlist
 from tests.net.edge import ScriptedAuthenticator, media
 from tests.rtmp.client import HANDSHAKE, connect, message
@@ -117,6 +120,42 @@ class ServerTests(ServerCase):
         await service.stopService()
         await encoder.gone
         self.assertEqual("finish", collectors.collectors[StreamName("radio", "k")].told[-1])
+
+    async def test_slow_work(self) -> None:
+        """What a sink is given for work that takes long works: a thread, a process, and a queue of frames before it."""
+        results: dict[str, Any] = {}
+
+        class ByProcess(ProcessProtocol):
+            def outReceived(self, data: bytes) -> None:
+                results["process"] = data
+
+        class WorkingSink(FrameCollector):
+            def __init__(self, context: SinkContext) -> None:
+                super().__init__()
+                self.queue = context.frame_queue(max_frames=1)
+                self.queue.get().addCallback(lambda frame: results.update(queue=frame))
+                context.in_thread(threading.get_ident).addCallback(lambda thread: results.update(thread=thread))
+                context.spawn_process(ByProcess(), sys.executable, [sys.executable, "-c", "print('out')"])
+
+            def frame_received(self, frame: Frame) -> None:
+                super().frame_received(frame)
+                self.queue.put(frame)
+
+        class WorkingFactory:
+            def create(self, context: SinkContext) -> WorkingSink:
+                return WorkingSink(context)
+
+        settings = loopback_settings(live=open_app())
+        plugins = choose_plugins(settings)
+        apps = {"live": replace(plugins.apps["live"], sinks={"working": WorkingFactory()})}
+        service = self.start(settings, replace(plugins, apps=apps))
+        encoder = await self.publish(service, b"".join(media(3)))
+        while len(results) < 3:
+            await self.get(service, "/api/ping")
+        self.assertNotEqual(threading.get_ident(), results["thread"])
+        self.assertEqual((b"out\n", True), (results["process"], results["queue"].keyframe))
+        await service.stopService()
+        await encoder.gone
 
     async def test_slow_recorder(self) -> None:
         """While the storage takes nothing of its recording, a stream's files for web servers are written."""
