@@ -18,6 +18,8 @@ from typing import Any
 
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import AudioConfig, Track, VideoConfig
+from rapidrtmp.names import BadNameError, StreamName
+from rapidrtmp.support.stored_json import MOST, MOST_MS, StoredObjectFields
 
 __all__ = [
     "FORMAT",
@@ -26,11 +28,16 @@ __all__ = [
     "RecordedPart",
     "RecordedSegment",
     "parse_page",
+    "read_lines",
     "render_header",
     "render_segment",
 ]
 
 FORMAT = 1
+#: What no recorder of ours exceeds.
+MOST_INIT_CHARACTERS, MOST_TIMESCALE, MOST_TARGET_S = 1 << 22, 2**32 - 1, 3_600
+MOST_CODECS, MOST_PIXELS = 64, 2**16
+MOST_PARTS, MOST_PART_BYTES, MOST_PART_TICKS = 100_000, 2**40, 2**44
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +177,7 @@ class Journal:
         if not self.segments:
             return self.header.started_ms
         last = self.segments[-1]
-        return last.utc_ms + last.duration * 1000 // self.header.timescale
+        return min(last.utc_ms + last.duration * 1000 // self.header.timescale, MOST_MS)
 
     def find(self, number: int) -> RecordedSegment | None:
         """The segment of that number."""
@@ -228,52 +235,81 @@ def _line(value: dict[str, Any]) -> bytes:
 
 def parse_page(data: bytes) -> list[Header | RecordedSegment]:
     """
-    The lines of one page, up to the first that is cut off or is no JSON object.
+    The lines of one page, up to the first that is cut off or damaged.
 
-    :raises MediaError: the recording has a format that came after this program, or a line of a known kind lacks what
-        it must have.
+    :raises MediaError: the recording has a format that came after this program.
+    """
+    return read_lines(data)[0]
+
+
+def read_lines(data: bytes) -> tuple[list[Header | RecordedSegment], str]:
+    """
+    The lines of one page as :func:`parse_page` has them, and what is wrong with the one that ends them.
+
+    :returns: the second is empty if all lines are good, or the last one is only cut off.
+    :raises MediaError: the recording has a format that came after this program.
     """
     found: list[Header | RecordedSegment] = []
-    for line in data.split(b"\n")[:-1]:
+    for number, line in enumerate(data.split(b"\n")[:-1], 1):
         try:
-            fields = json.loads(line)
-        except ValueError:
-            break
-        if not isinstance(fields, dict):
-            break
-        try:
-            if fields.get("type") == "recording":
+            fields = StoredObjectFields(line)
+            kind = fields.value("type") if "type" in fields else None
+            if kind == "recording":
+                _check_format(fields)
                 found.append(_read_header(fields))
-            elif fields.get("type") == "segment":
+            elif kind == "segment":
                 found.append(_read_segment(fields))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise MediaError(f"a line of a journal can not be read: {type(error).__name__} {error}") from error
-    return found
+        except _NewerFormatError:
+            raise
+        except MediaError as error:
+            return found, f"line {number}: {error}"
+    return found, ""
 
 
-def _read_header(fields: dict[str, Any]) -> Header:
-    if int(fields["format"]) > FORMAT:
-        raise MediaError(f"a recording of format {fields['format']}: this program knows {FORMAT}")
+class _NewerFormatError(MediaError):
+    """A later version of this program wrote it."""
+
+
+def _check_format(fields: StoredObjectFields) -> None:
+    if fields.whole("format", 1) > FORMAT:
+        raise _NewerFormatError(f"a recording of format {fields.value('format')}: this program knows {FORMAT}")
+
+
+def _read_header(fields: StoredObjectFields) -> Header:
+    try:
+        init = b64decode(fields.text("init", MOST_INIT_CHARACTERS), validate=True)
+        stream = StreamName.checked(fields.text("app"), fields.text("streamKey"))
+    except (ValueError, BadNameError) as error:
+        raise MediaError(f"{error}") from error
     return Header(
-        app=str(fields["app"]),
-        key=str(fields["streamKey"]),
-        started_ms=int(fields["startedMs"]),
-        timescale=int(fields["timescale"]),
-        target_s=int(fields["targetDuration"]),
-        codecs=tuple(map(str, fields["codecs"])),
-        width=int(fields["width"]),
-        height=int(fields["height"]),
-        init=b64decode(fields["init"], validate=True),
+        app=stream.app,
+        key=stream.key,
+        started_ms=fields.whole("startedMs", most=MOST_MS),
+        timescale=fields.whole("timescale", 1, MOST_TIMESCALE),
+        target_s=fields.whole("targetDuration", 1, MOST_TARGET_S),
+        codecs=fields.texts("codecs", MOST_CODECS),
+        width=fields.whole("width", most=MOST_PIXELS),
+        height=fields.whole("height", most=MOST_PIXELS),
+        init=init,
     )
 
 
-def _read_segment(fields: dict[str, Any]) -> RecordedSegment:
-    parts = (
-        RecordedPart(
-            int(part["size"]), int(part["duration"]), bool(part.get("keyframe", False)), bool(part.get("lost", False))
-        )
-        for part in fields["parts"]
-    )
+def _read_segment(fields: StoredObjectFields) -> RecordedSegment:
+    parts = map(_read_part, fields.several("parts", MOST_PARTS))
     return RecordedSegment(
-        int(fields["number"]), int(fields["utcMs"]), int(fields["start"]), bool(fields["discontinuity"]), tuple(parts)
+        fields.whole("number"),
+        fields.whole("utcMs", most=MOST_MS),
+        fields.whole("start", -MOST),
+        fields.flag("discontinuity"),
+        tuple(parts),
+    )
+
+
+def _read_part(value: object) -> RecordedPart:
+    part = StoredObjectFields.of(value)
+    return RecordedPart(
+        part.whole("size", most=MOST_PART_BYTES),
+        part.whole("duration", most=MOST_PART_TICKS),
+        part.flag("keyframe", default=False),
+        part.flag("lost", default=False),
     )

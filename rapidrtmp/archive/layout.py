@@ -41,6 +41,7 @@ INIT_NAME = "init.mp4"
 MEDIA_TYPE, SEGMENT_TYPE, JOURNAL_TYPE = "video/mp4", "video/iso.segment", "application/jsonl"
 
 _START = re.compile(r"\d{8}T\d{6}Z")
+_START_FORMAT = "%Y%m%dT%H%M%SZ"
 _PART = re.compile(r"part_(\d{8,12})_(\d{3,6})\.m4s", re.ASCII)
 _SEGMENT = re.compile(r"segment_(\d{8,12})\.m4s", re.ASCII)
 _PAGE = re.compile(r"journal_(\d{6,12})\.jsonl", re.ASCII)
@@ -69,6 +70,10 @@ class RecordingId(NamedTuple):
             raise NotFoundError(f"there is no recording of {app!r}/{key!r}: {error}") from error
         if not _START.fullmatch(start) or not start.isascii():
             raise NotFoundError(f"there is no recording {start!r}: its name would be a time such as 20261122T134500Z")
+        try:
+            datetime.strptime(start, _START_FORMAT)
+        except ValueError as error:
+            raise NotFoundError(f"there is no recording {start!r}: there is no such day or time") from error
         return cls(app, key, start)
 
     @property
@@ -89,7 +94,7 @@ class RecordingId(NamedTuple):
     @property
     def start_ms(self) -> int:
         """The second it is named for, in milliseconds since 1970."""
-        return int(datetime.strptime(self.start, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()) * 1000
+        return int(datetime.strptime(self.start, _START_FORMAT).replace(tzinfo=UTC).timestamp()) * 1000
 
 
 class StartNames:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from rapidrtmp.archive.journal import Header, Journal
+from rapidrtmp.archive.journal import MOST_CODECS, MOST_PIXELS, Header, Journal
 from rapidrtmp.archive.layout import RecordingId
 from rapidrtmp.errors import MediaError
 from rapidrtmp.storage.process import PROCESS
+from rapidrtmp.support.stored_json import MOST_MS, StoredObjectFields
 
 __all__ = ["WRITER", "Entry", "RecordingState"]
 
@@ -116,20 +115,20 @@ class Entry:
         :raises MediaError: it is cut off, or no entry.
         """
         try:
-            fields: Mapping[str, Any] = json.loads(data)
+            fields = StoredObjectFields(data)
             return cls(
                 id,
-                RecordingState(fields["state"]),
-                str(fields["writer"]),
-                int(fields["startedMs"]),
-                int(fields["endedMs"]),
-                int(fields["durationMs"]),
-                int(fields["size"]),
-                int(fields["segments"]),
-                int(fields["gaps"]),
-                tuple(map(str, fields["codecs"])),
-                int(fields["width"]),
-                int(fields["height"]),
+                RecordingState(fields.text("state")),
+                fields.text("writer"),
+                fields.whole("startedMs", most=MOST_MS),
+                fields.whole("endedMs", most=MOST_MS),
+                fields.whole("durationMs", most=MOST_MS),
+                fields.whole("size"),
+                fields.whole("segments"),
+                fields.whole("gaps"),
+                fields.texts("codecs", MOST_CODECS),
+                fields.whole("width", most=MOST_PIXELS),
+                fields.whole("height", most=MOST_PIXELS),
             )
-        except (ValueError, KeyError, TypeError) as error:
-            raise MediaError(f"the catalogue's entry of {id} can not be read: {error}") from error
+        except (MediaError, ValueError) as error:
+            raise MediaError(f"the catalogue's entry of {id} cannot be read: {error}") from error

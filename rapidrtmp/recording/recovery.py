@@ -24,6 +24,9 @@ from rapidrtmp.recording.writer import JSON_TYPE, LINES_PER_PAGE, NO_CACHE
 
 __all__ = ["catalogued", "delete_recording", "is_being_recorded", "mend", "recover", "recover_all"]
 
+#: Ends the key under which a damaged object is kept.
+DAMAGED_SUFFIX = ".damaged"
+
 _log = Logger()
 
 
@@ -73,8 +76,9 @@ async def _recover_if_abandoned(storage: IStorage, id: RecordingId) -> bool:
         entry = Entry.parse(id, await read_object(storage, id.catalogue_key))
     except NotFoundError:
         return False
-    except MediaError:
-        entry = None  # cut off: it must be written again in any case
+    except MediaError as error:
+        entry = None  # it must be written again in any case
+        problem = str(error)
     if entry is not None and entry.state is RecordingState.DELETING:
         await delete_recording(storage, id)
         return False
@@ -82,6 +86,8 @@ async def _recover_if_abandoned(storage: IStorage, id: RecordingId) -> bool:
         return False
     if await is_being_recorded(storage, id, entry):
         return False
+    if entry is None:
+        await set_aside(storage, id.catalogue_key, problem)
     leasing = ILeasingStorage(storage, None)
     if leasing is None:
         await recover(storage, id)
@@ -148,12 +154,23 @@ async def mend(storage: IStorage, found: Examination, state: RecordingState) -> 
     else:
         for key in found.broken:
             await storage.delete(key)
+        for key, problem in found.damaged.items():
+            await set_aside(storage, key, problem)
+            await storage.delete(key)
         if not found.init_stored:
             await storage.put(f"{id.folder}/{INIT_NAME}", journal.header.init, MEDIA_TYPE, IMMUTABLE)
         await _write_missing_lines(storage, found)
         entry = Entry.of_journal(id, state, journal)
     await storage.put(id.catalogue_key, entry.render(), JSON_TYPE, NO_CACHE)
     return entry
+
+
+async def set_aside(storage: IStorage, key: str, problem: str) -> None:
+    """Keep a damaged object beside its place, under a name that nothing reads, and say which it is."""
+    data = await read_object(storage, key)
+    if data:
+        await storage.put(f"{key}{DAMAGED_SUFFIX}", data, "application/octet-stream", NO_CACHE)
+    _log.error("{key} is damaged and set aside: {problem}", key=key, problem=problem)
 
 
 async def _write_missing_lines(storage: IStorage, found: Examination) -> None:
@@ -182,5 +199,6 @@ async def delete_recording(storage: IStorage, id: RecordingId) -> int:
     for info in objects:
         await storage.delete(info.key)
     await storage.delete(id.protection_key)
+    await storage.delete(f"{id.catalogue_key}{DAMAGED_SUFFIX}")
     await storage.delete(id.catalogue_key)
     return sum(info.size for info in objects)

@@ -134,7 +134,7 @@ async def repair(storage: IStorage, utc_ms: Callable[[], int] = lambda: time.tim
 def _can_be_mended(found: Examination, entry: Entry) -> bool:
     if found.journal is None:
         return entry.state is not RecordingState.DAMAGED
-    return bool(found.unwritten or found.broken or not found.init_stored or not found.header_stored)
+    return bool(found.unwritten or found.damaged or found.broken or not found.init_stored or not found.header_stored)
 
 
 async def _repair_one(storage: IStorage, found: Examination, entry: Entry | None) -> str:

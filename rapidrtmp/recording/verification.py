@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from rapidrtmp.archive.journal import Header, Journal, RecordedPart, RecordedSegment, parse_page
+from rapidrtmp.archive.journal import Header, Journal, RecordedPart, RecordedSegment, read_lines
 from rapidrtmp.archive.layout import INIT_NAME, RecordingId, read_page_name, read_part_name
 from rapidrtmp.archive.objects import read_object
 from rapidrtmp.cmaf.reader import TrackInfo, complete_prefix, read_fragments, read_init_segment
@@ -37,6 +37,8 @@ class Examination:
     :ivar pages: the numbers of the pages that there are.
     :ivar objects: everything in the recording's folder.
     :ivar broken: keys of parts that are cut off or hold no fragment.
+    :ivar damaged: keys of pages that hold a line which no recorder writes, and what is wrong with it. What stands
+        before that line counts; such a page is not among ``pages``, and its lines are among the ``unwritten``.
     """
 
     id: RecordingId
@@ -48,6 +50,7 @@ class Examination:
     unwritten: list[RecordedSegment] = field(default_factory=list)
     pages: set[int] = field(default_factory=set)
     broken: list[str] = field(default_factory=list)
+    damaged: dict[str, str] = field(default_factory=dict)
 
     @property
     def has_media(self) -> bool:
@@ -68,6 +71,7 @@ class Examination:
         if not self.init_stored:
             found.append("the init segment is missing or not the journal's")
         found += [f"{key} is cut off, or no fragment" for key in self.broken]
+        found += [f"{key} is damaged: {problem}" for key, problem in self.damaged.items()]
         found += [
             f"segment {segment.number}: the journal does not say what is stored"
             for segment in self.unwritten
@@ -88,23 +92,44 @@ async def examine(storage: IStorage, id: RecordingId, *, deep: bool = False) -> 
     found = Examination(id, await storage.list(f"{id.folder}/"))
     sizes = {_name(info): info for info in found.objects}
     written: dict[int, RecordedSegment] = {}
+    unsure: set[int] = set()  # whose lines stand on damaged pages alone
     for name in sizes:
         number = read_page_name(name)
         if number is not None:
-            found.pages.add(number)
-            for line in parse_page(await read_object(storage, f"{id.folder}/{name}")):
+            key = f"{id.folder}/{name}"
+            lines, problem = read_lines(await read_object(storage, key))
+            if problem:
+                found.damaged[key] = problem
+            else:
+                found.pages.add(number)
+            for line in lines:
                 if isinstance(line, RecordedSegment):
                     written[line.number] = line
+                    (unsure.add if problem else unsure.discard)(line.number)
                 else:
-                    found.header, found.header_stored = line, True
+                    found.header, found.header_stored = line, not problem
     init = await read_object(storage, f"{id.folder}/{INIT_NAME}") if INIT_NAME in sizes else b""
     if found.header is None:
         found.header = _header_of(id, init)
+    tracks = _tracks_of(found.header)
+    if found.header is not None and not tracks:  # a header that describes nothing
+        found.header, found.header_stored = _header_of(id, init), False
+        tracks = _tracks_of(found.header)
     if found.header is not None:
         found.init_stored = init == found.header.init
-        parts = _Parts(storage, found, read_init_segment(found.header.init))
+        parts = _Parts(storage, found, tracks)
         await parts.compare(written, deep=deep)
+        known = {segment.number for segment in found.unwritten}
+        found.unwritten += [each for each in found.segments if each.number in unsure - known]
     return found
+
+
+def _tracks_of(header: Header | None) -> Sequence[TrackInfo]:
+    """The tracks that a header's init segment describes; none if that is damaged."""
+    try:
+        return read_init_segment(header.init) if header is not None else ()
+    except MediaError:
+        return ()
 
 
 def _header_of(id: RecordingId, init: bytes) -> Header | None:

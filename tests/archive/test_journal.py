@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -10,6 +11,7 @@ from rapidrtmp.archive.journal import (
     RecordedPart,
     RecordedSegment,
     parse_page,
+    read_lines,
     render_header,
     render_segment,
 )
@@ -74,11 +76,27 @@ class LineTests(SynchronousTestCase):
         self.assertRaises(MediaError, parse_page, render_header(HEADER).replace(b'"format":1', b'"format":2'))
 
     def test_nonsense(self) -> None:
-        """What is no line ends the page; a line that lacks something is told."""
+        """What is no line ends the page, and so does a line that lacks something or says what no recorder writes."""
         self.assertEqual([WHOLE], parse_page(render_segment(WHOLE) + b"\0\xff\n" + render_segment(BROKEN)))
         self.assertEqual([], parse_page(b"[]\n"))
         for line in (b'{"type":"segment"}\n', b'{"type":"recording","format":1}\n', b'{"type":"recording"}\n'):
-            self.assertRaises(MediaError, parse_page, line)
+            self.assertEqual([], parse_page(line))
+            self.assertTrue(read_lines(line)[1].startswith("line 1: "))
+        self.assertEqual(([WHOLE], ""), read_lines(render_segment(WHOLE) + b'{"type":"segm'))
+
+    def test_out_of_bounds(self) -> None:
+        """One number, text or list out of bounds makes the line none of ours."""
+        numbers = (b"1e999", b"-1", b"1.5", b"true", b"null", b'"7"', b"9" * 30, b"9" * 5000, b"NaN", b"[" * 3000)
+        header, segment = render_header(HEADER), render_segment(WHOLE)
+        places = [(header, rb'"(startedMs|timescale|targetDuration|width|height)":\d+')]
+        places += [(segment, rb'"(number|utcMs|size|duration)":\d+')]
+        for line, place in places:
+            for found in re.finditer(place, line):
+                for number in numbers:
+                    spoiled = line[: found.start()] + b'"' + found[1] + b'":' + number + line[found.end() :]
+                    self.assertEqual([], parse_page(spoiled), spoiled[:200])
+        for old, new in ((b'"live"', b'"../up"'), (b'["avc1', b'["' + b"x" * 300 + b'","avc1'), (b"aW5pdA==", b"!")):
+            self.assertEqual([], parse_page(header.replace(old, new)))
 
 
 class JournalTests(SynchronousTestCase):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.archive.journal import Journal
@@ -14,9 +15,9 @@ from rapidrtmp.archive.objects import read_journal
 from rapidrtmp.cmaf.reader import read_fragments, read_init_segment
 from rapidrtmp.errors import LeaseHeldError, NotFoundError
 from rapidrtmp.interfaces import IMMUTABLE, Lease
-from rapidrtmp.media import Frame
+from rapidrtmp.media import Frame, MediaKind
 from rapidrtmp.recording.catalogue import WRITER, Entry, RecordingState
-from rapidrtmp.recording.recovery import recover, recover_all
+from rapidrtmp.recording.recovery import catalogued, delete_recording, recover, recover_all
 from rapidrtmp.recording.tools import repair
 from rapidrtmp.recording.verification import examine
 from rapidrtmp.storage.memory import MemoryStorage
@@ -374,3 +375,59 @@ class OtherProcessTests(RecoveryCase):
         storage = self.growing(Lease("live/test", "0" * 16, 7))
         self.successResultOf(storage.put(ID.catalogue_key, b"{", "", ""))
         self.assertEqual([], self.finish(recover_all(storage)))
+
+
+class DamageTests(RecoveryCase):
+    """Objects that say what no writer of ours says."""
+
+    def spoil(self, storage: MemoryStorage, key: str, old: bytes, new: bytes) -> bytes:
+        data = self.finish(_read(storage, key))
+        self.assertIn(old, data)
+        spoiled = data.replace(old, new, 1)
+        self.successResultOf(storage.put(key, spoiled, "", ""))
+        return spoiled
+
+    def test_page(self) -> None:
+        """A damaged page is named and set aside, and its recording is whole again from its parts."""
+        tape, frames = self.recorded()
+        page = f"{ID.folder}/journal_000000.jsonl"
+        for old, new in (
+            (b'"number":1,"utcMs":', b'"number":1,"utcMs":1e999,"x":'),
+            (b'"number":2', b'"number":' + b"[" * 3000),
+            (b'"timescale":90000', b'"timescale":0'),
+            (b'"init":"', b'"init":"AAAA'),
+        ):
+            storage = self.stored(tape.puts[:-1])
+            spoiled = self.spoil(storage, page, old, new)
+            with capturedLogs() as logs:
+                self.assertEqual([ID], self.finish(recover_all(storage)))
+            self.assertIs(RecordingState.RECOVERED, self.entry(storage).state)
+            self.assertEqual(14_000, self.entry(storage).duration_ms, new[:40])
+            video = [each.data for each in frames if each.track.kind is MediaKind.VIDEO]
+            self.assertEqual(video, self.payloads(storage, 1))
+            if b"AAAA" not in new:
+                self.assertEqual(spoiled, self.finish(_read(storage, f"{page}.damaged")))
+                self.assertIn(page, [log.get("key") for log in logs])
+            self.assertEqual([], self.finish(examine(storage, ID)).problems)
+
+    def test_entry(self) -> None:
+        """A damaged entry of the catalogue is named, set aside and written again; no other recording is concerned."""
+        for old, new in (
+            (b'"startedMs":', b'"startedMs":9e99,"x":'),
+            (b'"endedMs":0', b'"endedMs":253402300800000'),
+            (b'"state":"recording"', b'"state":"lost"'),
+            (b'"codecs":[', b'"codecs":' + b"[" * 3000),
+        ):
+            tape, _ = self.recorded(4)
+            storage = self.stored(tape.puts[:-1])
+            self.successResultOf(storage.put("recordings/.catalogue/live/test/20260230T000000Z.json", b"{}", "", ""))
+            spoiled = self.spoil(storage, ID.catalogue_key, old, new)
+            with capturedLogs() as logs:
+                self.assertEqual([ID], self.finish(recover_all(storage)))
+            self.assertIn(ID.catalogue_key, [log.get("key") for log in logs])
+            self.assertIs(RecordingState.RECOVERED, self.entry(storage).state)
+            self.assertEqual(spoiled, self.finish(_read(storage, f"{ID.catalogue_key}.damaged")))
+            self.assertEqual([ID], list(self.finish(catalogued(storage))))
+            self.finish(delete_recording(storage, ID))
+            left = [info.key for info in self.successResultOf(storage.list(""))]
+            self.assertEqual(["recordings/.catalogue/live/test/20260230T000000Z.json"], left)

@@ -38,7 +38,7 @@ from rapidrtmp.hls.playlist import ListedSegment, PlaylistWindow
 from rapidrtmp.hls.resume.orphaned_media import Leftovers
 from rapidrtmp.hls.resume.reopen import bridge, named_media, reopen
 from rapidrtmp.hls.resume.resume_state import Present
-from rapidrtmp.hls.resume.state import RENEW_BELOW, STATE_TYPE, MirrorState
+from rapidrtmp.hls.resume.state import MOST_SEQUENCE, RENEW_BELOW, STATE_TYPE, MirrorState
 from rapidrtmp.hls.rewind.journal import as_stored, listed_from, read_rewind_page
 from rapidrtmp.hls.rewind.rewind import Rewind
 from rapidrtmp.hls.stored_copy import PLAYLIST_TYPE
@@ -156,7 +156,7 @@ class HlsRecovery:
         if not await self._context.claim(stream):
             self._done.add(stream)
             return True
-        state = await self._read_state(stream)
+        state = await self._read_state(stream, is_ours=True)
         playlist = await self._read_playlist(stream)
         if playlist is None or playlist.ended or state is None:
             return False
@@ -173,18 +173,24 @@ class HlsRecovery:
         if playlist.problems:
             problem = playlist.problems[0]
             raise MediaError(f"line {problem.line} of its playlist: {problem.detail}")
+        highest = max(playlist.next_sequence, playlist.last_discontinuity)
+        if highest > MOST_SEQUENCE:  # no other stream may have to count from there
+            raise MediaError(f"its playlist reaches a number of {len(str(highest))} digits")
         self._context.reached(playlist.next_sequence + RENEW_BELOW)
         self._discontinuities.reached(stream, playlist.last_discontinuity)
         return playlist
 
-    async def _read_state(self, stream: StreamName) -> MirrorState | None:
+    async def _read_state(self, stream: StreamName, *, is_ours: bool = False) -> MirrorState | None:
+        """The state, if there is one that can be read; one that cannot is kept aside if the stream ``is_ours``."""
         body = await self._find(f"{stream}/{STATE}")
         if body is None:
             return None
         try:
             state = MirrorState.parse(body)
         except MediaError as error:
-            self._context.log.error("{stream}: {error}", stream=stream, error=error)
+            self._context.log.error("{stream}: {name} is damaged: {error}", stream=stream, name=STATE, error=error)
+            if is_ours and body:
+                await self._put(f"{stream}/{STATE}.damaged", body, "application/octet-stream")
             return None
         self._context.reached(state.next_sequence)
         if state.discontinuity is not None:

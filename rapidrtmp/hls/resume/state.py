@@ -14,8 +14,17 @@ from dataclasses import dataclass
 
 from rapidrtmp.errors import MediaError
 from rapidrtmp.interfaces import Constants
+from rapidrtmp.support.stored_json import StoredObjectFields
 
-__all__ = ["MOST_RESERVED", "RENEW_BELOW", "RESERVED_AHEAD", "RESERVED_PER_WAITING", "STATE_TYPE", "MirrorState"]
+__all__ = [
+    "MOST_RESERVED",
+    "MOST_SEQUENCE",
+    "RENEW_BELOW",
+    "RESERVED_AHEAD",
+    "RESERVED_PER_WAITING",
+    "STATE_TYPE",
+    "MirrorState",
+]
 
 STATE_TYPE = "application/json"
 #: So many numbers are reserved at a time, and again when so few of them are left.
@@ -24,6 +33,8 @@ RESERVED_AHEAD, RENEW_BELOW = 6, 3
 #: each segment that waits for it, in all not more than this.
 RESERVED_PER_WAITING, MOST_RESERVED = 3, 32
 _FORMAT = 1
+#: What no playlist of ours exceeds: numbers begin at the half-seconds since 2020 and rise by one a segment.
+MOST_SEQUENCE, MOST_TARGET_S = 2**40, 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +74,13 @@ class MirrorState:
 
         :raises MediaError: it is damaged, or a newer program wrote it.
         """
-        try:
-            fields = json.loads(data)
-            if fields["format"] != _FORMAT:
-                raise MediaError(f"state of format {fields['format']!r}, and only {_FORMAT} is known here")
-            numbers = [fields[name] for name in ("targetDuration", "partTarget", "nextSequence")]
-            ended, discontinuity = fields["ended"], fields.get("discontinuity")
-        except (ValueError, KeyError, TypeError) as error:
-            raise MediaError(f"the state can not be read: {error!r}") from error
-        target_s, part_target_ms, next_sequence = numbers
-        whole = all(type(number) is int and number >= 0 for number in numbers)
-        whole &= discontinuity is None or (type(discontinuity) is int and discontinuity >= 0)
-        if not whole or not target_s or part_target_ms > 1000 * target_s or type(ended) is not bool:
-            raise MediaError(f"the state makes no sense: {fields}")
-        return cls(Constants(target_s, part_target_ms), next_sequence, ended, discontinuity)
+        fields = StoredObjectFields(data)
+        if fields.value("format") != _FORMAT:
+            raise MediaError(f"state of format {fields.value('format')!r:.20}, and only {_FORMAT} is known here")
+        target_s = fields.whole("targetDuration", 1, MOST_TARGET_S)
+        return cls(
+            Constants(target_s, fields.whole("partTarget", most=1000 * target_s)),
+            fields.whole("nextSequence", most=MOST_SEQUENCE),
+            fields.flag("ended"),
+            fields.whole("discontinuity", most=MOST_SEQUENCE) if "discontinuity" in fields else None,
+        )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
-from rapidrtmp.archive.journal import Header, RecordedPart, RecordedSegment, parse_page
+from rapidrtmp.archive.journal import Header, RecordedPart, RecordedSegment, read_lines
 from rapidrtmp.errors import MediaError
 from rapidrtmp.hls.names import PageName, init_name, segment_name
 from rapidrtmp.hls.playlist import ListedSegment
@@ -24,7 +24,9 @@ def read_rewind_page(data: bytes) -> tuple[Header, list[RecordedSegment]]:
 
     :raises MediaError: it is damaged, or a newer program wrote it.
     """
-    lines = parse_page(data)
+    lines, problem = read_lines(data)
+    if problem:
+        raise MediaError(f"a page of a rewind journal is damaged: {problem}")
     if not lines or not isinstance(lines[0], Header):
         raise MediaError("a page of a rewind journal lacks its header")
     segments = [line for line in lines if isinstance(line, RecordedSegment)]

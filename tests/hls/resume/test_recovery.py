@@ -383,6 +383,35 @@ class OtherProcessTests(SynchronousTestCase):
         self.assertEqual([STREAM], Server(with_orphan, STARTED_AT_MS + AWAY_MS).claimed[:1])
 
 
+class DamageTests(SynchronousTestCase):
+    """Objects that say what no writer of ours says."""
+
+    def test_state(self) -> None:
+        """A damaged state is named and set aside; its stream ends, and no number of any other is spoiled."""
+        stored = killed().writer.objects
+        state = stored[f"{STREAM}/{STATE}"]
+        number = str(MirrorState.parse(state).next_sequence).encode()
+        for damaged in (b"[" * 3000, state.replace(number, b"1e999"), state.replace(number, b"9" * 30), b"null"):
+            with capturedLogs() as logs:
+                again = Server({**stored, f"{STREAM}/{STATE}": damaged}, STARTED_AT_MS + AWAY_MS)
+            self.assertFalse(again.resumed)
+            self.assertEqual(damaged, again.writer.objects[f"{STREAM}/{STATE}.damaged"])
+            self.assertTrue(any(STATE in str(log.get("name")) for log in logs))
+            self.assertLess(again.numbering.first(), 2**40)
+
+    def test_playlist(self) -> None:
+        """Nor by a playlist with a number out of bounds."""
+        stored = killed().writer.objects
+        playlist = stored[f"{STREAM}/{MEDIA_PLAYLIST}"]
+        first = str(parse_media_playlist(playlist).segments[0].sequence).encode()
+        damaged = playlist.replace(b"SEQUENCE:" + first, b"SEQUENCE:" + b"9" * 15)
+        self.assertNotEqual(playlist, damaged)
+        with capturedLogs():
+            again = Server({**stored, f"{STREAM}/{MEDIA_PLAYLIST}": damaged}, STARTED_AT_MS + AWAY_MS)
+        self.assertFalse(again.resumed)
+        self.assertLess(again.numbering.first(), 2**40)
+
+
 class FailingStorage:
     """A storage of which some calls fail, ``times`` in a row, or always, after ``first`` that succeed."""
 
