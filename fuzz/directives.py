@@ -8,9 +8,8 @@ may escape; and what is asked for is what this playlist can give.
 from __future__ import annotations
 
 from fuzz.reading import Input
-from rapidrtmp.interfaces import Playlist
+from rapidrtmp.interfaces import BadRequestError, Playlist
 from rapidrtmp.web.directives import read_directives
-from rapidrtmp.web.errors import BadRequestError
 
 __all__ = ["run"]
 

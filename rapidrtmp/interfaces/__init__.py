@@ -20,6 +20,19 @@ from rapidrtmp.interfaces.auth import (
     PublishRequest,
     Verdict,
 )
+from rapidrtmp.interfaces.http import (
+    NO_STORE,
+    Audience,
+    BadRequestError,
+    ConflictError,
+    HttpError,
+    Request,
+    Response,
+    Route,
+    StreamedResponse,
+    UnavailableError,
+    json_response,
+)
 from rapidrtmp.interfaces.packaging import Constants, Cutting, IPartSink, Part, Sample, TrackRun
 from rapidrtmp.interfaces.playback import IMMUTABLE, IShelf, Playlist
 from rapidrtmp.interfaces.sinks import (
@@ -50,11 +63,16 @@ from rapidrtmp.interfaces.storage import (
 
 __all__ = [
     "IMMUTABLE",
+    "NO_STORE",
+    "Audience",
     "AuthenticatorContext",
+    "BadRequestError",
+    "ConflictError",
     "Constants",
     "Counter",
     "Cutting",
     "Histogram",
+    "HttpError",
     "IAuthenticator",
     "IAuthenticatorFactory",
     "IFrameQueue",
@@ -78,11 +96,17 @@ __all__ = [
     "PublishRequest",
     "Purpose",
     "RecoveryContext",
+    "Request",
+    "Response",
+    "Route",
     "Sample",
     "SinkContext",
     "SpawnProcess",
     "StorageContext",
     "StoredObject",
+    "StreamedResponse",
     "TrackRun",
+    "UnavailableError",
     "Verdict",
+    "json_response",
 ]

@@ -1,7 +1,7 @@
 """
 The REST routes: tokens to publish with, what is live, stopping it, and how the server is.
 
-JSON in, JSON out, names in camelCase. Each method takes a :class:`~rapidrtmp.web.messages.Request` and what its route
+JSON in, JSON out, names in camelCase. Each method takes a :class:`~rapidrtmp.interfaces.Request` and what its route
 found in the path, and raises what :mod:`rapidrtmp.web.errors` has a status for. What it answers is described in
 :mod:`rapidrtmp.web.openapi`.
 """
@@ -14,7 +14,16 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from rapidrtmp.errors import ConfigurationError, NotFoundError
-from rapidrtmp.interfaces import ITokenIssuer
+from rapidrtmp.http.params import MAX_ITEMS_PER_PAGE, read_json_object, read_query, read_text, read_whole, rfc3339
+from rapidrtmp.interfaces import (
+    NO_STORE,
+    BadRequestError,
+    ConflictError,
+    ITokenIssuer,
+    Request,
+    Response,
+    json_response,
+)
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.metrics import CONTENT_TYPE as METRICS_TYPE
@@ -23,11 +32,8 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.support.units import parse_duration_s
 from rapidrtmp.web.access import host_name
-from rapidrtmp.web.description import describe_stream, rfc3339
-from rapidrtmp.web.errors import BadRequestError, ConflictError
-from rapidrtmp.web.messages import NO_STORE, Request, Response, json_response
+from rapidrtmp.web.description import describe_stream
 from rapidrtmp.web.openapi import description
-from rapidrtmp.web.params import MAX_ITEMS_PER_PAGE, read_json_object, read_query, read_text, read_whole
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.readiness import Readiness
 

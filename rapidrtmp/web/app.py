@@ -1,8 +1,8 @@
 """
 The HTTP side put together: routes, their audiences, and the Klein application and Twisted site that carry them.
 
-A route is a rule, a method, an audience and a plain function from :class:`~rapidrtmp.web.messages.Request` to
-:class:`~rapidrtmp.web.messages.Response`. What is the same for all of them is here, once: the methods that come for
+A route is a rule, a method, an audience and a plain function from :class:`~rapidrtmp.interfaces.Request` to
+:class:`~rapidrtmp.interfaces.Response`. What is the same for all of them is here, once: the methods that come for
 free (``HEAD``, ``OPTIONS``), the gate before the management API, the bound on bodies, the table of errors, and the
 count of every request by route and status.
 """
@@ -26,7 +26,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter
 
 from rapidrtmp.errors import NotFoundError
-from rapidrtmp.interfaces import IStorage, ITokenIssuer
+from rapidrtmp.http.errors import BodyTooLargeError, MethodNotAllowedError, TooManyRequestsError
+from rapidrtmp.http.headers import CORS, PREFLIGHT, safety_fields
+from rapidrtmp.interfaces import Audience, IStorage, ITokenIssuer, Response, Route, StreamedResponse, UnavailableError
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import RESERVED_APPS
@@ -34,19 +36,10 @@ from rapidrtmp.web.abuse import Misconduct
 from rapidrtmp.web.access import TrustedProxies
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.api_access import ApiAccess
-from rapidrtmp.web.errors import (
-    STATUS_BY_ERROR,
-    BodyTooLargeError,
-    MethodNotAllowedError,
-    TooManyRequestsError,
-    UnavailableError,
-    error_response,
-)
+from rapidrtmp.web.errors import STATUS_BY_ERROR, error_response
 from rapidrtmp.web.fast_path.channel import ExpressChannel, ExpressLane
 from rapidrtmp.web.fast_path.sending import SMALL_BYTES, BodyProducer
-from rapidrtmp.web.headers import safety_fields
-from rapidrtmp.web.hls import CORS, PREFLIGHT, HlsResponder
-from rapidrtmp.web.messages import Response
+from rapidrtmp.web.hls import HlsResponder
 from rapidrtmp.web.open_connections import OpenConnections
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
@@ -54,10 +47,10 @@ from rapidrtmp.web.readiness import Readiness
 from rapidrtmp.web.recordings import Recordings
 from rapidrtmp.web.request_metrics import CLIENT_LEFT, Tally
 from rapidrtmp.web.rewinding import RewindResponder
-from rapidrtmp.web.routes import MEDIA_RULE, Audience, Route, management_routes, public_routes, routes
+from rapidrtmp.web.routes import MEDIA_RULE, management_routes, public_routes, routes
 from rapidrtmp.web.seats import Seats
 from rapidrtmp.web.site import BoundedChannel, BoundedSite, CheckedResource, client_of, read_request, transport_of
-from rapidrtmp.web.streamed import StreamedResponse, send_streamed
+from rapidrtmp.web.streamed import send_streamed
 
 __all__ = ["Sites", "WebApp", "make_sites"]
 

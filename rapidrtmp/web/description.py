@@ -5,22 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 
 from rapidrtmp.codec.table import CODECS, codec_of_string
+from rapidrtmp.http.params import rfc3339
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.media import AudioConfig, MediaKind, Rhythm, Track, VideoConfig
 from rapidrtmp.recording.library import Listed
 
-__all__ = ["camel_case", "describe_stream", "rfc3339"]
+__all__ = ["camel_case", "describe_stream"]
 
 #: Encoder metadata is a stranger's: how deep, how wide and how long it may be before it is cut.
 MAX_DEPTH, MAX_ITEMS, MAX_TEXT = 4, 64, 512
-
-
-def rfc3339(milliseconds: int) -> str:
-    """A moment in milliseconds since 1970 as a date in UTC (RFC 3339)."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def describe_stream(stream: LiveStream, now_ms: int, utc_ms: int) -> dict[str, object]:

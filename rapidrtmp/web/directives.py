@@ -13,8 +13,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from rapidrtmp.interfaces import Playlist
-from rapidrtmp.web.errors import BadRequestError
+from rapidrtmp.interfaces import BadRequestError, Playlist
 
 __all__ = ["Directives", "read_directives"]
 

@@ -1,5 +1,5 @@
 """
-What can be wrong with an HTTP request, and the one table that says which status each exception becomes.
+The one table that says which status each exception becomes.
 
 Routes just raise. A message is for the client to read, so it never quotes a secret; an exception that is not in the
 table is a bug, and its text stays in the log.
@@ -7,116 +7,31 @@ table is a bug, and its text stays in the log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Mapping
 
 from rapidrtmp.errors import NotFoundError, RapidRTMPError, StorageError
+from rapidrtmp.http.errors import (
+    BodyTooLargeError,
+    ForbiddenError,
+    MethodNotAllowedError,
+    RangeNotSatisfiableError,
+    TooManyRequestsError,
+    UnauthorizedError,
+)
+from rapidrtmp.interfaces import (
+    NO_STORE,
+    BadRequestError,
+    ConflictError,
+    HttpError,
+    Response,
+    UnavailableError,
+    json_response,
+)
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError
 from rapidrtmp.live.shelf import TooManyWaitersError
 from rapidrtmp.names import BadNameError
-from rapidrtmp.web.messages import NO_STORE, Response, json_response
 
-__all__ = [
-    "STATUS_BY_ERROR",
-    "BadRequestError",
-    "BodyTooLargeError",
-    "ConflictError",
-    "ForbiddenError",
-    "HttpError",
-    "MethodNotAllowedError",
-    "NotYetError",
-    "RangeNotSatisfiableError",
-    "SeveralFilesError",
-    "TooManyRequestsError",
-    "UnauthorizedError",
-    "UnavailableError",
-    "error_response",
-]
-
-
-class HttpError(RapidRTMPError):
-    """
-    The root of what only HTTP knows.
-
-    :ivar headers: to be sent along with the status.
-    :ivar facts: of use to programs, to be sent along with the message.
-    """
-
-    facts: Mapping[str, object] = MappingProxyType({})
-
-    def __init__(self, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.headers = headers or {}
-
-
-class BadRequestError(HttpError):
-    """The request itself is wrong: the message names the field, what it held, and what would be right."""
-
-
-class UnauthorizedError(HttpError):
-    """A credential is missing or wrong."""
-
-
-class ForbiddenError(HttpError):
-    """Whoever asks may not, and no credential would help."""
-
-
-class NotYetError(HttpError, NotFoundError):
-    """Not there now, but it is worth asking again."""
-
-    def __init__(self, message: str, retry_after_s: int) -> None:
-        super().__init__(message, {"Retry-After": str(retry_after_s)})
-
-
-class MethodNotAllowedError(HttpError):
-    """The resource does not know this method."""
-
-    def __init__(self, method: str, allowed: str) -> None:
-        super().__init__(f"{method} is not allowed here, only {allowed}", {"Allow": allowed})
-
-
-class ConflictError(HttpError):
-    """The state of things does not permit it."""
-
-
-class SeveralFilesError(ConflictError):
-    """
-    What was asked for as one file can only be had as several.
-
-    :param spans: dates from which to which each of them lasts.
-    """
-
-    def __init__(self, spans: Sequence[tuple[str, str]]) -> None:
-        super().__init__(
-            f"the tracks or the recording change in that time, and a file has only one beginning: it can be had as "
-            f"{len(spans)} files, whose from and to are in spans, or as one clip.m3u8"
-        )
-        self.facts = {"spans": [{"from": start, "to": end} for start, end in spans]}
-
-
-class BodyTooLargeError(HttpError):
-    """The request's body is longer than the operator allows."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"the body is longer than {limit} bytes")
-
-
-class RangeNotSatisfiableError(HttpError):
-    """No byte of the range exists (RFC 9110, 15.5.17)."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(f"the range begins beyond the {size} bytes there are", {"Content-Range": f"bytes */{size}"})
-
-
-class TooManyRequestsError(HttpError):
-    """This client holds more requests open than the operator allows."""
-
-
-class UnavailableError(HttpError):
-    """Not now; later perhaps."""
-
-    def __init__(self, message: str, retry_after_s: int) -> None:
-        super().__init__(message, {"Retry-After": str(retry_after_s)})
+__all__ = ["STATUS_BY_ERROR", "error_response"]
 
 
 STATUS_BY_ERROR: Mapping[type[RapidRTMPError], int] = {

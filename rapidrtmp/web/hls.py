@@ -20,37 +20,21 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from rapidrtmp.errors import NotFoundError
+from rapidrtmp.http.errors import NotYetError
+from rapidrtmp.http.headers import CORS, accepts_gzip, etag_matches, parse_range
+from rapidrtmp.interfaces import Request, Response, UnavailableError
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.shelf import PLAYLIST_TYPE, PlaylistVersion, ShelfObject, contains
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.names import StreamName
 from rapidrtmp.web.directives import Directives, read_directives
-from rapidrtmp.web.errors import NotYetError, UnavailableError
-from rapidrtmp.web.headers import accepts_gzip, etag_matches, parse_range
-from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.seats import Seats
 
-__all__ = ["CORS", "PREFLIGHT", "HlsResponder"]
+__all__ = ["HlsResponder"]
 
 T = TypeVar("T")
 
-#: Media may be played by any page. No credentials: nothing here depends on a cookie, and caches must not either.
-CORS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Content-Length, Content-Range, Date, Age, Server-Timing, Retry-After",
-    "Cross-Origin-Resource-Policy": "cross-origin",
-}
-PREFLIGHT = Response(
-    204,
-    {
-        **CORS,
-        "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
-        "Access-Control-Allow-Headers": "Range, Authorization, If-None-Match, If-Range",
-        "Access-Control-Max-Age": "86400",
-        "Allow": "GET, HEAD, OPTIONS",
-    },
-)
 MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST = "index.m3u8", "master.m3u8"
 UNKNOWN_RETRY_S = 2
 #: A request is held for this many target durations at most (6.2.5.2 wants a server to give up after three).

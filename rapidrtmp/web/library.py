@@ -7,12 +7,12 @@ from html import escape
 
 from twisted.internet.defer import Deferred
 
+from rapidrtmp.http.params import read_query, read_whole
+from rapidrtmp.interfaces import Request, Response
 from rapidrtmp.recording.catalogue import RecordingState
 from rapidrtmp.recording.libraries import Libraries
 from rapidrtmp.recording.library import Listed
-from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.pages import Pages, page_response, read_template
-from rapidrtmp.web.params import read_query, read_whole
 
 __all__ = ["LibraryPage"]
 

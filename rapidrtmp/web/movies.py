@@ -10,14 +10,11 @@ from zlib import crc32
 
 from rapidrtmp.archive.clip_run import Run, spans_of
 from rapidrtmp.archive.movie import Movie
-from rapidrtmp.interfaces import IStorage
+from rapidrtmp.http.errors import SeveralFilesError
+from rapidrtmp.http.headers import CORS, accepts_gzip, etag_matches, parse_range
+from rapidrtmp.http.params import rfc3339
+from rapidrtmp.interfaces import IStorage, Request, Response, StreamedResponse
 from rapidrtmp.live.shelf import PLAYLIST_TYPE
-from rapidrtmp.web.description import rfc3339
-from rapidrtmp.web.errors import SeveralFilesError
-from rapidrtmp.web.headers import accepts_gzip, etag_matches, parse_range
-from rapidrtmp.web.hls import CORS
-from rapidrtmp.web.messages import Request, Response
-from rapidrtmp.web.streamed import StreamedResponse
 
 __all__ = ["GROWING", "OVER", "disposition", "movie_response", "playlist_response", "sole_run"]
 

@@ -10,12 +10,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from rapidrtmp import __version__
-from rapidrtmp.live.fan_out import SinkState
-from rapidrtmp.live.health import FindingKind
-from rapidrtmp.live.stream import StreamState
-from rapidrtmp.timeline.health import PublishHealth
-from rapidrtmp.web.description import camel_case
-from rapidrtmp.web.openapi_parts import (
+from rapidrtmp.http.openapi_parts import (
     MEDIA_FILES,
     Json,
     content,
@@ -27,8 +22,13 @@ from rapidrtmp.web.openapi_parts import (
     operation,
     ref,
 )
+from rapidrtmp.http.openapi_values import APP, KEY, PAGE, lifetime, moment_or
+from rapidrtmp.live.fan_out import SinkState
+from rapidrtmp.live.health import FindingKind
+from rapidrtmp.live.stream import StreamState
+from rapidrtmp.timeline.health import PublishHealth
+from rapidrtmp.web.description import camel_case
 from rapidrtmp.web.openapi_recordings import recording_paths, recording_schemas
-from rapidrtmp.web.openapi_values import APP, KEY, PAGE, lifetime, moment_or
 
 __all__ = ["description"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from rapidrtmp.http.openapi_parts import MEDIA_FILES, Json, content, in_path, in_query, media, object_of, operation, ref
+from rapidrtmp.http.openapi_values import APP, CLIP_NAME, KEY, MOMENT, PAGE, START, moment_or
 from rapidrtmp.recording.catalogue import RecordingState
-from rapidrtmp.web.openapi_parts import MEDIA_FILES, Json, content, in_path, in_query, media, object_of, operation, ref
-from rapidrtmp.web.openapi_values import APP, CLIP_NAME, KEY, MOMENT, PAGE, START, moment_or
 
 __all__ = ["recording_paths", "recording_schemas"]
 

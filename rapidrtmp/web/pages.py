@@ -19,7 +19,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from rapidrtmp.errors import NotFoundError
 from rapidrtmp.hls.names import REWIND_PLAYLIST
-from rapidrtmp.interfaces import ITokenIssuer
+from rapidrtmp.http.headers import accepts_gzip, etag_matches
+from rapidrtmp.interfaces import ITokenIssuer, Request, Response
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.media import VideoConfig
@@ -27,9 +28,7 @@ from rapidrtmp.names import BadNameError, StreamName
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.web import hlsjs
 from rapidrtmp.web.errors import error_response
-from rapidrtmp.web.headers import accepts_gzip, etag_matches
 from rapidrtmp.web.hls import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST
-from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.rewinding import CLIP_MOVIE
 
 __all__ = ["Pages", "page_response", "read_template"]

@@ -19,7 +19,20 @@ from rapidrtmp.archive.layout import INIT_NAME, MEDIA_TYPE, SEGMENT_TYPE, Record
 from rapidrtmp.archive.movie import Movie, make_movie, make_segment
 from rapidrtmp.archive.playlist import render_clip, render_recording
 from rapidrtmp.errors import ConfigurationError, NotFoundError
-from rapidrtmp.interfaces import IMMUTABLE, IPartSink, ISink, IStorage
+from rapidrtmp.http.errors import NotYetError
+from rapidrtmp.http.headers import CORS
+from rapidrtmp.http.params import MAX_ITEMS_PER_PAGE, read_date, read_json_object, read_query, read_whole
+from rapidrtmp.interfaces import (
+    IMMUTABLE,
+    BadRequestError,
+    ConflictError,
+    IPartSink,
+    ISink,
+    IStorage,
+    Request,
+    Response,
+    json_response,
+)
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.names import StreamName
@@ -29,11 +42,7 @@ from rapidrtmp.storage.capabilities import IStorageRedirect
 from rapidrtmp.support.units import parse_duration_ms
 from rapidrtmp.web.api import DEFAULT_APP
 from rapidrtmp.web.description import describe_recording
-from rapidrtmp.web.errors import BadRequestError, ConflictError, NotYetError
-from rapidrtmp.web.hls import CORS
-from rapidrtmp.web.messages import Request, Response, json_response
 from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response
-from rapidrtmp.web.params import MAX_ITEMS_PER_PAGE, read_date, read_json_object, read_query, read_whole
 
 __all__ = ["RECORDER", "Recordings"]
 

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from rapidrtmp.http.errors import TooManyRequestsError
+from rapidrtmp.interfaces import UnavailableError
 from rapidrtmp.support.client_prefix import origin_of
 from rapidrtmp.web.access import is_local
-from rapidrtmp.web.errors import TooManyRequestsError, UnavailableError
 from rapidrtmp.web.policy import HttpPolicy
 
 __all__ = ["CLIENT_LEFT", "Tally"]

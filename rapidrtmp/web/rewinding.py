@@ -22,16 +22,14 @@ from rapidrtmp.archive.playlist import render_clip
 from rapidrtmp.errors import ConfigurationError, NotFoundError
 from rapidrtmp.hls.names import REWIND_PLAYLIST, PageName, init_name, is_init, is_media, part_name, segment_name
 from rapidrtmp.hls.rewind.journal import read_rewind_page
-from rapidrtmp.interfaces import IMMUTABLE, IStorage, Playlist
+from rapidrtmp.http.params import read_date, read_query
+from rapidrtmp.interfaces import IMMUTABLE, BadRequestError, IStorage, Playlist, Request, Response
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.names import StreamName
 from rapidrtmp.support.units import parse_duration_ms
-from rapidrtmp.web.errors import BadRequestError
 from rapidrtmp.web.hls import Answer, HlsResponder
-from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response, sole_run
-from rapidrtmp.web.params import read_date, read_query
 from rapidrtmp.web.seats import Seats
 
 __all__ = ["CLIP_MOVIE", "RewindResponder"]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import partial
 
-from twisted.internet.defer import Deferred
-
+from rapidrtmp.interfaces import Audience, Route
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.library import LibraryPage
-from rapidrtmp.web.messages import Response
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.recorded_clips import RecordedClips
@@ -19,40 +15,14 @@ from rapidrtmp.web.recordings import Recordings
 from rapidrtmp.web.rewinding import RewindResponder
 from rapidrtmp.web.seats import Seats
 
-__all__ = ["MEDIA_RULE", "Audience", "Route", "management_routes", "public_routes", "routes"]
+__all__ = ["MEDIA_RULE", "management_routes", "public_routes", "routes"]
 
 #: Playlists, segments and parts of every stream.
 MEDIA_RULE = "/<app>/<key>/<name>"
 
 
-class Audience(enum.Enum):
-    """Whom a route answers."""
-
-    EVERYBODY = enum.auto()
-    MEDIA = enum.auto()  # everybody, and pages of other origins may read it
-    PROBE = enum.auto()  # everybody, at every door
-    MANAGEMENT = enum.auto()  # the server's own user and clients that have the secret: see `api_access`
-    OPEN_MANAGEMENT = enum.auto()  # everybody who can reach the door of the management API
-
-
 #: What is not to be had at the public door, where the management API has one of its own.
 _MANAGEMENT = (Audience.MANAGEMENT, Audience.OPEN_MANAGEMENT)
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """
-    One route.
-
-    :ivar rule: the path, with ``<name>`` for what varies (werkzeug's grammar); also its label in metrics.
-    :ivar method: ``GET`` (and so ``HEAD``), ``POST`` or ``DELETE``; ``OPTIONS`` is answered for every route.
-    :ivar respond: called with the request and, by keyword, what varied.
-    """
-
-    method: str
-    rule: str
-    audience: Audience
-    respond: Callable[..., Response | Deferred[Response]]
 
 
 def routes(

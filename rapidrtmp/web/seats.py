@@ -16,15 +16,14 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from rapidrtmp.http.errors import TooManyRequestsError
+from rapidrtmp.interfaces import Request, Response, StreamedResponse, UnavailableError
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.web.access import TrustedProxies
-from rapidrtmp.web.errors import TooManyRequestsError, UnavailableError
-from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.policy import HttpPolicy
-from rapidrtmp.web.streamed import StreamedResponse
 
 __all__ = ["Seats"]
 

@@ -7,8 +7,7 @@ a body that can not be made to its end breaks the connection off, because its le
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -17,34 +16,11 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from rapidrtmp.errors import RapidRTMPError
-from rapidrtmp.web.messages import Response
+from rapidrtmp.interfaces import StreamedResponse
 
-__all__ = ["StreamedResponse", "send_streamed"]
+__all__ = ["send_streamed"]
 
 _log = Logger()
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield b""
-
-
-@dataclass(frozen=True)
-class StreamedResponse(Response):
-    """
-    What is answered, with a body that is made piece by piece; ``body`` is empty.
-
-    :ivar size: of the whole body, exactly.
-    :ivar open: begins to make it; called once for each time it is sent, and not for a ``HEAD``.
-    """
-
-    size: int = 0
-    open: Callable[[], AsyncIterator[bytes]] = field(default=_nothing, repr=False)
-
-    @property
-    def length(self) -> int:
-        """What ``Content-Length`` says."""
-        return self.size
 
 
 @implementer(IPushProducer)

@@ -7,29 +7,25 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import NotFoundError, StorageError
-from rapidrtmp.live.registry import LimitReachedError, NameTakenError
-from rapidrtmp.live.shelf import TooManyWaitersError
-from rapidrtmp.names import BadNameError
-from rapidrtmp.web.abuse import Misconduct
-from rapidrtmp.web.api_access import ApiAccess, ApiSecret
-from rapidrtmp.web.app import WebApp
-from rapidrtmp.web.errors import (
-    BadRequestError,
+from rapidrtmp.http.errors import (
     BodyTooLargeError,
-    ConflictError,
     ForbiddenError,
     MethodNotAllowedError,
     NotYetError,
     RangeNotSatisfiableError,
     TooManyRequestsError,
     UnauthorizedError,
-    UnavailableError,
-    error_response,
 )
-from rapidrtmp.web.messages import Request, Response
+from rapidrtmp.interfaces import Audience, BadRequestError, ConflictError, Request, Response, Route, UnavailableError
+from rapidrtmp.live.registry import LimitReachedError, NameTakenError
+from rapidrtmp.live.shelf import TooManyWaitersError
+from rapidrtmp.names import BadNameError
+from rapidrtmp.web.abuse import Misconduct
+from rapidrtmp.web.api_access import ApiAccess, ApiSecret
+from rapidrtmp.web.app import WebApp
+from rapidrtmp.web.errors import error_response
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.request_metrics import Tally
-from rapidrtmp.web.routes import Audience, Route
 from rapidrtmp.web.site import BoundedChannel, BoundedSite
 from tests.web.kit import Reply, Server, Wire, playlist
 

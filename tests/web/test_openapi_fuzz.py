@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.http.openapi_values import lifetime
 from rapidrtmp.support.units import parse_duration_s
-from rapidrtmp.web.openapi_values import lifetime
 from tests.recording.recordings import record, store_into
 from tests.web.kit import MP4, Server, playlist
 from tests.web.schemas import fitting

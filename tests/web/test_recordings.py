@@ -15,7 +15,8 @@ from rapidrtmp.archive.layout import RecordingId
 from rapidrtmp.archive.movie import make_movie
 from rapidrtmp.cmaf.reader import read_boxes, read_fragments, read_init_segment
 from rapidrtmp.errors import NotFoundError, RapidRTMPError
-from rapidrtmp.interfaces import IMMUTABLE, ISink
+from rapidrtmp.http.errors import NotYetError, RangeNotSatisfiableError
+from rapidrtmp.interfaces import IMMUTABLE, BadRequestError, ConflictError, ISink, Request, Response, StreamedResponse
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.names import BadNameError, StreamName
 from rapidrtmp.recording.libraries import Libraries
@@ -23,10 +24,7 @@ from rapidrtmp.recording.library import Library
 from rapidrtmp.storage.capabilities import IStorageRedirect
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.sinks import FrameCollector
-from rapidrtmp.web.errors import BadRequestError, ConflictError, NotYetError, RangeNotSatisfiableError
-from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.recordings import Recordings
-from rapidrtmp.web.streamed import StreamedResponse
 from tests.recording.recordings import ID, read_all, record, store
 from tests.web.kit import Server
 

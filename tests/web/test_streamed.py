@@ -8,7 +8,8 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import StorageError
-from rapidrtmp.web.streamed import StreamedResponse, send_streamed
+from rapidrtmp.interfaces import StreamedResponse
+from rapidrtmp.web.streamed import send_streamed
 from tests.recording.recordings import ID, record, store_into
 from tests.web.kit import Server
 

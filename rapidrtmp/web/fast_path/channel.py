@@ -22,14 +22,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES, datetimeToString
 
+from rapidrtmp.http.errors import TooManyRequestsError
+from rapidrtmp.http.headers import CORS, safety_fields
+from rapidrtmp.interfaces import Request, Response, UnavailableError
 from rapidrtmp.web.abuse import Misconduct
 from rapidrtmp.web.access import TrustedProxies
-from rapidrtmp.web.errors import TooManyRequestsError, UnavailableError, error_response
+from rapidrtmp.web.errors import error_response
 from rapidrtmp.web.fast_path.request_line import MAX_BLOCK_BYTES, MAX_LINE_BYTES, NotPlainError, read_fields, read_line
 from rapidrtmp.web.fast_path.sending import SMALL_BYTES, BodyProducer, offer
-from rapidrtmp.web.headers import safety_fields
-from rapidrtmp.web.hls import CORS
-from rapidrtmp.web.messages import Request, Response
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.request_metrics import CLIENT_LEFT, Tally
 from rapidrtmp.web.site import BoundedChannel

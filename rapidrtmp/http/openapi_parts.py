@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rapidrtmp.web.openapi_values import APP, FILE_NAME, KEY, START
+from rapidrtmp.http.openapi_values import APP, FILE_NAME, KEY, START
 
 __all__ = [
     "MEDIA_FILES",

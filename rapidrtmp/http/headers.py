@@ -6,10 +6,27 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-from rapidrtmp.web.errors import RangeNotSatisfiableError
+from rapidrtmp.http.errors import RangeNotSatisfiableError
+from rapidrtmp.interfaces import Response
 
-__all__ = ["accepts_gzip", "etag_matches", "parse_range", "safety_fields"]
+__all__ = ["CORS", "PREFLIGHT", "accepts_gzip", "etag_matches", "parse_range", "safety_fields"]
 
+#: Media may be played by any page. No credentials: nothing here depends on a cookie, and caches must not either.
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Content-Length, Content-Range, Date, Age, Server-Timing, Retry-After",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+PREFLIGHT = Response(
+    204,
+    {
+        **CORS,
+        "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+        "Access-Control-Allow-Headers": "Range, Authorization, If-None-Match, If-Range",
+        "Access-Control-Max-Age": "86400",
+        "Allow": "GET, HEAD, OPTIONS",
+    },
+)
 _BYTE_RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,20})-([0-9]{0,20})[ \t]*", re.ASCII | re.IGNORECASE)
 
 

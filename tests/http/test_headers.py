@@ -2,8 +2,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.web.errors import RangeNotSatisfiableError
-from rapidrtmp.web.headers import accepts_gzip, etag_matches, parse_range
+from rapidrtmp.http.errors import RangeNotSatisfiableError
+from rapidrtmp.http.headers import accepts_gzip, etag_matches, parse_range
 
 #: Of an object of 10 bytes.
 RANGES = (

@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
-from rapidrtmp.web.errors import BadRequestError
-from rapidrtmp.web.messages import Request
+from rapidrtmp.interfaces import BadRequestError, Request
 
-__all__ = ["MAX_ITEMS_PER_PAGE", "read_date", "read_json_object", "read_query", "read_text", "read_whole"]
+__all__ = ["MAX_ITEMS_PER_PAGE", "read_date", "read_json_object", "read_query", "read_text", "read_whole", "rfc3339"]
 
 MAX_ITEMS_PER_PAGE = 1000
 MAX_QUERY_FIELDS = 100
@@ -64,3 +63,8 @@ def read_date(text: str, name: str) -> int:
         return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
     except (ValueError, OverflowError) as error:
         raise BadRequestError(f"{name} is not a date such as 2026-11-22T13:45:00Z") from error
+
+
+def rfc3339(milliseconds: int) -> str:
+    """A moment in milliseconds since 1970 as a date in UTC (RFC 3339)."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

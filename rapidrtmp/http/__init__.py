@@ -1,0 +1,1 @@
+"""Words of HTTP that several packages speak: header fields, queries, errors, and what describes a route."""
