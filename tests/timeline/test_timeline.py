@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from fractions import Fraction
 
 from hypothesis import given, settings
@@ -230,10 +231,7 @@ class WrapTests(SynchronousTestCase):
 
 def _at_once(events: list[MediaEvent]) -> list[MediaEvent]:
     """The events as if all had arrived at 0."""
-    return [
-        Frame(e.track, e.dts, e.composition_offset, e.duration, e.keyframe, e.data, 0) if isinstance(e, Frame) else e
-        for e in events
-    ]
+    return [replace(event, arrived_ms=0) if isinstance(event, Frame) else event for event in events]
 
 
 class StartTests(SynchronousTestCase):
