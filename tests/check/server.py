@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 
 from rapidrtmp.check.fetch import Answer, FetchError
+from rapidrtmp.cmaf.packager import Packager
 from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.live.shelf import Shelf, contains
 from rapidrtmp.testing.frames import audio_frames, interleaved, make_audio_track, make_video_track, video_frames
@@ -45,7 +46,8 @@ class Origin:
 
     def __post_init__(self) -> None:
         self.shelf = Shelf()
-        self.sink = HlsSinkFactory(**self.spec).create(make_sink_context(shelf=self.shelf, clock=self.clock))
+        context = make_sink_context(shelf=self.shelf, clock=self.clock)
+        self.sink = Packager(HlsSinkFactory(**self.spec).create(context))
         video, audio = make_video_track(), make_audio_track()
         frames = interleaved(
             video_frames(video, self.seconds, gop=30, size=400), audio_frames(audio, self.seconds, size=40)
