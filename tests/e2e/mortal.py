@@ -41,12 +41,12 @@ from rapidrtmp.app.application import choose_plugins
 from rapidrtmp.archive.layout import CATALOGUE
 from rapidrtmp.interfaces import Playlist, Purpose, Verdict
 from rapidrtmp.live.shelf import Shelf
+from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.media import Frame, MediaKind
 from rapidrtmp.names import StreamName
 from rapidrtmp.net.publisher import Publisher
 from rapidrtmp.net.reactor import LeanReactor
 from rapidrtmp.recording import catalogue, recovery
-from rapidrtmp.recording.sink import RecorderSink
 from rapidrtmp.rtmp.events import AudioReceived, VideoReceived
 from rapidrtmp.server import service as server
 from rapidrtmp.settings.sources import load_settings
@@ -60,7 +60,7 @@ SPEED = 25.0
 LONGEST_LIFE_S = 0.7
 #: When the clocks of this world meet those of the disk, from its beginning: until then no file looks old.
 BEHIND_S = 3_600
-SINKS = ["hls:segment=1s:window=5:dvr=1m", "record:segment=2s:part=500ms:rotate=0"]
+SINKS = ["hls:segment=1s:window=5:dvr=1m", "record:segment=2s:part=333ms:rotate=0"]
 #: The publisher waits while more than this is on its way to the disk: what the storage may be behind is documented.
 MOST_PENDING = 8
 TURN_S = 0.1
@@ -87,7 +87,7 @@ class FastReactor(LeanReactor):
 
 
 class Witness:
-    """Looks over the shoulders of the recorder, the queue and the shelves of this process, and says what they do."""
+    """Looks over the shoulders of the stream, the queue and the shelves of this process, and says what they do."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -102,17 +102,17 @@ class Witness:
 
     def watch(self) -> None:
         """Begin."""
-        self._watch_recorder(RecorderSink.frame_received)
+        self._watch_stream(LiveStream.frame_received)
         self._watch_queue(WriteBehind.put_in_lane)
         self._watch_shelf(Shelf.put_playlist)
 
-    def _watch_recorder(self, received: Any) -> None:
-        def frame_received(sink: RecorderSink, frame: Frame) -> None:
-            received(sink, frame)
+    def _watch_stream(self, received: Any) -> None:
+        def frame_received(stream: LiveStream, frame: Frame) -> None:
+            received(stream, frame)
             if frame.track.kind is MediaKind.VIDEO:
                 self.say("frame", frame.dts, frame.dts + frame.duration)
 
-        RecorderSink.frame_received = frame_received  # type: ignore[method-assign]
+        LiveStream.frame_received = frame_received  # type: ignore[method-assign]
 
     def _watch_queue(self, put: Any) -> None:
         def put_in_lane(queue: WriteBehind, lane: str, key: str, data: Sequence[bytes], *types: str) -> Deferred[None]:

@@ -38,7 +38,8 @@ LIVES = 100
 CLIP = Clip("mortal", seconds=30, frame_rate=Fraction(30), sample_rate=48_000, channels=2, size="128x72")
 RUN_S = 300.0
 FRAME_TICKS, TIMESCALE = 3_000, 90_000
-PART_TICKS = TIMESCALE // 2
+#: The parts of the recordings are those of HLS.
+PART_TICKS = TIMESCALE // 3
 #: A part ends with its last frame of sound, which comes a little after the picture.
 SOUND_TICKS = TIMESCALE // 10
 #: So many recordings are decoded by one FFmpeg.
@@ -206,7 +207,9 @@ class KillsTests(SynchronousTestCase):
         self.assertEqual(journal.segments, journal.playable, recorded.id)
         recovered = sum(segment.duration for segment in journal.segments)
         given = life.frames[-1][1] - life.frames[0][0]
-        self.assertLessEqual(given - recovered, (on_their_way + 1) * PART_TICKS + SOUND_TICKS, recorded.id)
+        self.assertLessEqual(
+            given - recovered, (on_their_way + 1) * PART_TICKS + SOUND_TICKS, recorded.id
+        )
         self.assertLessEqual(on_their_way, len(recorded.put) - len(recorded.stored))
         return journal
 
