@@ -24,7 +24,7 @@ from twisted.python.logfile import LogFile
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.support.text import encodable
 
-__all__ = ["ServerLog", "render_time", "server_log_observer"]
+__all__ = ["ServerLog", "component", "render_time", "server_log_observer"]
 
 
 def server_log_observer(out: IO[str], log_format: str, level: str = "debug") -> ILogObserver:
@@ -58,7 +58,24 @@ def render_time(when_s: float | None) -> str:
 
 
 def _render_text(event: LogEvent) -> str | None:
+    if event.get("log_system") is None and "log_namespace" in event:
+        level = event["log_level"].name if "log_level" in event else "-"
+        event = {**event, "log_system": f"{component(event['log_namespace'])}#{level}"}
     return formatEventAsClassicLogText(event, formatTime=render_time)
+
+
+def component(namespace: str) -> str:
+    """
+    The part of the server that a line is of, for people: ``rapidrtmp.net``, ``rapidrtmp.sinks.hls``, ``twisted``.
+
+    The modules and classes behind it are in the JSON form.
+    """
+    package, *names = namespace.split(".")
+    if package == "twisted":
+        return package
+    if package != "rapidrtmp" or names[:1] in (["sinks"], ["storage"]):
+        return namespace
+    return ".".join((package, *(name for name in names[:1] if name.islower())))
 
 
 def _render_json(event: LogEvent) -> str:

@@ -9,7 +9,7 @@ from twisted.logger import Logger, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.logs import ServerLog, render_time, server_log_observer
+from rapidrtmp.logs import ServerLog, component, render_time, server_log_observer
 from rapidrtmp.names import StreamName
 
 
@@ -26,6 +26,20 @@ class FormTests(SynchronousTestCase):
             out.getvalue(),
             r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d{4} \[here#info\] live/camera published\n\Z",
         )
+
+    def test_places(self) -> None:
+        """A line of text names the part of the server, not the class; a plugin's own name stays."""
+        for namespace, place in (
+            ("rapidrtmp.net.waiting.Waiting", "rapidrtmp.net"),
+            ("rapidrtmp.demo", "rapidrtmp.demo"),
+            ("rapidrtmp.sinks.hls", "rapidrtmp.sinks.hls"),
+            ("twisted.scripts._twistd_unix.UnixAppLogger", "twisted"),
+            ("acme.archive.Archiver", "acme.archive.Archiver"),
+        ):
+            self.assertEqual(place, component(namespace))
+        out = StringIO()
+        Logger("rapidrtmp.net.waiting.Waiting", observer=LogPublisher(server_log_observer(out, "text"))).info("here")
+        self.assertIn(" [rapidrtmp.net#info] here\n", out.getvalue())
 
     def test_json(self) -> None:
         """Each event is one line of JSON, with the sentence and the fields it was made of."""

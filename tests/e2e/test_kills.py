@@ -207,9 +207,7 @@ class KillsTests(SynchronousTestCase):
         self.assertEqual(journal.segments, journal.playable, recorded.id)
         recovered = sum(segment.duration for segment in journal.segments)
         given = life.frames[-1][1] - life.frames[0][0]
-        self.assertLessEqual(
-            given - recovered, (on_their_way + 1) * PART_TICKS + SOUND_TICKS, recorded.id
-        )
+        self.assertLessEqual(given - recovered, (on_their_way + 1) * PART_TICKS + SOUND_TICKS, recorded.id)
         self.assertLessEqual(on_their_way, len(recorded.put) - len(recorded.stored))
         return journal
 
