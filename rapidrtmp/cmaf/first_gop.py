@@ -1,5 +1,5 @@
 """
-The opening of a stream: its first GOP, held until the playlist's constants can be chosen from it (see ``grid.py``).
+The opening of a stream: its first GOP, held until the playlist's constants can be chosen from it (see ``targets.py``).
 """
 
 from __future__ import annotations

@@ -3,6 +3,10 @@ The numbers that a live playlist promises for good: target duration and part tar
 
 A player may trust them from the first playlist on (RFC 8216 bis, 4.4.3.1, 4.4.3.7), so they are measured before there
 is one: frames of the first GOP tell whether there is a frame grid and how long a segment will be.
+
+They are chosen from the rhythm of those frames, not from single times. Encoders begin unevenly: GStreamer's flvmux
+writes decode times below zero as zero, so that with B-frames the first pictures share one, and the first GOP comes out
+some frames short. A target duration of two GOPs, where one is right, would double every viewer's distance from live.
 """
 
 from __future__ import annotations
@@ -20,6 +24,10 @@ __all__ = ["choose_constants"]
 SHORTEST_PART_PERCENT = 85
 #: Frames whose distances differ by no more ticks than this are on a grid (23.976 frames a second need one).
 GRID_TOLERANCE = 2
+#: So few steps of less than half the usual one are no rhythm, but frames whose times were squeezed together.
+MOST_SQUEEZED = 4
+#: What a GOP may be short of its usual length by jitter, in percent of the wanted segment.
+SHORT_GOP_PERCENT = 4
 #: Parts are not made longer than this for the sake of an irregular frame rate.
 LONGEST_PART_MS = 1_000
 
@@ -34,8 +42,13 @@ def choose_constants(cutting: Cutting, timescale: int, starts: Sequence[int], go
         second keyframe has come.
     """
     steps = [after - before for before, after in pairwise(starts)] or [timescale // 30]
+    frame = median(steps)
+    squeezed = [step for step in steps if 2 * step < frame]
+    if 0 < len(squeezed) <= MOST_SQUEEZED:
+        steps = [step for step in steps if 2 * step >= frame]
+        gop = gop and gop + int(len(squeezed) * frame) - sum(squeezed)
     return Constants(
-        target_s=_target_s(cutting, timescale, median(steps), gop),
+        target_s=_target_s(cutting, timescale, frame, gop),
         part_target_ms=_part_target_ms(cutting, timescale, steps),
     )
 
@@ -43,7 +56,7 @@ def choose_constants(cutting: Cutting, timescale: int, starts: Sequence[int], go
 def _target_s(cutting: Cutting, timescale: int, frame: float, gop: int | None) -> int:
     wanted = cutting.segment_ms * timescale / 1000
     step = gop or frame
-    gops = max(1, ceil((wanted - frame / 2) / step))
+    gops = max(1, ceil(wanted / (step + max(frame / 2, wanted * SHORT_GOP_PERCENT / 100))))
     longest_ms = max(gops * step * 1000 / timescale, cutting.segment_ms)
     return max(1, int(longest_ms + 500) // 1000)
 

@@ -71,6 +71,26 @@ class TargetDurationTests(SynchronousTestCase):
             self.assertEqual(target_s, constants.target_s, (gop_ms, segment_ms))
             self.assertEqual(target_s * 1_000 + 499, constants.longest_segment_ms)
 
+    def test_first_gop_is_a_moment_short(self) -> None:
+        """Pictures squeezed together at the start, or jitter, do not make segments of one GOP more than is right."""
+        for rate in (25, 30, 50):
+            frame = 90_000 // rate
+            for gop_s, target_s in ((Fraction(1, 2), 2), (1, 2), (2, 2), (3, 3), (4, 4)):
+                for squeezed in (1, 2, 3):
+                    short = squeezed * frame - squeezed
+                    later = [start - short for start in starts_of(Fraction(rate), 5)[squeezed + 1 :]]
+                    gop = round(gop_s * 90_000) - short
+                    starts = [*range(squeezed + 1), *(start for start in later if start <= gop)]
+                    constants = choose_constants(Cutting(), 90_000, starts, gop)
+                    self.assertEqual(target_s, constants.target_s, (rate, gop_s, squeezed))
+                    self.assertEqual(
+                        choose_constants(Cutting(), 90_000, starts_of(Fraction(rate)), 180_000).part_target_ms,
+                        constants.part_target_ms,
+                    )
+        for gop_ms in (1_930, 1_960, 950, 970, 2_040):
+            starts = [number * 3_600 + number % 3 * 400 for number in range(50)]
+            self.assertEqual(2, choose_constants(Cutting(), 90_000, starts, gop_ms * 90).target_s, gop_ms)
+
     def test_audio(self) -> None:
         """Without GOPs a segment is as long as wanted."""
         self.assertEqual(2, choose_constants(Cutting(), 48_000, [0, 1_024], None).target_s)
