@@ -10,12 +10,14 @@ from rapidrtmp.interfaces import ConflictError, HttpError
 __all__ = [
     "BodyTooLargeError",
     "ForbiddenError",
+    "HeaderTooLargeError",
     "MethodNotAllowedError",
     "NotYetError",
     "RangeNotSatisfiableError",
     "SeveralFilesError",
     "TooManyRequestsError",
     "UnauthorizedError",
+    "UriTooLongError",
 ]
 
 
@@ -61,6 +63,20 @@ class BodyTooLargeError(HttpError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the body is longer than {limit} bytes")
+
+
+class UriTooLongError(HttpError):
+    """The line of the request is longer than any is read."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the request line is longer than {limit} bytes")
+
+
+class HeaderTooLargeError(HttpError):
+    """The header of the request is longer than any is read."""
+
+    def __init__(self, fields: int, size: int) -> None:
+        super().__init__(f"the header has more than {fields} fields or {size} bytes")
 
 
 class RangeNotSatisfiableError(HttpError):

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from rapidrtmp.http.errors import RangeNotSatisfiableError
-from rapidrtmp.interfaces import Response
+from rapidrtmp.interfaces import Request, Response
 
-__all__ = ["CORS", "PREFLIGHT", "accepts_gzip", "etag_matches", "parse_range", "safety_fields"]
+__all__ = ["CORS", "accepts_gzip", "etag_matches", "parse_range", "preflight", "safety_fields"]
 
 #: Media may be played by any page. No credentials: nothing here depends on a cookie, and caches must not either.
 CORS = {
@@ -17,16 +17,18 @@ CORS = {
     "Access-Control-Expose-Headers": "Content-Length, Content-Range, Date, Age, Server-Timing, Retry-After",
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
-PREFLIGHT = Response(
-    204,
-    {
-        **CORS,
-        "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
-        "Access-Control-Allow-Headers": "Range, Authorization, If-None-Match, If-Range",
-        "Access-Control-Max-Age": "86400",
-        "Allow": "GET, HEAD, OPTIONS",
-    },
-)
+PREFLIGHT = {
+    **CORS,
+    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+    "Access-Control-Max-Age": "86400",
+    "Allow": "GET, HEAD, OPTIONS",
+    "Vary": "Access-Control-Request-Headers",
+}
+#: What a player may send, where the browser does not say what it is about to.
+USUAL_FIELDS = "Range, Authorization, If-None-Match, If-Range"
+#: Names of header fields (RFC 9110, 5.1), as many as any request may have.
+_TOKEN = r"[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}[ \t]*"
+_FIELD_NAMES = re.compile(f"{_TOKEN}(?:,{_TOKEN}){{0,99}}", re.ASCII)
 _BYTE_RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,20})-([0-9]{0,20})[ \t]*", re.ASCII | re.IGNORECASE)
 
 
@@ -41,6 +43,17 @@ def safety_fields(hsts_s: int, *, is_encrypted: bool) -> Mapping[str, str]:
     if hsts_s and is_encrypted:
         fields["Strict-Transport-Security"] = f"max-age={hsts_s}"
     return fields
+
+
+def preflight(request: Request) -> Response:
+    """
+    Answer a browser that asks whether a page of another origin may ask for media (Fetch, 4.8).
+
+    It may, with any fields that its player sends (CMCD, for one): nothing here depends on them.
+    """
+    asked = request.header("access-control-request-headers")
+    permitted = asked.strip() if _FIELD_NAMES.fullmatch(asked) else USUAL_FIELDS
+    return Response(204, {**PREFLIGHT, "Access-Control-Allow-Headers": permitted})
 
 
 def parse_range(value: str, size: int) -> tuple[int, int] | None:

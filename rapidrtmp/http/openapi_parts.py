@@ -27,6 +27,7 @@ _REASONS = {
     401: "The management secret is needed, as a bearer token, or the one given is wrong.",
     403: "Pages of other origins are not answered.",
     404: "There is no such thing here now. `Retry-After` says when to ask again, if that may help.",
+    405: "The path is that of an action.",
     409: "The state of things does not permit it.",
     413: "The body is too long.",
     416: "The range lies outside the object.",

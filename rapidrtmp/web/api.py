@@ -14,6 +14,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from rapidrtmp.errors import ConfigurationError, NotFoundError
+from rapidrtmp.http.errors import MethodNotAllowedError
 from rapidrtmp.http.params import MAX_ITEMS_PER_PAGE, read_json_object, read_query, read_text, read_whole, rfc3339
 from rapidrtmp.interfaces import (
     NO_STORE,
@@ -41,6 +42,8 @@ __all__ = ["DEFAULT_APP", "Api"]
 
 #: The application of a stream key that comes without one.
 DEFAULT_APP = "live"
+#: What can be done with a stream: ``POST /api/v1/streams/KEY/ACTION``.
+ACTIONS = ("stop", "record")
 
 
 class Api:
@@ -164,12 +167,15 @@ class Api:
             chosen = chosen[page * size : (page + 1) * size]
         return json_response({"streams": [self._describe(stream) for stream in chosen], "total": total})
 
-    def stream(self, _request: Request, key: str, app: str = DEFAULT_APP) -> Response:
+    def stream(self, request: Request, key: str, app: str = DEFAULT_APP) -> Response:
         """
         Describe one stream: ``GET /api/v1/streams/KEY``.
 
         :raises NotFoundError: there is none of that name.
+        :raises MethodNotAllowedError: the path is that of an action, and not of a stream of another application.
         """
+        if key in ACTIONS and app not in self._apps:
+            raise MethodNotAllowedError(request.method, "POST, OPTIONS")
         return json_response(self._describe(self._named(app, key)))
 
     def stop(self, _request: Request, key: str, app: str = DEFAULT_APP) -> Response:

@@ -27,8 +27,17 @@ from werkzeug.routing import BaseConverter
 
 from rapidrtmp.errors import NotFoundError
 from rapidrtmp.http.errors import BodyTooLargeError, MethodNotAllowedError, TooManyRequestsError
-from rapidrtmp.http.headers import CORS, PREFLIGHT, safety_fields
-from rapidrtmp.interfaces import Audience, IStorage, ITokenIssuer, Response, Route, StreamedResponse, UnavailableError
+from rapidrtmp.http.headers import CORS, preflight, safety_fields
+from rapidrtmp.interfaces import (
+    Audience,
+    IStorage,
+    ITokenIssuer,
+    Request,
+    Response,
+    Route,
+    StreamedResponse,
+    UnavailableError,
+)
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import RESERVED_APPS
@@ -116,7 +125,7 @@ class WebApp:
     def _serve(self, route: Route, twisted: Any, names: Mapping[str, str]) -> bytes | Deferred[bytes]:
         request = read_request(twisted, self._proxies)
         if request.method == "OPTIONS":
-            return self._send(self._preflight(route), twisted)
+            return self._send(self._preflight(route, request), twisted)
         if route.audience is Audience.MANAGEMENT:
             self._access.check(request, transport_of(twisted))
         if len(request.body) > self._policy.max_body_bytes:
@@ -126,9 +135,9 @@ class WebApp:
             return self._send(answer, twisted)
         return self._held_answer(request.client, answer, twisted)
 
-    def _preflight(self, route: Route) -> Response:
+    def _preflight(self, route: Route, request: Request) -> Response:
         if route.audience is Audience.MEDIA:
-            return PREFLIGHT
+            return preflight(request)
         allow = "GET, HEAD, OPTIONS" if route.method == "GET" else f"{route.method}, OPTIONS"
         return Response(204, {"Allow": allow})
 

@@ -13,10 +13,12 @@ from rapidrtmp.errors import NotFoundError, RapidRTMPError, StorageError
 from rapidrtmp.http.errors import (
     BodyTooLargeError,
     ForbiddenError,
+    HeaderTooLargeError,
     MethodNotAllowedError,
     RangeNotSatisfiableError,
     TooManyRequestsError,
     UnauthorizedError,
+    UriTooLongError,
 )
 from rapidrtmp.interfaces import (
     NO_STORE,
@@ -44,9 +46,11 @@ STATUS_BY_ERROR: Mapping[type[RapidRTMPError], int] = {
     ConflictError: 409,
     NameTakenError: 409,
     BodyTooLargeError: 413,
+    UriTooLongError: 414,
     RangeNotSatisfiableError: 416,
     TooManyRequestsError: 429,
     LimitReachedError: 429,
+    HeaderTooLargeError: 431,
     UnavailableError: 503,
     TooManyWaitersError: 503,
     StorageError: 503,

@@ -109,7 +109,7 @@ def _streams() -> Json:
                 f"getStream{suffix}",
                 f"Describe one stream{words}",
                 {"200": content("The stream.", "Stream")},
-                (400, 404),
+                (400, 404, 405) if "app" in names else (400, 404),
                 management=True,
                 parameters=in_path(*names),
             )
@@ -196,13 +196,20 @@ def _watching() -> Json:
             "get": operation(
                 "getPlayerPage",
                 "A page that plays the stream, or waits for it",
-                {"200": media("The page.", html)},
+                {"200": media("The page.", html), "307": {"description": "The playlist, if the key ends in `.m3u8`."}},
                 (400, 404),
                 parameters=in_path("app", "key"),
             )
         },
+        "/{app}/{key}/": {"get": _redirect("redirectToPage", "Leads to the player's page", "app", "key")},
+        "/{app}/{key}.m3u8": {"get": _redirect("redirectToPlaylist", "Leads to the playlist", "app", "key")},
         "/{app}/{key}/{name}": {"get": _playing()},
     }
+
+
+def _redirect(name: str, words: str, *names: str) -> Json:
+    answers = {"307": {"description": "It is there; the query goes with it."}}
+    return operation(name, words, answers, (400,), parameters=in_path(*names))
 
 
 def _playing() -> Json:

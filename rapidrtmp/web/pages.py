@@ -122,6 +122,22 @@ class Pages:
         )
         return page_response(body, foreign_script=foreign_script, cache_control="public, max-age=60")
 
+    def playlist_redirect(self, request: Request, app: str, key: str) -> Response:
+        """
+        Lead to the playlist: ``GET /APP/KEY.m3u8``, as other servers name it.
+
+        :raises BadNameError: there can be no such stream.
+        """
+        return _redirect(request, f"{StreamName.checked(app, key).key}/{MEDIA_PLAYLIST}")
+
+    def player_redirect(self, request: Request, app: str, key: str) -> Response:
+        """
+        Lead to the page: ``GET /APP/KEY/``.
+
+        :raises BadNameError: there can be no such stream.
+        """
+        return _redirect(request, f"../{StreamName.checked(app, key).key}")
+
     def index(self, _request: Request) -> Response:
         """What is live now: ``GET /``."""
         live = [stream for stream in self._registry if stream.state is not StreamState.ENDED]
@@ -183,6 +199,12 @@ class Pages:
             f'<li><a href="{path}"><span class="name">{path}</span>'
             f'<span class="facts">{escape(" · ".join(filter(None, facts)))}</span></a></li>'
         )
+
+
+def _redirect(request: Request, path: str) -> Response:
+    """Lead to where something is, relative to where it was asked for; the query is kept."""
+    location = f"{path}?{request.query}" if request.query else path
+    return Response(307, {"Location": location, "Cache-Control": "public, max-age=60"})
 
 
 def page_response(body: str, *, foreign_script: str, cache_control: str, status: int = 200) -> Response:

@@ -50,6 +50,8 @@ def routes(
         Route("GET", "/favicon.ico", everybody, pages.icon),
         Route("GET", "/static/<name>", everybody, pages.static),
         Route("GET", "/<app>/<key>", everybody, pages.player),
+        Route("GET", "/<app>/<key>/", everybody, pages.player_redirect),
+        Route("GET", "/<app>/<key>.m3u8", Audience.MEDIA, pages.playlist_redirect),
         Route("GET", MEDIA_RULE, Audience.MEDIA, media.respond),
     )
 

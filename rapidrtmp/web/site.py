@@ -1,14 +1,15 @@
 """
 The edge between ``twisted.web`` and our values, and the bounds on what one connection may cost.
 
-A request must arrive whole within the idle timeout, however slowly its bytes drip; its headers are few and short; of
-its body no more is kept than it takes to see that it is too long.
+The header of a request must arrive whole within seconds and all of it within the idle timeout, however slowly its
+bytes drip; its fields are few and short; of its body no more is kept than it takes to see that it is too long.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from inspect import signature
 from typing import Any, cast
 
@@ -24,12 +25,14 @@ from twisted.web.server import Site
 from werkzeug.exceptions import HTTPException
 
 from rapidrtmp.errors import RapidRTMPError
-from rapidrtmp.interfaces import BadRequestError, Request
+from rapidrtmp.http.errors import HeaderTooLargeError, UriTooLongError
+from rapidrtmp.interfaces import BadRequestError, HttpError, Request
 from rapidrtmp.net.read_budget import BudgetedReader, ReadBudget
 from rapidrtmp.support.client_prefix import origin_of
 from rapidrtmp.support.refused import Refused
 from rapidrtmp.web.abuse import Misconduct, MisconductKind
 from rapidrtmp.web.access import UNIX_PEER, TrustedProxies, host_name
+from rapidrtmp.web.errors import error_response
 from rapidrtmp.web.http2.negotiation import NegotiatedChannel
 from rapidrtmp.web.open_connections import OpenConnections
 from rapidrtmp.web.policy import HttpPolicy
@@ -38,6 +41,10 @@ __all__ = ["BoundedSite", "CheckedResource", "client_of", "read_request", "trans
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16_384
+#: How long the header of a request may take to arrive, in seconds; a body has the idle timeout.
+HEADER_S = 15
+#: How long a client that is refused in the middle of a request may take to read why, and how much of the rest is read.
+LINGER_S, LINGER_BYTES = 5, 1 << 20
 #: What all connections together may use of one turn of the reactor, in seconds.
 TURN_S = 0.008
 #: A client that leaves more than this of its answers unread is not read from.
@@ -151,6 +158,9 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
     _is_reading = False
     _is_queued = False
     _is_encrypted = False
+    _is_lingering = False
+    _may_throw_away = 0
+    _idle_s = 0
 
     def __init__(self, misconduct: Misconduct) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -163,6 +173,7 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
         self._peer = getattr(self.getPeer(), "host", UNIX_PEER)  # type: ignore[no-untyped-call]
         self._read_budget = cast(BoundedSite, self.factory).read_budget
         self._is_encrypted = self.isSecure()  # type: ignore[no-untyped-call]
+        self._idle_s = self.timeOut or 0
         if isinstance(self.transport, Connection) and not self._is_encrypted:
             self.transport.bufferSize = MAX_UNSENT_BYTES  # when Twisted asks for a pause, and what it reads at a time
 
@@ -173,11 +184,11 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
 
     def dataReceived(self, data: bytes) -> None:
         """Start the timer when a request begins, and not again for each of its bytes; read when it may be read."""
-        if self.transport.disconnecting:  # type: ignore[union-attr]
+        if self._is_lingering or self.transport.disconnecting:  # type: ignore[union-attr]
+            self._throw_away(data)
             return
         if not self._arriving:
-            self._arriving = True
-            self.resetTimeout()  # type: ignore[no-untyped-call]
+            self._header_begins()
         self._buffer += data
         if self.paused:
             self._leave_unread()
@@ -186,14 +197,19 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
 
     def lineReceived(self, line: bytes) -> None:
         """A line of a request, or an empty one before it."""
-        self._arriving = True
+        if not self._arriving:
+            self._header_begins()
         self._at_start = False
         super().lineReceived(line)  # type: ignore[no-untyped-call]
 
-    def lineLengthExceeded(self, line: bytes) -> None:
-        """A line is too long."""
-        self._erred(MisconductKind.OVERSIZED)
-        super().lineLengthExceeded(line)  # type: ignore[no-untyped-call]
+    def _header_begins(self) -> None:
+        self._arriving = True
+        self.setTimeout(min(HEADER_S, self._idle_s))  # type: ignore[no-untyped-call]
+
+    def allHeadersReceived(self) -> None:
+        """The header is whole: what follows may take longer."""
+        self.setTimeout(self._idle_s)  # type: ignore[no-untyped-call]
+        super().allHeadersReceived()  # type: ignore[no-untyped-call]
 
     def allContentReceived(self) -> None:
         """The request is whole, and read no further until it is answered."""
@@ -265,9 +281,48 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """What arrives is no request, or too much of one; all ways to find that out lead here."""
-        is_long = self._receivedHeaderCount > self.maxHeaders or self._receivedHeaderSize > self.totalHeadersSize
-        self._erred(MisconductKind.OVERSIZED if is_long else MisconductKind.MALFORMED)
-        super()._respondToBadRequestAndDisconnect()  # type: ignore[no-untyped-call]
+        if self._receivedHeaderCount > self.maxHeaders or self._receivedHeaderSize > self.totalHeadersSize:
+            self._refuse_header()
+        else:
+            self._erred(MisconductKind.MALFORMED)
+            super()._respondToBadRequestAndDisconnect()  # type: ignore[no-untyped-call]
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A line is too long: that of the request, or a field."""
+        del line
+        if self._at_start:
+            self._erred(MisconductKind.OVERSIZED)
+            self._answer_and_close(UriTooLongError(self.MAX_LENGTH))
+        else:
+            self._refuse_header()
+
+    def _refuse_header(self) -> None:
+        self._erred(MisconductKind.OVERSIZED)
+        self._answer_and_close(HeaderTooLargeError(self.maxHeaders, self.totalHeadersSize))
+
+    def _answer_and_close(self, error: HttpError) -> None:
+        """
+        Answer a request that is not read to its end, and close when the client has read that.
+
+        A socket that is closed with something unread in it takes the answer back with it (RFC 9112, 9.6).
+        """
+        assert self.transport is not None
+        response = error_response(error)
+        start = f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\n"
+        self.transport.write(start.encode() + b"Server: RapidRTMP\r\nConnection: close\r\n" + response.fields_and_body)
+        self._buffer = b""
+        if self._is_encrypted or not isinstance(self.transport, Connection):
+            self.loseConnection()  # type: ignore[no-untyped-call]
+            return
+        self._is_lingering = True
+        self._may_throw_away = LINGER_BYTES
+        self.transport.loseWriteConnection()
+        self.setTimeout(LINGER_S)  # type: ignore[no-untyped-call]
+
+    def _throw_away(self, data: bytes) -> None:
+        self._may_throw_away -= len(data)
+        if self._is_lingering and self._may_throw_away < 0:
+            self.transport.abortConnection()  # type: ignore[union-attr]
 
     def _erred(self, kind: MisconductKind) -> None:
         """Tell of it once: what else is on its way may be refused again and again."""
@@ -299,6 +354,9 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
 
     def timeoutConnection(self) -> None:
         """Close the connection, without a line for each; what a client does not read need not be sent before."""
+        if self._is_lingering:
+            self.transport.abortConnection()  # type: ignore[union-attr]
+            return
         if self._waitingForTransport:
             self._misconduct.note(MisconductKind.STALLED, self._peer)
             self.transport.abortConnection()  # type: ignore[union-attr]

@@ -80,6 +80,9 @@ class MethodTests(SynchronousTestCase):
             ("POST", "/live/k", "GET, HEAD, OPTIONS"),
             ("BREW", "/", "GET, HEAD, OPTIONS"),
             ("POST", "/health", "GET, HEAD, OPTIONS"),
+            ("GET", "/api/v1/streams/k/stop", "POST, OPTIONS"),
+            ("GET", "/api/v1/streams/k/record", "POST, OPTIONS"),
+            ("GET", "/api/v1/streams/live/k/stop", "OPTIONS, POST"),
         ):
             reply = self.server.request(method, path)
             self.assertEqual((405, allowed), (reply.status, reply.headers.get("allow")), (method, path))

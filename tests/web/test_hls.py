@@ -442,6 +442,21 @@ class OtherOriginTests(HlsTestCase):
             self.assertEqual("86400", reply.headers["access-control-max-age"])
             self.assertNotIn("access-control-allow-credentials", reply.headers)
 
+    def test_preflight_of_any_fields(self) -> None:
+        """Whatever fields a player is about to send, it may send."""
+        for asked in ("range", "cmcd-object,cmcd-request, CMCD-Session", "Content-Type,Accept-Encoding", "x-anything"):
+            reply = self.server.request("OPTIONS", PLAIN, Access_Control_Request_Headers=asked)
+            self.assertEqual((204, asked), (reply.status, reply.headers["access-control-allow-headers"]))
+            self.assertEqual("Access-Control-Request-Headers", reply.headers["vary"])
+            self.assertNotIn("access-control-allow-credentials", reply.headers)
+
+    def test_preflight_of_nonsense(self) -> None:
+        """What is no list of fields is not repeated."""
+        for asked in ("", ",", "a b", "a: b", "range,<script>", ",".join(["x"] * 101), "x" * 101):
+            reply = self.server.request("OPTIONS", PLAIN, Access_Control_Request_Headers=asked)
+            self.assertIn("Range", reply.headers["access-control-allow-headers"])
+            self.assertNotIn("<", reply.headers["access-control-allow-headers"])
+
     def test_answers(self) -> None:
         """Every answer, errors too, lets the page read what the player needs."""
         for path in (PLAIN, "/live/k/segment_9.m4s", "/live/k/none.m4s", "/live/nobody/index.m3u8", "/live/.k/x"):
@@ -556,7 +571,6 @@ class PathTests(HlsTestCase):
             "/live/k/%00",
             "/live/k/.",
             "/live/k/..",
-            "/live/k/",
             "/live//index.m3u8",
             "/%2e%2e/k/index.m3u8",
             "/live/%252e%252e/index.m3u8",

@@ -38,6 +38,24 @@ class PlayerPageTests(SynchronousTestCase):
         self.assertEqual({"timeline.js", "window.js", "words.js"}, imported)
         self.assertIn(f'"{REWIND_DATA}"', texts["window.js"])
 
+    def test_redirects(self) -> None:
+        """What other servers name the playlist leads to it, and a slash too many to the page; the query is kept."""
+        for path, location in (
+            ("/live/k.m3u8", "k/index.m3u8"),
+            ("/live/a.b.m3u8?x=1&y=%20", "a.b/index.m3u8?x=1&y=%20"),
+            ("/live/k/", "../k"),
+            ("/live/k/?x=1", "../k?x=1"),
+        ):
+            for method in ("GET", "HEAD"):
+                reply = self.server.request(method, path, peer="192.0.2.1")
+                self.assertEqual((307, location), (reply.status, reply.headers["location"]), path)
+        self.assertEqual("*", self.server.get("/live/k.m3u8").headers["access-control-allow-origin"])
+
+    def test_no_such_redirect(self) -> None:
+        """Nothing leads to what can not be a stream."""
+        for path in ("/live/.m3u8", "/live/.x.m3u8", "/live/%0d%0a.m3u8", "/live/.x/", "/live/" + "k" * 129 + "/"):
+            self.assertEqual(400, self.server.get(path).status, path)
+
     def test_no_such_page(self) -> None:
         """There is no page for what can not be a stream, or an application that there is not."""
         for path, status in (("/live/.x", 400), ("/live/" + "k" * 129, 400), ("/nowhere/k", 404), ("/api/k", 404)):

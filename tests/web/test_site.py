@@ -2,9 +2,11 @@ from typing import Any
 
 from twisted.internet import reactor as real_reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import clientFromString, connectProtocol, serverFromString
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent, HTTPConnectionPool, readBody
 
@@ -99,12 +101,53 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(200, wire.reply().status)
 
     def test_header_limits(self) -> None:
-        """Too many header fields, or too long ones, close the connection."""
-        for fields in (b"X: y\r\n" * 101, b"X: " + b"y" * 16_000 + b"\r\nZ: " + b"y" * 1000 + b"\r\n"):
+        """Too many header fields, or too long ones, are refused, and the connection is closed."""
+        for fields in (
+            b"X: y\r\n" * 101,
+            b"X: " + b"y" * 16_000 + b"\r\nZ: " + b"y" * 1000 + b"\r\n",
+            b"X: " + b"y" * 20_000,
+        ):
             wire = self.server.connect()
             wire.send(b"GET /health HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n")
-            self.assertIn(b"400", wire.transport.value())
+            self.assertEqual(431, wire.reply().status)
             self.assertTrue(wire.transport.disconnecting)
+
+    def test_long_request_line(self) -> None:
+        """A request line beyond the limit is told so, whole or not, and the connection is closed."""
+        for size in (16_385, 70_000):
+            for rest in (b"", b" HTTP/1.1\r\nHost: a\r\n\r\n"):
+                wire = self.server.connect()
+                wire.send(b"GET /" + b"y" * size + rest)
+                reply = wire.reply()
+                self.assertEqual((414, "close"), (reply.status, reply.headers["connection"]))
+                self.assertIn("16384 bytes", reply.json()["error"])
+                self.assertTrue(wire.transport.disconnecting)
+
+    def test_dripping_header(self) -> None:
+        """A header that is not whole within 15 s closes the connection, also behind another request."""
+        for first in (b"", b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"):
+            wire = self.server.connect()
+            wire.send(first + b"GET /health HTTP/1.1\r\n")
+            for _ in range(14):
+                self.clock.advance(1)
+                wire.send(b"X: y\r\n")
+            self.assertFalse(wire.transport.disconnecting)
+            self.clock.advance(2)
+            self.assertTrue(wire.transport.disconnecting)
+
+    def test_slow_body(self) -> None:
+        """A body has the idle timeout to arrive, and so has the next request after a slow header."""
+        wire = self.server.connect()
+        wire.send(b"POST /api/v1/publish HTTP/1.1\r\nHost: localhost\r\n")
+        self.clock.advance(10)
+        wire.send(b"Content-Length: 20\r\n\r\n")
+        self.clock.advance(20)
+        wire.send(b'{"streamKey": "abc"}')
+        self.assertEqual(200, wire.reply().status)
+        self.clock.advance(29)
+        self.assertFalse(wire.transport.disconnecting)
+        self.clock.advance(2)
+        self.assertTrue(wire.transport.disconnecting)
 
     def test_endless_body(self) -> None:
         """Of a body that is too long, no more is kept than shows it, and the connection stays usable."""
@@ -174,6 +217,35 @@ class LoopbackTests(TestCase):
         finally:
             await pool.closeCachedConnections()
             await port.stopListening()
+
+    async def test_long_line_is_answered(self) -> None:
+        """Over a real socket, the refusal of an endless request line arrives although the client sends on."""
+        reactor: Any = real_reactor
+        server = Server()
+        port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(server.site)
+        try:
+            client = clientFromString(reactor, f"tcp:127.0.0.1:{port.getHost().port}")
+            talker = await connectProtocol(client, _Talker())
+            talker.transport.write(b"GET /" + b"y" * 500_000)
+            self.assertTrue((await talker.ended).startswith(b"HTTP/1.1 414 "))
+            while server.metric("http_connections"):
+                await _turn(reactor)
+        finally:
+            await port.stopListening()
+
+
+class _Talker(Protocol):
+    """Keeps what it receives until the other side has ended."""
+
+    def __init__(self) -> None:
+        self.ended: Deferred[bytes] = Deferred()
+        self._received = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self._received += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.ended.callback(self._received)
 
 
 def _turn(reactor: Any) -> Deferred[None]:

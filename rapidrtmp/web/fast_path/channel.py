@@ -147,6 +147,7 @@ class ExpressChannel(BoundedChannel):
         if not end:
             return False
         arrived, self._buffer = self._buffer, rest
+        self.setTimeout(self._idle_s)  # type: ignore[no-untyped-call]
         if self._goes_express(request + end):
             self._arriving = False
             self.paused = True
