@@ -204,12 +204,13 @@ def _playlist_caching(version: PlaylistVersion, *, blocking: bool) -> str:
     How long a playlist may be kept (RFC 8216 bis, appendix B).
 
     What a blocking reload asked for, and a final playlist, change no more; but the name of the stream may be used
-    again, so that even these are let go after six target durations.
+    again, so that even these are let go after six target durations. Any other may be kept for half a target duration,
+    and for a second where that is less: a cache that may not keep a playlist at all asks for it for each viewer.
     """
     target_s = version.facts.target_ms // 1000
     if blocking or version.facts.ended:
         return f"public, max-age={max(6 * target_s, 1)}"
-    return f"public, max-age={target_s // 2}" if target_s > 2 else "no-cache"
+    return f"public, max-age={max(target_s // 2, 1)}"
 
 
 def _text_response(text: ShelfObject, cache_control: str, *, gzipped: bool) -> Response:

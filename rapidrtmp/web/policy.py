@@ -17,7 +17,8 @@ class HttpPolicy:
     :ivar max_viewers_per_stream: by application; an application that is not named, or 0, has no limit.
     :ivar max_waiters: requests held at one time, all streams together. Each stream's shelf has its own bound besides.
     :ivar max_waiters_per_client: requests held at one time for one client address; 0 for no limit. A client on this
-        machine has none: it is a proxy that nobody named, or a tool.
+        machine has none: it is a proxy that nobody named, or a tool. Nor has a trusted proxy that does not say whom it
+        asks for, as a cache that asks once for many.
     :ivar max_viewers_per_client: how many of a stream's may come from one address that is no trusted proxy's; 0 for no
         limit, ``None`` for a quarter, at least four.
     :ivar max_connections: connections at one time.

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from rapidrtmp.http.errors import TooManyRequestsError
 from rapidrtmp.interfaces import UnavailableError
 from rapidrtmp.support.client_prefix import origin_of
-from rapidrtmp.web.access import is_local
+from rapidrtmp.web.access import TrustedProxies, is_local
 from rapidrtmp.web.policy import HttpPolicy
 
 __all__ = ["CLIENT_LEFT", "Tally"]
@@ -39,6 +39,7 @@ class Tally:
         self.held = 0
         self._held_by_client: Counter[str] = Counter()
         self._policy = policy
+        self._proxies = TrustedProxies(policy.trusted_proxies)
 
     def hold(self, client: str) -> None:
         """
@@ -49,12 +50,16 @@ class Tally:
         """
         limit = self._policy.max_waiters_per_client
         prefix = origin_of(client) if ":" in client else client
-        if limit and self._held_by_client.get(prefix, 0) >= limit and not is_local(client):
+        if limit and self._held_by_client.get(prefix, 0) >= limit and not self._has_no_limit(client):
             raise TooManyRequestsError(f"{limit} requests from this address are held already", {"Retry-After": "1"})
         if self.held >= self._policy.max_waiters:
             raise UnavailableError("as many requests are held as this server allows", 1)
         self._held_by_client[prefix] += 1
         self.held += 1
+
+    def _has_no_limit(self, client: str) -> bool:
+        """Whether it asks for many: a cache or proxy that is trusted, or one on this machine."""
+        return is_local(client) or client in self._proxies
 
     def release(self, client: str) -> None:
         """A request that was held is so no more."""

@@ -164,6 +164,17 @@ class FloodTests(SynchronousTestCase):
                 wire.leave()
             self.assertEqual(0, server.metric("http_waiting_requests"))
 
+    def test_waiters_of_a_cache(self) -> None:
+        """A trusted proxy that asks for itself, as a cache does, has no such bound; whom it names has."""
+        server = live_server(max_waiters_per_client=2, trusted_proxies=("10.0.0.0/8",))
+        for _ in range(5):
+            server.connect("10.0.0.1").send(BLOCKING)
+        self.assertEqual(5, server.metric("http_waiting_requests"))
+        wires = [server.connect("10.0.0.1") for _ in range(3)]
+        for wire in wires:
+            wire.send(BLOCKING[:-2] + b"X-Forwarded-For: 192.0.2.1\r\n\r\n")
+        self.assertEqual(429, wires[2].reply().status)
+
     def test_waiters_of_this_machine(self) -> None:
         """A client on this machine has no such bound: it may be a proxy that nobody named."""
         self.server.registry.find(next(iter(self.server.registry)).name).shelf.max_waiters = 10_000
