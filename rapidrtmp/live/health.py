@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rapidrtmp.live.fan_out import SinkLoad
+from rapidrtmp.media import Track
 from rapidrtmp.timeline.health import PublishHealth
 
-__all__ = ["Finding", "FindingKind", "diagnose", "diagnose_sinks"]
+__all__ = ["Finding", "FindingKind", "diagnose", "diagnose_sinks", "diagnose_tracks"]
 
 
 class FindingKind(enum.StrEnum):
@@ -31,8 +32,10 @@ class FindingKind(enum.StrEnum):
     DROPPED_FRAMES = "dropped_frames"
     GAPS = "gaps"
     AUDIO_MISSING = "audio_missing"
+    VIDEO_MISSING = "video_missing"
     AUDIO_STOPPED = "audio_stopped"
     VIDEO_STOPPED = "video_stopped"
+    UNPLAYABLE_CODEC = "unplayable_codec"
     SLOW_SINK = "slow_sink"
 
 
@@ -50,6 +53,7 @@ class Finding:
 
 #: Beyond which a number is a finding.
 LONG_KEYFRAME_INTERVAL_MS = 5_000
+NO_KEYFRAMES_MS = 10_000
 SKEW_MS, SKEW_DRIFT_MS = 500, 100
 CLOCK_DRIFT_MS = 30  # in a minute: 500 ppm
 TOO_FAST_MS, UNDERRUN_MS = 4_000, -2_000
@@ -78,13 +82,56 @@ def diagnose_sinks(slow: Sequence[SinkLoad]) -> tuple[Finding, ...]:
     return (Finding(FindingKind.SLOW_SINK, advice),)
 
 
+#: Codecs, by what their codec strings begin with, that browsers refuse, or that decode in few of them; and what to do.
+_UNPLAYABLE = {
+    "mp4a.40.1": ("AAC Main", "set the encoder to AAC-LC"),
+    "mp4a.40.3": ("AAC SSR", "set the encoder to AAC-LC"),
+    "mp4a.40.4": ("AAC LTP", "set the encoder to AAC-LC"),
+    "avc1.58": ("H.264 Extended", "set the encoder's profile to High, Main or Baseline"),
+    "avc1.6e": ("H.264 of 10 bits", "set the encoder's pixel format to yuv420p and its profile to High"),
+    "avc1.7a": ("H.264 4:2:2", "set the encoder's pixel format to yuv420p and its profile to High"),
+    "avc1.f4": ("H.264 4:4:4", "set the encoder's pixel format to yuv420p and its profile to High"),
+    "avc1.2c": ("H.264 of intra pictures 4:4:4", "set the encoder's pixel format to yuv420p and its profile to High"),
+}
+
+
+def diagnose_tracks(tracks: Sequence[Track]) -> tuple[Finding, ...]:
+    """Which tracks browsers will not play, however well they arrive."""
+    strings = dict.fromkeys(track.config.codec_string for track in tracks)
+    found = [(each, *said) for each in strings for prefix, said in _UNPLAYABLE.items() if _begins(each, prefix)]
+    if not found:
+        return ()
+    advice = " ".join(f"Most browsers and phones refuse {name} ({string}): {cure}." for string, name, cure in found)
+    return (Finding(FindingKind.UNPLAYABLE_CODEC, advice),)
+
+
+def _begins(codec_string: str, prefix: str) -> bool:
+    """Whether a codec string is of this object type or profile, and not of ``mp4a.40.42``."""
+    return codec_string == prefix or (prefix.startswith("avc1.") and codec_string.startswith(prefix))
+
+
 _Rule = Callable[[PublishHealth, PublishHealth | None], str]
 
 
-def _long_keyframe_interval(now: PublishHealth, _: PublishHealth | None) -> str:
-    interval_ms = now.keyframe_interval_ms
+_SET_KEYFRAME_INTERVAL = "Set its keyframe interval to 1 or 2 seconds, without intra refresh."
+
+
+def _awaits_keyframe(now: PublishHealth, before: PublishHealth | None) -> bool:
+    """Whether pictures come, but none that decoding could begin with."""
+    return now.video_missing and now.keyframe_waits > (before.keyframe_waits if before is not None else 0)
+
+
+def _long_keyframe_interval(now: PublishHealth, before: PublishHealth | None) -> str:
+    if _awaits_keyframe(now, before):
+        return f"Viewers cannot join: the encoder sends no keyframes. {_SET_KEYFRAME_INTERVAL}"
+    interval_ms = max(now.keyframe_interval_ms, now.since_keyframe_ms)
     if interval_ms <= LONG_KEYFRAME_INTERVAL_MS:
         return ""
+    if now.since_keyframe_ms > max(NO_KEYFRAMES_MS, 2 * now.keyframe_interval_ms):
+        return (
+            "Viewers cannot join: the encoder sends no keyframes, "
+            f"the last one {now.since_keyframe_ms / 1000:.1f} s ago. {_SET_KEYFRAME_INTERVAL}"
+        )
     return (
         f"Keyframes are {interval_ms / 1000:.1f} s apart, so viewers start late and segments are long: "
         "set the encoder's keyframe interval to 1 or 2 seconds."
@@ -150,6 +197,14 @@ def _audio_missing(now: PublishHealth, _: PublishHealth | None) -> str:
     return "Audio is announced but none is sent: check the encoder's audio source." if now.audio_missing else ""
 
 
+def _video_missing(now: PublishHealth, before: PublishHealth | None) -> str:
+    if not now.video_missing or _awaits_keyframe(now, before):
+        return ""
+    if now.dropped_frames > (before.dropped_frames if before is not None else 0):
+        return "Video is sent, but no picture of it can be read: check the encoder's codec and its output format."
+    return "Video is announced but none is sent: check the encoder's video source."
+
+
 def _audio_stopped(now: PublishHealth, _: PublishHealth | None) -> str:
     silent_ms = now.audio_silent_ms
     return f"No audio has come for {silent_ms / 1000:.0f} s." if silent_ms > STOPPED_MS else ""
@@ -176,6 +231,7 @@ _RULES: dict[FindingKind, _Rule] = {
     ),
     FindingKind.GAPS: _grown("gaps", "gaps in what was sent: the encoder or the network drops media."),
     FindingKind.AUDIO_MISSING: _audio_missing,
+    FindingKind.VIDEO_MISSING: _video_missing,
     FindingKind.AUDIO_STOPPED: _audio_stopped,
     FindingKind.VIDEO_STOPPED: _video_stopped,
 }

@@ -22,7 +22,7 @@ from rapidrtmp.live.demuxer import (
     PublisherUnusable,
     TracksChanged,
 )
-from rapidrtmp.live.health import Finding, FindingKind, diagnose, diagnose_sinks
+from rapidrtmp.live.health import Finding, FindingKind, diagnose, diagnose_sinks, diagnose_tracks
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.media import Frame
 from rapidrtmp.names import StreamName
@@ -165,7 +165,7 @@ class Publisher(Role):
             self._hold_back(self._throttle.is_holding)
         if self._low_water.update():
             self._connection.set_low_water_mark(self._low_water.mark)
-        if time_ms - self._diagnosed_ms >= DIAGNOSE_EVERY_MS and self.stream.tracks:
+        if time_ms - self._diagnosed_ms >= DIAGNOSE_EVERY_MS:
             self._diagnosed_ms = time_ms
             self._diagnose(is_settled)
         if self._bitrate_limit.is_exceeded(self._connection.session.bytes_received, time_ms):
@@ -204,7 +204,9 @@ class Publisher(Role):
     def _diagnose(self, is_settled: bool) -> None:
         health = self._demuxer.health
         findings = diagnose(health, self._last_health) if is_settled else ()
-        findings += diagnose_sinks(self.stream.fan_out.slow)
+        findings += diagnose_tracks(self.stream.tracks) + diagnose_sinks(self.stream.fan_out.slow)
+        if not (self.stream.tracks or findings):
+            return  # nothing has been sent that could be judged
         self._last_health = health
         self.stream.health, self.stream.findings = health, findings
         for finding in findings:

@@ -36,13 +36,17 @@ class MediaProblem:
     :ivar kind: one of a few words, fit for the label of a metric:
         ``malformed`` a payload, config or access unit that can not be read (dropped);
         ``no_config`` a frame before its codec config (dropped);
-        ``waiting_for_keyframe`` a frame that nobody could decode yet, or a late track's (dropped);
+        ``no_picture`` a video message with no picture in it (dropped);
+        ``waiting_for_keyframe`` a picture that nobody could decode yet (dropped);
+        ``waiting_for_cut`` audio of a new config, which begins where the video can be cut (dropped);
         ``trimmed`` a frame from before the place where the stream begins (dropped);
         ``timestamp_jump`` a frame held back, or still on the old clock, when the clock jumped (dropped);
         ``config_replaced`` a frame held back whose codec config was replaced before the start (dropped);
         ``audio_overlap`` audio for a time that has been filled (dropped);
         ``audio_gap`` a pause in the audio;
         ``timestamp_repaired`` a decode time that did not rise, or was far from those around it;
+        ``timestamp_clamped`` one of the first decode times, which a muxer wrote as the first because it writes none
+        below zero;
         ``timestamp_frozen`` a decode time made from the arrival, because timestamps stand still;
         ``clamped_composition`` a composition offset that can not be true;
         ``track_skew`` audio and video that arrive far apart, or drift apart: told when it begins;

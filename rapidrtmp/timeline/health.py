@@ -19,8 +19,8 @@ _DROPPED = frozenset(
     {
         "malformed",
         "no_config",
+        "no_picture",
         "waiting_for_keyframe",
-        "trimmed",
         "timestamp_jump",
         "config_replaced",
         "audio_overlap",
@@ -47,10 +47,14 @@ class PublishHealth:
         track.
     :ivar repaired_timestamps: how many decode times were made or mended.
     :ivar dropped_frames: how many frames, or messages that should have been some, came to nothing.
-    :ivar gaps: how many pauses there were in the video of more than half a second, and in the audio.
+    :ivar gaps: how many pauses there were in the video of more than half a second, where that is not its rhythm, and in
+        the audio.
     :ivar keyframe_interval_ms: between the last two keyframes; 0 until there are two.
     :ivar keyframe_interval_max_ms: the longest so far.
-    :ivar audio_missing: audio has been announced, or even its config was sent, but none is to be heard.
+    :ivar since_keyframe_ms: since the last keyframe, in media time; 0 before the first.
+    :ivar keyframe_waits: how many video frames were dropped because no keyframe had come before them.
+    :ivar audio_missing: audio has been announced, or even its config was sent, but none is to be heard. Likewise
+        ``video_missing``, also where frames come of which none can be used.
     :ivar audio_silent_ms: how long no audio has arrived; 0 without an audio track. Likewise ``video_silent_ms``.
     """
 
@@ -64,7 +68,10 @@ class PublishHealth:
     gaps: int
     keyframe_interval_ms: int
     keyframe_interval_max_ms: int
+    since_keyframe_ms: int
+    keyframe_waits: int
     audio_missing: bool
+    video_missing: bool
     audio_silent_ms: int
     video_silent_ms: int
 
@@ -88,7 +95,7 @@ class HealthMonitor:
         self._meter = RhythmMeter()
         self._now_ms = 0
         self._kinds: frozenset[MediaKind] = frozenset()
-        self._repaired = self._dropped = self._gaps = 0
+        self._repaired = self._dropped = self._gaps = self._keyframe_waits = 0
         self._skew_is_told = False
 
     def observe(self, events: Sequence[MediaEvent]) -> None:
@@ -111,6 +118,7 @@ class HealthMonitor:
     def _observe_problem(self, kind: str) -> None:
         if kind in _DROPPED:
             self._dropped += 1
+            self._keyframe_waits += kind == "waiting_for_keyframe"
         elif kind in _REPAIRED:
             self._repaired += 1
         elif kind == "audio_gap":
@@ -153,7 +161,10 @@ class HealthMonitor:
             gaps=self._gaps + self._meter.gaps,
             keyframe_interval_ms=self._meter.rhythm.keyframe_interval // _TICKS_PER_MS,
             keyframe_interval_max_ms=self._meter.longest_interval // _TICKS_PER_MS,
+            since_keyframe_ms=self._meter.since_keyframe // _TICKS_PER_MS,
+            keyframe_waits=self._keyframe_waits,
             audio_missing=MediaKind.AUDIO in missing,
+            video_missing=MediaKind.VIDEO in missing,
             audio_silent_ms=now_ms - audio.arrived_ms if MediaKind.AUDIO in self._kinds else 0,
             video_silent_ms=now_ms - video.arrived_ms if MediaKind.VIDEO in self._kinds else 0,
         )

@@ -154,8 +154,10 @@ class _VideoLane:
         """See :class:`Lane`."""
         clock = self._clock
         arrival = video_ticks(time_ns + self._offset_ns)
-        if not clock.has_begun and not self._begins(time_ns, composition_ms, keyframe, events):
-            return
+        if not clock.has_begun:
+            if not self._begins(time_ns, composition_ms, keyframe, events):
+                return
+            clock.begin(arrival)
         last = clock.dts
         repair = clock.place(arrival, composition_ms, keyframe)
         dts, offset, duration = clock.dts, clock.composition_offset, clock.duration

@@ -70,11 +70,11 @@ class Timeline:
 
     @property
     def missing(self) -> frozenset[MediaKind]:
-        """The kinds of track that were announced or configured but are not there, once others are."""
-        if not self._told:
-            return frozenset()
+        """The kinds of track that were announced or configured, but of which no frame could be used."""
         promised = self._announced | {track.kind for track in self._tracks.values()}
-        return frozenset(promised - {track.kind for track in self._told.values()})
+        held = self._window.ready if self._window is not None else ()
+        here = {*self._told.values(), *(self._tracks[track_id] for track_id in held)}
+        return frozenset(promised - {track.kind for track in here})
 
     def pace(self, track_id: int) -> Pace:
         """How a track's frames keep pace with the server's clock; the same object for ever."""
@@ -277,8 +277,9 @@ class Timeline:
 
     def _place_meanwhile(self, coded: Coded, running: MediaRange, events: list[MediaEvent]) -> None:
         if coded.track.id in self._changed:
+            is_video = coded.track.kind is MediaKind.VIDEO
             detail = f"{coded.track.kind.value} frame of a new config, which takes effect with a keyframe"
-            events.append(MediaProblem("waiting_for_keyframe", detail))
+            events.append(MediaProblem("waiting_for_keyframe" if is_video else "waiting_for_cut", detail))
         else:
             running.place(coded, events)
 

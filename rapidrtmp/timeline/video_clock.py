@@ -20,6 +20,7 @@ from rapidrtmp.timeline.policy import TimelinePolicy
 __all__ = ["VideoClock", "VideoRepair", "sane_composition"]
 
 _TICKS_PER_MS = 90
+_MOST_REORDERED = 16  # frames that may be decoded before one that is shown first (H.264, A.3.1)
 _USUAL_DURATION = 3_000  # 1/30 s, for the very first frame of an unknown rate
 
 
@@ -27,6 +28,7 @@ class VideoRepair(enum.Enum):
     """What had to be done to place a frame."""
 
     LATE = "timestamp_repaired"
+    CLAMPED = "timestamp_clamped"
     COMPOSITION = "clamped_composition"
 
 
@@ -64,6 +66,8 @@ class VideoClock:
         self._free_until: int | None = None
         self._unseen = 0  # how many frames to see before it is worth looking for a grid again
         self._sync_pts = 0
+        self._first: int | None = None  # the time that the first frame came with
+        self._clamps = 0
 
     @property
     def has_begun(self) -> bool:
@@ -74,6 +78,10 @@ class VideoClock:
     def grid(self) -> Grid | None:
         """The grid that frames are put on, if there is one."""
         return self._grid
+
+    def begin(self, arrival: int) -> None:
+        """Learn when the first frame arrives, whose time others may have too."""
+        self._first = arrival
 
     def expect(self, arrivals: Sequence[int], step: FrameStep) -> None:
         """
@@ -101,7 +109,7 @@ class VideoClock:
                 self._look_for_grid(arrival)
         dts = arrival if self._grid is None else self._on_grid(self._grid, arrival)
         if dts <= self.dts:
-            dts, repair = self.dts + 1, VideoRepair.LATE if self._placed else None
+            dts, repair = self.dts + 1, self._repair_of(arrival)
         self._set_duration(dts)
         self.dts, self._placed = dts, True
         self.composition_offset = 0
@@ -110,6 +118,14 @@ class VideoClock:
         if keyframe:
             self._sync_pts = dts + self.composition_offset
         return repair
+
+    def _repair_of(self, arrival: int) -> VideoRepair | None:
+        """What it means that a frame has no time of its own; of the first ones, that a muxer writes none below zero."""
+        if not self._placed:
+            return None
+        self._clamps += 1
+        is_clamped = arrival == self._first and self._clamps <= _MOST_REORDERED
+        return VideoRepair.CLAMPED if is_clamped else VideoRepair.LATE
 
     def _set_duration(self, dts: int) -> None:
         if self._grid is not None:

@@ -76,6 +76,34 @@ class RhythmMeterTests(SynchronousTestCase):
         measure([900_000], gop=60, meter=meter)
         self.assertEqual(1, meter.gaps)
 
+    def test_slow_cameras(self) -> None:
+        """A picture a second, or one in five, is a camera's rhythm and no gap; a pause of that is one again."""
+        for step in (90_000, 450_000):
+            meter = RhythmMeter()
+            measure((step * number for number in range(30)), gop=1, meter=meter)
+            self.assertEqual(0, meter.gaps)
+            meter.saw(29 * step + 3 * step, 3_000, keyframe=True)
+            self.assertEqual(1, meter.gaps)
+
+    def test_crowded_start(self) -> None:
+        """Three first pictures at one time make no other frame rate of a stream on a grid."""
+        times = [0, 1, 2, *(3_600 * number for number in range(1, 48))]
+        meter = RhythmMeter()
+        meter.begin([Fraction(25)])
+        found = [meter.saw(dts, 3_600, keyframe=number % 50 == 0) for number, dts in enumerate([*times, 172_800])]
+        self.assertEqual({Fraction(25)}, {each.frame_rate for each in found})
+
+    def test_beyond_reason(self) -> None:
+        """A rate that no camera has is a fault in the timestamps, and is not told."""
+        self.assertEqual({None}, {each.frame_rate for each in measure(range(0, 6_000, 100), gop=20)})
+
+    def test_since_keyframe(self) -> None:
+        """The time since the last keyframe counts on for as long as none comes."""
+        meter = RhythmMeter()
+        self.assertEqual(0, meter.since_keyframe)
+        measure((3_000 * number for number in range(450)), gop=1_000, meter=meter)
+        self.assertEqual(450 * 3_000, meter.since_keyframe)
+
     def test_break(self) -> None:
         """What follows a break is measured anew; the frame rate is taken to go on, and the longest interval is kept."""
         meter = RhythmMeter()
