@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from fuzz.reading import Input
 from rapidrtmp.interfaces import BadRequestError, Playlist
-from rapidrtmp.web.directives import read_directives
+from rapidrtmp.playback.directives import read_directives
 
 __all__ = ["run"]
 

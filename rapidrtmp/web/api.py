@@ -14,6 +14,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from rapidrtmp.errors import ConfigurationError, NotFoundError
+from rapidrtmp.http.addresses import host_name
 from rapidrtmp.http.errors import MethodNotAllowedError
 from rapidrtmp.http.params import MAX_ITEMS_PER_PAGE, read_json_object, read_query, read_text, read_whole, rfc3339
 from rapidrtmp.interfaces import (
@@ -32,7 +33,6 @@ from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.support.units import parse_duration_s
-from rapidrtmp.web.access import host_name
 from rapidrtmp.web.description import describe_stream
 from rapidrtmp.web.openapi import description
 from rapidrtmp.web.policy import HttpPolicy

@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 
 from twisted.internet.interfaces import IReactorTime
 
+from rapidrtmp.http.addresses import host_name, read_address
 from rapidrtmp.http.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
 from rapidrtmp.interfaces import Request
 from rapidrtmp.support.backoff import Backoff
 from rapidrtmp.support.client_prefix import origin_of
 from rapidrtmp.support.clock import now_ms
-from rapidrtmp.web.access import host_name, read_address
 from rapidrtmp.web.peer_user import LocalPeer, find_local_peer
 from rapidrtmp.web.policy import HttpPolicy
 

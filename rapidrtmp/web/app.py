@@ -26,6 +26,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter
 
 from rapidrtmp.errors import NotFoundError
+from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.http.errors import BodyTooLargeError, MethodNotAllowedError, TooManyRequestsError
 from rapidrtmp.http.headers import CORS, preflight, safety_fields
 from rapidrtmp.interfaces import (
@@ -41,14 +42,14 @@ from rapidrtmp.interfaces import (
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import RESERVED_APPS
+from rapidrtmp.playback.admission import Seats
+from rapidrtmp.playback.responder import HlsResponder
 from rapidrtmp.web.abuse import Misconduct
-from rapidrtmp.web.access import TrustedProxies
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.api_access import ApiAccess
 from rapidrtmp.web.errors import STATUS_BY_ERROR, error_response
 from rapidrtmp.web.fast_path.channel import ExpressChannel, ExpressLane
 from rapidrtmp.web.fast_path.sending import SMALL_BYTES, BodyProducer
-from rapidrtmp.web.hls import HlsResponder
 from rapidrtmp.web.open_connections import OpenConnections
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
@@ -57,7 +58,6 @@ from rapidrtmp.web.recordings import Recordings
 from rapidrtmp.web.request_metrics import CLIENT_LEFT, Tally
 from rapidrtmp.web.rewinding import RewindResponder
 from rapidrtmp.web.routes import MEDIA_RULE, management_routes, public_routes, routes
-from rapidrtmp.web.seats import Seats
 from rapidrtmp.web.site import BoundedChannel, BoundedSite, CheckedResource, client_of, read_request, transport_of
 from rapidrtmp.web.streamed import send_streamed
 
@@ -258,14 +258,14 @@ def make_sites(
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
     api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms, find_public_door)
-    seats, tally = Seats(registry, policy, clock, viewer_salt), Tally(policy)
+    seats, tally = _admission(registry, policy, clock, viewer_salt), Tally(policy)
     metrics.collect_from(seats.metrics)
     metrics.collect_from(tally.metrics)
     misconduct = Misconduct(clock)
     metrics.collect_from(misconduct.metrics)
     connections = OpenConnections(policy, clock)
     metrics.collect_from(connections.metrics)
-    hls = HlsResponder(registry, seats, policy, clock)
+    hls = HlsResponder(registry, seats, policy.early_hold_ms, clock)
     media = RewindResponder(hls, registry, seats, storage_of)
     make_http2 = _http2(policy, clock, misconduct, metrics)
     table = routes(api, media, Pages(registry, apps, clock), recordings, seats, policy)
@@ -281,6 +281,11 @@ def make_sites(
     if not policy.has_management_door:
         return Sites(make_site(table, express), None)
     return Sites(make_site(public_routes(table), express), make_site(management_routes(table), plain))
+
+
+def _admission(registry: Registry, policy: HttpPolicy, clock: IReactorTime, salt: bytes) -> Seats:
+    proxies = TrustedProxies(policy.trusted_proxies)
+    return Seats(registry, policy.max_viewers_per_stream, policy.max_viewers_per_client, proxies, clock, salt)
 
 
 def _http2(

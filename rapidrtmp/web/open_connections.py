@@ -17,10 +17,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from rapidrtmp.http.addresses import TrustedProxies, is_local
 from rapidrtmp.support.client_prefix import origin_of
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.support.log_throttle import Episodes
-from rapidrtmp.web.access import TrustedProxies, is_local
 from rapidrtmp.web.policy import HttpPolicy
 
 __all__ = ["OpenConnection", "OpenConnections"]

@@ -25,10 +25,10 @@ from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.media import VideoConfig
 from rapidrtmp.names import BadNameError, StreamName
+from rapidrtmp.playback.responder import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.web import hlsjs
 from rapidrtmp.web.errors import error_response
-from rapidrtmp.web.hls import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST
 from rapidrtmp.web.rewinding import CLIP_MOVIE
 
 __all__ = ["Pages", "page_response", "read_template"]

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from rapidrtmp.http.addresses import TrustedProxies, is_local
 from rapidrtmp.http.errors import TooManyRequestsError
 from rapidrtmp.interfaces import UnavailableError
 from rapidrtmp.support.client_prefix import origin_of
-from rapidrtmp.web.access import TrustedProxies, is_local
 from rapidrtmp.web.policy import HttpPolicy
 
 __all__ = ["CLIENT_LEFT", "Tally"]

@@ -27,10 +27,10 @@ from rapidrtmp.interfaces import IMMUTABLE, BadRequestError, IStorage, Playlist,
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.names import StreamName
+from rapidrtmp.playback.admission import Seats
+from rapidrtmp.playback.responder import Answer, HlsResponder
 from rapidrtmp.support.units import parse_duration_ms
-from rapidrtmp.web.hls import Answer, HlsResponder
 from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response, sole_run
-from rapidrtmp.web.seats import Seats
 
 __all__ = ["CLIP_MOVIE", "RewindResponder"]
 
@@ -64,7 +64,7 @@ class RewindResponder:
     def respond(self, request: Request, app: str, key: str, name: str) -> Answer:
         """
         Answer a ``GET`` or ``HEAD`` for ``/APP/KEY/NAME``: as :meth:`HlsResponder.respond
-        <rapidrtmp.web.hls.HlsResponder.respond>`, and besides
+        <rapidrtmp.playback.responder.HlsResponder.respond>`, and besides
 
         :raises BadRequestError: a limit of a clip makes no sense.
         """

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from rapidrtmp.interfaces import Audience, Route
+from rapidrtmp.playback.admission import Seats
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.library import LibraryPage
 from rapidrtmp.web.pages import Pages
@@ -13,7 +14,6 @@ from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.recorded_clips import RecordedClips
 from rapidrtmp.web.recordings import Recordings
 from rapidrtmp.web.rewinding import RewindResponder
-from rapidrtmp.web.seats import Seats
 
 __all__ = ["MEDIA_RULE", "management_routes", "public_routes", "routes"]
 

@@ -25,13 +25,13 @@ from twisted.web.server import Site
 from werkzeug.exceptions import HTTPException
 
 from rapidrtmp.errors import RapidRTMPError
+from rapidrtmp.http.addresses import UNIX_PEER, TrustedProxies, host_name
 from rapidrtmp.http.errors import HeaderTooLargeError, UriTooLongError
 from rapidrtmp.interfaces import BadRequestError, HttpError, Request
 from rapidrtmp.net.read_budget import BudgetedReader, ReadBudget
 from rapidrtmp.support.client_prefix import origin_of
 from rapidrtmp.support.refused import Refused
 from rapidrtmp.web.abuse import Misconduct, MisconductKind
-from rapidrtmp.web.access import UNIX_PEER, TrustedProxies, host_name
 from rapidrtmp.web.errors import error_response
 from rapidrtmp.web.http2.negotiation import NegotiatedChannel
 from rapidrtmp.web.open_connections import OpenConnections

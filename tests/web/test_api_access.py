@@ -10,9 +10,9 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.http.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
 from rapidrtmp.interfaces import HttpError, Request
-from rapidrtmp.web.access import TrustedProxies
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.peer_user import LocalPeer
 from rapidrtmp.web.policy import HttpPolicy

@@ -9,18 +9,19 @@ from twisted.internet.defer import fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import StorageError
+from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.names import StreamName
+from rapidrtmp.playback.admission import Seats
+from rapidrtmp.playback.responder import HlsResponder
 from rapidrtmp.web.abuse import Misconduct
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import WebApp
-from rapidrtmp.web.hls import HlsResponder
 from rapidrtmp.web.openapi import description
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.request_metrics import Tally
 from rapidrtmp.web.rewinding import RewindResponder
 from rapidrtmp.web.routes import routes
-from rapidrtmp.web.seats import Seats
 from tests.recording.recordings import record, store_into
 from tests.web.kit import MP4, Reply, Server, playlist
 
@@ -261,8 +262,8 @@ class AnswersTests(SynchronousTestCase):
 def _application(server: Server) -> WebApp:
     """An application of the routes that a site is made of."""
     api = Api(server.registry, server.metrics, server.readiness, {}, server.policy, server.clock, server.utc_ms)
-    seats = Seats(server.registry, server.policy, server.clock, b"salt")
-    hls = HlsResponder(server.registry, seats, server.policy, server.clock)
+    seats = Seats(server.registry, {}, None, TrustedProxies(()), server.clock, b"salt")
+    hls = HlsResponder(server.registry, seats, 10_000, server.clock)
     pages = Pages(server.registry, {}, server.clock)
     media = RewindResponder(hls, server.registry, seats, lambda _app: server.storage)
     table = routes(api, media, pages, server.recordings, seats, server.policy)

@@ -22,11 +22,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES, datetimeToString
 
+from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.http.errors import TooManyRequestsError
 from rapidrtmp.http.headers import CORS, safety_fields
 from rapidrtmp.interfaces import Request, Response, UnavailableError
 from rapidrtmp.web.abuse import Misconduct
-from rapidrtmp.web.access import TrustedProxies
 from rapidrtmp.web.errors import error_response
 from rapidrtmp.web.fast_path.request_line import MAX_BLOCK_BYTES, MAX_LINE_BYTES, NotPlainError, read_fields, read_line
 from rapidrtmp.web.fast_path.sending import SMALL_BYTES, BodyProducer, offer
@@ -46,7 +46,7 @@ class ExpressLane:
     What all connections of a site share.
 
     :param respond: answers a request for ``/APP/KEY/NAME``: :meth:`HlsResponder.respond
-        <rapidrtmp.web.hls.HlsResponder.respond>`. What it raises must not have changed anything.
+        <rapidrtmp.playback.responder.HlsResponder.respond>`. What it raises must not have changed anything.
     :param route: what these requests are counted as.
     """
 

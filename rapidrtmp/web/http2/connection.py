@@ -38,9 +38,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rapidrtmp.errors import PeerProtocolError
+from rapidrtmp.http.addresses import UNIX_PEER
 from rapidrtmp.net.read_budget import BudgetedReader
 from rapidrtmp.web.abuse import Misconduct, MisconductKind
-from rapidrtmp.web.access import UNIX_PEER
 from rapidrtmp.web.http2.frames import Allowance, Frame, FrameCutter, FrameTooLongError, FrameType, cost_of
 from rapidrtmp.web.http2.stream import Fields, Http2Stream
 from rapidrtmp.web.policy import HttpPolicy

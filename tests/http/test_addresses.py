@@ -1,7 +1,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.web.access import UNIX_PEER, TrustedProxies, host_name
+from rapidrtmp.http.addresses import UNIX_PEER, TrustedProxies, host_name
 
 
 class TrustedProxiesTests(SynchronousTestCase):

@@ -1,7 +1,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.interfaces import BadRequestError
-from rapidrtmp.web.directives import NOTHING, Directives, read_directives
+from rapidrtmp.playback.directives import NOTHING, Directives, read_directives
 from tests.web.kit import playlist
 
 #: Of a playlist whose last complete segment is 9, of 6 parts, with parts 0 and 1 of segment 10 listed.

@@ -27,9 +27,8 @@ from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.shelf import PLAYLIST_TYPE, PlaylistVersion, ShelfObject, contains
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.names import StreamName
-from rapidrtmp.web.directives import Directives, read_directives
-from rapidrtmp.web.policy import HttpPolicy
-from rapidrtmp.web.seats import Seats
+from rapidrtmp.playback.admission import Seats
+from rapidrtmp.playback.directives import Directives, read_directives
 
 __all__ = ["HlsResponder"]
 
@@ -48,13 +47,14 @@ class HlsResponder:
     Answers what players ask.
 
     :param seats: admits viewers and counts them.
+    :param early_hold_ms: how long a request for a playlist is held while its stream is starting.
     :param clock: timers.
     """
 
-    def __init__(self, registry: Registry, seats: Seats, policy: HttpPolicy, clock: IReactorTime) -> None:
+    def __init__(self, registry: Registry, seats: Seats, early_hold_ms: int, clock: IReactorTime) -> None:
         self._registry = registry
         self._seats = seats
-        self._policy = policy
+        self._early_hold_ms = early_hold_ms
         self._clock = clock
 
     def respond(self, request: Request, app: str, key: str, name: str) -> Answer:
@@ -165,7 +165,7 @@ class HlsResponder:
         def late() -> Response:
             raise UnavailableError(f"{name} was announced and did not come in time", 1)
 
-        patience_ms = PATIENCE * shelf.target_ms or self._policy.early_hold_ms
+        patience_ms = PATIENCE * shelf.target_ms or self._early_hold_ms
         return self._until(shelf.wait_for(name), patience_ms, self._arrived(request, stream, name), late)
 
     def _hold_early(
@@ -174,7 +174,7 @@ class HlsResponder:
         def late() -> Response:
             raise NotYetError(f"{stream.name} is starting and has no {name} yet", 1)
 
-        return self._until(waiting, self._policy.early_hold_ms, self._arrived(request, stream, name), late)
+        return self._until(waiting, self._early_hold_ms, self._arrived(request, stream, name), late)
 
     def _arrived(self, request: Request, stream: LiveStream, name: str) -> Callable[[object], Answer]:
         def arrived(what: object) -> Answer:

@@ -7,7 +7,7 @@ that is not live have none; their viewers are counted here, in the same way.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -16,14 +16,13 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.http.errors import TooManyRequestsError
 from rapidrtmp.interfaces import Request, Response, StreamedResponse, UnavailableError
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
 from rapidrtmp.support.clock import now_ms
-from rapidrtmp.web.access import TrustedProxies
-from rapidrtmp.web.policy import HttpPolicy
 
 __all__ = ["Seats"]
 
@@ -38,15 +37,26 @@ class Seats:
     """
     Admits viewers and counts them.
 
+    :param limits: how many viewers a stream may have, by application; 0, or none, for no limit.
+    :param of_client: how many of them may come from one address; 0 for no limit, ``None`` for a quarter, at least four.
+    :param proxies: have no such limit.
     :param clock: the clock they are counted by.
     :param salt: of what clients are told apart by.
     """
 
-    def __init__(self, registry: Registry, policy: HttpPolicy, clock: IReactorTime, salt: bytes) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        limits: Mapping[str, int],
+        of_client: int | None,
+        proxies: TrustedProxies,
+        clock: IReactorTime,
+        salt: bytes,
+    ) -> None:
         self._registry = registry
-        self._limits = policy.max_viewers_per_stream
-        self._of_client = policy.max_viewers_per_client
-        self._proxies = TrustedProxies(policy.trusted_proxies)
+        self._limits = limits
+        self._of_client = of_client
+        self._proxies = proxies
         self._clock = clock
         self._salt = salt
         self._recorded: dict[StreamName, Viewers] = {}

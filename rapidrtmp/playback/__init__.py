@@ -1,0 +1,1 @@
+"""What viewers are answered: admission, playlists, media, and the requests held for what is still to come."""
