@@ -24,10 +24,10 @@ from zope.interface import implementer
 
 from rapidrtmp.cmaf.segmenter import Segmenter, packaged_tracks
 from rapidrtmp.cmaf.segmenter_events import CutEvent, SegmentEnd
-from rapidrtmp.interfaces import Constants, Cutting, ISink, Part
+from rapidrtmp.interfaces import Constants, Cutting, IResumableSink, ISink, Part
 from rapidrtmp.media import Frame, Track
 
-__all__ = ["Packager"]
+__all__ = ["Packager", "suspend_or_finish"]
 
 Failed = Callable[[Any, Failure], None]
 
@@ -46,7 +46,7 @@ class _Output:
     seconds: float = 0.0
 
 
-@implementer(ISink)
+@implementer(ISink, IResumableSink)
 class Packager:
     """
     Cuts one stream.
@@ -125,9 +125,17 @@ class Packager:
 
     def finish(self) -> Deferred[None]:
         """See :meth:`ISink.finish <rapidrtmp.interfaces.ISink.finish>`; fires when every part sink has finished."""
+        return self._end(lambda sink: sink.finish())
+
+    def suspend(self) -> Deferred[None]:
+        """See :meth:`IResumableSink.suspend <rapidrtmp.interfaces.IResumableSink.suspend>`; fires when all are done."""
+        return self._end(suspend_or_finish)
+
+    def _end(self, call: Callable[[Any], object]) -> Deferred[None]:
+        """Make the last call to every part sink."""
         self._flush()
         outputs, self._outputs = self._outputs, ()
-        waiting = [done for done in map(self._finish, outputs) if done is not None]
+        waiting = [done for done in (self._call(output, call) for output in outputs) if isinstance(done, Deferred)]
         return DeferredList(waiting).addCallback(lambda _: None)
 
     # ── cutting ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -202,10 +210,11 @@ class Packager:
         finally:
             output.seconds += perf_counter() - started
 
-    def _finish(self, output: _Output) -> Deferred[None] | None:
-        result = self._call(output, lambda sink: sink.finish())
-        return result if isinstance(result, Deferred) else None
-
 
 def _cut(part: Part, sink: Any) -> None:
     sink.part_cut(part)
+
+
+def suspend_or_finish(sink: Any) -> object:
+    """Make the last call to a sink whose stream the next server resumes; what it returns."""
+    return sink.suspend() if IResumableSink.providedBy(sink) else sink.finish()

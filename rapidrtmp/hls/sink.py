@@ -28,6 +28,7 @@ from rapidrtmp.interfaces import (
     Cutting,
     IPartSink,
     IRecoveringSinkFactory,
+    IResumableSink,
     ISinkFactory,
     Part,
     RecoveryContext,
@@ -91,7 +92,7 @@ class HlsSinkFactory:
         return Deferred.fromCoroutine(recovery.run())
 
 
-@implementer(IPartSink)
+@implementer(IPartSink, IResumableSink)
 class HlsSink:
     """
     Publishes one stream.
@@ -203,11 +204,25 @@ class HlsSink:
         """See :meth:`IPartSink.finish <rapidrtmp.interfaces.IPartSink.finish>`."""
         listing = self._listing
         if listing is None:
-            for name in (MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST):
-                self._shelf.withdraw(name)
+            self._withdraw_all()
             return
         listing.end()
         self._put_version(listing)
+
+    def suspend(self) -> None:
+        """
+        See :meth:`IResumableSink.suspend <rapidrtmp.interfaces.IResumableSink.suspend>`.
+
+        The open segment was completed when the publisher was gone. All that the next server needs is stored, or waits
+        for the storage.
+        """
+        if self._listing is None:
+            self._withdraw_all()
+
+    def _withdraw_all(self) -> None:
+        """Take back the playlists, of which there was none yet."""
+        for name in (MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST):
+            self._shelf.withdraw(name)
 
     # ── the listing ──────────────────────────────────────────────────────────────────────────────────────────────────
 

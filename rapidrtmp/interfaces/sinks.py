@@ -25,6 +25,7 @@ __all__ = [
     "IFrameQueue",
     "IMetricsScope",
     "IRecoveringSinkFactory",
+    "IResumableSink",
     "ISink",
     "ISinkFactory",
     "IStoringSinkFactory",
@@ -79,6 +80,21 @@ class ISink(Interface):
         End: no call follows. Write out what is held; return a Deferred if that takes time.
 
         The server waits for it a few seconds at most when it shuts down, not at all otherwise.
+        """
+
+
+class IResumableSink(Interface):
+    """
+    What a sink provides besides, if a later server continues what it makes (see ``IRecoveringSinkFactory``).
+
+    An ``ISink`` or an ``IPartSink`` may. Without it a sink is finished when the server stops.
+    """
+
+    def suspend() -> Deferred[None] | None:
+        """
+        Stop with the server, in place of ``finish``: the next server resumes the stream. Called when the publisher is
+        gone (``interrupted``). Write out what is held, and leave what viewers have open; no call follows. Return a
+        Deferred if that takes time.
         """
 
 

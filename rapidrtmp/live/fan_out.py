@@ -16,6 +16,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -23,7 +24,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from rapidrtmp.cmaf.packager import Packager
+from rapidrtmp.cmaf.packager import Packager, suspend_or_finish
 from rapidrtmp.interfaces import IPartSink
 from rapidrtmp.media import Frame, Track
 from rapidrtmp.names import StreamName
@@ -206,8 +207,15 @@ class FanOut:
 
     def finish(self) -> Deferred[None]:
         """End: no call follows. Fires when every sink has finished."""
+        return self._end(self._finish)
+
+    def suspend(self) -> Deferred[None]:
+        """Leave the stream to the next server: no call follows. Fires when every sink has written what it held."""
+        return self._end(self._suspend)
+
+    def _end(self, end: Callable[[_Attached], Deferred[None] | None]) -> Deferred[None]:
         receivers, self._receivers, self._attached = self._receivers, (), ()
-        waiting = [done for done in map(self._finish, receivers) if done is not None]
+        waiting = [done for done in map(end, receivers) if done is not None]
         return DeferredList(waiting).addCallback(lambda _: None)
 
     # ── calls ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -221,7 +229,13 @@ class FanOut:
             return None
 
     def _finish(self, attached: _Attached) -> Deferred[None] | None:
-        result = self._call(attached, attached.sink.finish)
+        return self._last_call(attached, attached.sink.finish)
+
+    def _suspend(self, attached: _Attached) -> Deferred[None] | None:
+        return self._last_call(attached, partial(suspend_or_finish, attached.sink))
+
+    def _last_call(self, attached: _Attached, call: Callable[[], object]) -> Deferred[None] | None:
+        result = self._call(attached, call)
         if isinstance(result, Deferred):
             result.addErrback(lambda failure: self._give_up(attached, failure))
             return result

@@ -101,6 +101,8 @@ class Registry:
         self._timers: dict[StreamName, IDelayedCall] = {}
         self._forgotten = StreamTotals()
         self._closed_because = ""
+        self._leaving: dict[LiveStream, Deferred[None]] = {}  # to be suspended when their publishers are gone
+        self._suspended: set[LiveStream] = set()
         self.takeovers = 0
         self.ended = 0
 
@@ -183,7 +185,10 @@ class Registry:
         if stream.publisher is not publisher:
             return
         stream.interrupted()
-        self._grant_grace(stream)
+        if stream in self._leaving:
+            self._suspend(stream)
+        else:
+            self._grant_grace(stream)
 
     def resume(self, name: StreamName) -> LiveStream:
         """Go on with a stream of an earlier process: it is interrupted, and waits for its publisher like any other."""
@@ -196,14 +201,14 @@ class Registry:
         grace_ms = self._policies[stream.name.app].grace_ms
         if grace_ms is None:
             grace_ms = 3 * self._target_ms(stream)
-        if not stream.tracks and not stream.shelf.target_ms:  # nobody can have seen anything of it
+        if not _can_have_viewers(stream):
             grace_ms = 0
         self._log.info("{stream} is interrupted; it ends in {grace_ms} ms", stream=stream.name, grace_ms=grace_ms)
         self._later(stream.name, grace_ms, self.end, stream)
 
     def end(self, stream: LiveStream, reason: str = "the publisher did not return") -> Deferred[None]:
         """End a stream now: its publisher is told and disconnected, its playlists become final."""
-        if stream.state is StreamState.ENDED:
+        if stream.state is StreamState.ENDED or stream in self._suspended:
             return succeed(None)
         self._stop_timer(stream.name)
         publisher, stream.publisher = stream.publisher, None
@@ -211,6 +216,9 @@ class Registry:
             publisher.disconnect(reason)
         done = stream.finish()
         done.addCallback(lambda _: self._leases.release(stream.name))
+        leaving = self._leaving.pop(stream, None)
+        if leaving is not None:
+            done.chainDeferred(leaving)
         self.ended += 1
         self._log.info("{stream} has ended: {reason}", stream=stream.name, reason=reason)
         self._later(stream.name, self._policies[stream.name.app].linger_ms, self._forget, stream.name)
@@ -222,13 +230,45 @@ class Registry:
         if stream is not None:
             self.end(stream, "another server publishes this stream now")
 
-    def end_all(self, reason: str) -> Deferred[None]:
-        """End every stream and take no more; fires when all their sinks have finished."""
+    # ── the server stops ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def shut_down(
+        self, reason: str, is_resumed: Callable[[StreamName], bool] = lambda _name: False, within_ms: int = 0
+    ) -> Deferred[None]:
+        """
+        Take no more publishers, and part with every stream: end it, or leave it open to the next server.
+
+        :param is_resumed: whether the next server resumes a stream.
+        :param within_ms: how long publishers of those may take to the next keyframe, where they are disconnected.
+        :returns: fires when all sinks are done.
+        """
         self._closed_because = reason
-        done = DeferredList([self.end(stream, reason) for stream in self], consumeErrors=True)
+        parted = [
+            self._leave(stream, reason, within_ms) if is_resumed(stream.name) else self.end(stream, reason)
+            for stream in self
+        ]
         for name in list(self._timers):
             self._stop_timer(name)
-        return done.addCallback(lambda _: None)
+        return DeferredList(parted, consumeErrors=True).addCallback(lambda _: None)
+
+    def _leave(self, stream: LiveStream, reason: str, within_ms: int) -> Deferred[None]:
+        """Leave a stream to the next server, as soon as its publisher is gone."""
+        if stream.state is StreamState.ENDED or not _can_have_viewers(stream):
+            return self.end(stream, reason)
+        self._stop_timer(stream.name)
+        leaving = self._leaving[stream] = Deferred()
+        if stream.publisher is None:
+            self._suspend(stream)
+        else:
+            stream.publisher.disconnect_at_keyframe(f"{reason}; connect again", within_ms)
+        return leaving
+
+    def _suspend(self, stream: LiveStream) -> None:
+        self._suspended.add(stream)
+        self._log.info("{stream} is left to the next server", stream=stream.name)
+        done = stream.suspend()
+        done.addCallback(lambda _: self._leases.release(stream.name))
+        done.chainDeferred(self._leaving.pop(stream))
 
     def _forget(self, name: StreamName) -> None:
         self._stop_timer(name)
@@ -246,3 +286,8 @@ class Registry:
         timer = self._timers.pop(name, None)
         if timer is not None and timer.active():
             timer.cancel()
+
+
+def _can_have_viewers(stream: LiveStream) -> bool:
+    """Whether there is, or was, anything of it to be seen."""
+    return bool(stream.tracks or stream.shelf.target_ms)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
@@ -122,6 +122,7 @@ class Shelf:
         self._expected: dict[str, set[Deferred[ShelfObject | None]]] = {}
         self._blocked: dict[str, dict[_Position, set[Deferred[PlaylistVersion | None]]]] = {}
         self._waiting = 0
+        self._holds = True
         self._clock = clock
 
     # ── what sinks do (IShelf) ───────────────────────────────────────────────────────────────────────────────────────
@@ -219,6 +220,15 @@ class Shelf:
         self._admit(waiters, waiter)
         return waiter
 
+    def stop_holding(self) -> None:
+        """Let the time of all that wait be over (their Deferreds fail with ``TimeoutError``); hold no more requests."""
+        self._holds = False
+        for announced in list(self._expected.values()):
+            self._send_away(announced)
+        for positions in list(self._blocked.values()):
+            for blocked in list(positions.values()):
+                self._send_away(blocked)
+
     def clear(self) -> None:
         """Take everything down and send every waiter away."""
         for name in {*self._objects, *self._playlists, *self._expected, *self._blocked}:
@@ -227,6 +237,8 @@ class Shelf:
     # ── waiters ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _check_room(self) -> None:
+        if not self._holds:
+            raise TooManyWaitersError("the server is shutting down, and lets no more requests wait")
         if self._waiting >= self.max_waiters:
             raise TooManyWaitersError(f"{self._waiting} requests wait for this stream already")
 
@@ -238,6 +250,11 @@ class Shelf:
         if waiter in waiters:
             waiters.discard(waiter)
             self._waiting -= 1
+
+    def _send_away(self, waiters: set[Deferred[T]]) -> None:
+        for waiter in list(waiters):
+            self._gone(waiters, waiter)
+            waiter.errback(TimeoutError("the server is shutting down"))
 
     def _fire(self, waiters: set[Deferred[T]], result: T) -> None:
         """Answer all; beyond a slice, the rest in later turns of the reactor, for frames must not wait for players."""

@@ -53,6 +53,9 @@ class Publisher(Protocol):
     def disconnect(self, reason: str) -> None:
         """Tell it why, and close it."""
 
+    def disconnect_at_keyframe(self, reason: str, within_ms: int) -> None:
+        """Tell it why, and close it, in front of its next keyframe; within ``within_ms`` in any case."""
+
 
 class GopCache:
     """
@@ -215,6 +218,11 @@ class LiveStream:
         self.state = StreamState.ENDED
         self._gop.clear()
         return self.fan_out.finish()
+
+    def suspend(self) -> Deferred[None]:
+        """Leave the interrupted stream to the next server; fires when every sink has written what it held."""
+        self._gop.clear()
+        return self.fan_out.suspend()
 
     @property
     def end_ms(self) -> int:

@@ -43,6 +43,9 @@ __all__ = ["ConnectionPolicy", "ConnectionState", "RtmpConnection"]
 
 #: How long a closing connection may take to carry the last message.
 CLOSE_WITHIN_S = 1.0
+#: How long a publisher that is disconnected has to read why. It writes all the time: on a socket that is closed at once
+#: its next write would fail, and FFmpeg, which looks for answers after every tenth packet, would report that alone.
+LINGER_S = 0.5
 #: How much is read at a time within the budget, and from a publisher. In the budget a byte may cost a microsecond.
 BUDGETED_READ_BYTES, FREE_READ_BYTES = 4096, 65_536
 #: How many events of one read of a publisher are processed at once. Pictures and audio are larger than this many make
@@ -126,12 +129,17 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
         self.heard_ms = now_ms(clock)
         self._clock = clock
         self._state = ConnectionState.PENDING
-        self._abort: IDelayedCall | None = None
+        self._end: IDelayedCall | None = None  # of the socket, when it is being closed
         self._is_pinged = False
         self._is_costly = False
         self._unread: Iterator[Event] | None = None
         self._pauses = 0
         self._stage_since_ms = self._judged_since_ms = self.heard_ms
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether no more is taken of the peer."""
+        return self._state is _CLOSING
 
     @property
     def is_paused(self) -> bool:
@@ -166,8 +174,8 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
         """Free the name, however the end came."""
         del reason  # a FIN, a reset and a timeout are one to us
         self._state = _CLOSING
-        if self._abort is not None and self._abort.active():
-            self._abort.cancel()
+        if self._end is not None and self._end.active():
+            self._end.cancel()
         try:
             self.role.leave()
         finally:
@@ -278,15 +286,26 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
             self.transport.write(answer)
 
     def close(self) -> None:
-        """Send the last words, then close; a peer that does not take them is cut off."""
+        """
+        Send the last words, then close; a peer that does not take them is cut off.
+
+        What a publisher sends is dropped for a while before the socket is closed.
+        """
         if self._state is _CLOSING:
             return
+        is_sending = self._state is _ACTIVE
         self._state = _CLOSING
         self.factory.pending_connections.remove(self)
         self.flush()
         self.transport.unregisterProducer()
+        if is_sending:
+            self._end = self._clock.callLater(LINGER_S, self._close_socket)
+        else:
+            self._close_socket()
+
+    def _close_socket(self) -> None:
         self.transport.loseConnection()
-        self._abort = self._clock.callLater(CLOSE_WITHIN_S, self.transport.abortConnection)
+        self._end = self._clock.callLater(CLOSE_WITHIN_S, self.transport.abortConnection)
 
     def fail(self, failure: Failure | None = None) -> None:
         """Log the exception that is being handled (or ``failure``), which is a bug, and close at once."""

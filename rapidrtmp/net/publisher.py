@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["Publisher"]
 
 DENIED = "NetStream.Publish.Denied"
+#: No refusal: the same publish is welcome again.
+CLOSED = "NetConnection.Connect.Closed"
 #: How often the numbers are looked at.
 DIAGNOSE_EVERY_MS = 5_000
 #: How long after a pause of the process numbers are not taken for the encoder's.
@@ -87,7 +89,9 @@ class Publisher(Role):
         self._bitrate_limit = BitrateLimit(services.max_bitrate, connection.session.bytes_received, time_ms)
         self._low_water = LowWater()
         self._continues = bool(stream.tracks)  # another publisher was here, whose frames these do not join
-        self._is_unusable = False
+        self._is_over = False  # nothing more of it is taken
+        self._parting_words = ""  # why it is disconnected at its next keyframe
+        self._part_by_ms = 0
         self._logged: set[str] = set()
         self._last_health: PublishHealth | None = None
         self._settled_ms = self._diagnosed_ms = time_ms
@@ -116,9 +120,12 @@ class Publisher(Role):
     def _feed(self, events: Iterable[MediaEvent]) -> None:
         stream = self.stream
         for event in events:
-            if stream.state is StreamState.ENDED or self._is_unusable:  # by a sink, of all things, or by ourselves
+            if stream.state is StreamState.ENDED or self._is_over:  # by a sink, of all things, or by ourselves
                 return
             if type(event) is Frame:
+                if self._parting_words and event.keyframe and event.track.id == stream.tracks[0].id:
+                    self._part()
+                    return
                 stream.frame_received(event)
             else:
                 reaction = _MEDIA_REACTIONS.get(type(event))
@@ -151,7 +158,7 @@ class Publisher(Role):
                 self._advise(f"The {problem.detail} is not carried here: publish {names_carried()}.")
 
     def _unusable(self, event: PublisherUnusable) -> None:
-        self._is_unusable = True
+        self._is_over = True
         self._log.warn("{stream}: its publisher is unusable: {reason}", stream=self.stream.name, reason=event.reason)
         self.disconnect(event.reason)
 
@@ -160,6 +167,9 @@ class Publisher(Role):
     def watch(self, time_ms: int) -> None:
         """Look at everything that time changes: the demuxer, the pace, the bit rate, the health, the permission."""
         self._feed(self._demuxer.poll(time_ms))
+        if self._parting_words and time_ms >= self._part_by_ms:
+            self._part()
+            return
         is_settled = time_ms >= self._settled_ms
         if is_settled and self._throttle.update(self.stream.end_ms, time_ms):
             self._hold_back(self._throttle.is_holding)
@@ -253,8 +263,22 @@ class Publisher(Role):
 
     def disconnect(self, reason: str) -> None:
         """Tell the encoder why, and close; the stream keeps what it has."""
+        self._disconnect(DENIED, reason)
+
+    def disconnect_at_keyframe(self, reason: str, within_ms: int) -> None:
+        """Tell the encoder why, and close, in front of its next keyframe: what came before is a whole segment."""
+        self._parting_words, self._part_by_ms = reason, now_ms(self._services.clock) + within_ms
+        if not self.stream.tracks:
+            self._part()
+
+    def _part(self) -> None:
+        reason, self._parting_words = self._parting_words, ""
+        self._is_over = True
+        self._disconnect(CLOSED, reason)
+
+    def _disconnect(self, code: str, reason: str) -> None:
         if self._connection.session.state is State.PUBLISHING:
-            self._connection.session.end_publish(self._msid, DENIED, reason)
+            self._connection.session.end_publish(self._msid, code, reason)
         self.leave()
         self._connection.close()
 

@@ -2,7 +2,8 @@
 The server, put together: storage and its queue, live streams and their sinks, the RTMP and the HTTP side.
 
 It starts in one go, or says in one line why it can not, and stops in order: no new clients, publishers told, sinks
-finished (the playlists become final), what they wrote stored, then the rest.
+finished (the playlists become final, or stay open for the next server to resume), what they wrote stored, then the
+rest.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import Recovery
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
+from rapidrtmp.names import StreamName
 from rapidrtmp.net.app_names import AppNames
 from rapidrtmp.net.auth_backoff import AuthBackoff
 from rapidrtmp.net.factory import RtmpServerFactory
@@ -69,6 +71,8 @@ __all__ = ["RapidRtmpService", "make_service"]
 RECOVERY_S = 5.0
 #: How long a stopping server lets players fetch the ends of their playlists.
 FAREWELL_S = 0.5
+#: How long publishers may take to their next keyframe when the server stops; and what share of the time for stopping.
+LAST_KEYFRAME_MS, LAST_KEYFRAME_SHARE = 2_000, 4
 
 
 def make_service(reactor: Any, settings: Settings, plugins: ChosenPlugins, *, demo: bool = False) -> RapidRtmpService:
@@ -353,7 +357,7 @@ class RapidRtmpService(MultiService):
         await self._within(deadline_s, super().stopService())  # type: ignore[no-untyped-call]
         for closing in self.rtmp.close():
             await self._within(deadline_s, closing)
-        await self._within(deadline_s, self.registry.end_all("the server is shutting down"))
+        await self._part_with_streams(deadline_s)
         await self._within(deadline_s, self.rtmp_factory.close_all())
         await deferLater(self._reactor, FAREWELL_S)
         for closing in (*self.http.close(), *self.manage.close()):
@@ -367,6 +371,20 @@ class RapidRtmpService(MultiService):
         self.stores.stop()
         self._plugin_threads.stop()
         self._log.info("stopped")
+
+    async def _part_with_streams(self, deadline_s: float) -> None:
+        """End the streams, or leave them to the next server; then answer what players were still waiting for."""
+        timeout_ms = self._settings.server.shutdown_timeout_ms
+        within_ms = min(LAST_KEYFRAME_MS, timeout_ms // LAST_KEYFRAME_SHARE)
+        parted = self.registry.shut_down("the server is shutting down", self._is_resumed, within_ms)
+        await self._within(deadline_s, parted)
+        for stream in self.registry:
+            stream.shelf.stop_holding()
+
+    def _is_resumed(self, name: StreamName) -> bool:
+        """Whether the next server resumes a stream that this one leaves."""
+        is_wanted = self._settings.server.on_stop == "interrupt"
+        return is_wanted and self.stores.of(name.app, Purpose.LIVE).writer.persistent
 
     async def _within(self, deadline_s: float, waiting: object) -> None:
         """Wait for something, but not past the deadline; a failure is logged and stops nothing."""

@@ -196,6 +196,11 @@ class ServerSettings:
         PUBLIC_URL, "", "URL that watch URLs begin with; empty for the host the API was asked at"
     )
     shutdown_timeout_ms: int = _setting(DURATION, "8s", "How long stopping waits for sinks and storage")
+    on_stop: str = _setting(
+        one_of("interrupt", "end"),
+        "interrupt",
+        "What a stop of the server does to streams in a persistent storage: the next start resumes them, or they end",
+    )
     metrics_stream_labels: bool = _setting(BOOLEAN, "false", "Whether metrics are also told per stream")
 
 

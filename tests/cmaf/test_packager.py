@@ -10,7 +10,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from rapidrtmp.cmaf.packager import Packager
-from rapidrtmp.interfaces import Constants, Cutting, IPartSink, ISink, Part
+from rapidrtmp.interfaces import Constants, Cutting, IPartSink, IResumableSink, ISink, Part
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track, video_frames
 from rapidrtmp.testing.sinks import feed
 
@@ -183,6 +183,23 @@ class PackagerTests(SynchronousTestCase):
             self.assertEqual(1, [name for name, *_ in bad.calls].count(call), call)
             self.assertEqual("finish", good.names[-1])
             self.assertEqual((good,), packager.sinks or (good,))
+
+    def test_suspend(self) -> None:
+        """When the server stops, a sink that the next one resumes is suspended, any other finished; both have all."""
+
+        @implementer(IResumableSink)
+        class Resumable(PartCollector):
+            def suspend(self) -> None:
+                self._note("suspend")
+
+        sinks = [Resumable(Cutting(), leads=True), follower()]
+        packager = Packager(*sinks)
+        self.play(packager)
+        packager.interrupted()
+        self.successResultOf(packager.suspend())
+        self.assertEqual([["interrupted", "suspend"], ["interrupted", "finish"]], [sink.names[-2:] for sink in sinks])
+        self.assertEqual(sinks[0].parts, sinks[1].parts)
+        self.assertEqual((), packager.sinks)
 
     def test_finish_waits(self) -> None:
         """It has finished when all its sinks have."""

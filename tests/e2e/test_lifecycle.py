@@ -120,11 +120,11 @@ class ReturnTests(EndToEndTest):
 
 
 class StopTests(EndToEndTest):
-    """A server that is told to stop while a stream is live."""
+    """A server that is told to stop, for good, while a stream is live."""
 
     def test_terminated(self) -> None:
         """It is gone within ten seconds, and what it leaves on the disk has ended and plays without a hole."""
-        server = self.start_server(SETTINGS)
+        server = self.start_server(f'{SETTINGS}[server]\non_stop = "end"\n')
         streams = ("plain", "bframes")
         viewers = [Viewer(f"{server.root}/live/{name}") for name in streams]
         for name, viewer in zip(streams, viewers, strict=True):

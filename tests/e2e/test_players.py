@@ -2,12 +2,13 @@
 The players of the web play what we serve: hls.js as pinned, before and after; Shaka, video.js, Chromium's own.
 
 All of them play side by side, one kind of stream after the other, then on when the encoder has come back with another
-picture, and when the server was killed. The first test that asks makes it happen; what was seen are facts, and each
-test is a claim about one player.
+picture, when the server was killed, and when it was stopped and started again seconds later. The first test that asks
+makes it happen; what was seen are facts, and each test is a claim about one player.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -28,10 +29,12 @@ grace = "30s"
 sinks = ["hls:part=0"]
 """
 FRAME_RATE, PLAYED_S, DEADLINE_S = 30, 6, 90.0
-#: What the encoder sends at first, when it has come back, and to the next server: the width says which it is.
+#: How long the server is away when it is stopped and started again.
+AWAY_S = 5.0
+#: What the encoder sends at first, when it has come back, and to the next servers: the width says which it is.
 CLIPS = [
     Clip(f"width-{width}", seconds=120, frame_rate=Fraction(FRAME_RATE), sample_rate=48_000, size=f"{width}x{height}")
-    for width, height in ((320, 180), (384, 216), (256, 144))
+    for width, height in ((320, 180), (384, 216), (256, 144), (448, 252))
 ]
 #: By the name of the case.
 SOURCES = {
@@ -41,7 +44,7 @@ SOURCES = {
 }
 #: What a player does not do, by case and player; each of them begins anew when its page is loaded again.
 FAULTS = dict.fromkeys(
-    (("return", "shaka"), ("kill", "shaka")),
+    (("return", "shaka"), ("kill", "shaka"), ("restart", "shaka")),
     "in sequence mode, low-latency Shaka 5.2 stands still behind a discontinuity",
 )
 #: Of the pictures of the time that was shown; and of how long the page may stand still.
@@ -98,7 +101,7 @@ def screening() -> Screening:
 
 
 class _Projection:
-    """One server and the one that takes its place, one browser, all players."""
+    """One server and those that take its place, one browser, all players."""
 
     def __init__(self) -> None:
         self._seen = Screening()
@@ -133,6 +136,12 @@ class _Projection:
             servers.append(_again(server))
             self._publish(CLIPS[2], urls)
             self._watch("kill", lambda: stage.figures(browser), _shows(CLIPS[2]))
+            servers[-1].stop()
+            stopped_s = time.monotonic()
+            eventually("some seconds to pass", lambda: time.monotonic() > stopped_s + AWAY_S)
+            servers.append(_again(server))
+            self._publish(CLIPS[3], urls)
+            self._watch("restart", lambda: stage.figures(browser), _shows(CLIPS[3]))
             browser.save_screenshot("players-restarted.png")
             return self._seen
         finally:
@@ -239,6 +248,10 @@ class PlayerClaims(_Base):
     def test_kill(self) -> None:
         """It plays on when the server was killed and started again."""
         self.check("kill")
+
+    def test_restart(self) -> None:
+        """It plays on when the server was stopped, and started again five seconds later."""
+        self.check("restart")
 
 
 class PinnedHlsJsTests(PlayerClaims, EndToEndTest):

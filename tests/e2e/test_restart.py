@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from rapidrtmp.m3u8.model import MediaPlaylist
 from rapidrtmp.m3u8.read import parse_media_playlist
 from tests.e2e.browser import FIGURES, BrowserTest, check_library, find_browser
 from tests.e2e.ffmpeg import CLIPS, FFMPEG, Clip, decode
-from tests.e2e.harness import EndToEndTest, Server, eventually, new_folder
+from tests.e2e.harness import Answer, EndToEndTest, Server, eventually, new_folder
 from tests.e2e.viewer import Viewer
 from tests.e2e.watched import Watched
 
@@ -25,6 +26,7 @@ window = 10
 grace = "20s"
 """
 AWAY_S = 5.0
+STOP_WITHIN_S = 10.0
 PLAYED_ON_S = 5.0
 #: More than a player holds that is some seconds behind.
 BUFFERED_FRAMES = 10 * 30
@@ -178,12 +180,85 @@ class KilledEncoderTests(ResumingBrowserTest):
         server.stop()
 
 
-class TerminatedTests(EndToEndTest):
-    """A server that is told to stop while streams are live, and started again."""
+class PlannedRestartTests(ResumingBrowserTest):
+    """A server that is told to stop while streams are live, and started again a while later."""
+
+    def test_publisher_returns(self) -> None:
+        """
+        Nothing that viewers were shown is lost, the stream goes on behind one discontinuity, and a request that was
+        held when the server stopped was answered.
+        """
+        server = self.start_server(SETTINGS)
+        watched = Watched("mine")
+        token = server.issue_token("mine")
+        publisher = self.publish(FFMPEG, SHOW.path, token.publish_url)
+        begun = eventually("four segments", lambda: watched.has(server, 4))
+        held: list[Answer] = []
+        path = f"/live/mine/index.m3u8?_HLS_msn={begun.next_sequence + 1}"
+        thread = threading.Thread(target=lambda: held.append(server.get(path)))
+        thread.start()
+        self.assertLess(server.stop(), STOP_WITHIN_S)
+        thread.join()
+        self.assertEqual(200, held[0].status)
+        left = watched.see(held[0].text)
+        self.assertFalse(left.ended)
+        self.assertIn(
+            "shutting down; connect again", eventually("it to end", lambda: publisher.has_ended and publisher.said)
+        )
+        again = self.start_again(server)
+        before = watched.look(again)
+        assert before is not None, "it is there as soon as the server is"
+        self.assertFalse(before.ended)
+        there = {segment.uri for segment in before.segments if not segment.gap}
+        shown = {segment.uri for segment in left.segments if segment.sequence >= before.sequence}
+        self.assertEqual(set(), shown - there)
+        publisher = self.publish(FFMPEG, SHOW.path, token.publish_url)
+        after = eventually("three more", lambda: watched.has(again, 3, returned=True))
+        self.assertEqual([], watched.broken)
+        self.assertEqual(
+            [before.next_sequence], [segment.sequence for segment in after.segments if segment.discontinuity]
+        )
+        publisher.kill()
+        again.stop()
+
+    def test_memory(self) -> None:
+        """What is in memory only ends: the request that is held is told so, and the encoder."""
+        server = self.start_server(SETTINGS, storage="memory:")
+        watched = Watched("mine")
+        self.publish(FFMPEG, SHOW.path, server.issue_token("mine").publish_url)
+        begun = eventually("two segments", lambda: watched.has(server, 2))
+        held: list[Answer] = []
+        path = f"/live/mine/index.m3u8?_HLS_msn={begun.next_sequence + 1}"
+        thread = threading.Thread(target=lambda: held.append(server.get(path)))
+        thread.start()
+        self.assertLess(server.stop(), STOP_WITHIN_S)
+        thread.join()
+        self.assertTrue(watched.see(held[0].text).ended)
+
+    def test_page(self) -> None:
+        """The page goes on playing by itself when the server was away for five seconds."""
+        paths = find_browser()
+        server = self.start_server(SETTINGS)
+        check_library(server)
+        token = server.issue_token("show")
+        self.publish(FFMPEG, SHOW.path, token.publish_url)
+        browser = self.open_playing(paths, f"{server.root}/live/show")
+        server.stop()
+        stopped_s = time.monotonic()
+        eventually("some seconds to pass", lambda: time.monotonic() > stopped_s + AWAY_S)
+        again = self.start_again(server)
+        publisher = self.publish(FFMPEG, SHOW.path, token.publish_url)
+        self.check_plays_on(browser)
+        publisher.kill()
+        again.stop()
+
+
+class EndedTests(EndToEndTest):
+    """A server that is stopped for good while streams are live, and started again all the same."""
 
     def test_nothing_is_lost(self) -> None:
         """All that viewers were told of is on the disk, and final; what comes after is another presentation."""
-        server = self.start_server(SETTINGS)
+        server = self.start_server(f'{SETTINGS}[server]\non_stop = "end"\n')
         keys = ("plain", "bframes", "video")
         viewers = [Viewer(f"{server.root}/live/{key}") for key in keys]
         tokens = [server.issue_token(key) for key in keys]

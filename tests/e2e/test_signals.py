@@ -19,7 +19,7 @@ PROGRAMS = (TWISTD, SERVE, TWIST)
 class SignalTests(EndToEndTest):
     def live_server(self, program: Sequence[str]) -> Server:
         """A server with a stream that has two segments."""
-        server = self.start_server('[hls]\nsegment = "1s"\n', program=program)
+        server = self.start_server('[hls]\nsegment = "1s"\n[server]\non_stop = "end"\n', program=program)
         self.publish(FFMPEG, CLIPS["plain"].path, server.issue_token("mine").publish_url)
         watched = Watched("mine")
         eventually("two segments", lambda: watched.has(server, 2))

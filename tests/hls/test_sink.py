@@ -325,6 +325,28 @@ class BreakTests(SynchronousTestCase):
         self.assertTrue(version.facts.ended)
         self.assertFalse(packaged.shelf.is_announced("part_1003.0.m4s"))
 
+    def test_suspend(self) -> None:
+        """When the server stops in between, the playlist stays open, on the shelf and in the storage, and complete."""
+        packaged = Packaged()
+        packaged.range(VIDEO, frames=video_frames(VIDEO, 7.0))
+        packaged.sink.interrupted()
+        self.successResultOf(packaged.sink.suspend())
+        latest = packaged.shelf.latest
+        self.assertFalse(latest.ended)
+        self.assertEqual(7.0, float(sum(segment.duration for segment in latest.segments)))
+        packaged.storage.settle_all()
+        objects = packaged.storage.objects
+        self.assertNotIn(b"ENDLIST", objects["live/test/index.m3u8"])
+        self.assertIn(latest.segments[-1].uri.encode(), objects["live/test/index.m3u8"])
+        self.assertIn(b'"ended": false', objects["live/test/state.json"])
+
+    def test_suspend_before_anything(self) -> None:
+        """Of a stream that never had a playlist none is awaited any more."""
+        packaged = Packaged()
+        waiting = packaged.shelf.wait_for_playlist("index.m3u8", -1, None)
+        self.successResultOf(packaged.sink.suspend())
+        self.assertIsNone(self.successResultOf(waiting))
+
     def test_nothing_came(self) -> None:
         """Whoever waits for a stream that ends before it began is told so."""
         packaged = Packaged()

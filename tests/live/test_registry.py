@@ -28,6 +28,7 @@ class FakePublisher:
     A publisher; ``releases`` says whether it gives its name up by itself when it is disconnected, as real ones do.
 
     :ivar told: the reason it was disconnected for.
+    :ivar leaves_within_ms: how long it may take to its next keyframe; ``None`` if it need not go.
     """
 
     def __init__(self, credential: str = "c", silent_ms: int = 0) -> None:
@@ -35,6 +36,7 @@ class FakePublisher:
         self.credential = credential
         self.silence_ms = silent_ms
         self.told: list[str] = []
+        self.leaves_within_ms: int | None = None
         self.releases: Any = lambda: None
 
     def silent_ms(self) -> int:
@@ -43,6 +45,10 @@ class FakePublisher:
     def disconnect(self, reason: str) -> None:
         self.told.append(reason)
         self.releases()
+
+    def disconnect_at_keyframe(self, reason: str, within_ms: int) -> None:
+        self.told.append(reason)
+        self.leaves_within_ms = within_ms
 
 
 class RegistryCase(SynchronousTestCase):
@@ -149,19 +155,53 @@ class LifeTests(RegistryCase):
         self.assertEqual("finish", self.sinks[stream].told[-1])
         self.assertEqual(1, self.registry.ended)
 
-    def test_end_all(self) -> None:
-        """All can be ended: it is done when every sink is, no timer is left, and nobody comes any more."""
+    def test_shut_down(self) -> None:
+        """All are ended when the server stops: it is done when every sink is, no timer is left, and nobody comes."""
         stream, _ = self.publish()
         self.publish(OTHER)
         slow: Deferred[None] = Deferred()
         self.patch(self.sinks[stream], "finish", lambda: slow)
-        done = self.registry.end_all("shutting down")
+        done = self.registry.shut_down("shutting down")
         self.assertNoResult(done)
         self.assertRaises(LimitReachedError, self.registry.claim, NAME, FakePublisher())
         slow.callback(None)
         self.successResultOf(done)
         self.assertEqual({StreamState.ENDED}, {stream.state for stream in self.registry})
         self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_suspend(self) -> None:
+        """A stream that the next server resumes is left open, as soon as its publisher has gone at a keyframe."""
+        stream, publisher = self.publish()
+        ended, _ = self.publish(StreamName("other", "a"))
+        done = self.registry.shut_down("shutting down", lambda name: name.app == "live", 2_000)
+        self.assertEqual((["shutting down; connect again"], 2_000), (publisher.told, publisher.leaves_within_ms))
+        self.assertRaises(LimitReachedError, self.registry.claim, OTHER, FakePublisher())
+        self.assertNoResult(done)
+        self.assertNotIn("interrupted", self.sinks[stream].told)
+        self.registry.release(stream, publisher)
+        self.successResultOf(done)
+        self.assertEqual(["interrupted", "finish"], self.sinks[stream].told[-2:])
+        self.assertEqual((StreamState.INTERRUPTED, StreamState.ENDED), (stream.state, ended.state))
+        self.assertEqual([], self.clock.getDelayedCalls())
+        self.successResultOf(self.registry.end(stream))
+        self.assertIs(StreamState.INTERRUPTED, stream.state)
+
+    def test_suspend_without_publisher(self) -> None:
+        """One that waits for its publisher is left at once; one of which there was nothing to see is ended."""
+        stream, publisher = self.publish()
+        self.registry.release(stream, publisher)
+        unseen = self.registry.claim(OTHER, FakePublisher())
+        self.successResultOf(self.registry.shut_down("shutting down", lambda _name: True, 2_000))
+        self.assertEqual((StreamState.INTERRUPTED, StreamState.ENDED), (stream.state, unseen.state))
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_end_while_leaving(self) -> None:
+        """One that is stopped while its publisher is still to leave ends like any other."""
+        stream, publisher = self.publish()
+        done = self.registry.shut_down("shutting down", lambda _name: True, 2_000)
+        self.registry.end(stream, "stopped by the operator")
+        self.successResultOf(done)
+        self.assertEqual((StreamState.ENDED, "stopped by the operator"), (stream.state, publisher.told[-1]))
 
     def test_totals(self) -> None:
         """What streams received is counted over all there ever were, the forgotten ones too."""

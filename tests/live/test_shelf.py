@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gzip
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -214,6 +215,19 @@ class ShelfTests(SynchronousTestCase):
         self.assertEqual([None] * 3, [self.successResultOf(waiter) for waiter in waiters])
         self.assertIsNone(self.shelf.find("a") or self.shelf.find_playlist("index.m3u8"))
         self.assertEqual((0, False), (self.shelf.waiting, self.shelf.is_announced("p")))
+
+    def test_stop_holding(self) -> None:
+        """For all that wait the time is over, whatever they wait for, and nobody waits any more."""
+        self.shelf.announce("p")
+        waiters: list[Deferred[Any]] = [self.shelf.wait_for("p"), self.shelf.wait_for("p")]
+        waiters += [self.shelf.wait_for_playlist("index.m3u8", 7, part) for part in (None, 1, 1)]
+        self.shelf.stop_holding()
+        for waiter in waiters:
+            self.failureResultOf(waiter, TimeoutError)
+        self.assertEqual(0, self.shelf.waiting)
+        self.assertRaises(TooManyWaitersError, self.shelf.wait_for, "p")
+        self.assertRaises(TooManyWaitersError, self.shelf.wait_for_playlist, "index.m3u8", 7, None)
+        self.shelf.clear()
 
     def test_slices(self) -> None:
         """So many waiters that frames would have to wait for them are answered in slices, whoever leaves meanwhile."""

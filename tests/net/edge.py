@@ -99,8 +99,8 @@ class Peer:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the server has asked for the end."""
-        return bool(self.transport.disconnecting)
+        """Whether the server takes no more of it, and closes the connection before long."""
+        return bool(self.protocol.is_closing)
 
     def say(self, *octets: bytes) -> None:
         """Send."""
@@ -252,7 +252,7 @@ class Edge:
         for protocol in list(self.factory.connections):
             protocol.connectionLost(Failure(ConnectionDone()))
         self.factory.doStop()
-        self.registry.end_all("the test is over")
+        self.registry.shut_down("the test is over")
 
 
 def media(seconds: int = 3, start_ms: int = 0, with_audio: bool = True) -> Iterable[bytes]:

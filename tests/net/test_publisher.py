@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.live.stream import StreamState
 from rapidrtmp.net import publisher
 from tests.codec.builders import picture, video_config
 from tests.net.edge import NAME, Edge, Peer, media
@@ -66,6 +67,42 @@ class PublisherTests(SynchronousTestCase):
         self.assertEqual("warning", level)
         self.assertEqual("The video codec HEVC (hvc1) is not carried here: publish H.264 and AAC.", advice)
         self.assertFalse(peer.is_closed)
+
+    def test_leaves_at_keyframe(self) -> None:
+        """Asked to leave it sends up to its next keyframe, is told why without being refused, and closed."""
+        peer = self.edge.publisher()
+        messages = list(pictures(range(0, 6_000, 40), gop=50))
+        self.in_real_time(peer, messages[:76])
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        assert stream.publisher is not None
+        stream.publisher.disconnect_at_keyframe("the server is shutting down", 2_000)
+        self.in_real_time(peer, messages[76:])
+        self.assertEqual([("error", "NetConnection.Connect.Closed", "the server is shutting down")], peer.statuses())
+        self.assertTrue(peer.is_closed)
+        self.assertIs(StreamState.INTERRUPTED, stream.state)
+        self.assertEqual((100, 2), (stream.statistics.frames, stream.statistics.keyframes))
+
+    def test_leaves_in_time(self) -> None:
+        """One whose keyframe does not come is closed when the time is over; one without any media, at once."""
+        peer = self.edge.publisher()
+        messages = list(pictures(range(0, 3_000, 40), gop=1_000))
+        self.in_real_time(peer, messages)
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        assert stream.publisher is not None
+        stream.publisher.disconnect_at_keyframe("the server is shutting down", 1_000)
+        self.edge.wait(0.7)
+        self.assertFalse(peer.is_closed)
+        self.edge.wait(0.6)
+        self.assertTrue(peer.is_closed)
+        self.setUp()
+        silent = self.edge.publisher()
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        assert stream.publisher is not None
+        stream.publisher.disconnect_at_keyframe("the server is shutting down", 1_000)
+        self.assertTrue(silent.is_closed)
 
     def test_too_fast(self) -> None:
         """A file that is sent at once is not read any further until time has caught up, and is not taken for silent."""

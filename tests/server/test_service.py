@@ -23,8 +23,9 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from rapidrtmp.app.application import ChosenPlugins, ChosenStorage, choose_plugins
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import AuthenticatorContext, Purpose, SinkContext
-from rapidrtmp.live.stream import StreamState
+from rapidrtmp.interfaces import AuthenticatorContext, Playlist, Purpose, SinkContext
+from rapidrtmp.live.stream import LiveStream, StreamState
+from rapidrtmp.m3u8.read import parse_media_playlist
 from rapidrtmp.media import Frame
 from rapidrtmp.names import StreamName
 from rapidrtmp.server import service as server
@@ -38,6 +39,13 @@ from tests.m3u8.checker import read_playlist
 from tests.net.edge import ScriptedAuthenticator, media
 from tests.rtmp.client import HANDSHAKE, connect, message
 from tests.serving import LOOPBACK, ServerCase, loopback_settings, open_app
+
+
+def shown(stream: LiveStream) -> Playlist:
+    """The newest version of a stream's media playlist."""
+    version = stream.shelf.find_playlist("index.m3u8")
+    assert version is not None
+    return version.facts
 
 
 class ServerTests(ServerCase):
@@ -202,6 +210,72 @@ class ServerTests(ServerCase):
         await encoder.gone
         self.assertEqual({"live", FOLDER}, set(os.listdir(folders[0])))
         self.assertEqual({"recordings", FOLDER}, set(os.listdir(folders[1])))
+
+    async def test_planned_stop(self) -> None:
+        """
+        A stream in a persistent storage stays open when the server stops: its publisher is closed without being
+        refused, requests that are held are answered, its recording is finished, and the next server resumes it.
+        """
+        settings = loopback_settings(live=open_app("hls", "record", storage=f"local:{self.mktemp()}"))
+        service = self.start(settings)
+        encoder = await self.publish(service, b"".join(media(9)))
+        stream = await self.find_stored(service)
+        held: list[Deferred[tuple[int, bytes]]] = []
+        while not stream.shelf.waiting:  # as long as media comes one may be answered at once
+            ahead = f"/live/k/index.m3u8?_HLS_msn={shown(stream).last_sequence + 2}"
+            held.append(Deferred.fromCoroutine(self.get(service, ahead)))
+            await self.get(service, "/api/ping")
+        await service.stopService()
+        await encoder.gone
+        for answer in held:
+            status, body = await answer
+            self.assertEqual((200, False), (status, b"ENDLIST" in body))
+        self.assertIn(b"NetConnection.Connect.Closed", encoder.heard)
+        self.assertIs(StreamState.INTERRUPTED, stream.state)
+        left = shown(stream)
+        self.assertFalse(left.ended)
+
+        again = self.start(settings)
+        resumed = again.registry.find(StreamName("live", "k"))
+        while resumed is None:
+            await self.get(again, "/api/ping")
+            resumed = again.registry.find(StreamName("live", "k"))
+        self.assertIs(StreamState.INTERRUPTED, resumed.state)
+        after = shown(resumed)
+        self.assertFalse(after.ended)
+        self.assertGreater(after.last_sequence, left.last_sequence)
+        listed, there = (
+            [segment.uri for segment in parse_media_playlist(facts.body.decode()).segments if not segment.gap]
+            for facts in (left, after)
+        )
+        self.assertEqual(listed[-len(there) :], there, "up to the last one that viewers were shown")
+        recordings = json.loads((await self.get(again, "/api/v1/recordings"))[1])["recordings"]
+        self.assertEqual(["finished"], [recording["state"] for recording in recordings])
+        await again.stopService()
+
+    async def test_planned_end(self) -> None:
+        """With on_stop = "end" a stop ends what is in a persistent storage, too: the next server has nothing of it."""
+        settings = loopback_settings(live=open_app(storage=f"local:{self.mktemp()}"))
+        settings = replace(settings, server=replace(settings.server, on_stop="end"))
+        service = self.start(settings)
+        encoder = await self.publish(service, b"".join(media(9)))
+        stream = await self.find_stored(service)
+        await service.stopService()
+        await encoder.gone
+        self.assertEqual((StreamState.ENDED, True), (stream.state, shown(stream).ended))
+        again = self.start(settings)
+        await self.get(again, "/api/ping")
+        self.assertIsNone(again.registry.find(StreamName("live", "k")))
+        await again.stopService()
+
+    async def find_stored(self, service: RapidRtmpService) -> LiveStream:
+        """The stream ``k``, when a segment of it is stored."""
+        storage = service.stores.of("live", Purpose.LIVE).storage
+        while not await storage.list("live/k/index.m3u8"):
+            await self.get(service, "/api/ping")
+        stream = service.registry.find(StreamName("live", "k"))
+        assert stream is not None
+        return stream
 
     async def test_unreachable_bucket(self) -> None:
         """A bucket that nobody answers for keeps no client waiting at the door, and a stream is live without it."""

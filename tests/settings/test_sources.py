@@ -104,6 +104,7 @@ class LoadTests(LoadTestCase):
             "rtmp.app_aliases": "old/studio=live",
             "server.log_format": "json",
             "server.log_level": "warn",
+            "server.on_stop": "end",
             "server.metrics_stream_labels": "true",
             "storage.spec": "memory:",
             "server.api_token": "text",

@@ -66,6 +66,9 @@ class Encoder:
     def disconnect(self, reason: str) -> None:
         self.reasons.append(reason)
 
+    def disconnect_at_keyframe(self, reason: str, within_ms: int) -> None:
+        self.disconnect(reason)
+
 
 def find_peer(transport: Any) -> LocalPeer | None:
     """Our own user, wherever the other end of a connection in memory has a loopback address."""
