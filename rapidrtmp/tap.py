@@ -28,6 +28,7 @@ from rapidrtmp.plugin_search import search_working_folder
 from rapidrtmp.settings.model import ServerSettings, Setting, Settings, all_settings
 from rapidrtmp.settings.sources import DEFAULT, Loaded, load_settings
 from rapidrtmp.signals import Signals
+from rapidrtmp.support.clock import keep_monotonic
 from rapidrtmp.support.text import encodable
 
 __all__ = ["Options", "makeService"]
@@ -187,6 +188,7 @@ def _install_reactor() -> None:
 def _reactor() -> Any:
     from twisted.internet import reactor
 
+    keep_monotonic(reactor)  # whichever was chosen
     return reactor
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from twisted.logger import Logger
@@ -23,7 +22,7 @@ from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
 from rapidrtmp.recording.sink import IRecorderFactory, RecorderFactory
 from rapidrtmp.settings.model import Settings
-from rapidrtmp.support.clock import SteadyClock
+from rapidrtmp.support.clock import now_ms, utc_ms
 from rapidrtmp.web.recordings import RECORDER
 
 __all__ = ["StreamMaker", "recorders"]
@@ -57,7 +56,6 @@ class StreamMaker:
         recovered: Callable[[StreamName], Recovered],
         metrics: Metrics,
         numbering: Numbering,
-        steady: SteadyClock,
         in_thread: InThread,
     ) -> None:
         self._reactor = reactor
@@ -67,7 +65,6 @@ class StreamMaker:
         self._recovered = recovered
         self._metrics = metrics
         self._numbering = numbering
-        self._steady = steady
         self._in_thread = in_thread
         self._viewer_salt = os.urandom(16)
 
@@ -77,7 +74,8 @@ class StreamMaker:
             name,
             Shelf(self._settings.http.max_waiters_per_stream, self._reactor),
             Viewers(self._viewer_salt),
-            started_at_ms=self._steady.utc_ms(),
+            started_at_ms=utc_ms(),
+            begun_ms=now_ms(self._reactor),
             gop_cache_bytes=self._settings.live.gop_cache_bytes,
             fan_out=FanOut(
                 name,
@@ -85,7 +83,7 @@ class StreamMaker:
                 failed=lambda sink: self._metrics.sinks_detached_total.labels(sink).inc(),
                 measured=lambda sink, seconds: self._metrics.sink_seconds_total.labels(sink).inc(seconds),
             ),
-            utc_of=partial(self._steady.utc_of, self._reactor),
+            utc_of=lambda arrived_ms: utc_ms() - (now_ms(self._reactor) - arrived_ms),
         )
         recovered = self._recovered(name)
         for sink, factory in self._apps[name.app].sinks.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -12,6 +11,7 @@ from twisted.python.failure import Failure
 from rapidrtmp.check.fetch import FetchError, HttpFetcher
 from rapidrtmp.check.report import Report
 from rapidrtmp.check.stream import check_stream
+from rapidrtmp.support.clock import keep_monotonic, utc_ms
 
 __all__ = ["run_check"]
 
@@ -36,7 +36,8 @@ def run_check(url: str, seconds: float) -> Report:
 
 
 def _watch(reactor: Any, url: str, seconds: float, outcome: list[Report | Failure]) -> Deferred[None]:
+    keep_monotonic(reactor)
     fetcher = HttpFetcher(reactor)
-    watching = Deferred.fromCoroutine(check_stream(url, seconds, fetcher, reactor, lambda: time.time_ns() // 1000))
+    watching = Deferred.fromCoroutine(check_stream(url, seconds, fetcher, reactor, lambda: 1000 * utc_ms()))
     watching.addBoth(outcome.append)
     return watching.addCallback(lambda _: Deferred.fromCoroutine(fetcher.close()))

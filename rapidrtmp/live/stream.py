@@ -130,7 +130,8 @@ class LiveStream:
     :ivar publisher: who feeds it now, or ``None``.
     :ivar tracks: what it consists of now; empty before the first frame.
     :ivar metadata: what the encoder said of itself (``onMetaData``); shown, never relied on.
-    :ivar started_at_ms: when its first publisher came, in milliseconds since 1970.
+    :ivar started_at_ms: when its first publisher came, in milliseconds since 1970. ``begun_ms``: the same on the clock
+        that frames are stamped with.
     :ivar health: how its publisher does, in numbers; ``None`` until that is known. ``findings``: what is wrong.
     :ivar wall_clock: the dates of its timeline since the last discontinuity.
     """
@@ -144,6 +145,7 @@ class LiveStream:
         viewers: Viewers,
         *,
         started_at_ms: int,
+        begun_ms: int = 0,
         gop_cache_bytes: int = 32 << 20,
         fan_out: FanOut | None = None,
         utc_of: Callable[[int], int] | None = None,
@@ -153,6 +155,7 @@ class LiveStream:
         self.viewers = viewers
         shelf.target_found = viewers.allow_for
         self.started_at_ms = started_at_ms
+        self.begun_ms = begun_ms
         self.state = StreamState.STARTING
         self.publisher: Publisher | None = None
         self.tracks: tuple[Track, ...] = ()
@@ -253,4 +256,5 @@ class LiveStream:
     def _observe(self, frame: Frame) -> None:
         """Tell the wall clock when a frame arrived: the first of a range, then a few a second."""
         self._observed_ms = frame.arrived_ms
-        self.wall_clock.observe(frame.pts * 1000 // frame.track.timescale, self._utc_of(frame.arrived_ms))
+        utc_ms = self._utc_of(frame.arrived_ms)
+        self.wall_clock.observe(frame.pts * 1000 // frame.track.timescale, utc_ms, frame.arrived_ms)

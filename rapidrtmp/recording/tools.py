@@ -6,7 +6,6 @@ Each tool is given the storage and returns lines to print and whether all is wel
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from rapidrtmp.interfaces import IStorage, StorageContext
 from rapidrtmp.recording.catalogue import Entry, RecordingState
 from rapidrtmp.recording.recovery import is_being_recorded, mend, recover
 from rapidrtmp.recording.verification import Examination, examine
+from rapidrtmp.support.clock import utc_ms
 
 __all__ = ["Outcome", "export", "repair", "use_storage", "verify"]
 
@@ -100,7 +100,7 @@ async def _problems(storage: IStorage, id: RecordingId, *, deep: bool) -> list[s
     return found.problems
 
 
-async def repair(storage: IStorage, utc_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> Outcome:
+async def repair(storage: IStorage, utc_ms: Callable[[], int] = utc_ms) -> Outcome:
     """
     Make every recording whole as far as it is stored, and the catalogue with them.
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import time
 from collections.abc import Iterable
 from itertools import chain
 from typing import Any
@@ -58,7 +57,7 @@ from rapidrtmp.server.scrape import (
 )
 from rapidrtmp.settings.model import Settings
 from rapidrtmp.settings.spec import parse_spec
-from rapidrtmp.support.clock import SteadyClock, now_ms
+from rapidrtmp.support.clock import now_ms, utc_ms
 from rapidrtmp.support.factories import create
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import Sites, make_sites
@@ -112,18 +111,17 @@ class RapidRtmpService(MultiService):
         self._reactor = reactor
         self._settings = settings
         self._plugins = plugins
-        self._steady = SteadyClock(time.monotonic, time.time)
         self.readiness = Readiness(reactor)
         self._plugin_threads = PluginThreads(reactor)
         self.stores = Stores(reactor, plugins.apps, settings.storage.queue_bytes)
         self._leases = StreamLeases(self.stores.of_app, self.stores.all)
-        self._numbering = Numbering(self._steady.utc_ms)
+        self._numbering = Numbering(utc_ms)
         self._recovery = Recovery(
             {name: app.sinks for name, app in plugins.apps.items()},
             self.stores.all,
             self.stores.of_sink,
             self._numbering,
-            self._steady.utc_ms,
+            utc_ms,
             self._leases,
         )
         self.authenticators = {name: self._make_authenticator(name) for name in plugins.apps}
@@ -135,7 +133,6 @@ class RapidRtmpService(MultiService):
             recovered=self._recovery.take,
             metrics=self.metrics,
             numbering=self._numbering,
-            steady=self._steady,
             in_thread=self._plugin_threads.in_thread,
         )
         self.registry = self._make_registry()
@@ -148,9 +145,7 @@ class RapidRtmpService(MultiService):
     # ── the parts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _make_authenticator(self, app: str) -> IAuthenticator:
-        context = AuthenticatorContext(
-            self._reactor, self._steady.utc_ms, Logger("rapidrtmp.auth"), self._plugin_threads.in_thread
-        )
+        context = AuthenticatorContext(self._reactor, utc_ms, Logger("rapidrtmp.auth"), self._plugin_threads.in_thread)
         names = " or ".join(parse_spec(spec).name for spec in self._settings.apps[app].auth)
         authenticator: IAuthenticator = create(
             f"authenticator {names} of apps.{app}", self._plugins.apps[app].authenticator, context
@@ -186,7 +181,7 @@ class RapidRtmpService(MultiService):
             app: RetentionRules.strictest(recorder.retention for recorder in recorders(self._plugins.apps[app]))
             for app in apps
         }
-        return Retention(library, rules, self._steady.utc_ms, deleted, deleted_bytes)
+        return Retention(library, rules, utc_ms, deleted, deleted_bytes)
 
     def _make_rtmp(self) -> RtmpServerFactory:
         rtmp = self._settings.rtmp
@@ -197,7 +192,7 @@ class RapidRtmpService(MultiService):
             app_names=AppNames(self.authenticators, rtmp.app_aliases),
             metrics=self.metrics,
             clock=self._reactor,
-            utc_ms=self._steady.utc_ms,
+            utc_ms=utc_ms,
             timeline=timeline_policy(self._settings.live),
             auth_timeout_ms=rtmp.auth_timeout_ms,
             max_bitrate=1000 * rtmp.max_publisher_kbps,
@@ -222,7 +217,7 @@ class RapidRtmpService(MultiService):
             apps={app: ITokenIssuer(each, None) for app, each in self.authenticators.items()},
             policy=policy,
             clock=self._reactor,
-            utc_ms=self._steady.utc_ms,
+            utc_ms=utc_ms,
             recordings=Recordings(self._libraries, self.registry, self._streams.make_recorder),
             storage_of=lambda app: self.stores.of(app, Purpose.LIVE).storage,
             viewer_salt=os.urandom(16),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -12,12 +11,9 @@ from zope.interface import implementer
 from rapidrtmp.errors import NotFoundError
 from rapidrtmp.interfaces import IStorage, IStorageFactory, ObjectInfo, StorageContext, StoredObject
 from rapidrtmp.storage.keys import byte_range, check_key, guess_content_type
+from rapidrtmp.support.clock import utc_ms
 
 __all__ = ["MemoryStorage", "MemoryStorageFactory"]
-
-
-def _time_of_day_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,7 @@ class MemoryStorage:
     :param utc_ms: the time of day in milliseconds since 1970.
     """
 
-    def __init__(self, utc_ms: Callable[[], int] = _time_of_day_ms) -> None:
+    def __init__(self, utc_ms: Callable[[], int] = utc_ms) -> None:
         self._utc_ms = utc_ms
         self._entries: dict[str, _Entry] = {}
 
@@ -92,9 +88,9 @@ class MemoryStorageFactory:
 
     persistent = False
 
-    def create(self, context: StorageContext) -> MemoryStorage:
-        """Make an empty storage that dates objects by the server's clock."""
-        return MemoryStorage(lambda: int(context.clock.seconds() * 1000))
+    def create(self, context: StorageContext) -> MemoryStorage:  # noqa: ARG002
+        """Make an empty storage."""
+        return MemoryStorage()
 
 
 async def _one_piece(data: bytes) -> AsyncIterator[bytes]:

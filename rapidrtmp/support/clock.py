@@ -1,12 +1,20 @@
-"""Time of day that no correction of the host's clock can disturb."""
+"""
+The two clocks: one that is only ever read for how long, one that is only ever read for when.
+
+A host's time of day is set while the server runs (NTP after boot, a virtual machine that was paused, an operator). So
+every duration, deadline and rate is reckoned on the reactor's clock, which is monotonic, and the time of day is asked
+anew wherever a date is made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.runtime import seconds as settable_seconds
 
-__all__ = ["SteadyClock", "now_ms"]
+__all__ = ["keep_monotonic", "now_ms", "utc_ms"]
 
 
 def now_ms(clock: IReactorTime) -> int:
@@ -14,22 +22,21 @@ def now_ms(clock: IReactorTime) -> int:
     return int(clock.seconds() * 1000)
 
 
-class SteadyClock:
+def utc_ms() -> int:
+    """The time of day as the host has it now, in milliseconds since 1970; it may be set in either direction."""
+    return time.time_ns() // 1_000_000
+
+
+def keep_monotonic(reactor: Any) -> None:
     """
-    Milliseconds since 1970 that advance with a monotonic clock.
+    Have a reactor reckon by the monotonic clock, if it is one of Twisted's that reckon by the time of day.
 
-    The time of day is read once; a step of the host's clock (NTP, an operator) changes nothing afterwards, so that the
-    wall-clock times in a playlist never run backwards.
+    Calls that wait already stay as far away as they are.
     """
-
-    def __init__(self, monotonic_s: Callable[[], float], time_of_day_s: Callable[[], float]) -> None:
-        self._monotonic_s = monotonic_s
-        self._offset_s = time_of_day_s() - monotonic_s()
-
-    def utc_ms(self) -> int:
-        """Now, in milliseconds since 1970."""
-        return round((self._monotonic_s() + self._offset_s) * 1000)
-
-    def utc_of(self, clock: IReactorTime, moment_ms: int) -> int:
-        """From a recent moment of a reactor's clock, which may be one that can be set, to milliseconds since 1970."""
-        return self.utc_ms() - (now_ms(clock) - moment_ms)
+    if reactor.seconds is not settable_seconds:
+        return
+    waiting = [(call, call.getTime() - reactor.seconds()) for call in reactor.getDelayedCalls()]
+    reactor.seconds = time.monotonic
+    for call, left_s in waiting:
+        call.seconds = time.monotonic
+        call.reset(max(0.0, left_s))

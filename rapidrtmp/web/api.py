@@ -198,7 +198,7 @@ class Api:
         return stream
 
     def _describe(self, stream: LiveStream) -> dict[str, object]:
-        return describe_stream(stream, now_ms(self._clock), self._utc_ms())
+        return describe_stream(stream, now_ms(self._clock))
 
     # ── the server ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -19,12 +19,11 @@ __all__ = ["camel_case", "describe_stream"]
 MAX_DEPTH, MAX_ITEMS, MAX_TEXT = 4, 64, 512
 
 
-def describe_stream(stream: LiveStream, now_ms: int, utc_ms: int) -> dict[str, object]:
+def describe_stream(stream: LiveStream, now_ms: int) -> dict[str, object]:
     """
     All that is public about a stream.
 
     :param now_ms: the time on the clock that its frames are stamped with.
-    :param utc_ms: the time of day in milliseconds since 1970.
     """
     video = next((track.config for track in stream.tracks if isinstance(track.config, VideoConfig)), None)
     audio = next((track.config for track in stream.tracks if isinstance(track.config, AudioConfig)), None)
@@ -37,7 +36,7 @@ def describe_stream(stream: LiveStream, now_ms: int, utc_ms: int) -> dict[str, o
         "state": stream.state.value,
         "viewers": stream.viewers.count(now_ms),
         "startedAt": rfc3339(stream.started_at_ms),
-        "duration": (stream.end_ms if ended else max(utc_ms - stream.started_at_ms, 0)) / 1000,
+        "duration": (stream.end_ms if ended else max(now_ms - stream.begun_ms, 0)) / 1000,
         "videoCodec": video.codec_string if video else None,
         "audioCodec": audio.codec_string if audio else None,
         "resolution": f"{video.width}x{video.height}" if video else None,

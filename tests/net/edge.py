@@ -33,6 +33,7 @@ from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.rtmp.amf0 import read_values
 from rapidrtmp.rtmp.chunk import ChunkLimits, ChunkReader, Message
 from rapidrtmp.rtmp.limits import DEFAULT_LIMITS
+from rapidrtmp.support.clock import now_ms
 from rapidrtmp.testing.sinks import STARTED_AT_MS, FrameCollector
 from rapidrtmp.timeline.policy import TimelinePolicy
 from tests.codec.builders import audio_config, picture, sound, video_config
@@ -215,6 +216,7 @@ class Edge:
             Viewers(b""),
             started_at_ms=self.utc_ms(),
             fan_out=FanOut(name, failed=self.failed.append),
+            begun_ms=now_ms(self.clock),
             utc_of=lambda arrived_ms: STARTED_AT_MS + arrived_ms,
         )
         for number, make in enumerate(self.extra_sinks):

@@ -6,9 +6,11 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from twisted.internet import defer, endpoints, protocol
+from twisted.python import runtime
 from twisted.python.runtime import platform
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -69,6 +71,14 @@ class LeanReactorTests(SynchronousTestCase):
         if deadline.active():
             deadline.cancel()
         return [asker.heard for asker in askers]
+
+    def test_monotonic(self) -> None:
+        """Its timers are reckoned by a clock that is never set."""
+        self.patch(runtime, "seconds", lambda: 1_767_225_600.0)
+        self.patch(time, "time", lambda: 1_767_225_600.0)
+        waiting = self.reactor.callLater(60, int)
+        self.assertApproximates(time.monotonic() + 60, waiting.getTime(), 5)
+        self.assertApproximates(60, self.reactor.timeout(), 5)
 
     def test_a_handful(self) -> None:
         """However many connections wait, a port accepts a handful of them in one turn."""

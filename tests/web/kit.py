@@ -29,6 +29,7 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.recording.libraries import Libraries
 from rapidrtmp.recording.library import Library
 from rapidrtmp.storage.memory import MemoryStorage
+from rapidrtmp.support.clock import now_ms
 from rapidrtmp.testing.frames import measured
 from rapidrtmp.testing.sinks import FrameCollector
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
@@ -116,7 +117,8 @@ class Server:
         return EPOCH_MS + int(self.clock.seconds() * 1000)
 
     def _make_stream(self, name: StreamName) -> LiveStream:
-        return LiveStream(name, Shelf(max_waiters=10), Viewers(b"salt"), started_at_ms=self.utc_ms())
+        shelf, viewers = Shelf(max_waiters=10), Viewers(b"salt")
+        return LiveStream(name, shelf, viewers, started_at_ms=self.utc_ms(), begun_ms=now_ms(self.clock))
 
     def publish(self, key: str = "k", app: str = "live") -> LiveStream:
         """A stream that a publisher has just claimed: starting."""
