@@ -33,10 +33,10 @@ MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST = "index.m3u8", "master.m
 STATE = "state.json"
 #: The names of the pages of a rewind journal begin with this.
 PAGES = "dvr_"
-_INIT = re.compile(r"init_\d+\.mp4", re.ASCII)
-_SEGMENT = re.compile(r"segment_\d+\.m4s", re.ASCII)
-_NUMBER = re.compile(r"\d+", re.ASCII)
-_PAGE = re.compile(r"dvr_(\d+)_(\d+)_(\d+)_(\d+)\.jsonl", re.ASCII)
+_INIT = re.compile(r"init_\d{1,20}\.mp4", re.ASCII)
+_SEGMENT = re.compile(r"segment_\d{1,20}\.m4s", re.ASCII)
+_NUMBER = re.compile(r"\d{1,20}", re.ASCII)
+_PAGE = re.compile(r"dvr_(\d{1,20})_(\d{1,20})_(\d{1,20})_(\d{1,20})\.jsonl", re.ASCII)
 
 
 def running_prefix(app: str) -> str:

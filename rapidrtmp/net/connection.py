@@ -309,7 +309,7 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
 
     def fail(self, failure: Failure | None = None) -> None:
         """Log the exception that is being handled (or ``failure``), which is a bug, and close at once."""
-        self._log.failure("internal error, closing connection from {peer}", failure, peer=self.peer)
+        self.factory.bugs.failure("internal error, closing connection from {peer}", failure, peer=self.peer)
         self._state = _CLOSING
         self.transport.abortConnection()
 

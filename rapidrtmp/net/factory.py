@@ -20,6 +20,7 @@ from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.net.waiting import Waiting
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.rtmp.session import ServerSession
+from rapidrtmp.support.bug_log import BugLog
 from rapidrtmp.support.client_prefix import origin_of
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.support.refused import Refused
@@ -73,6 +74,7 @@ class RtmpServerFactory(_Factory):
     :ivar read_budget: when connections that are not read at once are read.
     :ivar behind_proxy: accepts connections whose client is named by a proxy (``haproxy:`` endpoints).
     :ivar log_throttle: which events deserve a line in the log.
+    :ivar bugs: where exceptions that should not be are logged.
     """
 
     noisy = False
@@ -95,6 +97,7 @@ class RtmpServerFactory(_Factory):
         self.read_budget = ReadBudget(clock)
         self.services = services
         self.log_throttle = services.log_throttle
+        self.bugs = BugLog(Logger("rapidrtmp.net.connection"))
         self._clock = clock
         self._random_bytes = random_bytes
         self._policy = policy

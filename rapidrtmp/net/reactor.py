@@ -33,6 +33,8 @@ from twisted.internet.tcp import Port, Server
 from twisted.logger import Logger
 from twisted.python import log
 
+from rapidrtmp.support.bug_log import BugLog
+
 __all__ = ["LeanReactor", "install", "install_if_free"]
 
 
@@ -71,6 +73,10 @@ class LeanReactor(EPollReactor):
     _counted_since_s = 0.0
     seconds = staticmethod(monotonic)
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._bugs = BugLog(self._log)
+
     def doPoll(self, timeout: float | None) -> None:
         """
         Wait for descriptors to become ready, and serve them.
@@ -97,7 +103,7 @@ class LeanReactor(EPollReactor):
                     why = selectable.doRead()
                 except BaseException:
                     why = sys.exc_info()[1]
-                    self._log.failure("a connection failed while its data was read, and is closed")
+                    self._bugs.failure("internal error while data was read, closing the connection")
                 if why:
                     self._disconnectSelectable(selectable, why, True)  # type: ignore[no-untyped-call]
             else:
@@ -125,7 +131,7 @@ class LeanReactor(EPollReactor):
 
 def install() -> None:
     """Make it the reactor of this process."""
-    installReactor(LeanReactor())  # type: ignore[no-untyped-call]
+    installReactor(LeanReactor())
 
 
 def install_if_free() -> None:

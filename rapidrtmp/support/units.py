@@ -8,7 +8,7 @@ read and shows what would be right; the caller adds where it was read.
 from __future__ import annotations
 
 import re
-from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
 
 from twisted.internet.endpoints import quoteStringArgument
 
@@ -27,6 +27,9 @@ __all__ = [
 _NUMBER = r"\d+(?:\.\d+)?"
 _DURATION_STEP = re.compile(rf"({_NUMBER})(ms|s|m|h|d)")
 _DURATION = re.compile(rf"(?:{_DURATION_STEP.pattern})+")
+#: No quantity takes more characters to write.
+_MOST_TEXT = 64
+_LONGEST_MS = 10_000 * 366 * 86_400_000
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _SIZE = re.compile(rf"({_NUMBER})([kKMGT]?)(?:i?B)?")
 _UNIT_BYTES = {"": 1, "k": 1 << 10, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -38,14 +41,18 @@ def parse_duration_ms(text: str) -> int:
     Read a duration into milliseconds, rounded to the nearest.
 
     :param text: ``500ms``, ``2s``, ``1h``, ``7d``, sums such as ``1h30m``, or a bare number of seconds (``0.333``).
-    :raises ConfigurationError: anything else, and so every negative number.
+    :raises ConfigurationError: anything else, and so every negative number; what is longer than ten thousand years.
     """
+    if len(text) > _MOST_TEXT:
+        raise ConfigurationError(f"a text of {len(text)} characters is not a duration such as 2s, 500ms, 1h30m or 7d")
     if re.fullmatch(_NUMBER, text, re.ASCII):
         text += "s"
     if not re.fullmatch(_DURATION, text) or not text.isascii():
         raise ConfigurationError(f"{text!r} is not a duration such as 2s, 500ms, 1h30m or 7d")
-    total = sum(Decimal(amount) * _UNIT_MS[unit] for amount, unit in _DURATION_STEP.findall(text))
-    return int(Decimal(total).quantize(Decimal(1), ROUND_HALF_UP))
+    total = sum(Fraction(amount) * _UNIT_MS[unit] for amount, unit in _DURATION_STEP.findall(text))
+    if total > _LONGEST_MS:
+        raise ConfigurationError(f"{text!r} is longer than ten thousand years")
+    return int(total + Fraction(1, 2))
 
 
 def parse_duration_s(text: str) -> int:
@@ -73,12 +80,12 @@ def parse_size(text: str) -> int:
     Read a size into bytes.
 
     :param text: ``64k``, ``10M``, ``2G``, ``1T`` (powers of 1024; ``KiB`` or ``MB`` mean the same), or bytes.
-    :raises ConfigurationError: anything else, and what is not a whole number of bytes.
+    :raises ConfigurationError: anything else, and what is not a whole number of bytes, or 2**63 and more.
     """
-    match = _SIZE.fullmatch(text)
-    size = Decimal(match[1]) * _UNIT_BYTES[match[2]] if match and text.isascii() else Decimal("0.5")
-    if size % 1:
-        raise ConfigurationError(f"{text!r} is not a size such as 64k, 10M or 2G")
+    match = _SIZE.fullmatch(text[:_MOST_TEXT])
+    size = Fraction(match[1]) * _UNIT_BYTES[match[2]] if match and text.isascii() else Fraction(1, 2)
+    if size % 1 or size >= 1 << 63:
+        raise ConfigurationError(f"{text[:_MOST_TEXT]!r} is not a size such as 64k, 10M or 2G")
     return int(size)
 
 

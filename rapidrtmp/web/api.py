@@ -129,7 +129,7 @@ class Api:
         if seconds < 1:
             raise BadRequestError("expiresIn is less than a second")
         if seconds > maximum:
-            raise BadRequestError(f"expiresIn is {seconds} seconds; the longest allowed is {maximum}")
+            raise BadRequestError(f"expiresIn is too long: the longest allowed is {maximum} seconds")
         return seconds
 
     def _rtmp_root(self, request: Request) -> str:

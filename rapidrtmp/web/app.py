@@ -44,6 +44,7 @@ from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import RESERVED_APPS
 from rapidrtmp.playback.admission import Seats
 from rapidrtmp.playback.responder import HlsResponder
+from rapidrtmp.support.bug_log import BugLog
 from rapidrtmp.web.abuse import Misconduct
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.api_access import ApiAccess
@@ -93,6 +94,7 @@ class WebApp:
         self.klein = Klein()
         self.klein.url_map.merge_slashes = False  # which would answer // with a redirect
         self.klein.url_map.converters["app"] = _AppConverter
+        self._bugs = BugLog(self._log)
         self._tally = tally
         self._misconduct = misconduct
         self._policy = policy
@@ -181,7 +183,7 @@ class WebApp:
         if twisted.method == b"HEAD":
             return response.body
         if isinstance(response, StreamedResponse):
-            return send_streamed(response, twisted, partial(self._count_sent, label))
+            return send_streamed(response, twisted, partial(self._count_sent, label), self._bugs)
         self._tally.sent_bytes[label] += len(response.body)
         if len(response.body) <= SMALL_BYTES:
             return response.body
@@ -213,7 +215,7 @@ class WebApp:
         """Log a bug, and tell the client no more than that there is one."""
         if failure.check(CancelledError):
             return failure
-        self._log.failure("a bug in {route}", failure, route=getattr(twisted, "rapidrtmp_route", UNROUTED))
+        self._bugs.failure("internal error in {route}", failure, route=getattr(twisted, "rapidrtmp_route", UNROUTED))
         return self._send(error_response(_error(failure)), twisted)
 
 

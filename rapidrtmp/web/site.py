@@ -45,6 +45,8 @@ MAX_HEADER_BYTES = 16_384
 HEADER_S = 15
 #: How long a client that is refused in the middle of a request may take to read why, and how much of the rest is read.
 LINGER_S, LINGER_BYTES = 5, 1 << 20
+#: Of the length of a body.
+MAX_LENGTH_DIGITS = 20
 #: What all connections together may use of one turn of the reactor, in seconds.
 TURN_S = 0.008
 #: A client that leaves more than this of its answers unread is not read from.
@@ -210,6 +212,14 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
         """The header is whole: what follows may take longer."""
         self.setTimeout(self._idle_s)  # type: ignore[no-untyped-call]
         super().allHeadersReceived()  # type: ignore[no-untyped-call]
+
+    def headerReceived(self, line: bytes) -> bool:
+        """A field; a length without end is refused before Twisted makes a number of it, which raises."""
+        name, _, value = line.partition(b":")
+        if len(value.strip(b" \t")) > MAX_LENGTH_DIGITS and name.lower() == b"content-length":
+            self._respondToBadRequestAndDisconnect()
+            return False
+        return bool(super().headerReceived(line))  # type: ignore[no-untyped-call]
 
     def allContentReceived(self) -> None:
         """The request is whole, and read no further until it is answered."""

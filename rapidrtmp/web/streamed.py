@@ -12,15 +12,13 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from rapidrtmp.errors import RapidRTMPError
 from rapidrtmp.interfaces import StreamedResponse
+from rapidrtmp.support.bug_log import BugLog
 
 __all__ = ["send_streamed"]
-
-_log = Logger()
 
 
 @implementer(IPushProducer)
@@ -52,18 +50,21 @@ class _Valve:
             await self._opening
 
 
-def send_streamed(response: StreamedResponse, consumer: Any, sent: Callable[[int], object]) -> Deferred[bytes]:
+def send_streamed(
+    response: StreamedResponse, consumer: Any, sent: Callable[[int], object], bugs: BugLog
+) -> Deferred[bytes]:
     """
     Write the body of an answer whose header fields are set.
 
     :param consumer: a ``twisted.web`` request.
     :param sent: told the size of every piece as it is written.
+    :param bugs: where a failure of the storage or a bug is logged.
     :returns: fires with ``b""``, which is left to write, when it is done; cancel it when the client has left.
     """
-    return Deferred.fromCoroutine(_send(response, consumer, sent))
+    return Deferred.fromCoroutine(_send(response, consumer, sent, bugs))
 
 
-async def _send(response: StreamedResponse, consumer: Any, sent: Callable[[int], object]) -> bytes:
+async def _send(response: StreamedResponse, consumer: Any, sent: Callable[[int], object], bugs: BugLog) -> bytes:
     valve = _Valve()
     chunks = response.open()
     consumer.registerProducer(valve, True)
@@ -78,9 +79,9 @@ async def _send(response: StreamedResponse, consumer: Any, sent: Callable[[int],
     except CancelledError:  # the client has left, and with it everything that could be told of it
         raise
     except RapidRTMPError as error:
-        _log.error("an answer broke off: {error}", error=error)
+        bugs.error("an answer broke off: {error}", error=error)
     except Exception:
-        _log.failure("a bug broke an answer off")
+        bugs.failure("internal error, breaking an answer off")
     finally:
         close = getattr(chunks, "aclose", None)
         if close is not None:

@@ -42,6 +42,14 @@ class DurationTests(SynchronousTestCase):
             error = self.assertRaises(ConfigurationError, parse_duration_ms, text)
             self.assertIn("500ms", str(error))
 
+    def test_endless(self) -> None:
+        """A number without end is refused like any other nonsense, whatever its length."""
+        for text in ("9" * 26, "9" * 29 + "d", "1d" * 40, "9" * 5000, "-" * 10**6, "3660001d"):
+            self.assertRaises(ConfigurationError, parse_duration_ms, text)
+            if not text.startswith("0."):
+                self.assertRaises(ConfigurationError, parse_size, text)
+        self.assertEqual(3_660_000 * 86_400_000, parse_duration_ms("3660000d"))
+
     def test_whole_seconds(self) -> None:
         """A setting that counts seconds refuses a fraction rather than rounding it."""
         self.assertEqual(90, parse_duration_s("1m30s"))

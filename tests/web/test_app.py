@@ -241,14 +241,16 @@ class SafetyTests(SynchronousTestCase):
 class BugTests(SynchronousTestCase):
     """A route that fails as none should."""
 
-    def ask(self, respond: object) -> Wire:
+    def make_site(self, respond: object) -> BoundedSite:
         route = Route("GET", "/", Audience.EVERYBODY, respond)  # type: ignore[arg-type]
         policy = HttpPolicy()
         misconduct = Misconduct(Clock())
         access = ApiAccess(ApiSecret(), policy, Clock())
         app = WebApp((route,), access, Tally(policy), misconduct, policy)
-        site = BoundedSite(app.resource(), policy, Clock(), partial(BoundedChannel, misconduct))
-        wire = Wire(site)
+        return BoundedSite(app.resource(), policy, Clock(), partial(BoundedChannel, misconduct))
+
+    def ask(self, respond: object) -> Wire:
+        wire = Wire(self.make_site(respond))
         wire.request("GET", "/")
         return wire
 
@@ -265,6 +267,19 @@ class BugTests(SynchronousTestCase):
             reply = self.ask(respond).reply()
             self.assertEqual((500, {"error": "internal error"}), (reply.status, reply.json()))
             self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+
+    def test_burst(self) -> None:
+        """A bug that a client causes again and again is logged once."""
+
+        def respond(_request: Request) -> Response:
+            raise RuntimeError("again")
+
+        site = self.make_site(respond)
+        for _ in range(400):
+            wire = Wire(site)
+            wire.request("GET", "/")
+            self.assertEqual(500, wire.reply().status)
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
 
     def test_later(self) -> None:
         """An answer or a refusal may come at any later time."""

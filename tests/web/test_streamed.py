@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import capturedLogs
+from twisted.logger import Logger, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import StorageError
 from rapidrtmp.interfaces import StreamedResponse
+from rapidrtmp.support.bug_log import BugLog
 from rapidrtmp.web.streamed import send_streamed
 from tests.recording.recordings import ID, record, store_into
 from tests.web.kit import Server
@@ -65,7 +66,7 @@ class StreamedTests(SynchronousTestCase):
             self.sent += size
 
         response = StreamedResponse(200, {}, size=10, open=lambda: self.pieces(**pieces))
-        return send_streamed(response, client, count)
+        return send_streamed(response, client, count, BugLog(Logger()))
 
     def test_all_of_it(self) -> None:
         """A client that reads gets everything, and every octet is counted."""

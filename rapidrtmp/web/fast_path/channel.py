@@ -26,6 +26,7 @@ from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.http.errors import TooManyRequestsError
 from rapidrtmp.http.headers import CORS, safety_fields
 from rapidrtmp.interfaces import Request, Response, UnavailableError
+from rapidrtmp.support.bug_log import BugLog
 from rapidrtmp.web.abuse import Misconduct
 from rapidrtmp.web.errors import error_response
 from rapidrtmp.web.fast_path.request_line import MAX_BLOCK_BYTES, MAX_LINE_BYTES, NotPlainError, read_fields, read_line
@@ -60,6 +61,7 @@ class ExpressLane:
         self._respond = respond
         self._proxies = TrustedProxies(policy.trusted_proxies)
         self._second = 0
+        self._bugs = BugLog(self._log)
         self._starts: dict[tuple[int, bool], bytes] = {}
         self._safety = {
             encrypted: "".join(
@@ -110,7 +112,7 @@ class ExpressLane:
         assert failure.value is not None
         response = error_response(failure.value)
         if response.status == 500:
-            self._log.failure("a bug in {route}", failure, route=self.route)
+            self._bugs.failure("internal error in {route}", failure, route=self.route)
         return Response(response.status, {**CORS, **response.headers}, response.body)
 
 
