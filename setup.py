@@ -15,7 +15,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 STATIC = ROOT / "rapidrtmp" / "web" / "static"
-PIN = runpy.run_path(str(ROOT / "rapidrtmp" / "web" / "hlsjs.py"))
+PIN = runpy.run_path(str(ROOT / "rapidrtmp" / "http" / "hlsjs.py"))
 #: How long to wait for the registry to answer at all, and for the download.
 NETWORK_TIMEOUT_S = 8
 NPM_TIMEOUT_S = 120

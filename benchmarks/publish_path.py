@@ -21,7 +21,7 @@ from twisted.internet.testing import StringTransport
 
 from benchmarks.clip import make_clip, read_tags, repeat
 from benchmarks.publishers import Due, connect_commands, set_chunk_size, write_chunks
-from rapidrtmp.app.application import choose_plugins
+from rapidrtmp.app.plugins import choose_plugins
 from rapidrtmp.server.service import RapidRtmpService
 from rapidrtmp.settings.model import AppSettings, Settings
 

@@ -43,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from rapidrtmp.serve import serve
 
         return serve(arguments[1:])
+    from rapidrtmp.discovery import contributed_commands
+    from rapidrtmp.plugin_search import search_working_folder
+
+    search_working_folder()
     parser = argparse.ArgumentParser(prog="rapidrtmp", description="RapidRTMP, a live media server, and its tools")
     parser.add_argument("--version", action="version", version=f"RapidRTMP {__version__}")
     tools = parser.add_subparsers(title="tools", required=True, metavar="TOOL")
@@ -55,7 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument("--seconds", type=float, default=20, help="how long to watch a live stream (20)")
     check.add_argument("--json", action="store_true", help="report in JSON")
     check.set_defaults(run=_check)
-    _add_recordings(tools.add_parser("recordings", help="verify, repair or export the recordings in a storage"))
+    for command in contributed_commands():
+        contributed = tools.add_parser(command.name, help=command.help)
+        command.add_arguments(contributed)
+        contributed.set_defaults(run=command.run)
     _add_token(tools.add_parser("token", help="ask a server for all that is needed to publish a stream"))
     tools.add_parser("settings", help="show every setting, its names and its default").set_defaults(run=_settings)
     chosen = parser.parse_args(arguments)
@@ -85,34 +92,6 @@ def _check(chosen: argparse.Namespace) -> int:
     report = run_check(chosen.url, chosen.seconds)
     print(report.render_json() if chosen.json else report.render())
     return report.exit_status
-
-
-def _add_recordings(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    verify = actions.add_parser("verify", help="compare what is stored with the journals")
-    verify.add_argument("--deep", action="store_true", help="read every part as well")
-    repair = actions.add_parser("repair", help="close what a dead server left open, and mend journals and catalogue")
-    export = actions.add_parser("export", help="take a recording out as one file, or as a folder for any web server")
-    for action in (verify, repair, export):
-        action.add_argument("storage", help="a directory, or a spec such as gcs:BUCKET")
-        action.set_defaults(run=_recordings, action=action.prog.rpartition(" ")[2])
-    export.add_argument("recording", help="APP/KEY/START")
-    export.add_argument("target", type=Path, help="FILE.mp4, or a new folder")
-
-
-def _recordings(chosen: argparse.Namespace) -> int:
-    from rapidrtmp.plugin_search import search_working_folder
-    from rapidrtmp.recording import tools
-
-    search_working_folder()
-    work = {
-        "verify": lambda storage: tools.verify(storage, deep=chosen.deep),
-        "repair": tools.repair,
-        "export": lambda storage: tools.export(storage, chosen.recording, chosen.target),
-    }[chosen.action]
-    outcome = tools.use_storage(chosen.storage, work)
-    print("\n".join(outcome.lines))
-    return 0 if outcome.is_well else 1
 
 
 def _add_token(parser: argparse.ArgumentParser) -> None:

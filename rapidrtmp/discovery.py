@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -23,21 +24,32 @@ from zope.interface.interface import InterfaceClass
 
 import rapidrtmp.plugins
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import IAuthenticatorFactory, ISinkFactory, IStorageFactory
+from rapidrtmp.interfaces import (
+    Command,
+    IAuthenticatorFactory,
+    IContributes,
+    IContributesCommands,
+    ISinkFactory,
+    IStorageFactory,
+)
 from rapidrtmp.plugin_search import broken_plugins, getPlugins, plugins_of_entry_points, searched_places
 from rapidrtmp.settings.spec import Spec, parse_spec
 from rapidrtmp.support.text import reason_of
 
 __all__ = [
     "AuthenticatorPlugin",
+    "ContributionPlugin",
     "IAuthenticatorPlugin",
+    "IContributionPlugin",
     "ISinkPlugin",
     "IStoragePlugin",
     "SinkPlugin",
     "StoragePlugin",
     "bound_arguments",
+    "contributed_commands",
     "list_plugins",
     "make_authenticator_factory",
+    "make_contributors",
     "make_sink_factory",
     "make_storage_factory",
 ]
@@ -63,6 +75,10 @@ class IAuthenticatorPlugin(_IEntry):
     """Leads to a class whose instances provide ``IAuthenticatorFactory``."""
 
 
+class IContributionPlugin(_IEntry):
+    """Leads to a class that is called without arguments and whose instances provide ``IContributes``."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     name: str
@@ -85,6 +101,11 @@ class AuthenticatorPlugin(_Entry):
     """``AuthenticatorPlugin("open", "Everybody may publish", "rapidrtmp.auth.open.OpenAuthenticatorFactory")``."""
 
 
+@implementer(IPlugin, IContributionPlugin)
+class ContributionPlugin(_Entry):
+    """``ContributionPlugin("rewinding", "Rewind windows", "rapidrtmp.hls.rewind.http.Rewinding")``."""
+
+
 @dataclass(frozen=True)
 class _Kind:
     """What sets sinks, storages and authenticators apart."""
@@ -98,6 +119,7 @@ class _Kind:
 _SINK = _Kind("sink", "--sink", ISinkPlugin, ISinkFactory)
 _STORAGE = _Kind("storage", "--storage", IStoragePlugin, IStorageFactory)
 _AUTHENTICATOR = _Kind("authenticator", "--auth", IAuthenticatorPlugin, IAuthenticatorFactory)
+_CONTRIBUTION = _Kind("contribution", "in every server", IContributionPlugin, IContributes)
 
 
 def make_sink_factory(spec: str, defaults: Mapping[str, str] | None = None) -> Any:
@@ -121,9 +143,32 @@ def make_authenticator_factory(spec: str, defaults: Mapping[str, str] | None = N
     return _make(_AUTHENTICATOR, spec, defaults or {})
 
 
+def make_contributors() -> Sequence[Any]:
+    """
+    The ``IContributes`` of every contribution that is installed.
+
+    :raises ConfigurationError: one cannot be loaded or made.
+    """
+    return [_make(_CONTRIBUTION, name, {}) for name in _entries(_CONTRIBUTION)]
+
+
+def contributed_commands() -> Sequence[Command]:
+    """The commands that plugins bring to the program ``rapidrtmp``; of a plugin that cannot be loaded, none."""
+    commands: list[Command] = []
+    for name in _entries(_CONTRIBUTION):
+        try:
+            contributor = IContributesCommands(_make(_CONTRIBUTION, name, {}), None)
+        except ConfigurationError as error:
+            print(f"rapidrtmp: {error}", file=sys.stderr)
+            continue
+        if contributor is not None:
+            commands += contributor.commands()
+    return commands
+
+
 def list_plugins() -> str:
     """Every plugin installed, as text: its name, line, and arguments with their defaults, or why it can not load."""
-    lines = [line for kind in (_SINK, _STORAGE, _AUTHENTICATOR) for line in _listing(kind)]
+    lines = [line for kind in (_SINK, _STORAGE, _AUTHENTICATOR, _CONTRIBUTION) for line in _listing(kind)]
     lines += [f"Not usable: {where}: {why}" for where, why in broken_plugins()]
     return "\n".join([*lines, f"Looked in {searched_places()}"])
 

@@ -91,12 +91,6 @@ class Metrics:
         self.sink_seconds_total = self._counter(
             "sink_seconds_total", "Time that sinks took of the reactor's thread, estimated from samples", "sink"
         )
-        self.recordings_deleted_total = self._counter(
-            "recordings_deleted_total", "Recordings deleted by a limit of age, size or free space", "limit"
-        )
-        self.recordings_deleted_bytes_total = self._counter(
-            "recordings_deleted_bytes_total", "Size of the recordings deleted by a limit", "limit"
-        )
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"rapidrtmp_{name}", documentation, labels, registry=self.registry)

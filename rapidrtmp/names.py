@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 from rapidrtmp.errors import RapidRTMPError
 
-__all__ = ["MAX_NAME_LENGTH", "NAME_PATTERN", "RESERVED_APPS", "BadNameError", "StreamName"]
+__all__ = ["DEFAULT_APP", "MAX_NAME_LENGTH", "NAME_PATTERN", "RESERVED_APPS", "BadNameError", "StreamName"]
 
 MAX_NAME_LENGTH = 128
+#: The application of a stream key that comes without one.
+DEFAULT_APP = "live"
 #: All of a name.
 NAME_PATTERN = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
 _NAME = re.compile(NAME_PATTERN)

@@ -20,7 +20,7 @@ from twisted.logger import ILogObserver, Logger, LogLevel, textFileLogObserver
 from twisted.python import usage
 
 from rapidrtmp import __version__
-from rapidrtmp.app.application import ChosenPlugins, choose_plugins
+from rapidrtmp.app.plugins import ChosenPlugins, choose_plugins
 from rapidrtmp.discovery import list_plugins
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.logs import ServerLog, server_log_observer

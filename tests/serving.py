@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
 from twisted.internet import reactor
@@ -10,9 +11,9 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
-from twisted.web.client import Agent, HTTPConnectionPool, readBody
+from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, readBody
 
-from rapidrtmp.app.application import ChosenPlugins, choose_plugins
+from rapidrtmp.app.plugins import ChosenPlugins, choose_plugins
 from rapidrtmp.server import service as server
 from rapidrtmp.server.service import RapidRtmpService, make_service
 from rapidrtmp.settings.model import AppSettings, ServerSettings, Settings
@@ -71,9 +72,12 @@ class ServerCase(TestCase):
         port = service.rtmp.number
         return await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), Encoder())
 
-    async def get(self, service: RapidRtmpService, path: str, method: bytes = b"GET") -> tuple[int, bytes]:
+    async def get(
+        self, service: RapidRtmpService, path: str, method: bytes = b"GET", body: bytes = b""
+    ) -> tuple[int, bytes]:
         port = service.http.number
-        response = await self.agent.request(method, f"http://127.0.0.1:{port}{path}".encode())
+        producer = FileBodyProducer(BytesIO(body)) if body else None
+        response = await self.agent.request(method, f"http://127.0.0.1:{port}{path}".encode(), None, producer)
         return response.code, await readBody(response)
 
     async def publish(self, service: RapidRtmpService, octets: bytes, app: str = "live") -> Any:

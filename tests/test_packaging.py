@@ -10,7 +10,7 @@ from typing import Any
 import setuptools
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from rapidrtmp.web import hlsjs
+from rapidrtmp.http import hlsjs
 from tests.__main__ import unit_tests
 
 ROOT = Path(__file__).parent.parent

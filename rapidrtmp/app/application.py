@@ -1,156 +1,153 @@
-"""The plugins that the settings choose, found and made: what `tap.py` hands to the server beside the settings."""
+"""
+One RTMP application: its sinks, its authenticator, its storages and its limits, and how its streams are made.
+
+An application is immutable. What its settings change is another application in its place
+(:mod:`rapidrtmp.app.applications`); streams keep the one they were made with.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
-from pathlib import Path
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from rapidrtmp.auth.any_of import AnyOfAuthenticatorFactory
-from rapidrtmp.discovery import make_authenticator_factory, make_sink_factory, make_storage_factory
-from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import IStoringSinkFactory, Purpose
-from rapidrtmp.settings.model import AppSettings, Settings
-from rapidrtmp.settings.spec import parse_spec
+from twisted.logger import Logger
+from zope.interface import implementer
 
-__all__ = ["AppPlugins", "ChosenPlugins", "ChosenStorage", "choose_plugins", "purpose_of"]
+from rapidrtmp.app.plugins import purpose_of
+from rapidrtmp.interfaces import (
+    AppLimits,
+    IApplication,
+    IAuthenticator,
+    IPartSink,
+    ISink,
+    IStorage,
+    Purpose,
+    SinkContext,
+)
+from rapidrtmp.interfaces.storage import InThread
+from rapidrtmp.live.fan_out import FanOut
+from rapidrtmp.live.frame_queue import FrameQueue
+from rapidrtmp.live.numbering import Numbering
+from rapidrtmp.live.shelf import Shelf
+from rapidrtmp.live.stream import LiveStream
+from rapidrtmp.live.viewers import Viewers
+from rapidrtmp.metrics import Metrics
+from rapidrtmp.names import StreamName
+from rapidrtmp.settings.model import Settings
+from rapidrtmp.storage.store import Store
+from rapidrtmp.support.clock import now_ms, utc_ms
+
+__all__ = ["Application", "Recovered", "Shared", "limits_of"]
+
+#: What sinks go on with of what an earlier process left of a stream, by the sink's name.
+Recovered = Mapping[str, Mapping[str, bytes]]
 
 
 @dataclass(frozen=True, eq=False)
-class ChosenStorage:
+class Shared:
     """
-    A storage that the settings choose, the same object wherever it is chosen again.
+    What all applications of a server work with.
 
-    :ivar name: the setting that chose it first: ``storage``, ``recordings``, ``apps.radio.storage``.
-    :ivar factory: an ``IStorageFactory``.
+    :ivar reactor: time and timers.
+    :ivar in_thread: runs what plugins do in threads.
+    :ivar recovered: asked once a stream, when it is made.
+    """
+
+    reactor: Any
+    metrics: Metrics
+    numbering: Numbering
+    in_thread: InThread
+    recovered: Callable[[StreamName], Recovered] = lambda _name: {}
+    viewer_salt: bytes = field(default_factory=lambda: os.urandom(16), repr=False)
+
+
+def limits_of(name: str, settings: Settings) -> AppLimits:
+    """What the settings allow the streams of an application."""
+    app = settings.apps[name]
+    return AppLimits(
+        grace_ms=app.grace_ms,
+        linger_ms=settings.live.linger_ms,
+        takeover_silence_ms=settings.rtmp.takeover_silence_ms,
+        max_streams=app.max_streams,
+        max_viewers_per_stream=app.max_viewers_per_stream,
+    )
+
+
+@implementer(IApplication)
+@dataclass(frozen=True, eq=False)
+class Application:
+    """
+    See :class:`~rapidrtmp.interfaces.IApplication`.
+
+    :ivar settings: those of the server that it was made of.
+    :ivar stores: one for each purpose.
     """
 
     name: str
-    factory: Any
-
-
-@dataclass(frozen=True)
-class AppPlugins:
-    """
-    The plugins of one application.
-
-    :ivar sinks: each an ``ISinkFactory``, by name: the plugin's, with ``-2``, ``-3`` where one serves again.
-    :ivar authenticator: an ``IAuthenticatorFactory``.
-    :ivar storages: one for each purpose.
-    """
-
+    settings: Settings = field(repr=False)
     sinks: Mapping[str, Any]
-    authenticator: Any
-    storages: Mapping[Purpose, ChosenStorage]
+    authenticator: IAuthenticator
+    stores: Mapping[Purpose, Store]
+    limits: AppLimits
+    shared: Shared = field(repr=False)
 
+    _log = Logger()
 
-@dataclass(frozen=True)
-class ChosenPlugins:
-    """
-    Every plugin the server runs with.
+    def storage(self, purpose: Purpose) -> IStorage:
+        """See :meth:`IApplication.storage <rapidrtmp.interfaces.IApplication.storage>`."""
+        return self.stores[purpose].storage
 
-    :ivar apps: by application, as in ``Settings.apps``.
-    """
+    def store_of_sink(self, factory: Any) -> Store:
+        """The store that the sinks of a factory write to."""
+        return self.stores[purpose_of(factory)]
 
-    apps: Mapping[str, AppPlugins]
-
-
-def choose_plugins(settings: Settings) -> ChosenPlugins:
-    """
-    Find and make the factories that the settings name.
-
-    :raises ConfigurationError: one that is unknown, can not be loaded or refuses its arguments; a token secret that
-        would lie among the objects that are served.
-    """
-    sink_defaults = {"hls": _hls_defaults(settings)}
-    auth_defaults = {"token": {"secret_file": settings.tokens.secret_file}}
-    _keep_secrets_apart(settings)
-    storages = _storages(settings)
-    apps = {
-        name: AppPlugins(
-            sinks=_sinks(app, sink_defaults),
-            authenticator=_authenticator(app, auth_defaults),
-            storages={Purpose.LIVE: storages[app.storage], Purpose.RECORDINGS: storages[app.recordings]},
+    def make_stream(self, name: StreamName) -> LiveStream:
+        """See :meth:`IApplication.make_stream <rapidrtmp.interfaces.IApplication.make_stream>`."""
+        settings, shared = self.settings, self.shared
+        recovered = shared.recovered(name)
+        stream = LiveStream(
+            name,
+            Shelf(settings.http.max_waiters_per_stream, shared.reactor),
+            Viewers(shared.viewer_salt),
+            started_at_ms=utc_ms(),
+            begun_ms=now_ms(shared.reactor),
+            gop_cache_bytes=settings.live.gop_cache_bytes,
+            fan_out=FanOut(
+                name,
+                limit_ms=settings.live.slow_sink_ms,
+                failed=lambda sink: shared.metrics.sinks_detached_total.labels(sink).inc(),
+                measured=lambda sink, seconds: shared.metrics.sink_seconds_total.labels(sink).inc(seconds),
+            ),
+            utc_of=lambda arrived_ms: utc_ms() - (now_ms(shared.reactor) - arrived_ms),
+            make_sink=self._make_sink,
         )
-        for name, app in settings.apps.items()
-    }
-    return ChosenPlugins(apps)
+        for sink, factory in self.sinks.items():
+            try:
+                stream.start_sink(sink, factory, recovered.get(sink, {}))
+            except Exception:
+                shared.metrics.sinks_detached_total.labels(sink).inc()
+                self._log.failure("{stream}: sink {sink} cannot be made", stream=name, sink=sink)
+        return stream
 
-
-def _storages(settings: Settings) -> Mapping[str, ChosenStorage]:
-    """Every storage that an application uses, by spec."""
-    general = {"storage": settings.storage.spec, "recordings": settings.storage.recordings}
-    storages: dict[str, ChosenStorage] = {}
-    for name, app in settings.apps.items():
-        for key, spec in (("storage", app.storage), ("recordings", app.recordings)):
-            if spec not in storages:
-                said = next((each for each in general if general[each] == spec), f"apps.{name}.{key}")
-                try:
-                    storages[spec] = ChosenStorage(said, make_storage_factory(spec))
-                except ConfigurationError as error:
-                    raise ConfigurationError(f"{said}: {error}") from error
-    return storages
-
-
-def _hls_defaults(settings: Settings) -> Mapping[str, str]:
-    hls = settings.hls
-    return {"segment": f"{hls.segment_ms}ms", "window": str(hls.window), "part": f"{hls.part_ms}ms"}
-
-
-def _sinks(app: AppSettings, defaults: Mapping[str, Mapping[str, str]]) -> Mapping[str, Any]:
-    sinks: dict[str, Any] = {}
-    for spec in app.sinks:
-        plugin = parse_spec(spec).name
-        names = (plugin if number == 1 else f"{plugin}-{number}" for number in range(1, len(app.sinks) + 1))
-        name = next(name for name in names if name not in sinks)
-        sinks[name] = _made(make_sink_factory, spec, defaults)
-        try:
-            purpose_of(sinks[name])
-        except ConfigurationError as error:
-            raise ConfigurationError(f"sink {plugin}: {error}") from error
-    return sinks
-
-
-def purpose_of(sink_factory: Any) -> Purpose:
-    """
-    What the sinks of a factory store things for.
-
-    :raises ConfigurationError: it says what no storage is for.
-    """
-    storing = IStoringSinkFactory(sink_factory, None)
-    if storing is None:
-        return Purpose.LIVE
-    try:
-        return Purpose(storing.purpose)
-    except ValueError as error:
-        raise ConfigurationError(f"its purpose {storing.purpose!r} is not {' or '.join(Purpose)}") from error
-
-
-def _authenticator(app: AppSettings, defaults: Mapping[str, Mapping[str, str]]) -> Any:
-    made = [_made(make_authenticator_factory, spec, defaults) for spec in app.auth]
-    return made[0] if len(made) == 1 else AnyOfAuthenticatorFactory(made)
-
-
-def _made(make: Callable[[str, Mapping[str, str]], Any], spec: str, defaults: Mapping[str, Mapping[str, str]]) -> Any:
-    return make(spec, defaults.get(parse_spec(spec).name, {}))
-
-
-def _keep_secrets_apart(settings: Settings) -> None:
-    """Files under the directory of a ``local`` storage can be fetched over HTTP, so no secret may lie there."""
-    specs = dict.fromkeys(spec for app in settings.apps.values() for spec in (app.storage, app.recordings))
-    for storage, path in product(map(parse_spec, specs), dict.fromkeys(_secret_files(settings))):
-        directory = storage.options.get("directory") or "".join(storage.arguments[:1])
-        if storage.name != "local" or not directory:
-            continue
-        if Path(path).resolve().is_relative_to(Path(directory).resolve()):
-            raise ConfigurationError(
-                f"the token secret {path} would lie in the storage directory {directory}, which is served: "
-                "name another file as tokens.secret_file"
-            )
-
-
-def _secret_files(settings: Settings) -> Sequence[str]:
-    specs = [parse_spec(spec) for app in settings.apps.values() for spec in app.auth]
-    return [spec.options.get("secret_file", settings.tokens.secret_file) for spec in specs if spec.name == "token"]
+    def _make_sink(
+        self, stream: LiveStream, sink: str, factory: Any, recovered: Mapping[str, bytes]
+    ) -> ISink | IPartSink:
+        shared = self.shared
+        context = SinkContext(
+            stream=stream.name,
+            shelf=stream.shelf,
+            storage=self.store_of_sink(factory).writer.lane(f"{stream.name}/{sink}"),  # one slow sink holds up no other
+            clock=shared.reactor,
+            log=Logger(f"rapidrtmp.sinks.{sink}"),
+            metrics=shared.metrics.sink(sink),
+            utc_ms=stream.utc_ms,
+            first_sequence=shared.numbering.first(),
+            recovered=recovered,
+            in_thread=shared.in_thread,
+            spawn_process=shared.reactor.spawnProcess,
+            frame_queue=FrameQueue,
+        )
+        made: ISink | IPartSink = factory.create(context)
+        return made

@@ -8,7 +8,7 @@ a storage some write, some read and some see to leases, so that no amount of rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
-from rapidrtmp.app.application import AppPlugins, ChosenStorage, purpose_of
-from rapidrtmp.interfaces import Purpose, StorageContext
+from rapidrtmp.app.plugins import ChosenStorage
+from rapidrtmp.interfaces import StorageContext
 from rapidrtmp.interfaces.storage import InThread
 from rapidrtmp.storage.process import PROCESS
 from rapidrtmp.storage.store import Store, make_store
@@ -34,22 +34,18 @@ class Stores:
     Every storage, opened.
 
     :param reactor: time, timers, and where threads bring their results.
-    :param apps: the plugins of each application, by name.
+    :param chosen: what to open; each is opened once, however often it is here.
     :param queue_bytes: what may wait for each storage.
     :ivar all: each of them once.
     :raises ConfigurationError: one of them can never work.
     """
 
-    def __init__(self, reactor: Any, apps: Mapping[str, AppPlugins], queue_bytes: int) -> None:
+    def __init__(self, reactor: Any, chosen: Iterable[ChosenStorage], queue_bytes: int) -> None:
         self._reactor = reactor
         self._queue_bytes = queue_bytes
         self._threads: list[ThreadPool] = []
-        chosen = dict.fromkeys(storage for app in apps.values() for storage in app.storages.values())
-        opened = {storage: self._open(storage) for storage in chosen}
-        self._stores = {
-            (name, purpose): opened[storage] for name, app in apps.items() for purpose, storage in app.storages.items()
-        }
-        self.all = tuple(opened.values())
+        self._stores = {storage: self._open(storage) for storage in dict.fromkeys(chosen)}
+        self.all = tuple(self._stores.values())
 
     def _open(self, storage: ChosenStorage) -> Store:
         context = StorageContext(
@@ -67,21 +63,9 @@ class Stores:
         self._threads.append(threads)
         return partial(deferToThreadPool, self._reactor, threads)
 
-    def of(self, app: str, purpose: Purpose) -> Store:
-        """The store of an application for a purpose."""
-        return self._stores[app, purpose]
-
-    def of_sink(self, app: str, factory: Any) -> Store:
-        """The store that the sinks of a factory write to."""
-        return self.of(app, purpose_of(factory))
-
-    def of_app(self, app: str) -> Sequence[Store]:
-        """All stores that an application writes to, each once."""
-        return list(dict.fromkeys(store for (each, _), store in self._stores.items() if each == app))
-
-    def by_app(self, purpose: Purpose) -> Mapping[str, Store]:
-        """The stores of all applications for a purpose, by application."""
-        return {app: store for (app, each), store in self._stores.items() if each is purpose}
+    def of(self, chosen: ChosenStorage) -> Store:
+        """The store of a storage that was opened."""
+        return self._stores[chosen]
 
     @property
     def persistent(self) -> bool:

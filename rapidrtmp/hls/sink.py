@@ -22,12 +22,13 @@ from rapidrtmp.hls.rendition import Keeping, Listing
 from rapidrtmp.hls.resume.orphaned_media import Leftovers
 from rapidrtmp.hls.resume.recovery import HlsRecovery
 from rapidrtmp.hls.resume.resume_state import Present
-from rapidrtmp.hls.stored_copy import PLAYLIST_TYPE
 from rapidrtmp.interfaces import (
+    PLAYLIST_TYPE,
     Constants,
     Cutting,
     IPartSink,
     IRecoveringSinkFactory,
+    IReplacingSinkFactory,
     IResumableSink,
     ISinkFactory,
     Part,
@@ -45,7 +46,7 @@ MAX_RECOVERED_BYTES = 256 << 20
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
 
 
-@implementer(ISinkFactory, IRecoveringSinkFactory)
+@implementer(ISinkFactory, IRecoveringSinkFactory, IReplacingSinkFactory)
 class HlsSinkFactory:
     """
     ``hls:segment=2s:window=10:part=333ms:dvr=2h``
@@ -77,6 +78,13 @@ class HlsSinkFactory:
         self._present.begin(context.stream)
         keeping = Keeping(self.window, self.dvr_ms, self._leftovers, self._present, self._discontinuities)
         return HlsSink(context, self.cutting, keeping)
+
+    def take_over(self, former: object) -> None:
+        """See :meth:`IReplacingSinkFactory.take_over <rapidrtmp.interfaces.IReplacingSinkFactory.take_over>`."""
+        if isinstance(former, HlsSinkFactory):
+            self._leftovers = former._leftovers
+            self._present = former._present
+            self._discontinuities = former._discontinuities
 
     def recover(self, context: RecoveryContext) -> Deferred[None]:
         """See :meth:`IRecoveringSinkFactory.recover <rapidrtmp.interfaces.IRecoveringSinkFactory.recover>`."""

@@ -30,14 +30,13 @@ from rapidrtmp.hls.resume.state import (
     MirrorState,
 )
 from rapidrtmp.hls.rewind.rewind import DELETIONS_PER_SEGMENT, Rewind
-from rapidrtmp.interfaces import IStorageWriter
+from rapidrtmp.interfaces import PLAYLIST_TYPE, IStorageWriter
 
 __all__ = ["Mirror"]
 
 MEDIA_TYPE = "video/mp4"
 SEGMENT_TYPE = "video/iso.segment"
 MARK_TYPE = "application/octet-stream"
-PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 
 
 @dataclass(slots=True, eq=False)

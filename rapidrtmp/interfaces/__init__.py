@@ -12,6 +12,7 @@ All methods are called from the reactor thread unless they say otherwise.
 
 from __future__ import annotations
 
+from rapidrtmp.interfaces.applications import AppLimits, IApplication
 from rapidrtmp.interfaces.auth import (
     AuthenticatorContext,
     IAuthenticator,
@@ -19,6 +20,15 @@ from rapidrtmp.interfaces.auth import (
     ITokenIssuer,
     PublishRequest,
     Verdict,
+)
+from rapidrtmp.interfaces.contributions import (
+    Command,
+    Contribution,
+    ContributionContext,
+    IContributes,
+    IContributesCommands,
+    ILiveStream,
+    IStreams,
 )
 from rapidrtmp.interfaces.http import (
     NO_STORE,
@@ -34,13 +44,15 @@ from rapidrtmp.interfaces.http import (
     json_response,
 )
 from rapidrtmp.interfaces.packaging import Constants, Cutting, IPartSink, Part, Sample, TrackRun
-from rapidrtmp.interfaces.playback import IMMUTABLE, IShelf, Playlist
+from rapidrtmp.interfaces.playback import IMMUTABLE, PLAYLIST_TYPE, IShelf, Playlist
+from rapidrtmp.interfaces.recordings import IRecorderFactory, RetentionRules
 from rapidrtmp.interfaces.sinks import (
     Counter,
     Histogram,
     IFrameQueue,
     IMetricsScope,
     IRecoveringSinkFactory,
+    IReplacingSinkFactory,
     IResumableSink,
     ISink,
     ISinkFactory,
@@ -52,8 +64,10 @@ from rapidrtmp.interfaces.sinks import (
 )
 from rapidrtmp.interfaces.storage import (
     ILeasingStorage,
+    IPacedStorage,
     IStorage,
     IStorageFactory,
+    IStorageRedirect,
     IStorageSpace,
     IStorageWriter,
     Lease,
@@ -65,31 +79,45 @@ from rapidrtmp.interfaces.storage import (
 __all__ = [
     "IMMUTABLE",
     "NO_STORE",
+    "PLAYLIST_TYPE",
+    "AppLimits",
     "Audience",
     "AuthenticatorContext",
     "BadRequestError",
+    "Command",
     "ConflictError",
     "Constants",
+    "Contribution",
+    "ContributionContext",
     "Counter",
     "Cutting",
     "Histogram",
     "HttpError",
+    "IApplication",
     "IAuthenticator",
     "IAuthenticatorFactory",
+    "IContributes",
+    "IContributesCommands",
     "IFrameQueue",
     "ILeasingStorage",
+    "ILiveStream",
     "IMetricsScope",
+    "IPacedStorage",
     "IPartSink",
+    "IRecorderFactory",
     "IRecoveringSinkFactory",
+    "IReplacingSinkFactory",
     "IResumableSink",
     "IShelf",
     "ISink",
     "ISinkFactory",
     "IStorage",
     "IStorageFactory",
+    "IStorageRedirect",
     "IStorageSpace",
     "IStorageWriter",
     "IStoringSinkFactory",
+    "IStreams",
     "ITokenIssuer",
     "Lease",
     "ObjectInfo",
@@ -100,6 +128,7 @@ __all__ = [
     "RecoveryContext",
     "Request",
     "Response",
+    "RetentionRules",
     "Route",
     "Sample",
     "SinkContext",

@@ -133,6 +133,7 @@ class Audience(enum.Enum):
 
     EVERYBODY = enum.auto()
     MEDIA = enum.auto()  # everybody, and pages of other origins may read it
+    VIEWERS = enum.auto()  # as MEDIA, if the stream that `app` and `key` in the rule name has a seat for one more
     PROBE = enum.auto()  # everybody, at every door
     MANAGEMENT = enum.auto()  # the server's own user and clients that have the secret: see `api_access`
     OPEN_MANAGEMENT = enum.auto()  # everybody who can reach the door of the management API

@@ -9,10 +9,13 @@ from zope.interface import Interface
 
 __all__ = [
     "IMMUTABLE",
+    "PLAYLIST_TYPE",
     "IShelf",
     "Playlist",
 ]
 
+#: ``Content-Type`` of every playlist.
+PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 #: ``Cache-Control`` of an object whose name is never used for other bytes: init segments, segments, parts.
 IMMUTABLE = "public, max-age=31536000, immutable"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IProcessProtocol, IProcessTransport, IReactorTime
@@ -25,6 +25,7 @@ __all__ = [
     "IFrameQueue",
     "IMetricsScope",
     "IRecoveringSinkFactory",
+    "IReplacingSinkFactory",
     "IResumableSink",
     "ISink",
     "ISinkFactory",
@@ -114,6 +115,16 @@ class Purpose(StrEnum):
 
     LIVE = "live"  # what a live stream consists of now, for players, web servers and the next start: ``storage``
     RECORDINGS = "recordings"  # what is to stay when the stream is over: ``recordings``
+
+
+class IReplacingSinkFactory(Interface):
+    """What a sink factory provides besides, if it goes on from the one whose place it takes when settings change."""
+
+    def take_over(former: Any) -> None:
+        """
+        Take over what the former factory of the same sink remembers; it may be of another kind. Sinks that it has made
+        live on. Called before any sink is asked for.
+        """
 
 
 class IStoringSinkFactory(Interface):

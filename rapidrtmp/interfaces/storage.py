@@ -17,8 +17,10 @@ from rapidrtmp.interfaces.playback import IMMUTABLE
 
 __all__ = [
     "ILeasingStorage",
+    "IPacedStorage",
     "IStorage",
     "IStorageFactory",
+    "IStorageRedirect",
     "IStorageSpace",
     "IStorageWriter",
     "InThread",
@@ -222,3 +224,20 @@ class IStorageWriter(Interface):
 
     def delete(key: str) -> None:
         """Queue a deletion. Failing is logged and counted, no more."""
+
+
+class IPacedStorage(Interface):
+    """A storage that refuses to have one object replaced too often."""
+
+    replace_interval_s: float = Attribute("How many seconds must lie between two puts of one key, done or failed.")
+
+
+class IStorageRedirect(Interface):
+    """A storage from which clients can fetch objects themselves."""
+
+    def redirect_url(key: str) -> Deferred[str | None]:
+        """
+        Where anybody can read an object for the next minutes; ``None`` where it must be read through the server.
+
+        It is not looked whether there is such an object. Fails with ``StorageError``.
+        """

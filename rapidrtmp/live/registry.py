@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from rapidrtmp.errors import RapidRTMPError
+from rapidrtmp.interfaces import IApplication, IStreams
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.stream import LiveStream, Publisher, StreamState
 from rapidrtmp.names import StreamName
 
-__all__ = ["LimitReachedError", "NameTakenError", "Registry", "StreamPolicy", "StreamTotals"]
+__all__ = ["LimitReachedError", "NameTakenError", "Registry", "StreamTotals"]
 
 
 class NameTakenError(RapidRTMPError):
@@ -29,23 +30,6 @@ class NameTakenError(RapidRTMPError):
 
 class LimitReachedError(RapidRTMPError):
     """One more stream than the operator allows: refused with the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamPolicy:
-    """
-    What one application allows its streams.
-
-    :ivar grace_ms: how long a stream waits for its publisher to return; ``None`` for three target durations.
-    :ivar linger_ms: how long the playlists of an ended stream stay up.
-    :ivar takeover_silence_ms: a publisher not heard of for this long gives way to one with the same credential.
-    :ivar max_streams: how many streams of this application may be live at one time; 0 for no limit.
-    """
-
-    grace_ms: int | None = None
-    linger_ms: int = 60_000
-    takeover_silence_ms: int = 1_000
-    max_streams: int = 0
 
 
 class StreamTotals:
@@ -63,13 +47,14 @@ class StreamTotals:
         self.discontinuities += stream.discontinuities
 
 
+@implementer(IStreams)
 class Registry:
     """
     All streams of the server.
 
     :ivar takeovers: silent publishers that gave way; ``ended``: streams that ended.
 
-    :param make_stream: makes the stream of a name that nobody publishes yet, sinks attached.
+    :param apps: the applications by name; each stream keeps the one that made it, whatever takes its place there.
     :param target_ms: the target duration that a stream's playlists promise, in milliseconds.
     :param max_streams: how many streams may be live at one time on the whole server; 0 for no limit.
     :param forgetting: called with a stream that is about to be forgotten.
@@ -81,18 +66,17 @@ class Registry:
     def __init__(
         self,
         clock: IReactorTime,
-        make_stream: Callable[[StreamName], LiveStream],
+        apps: Mapping[str, IApplication],
         target_ms: Callable[[LiveStream], int],
         *,
-        policies: Mapping[str, StreamPolicy],
         max_streams: int = 0,
         forgetting: Callable[[LiveStream], None] = lambda _stream: None,
         leases: StreamLeases | None = None,
     ) -> None:
         self._clock = clock
-        self._make_stream = make_stream
+        self._apps = apps
+        self._made_by: dict[StreamName, IApplication] = {}
         self._target_ms = target_ms
-        self._policies = policies
         self.max_streams = max_streams
         self._forgetting = forgetting
         self._leases = leases or StreamLeases()
@@ -150,12 +134,14 @@ class Registry:
         return stream
 
     def _begin(self, name: StreamName) -> LiveStream:
-        stream = self._streams[name] = self._make_stream(name)
+        app = self._made_by[name] = self._apps[name.app]
+        stream: LiveStream = app.make_stream(name)
+        self._streams[name] = stream
         self._leases.hold(name)
         return stream
 
     def _check_limits(self, name: StreamName) -> None:
-        limit = self._policies[name.app].max_streams
+        limit = self._apps[name.app].limits.max_streams
         of_app = sum(
             stream.name.app == name.app and stream.state is not StreamState.ENDED for stream in self._streams.values()
         )
@@ -166,7 +152,7 @@ class Registry:
 
     def _take_over(self, stream: LiveStream, old: Publisher, new: Publisher) -> None:
         silent_ms = old.silent_ms()
-        if old.credential != new.credential or silent_ms < self._policies[stream.name.app].takeover_silence_ms:
+        if old.credential != new.credential or silent_ms < self._made_by[stream.name].limits.takeover_silence_ms:
             raise NameTakenError("this stream is being published by another connection")
         self.takeovers += 1
         self._log.info(
@@ -198,7 +184,7 @@ class Registry:
         return stream
 
     def _grant_grace(self, stream: LiveStream) -> None:
-        grace_ms = self._policies[stream.name.app].grace_ms
+        grace_ms = self._made_by[stream.name].limits.grace_ms
         if grace_ms is None:
             grace_ms = 3 * self._target_ms(stream)
         if not _can_have_viewers(stream):
@@ -221,7 +207,7 @@ class Registry:
             done.chainDeferred(leaving)
         self.ended += 1
         self._log.info("{stream} has ended: {reason}", stream=stream.name, reason=reason)
-        self._later(stream.name, self._policies[stream.name.app].linger_ms, self._forget, stream.name)
+        self._later(stream.name, self._made_by[stream.name].limits.linger_ms, self._forget, stream.name)
         return done
 
     def _lost(self, name: StreamName) -> None:
@@ -273,6 +259,7 @@ class Registry:
     def _forget(self, name: StreamName) -> None:
         self._stop_timer(name)
         stream = self._streams.pop(name, None)
+        self._made_by.pop(name, None)
         if stream is not None:
             self._forgetting(stream)
             self._forgotten.add(stream)

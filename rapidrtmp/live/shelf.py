@@ -19,12 +19,11 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from rapidrtmp.errors import RapidRTMPError
-from rapidrtmp.interfaces import IMMUTABLE, IShelf, Playlist
+from rapidrtmp.interfaces import IMMUTABLE, PLAYLIST_TYPE, IShelf, Playlist
 
 __all__ = ["PlaylistVersion", "Shelf", "ShelfObject", "TooManyWaitersError", "contains"]
 
 T = TypeVar("T")
-PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 
 
 #: How many waiters are answered in one turn of the reactor.

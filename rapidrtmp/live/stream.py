@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from zope.interface import implementer
 
+from rapidrtmp.errors import MisuseError
+from rapidrtmp.interfaces import ILiveStream, IPartSink, ISink, Playlist
 from rapidrtmp.live.fan_out import FanOut
 from rapidrtmp.live.health import Finding
 from rapidrtmp.live.shelf import Shelf
@@ -55,6 +59,10 @@ class Publisher(Protocol):
 
     def disconnect_at_keyframe(self, reason: str, within_ms: int) -> None:
         """Tell it why, and close it, in front of its next keyframe; within ``within_ms`` in any case."""
+
+
+#: Makes the sink of that name with a factory, out of what is recovered for it.
+SinkMaker = Callable[["LiveStream", str, Any, Mapping[str, bytes]], ISink | IPartSink]
 
 
 class GopCache:
@@ -120,12 +128,14 @@ class GopCache:
         self._overflowed = False
 
 
+@implementer(ILiveStream)
 class LiveStream:
     """
     A stream under its public name.
 
     :param utc_of: from a frame's ``arrived_ms`` to milliseconds since 1970; they are the same if left out.
     :param fan_out: the sinks; see :class:`~rapidrtmp.live.fan_out.FanOut`.
+    :param make_sink: makes a sink of a factory, with what that is given to work with; see :meth:`start_sink`.
     :ivar state: see :class:`StreamState`.
     :ivar publisher: who feeds it now, or ``None``.
     :ivar tracks: what it consists of now; empty before the first frame.
@@ -149,6 +159,7 @@ class LiveStream:
         gop_cache_bytes: int = 32 << 20,
         fan_out: FanOut | None = None,
         utc_of: Callable[[int], int] | None = None,
+        make_sink: SinkMaker | None = None,
     ) -> None:
         self.name = name
         self.shelf = shelf
@@ -163,6 +174,8 @@ class LiveStream:
         self.statistics = Statistics()
         self.discontinuities = 0
         self._utc_of = utc_of or (lambda arrived_ms: arrived_ms)
+        self._make_sink = make_sink
+        self._factories: dict[str, Any] = {}
         self.fan_out = fan_out or FanOut(name)
         self._gop = GopCache(gop_cache_bytes)
         self.health: PublishHealth | None = None
@@ -173,6 +186,23 @@ class LiveStream:
 
     # ── sinks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def start_sink(self, name: str, factory: Any, recovered: Mapping[str, bytes] = MappingProxyType({})) -> None:
+        """
+        Make a sink of a factory, and attach it. What making it raises is the caller's.
+
+        :param recovered: what it goes on with; see ``SinkContext.recovered``.
+        """
+        if self._make_sink is None:
+            raise MisuseError(f"{self.name} has no application to make sinks for it")
+        sink = self._make_sink(self, name, factory, recovered)
+        self._factories[name] = factory
+        self.attach(name, sink)
+
+    @property
+    def sinks(self) -> Mapping[str, Any]:
+        """What made each sink that takes its frames now, by the sink's name; ``None`` for one only attached."""
+        return {name: self._factories.get(name) for name in self.fan_out.names}
+
     def attach(self, name: str, sink: object) -> None:
         """Let a sink have the frames from here on, after those since the last keyframe; see :class:`FanOut`."""
         is_live = self.state is not StreamState.INTERRUPTED
@@ -181,6 +211,22 @@ class LiveStream:
     def detach(self, name: str) -> Deferred[None] | None:
         """Finish and let go of the sink of that name, if there is one."""
         return self.fan_out.detach(name)
+
+    # ── what is seen of it ────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def has_ended(self) -> bool:
+        """See :class:`~rapidrtmp.interfaces.ILiveStream`."""
+        return self.state is StreamState.ENDED
+
+    def playlist(self, name: str) -> Playlist | None:
+        """See :meth:`ILiveStream.playlist <rapidrtmp.interfaces.ILiveStream.playlist>`."""
+        version = self.shelf.find_playlist(name)
+        return None if version is None else version.facts
+
+    def is_promised(self, name: str) -> bool:
+        """See :meth:`ILiveStream.is_promised <rapidrtmp.interfaces.ILiveStream.is_promised>`."""
+        return self.shelf.is_announced(name)
 
     # ── what the publisher does ──────────────────────────────────────────────────────────────────────────────────────
 

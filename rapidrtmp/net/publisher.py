@@ -14,14 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rapidrtmp.codec.table import names_carried
 from rapidrtmp.interfaces import Verdict
-from rapidrtmp.live.demuxer import (
-    Demuxer,
-    Discontinuity,
-    MediaEvent,
-    MediaProblem,
-    PublisherUnusable,
-    TracksChanged,
-)
+from rapidrtmp.live.demuxer import Demuxer, Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
 from rapidrtmp.live.health import Finding, FindingKind, diagnose, diagnose_sinks, diagnose_tracks
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.media import Frame

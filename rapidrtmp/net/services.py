@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime
 
-from rapidrtmp.interfaces import IAuthenticator
+from rapidrtmp.interfaces import IApplication
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
@@ -24,7 +24,7 @@ class RtmpServices:
     """
     The parts of the server that connections use.
 
-    :ivar authenticators: by application; one that is not here does not exist.
+    :ivar apps: the applications by name; one that is not here does not exist.
     :ivar app_names: which of them a client means.
     :ivar utc_ms: the time of day in milliseconds since 1970.
     :ivar auth_timeout_ms: how long an authenticator may take.
@@ -35,7 +35,7 @@ class RtmpServices:
     """
 
     registry: Registry
-    authenticators: Mapping[str, IAuthenticator]
+    apps: Mapping[str, IApplication]
     app_names: AppNames
     metrics: Metrics
     clock: IReactorTime

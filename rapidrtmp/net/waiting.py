@@ -104,8 +104,8 @@ class Waiting(Role):
         except BadNameError as error:
             self._refuse(_showable(event), BAD_NAME, str(error))
             return
-        authenticator = self._services.authenticators.get(name.app)
-        if authenticator is None:
+        app = self._services.apps.get(name.app)
+        if app is None:
             self._refuse(str(name), BAD_NAME, f"there is no application {name.app!r} here")
             return
         wait_ms = self._services.auth_backoff.wait_ms(self._connection.client_prefix, name, self._now_ms())
@@ -113,7 +113,7 @@ class Waiting(Role):
             self._put_off(name, wait_ms)
             return
         token = next((event.parameters[key] for key in TOKEN_NAMES if event.parameters.get(key)), "")
-        self._ask(authenticator, PublishRequest(name, token, event.parameters, self._connection.peer))
+        self._ask(app.authenticator, PublishRequest(name, token, event.parameters, self._connection.peer))
 
     def _ask(self, authenticator: IAuthenticator, request: PublishRequest) -> None:
         verdict = self._verdict = _answer_of(authenticator, request)

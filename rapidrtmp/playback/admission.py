@@ -13,12 +13,12 @@ from dataclasses import replace
 from functools import partial
 
 from prometheus_client.core import GaugeMetricFamily, Metric
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.http.errors import TooManyRequestsError
-from rapidrtmp.interfaces import Request, Response, StreamedResponse, UnavailableError
+from rapidrtmp.interfaces import IApplication, Request, Response, StreamedResponse, UnavailableError
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
@@ -37,7 +37,7 @@ class Seats:
     """
     Admits viewers and counts them.
 
-    :param limits: how many viewers a stream may have, by application; 0, or none, for no limit.
+    :param apps: the applications by name; one that is not here has no limit.
     :param of_client: how many of them may come from one address; 0 for no limit, ``None`` for a quarter, at least four.
     :param proxies: have no such limit.
     :param clock: the clock they are counted by.
@@ -47,14 +47,14 @@ class Seats:
     def __init__(
         self,
         registry: Registry,
-        limits: Mapping[str, int],
+        apps: Mapping[str, IApplication],
         of_client: int | None,
         proxies: TrustedProxies,
         clock: IReactorTime,
         salt: bytes,
     ) -> None:
         self._registry = registry
-        self._limits = limits
+        self._apps = apps
         self._of_client = of_client
         self._proxies = proxies
         self._clock = clock
@@ -69,7 +69,7 @@ class Seats:
         :raises UnavailableError: the stream has all the viewers it may have.
         :raises TooManyRequestsError: the client's address has all that one may have.
         """
-        limit = self._limits.get(name.app, 0)
+        limit = self._apps[name.app].limits.max_viewers_per_stream if name.app in self._apps else 0
         if not limit or viewers is None:
             return
         share = max(LEAST_SHARE, limit // 4) if self._of_client is None else self._of_client
@@ -112,7 +112,7 @@ class Seats:
     # ── recordings ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def recorded(
-        self, media: Callable[..., Deferred[Response]], request: Request, app: str, key: str, **names: str
+        self, media: Callable[..., Response | Deferred[Response]], request: Request, app: str, key: str, **names: str
     ) -> Deferred[Response]:
         """
         Answer a request for a recording, if its stream has a seat for whoever asks.
@@ -126,10 +126,11 @@ class Seats:
         self.admit(request, stream, self._find(stream))
 
         def answered(response: Response) -> Response:
-            asked = "" if names["name"].endswith(".m3u8") else f"{'/'.join(names.values())}?{request.query}"
+            asked = "" if names.get("name", "").endswith(".m3u8") else f"{'/'.join(names.values())}?{request.query}"
             return self.seat(request, stream, self._viewers(stream), asked, response)
 
-        return media(request, app, key, **names).addCallback(answered)
+        answer = media(request, app, key, **names)
+        return (succeed(answer) if isinstance(answer, Response) else answer).addCallback(answered)
 
     def _find(self, name: StreamName) -> Viewers | None:
         stream = self._registry.find(name)

@@ -22,9 +22,9 @@ from twisted.python.failure import Failure
 from rapidrtmp.errors import NotFoundError
 from rapidrtmp.http.errors import NotYetError
 from rapidrtmp.http.headers import CORS, accepts_gzip, etag_matches, parse_range
-from rapidrtmp.interfaces import Request, Response, UnavailableError
+from rapidrtmp.interfaces import PLAYLIST_TYPE, Request, Response, UnavailableError
 from rapidrtmp.live.registry import Registry
-from rapidrtmp.live.shelf import PLAYLIST_TYPE, PlaylistVersion, ShelfObject, contains
+from rapidrtmp.live.shelf import PlaylistVersion, ShelfObject, contains
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.names import StreamName
 from rapidrtmp.playback.admission import Seats

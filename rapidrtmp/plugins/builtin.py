@@ -1,6 +1,6 @@
 """Our own plugins, declared the way anybody's are."""
 
-from rapidrtmp.discovery import AuthenticatorPlugin, SinkPlugin, StoragePlugin
+from rapidrtmp.discovery import AuthenticatorPlugin, ContributionPlugin, SinkPlugin, StoragePlugin
 
 hls = SinkPlugin("hls", "HTTP Live Streaming, with low-latency parts", "rapidrtmp.hls.sink.HlsSinkFactory")
 record = SinkPlugin("record", "Recordings, playable while they grow", "rapidrtmp.recording.sink.RecorderFactory")
@@ -17,3 +17,12 @@ token = AuthenticatorPlugin(
     "rapidrtmp.auth.token.TokenAuthenticatorFactory",
 )
 open_to_all = AuthenticatorPlugin("open", "Everybody may publish", "rapidrtmp.auth.open.OpenAuthenticatorFactory")
+
+recordings = ContributionPlugin(
+    "recordings",
+    "The library of recordings, and recording by hand",
+    "rapidrtmp.recording.contribution.RecordingsContribution",
+)
+rewinding = ContributionPlugin(
+    "rewinding", "What streams with a rewind window serve", "rapidrtmp.hls.rewind.http.Rewinding"
+)

@@ -7,51 +7,46 @@ set is held to them as well; an application without limits keeps everything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
+from prometheus_client import CollectorRegistry, Counter
 from twisted.logger import Logger
 
 from rapidrtmp.archive.layout import RecordingId
 from rapidrtmp.errors import NotFoundError, StorageError
-from rapidrtmp.interfaces import Counter, IStorageSpace
+from rapidrtmp.interfaces import IStorageSpace, RetentionRules
 from rapidrtmp.recording.catalogue import Entry
 from rapidrtmp.recording.library import Library, RecordingKeptError
 
-__all__ = ["Retention", "RetentionRules"]
+__all__ = ["Deletions", "Retention"]
 
 
-@dataclass(frozen=True)
-class RetentionRules:
+class Deletions:
     """
-    How long the recordings of one application are kept; 0 for no limit.
+    Counts what limits delete, by limit, whatever storage it lies in.
 
-    :ivar age_ms: after their end.
-    :ivar max_bytes: of all of them together.
-    :ivar min_free_bytes: to be kept free in the storage; of all applications that say so, the most counts.
+    :param metrics: where the counts are shown.
     """
 
-    age_ms: int = 0
-    max_bytes: int = 0
-    min_free_bytes: int = 0
-
-    @classmethod
-    def strictest(cls, rules: Iterable[RetentionRules]) -> RetentionRules:
-        """Every limit that any of them sets."""
-        several = list(rules)
-        return cls(
-            min((each.age_ms for each in several if each.age_ms), default=0),
-            min((each.max_bytes for each in several if each.max_bytes), default=0),
-            max((each.min_free_bytes for each in several), default=0),
+    def __init__(self, metrics: CollectorRegistry) -> None:
+        self._deleted = Counter(
+            "rapidrtmp_recordings_deleted_total",
+            "Recordings deleted by a limit of age, size or free space",
+            ["limit"],
+            registry=metrics,
+        )
+        self._bytes = Counter(
+            "rapidrtmp_recordings_deleted_bytes_total",
+            "Size of the recordings deleted by a limit",
+            ["limit"],
+            registry=metrics,
         )
 
-
-class Labelled(Protocol):
-    """A counter with one label."""
-
-    def labels(self, value: str) -> Counter:
-        """The counter of one value of the label."""
+    def count(self, limit: str, size: int) -> None:
+        """Count one recording, of ``size`` bytes."""
+        self._deleted.labels(limit).inc()
+        self._bytes.labels(limit).inc(size)
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ class Retention:
 
     :param rules: by application.
     :param utc_ms: the time of day in milliseconds since 1970.
-    :param deleted: counts deletions by limit; likewise ``deleted_bytes``.
+    :param deletions: counts what is deleted.
     """
 
     _log = Logger()
@@ -86,14 +81,12 @@ class Retention:
         library: Library,
         rules: Mapping[str, RetentionRules],
         utc_ms: Callable[[], int],
-        deleted: Labelled,
-        deleted_bytes: Labelled,
+        deletions: Deletions,
     ) -> None:
         self._library = library
         self._rules = rules
         self._utc_ms = utc_ms
-        self._deleted = deleted
-        self._deleted_bytes = deleted_bytes
+        self._deletions = deletions
         self._entries: dict[RecordingId, Entry] = {}  # of recordings that are over
         self._helpless: set[str] = set()  # limits that can not be kept, as has been said
         self._min_free = max((each.min_free_bytes for each in rules.values()), default=0)
@@ -176,8 +169,7 @@ class Retention:
             return False
         kept.remove(each)
         self._entries.pop(id, None)
-        self._deleted.labels(limit).inc()
-        self._deleted_bytes.labels(limit).inc(size)
+        self._deletions.count(limit, size)
         self._log.info("{recording} is deleted by {limit}: {size} bytes", recording=id, limit=limit, size=size)
         return True
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from twisted.internet.defer import Deferred, DeferredList
-from zope.interface import Attribute, implementer
+from zope.interface import implementer
 
 from rapidrtmp.archive.journal import Header
 from rapidrtmp.archive.layout import NAMES, StartNames
@@ -26,18 +26,18 @@ from rapidrtmp.interfaces import (
     Constants,
     Cutting,
     IPartSink,
-    ISinkFactory,
+    IRecorderFactory,
     IStoringSinkFactory,
     Part,
     Purpose,
+    RetentionRules,
     SinkContext,
 )
 from rapidrtmp.media import Track
-from rapidrtmp.recording.retention import RetentionRules
 from rapidrtmp.recording.writer import Take
 from rapidrtmp.support.units import parse_duration_ms, parse_size
 
-__all__ = ["IRecorderFactory", "RecorderFactory", "RecorderSink", "Rotation"]
+__all__ = ["RecorderFactory", "RecorderSink", "Rotation"]
 
 #: A segment may wait so long for a keyframe, or twice the wanted length if that is more.
 LONGEST_GOP_S = 10
@@ -63,12 +63,6 @@ class Rotation:
         if not self.every_ms:
             return None
         return utc_ms + self.every_ms - (utc_ms % self.every_ms if self.by_utc else 0)
-
-
-class IRecorderFactory(ISinkFactory):
-    """A sink factory whose sinks leave recordings that the library finds and retention deletes."""
-
-    retention: RetentionRules = Attribute("How long the recordings of the application are kept.")
 
 
 @implementer(IRecorderFactory, IStoringSinkFactory)

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from rapidrtmp.live.registry import StreamPolicy
 from rapidrtmp.net.connection import ConnectionPolicy
 from rapidrtmp.rtmp.limits import AmfLimits, SessionLimits
 from rapidrtmp.settings.model import LiveSettings, RtmpSettings, Settings
 from rapidrtmp.timeline.policy import TimelinePolicy
 from rapidrtmp.web.policy import HttpPolicy
 
-__all__ = ["connection_policy", "http_policy", "session_limits", "stream_policies", "timeline_policy"]
-
-
-def stream_policies(settings: Settings) -> Mapping[str, StreamPolicy]:
-    """How the streams of each application begin, pause and end."""
-    return {
-        name: StreamPolicy(
-            grace_ms=app.grace_ms,
-            linger_ms=settings.live.linger_ms,
-            takeover_silence_ms=settings.rtmp.takeover_silence_ms,
-            max_streams=app.max_streams,
-        )
-        for name, app in settings.apps.items()
-    }
+__all__ = ["connection_policy", "http_policy", "session_limits", "timeline_policy"]
 
 
 def timeline_policy(live: LiveSettings) -> TimelinePolicy:
@@ -79,7 +63,6 @@ def http_policy(
     server, http, tokens = settings.server, settings.http, settings.tokens
     return HttpPolicy(
         early_hold_ms=http.early_hold_ms,
-        max_viewers_per_stream={name: app.max_viewers_per_stream for name, app in settings.apps.items()},
         max_viewers_per_client=http.max_viewers_per_client,
         max_connections=max_connections,
         max_connections_per_client=http.max_connections_per_client,

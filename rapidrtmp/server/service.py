@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -23,12 +23,14 @@ from twisted.logger import Logger
 from twisted.web.http import H2_ENABLED
 
 from rapidrtmp import __version__
-from rapidrtmp.app.application import ChosenPlugins
+from rapidrtmp.app.application import Shared
+from rapidrtmp.app.applications import Applications
+from rapidrtmp.app.contributions import ask_contributors
+from rapidrtmp.app.plugins import ChosenPlugins
 from rapidrtmp.app.storages import Stores
-from rapidrtmp.app.streams import StreamMaker, recorders
 from rapidrtmp.app.threads import PluginThreads
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ITokenIssuer, Purpose
+from rapidrtmp.interfaces import Contribution, ContributionContext, IContributes, Purpose
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import Recovery
@@ -39,15 +41,11 @@ from rapidrtmp.net.app_names import AppNames
 from rapidrtmp.net.auth_backoff import AuthBackoff
 from rapidrtmp.net.factory import RtmpServerFactory
 from rapidrtmp.net.services import RtmpServices
-from rapidrtmp.recording.libraries import Libraries
-from rapidrtmp.recording.library import Library
-from rapidrtmp.recording.retention import Retention, RetentionRules
-from rapidrtmp.recording.service import RecordingsService
 from rapidrtmp.server.api_secret import find_api_secret
 from rapidrtmp.server.demo import DEMO, make_demo
 from rapidrtmp.server.descriptors import raise_descriptor_limit, share_descriptors
 from rapidrtmp.server.listeners import Ports, UnacceptedConnections
-from rapidrtmp.server.policies import connection_policy, http_policy, session_limits, stream_policies, timeline_policy
+from rapidrtmp.server.policies import connection_policy, http_policy, session_limits, timeline_policy
 from rapidrtmp.server.scrape import (
     connection_metrics,
     lease_metrics,
@@ -56,13 +54,10 @@ from rapidrtmp.server.scrape import (
     stream_metrics,
 )
 from rapidrtmp.settings.model import Settings
-from rapidrtmp.settings.spec import parse_spec
 from rapidrtmp.support.clock import now_ms, utc_ms
-from rapidrtmp.support.factories import create
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import Sites, make_sites
 from rapidrtmp.web.readiness import Readiness
-from rapidrtmp.web.recordings import Recordings
 
 __all__ = ["RapidRtmpService", "make_service"]
 
@@ -110,86 +105,72 @@ class RapidRtmpService(MultiService):
         self._is_open = False
         self._reactor = reactor
         self._settings = settings
-        self._plugins = plugins
         self.readiness = Readiness(reactor)
         self._plugin_threads = PluginThreads(reactor)
-        self.stores = Stores(reactor, plugins.apps, settings.storage.queue_bytes)
-        self._leases = StreamLeases(self.stores.of_app, self.stores.all)
+        self.stores = Stores(
+            reactor,
+            [storage for app in plugins.apps.values() for storage in app.storages.values()],
+            settings.storage.queue_bytes,
+        )
         self._numbering = Numbering(utc_ms)
+        shared = Shared(
+            reactor,
+            self.metrics,
+            self._numbering,
+            self._plugin_threads.in_thread,
+            recovered=lambda name: self._recovery.take(name),
+        )
+        self.applications = Applications(settings, plugins, self.stores, shared)
+        self._leases = StreamLeases(self.applications.stores_of, self.stores.all)
         self._recovery = Recovery(
-            {name: app.sinks for name, app in plugins.apps.items()},
+            {name: app.sinks for name, app in self.applications.items()},
             self.stores.all,
-            self.stores.of_sink,
+            lambda app, factory: self.applications[app].store_of_sink(factory),
             self._numbering,
             utc_ms,
             self._leases,
         )
-        self.authenticators = {name: self._make_authenticator(name) for name in plugins.apps}
-        self._streams = StreamMaker(
-            reactor,
-            settings,
-            plugins.apps,
-            stores=self.stores,
-            recovered=self._recovery.take,
-            metrics=self.metrics,
-            numbering=self._numbering,
-            in_thread=self._plugin_threads.in_thread,
-        )
         self.registry = self._make_registry()
-        self._libraries = self._make_libraries()
+        self._contributions = self._ask_contributors(plugins.contributors)
         self.rtmp_factory = self._make_rtmp()
         self.metrics.collect_from(self._read_metrics)
         if demo:
-            make_demo(reactor, self.authenticators[DEMO.app], self.rtmp.addresses).setServiceParent(self)  # type: ignore[no-untyped-call]
+            make_demo(reactor, self.applications[DEMO.app].authenticator, self.rtmp.addresses).setServiceParent(self)  # type: ignore[no-untyped-call]
 
     # ── the parts ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _make_authenticator(self, app: str) -> IAuthenticator:
-        context = AuthenticatorContext(self._reactor, utc_ms, Logger("rapidrtmp.auth"), self._plugin_threads.in_thread)
-        names = " or ".join(parse_spec(spec).name for spec in self._settings.apps[app].auth)
-        authenticator: IAuthenticator = create(
-            f"authenticator {names} of apps.{app}", self._plugins.apps[app].authenticator, context
-        )
-        return authenticator
 
     def _make_registry(self) -> Registry:
         return Registry(
             self._reactor,
-            self._streams.make,
+            self.applications,
             lambda stream: stream.shelf.target_ms or self._settings.hls.segment_ms,
-            policies=stream_policies(self._settings),
             max_streams=self._settings.server.max_streams,
             forgetting=lambda stream: self._numbering.reached(stream.shelf.reached),
             leases=self._leases,
         )
 
-    def _make_libraries(self) -> Libraries:
-        """Where recordings are found, each place looked after by a service of its own."""
-        stores = self.stores.by_app(Purpose.RECORDINGS)
-        libraries = {store: Library(store.storage, self._reactor) for store in dict.fromkeys(stores.values())}
-        for store, library in libraries.items():
-            retention = self._make_retention(library, [app for app in stores if stores[app] is store])
-            RecordingsService(library, retention, self._reactor).setServiceParent(self)  # type: ignore[no-untyped-call]
-        named = {store.name: library for store, library in libraries.items()}
-        others = named.get("recordings", named.get("storage", next(iter(named.values()))))  # the general one, if used
-        return Libraries({app: libraries[store] for app, store in stores.items()}, others)
-
-    def _make_retention(self, library: Library, apps: Iterable[str]) -> Retention:
-        metrics = self.metrics
-        deleted, deleted_bytes = metrics.recordings_deleted_total, metrics.recordings_deleted_bytes_total
-        rules = {
-            app: RetentionRules.strictest(recorder.retention for recorder in recorders(self._plugins.apps[app]))
-            for app in apps
-        }
-        return Retention(library, rules, utc_ms, deleted, deleted_bytes)
+    def _ask_contributors(self, contributors: Sequence[IContributes]) -> Sequence[Contribution]:
+        """What plugins bring; their services become parts of this one."""
+        context = ContributionContext(
+            apps=self.applications,
+            streams=self.registry,
+            storage=lambda purpose: self.applications.general_store(purpose).storage,
+            clock=self._reactor,
+            utc_ms=utc_ms,
+            metrics=self.metrics.registry,
+        )
+        contributions = ask_contributors(contributors, self.applications, context)
+        for service in (each for contribution in contributions for each in contribution.services):
+            service.setServiceParent(self)
+        return contributions
 
     def _make_rtmp(self) -> RtmpServerFactory:
         rtmp = self._settings.rtmp
         services = RtmpServices(
             leases=self._leases,
             registry=self.registry,
-            authenticators=self.authenticators,
-            app_names=AppNames(self.authenticators, rtmp.app_aliases),
+            apps=self.applications,
+            app_names=AppNames(self.applications, rtmp.app_aliases),
             metrics=self.metrics,
             clock=self._reactor,
             utc_ms=utc_ms,
@@ -214,12 +195,11 @@ class RapidRtmpService(MultiService):
             registry=self.registry,
             metrics=self.metrics,
             readiness=self.readiness,
-            apps={app: ITokenIssuer(each, None) for app, each in self.authenticators.items()},
+            apps=self.applications,
             policy=policy,
             clock=self._reactor,
             utc_ms=utc_ms,
-            recordings=Recordings(self._libraries, self.registry, self._streams.make_recorder),
-            storage_of=lambda app: self.stores.of(app, Purpose.LIVE).storage,
+            contributions=self._contributions,
             viewer_salt=os.urandom(16),
             access=ApiAccess(self._api_secret, policy, self._reactor),
             find_public_door=self._find_public_door,
@@ -379,7 +359,7 @@ class RapidRtmpService(MultiService):
     def _is_resumed(self, name: StreamName) -> bool:
         """Whether the next server resumes a stream that this one leaves."""
         is_wanted = self._settings.server.on_stop == "interrupt"
-        return is_wanted and self.stores.of(name.app, Purpose.LIVE).writer.persistent
+        return is_wanted and self.applications[name.app].stores[Purpose.LIVE].writer.persistent
 
     async def _within(self, deadline_s: float, waiting: object) -> None:
         """Wait for something, but not past the deadline; a failure is logged and stops nothing."""

@@ -18,8 +18,10 @@ from zope.interface import implementer
 from rapidrtmp.errors import ConfigurationError, StorageError
 from rapidrtmp.interfaces import (
     ILeasingStorage,
+    IPacedStorage,
     IStorage,
     IStorageFactory,
+    IStorageRedirect,
     Lease,
     ObjectInfo,
     StorageContext,
@@ -28,7 +30,6 @@ from rapidrtmp.interfaces import (
 from rapidrtmp.interfaces.storage import InThread
 from rapidrtmp.storage.bucket import Bucket
 from rapidrtmp.storage.bucket_leases import LEASE_S, RENEW_INTERVAL_S, BucketLeases
-from rapidrtmp.storage.capabilities import IPacedStorage, IStorageRedirect
 from rapidrtmp.storage.keys import byte_range, check_key
 from rapidrtmp.storage.versions import ObjectWrite
 

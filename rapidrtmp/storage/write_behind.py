@@ -7,7 +7,7 @@ allows, in turns. A job that fails in a way that may pass is tried again after a
 waits and the others take its place. A call that does not answer in time counts as failed whether or not it heeds being
 cancelled; the bytes of one that does not heed stay counted until it answers, because somebody still holds them.
 
-A storage may ask for time between two puts of one key (:class:`~rapidrtmp.storage.capabilities.IPacedStorage`). A put
+A storage may ask for time between two puts of one key (:class:`~rapidrtmp.interfaces.IPacedStorage`). A put
 that comes too early waits, the newest in place of older ones, and so does what is behind it, but for immutable objects.
 
 The lanes of a stream, which is what their names begin with, can be withheld while it is not sure that this process may
@@ -31,8 +31,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rapidrtmp.errors import StorageError
-from rapidrtmp.interfaces import IMMUTABLE, IStorage, IStorageWriter
-from rapidrtmp.storage.capabilities import IPacedStorage
+from rapidrtmp.interfaces import IMMUTABLE, IPacedStorage, IStorage, IStorageWriter
 from rapidrtmp.storage.lanes import Attempt, Job, LaneQueue
 from rapidrtmp.storage.losses import Losses
 

@@ -8,7 +8,8 @@ found in the path, and raises what :mod:`rapidrtmp.web.errors` has a status for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -21,6 +22,8 @@ from rapidrtmp.interfaces import (
     NO_STORE,
     BadRequestError,
     ConflictError,
+    Contribution,
+    IApplication,
     ITokenIssuer,
     Request,
     Response,
@@ -30,7 +33,7 @@ from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.metrics import CONTENT_TYPE as METRICS_TYPE
 from rapidrtmp.metrics import Metrics
-from rapidrtmp.names import StreamName
+from rapidrtmp.names import DEFAULT_APP, StreamName
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.support.units import parse_duration_s
 from rapidrtmp.web.description import describe_stream
@@ -38,21 +41,20 @@ from rapidrtmp.web.openapi import description
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.readiness import Readiness
 
-__all__ = ["DEFAULT_APP", "Api"]
+__all__ = ["Api"]
 
-#: The application of a stream key that comes without one.
-DEFAULT_APP = "live"
-#: What can be done with a stream: ``POST /api/v1/streams/KEY/ACTION``.
-ACTIONS = ("stop", "record")
+#: The path of what can be done with a stream.
+_ACTION = re.compile(r"/api/v1/streams/<key>/([^/<]+)")
 
 
 class Api:
     """
     Answers the REST routes.
 
-    :param apps: who issues tokens, by application; ``None`` for one whose authenticator issues none.
+    :param apps: the applications by name.
     :param clock: the clock that frames and viewers are counted by.
     :param utc_ms: the time of day in milliseconds since 1970.
+    :param contributions: what plugins bring, for the description.
     :param find_public_door: tells the scheme and the port (0 for none) that viewers come to.
     """
 
@@ -61,11 +63,12 @@ class Api:
         registry: Registry,
         metrics: Metrics,
         readiness: Readiness,
-        apps: Mapping[str, ITokenIssuer | None],
+        apps: Mapping[str, IApplication],
         policy: HttpPolicy,
         clock: IReactorTime,
         utc_ms: Callable[[], int],
         find_public_door: Callable[[], tuple[str, int]] = lambda: ("http", 8080),
+        contributions: Sequence[Contribution] = (),
     ) -> None:
         self._registry = registry
         self._metrics = metrics
@@ -75,8 +78,10 @@ class Api:
         self._clock = clock
         self._utc_ms = utc_ms
         self._find_public_door = find_public_door
+        rules = [route.rule for each in contributions for route in each.routes]
+        self._actions = {"stop", *(found[1] for rule in rules if (found := _ACTION.fullmatch(rule)))}
         self._description = json_response(
-            description(policy.max_expiration_s), headers={"Cache-Control": "public, max-age=300"}
+            description(policy.max_expiration_s, contributions), headers={"Cache-Control": "public, max-age=300"}
         )
 
     # ── publishing ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -96,7 +101,7 @@ class Api:
         lifetime_s = self._lifetime_s(fields)
         if name.app not in self._apps:
             raise NotFoundError(f"there is no application {name.app!r} here")
-        issuer = self._apps[name.app]
+        issuer = ITokenIssuer(self._apps[name.app].authenticator, None)
         if issuer is None:
             raise ConflictError(f"the application {name.app!r} does not use tokens from this API")
         token = issuer.issue_token(name, lifetime_s)
@@ -174,7 +179,7 @@ class Api:
         :raises NotFoundError: there is none of that name.
         :raises MethodNotAllowedError: the path is that of an action, and not of a stream of another application.
         """
-        if key in ACTIONS and app not in self._apps:
+        if key in self._actions and app not in self._apps:
             raise MethodNotAllowedError(request.method, "POST, OPTIONS")
         return json_response(self._describe(self._named(app, key)))
 

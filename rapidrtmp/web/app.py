@@ -10,7 +10,7 @@ count of every request by route and status.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -31,8 +31,8 @@ from rapidrtmp.http.errors import BodyTooLargeError, MethodNotAllowedError, TooM
 from rapidrtmp.http.headers import CORS, preflight, safety_fields
 from rapidrtmp.interfaces import (
     Audience,
-    IStorage,
-    ITokenIssuer,
+    Contribution,
+    IApplication,
     Request,
     Response,
     Route,
@@ -43,6 +43,7 @@ from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import RESERVED_APPS
 from rapidrtmp.playback.admission import Seats
+from rapidrtmp.playback.media import MediaResponder
 from rapidrtmp.playback.responder import HlsResponder
 from rapidrtmp.support.bug_log import BugLog
 from rapidrtmp.web.abuse import Misconduct
@@ -55,9 +56,7 @@ from rapidrtmp.web.open_connections import OpenConnections
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.readiness import Readiness
-from rapidrtmp.web.recordings import Recordings
 from rapidrtmp.web.request_metrics import CLIENT_LEFT, Tally
-from rapidrtmp.web.rewinding import RewindResponder
 from rapidrtmp.web.routes import MEDIA_RULE, management_routes, public_routes, routes
 from rapidrtmp.web.site import BoundedChannel, BoundedSite, CheckedResource, client_of, read_request, transport_of
 from rapidrtmp.web.streamed import send_streamed
@@ -65,6 +64,8 @@ from rapidrtmp.web.streamed import send_streamed
 __all__ = ["Sites", "WebApp", "make_sites"]
 
 UNROUTED = "other"
+#: Whose answers pages of other origins may read.
+_MEDIA = (Audience.MEDIA, Audience.VIEWERS)
 
 
 class _AppConverter(BaseConverter):
@@ -138,7 +139,7 @@ class WebApp:
         return self._held_answer(request.client, answer, twisted)
 
     def _preflight(self, route: Route, request: Request) -> Response:
-        if route.audience is Audience.MEDIA:
+        if route.audience in _MEDIA:
             return preflight(request)
         allow = "GET, HEAD, OPTIONS" if route.method == "GET" else f"{route.method}, OPTIONS"
         return Response(204, {"Allow": allow})
@@ -171,7 +172,7 @@ class WebApp:
         label = route.rule if route is not None else UNROUTED
         twisted.setResponseCode(response.status)
         twisted.setHeader(b"server", b"RapidRTMP")
-        shared = CORS if route is not None and route.audience is Audience.MEDIA else {}
+        shared = CORS if route is not None and route.audience in _MEDIA else {}
         safety = safety_fields(self._policy.hsts_s, is_encrypted=twisted.isSecure())
         for name, value in (*safety.items(), *shared.items(), *response.headers.items()):
             twisted.setHeader(name, value)
@@ -236,12 +237,11 @@ def make_sites(
     registry: Registry,
     metrics: Metrics,
     readiness: Readiness,
-    apps: Mapping[str, ITokenIssuer | None],
+    apps: Mapping[str, IApplication],
     policy: HttpPolicy,
     clock: IReactorTime,
     utc_ms: Callable[[], int],
-    recordings: Recordings,
-    storage_of: Callable[[str], IStorage],
+    contributions: Sequence[Contribution],
     viewer_salt: bytes,
     access: ApiAccess,
     find_public_door: Callable[[], tuple[str, int]],
@@ -249,18 +249,18 @@ def make_sites(
     """
     Make the sites that serve everything over HTTP.
 
-    :param apps: every application there is, and who issues tokens for it; ``None`` for one that uses none of ours.
+    :param apps: the applications by name.
     :param clock: time and timers: the reactor.
     :param utc_ms: the time of day in milliseconds since 1970.
-    :param recordings: answers what concerns recordings.
-    :param storage_of: where the packager of an application writes what viewers can rewind to.
+    :param contributions: what plugins bring.
     :param viewer_salt: a secret that viewers are told apart with.
     :param access: decides who may use the management API.
     :param find_public_door: tells the scheme and the port (0 for none) that viewers come to.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
-    api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms, find_public_door)
-    seats, tally = _admission(registry, policy, clock, viewer_salt), Tally(policy)
+    api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms, find_public_door, contributions)
+    proxies = TrustedProxies(policy.trusted_proxies)
+    seats, tally = Seats(registry, apps, policy.max_viewers_per_client, proxies, clock, viewer_salt), Tally(policy)
     metrics.collect_from(seats.metrics)
     metrics.collect_from(tally.metrics)
     misconduct = Misconduct(clock)
@@ -268,9 +268,11 @@ def make_sites(
     connections = OpenConnections(policy, clock)
     metrics.collect_from(connections.metrics)
     hls = HlsResponder(registry, seats, policy.early_hold_ms, clock)
-    media = RewindResponder(hls, registry, seats, storage_of)
+    media = MediaResponder(hls, registry, seats, [each.find_media for each in contributions if each.find_media])
+    data = {what: below for each in contributions for what, below in each.player_data.items()}
+    contributed = [route for each in contributions for route in each.routes]
     make_http2 = _http2(policy, clock, misconduct, metrics)
-    table = routes(api, media, Pages(registry, apps, clock), recordings, seats, policy)
+    table = routes(api, media, Pages(registry, apps, clock, data), contributed, seats, policy)
 
     def make_site(table: tuple[Route, ...], make_channel: Callable[[], BoundedChannel]) -> Site:
         app = WebApp(table, access, tally, misconduct, policy)
@@ -283,11 +285,6 @@ def make_sites(
     if not policy.has_management_door:
         return Sites(make_site(table, express), None)
     return Sites(make_site(public_routes(table), express), make_site(management_routes(table), plain))
-
-
-def _admission(registry: Registry, policy: HttpPolicy, clock: IReactorTime, salt: bytes) -> Seats:
-    proxies = TrustedProxies(policy.trusted_proxies)
-    return Seats(registry, policy.max_viewers_per_stream, policy.max_viewers_per_client, proxies, clock, salt)
 
 
 def _http2(

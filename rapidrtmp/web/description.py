@@ -1,4 +1,4 @@
-"""Live streams and recordings as the JSON objects that the API shows."""
+"""Live streams as the JSON objects that the API shows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 
-from rapidrtmp.codec.table import CODECS, codec_of_string
+from rapidrtmp.codec.table import CODECS
 from rapidrtmp.http.params import rfc3339
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.media import AudioConfig, MediaKind, Rhythm, Track, VideoConfig
-from rapidrtmp.recording.library import Listed
 
 __all__ = ["camel_case", "describe_stream"]
 
@@ -103,31 +102,6 @@ def camel_case(name: str) -> str:
     """A field's name as JSON has it."""
     first, *others = name.split("_")
     return first + "".join(word.capitalize() for word in others)
-
-
-def describe_recording(listed: Listed) -> dict[str, object]:
-    """All that is public about a recording."""
-    entry = listed.entry
-    id = entry.id
-    codecs = {codec.kind: text for text in reversed(entry.codecs) if (codec := codec_of_string(text)) is not None}
-    return {
-        "app": id.app,
-        "streamKey": id.key,
-        "start": id.start,
-        "state": entry.state.value,
-        "protected": listed.protected,
-        "startedAt": rfc3339(entry.started_ms),
-        "endedAt": rfc3339(entry.ended_ms) if entry.ended_ms else None,
-        "duration": entry.duration_ms / 1000,
-        "size": entry.size,
-        "segments": entry.segments,
-        "gaps": entry.gaps,
-        "videoCodec": codecs.get(MediaKind.VIDEO),
-        "audioCodec": codecs.get(MediaKind.AUDIO),
-        "resolution": f"{entry.width}x{entry.height}" if entry.width else None,
-        "playlistUrl": f"/{id.folder}/index.m3u8",
-        "movieUrl": f"/{id.folder}/recording.mp4",
-    }
 
 
 def _plain(value: object, depth: int = 0) -> object:

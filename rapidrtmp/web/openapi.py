@@ -7,6 +7,7 @@ It is written by hand, as promises are; tests hold it to the routes there are an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 
 from rapidrtmp import __version__
@@ -23,12 +24,12 @@ from rapidrtmp.http.openapi_parts import (
     ref,
 )
 from rapidrtmp.http.openapi_values import APP, KEY, PAGE, lifetime, moment_or
+from rapidrtmp.interfaces import Contribution
 from rapidrtmp.live.fan_out import SinkState
 from rapidrtmp.live.health import FindingKind
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.timeline.health import PublishHealth
 from rapidrtmp.web.description import camel_case
-from rapidrtmp.web.openapi_recordings import recording_paths, recording_schemas
 
 __all__ = ["description"]
 
@@ -36,10 +37,11 @@ __all__ = ["description"]
 MAX_EXPIRATION_S = 86_400
 
 
-def description(max_expiration_s: int = MAX_EXPIRATION_S) -> Json:
+def description(max_expiration_s: int = MAX_EXPIRATION_S, contributions: Sequence[Contribution] = ()) -> Json:
     """
     The whole document.
 
+    :param contributions: what plugins bring, described as they have it.
     :param max_expiration_s: the longest that a token may be valid, in seconds.
     """
     return {
@@ -49,9 +51,18 @@ def description(max_expiration_s: int = MAX_EXPIRATION_S) -> Json:
             "version": __version__,
             "description": 'Live streams in over RTMP, out over HLS. An error is always `{"error": "…"}`.',
         },
-        "paths": {**_publishing(), **_streams(), **recording_paths(), **_server(), **_watching()},
+        "paths": {
+            **_publishing(),
+            **_streams(),
+            **{path: operations for each in contributions for path, operations in each.paths.items()},
+            **_server(),
+            **_watching(),
+        },
         "components": {
-            "schemas": {**_schemas(max_expiration_s), **recording_schemas()},
+            "schemas": {
+                **_schemas(max_expiration_s),
+                **{name: schema for each in contributions for name, schema in each.schemas.items()},
+            },
             "securitySchemes": {
                 "managementSecret": {
                     "type": "http",
@@ -168,17 +179,6 @@ def _watching() -> Json:
     html = {"text/html": {"schema": {"type": "string"}}}
     return {
         "/": {"get": operation("getIndexPage", "A page of what is live", {"200": media("The page.", html)})},
-        "/recordings": {
-            "get": operation(
-                "getRecordingsPage",
-                "A page of recordings, to be watched and downloaded",
-                {"200": media("The page.", html)},
-                (400, 503),
-                parameters=[
-                    in_query("page", "Which page, from 0.", PAGE),
-                ],
-            )
-        },
         "/favicon.ico": {"get": operation("getIcon", "Nothing", {"204": {"description": "No icon here."}})},
         "/static/{name}": {
             "get": operation(

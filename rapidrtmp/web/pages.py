@@ -9,30 +9,30 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import cached_property
 from html import escape
 from importlib.resources import files
-from string import Template
+from types import MappingProxyType
 
 from twisted.internet.interfaces import IReactorTime
 
 from rapidrtmp.errors import NotFoundError
-from rapidrtmp.hls.names import REWIND_PLAYLIST
 from rapidrtmp.http.headers import accepts_gzip, etag_matches
-from rapidrtmp.interfaces import ITokenIssuer, Request, Response
+from rapidrtmp.http.pages import page_response, player_library, read_template
+from rapidrtmp.interfaces import Request, Response
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.media import VideoConfig
 from rapidrtmp.names import BadNameError, StreamName
 from rapidrtmp.playback.responder import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST
 from rapidrtmp.support.clock import now_ms
-from rapidrtmp.web import hlsjs
 from rapidrtmp.web.errors import error_response
-from rapidrtmp.web.rewinding import CLIP_MOVIE
 
-__all__ = ["Pages", "page_response", "read_template"]
+__all__ = ["Pages"]
 
+#: What the player page tells of a stream that has nothing but its playlists.
+NO_DATA: Mapping[str, str] = MappingProxyType({})
 _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -68,23 +68,26 @@ def _static_files() -> dict[str, _StaticFile]:
     return found
 
 
-def read_template(name: str) -> Template:
-    """A page of the package, with ``$name`` for what varies."""
-    return Template(files("rapidrtmp.web").joinpath("static", name).read_text("utf-8"))
-
-
 class Pages:
     """
     Answers what browsers show.
 
-    :param apps: every application there is.
+    :param apps: the names of all applications.
+    :param data: what the player page tells its script: attributes, and the names below the stream that they hold.
     :param clock: the clock viewers are counted by.
     """
 
-    def __init__(self, registry: Registry, apps: Mapping[str, ITokenIssuer | None], clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        apps: Container[str],
+        clock: IReactorTime,
+        data: Mapping[str, str] = NO_DATA,
+    ) -> None:
         self._registry = registry
         self._apps = apps
         self._clock = clock
+        self._data = data
         self._files = _static_files()
         self._player = read_template("player.html")
         self._index = read_template("index.html")
@@ -111,13 +114,12 @@ class Pages:
         name = StreamName.checked(app, key)
         if app not in self._apps:
             raise NotFoundError(f"there is no application {app!r} here")
-        library, foreign_script = self.player_library("../static")
+        library, foreign_script = player_library("../static")
         body = self._player.substitute(
             key=escape(name.key),
             multivariant=escape(f"{name.key}/{MULTIVARIANT_PLAYLIST}"),
             media=escape(f"{name.key}/{MEDIA_PLAYLIST}"),
-            rewind=escape(f"{name.key}/{REWIND_PLAYLIST}"),
-            clip=escape(f"{name.key}/{CLIP_MOVIE}"),
+            data="".join(f' data-{what}="{escape(f"{name.key}/{below}")}"' for what, below in self._data.items()),
             library=library,
         )
         return page_response(body, foreign_script=foreign_script, cache_control="public, max-age=60")
@@ -172,20 +174,6 @@ class Pages:
         """Nothing: ``GET /favicon.ico``. The pages name an icon of their own."""
         return Response(204, {"Cache-Control": "public, max-age=86400"})
 
-    def player_library(self, static: str) -> tuple[str, str]:
-        """
-        The tag that loads the player library, and its URL if it is not ours, as it is where the build has put it.
-
-        :param static: where our files are, as seen from the page.
-        """
-        if hlsjs.FILE_NAME in self._files:
-            return f'<script defer src="{static}/{hlsjs.FILE_NAME}"></script>', ""
-        tag = (
-            f'<script defer src="{escape(hlsjs.CDN_URL)}" integrity="{escape(hlsjs.INTEGRITY)}"'
-            ' crossorigin="anonymous"></script>'
-        )
-        return tag, hlsjs.CDN_URL
-
     def _row(self, stream: LiveStream) -> str:
         video = next((track.config for track in stream.tracks if isinstance(track.config, VideoConfig)), None)
         viewers = stream.viewers.count(now_ms(self._clock))
@@ -205,20 +193,3 @@ def _redirect(request: Request, path: str) -> Response:
     """Lead to where something is, relative to where it was asked for; the query is kept."""
     location = f"{path}?{request.query}" if request.query else path
     return Response(307, {"Location": location, "Cache-Control": "public, max-age=60"})
-
-
-def page_response(body: str, *, foreign_script: str, cache_control: str, status: int = 200) -> Response:
-    """HTML under a policy that runs our files only (CSP level 3)."""
-    policy = (
-        f"default-src 'none'; script-src 'self'{' ' if foreign_script else ''}{foreign_script}; style-src 'self'; "
-        "img-src 'self'; media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    headers = {
-        "Content-Type": "text/html; charset=utf-8",
-        "Cache-Control": cache_control,
-        "Content-Security-Policy": policy,
-        "Referrer-Policy": "no-referrer",
-        "X-Frame-Options": "DENY",  # for browsers that do not know `frame-ancestors`
-    }
-    return Response(status, headers, body.encode())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 __all__ = ["HttpPolicy"]
 
@@ -14,7 +13,6 @@ class HttpPolicy:
     Limits, credentials and addresses.
 
     :ivar early_hold_ms: how long a request for a playlist is held while its stream is starting.
-    :ivar max_viewers_per_stream: by application; an application that is not named, or 0, has no limit.
     :ivar max_waiters: requests held at one time, all streams together. Each stream's shelf has its own bound besides.
     :ivar max_waiters_per_client: requests held at one time for one client address; 0 for no limit. A client on this
         machine has none: it is a proxy that nobody named, or a tool. Nor has a trusted proxy that does not say whom it
@@ -42,7 +40,6 @@ class HttpPolicy:
     """
 
     early_hold_ms: int = 10_000
-    max_viewers_per_stream: Mapping[str, int] = field(default_factory=dict)
     max_waiters: int = 20_000
     max_waiters_per_client: int = 256
     max_viewers_per_client: int | None = None

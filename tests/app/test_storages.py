@@ -14,13 +14,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
-from rapidrtmp.app.application import AppPlugins, ChosenPlugins, ChosenStorage, choose_plugins
+from rapidrtmp.app.plugins import ChosenPlugins, ChosenStorage, choose_plugins
 from rapidrtmp.app.storages import Stores
 from rapidrtmp.interfaces import (
     IRecoveringSinkFactory,
     ISinkFactory,
     IStoringSinkFactory,
-    Purpose,
     RecoveryContext,
     SinkContext,
     StorageContext,
@@ -70,34 +69,20 @@ class ArchiverFactory:
 class StoresTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.one, self.other = CountingFactory(), CountingFactory(persistent=True)
-        one, other = ChosenStorage("storage", self.one), ChosenStorage("apps.radio.recordings", self.other)
-        chosen = {"live": (one, one), "tv": (one, one), "radio": (one, other)}
-        self.stores = Stores(Clock(), {app: self.plugins(*each) for app, each in chosen.items()}, 1 << 20)
-
-    def plugins(self, live: ChosenStorage, recordings: ChosenStorage) -> AppPlugins:
-        return AppPlugins({}, None, {Purpose.LIVE: live, Purpose.RECORDINGS: recordings})
+        self.chosen = ChosenStorage("storage", self.one), ChosenStorage("apps.radio.recordings", self.other)
+        one, other = self.chosen
+        self.stores = Stores(Clock(), [one, one, one, other], 1 << 20)
 
     def test_shared(self) -> None:
         """What is chosen again is opened once, and has one queue."""
         self.assertEqual((1, 1), (len(self.one.contexts), len(self.other.contexts)))
         self.assertEqual(["storage", "apps.radio.recordings"], [store.name for store in self.stores.all])
-        self.assertIs(self.stores.of("live", Purpose.LIVE), self.stores.of("tv", Purpose.RECORDINGS))
-        self.assertIs(self.stores.of("live", Purpose.LIVE), self.stores.of("radio", Purpose.LIVE))
-        self.assertIsNot(self.stores.of("live", Purpose.LIVE), self.stores.of("radio", Purpose.RECORDINGS))
-        self.assertEqual(["live", "tv", "radio"], list(self.stores.by_app(Purpose.LIVE)))
-
-    def test_of_sink(self) -> None:
-        """A sink writes to the storage of its application for the purpose that its factory names."""
-        archiver = ArchiverFactory()
-        self.assertEqual("apps.radio.recordings", self.stores.of_sink("radio", archiver).name)
-        self.assertEqual("storage", self.stores.of_sink("radio", object()).name)
-        self.assertEqual("storage", self.stores.of_sink("live", archiver).name)
+        self.assertEqual(list(self.stores.all), [self.stores.of(each) for each in self.chosen])
 
     def test_persistent(self) -> None:
         """There is something to go on with if one of them keeps what it holds."""
         self.assertTrue(self.stores.persistent)
-        live = self.plugins(*2 * [ChosenStorage("storage", CountingFactory())])
-        self.assertFalse(Stores(Clock(), {"live": live}, 1 << 20).persistent)
+        self.assertFalse(Stores(Clock(), [ChosenStorage("storage", CountingFactory())], 1 << 20).persistent)
 
     def test_threads(self) -> None:
         """Each has threads of its own: one that hangs holds up no other."""
@@ -106,7 +91,7 @@ class StoresTests(SynchronousTestCase):
 
     def test_drain(self) -> None:
         """Draining waits for all queues, and tells whether all were emptied."""
-        stuck = self.stores.of("radio", Purpose.RECORDINGS)
+        stuck = self.stores.of(self.chosen[1])
         self.patch(stuck.storage, "put", lambda *_: Deferred())
         stuck.writer.put("a", [], "").addErrback(lambda _: None)
         drained = self.stores.drain(3)
@@ -131,9 +116,7 @@ class ThreadsTests(TestCase):
         from twisted.internet import reactor
 
         factory = CountingFactory()
-        storage = ChosenStorage("storage", factory)
-        app = AppPlugins({}, None, {Purpose.LIVE: storage, Purpose.RECORDINGS: storage})
-        stores = Stores(reactor, {"live": app}, 1 << 20)
+        stores = Stores(reactor, [ChosenStorage("storage", factory)], 1 << 20)
         stores.start()
         self.addCleanup(stores.stop)
         (context,) = factory.contexts

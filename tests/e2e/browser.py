@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 from twisted.trial.unittest import SkipTest
 
-from rapidrtmp.web import hlsjs
+from rapidrtmp.http import hlsjs
 from tests.e2e.harness import EndToEndTest, Server, new_folder
 
 __all__ = ["FIGURES", "BrowserTest", "check_library", "find_browser", "open_browser"]

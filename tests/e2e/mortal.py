@@ -37,7 +37,7 @@ from twisted.internet.main import installReactor
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
-from rapidrtmp.app.application import choose_plugins
+from rapidrtmp.app.plugins import choose_plugins
 from rapidrtmp.archive.layout import CATALOGUE
 from rapidrtmp.interfaces import Playlist, Purpose, Verdict
 from rapidrtmp.live.shelf import Shelf
@@ -163,7 +163,7 @@ class Encoder:
     def __init__(self, reactor: Any, service: server.RapidRtmpService, tags: Sequence[Tag]) -> None:
         self._reactor = reactor
         self._service = service
-        self._queue: WriteBehind = service.stores.of(STREAM.app, Purpose.LIVE).writer
+        self._queue: WriteBehind = service.applications[STREAM.app].stores[Purpose.LIVE].writer
         self._tags = tags
         self._sent = 0
         self.session = self  # what little of it a publisher asks for

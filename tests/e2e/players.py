@@ -21,7 +21,7 @@ from urllib.parse import urlencode, urlsplit
 
 from twisted.trial.unittest import SkipTest
 
-from rapidrtmp.web import hlsjs
+from rapidrtmp.http import hlsjs
 from tests.e2e.harness import new_folder
 
 __all__ = ["PLAYERS", "Figures", "Player", "Stage"]

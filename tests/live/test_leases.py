@@ -10,17 +10,16 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import LeaseHeldError
-from rapidrtmp.interfaces import Lease, RecoveryContext
+from rapidrtmp.interfaces import AppLimits, Lease, RecoveryContext
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import Recovery
-from rapidrtmp.live.registry import NameTakenError, Registry, StreamPolicy
-from rapidrtmp.live.shelf import Shelf
-from rapidrtmp.live.stream import LiveStream, StreamState
-from rapidrtmp.live.viewers import Viewers
+from rapidrtmp.live.registry import NameTakenError, Registry
+from rapidrtmp.live.stream import StreamState
 from rapidrtmp.names import StreamName
 from rapidrtmp.storage.store import Store
 from rapidrtmp.storage.write_behind import WriteBehind
+from tests.applications import FakeApplication
 from tests.live.test_recovery import Finding
 from tests.live.test_registry import VIDEO, FakePublisher
 from tests.storage.test_leases import ScriptedStorage
@@ -97,9 +96,8 @@ class RegistryLeasesTests(LeaseCase):
         super().setUp()
         self.registry = Registry(
             self.clock,
-            lambda name: LiveStream(name, Shelf(), Viewers(b""), started_at_ms=0),
+            {"live": FakeApplication(limits=AppLimits(grace_ms=6_000))},
             lambda stream: 2_000,
-            policies={"live": StreamPolicy(grace_ms=6_000)},
             leases=self.leases,
         )
 

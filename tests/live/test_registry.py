@@ -10,14 +10,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.interfaces import Playlist
-from rapidrtmp.live.registry import LimitReachedError, NameTakenError, Registry, StreamPolicy
+from rapidrtmp.interfaces import AppLimits, Playlist
+from rapidrtmp.live.registry import LimitReachedError, NameTakenError, Registry
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
 from rapidrtmp.testing.frames import make_video_track, video_frames
 from rapidrtmp.testing.sinks import FrameCollector
+from tests.applications import FakeApplication
 
 VIDEO = make_video_track()
 NAME, OTHER = StreamName("live", "a"), StreamName("live", "b")
@@ -52,7 +53,7 @@ class FakePublisher:
 
 
 class RegistryCase(SynchronousTestCase):
-    policy = StreamPolicy(grace_ms=6_000, linger_ms=60_000, takeover_silence_ms=1_000, max_streams=0)
+    limits = AppLimits(grace_ms=6_000, linger_ms=60_000, takeover_silence_ms=1_000, max_streams=0)
     max_streams = 0
 
     def setUp(self) -> None:
@@ -60,9 +61,11 @@ class RegistryCase(SynchronousTestCase):
         self.sinks: dict[LiveStream, FrameCollector] = {}
         self.registry = Registry(
             self.clock,
-            self.make_stream,
+            {
+                "live": FakeApplication("live", self.make_stream, self.limits),
+                "other": FakeApplication("other", self.make_stream),
+            },
             lambda stream: 2_000,
-            policies={"live": self.policy, "other": StreamPolicy(grace_ms=None)},
             max_streams=self.max_streams,
         )
 
@@ -293,7 +296,7 @@ class TakeoverTests(RegistryCase):
 
 
 class LimitTests(RegistryCase):
-    policy = StreamPolicy(grace_ms=6_000, max_streams=1)
+    limits = AppLimits(grace_ms=6_000, max_streams=1)
     max_streams = 2
 
     def test_limits(self) -> None:
@@ -351,11 +354,15 @@ class ResumeTests(RegistryCase):
     def test_forgetting(self) -> None:
         """Where its numbers stood is known when it is forgotten, and before another of its name is made."""
         reached: list[int] = []
+
+        def make(name: StreamName) -> LiveStream:
+            reached.append(-1)
+            return self.make_stream(name)
+
         registry = Registry(
             self.clock,
-            lambda name: reached.append(-1) or self.make_stream(name),  # type: ignore[func-returns-value]
+            {"live": FakeApplication("live", make, self.limits)},
             lambda _stream: 2_000,
-            policies={"live": self.policy},
             forgetting=lambda stream: reached.append(stream.shelf.reached),
         )
         registry.end(registry.resume(NAME))

@@ -17,10 +17,10 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
+from rapidrtmp.interfaces import AppLimits, IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.fan_out import FanOut
 from rapidrtmp.live.leases import StreamLeases
-from rapidrtmp.live.registry import Registry, StreamPolicy
+from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.live.viewers import Viewers
@@ -36,6 +36,7 @@ from rapidrtmp.rtmp.limits import DEFAULT_LIMITS
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.testing.sinks import STARTED_AT_MS, FrameCollector
 from rapidrtmp.timeline.policy import TimelinePolicy
+from tests.applications import FakeApplication
 from tests.codec.builders import audio_config, picture, sound, video_config
 from tests.rtmp.client import HANDSHAKE, command, connect, message, publish
 
@@ -180,18 +181,19 @@ class Edge:
         self.collectors: list[FrameCollector] = []
         self.failed: list[str] = []
         self.extra_sinks: list[Callable[[], Any]] = []
+        limits = AppLimits(grace_ms=6_000)
+        apps = {"live": FakeApplication("live", self._make_stream, limits, self.authenticator)}
         self.registry = Registry(
             self.clock,
-            self._make_stream,
+            apps,
             lambda stream: 2_000,
-            policies={"live": StreamPolicy(grace_ms=6_000)},
             max_streams=max_streams,
         )
         self.lease: Callable[[], Deferred[None]] = lambda: succeed(None)
         services = RtmpServices(
             registry=self.registry,
             leases=ScriptedLeases(lambda: self.lease()),
-            authenticators={"live": self.authenticator},
+            apps=apps,
             app_names=AppNames({"live"}, ["old/studio=live"]),
             metrics=self.metrics,
             clock=self.clock,

@@ -9,16 +9,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.m3u8.read import parse_media_playlist
+from tests.hls.rewind.test_http import RewindCase
 from tests.recording.recordings import ID, record, store_into
 from tests.web.kit import Reply, Server, playlist
-from tests.web.test_rewinding import RewindCase
 
 REWOUND = ("dvr.m3u8", "clip.m3u8?from=-9s", "clip.mp4?from=-9s")
 RECORDED = ("index.m3u8", "recording.mp4", "clip.m3u8", "clip.mp4?from=1s", "segment_00000000.m4s")
 
 
 class RewoundTests(RewindCase):
-    policy: ClassVar[Mapping[str, object]] = {"max_viewers_per_stream": {"live": 2}}
+    policy: ClassVar[Mapping[str, object]] = {"max_viewers": 2}
 
     def watch(self, number: int, name: str, **headers: str) -> Reply:
         return self.server.get(f"/live/k/{name}", peer=f"192.0.2.{number}", **headers)
@@ -77,7 +77,7 @@ class RewoundTests(RewindCase):
 
 class RecordedTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.server = Server(max_viewers_per_stream={"live": 2})
+        self.server = Server(max_viewers=2)
         store_into(self.server.storage, record())
 
     def watch(self, number: int, name: str) -> Reply:
@@ -144,7 +144,7 @@ class ShareTests(SynchronousTestCase):
     """What one address can take of the viewers that a stream may have."""
 
     def server(self, limit: int, **policy: object) -> Server:
-        server = Server(max_viewers_per_stream={"live": limit}, **policy)
+        server = Server(max_viewers=limit, **policy)
         server.live().shelf.put_playlist("index.m3u8", playlist())
         return server
 

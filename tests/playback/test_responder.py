@@ -2,7 +2,7 @@ import gzip
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.live.shelf import PLAYLIST_TYPE
+from rapidrtmp.interfaces import PLAYLIST_TYPE
 from rapidrtmp.live.stream import LiveStream, StreamState
 from tests.web.kit import MP4, Reply, Server, Wire, playlist
 
@@ -519,7 +519,7 @@ class ViewerTests(HlsTestCase):
 
 class ViewerLimitTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.server = Server(max_viewers_per_stream={"live": 2})
+        self.server = Server(max_viewers=2)
         self.server.live().shelf.put_playlist("index.m3u8", playlist())
         for number in (1, 2):
             self.assertEqual(200, self.watch(number).status)

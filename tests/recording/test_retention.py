@@ -11,11 +11,11 @@ from zope.interface import implementer
 
 from rapidrtmp.archive.layout import RecordingId, StartNames
 from rapidrtmp.errors import StorageError
-from rapidrtmp.interfaces import IStorageSpace
+from rapidrtmp.interfaces import IStorageSpace, RetentionRules
 from rapidrtmp.names import StreamName
 from rapidrtmp.recording.catalogue import WRITER, Entry, RecordingState
 from rapidrtmp.recording.library import Library
-from rapidrtmp.recording.retention import Retention, RetentionRules
+from rapidrtmp.recording.retention import Deletions, Retention
 from rapidrtmp.recording.service import SWEEP_S, RecordingsService
 from rapidrtmp.storage.memory import MemoryStorage
 from tests.recording.recordings import START_MS, record, store
@@ -44,20 +44,16 @@ class SmallStorage(MemoryStorage):
         return found
 
 
-class Counted:
-    """A counter with one label that remembers."""
+class CountedDeletions(Deletions):
+    """Remembers what was counted."""
 
     def __init__(self) -> None:
-        self.amounts: Counter[str] = Counter()
+        self.deleted: Counter[str] = Counter()
+        self.bytes: Counter[str] = Counter()
 
-    def labels(self, value: str) -> Any:
-        outer = self
-
-        class One:
-            def inc(self, amount: float = 1) -> None:
-                outer.amounts[value] += int(amount)
-
-        return One()
+    def count(self, limit: str, size: int) -> None:
+        self.deleted[limit] += 1
+        self.bytes[limit] += size
 
 
 class RetentionCase(SynchronousTestCase):
@@ -65,7 +61,7 @@ class RetentionCase(SynchronousTestCase):
         self.clock = Clock()
         self.now_ms = START_MS + 10 * DAY_MS
         self.storage = SmallStorage(20 * SIZE)
-        self.deleted, self.deleted_bytes = Counted(), Counted()
+        self.deletions = CountedDeletions()
 
     def add(self, day: int, app: str = "live", *, state: str = "finished", protected: bool = False) -> RecordingId:
         """A recording of one day."""
@@ -80,7 +76,7 @@ class RetentionCase(SynchronousTestCase):
 
     def retention(self, **rules: RetentionRules) -> Retention:
         library = Library(self.storage, self.clock)
-        return Retention(library, rules, lambda: self.now_ms, self.deleted, self.deleted_bytes)
+        return Retention(library, rules, lambda: self.now_ms, self.deletions)
 
     def sweep(self, **rules: RetentionRules) -> list[str]:
         """The days of what is left, and of which application."""
@@ -100,7 +96,7 @@ class RetentionTests(RetentionCase):
         for day in (0, 2, 3, 9):
             self.add(day)
         self.assertEqual(["live 3", "live 9"], self.sweep(live=RetentionRules(age_ms=7 * DAY_MS)))
-        self.assertEqual((2, 2 * SIZE), (self.deleted.amounts["retain"], self.deleted_bytes.amounts["retain"]))
+        self.assertEqual((2, 2 * SIZE), (self.deletions.deleted["retain"], self.deletions.bytes["retain"]))
         self.assertEqual(2, len(self.storage.successful_list()))
 
     def test_size(self) -> None:
@@ -185,9 +181,7 @@ class RetentionTests(RetentionCase):
         storage = store(record())
         with capturedLogs() as logs:
             library = Library(storage, self.clock)
-            retention = Retention(
-                library, {"live": RetentionRules(min_free_bytes=1 << 60)}, lambda: 0, self.deleted, self.deleted_bytes
-            )
+            retention = Retention(library, {"live": RetentionRules(min_free_bytes=1 << 60)}, lambda: 0, self.deletions)
         self.assertIn("min-free is not looked at", logs[0]["log_format"])
         self.successResultOf(Deferred.fromCoroutine(retention.sweep()))
         self.assertEqual(1, len(self.successResultOf(Deferred.fromCoroutine(library.find()))))
@@ -196,7 +190,7 @@ class RetentionTests(RetentionCase):
 class ServiceTests(RetentionCase):
     def service(self, **rules: RetentionRules) -> RecordingsService:
         library = Library(self.storage, self.clock)
-        retention = Retention(library, rules, lambda: self.now_ms, self.deleted, self.deleted_bytes)
+        retention = Retention(library, rules, lambda: self.now_ms, self.deletions)
         self.names = StartNames()
         return RecordingsService(library, retention, self.clock, self.names)
 

@@ -12,10 +12,9 @@ from rapidrtmp.archive.layout import RecordingId, StartNames, read_page_name
 from rapidrtmp.cmaf.packager import Packager
 from rapidrtmp.cmaf.reader import read_fragments, read_init_segment
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import Cutting, IPartSink, ISinkFactory, SinkContext
+from rapidrtmp.interfaces import Cutting, IPartSink, ISinkFactory, RetentionRules, SinkContext
 from rapidrtmp.media import Frame
 from rapidrtmp.recording.catalogue import Entry, RecordingState
-from rapidrtmp.recording.retention import RetentionRules
 from rapidrtmp.recording.sink import RecorderFactory, RecorderSink, Rotation
 from rapidrtmp.recording.writer import LINES_PER_PAGE
 from rapidrtmp.testing.frames import (

@@ -21,7 +21,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from rapidrtmp.app.application import ChosenPlugins, ChosenStorage, choose_plugins
+from rapidrtmp.app.plugins import ChosenPlugins, ChosenStorage, choose_plugins
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import AuthenticatorContext, Playlist, Purpose, SinkContext
 from rapidrtmp.live.stream import LiveStream, StreamState
@@ -270,7 +270,7 @@ class ServerTests(ServerCase):
 
     async def find_stored(self, service: RapidRtmpService) -> LiveStream:
         """The stream ``k``, when a segment of it is stored."""
-        storage = service.stores.of("live", Purpose.LIVE).storage
+        storage = service.applications["live"].stores[Purpose.LIVE].storage
         while not await storage.list("live/k/index.m3u8"):
             await self.get(service, "/api/ping")
         stream = service.registry.find(StreamName("live", "k"))

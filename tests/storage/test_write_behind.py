@@ -16,8 +16,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from rapidrtmp.errors import StorageError
-from rapidrtmp.interfaces import IStorageWriter
-from rapidrtmp.storage.capabilities import IPacedStorage
+from rapidrtmp.interfaces import IPacedStorage, IStorageWriter
 from rapidrtmp.storage.lanes import JOB_BYTES, REPLACE_FOR_S
 from rapidrtmp.storage.losses import QUIET_S
 from rapidrtmp.storage.memory import MemoryStorage

@@ -7,12 +7,7 @@ from typing import NamedTuple
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.live.demuxer import (
-    Demuxer,
-    Discontinuity,
-    MediaEvent,
-    TracksChanged,
-)
+from rapidrtmp.live.demuxer import Demuxer, Discontinuity, MediaEvent, TracksChanged
 from rapidrtmp.media import Frame, MediaKind
 from tests.codec.builders import (
     aac_48k,

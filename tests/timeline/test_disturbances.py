@@ -12,11 +12,7 @@ from hypothesis import strategies as st
 
 import rapidrtmp.codec
 import rapidrtmp.timeline
-from rapidrtmp.live.demuxer import (
-    Demuxer,
-    Discontinuity,
-    MediaProblem,
-)
+from rapidrtmp.live.demuxer import Demuxer, Discontinuity, MediaProblem
 from rapidrtmp.media import Frame, MediaKind
 from tests.codec.builders import (
     frames_of,

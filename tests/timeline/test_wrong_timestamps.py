@@ -5,12 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rapidrtmp.live.demuxer import (
-    Demuxer,
-    Discontinuity,
-    MediaEvent,
-    PublisherUnusable,
-)
+from rapidrtmp.live.demuxer import Demuxer, Discontinuity, MediaEvent, PublisherUnusable
 from rapidrtmp.media import Frame, MediaKind
 from tests.codec.builders import (
     aac_48k,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -18,26 +19,26 @@ from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
 from rapidrtmp.codec.table import AAC, AVC
-from rapidrtmp.interfaces import ITokenIssuer, Playlist
-from rapidrtmp.live.registry import Registry, StreamPolicy
+from rapidrtmp.hls.rewind.http import Rewinding
+from rapidrtmp.interfaces import AppLimits, ContributionContext, ITokenIssuer, Playlist
+from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.media import AudioConfig, Frame, VideoConfig
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
-from rapidrtmp.recording.libraries import Libraries
-from rapidrtmp.recording.library import Library
+from rapidrtmp.recording.contribution import RecordingsContribution
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.testing.frames import measured
-from rapidrtmp.testing.sinks import FrameCollector
+from rapidrtmp.testing.sinks import make_sink_context
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import make_sites
 from rapidrtmp.web.peer_user import LocalPeer
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.readiness import Readiness
-from rapidrtmp.web.recordings import Recordings
+from tests.applications import FakeApplication
 
 EPOCH_MS = 1_700_000_000_000
 VIDEO = AVC.make_track(1, VideoConfig(b"", "avc1.64001f", 1280, 720))
@@ -77,34 +78,44 @@ def find_peer(transport: Any) -> LocalPeer | None:
     return LocalPeer(os.geteuid(), address) if address.is_loopback else None
 
 
+def _make_sink(stream: LiveStream, sink: str, factory: Any, recovered: Mapping[str, bytes]) -> Any:
+    return factory.create(make_sink_context(stream=stream.name, shelf=stream.shelf, recovered=recovered))
+
+
 class Server:
     """The whole HTTP side on a clock that stands still, with nothing live yet."""
 
-    def __init__(self, *, api_token: str = "made-on-first-start", **policy: Any) -> None:
+    def __init__(self, *, api_token: str = "made-on-first-start", max_viewers: int = 0, **policy: Any) -> None:
         self.clock = Clock()
         self.clock.advance(1_000)
         self.metrics = Metrics()
         self.readiness = Readiness(self.clock)
         self.policy = HttpPolicy(**policy)
+        self.storage = MemoryStorage(self.utc_ms)
+        self.apps = {
+            name: FakeApplication(
+                name, self._make_stream, AppLimits(max_viewers_per_stream=most), issuer, stored=self.storage
+            )
+            for name, issuer, most in (("live", Issuer(), max_viewers), ("open", None, 0))
+        }
         self.registry = Registry(
             self.clock,
-            self._make_stream,
+            self.apps,
             lambda stream: 2000,
-            policies={"live": StreamPolicy(), "open": StreamPolicy()},
         )
-        self.storage = MemoryStorage(self.utc_ms)
-        library = Library(self.storage, self.clock)
-        self.recordings = Recordings(Libraries({}, library), self.registry, lambda _stream: FrameCollector())
+        context = ContributionContext(
+            self.apps, self.registry, lambda _purpose: self.storage, self.clock, self.utc_ms, self.metrics.registry
+        )
+        self.contributions = [each.contribute(context) for each in (RecordingsContribution(), Rewinding())]
         sites = make_sites(
             registry=self.registry,
             metrics=self.metrics,
             readiness=self.readiness,
-            apps={"live": Issuer(), "open": None},
+            apps=self.apps,
             policy=self.policy,
             clock=self.clock,
             utc_ms=self.utc_ms,
-            recordings=self.recordings,
-            storage_of=lambda _app: self.storage,
+            contributions=self.contributions,
             viewer_salt=b"salt",
             access=ApiAccess(ApiSecret(api_token.encode()), self.policy, self.clock, find_peer),
             find_public_door=lambda: ("https", 8443),
@@ -117,8 +128,14 @@ class Server:
         return EPOCH_MS + int(self.clock.seconds() * 1000)
 
     def _make_stream(self, name: StreamName) -> LiveStream:
-        shelf, viewers = Shelf(max_waiters=10), Viewers(b"salt")
-        return LiveStream(name, shelf, viewers, started_at_ms=self.utc_ms(), begun_ms=now_ms(self.clock))
+        return LiveStream(
+            name,
+            Shelf(max_waiters=10),
+            Viewers(b"salt"),
+            started_at_ms=self.utc_ms(),
+            begun_ms=now_ms(self.clock),
+            make_sink=_make_sink,
+        )
 
     def publish(self, key: str = "k", app: str = "live") -> LiveStream:
         """A stream that a publisher has just claimed: starting."""

@@ -12,6 +12,7 @@ from rapidrtmp.errors import StorageError
 from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.names import StreamName
 from rapidrtmp.playback.admission import Seats
+from rapidrtmp.playback.media import MediaResponder
 from rapidrtmp.playback.responder import HlsResponder
 from rapidrtmp.web.abuse import Misconduct
 from rapidrtmp.web.api import Api
@@ -20,24 +21,28 @@ from rapidrtmp.web.app import WebApp
 from rapidrtmp.web.openapi import description
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.request_metrics import Tally
-from rapidrtmp.web.rewinding import RewindResponder
 from rapidrtmp.web.routes import routes
 from tests.recording.recordings import record, store_into
 from tests.web.kit import MP4, Reply, Server, playlist
+
+
+def document() -> dict[str, Any]:
+    """The description of a server with our own contributions."""
+    return description(contributions=Server().contributions)
 
 
 def described() -> dict[tuple[str, str], Any]:
     """The operations of the description, by method and path."""
     return {
         (method.upper(), path): operation
-        for path, operations in description()["paths"].items()
+        for path, operations in document()["paths"].items()
         for method, operation in operations.items()
     }
 
 
 def schema_errors(schema: dict[str, Any], value: object) -> list[str]:
-    document = Resource(contents=description(), specification=DRAFT202012)
-    registry: Any = Registry().with_resource("urn:description", document)
+    resource = Resource(contents=document(), specification=DRAFT202012)
+    registry: Any = Registry().with_resource("urn:description", resource)
     if "$ref" in schema:
         schema = {"$ref": "urn:description" + schema["$ref"]}
     validator = Draft202012Validator(schema, registry=registry, format_checker=FormatChecker())
@@ -67,7 +72,7 @@ class RoutesTests(SynchronousTestCase):
 
     def test_references(self) -> None:
         """Every schema that is referred to exists, and every schema is referred to and is one."""
-        text, schemas = json.dumps(description()), description()["components"]["schemas"]
+        text, schemas = json.dumps(document()), document()["components"]["schemas"]
         for name, schema in schemas.items():
             Draft202012Validator.check_schema(schema)
             self.assertIn(f'"#/components/schemas/{name}"', text)
@@ -77,7 +82,7 @@ class RoutesTests(SynchronousTestCase):
         """The description is served to everybody, as it is written."""
         reply = Server().get("/api/v1/openapi.json", peer="192.0.2.1")
         self.assertEqual((200, "application/json"), (reply.status, reply.headers["content-type"]))
-        self.assertEqual(json.loads(json.dumps(description())), reply.json())
+        self.assertEqual(json.loads(json.dumps(document())), reply.json())
 
 
 class AnswersTests(SynchronousTestCase):
@@ -262,10 +267,11 @@ class AnswersTests(SynchronousTestCase):
 def _application(server: Server) -> WebApp:
     """An application of the routes that a site is made of."""
     api = Api(server.registry, server.metrics, server.readiness, {}, server.policy, server.clock, server.utc_ms)
-    seats = Seats(server.registry, {}, None, TrustedProxies(()), server.clock, b"salt")
+    seats = Seats(server.registry, server.apps, None, TrustedProxies(()), server.clock, b"salt")
     hls = HlsResponder(server.registry, seats, 10_000, server.clock)
     pages = Pages(server.registry, {}, server.clock)
-    media = RewindResponder(hls, server.registry, seats, lambda _app: server.storage)
-    table = routes(api, media, pages, server.recordings, seats, server.policy)
+    media = MediaResponder(hls, server.registry, seats, [])
+    contributed = [route for each in server.contributions for route in each.routes]
+    table = routes(api, media, pages, contributed, seats, server.policy)
     access = ApiAccess(ApiSecret(), server.policy, server.clock)
     return WebApp(table, access, Tally(server.policy), Misconduct(server.clock), server.policy)

@@ -25,7 +25,7 @@ from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 
 from benchmarks.publishers import ETHERNET_MSS
-from rapidrtmp.app.application import choose_plugins
+from rapidrtmp.app.plugins import choose_plugins
 from rapidrtmp.cmaf import packager
 from rapidrtmp.live import fan_out
 from rapidrtmp.live.stream import LiveStream

@@ -41,8 +41,7 @@ from rapidrtmp.hls.resume.resume_state import Present
 from rapidrtmp.hls.resume.state import MOST_SEQUENCE, RENEW_BELOW, STATE_TYPE, MirrorState
 from rapidrtmp.hls.rewind.journal import as_stored, listed_from, read_rewind_page
 from rapidrtmp.hls.rewind.rewind import Rewind
-from rapidrtmp.hls.stored_copy import PLAYLIST_TYPE
-from rapidrtmp.interfaces import ObjectInfo, RecoveryContext
+from rapidrtmp.interfaces import PLAYLIST_TYPE, ObjectInfo, RecoveryContext
 from rapidrtmp.m3u8.model import MediaPlaylist
 from rapidrtmp.m3u8.read import parse_media_playlist
 from rapidrtmp.names import BadNameError, StreamName

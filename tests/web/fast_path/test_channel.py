@@ -387,7 +387,7 @@ class SameAnswersTests(TwoWays):
 
     def test_viewer_limit(self) -> None:
         """A stream that has all its viewers refuses one more on both ways."""
-        self.ways = self.fast, self.slow = self.make(max_viewers_per_stream={"live": 1})
+        self.ways = self.fast, self.slow = self.make(max_viewers=1)
         for agent in (b"one", b"two", b"one"):
             self.send(LINE + fields(b"User-Agent: " + agent))
             self.assert_same(agent)

@@ -7,12 +7,12 @@ from html import escape
 
 from twisted.internet.defer import Deferred
 
+from rapidrtmp.http.pages import page_response, player_library, read_template
 from rapidrtmp.http.params import read_query, read_whole
 from rapidrtmp.interfaces import Request, Response
 from rapidrtmp.recording.catalogue import RecordingState
 from rapidrtmp.recording.libraries import Libraries
 from rapidrtmp.recording.library import Listed
-from rapidrtmp.web.pages import Pages, page_response, read_template
 
 __all__ = ["LibraryPage"]
 
@@ -28,15 +28,10 @@ _UNPLAYABLE = (RecordingState.DAMAGED, RecordingState.DELETING)
 
 
 class LibraryPage:
-    """
-    Answers for ``/recordings``.
+    """Answers for ``/recordings``."""
 
-    :param pages: knows where the player library is.
-    """
-
-    def __init__(self, libraries: Libraries, pages: Pages) -> None:
+    def __init__(self, libraries: Libraries) -> None:
         self._libraries = libraries
-        self._pages = pages
         self._template = read_template("recordings.html")
 
     def respond(self, request: Request) -> Deferred[Response]:
@@ -49,7 +44,7 @@ class LibraryPage:
 
         async def answer() -> Response:
             listed, total = await self._libraries.page("", lambda _: True, number, ROWS_PER_PAGE)
-            script, foreign_script = self._pages.player_library("static")
+            script, foreign_script = player_library("static")
             body = self._template.substitute(
                 library=script,
                 rows="".join(map(_row, listed)) or '<li class="empty">Nothing has been recorded yet.</li>',

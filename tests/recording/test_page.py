@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.archive.layout import RecordingId
 from rapidrtmp.names import StreamName
-from rapidrtmp.web.library import ROWS_PER_PAGE, render_bytes, render_clock
+from rapidrtmp.recording.page import ROWS_PER_PAGE, render_bytes, render_clock
 from tests.recording.recordings import record, store_into
 from tests.web.kit import Server
 

@@ -7,7 +7,8 @@ grows at its end, so that ranges can be resumed and everything can be cached.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
@@ -18,6 +19,7 @@ from rapidrtmp.archive.journal import Header, Journal
 from rapidrtmp.archive.layout import INIT_NAME, MEDIA_TYPE, SEGMENT_TYPE, RecordingId, read_part_name, read_segment_name
 from rapidrtmp.archive.movie import Movie, make_movie, make_segment
 from rapidrtmp.archive.playlist import render_clip, render_recording
+from rapidrtmp.archive.responses import GROWING, OVER, disposition, movie_response, playlist_response
 from rapidrtmp.errors import ConfigurationError, NotFoundError
 from rapidrtmp.http.errors import NotYetError
 from rapidrtmp.http.headers import CORS
@@ -26,27 +28,26 @@ from rapidrtmp.interfaces import (
     IMMUTABLE,
     BadRequestError,
     ConflictError,
-    IPartSink,
-    ISink,
+    IApplication,
+    ILiveStream,
+    IRecorderFactory,
     IStorage,
+    IStorageRedirect,
+    IStreams,
     Request,
     Response,
     json_response,
 )
-from rapidrtmp.live.registry import Registry
-from rapidrtmp.live.stream import LiveStream, StreamState
-from rapidrtmp.names import StreamName
+from rapidrtmp.names import DEFAULT_APP, StreamName
+from rapidrtmp.recording.description import describe_recording
 from rapidrtmp.recording.libraries import Libraries
 from rapidrtmp.recording.library import RecordingKeptError
-from rapidrtmp.storage.capabilities import IStorageRedirect
+from rapidrtmp.recording.sink import RecorderFactory
 from rapidrtmp.support.units import parse_duration_ms
-from rapidrtmp.web.api import DEFAULT_APP
-from rapidrtmp.web.description import describe_recording
-from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response
 
-__all__ = ["RECORDER", "Recordings"]
+__all__ = ["Recordings"]
 
-#: The sink that records; a second one of an application is called ``record-2``, and so on.
+#: The sink that records where an application has no recorder; ``record-2`` where a sink has that name, and so on.
 RECORDER = "record"
 #: For how long a redirect may be followed again: its URL is good for some minutes.
 REDIRECTED = "private, max-age=300"
@@ -57,15 +58,13 @@ class Recordings:
     """
     Answers all that concerns recordings.
 
-    :param make_recorder: makes a sink that records a stream, for whoever starts that by hand.
+    :param apps: the applications by name; one that has recorders has them record by hand as well.
     """
 
-    def __init__(
-        self, libraries: Libraries, registry: Registry, make_recorder: Callable[[LiveStream], ISink | IPartSink]
-    ) -> None:
+    def __init__(self, libraries: Libraries, streams: IStreams, apps: Mapping[str, IApplication]) -> None:
         self._libraries = libraries
-        self._registry = registry
-        self._make_recorder = make_recorder
+        self._streams = streams
+        self._apps = apps
         self._movies: WeakKeyDictionary[Journal, Movie] = WeakKeyDictionary()  # while the library keeps the journal
 
     @property
@@ -235,19 +234,34 @@ class Recordings:
         action = read_json_object(request).get("action")
         if action not in ("start", "stop"):
             raise BadRequestError("action is neither start nor stop")
-        stream = self._registry.find(StreamName.checked(app, key))
+        stream = self._streams.find(StreamName.checked(app, key))
         if stream is None:
             raise NotFoundError(f"there is no stream {app}/{key}")
-        if stream.state is StreamState.ENDED:
+        if stream.has_ended:
             raise ConflictError(f"{stream.name} has ended")
-        recorders = [name for name in stream.fan_out.names if name == RECORDER or name.startswith(f"{RECORDER}-")]
+        recorders = _recorders(stream.sinks)
         if (action == "start") == bool(recorders):
             raise ConflictError(f"{stream.name} is {'already' if recorders else 'not'} being recorded")
         for name in recorders:
             stream.detach(name)
         if action == "start":
-            stream.attach(RECORDER, self._make_recorder(stream))
+            self._start_recorders(stream)
         return json_response({"recording": action == "start", "streamKey": key})
+
+    def _start_recorders(self, stream: ILiveStream) -> None:
+        """Those of the application under their names, whichever plugins they are, or else one of ours."""
+        app = self._apps.get(stream.name.app)
+        recorders = _recorders(app.sinks) if app is not None else {}
+        if not recorders:
+            names = (f"{RECORDER}{suffix}" for suffix in ("", *(f"-{number}" for number in range(2, 100))))
+            recorders = {next(name for name in names if name not in stream.sinks): RecorderFactory()}
+        for name, factory in recorders.items():
+            stream.start_sink(name, factory)
+
+
+def _recorders(sinks: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of some sink factories, by the name of the sink, whose sinks record."""
+    return {name: factory for name, factory in sinks.items() if IRecorderFactory.providedBy(factory)}
 
 
 def _named_stretch(journal: Journal, name: str) -> Stretch | None:

@@ -19,10 +19,21 @@ def recording_paths() -> Json:
         "/api/v1/streams/{app}/{key}/record": {"post": _record("OfApp", "", "app", "key")},
         "/api/v1/recordings": {"get": _list()},
         one: {"get": _show(), "delete": _delete()},
+        "/recordings": {"get": _page()},
         f"{one}/protect": {"post": _protect()},
         "/recordings/{app}/{key}/{start}/{name}": {"get": _play()},
         "/recordings/{app}/{key}/{name}": {"get": _play_by_time()},
     }
+
+
+def _page() -> Json:
+    return operation(
+        "getRecordingsPage",
+        "A page of recordings, to be watched and downloaded",
+        {"200": media("The page.", {"text/html": {"schema": {"type": "string"}}})},
+        (400, 503),
+        parameters=[in_query("page", "Which page, from 0.", PAGE)],
+    )
 
 
 def _body(schema: str) -> Json:

@@ -16,35 +16,45 @@ from rapidrtmp.archive.movie import make_movie
 from rapidrtmp.cmaf.reader import read_boxes, read_fragments, read_init_segment
 from rapidrtmp.errors import NotFoundError, RapidRTMPError
 from rapidrtmp.http.errors import NotYetError, RangeNotSatisfiableError
-from rapidrtmp.interfaces import IMMUTABLE, BadRequestError, ConflictError, ISink, Request, Response, StreamedResponse
-from rapidrtmp.live.stream import LiveStream
+from rapidrtmp.interfaces import (
+    IMMUTABLE,
+    BadRequestError,
+    ConflictError,
+    IRecorderFactory,
+    IStorageRedirect,
+    Request,
+    Response,
+    RetentionRules,
+    StreamedResponse,
+)
 from rapidrtmp.names import BadNameError, StreamName
+from rapidrtmp.recording.http import Recordings
 from rapidrtmp.recording.libraries import Libraries
 from rapidrtmp.recording.library import Library
-from rapidrtmp.storage.capabilities import IStorageRedirect
+from rapidrtmp.recording.sink import RecorderFactory
 from rapidrtmp.storage.memory import MemoryStorage
-from rapidrtmp.testing.sinks import FrameCollector
-from rapidrtmp.web.recordings import Recordings
+from rapidrtmp.testing.sinks import FrameCollectorFactory
 from tests.recording.recordings import ID, read_all, record, store
 from tests.web.kit import Server
+
+
+@implementer(IRecorderFactory)
+class ArchiveFactory(FrameCollectorFactory):
+    """A recorder that is called as its application likes."""
+
+    retention = RetentionRules()
 
 
 class RecordingsCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.server = Server()
-        self.recorders: list[FrameCollector] = []
+        self.recorders = ArchiveFactory()
         self.use(store(record()))
 
     def use(self, storage: MemoryStorage) -> None:
         self.storage, self.clock = storage, Clock()
         libraries = Libraries({}, Library(storage, self.clock))
-        self.recordings = Recordings(libraries, self.server.registry, self._make_recorder)
-
-    def _make_recorder(self, _stream: LiveStream) -> ISink:
-        recorder = FrameCollector()
-        self.recorders.append(recorder)
-        sink: Any = recorder
-        return sink
+        self.recordings = Recordings(libraries, self.server.registry, self.server.apps)
 
     def get(self, name: str, *, method: str = "GET", id: RecordingId = ID, query: str = "", **headers: str) -> Response:
         fields = {key.replace("_", "-"): value for key, value in headers.items()}
@@ -141,7 +151,7 @@ class MediaTests(RecordingsCase):
 
     def test_put_together_once(self) -> None:
         """The ranges of a movie do not each put it together; when it has grown it is put together anew."""
-        with patch("rapidrtmp.web.recordings.make_movie", wraps=make_movie) as made:
+        with patch("rapidrtmp.recording.http.make_movie", wraps=make_movie) as made:
             for start in range(3):
                 self.get("recording.mp4", range=f"bytes={start}-")
             self.assertEqual(1, made.call_count)
@@ -267,10 +277,31 @@ class ByHandTests(RecordingsCase):
         """A live stream is recorded from its last keyframe on, until that is stopped."""
         stream = self.server.live()
         self.assertEqual({"recording": True, "streamKey": "k"}, self.record("start"))
-        self.assertEqual(("record",), stream.fan_out.names)
-        self.assertEqual(30, len(self.recorders[0].frames))
+        self.assertEqual(["record"], list(stream.sinks))
+        self.assertIsInstance(stream.sinks["record"], RecorderFactory)
         self.assertEqual({"recording": False, "streamKey": "k"}, self.record("stop"))
-        self.assertEqual("finish", self.recorders[0].told[-1])
+        self.assertEqual([], list(stream.sinks))
+
+    def test_recorder_of_the_application(self) -> None:
+        """Whatever the recorder of an application is called, it is the one that is started and stopped."""
+        self.server.apps["live"].sinks = {"hls": FrameCollectorFactory(), "archive": self.recorders}
+        stream = self.server.live()
+        stream.start_sink("archive", self.recorders)
+        self.assertRaises(ConflictError, self.record, "start")
+        self.assertEqual({"recording": False, "streamKey": "k"}, self.record("stop"))
+        self.assertEqual("finish", self.recorders.collectors[stream.name].told[-1])
+        self.record("start")
+        self.assertEqual({"archive": self.recorders}, stream.sinks)
+        self.assertEqual(30, len(self.recorders.collectors[stream.name].frames))
+
+    def test_sink_called_record(self) -> None:
+        """A sink that is only called like a recorder is none, and stays what it is."""
+        stream = self.server.live()
+        stream.start_sink("record", FrameCollectorFactory())
+        self.record("start")
+        self.assertEqual(["record", "record-2"], list(stream.sinks))
+        self.record("stop")
+        self.assertEqual(["record"], list(stream.sinks))
 
     def test_conflicts(self) -> None:
         """What is recorded can not be started, what is not can not be stopped, and what has ended neither."""

@@ -17,13 +17,13 @@ from rapidrtmp.archive.clip_run import RECORDING, Run
 from rapidrtmp.archive.layout import MEDIA_TYPE, RecordingId
 from rapidrtmp.archive.movie import make_movie
 from rapidrtmp.archive.playlist import render_clip
+from rapidrtmp.archive.responses import GROWING, OVER, disposition, movie_response, playlist_response, sole_run
 from rapidrtmp.errors import NotFoundError
 from rapidrtmp.http.params import read_date, read_query
 from rapidrtmp.interfaces import BadRequestError, ConflictError, Request, Response
 from rapidrtmp.names import StreamName
 from rapidrtmp.recording.libraries import Libraries
 from rapidrtmp.recording.library import Library
-from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response, sole_run
 
 __all__ = ["RecordedClips"]
 

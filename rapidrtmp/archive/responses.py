@@ -13,8 +13,7 @@ from rapidrtmp.archive.movie import Movie
 from rapidrtmp.http.errors import SeveralFilesError
 from rapidrtmp.http.headers import CORS, accepts_gzip, etag_matches, parse_range
 from rapidrtmp.http.params import rfc3339
-from rapidrtmp.interfaces import IStorage, Request, Response, StreamedResponse
-from rapidrtmp.live.shelf import PLAYLIST_TYPE
+from rapidrtmp.interfaces import PLAYLIST_TYPE, IStorage, Request, Response, StreamedResponse
 
 __all__ = ["GROWING", "OVER", "disposition", "movie_response", "playlist_response", "sole_run"]
 

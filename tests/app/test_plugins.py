@@ -5,8 +5,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from rapidrtmp.app import application
-from rapidrtmp.app.application import choose_plugins, purpose_of
+from rapidrtmp.app import plugins
+from rapidrtmp.app.plugins import choose_plugins, purpose_of
 from rapidrtmp.auth.any_of import AnyOfAuthenticatorFactory
 from rapidrtmp.auth.open import OpenAuthenticatorFactory
 from rapidrtmp.auth.token import TokenAuthenticatorFactory
@@ -105,7 +105,7 @@ class PurposeTests(SynchronousTestCase):
         """A purpose that no storage is for stops the start."""
         archiver = Archiver()
         archiver.purpose = "archive"
-        self.patch(application, "make_sink_factory", lambda _spec, _defaults: archiver)
+        self.patch(plugins, "make_sink_factory", lambda _spec, _defaults: archiver)
         error = self.assertRaises(ConfigurationError, choose_plugins, Settings())
         self.assertEqual("sink hls: its purpose 'archive' is not live or recordings", str(error))
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from itertools import groupby
 
 from twisted.internet.defer import Deferred, gatherResults
+from zope.interface import implementer
 
 from rapidrtmp.archive.clip import Stretch, select_clip
 from rapidrtmp.archive.clip_run import Naming, Run
@@ -19,20 +20,28 @@ from rapidrtmp.archive.journal import Header, Journal, RecordedSegment
 from rapidrtmp.archive.movie import Movie, Piece, assemble_movie
 from rapidrtmp.archive.objects import read_object
 from rapidrtmp.archive.playlist import render_clip
+from rapidrtmp.archive.responses import GROWING, OVER, disposition, movie_response, playlist_response, sole_run
 from rapidrtmp.errors import ConfigurationError, NotFoundError
 from rapidrtmp.hls.names import REWIND_PLAYLIST, PageName, init_name, is_init, is_media, part_name, segment_name
 from rapidrtmp.hls.rewind.journal import read_rewind_page
 from rapidrtmp.http.params import read_date, read_query
-from rapidrtmp.interfaces import IMMUTABLE, BadRequestError, IStorage, Playlist, Request, Response
-from rapidrtmp.live.registry import Registry
-from rapidrtmp.live.stream import LiveStream
+from rapidrtmp.interfaces import (
+    IMMUTABLE,
+    BadRequestError,
+    Contribution,
+    ContributionContext,
+    IContributes,
+    IStorage,
+    IStreams,
+    Playlist,
+    Purpose,
+    Request,
+    Response,
+)
 from rapidrtmp.names import StreamName
-from rapidrtmp.playback.admission import Seats
-from rapidrtmp.playback.responder import Answer, HlsResponder
 from rapidrtmp.support.units import parse_duration_ms
-from rapidrtmp.web.movies import GROWING, OVER, disposition, movie_response, playlist_response, sole_run
 
-__all__ = ["CLIP_MOVIE", "RewindResponder"]
+__all__ = ["CLIP_MOVIE", "RewindResponder", "Rewinding"]
 
 MEDIA_TYPE, SEGMENT_TYPE = "video/mp4", "video/iso.segment"
 CLIP_PLAYLIST, CLIP_MOVIE = "clip.m3u8", "clip.mp4"
@@ -44,58 +53,60 @@ LONGEST_SEGMENT_MS = 60_000
 Page = tuple[PageName, Header, list[RecordedSegment]]
 
 
+@implementer(IContributes)
+class Rewinding:
+    """Brings what streams with a rewind window serve."""
+
+    def contribute(self, context: ContributionContext) -> Contribution:
+        """See :meth:`IContributes.contribute <rapidrtmp.interfaces.IContributes.contribute>`."""
+
+        def storage_of(app: str) -> IStorage:
+            storage: IStorage = context.apps[app].storage(Purpose.LIVE)
+            return storage
+
+        return Contribution(
+            find_media=RewindResponder(context.streams, storage_of).find,
+            player_data={"rewind": REWIND_PLAYLIST, "clip": CLIP_MOVIE},
+        )
+
+
 class RewindResponder:
     """
-    Answers everything under ``/APP/KEY/``: what is on the shelf as ``hls`` does, and what is in the storage.
+    Answers for what lies in the storage of a live stream.
 
-    :param hls: answers for the shelf.
-    :param seats: admits viewers and counts them.
     :param storage_of: where the packager of an application writes.
     """
 
-    def __init__(
-        self, hls: HlsResponder, registry: Registry, seats: Seats, storage_of: Callable[[str], IStorage]
-    ) -> None:
-        self._hls = hls
-        self._registry = registry
-        self._seats = seats
+    def __init__(self, streams: IStreams, storage_of: Callable[[str], IStorage]) -> None:
+        self._streams = streams
         self._storage_of = storage_of
 
-    def respond(self, request: Request, app: str, key: str, name: str) -> Answer:
+    def find(self, request: Request, stream: StreamName, name: str) -> Deferred[Response] | None:
         """
-        Answer a ``GET`` or ``HEAD`` for ``/APP/KEY/NAME``: as :meth:`HlsResponder.respond
-        <rapidrtmp.playback.responder.HlsResponder.respond>`, and besides
+        Answer a ``GET`` or ``HEAD`` for ``/APP/KEY/NAME``; ``None`` where that is nothing of a rewind window.
 
-        :raises BadRequestError: a limit of a clip makes no sense.
+        The Deferred fails with ``BadRequestError``: a limit of a clip makes no sense; ``NotFoundError``,
+        ``RangeNotSatisfiableError``, ``StorageError``.
         """
+        live = self._streams.find(stream)
+        if live is None or not (is_media(name) or name in (CLIP_PLAYLIST, CLIP_MOVIE)):
+            return None
+        playlist = live.playlist(REWIND_PLAYLIST)
         if name in (CLIP_PLAYLIST, CLIP_MOVIE):
-            return Deferred.fromCoroutine(self._seated_clip(request, StreamName.checked(app, key), name))
-        try:
-            return self._hls.respond(request, app, key, name)
-        except NotFoundError:
-            stream = self._registry.find(StreamName(app, key))
-            if stream is None or not is_media(name) or not _has_window(stream):
-                raise
+            if playlist is None:
+                raise NotFoundError(f"{stream} has no rewind window to cut a clip from")
+            return Deferred.fromCoroutine(self._clip(request, stream, name, playlist))
+        if playlist is None and not live.is_promised(REWIND_PLAYLIST):
+            return None  # after a kill what is stored is there before its window is read again
         return Deferred.fromCoroutine(self._object(request, stream, name))
 
-    async def _object(self, request: Request, stream: LiveStream, name: str) -> Response:
-        storage, key = self._storage_of(stream.name.app), f"{stream.name}/{name}"
+    async def _object(self, request: Request, stream: StreamName, name: str) -> Response:
+        storage, key = self._storage_of(stream.app), f"{stream}/{name}"
         info = await storage.stat(key)
         headers = {"Content-Type": MEDIA_TYPE if is_init(name) else SEGMENT_TYPE, "Cache-Control": IMMUTABLE}
-        response = movie_response(request, storage, Movie(b"", [Piece(key, info.size)]), headers)
-        return self._seats.seat(request, stream.name, stream.viewers, name, response)
+        return movie_response(request, storage, Movie(b"", [Piece(key, info.size)]), headers)
 
     # ── clips ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _seated_clip(self, request: Request, name: StreamName, what: str) -> Response:
-        stream = self._registry.find(name)
-        playlist = _rewind_playlist(stream) if stream is not None else None
-        if stream is None or playlist is None:
-            raise NotFoundError(f"{name} has no rewind window to cut a clip from")
-        self._seats.admit(request, name, stream.viewers)
-        response = await self._clip(request, name, what, playlist)
-        asked = "" if what == CLIP_PLAYLIST else f"{what}?{request.query}"
-        return self._seats.seat(request, stream.name, stream.viewers, asked, response)
 
     async def _clip(self, request: Request, name: StreamName, what: str, playlist: Playlist) -> Response:
         query = read_query(request)
@@ -144,16 +155,6 @@ class RewindResponder:
             reading = [Deferred.fromCoroutine(read(page)) for page in names[at : at + CONCURRENCY]]
             pages += await gatherResults(reading, consumeErrors=True)
         return pages
-
-
-def _has_window(stream: LiveStream) -> bool:
-    """Whether it can be rewound; after a kill, before its window is read again, what is stored is there already."""
-    return _rewind_playlist(stream) is not None or stream.shelf.is_announced(REWIND_PLAYLIST)
-
-
-def _rewind_playlist(stream: LiveStream) -> Playlist | None:
-    version = stream.shelf.find_playlist(REWIND_PLAYLIST)
-    return None if version is None else version.facts
 
 
 def _first_sequence(playlist: Playlist) -> int:

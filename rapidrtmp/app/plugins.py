@@ -1,0 +1,194 @@
+"""The plugins that the settings choose, found and made: what `tap.py` hands to the server beside the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from rapidrtmp.auth.any_of import AnyOfAuthenticatorFactory
+from rapidrtmp.discovery import make_authenticator_factory, make_contributors, make_sink_factory, make_storage_factory
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.interfaces import IStoringSinkFactory, Purpose
+from rapidrtmp.settings.model import AppSettings, Settings
+from rapidrtmp.settings.spec import parse_spec
+
+__all__ = [
+    "AppPlugins",
+    "ChosenPlugins",
+    "ChosenStorage",
+    "choose_app",
+    "choose_plugins",
+    "keep_secrets_apart",
+    "purpose_of",
+    "sink_keys",
+]
+
+
+#: What a sink factory is made of; see :func:`sink_keys`.
+SinkKey = tuple[str, int, tuple[tuple[str, str], ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenStorage:
+    """
+    A storage that the settings choose, the same object wherever it is chosen again.
+
+    :ivar name: the setting that chose it first: ``storage``, ``recordings``, ``apps.radio.storage``.
+    :ivar factory: an ``IStorageFactory``.
+    """
+
+    name: str
+    factory: Any
+
+
+@dataclass(frozen=True)
+class AppPlugins:
+    """
+    The plugins of one application.
+
+    :ivar sinks: each an ``ISinkFactory``, by name: the plugin's, with ``-2``, ``-3`` where one serves again.
+    :ivar authenticator: an ``IAuthenticatorFactory``.
+    :ivar storages: one for each purpose.
+    """
+
+    sinks: Mapping[str, Any]
+    authenticator: Any
+    storages: Mapping[Purpose, ChosenStorage]
+
+
+@dataclass(frozen=True)
+class ChosenPlugins:
+    """
+    Every plugin the server runs with.
+
+    :ivar apps: by application, as in ``Settings.apps``.
+    :ivar contributors: each an ``IContributes``.
+    """
+
+    apps: Mapping[str, AppPlugins]
+    contributors: Sequence[Any] = ()
+
+
+def choose_plugins(settings: Settings) -> ChosenPlugins:
+    """
+    Find and make the factories that the settings name.
+
+    :raises ConfigurationError: one that is unknown, can not be loaded or refuses its arguments; a token secret that
+        would lie among the objects that are served.
+    """
+    keep_secrets_apart(settings)
+    storages = _storages(settings)
+    return ChosenPlugins(
+        {
+            name: replace(
+                choose_app(settings, name),
+                storages={Purpose.LIVE: storages[app.storage], Purpose.RECORDINGS: storages[app.recordings]},
+            )
+            for name, app in settings.apps.items()
+        },
+        make_contributors(),
+    )
+
+
+def choose_app(settings: Settings, name: str, kept: Mapping[SinkKey, Any] | None = None) -> AppPlugins:
+    """
+    Find and make the sink and authenticator factories of one application; it has no storages yet.
+
+    :param kept: sink factories that there are, by what they were made of (see :func:`sink_keys`): they are not made
+        again.
+    :raises ConfigurationError: as :func:`choose_plugins`.
+    """
+    app = settings.apps[name]
+    defaults = {"token": {"secret_file": settings.tokens.secret_file}}
+    return AppPlugins(_sinks(sink_keys(settings, name), kept or {}), _authenticator(app, defaults), {})
+
+
+def sink_keys(settings: Settings, name: str) -> Sequence[SinkKey]:
+    """What each sink factory of an application is made of: its spec, which of those it is, and its defaults."""
+    defaults = {"hls": _hls_defaults(settings)}
+    specs = settings.apps[name].sinks
+    return [
+        (spec, specs[:number].count(spec), tuple(defaults.get(parse_spec(spec).name, {}).items()))
+        for number, spec in enumerate(specs)
+    ]
+
+
+def _storages(settings: Settings) -> Mapping[str, ChosenStorage]:
+    """Every storage that an application uses, by spec."""
+    general = {"storage": settings.storage.spec, "recordings": settings.storage.recordings}
+    storages: dict[str, ChosenStorage] = {}
+    for name, app in settings.apps.items():
+        for key, spec in (("storage", app.storage), ("recordings", app.recordings)):
+            if spec not in storages:
+                said = next((each for each in general if general[each] == spec), f"apps.{name}.{key}")
+                try:
+                    storages[spec] = ChosenStorage(said, make_storage_factory(spec))
+                except ConfigurationError as error:
+                    raise ConfigurationError(f"{said}: {error}") from error
+    return storages
+
+
+def _hls_defaults(settings: Settings) -> Mapping[str, str]:
+    hls = settings.hls
+    return {"segment": f"{hls.segment_ms}ms", "window": str(hls.window), "part": f"{hls.part_ms}ms"}
+
+
+def _sinks(keys: Sequence[SinkKey], kept: Mapping[SinkKey, Any]) -> Mapping[str, Any]:
+    sinks: dict[str, Any] = {}
+    for key in keys:
+        spec, _, defaults = key
+        plugin = parse_spec(spec).name
+        names = (plugin if number == 1 else f"{plugin}-{number}" for number in range(1, len(keys) + 1))
+        name = next(name for name in names if name not in sinks)
+        sinks[name] = kept[key] if key in kept else make_sink_factory(spec, dict(defaults))
+        try:
+            purpose_of(sinks[name])
+        except ConfigurationError as error:
+            raise ConfigurationError(f"sink {plugin}: {error}") from error
+    return sinks
+
+
+def purpose_of(sink_factory: Any) -> Purpose:
+    """
+    What the sinks of a factory store things for.
+
+    :raises ConfigurationError: it says what no storage is for.
+    """
+    storing = IStoringSinkFactory(sink_factory, None)
+    if storing is None:
+        return Purpose.LIVE
+    try:
+        return Purpose(storing.purpose)
+    except ValueError as error:
+        raise ConfigurationError(f"its purpose {storing.purpose!r} is not {' or '.join(Purpose)}") from error
+
+
+def _authenticator(app: AppSettings, defaults: Mapping[str, Mapping[str, str]]) -> Any:
+    made = [make_authenticator_factory(spec, defaults.get(parse_spec(spec).name, {})) for spec in app.auth]
+    return made[0] if len(made) == 1 else AnyOfAuthenticatorFactory(made)
+
+
+def keep_secrets_apart(settings: Settings) -> None:
+    """
+    See that no token secret lies where objects are served: files of a ``local`` storage can be fetched over HTTP.
+
+    :raises ConfigurationError: one does.
+    """
+    specs = dict.fromkeys(spec for app in settings.apps.values() for spec in (app.storage, app.recordings))
+    for storage, path in product(map(parse_spec, specs), dict.fromkeys(_secret_files(settings))):
+        directory = storage.options.get("directory") or "".join(storage.arguments[:1])
+        if storage.name != "local" or not directory:
+            continue
+        if Path(path).resolve().is_relative_to(Path(directory).resolve()):
+            raise ConfigurationError(
+                f"the token secret {path} would lie in the storage directory {directory}, which is served: "
+                "name another file as tokens.secret_file"
+            )
+
+
+def _secret_files(settings: Settings) -> Sequence[str]:
+    specs = [parse_spec(spec) for app in settings.apps.values() for spec in app.auth]
+    return [spec.options.get("secret_file", settings.tokens.secret_file) for spec in specs if spec.name == "token"]

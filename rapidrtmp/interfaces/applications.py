@@ -1,0 +1,53 @@
+"""An RTMP application, as those see it that serve its streams or add to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zope.interface import Attribute, Interface
+
+from rapidrtmp.interfaces.auth import IAuthenticator
+from rapidrtmp.interfaces.sinks import Purpose
+from rapidrtmp.interfaces.storage import IStorage
+from rapidrtmp.names import StreamName
+
+__all__ = ["AppLimits", "IApplication"]
+
+
+@dataclass(frozen=True, slots=True)
+class AppLimits:
+    """
+    What one application allows its streams.
+
+    :ivar grace_ms: how long a stream waits for its publisher to return; ``None`` for three target durations.
+    :ivar linger_ms: how long the playlists of an ended stream stay up.
+    :ivar takeover_silence_ms: a publisher not heard of for this long gives way to one with the same credential.
+    :ivar max_streams: how many streams of this application may be live at one time; 0 for no limit.
+    :ivar max_viewers_per_stream: how many viewers one of them may have at one time; 0 for no limit.
+    """
+
+    grace_ms: int | None = None
+    linger_ms: int = 60_000
+    takeover_silence_ms: int = 1_000
+    max_streams: int = 0
+    max_viewers_per_stream: int = 0
+
+
+class IApplication(Interface):
+    """
+    One RTMP application. It never changes: where its settings do, another one takes its place in the mapping that it
+    was found in, and a stream keeps the one that it was made with.
+    """
+
+    name: str = Attribute("As it stands in URLs.")
+    limits: AppLimits = Attribute("What it allows its streams.")
+    authenticator: IAuthenticator = Attribute("Who may publish in it; an ``ITokenIssuer`` besides if it issues tokens.")
+    sinks: Mapping[str, Any] = Attribute("The ``ISinkFactory`` of each sink of its streams, by the sink's name.")
+
+    def storage(purpose: Purpose) -> IStorage:
+        """Where its sinks store things for a purpose; the same object where applications share a storage."""
+
+    def make_stream(name: StreamName) -> Any:
+        """A new live stream with a sink of each factory; a sink that cannot be made is left out, counted and logged."""

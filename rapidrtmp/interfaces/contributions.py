@@ -1,0 +1,145 @@
+"""
+What a plugin brings to the server besides what it was chosen for: routes, services, commands.
+
+A *contributor* is asked once, when the server is made, and answers with a :class:`Contribution`. There are two ways to
+be one. A ``ContributionPlugin`` entry names a class that is called without arguments, and is there in every server that
+has it installed. The factory of a sink that an application uses is asked as well, if it provides ``IContributes``.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import Attribute, Interface
+
+from rapidrtmp.interfaces.applications import IApplication
+from rapidrtmp.interfaces.http import Request, Response, Route
+from rapidrtmp.interfaces.playback import Playlist
+from rapidrtmp.interfaces.sinks import ISinkFactory, Purpose
+from rapidrtmp.interfaces.storage import IStorage
+from rapidrtmp.names import StreamName
+
+__all__ = [
+    "Command",
+    "Contribution",
+    "ContributionContext",
+    "IContributes",
+    "IContributesCommands",
+    "ILiveStream",
+    "IStreams",
+    "MediaFinder",
+]
+
+#: Answers a request for media of a stream that its shelf does not hold: ``None`` for what is not the finder's.
+MediaFinder = Callable[[Request, StreamName, str], Deferred[Response] | None]
+
+
+class ILiveStream(Interface):
+    """A stream that is live, interrupted, or ended and still served."""
+
+    name: StreamName = Attribute("Its public name.")
+    has_ended: bool = Attribute("Whether nothing follows.")
+    sinks: Mapping[str, Any] = Attribute("What made each sink that takes its frames now, by the name of the sink.")
+
+    def start_sink(name: str, factory: ISinkFactory) -> None:
+        """Make one more sink, and let it have the frames since the last keyframe and those that follow."""
+
+    def detach(name: str) -> Deferred[None] | None:
+        """Finish and let go of the sink of that name, if there is one."""
+
+    def playlist(name: str) -> Playlist | None:
+        """The version of a playlist that viewers have now; ``None`` if none of that name is on the shelf."""
+
+    def is_promised(name: str) -> bool:
+        """Whether that name is announced and not there yet."""
+
+
+class IStreams(Interface):
+    """All streams of the server."""
+
+    def find(name: StreamName) -> ILiveStream | None:
+        """The stream of that name."""
+
+
+@dataclass(frozen=True)
+class ContributionContext:
+    """
+    What a contributor is given to work with.
+
+    :ivar apps: the applications by name. New settings put others in their places, so look them up when they are needed.
+    :ivar streams: all streams of the server.
+    :ivar storage: the storage that applications without one of their own use for a purpose, if there are any; else one
+        that some application uses.
+    :ivar clock: time and timers.
+    :ivar utc_ms: the time of day in milliseconds since 1970.
+    :ivar metrics: where to register metrics; their names begin with ``rapidrtmp_``.
+    """
+
+    apps: Mapping[str, IApplication]
+    streams: IStreams
+    storage: Callable[[Purpose], IStorage]
+    clock: IReactorTime
+    utc_ms: Callable[[], int]
+    metrics: CollectorRegistry
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """
+    What a contributor brings.
+
+    :ivar routes: served beside ours; the first segment of a rule is ``api``, or a name that no application has.
+    :ivar paths: what describes them in OpenAPI 3.1, by path; likewise ``schemas``, its components.
+    :ivar services: started in this order behind ours, and stopped before them, the last one first.
+    :ivar find_media: asked for media of a stream that is not on its shelf; who asks is a viewer, and has a seat.
+    :ivar player_data: what the player page tells its script: attributes ``data-NAME``, each the name of something below
+        the stream.
+    """
+
+    routes: Sequence[Route] = ()
+    paths: Mapping[str, Any] = field(default_factory=dict)
+    schemas: Mapping[str, Any] = field(default_factory=dict)
+    services: Sequence[IService] = ()
+    find_media: MediaFinder | None = None
+    player_data: Mapping[str, str] = field(default_factory=dict)
+
+
+class IContributes(Interface):
+    """Brings something to a server."""
+
+    def contribute(context: ContributionContext) -> Contribution:
+        """
+        Say what it is. Nothing works yet: what is to be begun belongs into a service. Raises ``ConfigurationError`` if
+        it can never work, which stops the start.
+        """
+
+
+@dataclass(frozen=True)
+class Command:
+    """
+    A command of the program ``rapidrtmp``.
+
+    :ivar name: what it is called by.
+    :ivar help: one line.
+    :ivar add_arguments: adds its arguments to its parser.
+    :ivar run: does the work without a server and returns the exit status; a ``RapidRTMPError`` is told in one line.
+    """
+
+    name: str
+    help: str
+    add_arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int]
+
+
+class IContributesCommands(Interface):
+    """What the class of a ``ContributionPlugin`` provides besides, if it has commands for the program ``rapidrtmp``."""
+
+    def commands() -> Sequence[Command]:
+        """Those it has; asked whenever the program runs, so import only in them what they need."""

@@ -1,0 +1,163 @@
+"""What new settings change of the applications of a running server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.app.application import Application, Shared
+from rapidrtmp.app.applications import Applications, Outcome
+from rapidrtmp.app.plugins import choose_plugins
+from rapidrtmp.app.storages import Stores
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.interfaces import Purpose
+from rapidrtmp.live.numbering import Numbering
+from rapidrtmp.metrics import Metrics
+from rapidrtmp.names import StreamName
+from rapidrtmp.settings.model import AppSettings, HlsSettings, Settings
+from rapidrtmp.settings.sources import load_settings
+from rapidrtmp.support.clock import utc_ms
+
+NAME = StreamName("live", "k")
+MEMORY = {"RAPIDRTMP_STORAGE_SPEC": "memory:", "RAPIDRTMP_SERVER_AUTH": "open"}
+APPLIED, NEW_STREAMS, RESTART = Outcome.APPLIED, Outcome.FOR_NEW_STREAMS, Outcome.NEEDS_RESTART
+
+
+class ReactorClock(Clock):
+    """Time, and what sinks would start processes with."""
+
+    def spawnProcess(self, *arguments: Any) -> None:
+        raise NotImplementedError
+
+
+class ApplicationsCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.settings = load_settings({}, MEMORY).settings
+        self.use(self.settings)
+
+    def use(self, settings: Settings) -> None:
+        reactor = ReactorClock()
+        plugins = choose_plugins(settings)
+        chosen = [storage for app in plugins.apps.values() for storage in app.storages.values()]
+        shared = Shared(reactor, Metrics(), Numbering(utc_ms), maybeDeferred)
+        self.apps = Applications(settings, plugins, Stores(reactor, chosen, 1 << 20), shared)
+
+    def replace(self, environment: Mapping[str, str]) -> Mapping[str, Outcome]:
+        """What becomes of settings that differ by these variables."""
+        return self.apps.replace(load_settings({}, {**MEMORY, **environment}).settings)
+
+    @property
+    def live(self) -> Application:
+        return self.apps["live"]
+
+
+class MappingTests(ApplicationsCase):
+    def test_names(self) -> None:
+        """Applications are found by their names, and each has storages, limits and an authenticator."""
+        self.assertEqual(["live"], list(self.apps))
+        self.assertNotIn("radio", self.apps)
+        self.assertIs(self.live.storage(Purpose.LIVE), self.live.storage(Purpose.RECORDINGS))
+        self.assertEqual(60_000, self.live.limits.linger_ms)
+        self.assertEqual(["storage"], [store.name for store in self.apps.stores_of("live")])
+
+    def test_immutable(self) -> None:
+        """What an application is made of cannot be changed."""
+        self.assertRaises(AttributeError, setattr, self.live, "limits", None)
+
+    def test_streams(self) -> None:
+        """A stream has the sinks of its application, and tells what made them."""
+        stream = self.live.make_stream(NAME)
+        self.assertEqual(self.live.sinks, stream.sinks)
+
+
+class ReplaceTests(ApplicationsCase):
+    def test_nothing(self) -> None:
+        """Where nothing is different, nothing happens."""
+        before = self.live
+        self.assertEqual({}, self.replace({}))
+        self.assertIs(before.sinks["hls"], self.live.sinks["hls"])
+
+    def test_for_new_streams(self) -> None:
+        """New sinks, and what they are told by default, are for new streams; those that there are keep theirs."""
+        old = self.live
+        stream = old.make_stream(NAME)
+        self.assertEqual({"hls.segment": NEW_STREAMS}, self.replace({"RAPIDRTMP_HLS_SEGMENT": "4s"}))
+        self.assertIs(old.sinks["hls"], stream.sinks["hls"])
+        self.assertEqual((2000, 4000), tuple(app.sinks["hls"].cutting.segment_ms for app in (old, self.live)))
+        self.assertIs(self.live.sinks["hls"], self.live.make_stream(NAME).sinks["hls"])
+
+    def test_kept(self) -> None:
+        """A sink factory whose arguments stay the same stays the same, whatever comes beside it."""
+        kept = self.live.sinks["hls"]
+        new = replace(self.settings, apps={"live": replace(self.settings.apps["live"], sinks=("record", "hls"))})
+        self.assertEqual({"apps.live.sinks": NEW_STREAMS}, self.apps.replace(new))
+        self.assertEqual(["record", "hls"], list(self.live.sinks))
+        self.assertIs(kept, self.live.sinks["hls"])
+
+    def test_goes_on(self) -> None:
+        """A packager that takes the place of another one remembers what that knew of streams."""
+        old = self.live.sinks["hls"]
+        self.replace({"RAPIDRTMP_HLS_WINDOW": "20"})
+        self.assertIs(old._discontinuities, self.live.sinks["hls"]._discontinuities)
+
+    def test_applied(self) -> None:
+        """Limits of publishers and viewers hold from now on."""
+        outcomes = self.replace({"RAPIDRTMP_SERVER_MAX_STREAMS": "3", "RAPIDRTMP_SERVER_MAX_VIEWERS_PER_STREAM": "4"})
+        self.assertEqual(
+            (APPLIED, APPLIED), (outcomes["apps.live.max_streams"], outcomes["apps.live.max_viewers_per_stream"])
+        )
+        self.assertEqual((3, 4), (self.live.limits.max_streams, self.live.limits.max_viewers_per_stream))
+
+    def test_authenticator(self) -> None:
+        """Another authenticator is asked from now on; one that stays the same is not made anew."""
+        before = self.live.authenticator
+        self.replace({"RAPIDRTMP_HLS_WINDOW": "20"})
+        self.assertIs(before, self.live.authenticator)
+        secret = {"RAPIDRTMP_SERVER_AUTH": "token", "RAPIDRTMP_TOKENS_SECRET_FILE": self.mktemp()}
+        outcomes = self.replace(secret)
+        self.assertEqual(APPLIED, outcomes["apps.live.auth"])
+        self.assertIsNot(before, self.live.authenticator)
+
+    def test_needs_a_restart(self) -> None:
+        """What only a start builds stays as it is, and is told each time until it is built."""
+        for _ in range(2):
+            outcomes = self.replace({"RAPIDRTMP_SERVER_RTMP": "tcp:1936", "RAPIDRTMP_STORAGE_QUEUE": "1M"})
+            self.assertEqual({"server.rtmp": RESTART, "storage.queue": RESTART}, outcomes)
+            self.assertEqual(self.settings.server.rtmp, self.apps.settings.server.rtmp)
+        self.assertEqual({}, self.replace({}))
+
+    def test_storage(self) -> None:
+        """Another storage needs a restart: until then everything is where it was."""
+        folder = self.mktemp()
+        before = self.live.stores
+        outcomes = self.replace({"RAPIDRTMP_STORAGE_SPEC": f"local:{folder}"})
+        self.assertEqual({"apps.live.storage": RESTART, "apps.live.recordings": RESTART}, outcomes)
+        self.assertEqual(before, self.live.stores)
+
+    def test_applications_come_and_go(self) -> None:
+        """An application that is new, or gone from the settings, needs a restart."""
+        app = self.settings.apps["live"]
+        self.assertEqual(
+            {"apps.radio": RESTART}, self.apps.replace(replace(self.settings, apps={"live": app, "radio": app}))
+        )
+        self.assertEqual(["live"], list(self.apps))
+        self.use(replace(self.settings, apps={"live": app, "radio": app}))
+        self.assertEqual({"apps.radio": RESTART}, self.apps.replace(self.settings))
+        self.assertEqual(["live", "radio"], list(self.apps))
+
+    def test_bad_settings_change_nothing(self) -> None:
+        """Where one plugin refuses its arguments, all is as it was, for other applications too."""
+        good, bad = AppSettings(sinks=("record",), auth=("open",)), AppSettings(sinks=("hls:window=1",), auth=("open",))
+        memory = {"storage": "memory:", "recordings": "memory:"}
+        self.use(replace(self.settings, apps={name: replace(good, **memory) for name in ("live", "radio")}))
+        before = dict(self.apps)
+        worse = {"live": replace(good, sinks=("hls",), **memory), "radio": replace(bad, **memory)}
+        new = replace(self.settings, hls=HlsSettings(window=20), apps=worse)
+        self.assertRaises(ConfigurationError, self.apps.replace, new)
+        self.assertEqual(before, dict(self.apps))
+        self.assertEqual(10, self.apps.settings.hls.window)

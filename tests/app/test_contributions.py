@@ -1,0 +1,154 @@
+"""What plugins bring to a server: routes, services, media and commands."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from rapidrtmp import cli, discovery
+from rapidrtmp.app.contributions import ask_contributors
+from rapidrtmp.app.plugins import choose_plugins
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.interfaces import (
+    Audience,
+    Command,
+    Contribution,
+    ContributionContext,
+    IContributes,
+    IContributesCommands,
+    ISinkFactory,
+    Request,
+    Response,
+    Route,
+    json_response,
+)
+from rapidrtmp.metrics import Metrics
+from rapidrtmp.names import StreamName
+from rapidrtmp.storage.memory import MemoryStorage
+from rapidrtmp.testing.sinks import FrameCollectorFactory
+from tests.applications import FakeApplication
+from tests.net.edge import media
+from tests.serving import ServerCase, loopback_settings, open_app
+
+
+@implementer(ISinkFactory, IContributes)
+class Guestbook(FrameCollectorFactory):
+    """A sink factory of a third party that has a route, media and a service."""
+
+    def __init__(self, path: str = "/api/v1/guests") -> None:
+        super().__init__()
+        self.path = path
+        self.service = Service()  # type: ignore[no-untyped-call]
+        self.context: ContributionContext
+
+    def contribute(self, context: ContributionContext) -> Contribution:
+        self.context = context
+        return Contribution(
+            routes=[
+                Route("GET", self.path, Audience.MANAGEMENT, lambda _request: json_response({"guests": 3})),
+                Route("GET", "/guestbook/<app>/<key>", Audience.VIEWERS, self.respond),
+            ],
+            paths={self.path: {"get": {"operationId": "listGuests"}}},
+            services=[self.service],
+            find_media=self.find,
+            player_data={"guests": "guests.json"},
+        )
+
+    def respond(self, _request: Request, app: str, key: str) -> Response:
+        return Response(200, {"Content-Type": "text/plain"}, f"{app} {key}".encode())
+
+    def find(self, _request: Request, stream: StreamName, name: str) -> Deferred[Response] | None:
+        return succeed(json_response([str(stream)])) if name == "guests.json" else None
+
+
+class AskingTests(SynchronousTestCase):
+    def ask(self, *contributors: Any, **sinks: Any) -> Sequence[Contribution]:
+        apps = {"live": FakeApplication(sinks=sinks)}
+        streams: Any = None
+        context = ContributionContext(apps, streams, lambda _: MemoryStorage(), Clock(), lambda: 0, Metrics().registry)
+        return ask_contributors(contributors, apps, context)
+
+    def test_factories(self) -> None:
+        """The factory of a sink in use is asked too, once however often it is used; one that brings nothing is not."""
+        guestbook = Guestbook()
+        asked = self.ask(guests=guestbook, again=guestbook, hls=FrameCollectorFactory())
+        self.assertEqual(1, len(asked))
+
+    def test_same_route(self) -> None:
+        """Two that answer the same request stop the start, in one line that names both."""
+        error = self.assertRaises(ConfigurationError, self.ask, Guestbook(), Guestbook())
+        self.assertRegex(str(error), r"\A.*Guestbook and .*Guestbook both answer GET /api/v1/guests\Z")
+
+    def test_failure(self) -> None:
+        """One that raises stops the start in one line."""
+
+        @implementer(IContributes)
+        class Broken:
+            def contribute(self, context: ContributionContext) -> Contribution:
+                raise ZeroDivisionError("on purpose")
+
+        self.assertIn("on purpose", str(self.assertRaises(ConfigurationError, self.ask, Broken())))
+
+
+class ServerTests(ServerCase):
+    async def test_third_party(self) -> None:
+        """Routes, media, services and the description of a third party are part of the server, beside our own."""
+        guestbook = Guestbook()
+        settings = loopback_settings(live=open_app())
+        plugins = choose_plugins(settings)
+        live = replace(plugins.apps["live"], sinks={**plugins.apps["live"].sinks, "guests": guestbook})
+        service = self.start(settings, replace(plugins, apps={"live": live}))
+        self.assertTrue(guestbook.service.running)
+        self.assertEqual((200, b'{"guests": 3}\n'), await self.get(service, guestbook.path))
+        self.assertEqual((200, b"live k"), await self.get(service, "/guestbook/live/k"))
+        self.assertEqual(404, (await self.get(service, "/live/k/guests.json"))[0])
+        encoder = await self.publish(service, b"".join(media(3)))
+        while (await self.get(service, "/live/k/guests.json")) != (200, b'["live/k"]\n'):
+            pass
+        self.assertEqual(404, (await self.get(service, "/live/k/other.json"))[0])
+        described = json.loads((await self.get(service, "/api/v1/openapi.json"))[1])["paths"]
+        self.assertLessEqual({guestbook.path, "/api/v1/recordings"}, described.keys())
+        self.assertIn(b'data-guests="k/guests.json"', (await self.get(service, "/live/k"))[1])
+        self.assertIsNotNone(guestbook.context.streams.find(StreamName("live", "k")))
+        await service.stopService()
+        await encoder.gone
+        self.assertFalse(guestbook.service.running)
+
+
+@implementer(IContributes, IContributesCommands)
+class Greeting:
+    """A contribution with a command."""
+
+    def contribute(self, context: ContributionContext) -> Contribution:
+        return Contribution()
+
+    def commands(self) -> Sequence[Command]:
+        def add_arguments(parser: ArgumentParser) -> None:
+            parser.add_argument("status", type=int)
+
+        def run(chosen: Namespace) -> int:
+            if chosen.status > 9:
+                raise ConfigurationError("too much")
+            return int(chosen.status)
+
+        return [Command("greet", "return a status", add_arguments, run)]
+
+
+class CommandTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.patch(discovery, "_entries", lambda _kind: {"greeting": None})
+        self.patch(discovery, "_make", lambda _kind, _name, _defaults: Greeting())
+
+    def test_command(self) -> None:
+        """A command of a plugin is one of the program, with its arguments, its status and its errors in one line."""
+        self.assertEqual(7, cli.main(["greet", "7"]))
+        self.assertEqual(1, cli.main(["greet", "10"]))
