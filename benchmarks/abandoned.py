@@ -20,6 +20,8 @@ from rapidrtmp.hls.playlist import PlaylistWindow
 from rapidrtmp.hls.resume.state import MirrorState
 from rapidrtmp.hls.rewind.rewind import SEGMENTS_PER_PAGE
 from rapidrtmp.interfaces import Constants
+from rapidrtmp.m3u8.model import InitSegment
+from rapidrtmp.m3u8.write import render_media_playlist
 from rapidrtmp.media import VIDEO_TIMESCALE
 from rapidrtmp.names import StreamName
 from rapidrtmp.storage.memory import MemoryStorage
@@ -84,15 +86,15 @@ def _playlist(numbers: range, begin_ms: int) -> bytes:
     for number in numbers:
         at = number - FIRST
         window.begin_segment(
-            map_uri=init_name(FIRST),
+            init=InitSegment(init_name(FIRST)),
             utc_ms=begin_ms + at * SEGMENT_S * 1000,
             discontinuity=False,
             start=at * ticks,
             timescale=VIDEO_TIMESCALE,
             keyframe=True,
         )
-        window.complete_segment(segment_name(number), (at + 1) * ticks)
-    return window.render_plain()
+        window.complete_segment((at + 1) * ticks)
+    return render_media_playlist(window.plain()).encode()
 
 
 def leave_on_disk(root: Path, streams: int, window_s: int) -> None:

@@ -13,7 +13,8 @@ from itertools import chain
 from rapidrtmp.archive.clip import Stretch, whole_recording
 from rapidrtmp.archive.clip_run import RECORDING, Naming, Run
 from rapidrtmp.archive.journal import Header, Journal
-from rapidrtmp.m3u8.write import render_date_time, render_seconds
+from rapidrtmp.m3u8.model import InitSegment, MediaPlaylist, Segment
+from rapidrtmp.m3u8.write import duration_us, render_media_playlist
 
 __all__ = ["render_clip", "render_recording"]
 
@@ -28,8 +29,8 @@ def render_recording(journal: Journal, *, is_over: bool) -> bytes:
     :param is_over: whether nothing follows.
     """
     stretches = whole_recording(journal)
-    kind = "VOD" if is_over else "EVENT"
-    return _render(stretches, kind, journal.header.target_s, _lines(journal.header, stretches, RECORDING))
+    segments = _segments(journal.header, stretches, RECORDING, 0, joins=True)
+    return _render(stretches, "VOD" if is_over else "EVENT", journal.header.target_s, segments)
 
 
 def render_clip(runs: Sequence[Run]) -> bytes:
@@ -41,20 +42,15 @@ def render_clip(runs: Sequence[Run]) -> bytes:
     """
     pieces = [[piece for stretch in run.stretches for piece in _pieces(stretch)] for run in runs]
     target_s = max(_target_s(run.header, single) for run, single in zip(runs, pieces, strict=True))
-    lines = (_lines(run.header, single, run.naming) for run, single in zip(runs, pieces, strict=True))
-    return _render(list(chain(*pieces)), "VOD", target_s, _joined(lines))
+    segments: list[Segment] = []
+    for run, single in zip(runs, pieces, strict=True):
+        segments += _segments(run.header, single, run.naming, len(segments), joins=not segments)
+    return _render(list(chain(*pieces)), "VOD", target_s, segments)
 
 
 def _target_s(header: Header, pieces: Sequence[Stretch]) -> int:
     longest = max(piece.end - piece.start for piece in pieces)
     return max(1, (longest + header.timescale // 2) // header.timescale)
-
-
-def _joined(runs: Iterable[Iterator[str]]) -> Iterator[str]:
-    for number, lines in enumerate(runs):
-        if number:
-            yield "#EXT-X-DISCONTINUITY\n"
-        yield from lines
 
 
 def _pieces(stretch: Stretch) -> list[Stretch]:
@@ -70,35 +66,45 @@ def _pieces(stretch: Stretch) -> list[Stretch]:
     return pieces
 
 
-def _render(stretches: Sequence[Stretch], kind: str, target_s: int, lines: Iterator[str]) -> bytes:
-    independent = all(_begins_with_keyframe(stretch) for stretch in stretches)
-    head = (
-        f"#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{target_s}\n#EXT-X-PLAYLIST-TYPE:{kind}\n"
-        + ("#EXT-X-INDEPENDENT-SEGMENTS\n" if independent and kind == "VOD" else "")
-        + "#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-DISCONTINUITY-SEQUENCE:0\n"
+def _render(stretches: Sequence[Stretch], kind: str, target_s: int, segments: Iterable[Segment]) -> bytes:
+    is_over = kind == "VOD"
+    playlist = MediaPlaylist(
+        version=VERSION,
+        target_s=target_s,
+        kind=kind,
+        independent_segments=is_over and all(_begins_with_keyframe(stretch) for stretch in stretches),
+        segments=tuple(segments),
+        ended=is_over,
     )
-    return "".join((head, *lines, "#EXT-X-ENDLIST\n" if kind == "VOD" else "")).encode()
+    return render_media_playlist(playlist).encode()
 
 
 def _begins_with_keyframe(stretch: Stretch) -> bool:
     return stretch.segment.is_gap or stretch.parts[0].keyframe
 
 
-def _lines(header: Header, stretches: Sequence[Stretch], naming: Naming) -> Iterator[str]:
-    timescale = header.timescale
-    map_line = f'#EXT-X-MAP:URI="{naming.init}"\n'
-    last: Stretch | None = None
-    for stretch in stretches:
+def _segments(
+    header: Header, stretches: Sequence[Stretch], naming: Naming, first: int, *, joins: bool
+) -> Iterator[Segment]:
+    """
+    Stretches as a playlist lists them, numbered from ``first`` on.
+
+    :param joins: whether the first follows what is listed before it without a discontinuity.
+    """
+    timescale, init = header.timescale, InitSegment(naming.init)
+    expected: int | None = None  # where the next one begins if it joins on
+    for sequence, stretch in enumerate(stretches, first):
         start, end, segment = stretch.start, stretch.end, stretch.segment
-        if last is None:
-            yield map_line
-        elif (segment.discontinuity and stretch.first == 0) or start != last.end:
-            yield f"#EXT-X-DISCONTINUITY\n{map_line}"
-        utc_ms = segment.utc_ms + (start - segment.start) * 1000 // timescale
-        gap = segment.is_gap or not stretch.size
-        uri = naming.segment(segment.number) if stretch.is_whole else naming.part(segment.number, stretch.first)
-        yield (
-            f"#EXT-X-PROGRAM-DATE-TIME:{render_date_time(utc_ms)}\n{'#EXT-X-GAP' + chr(10) if gap else ''}"
-            f"#EXTINF:{render_seconds(start, end, timescale)},\n{uri}\n"
+        if expected is not None:
+            joins = start == expected and not (segment.discontinuity and stretch.first == 0)
+        is_whole = stretch.is_whole
+        yield Segment(
+            sequence,
+            naming.segment(segment.number) if is_whole else naming.part(segment.number, stretch.first),
+            duration_us(start, end, timescale),
+            not joins,
+            (segment.utc_ms + (start - segment.start) * 1000 // timescale) * 1000,
+            init,
+            gap=segment.is_gap or not stretch.size,
         )
-        last = stretch
+        expected = end

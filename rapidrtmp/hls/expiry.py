@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rapidrtmp.hls.playlist import ListedSegment, PlaylistWindow
+from rapidrtmp.hls.playlist import PlaylistWindow
+from rapidrtmp.hls.segment import ListedSegment
 from rapidrtmp.interfaces import IShelf
 
 __all__ = ["Retirement"]
@@ -42,7 +43,7 @@ class Retirement:
         self._media_ms += window.segments[-1].duration_ms
         listed_ms = sum(segment.duration_ms for segment in (*removed, *window.segments))
         for segment in removed:
-            names = [segment.uri, *(part.uri for part in segment.parts)]
+            names = [segment.uri, *segment.part_uris]
             if all(other.map_uri != segment.map_uri for other in window.segments):
                 names.append(segment.map_uri)
             self._retired.append(_Retired(names, self._media_ms + listed_ms + segment.duration_ms))

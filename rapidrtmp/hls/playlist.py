@@ -1,145 +1,107 @@
 """
-Media playlists: a window of segments as text (RFC 8216 bis).
+Media playlists: the last segments of a stream, version by version (RFC 8216 bis).
 
-A segment's lines are written once, when it is complete, and joined from then on; only the open segment's parts and the
-few header lines that count are new in each version. Nothing that was listed ever changes.
+A version is a value. What it lists is frozen; only the open segment grows, and what is too old leaves at the front. Its
+text is written elsewhere (``rapidrtmp.m3u8.write``), when it has been found to keep its word
+(``rapidrtmp.hls.invariants``).
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from rapidrtmp.hls.segment import ListedSegment, OpenSegment
 from rapidrtmp.interfaces import Constants, Playlist
-from rapidrtmp.m3u8.write import render_date_time, render_seconds
+from rapidrtmp.m3u8.model import Hint, InitSegment, MediaPlaylist
+from rapidrtmp.m3u8.write import PlaylistWriter
 
-__all__ = [
-    "ListedPart",
-    "ListedSegment",
-    "PlaylistWindow",
-    "render_control",
-    "render_head",
-]
+__all__ = ["PlaylistWindow", "Version", "kept_segments", "make_control", "make_head", "write_version"]
 
 #: Delta updates (EXT-X-SKIP) need protocol version 9; all playlists of a stream say the same.
 VERSION = 9
 #: A delta update leaves out what is older than this many target durations (4.4.3.8 wants six at least).
 SKIP_TARGETS = 6
+#: Parts are listed, and segments stay, until this many target durations follow them (4.4.4.9, 6.2.2).
+KEPT_TARGETS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class ListedPart:
-    """One EXT-X-PART; ``seconds`` is its rendered duration, ``gap`` says that there are no bytes behind its name."""
-
-    uri: str
-    seconds: str
-    independent: bool
-    gap: bool = False
-
-    def render(self) -> str:
-        """Its line."""
-        flags = (",INDEPENDENT=YES" if self.independent else "") + (",GAP=YES" if self.gap else "")
-        return f'#EXT-X-PART:DURATION={self.seconds},URI="{self.uri}"{flags}\n'
-
-
-@dataclass(slots=True)
-class ListedSegment:
+class Version:
     """
-    One segment of the window, open or complete.
+    One version of a live playlist.
 
-    :ivar sequence: its media sequence number.
-    :ivar map_uri: its init segment.
-    :ivar utc_ms: the wall-clock time at which it begins.
-    :ivar discontinuity: whether it does not join on to the one before.
-    :ivar start: in ticks; likewise ``end``, once it is complete.
-    :ivar uri: its name, once it is complete.
-    :ivar keyframe: whether it begins with a keyframe.
-    :ivar gap: whether there is nothing behind its name.
+    :ivar skipped: how many segments its delta update leaves out; 0 where there is none.
     """
 
-    sequence: int
-    map_uri: str
-    utc_ms: int
-    discontinuity: bool
-    start: int
-    timescale: int
-    keyframe: bool
-    end: int = 0
-    uri: str = ""
-    gap: bool = False
-    parts: list[ListedPart] = field(default_factory=list)
-    _head: str = field(default="", init=False)
-    _parts_text: str = field(default="", init=False)
-    _tail: str = field(default="", init=False)
-
-    def __post_init__(self) -> None:
-        self._head = (
-            ("#EXT-X-DISCONTINUITY\n" if self.discontinuity else "")
-            + (self.map_line if self.discontinuity else "")
-            + f"#EXT-X-PROGRAM-DATE-TIME:{render_date_time(self.utc_ms)}\n"
-        )
-
-    @property
-    def map_line(self) -> str:
-        """Its EXT-X-MAP."""
-        return f'#EXT-X-MAP:URI="{self.map_uri}"\n'
-
-    def add(self, part: ListedPart) -> None:
-        """List one more part."""
-        self.parts.append(part)
-        self._parts_text += part.render()
-
-    def complete(self, uri: str, end: int) -> None:
-        """Nothing follows in this segment."""
-        self.uri, self.end = uri, end
-        gap = "#EXT-X-GAP\n" if self.gap else ""
-        self._tail = f"{gap}#EXTINF:{render_seconds(self.start, end, self.timescale)},\n{uri}\n"
-
-    def as_gap(self) -> ListedSegment:
-        """The same stretch of time with nothing behind its name (EXT-X-GAP)."""
-        lost = replace(self, gap=True, parts=[])
-        lost.complete(self.uri, self.end)
-        return lost
-
-    def render(self, *, first: bool, with_parts: bool) -> str:
-        """Its lines; the first of a playlist names its init segment in any case."""
-        head = self.map_line + self._head if first and not self.discontinuity else self._head
-        return head + (self._parts_text if with_parts else "") + self._tail
-
-    @property
-    def duration_ms(self) -> int:
-        """How long it lasts."""
-        return (self.end - self.start) * 1000 // self.timescale
+    playlist: MediaPlaylist
+    skipped: int = 0
 
 
-def render_control(constants: Constants) -> str:
-    """What a server that holds requests promises of a playlist (4.4.3.7, 4.4.3.8)."""
-    target_s, part_ms = constants.target_s, constants.part_target_ms
-    control = f"CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL={SKIP_TARGETS * target_s:.1f},HOLD-BACK={3 * target_s:.1f}"
-    if not part_ms:
-        return f"#EXT-X-SERVER-CONTROL:{control}\n"
-    return (
-        f"#EXT-X-SERVER-CONTROL:{control},PART-HOLD-BACK={3 * part_ms / 1000:.3f}\n"
-        f"#EXT-X-PART-INF:PART-TARGET={part_ms / 1000:.3f}\n"
+def write_version(version: Version, writer: PlaylistWriter) -> Playlist:
+    """A version as the shelf takes it: its text, and the facts that requests are held by."""
+    playlist = version.playlist
+    last = playlist.segments[-1] if playlist.segments else None
+    return Playlist(
+        body=writer.render(playlist).encode(),
+        delta=writer.render_delta(playlist, version.skipped).encode() if version.skipped else None,
+        last_sequence=playlist.next_sequence - 1,
+        open_parts=len(playlist.open.parts) if playlist.open else 0,
+        last_segment_parts=len(last.parts) if last else 0,
+        target_ms=1000 * playlist.target_s,
+        part_target_ms=playlist.part_target_us // 1000,
+        ended=playlist.ended,
+        first_sequence=playlist.sequence,
+        blocks=playlist.blocks,
     )
 
 
-def render_head(
-    constants: Constants, control: str, first: int, discontinuity_sequence: int, *, independent: bool
-) -> str:
-    """
-    The lines before the first segment.
+def make_control(constants: Constants) -> dict[str, str]:
+    """What a server that holds requests promises of a playlist (4.4.3.8)."""
+    target_s, part_ms = constants.target_s, constants.part_target_ms
+    control = {
+        "CAN-BLOCK-RELOAD": "YES",
+        "CAN-SKIP-UNTIL": f"{SKIP_TARGETS * target_s:.1f}",
+        "HOLD-BACK": f"{3 * target_s:.1f}",
+    }
+    return control | {"PART-HOLD-BACK": f"{3 * part_ms / 1000:.3f}"} if part_ms else control
 
-    :param control: from :func:`render_control`, or nothing where no server holds requests.
-    :param first: the media sequence number of the first segment.
+
+def make_head(
+    constants: Constants,
+    control: Mapping[str, str],
+    sequence: int,
+    discontinuity_sequence: int,
+    *,
+    independent: bool,
+    ended: bool,
+) -> MediaPlaylist:
+    """
+    A playlist without parts that lists nothing yet.
+
+    :param control: from :func:`make_control`, or nothing where no server holds requests.
+    :param sequence: the media sequence number of the first segment.
     :param independent: whether EXT-X-INDEPENDENT-SEGMENTS is true of all that was ever listed; once it is not, it can
         not be claimed again (6.2.1).
     """
-    claim = "#EXT-X-INDEPENDENT-SEGMENTS\n" if independent else ""
-    return (
-        f"#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{constants.target_s}\n{control}{claim}"
-        f"#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity_sequence}\n"
+    return MediaPlaylist(
+        version=VERSION,
+        target_s=constants.target_s,
+        sequence=sequence,
+        discontinuity_sequence=discontinuity_sequence,
+        control=control,
+        independent_segments=independent,
+        ended=ended,
     )
+
+
+def kept_segments(segments: Sequence[ListedSegment], kept_ms: int) -> int:
+    """The number of segments at the front that are followed by so much or more."""
+    index = len(segments)
+    while index and kept_ms > 0:
+        index -= 1
+        kept_ms -= segments[index].duration_ms
+    return index
 
 
 class PlaylistWindow:
@@ -148,6 +110,7 @@ class PlaylistWindow:
 
     :ivar constants: what it promises.
     :ivar size: how many complete segments it lists, at least; never less than three target durations of them.
+    :ivar segments: those, as they are listed; replaced when one is added, never changed.
     :ivar next_sequence: the media sequence number of the next segment that begins.
     :ivar discontinuity_sequence: of the first segment listed.
     :ivar ended: whether nothing follows.
@@ -156,13 +119,14 @@ class PlaylistWindow:
     def __init__(self, constants: Constants, size: int, first_sequence: int, discontinuity_sequence: int = 0) -> None:
         self.constants = constants
         self.size = max(size, 1)
-        self.segments: deque[ListedSegment] = deque()
-        self.open: ListedSegment | None = None
+        self.segments: tuple[ListedSegment, ...] = ()
+        self.open: OpenSegment | None = None
         self.next_sequence = first_sequence
         self.discontinuity_sequence = discontinuity_sequence
         self.ended = False
         self._independent = True
-        self._control = render_control(constants)
+        self._skipped = 0  # by a delta update, as long as nothing has ended
+        self._control = make_control(constants)
 
     @property
     def has_parts(self) -> bool:
@@ -178,115 +142,94 @@ class PlaylistWindow:
     # ── what the packager does ───────────────────────────────────────────────────────────────────────────────────────
 
     def begin_segment(
-        self, *, map_uri: str, utc_ms: int, discontinuity: bool, start: int, timescale: int, keyframe: bool
-    ) -> ListedSegment:
+        self, *, init: InitSegment, utc_ms: int, discontinuity: bool, start: int, timescale: int, keyframe: bool
+    ) -> OpenSegment:
         """Open the next segment."""
         self._independent &= keyframe
-        self.open = ListedSegment(self.next_sequence, map_uri, utc_ms, discontinuity, start, timescale, keyframe)
+        self.open = OpenSegment(
+            self.next_sequence, init, utc_ms, start, timescale, keyframe=keyframe, discontinuity=discontinuity
+        )
         self.next_sequence += 1
         return self.open
 
-    def complete_segment(self, uri: str, end: int) -> list[ListedSegment]:
-        """Complete the open segment; return those that left the window, oldest first."""
-        segment = self.open
-        assert segment is not None
-        segment.complete(uri, end)
+    def complete_segment(self, end: int, *, gap: bool = False) -> list[ListedSegment]:
+        """
+        Complete the open segment; return those that left the window, oldest first.
+
+        :param end: where it ends, in ticks.
+        :param gap: whether there is nothing behind its name.
+        """
+        assert self.open is not None
+        segment = self.open.complete(end, gap=gap)
         self.open = None
-        return self.append(segment)
+        return self.append(segment if self.has_parts else segment.bare())
 
     def append(self, segment: ListedSegment) -> list[ListedSegment]:
         """List a complete segment; return those that left the window, oldest first."""
         self._independent &= segment.keyframe
-        self.segments.append(segment)
-        return self._slide()
+        listed = [*self.segments, segment]
+        removed = self._slide(listed)
+        target_ms = 1000 * self.constants.target_s
+        for index in reversed(range(kept_segments(listed, KEPT_TARGETS * target_ms))):
+            if not listed[index].parts:
+                break
+            listed[index] = listed[index].bare()
+        self._skipped = kept_segments(listed, SKIP_TARGETS * target_ms)
+        self.segments = tuple(listed)
+        return removed
 
     def forget_before(self, sequence: int) -> None:
         """List no segment before this one any more, however much is left."""
-        while self.segments and self.segments[0].sequence < sequence:
-            self.discontinuity_sequence += self.segments.popleft().discontinuity
+        gone = [segment for segment in self.segments if segment.sequence < sequence]
+        self.discontinuity_sequence += sum(segment.discontinuity for segment in gone)
+        self.segments = self.segments[len(gone) :]
 
-    def _slide(self) -> list[ListedSegment]:
-        removed = []
-        listed_ms = sum(segment.duration_ms for segment in self.segments)
-        while len(self.segments) > self.size:
-            listed_ms -= self.segments[0].duration_ms
-            if listed_ms < 3000 * self.constants.target_s:
+    def _slide(self, listed: list[ListedSegment]) -> list[ListedSegment]:
+        """Take those off the front that have to leave, and return them."""
+        count = 0
+        listed_ms = sum(segment.duration_ms for segment in listed)
+        while len(listed) - count > self.size:
+            listed_ms -= listed[count].duration_ms
+            if listed_ms < KEPT_TARGETS * 1000 * self.constants.target_s:
                 break
-            segment = self.segments.popleft()
-            self.discontinuity_sequence += segment.discontinuity
-            removed.append(segment)
+            self.discontinuity_sequence += listed[count].discontinuity
+            count += 1
+        removed = listed[:count]
+        del listed[:count]
         return removed
 
-    # ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def render(self, hint: str = "") -> Playlist:
+    def version(self, hint: str = "") -> Version:
         """
         The playlist as it is now.
 
         :param hint: the name of the part that comes next; empty where there are no parts, or nothing comes.
         """
-        with_parts = self._parts_listed_from()
-        text = [
-            segment.render(first=index == 0, with_parts=index >= with_parts)
-            for index, segment in enumerate(self.segments)
-        ]
-        tail = self._render_tail(hint)
-        skipped = self._skippable()
-        delta = None
-        if skipped:
-            first_kept = self.segments[skipped].render(first=True, with_parts=skipped >= with_parts)
-            skip = f"#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}\n"
-            delta = "".join((self._render_head(), skip, first_kept, *text[skipped + 1 :], tail)).encode()
-        return Playlist(
-            body="".join((self._render_head(), *text, tail)).encode(),
-            delta=delta,
-            last_sequence=self.next_sequence - (2 if self.open else 1),
-            open_parts=len(self.open.parts) if self.open and self.has_parts else 0,
-            last_segment_parts=len(self.segments[-1].parts) if self.segments and self.has_parts else 0,
-            target_ms=1000 * self.constants.target_s,
-            part_target_ms=self.constants.part_target_ms,
+        with_parts = self.has_parts and not self.ended
+        playlist = MediaPlaylist(
+            version=VERSION,
+            target_s=self.constants.target_s,
+            sequence=self._first_sequence,
+            discontinuity_sequence=self.discontinuity_sequence,
+            control=self._control,
+            part_target_us=1000 * self.constants.part_target_ms,
+            independent_segments=self._independent,
+            segments=self.segments,
+            open=self.open.listed() if self.open and with_parts else None,
+            hints=(Hint("PART", hint),) if hint and with_parts else (),
             ended=self.ended,
         )
+        return Version(playlist, 0 if self.ended else self._skipped)
 
-    def _render_head(self) -> str:
-        first = self.segments[0].sequence if self.segments else self.next_sequence - bool(self.open)
-        return render_head(
-            self.constants, self._control, first, self.discontinuity_sequence, independent=self._independent
-        )
-
-    def _render_tail(self, hint: str) -> str:
-        if self.ended:
-            return "#EXT-X-ENDLIST\n"
-        if not self.has_parts:
-            return ""
-        opened = self.open.render(first=not self.segments, with_parts=True) if self.open else ""
-        return opened + (f'#EXT-X-PRELOAD-HINT:TYPE=PART,URI="{hint}"\n' if hint else "")
-
-    def _parts_listed_from(self) -> int:
-        """The index of the first segment whose parts are listed: they go when three target durations follow them."""
-        if not self.has_parts:
-            return len(self.segments)
-        left_ms = 3000 * self.constants.target_s
-        index = len(self.segments)
-        while index and left_ms > 0:
-            index -= 1
-            left_ms -= self.segments[index].duration_ms
-        return index
-
-    def _skippable(self) -> int:
-        """How many segments a delta update leaves out: those wholly before the skip boundary (4.4.3.8)."""
-        if self.ended:
-            return 0
-        left_ms = SKIP_TARGETS * 1000 * self.constants.target_s
-        index = len(self.segments)
-        while index and left_ms > 0:
-            index -= 1
-            left_ms -= self.segments[index].duration_ms
-        return index
-
-    def render_plain(self) -> bytes:
+    def plain(self) -> MediaPlaylist:
         """The complete segments alone, for a web server that can not hold requests."""
-        text = [segment.render(first=index == 0, with_parts=False) for index, segment in enumerate(self.segments)]
         first = self.segments[0].sequence if self.segments else self.next_sequence
-        head = render_head(self.constants, "", first, self.discontinuity_sequence, independent=self._independent)
-        return "".join((head, *text, "#EXT-X-ENDLIST\n" if self.ended else "")).encode()
+        head = make_head(
+            self.constants, {}, first, self.discontinuity_sequence, independent=self._independent, ended=self.ended
+        )
+        return replace(head, segments=tuple(segment.bare() for segment in self.segments))
+
+    @property
+    def _first_sequence(self) -> int:
+        return self.segments[0].sequence if self.segments else self.next_sequence - bool(self.open)

@@ -16,17 +16,18 @@ from rapidrtmp.cmaf.fragment import write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
 from rapidrtmp.hls.expiry import Retirement
-from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, init_name, is_init, part_name, segment_name
-from rapidrtmp.hls.playlist import ListedPart, ListedSegment, PlaylistWindow
+from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, init_name, is_init, part_name
+from rapidrtmp.hls.playlist import PlaylistWindow
 from rapidrtmp.hls.resume.orphaned_media import Leftovers
 from rapidrtmp.hls.resume.reopen import named_media, reopen
 from rapidrtmp.hls.resume.resume_state import Expecting, Present
 from rapidrtmp.hls.resume.state import MirrorState
 from rapidrtmp.hls.rewind.rewind import Rewind
+from rapidrtmp.hls.segment import ListedSegment, OpenSegment
 from rapidrtmp.hls.stored_copy import MEDIA_TYPE, SEGMENT_TYPE, Mirror
 from rapidrtmp.interfaces import Constants, Part, SinkContext
+from rapidrtmp.m3u8.model import InitSegment
 from rapidrtmp.m3u8.read import parse_media_playlist
-from rapidrtmp.m3u8.write import render_seconds
 from rapidrtmp.media import Track
 
 __all__ = ["Keeping", "Listing"]
@@ -69,7 +70,7 @@ class Listing:
         self._shelf = context.shelf
         self._retirement = Retirement(context.shelf, window.segments)
         self._tracks: tuple[Track, ...] = ()
-        self._init_name = ""
+        self._init_segment = InitSegment("")
         self._init = b""
         self._described: tuple[Track, ...] = ()  # the tracks that the last init segment is for
         self._fragments = 0
@@ -136,7 +137,7 @@ class Listing:
     def next_part(self) -> str:
         """The name of the part that comes next, if its segment goes on."""
         opened = self.window.open
-        return part_name(self.window.next_sequence, int(self.broken)) if opened is None else _part_name(opened)
+        return part_name(self.window.next_sequence, int(self.broken)) if opened is None else opened.next_part
 
     @property
     def first_of_next(self) -> str:
@@ -152,27 +153,23 @@ class Listing:
         """Put a part up and list it, in the open segment or a new one."""
         window = self.window
         segment = self._begin_segment(part) if window.open is None else window.open
-        name = _part_name(segment)
+        name = segment.add(part.start, part.end, independent=part.independent, gap=not part.runs)
         if part.runs:
             self._fragments += 1
             data = b"".join(write_fragment(self._fragments, part.runs))
             self._pieces.append(data)
             if window.has_parts:
                 self._shelf.put(name, [data], SEGMENT_TYPE)
-        seconds = render_seconds(part.start, part.end, segment.timescale)
-        segment.add(ListedPart(name, seconds, part.independent, gap=not part.runs))
         self._parts_created.inc()
 
     def complete_segment(self, end: int) -> ListedSegment:
         """Nothing follows in the open segment: put it up as a whole and list it."""
-        window, segment = self.window, self.window.open
-        assert segment is not None
-        uri = segment_name(segment.sequence)
+        window = self.window
         pieces, self._pieces = self._pieces, []
-        segment.gap = not pieces
+        removed = window.complete_segment(end, gap=not pieces)
+        segment = window.segments[-1]
         if pieces:
-            self._shelf.put(uri, pieces, SEGMENT_TYPE)
-        removed = window.complete_segment(uri, end)
+            self._shelf.put(segment.uri, pieces, SEGMENT_TYPE)
         self._segments_created.inc()
         if self._mirror is not None:
             self._mirror.put_segment(segment, pieces)
@@ -197,13 +194,13 @@ class Listing:
 
     # ── segments and init segments ───────────────────────────────────────────────────────────────────────────────────
 
-    def _begin_segment(self, part: Part) -> ListedSegment:
+    def _begin_segment(self, part: Part) -> OpenSegment:
         timescale = self._tracks[0].timescale
         utc_ms = self._context.utc_ms(part.start_pts, timescale)
         if self._tracks is not self._described:  # nearly never
             self._put_init(utc_ms)
         segment = self.window.begin_segment(
-            map_uri=self._init_name,
+            init=self._init_segment,
             utc_ms=utc_ms,
             discontinuity=self.broken,
             start=part.start,
@@ -227,21 +224,12 @@ class Listing:
         init = write_init_segment(self._tracks)
         if init == self._init:
             return
-        self._init, self._init_name = init, init_name(self.window.next_sequence)
-        self._shelf.put(self._init_name, [init], MEDIA_TYPE)
+        name = init_name(self.window.next_sequence)
+        self._init, self._init_segment = init, InitSegment(name)
+        self._shelf.put(name, [init], MEDIA_TYPE)
         if self._mirror is not None:
-            self._mirror.put_init(self._init_name, init)
+            self._mirror.put_init(name, init)
         if self._rewind is not None:
             app, key = self._context.stream
             target_s = self.window.constants.target_s
-            self._rewind.begin_run(self._init_name, Header.of_tracks(app, key, utc_ms, target_s, self._tracks, init))
-
-
-def _part_name(segment: ListedSegment) -> str:
-    """
-    The name of the part that comes next in a segment.
-
-    Behind a discontinuity they are counted from 1: the part 0 was promised before there was one, and a player that has
-    asked for that would decode it with the init segment of before (Shaka 5.2 does, and ends with an error).
-    """
-    return part_name(segment.sequence, len(segment.parts) + segment.discontinuity)
+            self._rewind.begin_run(name, Header.of_tracks(app, key, utc_ms, target_s, self._tracks, init))

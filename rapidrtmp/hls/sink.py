@@ -17,7 +17,7 @@ from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
 from rapidrtmp.hls.multivariant import Multivariant
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST
-from rapidrtmp.hls.publication import PlaylistGate
+from rapidrtmp.hls.publication import Publication
 from rapidrtmp.hls.rendition import Keeping, Listing
 from rapidrtmp.hls.resume.orphaned_media import Leftovers
 from rapidrtmp.hls.resume.recovery import HlsRecovery
@@ -116,7 +116,7 @@ class HlsSink:
         self._shelf = context.shelf
         self.cutting = cutting
         self.constants: Constants | None = None
-        self._gate = PlaylistGate(context, MEDIA_PLAYLIST)
+        self._publication = Publication(context, MEDIA_PLAYLIST)
         self._tracks: tuple[Track, ...] = ()
         self._listing: Listing | None = None
         self._multivariant = Multivariant(MEDIA_PLAYLIST, keeping.dvr_ms if context.storage.persistent else 0)
@@ -276,7 +276,7 @@ class HlsSink:
         if hint:
             self._shelf.announce(hint)
         self._hinted = hint
-        self._gate.put(listing.window.render(hint))
+        self._publication.put(listing.window.version(hint))
 
     def _take_back_hint(self) -> None:
         if self._hinted:

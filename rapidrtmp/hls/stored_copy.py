@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from rapidrtmp.errors import StorageError
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, running_key
-from rapidrtmp.hls.playlist import ListedSegment, PlaylistWindow
+from rapidrtmp.hls.playlist import PlaylistWindow
 from rapidrtmp.hls.resume.reopen import named_media
 from rapidrtmp.hls.resume.state import (
     MOST_RESERVED,
@@ -30,7 +30,9 @@ from rapidrtmp.hls.resume.state import (
     MirrorState,
 )
 from rapidrtmp.hls.rewind.rewind import DELETIONS_PER_SEGMENT, Rewind
+from rapidrtmp.hls.segment import ListedSegment
 from rapidrtmp.interfaces import PLAYLIST_TYPE, IStorageWriter
+from rapidrtmp.m3u8.write import PlaylistWriter
 
 __all__ = ["Mirror"]
 
@@ -76,6 +78,7 @@ class Mirror:
         self._retired: deque[ListedSegment] = deque()
         self._leftovers = list(leftovers)
         self._rewind = rewind
+        self._writer = PlaylistWriter()
         self._is_marked = False
         self._discontinuity = window.last_discontinuity
         self._reserved = 0
@@ -151,7 +154,7 @@ class Mirror:
     def put_segment(self, segment: ListedSegment, pieces: Sequence[bytes]) -> None:
         """Write a complete segment, and the playlist when that is done."""
         self._reserve(segment.sequence + 1)
-        pending = _Pending(segment, sum(map(len, pieces)))
+        pending = _Pending(segment.bare(), sum(map(len, pieces)))
         self._pending.append(pending)
         if segment.gap:
             self._settle(pending)
@@ -209,7 +212,7 @@ class Mirror:
 
     def _put_playlist(self) -> None:
         cache = "max-age=60" if self._window.ended else "max-age=1"
-        self._put(MEDIA_PLAYLIST, [self._window.render_plain()], PLAYLIST_TYPE, cache)
+        self._put(MEDIA_PLAYLIST, [self._writer.render(self._window.plain()).encode()], PLAYLIST_TYPE, cache)
         if self._window.ended:
             self._put_state()
             self._storage.delete(self._running)

@@ -33,6 +33,8 @@ class Playlist:
     :ivar target_ms: the target duration in milliseconds.
     :ivar part_target_ms: the part target, or 0 if there are no parts.
     :ivar ended: whether the playlist is final.
+    :ivar first_sequence: media sequence number of the first segment listed.
+    :ivar blocks: whether it says that requests for what is still to come are held (``CAN-BLOCK-RELOAD``).
     """
 
     body: bytes
@@ -43,6 +45,8 @@ class Playlist:
     target_ms: int
     part_target_ms: int
     ended: bool
+    first_sequence: int = 0
+    blocks: bool = True
 
 
 class IShelf(Interface):

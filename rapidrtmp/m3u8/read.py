@@ -1,7 +1,6 @@
 """
 Playlist text into values, strictly (RFC 8216 bis, 4).
 
-A :class:`MediaReader` takes line after line; it can also begin in the middle of a playlist whose beginning is known.
 Nothing is raised: what can not be read is a ``Problem`` of the result and reads as if it were not there. Tags that are
 not known are passed over (6.3.1), as are EXT-X-DATERANGE and EXT-X-DEFINE.
 """
@@ -29,7 +28,7 @@ from rapidrtmp.m3u8.model import (
     Segment,
 )
 
-__all__ = ["MediaReader", "parse_media_playlist", "playlist_lines"]
+__all__ = ["parse_media_playlist", "playlist_lines"]
 
 
 def playlist_lines(text: str | bytes) -> tuple[list[str], list[Problem]]:
@@ -53,7 +52,7 @@ def playlist_lines(text: str | bytes) -> tuple[list[str], list[Problem]]:
 def parse_media_playlist(text: str | bytes) -> MediaPlaylist:
     """Read one version of a media playlist, or a delta update of it."""
     lines, problems = playlist_lines(text)
-    reader = MediaReader()
+    reader = _MediaReader()
     for number, line in enumerate(lines, 1):
         reader.read(number, line)
     playlist = reader.finish()
@@ -73,20 +72,14 @@ class _Pending:
     parts: tuple[Part, ...] = ()
 
 
-class MediaReader:
-    """
-    Reads a media playlist line by line.
+class _MediaReader:
+    """Reads a media playlist line by line."""
 
-    :param before: the playlist up to here, if its beginning is known: what it lists is not listed again, but its open
-        segment goes on.
-    """
-
-    def __init__(self, before: MediaPlaylist | None = None) -> None:
-        self._known = before or MediaPlaylist()
+    def __init__(self) -> None:
         self._head: dict[str, object] = {}
         self._seen: set[str] = set()
         self._segments: list[Segment] = []
-        self._next_sequence: int | None = before.next_sequence if before else None
+        self._next_sequence: int | None = None
         self._pending = _Pending()
         self._init: InitSegment | None = None
         self._key = ""
@@ -96,21 +89,6 @@ class MediaReader:
         self._ended = False
         self._line = 0
         self._following: tuple[str, int] | None = None  # the URI of the last byte range, and where that ended
-        if before is not None:
-            self._resume(before)
-
-    @property
-    def changed_head(self) -> bool:
-        """Whether any line spoke of the playlist as a whole."""
-        return bool(self._head)
-
-    def _resume(self, before: MediaPlaylist) -> None:
-        last = before.open or (before.segments[-1] if before.segments else None)
-        if last is not None:
-            self._init, self._key = last.init, last.key
-        if before.open is not None:
-            opened = before.open
-            self._pending = _Pending(1, None, opened.discontinuity, opened.date_us, opened.gap, "", opened.parts)
 
     def read(self, number: int, line: str) -> None:
         """Take one line; ``number`` is for problems."""
@@ -148,8 +126,7 @@ class MediaReader:
                 first_line=pending.first_line,
                 last_line=self._line,
             )
-        playlist = replace(
-            self._known,
+        playlist = MediaPlaylist(
             **self._head,  # type: ignore[arg-type]
             segments=tuple(self._segments),
             open=opened,
@@ -159,7 +136,7 @@ class MediaReader:
         )
         if not playlist.target_s:
             self._problems.append(Problem(0, "EXT-X-TARGETDURATION is missing, or 0"))
-        return replace(playlist, problems=tuple(self._problems)) if self._problems or playlist.problems else playlist
+        return replace(playlist, problems=tuple(self._problems)) if self._problems else playlist
 
     # ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -315,30 +292,30 @@ class MediaReader:
         self._problems.append(Problem(self._line, detail))
 
 
-def _integer(field: str) -> Callable[[MediaReader, str], None]:
+def _integer(field: str) -> Callable[[_MediaReader, str], None]:
     return lambda reader, value: reader._set(field, parse_integer(value))
 
 
-_TAGS: dict[str, Callable[[MediaReader, str], None]] = {
-    "#EXTINF": MediaReader._extinf,
-    "#EXT-X-PART": MediaReader._part,
-    "#EXT-X-PROGRAM-DATE-TIME": MediaReader._date,
-    "#EXT-X-PRELOAD-HINT": MediaReader._hint,
-    "#EXT-X-RENDITION-REPORT": MediaReader._report,
-    "#EXT-X-DISCONTINUITY": MediaReader._discontinuity,
-    "#EXT-X-MAP": MediaReader._map,
-    "#EXT-X-KEY": MediaReader._key_tag,
-    "#EXT-X-GAP": MediaReader._gap,
-    "#EXT-X-BYTERANGE": MediaReader._segment_range,
-    "#EXT-X-ENDLIST": MediaReader._endlist,
+_TAGS: dict[str, Callable[[_MediaReader, str], None]] = {
+    "#EXTINF": _MediaReader._extinf,
+    "#EXT-X-PART": _MediaReader._part,
+    "#EXT-X-PROGRAM-DATE-TIME": _MediaReader._date,
+    "#EXT-X-PRELOAD-HINT": _MediaReader._hint,
+    "#EXT-X-RENDITION-REPORT": _MediaReader._report,
+    "#EXT-X-DISCONTINUITY": _MediaReader._discontinuity,
+    "#EXT-X-MAP": _MediaReader._map,
+    "#EXT-X-KEY": _MediaReader._key_tag,
+    "#EXT-X-GAP": _MediaReader._gap,
+    "#EXT-X-BYTERANGE": _MediaReader._segment_range,
+    "#EXT-X-ENDLIST": _MediaReader._endlist,
     "#EXT-X-VERSION": _integer("version"),
     "#EXT-X-TARGETDURATION": _integer("target_s"),
     "#EXT-X-MEDIA-SEQUENCE": _integer("sequence"),
     "#EXT-X-DISCONTINUITY-SEQUENCE": _integer("discontinuity_sequence"),
-    "#EXT-X-SERVER-CONTROL": MediaReader._control,
+    "#EXT-X-SERVER-CONTROL": _MediaReader._control,
     "#EXT-X-PART-INF": lambda reader, value: reader._set("part_target_us", Attributes(value).seconds_us("PART-TARGET")),
     "#EXT-X-INDEPENDENT-SEGMENTS": lambda reader, _: reader._set("independent_segments", True),
     "#EXT-X-I-FRAMES-ONLY": lambda reader, _: reader._set("i_frames_only", True),
-    "#EXT-X-PLAYLIST-TYPE": MediaReader._kind,
-    "#EXT-X-SKIP": MediaReader._skip,
+    "#EXT-X-PLAYLIST-TYPE": _MediaReader._kind,
+    "#EXT-X-SKIP": _MediaReader._skip,
 }

@@ -11,14 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from rapidrtmp.interfaces import Playlist
 from rapidrtmp.m3u8.model import MediaPlaylist, MultivariantPlaylist, Part, Segment
 
 __all__ = [
     "Rule",
     "Severity",
     "Violation",
-    "facts_violations",
     "head_violations",
     "hint_violations",
     "multivariant_violations",
@@ -27,7 +25,6 @@ __all__ = [
     "seconds",
     "segment_violations",
     "syntax_violations",
-    "too_short",
 ]
 
 #: Shortest part in relation to the part target, in percent (4.4.4.9).
@@ -56,7 +53,6 @@ class Rule(enum.StrEnum):
     DATE = "date"
     WINDOW = "window"
     DELTA = "delta"
-    FACTS = "facts"
     MEDIA = "media"
     HTTP = "http"
     TIMING = "timing"
@@ -190,7 +186,7 @@ def part_violations(playlist: MediaPlaylist, segment: Segment, known: int) -> It
                 f"{seconds(target_us)}",
             )
     for index in range(max(known - 1, 0), len(parts) - 1):  # one is the last of its parent until another follows
-        if too_short(parts[index], parts[index + 1], target_us):
+        if _too_short(parts[index], parts[index + 1], target_us):
             yield Violation(
                 Rule.PARTS,
                 f"{name}, part {index}: {seconds(parts[index].duration_us)} is less than {SHORTEST_PART_PERCENT} % "
@@ -205,7 +201,7 @@ def part_violations(playlist: MediaPlaylist, segment: Segment, known: int) -> It
             )
 
 
-def too_short(part: Part, after: Part, target_us: int) -> bool:
+def _too_short(part: Part, after: Part, target_us: int) -> bool:
     """Whether a part is shorter than one that another follows may be (4.4.4.9)."""
     exempt = part.independent or part.gap or after.gap
     return not exempt and part.duration_us * 100 < target_us * SHORTEST_PART_PERCENT
@@ -256,28 +252,6 @@ def hint_violations(playlist: MediaPlaylist) -> Iterator[Violation]:
     for hint in parts:
         if hint.uri in listed:
             yield Violation(Rule.HINT, f"the part hinted at is listed already: {hint.uri}")
-
-
-# ── what HTTP is told ────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def facts_violations(playlist: Playlist, parsed: MediaPlaylist) -> list[Violation]:
-    """Whether what the shelf is told of a version, to hold requests by, is what the version says."""
-    last = parsed.segments[-1] if parsed.segments else None
-    rows = (
-        ("last_sequence", playlist.last_sequence, parsed.next_sequence - 1),
-        ("open_parts", playlist.open_parts, len(parsed.open.parts) if parsed.open else 0),
-        ("target_ms", playlist.target_ms, parsed.target_s * 1000),
-        ("part_target_ms", playlist.part_target_ms, parsed.part_target_us // 1000),
-        ("ended", playlist.ended, parsed.ended),
-        # the parts of the last segment go with the end, and then nobody waits for one
-        ("last_segment_parts", playlist.last_segment_parts, len(last.parts) if last else 0),
-    )
-    return [
-        Violation(Rule.FACTS, f"the shelf is told {name} {told}, the playlist says {said}")
-        for name, told, said in rows
-        if told != said and not (parsed.ended and name == "last_segment_parts")
-    ]
 
 
 # ── multivariant playlists ───────────────────────────────────────────────────────────────────────────────────────────

@@ -63,14 +63,11 @@ class PlaylistChecker:
         return found
 
 
-def version_violations(
-    playlist: MediaPlaylist, previous: MediaPlaylist | None, *, gapless: bool = False
-) -> Iterator[Violation]:
+def version_violations(playlist: MediaPlaylist, previous: MediaPlaylist | None) -> Iterator[Violation]:
     """
     What is wrong with a full version.
 
     :param previous: the version before; ``None`` judges every segment, otherwise those that are new.
-    :param gapless: whether ``previous`` came right before it, so that it must have listed whatever is gone.
     """
     yield from syntax_violations(playlist)
     yield from head_violations(playlist)
@@ -80,7 +77,7 @@ def version_violations(
         if playlist.part_target_us and all(segment.date_us is None for segment in _listed(playlist)):
             yield Violation(Rule.DATE, "no EXT-X-PROGRAM-DATE-TIME in a low-latency playlist", Severity.WARNING)
     else:
-        yield from transition_violations(previous, playlist, gapless=gapless)
+        yield from transition_violations(previous, playlist)
     yield from _new_segment_violations(playlist, previous)
 
 
@@ -117,9 +114,7 @@ def _grown_segment_violations(
 # ── from one version to the next ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def transition_violations(
-    previous: MediaPlaylist, playlist: MediaPlaylist, *, gapless: bool = False
-) -> Iterator[Violation]:
+def transition_violations(previous: MediaPlaylist, playlist: MediaPlaylist) -> Iterator[Violation]:
     """What was promised in one version and is not kept in the next."""
     yield from _frozen_violations(previous, playlist)
     if previous.ended and (not playlist.ended or playlist.segments[-1:] != previous.segments[-1:]):
@@ -130,7 +125,7 @@ def transition_violations(
             Rule.SEQUENCE, f"EXT-X-MEDIA-SEQUENCE goes back from {previous.sequence} to {playlist.sequence}"
         )
         return
-    yield from _removal_violations(previous, playlist, removed, gapless=gapless)
+    yield from _removal_violations(previous, playlist, removed)
     if playlist.edge < previous.edge:
         yield Violation(Rule.FINAL, f"ends at {_name(playlist)}, but {_name(previous)} was reached before")
     known = previous.segments[removed:]
@@ -162,19 +157,16 @@ def _frozen_violations(previous: MediaPlaylist, playlist: MediaPlaylist) -> Iter
             yield Violation(Rule.FROZEN, f"{name} changes from {before or 'none'} to {after or 'none'}")
 
 
-def _removal_violations(
-    previous: MediaPlaylist, playlist: MediaPlaylist, removed: int, *, gapless: bool
-) -> Iterator[Violation]:
+def _removal_violations(previous: MediaPlaylist, playlist: MediaPlaylist, removed: int) -> Iterator[Violation]:
     """Segments leave at the front, counted, and not so many that less than three target durations remain (6.2.2)."""
     gone = previous.segments[:removed]
     discontinuities = sum(segment.discontinuity for segment in gone)
     counted = playlist.discontinuity_sequence - previous.discontinuity_sequence
     if removed > len(previous.segments):
-        severity = Severity.ERROR if gapless else Severity.WARNING
         yield Violation(
             Rule.SEQUENCE,
             f"EXT-X-MEDIA-SEQUENCE jumps from {previous.sequence} to {playlist.sequence}, behind all that was listed",
-            severity,
+            Severity.WARNING,  # versions in between may have been missed
         )
     if counted != discontinuities and (removed <= len(previous.segments) or counted < discontinuities):
         yield Violation(

@@ -55,7 +55,7 @@ def read_directives(playlist: Playlist, query: str) -> Directives:
         return NOTHING
     given = _parse(query)
     skip = playlist.delta is not None and given.get("_HLS_skip") in ("YES", "v2")
-    if b"CAN-BLOCK-RELOAD=YES" not in playlist.body:
+    if not playlist.blocks:
         return Directives(skip=skip)
     sequence = _number(given, "_HLS_msn")
     part = _number(given, "_HLS_part") if playlist.part_target_ms else None

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.cmaf.segmenter import Segmenter
 from rapidrtmp.cmaf.segmenter_events import CutEvent, SegmentContinued, SegmentEnd
 from rapidrtmp.interfaces import Cutting, Part
-from rapidrtmp.m3u8.write import render_seconds
+from rapidrtmp.m3u8.write import duration_us
 from rapidrtmp.media import Frame, Track
 from rapidrtmp.testing.frames import (
     audio_frames,
@@ -129,10 +129,10 @@ class SegmenterCase(SynchronousTestCase):
         constants = segmenter.constants
         assert constants is not None
         for segment in segments_of(parts):
-            seconds = float(render_seconds(segment[0].start, segment[0].start + span(segment), timescale))
+            seconds = duration_us(segment[0].start, segment[0].start + span(segment), timescale) / 1_000_000
             self.assertLess(seconds, constants.target_s + 0.5)
             for part in segment:
-                ms = float(render_seconds(part.start, part.start + part.duration, timescale)) * 1000
+                ms = duration_us(part.start, part.start + part.duration, timescale) / 1000
                 self.assertLessEqual(round(ms, 2), constants.part_target_ms)
                 if part is not segment[-1]:
                     self.assertGreaterEqual(round(ms, 2), 0.85 * constants.part_target_ms)

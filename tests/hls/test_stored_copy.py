@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.hls.playlist import ListedSegment, PlaylistWindow
+from rapidrtmp.hls.playlist import PlaylistWindow
 from rapidrtmp.hls.resume.state import RENEW_BELOW, RESERVED_AHEAD, MirrorState
+from rapidrtmp.hls.segment import ListedSegment
 from rapidrtmp.hls.stored_copy import Mirror
 from rapidrtmp.interfaces import Constants
 from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter
@@ -44,9 +45,18 @@ class Mirrored:
         number, self._sequence = self._sequence, self._sequence + 1
         start = (number - 7) * 180_000
         date_ms = STARTED_AT_MS + (number - 7) * 2_000
-        segment = ListedSegment(number, self._init, date_ms, self._broken, start, 90_000, keyframe=True, gap=gap)
+        segment = ListedSegment.make(
+            number,
+            self._init,
+            date_ms,
+            start,
+            start + 180_000,
+            90_000,
+            keyframe=True,
+            discontinuity=self._broken,
+            gap=gap,
+        )
         self._broken = False
-        segment.complete(f"segment_{number}.m4s", start + 180_000)
         self.mirror.put_segment(segment, [] if gap else [b"%d" % number])
 
     def look(self) -> ReadPlaylist | None:
@@ -201,8 +211,7 @@ class MirrorTests(SynchronousTestCase):
         storage.settle_all(lambda key: key == RUNNING)
         self.assertNotIn(RUNNING, storage.objects)
         for number in range(7, 14):
-            segment = ListedSegment(number, "init_7.mp4", 0, False, 0, 90_000, keyframe=True)
-            segment.complete(f"segment_{number}.m4s", 180_000)
+            segment = ListedSegment.make(number, "init_7.mp4", 0, 0, 180_000, 90_000, keyframe=True)
             mirror.put_segment(segment, [b"x"])
         storage.settle_all()
         self.assertIn(RUNNING, storage.objects)

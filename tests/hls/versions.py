@@ -1,15 +1,20 @@
 """Playlists as our packager publishes them, version after version, for those who judge them."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from rapidrtmp.hls.playlist import ListedPart, PlaylistWindow
-from rapidrtmp.interfaces import Constants, Playlist
-from rapidrtmp.m3u8.read import parse_media_playlist
-from rapidrtmp.m3u8.write import render_seconds
+from rapidrtmp.hls.names import part_name
+from rapidrtmp.hls.playlist import PlaylistWindow, Version
+from rapidrtmp.interfaces import Constants
+from rapidrtmp.m3u8.model import InitSegment
+from rapidrtmp.m3u8.write import render_media_playlist
 
 TIMESCALE = 90_000
 PART = 30_000
+
+
+def text_of(version: Version) -> str:
+    """Its text."""
+    return render_media_playlist(version.playlist)
 
 
 def versions(
@@ -18,11 +23,13 @@ def versions(
     size: int = 6,
     parts: int = 6,
     breaks: tuple[int, ...] = (),
+    gaps: tuple[int, ...] = (),
     ended: bool = False,
     ahead: bool = False,
-) -> Iterator[Playlist]:
+) -> Iterator[Version]:
     """
-    Every version of a stream whose segments last 2 s each, with a discontinuity before those in ``breaks``.
+    Every version of a stream whose segments last 2 s each, with a discontinuity before those in ``breaks`` and nothing
+    in those in ``gaps``.
 
     :param ahead: whether the last part of a segment is listed before the segment's end is, as where a keyframe is
         expected and has not come.
@@ -31,7 +38,7 @@ def versions(
     clock = 0
     for number in range(segments):
         segment = window.begin_segment(
-            map_uri=f"init_{sum(number >= one for one in breaks)}.mp4",
+            init=InitSegment(f"init_{sum(number >= one for one in breaks)}.mp4"),
             utc_ms=1_700_000_000_000 + clock // 90,
             discontinuity=number in breaks,
             start=clock,
@@ -39,32 +46,15 @@ def versions(
             keyframe=True,
         )
         for part in range(parts):
-            seconds = render_seconds(clock, clock + PART, TIMESCALE)
-            segment.add(ListedPart(f"part_{segment.sequence}.{part}.m4s", seconds, part == 0))
+            segment.add(clock, clock + PART, independent=part == 0, gap=number in gaps)
             clock += PART
             if part < parts - 1:
-                yield window.render(f"part_{segment.sequence}.{part + 1}.m4s")
+                yield window.version(segment.next_part)
             elif ahead:
-                yield window.render(f"part_{segment.sequence + 1}.0.m4s")
+                yield window.version(part_name(segment.sequence + 1, 0))
         clock += 0 if parts else 6 * PART
-        window.complete_segment(f"segment_{segment.sequence}.m4s", clock)
-        yield window.render(f"part_{segment.sequence + 1}.0.m4s" if parts else "")
+        window.complete_segment(clock, gap=number in gaps)
+        yield window.version(part_name(window.next_sequence, int(number + 1 in breaks)) if parts else "")
     if ended:
         window.ended = True
-        yield window.render()
-
-
-def with_body(playlist: Playlist, body: bytes) -> Playlist:
-    """The version with another text, and the facts of that text."""
-    parsed = parse_media_playlist(body)
-    last = parsed.segments[-1] if parsed.segments else None
-    return replace(
-        playlist,
-        body=body,
-        last_sequence=parsed.next_sequence - 1,
-        open_parts=len(parsed.open.parts) if parsed.open else 0,
-        last_segment_parts=len(last.parts) if last else 0,
-        target_ms=parsed.target_s * 1000,
-        part_target_ms=parsed.part_target_us // 1000,
-        ended=parsed.ended,
-    )
+        yield window.version()

@@ -14,7 +14,7 @@ from rapidrtmp.m3u8.model import (
     Variant,
     merge_delta,
 )
-from rapidrtmp.m3u8.read import MediaReader, parse_media_playlist
+from rapidrtmp.m3u8.read import parse_media_playlist
 from rapidrtmp.m3u8.read_multivariant import is_multivariant, parse_multivariant_playlist
 
 EXAMPLE = """\
@@ -151,22 +151,6 @@ class MediaPlaylistTests(SynchronousTestCase):
         parse_media_playlist(text)
         parse_multivariant_playlist(text)
         parse_media_playlist(EXAMPLE.encode() + (text if isinstance(text, bytes) else text.encode()))
-
-    def test_resumed(self) -> None:
-        """Read in two goes, cut between any two segments or parts, a playlist says the same."""
-        lines = EXAMPLE.splitlines()
-        for cut in (7, 11, 15, 16, 19, 20, 21):
-            before = parse_media_playlist("\n".join(lines[:cut]))
-            reader = MediaReader(before)
-            for number, line in enumerate(lines[cut:], 1):
-                reader.read(number, line)
-            rest = reader.finish()
-            if cut in (20,):
-                self.assertEqual(1, len(rest.problems))  # the offset of a byte range is not carried along
-                continue
-            self.assertEqual((), rest.problems)
-            self.assertEqual(VALUE.segments, (*before.segments, *rest.segments))
-            self.assertEqual(VALUE.open, rest.open)
 
 
 class MergeTests(SynchronousTestCase):

@@ -256,4 +256,6 @@ def playlist(
 ) -> Playlist:
     """A playlist that says of itself where it ends."""
     body = b"#EXTM3U\n%s\n# %d.%d%s\n" % (control, last, open_parts, b" end" if ended else b"")
-    return Playlist(body, delta, last, open_parts, parts, target_ms, part_target_ms, ended)
+    return Playlist(
+        body, delta, last, open_parts, parts, target_ms, part_target_ms, ended, 0, b"CAN-BLOCK-RELOAD=YES" in control
+    )

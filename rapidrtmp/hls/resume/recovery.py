@@ -34,16 +34,18 @@ from rapidrtmp.hls.names import (
     running_key,
     running_prefix,
 )
-from rapidrtmp.hls.playlist import ListedSegment, PlaylistWindow
+from rapidrtmp.hls.playlist import PlaylistWindow
 from rapidrtmp.hls.resume.orphaned_media import Leftovers
 from rapidrtmp.hls.resume.reopen import bridge, named_media, reopen
 from rapidrtmp.hls.resume.resume_state import Present
 from rapidrtmp.hls.resume.state import MOST_SEQUENCE, RENEW_BELOW, STATE_TYPE, MirrorState
 from rapidrtmp.hls.rewind.journal import as_stored, listed_from, read_rewind_page
 from rapidrtmp.hls.rewind.rewind import Rewind
+from rapidrtmp.hls.segment import ListedSegment
 from rapidrtmp.interfaces import PLAYLIST_TYPE, ObjectInfo, RecoveryContext
 from rapidrtmp.m3u8.model import MediaPlaylist
 from rapidrtmp.m3u8.read import parse_media_playlist
+from rapidrtmp.m3u8.write import render_media_playlist
 from rapidrtmp.names import BadNameError, StreamName
 
 __all__ = ["HlsRecovery"]
@@ -213,7 +215,7 @@ class HlsRecovery:
         if self._context.is_over():
             return True  # it may have begun anew
         reserved = window.next_sequence + RENEW_BELOW
-        objects[MEDIA_PLAYLIST] = window.render_plain()
+        objects[MEDIA_PLAYLIST] = render_media_playlist(window.plain()).encode()
         objects[STATE] = MirrorState(state.constants, reserved, discontinuity=window.last_discontinuity).render()
         await self._put(f"{stream}/{MEDIA_PLAYLIST}", objects[MEDIA_PLAYLIST], PLAYLIST_TYPE)
         await self._put(f"{stream}/{STATE}", objects[STATE], STATE_TYPE)
@@ -248,9 +250,10 @@ class HlsRecovery:
             if self._bytes_left < 0:
                 self._bytes_left += sum(map(len, found.values()))
                 raise MediaError(f"its segments are too many to be read now: {len(window.segments)}")
-        for index, segment in enumerate(window.segments):
-            if not segment.gap and not {segment.uri, segment.map_uri} <= found.keys():
-                window.segments[index] = segment.as_gap()
+        window.segments = tuple(
+            segment if segment.gap or {segment.uri, segment.map_uri} <= found.keys() else segment.as_gap()
+            for segment in window.segments
+        )
         needed = named_media(window)
         return {name: data for name, data in found.items() if name in needed or name == MULTIVARIANT_PLAYLIST}
 

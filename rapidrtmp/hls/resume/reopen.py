@@ -9,11 +9,12 @@ dates of what follows come from the wall clock.
 from __future__ import annotations
 
 from rapidrtmp.errors import MediaError
-from rapidrtmp.hls.names import is_init, is_media, segment_name
-from rapidrtmp.hls.playlist import ListedSegment, PlaylistWindow
+from rapidrtmp.hls.names import is_init, is_media
+from rapidrtmp.hls.playlist import PlaylistWindow
 from rapidrtmp.hls.resume.state import RENEW_BELOW, MirrorState
+from rapidrtmp.hls.segment import ListedSegment
 from rapidrtmp.interfaces import Constants
-from rapidrtmp.m3u8.model import MediaPlaylist, Segment
+from rapidrtmp.m3u8.model import InitSegment, MediaPlaylist, Segment
 
 __all__ = ["bridge", "named_media", "reopen"]
 
@@ -57,18 +58,18 @@ def _check(playlist: MediaPlaylist, constants: Constants) -> None:
 
 def _listed(segment: Segment, start: int, *, keyframe: bool) -> ListedSegment:
     assert segment.init is not None and segment.date_us is not None
-    listed = ListedSegment(
+    return ListedSegment.make(
         segment.sequence,
-        segment.init.uri,
+        segment.init,
         segment.date_us // 1000,
-        segment.discontinuity,
         start,
+        start + segment.duration_us * TIMESCALE // 1_000_000,
         TIMESCALE,
-        keyframe,
+        keyframe=keyframe,
+        discontinuity=segment.discontinuity,
         gap=segment.gap,
+        uri=segment.uri,
     )
-    listed.complete(segment.uri, start + segment.duration_us * TIMESCALE // 1_000_000)
-    return listed
 
 
 def bridge(window: PlaylistWindow, state: MirrorState, now_ms: int) -> None:
@@ -93,18 +94,18 @@ def bridge(window: PlaylistWindow, state: MirrorState, now_ms: int) -> None:
     count = next_sequence - window.next_sequence
     end, date_ms = last.end * TIMESCALE // last.timescale, last.utc_ms + last.duration_ms
     each_ms = _gap_ms(window, count, now_ms - date_ms)
+    last_init = InitSegment(last.map_uri)
     for index in range(count):
-        gap = window.begin_segment(
-            map_uri=last.map_uri,
+        window.begin_segment(
+            init=last_init,
             utc_ms=date_ms,
             discontinuity=index < broken,
             start=end,
             timescale=TIMESCALE,
             keyframe=last.keyframe,
         )
-        gap.gap = True
         date_ms, end = date_ms + each_ms, end + each_ms * TIMESCALE // 1000
-        window.complete_segment(segment_name(gap.sequence), end)
+        window.complete_segment(end, gap=True)
 
 
 def _gap_ms(window: PlaylistWindow, count: int, away_ms: int) -> int:

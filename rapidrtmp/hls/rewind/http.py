@@ -116,7 +116,7 @@ class RewindResponder:
         if from_ms is not None and to_ms is not None and from_ms >= to_ms:
             raise NotFoundError(f"nothing of {name} lies in that time: from is not before to")
         pages = await self._pages(name, _touched(names, from_ms, to_ms))
-        runs = _select(pages, _first_sequence(playlist), from_ms, to_ms)
+        runs = _select(pages, playlist.first_sequence, from_ms, to_ms)
         if not runs:
             raise NotFoundError(f"nothing of {name} is stored of that time")
         if what == CLIP_PLAYLIST:
@@ -155,11 +155,6 @@ class RewindResponder:
             reading = [Deferred.fromCoroutine(read(page)) for page in names[at : at + CONCURRENCY]]
             pages += await gatherResults(reading, consumeErrors=True)
         return pages
-
-
-def _first_sequence(playlist: Playlist) -> int:
-    """The number of the first segment that is listed: what was before it may be deleted any time."""
-    return int(playlist.body.partition(b"#EXT-X-MEDIA-SEQUENCE:")[2].partition(b"\n")[0])
 
 
 def _touched(names: list[PageName], from_ms: int | None, to_ms: int | None) -> list[PageName]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from rapidrtmp.archive.journal import Header, RecordedPart, RecordedSegment, read_lines
 from rapidrtmp.errors import MediaError
 from rapidrtmp.hls.names import PageName, init_name, segment_name
-from rapidrtmp.hls.playlist import ListedSegment
+from rapidrtmp.hls.segment import ListedSegment
 
 __all__ = ["as_listed", "as_stored", "listed_from", "read_rewind_page"]
 
@@ -53,18 +53,17 @@ def _as_lost(segment: RecordedSegment) -> RecordedSegment:
 
 def as_listed(segment: RecordedSegment, timescale: int, init: str) -> ListedSegment:
     """A segment of a page as playlists list it; ``init`` is the name of its init segment."""
-    listed = ListedSegment(
+    return ListedSegment.make(
         segment.number,
         init,
         segment.utc_ms,
-        segment.discontinuity,
         segment.start,
+        segment.start + segment.duration,
         timescale,
-        segment.keyframe,
+        keyframe=segment.keyframe,
+        discontinuity=segment.discontinuity,
         gap=segment.is_gap,
     )
-    listed.complete(segment_name(segment.number), segment.start + segment.duration)
-    return listed
 
 
 def listed_from(pages: Iterable[tuple[PageName, bytes]], sequence: int) -> list[ListedSegment]:

@@ -18,9 +18,9 @@ from twisted.python.failure import Failure
 from rapidrtmp.archive.journal import Header, RecordedPart, RecordedSegment, render_header, render_segment
 from rapidrtmp.errors import StorageError
 from rapidrtmp.hls.names import REWIND_PLAYLIST, PageName, init_name, init_number, segment_name
-from rapidrtmp.hls.playlist import ListedSegment
 from rapidrtmp.hls.rewind.journal import as_listed, read_rewind_page
 from rapidrtmp.hls.rewind.window import RewindWindow
+from rapidrtmp.hls.segment import ListedSegment
 from rapidrtmp.interfaces import Constants, IShelf, IStorageWriter
 
 __all__ = ["DELETIONS_PER_SEGMENT", "Rewind"]

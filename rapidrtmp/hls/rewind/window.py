@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from rapidrtmp.hls.playlist import SKIP_TARGETS, ListedSegment, render_control, render_head
+from rapidrtmp.hls.playlist import SKIP_TARGETS, make_control, make_head
+from rapidrtmp.hls.segment import ListedSegment
 from rapidrtmp.interfaces import Constants, Playlist
+from rapidrtmp.m3u8.write import ENDLIST, render_head, render_init, render_segment, render_skip
 
 __all__ = ["RewindWindow", "Row"]
 
@@ -44,7 +46,7 @@ class RewindWindow:
         self._listed_ms = 0
         self.discontinuity_sequence = discontinuity_sequence
         self._independent = True
-        self._control = render_control(self.constants)
+        self._control = make_control(self.constants)
 
     def __bool__(self) -> bool:
         return bool(self._rows)
@@ -70,10 +72,10 @@ class RewindWindow:
         if self._rows and self._rows[-1].sequence + 1 != segment.sequence:
             removed = [self._pop() for _ in range(len(self._rows))]
         self._independent &= segment.keyframe
-        map_line = segment.map_line.encode()
+        map_line = render_init(segment.init).encode()
         if self._rows and self._rows[-1].map_line == map_line:
             map_line = self._rows[-1].map_line  # one text for all
-        text = segment.render(first=False, with_parts=False).encode()
+        text = render_segment(segment.bare()).encode()
         self._rows.append(Row(segment.sequence, segment.duration_ms, segment.discontinuity, map_line, len(text)))
         self._text += text
         self._listed_ms += segment.duration_ms
@@ -90,21 +92,24 @@ class RewindWindow:
 
     def render(self) -> Playlist:
         """The playlist as it is now; something must be listed."""
-        head = render_head(
+        first = self._rows[0]
+        playlist = make_head(
             self.constants,
             self._control,
-            self._rows[0].sequence,
+            first.sequence,
             self.discontinuity_sequence,
             independent=self._independent,
-        ).encode()
+            ended=self.ended,
+        )
+        head = render_head(playlist).encode()
         kept = () if self.ended else self._unskippable()
         delta = None
         if 0 < len(kept) < len(self._rows):
-            skip = f"#EXT-X-SKIP:SKIPPED-SEGMENTS={len(self._rows) - len(kept)}\n"
+            skip = render_skip(len(self._rows) - len(kept))
             lines = self._text[-sum(row.size for row in kept) :]
             delta = b"".join((head, skip.encode(), _init_line(kept[0]), lines))
         return Playlist(
-            body=b"".join((head, _init_line(self._rows[0]), self._text, b"#EXT-X-ENDLIST\n" if self.ended else b"")),
+            body=b"".join((head, _init_line(first), self._text, ENDLIST.encode() if self.ended else b"")),
             delta=delta,
             last_sequence=self._rows[-1].sequence,
             open_parts=0,
@@ -112,6 +117,8 @@ class RewindWindow:
             target_ms=1000 * self.constants.target_s,
             part_target_ms=0,
             ended=self.ended,
+            first_sequence=first.sequence,
+            blocks=playlist.blocks,
         )
 
     def _unskippable(self) -> list[Row]:

@@ -12,10 +12,10 @@ from rapidrtmp.archive.journal import Header
 from rapidrtmp.errors import ConfigurationError, MediaError, StorageError
 from rapidrtmp.hls.multivariant import REWIND_DATA
 from rapidrtmp.hls.names import REWIND_PLAYLIST, PageName, is_page
-from rapidrtmp.hls.playlist import ListedSegment
 from rapidrtmp.hls.resume.recovery import give_back
 from rapidrtmp.hls.rewind.journal import read_rewind_page
 from rapidrtmp.hls.rewind.rewind import SEGMENTS_PER_PAGE, Rewind
+from rapidrtmp.hls.segment import ListedSegment
 from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.interfaces import Constants
 from rapidrtmp.live.shelf import Shelf
@@ -56,8 +56,17 @@ class Rewound:
             number, self._next = self._next, self._next + 1
             start = (number - self._first) * 180_000
             date_ms = STARTED_AT_MS + (number - self._first) * 2000
-            segment = ListedSegment(number, self._init, date_ms, discontinuity, start, 90_000, keyframe=True, gap=gap)
-            segment.complete(f"segment_{number}.m4s", start + 180_000)
+            segment = ListedSegment.make(
+                number,
+                self._init,
+                date_ms,
+                start,
+                start + 180_000,
+                90_000,
+                keyframe=True,
+                discontinuity=discontinuity,
+                gap=gap,
+            )
             self.writer.put(f"{STREAM}/segment_{number}.m4s", [b"%d" % number], "")
             self.rewind.add(segment, 100)
             discontinuity = False
@@ -191,8 +200,11 @@ class RestoreTests(SynchronousTestCase):
         for number in range(93, 99):  # the last two were not stored
             start, gap = (number - 7) * 180_000, number >= 97
             date_ms = STARTED_AT_MS + (number - 7) * 2000
-            listed.append(ListedSegment(number, "init_7.mp4", date_ms, False, start, 90_000, keyframe=True, gap=gap))
-            listed[-1].complete(f"segment_{number}.m4s", start + 180_000)
+            listed.append(
+                ListedSegment.make(
+                    number, "init_7.mp4", date_ms, start, start + 180_000, 90_000, keyframe=True, gap=gap
+                )
+            )
         after = Rewound(writer=before.writer)
         after.rewind.expect(listed, {}, 7)
         self.give_back(after, before.stored(".jsonl"))
@@ -227,10 +239,8 @@ class RestoreTests(SynchronousTestCase):
         before.begin_run()
         before.add(20)
         pages = before.stored(".jsonl")
-        gap = ListedSegment(27, "init_7.mp4", STARTED_AT_MS + 40_000, False, 0, 90_000, keyframe=True, gap=True)
-        gap.complete("segment_27.m4s", 180_000)
         after = Rewound(writer=before.writer, first=28)
-        after.rewind.expect([gap], {}, 7)
+        after.rewind.expect([self.gap(27)], {}, 7)
         after.begin_run()
         after.add(3, discontinuity=True, seen=False)
         self.assertIsNone(after.shelf.find_playlist(REWIND_PLAYLIST))
@@ -261,11 +271,8 @@ class RestoreTests(SynchronousTestCase):
         self.assertEqual([27, 28, 29, 33, 34, 35], [segment.sequence for segment in listed.segments if segment.gap])
 
     def gap(self, number: int) -> ListedSegment:
-        gap = ListedSegment(
-            number, "init_7.mp4", STARTED_AT_MS + number * 2000, False, 0, 90_000, keyframe=True, gap=True
-        )
-        gap.complete(f"segment_{number}.m4s", 180_000)
-        return gap
+        date_ms = STARTED_AT_MS + (number - 7) * 2000
+        return ListedSegment.make(number, "init_7.mp4", date_ms, 0, 180_000, 90_000, keyframe=True, gap=True)
 
     def give_back(self, rewound: Rewound, pages: Sequence[str]) -> None:
         stored = {key.rpartition("/")[2] for key in rewound.writer.objects}
