@@ -26,6 +26,7 @@ __all__ = [
     "carried",
     "codec_of_entry",
     "codec_of_string",
+    "display_name",
     "fourccs_carried",
     "names_carried",
 ]
@@ -148,6 +149,29 @@ CODECS: dict[str, Codec] = {
 }
 
 
+#: The codecs of classic FLV tags that have no FourCC, by kind (FLV 10.1, E.4.2.1 and E.4.3.1).
+_CLASSIC_NAMES: dict[MediaKind, dict[str, str]] = {
+    _VIDEO: {
+        "flv:2": "Sorenson H.263",
+        "flv:3": "Screen Video",
+        "flv:4": "VP6",
+        "flv:5": "VP6 with alpha",
+        "flv:6": "Screen Video 2",
+    },
+    _AUDIO: {
+        "flv:0": "PCM",
+        "flv:1": "ADPCM",
+        "flv:3": "PCM",
+        "flv:4": "Nellymoser",
+        "flv:5": "Nellymoser",
+        "flv:6": "Nellymoser",
+        "flv:7": "G.711 A-law",
+        "flv:8": "G.711 mu-law",
+        "flv:11": "Speex",
+    },
+}
+
+
 def carried() -> tuple[Codec, ...]:
     """The codecs whose frames are taken, video first."""
     return tuple(codec for codec in CODECS.values() if codec.reader is not None)
@@ -162,6 +186,18 @@ def names_carried() -> str:
     """What may be published, for people: ``H.264 and AAC``."""
     kinds = (_VIDEO, _AUDIO)
     return " and ".join(" or ".join(codec.name for codec in carried() if codec.kind is kind) for kind in kinds)
+
+
+def display_name(kind: MediaKind, codec: str) -> str:
+    """
+    The name of any codec, for people.
+
+    :param codec: as :class:`~rapidrtmp.codec.flv.Packet` has it: a FourCC, or ``flv:N``.
+    """
+    known = CODECS.get(codec)
+    if known is not None and known.kind is kind:
+        return f"{known.name} ({codec})"
+    return _CLASSIC_NAMES[kind].get(codec, repr(codec))
 
 
 def codec_of_entry(entry: str) -> Codec | None:

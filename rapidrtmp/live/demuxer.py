@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 from rapidrtmp.codec.flv import Packet, PacketKind, read_audio, read_video
-from rapidrtmp.codec.table import CODECS, Codec, SampleReader
+from rapidrtmp.codec.table import CODECS, Codec, SampleReader, display_name, names_carried
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import CodecConfig, Frame, MediaKind, Track
 from rapidrtmp.timeline.events import Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
@@ -24,17 +25,21 @@ from rapidrtmp.timeline.timeline import Timeline
 __all__ = [
     "Demuxer",
     "Discontinuity",
+    "LeftOut",
     "MediaEvent",
     "MediaProblem",
     "PublishHealth",
     "PublisherUnusable",
     "TimelinePolicy",
     "TracksChanged",
+    "refusal_of",
 ]
 
 _CONFIG, _FRAMES = PacketKind.CONFIG, PacketKind.FRAMES
 #: Tracks of one kind that are taken from one publisher.
 MAX_TRACKS = 16
+#: So often a publisher is told of a codec that is not carried.
+MAX_UNSUPPORTED = 32
 #: The claims in ``onMetaData`` that a track will come.
 _ANNOUNCEMENTS = {
     "hasVideo": MediaKind.VIDEO,
@@ -42,6 +47,20 @@ _ANNOUNCEMENTS = {
     "hasAudio": MediaKind.AUDIO,
     "audiocodecid": MediaKind.AUDIO,
 }
+
+
+class LeftOut(NamedTuple):
+    """
+    A track that is not carried, because its codec is not.
+
+    :ivar codec: for people: ``HEVC (hvc1)``.
+    """
+
+    kind: MediaKind
+    codec: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.value} codec {self.codec}"
 
 
 class _Source:
@@ -73,12 +92,16 @@ class Demuxer:
     """
 
     def __init__(self, policy: TimelinePolicy = TimelinePolicy(), start_ms: int = 0) -> None:  # noqa: B008  it is frozen
+        self._policy = policy
         self._timeline = Timeline(policy, start_ms)
         self._health = HealthMonitor(policy, self._timeline.pace, self._timeline.meter)
         self._video: dict[int, _Source] = {}  # by the publisher's numbers; likewise audio
         self._audio: dict[int, _Source] = {}
         self._sources = {MediaKind.VIDEO: self._video, MediaKind.AUDIO: self._audio}
-        self._left_out: set[tuple[MediaKind, int]] = set()  # the tracks that are known to be
+        self._extra: set[tuple[MediaKind, int]] = set()  # the tracks beyond the bound
+        self._unsupported: dict[tuple[MediaKind, int], str] = {}  # the codecs of tracks that are not carried
+        self._changes = 0  # of those
+        self._unsupported_ms: int | None = None  # since when there is one, and no frame that is carried
 
     @property
     def end_ms(self) -> int:
@@ -89,6 +112,13 @@ class Demuxer:
     def health(self) -> PublishHealth:
         """How well the publish goes, as of the latest call; made on demand, a few times a minute."""
         return self._health.report(self._timeline.missing)
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What is sent in a codec that is not carried, video first; each codec once."""
+        tracks = sorted(self._unsupported, key=lambda track: (track[0] is not MediaKind.VIDEO, track[1]))
+        each = (LeftOut(kind, display_name(kind, self._unsupported[kind, id])) for kind, id in tracks)
+        return tuple(dict.fromkeys(each))
 
     def video_received(self, timestamp: int, payload: bytes, now_ms: int) -> list[MediaEvent]:
         """Take a video message (type 9); returns what came of it, in order."""
@@ -134,6 +164,8 @@ class Demuxer:
         """Let time pass, a few times a second: the start is not delayed for ever by a publisher that stalls."""
         events: list[MediaEvent] = []
         self._timeline.poll(now_ms, events)
+        if self._unsupported_ms is not None:
+            self._check_left_out(now_ms, events)
         self._health.poll(now_ms, events)
         self._health.observe(events)
         return events
@@ -163,6 +195,8 @@ class Demuxer:
         data = reader.read(body)
         if not data:
             return
+        if self._unsupported_ms is not None:
+            self._unsupported_ms = None
         if reader.config is not track.config:
             track = source.track = source.codec.make_track(track.id, reader.config)
             self._timeline.configured(track, now_ms, events)
@@ -172,7 +206,7 @@ class Demuxer:
 
     def _open_by_frame(self, kind: MediaKind, packet: Packet, now_ms: int, events: list[MediaEvent]) -> _Source | None:
         """Begin a track whose codec config has not come with a frame, where that tells enough."""
-        codec = self._codec_of(kind, packet, events)
+        codec = self._codec_of(kind, packet, now_ms, events)
         if codec is None:
             return None
         if codec.config_of_frame is None:
@@ -181,7 +215,7 @@ class Demuxer:
         return self._open(kind, packet.track_id, codec, codec.config_of_frame(packet.body), now_ms, events)
 
     def _take_config(self, kind: MediaKind, packet: Packet, now_ms: int, events: list[MediaEvent]) -> None:
-        codec = self._codec_of(kind, packet, events)
+        codec = self._codec_of(kind, packet, now_ms, events)
         if codec is not None and codec.read_config is not None and (packet.body or not codec.describes_itself):
             self._open(kind, packet.track_id, codec, codec.read_config(packet.body), now_ms, events)
 
@@ -194,22 +228,53 @@ class Demuxer:
         self._timeline.configured(source.track, now_ms, events)
         return source
 
-    def _codec_of(self, kind: MediaKind, packet: Packet, events: list[MediaEvent]) -> Codec | None:
-        """The codec of a packet, if its track is carried; a track that is not is told once."""
+    def _codec_of(self, kind: MediaKind, packet: Packet, now_ms: int, events: list[MediaEvent]) -> Codec | None:
+        """The codec of a packet, if its track is carried; one that is not is told once for each codec."""
         codec, sources = CODECS.get(packet.codec), self._sources[kind]
         is_carried = codec is not None and codec.reader is not None and codec.kind is kind
-        is_extra = packet.track_id not in sources and len(sources) >= MAX_TRACKS
-        if is_carried and not is_extra:
+        track = (kind, packet.track_id)
+        if not is_carried:
+            self._leave_out(track, packet.codec, now_ms, events)
+            return None
+        self._unsupported.pop(track, None)
+        if packet.track_id in sources or len(sources) < MAX_TRACKS:
             return codec
-        if (kind, packet.track_id) not in self._left_out:
-            self._left_out.add((kind, packet.track_id))
-            if is_carried:
-                problem = MediaProblem("extra_track", f"{kind.value} track {packet.track_id}, {MAX_TRACKS} are carried")
-            else:
-                name = f"{codec.name} ({packet.codec})" if codec is not None else repr(packet.codec)
-                problem = MediaProblem("unsupported_codec", f"{kind.value} codec {name}")
-            events.append(problem)
+        if track not in self._extra:
+            self._extra.add(track)
+            detail = f"{kind.value} track {packet.track_id}, {MAX_TRACKS} are carried"
+            events.append(MediaProblem("extra_track", detail))
         return None
+
+    # ── codecs that are not carried ──────────────────────────────────────────────────────────────────────────────────
+
+    def _leave_out(self, track: tuple[MediaKind, int], codec: str, now_ms: int, events: list[MediaEvent]) -> None:
+        """Drop a track; the others need not wait for it."""
+        if self._unsupported.get(track) == codec or self._changes >= MAX_UNSUPPORTED:
+            return
+        self._changes += 1
+        self._unsupported[track] = codec
+        kind, _ = track
+        self._timeline.leave_out(kind)
+        if self._unsupported_ms is None:
+            self._unsupported_ms = now_ms
+        events.append(MediaProblem("unsupported_codec", str(LeftOut(kind, display_name(kind, codec)))))
+
+    def _check_left_out(self, now_ms: int, events: list[MediaEvent]) -> None:
+        """Where for a while no frame comes that is carried there is nothing to watch."""
+        assert self._unsupported_ms is not None
+        policy, left_out = self._policy, self.left_out
+        patience_ms = policy.announced_media_ms if self._timeline.promised else policy.left_out_ms
+        if now_ms - self._unsupported_ms < patience_ms:
+            return
+        self._unsupported_ms = None
+        if left_out:
+            events.append(PublisherUnusable(refusal_of(left_out)))
+
+
+def refusal_of(left_out: Sequence[LeftOut]) -> str:
+    """What is not carried of a publish, and what may be published instead, in one sentence for the encoder."""
+    verb = "is" if len(left_out) == 1 else "are"
+    return f"The {' and the '.join(map(str, left_out))} {verb} not carried here: publish {names_carried()}."
 
 
 def _id_of(kind: MediaKind, track_id: int) -> int:

@@ -11,11 +11,20 @@ import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rapidrtmp.live.demuxer import LeftOut, refusal_of
 from rapidrtmp.live.fan_out import SinkLoad
-from rapidrtmp.media import Track
+from rapidrtmp.media import MediaKind, Track
 from rapidrtmp.timeline.health import PublishHealth
 
-__all__ = ["Finding", "FindingKind", "diagnose", "diagnose_sinks", "diagnose_tracks"]
+__all__ = [
+    "Finding",
+    "FindingKind",
+    "diagnose",
+    "diagnose_codecs",
+    "diagnose_sinks",
+    "diagnose_tracks",
+    "notice_of",
+]
 
 
 class FindingKind(enum.StrEnum):
@@ -37,6 +46,7 @@ class FindingKind(enum.StrEnum):
     VIDEO_STOPPED = "video_stopped"
     UNPLAYABLE_CODEC = "unplayable_codec"
     SLOW_SINK = "slow_sink"
+    UNSUPPORTED_CODEC = "unsupported_codec"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,26 @@ def _begins(codec_string: str, prefix: str) -> bool:
     return codec_string == prefix or (prefix.startswith("avc1.") and codec_string.startswith(prefix))
 
 
+def diagnose_codecs(left_out: Sequence[LeftOut]) -> tuple[Finding, ...]:
+    """What of a publish is not carried, and what would be."""
+    return (Finding(FindingKind.UNSUPPORTED_CODEC, refusal_of(left_out)),) if left_out else ()
+
+
+def notice_of(left_out: Sequence[LeftOut], tracks: Sequence[Track]) -> str:
+    """
+    What viewers are told of a publish: why there is no picture, or no sound; empty if there are both.
+
+    :param left_out: what of it is not carried.
+    :param tracks: what is.
+    """
+    unseen = [each for each in left_out if all(track.kind is not each.kind for track in tracks)]
+    missing = [f"no {word}" for kind, word in _SEEN_AS.items() if any(each.kind is kind for each in unseen)]
+    codecs = " and ".join(each.codec for each in unseen)
+    words = f"{' and '.join(missing)}: the encoder sends {codecs}, which this server does not carry"
+    return words[0].upper() + words[1:] if missing else ""
+
+
+_SEEN_AS = {MediaKind.VIDEO: "picture", MediaKind.AUDIO: "sound"}
 _Rule = Callable[[PublishHealth, PublishHealth | None], str]
 
 

@@ -8,6 +8,7 @@ discontinuity. All calls come from the reactor thread, and each is done when it 
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -33,7 +34,10 @@ SILENT_MS = 5_000
 #: How long between two frames whose arrival tells the wall clock something.
 OBSERVE_MS = 200
 
-__all__ = ["GopCache", "LiveStream", "Publisher", "StreamState"]
+#: The name of what viewers should know of a stream, beside its playlists: ``{"notice": "one sentence"}``.
+NOTICE = "notice.json"
+
+__all__ = ["NOTICE", "GopCache", "LiveStream", "Publisher", "StreamState"]
 
 
 class StreamState(enum.Enum):
@@ -143,6 +147,7 @@ class LiveStream:
     :ivar started_at_ms: when its first publisher came, in milliseconds since 1970. ``begun_ms``: the same on the clock
         that frames are stamped with.
     :ivar health: how its publisher does, in numbers; ``None`` until that is known. ``findings``: what is wrong.
+    :ivar notice: what viewers should know of it; see :meth:`notify_viewers`.
     :ivar wall_clock: the dates of its timeline since the last discontinuity.
     """
 
@@ -180,6 +185,7 @@ class LiveStream:
         self._gop = GopCache(gop_cache_bytes)
         self.health: PublishHealth | None = None
         self.findings: tuple[Finding, ...] = ()
+        self.notice = ""
         self.wall_clock = WallClockMap()
         self._observed_ms = -OBSERVE_MS
         self._newest: dict[int, Frame] = {}
@@ -290,6 +296,16 @@ class LiveStream:
         """
         newest = self._newest.get(track.id)
         return Rhythm() if newest is None or now_ms - newest.arrived_ms > SILENT_MS else newest.rhythm
+
+    def notify_viewers(self, notice: str) -> None:
+        """Have pages show a sentence, as the object ``NOTICE`` on the shelf; take it back if it is empty."""
+        if notice == self.notice:
+            return
+        self.notice = notice
+        if notice:
+            self.shelf.put(NOTICE, [json.dumps({"notice": notice}).encode()], "application/json", "no-store")
+        else:
+            self.shelf.withdraw(NOTICE)
 
     # ── wall clock ───────────────────────────────────────────────────────────────────────────────────────────────────
 

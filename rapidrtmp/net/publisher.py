@@ -9,15 +9,22 @@ not reading it; one that exceeds its bit rate is closed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rapidrtmp.codec.table import names_carried
 from rapidrtmp.interfaces import Verdict
 from rapidrtmp.live.demuxer import Demuxer, Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
-from rapidrtmp.live.health import Finding, FindingKind, diagnose, diagnose_sinks, diagnose_tracks
+from rapidrtmp.live.health import (
+    Finding,
+    FindingKind,
+    diagnose,
+    diagnose_codecs,
+    diagnose_sinks,
+    diagnose_tracks,
+    notice_of,
+)
 from rapidrtmp.live.stream import StreamState
-from rapidrtmp.media import Frame
+from rapidrtmp.media import Frame, Track
 from rapidrtmp.names import StreamName
 from rapidrtmp.net.bitrate_limit import BitrateLimit
 from rapidrtmp.net.low_water import NO_MARK, LowWater
@@ -132,6 +139,7 @@ class Publisher(Role):
         codecs = " + ".join(track.config.codec_string for track in event.tracks)
         self._log.info("{stream} carries {codecs}", stream=self.stream.name, codecs=codecs)
         self.stream.tracks_changed(event.tracks)
+        self._notify_viewers(event.tracks)
 
     def _discontinuity(self, event: Discontinuity) -> None:
         self.stream.discontinuity(event.reason)
@@ -139,6 +147,8 @@ class Publisher(Role):
     def _problem(self, problem: MediaProblem) -> None:
         """Count each; log the first of its kind."""
         self._services.metrics.media_problems_total.labels(problem.kind).inc()
+        if problem.kind == "unsupported_codec":  # nothing of it will be seen or heard
+            self._update_codec_finding()
         if problem.kind not in self._logged:
             self._logged.add(problem.kind)
             self._log.warn(
@@ -147,11 +157,27 @@ class Publisher(Role):
                 kind=problem.kind,
                 detail=problem.detail,
             )
-            if problem.kind == "unsupported_codec":  # nothing of it will be seen or heard: the encoder should know
-                self._advise(f"The {problem.detail} is not carried here: publish {names_carried()}.")
+
+    def _update_codec_finding(self) -> None:
+        """Say at once what is not carried, to the encoder, the API and viewers."""
+        left_out = self._demuxer.left_out
+        if self.stream.tracks:
+            self._notify_viewers(self.stream.tracks)
+        others = tuple(each for each in self.stream.findings if each.kind is not FindingKind.UNSUPPORTED_CODEC)
+        found = diagnose_codecs(left_out)
+        self.stream.findings = (*found, *others)
+        for finding in found:
+            self._report(finding)
+        self._found |= {finding.kind for finding in found}
+
+    def _notify_viewers(self, tracks: Sequence[Track]) -> None:
+        """Let pages say why there is no picture, or no sound."""
+        self.stream.notify_viewers(notice_of(self._demuxer.left_out, tracks))
 
     def _unusable(self, event: PublisherUnusable) -> None:
         self._is_over = True
+        if not self.stream.tracks:
+            self._notify_viewers(())
         self._log.warn("{stream}: its publisher is unusable: {reason}", stream=self.stream.name, reason=event.reason)
         self.disconnect(event.reason)
 
@@ -207,7 +233,12 @@ class Publisher(Role):
     def _diagnose(self, is_settled: bool) -> None:
         health = self._demuxer.health
         findings = diagnose(health, self._last_health) if is_settled else ()
-        findings += diagnose_tracks(self.stream.tracks) + diagnose_sinks(self.stream.fan_out.slow)
+        findings = (
+            *diagnose_codecs(self._demuxer.left_out),
+            *findings,
+            *diagnose_tracks(self.stream.tracks),
+            *diagnose_sinks(self.stream.fan_out.slow),
+        )
         if not (self.stream.tracks or findings):
             return  # nothing has been sent that could be judged
         self._last_health = health

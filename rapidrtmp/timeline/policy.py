@@ -16,6 +16,8 @@ class TimelinePolicy:
 
     :ivar start_media_ms: how much media to hold for a track that is not there yet, before starting without it.
     :ivar announced_media_ms: the same for a track that metadata has announced.
+    :ivar left_out_ms: how long, by the server's clock, to wait for a track that can be taken when one has come that
+        cannot; ``announced_media_ms`` where one is announced.
     :ivar start_wall_ms: how long to hold by the server's clock, for publishers whose timestamps stand still.
     :ivar start_settle_ms: but no sooner than this after the first frame held: the other track may be right behind.
     :ivar start_bytes: how many octets of media to hold at most.
@@ -73,6 +75,7 @@ class TimelinePolicy:
 
     start_media_ms: int = 2_000
     announced_media_ms: int = 5_000
+    left_out_ms: int = 1_000
     start_wall_ms: int = 5_000
     start_settle_ms: int = 1_000
     start_bytes: int = 32 << 20

@@ -160,6 +160,12 @@ class StartWindow:
             self._expected[track.id] = track.kind
             self._complete_ns = None
 
+    def leave_out(self, kind: MediaKind) -> None:
+        """Do not wait for a track of this kind: the one there is cannot be taken."""
+        self._kinds -= {kind}
+        if self._held and self._complete_ns is None and self._is_complete:
+            self._complete_ns = self._latest_ns
+
     def forget(self, track_id: int | None = None) -> int:
         """
         Drop what is held of one track, or everything and the media's clock with it.

@@ -58,6 +58,7 @@ class Timeline:
         self._changed: set[int] = set()
         self._waiting_since_ns: dict[int, int] = {}  # since when frames of those have been dropped
         self._announced: set[MediaKind] = set()
+        self._left_out: set[MediaKind] = set()
         self._claim: Fraction | None = None
         self._range: MediaRange | None = None
         self._window: StartWindow | None = StartWindow(policy, kinds=MediaKind)
@@ -71,10 +72,14 @@ class Timeline:
     @property
     def missing(self) -> frozenset[MediaKind]:
         """The kinds of track that were announced or configured, but of which no frame could be used."""
-        promised = self._announced | {track.kind for track in self._tracks.values()}
         held = self._window.ready if self._window is not None else ()
         here = {*self._told.values(), *(self._tracks[track_id] for track_id in held)}
-        return frozenset(promised - {track.kind for track in here})
+        return self.promised - {track.kind for track in here}
+
+    @property
+    def promised(self) -> frozenset[MediaKind]:
+        """The kinds of track that were announced or configured."""
+        return frozenset(self._announced | {track.kind for track in self._tracks.values()})
 
     def pace(self, track_id: int) -> Pace:
         """How a track's frames keep pace with the server's clock; the same object for ever."""
@@ -86,8 +91,15 @@ class Timeline:
 
     def announced(self, kinds: Iterable[MediaKind], rate: Fraction | None) -> None:
         """Learn what metadata promises: tracks to wait for a little longer, and a frame rate to try."""
-        self._announced.update(kinds)
+        self._announced.update(set(kinds) - self._left_out)
         self._claim = rate or self._claim
+
+    def leave_out(self, kind: MediaKind) -> None:
+        """Learn that a track of this kind has come that cannot be taken: wait for none, and miss none."""
+        self._left_out.add(kind)
+        self._announced.discard(kind)
+        if self._window is not None:
+            self._window.leave_out(kind)
 
     def configured(self, track: Track, now_ms: int, events: list[MediaEvent]) -> None:
         """Learn of a track, and how its frames that follow are to be decoded. A repeated config changes nothing."""

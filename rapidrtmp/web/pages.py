@@ -22,7 +22,7 @@ from rapidrtmp.http.headers import accepts_gzip, etag_matches
 from rapidrtmp.http.pages import page_response, player_library, read_template
 from rapidrtmp.interfaces import Request, Response
 from rapidrtmp.live.registry import Registry
-from rapidrtmp.live.stream import LiveStream, StreamState
+from rapidrtmp.live.stream import NOTICE, LiveStream, StreamState
 from rapidrtmp.media import VideoConfig
 from rapidrtmp.names import BadNameError, StreamName
 from rapidrtmp.playback.responder import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST
@@ -119,6 +119,7 @@ class Pages:
             key=escape(name.key),
             multivariant=escape(f"{name.key}/{MULTIVARIANT_PLAYLIST}"),
             media=escape(f"{name.key}/{MEDIA_PLAYLIST}"),
+            notice=escape(f"{name.key}/{NOTICE}"),
             data="".join(f' data-{what}="{escape(f"{name.key}/{below}")}"' for what, below in self._data.items()),
             library=library,
         )
@@ -181,6 +182,7 @@ class Pages:
             _WORDS[stream.state],
             f"{video.width}×{video.height}" if video else "",
             f"{viewers} viewer{'' if viewers == 1 else 's'}",
+            stream.notice,
         ]
         path = escape(str(stream.name))
         return (

@@ -57,7 +57,8 @@ class DiagnoseTests(SynchronousTestCase):
             FindingKind.AUDIO_STOPPED: ({"audio_silent_ms": 5000}, "5 s"),
             FindingKind.VIDEO_STOPPED: ({"video_silent_ms": 4000}, "4 s"),
         }
-        others = {FindingKind.SLOW_SINK, FindingKind.UNPLAYABLE_CODEC}  # these are found by other things than numbers
+        # these are found by other things than numbers
+        others = {FindingKind.SLOW_SINK, FindingKind.UNPLAYABLE_CODEC, FindingKind.UNSUPPORTED_CODEC}
         self.assertEqual(set(FindingKind) - others, set(cases))
         for kind, (numbers, words) in cases.items():
             found = self.found(**numbers)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.live.stream import StreamState
+from rapidrtmp.codec.table import names_carried
+from rapidrtmp.live.stream import LiveStream, StreamState
+from rapidrtmp.media import MediaKind
 from rapidrtmp.net import publisher
-from tests.codec.builders import picture, video_config
+from tests.codec.builders import aac_48k, audio_config, picture, sound, video_config
 from tests.net.edge import NAME, Edge, Peer, media
 from tests.rtmp.client import message
 
@@ -19,6 +22,17 @@ def pictures(times_ms: Iterable[int], gop: int) -> Iterator[tuple[int, bytes]]:
     yield 0, message(9, video_config(), timestamp=0)
     for number, time_ms in enumerate(times_ms):
         yield time_ms, message(9, picture(number % gop == 0, mark=number), timestamp=time_ms)
+
+
+#: Messages of codecs that are not carried.
+VVC, G711 = message(9, b"\x90vvc1\1"), message(8, b"\x72" + bytes(160))
+
+
+def sounds(until_ms: int, start_ms: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Audio alone: a config, then AAC in real time."""
+    yield start_ms, message(8, audio_config(), timestamp=start_ms)
+    for time_ms in aac_48k((until_ms - start_ms) * 48 // 1024, start_ms):
+        yield time_ms, message(8, sound(), timestamp=time_ms)
 
 
 class PublisherTests(SynchronousTestCase):
@@ -58,15 +72,86 @@ class PublisherTests(SynchronousTestCase):
         peer.leave()
         self.assertEqual((), stream.findings)
 
-    def test_unsupported_codec(self) -> None:
-        """An encoder that sends a codec that is not carried is told so, once."""
+    def live_stream(self) -> LiveStream:
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        return stream
+
+    def notice(self) -> str:
+        """What viewers are told."""
+        stored = self.live_stream().shelf.find("notice.json")
+        return "" if stored is None else str(json.loads(stored.body)["notice"])
+
+    def test_no_codec_is_carried(self) -> None:
+        """A publish of which nothing is carried is refused after a second, with words for the encoder and viewers."""
+        for sent, refusal, notice in (
+            ([VVC], "The video codec VVC (vvc1) is not carried here", "No picture: the encoder sends VVC (vvc1)"),
+            ([G711], "The audio codec G.711 A-law is not carried here", "No sound: the encoder sends G.711 A-law"),
+            (
+                [VVC, G711],
+                "The video codec VVC (vvc1) and the audio codec G.711 A-law are not carried here",
+                "No picture and no sound: the encoder sends VVC (vvc1) and G.711 A-law",
+            ),
+        ):
+            self.setUp()
+            peer = self.edge.publisher()
+            self.in_real_time(peer, ((at_ms, each) for at_ms in range(0, 1_400, 40) for each in sent))
+            *advice, (level, code, words) = peer.statuses()
+            self.assertEqual(("error", "NetStream.Publish.Denied"), (level, code))
+            self.assertIn(refusal, words)
+            self.assertIn(names_carried(), words)
+            self.assertEqual({"warning"}, {status[0] for status in advice})
+            self.assertTrue(peer.is_closed)
+            self.assertEqual(f"{notice}, which this server does not carry", self.notice())
+
+    def test_one_codec_is_carried(self) -> None:
+        """Where one of two is carried, the stream is live with it within a second, and says what is missing."""
+        for timed, left_out, word, name, kind in (
+            (list(pictures(range(0, 7_000, 40), gop=50)), G711, "sound", "G.711 A-law", MediaKind.VIDEO),
+            (list(sounds(7_000)), VVC, "picture", "VVC (vvc1)", MediaKind.AUDIO),
+        ):
+            self.setUp()
+            peer = self.edge.publisher()
+            both = [each for due_ms, octets in timed for each in ((due_ms, left_out), (due_ms, octets))]
+            early = [each for each in both if each[0] <= 1_000]
+            self.in_real_time(peer, early)
+            stream = self.live_stream()
+            self.assertEqual([kind], [track.kind for track in stream.tracks])
+            self.in_real_time(peer, both[len(early) :])
+            self.assertEqual(["unsupported_codec"], [finding.kind.value for finding in stream.findings])
+            ((level, _, advice),) = peer.statuses()
+            self.assertEqual(("warning", stream.findings[0].advice), (level, advice))
+            self.assertIn(name, advice)
+            self.assertEqual(f"No {word}: the encoder sends {name}, which this server does not carry", self.notice())
+            self.assertEqual(1, self.edge.metric("findings_total", finding="unsupported_codec"))
+            self.assertFalse(peer.is_closed)
+
+    def test_announced_audio_is_awaited(self) -> None:
+        """Where a carried track is announced a publish is not refused before that had its time to come."""
         peer = self.edge.publisher()
-        for _ in range(3):
-            peer.say(message(9, b"\x90hvc1\1"))
-        ((level, _, advice),) = peer.statuses()
-        self.assertEqual("warning", level)
-        self.assertEqual("The video codec HEVC (hvc1) is not carried here: publish H.264 and AAC.", advice)
+        peer.say(message(8, audio_config()))
+        self.in_real_time(peer, ((at_ms, VVC) for at_ms in range(0, 3_000, 40)))
         self.assertFalse(peer.is_closed)
+        self.in_real_time(peer, sounds(5_000, start_ms=3_000))
+        self.assertFalse(peer.is_closed)
+        self.assertEqual([MediaKind.AUDIO], [track.kind for track in self.live_stream().tracks])
+
+    def test_carried_again(self) -> None:
+        """An encoder that changes to a codec that is carried has no finding any more, and viewers no notice."""
+        peer = self.edge.publisher()
+        peer.say(VVC)
+        self.in_real_time(peer, sounds(1_000))
+        self.assertNotEqual("", self.notice())
+        both = [*pictures(range(1_000, 9_000, 40), gop=25), *sounds(9_000, start_ms=1_000)]
+        self.in_real_time(peer, sorted(both, key=lambda timed: timed[0]))
+        self.assertEqual(((), ""), (self.live_stream().findings, self.notice()))
+
+    def test_codecs_in_turn(self) -> None:
+        """However often it changes between codecs that are not carried, it is told a few times only."""
+        peer = self.edge.publisher()
+        for number in range(500):
+            peer.say(VVC if number % 2 else message(9, b"\x90vp08\1"))
+        self.assertLess(len(peer.statuses()), 40)
 
     def test_leaves_at_keyframe(self) -> None:
         """Asked to leave it sends up to its next keyframe, is told why without being refused, and closed."""

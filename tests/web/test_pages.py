@@ -19,6 +19,7 @@ class PlayerPageTests(SynchronousTestCase):
         self.assertEqual((200, "text/html; charset=utf-8"), (reply.status, reply.headers["content-type"]))
         self.assertIn('data-multivariant="my-show/master.m3u8"', reply.text())
         self.assertIn('data-media="my-show/index.m3u8"', reply.text())
+        self.assertIn('data-notice="my-show/notice.json"', reply.text())
         self.assertIn("my-show", re.findall("<title>(.*?)</title>", reply.text())[0])
 
     def test_rewinding(self) -> None:
@@ -144,6 +145,16 @@ class IndexPageTests(SynchronousTestCase):
         self.assertEqual(["live/one", "open/two"], re.findall(r'<li><a href="([^"]+)"', reply.text()))
         self.assertIn("live · 1280×720 · 0 viewers", reply.text())
         self.assertIn("starting · 0 viewers", reply.text())
+
+    def test_notice(self) -> None:
+        """Why a stream has no picture stands in the list, and where its page looks for it, as long as that is so."""
+        stream = self.server.live("one")
+        stream.notify_viewers("No picture: <b>")
+        self.assertIn("0 viewers · No picture: &lt;b&gt;<", self.server.get("/").text())
+        reply = self.server.get("/live/one/notice.json")
+        self.assertEqual(({"notice": "No picture: <b>"}, "no-store"), (reply.json(), reply.headers["cache-control"]))
+        stream.notify_viewers("")
+        self.assertEqual(404, self.server.get("/live/one/notice.json").status)
 
     def test_one_viewer(self) -> None:
         """One viewer is one viewer."""

@@ -17,10 +17,13 @@ const unmute = document.getElementById("unmute");
 const address = (name) => new URL(name, location.href).href;
 const multivariant = address(main.dataset.multivariant);
 const media = address(main.dataset.media);
+const notice = address(main.dataset.notice);
 const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 8000;
 const STUCK_MS = 12000;
 const LONG_PAUSE_MS = 8000;
+const ABSENT_MS = 30000; // so long a stream may be awaited without a word
+const LOOK_MS = { waiting: 3000, playing: 15000 }; // how often to ask why something is missing
 const SLACK_S = 6; // so much later than it aims at is still live
 
 let hls = null;
@@ -33,6 +36,8 @@ let finished = false;
 let played = false;
 let rewound = false; // whether the long playlist is played
 let wanted = NaN; // the moment that is being gone to
+let absentSince = NaN; // since when there is no such stream
+let lookedAt = -Infinity; // when the server was asked why something is missing
 let paused = null; // when what was live was paused, and at which moment
 const loaded = [];
 const rewind = new RewindWindow(address(main.dataset.rewind));
@@ -133,6 +138,47 @@ async function restart() {
   else goLive();
 }
 
+// ── what is missing ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+/* There is no such stream now: wait for it. */
+function awaitStream() {
+  if (!Number.isFinite(absentSince)) absentSince = performance.now();
+  retry("waiting", "Waiting for the stream to begin…");
+}
+
+/* Whether the stream is there, and has no picture or no sound. */
+function isPartial() {
+  if (!played || finished) return false;
+  return !video.videoWidth || Boolean(hls && hls.levels.length && !hls.levels[hls.loadLevel]?.audioCodec && !hls.audioTracks.length);
+}
+
+/* Say why there is no picture or no sound, if the server knows; and that nobody publishes, if that is so for long. */
+function explain() {
+  const now = performance.now();
+  const isAbsent = Number.isFinite(absentSince);
+  if (!isAbsent && !isPartial()) {
+    showReason("");
+    lookedAt = -Infinity;
+    return;
+  }
+  if (now - lookedAt < LOOK_MS[isAbsent ? "waiting" : "playing"]) return;
+  lookedAt = now;
+  fetch(notice, { cache: "no-store" })
+    .then((answer) => (answer.ok ? answer.json() : { notice: "" }))
+    .then((found) => { if (lookedAt === now) showReason(found.notice); })
+    .catch(() => {}); // the server is away: what was said stays
+}
+
+function showReason(words) {
+  const reason = document.getElementById("reason");
+  if (reason.textContent !== words) reason.textContent = words;
+  reason.hidden = !words;
+  const isLost = Number.isFinite(absentSince) && performance.now() - absentSince >= ABSENT_MS;
+  document.getElementById("way-back").hidden = !isLost || Boolean(words);
+}
+
+// ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
 /* The stream has ended: leave the last picture up, or show it, and look now and then whether the stream is back. */
 function finish() {
   clearTimeout(retryTimer);
@@ -180,7 +226,10 @@ function startHlsJs() {
     },
   });
   hls.on(Hls.Events.MANIFEST_LOADED, (_, data) => { if (!rewound) rewind.announce(data.sessionData); });
-  hls.on(Hls.Events.MANIFEST_PARSED, () => { if (!finished) play(); });
+  hls.on(Hls.Events.MANIFEST_PARSED, () => {
+    absentSince = NaN;
+    if (!finished) play();
+  });
   hls.on(Hls.Events.LEVEL_LOADED, (_, data) => {
     if (data.details.live || played || rewound || finished) return;
     finish();
@@ -213,7 +262,7 @@ function recover(error) {
     return;
   }
   if (status === 404) rewound = false;
-  if (status === 404) retry("waiting", "Waiting for the stream to begin…");
+  if (status === 404) awaitStream();
   else if (status === 429 || status === 503) retry("waiting", (reasonOf(error) || "The server is busy") + "; trying again…");
   else retry("waiting", "The stream was interrupted; reconnecting…");
 }
@@ -304,10 +353,11 @@ function keepPicture() {
 // ── what happens ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 video.addEventListener("error", () => {
-  if (!hls && video.src) retry("waiting", "Waiting for the stream to begin…");
+  if (!hls && video.src) awaitStream();
 });
 video.addEventListener("ended", finish);
 video.addEventListener("loadedmetadata", () => {
+  absentSince = NaN;
   if (finished && !played) video.currentTime = Math.max(video.duration - 0.1, 0);
 });
 video.addEventListener("playing", () => { still.hidden = true; });
@@ -331,6 +381,7 @@ document.addEventListener("visibilitychange", () => {
 function watch() {
   showNumbers();
   showTimeline();
+  explain();
   if (finished) return;
   const now = performance.now();
   const active = Boolean(hls || video.src);
