@@ -430,6 +430,7 @@ _KINDS = {
     "timestamp_frozen",
     "track_skew",
     "clamped_composition",
+    "timestamp_clamped",
     "unsupported_codec",
     "extra_track",
 }
