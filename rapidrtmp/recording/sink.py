@@ -32,6 +32,7 @@ from rapidrtmp.interfaces import (
     Purpose,
     RetentionRules,
     SinkContext,
+    TrackRun,
 )
 from rapidrtmp.media import Track
 from rapidrtmp.recording.writer import Take
@@ -114,11 +115,34 @@ class RecorderFactory:
 
 @dataclass(slots=True)
 class _OpenPart:
-    """What is joined to one part of the recording: its bytes in pieces, how many ticks it lasts, how it begins."""
+    """
+    Parts of the packager's that are joined to one of the recording.
+
+    :ivar keyframe: whether it begins with a keyframe.
+    :ivar runs: its samples by the id of their track.
+    :ivar duration: in ticks of the leading track.
+    """
 
     keyframe: bool
-    data: list[bytes] = field(default_factory=list)
+    runs: dict[int, TrackRun] = field(default_factory=dict)
     duration: int = 0
+
+    def is_continued_by(self, part: Part) -> bool:
+        """Whether each track's samples begin where those that are here end: one fragment can hold them."""
+        joints = [(self.runs[run.track.id], run) for run in part.runs if run.track.id in self.runs]
+        return all(_end(before) == after.samples[0].frame.dts for before, after in joints)
+
+    def add(self, part: Part) -> None:
+        """Join a part."""
+        self.duration += part.duration
+        for track, samples in part.runs:
+            before = self.runs.get(track.id)
+            self.runs[track.id] = TrackRun(track, samples if before is None else [*before.samples, *samples])
+
+
+def _end(run: TrackRun) -> int:
+    """The decode time behind the last sample of a run."""
+    return run.samples[0].frame.dts + sum(duration for _, duration in run.samples)
 
 
 @implementer(IPartSink)
@@ -214,12 +238,12 @@ class RecorderSink:
 
     def _join(self, part: Part) -> None:
         """Add a part to the one that grows; that is written when it is long enough."""
+        if self._part is not None and not self._part.is_continued_by(part):
+            self._put_part()
         opened = self._part
         if opened is None:
             opened = self._part = _OpenPart(part.on_keyframe)
-        self._fragments += 1
-        opened.data += write_fragment(self._fragments, part.runs, self._base_s)
-        opened.duration += part.duration
+        opened.add(part)
         if opened.duration >= self._shortest_part:
             self._put_part()
 
@@ -227,8 +251,11 @@ class RecorderSink:
         part, self._part = self._part, None
         if part is not None:
             assert self._take is not None
-            self._bytes.inc(sum(map(len, part.data)))
-            self._take.add(part.data, part.duration, keyframe=part.keyframe)
+            self._fragments += 1
+            runs = [part.runs[track.id] for track in self._tracks if track.id in part.runs]
+            data = write_fragment(self._fragments, runs, self._base_s)
+            self._bytes.inc(sum(map(len, data)))
+            self._take.add(data, part.duration, keyframe=part.keyframe)
 
     # ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

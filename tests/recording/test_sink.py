@@ -12,6 +12,7 @@ from rapidrtmp.archive.layout import RecordingId, StartNames, read_page_name
 from rapidrtmp.cmaf.packager import Packager
 from rapidrtmp.cmaf.reader import read_fragments, read_init_segment
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.interfaces import Cutting, IPartSink, ISinkFactory, RetentionRules, SinkContext
 from rapidrtmp.media import Frame
 from rapidrtmp.recording.catalogue import Entry, RecordingState
@@ -363,3 +364,41 @@ class RecorderFactoryTests(SynchronousTestCase):
             self.assertEqual([], logs)
             RecorderFactory().create(make_sink_context(storage=RecordingWriter(persistent=False)))
         self.assertIn("into memory", logs[0]["log_format"])
+
+
+class BesideHlsTests(SynchronousTestCase):
+    """A recorder whose stream another sink has cut: its parts and segments are several of that one's."""
+
+    def setUp(self) -> None:
+        self.writer = RecordingWriter()
+        self.recorder = make_recorder(make_sink_context(storage=self.writer)).sinks[0]
+        self.packager = Packager(HlsSinkFactory().create(make_sink_context()), self.recorder)
+
+    def parts(self) -> list[bytes]:
+        return [data for key, data in self.writer.objects.items() if "/part_" in key]
+
+    def test_joined(self) -> None:
+        """Each part is one fragment of three of HLS, and each segment begins with a keyframe after six seconds."""
+        source = FrameSource(VIDEO, AUDIO, gop=60)
+        self.packager.tracks_changed(source.tracks)
+        feed(self.packager, source.take(8))
+        self.successResultOf(self.packager.finish())
+        self.assertEqual({1}, {data.count(b"moof") for data in self.parts()})
+        names = [key.rpartition("/")[2] for key in self.writer.objects if "/part_" in key]
+        # audio that belongs to no picture any more is a part of its own at the end
+        self.assertEqual([6, 6, 5], [sum(f"part_0000000{number}" in name for name in names) for number in range(3)])
+
+    def test_all_frames(self) -> None:
+        """Every frame is recorded once, in order."""
+        source = FrameSource(VIDEO, AUDIO, gop=60)
+        self.packager.tracks_changed(source.tracks)
+        frames = source.take(7)
+        feed(self.packager, frames)
+        self.successResultOf(self.packager.finish())
+        tracks = read_init_segment(next(data for key, data in self.writer.objects.items() if "init" in key))
+        sizes: dict[int, list[int]] = {}
+        for fragment in read_fragments(b"".join(self.parts()), tracks):
+            for track in fragment.tracks:
+                sizes.setdefault(track.track_id, []).extend(sample.size for sample in track.samples)
+        for track in (VIDEO, AUDIO):
+            self.assertEqual([len(frame.data) for frame in frames if frame.track is track], sizes[track.id])
