@@ -18,7 +18,7 @@ from rapidrtmp.app.application import Application, Shared, limits_of
 from rapidrtmp.app.plugins import AppPlugins, ChosenPlugins, choose_app, keep_secrets_apart, sink_keys
 from rapidrtmp.app.storages import Stores
 from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, IReplacingSinkFactory, Purpose
-from rapidrtmp.settings.model import Settings, all_settings, app_settings
+from rapidrtmp.settings.model import Settings, all_settings, app_settings, read_field, replace_field
 from rapidrtmp.settings.spec import parse_spec
 from rapidrtmp.storage.store import Store
 from rapidrtmp.support.clock import utc_ms
@@ -161,10 +161,8 @@ def _auth_keys(settings: Settings, name: str) -> tuple[Any, ...]:
 def _outcomes(old: Settings, new: Settings) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
     for row in all_settings():
-        changed = getattr(getattr(old, row.section), row.field_name) != getattr(
-            getattr(new, row.section), row.field_name
-        )
-        if changed and row.name not in _MODELS:
+        before, after = (read_field(getattr(each, row.section), row.field_name) for each in (old, new))
+        if before != after and row.name not in _MODELS:
             outcomes[row.name] = _OUTCOMES.get(row.name, Outcome.NEEDS_RESTART)
     for app in dict.fromkeys([*old.apps, *new.apps]):
         if app not in old.apps or app not in new.apps:
@@ -181,9 +179,9 @@ def _in_force(old: Settings, new: Settings, outcomes: Mapping[str, Outcome]) -> 
     sections: dict[str, Any] = {}
     for row in all_settings():
         if outcomes.get(row.name) is Outcome.NEEDS_RESTART:
-            former = getattr(old, row.section)
+            former = read_field(getattr(old, row.section), row.field_name)
             section = sections.get(row.section, getattr(new, row.section))
-            sections[row.section] = replace(section, **{row.field_name: getattr(former, row.field_name)})
+            sections[row.section] = replace_field(section, row.field_name, former)
     apps = {}
     for app, former in old.apps.items():
         kept = {

@@ -12,6 +12,7 @@ from rapidrtmp.interfaces.auth import IAuthenticator
 from rapidrtmp.interfaces.sinks import Purpose
 from rapidrtmp.interfaces.storage import IStorage
 from rapidrtmp.names import StreamName
+from rapidrtmp.support.limits import limit
 
 __all__ = ["AppLimits", "IApplication"]
 
@@ -28,11 +29,13 @@ class AppLimits:
     :ivar max_viewers_per_stream: how many viewers one of them may have at one time; 0 for no limit.
     """
 
-    grace_ms: int | None = None
-    linger_ms: int = 60_000
-    takeover_silence_ms: int = 1_000
-    max_streams: int = 0
-    max_viewers_per_stream: int = 0
+    grace_ms: int | None = limit(
+        None, "How long a stream waits for its publisher to return; auto: three target durations"
+    )
+    linger_ms: int = limit(60_000, "How long an ended playlist stays")
+    takeover_silence_ms: int = limit(1_000, "Silence after which the same credential may take over a publish")
+    max_streams: int = limit(0, "Streams live at once, all apps together; 0 for no limit")
+    max_viewers_per_stream: int = limit(0, "Viewers of one stream at once; 0 for no limit")
 
 
 class IApplication(Interface):

@@ -15,7 +15,6 @@ import enum
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rapidrtmp.errors import PeerProtocolError
+from rapidrtmp.net.limits import ConnectionLimits
 from rapidrtmp.net.low_water import NO_MARK
 from rapidrtmp.net.pending_connections import PendingConnection, Stage
 from rapidrtmp.net.read_budget import BudgetedReader
@@ -39,7 +39,7 @@ from rapidrtmp.support.clock import now_ms
 if TYPE_CHECKING:
     from rapidrtmp.net.factory import RtmpServerFactory
 
-__all__ = ["ConnectionPolicy", "ConnectionState", "RtmpConnection"]
+__all__ = ["ConnectionState", "RtmpConnection"]
 
 #: How long a closing connection may take to carry the last message.
 CLOSE_WITHIN_S = 1.0
@@ -53,29 +53,6 @@ BUDGETED_READ_BYTES, FREE_READ_BYTES = 4096, 65_536
 FREE_EVENTS = 32
 #: A publisher whose chunks are smaller is read within the budget.
 LEAST_FREE_CHUNK_SIZE = 128
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionPolicy:
-    """
-    What one connection may do, in time and in number.
-
-    :ivar handshake_timeout_ms: from the connection to the end of the handshake.
-    :ivar publish_timeout_ms: from there to an accepted publish; between two publishes likewise.
-    :ivar idle_timeout_ms: silence that ends a connection.
-    :ivar ping_interval_ms: silence after which a publisher is pinged.
-    :ivar max_connections: how many may be open at one time; likewise ``max_connections_per_ip`` from one address (of
-        IPv6: one /64 network), and ``max_unauthorised_connections`` of those that do not publish. Where one more comes,
-        a pending one is closed (see ``pending_connections.py``); only where all publish the new one is refused.
-    """
-
-    handshake_timeout_ms: int = 10_000
-    publish_timeout_ms: int = 15_000
-    idle_timeout_ms: int = 30_000
-    ping_interval_ms: int = 10_000
-    max_connections: int = 1_000
-    max_connections_per_ip: int = 100
-    max_unauthorised_connections: int = 500
 
 
 class ConnectionState(enum.Enum):
@@ -370,7 +347,7 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
         self._stage_since_ms = self._judged_since_ms = time_ms
         self.role.settle(time_ms)
 
-    def watch(self, time_ms: int, policy: ConnectionPolicy) -> None:
+    def watch(self, time_ms: int, policy: ConnectionLimits) -> None:
         """Look at the deadlines; called every quarter of a second. Whatever goes wrong ends this connection alone."""
         if self._state is _CLOSING:
             return
@@ -379,7 +356,7 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
         except Exception:
             self.fail()
 
-    def _check_deadlines(self, time_ms: int, policy: ConnectionPolicy) -> None:
+    def _check_deadlines(self, time_ms: int, policy: ConnectionLimits) -> None:
         is_pending, is_ready = self._state is ConnectionState.PENDING, self.stage is Stage.READY
         silent_ms = 0 if self.is_paused else time_ms - max(self.heard_ms, self._judged_since_ms)
         stage_ms = time_ms - self._stage_since_ms

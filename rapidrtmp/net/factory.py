@@ -13,7 +13,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from rapidrtmp.metrics import Metrics
-from rapidrtmp.net.connection import ConnectionPolicy, RtmpConnection
+from rapidrtmp.net.connection import RtmpConnection
+from rapidrtmp.net.limits import ConnectionLimits
 from rapidrtmp.net.pending_connections import PendingConnections
 from rapidrtmp.net.read_budget import ReadBudget
 from rapidrtmp.net.services import RtmpServices
@@ -87,7 +88,7 @@ class RtmpServerFactory(_Factory):
         metrics: Metrics,
         random_bytes: Callable[[int], bytes],
         *,
-        policy: ConnectionPolicy,
+        policy: ConnectionLimits,
         limits: SessionLimits,
     ) -> None:
         self.metrics = metrics

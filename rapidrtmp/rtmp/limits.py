@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rapidrtmp.rtmp.chunk_limits import ChunkLimits
+from rapidrtmp.support.limits import limit
 
 __all__ = ["DEFAULT_AMF_LIMITS", "DEFAULT_LIMITS", "AmfLimits", "SessionLimits"]
 
@@ -22,8 +23,8 @@ class AmfLimits:
     :ivar values: values, those in containers included.
     """
 
-    depth: int = 16
-    values: int = 4096
+    depth: int = limit(16, "Objects within objects in one command or metadata message", key="max_amf_depth", minimum=4)
+    values: int = limit(4096, "Values in one command or metadata message", key="max_amf_values", minimum=64)
 
 
 DEFAULT_AMF_LIMITS = AmfLimits()
@@ -37,7 +38,6 @@ class SessionLimits:
     Until a publish is accepted nothing is known of the peer, so it gets little; afterwards it gets what media needs.
 
     :ivar unauthorised_message_bytes: longest message of any type before the first accepted publish.
-    :ivar unauthorised_partial_bytes: bytes of incomplete messages held before that.
     :ivar unauthorised_chunk_streams: chunk streams in use before that.
     :ivar held_bytes: bytes of media and data kept while a publish waits for its answer; what comes beyond is
         skipped. Encoders that do not wait lose no codec config to a slow authenticator.
@@ -56,22 +56,34 @@ class SessionLimits:
     :ivar amf: bounds for the values in one command or data message.
     """
 
-    unauthorised_message_bytes: int = 64 * KIB
-    unauthorised_partial_bytes: int = 128 * KIB
+    unauthorised_message_bytes: int = limit(
+        64 * KIB, "Largest message before the publisher is admitted", key="pre_auth_message"
+    )
     unauthorised_chunk_streams: int = 16
     held_bytes: int = 64 * KIB
-    unpublished_commands: int = 100
-    unpublished_messages: int = 1000
-    media_bytes: int = 10 * MIB
-    command_bytes: int = 256 * KIB
-    partial_bytes: int = 16 * MIB
-    chunk_streams: int = 64
-    message_streams: int = 8
-    unreadable_messages: int = 100
+    unpublished_commands: int = limit(
+        100, "Commands of a connection that does not publish", key="max_unpublished_commands", minimum=20
+    )
+    unpublished_messages: int = limit(
+        1000, "Other messages of a connection that does not publish", key="max_unpublished_messages", minimum=20
+    )
+    media_bytes: int = limit(10 * MIB, "Largest media message", key="max_message")
+    command_bytes: int = limit(256 * KIB, "Largest command or metadata message", key="max_command")
+    partial_bytes: int = limit(16 * MIB, "Messages not yet whole, of one connection together", key="max_partial")
+    chunk_streams: int = limit(64, "Chunk streams of one connection", key="max_chunk_streams", minimum=8)
+    message_streams: int = limit(8, "Message streams of one connection at once", key="max_message_streams", minimum=1)
+    unreadable_messages: int = limit(
+        100, "Messages in a row that make no sense", key="max_unreadable_messages", minimum=1
+    )
     app_length: int = 8192
     tc_url_length: int = 9216
     name_length: int = 8192
     amf: AmfLimits = DEFAULT_AMF_LIMITS
+
+    @property
+    def unauthorised_partial_bytes(self) -> int:
+        """Bytes of incomplete messages held before the first accepted publish."""
+        return 2 * self.unauthorised_message_bytes
 
     def before_publishing(self) -> ChunkLimits:
         """Limits for the chunk layer until a publish is accepted."""

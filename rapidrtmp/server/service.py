@@ -12,6 +12,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -45,7 +46,6 @@ from rapidrtmp.server.api_secret import find_api_secret
 from rapidrtmp.server.demo import DEMO, make_demo
 from rapidrtmp.server.descriptors import raise_descriptor_limit, share_descriptors
 from rapidrtmp.server.listeners import Ports, UnacceptedConnections
-from rapidrtmp.server.policies import connection_policy, http_policy, session_limits, timeline_policy
 from rapidrtmp.server.scrape import (
     connection_metrics,
     lease_metrics,
@@ -57,6 +57,7 @@ from rapidrtmp.settings.model import Settings
 from rapidrtmp.support.clock import now_ms, utc_ms
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import Sites, make_sites
+from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.readiness import Readiness
 
 __all__ = ["RapidRtmpService", "make_service"]
@@ -99,7 +100,7 @@ class RapidRtmpService(MultiService):
         self.manage = Ports(reactor, settings.server.manage, unaccepted)
         self._descriptors = raise_descriptor_limit()
         self._shares = share_descriptors(
-            self._descriptors, settings.rtmp.max_connections, settings.http.max_connections
+            self._descriptors, settings.rtmp.connections.max_connections, settings.http.max_connections
         )
         self._api_secret = ApiSecret()
         self._is_open = False
@@ -174,23 +175,23 @@ class RapidRtmpService(MultiService):
             metrics=self.metrics,
             clock=self._reactor,
             utc_ms=utc_ms,
-            timeline=timeline_policy(self._settings.live),
-            auth_timeout_ms=rtmp.auth_timeout_ms,
-            max_bitrate=1000 * rtmp.max_publisher_kbps,
-            auth_backoff=AuthBackoff(rtmp.max_refusals_per_ip),
+            timeline=self._settings.live.timeline,
+            auth_timeout_ms=rtmp.connections.auth_timeout_ms,
+            max_bitrate=1000 * rtmp.connections.max_publisher_kbps,
+            auth_backoff=AuthBackoff(rtmp.connections.max_refusals_per_ip),
         )
         return RtmpServerFactory(
             self._reactor,
             services,
             self.metrics,
             os.urandom,
-            policy=connection_policy(rtmp, self._shares.rtmp),
-            limits=session_limits(rtmp),
+            policy=replace(rtmp.connections, max_connections=min(rtmp.connections.max_connections, self._shares.rtmp)),
+            limits=rtmp.session,
         )
 
     def _make_sites(self) -> Sites:
         rtmp_is_encrypted = next(self.rtmp.addresses()).is_encrypted
-        policy = http_policy(self._settings, self.rtmp.number, self._shares.http, rtmp_is_encrypted=rtmp_is_encrypted)
+        policy = self._make_http_policy(rtmp_is_encrypted=rtmp_is_encrypted)
         return make_sites(
             registry=self.registry,
             metrics=self.metrics,
@@ -203,6 +204,25 @@ class RapidRtmpService(MultiService):
             viewer_salt=os.urandom(16),
             access=ApiAccess(self._api_secret, policy, self._reactor),
             find_public_door=self._find_public_door,
+        )
+
+    def _make_http_policy(self, *, rtmp_is_encrypted: bool) -> HttpPolicy:
+        """What the HTTP side tells, holds and hands out."""
+        server, http, tokens = self._settings.server, self._settings.http, self._settings.tokens
+        return HttpPolicy(
+            **vars(http.limits),
+            max_connections=self._shares.http,
+            trusted_proxies=http.trusted_proxies,
+            open_metrics=http.open_metrics,
+            access_log=http.access_log,
+            has_management_door=bool(server.manage),
+            trust_own_user=server.trust_own_user,
+            public_rtmp=server.public_rtmp,
+            public_http=server.public_http,
+            rtmp_port=self.rtmp.number,
+            rtmp_is_encrypted=rtmp_is_encrypted,
+            default_expiration_s=tokens.default_expiration_s,
+            max_expiration_s=tokens.max_expiration_s,
         )
 
     def _find_public_door(self) -> tuple[str, int]:

@@ -10,12 +10,16 @@ are named for what they hold: ``segment_ms`` is the key ``segment``, written ``2
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from twisted.internet.endpoints import quoteStringArgument
 
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.interfaces import AppLimits
+from rapidrtmp.net.limits import ConnectionLimits
+from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.settings.types import (
     ALIASES,
     BOOLEAN,
@@ -37,7 +41,10 @@ from rapidrtmp.settings.types import (
     whole,
     whole_or_auto,
 )
+from rapidrtmp.support.limits import Limit
 from rapidrtmp.support.units import address_endpoint
+from rapidrtmp.timeline.policy import TimelinePolicy
+from rapidrtmp.web.policy import HttpLimits, TokenLimits
 
 __all__ = [
     "AppSetting",
@@ -54,6 +61,8 @@ __all__ = [
     "TokenSettings",
     "all_settings",
     "app_settings",
+    "read_field",
+    "replace_field",
 ]
 
 
@@ -63,7 +72,7 @@ class Row:
     A key that a table of the TOML file may have.
 
     :ivar key: the name within its table.
-    :ivar field_name: the field of the dataclass that the table becomes.
+    :ivar field_name: the field of the dataclass that the table becomes; ``NAME.NAME`` of one that is in a field of it.
     :ivar kind: how text becomes the value.
     :ivar default: the value when nothing is said anywhere.
     """
@@ -132,6 +141,30 @@ def _setting(
     return field(default=value, repr=not kind.secret, metadata={"setting": row})
 
 
+def _owned(owner: type[Any], name: str, *, old: str = "") -> Any:
+    """A field of a section's dataclass that is a limit of another's; default and meaning are the owner's."""
+    each = next(each for each in fields(owner) if each.name == name)
+    row = {**_row_of_limit(each.metadata["limit"], each), "old_names": (old,) if old else ()}
+    return field(default=each.default, metadata={"setting": row})
+
+
+def _row_of_limit(limit: Limit, declared: Any) -> Mapping[str, Any]:
+    """What the table of settings says of a limit."""
+    row = {"kind": _kind_of_limit(limit, declared), "help": limit.help, "key": limit.key}
+    return {**row, "option": "", "old_names": (), "from_old": str}
+
+
+def _kind_of_limit(limit: Limit, declared: Any) -> Kind:
+    is_auto = declared.default is None
+    if declared.name.endswith("_ms"):
+        return DURATION_OR_AUTO if is_auto else DURATION
+    if declared.name.endswith("_s"):
+        return SECONDS
+    if declared.name.endswith("_bytes"):
+        return SIZE
+    return whole_or_auto(limit.minimum) if is_auto else whole(limit.minimum)
+
+
 def _storage_from_old(kind: str, directory: str, bucket: str, prefix: str, project: str) -> str:
     """The spec that ``STORAGE_TYPE`` and its companions meant; ``local`` is theirs when no type is named."""
     if kind == "gcs":
@@ -180,12 +213,8 @@ class ServerSettings:
         "The lowest level that is logged",
         option="log-level",
     )
-    max_streams: int = _setting(
-        whole(), "0", "Streams live at once, all apps together; 0 for no limit", old="MAX_CONCURRENT_STREAMS"
-    )
-    max_viewers_per_stream: int = _setting(
-        whole(), "0", "Viewers of one stream at once; 0 for no limit", old="MAX_VIEWERS_PER_STREAM"
-    )
+    max_streams: int = _owned(AppLimits, "max_streams", old="MAX_CONCURRENT_STREAMS")
+    max_viewers_per_stream: int = _owned(AppLimits, "max_viewers_per_stream", old="MAX_VIEWERS_PER_STREAM")
     public_rtmp: str = _setting(
         PUBLIC_ADDRESS,
         "",
@@ -235,10 +264,8 @@ class HlsSettings:
 class TokenSettings:
     """Publish tokens that the API hands out."""
 
-    default_expiration_s: int = _setting(
-        SECONDS, "1h", "How long a token is valid if its request does not say", old="DEFAULT_TOKEN_EXPIRATION"
-    )
-    max_expiration_s: int = _setting(SECONDS, "24h", "The longest a token may be valid", old="MAX_TOKEN_EXPIRATION")
+    default_expiration_s: int = _owned(TokenLimits, "default_expiration_s", old="DEFAULT_TOKEN_EXPIRATION")
+    max_expiration_s: int = _owned(TokenLimits, "max_expiration_s", old="MAX_TOKEN_EXPIRATION")
     secret_file: str = _setting(TEXT, "data/token.key", "What signs tokens; made on first use")
 
 
@@ -246,51 +273,21 @@ class TokenSettings:
 class RtmpSettings:
     """Limits of one RTMP connection, and of all together."""
 
-    handshake_timeout_ms: int = _setting(DURATION, "10s", "From the connection to the end of the handshake")
-    publish_timeout_ms: int = _setting(DURATION, "15s", "From the handshake to publish or play")
-    idle_timeout_ms: int = _setting(DURATION, "30s", "Silence after which a connection is closed")
-    auth_timeout_ms: int = _setting(DURATION, "10s", "How long an authenticator may take")
-    takeover_silence_ms: int = _setting(
-        DURATION, "1s", "Silence after which the same credential may take over a publish"
-    )
-    ping_interval_ms: int = _setting(DURATION, "10s", "Between ping requests to a silent peer")
-    max_connections: int = _setting(whole(1), "1000", "Connections at once")
-    max_connections_per_ip: int = _setting(whole(1), "100", "Connections at once from one address")
-    max_unauthorised_connections: int = _setting(
-        whole(1), "500", "Connections at once that do not publish; where one more comes, one of them makes room"
-    )
-    max_refusals_per_ip: int = _setting(
-        whole(), "10", "Refused publishes a minute from one address, before more are refused unasked; 0 for no limit"
-    )
+    connections: ConnectionLimits = field(default=ConnectionLimits())
+    session: SessionLimits = field(default=SessionLimits())
+    takeover_silence_ms: int = _owned(AppLimits, "takeover_silence_ms")
     app_aliases: tuple[str, ...] = _setting(
         ALIASES, "", "PATH=APP each: the application that a path in publish URLs means; else live/0 means live"
     )
-    max_publisher_kbps: int = _setting(
-        whole(), "100000", "Kilobits a second from one publisher, over ten seconds; 0 for no limit"
-    )
-    max_message_bytes: int = _setting(SIZE, "10M", "Largest media message")
-    max_command_bytes: int = _setting(SIZE, "256k", "Largest command or metadata message")
-    pre_auth_message_bytes: int = _setting(SIZE, "64k", "Largest message before the publisher is admitted")
-    max_chunk_streams: int = _setting(whole(8), "64", "Chunk streams of one connection")
-    max_partial_bytes: int = _setting(SIZE, "16M", "Messages not yet whole, of one connection together")
-    max_message_streams: int = _setting(whole(1), "8", "Message streams of one connection at once")
-    max_unpublished_commands: int = _setting(whole(20), "100", "Commands of a connection that does not publish")
-    max_unpublished_messages: int = _setting(whole(20), "1000", "Other messages of a connection that does not publish")
-    max_unreadable_messages: int = _setting(whole(1), "100", "Messages in a row that make no sense")
-    max_amf_depth: int = _setting(whole(4), "16", "Objects within objects in one command or metadata message")
-    max_amf_values: int = _setting(whole(64), "4096", "Values in one command or metadata message")
 
 
 @dataclass(frozen=True)
 class LiveSettings:
     """How a live stream begins, pauses and ends."""
 
-    grace_ms: int | None = _setting(
-        DURATION_OR_AUTO, "auto", "How long a stream waits for its publisher to return; auto: three target durations"
-    )
-    linger_ms: int = _setting(DURATION, "60s", "How long an ended playlist stays")
-    start_window_ms: int = _setting(DURATION, "2s", "How long a new stream waits for its second track")
-    start_deadline_ms: int = _setting(DURATION, "5s", "When a new stream starts with the tracks it has")
+    grace_ms: int | None = _owned(AppLimits, "grace_ms")
+    linger_ms: int = _owned(AppLimits, "linger_ms")
+    timeline: TimelinePolicy = field(default=TimelinePolicy())
     gop_cache_bytes: int = _setting(SIZE, "32M", "Frames since the last keyframe kept for those who join")
     slow_sink_ms: int = _setting(DURATION, "20ms", "A sink slower than this per frame for 3 s is detached; 0 for never")
 
@@ -299,32 +296,15 @@ class LiveSettings:
 class HttpSettings:
     """Limits of the HTTP side."""
 
-    early_hold_ms: int = _setting(DURATION, "10s", "How long a request for a stream about to start is held")
+    limits: HttpLimits = field(default=HttpLimits())
     max_connections: int | None = _setting(
         whole_or_auto(1),
         "auto",
         "Connections at once; where one more comes, an idle one makes room; auto: as many as open files allow",
     )
-    max_connections_per_client: int = _setting(
-        whole(), "500", "Connections at once from one address, loopback and trusted proxies excepted; 0 for no limit"
-    )
-    max_viewers_per_client: int | None = _setting(
-        whole_or_auto(0),
-        "auto",
-        "Viewers of one stream from one address, where their number is limited; auto: a quarter of that number, at "
-        "least four; 0 for no limit",
-    )
     max_waiters_per_stream: int = _setting(whole(1), "10000", "Requests held at once for one stream")
-    max_waiters_per_client: int = _setting(
-        whole(), "256", "Requests held at once for one client address, loopback excepted; 0 for no limit"
-    )
-    max_body_bytes: int = _setting(SIZE, "64k", "Largest request body")
-    idle_timeout_ms: int = _setting(DURATION, "60s", "Silence after which a connection is closed")
     trusted_proxies: tuple[str, ...] = _setting(NETWORKS, "", "Addresses or networks whose X-Forwarded-For is believed")
     open_metrics: bool = _setting(BOOLEAN, "false", "Whether /metrics answers everybody")
-    hsts_s: int = _setting(
-        SECONDS, "0s", "How long browsers come by HTTPS only (Strict-Transport-Security); 0 to not ask for it"
-    )
     access_log: bool = _setting(BOOLEAN, "false", "Whether each request is logged, without its query")
 
 
@@ -342,10 +322,31 @@ _SECTIONS: Mapping[str, type[Any]] = {
 def all_settings() -> Iterator[Setting]:
     """The rows of the table, by section."""
     for section, section_class in _SECTIONS.items():
-        for each in fields(section_class):
-            row = each.metadata["setting"]
-            key = each.name.removesuffix(row["kind"].suffix)
-            yield Setting(section=section, key=key, field_name=each.name, default=each.default, **row)
+        yield from _rows(section, section_class, "")
+
+
+def _rows(section: str, declaring: type[Any], path: str) -> Iterator[Setting]:
+    """The rows of a dataclass, and of those that its fields hold: limits, each with its owner's."""
+    for each in fields(declaring):
+        row = each.metadata.get("setting")
+        if row is None and "limit" in each.metadata:
+            row = _row_of_limit(each.metadata["limit"], each)
+        if row is not None:
+            said = {**row, "key": row.get("key") or each.name.removesuffix(row["kind"].suffix)}
+            yield Setting(section=section, field_name=f"{path}{each.name}", default=each.default, **said)
+        elif is_dataclass(each.default):
+            yield from _rows(section, type(each.default), f"{path}{each.name}.")
+
+
+def read_field(table: object, path: str) -> Any:
+    """The value of a field of a section, ``path`` as in :attr:`Row.field_name`."""
+    return attrgetter(path)(table)
+
+
+def replace_field(table: Any, path: str, value: Any) -> Any:
+    """A section with another value of one field."""
+    name, _, rest = path.partition(".")
+    return replace(table, **{name: replace_field(getattr(table, name), rest, value) if rest else value})
 
 
 def _as(*general: str, beside: str = "") -> Any:

@@ -17,7 +17,17 @@ from typing import Any, NamedTuple
 
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.names import BadNameError, StreamName
-from rapidrtmp.settings.model import AppSetting, AppSettings, Row, Setting, Settings, all_settings, app_settings
+from rapidrtmp.settings.model import (
+    AppSetting,
+    AppSettings,
+    Row,
+    Setting,
+    Settings,
+    all_settings,
+    app_settings,
+    read_field,
+    replace_field,
+)
 from rapidrtmp.support.units import render_duration_ms
 
 __all__ = ["DEFAULT", "Loaded", "load_settings"]
@@ -60,7 +70,7 @@ class Loaded:
     def _render_table(self, table: str, values: object, rows: Iterable[Row]) -> list[str]:
         lines = [f"[{table}]"]
         for row in rows:
-            said = f"{row.key} = {row.kind.render_toml(getattr(values, row.field_name))}"
+            said = f"{row.key} = {row.kind.render_toml(read_field(values, row.field_name))}"
             lines.append(f"{said:<40}  # {self.provenance[f'{table}.{row.key}']}")
         return [*lines, ""]
 
@@ -118,7 +128,10 @@ def _build(values: Mapping[str, Any], apps: Mapping[str, AppSettings]) -> Settin
     for each in fields(Settings):
         if each.name != "apps":
             rows = [row for row in all_settings() if row.section == each.name]
-            sections[each.name] = type(getattr(Settings, each.name))(**{r.field_name: values[r.name] for r in rows})
+            section = getattr(Settings, each.name)
+            for row in rows:
+                section = replace_field(section, row.field_name, values[row.name])
+            sections[each.name] = section
     return Settings(**sections, apps=apps)
 
 

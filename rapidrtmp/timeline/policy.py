@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rapidrtmp.support.limits import limit
+
 __all__ = ["TimelinePolicy"]
 
 
@@ -73,10 +75,10 @@ class TimelinePolicy:
     :ivar drift_ms: over how much media the error's median is taken.
     """
 
-    start_media_ms: int = 2_000
+    start_media_ms: int = limit(2_000, "How long a new stream waits for its second track", key="start_window")
     announced_media_ms: int = 5_000
     left_out_ms: int = 1_000
-    start_wall_ms: int = 5_000
+    start_wall_ms: int = limit(5_000, "When a new stream starts with the tracks it has", key="start_deadline")
     start_settle_ms: int = 1_000
     start_bytes: int = 32 << 20
     start_frames: int = 4_096

@@ -30,11 +30,11 @@ from rapidrtmp.live.health import FindingKind
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.timeline.health import PublishHealth
 from rapidrtmp.web.description import camel_case
+from rapidrtmp.web.policy import TokenLimits
 
 __all__ = ["description"]
 
-#: As the settings have it where nothing is said.
-MAX_EXPIRATION_S = 86_400
+MAX_EXPIRATION_S = TokenLimits().max_expiration_s
 
 
 def description(max_expiration_s: int = MAX_EXPIRATION_S, contributions: Sequence[Contribution] = ()) -> Json:

@@ -27,8 +27,8 @@ from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
 from rapidrtmp.net.app_names import AppNames
-from rapidrtmp.net.connection import ConnectionPolicy
 from rapidrtmp.net.factory import RtmpServerFactory
+from rapidrtmp.net.limits import ConnectionLimits
 from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.rtmp.amf0 import read_values
 from rapidrtmp.rtmp.chunk import ChunkLimits, ChunkReader, Message
@@ -171,7 +171,7 @@ class Edge:
 
     def __init__(
         self,
-        policy: ConnectionPolicy = ConnectionPolicy(),  # noqa: B008
+        policy: ConnectionLimits = ConnectionLimits(),  # noqa: B008
         max_streams: int = 0,
         max_bitrate: int = 0,
     ) -> None:

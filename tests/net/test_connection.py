@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.net.connection import ConnectionPolicy
+from rapidrtmp.net.limits import ConnectionLimits
 from rapidrtmp.rtmp.message import UserControlType, read_user_control
 from tests.cutting import cuts_of
 from tests.rtmp.chunks import set_chunk_size
@@ -20,7 +20,7 @@ from .edge import NAME, Edge, Peer, TcpTransport, media
 
 
 class EdgeCase(SynchronousTestCase):
-    policy = ConnectionPolicy()
+    policy = ConnectionLimits()
 
     def setUp(self) -> None:
         self.edge = Edge(self.policy)
@@ -165,7 +165,7 @@ class PauseTests(EdgeCase):
 class ProxyTests(EdgeCase):
     """Connections behind a proxy that speaks the PROXY protocol (``haproxy:`` endpoints)."""
 
-    policy = ConnectionPolicy(max_connections_per_ip=2)
+    policy = ConnectionLimits(max_connections_per_ip=2)
 
     def forwarded(self, host: str, family: str = "TCP4") -> tuple[Any, TcpTransport]:
         """A connection that the proxy makes for ``host``, up to its header."""
@@ -241,7 +241,7 @@ class ProxyTests(EdgeCase):
 
 
 class LimitTests(EdgeCase):
-    policy = ConnectionPolicy(max_connections=3, max_connections_per_ip=2)
+    policy = ConnectionLimits(max_connections=3, max_connections_per_ip=2)
 
     def test_limits(self) -> None:
         """Where all publish, one beyond the limits, in all or of one address, is not let in; when one leaves, it is."""

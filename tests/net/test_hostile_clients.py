@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
 from rapidrtmp.interfaces import Verdict
-from rapidrtmp.net.connection import ConnectionPolicy
+from rapidrtmp.net.limits import ConnectionLimits
 from rapidrtmp.rtmp.limits import DEFAULT_LIMITS
 from tests.net.edge import Peer, media
 from tests.net.test_connection import EdgeCase
@@ -46,7 +46,7 @@ class HostileCase(EdgeCase):
 class FloodTests(HostileCase):
     """More connections than there may be."""
 
-    policy = ConnectionPolicy(max_connections=20, max_connections_per_ip=8, max_unauthorised_connections=10)
+    policy = ConnectionLimits(max_connections=20, max_connections_per_ip=8, max_unauthorised_connections=10)
 
     def test_one_address(self) -> None:
         """A flood from one address closes its own oldest connections, and no one else's."""

@@ -28,6 +28,7 @@ from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.m3u8.read import parse_media_playlist
 from rapidrtmp.media import Frame
 from rapidrtmp.names import StreamName
+from rapidrtmp.rtmp.limits import AmfLimits, SessionLimits
 from rapidrtmp.server import service as server
 from rapidrtmp.server.listeners import Address
 from rapidrtmp.server.service import RapidRtmpService, make_service
@@ -75,7 +76,9 @@ class ServerTests(ServerCase):
 
     async def test_limits(self) -> None:
         """What the settings allow a connection is what it gets: here one message without meaning, not two."""
-        settings = replace(loopback_settings(), rtmp=RtmpSettings(max_unreadable_messages=1, max_amf_depth=4))
+        settings = replace(
+            loopback_settings(), rtmp=RtmpSettings(session=SessionLimits(unreadable_messages=1, amf=AmfLimits(depth=4)))
+        )
         service = self.start(settings)
         encoder = await self.encoder(service)
         nested = b"\x03\0\1a" * 5 + b"\x05" + b"\0\0\x09" * 5  # objects five deep

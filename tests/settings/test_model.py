@@ -2,7 +2,9 @@ from dataclasses import fields
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.settings.model import AppSettings, Settings, all_settings, app_settings
+from rapidrtmp.net.limits import ConnectionLimits
+from rapidrtmp.rtmp.limits import AmfLimits
+from rapidrtmp.settings.model import AppSettings, Settings, all_settings, app_settings, replace_field
 
 
 class TableTests(SynchronousTestCase):
@@ -18,14 +20,25 @@ class TableTests(SynchronousTestCase):
         self.assertIsNone(settings.live.grace_ms)
 
     def test_every_section_is_in_the_table(self) -> None:
-        """Every field of every section is a row of the table."""
+        """Every field of every section is in the table: as a row, or by the limits of an owner that it holds."""
         expected = [
             (section.name, each.name)
             for section in fields(Settings)
             if section.name != "apps"
             for each in fields(getattr(Settings, section.name))
         ]
-        self.assertEqual(expected, [(row.section, row.field_name) for row in all_settings()])
+        found = [(row.section, row.field_name.partition(".")[0]) for row in all_settings()]
+        self.assertEqual(expected, list(dict.fromkeys(found)))
+
+    def test_limits_are_their_owners(self) -> None:
+        """A limit has the default that its owner declares, and what is set reaches the owner's object."""
+        rows = {row.name: row for row in all_settings()}
+        self.assertEqual(ConnectionLimits().max_connections, rows["rtmp.max_connections"].default)
+        self.assertEqual("Connections at once", rows["rtmp.max_connections"].help)
+        depth = rows["rtmp.max_amf_depth"]
+        rtmp = replace_field(Settings().rtmp, depth.field_name, 5)
+        self.assertEqual((5, AmfLimits().values), (rtmp.session.amf.depth, rtmp.session.amf.values))
+        self.assertEqual(16, Settings().rtmp.session.amf.depth)
 
     def test_names_are_unique(self) -> None:
         """No two settings share a name in the environment or an option."""

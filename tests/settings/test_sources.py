@@ -4,7 +4,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.settings.model import AppSettings, Settings, all_settings
+from rapidrtmp.settings.model import AppSettings, Settings, all_settings, read_field
 from rapidrtmp.settings.sources import Loaded, load_settings
 
 
@@ -119,7 +119,7 @@ class LoadTests(LoadTestCase):
         for row in all_settings():
             text = special.get(row.name) or samples.get(row.kind.suffix, "77")
             loaded = self.load(**{row.environment_name: text})
-            value = getattr(getattr(loaded.settings, row.section), row.field_name)
+            value = read_field(getattr(loaded.settings, row.section), row.field_name)
             self.assertNotEqual(row.default, value, row.name)
             self.assertEqual(f"environment {row.environment_name}", loaded.provenance[row.name])
 
@@ -154,7 +154,7 @@ class RefusalTests(LoadTestCase):
         for text, expected in (('"auto"', None), ("1", 1), ("70000", 70_000)):
             self.assertEqual(expected, self.load(f"[http]\nmax_connections = {text}").settings.http.max_connections)
         self.assertEqual(
-            0, self.load("[http]\nmax_connections_per_client = 0").settings.http.max_connections_per_client
+            0, self.load("[http]\nmax_connections_per_client = 0").settings.http.limits.max_connections_per_client
         )
         for text in ("0", "-1", '"many"', '""'):
             line = self.refusal(f"[http]\nmax_connections = {text}")

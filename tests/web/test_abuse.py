@@ -17,7 +17,7 @@ QUIET_S = 61
 
 class MisconductCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.server = Server(idle_timeout_s=30)
+        self.server = Server(idle_timeout_ms=30_000)
         self.server.live().shelf.put_playlist("index.m3u8", playlist())
         self.lines: list[str] = []
 

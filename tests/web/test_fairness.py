@@ -142,7 +142,7 @@ class UnreadTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A live stream."""
-        self.server = live_server(idle_timeout_s=30)
+        self.server = live_server(idle_timeout_ms=30_000)
 
     def connect(self) -> tuple[Wire, Unread]:
         transport = Unread()

@@ -17,7 +17,7 @@ PATH = "/live/k/index.m3u8"
 
 class ConnectionTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.server = Server(idle_timeout_s=30)
+        self.server = Server(idle_timeout_ms=30_000)
         self.server.live().shelf.put_playlist("index.m3u8", playlist())
         self.clock: Clock = self.server.clock
 
@@ -91,7 +91,7 @@ class ConnectionTests(SynchronousTestCase):
 
     def test_held_request_is_not_idle(self) -> None:
         """A request that is held as long as it may be is not taken for an idle connection."""
-        server = Server(idle_timeout_s=2)
+        server = Server(idle_timeout_ms=2_000)
         stream = server.live()
         stream.shelf.put_playlist("index.m3u8", playlist())
         wire = server.connect()

@@ -70,7 +70,7 @@ class JunkTests(SynchronousTestCase):
     @given(pieces=junk.flatmap(cuts_of))
     def test_nothing_escapes(self, pieces: list[bytes]) -> None:
         """Whatever octets come, however cut, no exception leaves the connection, and others are served as before."""
-        server = live_server(idle_timeout_s=10)
+        server = live_server(idle_timeout_ms=10_000)
         wire = server.connect("192.0.2.1")
         for piece in pieces:
             if wire.transport.disconnecting:
@@ -88,7 +88,7 @@ class FloodTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """One server."""
-        self.server = live_server(idle_timeout_s=30)
+        self.server = live_server(idle_timeout_ms=30_000)
 
     def assertEnded(self, wire: Wire) -> None:
         """The connection is being closed."""

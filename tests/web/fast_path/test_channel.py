@@ -546,7 +546,7 @@ class Stalled(StringTransport):
 
 class SlowReaderTests(TwoWays):
     def make(self, **policy: Any) -> tuple[Recorder, Recorder]:
-        ways = super().make(idle_timeout_s=30, **policy)
+        ways = super().make(idle_timeout_ms=30_000, **policy)
         for way in ways:
             way.open(Stalled())
         return ways

@@ -21,7 +21,7 @@ MEGABYTE = 1 << 20
 
 class Http2TestCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.server = Server(idle_timeout_s=30)
+        self.server = Server(idle_timeout_ms=30_000)
         self.stream = self.server.live()
         self.stream.shelf.put_playlist("index.m3u8", playlist())
         self.stream.shelf.put("big.m4s", [bytes(MEGABYTE)], "video/mp4")
@@ -95,7 +95,7 @@ class ServingTests(Http2TestCase):
 
     def test_held(self) -> None:
         """A request for what is coming is held, does not make the connection idle, and is answered when it is there."""
-        server = Server(idle_timeout_s=2)
+        server = Server(idle_timeout_ms=2_000)
         stream = server.live()
         stream.shelf.put_playlist("index.m3u8", playlist())
         wire = self.connect(server=server)
@@ -298,7 +298,7 @@ class ErrorTests(Http2TestCase):
             "depends on itself": PREFACE + settings + frame(FrameType.PRIORITY, 0, 3, b"\0\0\0\3\x10"),
         }.items():
             with self.subTest(name), capturedLogs() as events:
-                server = Server(idle_timeout_s=30)
+                server = Server(idle_timeout_ms=30_000)
                 self.server, self.clock = server, server.clock
                 wire = _bare(server)
                 wire.raw(raw)
@@ -311,7 +311,7 @@ class ErrorTests(Http2TestCase):
         long = b"\x00\x40\x01" + bytes([FrameType.DATA, 0]) + bytes(4)
         block = frame(FrameType.HEADERS, 1, 1, b"\x82") + frame(FrameType.CONTINUATION, 0, 1, bytes(16_000)) * 2
         for raw in (long, block):
-            server = Server(idle_timeout_s=30)
+            server = Server(idle_timeout_ms=30_000)
             self.server, self.clock = server, server.clock
             wire = _bare(server)
             wire.raw(PREFACE + raw)

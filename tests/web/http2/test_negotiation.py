@@ -12,7 +12,7 @@ from tests.web.kit import Server
 class NegotiatedChannelTests(SynchronousTestCase):
     def test_agreed(self) -> None:
         """A connection for which TLS agreed on HTTP/2 speaks it, and the timers of HTTP/1 are gone."""
-        server = Server(idle_timeout_s=30)
+        server = Server(idle_timeout_ms=30_000)
         timers = len(server.clock.getDelayedCalls())
         wire = Http2Wire(server)
         self.assertEqual(200, wire.get("/health").status)
