@@ -116,7 +116,7 @@ class FinishedTests(RecordingCase):
             for name in ("clip.mp4", "clip.m3u8"):
                 url = f"{server.root}{folder}/{name}?{query}"
                 video = read_packets(url).tracks["video"]
-                self.assertAlmostEqual(3.0, float(sum(packet.duration for packet in video)), delta=2 * PART_S)
+                self.assertApproximates(3.0, float(sum(packet.duration for packet in video)), 2 * PART_S)
                 self.assertEqual("", decode(url))
 
     def test_by_hand(self) -> None:
