@@ -44,7 +44,18 @@ from rapidrtmp.interfaces.http import (
     json_response,
 )
 from rapidrtmp.interfaces.packaging import Constants, Cutting, IPartSink, Part, Sample, TrackRun
-from rapidrtmp.interfaces.playback import IMMUTABLE, PLAYLIST_TYPE, IShelf, Playlist
+from rapidrtmp.interfaces.playback import (
+    IMMUTABLE,
+    PLAYLIST_TYPE,
+    IMediaObject,
+    IPlayable,
+    IPlaylistVersion,
+    IShelf,
+    IStreamDirectory,
+    IViewers,
+    PlayableFacts,
+    Playlist,
+)
 from rapidrtmp.interfaces.recordings import IRecorderFactory, RetentionRules
 from rapidrtmp.interfaces.sinks import (
     Counter,
@@ -101,9 +112,12 @@ __all__ = [
     "IFrameQueue",
     "ILeasingStorage",
     "ILiveStream",
+    "IMediaObject",
     "IMetricsScope",
     "IPacedStorage",
     "IPartSink",
+    "IPlayable",
+    "IPlaylistVersion",
     "IRecorderFactory",
     "IRecoveringSinkFactory",
     "IReplacingSinkFactory",
@@ -117,11 +131,14 @@ __all__ = [
     "IStorageSpace",
     "IStorageWriter",
     "IStoringSinkFactory",
+    "IStreamDirectory",
     "IStreams",
     "ITokenIssuer",
+    "IViewers",
     "Lease",
     "ObjectInfo",
     "Part",
+    "PlayableFacts",
     "Playlist",
     "PublishRequest",
     "Purpose",

@@ -49,6 +49,7 @@ class Request:
     :ivar client: the address of the client behind the proxies that are trusted; else the peer's.
     :ivar body: the whole body.
     :ivar scheme: of the URL that the client asked for, as far as the proxies that are trusted tell.
+    :ivar token: what the client shows to be let in: ``/APP/KEY/~TOKEN/NAME``; ``""`` if nothing. A secret.
     """
 
     method: str
@@ -58,6 +59,7 @@ class Request:
     client: str
     body: bytes = field(default=b"", repr=False)
     scheme: str = "http"
+    token: str = field(default="", repr=False)
 
     def header(self, name: str) -> str:
         """The value of a header field, by lower-case name; ``""`` if it was not sent."""

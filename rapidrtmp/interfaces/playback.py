@@ -1,16 +1,25 @@
-"""What a live stream serves over HTTP right now: the shelf, and the playlists on it."""
+"""What viewers are served: the shelf that sinks fill, and a stream as the HTTP side sees it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zope.interface import Interface
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from rapidrtmp.names import StreamName
 
 __all__ = [
     "IMMUTABLE",
     "PLAYLIST_TYPE",
+    "IMediaObject",
+    "IPlayable",
+    "IPlaylistVersion",
     "IShelf",
+    "IStreamDirectory",
+    "IViewers",
+    "PlayableFacts",
     "Playlist",
 ]
 
@@ -72,3 +81,96 @@ class IShelf(Interface):
 
     def withdraw(name: str) -> None:
         """Take an object down, or a promise back (whoever waits gets 404). An unknown name is no error."""
+
+
+# ── what HTTP sees ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class IMediaObject(Interface):
+    """Bytes under a name: they never change, only the name may come to mean another object."""
+
+    body: bytes = Attribute("All of it.")
+    gzipped: bytes = Attribute("The body compressed; for text only.")
+    etag: str = Attribute("A strong entity tag, quotes included (RFC 9110, 8.8.3).")
+    content_type: str = Attribute("For the header of that name.")
+    cache_control: str = Attribute("Likewise; empty for a playlist, whose age HTTP reckons.")
+
+
+class IPlaylistVersion(Interface):
+    """One version of a live playlist, ready to be sent to any number of players."""
+
+    facts: Playlist = Attribute("The version as its sink described it.")
+    full: IMediaObject = Attribute("The whole playlist.")
+    delta: IMediaObject = Attribute("Its delta update; the whole where there is none.")
+
+
+class IViewers(Interface):
+    """Counts the viewers of a stream by their requests, on a clock in milliseconds that everything here shares."""
+
+    def saw(address: str, agent: str, thing: str, now_ms: int) -> None:
+        """Count one request; ``thing`` names what was asked for, ``""`` for what all ask for again and again."""
+
+    def knows(address: str, agent: str, now_ms: int) -> bool:
+        """Whether this client is among those who watch."""
+
+    def count(now_ms: int) -> int:
+        """How many watch now."""
+
+    def count_of(address: str, now_ms: int) -> int:
+        """How many watch now from an address, or its IPv6 /64."""
+
+    def bound_prefixes(most: int) -> None:
+        """Count those of one address, or IPv6 /64, as so many at most; 0 for no bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlayableFacts:
+    """
+    How a stream is.
+
+    :ivar is_interrupted: its publisher is gone and may return: nothing new comes meanwhile.
+    :ivar is_over: nothing new comes any more.
+    :ivar target_ms: the longest target duration among its playlists, in milliseconds; 0 if there are none.
+    """
+
+    is_interrupted: bool
+    is_over: bool
+    target_ms: int
+
+
+class IPlayable(Interface):
+    """
+    A stream as HTTP sees it, whichever process it lives in: what is up, and what can be waited for.
+
+    Nothing here blocks. A Deferred belongs to its caller, who cancels it to stop waiting. Too many that wait raise
+    ``TooManyWaitersError``.
+    """
+
+    name: StreamName = Attribute("Its public name.")
+    viewers: IViewers = Attribute("Counts who watches.")
+    facts: PlayableFacts = Attribute("How it is now.")
+
+    def find(name: str) -> IMediaObject | None:
+        """The object of that name, if it is up."""
+
+    def version(name: str) -> IPlaylistVersion | None:
+        """The newest version of the playlist of that name, if there is one."""
+
+    def is_announced(name: str) -> bool:
+        """Whether ``name`` was promised and is not up yet."""
+
+    def wait(name: str) -> Deferred[IMediaObject | None]:
+        """Wait for an object that is not up: fires with it, or with ``None`` when its promise is taken back."""
+
+    def wait_for_version(name: str, sequence: int, part: int | None) -> Deferred[IPlaylistVersion | None]:
+        """
+        Wait for a version of a playlist, which need not exist yet, that has this segment, or this part of it; fires
+        with ``None`` when the stream is gone.
+        """
+
+
+class IStreamDirectory(Interface):
+    """Finds streams by name."""
+
+    def find(name: StreamName) -> IPlayable | None:
+        """The stream of that name: live, interrupted, or ended and still served."""

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from rapidrtmp.errors import RapidRTMPError
-from rapidrtmp.interfaces import IApplication, IStreams
+from rapidrtmp.interfaces import IApplication, IStreamDirectory, IStreams
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.stream import LiveStream, Publisher, StreamState
 from rapidrtmp.names import StreamName
@@ -47,7 +47,7 @@ class StreamTotals:
         self.discontinuities += stream.discontinuities
 
 
-@implementer(IStreams)
+@implementer(IStreamDirectory, IStreams)
 class Registry:
     """
     All streams of the server.

@@ -12,14 +12,14 @@ import gzip
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from rapidrtmp.errors import RapidRTMPError
-from rapidrtmp.interfaces import IMMUTABLE, PLAYLIST_TYPE, IShelf, Playlist
+from rapidrtmp.interfaces import IMMUTABLE, PLAYLIST_TYPE, IMediaObject, IPlaylistVersion, IShelf, Playlist
 
 __all__ = ["PlaylistVersion", "Shelf", "ShelfObject", "TooManyWaitersError", "contains"]
 
@@ -34,13 +34,13 @@ class TooManyWaitersError(RapidRTMPError):
     """One more request would wait here than the bound allows: 503."""
 
 
+@implementer(IMediaObject)
 class ShelfObject:
     """
     Bytes under a name, joined, hashed and compressed once each, and only if somebody asks.
 
     :ivar size: in bytes.
     :ivar content_type: for the header of that name; likewise ``cache_control``.
-    :ivar answers: what the HTTP side has made of it, by whatever tells its answers apart: made once, sent to all.
     """
 
     def __init__(self, pieces: Sequence[bytes], content_type: str, cache_control: str) -> None:
@@ -48,7 +48,6 @@ class ShelfObject:
         self.size = sum(map(len, pieces))
         self.content_type = content_type
         self.cache_control = cache_control
-        self.answers: dict[object, Any] = {}
 
     @cached_property
     def body(self) -> bytes:
@@ -68,6 +67,7 @@ class ShelfObject:
         return f'"{hashlib.blake2b(self.body, digest_size=12).hexdigest()}"'
 
 
+@implementer(IPlaylistVersion)
 class PlaylistVersion:
     """
     One version of a live playlist, ready to be sent to any number of players.
@@ -118,8 +118,8 @@ class Shelf:
         self._longest_target_ms = 0
         self._objects: dict[str, ShelfObject] = {}
         self._playlists: dict[str, PlaylistVersion] = {}
-        self._expected: dict[str, set[Deferred[ShelfObject | None]]] = {}
-        self._blocked: dict[str, dict[_Position, set[Deferred[PlaylistVersion | None]]]] = {}
+        self._expected: dict[str, set[Deferred[IMediaObject | None]]] = {}
+        self._blocked: dict[str, dict[_Position, set[Deferred[IPlaylistVersion | None]]]] = {}
         self._waiting = 0
         self._holds = True
         self._clock = clock
@@ -186,7 +186,7 @@ class Shelf:
         """Whether ``name`` was promised and is not up yet."""
         return name in self._expected
 
-    def wait_for(self, name: str) -> Deferred[ShelfObject | None]:
+    def wait_for(self, name: str) -> Deferred[IMediaObject | None]:
         """
         A Deferred of the caller's own: fires with the announced object when it is put, with ``None`` when the promise
         is taken back. Cancel it to stop waiting.
@@ -195,11 +195,11 @@ class Shelf:
         """
         self._check_room()
         waiters = self._expected[name]
-        waiter: Deferred[ShelfObject | None] = Deferred(lambda _: self._gone(waiters, waiter))
+        waiter: Deferred[IMediaObject | None] = Deferred(lambda _: self._gone(waiters, waiter))
         self._admit(waiters, waiter)
         return waiter
 
-    def wait_for_playlist(self, name: str, sequence: int, part: int | None) -> Deferred[PlaylistVersion | None]:
+    def wait_for_playlist(self, name: str, sequence: int, part: int | None) -> Deferred[IPlaylistVersion | None]:
         """
         A Deferred of the caller's own: fires with the first version that :func:`contains` the position, with ``None``
         when the shelf is cleared. The playlist need not exist yet. Cancel it to stop waiting.
@@ -215,7 +215,7 @@ class Shelf:
             if not waiters:
                 positions.pop((sequence, part), None)
 
-        waiter: Deferred[PlaylistVersion | None] = Deferred(leave)
+        waiter: Deferred[IPlaylistVersion | None] = Deferred(leave)
         self._admit(waiters, waiter)
         return waiter
 

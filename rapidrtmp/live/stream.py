@@ -18,10 +18,19 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from rapidrtmp.errors import MisuseError
-from rapidrtmp.interfaces import ILiveStream, IPartSink, ISink, Playlist
+from rapidrtmp.interfaces import (
+    ILiveStream,
+    IMediaObject,
+    IPartSink,
+    IPlayable,
+    IPlaylistVersion,
+    ISink,
+    PlayableFacts,
+    Playlist,
+)
 from rapidrtmp.live.fan_out import FanOut
 from rapidrtmp.live.health import Finding
-from rapidrtmp.live.shelf import Shelf
+from rapidrtmp.live.shelf import PlaylistVersion, Shelf, ShelfObject
 from rapidrtmp.live.statistics import Statistics
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.live.wall_clock import WallClockMap
@@ -132,7 +141,7 @@ class GopCache:
         self._overflowed = False
 
 
-@implementer(ILiveStream)
+@implementer(ILiveStream, IPlayable)
 class LiveStream:
     """
     A stream under its public name.
@@ -189,6 +198,38 @@ class LiveStream:
         self.wall_clock = WallClockMap()
         self._observed_ms = -OBSERVE_MS
         self._newest: dict[int, Frame] = {}
+
+    # ── what viewers are served (IPlayable) ──────────────────────────────────────────────────────────────────────────
+
+    @property
+    def facts(self) -> PlayableFacts:
+        """See :class:`PlayableFacts <rapidrtmp.interfaces.PlayableFacts>`."""
+        return PlayableFacts(
+            is_interrupted=self.state is StreamState.INTERRUPTED,
+            is_over=self.state is StreamState.ENDED,
+            target_ms=self.shelf.target_ms,
+        )
+
+    def find(self, name: str) -> ShelfObject | None:
+        """See :meth:`IPlayable.find <rapidrtmp.interfaces.IPlayable.find>`."""
+        return self.shelf.find(name)
+
+    def version(self, name: str) -> PlaylistVersion | None:
+        """See :meth:`IPlayable.version <rapidrtmp.interfaces.IPlayable.version>`."""
+        return self.shelf.find_playlist(name)
+
+    def is_announced(self, name: str) -> bool:
+        """See :meth:`IPlayable.is_announced <rapidrtmp.interfaces.IPlayable.is_announced>`."""
+        return self.shelf.is_announced(name)
+
+    def wait(self, name: str) -> Deferred[IMediaObject | None]:
+        """See :meth:`IPlayable.wait <rapidrtmp.interfaces.IPlayable.wait>`."""
+        self.shelf.announce(name)
+        return self.shelf.wait_for(name)
+
+    def wait_for_version(self, name: str, sequence: int, part: int | None) -> Deferred[IPlaylistVersion | None]:
+        """See :meth:`IPlayable.wait_for_version <rapidrtmp.interfaces.IPlayable.wait_for_version>`."""
+        return self.shelf.wait_for_playlist(name, sequence, part)
 
     # ── sinks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

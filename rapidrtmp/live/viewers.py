@@ -15,6 +15,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, OrderedDict
 
+from zope.interface import implementer
+
+from rapidrtmp.interfaces import IViewers
 from rapidrtmp.support.client_prefix import origin_of
 
 __all__ = ["Viewers"]
@@ -57,6 +60,7 @@ class _Client:
                 self.viewers = max((count for count, _ in asked.values()), default=1)
 
 
+@implementer(IViewers)
 class Viewers:
     """
     The viewers of one stream.

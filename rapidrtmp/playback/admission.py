@@ -1,8 +1,11 @@
 """
-The seats that a stream has for viewers: whoever asks for its media takes one, be it live, rewound or recorded.
+The door that every viewer comes through: may this client watch, and is there a seat left?
 
-They are counted by :class:`~rapidrtmp.live.viewers.Viewers`, those of a live stream by its own. Recordings of a stream
-that is not live have none; their viewers are counted here, in the same way.
+Where watching is open, the first question costs nothing; elsewhere an application's judge is asked, and its verdict on
+a token holds until it ends (see :mod:`rapidrtmp.playback.verdicts`). The seats are limited by the operator: a client
+that asks for media takes one, be it live, rewound or recorded. They are counted by
+:class:`~rapidrtmp.live.viewers.Viewers`, those of a live stream by its own. Recordings of a stream that is not live
+have none; their viewers are counted here, in the same way.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred, succeed
@@ -18,13 +22,21 @@ from twisted.internet.interfaces import IReactorTime
 
 from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.http.errors import TooManyRequestsError
-from rapidrtmp.interfaces import IApplication, Request, Response, StreamedResponse, UnavailableError
-from rapidrtmp.live.registry import Registry
+from rapidrtmp.interfaces import (
+    IApplication,
+    IStreamDirectory,
+    IViewers,
+    Request,
+    Response,
+    StreamedResponse,
+    UnavailableError,
+)
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
+from rapidrtmp.playback.verdicts import PlayRequest, Verdicts
 from rapidrtmp.support.clock import now_ms
 
-__all__ = ["Seats"]
+__all__ = ["Admission"]
 
 FULL_RETRY_S = 10
 #: So many viewers may come from one address at least, if the operator does not say how many: a household.
@@ -33,49 +45,81 @@ LEAST_SHARE = 4
 RECORDED_WINDOW_MS = 30_000
 
 
-class Seats:
+class Admission:
     """
     Admits viewers and counts them.
 
+    :param directory: finds streams.
     :param apps: the applications by name; one that is not here has no limit.
     :param of_client: how many of them may come from one address; 0 for no limit, ``None`` for a quarter, at least four.
     :param proxies: have no such limit.
     :param clock: the clock they are counted by.
     :param salt: of what clients are told apart by.
+    :param verdicts: who may watch, by application; one that is not named is open.
     """
 
     def __init__(
         self,
-        registry: Registry,
+        directory: IStreamDirectory,
         apps: Mapping[str, IApplication],
         of_client: int | None,
         proxies: TrustedProxies,
         clock: IReactorTime,
         salt: bytes,
+        verdicts: Mapping[str, Verdicts] = MappingProxyType({}),
     ) -> None:
-        self._registry = registry
+        self._directory = directory
         self._apps = apps
         self._of_client = of_client
         self._proxies = proxies
         self._clock = clock
         self._salt = salt
+        self._verdicts = verdicts
         self._recorded: dict[StreamName, Viewers] = {}
 
-    def admit(self, request: Request, name: StreamName, viewers: Viewers | None) -> None:
+    def admit(self, request: Request, name: StreamName) -> Deferred[None] | None:
+        """
+        Admit a client that asks for media of a stream, live or not.
+
+        :returns: ``None`` if it is admitted; else a Deferred of the caller's own, which fires with ``None`` when that
+            is decided, or fails with what is raised otherwise.
+        :raises BadNameError: there can be no such stream, where that needs to be decided.
+        :raises UnauthorizedError: a token is needed, and none was shown.
+        :raises ForbiddenError: the client may not watch.
+        :raises UnavailableError: the stream has all the viewers it may have, or it cannot be decided who may watch.
+        :raises TooManyRequestsError: the client's address has all that one may have.
+        """
+        verdicts = self._verdicts.get(name.app) if self._verdicts else None
+        if verdicts is not None:
+            waiting = verdicts.ask(PlayRequest(StreamName.checked(*name), request.token, request.client))
+            if waiting is not None:
+                return waiting.addCallback(lambda _: self.check_seat(request, name, self._find(name)))
+        if self._limit(name):
+            self.check_seat(request, name, self._find(name))
+        return None
+
+    def _limit(self, name: StreamName) -> int:
+        try:
+            app = self._apps[name.app]
+        except KeyError:
+            return 0
+        limit: int = app.limits.max_viewers_per_stream
+        return limit
+
+    def check_seat(self, request: Request, name: StreamName, viewers: IViewers | None) -> None:
         """
         Return if the request comes from one who watches, or there is a seat left.
 
         :param viewers: those of the stream; ``None`` if it has none.
-        :raises UnavailableError: the stream has all the viewers it may have.
-        :raises TooManyRequestsError: the client's address has all that one may have.
+        :raises UnavailableError: see :meth:`admit`; so for :class:`TooManyRequestsError`.
         """
-        limit = self._apps[name.app].limits.max_viewers_per_stream if name.app in self._apps else 0
+        limit = self._limit(name)
         if not limit or viewers is None:
             return
         share = max(LEAST_SHARE, limit // 4) if self._of_client is None else self._of_client
         viewers.bound_prefixes(share)
         now = now_ms(self._clock)
-        if viewers.knows(request.client, request.header("user-agent"), now):
+        if viewers.knows(request.client, request.headers.get("user-agent", ""), now):
             return
         if viewers.count(now) >= limit:
             raise UnavailableError(f"{name} has all the {limit} viewers it may have", FULL_RETRY_S)
@@ -84,16 +128,16 @@ class Seats:
                 f"one address may have {share} of the {limit} viewers of {name}", {"Retry-After": str(FULL_RETRY_S)}
             )
 
-    def count(self, request: Request, viewers: Viewers, asked: str, response: Response) -> None:
+    def count(self, request: Request, viewers: IViewers, asked: str, response: Response) -> None:
         """
         Count whoever is answered with media.
 
         :param asked: what was asked for; see :meth:`Viewers.saw <rapidrtmp.live.viewers.Viewers.saw>`.
         """
         if request.method == "GET" and response.status in (200, 206, 307):
-            viewers.saw(request.client, request.header("user-agent"), asked, now_ms(self._clock))
+            viewers.saw(request.client, request.headers.get("user-agent", ""), asked, now_ms(self._clock))
 
-    def seat(self, request: Request, name: StreamName, viewers: Viewers, asked: str, response: Response) -> Response:
+    def seat(self, request: Request, name: StreamName, viewers: IViewers, asked: str, response: Response) -> Response:
         """
         Admit whoever is answered with something stored, as others may have come in meanwhile, and count it as long as
         the answer is being sent. A later range counts as more of the same.
@@ -101,7 +145,7 @@ class Seats:
         :returns: the response, which tells when it is sent.
         :raises UnavailableError: see :meth:`admit`.
         """
-        self.admit(request, name, viewers)
+        self.check_seat(request, name, viewers)
         whole = response.status != 206 or response.headers["Content-Range"].startswith("bytes 0-")
         self.count(request, viewers, asked if whole else "", response)
         if not isinstance(response, StreamedResponse):
@@ -123,20 +167,21 @@ class Seats:
         :raises UnavailableError: see :meth:`admit`.
         """
         stream = StreamName.checked(app, key)
-        self.admit(request, stream, self._find(stream))
+        waiting = self.admit(request, stream)
 
         def answered(response: Response) -> Response:
             asked = "" if names.get("name", "").endswith(".m3u8") else f"{'/'.join(names.values())}?{request.query}"
             return self.seat(request, stream, self._viewers(stream), asked, response)
 
-        answer = media(request, app, key, **names)
-        return (succeed(answer) if isinstance(answer, Response) else answer).addCallback(answered)
+        if waiting is None:
+            waiting = succeed(None)
+        return waiting.addCallback(lambda _: media(request, app, key, **names)).addCallback(answered)
 
-    def _find(self, name: StreamName) -> Viewers | None:
-        stream = self._registry.find(name)
+    def _find(self, name: StreamName) -> IViewers | None:
+        stream = self._directory.find(name)
         return stream.viewers if stream is not None else self._recorded.get(name)
 
-    def _viewers(self, name: StreamName) -> Viewers:
+    def _viewers(self, name: StreamName) -> IViewers:
         found = self._find(name)
         if found is None:
             now = now_ms(self._clock)

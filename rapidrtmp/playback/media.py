@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred
 
 from rapidrtmp.errors import NotFoundError
-from rapidrtmp.interfaces import Request, Response
+from rapidrtmp.interfaces import IPlayable, IStreamDirectory, Request, Response
 from rapidrtmp.interfaces.contributions import MediaFinder
-from rapidrtmp.live.registry import Registry
-from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.names import StreamName
-from rapidrtmp.playback.admission import Seats
+from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.responder import Answer, HlsResponder
 
 __all__ = ["MediaResponder"]
@@ -27,13 +25,21 @@ class MediaResponder:
     Answers for the media of live streams.
 
     :param hls: answers for the shelf.
+    :param directory: finds streams.
+    :param admission: admits viewers and counts them.
     :param finders: asked in turn for what is not there.
     """
 
-    def __init__(self, hls: HlsResponder, registry: Registry, seats: Seats, finders: Sequence[MediaFinder]) -> None:
+    def __init__(
+        self,
+        hls: HlsResponder,
+        directory: IStreamDirectory,
+        admission: Admission,
+        finders: Sequence[MediaFinder],
+    ) -> None:
         self._hls = hls
-        self._registry = registry
-        self._seats = seats
+        self._directory = directory
+        self._admission = admission
         self._finders = finders
 
     def respond(self, request: Request, app: str, key: str, name: str) -> Answer:
@@ -41,17 +47,26 @@ class MediaResponder:
         Answer a ``GET`` or ``HEAD`` for ``/APP/KEY/NAME``: as :meth:`HlsResponder.respond
         <rapidrtmp.playback.responder.HlsResponder.respond>`, or as one of the finders does.
         """
+        wanted = StreamName(app, key)
+        waiting = self._admission.admit(request, wanted)
+        if waiting is not None:
+            return waiting.addCallback(lambda _: self._answer(request, wanted, name))
+        return self._answer(request, wanted, name)
+
+    def _answer(self, request: Request, wanted: StreamName, name: str) -> Answer:
         try:
-            return self._hls.respond(request, app, key, name)
+            return self._hls.answer(request, wanted, name)
         except NotFoundError:
-            stream = self._registry.find(StreamName(app, key))
+            stream = self._directory.find(wanted)
             answer = None if stream is None else self._find(request, stream, name)
             if stream is None or answer is None:
                 raise
         asked = "" if name.endswith(".m3u8") else f"{name}?{request.query}" if request.query else name
-        return answer.addCallback(lambda found: self._seats.seat(request, stream.name, stream.viewers, asked, found))
+        return answer.addCallback(
+            lambda found: self._admission.seat(request, stream.name, stream.viewers, asked, found)
+        )
 
-    def _find(self, request: Request, stream: LiveStream, name: str) -> Deferred[Response] | None:
+    def _find(self, request: Request, stream: IPlayable, name: str) -> Deferred[Response] | None:
         for find in self._finders:
             answer = find(request, stream.name, name)
             if answer is not None:

@@ -1,8 +1,8 @@
 """
 Everything under ``/APP/KEY/NAME``: playlists, segments, parts, and the requests held for what is still to come.
 
-A request finds its stream's shelf by name and is answered at once, or waits on the shelf with a Deferred of its own;
-cancelling that Deferred, which happens when a player leaves, takes the waiter off the shelf. Held are
+A request that is admitted finds its stream by name and is answered at once, or waits with a Deferred of its own, which
+is cancelled when the player leaves. An answer is made once of each object and goes to all who ask for it. Held are
 
 - a request for a playlist whose stream is just starting, up to ``early_hold_ms`` (then 404, worth asking again);
 - a blocking reload (RFC 8216 bis, 6.2.5.2), up to three target durations (then 503; but while the publisher is gone
@@ -22,13 +22,21 @@ from twisted.python.failure import Failure
 from rapidrtmp.errors import NotFoundError
 from rapidrtmp.http.errors import NotYetError
 from rapidrtmp.http.headers import CORS, accepts_gzip, etag_matches, parse_range
-from rapidrtmp.interfaces import PLAYLIST_TYPE, Request, Response, UnavailableError
-from rapidrtmp.live.registry import Registry
-from rapidrtmp.live.shelf import PlaylistVersion, ShelfObject, contains
-from rapidrtmp.live.stream import LiveStream, StreamState
+from rapidrtmp.interfaces import (
+    PLAYLIST_TYPE,
+    IMediaObject,
+    IPlayable,
+    IPlaylistVersion,
+    IStreamDirectory,
+    Request,
+    Response,
+    UnavailableError,
+)
+from rapidrtmp.live.shelf import contains
 from rapidrtmp.names import StreamName
-from rapidrtmp.playback.admission import Seats
+from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.directives import Directives, read_directives
+from rapidrtmp.playback.ready_answers import ReadyAnswers
 
 __all__ = ["HlsResponder"]
 
@@ -46,71 +54,82 @@ class HlsResponder:
     """
     Answers what players ask.
 
-    :param seats: admits viewers and counts them.
+    :param directory: finds streams.
+    :param admission: admits viewers and counts them.
     :param early_hold_ms: how long a request for a playlist is held while its stream is starting.
     :param clock: timers.
     """
 
-    def __init__(self, registry: Registry, seats: Seats, early_hold_ms: int, clock: IReactorTime) -> None:
-        self._registry = registry
-        self._seats = seats
+    def __init__(
+        self, directory: IStreamDirectory, admission: Admission, early_hold_ms: int, clock: IReactorTime
+    ) -> None:
+        self._directory = directory
+        self._admission = admission
+        self._ready = ReadyAnswers()
         self._early_hold_ms = early_hold_ms
         self._clock = clock
 
     def respond(self, request: Request, app: str, key: str, name: str) -> Answer:
         """
-        Answer a ``GET`` or ``HEAD`` for ``/APP/KEY/NAME``.
+        Answer a ``GET`` or ``HEAD`` for ``/APP/KEY/NAME`` or ``/APP/KEY/~TOKEN/NAME``.
 
         :raises BadNameError: there can be no such stream.
         :raises NotFoundError: there is no such stream or object now; a :class:`NotYetError` if there may soon be.
         :raises BadRequestError: the delivery directives make no sense.
         :raises RangeNotSatisfiableError: the range lies outside the object.
-        :raises UnavailableError: the stream has all the viewers it may have.
         :raises TooManyWaitersError: too many requests are held for this stream already.
+        And what :meth:`Admission.admit <rapidrtmp.playback.admission.Admission.admit>` raises.
         """
-        stream = self._registry.find(StreamName(app, key))
-        if stream is None:
-            raise NotYetError(f"nobody publishes {StreamName.checked(app, key)} now", UNKNOWN_RETRY_S)
-        self._seats.admit(request, stream.name, stream.viewers)
-        return self._find(request, stream, name) or self._hold(request, stream, name)
+        stream = StreamName(app, key)
+        waiting = self._admission.admit(request, stream)
+        if waiting is not None:
+            return waiting.addCallback(lambda _: self.answer(request, stream, name))
+        return self.answer(request, stream, name)
 
-    def _find(self, request: Request, stream: LiveStream, name: str) -> Answer | None:
+    def answer(self, request: Request, stream: StreamName, name: str) -> Answer:
+        """Answer a client that is admitted; see :meth:`respond`."""
+        playable = self._directory.find(stream)
+        if playable is None:
+            raise NotYetError(f"nobody publishes {StreamName.checked(*stream)} now", UNKNOWN_RETRY_S)
+        return self._find(request, playable, name) or self._hold(request, playable, name)
+
+    def _find(self, request: Request, stream: IPlayable, name: str) -> Answer | None:
         """The answer if something of that name is up."""
-        version = stream.shelf.find_playlist(name)
+        version = stream.version(name)
         if version is not None:
             return self._playlist(request, stream, name, version)
-        stored = stream.shelf.find(name)
+        stored = stream.find(name)
         if stored is not None:
             return self._object(request, stream, name, stored)
         return None
 
     # ── playlists ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _playlist(self, request: Request, stream: LiveStream, name: str, version: PlaylistVersion) -> Answer:
+    def _playlist(self, request: Request, stream: IPlayable, name: str, version: IPlaylistVersion) -> Answer:
         directives = read_directives(version.facts, request.query)
         if directives.sequence is None or contains(version.facts, directives.sequence, directives.part):
             return self._version(request, stream, name, version, directives)
 
-        def arrived(newer: PlaylistVersion | None) -> Response:
+        def arrived(newer: IPlaylistVersion | None) -> Response:
             if newer is None:
                 raise NotFoundError(f"{stream.name} is gone")
             return self._version(request, stream, name, newer, directives)
 
         def late() -> Response:
-            if stream.state is not StreamState.INTERRUPTED:
+            if not stream.facts.is_interrupted:
                 raise UnavailableError("the segment or part asked for did not come in time", 1)
-            newest = stream.shelf.find_playlist(name) or version
+            newest = stream.version(name) or version
             return self._version(request, stream, name, newest, directives, cache_control="no-cache")
 
-        waiting = stream.shelf.wait_for_playlist(name, directives.sequence, directives.part)
+        waiting = stream.wait_for_version(name, directives.sequence, directives.part)
         return self._until(waiting, PATIENCE * version.facts.target_ms, arrived, late)
 
     def _version(
         self,
         request: Request,
-        stream: LiveStream,
+        stream: IPlayable,
         name: str,
-        version: PlaylistVersion,
+        version: IPlaylistVersion,
         directives: Directives,
         cache_control: str = "",
     ) -> Response:
@@ -118,67 +137,68 @@ class HlsResponder:
         blocking = directives.sequence is not None
         response = self._text(request, text, cache_control or _playlist_caching(version, blocking=blocking))
         asked = f"{name}?{directives.sequence}.{directives.part}" if blocking else ""
-        self._seats.count(request, stream.viewers, asked, response)
+        self._admission.count(request, stream.viewers, asked, response)
         return response
 
-    def _text(self, request: Request, text: ShelfObject, cache_control: str) -> Response:
+    def _text(self, request: Request, text: IMediaObject, cache_control: str) -> Response:
         """A playlist's bytes, compressed if the client can read that. No ranges: the next version moves every byte."""
-        gzipped = accepts_gzip(request.header("accept-encoding"))
-        response: Response | None = text.answers.get((gzipped, cache_control))
+        gzipped = accepts_gzip(request.headers.get("accept-encoding", ""))
+        key = id(text), gzipped, cache_control
+        response = self._ready.find(key)
         if response is None:
-            response = text.answers[gzipped, cache_control] = _text_response(text, cache_control, gzipped=gzipped)
-        return _unless_known(request, response)
+            response = self._ready.keep(text, key, _text_response(text, cache_control, gzipped=gzipped))
+        return _unless_known(request, response) if "if-none-match" in request.headers else response
 
     # ── objects ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _object(self, request: Request, stream: LiveStream, name: str, stored: ShelfObject) -> Response:
+    def _object(self, request: Request, stream: IPlayable, name: str, stored: IMediaObject) -> Response:
         if stored.content_type == PLAYLIST_TYPE or stored.content_type.startswith("text/"):
             response = self._text(request, stored, stored.cache_control)
-            self._seats.count(request, stream.viewers, "", response)
+            self._admission.count(request, stream.viewers, "", response)
             return response
-        whole: Response | None = stored.answers.get("whole")
+        key = (id(stored),)
+        whole = self._ready.find(key)
         if whole is None:
-            whole = stored.answers["whole"] = _object_response(stored)
+            whole = self._ready.keep(stored, key, _object_response(stored))
         response = _range_of(request, whole)
         if response.status == 200 or response.headers.get("Content-Range", "").startswith("bytes 0-"):
-            self._seats.count(request, stream.viewers, name, response)
+            self._admission.count(request, stream.viewers, name, response)
         return response
 
     # ── requests that wait ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def _hold(self, request: Request, stream: LiveStream, name: str) -> Deferred[Response]:
+    def _hold(self, request: Request, stream: IPlayable, name: str) -> Deferred[Response]:
         """Wait for a name that is promised, or that every stream has before long."""
-        shelf = stream.shelf
-        if stream.state is StreamState.ENDED:
+        facts = stream.facts
+        if facts.is_over:
             raise NotFoundError(f"{stream.name} has no {name}")
         if name.endswith(".m3u8") and name != MULTIVARIANT_PLAYLIST:
-            if name != MEDIA_PLAYLIST and not shelf.is_announced(name):
+            if name != MEDIA_PLAYLIST and not stream.is_announced(name):
                 raise NotFoundError(f"{stream.name} has no {name}")
             # every first version contains the segment before the first one of all
-            return self._hold_early(request, stream, name, shelf.wait_for_playlist(name, -1, None))
+            return self._hold_early(request, stream, name, stream.wait_for_version(name, -1, None))
         if name == MULTIVARIANT_PLAYLIST:
-            shelf.announce(name)
-            return self._hold_early(request, stream, name, shelf.wait_for(name))
-        if not shelf.is_announced(name):
+            return self._hold_early(request, stream, name, stream.wait(name))
+        if not stream.is_announced(name):
             raise NotFoundError(f"{stream.name} has no {name}")
 
         def late() -> Response:
             raise UnavailableError(f"{name} was announced and did not come in time", 1)
 
-        patience_ms = PATIENCE * shelf.target_ms or self._early_hold_ms
-        return self._until(shelf.wait_for(name), patience_ms, self._arrived(request, stream, name), late)
+        patience_ms = PATIENCE * facts.target_ms or self._early_hold_ms
+        return self._until(stream.wait(name), patience_ms, self._arrived(request, stream, name), late)
 
     def _hold_early(
-        self, request: Request, stream: LiveStream, name: str, waiting: Deferred[T | None]
+        self, request: Request, stream: IPlayable, name: str, waiting: Deferred[T | None]
     ) -> Deferred[Response]:
         def late() -> Response:
             raise NotYetError(f"{stream.name} is starting and has no {name} yet", 1)
 
         return self._until(waiting, self._early_hold_ms, self._arrived(request, stream, name), late)
 
-    def _arrived(self, request: Request, stream: LiveStream, name: str) -> Callable[[object], Answer]:
+    def _arrived(self, request: Request, stream: IPlayable, name: str) -> Callable[[object], Answer]:
         def arrived(what: object) -> Answer:
-            self._seats.admit(request, stream.name, stream.viewers)  # others may have come in meanwhile
+            self._admission.check_seat(request, stream.name, stream.viewers)  # others may have come in meanwhile
             answer = self._find(request, stream, name) if what is not None else None
             if answer is None:
                 raise NotFoundError(f"{name} of {stream.name} was announced and withdrawn")
@@ -199,7 +219,7 @@ class HlsResponder:
         return waiting.addCallbacks(arrived, failed)
 
 
-def _playlist_caching(version: PlaylistVersion, *, blocking: bool) -> str:
+def _playlist_caching(version: IPlaylistVersion, *, blocking: bool) -> str:
     """
     How long a playlist may be kept (RFC 8216 bis, appendix B).
 
@@ -210,10 +230,10 @@ def _playlist_caching(version: PlaylistVersion, *, blocking: bool) -> str:
     target_s = version.facts.target_ms // 1000
     if blocking or version.facts.ended:
         return f"public, max-age={max(6 * target_s, 1)}"
-    return f"public, max-age={max(target_s // 2, 1)}"
+    return f"public, max-age={target_s // 2 or 1}"
 
 
-def _text_response(text: ShelfObject, cache_control: str, *, gzipped: bool) -> Response:
+def _text_response(text: IMediaObject, cache_control: str, *, gzipped: bool) -> Response:
     headers = {
         **CORS,
         "Content-Type": text.content_type,
@@ -227,7 +247,7 @@ def _text_response(text: ShelfObject, cache_control: str, *, gzipped: bool) -> R
     return Response(200, headers, text.gzipped if gzipped else text.body)
 
 
-def _object_response(stored: ShelfObject) -> Response:
+def _object_response(stored: IMediaObject) -> Response:
     headers = {
         **CORS,
         "Content-Type": stored.content_type,
@@ -248,12 +268,15 @@ def _unless_known(request: Request, response: Response) -> Response:
 
 def _range_of(request: Request, whole: Response) -> Response:
     """The whole object or a range of it, or nothing if the client has it already (RFC 9110, 13.2.2)."""
-    response = _unless_known(request, whole)
-    condition = request.header("if-range")
+    response = _unless_known(request, whole) if "if-none-match" in request.headers else whole
+    wanted = request.headers.get("range")
+    if not wanted:
+        return response
+    condition = request.headers.get("if-range")
     if response is not whole or request.method != "GET" or (condition and condition != whole.headers["ETag"]):
         return response
     size = len(whole.body)
-    span = parse_range(request.header("range"), size)
+    span = parse_range(wanted, size)
     if span is None:
         return whole
     start, stop = span

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from klein import Klein
@@ -42,9 +43,10 @@ from rapidrtmp.interfaces import (
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import RESERVED_APPS
-from rapidrtmp.playback.admission import Seats
+from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.media import MediaResponder
 from rapidrtmp.playback.responder import HlsResponder
+from rapidrtmp.playback.verdicts import Verdicts
 from rapidrtmp.support.bug_log import BugLog
 from rapidrtmp.web.abuse import Misconduct
 from rapidrtmp.web.api import Api
@@ -245,6 +247,7 @@ def make_sites(
     viewer_salt: bytes,
     access: ApiAccess,
     find_public_door: Callable[[], tuple[str, int]],
+    verdicts: Mapping[str, Verdicts] = MappingProxyType({}),
 ) -> Sites:
     """
     Make the sites that serve everything over HTTP.
@@ -256,23 +259,25 @@ def make_sites(
     :param viewer_salt: a secret that viewers are told apart with.
     :param access: decides who may use the management API.
     :param find_public_door: tells the scheme and the port (0 for none) that viewers come to.
+    :param verdicts: who may watch, by application; one that is not named is open.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
     api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms, find_public_door, contributions)
     proxies = TrustedProxies(policy.trusted_proxies)
-    seats, tally = Seats(registry, apps, policy.max_viewers_per_client, proxies, clock, viewer_salt), Tally(policy)
-    metrics.collect_from(seats.metrics)
+    admission = Admission(registry, apps, policy.max_viewers_per_client, proxies, clock, viewer_salt, verdicts)
+    tally = Tally(policy)
+    metrics.collect_from(admission.metrics)
     metrics.collect_from(tally.metrics)
     misconduct = Misconduct(clock)
     metrics.collect_from(misconduct.metrics)
     connections = OpenConnections(policy, clock)
     metrics.collect_from(connections.metrics)
-    hls = HlsResponder(registry, seats, policy.early_hold_ms, clock)
-    media = MediaResponder(hls, registry, seats, [each.find_media for each in contributions if each.find_media])
+    hls = HlsResponder(registry, admission, policy.early_hold_ms, clock)
+    media = MediaResponder(hls, registry, admission, [each.find_media for each in contributions if each.find_media])
     data = {what: below for each in contributions for what, below in each.player_data.items()}
     contributed = [route for each in contributions for route in each.routes]
     make_http2 = _http2(policy, clock, misconduct, metrics)
-    table = routes(api, media, Pages(registry, apps, clock, data), contributed, seats, policy)
+    table = routes(api, media, Pages(registry, apps, clock, data), contributed, admission, policy)
 
     def make_site(table: tuple[Route, ...], make_channel: Callable[[], BoundedChannel]) -> Site:
         app = WebApp(table, access, tally, misconduct, policy)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from rapidrtmp.interfaces import Audience, Route
-from rapidrtmp.playback.admission import Seats
+from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.media import MediaResponder
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.pages import Pages
@@ -24,7 +24,12 @@ _MANAGEMENT = (Audience.MANAGEMENT, Audience.OPEN_MANAGEMENT)
 
 
 def routes(
-    api: Api, media: MediaResponder, pages: Pages, contributed: Iterable[Route], seats: Seats, policy: HttpPolicy
+    api: Api,
+    media: MediaResponder,
+    pages: Pages,
+    contributed: Iterable[Route],
+    admission: Admission,
+    policy: HttpPolicy,
 ) -> tuple[Route, ...]:
     """
     The table of routes, for all doors.
@@ -40,7 +45,7 @@ def routes(
         Route("GET", "/api/v1/streams/<app>/<key>", management, api.stream),
         Route("POST", "/api/v1/streams/<key>/stop", management, api.stop),
         Route("POST", "/api/v1/streams/<app>/<key>/stop", management, api.stop),
-        *(_seated(route, seats) for route in contributed),
+        *(_seated(route, admission) for route in contributed),
         Route("GET", "/api/v1/openapi.json", Audience.OPEN_MANAGEMENT, api.openapi),
         Route("GET", "/api/ping", probe, api.ping),
         Route("GET", "/health", probe, api.health),
@@ -67,8 +72,8 @@ def management_routes(table: Iterable[Route]) -> tuple[Route, ...]:
     return tuple(route for route in table if route.audience in (*_MANAGEMENT, Audience.PROBE))
 
 
-def _seated(route: Route, seats: Seats) -> Route:
+def _seated(route: Route, admission: Admission) -> Route:
     """A route for viewers, which answers those who have a seat."""
     if route.audience is not Audience.VIEWERS:
         return route
-    return replace(route, respond=partial(seats.recorded, route.respond))
+    return replace(route, respond=partial(admission.recorded, route.respond))

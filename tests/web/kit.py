@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import Any
 
 from treq.testing import StubTreq
@@ -28,6 +29,7 @@ from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.media import AudioConfig, Frame, VideoConfig
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
+from rapidrtmp.playback.verdicts import Verdicts
 from rapidrtmp.recording.contribution import RecordingsContribution
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.support.clock import now_ms
@@ -85,7 +87,14 @@ def _make_sink(stream: LiveStream, sink: str, factory: Any, recovered: Mapping[s
 class Server:
     """The whole HTTP side on a clock that stands still, with nothing live yet."""
 
-    def __init__(self, *, api_token: str = "made-on-first-start", max_viewers: int = 0, **policy: Any) -> None:
+    def __init__(
+        self,
+        *,
+        api_token: str = "made-on-first-start",
+        max_viewers: int = 0,
+        verdicts: Mapping[str, Verdicts] = MappingProxyType({}),
+        **policy: Any,
+    ) -> None:
         self.clock = Clock()
         self.clock.advance(1_000)
         self.metrics = Metrics()
@@ -119,6 +128,7 @@ class Server:
             viewer_salt=b"salt",
             access=ApiAccess(ApiSecret(api_token.encode()), self.policy, self.clock, find_peer),
             find_public_door=lambda: ("https", 8443),
+            verdicts=verdicts,
         )
         self.site = sites.public
         self.management = sites.management

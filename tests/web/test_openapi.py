@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.errors import StorageError
 from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.names import StreamName
-from rapidrtmp.playback.admission import Seats
+from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.media import MediaResponder
 from rapidrtmp.playback.responder import HlsResponder
 from rapidrtmp.web.abuse import Misconduct
@@ -267,11 +267,11 @@ class AnswersTests(SynchronousTestCase):
 def _application(server: Server) -> WebApp:
     """An application of the routes that a site is made of."""
     api = Api(server.registry, server.metrics, server.readiness, {}, server.policy, server.clock, server.utc_ms)
-    seats = Seats(server.registry, server.apps, None, TrustedProxies(()), server.clock, b"salt")
-    hls = HlsResponder(server.registry, seats, 10_000, server.clock)
+    admission = Admission(server.registry, server.apps, None, TrustedProxies(()), server.clock, b"salt")
+    hls = HlsResponder(server.registry, admission, 10_000, server.clock)
     pages = Pages(server.registry, {}, server.clock)
-    media = MediaResponder(hls, server.registry, seats, [])
+    media = MediaResponder(hls, server.registry, admission, [])
     contributed = [route for each in server.contributions for route in each.routes]
-    table = routes(api, media, pages, contributed, seats, server.policy)
+    table = routes(api, media, pages, contributed, admission, server.policy)
     access = ApiAccess(ApiSecret(), server.policy, server.clock)
     return WebApp(table, access, Tally(server.policy), Misconduct(server.clock), server.policy)

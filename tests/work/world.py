@@ -33,6 +33,7 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.net import reactor as lean
 from rapidrtmp.server import service as server
 from rapidrtmp.settings.model import AppSettings, ServerSettings, Settings
+from rapidrtmp.support import clock as wall_clock
 from rapidrtmp.web.fast_path import channel as express
 from rapidrtmp.web.fast_path.request_line import read_line
 from tests.work.meter import Meter
@@ -134,6 +135,9 @@ class Outside:
     def time(self) -> float:
         return STARTED_AT_S + self.now_s
 
+    def time_ns(self) -> int:
+        return int(self.time() * 1e9)
+
     def sleep(self, seconds: float) -> None:
         self.now_s += seconds
 
@@ -164,7 +168,7 @@ class World:
         """Whoever looks at a clock meanwhile sees that of the world."""
         outside = self.outside
         with (
-            patch.object(server, "time", outside),
+            patch.object(wall_clock, "time", outside),
             patch.object(express, "time", outside),
             patch.object(fan_out, "perf_counter", outside.monotonic),
             patch.object(packager, "perf_counter", outside.monotonic),

@@ -1,0 +1,49 @@
+"""Admission by token, through the whole HTTP side."""
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.interfaces import Verdict
+from rapidrtmp.playback.verdicts import PlayRequest, Verdicts
+from tests.web.kit import Server, playlist
+
+PATH = "/live/k/index.m3u8"
+
+
+class DoorTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.answer: Verdict | Deferred[Verdict] = Verdict(allowed=True)
+        self.asked: list[PlayRequest] = []
+        self.server = Server(verdicts={"live": Verdicts(self.judge, lambda: 0)}, max_viewers=4)
+        self.stream = self.server.live()
+        self.stream.shelf.put_playlist("index.m3u8", playlist())
+
+    def judge(self, request: PlayRequest) -> Verdict | Deferred[Verdict]:
+        self.asked.append(request)
+        return self.answer
+
+    def test_admitted(self) -> None:
+        """A client that may watch is answered, and a stream that is full is full for it, too."""
+        for number in range(4):
+            self.assertEqual(200, self.server.get(PATH, peer=f"192.0.2.{number}").status)
+        self.assertEqual(503, self.server.get(PATH, peer="192.0.2.9").status)
+        self.assertEqual(1, len(self.asked))
+
+    def test_refused(self) -> None:
+        """One that may not is refused with the reason, whatever there is to be had."""
+        self.answer = Verdict(allowed=False, reason="members only")
+        for path in (PATH, "/live/k/none.m4s", "/live/nobody/index.m3u8", "/live/k/clip.mp4"):
+            reply = self.server.get(path)
+            self.assertEqual((401, "members only"), (reply.status, reply.json()["error"]), path)
+            self.assertEqual("*", reply.headers["access-control-allow-origin"])
+
+    def test_held(self) -> None:
+        """While that is being decided the request is held, and counts as such."""
+        self.answer = judging = Deferred()
+        wire = self.server.connect()
+        wire.request("GET", PATH)
+        self.assertFalse(wire.is_answered)
+        self.assertEqual(1, self.server.metric("http_waiting_requests"))
+        judging.callback(Verdict(allowed=True))
+        self.assertEqual(200, wire.reply().status)
+        self.assertEqual(0, self.server.metric("http_waiting_requests"))
