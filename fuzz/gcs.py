@@ -18,7 +18,7 @@ from rapidrtmp.errors import NotFoundError, StorageError
 from rapidrtmp.interfaces import IMMUTABLE
 from rapidrtmp.storage.bucket import Bucket
 from rapidrtmp.storage.bucket_leases import BucketLeases
-from rapidrtmp.storage.versions import ObjectWrite
+from rapidrtmp.storage.generations import ObjectWrite
 
 __all__ = ["run"]
 

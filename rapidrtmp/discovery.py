@@ -98,7 +98,7 @@ class StoragePlugin(_Entry):
 
 @implementer(IPlugin, IAuthenticatorPlugin)
 class AuthenticatorPlugin(_Entry):
-    """``AuthenticatorPlugin("open", "Everybody may publish", "rapidrtmp.auth.open.OpenAuthenticatorFactory")``."""
+    """``AuthenticatorPlugin("open", "Any peer may publish", "rapidrtmp.auth.open.OpenAuthenticatorFactory")``."""
 
 
 @implementer(IPlugin, IContributionPlugin)
@@ -167,7 +167,7 @@ def contributed_commands() -> Sequence[Command]:
 
 
 def list_plugins() -> str:
-    """Every plugin installed, as text: its name, line, and arguments with their defaults, or why it can not load."""
+    """Every plugin installed, as text: its name, line, and arguments with their defaults, or why it cannot load."""
     lines = [line for kind in (_SINK, _STORAGE, _AUTHENTICATOR, _CONTRIBUTION) for line in _listing(kind)]
     lines += [f"Not usable: {where}: {why}" for where, why in broken_plugins()]
     return "\n".join([*lines, f"Looked in {searched_places()}"])
@@ -204,7 +204,7 @@ def _load(entry: _Entry) -> Callable[..., Any]:
     try:
         factory: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:
-        raise ConfigurationError(f"{entry.name} can not be loaded: {reason_of(error)}") from error
+        raise ConfigurationError(f"{entry.name} cannot be loaded: {reason_of(error)}") from error
     return factory
 
 

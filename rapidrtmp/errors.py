@@ -33,7 +33,7 @@ class MisuseError(RapidRTMPError):
 
 
 class MediaError(RapidRTMPError):
-    """Media that arrived whole but can not be packaged: the frame or track is dropped, the stream stays."""
+    """Media that arrived whole but cannot be packaged: the frame or track is dropped, the stream stays."""
 
 
 class NotFoundError(RapidRTMPError):
@@ -57,4 +57,4 @@ class LeaseHeldError(RapidRTMPError):
 
 
 class ConfigurationError(RapidRTMPError):
-    """A setting, plugin name or plugin argument that can not be used: the server does not start; one line says why."""
+    """A setting, plugin name or plugin argument that cannot be used: the server does not start; one line says why."""

@@ -111,7 +111,7 @@ class Rhythm:
     """
     What has been measured of a track, up to a frame. Times are in ticks of the track's timescale.
 
-    :ivar frame_rate: frames a second over the last GOPs; ``None`` until that can be told.
+    :ivar frame_rate: frames a second over the last GOPs; ``None`` until that is known.
     :ivar keyframe_interval: between the last two keyframes; 0 until there were two.
     :ivar longest_interval: the longest of late: how far away the next keyframe may be.
     :ivar is_steady: whether the last intervals were of one length, so that the next one should be.
@@ -128,7 +128,7 @@ class Frame:
     """
     One access unit of video, or one frame of audio, on the live stream's own timeline.
 
-    :ivar track: the track it belongs to: the very object last told by ``tracks_changed``.
+    :ivar track: the track it belongs to: the very object last given to ``tracks_changed``.
     :ivar dts: decode time in ticks of the track's timescale, 0 or more, rising strictly within the track.
     :ivar composition_offset: presentation time minus ``dts``, in the same ticks; may be negative.
     :ivar duration: in the same ticks. Exact for audio; for video what is to be expected: the true duration is the

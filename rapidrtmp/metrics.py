@@ -1,8 +1,8 @@
 """
 Every metric, with its unit, in one place.
 
-What happens per frame or per request is counted in plain integers on the stream and the site, and read when somebody
-scrapes (``scrape.py``, ``web/request_metrics.py``); what happens per connection or per failure is a counter here.
+What happens per frame or per request is counted in plain integers on the stream and the site, and read at a scrape
+(``scrape.py``, ``web/request_metrics.py``); what happens per connection or per failure is a counter here.
 Labels take few values: a stream's name is one only if the operator asks for it. Process and interpreter have the names
 that all Prometheus clients give them, ``process_*`` and ``python_*``; no metric tells when it was made (``_created``).
 """
@@ -115,7 +115,7 @@ class Metrics:
 
 
 class CallbackCollector(Collector):
-    """Numbers that live elsewhere, read when somebody scrapes."""
+    """Numbers that live elsewhere, read when they are scraped."""
 
     def __init__(self, callback: Callable[[], Iterable[Metric]]) -> None:
         self._callback = callback

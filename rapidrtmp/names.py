@@ -25,7 +25,7 @@ RESERVED_APPS = frozenset({"api", "health", "ready", "startup", "metrics", "stat
 
 
 class BadNameError(RapidRTMPError):
-    """A name that can not be a stream's or an application's: 400 over HTTP, ``NetStream.Publish.BadName`` over RTMP."""
+    """A name that cannot be a stream's or an application's: 400 over HTTP, ``NetStream.Publish.BadName`` over RTMP."""
 
 
 class StreamName(NamedTuple):

@@ -1,7 +1,7 @@
 """
 Where plugins are looked for: the entry points of installed packages, and folders ``rapidrtmp/plugins`` on the path.
 
-A module or an entry point that cannot be imported is told of once, with its traceback on standard error, and left out.
+A module or an entry point that cannot be imported is reported once, with its traceback on standard error, and left out.
 Nothing is written: Twisted's own search keeps a cache in each of the folders.
 """
 
@@ -66,7 +66,7 @@ def search_working_folder() -> None:
     """
     Look for modules in the working folder as well, behind all other folders; console scripts do not by themselves.
 
-    Not where others can write to it, for what is imported runs with the rights of the server, nor where Python was told
+    Not where others can write to it, for what is imported runs with the rights of the server, nor where Python was set
     to keep to safe paths (``-P``).
     """
     here = os.getcwd()
@@ -107,7 +107,7 @@ def _title(point: EntryPoint) -> str:
 
 
 def _load(title: str, load: Any) -> Any:
-    """What ``load`` returns; ``None`` if it fails, which is told once."""
+    """What ``load`` returns; ``None`` if it fails, which is reported once."""
     if title in _broken:
         return None
     try:

@@ -177,7 +177,7 @@ def _leave_no_pid_file(program: usage.Options | None) -> None:
 
 
 def _install_reactor() -> None:
-    """Ours, where the platform has what it needs and nobody chose another."""
+    """Ours, where the platform has what it needs and no other was chosen."""
     try:
         from rapidrtmp.net.reactor import install_if_free
     except ImportError:

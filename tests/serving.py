@@ -38,7 +38,7 @@ def loopback_settings(**apps: AppSettings) -> Settings:
 
 
 class Encoder(Protocol):
-    """Sends octets; ``gone`` fires when the server has closed the connection."""
+    """Sends bytes; ``gone`` fires when the server has closed the connection."""
 
     def __init__(self) -> None:
         self.heard = b""
@@ -80,9 +80,9 @@ class ServerCase(TestCase):
         response = await self.agent.request(method, f"http://127.0.0.1:{port}{path}".encode(), None, producer)
         return response.code, await readBody(response)
 
-    async def publish(self, service: RapidRtmpService, octets: bytes, app: str = "live") -> Any:
-        """An encoder that has sent ``octets`` as the stream ``k`` of an application."""
+    async def publish(self, service: RapidRtmpService, media: bytes, app: str = "live") -> Any:
+        """An encoder that has sent ``media`` as the stream ``k`` of an application."""
         encoder = await self.encoder(service)
         request = connect(app, f"rtmp://x/{app}") + command("createStream", 4) + publish("k")
-        encoder.transport.write(HANDSHAKE + request + octets)
+        encoder.transport.write(HANDSHAKE + request + media)
         return encoder

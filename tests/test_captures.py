@@ -29,7 +29,7 @@ from rapidrtmp.rtmp.events import (
 )
 from rapidrtmp.rtmp.session import ServerSession
 from tests.codec.builders import frames_of, problems_of, steps, track_frames
-from tests.cutting import in_octets, in_pieces
+from tests.cutting import in_bytes, in_pieces
 
 DATA = Path(__file__).parent / "data"
 VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
@@ -83,10 +83,10 @@ def replay(pieces: Iterable[bytes], message_ms: int) -> Publish:
 class CaptureTests(SynchronousTestCase):
     def replay(self, name: str, message_ms: int = MESSAGE_MS) -> Publish:
         """A capture's publish, which is the same however the network cuts it."""
-        octets = (DATA / f"{name}.rtmp").read_bytes()
-        publish = replay([octets], message_ms)
-        self.assertEqual(publish, replay(in_octets(octets), message_ms), "byte by byte")
-        self.assertEqual(publish, replay(in_pieces(octets, 1448), message_ms), "in segments")
+        capture = (DATA / f"{name}.rtmp").read_bytes()
+        publish = replay([capture], message_ms)
+        self.assertEqual(publish, replay(in_bytes(capture), message_ms), "byte by byte")
+        self.assertEqual(publish, replay(in_pieces(capture, 1448), message_ms), "in segments")
         for event in publish.said:
             self.assertNotIsInstance(event, CommandIgnored | MessageIgnored)
         request = next(event for event in publish.said if isinstance(event, PublishRequested))

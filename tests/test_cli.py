@@ -76,7 +76,7 @@ class CliTests(SynchronousTestCase):
         self.assertEqual((1, 1), (status, json.loads(out)["errors"]))
 
     def test_check_impossible(self) -> None:
-        """What can not be checked is one line on standard error, and another status."""
+        """What cannot be checked is one line on standard error, and another status."""
 
         def refuse(url: str, seconds: float) -> Report:
             raise FetchError(f"{url}: 404")

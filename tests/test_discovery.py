@@ -68,8 +68,8 @@ class MakingTests(PluginTestCase):
         self.install(
             SinkPlugin("probe", "Remembers", HERE + "ProbeFactory"),
             SinkPlugin("stranger", "Provides nothing", HERE + "Stranger"),
-            SinkPlugin("gone", "Can not load", "rapidrtmp_gone.sink.Factory"),
-            SinkPlugin("renamed", "Can not load", HERE + "Renamed"),
+            SinkPlugin("gone", "Cannot load", "rapidrtmp_gone.sink.Factory"),
+            SinkPlugin("renamed", "Cannot load", HERE + "Renamed"),
         )
 
     def made_with(self, spec: str, **defaults: str) -> dict[str, str | None]:
@@ -142,12 +142,12 @@ class MakingTests(PluginTestCase):
         self.assertIn("does not provide ISinkFactory", self.refusal("stranger"))
 
     def test_list(self) -> None:
-        """The list has every plugin with its line, its arguments and their defaults, or why it can not be used."""
+        """The list has every plugin with its line, its arguments and their defaults, or why it cannot be used."""
         listed = list_plugins()
         for words in ("Sinks (--sink)", "Storages (--storage)", "Authenticators (--auth)"):
             self.assertIn(words, listed)
         self.assertRegex(listed, r"probe +Remembers\n +TARGET  part=1s  note=  limit_ms=\n")
-        self.assertRegex(listed, r"gone +Can not load\n +not usable: .*rapidrtmp_gone")
+        self.assertRegex(listed, r"gone +Cannot load\n +not usable: .*rapidrtmp_gone")
 
 
 class TwoOfOneNameTests(PluginTestCase):

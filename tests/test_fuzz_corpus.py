@@ -21,7 +21,7 @@ class FuzzCorpusTests(SynchronousTestCase):
                     raise AssertionError(f"fuzz/corpus/{target}/{path.name}: {error!r}") from error
 
     def test_torn_inputs(self) -> None:
-        """Nor does any that is cut off or has an octet changed."""
+        """Nor does any that is cut off or has a byte changed."""
         for target in TARGETS:
             run = importlib.import_module(f"fuzz.{target}").run
             for path in sorted((CORPUS / target).iterdir()):

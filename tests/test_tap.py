@@ -165,7 +165,7 @@ class ServiceTests(CommandLineTestCase):
         self.assertNotIn("process list", " ".join(str(formatEvent(event)) for event in events))
 
     def test_refusal(self) -> None:
-        """A plugin that can not be had stops the start with one line."""
+        """A plugin that cannot be had stops the start with one line."""
         options = self.parse("--sink", "hsl")
         self.assertEqual(1, self.assertRaises(SystemExit, makeService, options).code)
         self.assertIn("did you mean hls?", self.one_line())
@@ -176,7 +176,7 @@ class ServiceTests(CommandLineTestCase):
         file.write_text("short")
         options = self.parse("--storage", "memory:", "--auth", f"token:secret-file={file}")
         self.assertEqual(1, self.assertRaises(SystemExit, makeService, options).code)
-        self.assertIn("5 octets", self.one_line())
+        self.assertIn("5 bytes", self.one_line())
 
     def test_twistd_plugin(self) -> None:
         """The twistd plugin leads to this module."""

@@ -1,4 +1,4 @@
-"""Which parts of a recording a stretch of wall-clock time is: cut where decoding can begin, nothing rewritten."""
+"""Which parts of a recording a range of wall-clock time is: cut where decoding can begin, nothing rewritten."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from itertools import groupby
 
 from rapidrtmp.archive.journal import Journal, RecordedPart, RecordedSegment
 
-__all__ = ["Stretch", "select_clip", "whole_recording"]
+__all__ = ["ClipRange", "select_clip", "whole_recording"]
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class ClipRange:
     """
     Some parts of one segment that follow one another.
 
@@ -64,16 +64,16 @@ class _Place:
 
     @property
     def begins_anew(self) -> bool:
-        """Whether decoding can not go on from the part before."""
+        """Whether decoding cannot continue from the part before."""
         return self.index == 0 and self.segment.discontinuity
 
 
-def whole_recording(journal: Journal) -> list[Stretch]:
+def whole_recording(journal: Journal) -> list[ClipRange]:
     """All of it."""
-    return [Stretch(segment, 0, len(segment.parts)) for segment in journal.segments]
+    return [ClipRange(segment, 0, len(segment.parts)) for segment in journal.segments]
 
 
-def select_clip(journal: Journal, from_ms: int | None, to_ms: int | None) -> list[Stretch]:
+def select_clip(journal: Journal, from_ms: int | None, to_ms: int | None) -> list[ClipRange]:
     """
     What was recorded from ``from_ms`` up to ``to_ms``, in milliseconds since 1970; ``None`` for the beginning or end.
 
@@ -86,11 +86,11 @@ def select_clip(journal: Journal, from_ms: int | None, to_ms: int | None) -> lis
     chosen = [place for place in places[first:] if to_ms is None or place.start_ms < to_ms]
     if not any(place.part.size and not place.segment.is_gap for place in chosen):
         return []
-    stretches = []
+    ranges = []
     for _, group in groupby(chosen, key=lambda place: place.segment.number):
         run = list(group)
-        stretches.append(Stretch(run[0].segment, run[0].index, run[-1].index + 1))
-    return stretches
+        ranges.append(ClipRange(run[0].segment, run[0].index, run[-1].index + 1))
+    return ranges
 
 
 def _places(journal: Journal) -> list[_Place]:

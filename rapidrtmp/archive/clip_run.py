@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from rapidrtmp.archive.clip import Stretch
+from rapidrtmp.archive.clip import ClipRange
 from rapidrtmp.archive.journal import Header
 from rapidrtmp.archive.layout import INIT_NAME, part_name, segment_name
 
-__all__ = ["RECORDING", "Naming", "Run", "spans_of"]
+__all__ = ["RECORDING", "ClipRun", "Naming", "spans_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,38 +39,38 @@ RECORDING = Naming(INIT_NAME, segment_name, part_name)
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ClipRun:
     """
-    Stretches that follow one another and need the same init segment; at least one.
+    Ranges that follow one another and need the same init segment; at least one.
 
     :ivar header: describes them.
     """
 
     header: Header
-    stretches: Sequence[Stretch]
+    ranges: Sequence[ClipRange]
     naming: Naming = RECORDING
 
     @property
     def start_ms(self) -> int:
         """The moment at which what can be played of it begins, in milliseconds since 1970."""
-        first = next(filter(_is_playable, self.stretches), self.stretches[0])
+        first = next(filter(_is_playable, self.ranges), self.ranges[0])
         return self._ms(first, first.start)
 
     @property
     def end_ms(self) -> int:
         """The moment at which that ends."""
-        last = next(filter(_is_playable, reversed(self.stretches)), self.stretches[-1])
+        last = next(filter(_is_playable, reversed(self.ranges)), self.ranges[-1])
         return self._ms(last, last.end)
 
-    def _ms(self, stretch: Stretch, ticks: int) -> int:
-        return stretch.segment.utc_ms + (ticks - stretch.segment.start) * 1000 // self.header.timescale
+    def _ms(self, clip_range: ClipRange, ticks: int) -> int:
+        return clip_range.segment.utc_ms + (ticks - clip_range.segment.start) * 1000 // self.header.timescale
 
 
-def _is_playable(stretch: Stretch) -> bool:
-    return stretch.size > 0 and not stretch.segment.is_gap
+def _is_playable(clip_range: ClipRange) -> bool:
+    return clip_range.size > 0 and not clip_range.segment.is_gap
 
 
-def spans_of(runs: Sequence[Run]) -> list[tuple[int, int]]:
+def spans_of(runs: Sequence[ClipRun]) -> list[tuple[int, int]]:
     """The times from which to which a clip holds just one of the runs each; what two of them hold is in none."""
     starts = [max(run.start_ms, before) for run, before in zip(runs, [0, *(run.end_ms for run in runs)], strict=False)]
     ends = [min(run.end_ms, after.start_ms) for run, after in pairwise([*runs, runs[-1]])]

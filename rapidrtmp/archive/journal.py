@@ -86,7 +86,7 @@ class RecordedSegment:
 
     @property
     def is_gap(self) -> bool:
-        """Whether it can not be played: a part of it was lost, or there never was anything in it."""
+        """Whether it cannot be played: a part of it was lost, or there never was anything in it."""
         return not self.size or any(part.lost for part in self.parts)
 
     @property

@@ -88,7 +88,7 @@ class RecordingId(NamedTuple):
 
     @property
     def protection_key(self) -> str:
-        """The key of the empty object that is there while nobody may delete it."""
+        """The key of the empty object that is there while it must not be deleted."""
         return f"{CATALOGUE}/{self}.protected"
 
     @property

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import accumulate, pairwise
 from zlib import crc32
 
-from rapidrtmp.archive.clip import Stretch
+from rapidrtmp.archive.clip import ClipRange
 from rapidrtmp.archive.journal import Header
 from rapidrtmp.archive.layout import RecordingId, part_name
 from rapidrtmp.cmaf.reader import read_init_segment
@@ -91,55 +91,55 @@ class Movie:
             at += length
 
 
-def make_movie(id: RecordingId, header: Header, stretches: Sequence[Stretch], *, indexed: bool) -> Movie:
+def make_movie(id: RecordingId, header: Header, ranges: Sequence[ClipRange], *, indexed: bool) -> Movie:
     """
     The file of a recording or a clip of it; as :func:`assemble_movie`.
 
     :param indexed: whether nothing will follow, so that there can be an index.
     """
-    return assemble_movie(header, stretches, partial(_pieces, id), indexed=indexed)
+    return assemble_movie(header, ranges, partial(_pieces, id), indexed=indexed)
 
 
 def assemble_movie(
-    header: Header, stretches: Sequence[Stretch], pieces: Callable[[Stretch], list[Piece]], *, indexed: bool
+    header: Header, ranges: Sequence[ClipRange], pieces: Callable[[ClipRange], list[Piece]], *, indexed: bool
 ) -> Movie:
     """
-    A file of stretches that follow one another; segments that can not be played are left out.
+    A file of ranges that follow one another; segments that cannot be played are left out.
 
-    :param pieces: finds the objects that a stretch consists of.
+    :param pieces: finds the objects that a range consists of.
     :param indexed: whether there shall be an index.
     """
-    playable = [stretch for stretch in stretches if not stretch.segment.is_gap and stretch.size]
+    playable = [clip_range for clip_range in ranges if not clip_range.segment.is_gap and clip_range.size]
     index = write_index(header, playable) if indexed else b""
-    return Movie(header.init + index, [piece for stretch in playable for piece in pieces(stretch)])
+    return Movie(header.init + index, [piece for clip_range in playable for piece in pieces(clip_range)])
 
 
-def make_segment(id: RecordingId, stretch: Stretch) -> Movie:
+def make_segment(id: RecordingId, clip_range: ClipRange) -> Movie:
     """A segment, or some parts of it."""
-    return Movie(b"", _pieces(id, stretch))
+    return Movie(b"", _pieces(id, clip_range))
 
 
-def _pieces(id: RecordingId, stretch: Stretch) -> list[Piece]:
+def _pieces(id: RecordingId, clip_range: ClipRange) -> list[Piece]:
     return [
-        Piece(f"{id.folder}/{part_name(stretch.segment.number, index)}", stretch.segment.parts[index].size)
-        for index in range(stretch.first, stretch.stop)
-        if stretch.segment.parts[index].size
+        Piece(f"{id.folder}/{part_name(clip_range.segment.number, index)}", clip_range.segment.parts[index].size)
+        for index in range(clip_range.first, clip_range.stop)
+        if clip_range.segment.parts[index].size
     ]
 
 
-def write_index(header: Header, stretches: Sequence[Stretch]) -> bytes:
+def write_index(header: Header, ranges: Sequence[ClipRange]) -> bytes:
     """
     One ``sidx`` box over the parts that follow it (ISO/IEC 14496-12, 8.16.3); nothing if no box can hold it.
 
     Each part has an entry of its own: FFmpeg (to 9.0 at least) finds no picture behind a jump into an entry that spans
     several fragments. The time of what is missing between two parts counts for the first of them.
 
-    :param stretches: what can be played, in order.
+    :param ranges: what can be played, in order.
     """
     sizes, starts, keyframes = [], [], []
-    for stretch in stretches:
-        at = stretch.start
-        for part in stretch.parts:
+    for clip_range in ranges:
+        at = clip_range.start
+        for part in clip_range.parts:
             if part.size:
                 sizes.append(part.size)
                 starts.append(at)
@@ -147,7 +147,7 @@ def write_index(header: Header, stretches: Sequence[Stretch]) -> bytes:
             at += part.duration
     if not 0 < len(sizes) <= _MAX_ENTRIES:
         return b""
-    durations = [max(0, after - before) for before, after in pairwise([*starts, stretches[-1].end])]
+    durations = [max(0, after - before) for before, after in pairwise([*starts, ranges[-1].end])]
     rows = [
         _ENTRY.pack(min(size, _MAX_SIZE), min(duration, _MAX_DURATION), _SAP if keyframe else 0)
         for size, duration, keyframe in zip(sizes, durations, keyframes, strict=True)

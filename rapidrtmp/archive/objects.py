@@ -28,7 +28,7 @@ async def read_page(storage: IStorage, id: RecordingId, number: int) -> Page | N
     """
     One page of a journal; ``None`` if there is none of that number.
 
-    :raises MediaError: it can not be read.
+    :raises MediaError: it cannot be read.
     :raises StorageError: the storage failed.
     """
     try:
@@ -42,7 +42,7 @@ async def read_journal(storage: IStorage, id: RecordingId) -> Journal:
     A whole journal.
 
     :raises NotFoundError: there is none.
-    :raises MediaError: it can not be read.
+    :raises MediaError: it cannot be read.
     :raises StorageError: the storage failed.
     """
     lines: Page = []

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from rapidrtmp.archive.clip import Stretch, whole_recording
-from rapidrtmp.archive.clip_run import RECORDING, Naming, Run
+from rapidrtmp.archive.clip import ClipRange, whole_recording
+from rapidrtmp.archive.clip_run import RECORDING, ClipRun, Naming
 from rapidrtmp.archive.journal import Header, Journal
 from rapidrtmp.m3u8.model import InitSegment, MediaPlaylist, Segment
 from rapidrtmp.m3u8.write import duration_us, render_media_playlist
@@ -28,19 +28,19 @@ def render_recording(journal: Journal, *, is_over: bool) -> bytes:
 
     :param is_over: whether nothing follows.
     """
-    stretches = whole_recording(journal)
-    segments = _segments(journal.header, stretches, RECORDING, 0, joins=True)
-    return _render(stretches, "VOD" if is_over else "EVENT", journal.header.target_s, segments)
+    ranges = whole_recording(journal)
+    segments = _segments(journal.header, ranges, RECORDING, 0, joins=True)
+    return _render(ranges, "VOD" if is_over else "EVENT", journal.header.target_s, segments)
 
 
-def render_clip(runs: Sequence[Run]) -> bytes:
+def render_clip(runs: Sequence[ClipRun]) -> bytes:
     """
     The playlist of a clip. Of a segment that is not in it as a whole, the parts are listed as segments of their own;
     each run begins with its init segment, behind a discontinuity.
 
     :param runs: in order; at least one.
     """
-    pieces = [[piece for stretch in run.stretches for piece in _pieces(stretch)] for run in runs]
+    pieces = [[piece for clip_range in run.ranges for piece in _pieces(clip_range)] for run in runs]
     target_s = max(_target_s(run.header, single) for run, single in zip(runs, pieces, strict=True))
     segments: list[Segment] = []
     for run, single in zip(runs, pieces, strict=True):
@@ -48,63 +48,63 @@ def render_clip(runs: Sequence[Run]) -> bytes:
     return _render(list(chain(*pieces)), "VOD", target_s, segments)
 
 
-def _target_s(header: Header, pieces: Sequence[Stretch]) -> int:
+def _target_s(header: Header, pieces: Sequence[ClipRange]) -> int:
     longest = max(piece.end - piece.start for piece in pieces)
     return max(1, (longest + header.timescale // 2) // header.timescale)
 
 
-def _pieces(stretch: Stretch) -> list[Stretch]:
+def _pieces(clip_range: ClipRange) -> list[ClipRange]:
     """Its parts one by one; a moment without media, which the part before it stands for, stays with that."""
-    if stretch.is_whole:
-        return [stretch]
-    pieces: list[Stretch] = []
-    for index in range(stretch.first, stretch.stop):
-        if pieces and not stretch.segment.parts[index].size:
+    if clip_range.is_whole:
+        return [clip_range]
+    pieces: list[ClipRange] = []
+    for index in range(clip_range.first, clip_range.stop):
+        if pieces and not clip_range.segment.parts[index].size:
             pieces[-1] = replace(pieces[-1], stop=index + 1)
         else:
-            pieces.append(Stretch(stretch.segment, index, index + 1))
+            pieces.append(ClipRange(clip_range.segment, index, index + 1))
     return pieces
 
 
-def _render(stretches: Sequence[Stretch], kind: str, target_s: int, segments: Iterable[Segment]) -> bytes:
+def _render(ranges: Sequence[ClipRange], kind: str, target_s: int, segments: Iterable[Segment]) -> bytes:
     is_over = kind == "VOD"
     playlist = MediaPlaylist(
         version=VERSION,
         target_s=target_s,
         kind=kind,
-        independent_segments=is_over and all(_begins_with_keyframe(stretch) for stretch in stretches),
+        independent_segments=is_over and all(_begins_with_keyframe(clip_range) for clip_range in ranges),
         segments=tuple(segments),
         ended=is_over,
     )
     return render_media_playlist(playlist).encode()
 
 
-def _begins_with_keyframe(stretch: Stretch) -> bool:
-    return stretch.segment.is_gap or stretch.parts[0].keyframe
+def _begins_with_keyframe(clip_range: ClipRange) -> bool:
+    return clip_range.segment.is_gap or clip_range.parts[0].keyframe
 
 
 def _segments(
-    header: Header, stretches: Sequence[Stretch], naming: Naming, first: int, *, joins: bool
+    header: Header, ranges: Sequence[ClipRange], naming: Naming, first: int, *, joins: bool
 ) -> Iterator[Segment]:
     """
-    Stretches as a playlist lists them, numbered from ``first`` on.
+    Ranges as a playlist lists them, numbered from ``first`` on.
 
     :param joins: whether the first follows what is listed before it without a discontinuity.
     """
     timescale, init = header.timescale, InitSegment(naming.init)
     expected: int | None = None  # where the next one begins if it joins on
-    for sequence, stretch in enumerate(stretches, first):
-        start, end, segment = stretch.start, stretch.end, stretch.segment
+    for sequence, clip_range in enumerate(ranges, first):
+        start, end, segment = clip_range.start, clip_range.end, clip_range.segment
         if expected is not None:
-            joins = start == expected and not (segment.discontinuity and stretch.first == 0)
-        is_whole = stretch.is_whole
+            joins = start == expected and not (segment.discontinuity and clip_range.first == 0)
+        is_whole = clip_range.is_whole
         yield Segment(
             sequence,
-            naming.segment(segment.number) if is_whole else naming.part(segment.number, stretch.first),
+            naming.segment(segment.number) if is_whole else naming.part(segment.number, clip_range.first),
             duration_us(start, end, timescale),
             not joins,
             (segment.utc_ms + (start - segment.start) * 1000 // timescale) * 1000,
             init,
-            gap=segment.is_gap or not stretch.size,
+            gap=segment.is_gap or not clip_range.size,
         )
         expected = end

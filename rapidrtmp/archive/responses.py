@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from zlib import crc32
 
-from rapidrtmp.archive.clip_run import Run, spans_of
+from rapidrtmp.archive.clip_run import ClipRun, spans_of
 from rapidrtmp.archive.movie import Movie
 from rapidrtmp.http.errors import SeveralFilesError
 from rapidrtmp.http.headers import CORS, accepts_gzip, etag_matches, parse_range
@@ -26,7 +26,7 @@ def disposition(app: str, key: str, utc_ms: int) -> str:
     return f'inline; filename="{app}-{key}-{datetime.fromtimestamp(utc_ms / 1000, UTC):%Y%m%dT%H%M%SZ}.mp4"'
 
 
-def sole_run(runs: Sequence[Run]) -> Run:
+def sole_run(runs: Sequence[ClipRun]) -> ClipRun:
     """
     What one file can be made of.
 

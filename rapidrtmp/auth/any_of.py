@@ -1,4 +1,4 @@
-"""Several authenticators of one application: whoever one of them lets publish may."""
+"""Several authenticators of one application: a peer that one of them admits may publish."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class AnyOfAuthenticator:
         return Deferred.fromCoroutine(self._ask_in_turn(request))
 
     async def _ask_in_turn(self, request: PublishRequest) -> Verdict:
-        verdict = Verdict(allowed=False, reason="the server can not check this now")
+        verdict = Verdict(allowed=False, reason="the server cannot check this now")
         for authenticator in self._authenticators:
             try:
                 verdict = await maybeDeferred(authenticator.authorize_publish, request)

@@ -1,4 +1,4 @@
-"""The ``open`` authenticator: everybody may publish. For a private network, or to try things out."""
+"""The ``open`` authenticator: any peer may publish. For a private network, or to try things out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["OpenAuthenticator", "OpenAuthenticatorFactory"]
 
 @implementer(IAuthenticator, ITokenIssuer)
 class OpenAuthenticator:
-    """Consents to all; whoever comes from the same address may take over a silent stream."""
+    """Consents to all; a peer at the same address may take over a silent stream."""
 
     def authorize_publish(self, request: PublishRequest) -> Verdict:
         """Consent, without end."""

@@ -1,8 +1,8 @@
 """
 The ``token`` authenticator: stateless signed tokens, each for one stream until it expires.
 
-A token is 27 octets, 36 characters of base64url: a nonce (6), the time it expires (5, big-endian seconds since 1970)
-and the first 16 octets of an HMAC-SHA256 over its purpose, the stream's name and those two. Nothing is stored but the
+A token is 27 bytes, 36 characters of base64url: a nonce (6), the time it expires (5, big-endian seconds since 1970)
+and the first 16 bytes of an HMAC-SHA256 over its purpose, the stream's name and those two. Nothing is stored but the
 secret, so a token is good for every reconnect, survives a restart of the server, and works at each server that shares
 the secret.
 """
@@ -49,7 +49,7 @@ class TokenAuthenticator:
     :param secret: what signs them.
     :param utc_ms: the time of day in milliseconds since 1970.
     :param ends_publish: whether a running publish ends when its token expires.
-    :param random_octets: where nonces come from.
+    :param random_bytes: where nonces come from.
     """
 
     def __init__(
@@ -58,17 +58,17 @@ class TokenAuthenticator:
         utc_ms: Callable[[], int],
         *,
         ends_publish: bool = True,
-        random_octets: Callable[[int], bytes] = secrets.token_bytes,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._secret = secret
         self._utc_ms = utc_ms
         self._ends_publish = ends_publish
-        self._random_octets = random_octets
+        self._random_bytes = random_bytes
 
     def issue_token(self, stream: StreamName, lifetime_s: int) -> str:
         """A new token of 36 URL-safe characters, good for ``stream`` for at least ``lifetime_s`` seconds."""
         expires_s = -(-self._utc_ms() // 1000) + lifetime_s
-        claims = self._random_octets(_NONCE_SIZE) + expires_s.to_bytes(_EXPIRY_SIZE, "big")
+        claims = self._random_bytes(_NONCE_SIZE) + expires_s.to_bytes(_EXPIRY_SIZE, "big")
         return base64.urlsafe_b64encode(claims + self._mac(stream, claims)).decode("ascii")
 
     def authorize_publish(self, request: PublishRequest) -> Verdict:
@@ -77,8 +77,8 @@ class TokenAuthenticator:
             return Verdict(allowed=False, reason="a token is needed: ...?token=TOKEN")
         if not _TOKEN.fullmatch(request.token):
             return Verdict(allowed=False, reason="the token is malformed: it is not one of this server's")
-        octets = base64.urlsafe_b64decode(request.token)
-        claims, mac = octets[:-_MAC_SIZE], octets[-_MAC_SIZE:]
+        data = base64.urlsafe_b64decode(request.token)
+        claims, mac = data[:-_MAC_SIZE], data[-_MAC_SIZE:]
         if not hmac.compare_digest(mac, self._mac(request.stream, claims)):
             return Verdict(allowed=False, reason="the token is for another stream, or another server's")
         expires_ms = int.from_bytes(claims[_NONCE_SIZE:], "big") * 1000
@@ -91,7 +91,7 @@ class TokenAuthenticator:
         )
 
     def _mac(self, stream: StreamName, claims: bytes) -> bytes:
-        # Names hold no NUL, so no two streams give the same octets to sign.
+        # Names hold no NUL, so no two streams give the same bytes to sign.
         signed = b"\0".join((_PURPOSE, stream.app.encode(), stream.key.encode(), claims))
         return hmac.digest(self._secret, signed, "sha256")[:_MAC_SIZE]
 
@@ -104,7 +104,7 @@ class TokenAuthenticatorFactory:
     :param secret: at least 16 characters, the same at every server that is to take the same tokens.
     :param secret_file: where the secret is kept instead; made, with a random one, when it is not there. Where the
         default one cannot be made, in a folder that is read-only, the secret lives as long as the server.
-    :param mid_session: whether a running publish ends (``end``) when its token expires or goes on (``keep``).
+    :param mid_session: whether a running publish ends (``end``) when its token expires or continues (``keep``).
     """
 
     def __init__(self, *, secret: str = "", secret_file: str = DEFAULT_SECRET_FILE, mid_session: str = "end") -> None:
@@ -151,7 +151,7 @@ def _kept_secret(path: Path, log: Logger) -> bytes:
         return secrets.token_bytes(32)
     if len(secret) < MINIMUM_SECRET_LENGTH:
         raise ConfigurationError(
-            f"the token secret {path} holds {len(secret)} octets, fewer than {MINIMUM_SECRET_LENGTH}: "
+            f"the token secret {path} holds {len(secret)} bytes, fewer than {MINIMUM_SECRET_LENGTH}: "
             "delete it to have a new one made"
         )
     return secret

@@ -59,7 +59,7 @@ def media_answer_violations(answer: Answer, what: str) -> Iterator[Violation]:
     if answer.headers.get("content-encoding"):
         yield _warning(f"{what}: media is compressed once more")
     if "content-length" not in answer.headers:
-        yield _warning(f"{what}: no Content-Length: players can not tell the bandwidth")
+        yield _warning(f"{what}: no Content-Length: players cannot tell the bandwidth")
     caching = answer.headers.get("cache-control", "").lower()
     if not caching:
         yield _warning(f"{what}: no Cache-Control: caches guess")
@@ -71,7 +71,7 @@ def media_answer_violations(answer: Answer, what: str) -> Iterator[Violation]:
 
 def _cors(answer: Answer, what: str) -> Iterator[Violation]:
     if "access-control-allow-origin" not in answer.headers:
-        yield _warning(f"{what}: no Access-Control-Allow-Origin: pages of other sites can not play it")
+        yield _warning(f"{what}: no Access-Control-Allow-Origin: pages of other sites cannot play it")
 
 
 def head_violations(head: Answer, got: Answer, what: str) -> Iterator[Violation]:
@@ -85,14 +85,14 @@ def head_violations(head: Answer, got: Answer, what: str) -> Iterator[Violation]
 
 
 def range_violations(answer: Answer, whole: bytes, what: str, first: int, last: int) -> Iterator[Violation]:
-    """Of the answer to a request for the octets ``first`` to ``last``, inclusive, of ``whole``."""
+    """Of the answer to a request for the bytes ``first`` to ``last``, inclusive, of ``whole``."""
     if answer.status == 200:
         yield _warning(f"{what}: Range is ignored")
     elif answer.status != 206:
         yield Violation(Rule.HTTP, f"{what}: a range of it is answered {answer.status}")
     else:
-        told = answer.headers.get("content-range", "")
-        if told != f"bytes {first}-{last}/{len(whole)}":
-            yield Violation(Rule.HTTP, f"{what}: Content-Range is {told!r} for {first}-{last} of {len(whole)}")
+        stated = answer.headers.get("content-range", "")
+        if stated != f"bytes {first}-{last}/{len(whole)}":
+            yield Violation(Rule.HTTP, f"{what}: Content-Range is {stated!r} for {first}-{last} of {len(whole)}")
         if answer.body != whole[first : last + 1]:
-            yield Violation(Rule.HTTP, f"{what}: a range of it is not the octets of the whole")
+            yield Violation(Rule.HTTP, f"{what}: a range of it is not the bytes of the whole")

@@ -17,11 +17,11 @@ from rapidrtmp.errors import RapidRTMPError
 __all__ = ["Answer", "Fetch", "FetchError", "HttpFetcher"]
 
 MAX_REDIRECTS = 5
-MAX_OCTETS = 256 * 1024 * 1024
+MAX_BYTES = 256 * 1024 * 1024
 
 
 class FetchError(RapidRTMPError):
-    """There was no answer: no connection, none in time, or one that can not be read."""
+    """There was no answer: no connection, none in time, or one that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Answer:
 
     :ivar headers: names in lower case.
     :ivar body: with the content coding taken off.
-    :ivar asked_s: when the request was made, by the fetcher's clock; likewise ``answered_s``, its last octet.
+    :ivar asked_s: when the request was made, by the fetcher's clock; likewise ``answered_s``, its last byte.
     :ivar redirected: whether another URL than the one asked for has answered.
     """
 
@@ -80,8 +80,8 @@ class HttpFetcher:
             asking = self._agent.request(method.encode(), url.encode("ascii"), Headers(fields))
             asking.addTimeout(timeout_s, self._reactor)
             response = await asking
-            if isinstance(response.length, int) and response.length > MAX_OCTETS and method != "HEAD":
-                raise FetchError(f"{url}: {response.length} octets, limit {MAX_OCTETS}")
+            if isinstance(response.length, int) and response.length > MAX_BYTES and method != "HEAD":
+                raise FetchError(f"{url}: {response.length} bytes, limit {MAX_BYTES}")
             reading = readBody(response)
             reading.addTimeout(timeout_s, self._reactor)
             body = await reading
@@ -115,7 +115,7 @@ def _reason(error: Exception) -> str:
 def _gunzip(url: str, body: bytes) -> bytes:
     inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        plain = inflater.decompress(body, MAX_OCTETS)
+        plain = inflater.decompress(body, MAX_BYTES)
     except zlib.error as error:
         raise FetchError(f"{url}: not gzip as it says: {error}") from error
     if not inflater.eof:

@@ -99,9 +99,9 @@ class MediaProbe:
             yield Violation(Rule.MEDIA, f"{name}: does not begin with a keyframe", severity)
 
     def _fragments(self, name: str, data: bytes) -> Generator[Violation, None, list[FragmentInfo] | None]:
-        """A sub-iterator that returns the fragments; ``None`` if they can not be read."""
+        """A sub-iterator that returns the fragments; ``None`` if they cannot be read."""
         if not self._tracks:
-            return None  # its init segment was wrong: said already
+            return None  # its init segment was wrong: reported already
         try:
             fragments = read_fragments(data, self._tracks)
         except MediaError as error:

@@ -247,7 +247,7 @@ class RenditionCheck:
                 await self._fetch_part(*work)
 
     async def _get(self, uri: str, byte_range: ByteRange | None, what: str, kind: str) -> bytes | None:
-        """The octets behind a URI of the playlist; ``None``, and a violation, if they can not be had."""
+        """The bytes behind a URI of the playlist; ``None``, and a violation, if they cannot be had."""
         answer: Answer | None = None
         if byte_range is None and uri in self._hinted:
             answer = await self._hinted.pop(uri)
@@ -265,7 +265,7 @@ class RenditionCheck:
         if kind not in self._seen_answers:
             self._seen_answers.add(kind)
             self._found(*media_answer_violations(answer, kind))
-        self._measured.octets += len(answer.body)
+        self._measured.byte_count += len(answer.body)
         if byte_range is None:
             await self._probe_http(answer, kind)
         if byte_range and answer.status == 200:
@@ -336,7 +336,7 @@ class RenditionCheck:
         if segment.duration_us >= 500_000:
             self._measured.peak = max(self._measured.peak, len(data) * 8_000_000 // segment.duration_us)
         if pieces and len(pieces) == len(segment.parts) and b"".join(pieces) != data:
-            self._found(Violation(Rule.MEDIA, f"segment {segment.sequence}: not the octets of its parts in a row"))
+            self._found(Violation(Rule.MEDIA, f"segment {segment.sequence}: not the bytes of its parts in a row"))
         if self._is_inspected(segment, segment.uri):
             self._found(*self._probe.check_segment(segment, data))
 

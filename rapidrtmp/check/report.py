@@ -12,8 +12,8 @@ from rapidrtmp.m3u8.rules import Rule, Severity, Violation, seconds
 
 __all__ = ["Measurements", "Report"]
 
-#: So many violations of one rule are told in full; the rest are counted.
-TOLD_PER_RULE = 5
+#: So many violations of one rule are shown in full; the rest are counted.
+SHOWN_PER_RULE = 5
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Measurements:
     segments: int = 0
     parts: int = 0
     hints_kept: int = 0
-    octets: int = 0
+    byte_count: int = 0
     peak: int = 0
     latencies_us: list[int] = field(default_factory=list)
     waits_us: list[int] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Measurements:
             "segments": self.segments,
             "parts": self.parts,
             "hintsKept": self.hints_kept,
-            "octets": self.octets,
+            "bytes": self.byte_count,
             "peakBitrate": self.peak,
         }
         if self.latencies_us:
@@ -111,15 +111,15 @@ class Report:
     def render(self) -> str:
         """For people."""
         lines = [self.url]
-        told: dict[tuple[str, Rule, Severity], int] = {}
+        counts: dict[tuple[str, Rule, Severity], int] = {}
         for where, violation in self.violations:
             key = (where, violation.rule, violation.severity)
-            told[key] = told.get(key, 0) + 1
-            if told[key] <= TOLD_PER_RULE:
+            counts[key] = counts.get(key, 0) + 1
+            if counts[key] <= SHOWN_PER_RULE:
                 lines.append(f"  {where}: {violation}")
-        for (where, rule, severity), count in told.items():
-            if count > TOLD_PER_RULE:
-                lines.append(f"  {where}: {count - TOLD_PER_RULE} more of {severity} [{rule}]")
+        for (where, rule, severity), count in counts.items():
+            if count > SHOWN_PER_RULE:
+                lines.append(f"  {where}: {count - SHOWN_PER_RULE} more of {severity} [{rule}]")
         for where, measured in self.measured.items():
             lines.append(f"{where}:")
             lines += [f"  {sentence}" for sentence in measured.sentences()]

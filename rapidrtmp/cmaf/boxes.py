@@ -1,8 +1,8 @@
 """
-One short writer per box of an init segment: values in, octets out.
+One short writer per box of an init segment: values in, bytes out.
 
 Each is named after its box and writes the version and fields that fragmented files need, no more. Clauses are those of
-ISO/IEC 14496-12 unless another part is named; all integers are big-endian. A value that its field can not hold raises
+ISO/IEC 14496-12 unless another part is named; all integers are big-endian. A value that its field cannot hold raises
 ``struct.error``: the callers know what the value was and turn it into a ``MediaError``.
 """
 

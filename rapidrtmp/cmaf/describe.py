@@ -40,7 +40,7 @@ def describe(data: bytes | mmap) -> str:
     """
     A box tree for people: a line per box with its size, its offset and its important fields, indented by depth.
 
-    Damage is told where it is, on a line that begins with ``!``, or beside the box it is in; nothing is raised.
+    Damage is shown where it is, on a line that begins with ``!``, or beside the box it is in; nothing is raised.
     """
     return "\n".join(_describe(read_boxes(data), 0))
 
@@ -51,10 +51,10 @@ def _describe(boxes: Iterator[Box], depth: int) -> Iterator[str]:
     try:
         for box in boxes:
             try:
-                told = _tell(box)
+                description = _tell(box)
             except MediaError as error:
-                told = f"! {error}"
-            yield _printable(f"{indent}{box.kind} {box.size} at {box.offset}" + (told and f": {told}"))
+                description = f"! {error}"
+            yield _printable(f"{indent}{box.kind} {box.size} at {box.offset}" + (description and f": {description}"))
             if depth < _MAX_DEPTH:
                 yield from _describe(box.children(), depth + 1)
     except MediaError as error:
@@ -69,8 +69,8 @@ def _tell(box: Box) -> str:
     codec = codec_of_entry(box.kind)
     if codec is not None:
         is_video = codec.kind is MediaKind.VIDEO
-        told = "{width}x{height}" if is_video else "{channels} channels, {sampling_rate} Hz"
-        return told.format_map(entry_fields(box))
+        template = "{width}x{height}" if is_video else "{channels} channels, {sampling_rate} Hz"
+        return template.format_map(entry_fields(box))
     if box.kind == "trun":
         return _tell_trun(box_fields(box))
     if box.kind == AAC.box:
@@ -81,20 +81,20 @@ def _tell(box: Box) -> str:
 
 def _tell_trun(run: Any) -> str:
     """A ``trun`` in one line: sums, not samples."""
-    told = [f"{run.sample_count} samples"]
+    facts = [f"{run.sample_count} samples"]
     rows = run.sample_info
     if run.flags.sample_duration_present:
-        told.append(f"duration {sum(row.sample_duration for row in rows)}")
+        facts.append(f"duration {sum(row.sample_duration for row in rows)}")
     if run.flags.sample_size_present:
-        told.append(f"{sum(row.sample_size for row in rows)} octets")
+        facts.append(f"{sum(row.sample_size for row in rows)} bytes")
     if run.flags.sample_flags_present:
-        told.append(f"{sum(not row.sample_flags.sample_is_non_sync_sample for row in rows)} sync")
+        facts.append(f"{sum(not row.sample_flags.sample_is_non_sync_sample for row in rows)} sync")
     if run.flags.sample_composition_time_offsets_present and rows:
         offsets = [row.sample_composition_time_offsets for row in rows]
-        told.append(f"composition offsets {min(offsets)} to {max(offsets)}")
+        facts.append(f"composition offsets {min(offsets)} to {max(offsets)}")
     if run.data_offset is not None:
-        told.append(f"data offset {run.data_offset}")
-    return ", ".join(told)
+        facts.append(f"data offset {run.data_offset}")
+    return ", ".join(facts)
 
 
 def _printable(line: str) -> str:

@@ -2,7 +2,7 @@
 A fragment: the samples of a part, as one ``moof`` that describes them and one ``mdat`` that holds them.
 
 This runs several times a second for every stream, so it is written as a few wide ``struct`` templates instead of one
-call per box, and never copies a payload: the caller joins the pieces once, when somebody wants the octets. Clauses are
+call per box, and never copies a payload: the caller joins the pieces once, when the bytes are wanted. Clauses are
 those of ISO/IEC 14496-12.
 """
 
@@ -41,7 +41,7 @@ _SYNC, _NON_SYNC = 0x02000000, 0x01010000
 
 
 class _Fields(NamedTuple):
-    """What describes the samples of a run: which fields, and the fields themselves as octets."""
+    """What describes the samples of a run: which fields, and the fields themselves as bytes."""
 
     tfhd_flags: int
     defaults: bytes
@@ -63,7 +63,7 @@ def write_fragment(sequence_number: int, runs: Sequence[TrackRun], shift_s: int 
         becomes negative.
     :returns: the ``moof`` and the header of the ``mdat`` as one piece, then the payload of every frame, run after run,
         the very objects that came in.
-    :raises MediaError: a time, size or offset that its field can not hold; above all, payloads that reach 2 GiB before
+    :raises MediaError: a time, size or offset that its field cannot hold; above all, payloads that reach 2 GiB before
         the last run begins, or 4 GiB together.
     :raises MisuseError: no runs, or an empty one.
     """
@@ -79,7 +79,7 @@ def _write_fragment(sequence_number: int, runs: Sequence[TrackRun], shift_s: int
     """The same, with ``struct.error`` for what does not fit."""
     described = [_fields(run) for run in runs]
     moof_size = _MOOF.size + sum([fields.traf_size for fields in described])
-    data_offset = moof_size + _MDAT.size  # from the first octet of the moof, as default-base-is-moof says
+    data_offset = moof_size + _MDAT.size  # from the first byte of the moof, as default-base-is-moof says
     head = [_MOOF.pack(moof_size, b"moof", 16, b"mfhd", 0, sequence_number)]
     payloads: list[bytes] = []
     for run, fields in zip(runs, described, strict=True):

@@ -1,8 +1,8 @@
 """
 The init segment: what a player must know before the first fragment (``ftyp`` + ``moov``, without a sample).
 
-It depends on the tracks alone, so equal tracks make equal octets: whoever serves it can tell by comparing them whether
-viewers need a new one.
+It depends on the tracks alone, so equal tracks make equal bytes: the packager compares them to know whether viewers
+need a new one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def write_init_segment(tracks: Sequence[Track]) -> bytes:
     not, so that brand is left out.
 
     :param tracks: in the order of the file, with different ids.
-    :raises MediaError: a codec that has no sample entry here, or a size or rate that its field can not hold.
+    :raises MediaError: a codec that has no sample entry here, or a size or rate that its field cannot hold.
     :raises MisuseError: no tracks, or two with one id.
     """
     ids = [track.id for track in tracks]

@@ -5,7 +5,7 @@ A part holds what the other track presents while the primary one is shown, as fa
 decode time, so when a part's last frame is here, the sound of its last moments is still under way: that is not waited
 for, and leaves with the next part. Only when more is missing than that (see :meth:`Interleaving._usual_lag`), the part
 waits. So sound may lie in parts a little earlier than the pictures that it belongs to, by this much and no more; its
-decode times go on from part to part, and nothing is lost.
+decode times continue from part to part, and nothing is lost.
 """
 
 from __future__ import annotations

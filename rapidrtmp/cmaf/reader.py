@@ -6,7 +6,7 @@ it. What pymp4 1.4 (with construct 2.8.8) does not do well is done here instead,
 that box whole:
 
 - **Where boxes begin and end.** Its containers swallow every error and drop, without a word, all boxes after one they
-  stumble on; they stumble even on FFmpeg's files, at the octets that end an ``avcC`` of High profile. It knows no
+  stumble on; they stumble even on FFmpeg's files, at the bytes that end an ``avcC`` of High profile. It knows no
   64-bit sizes. So containers are walked here, and a leaf whose fields end before the box does is an error.
 - **The children of sample entries.** It reads one child of a video entry and none of an audio entry, and no ``esds``.
   The entries' own fields are its work, the children are found by their place, and ``esds`` is read here.
@@ -55,7 +55,7 @@ _FIRST_CHILD = {
     **dict.fromkeys(("stsd", "dref"), 8),
 }
 _NON_SYNC = 0x00010000
-#: How many samples a ``trun`` may claim that spends no octet on each.
+#: How many samples a ``trun`` may claim that spends no byte on each.
 _MAX_SAMPLES_UNSEEN = 65_536
 
 
@@ -68,8 +68,8 @@ class Box:
     One box, and where it is.
 
     :ivar kind: its four-character code.
-    :ivar offset: of its first octet, from the beginning of the data; likewise ``body_offset`` and ``end``.
-    :ivar size: in octets, header included.
+    :ivar offset: of its first byte, from the beginning of the data; likewise ``body_offset`` and ``end``.
+    :ivar size: in bytes, header included.
     :ivar header_size: 8, or 16 with a 64-bit size.
     """
 
@@ -95,7 +95,7 @@ class Box:
         return self._data[self.body_offset : self.end]
 
     def slice(self, offset: int, size: int) -> bytes:
-        """``size`` octets of the data from ``offset``, which counts like the box's own."""
+        """``size`` bytes of the data from ``offset``, which counts like the box's own."""
         return self._data[offset : offset + size]
 
     def children(self) -> Iterator[Box]:
@@ -126,10 +126,10 @@ def read_boxes(data: bytes | mmap, start: int = 0, end: int | None = None) -> It
     """
     The boxes that follow one another in ``data`` from ``start`` (ISO/IEC 14496-12, 4.2), one by one.
 
-    :param data: octets, or a file mapped into memory.
+    :param data: bytes, or a file mapped into memory.
     :param end: where they must end; by default where the data does.
     :raises MediaError: after all whole boxes: one that is cut short, that is smaller than its header, or of size 0,
-        which means "up to the end of the file", so that nobody could tell whether it is whole.
+        which means "up to the end of the file", so that it cannot be known to be whole.
     """
     end = len(data) if end is None else end
     while start < end:
@@ -145,14 +145,14 @@ def _box_at(data: bytes | mmap, offset: int, end: int) -> Box:
         size, kind = _HEADER.unpack_from(data, offset)
         header_size = 16 if size == 1 else 8
     if available < header_size:
-        raise MediaError(f"box header at {offset}: {available} octets of {header_size}")
+        raise MediaError(f"box header at {offset}: {available} bytes of {header_size}")
     if header_size == 16:
         (size,) = _LARGE_SIZE.unpack_from(data, offset + 8)
     name = kind.decode("ascii", "backslashreplace")
     if size < header_size:
         raise MediaError(f"box {name!r} at {offset}: size {size} is less than its header")
     if size > available:
-        raise MediaError(f"box {name!r} at {offset}: {available} octets of {size}")
+        raise MediaError(f"box {name!r} at {offset}: {available} bytes of {size}")
     return Box(name, offset, size, header_size, data)
 
 
@@ -193,7 +193,7 @@ class TrackInfo:
     :ivar channels: 0 if not audio.
     :ivar sample_rate: in Hz as the sample entry has it: 0 if not audio, or beyond 65535 Hz.
     :ivar default_duration: of a sample for which its fragment says nothing (``trex``); likewise ``default_size`` in
-        octets and ``default_keyframe``.
+        bytes and ``default_keyframe``.
     """
 
     track_id: int
@@ -214,8 +214,8 @@ def read_init_segment(data: bytes | mmap) -> list[TrackInfo]:
     """
     The tracks that an init segment describes, in its order.
 
-    :param data: may go on behind it: a recording, say.
-    :raises MediaError: no ``moov``, or one that can not be read.
+    :param data: may continue behind it: a recording, say.
+    :raises MediaError: no ``moov``, or one that cannot be read.
     """
     moov = next((box for box in read_boxes(data) if box.kind == "moov"), None)
     if moov is None:
@@ -269,7 +269,7 @@ def _record(entry: Box) -> bytes:
 
 
 class SampleInfo(NamedTuple):
-    """One sample: its times in ticks of the track, its size in octets, whether it is a keyframe, and its octets."""
+    """One sample: its times in ticks of the track, its size in bytes, whether it is a keyframe, and its bytes."""
 
     dts: int
     pts: int
@@ -288,7 +288,7 @@ class TrackFragmentInfo(NamedTuple):
 
 
 class FragmentInfo(NamedTuple):
-    """One ``moof`` + ``mdat``: its number, where its ``moof`` begins, how many octets up to the end of its ``mdat``."""
+    """One ``moof`` + ``mdat``: its number, where its ``moof`` begins, how many bytes up to the end of its ``mdat``."""
 
     sequence_number: int
     offset: int
@@ -310,7 +310,7 @@ def read_fragments(data: bytes | mmap, tracks: Sequence[TrackInfo]) -> list[Frag
 
     :param data: fragments, segments, or a whole recording (``data[:complete_prefix(data)]``, if it may be cut short).
     :param tracks: as ``read_init_segment`` tells them.
-    :raises MediaError: a box that is cut short or can not be read, a ``moof`` without its ``mdat``, a track that the
+    :raises MediaError: a box that is cut short or cannot be read, a ``moof`` without its ``mdat``, a track that the
         init segment does not know, a sample that is not in the ``mdat``.
     """
     known = {track.track_id: track for track in tracks}
@@ -374,9 +374,7 @@ def _samples(run: Any, defaults: _Defaults, dts: int, mdat: Box, offset: int) ->
     for index, row in enumerate(run.sample_info):
         size = _either(row.sample_size, defaults.size)
         if offset < mdat.body_offset or offset + size > mdat.end:
-            raise MediaError(
-                f"sample of {size} octets at {offset} is not in the mdat, {mdat.body_offset} to {mdat.end}"
-            )
+            raise MediaError(f"sample of {size} bytes at {offset} is not in the mdat, {mdat.body_offset} to {mdat.end}")
         if row.sample_flags is not None:
             keyframe = not row.sample_flags.sample_is_non_sync_sample
         elif index == 0 and run.first_sample_flags is not None:
@@ -402,14 +400,14 @@ def box_fields(box: Box) -> Any:
     """
     What pymp4 reads in a box without children, under the names pymp4 gives.
 
-    Raises ``MediaError`` for whatever pymp4 can not read, and for octets it leaves over.
+    Raises ``MediaError`` for whatever pymp4 cannot read, and for bytes it leaves over.
     """
     if box.kind == "trun":
         _check_sample_count(box)
-    octets = _HEADER.pack(8 + box.end - box.body_offset, box.kind.encode("ascii", "replace")) + box.body
-    fields = _parse(pymp4.Box, octets, box)
-    if fields.end != len(octets):
-        raise MediaError(f"{box.kind} at {box.offset}: {len(octets) - fields.end} octets after its fields")
+    content = _HEADER.pack(8 + box.end - box.body_offset, box.kind.encode("ascii", "replace")) + box.body
+    fields = _parse(pymp4.Box, content, box)
+    if fields.end != len(content):
+        raise MediaError(f"{box.kind} at {box.offset}: {len(content) - fields.end} bytes after its fields")
     return fields
 
 
@@ -423,12 +421,12 @@ def entry_fields(entry: Box) -> Any:
     return _parse(construct, entry.body[8:], entry)
 
 
-def _parse(construct: Any, octets: bytes, box: Box) -> Any:
+def _parse(construct: Any, content: bytes, box: Box) -> Any:
     """Let pymp4 parse; what it raises depends on the field it trips over (a ``UnicodeDecodeError``, an ``IOError``)."""
     try:
-        return construct.parse(octets)
+        return construct.parse(content)
     except Exception as error:
-        raise MediaError(f"{box.kind} at {box.offset} can not be read: {type(error).__name__}: {error}") from error
+        raise MediaError(f"{box.kind} at {box.offset} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _check_sample_count(trun: Box) -> None:
@@ -436,11 +434,11 @@ def _check_sample_count(trun: Box) -> None:
     body = trun.body
     count = _U32.unpack_from(body, 4)[0] if len(body) >= 8 else 0
     if count > max(len(body), _MAX_SAMPLES_UNSEEN):
-        raise MediaError(f"trun at {trun.offset}: {count} samples in {len(body)} octets")
+        raise MediaError(f"trun at {trun.offset}: {count} samples in {len(body)} bytes")
 
 
 def as_text(value: Any) -> str:
-    """A field's value as text: brands and handlers are octets, brands come in lists."""
+    """A field's value as text: brands and handlers are bytes, brands come in lists."""
     if isinstance(value, bytes):
         return value.decode("ascii", "backslashreplace")
     return " ".join(map(as_text, value)) if isinstance(value, list) else str(value)

@@ -13,15 +13,15 @@ frame's duration is the distance to its successor. So most decisions fall when t
 
 Where the rhythm of the frames is steady (``cadence.py``), the successor's time is known in advance. Then a part is
 closed *ahead*: with the arrival of its last frame, at the time at which the next one is due. Whether the segment ends
-there as well is certain only with that next one, and told apart: :class:`~rapidrtmp.cmaf.segmenter_events.SegmentEnd`
-comes with the keyframe. Should the frame not come when it was due, what has left stays true: the part behind begins
-where the one before has ended, and so does the decode time of its first frame; when that is presented remains what it
-was.
+there as well is certain only with that next one, and a separate event:
+:class:`~rapidrtmp.cmaf.segmenter_events.SegmentEnd` comes with the keyframe. Should the frame not come when it was due,
+what has left stays true: the part behind begins where the one before has ended, and so does the decode time of its
+first frame; when that is presented remains what it was.
 
 Cutting the primary track makes a :class:`~rapidrtmp.cmaf.muxing.Cut`; it leaves as a part when the other track has
 caught up to it. Parts therefore partition time without a hole, and decode times continue across them.
 
-Until the first GOP is whole nothing leaves: the playlist's constants are chosen from it (``opening.py``).
+Until the first GOP is whole nothing leaves: the playlist's constants are chosen from it (``first_gop.py``).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Segmenter:
         self._opening = Opening(cutting)
 
     def _begin_range(self) -> None:
-        self._newest_dts: int | None = None  # of the newest primary frame; none while the other track goes on alone
+        self._newest_dts: int | None = None  # of the newest primary frame; none while the other track continues alone
         self._loose: Frame | None = None  # that frame, as long as it is in no part: its duration is not known yet
         self._open: Cut | None = None
         self._promised: int | None = None  # where a part was closed ahead, until the next frame has come
@@ -117,7 +117,7 @@ class Segmenter:
         """
         End the range: everything held leaves now, the last frame with its nominal duration.
 
-        If the other track went on for long without the primary one, its last picture stays as long. Frames of the
+        If the other track continued for long without the primary one, its last picture stays as long. Frames of the
         other track without any of the primary one are nothing to show, and dropped.
         """
         events = self._settle(is_gop_whole=True) if self.constants is None and self._opening.frames else []
@@ -207,7 +207,7 @@ class Segmenter:
 
     def _joined(self, frame: Frame) -> Frame:
         """
-        The frame as it joins on to what has left. Behind a part that was closed ahead, decode times go on where it
+        The frame as it joins on to what has left. Behind a part that was closed ahead, decode times continue where it
         ended, whenever the frame itself comes; players would take a hole for the end of all that can be decoded.
         """
         promised, self._promised = self._promised, None
@@ -238,7 +238,7 @@ class Segmenter:
 
     def _bridge(self) -> None:
         """
-        Go on with the other track alone when no picture has come for so long that players would give up.
+        Continue with the other track alone when no picture has come for so long that players would give up.
 
         The last picture stays as long as is known then; until the next, the primary track has a hole.
         """
@@ -304,7 +304,7 @@ class Segmenter:
         return self._open
 
     def _begin_part(self, cut: Cut, start: int) -> Cut:
-        """Close a part and go on with the next one of the same segment."""
+        """Close a part and begin the next one of the same segment."""
         self._close(cut, start)
         self._open = Cut(start, self._offset, starts_segment=False)
         return self._open

@@ -27,7 +27,7 @@ _EXPLICIT_FREQUENCY = 15
 _CHANNELS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 8, 11: 7, 12: 8, 13: 24, 14: 8}
 #: The syncExtensionType that announces SBR behind a config, to those who look (1.6.6.1): 0x2B7 in 11 bits.
 _SYNC_EXTENSION = f"{0x2B7:011b}"
-#: Far above any config that means something: 300 octets with every channel element and the longest comment.
+#: Far above any config that means something: 300 bytes with every channel element and the longest comment.
 _MAX_CONFIG_SIZE = 4096
 _ADTS_HEADER_SIZE, _ADTS_CHECKSUM_SIZE = 7, 2
 
@@ -41,7 +41,7 @@ def read_audio_config(data: bytes) -> AudioConfig:
     :raises MediaError: it ends early, names no usable frequency or channels, or an object type other than 1..4, 5, 29.
     """
     if len(data) > _MAX_CONFIG_SIZE:
-        raise MediaError(f"AudioSpecificConfig of {len(data)} octets, limit {_MAX_CONFIG_SIZE}")
+        raise MediaError(f"AudioSpecificConfig of {len(data)} bytes, limit {_MAX_CONFIG_SIZE}")
     bits = BitReader(data)
     signalled = object_type = _read_object_type(bits)
     core_rate = sample_rate = _read_frequency(bits)
@@ -75,18 +75,18 @@ def read_frame(body: bytes) -> bytes:
 
     No raw frame begins like one: its first three bits would be the end of the frame. ``b""`` stays ``b""``.
 
-    :raises MediaError: the header promises more octets than there are, or several frames.
+    :raises MediaError: the header promises more bytes than there are, or several frames.
     """
     if body[:1] != b"\xff" or len(body) < 2 or body[1] & 0xF6 != 0xF0:  # syncword and layer
         return body
     if len(body) < _ADTS_HEADER_SIZE:
-        raise MediaError(f"ADTS header of {len(body)} octets, {_ADTS_HEADER_SIZE} wanted")
+        raise MediaError(f"ADTS header of {len(body)} bytes, {_ADTS_HEADER_SIZE} wanted")
     start = _ADTS_HEADER_SIZE if body[1] & 1 else _ADTS_HEADER_SIZE + _ADTS_CHECKSUM_SIZE  # protection_absent
     end = (body[3] & 0x03) << 11 | body[4] << 3 | body[5] >> 5
     if not start <= end <= len(body):
-        raise MediaError(f"ADTS frame of {end} octets with {start} of header, {len(body)} octets are there")
+        raise MediaError(f"ADTS frame of {end} bytes with {start} of header, {len(body)} bytes are there")
     if end < len(body) or body[6] & 0x03:  # number_of_raw_data_blocks_in_frame
-        raise MediaError(f"{(body[6] & 0x03) + 1} raw frames in an ADTS frame of {end} octets, {len(body)} are there")
+        raise MediaError(f"{(body[6] & 0x03) + 1} raw frames in an ADTS frame of {end} bytes, {len(body)} are there")
     return body[start:end]
 
 
@@ -153,7 +153,7 @@ def _read_program_config(bits: BitReader) -> int:
 
 def _without_junk(data: bytes, bits_left: int) -> bytes:
     """
-    The config without the whole octets behind it, unless the extension is announced anywhere among them.
+    The config without the whole bytes behind it, unless the extension is announced anywhere among them.
 
     Decoders search for the announcement bit by bit, so where it is found nothing behind the config is certain.
     """

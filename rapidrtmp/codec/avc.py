@@ -100,13 +100,13 @@ class AvcReader:
 
 def nal_length_size(config: VideoConfig) -> int:
     """
-    How many octets a NAL unit's length has in this track's samples: 1, 2 or 4.
+    How many bytes a NAL unit's length has in this track's samples: 1, 2 or 4.
 
     :raises MediaError: the record says 3, which its specification reserves.
     """
     size = (config.record[4] & 0x03) + 1
     if size == 3:
-        raise MediaError("AVC record with NAL unit lengths of 3 octets; 1, 2 and 4 exist")
+        raise MediaError("AVC record with NAL unit lengths of 3 bytes; 1, 2 and 4 exist")
     return size
 
 
@@ -123,7 +123,7 @@ def read_avc_config(record: bytes) -> VideoConfig:
     if record.startswith(_STREAM_STARTS):
         return _make_config(_index_sets(_split_start_codes(record)), length_size=4)
     if len(record) < 7 or record[0] != 1:
-        raise MediaError(f"AVC record of {len(record)} octets begins with {record[:1].hex() or 'nothing'}, wanted 01")
+        raise MediaError(f"AVC record of {len(record)} bytes begins with {record[:1].hex() or 'nothing'}, wanted 01")
     config = _make_config(_index_sets(_split_record(record)), length_size=(record[4] & 0x03) + 1)
     nal_length_size(config)
     return config
@@ -152,7 +152,7 @@ def _split_lengths(body: bytes, length_size: int) -> list[bytes]:
         start = offset + length_size
         end = start + int.from_bytes(body[offset:start], "big")
         if end > len(body):
-            raise MediaError(f"NAL unit at octet {offset} reaches to {end}, the access unit has {len(body)} octets")
+            raise MediaError(f"NAL unit at byte {offset} reaches to {end}, the access unit has {len(body)} bytes")
         if end > start:
             nals.append(body[start:end])
         offset = end
@@ -168,7 +168,7 @@ def _join_lengths(nals: Iterable[bytes], length_size: int) -> bytes:
     pieces: list[bytes] = []
     for nal in nals:
         if len(nal) >> 8 * length_size:
-            raise MediaError(f"NAL unit of {len(nal)} octets, but lengths have {length_size} octets")
+            raise MediaError(f"NAL unit of {len(nal)} bytes, but lengths have {length_size} bytes")
         pieces += len(nal).to_bytes(length_size, "big"), nal
     return b"".join(pieces)
 
@@ -206,14 +206,14 @@ def _split_record(record: bytes) -> list[bytes]:
 def _read_counted(record: bytes, offset: int, mask: int) -> tuple[list[bytes], int]:
     """Read NAL units, each behind a u16 length, all behind their count; and the offset of what follows."""
     if offset >= len(record):
-        raise MediaError(f"AVC record of {len(record)} octets ends before the PPS")
+        raise MediaError(f"AVC record of {len(record)} bytes ends before the PPS")
     count = record[offset] & mask
     nals, offset = [], offset + 1
     for _ in range(count):
         start = offset + 2
         end = start + int.from_bytes(record[offset:start], "big")
         if end > len(record):
-            raise MediaError(f"parameter set at octet {offset} reaches to {end}, the record has {len(record)} octets")
+            raise MediaError(f"parameter set at byte {offset} reaches to {end}, the record has {len(record)} bytes")
         nals.append(record[start:end])
         offset = end
     return nals, offset
@@ -245,7 +245,7 @@ def _update_config(config: VideoConfig, in_band: Iterable[bytes], length_size: i
     """
     The configuration with an access unit's parameter sets in it, or ``None`` if they tell nothing new.
 
-    The first octet does not count: some encoders give a set another importance (``nal_ref_idc``) in band.
+    The first byte does not count: some encoders give a set another importance (``nal_ref_idc``) in band.
     """
     known = _index_sets(_split_record(config.record))
     fresh = {key: nal for key, nal in _index_sets(in_band).items() if known.get(key, b"")[1:] != nal[1:]}

@@ -1,5 +1,5 @@
 """
-Fields smaller than an octet: what codec configurations are made of.
+Fields smaller than a byte: what codec configurations are made of.
 
 H.264, HEVC and AAC all write their headers as a string of bits, most significant first, some of a fixed width and some
 as Exp-Golomb codes. The readers in ``codec/`` name those fields as the specifications do (``u``, ``ue``, ``se``).
@@ -40,9 +40,9 @@ class BitReader:
         if end > self._size:
             raise MediaError(f"field of {width} bits at bit {start}, but only {self._size} bits are there")
         self._position = end
-        last_octet = (end + 7) >> 3
-        window = int.from_bytes(self._data[start >> 3 : last_octet], "big")
-        return window >> (last_octet * 8 - end) & ((1 << width) - 1)
+        last_byte = (end + 7) >> 3
+        window = int.from_bytes(self._data[start >> 3 : last_byte], "big")
+        return window >> (last_byte * 8 - end) & ((1 << width) - 1)
 
     def flag(self) -> bool:
         """The next bit as a claim: ``u(1)``."""
@@ -71,7 +71,7 @@ def remove_emulation_prevention(nal: bytes) -> bytes:
     """
     The bits of a NAL unit as the encoder meant them (H.264, 7.4.1; HEVC, 7.4.2).
 
-    Inside a NAL unit an octet 03 keeps apart two zeros and what follows, so that no start code appears by accident;
-    it is not part of the data. Any octets are taken; nothing is raised.
+    Inside a NAL unit a byte 03 keeps apart two zeros and what follows, so that no start code appears by accident;
+    it is not part of the data. Any bytes are taken; nothing is raised.
     """
     return nal.replace(b"\0\0\3", b"\0\0")

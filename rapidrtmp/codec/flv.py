@@ -2,10 +2,10 @@
 FLV and Enhanced RTMP tag headers: what the payload of an audio or video message is, before any codec looks at it.
 
 A message is one packet in its classic form (a codec number of four bits) and in the plain Enhanced RTMP form (a
-FourCC); in the multitrack form it is one packet for each of its tracks. The first octet alone tells the forms apart:
+FourCC); in the multitrack form it is one packet for each of its tracks. The first byte alone tells the forms apart:
 classic video never sets bit 7, and classic audio never has format 9. Nothing here depends on what came before.
 
-Almost every message of almost every publisher is classic AVC or AAC, so their first two octets are looked up at once;
+Almost every message of almost every publisher is classic AVC or AAC, so their first two bytes are looked up at once;
 all else goes the long way round. A codec may be any FourCC: which of them can be packaged is for others to say.
 """
 
@@ -88,7 +88,7 @@ def read_video(payload: bytes) -> Sequence[Packet]:
     Read a video message (message type 9).
 
     :returns: its packets, one per track; an ``IGNORED`` one tells nothing of its codec and track. A track of an
-        enhanced message that has coded frames of no octets is left out.
+        enhanced message that has coded frames of no bytes is left out.
     :raises MediaError: the message ends within its headers, or contradicts itself.
     """
     head = _VIDEO_HEADS.get(payload[:2])
@@ -114,33 +114,33 @@ def read_audio(payload: bytes) -> Sequence[Packet]:
 
 
 def _read_rare_video(payload: bytes) -> Sequence[Packet]:
-    octets = _Octets(payload)
-    first = octets.u8()
+    reader = _PayloadReader(payload)
+    first = reader.u8()
     if first & 0x80:
-        return _read_enhanced_video(octets, frame_type=first >> 4 & 7, packet_type=first & 0x0F)
+        return _read_enhanced_video(reader, frame_type=first >> 4 & 7, packet_type=first & 0x0F)
     frame_type, number = first >> 4, first & 0x0F
     if frame_type == _COMMAND:
         return (_IGNORED,)
     if number in _VIDEO_FOURCCS:
-        octets.take(4)  # raises if the header is cut short; else its packet type is one that nobody has defined
+        reader.take(4)  # raises if the header is cut short; else its packet type is not defined
         return (_IGNORED,)
-    return (Packet(f"flv:{number}", PacketKind.FRAMES, 0, frame_type in _KEYFRAMES, 0, 0, octets.rest()),)
+    return (Packet(f"flv:{number}", PacketKind.FRAMES, 0, frame_type in _KEYFRAMES, 0, 0, reader.rest()),)
 
 
 def _read_rare_audio(payload: bytes) -> Sequence[Packet]:
     if not payload:
         return ()
-    octets = _Octets(payload)
-    first = octets.u8()
+    reader = _PayloadReader(payload)
+    first = reader.u8()
     number = first >> 4
     if number == _ENHANCED_AUDIO:
-        return _read_enhanced_audio(octets, packet_type=first & 0x0F)
+        return _read_enhanced_audio(reader, packet_type=first & 0x0F)
     if number != _AAC:
         codec = _AUDIO_FOURCCS.get(number, f"flv:{number}")
-        return (Packet(codec, PacketKind.FRAMES, 0, True, 0, 0, octets.rest()),)
-    if octets.u8():
+        return (Packet(codec, PacketKind.FRAMES, 0, True, 0, 0, reader.rest()),)
+    if reader.u8():
         return (_IGNORED,)
-    config = octets.rest()
+    config = reader.rest()
     return (Packet(AAC.fourcc, PacketKind.CONFIG, 0, True, 0, 0, config),) if config else ()
 
 
@@ -158,7 +158,7 @@ _VIDEO_MULTITRACK, _AUDIO_MULTITRACK = 6, 5
 _ONE_TRACK, _MANY_CODECS = 0, 2
 
 _CODED_FRAMES, _VIDEO_METADATA = 1, 4
-#: Type 5 starts a sequence too: its body is AV1's MPEG-2 TS descriptor, first octet 0x80, where an av1C has 0x81.
+#: Type 5 starts a sequence too: its body is AV1's MPEG-2 TS descriptor, first byte 0x80, where an av1C has 0x81.
 _VIDEO_KINDS = {
     0: PacketKind.CONFIG,
     _CODED_FRAMES: PacketKind.FRAMES,
@@ -170,36 +170,36 @@ _VIDEO_KINDS = {
 _AUDIO_KINDS = {0: PacketKind.CONFIG, 1: PacketKind.FRAMES, 2: PacketKind.END, 4: PacketKind.METADATA}
 
 
-def _read_enhanced_video(octets: _Octets, frame_type: int, packet_type: int) -> Sequence[Packet]:
-    packet_type, nanoseconds = _read_mod_ex(octets, packet_type)
-    if frame_type == _COMMAND and not _is_metadata(octets, packet_type):
+def _read_enhanced_video(reader: _PayloadReader, frame_type: int, packet_type: int) -> Sequence[Packet]:
+    packet_type, nanoseconds = _read_mod_ex(reader, packet_type)
+    if frame_type == _COMMAND and not _is_metadata(reader, packet_type):
         return (_IGNORED,)
-    packet_type, grouping = _read_grouping(octets, packet_type, _VIDEO_MULTITRACK)
+    packet_type, grouping = _read_grouping(reader, packet_type, _VIDEO_MULTITRACK)
     kind = _VIDEO_KINDS.get(packet_type)
     if kind is None:
         return (_IGNORED,)
     keyframe = frame_type in _KEYFRAMES and kind is not PacketKind.METADATA
     packets = []
-    for codec, track_id, body in _read_tracks(octets, grouping):
+    for codec, track_id, body in _read_tracks(reader, grouping):
         composition_ms = 0
         if packet_type == _CODED_FRAMES and body and _reorders(codec):
             if len(body) < 3:
-                raise MediaError(f"track {track_id}: {len(body)} octets of {codec}, 3 are the composition time alone")
+                raise MediaError(f"track {track_id}: {len(body)} bytes of {codec}, 3 are the composition time alone")
             composition_ms, body = int.from_bytes(body[:3], "big", signed=True), body[3:]
         if body or kind is not PacketKind.FRAMES:
             packets.append(Packet(codec, kind, track_id, keyframe, composition_ms, nanoseconds, body))
     return packets
 
 
-def _read_enhanced_audio(octets: _Octets, packet_type: int) -> Sequence[Packet]:
-    packet_type, nanoseconds = _read_mod_ex(octets, packet_type)
-    packet_type, grouping = _read_grouping(octets, packet_type, _AUDIO_MULTITRACK)
+def _read_enhanced_audio(reader: _PayloadReader, packet_type: int) -> Sequence[Packet]:
+    packet_type, nanoseconds = _read_mod_ex(reader, packet_type)
+    packet_type, grouping = _read_grouping(reader, packet_type, _AUDIO_MULTITRACK)
     kind = _AUDIO_KINDS.get(packet_type)
     if kind is None:
         return (_IGNORED,)
     return [
         Packet(codec, kind, track_id, True, 0, nanoseconds, body)
-        for codec, track_id, body in _read_tracks(octets, grouping)
+        for codec, track_id, body in _read_tracks(reader, grouping)
         # AC-3 and MP3 start with nothing, for their frames say it all; to AAC that happens, and tells nothing.
         if body or kind is PacketKind.END or (kind is PacketKind.CONFIG and _describes_itself(codec))
     ]
@@ -212,23 +212,23 @@ def _reorders(fourcc: str) -> bool:
 
 
 def _describes_itself(fourcc: str) -> bool:
-    """Whether a codec may start with nothing; so may one that nobody knows."""
+    """Whether a codec may start with nothing; so may an unknown one."""
     codec = CODECS.get(fourcc)
     return codec is None or codec.describes_itself
 
 
-def _is_metadata(octets: _Octets, packet_type: int) -> bool:
+def _is_metadata(reader: _PayloadReader, packet_type: int) -> bool:
     """
     Whether a packet with frame type "command" holds metadata, whose frame type means nothing (FFmpeg sets "command").
 
-    For that of a further track the type is behind the multitrack octet; a command there would be a 0 or 1.
+    For that of a further track the type is behind the multitrack byte; a command there would be a 0 or 1.
     """
     if packet_type == _VIDEO_MULTITRACK:
-        packet_type = octets.peek_u8() & 0x0F
+        packet_type = reader.peek_u8() & 0x0F
     return packet_type == _VIDEO_METADATA
 
 
-def _read_mod_ex(octets: _Octets, packet_type: int) -> tuple[int, int]:
+def _read_mod_ex(reader: _PayloadReader, packet_type: int) -> tuple[int, int]:
     """
     Read the chain of ModEx blocks that may stand before the packet type proper (Enhanced RTMP v2, "ModEx").
 
@@ -239,30 +239,30 @@ def _read_mod_ex(octets: _Octets, packet_type: int) -> tuple[int, int]:
         blocks += 1
         if blocks > _MAX_MOD_EX:
             raise MediaError(f"more than {_MAX_MOD_EX} ModEx blocks in one message")
-        size = octets.u8() + 1
+        size = reader.u8() + 1
         if size == 256:
-            size = octets.u16() + 1
-        data = octets.take(size)
-        types = octets.u8()
+            size = reader.u16() + 1
+        data = reader.take(size)
+        types = reader.u8()
         packet_type = types & 0x0F
         if types >> 4 == _TIMESTAMP_NANO:
             if size < 3:
-                raise MediaError(f"ModEx block with a nanosecond offset of {size} octets, 3 wanted")
+                raise MediaError(f"ModEx block with a nanosecond offset of {size} bytes, 3 wanted")
             # The field could hold 17 ms, but whole milliseconds belong into the timestamp.
             nanoseconds = min(int.from_bytes(data[:3], "big"), _MAX_NANOSECONDS)
     return packet_type, nanoseconds
 
 
-def _read_grouping(octets: _Octets, packet_type: int, multitrack: int) -> tuple[int, int | None]:
+def _read_grouping(reader: _PayloadReader, packet_type: int, multitrack: int) -> tuple[int, int | None]:
     """
-    Read the octet that says how several tracks share the message, if they do (Enhanced RTMP v2, "Multitrack").
+    Read the byte that says how several tracks share the message, if they do (Enhanced RTMP v2, "Multitrack").
 
     :param multitrack: the packet type by which this kind of message says so.
     :returns: the packet type of all tracks, and OneTrack 0, ManyTracks 1, ManyTracksManyCodecs 2, or ``None``.
     """
     if packet_type != multitrack:
         return packet_type, None
-    types = octets.u8()
+    types = reader.u8()
     grouping, packet_type = types >> 4, types & 0x0F
     if grouping > _MANY_CODECS:
         raise MediaError(f"multitrack type {grouping}, 0..{_MANY_CODECS} are known")
@@ -271,24 +271,24 @@ def _read_grouping(octets: _Octets, packet_type: int, multitrack: int) -> tuple[
     return packet_type, grouping
 
 
-def _read_tracks(octets: _Octets, grouping: int | None) -> Sequence[tuple[str, int, bytes]]:
+def _read_tracks(reader: _PayloadReader, grouping: int | None) -> Sequence[tuple[str, int, bytes]]:
     """Read ``(codec, track_id, body)`` of each track up to the end of the message."""
     if grouping is None:
-        return ((octets.fourcc(), 0, octets.rest()),)
+        return ((reader.fourcc(), 0, reader.rest()),)
     if grouping == _ONE_TRACK:
-        return ((octets.fourcc(), octets.u8(), octets.rest()),)
-    shared = "" if grouping == _MANY_CODECS else octets.fourcc()
+        return ((reader.fourcc(), reader.u8(), reader.rest()),)
+    shared = "" if grouping == _MANY_CODECS else reader.fourcc()
     tracks: dict[int, tuple[str, int, bytes]] = {}
-    while octets.left or not tracks:
-        codec = shared or octets.fourcc()
-        track_id = octets.u8()
+    while reader.left or not tracks:
+        codec = shared or reader.fourcc()
+        track_id = reader.u8()
         if track_id in tracks:
             raise MediaError(f"track {track_id} twice in one message")
-        tracks[track_id] = (codec, track_id, octets.take(octets.u24()))
+        tracks[track_id] = (codec, track_id, reader.take(reader.u24()))
     return tuple(tracks.values())
 
 
-class _Octets:
+class _PayloadReader:
     """Takes fields off the front of a message; one that is not there whole is a :exc:`MediaError`."""
 
     __slots__ = ("_data", "_offset")
@@ -303,7 +303,7 @@ class _Octets:
 
     def take(self, size: int) -> bytes:
         if size > self.left:
-            raise MediaError(f"{size} octets wanted at {self._offset} of a message of {len(self._data)} octets")
+            raise MediaError(f"{size} bytes wanted at {self._offset} of a message of {len(self._data)} bytes")
         self._offset += size
         return self._data[self._offset - size : self._offset]
 
@@ -325,4 +325,4 @@ class _Octets:
         return int.from_bytes(self.take(3), "big")
 
     def fourcc(self) -> str:
-        return self.take(4).decode("latin-1")  # any four octets are some name
+        return self.take(4).decode("latin-1")  # any four bytes are some name

@@ -68,8 +68,9 @@ class Codec:
     :ivar kind: what it codes.
     :ivar name: for people.
     :ivar read_config: reads the configuration that a sequence start brings, if the codec is carried; raises
-        ``MediaError``. What it made is told by its ``record``, which it reads as the same configuration again.
-    :ivar config_of_frame: makes a configuration of the body of a frames packet, if frames tell all; likewise.
+        ``MediaError``. The configuration's ``record`` holds the bytes from which it can be read again.
+    :ivar config_of_frame: makes a configuration of the body of a frames packet, if frames describe themselves;
+        likewise.
     :ivar reader: makes the reader of a track's frames, from its first configuration.
     :ivar box: the box in the sample entry that holds the configuration record.
     :ivar write_box: from the record to the payload of that box; ``read_box`` back again, raising ``MediaError``.

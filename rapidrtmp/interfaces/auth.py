@@ -26,7 +26,7 @@ __all__ = [
 @dataclass(frozen=True, slots=True)
 class PublishRequest:
     """
-    Somebody who wants to publish.
+    A peer that wants to publish.
 
     :ivar stream: the name asked for.
     :ivar token: the secret given under any of its usual names (``token``, ``key``, ``auth``, ``pass``), or ``""``.
@@ -49,8 +49,8 @@ class Verdict:
     :ivar reason: for a refusal: one sentence for the publisher and the log; never a secret.
     :ivar credential: for consent: the same for the same credential, different for another; never the secret itself.
         A connection with the same credential may take over a silent one.
-    :ivar expires_ms: when consent ends, in milliseconds since 1970: the publisher is then told and disconnected.
-        ``None`` for never.
+    :ivar expires_ms: when consent ends, in milliseconds since 1970: the publisher then gets the reason and is
+        disconnected. ``None`` for never.
     """
 
     allowed: bool

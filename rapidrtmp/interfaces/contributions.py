@@ -129,7 +129,7 @@ class Command:
     :ivar name: what it is called by.
     :ivar help: one line.
     :ivar add_arguments: adds its arguments to its parser.
-    :ivar run: does the work without a server and returns the exit status; a ``RapidRTMPError`` is told in one line.
+    :ivar run: does the work without a server and returns the exit status; a ``RapidRTMPError`` is shown in one line.
     """
 
     name: str

@@ -33,7 +33,7 @@ __all__ = [
     "json_response",
 ]
 
-#: For errors and for answers of the moment: nobody may keep them.
+#: For errors and for answers of the moment: no cache may keep them.
 NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -72,7 +72,7 @@ class Response:
     What is answered; one object may answer any number of requests.
 
     :ivar headers: all but those every answer has (``Date``, ``Server``, ``Content-Length``).
-    :ivar body: all of it, also in the answer to a ``HEAD``: whoever sends it leaves it out, but sends its length.
+    :ivar body: all of it, also in the answer to a ``HEAD``: the server leaves it out, but sends its length.
     """
 
     status: int
@@ -134,11 +134,11 @@ class Audience(enum.Enum):
     """Whom a route answers."""
 
     EVERYBODY = enum.auto()
-    MEDIA = enum.auto()  # everybody, and pages of other origins may read it
+    MEDIA = enum.auto()  # every client, and pages of other origins may read it
     VIEWERS = enum.auto()  # as MEDIA, if the stream that `app` and `key` in the rule name has a seat for one more
-    PROBE = enum.auto()  # everybody, at every door
+    PROBE = enum.auto()  # every client, at every door
     MANAGEMENT = enum.auto()  # the server's own user and clients that have the secret: see `api_access`
-    OPEN_MANAGEMENT = enum.auto()  # everybody who can reach the door of the management API
+    OPEN_MANAGEMENT = enum.auto()  # every client that can reach the door of the management API
 
 
 @dataclass(frozen=True, slots=True)

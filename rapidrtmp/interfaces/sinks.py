@@ -52,7 +52,7 @@ class ISink(Interface):
         """
         Learn what the frames that follow are: before the first frame, and whenever a codec config changes.
 
-        At least one track, video first; there may be several of each kind, told apart by their ids. The first one
+        At least one track, video first; there may be several of each kind, with ids of their own. The first one
         leads: a stream begins with its keyframe. After the first time, a ``discontinuity`` always precedes it, and the
         next frame of each video track is a keyframe.
         """
@@ -118,7 +118,7 @@ class Purpose(StrEnum):
 
 
 class IReplacingSinkFactory(Interface):
-    """What a sink factory provides besides, if it goes on from the one whose place it takes when settings change."""
+    """What a sink factory provides besides, if it takes over from the one before when settings change."""
 
     def take_over(former: Any) -> None:
         """
@@ -231,7 +231,7 @@ class SinkContext:
     :ivar first_sequence: where the numbers and names of segments must begin: above every one this stream ever used.
         It is large; a number that players use as an index (that of a discontinuity) begins at 0 instead.
     :ivar recovered: what the sink's factory handed to ``RecoveryContext.resume`` for this stream, by name; then the
-        stream goes on with what an earlier process left, and nobody publishes it yet. Empty for a new presentation.
+        stream continues what an earlier process left, and has no publisher yet. Empty for a new presentation.
     :ivar in_thread: ``in_thread(callable, *args, **kwargs)`` runs a blocking call in a thread that plugins share, and
         returns a ``Deferred`` of its result.
     :ivar spawn_process: starts a process.
@@ -268,8 +268,8 @@ class RecoveryContext:
     :ivar discard: ``discard(key)`` queues the deletion of an object.
     :ivar is_over: whether the server has begun: a stream that is not resumed by then may be published anew any moment,
         and belongs to that publisher's sinks.
-    :ivar afterwards: ``afterwards(work)`` calls ``work`` when the sinks of all that was resumed are there and everybody
-        is let in, one after the other: for what takes long. It is cancelled when the server stops.
+    :ivar afterwards: ``afterwards(work)`` calls ``work`` when the sinks of all that was resumed are there and clients
+        are let in, one after the other: for what takes long. It is cancelled when the server stops.
     :ivar claim: ``claim(stream)`` says whether the stream is this process's to look after, and keeps it so until the
         recovery is over, or the stream is, if it is resumed. It is asked before anything of the stream is changed, or
         read to be changed. Where it is not, another process that is alive writes the stream: leave it alone.
@@ -295,7 +295,7 @@ class IRecoveringSinkFactory(Interface):
         Put in order what an earlier process left, and say what can be gone on with. Other processes may be at work in
         the storage: see ``RecoveryContext.claim``.
 
-        Called once, before anybody is let in, if the storage is persistent. The server waits some seconds, then it
-        begins: of what was not resumed by then, nothing is. What is still to be put in order may go on meanwhile; it
+        Called once, before any client is let in, if the storage is persistent. The server waits some seconds, then it
+        begins: of what was not resumed by then, nothing is. What is still to be put in order may continue meanwhile; it
         is cancelled when the server stops.
         """

@@ -208,8 +208,8 @@ class IStorageWriter(Interface):
     The sinks' side of a storage: a bounded queue that writes behind.
 
     Operations are carried out in the order they were given for one stream, with retries; a slow or failing backend
-    delays nobody. When the queue is full, or retries are exhausted, the object is lost: its Deferred fails, the loss
-    is counted, and said once.
+    delays no caller. When the queue is full, or retries are exhausted, the object is lost: its Deferred fails, the loss
+    is counted, and logged once.
     """
 
     persistent: bool = Attribute("Whether what is written outlives the process: else there is no need to mirror.")

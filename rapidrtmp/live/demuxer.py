@@ -4,7 +4,7 @@ From the audio and video messages of one publisher to frames on the live stream'
 Tracks are those whose codec config has arrived and whose frames follow; what metadata says of them is a hint at most.
 Which codecs there are, and how they are read, is the codec table's matter.
 Every coded frame of a track that is packaged either comes out as a ``Frame`` or is accounted for by a ``MediaProblem``.
-No clock is read here: each call is told the time.
+No clock is read here: each call is given the time.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 A bounded queue of frames between a sink and work that takes long: a thread, a process, a network.
 
 What does not fit is dropped, and with it all that cannot be decoded without it: everything up to the leading track's
-next keyframe. So whoever reads the queue has whole GOPs, with holes in between, and memory stays bounded however slow
+next keyframe. So the reader of the queue gets whole GOPs, with holes in between, and memory stays bounded however slow
 it is.
 """
 

@@ -204,7 +204,7 @@ def _underrun(now: PublishHealth, _: PublishHealth | None) -> str:
     if now.lead_ms >= UNDERRUN_MS:
         return ""
     return (
-        f"Media is {-now.lead_ms / 1000:.1f} s behind time: the encoder or the network can not keep up; "
+        f"Media is {-now.lead_ms / 1000:.1f} s behind time: the encoder or the network cannot keep up; "
         "lower the bitrate, the resolution or the encoder's preset."
     )
 

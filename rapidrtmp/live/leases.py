@@ -61,7 +61,7 @@ class StreamLeases:
         return gatherResults(claims, consumeErrors=True).addCallbacks(lambda _: None, failed)
 
     def hold(self, name: StreamName) -> None:
-        """As :meth:`claim`, where nobody can wait: mostly it is held already; if it turns out not to be, it is lost."""
+        """As :meth:`claim`, where the caller cannot wait: mostly it is held already; if it is not, it is lost."""
 
         def held(failure: Failure) -> None:
             failure.trap(LeaseHeldError)
@@ -74,7 +74,7 @@ class StreamLeases:
         self.claim(name).addErrback(held)
 
     def release(self, name: StreamName) -> None:
-        """Give the leases back, when nobody else holds them and all that waits is written."""
+        """Give the leases back, when no other stream holds them and all that waits is written."""
         self._uses[name] -= 1
         if self._uses[name] > 0:
             return

@@ -1,8 +1,8 @@
 """
-Before anybody is let in: what an earlier process left in the storage is put in order, by the sinks that wrote it.
+Before any client is let in: what an earlier process left in the storage is put in order, by the sinks that wrote it.
 
-This can not take long. When the time is over the server begins without what is not ready by then: those streams begin
-anew, above all numbers they ever used. What else is to be put in order goes on beside the live streams, and so does
+This cannot take long. When the time is over the server begins without what is not ready by then: those streams begin
+anew, above all numbers they ever used. The rest of the recovery continues beside the live streams, and so does
 what takes long in any case.
 """
 
@@ -27,13 +27,13 @@ from rapidrtmp.storage.store import Store
 
 __all__ = ["Recovery"]
 
-#: A probe of this age belongs to nobody any more.
+#: A probe of this age belongs to no living process.
 DEAD_PROBE_MS = 600_000
 
 
 class Recovery:
     """
-    What can be gone on with.
+    The streams that can be continued.
 
     :param apps: the sink factories of each application, by name.
     :param stores: all there are.
@@ -102,8 +102,8 @@ class Recovery:
 
     def _late(self, within_s: float) -> None:
         self._log.error(
-            "the storage did not show within {within_s:g} s all that an earlier server left; "
-            "what was live and is missing begins anew, and is put in order at the next start",
+            "recovery: the storage listing was not complete within {within_s:g} s; "
+            "streams not found by then start anew, and are recovered at the next start",
             within_s=within_s,
         )
         self._finish()
@@ -144,7 +144,7 @@ class Recovery:
         except LeaseHeldError as error:
             if stream not in self._left_alone:
                 self._left_alone.add(stream)
-                self._log.info("{stream} is left alone: {error}", stream=stream, error=error)
+                self._log.info("{stream}: not resumed: {error}", stream=stream, error=error)
             return False
         if stream in self._claimed:  # by another sink meanwhile
             self._leases.release(stream)
@@ -163,13 +163,13 @@ class Recovery:
     def _failed(self, failure: Failure, app: str, sink: str) -> None:
         if failure.check(StorageError):
             self._log.error(
-                "{app}: sink {sink} cannot look after what is stored: {error}", app=app, sink=sink, error=failure.value
+                "{app}: sink {sink} cannot recover stored streams: {error}", app=app, sink=sink, error=failure.value
             )
         elif not failure.check(CancelledError):
-            self._log.failure("{app}: sink {sink} could not look after what is stored", failure, app=app, sink=sink)
+            self._log.failure("{app}: internal error in recovery by sink {sink}", failure, app=app, sink=sink)
 
     def streams(self) -> list[StreamName]:
-        """What can be gone on with."""
+        """The streams that can be continued."""
         return list(self._found)
 
     def take(self, stream: StreamName) -> Mapping[str, Mapping[str, bytes]]:
@@ -185,7 +185,7 @@ class Recovery:
                     store.writer.delete(info.key)
 
         def failed(failure: Failure) -> None:
-            self._log.warn("{name}: could not look for old probes: {error}", name=store.name, error=failure.value)
+            self._log.warn("{name}: cannot list old probes: {error}", name=store.name, error=failure.value)
 
         return maybeDeferred(store.storage.list, PROBE_PREFIX).addCallbacks(sweep, failed)
 

@@ -25,7 +25,7 @@ __all__ = ["LimitReachedError", "NameTakenError", "Registry", "StreamTotals"]
 
 
 class NameTakenError(RapidRTMPError):
-    """Somebody else publishes this name: ``NetStream.Publish.BadName``."""
+    """Another client publishes this name: ``NetStream.Publish.BadName``."""
 
 
 class LimitReachedError(RapidRTMPError):
@@ -36,12 +36,12 @@ class StreamTotals:
     """What streams have received in all."""
 
     def __init__(self) -> None:
-        self.octets = self.frames = self.keyframes = self.discontinuities = 0
+        self.byte_count = self.frames = self.keyframes = self.discontinuities = 0
 
     def add(self, stream: LiveStream) -> None:
         """Count a stream as well."""
         statistics = stream.statistics
-        self.octets += statistics.octets
+        self.byte_count += statistics.byte_count
         self.frames += statistics.frames
         self.keyframes += statistics.keyframes
         self.discontinuities += stream.discontinuities
@@ -115,7 +115,7 @@ class Registry:
         Give a name to a publisher that may have it; a silent one with the same credential is disconnected for it.
 
         :returns: its stream: a new one, or the one that waited for it.
-        :raises NameTakenError: somebody publishes it.
+        :raises NameTakenError: it has a publisher.
         :raises LimitReachedError: there are too many streams already, or all have been ended for good.
         """
         if self._closed_because:
@@ -177,7 +177,7 @@ class Registry:
             self._grant_grace(stream)
 
     def resume(self, name: StreamName) -> LiveStream:
-        """Go on with a stream of an earlier process: it is interrupted, and waits for its publisher like any other."""
+        """Continue a stream of an earlier process: it is interrupted, and waits for its publisher like any other."""
         stream = self._begin(name)
         stream.interrupted()
         self._grant_grace(stream)
@@ -193,7 +193,7 @@ class Registry:
         self._later(stream.name, grace_ms, self.end, stream)
 
     def end(self, stream: LiveStream, reason: str = "the publisher did not return") -> Deferred[None]:
-        """End a stream now: its publisher is told and disconnected, its playlists become final."""
+        """End a stream now: its publisher gets the reason and is disconnected, its playlists become final."""
         if stream.state is StreamState.ENDED or stream in self._suspended:
             return succeed(None)
         self._stop_timer(stream.name)

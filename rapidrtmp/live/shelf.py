@@ -3,7 +3,7 @@ The shelf: what one live stream serves over HTTP right now, and who waits for wh
 
 Sinks write through :class:`~rapidrtmp.interfaces.IShelf`; the HTTP side reads with the rest of :class:`Shelf`. It
 knows nothing of segments: an object is bytes under a name, a playlist is a text with the position it reaches. Every
-waiter gets a Deferred of its own, so that one player's leaving cancels nobody else.
+waiter gets a Deferred of its own, so that one player's leaving cancels no other request.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class TooManyWaitersError(RapidRTMPError):
 @implementer(IMediaObject)
 class ShelfObject:
     """
-    Bytes under a name, joined, hashed and compressed once each, and only if somebody asks.
+    Bytes under a name, joined, hashed and compressed once each, and only when asked for.
 
     :ivar size: in bytes.
     :ivar content_type: for the header of that name; likewise ``cache_control``.

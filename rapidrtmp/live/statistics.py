@@ -19,7 +19,7 @@ class _Counts:
     """What came in one second, or in all seconds that are over."""
 
     number: int = -1
-    octets: int = 0
+    byte_count: int = 0
     frames: int = 0
     video_frames: int = 0
     keyframes: int = 0
@@ -36,9 +36,9 @@ class Statistics:
         self._first_second: float = inf
 
     @property
-    def octets(self) -> int:
+    def byte_count(self) -> int:
         """Media bytes received, frame payloads alone."""
-        return self._over.octets + self._second.octets
+        return self._over.byte_count + self._second.byte_count
 
     @property
     def frames(self) -> int:
@@ -60,7 +60,7 @@ class Statistics:
         if frame.arrived_ms >= self._second_ends_ms:
             self._begin_second(frame.arrived_ms // 1000)
         second = self._second
-        second.octets += len(frame.data)
+        second.byte_count += len(frame.data)
         second.frames += 1
         if frame.track.kind is MediaKind.VIDEO:
             second.video_frames += 1
@@ -70,7 +70,7 @@ class Statistics:
     def _begin_second(self, number: int) -> None:
         """Put the second that is over to those before it."""
         over, past = self._over, self._second
-        over.octets += past.octets
+        over.byte_count += past.byte_count
         over.frames += past.frames
         over.video_frames += past.video_frames
         over.keyframes += past.keyframes
@@ -86,8 +86,8 @@ class Statistics:
         seconds = min(WINDOW_SECONDS, present - self._first_second)
         if seconds < 1:
             return 0
-        octets = sum(second.octets for second in self._recent(now_ms) if second.number < present)
-        return int(octets * 8 // seconds)
+        byte_count = sum(second.byte_count for second in self._recent(now_ms) if second.number < present)
+        return int(byte_count * 8 // seconds)
 
     def _recent(self, now_ms: int) -> list[_Counts]:
         oldest = now_ms // 1000 - WINDOW_SECONDS

@@ -59,7 +59,7 @@ class StreamState(enum.Enum):
 
 
 class Publisher(Protocol):
-    """Whoever feeds a stream, as far as the stream and the registry care."""
+    """The source of a stream's frames, as far as the stream and the registry care."""
 
     peer: str
     credential: str
@@ -237,7 +237,7 @@ class LiveStream:
         """
         Make a sink of a factory, and attach it. What making it raises is the caller's.
 
-        :param recovered: what it goes on with; see ``SinkContext.recovered``.
+        :param recovered: what it resumes; see ``SinkContext.recovered``.
         """
         if self._make_sink is None:
             raise MisuseError(f"{self.name} has no application to make sinks for it")

@@ -1,5 +1,5 @@
 """
-How many people watch, told from their requests alone: no cookie, no per-viewer URL, nothing kept that names anyone.
+How many people watch, counted from their requests alone: no cookie, no per-viewer URL, nothing kept that names anyone.
 
 A client is the salted hash of its address and user agent. Many viewers may share one (an office, a test rig), but each
 of them asks for each piece of media once, and for each blocking reload once: so a client stands for as many viewers as
@@ -100,7 +100,7 @@ class Viewers:
         Count one request.
 
         :param thing: what was asked for: a segment's or part's name, or a playlist with its blocking directives.
-            Empty for what everybody asks for again and again (a playlist without directives).
+            Empty for what every player asks for again and again (a playlist without directives).
         """
         identity = self._identity(address, agent)
         client = self._clients.get(identity)

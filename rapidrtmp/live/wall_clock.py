@@ -2,7 +2,7 @@
 From a stream's own timeline to the time of day, for the dates in its playlists.
 
 A moment of the timeline has the date at which its frame can at the earliest have arrived: networks and encoders only
-ever delay frames, so the *least* delayed of many tells the truth. Until somebody asks for a date the mapping follows
+ever delay frames, so the *least* delayed of many tells the truth. Until a date is asked for the mapping follows
 the earliest arrival freely; once dates have been written down it is moved only when the publisher's clock has run
 wrong for a while, or the host's time of day was set, and then in steps that a playlist may contain without a
 discontinuity (RFC 8216 bis, 6.2.1).

@@ -39,11 +39,11 @@ class LowWater:
         self._pictures = 0
         self._smallest = LARGEST_MARK
 
-    def picture_received(self, octets: int) -> None:
+    def picture_received(self, size: int) -> None:
         """A picture of so many bytes has come."""
         self._pictures += 1
-        if octets < self._smallest:
-            self._smallest = octets
+        if size < self._smallest:
+            self._smallest = size
 
     def update(self) -> bool:
         """Look at what has come since the last look; tell whether the mark is another now."""

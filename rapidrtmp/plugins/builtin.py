@@ -1,4 +1,4 @@
-"""Our own plugins, declared the way anybody's are."""
+"""Our own plugins, declared as those of others are."""
 
 from rapidrtmp.discovery import AuthenticatorPlugin, ContributionPlugin, SinkPlugin, StoragePlugin
 
@@ -16,7 +16,7 @@ token = AuthenticatorPlugin(
     "Publishing needs a signed token, which the API hands out",
     "rapidrtmp.auth.token.TokenAuthenticatorFactory",
 )
-open_to_all = AuthenticatorPlugin("open", "Everybody may publish", "rapidrtmp.auth.open.OpenAuthenticatorFactory")
+open_to_all = AuthenticatorPlugin("open", "Any peer may publish", "rapidrtmp.auth.open.OpenAuthenticatorFactory")
 
 recordings = ContributionPlugin(
     "recordings",

@@ -13,7 +13,7 @@ from bisect import bisect_right
 from twisted.internet.defer import Deferred
 
 from rapidrtmp.archive.clip import select_clip
-from rapidrtmp.archive.clip_run import RECORDING, Run
+from rapidrtmp.archive.clip_run import RECORDING, ClipRun
 from rapidrtmp.archive.layout import MEDIA_TYPE, RecordingId
 from rapidrtmp.archive.movie import make_movie
 from rapidrtmp.archive.playlist import render_clip
@@ -63,7 +63,7 @@ class RecordedClips:
         if name == CLIP_PLAYLIST:
             return playlist_response(request, render_clip(list(runs.values())), caching)
         run = sole_run(list(runs.values()))
-        movie = make_movie(next(iter(runs)), run.header, run.stretches, indexed=is_final)
+        movie = make_movie(next(iter(runs)), run.header, run.ranges, indexed=is_final)
         headers = {
             "Content-Type": MEDIA_TYPE,
             "Cache-Control": caching,
@@ -84,9 +84,9 @@ async def _touched(library: Library, stream: StreamName, from_ms: int, to_ms: in
 
 async def _runs(
     library: Library, ids: list[RecordingId], from_ms: int, to_ms: int
-) -> tuple[dict[RecordingId, Run], bool]:
+) -> tuple[dict[RecordingId, ClipRun], bool]:
     """What each of them has of it, and whether that is all there will ever be."""
-    runs: dict[RecordingId, Run] = {}
+    runs: dict[RecordingId, ClipRun] = {}
     is_final = False
     for id in ids:
         try:
@@ -94,9 +94,9 @@ async def _runs(
         except NotFoundError:  # deleted meanwhile, or damaged
             continue
         is_final = to_ms <= journal.ended_ms
-        stretches = select_clip(journal, from_ms, to_ms)
-        if stretches:
-            runs[id] = Run(journal.header, stretches, RECORDING.under(id.start))
+        ranges = select_clip(journal, from_ms, to_ms)
+        if ranges:
+            runs[id] = ClipRun(journal.header, ranges, RECORDING.under(id.start))
     return runs, is_final
 
 

@@ -13,8 +13,8 @@ from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
 
-from rapidrtmp.archive.clip import Stretch, select_clip, whole_recording
-from rapidrtmp.archive.clip_run import Run
+from rapidrtmp.archive.clip import ClipRange, select_clip, whole_recording
+from rapidrtmp.archive.clip_run import ClipRun
 from rapidrtmp.archive.journal import Header, Journal
 from rapidrtmp.archive.layout import INIT_NAME, MEDIA_TYPE, SEGMENT_TYPE, RecordingId, read_part_name, read_segment_name
 from rapidrtmp.archive.movie import Movie, make_movie, make_segment
@@ -101,16 +101,16 @@ class Recordings:
         from_ms, to_ms = (_moment(query, each, journal.header) for each in ("from", "to"))
         if from_ms is not None and to_ms is not None and from_ms >= to_ms:
             raise NotFoundError(f"nothing of {id} lies in that time: from is not before to")
-        stretches = select_clip(journal, from_ms, to_ms)
-        if not stretches:
+        ranges = select_clip(journal, from_ms, to_ms)
+        if not ranges:
             raise NotFoundError(f"nothing of {id} was recorded then")
         is_final = is_over or (to_ms is not None and to_ms <= journal.ended_ms)
         if name == "clip.m3u8":
             return playlist_response(
-                request, render_clip([Run(journal.header, stretches)]), OVER if is_final else GROWING
+                request, render_clip([ClipRun(journal.header, ranges)]), OVER if is_final else GROWING
             )
-        movie = make_movie(id, journal.header, stretches, indexed=is_final)
-        return self._movie(request, id, stretches[0].segment.utc_ms, movie, is_over=is_final)
+        movie = make_movie(id, journal.header, ranges, indexed=is_final)
+        return self._movie(request, id, ranges[0].segment.utc_ms, movie, is_over=is_final)
 
     def _whole(self, id: RecordingId, journal: Journal, *, is_over: bool) -> Movie:
         """All of a recording as one file. Players ask for that range by range, so it is put together only once."""
@@ -132,10 +132,10 @@ class Recordings:
         if name == INIT_NAME:
             headers["Content-Type"] = MEDIA_TYPE
             return movie_response(request, self._storage(id), Movie(journal.header.init, ()), headers)
-        stretch = _named_stretch(journal, name)
-        if stretch is None:
+        clip_range = _named_range(journal, name)
+        if clip_range is None:
             raise NotFoundError(f"{id} has no {name}, or it was lost")
-        movie = make_segment(id, stretch)
+        movie = make_segment(id, clip_range)
         return await self._redirected(id, movie) or movie_response(request, self._storage(id), movie, headers)
 
     async def _redirected(self, id: RecordingId, movie: Movie) -> Response | None:
@@ -264,16 +264,16 @@ def _recorders(sinks: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: factory for name, factory in sinks.items() if IRecorderFactory.providedBy(factory)}
 
 
-def _named_stretch(journal: Journal, name: str) -> Stretch | None:
+def _named_range(journal: Journal, name: str) -> ClipRange | None:
     """The part or the whole segment of that name; ``None`` if it is not there, or was lost."""
     if place := read_part_name(name):
         segment = journal.find(place[0])
         if segment is None or place[1] >= len(segment.parts) or not segment.parts[place[1]].size:
             return None
-        return Stretch(segment, place[1], place[1] + 1)
+        return ClipRange(segment, place[1], place[1] + 1)
     number = read_segment_name(name)
     segment = journal.find(number) if number is not None else None
-    return None if segment is None or segment.is_gap else Stretch(segment, 0, len(segment.parts))
+    return None if segment is None or segment.is_gap else ClipRange(segment, 0, len(segment.parts))
 
 
 def _moment(query: Mapping[str, str], name: str, header: Header) -> int | None:

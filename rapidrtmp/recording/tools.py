@@ -162,14 +162,14 @@ async def export(storage: IStorage, name: str, target: Path) -> Outcome:
     journal = found.journal
     if journal is None or not journal.playable:
         raise NotFoundError(f"nothing of a recording {id} can be played")
-    stretches = whole_recording(journal)
+    ranges = whole_recording(journal)
     if target.suffix == ".mp4":
-        await _write(storage, make_movie(id, journal.header, stretches, indexed=True), target)
+        await _write(storage, make_movie(id, journal.header, ranges, indexed=True), target)
         return Outcome([f"{target}: {journal.duration_ms / 1000:g} s"])
     _begin_folder(target, journal)
-    for stretch in stretches:
-        if not stretch.segment.is_gap:
-            await _write(storage, make_segment(id, stretch), target / segment_name(stretch.segment.number))
+    for clip_range in ranges:
+        if not clip_range.segment.is_gap:
+            await _write(storage, make_segment(id, clip_range), target / segment_name(clip_range.segment.number))
     return Outcome([f"{target}/index.m3u8: {journal.duration_ms / 1000:g} s"])
 
 

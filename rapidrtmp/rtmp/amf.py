@@ -86,11 +86,11 @@ class Cursor:
         """``size`` bytes as UTF-8; what is not UTF-8 becomes U+FFFD, for encoders do send Latin-1."""
         return self.take(size).decode("utf-8", "replace")
 
-    def skip_if(self, octets: bytes) -> bool:
-        """Take ``octets`` if they come next."""
-        if not self._data.startswith(octets, self._offset):
+    def skip_if(self, prefix: bytes) -> bool:
+        """Take ``prefix`` if they come next."""
+        if not self._data.startswith(prefix, self._offset):
             return False
-        self._offset += len(octets)
+        self._offset += len(prefix)
         return True
 
     def count_value(self) -> None:

@@ -154,7 +154,7 @@ def _write_property(item: tuple[str, Value]) -> bytes:
 
 
 def _write_text(text: str) -> bytes:
-    octets = text.encode("utf-8", "replace")
-    if len(octets) <= 0xFFFF:
-        return struct.pack(">BH", _STRING, len(octets)) + octets
-    return struct.pack(">BI", _LONG_STRING, len(octets)) + octets
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= 0xFFFF:
+        return struct.pack(">BH", _STRING, len(encoded)) + encoded
+    return struct.pack(">BI", _LONG_STRING, len(encoded)) + encoded

@@ -50,9 +50,9 @@ class Amf3Reader:
         """A number of 29 bits: seven to a byte, eight in the fourth (1.3.1)."""
         number = 0
         for _ in range(3):
-            octet = self._cursor.take_u8()
-            number = number << 7 | octet & 0x7F
-            if octet < 0x80:
+            byte = self._cursor.take_u8()
+            number = number << 7 | byte & 0x7F
+            if byte < 0x80:
                 return number
         return number << 8 | self._cursor.take_u8()
 

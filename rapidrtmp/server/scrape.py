@@ -38,7 +38,7 @@ def stream_metrics(registry: Registry, now_ms: int, *, labelled: bool) -> Iterat
     yield findings
     yield _gauge("viewers", "Viewers of all streams", value=sum(stream.viewers.count(now_ms) for stream in streams))
     totals = registry.totals()
-    yield _counter("media_bytes_total", "Media bytes received in frames", totals.octets)
+    yield _counter("media_bytes_total", "Media bytes received in frames", totals.byte_count)
     yield _counter("frames_total", "Frames received", totals.frames)
     yield _counter("keyframes_total", "Video keyframes received", totals.keyframes)
     yield _counter("discontinuities_total", "Discontinuities of streams", totals.discontinuities)

@@ -68,7 +68,7 @@ def _split(text: str) -> Iterator[tuple[str | None, str]]:
         if character == "\\":
             escaped = next(characters, None)
             if escaped is None:
-                raise ConfigurationError("a spec can not end in a backslash")
+                raise ConfigurationError("a spec cannot end in a backslash")
             current += escaped
         elif character == ":":
             yield key, current
@@ -84,7 +84,7 @@ def mask_spec(text: str) -> str:
     """
     The spec as it may be shown: ``***`` stands for secret options, and for all of a URL but its scheme and host.
 
-    What can not be read is not shown at all.
+    What cannot be read is not shown at all.
     """
     try:
         return ":".join(_shown(key, value) for key, value in _split(text))

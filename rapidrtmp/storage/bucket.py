@@ -6,7 +6,7 @@ once, because that writer retries; reads are retried by the client for a few sec
 
 No write is blind. An object that never changes is only ever created: where it is already, its bytes must be the same.
 One that does change is replaced only if it still is what this process saw last, so that a write which was given up, but
-reaches Google after all, can not take the place of a newer one; see :mod:`rapidrtmp.storage.versions`.
+reaches Google after all, cannot take the place of a newer one; see :mod:`rapidrtmp.storage.generations`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 
 from rapidrtmp.errors import NotFoundError, StorageError
 from rapidrtmp.interfaces import ObjectInfo
+from rapidrtmp.storage.generations import ABSENT, Generations, ObjectWrite
 from rapidrtmp.storage.keys import check_key, guess_content_type
-from rapidrtmp.storage.versions import ABSENT, ObjectWrite, Versions
 
 __all__ = ["Bucket", "Mark"]
 
@@ -65,7 +65,7 @@ class Bucket:
     :param connect: makes a ``google.cloud.storage.Client``; called with the first use, and again if that failed.
     :param name: of the bucket; it must exist.
     :param prefix: goes before every key; ``""``, or ends in ``/``.
-    :ivar versions: what is known of its objects.
+    :ivar generations: what is known of its objects.
     """
 
     def __init__(self, connect: Callable[[], Any], name: str, prefix: str) -> None:
@@ -75,7 +75,7 @@ class Bucket:
         self._connecting = Lock()
         self._client: Any = None
         self._has_answered = False
-        self.versions = Versions()
+        self.generations = Generations()
 
     def write(self, write: ObjectWrite) -> None:
         """
@@ -88,7 +88,7 @@ class Bucket:
             with self._asking(f"writing {write.key}"):
                 self._write(write)
         finally:
-            self.versions.end(write)
+            self.generations.end(write)
 
     def _write(self, write: ObjectWrite) -> None:
         from google.api_core.exceptions import PreconditionFailed
@@ -98,7 +98,7 @@ class Bucket:
             if write.overtaken:
                 return  # as if it had been written just before the newer one
             try:
-                self._upload(write, data, ABSENT if write.is_immutable else self.versions.of(write.key))
+                self._upload(write, data, ABSENT if write.is_immutable else self.generations.of(write.key))
             except PreconditionFailed:
                 if self._is_there(write, data):
                     return
@@ -106,8 +106,8 @@ class Bucket:
                 return
         raise StorageError(f"{write.key}: another process replaces it all the time")
 
-    def _upload(self, write: ObjectWrite, data: bytes, version: int) -> None:
-        """Upload over this version and no other, in pieces that can be resumed if it is larger than 8 MiB."""
+    def _upload(self, write: ObjectWrite, data: bytes, generation: int) -> None:
+        """Upload over this generation and no other, in pieces that can be resumed if it is larger than 8 MiB."""
         from google.auth.exceptions import GoogleAuthError
 
         blob = self._bucket().blob(self._prefix + write.key, chunk_size=UPLOAD_CHUNK_BYTES)
@@ -116,7 +116,7 @@ class Bucket:
             blob.upload_from_string(
                 data,
                 content_type=write.content_type or guess_content_type(write.key),
-                if_generation_match=version,
+                if_generation_match=generation,
                 timeout=self._timeout_s,
                 retry=self._retry() if len(data) > UPLOAD_CHUNK_BYTES else None,
                 checksum="crc32c",
@@ -124,7 +124,7 @@ class Bucket:
         except ValueError as error:
             if isinstance(error, GoogleAuthError):
                 raise
-            # Google kept a part of a piece, and its client does not go on within one
+            # Google kept a part of a piece, and its client does not resume within one
             raise StorageError(f"writing {write.key}: {error}") from error
         if blob.crc32c is None or blob.generation is None:
             raise StorageError(f"writing {write.key}: the answer does not say what was stored")
@@ -133,14 +133,14 @@ class Bucket:
                 blob.delete(if_generation_match=blob.generation, timeout=self._timeout_s, retry=None)
             raise StorageError(f"{write.key}: stored with CRC32C {blob.crc32c}, not {_crc32c(data)}")
         if not write.is_immutable:
-            self.versions.saw(write.key, int(blob.generation))
+            self.generations.saw(write.key, int(blob.generation))
 
     def _is_there(self, write: ObjectWrite, data: bytes) -> bool:
         """Whether the object that is in the way of a write is what it would make of it."""
         blob = self._get_blob(write.key)
         same = blob is not None and blob.crc32c == _crc32c(data) and blob.size == len(data)
         if not write.is_immutable:
-            self.versions.saw(write.key, int(blob.generation) if blob is not None else ABSENT)
+            self.generations.saw(write.key, int(blob.generation) if blob is not None else ABSENT)
         elif blob is not None and not same:
             raise StorageError(f"{write.key}: is never to change, and is there with other bytes", retryable=False)
         return same
@@ -223,7 +223,7 @@ class Bucket:
             try:
                 blob.upload_from_string(
                     b"",
-                    content_type="application/octet-stream",
+                    content_type="application/byte-stream",
                     if_generation_match=over,
                     timeout=MARK_TIMEOUT_S,
                     retry=None,
@@ -263,7 +263,7 @@ class Bucket:
         return Mark(key, int(blob.generation), blob.updated.timestamp(), dict(blob.metadata or {}))
 
     def signed_url(self, key: str) -> str | None:
-        """Where anybody can read an object for :data:`SIGNED_FOR_S`; ``None`` if these credentials can not sign."""
+        """Where any client can read an object for :data:`SIGNED_FOR_S`; ``None`` if these credentials cannot sign."""
         with self._asking(f"signing {key}"):
             credentials = self._client_now()._credentials
             if getattr(credentials, "signer", None) is None:

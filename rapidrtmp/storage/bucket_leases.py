@@ -3,11 +3,11 @@ Leases in a bucket: one small object for each name, and one for each process tha
 
 A name's object says which process holds it. A process's object is written anew again and again, and as long as it is,
 all that the process holds is alive: renewing costs one write, however many streams there are. Both are replaced and
-deleted only as the version (Google calls it a generation) that was seen.
+deleted only as the generation that was seen.
 
-Whether a process is alive is told by Google's clock alone: its object's time is compared with that of ours, written
-just before. One that is late is *struck off*: its object is deleted, as the version that was late. So if it is not dead
-but was only stopped or cut off, its next renewal fails; then it writes each of its names anew, and what it cannot,
+Whether a process is alive is decided by Google's clock alone: its object's time is compared with that of ours, written
+just before. One that is late is *struck off*: its object is deleted, as the generation that was late. So if it is not
+dead but was only stopped or cut off, its next renewal fails; then it writes each of its names anew, and what it cannot,
 because another process has done that, is lost. A process that ran on the same machine and is not there any more need
 not be late.
 
@@ -25,8 +25,8 @@ from threading import Lock
 from rapidrtmp.errors import LeaseHeldError, StorageError
 from rapidrtmp.interfaces import Lease
 from rapidrtmp.storage.bucket import Bucket, Mark
+from rapidrtmp.storage.generations import ABSENT
 from rapidrtmp.storage.process import ProcessPlace
-from rapidrtmp.storage.versions import ABSENT
 
 __all__ = ["FOLDER", "LEASE_S", "RENEW_INTERVAL_S", "BucketLeases"]
 

@@ -2,7 +2,7 @@
 Objects as files below a directory: the blocking half of the local storage, on file descriptors.
 
 No path is ever resolved by the system from the root down: each folder is opened from the one above it without following
-symbolic links, so nobody can lead a key out of the directory, not even by swapping a folder for a link at the right
+symbolic links, so no key can lead out of the directory, not even by swapping a folder for a link at the right
 moment. What is not a regular file is no object.
 
 Where the directory lies on a disk of its own that is mounted somewhere, nothing is read or written while that is not
@@ -69,7 +69,7 @@ class Flush(IntEnum):
 
 class OpenObject:
     """
-    A file being read; closed with the last reference to it, so also if nobody ever reads.
+    A file being read; closed with the last reference to it, so also if it is never read.
 
     :ivar info: what was known of it when it was opened. The bytes stay those, whatever is put at its key meanwhile.
     """
@@ -98,7 +98,7 @@ class FileWrite:
     data: bytes | None
 
     def wanted(self) -> bytes:
-        """The bytes. :raises CancelledError: nobody waits for them any more."""
+        """The bytes. :raises CancelledError: they are no longer wanted."""
         if self.data is None:
             raise CancelledError(f"writing {self.key} was given up")
         return self.data
@@ -241,7 +241,7 @@ class ObjectDirectory:
                 yield "/".join(filter(None, (path, below[2:]))), files, folder
 
     def _prune(self, folders: list[str]) -> None:
-        """Remove empty folders from the innermost up; the system refuses one that somebody has just written into."""
+        """Remove empty folders from the innermost up; the system refuses one that has just been written into."""
         for depth in range(len(folders), 0, -1):
             try:
                 with self.folder(folders[: depth - 1]) as upper:
@@ -278,7 +278,7 @@ def _info(key: str, found: os.stat_result) -> ObjectInfo:
 
 
 def _find_mount_point(path: str) -> str:
-    """Where the disk that holds ``path`` is mounted; ``""`` if that is the root of the system, or nobody knows."""
+    """Where the disk that holds ``path`` is mounted; ``""`` if that is the root of the system, or unknown."""
     place = os.path.realpath(path)
     while not os.path.ismount(place) and place != os.path.dirname(place):
         place = os.path.dirname(place)
@@ -322,7 +322,7 @@ def _remove_if_stale(folder: int, name: str) -> bool:
         finally:
             os.close(descriptor)
     except OSError:
-        return False  # locked: somebody is at it; or already gone
+        return False  # locked: in use; or already gone
     return True
 
 

@@ -5,7 +5,7 @@ The work is in two halves. :class:`~rapidrtmp.storage.directory.ObjectDirectory`
 :class:`LocalStorage` hands it to threads.
 
 A file holds nothing but its bytes: the content type is guessed from the name, and the cache rule given with ``put`` is
-not kept, because whoever serves the object tells it from the name as well. A file that was written outlives the
+not kept, because the server knows it from the name as well. A file that was written outlives the
 process, whatever ends it. What a power cut may take is the operator's choice; by default no write waits for the
 platters, because the last seconds of a live stream are not worth every write of every stream being slower.
 """
@@ -47,7 +47,7 @@ class LocalStorage:
     """
     Objects as files below a directory.
 
-    Beside what every storage refuses, a name longer than the file system allows (mostly 255 bytes) can not be
+    Beside what every storage refuses, a name longer than the file system allows (mostly 255 bytes) cannot be
     written, nor an object inside another (``a/b`` where ``a`` is one): a ``StorageError``, not retryable.
 
     :param directory: exists.
@@ -168,7 +168,7 @@ class LocalStorageFactory:
         """
         Open the directory, and sweep what a killed process left unfinished in it while the server already works.
 
-        :raises ConfigurationError: the directory can not be made, or not be written.
+        :raises ConfigurationError: the directory cannot be made, or not be written.
         """
         try:
             os.makedirs(self._root, exist_ok=True)
@@ -183,6 +183,6 @@ class LocalStorageFactory:
                 context.log.info("removed {count} files that a killed process left unfinished", count=count)
 
         context.in_thread(directory.sweep).addCallbacks(
-            swept, lambda failure: context.log.warn("could not sweep: {error}", error=failure.value)
+            swept, lambda failure: context.log.warn("cannot remove unfinished files: {error}", error=failure.value)
         )
         return LocalStorage(directory, context)

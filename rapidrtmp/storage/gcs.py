@@ -30,8 +30,8 @@ from rapidrtmp.interfaces import (
 from rapidrtmp.interfaces.storage import InThread
 from rapidrtmp.storage.bucket import Bucket
 from rapidrtmp.storage.bucket_leases import LEASE_S, RENEW_INTERVAL_S, BucketLeases
+from rapidrtmp.storage.generations import ObjectWrite
 from rapidrtmp.storage.keys import byte_range, check_key
-from rapidrtmp.storage.versions import ObjectWrite
 
 __all__ = ["GcsStorage", "GcsStorageFactory"]
 
@@ -46,7 +46,7 @@ class GcsStorage:
     """
     Objects in a bucket; each is put with its content type and cache rule, so that the bucket can serve players.
 
-    What is put as ``IMMUTABLE`` can not be put with other bytes: a ``StorageError``, not retryable.
+    What is put as ``IMMUTABLE`` cannot be put with other bytes: a ``StorageError``, not retryable.
 
     :param bucket: does the work.
     :param context: where blocking calls run, and whose leases these are.
@@ -87,7 +87,7 @@ class GcsStorage:
 
     def delete(self, key: str) -> Deferred[None]:
         """Delete an object, once; the caller retries."""
-        self._bucket.versions.delete(key)
+        self._bucket.generations.delete(key)
         return self._of_key(self._bucket.delete, key, self._in_thread)
 
     def redirect_url(self, key: str) -> Deferred[str | None]:
@@ -120,7 +120,7 @@ class GcsStorage:
 
     async def _put(self, key: str, data: bytes, content_type: str, cache_control: str) -> None:
         write = ObjectWrite(check_key(key), data, content_type, cache_control)
-        self._bucket.versions.begin(write)
+        self._bucket.generations.begin(write)
         await self._in_thread(self._bucket.write, write).addErrback(write.give_up)
 
     async def _get(self, key: str, start: int, length: int | None) -> StoredObject:
@@ -190,7 +190,7 @@ class GcsStorageFactory:
         except ImportError as error:
             raise ConfigurationError(f"gcs:{self._name}: needs `pip install rapidrtmp[gcs]` ({error})") from error
         if self._credentials and not os.access(self._credentials, os.R_OK):
-            raise ConfigurationError(f"gcs:{self._name}: can not read the key file {self._credentials}")
+            raise ConfigurationError(f"gcs:{self._name}: cannot read the key file {self._credentials}")
         bucket = Bucket(self._connect, self._name, self._prefix)
         return GcsStorage(bucket, context, redirects=self._redirects)
 

@@ -34,7 +34,7 @@ def check_key(key: str) -> str:
     Return ``key`` if it is one that :class:`~rapidrtmp.interfaces.IStorage` allows.
 
     :raises StorageError: not retryable; a name between slashes is empty, ``.`` or ``..``, a character is a control
-        or a backslash or can not be written as UTF-8, or the whole is longer than 1024 bytes of UTF-8.
+        or a backslash or cannot be written as UTF-8, or the whole is longer than 1024 bytes of UTF-8.
     """
     try:
         size = len(key.encode())
@@ -46,13 +46,13 @@ def check_key(key: str) -> str:
         raise StorageError(f"key {key!r}: {found[0]!r} is not allowed", retryable=False)
     for name in key.split("/"):
         if name in ("", ".", ".."):
-            raise StorageError(f"key {key!r}: {name!r} can not be a name in it", retryable=False)
+            raise StorageError(f"key {key!r}: {name!r} cannot be a name in it", retryable=False)
     return key
 
 
 def guess_content_type(key: str) -> str:
-    """The media type that the suffix of ``key`` stands for; ``application/octet-stream`` if it is not one of ours."""
-    return _CONTENT_TYPES.get(splitext(key)[1].lower(), "application/octet-stream")
+    """The media type that the suffix of ``key`` stands for; ``application/byte-stream`` if it is not one of ours."""
+    return _CONTENT_TYPES.get(splitext(key)[1].lower(), "application/byte-stream")
 
 
 def byte_range(size: int, start: int, length: int | None) -> tuple[int, int]:

@@ -98,7 +98,7 @@ class LaneQueue:
         """
         The first job, or if that may not start yet, the first object behind it that is never replaced.
 
-        Such an object can overtake: what was written before can not name it. All else keeps its order.
+        Such an object can overtake: what was written before cannot name it. All else keeps its order.
         """
         if may_start(self.first):
             return self.first

@@ -3,10 +3,11 @@ Which streams this process writes into one storage, so that no other process tak
 
 A lease is claimed before the first write and given back after the last one. Between, one call renews all of them, every
 few seconds. What is not sure is not written: a stream whose lease could not be claimed, because the storage did not
-answer, goes on in memory, and what it writes waits until the lease is there; and where leases end with time, everything
-waits that has not been renewed for nearly so long. Both show up as a queue that grows, as with any storage that fails.
+answer, continues in memory, and what it writes waits until the lease is there; and where leases end with time,
+everything waits that has not been renewed for nearly so long. Both show up as a queue that grows, as with any storage
+that fails.
 
-Where another process has a lease, that is *lost*: the stream's writes are dropped, and its owner is told, once.
+Where another process has a lease, that is *lost*: the stream's writes are dropped, and its owner is notified, once.
 
 A storage without :class:`~rapidrtmp.interfaces.ILeasingStorage`, or one that keeps nothing, has one process at a time,
 and so has every lease at once.
@@ -29,7 +30,7 @@ from rapidrtmp.storage.write_behind import WriteBehind
 
 __all__ = ["CLAIM_TIMEOUT_S", "MARGIN_S", "StorageLeases"]
 
-#: Nobody waits longer for a storage that does not answer.
+#: The longest wait for a storage that does not answer.
 CLAIM_TIMEOUT_S = 3.0
 #: So long before other processes may take the leases nothing more is begun to be written.
 MARGIN_S = 2.0
@@ -118,7 +119,7 @@ class StorageLeases:
 
     def _claimed(self, lease: Lease, name: str) -> None:
         waiters = self._asking.pop(name)
-        if name not in self._leases:  # nobody wants it any more
+        if name not in self._leases:  # no longer wanted
             self._give_back(lease)
             return
         self._leases[name] = lease

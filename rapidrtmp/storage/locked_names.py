@@ -121,7 +121,7 @@ class LockedNames:
                 held.close()
 
     def find(self, prefix: str) -> list[Lease]:
-        """All names that begin with ``prefix`` and are held; files that nobody holds are deleted."""
+        """All names that begin with ``prefix`` and are held; files that no process holds are deleted."""
         found = []
         with self._lock, storage_errors("looking for leases"), suppress(FileNotFoundError):
             found = [held.lease for held in self._held.values()]
@@ -192,7 +192,7 @@ def _read(descriptor: int) -> _Content:
 
 
 def _look(folder: int, file_name: str) -> Lease | None:
-    """The lease of another process; ``None``, and its file deleted, if nobody holds it."""
+    """The lease of another process; ``None``, and its file deleted, if no process holds it."""
     try:
         descriptor = os.open(file_name, _OPEN, dir_fd=folder)
     except FileNotFoundError:
@@ -211,7 +211,7 @@ def _look(folder: int, file_name: str) -> Lease | None:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock a file, if nobody has. :raises StorageError: the file system has no locks."""
+    """Lock a file, if no process has. :raises StorageError: the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

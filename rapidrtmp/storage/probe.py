@@ -28,7 +28,7 @@ class StorageProbe:
 
     :param name: what the log calls the storage.
     :param key: where; no two servers on one storage may share it.
-    :param tell: told whether the storage is fit, and a reason that says nothing that a stranger must not know.
+    :param tell: called with whether the storage is fit, and a reason that says nothing that a stranger must not know.
     """
 
     _log = Logger()

@@ -2,10 +2,10 @@
 The queue between sinks, which may not wait, and a storage, which may be slow, broken or full.
 
 Every sink of a stream has a lane: a first-in, first-out queue, of which the first job alone is being carried out, so
-that a segment can be read before the playlist that names it. Lanes go on side by side, as many as the concurrency
+that a segment can be read before the playlist that names it. Lanes advance side by side, as many as the concurrency
 allows, in turns. A job that fails in a way that may pass is tried again after a growing delay, during which its lane
 waits and the others take its place. A call that does not answer in time counts as failed whether or not it heeds being
-cancelled; the bytes of one that does not heed stay counted until it answers, because somebody still holds them.
+cancelled; the bytes of one that does not heed stay counted until it answers, because the call still holds them.
 
 A storage may ask for time between two puts of one key (:class:`~rapidrtmp.interfaces.IPacedStorage`). A put
 that comes too early waits, the newest in place of older ones, and so does what is behind it, but for immutable objects.
@@ -33,7 +33,7 @@ from zope.interface import implementer
 from rapidrtmp.errors import StorageError
 from rapidrtmp.interfaces import IMMUTABLE, IPacedStorage, IStorage, IStorageWriter
 from rapidrtmp.storage.lanes import Attempt, Job, LaneQueue
-from rapidrtmp.storage.losses import Losses
+from rapidrtmp.storage.loss_log import LossLog
 
 __all__ = ["WriteBehind"]
 
@@ -117,7 +117,7 @@ class WriteBehind:
         self._replace_interval_s = paced.replace_interval_s if paced is not None else 0.0
         self._put_at: OrderedDict[str, float] = OrderedDict()  # the keys whose next put may have to wait
         self._log = log or Logger()
-        self._losses = Losses(clock, self._log)
+        self._loss_log = LossLog(clock, self._log)
         self._queues: dict[str, LaneQueue] = {}
         self._ready: deque[LaneQueue] = deque()  # those whose first job can start
         self._withheld: set[str] = set()  # streams; likewise _revoked
@@ -181,7 +181,7 @@ class WriteBehind:
     # ── whose streams these are
 
     def pause(self, paused: bool) -> None:
-        """Write nothing until it is allowed again; what is under way goes on."""
+        """Write nothing until it is allowed again; what is under way continues."""
         self._is_paused = paused
         self._start_kept_back()
 
@@ -240,7 +240,7 @@ class WriteBehind:
     # ── the queue
 
     def _refusal(self, job: Job, older: Job | None) -> StorageError | None:
-        """Why a job can not be queued in place of ``older``, if it can not."""
+        """Why a job cannot be queued in place of ``older``, if it cannot."""
         if self._closed:
             return StorageError(f"{job.key}: the server is stopping", retryable=False)
         taken = self.pending_bytes - (older.weight if older and not older.unanswered else 0)
@@ -309,7 +309,7 @@ class WriteBehind:
         attempt.call.addBoth(self._answered, queue, attempt)
 
     def _answered(self, result: object, queue: LaneQueue, attempt: Attempt) -> None:
-        """The storage answered, perhaps when nobody waited for it any more."""
+        """Take the storage's answer, which may come when no job waits for it any more."""
         job = attempt.job
         job.unanswered -= 1
         if queue.attempt is not attempt:
@@ -328,7 +328,7 @@ class WriteBehind:
 
     def _end_attempt(self, queue: LaneQueue) -> Attempt:
         attempt, queue.attempt = queue.attempt, None
-        assert attempt and attempt.timeout  # whoever calls has seen that one is under way
+        assert attempt and attempt.timeout  # the caller has seen that one is under way
         if attempt.timeout.active():
             attempt.timeout.cancel()
         self._running -= 1
@@ -347,7 +347,7 @@ class WriteBehind:
         else:
             self.written_total += 1
             self.written_bytes_total += job.size
-        self._losses.ease()
+        self._loss_log.ease()
         self._finish(job)
         for waiter in job.waiters:  # before the queue may close: what they put now belongs to what was asked for
             waiter.callback(None)
@@ -396,7 +396,7 @@ class WriteBehind:
         else:
             self.lost_total += 1
             self.lost_bytes_total += job.size
-        self._losses.add(job, error)
+        self._loss_log.add(job, error)
 
     def _finish(self, job: Job) -> None:
         job.finished = True
@@ -433,7 +433,7 @@ class WriteBehind:
 
     def _close(self, complete: bool) -> None:
         self._closed = True
-        self._losses.close()
+        self._loss_log.close()
         draining, self._draining = self._draining, []
         for drained, timeout in draining:
             if timeout.active():

@@ -12,7 +12,7 @@ _PREFIX = 64
 
 def origin_of(host: str) -> str:
     """
-    The part of an address that its owner can not choose.
+    The part of an address that its owner cannot choose.
 
     :param host: a textual address without a port, or any other name of a peer.
     :returns: an IPv4 address as it is, also where it is written as a mapped IPv6 one; of any other IPv6 address its /64

@@ -2,7 +2,7 @@
 What is worth a line in the log when the same thing happens a thousand times: its beginning, and how often it was.
 
 A flood must not be able to fill a disk, nor to bury the one line that matters. So what strangers do is counted each
-time, and said once per episode and source.
+time, and logged once per episode and source.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 __all__ = ["OTHERS", "Episode", "Episodes"]
 
-#: The source of what came from more sources than are told apart.
+#: The source of what came from more sources than are counted separately.
 OTHERS = ""
 
 
@@ -30,8 +30,8 @@ class Episode:
     count: int = 1
 
 
-def _nobody_asks(_kind: str, _source: str, _episode: Episode) -> None:
-    """For whoever wants beginnings alone."""
+def _ignore_end(_kind: str, _source: str, _episode: Episode) -> None:
+    """Do nothing: for callers that want beginnings alone."""
 
 
 class Episodes:
@@ -41,16 +41,16 @@ class Episodes:
     An episode is one kind of event from one source, with never more than ``quiet_ms`` between two of them. Of one kind,
     only so many sources are news at a time: a flood from a thousand addresses is one piece of news as well.
 
-    :param max_sources: how many episodes of one kind are told apart; what all the others do is one more, of the source
-        ``OTHERS``, whose beginning is not news.
-    :param ended: told the kind, the source and the episode when one is noticed to be over.
+    :param max_sources: how many episodes of one kind are counted separately; what all the others do is one more, of the
+        source ``OTHERS``, whose beginning is not news.
+    :param ended: called with the kind, the source and the episode when one is noticed to be over.
     """
 
     def __init__(
         self,
         quiet_ms: int = 60_000,
         max_sources: int = 16,
-        ended: Callable[[str, str, Episode], None] = _nobody_asks,
+        ended: Callable[[str, str, Episode], None] = _ignore_end,
     ) -> None:
         self._quiet_ms = quiet_ms
         self._max_sources = max_sources
@@ -65,7 +65,7 @@ class Episodes:
         Note an event, and tell whether it begins an episode.
 
         :param kind: what happened: one of few.
-        :param source: whoever did it: one of many.
+        :param source: the client that did it: one of many.
         :param time_ms: now; never less than at the last call.
         """
         sources = self._kinds.setdefault(kind, OrderedDict())

@@ -6,9 +6,9 @@ Everything is a plain list of :class:`~rapidrtmp.media.Frame`, so that pieces ca
     video, audio = make_video_track(frame_rate=Fraction(30000, 1001)), make_audio_track()
     frames = interleaved(video_frames(video, 8, gop=60, b_frames=2), audio_frames(audio, 8))
 
-:class:`FrameSource` does that for whoever just wants an ordinary stream, one piece after another. Frames arrive as a
-live encoder sends them: in decode order, each when it would have been encoded. Their payloads are no pictures: they
-have the form of NAL units and of AAC frames, about the size asked for, and differ from each other.
+:class:`FrameSource` makes an ordinary stream, one piece after another. Frames arrive as a live encoder sends them:
+in decode order, each when it would have been encoded. Their payloads are no pictures: they have the form of NAL units
+and of AAC frames, about the size asked for, and differ from each other.
 """
 
 from __future__ import annotations
@@ -99,10 +99,10 @@ def _golomb(value: int) -> str:
 
 def _prevent_emulation(raw: bytes) -> bytes:
     out = bytearray()
-    for octet in raw:
-        if out[-2:] == b"\0\0" and octet <= 3:
+    for byte in raw:
+        if out[-2:] == b"\0\0" and byte <= 3:
             out.append(3)
-        out.append(octet)
+        out.append(byte)
     return bytes(out)
 
 
@@ -129,7 +129,7 @@ def video_frames(
     :param start: decode time of frame 0 in ticks.
     :param first: the number of the first frame: those before it are left out, but their time has passed.
     :param dropped: numbers of frames, from 0, that the encoder left out; their time passes. Never keyframes.
-    :param size: octets of a frame, about; keyframes have eight times as many.
+    :param size: bytes of a frame, about; keyframes have eight times as many.
     """
     step = VIDEO_TIMESCALE / frame_rate
     shown = _presentation_order(gop, b_frames)
@@ -172,7 +172,7 @@ def audio_frames(track: Track, seconds: float, *, start: int = 0, first: int = 0
 
     :param start: decode time of frame 0 in samples.
     :param first: the number of the first frame, as in :func:`video_frames`.
-    :param size: octets of a frame.
+    :param size: bytes of a frame.
     """
     config = track.config
     assert isinstance(config, AudioConfig)
@@ -201,7 +201,7 @@ def _slice(head: int, number: int, size: int) -> bytes:
 
 
 def _filling(number: int, size: int) -> bytes:
-    """Octets that tell frames apart and hold no start code; ten at least."""
+    """Bytes that tell frames apart and hold no start code; ten at least."""
     mark = b"%010d" % number
     return (mark * (size // 10 + 1))[: max(size, 10)]
 

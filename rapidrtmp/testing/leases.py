@@ -1,5 +1,5 @@
 """
-For whoever writes a storage that several processes can use at the same time.
+For the author of a storage that several processes can use at the same time.
 
 :class:`LeasingStorageContract` holds every promise of :class:`~rapidrtmp.interfaces.ILeasingStorage` as a test::
 

@@ -1,11 +1,11 @@
 """
-For whoever writes a packager: assertions that hold its playlists to the rules of RFC 8216 bis.
+For the author of a packager: assertions that hold its playlists to the rules of RFC 8216 bis.
 
 ::
 
     assert_valid_playlists([version.body for version in everything_that_was_published])
 
-They are the rules that the server holds its own playlists to, and ``rapidrtmp check`` anybody's.
+They are the rules that the server holds its own playlists to, and ``rapidrtmp check`` those of any server.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def assert_valid_playlist(text: str | bytes, *, warnings: bool = False) -> None:
     Hold one version of a media playlist to all rules that can be seen in it alone.
 
     :param warnings: whether to fail for what is only advised against.
-    :raises AssertionError: it breaks some; all of them are told, with the text.
+    :raises AssertionError: it breaks some; all of them are named, with the text.
     """
     assert_valid_playlists([text], warnings=warnings)
 
@@ -42,7 +42,7 @@ def assert_valid_playlists(versions: Iterable[str | bytes], *, warnings: bool = 
     Hold successive versions of one media playlist, delta updates among them, to all rules.
 
     :param warnings: whether to fail for what is only advised against.
-    :raises AssertionError: at the first version that breaks one; all that it breaks are told, with its text.
+    :raises AssertionError: at the first version that breaks one; all that it breaks are named, with its text.
     """
     checker = PlaylistChecker()
     for number, version in enumerate(versions):
@@ -63,6 +63,6 @@ def assert_valid_delta(previous: str | bytes, full: str | bytes, delta: str | by
 def _raise_for(found: list[Violation], warnings: bool, what: str, text: str | bytes) -> None:
     wrong = [one for one in found if warnings or one.severity is Severity.ERROR]
     if wrong:
-        told = "\n".join(map(str, wrong))
+        listing = "\n".join(map(str, wrong))
         text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-        raise AssertionError(f"{what} breaks the rules:\n{told}\n\n{text}")
+        raise AssertionError(f"{what} breaks the rules:\n{listing}\n\n{text}")

@@ -1,5 +1,5 @@
 """
-For whoever writes a sink factory: a contract, as tests to inherit.
+For the author of a sink factory: a contract, as tests to inherit.
 
 :class:`SinkFactoryContract` holds what the server expects of what a sink plugin's spec is made into; its sinks are the
 business of :class:`~rapidrtmp.testing.sinks.SinkContract`::

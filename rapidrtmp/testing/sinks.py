@@ -1,5 +1,5 @@
 """
-For whoever writes a sink: doubles for what a sink is given, a sink that remembers, and a contract for all sinks.
+For the author of a sink: doubles for what a sink is given, a sink that remembers, and a contract for all sinks.
 
 :class:`SinkContract` holds what a live stream expects of any sink as tests. A sink takes them all by naming itself::
 
@@ -7,7 +7,7 @@ For whoever writes a sink: doubles for what a sink is given, a sink that remembe
         def make_sink(self, context: SinkContext) -> ISink:
             return MySink(context)
 
-:func:`make_sink_context` makes a context of a real shelf, a clock that stands still until it is told to go on, and a
+:func:`make_sink_context` makes a context of a real shelf, a clock that stands still until a test advances it, and a
 storage writer and metrics that remember; all of them are at hand in the context's own fields.
 """
 
@@ -152,7 +152,7 @@ class _Operation:
 @implementer(IStorageWriter)
 class RecordingWriter:
     """
-    A storage writer that keeps everything in memory, in the order it was told to.
+    A storage writer that keeps everything in memory, in the order of the calls.
 
     :param holds: whether an operation waits until :meth:`settle` says what became of it, instead of being done at
         once.
@@ -194,7 +194,7 @@ class RecordingWriter:
         return [operation.key for operation in self._waiting]
 
     def settle(self, *, lost: bool = False) -> None:
-        """Carry out the oldest operation that waits, or lose it; a lost deletion is nobody's concern."""
+        """Carry out the oldest operation that waits, or lose it; the loss of a deletion does not matter."""
         operation = self._waiting.pop(0)
         if operation.data is None:
             if not lost:
@@ -244,7 +244,7 @@ class RecordingMetrics:
         return sum(self.observed(name))
 
     def observed(self, name: str) -> list[float]:
-        """Everything a histogram was told, or a counter was raised by."""
+        """Every observation of a histogram, or every amount that a counter was raised by."""
         return self._amounts[name].seen if name in self._amounts else []
 
 
@@ -419,7 +419,7 @@ class SinkContract(_Base):
             self.finish(sink, context)
 
     def test_empty_frames(self) -> None:
-        """A frame may be without octets."""
+        """A frame may be without bytes."""
         audio = make_audio_track()
         sink, context = self.new_sink()
         sink.tracks_changed((audio,))
@@ -478,7 +478,7 @@ class SinkContract(_Base):
             self.finish(sink, context)
 
     def test_storage_fails(self) -> None:
-        """A storage that loses everything is no reason to raise, nor to leave an error that nobody looks at."""
+        """A storage that loses everything is no reason to raise, nor to leave an error unhandled."""
         writer = RecordingWriter(holds=True)
         sink, context = self.new_sink(storage=writer)
         source = FrameSource(make_video_track(), make_audio_track(), gop=30)
@@ -490,7 +490,7 @@ class SinkContract(_Base):
         writer.holds = False
         self.finish(sink, context)
         del sink, context, writer
-        gc.collect()  # which logs the errors that nobody has looked at, and trial fails the test over them
+        gc.collect()  # which logs unhandled errors, and trial fails the test over them
 
     def test_storage_stalls(self) -> None:
         """A storage that does not answer holds no frame back."""

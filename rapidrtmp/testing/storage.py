@@ -1,5 +1,5 @@
 """
-For whoever writes a storage, or code that must live with a bad one.
+For the author of a storage, or of code that must live with a bad one.
 
 :class:`StorageContract` holds every promise of :class:`~rapidrtmp.interfaces.IStorage` as a test. A storage takes them
 all by naming itself::
@@ -206,8 +206,8 @@ class StorageContract(_Base):
     async def test_absent(self) -> None:
         """Reading what is not there fails with NotFoundError."""
         storage = await self.new_storage()
-        await self.assert_absent(storage, "nobody")
-        await self.assert_absent(storage, "nobody/was/here.m4s")
+        await self.assert_absent(storage, "absent")
+        await self.assert_absent(storage, "absent/as/well.m4s")
 
     async def test_folder_is_no_object(self) -> None:
         """The first half of a key is no object; deleting it deletes nothing."""
@@ -269,7 +269,7 @@ class StorageContract(_Base):
         """A key may hold whatever is not forbidden, up to 1024 bytes, and means no other key."""
         storage = await self.new_storage()
         for key in ODD_KEYS:
-            await storage.put(key, key.encode(), "application/octet-stream", "no-cache")
+            await storage.put(key, key.encode(), "application/byte-stream", "no-cache")
         self.assertEqual(sorted(ODD_KEYS), await self.keys(storage))
         for key in ODD_KEYS:
             self.assertEqual(key.encode(), await read_all(await storage.get(key)))
@@ -341,7 +341,7 @@ class UnreliableStorage:
     :param failures: called with ``("put" | "get" | "stat" | "list" | "delete", key or prefix)`` after the latency;
         what it returns is raised and the storage behind is not asked; ``None`` lets the call through. So 5 % errors are
         ``lambda operation, key: StorageError("no") if random() < 0.05 else None``.
-    :param deaf: whether calls go on when they are cancelled, as work in a thread does.
+    :param deaf: whether calls continue when they are cancelled, as work in a thread does.
     :ivar begun: every call so far, as ``(operation, key or prefix)``.
     :ivar done: those that came through, in the order they did.
     :ivar under_way: how many calls have begun and not ended.
@@ -372,7 +372,7 @@ class UnreliableStorage:
         self._stalled = True
 
     def resume(self) -> None:
-        """Let the calls held back go on, in their order, and those to come."""
+        """Let the calls held back continue, in their order, and those to come."""
         self._stalled = False
         held, self._held = self._held, []
         for gate in held:

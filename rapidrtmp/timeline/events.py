@@ -34,10 +34,10 @@ class MediaProblem:
     Something that was lost, mended or left out.
 
     :ivar kind: one of a few words, fit for the label of a metric:
-        ``malformed`` a payload, config or access unit that can not be read (dropped);
+        ``malformed`` a payload, config or access unit that cannot be read (dropped);
         ``no_config`` a frame before its codec config (dropped);
         ``no_picture`` a video message with no picture in it (dropped);
-        ``waiting_for_keyframe`` a picture that nobody could decode yet (dropped);
+        ``waiting_for_keyframe`` a picture that no player could decode yet (dropped);
         ``waiting_for_cut`` audio of a new config, which begins where the video can be cut (dropped);
         ``trimmed`` a frame from before the place where the stream begins (dropped);
         ``timestamp_jump`` a frame held back, or still on the old clock, when the clock jumped (dropped);

@@ -102,8 +102,8 @@ def fit_grid(times: Sequence[int], claims: Sequence[Fraction], policy: TimelineP
     Find the grid that frames are on.
 
     :param times: decode times of frames that follow each other, in ticks of 1/90000 s.
-    :param claims: frame rates that somebody has claimed, the most trusted first. One that fits is believed before the
-        numbers alone would tell.
+    :param claims: frame rates that the bitstream or metadata claims, the most trusted first. One that fits is believed
+        before the numbers alone would tell.
     :returns: ``None`` if there are too few frames, no rate fits, or more than one does. The grid goes through the first
         frame as far as that leaves no other frame at its tolerance.
     """

@@ -39,7 +39,7 @@ class PublishHealth:
 
     :ivar lead_ms: by how much media time is ahead of the time that has passed since the first frame, by the frame that
         was furthest ahead in the last half a minute. Growing for who sends faster than real time, or has a fast clock;
-        negative for who can not keep up. Over a jump of the publisher's clock it counts on, but from 0 if it was less.
+        negative for who cannot keep up. Over a jump of the publisher's clock it counts on, but from 0 if it was less.
     :ivar lead_drift_ms: by how much the lead grows in a minute: 12 at 200 ppm. 0 in the first half a minute.
     :ivar skew_ms: by how much audio is ahead of video as they arrive; 0 unless there are both.
     :ivar skew_drift_ms: by how much that grows in a minute: the tracks' clocks differ.
@@ -96,7 +96,7 @@ class HealthMonitor:
         self._now_ms = 0
         self._kinds: frozenset[MediaKind] = frozenset()
         self._repaired = self._dropped = self._gaps = self._keyframe_waits = 0
-        self._skew_is_told = False
+        self._skew_is_reported = False
 
     def observe(self, events: Sequence[MediaEvent]) -> None:
         """Take note of what came of one message; that it was a frame tells nothing."""
@@ -133,13 +133,13 @@ class HealthMonitor:
         if abs(self._video.drift_ms) > _HASTE_MS:
             drift_ms = 0
         if abs(skew_ms) > policy.skew_ms or abs(drift_ms) > policy.skew_drift_ms:
-            if not self._skew_is_told:
+            if not self._skew_is_reported:
                 side = "ahead of" if skew_ms >= 0 else "behind"
                 detail = f"audio is {abs(skew_ms)} ms {side} video, and gains {drift_ms} ms a minute"
                 events.append(MediaProblem("track_skew", detail))
-            self._skew_is_told = True
+            self._skew_is_reported = True
         elif 2 * abs(skew_ms) < policy.skew_ms and 2 * abs(drift_ms) < policy.skew_drift_ms:
-            self._skew_is_told = False
+            self._skew_is_reported = False
 
     def report(self, missing: frozenset[MediaKind]) -> PublishHealth:
         """

@@ -1,5 +1,5 @@
 """
-Whether the publisher's clock goes on as it should, stands still, or has jumped.
+Whether the publisher's clock advances as it should, stands still, or has jumped.
 
 Almost every frame follows the one before it on its track and is let through at a glance. One that does not is doubted
 and held back until there is a second opinion: the next frame of its track, or one of another track that is just as

@@ -52,11 +52,11 @@ class MediaRange:
     """
     Turns coded frames into :class:`Frame`, from the range's start to its end.
 
-    :param tracks: what sinks are told of.
+    :param tracks: the tracks as sinks see them.
     :param start: what the range begins with; its frames are yet to be placed.
     :param start_ms: where on the stream's timeline the range begins, and nothing is before.
     :param meters: measures a video track, by its id.
-    :param least_offset_ns: the mapping of the range before, if the publisher's clock is still the same: it goes on
+    :param least_offset_ns: the mapping of the range before, if the publisher's clock is still the same: it stays
         unless that would reach back before ``start_ms``.
     :param rate: the frame rate that metadata claims.
     :ivar lanes: one for each track, by its id.

@@ -85,7 +85,7 @@ class Pace:
 
     @property
     def drift_ms(self) -> int:
-        """By how much the lead grows in a minute; 0 until that can be told."""
+        """By how much the lead grows in a minute; 0 until that is known."""
         if not self.tells_drift:
             return 0
         (since, before), (until, after) = self._spells[0], self._spells[-1]

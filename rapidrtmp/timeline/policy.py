@@ -22,12 +22,12 @@ class TimelinePolicy:
         cannot; ``announced_media_ms`` where one is announced.
     :ivar start_wall_ms: how long to hold by the server's clock, for publishers whose timestamps stand still.
     :ivar start_settle_ms: but no sooner than this after the first frame held: the other track may be right behind.
-    :ivar start_bytes: how many octets of media to hold at most.
+    :ivar start_bytes: how many bytes of media to hold at most.
     :ivar start_frames: how many frames to hold at most.
     :ivar rate_hold_ms: how much media to hold at most, once all tracks are there, until the frame rate is known.
     :ivar audio_hole_ms: how much later than the video audio may begin; if more, a later keyframe that is held
         already begins the stream.
-    :ivar late_track_ms: how long a late track, or a changed one, waits for a keyframe of the video that goes on,
+    :ivar late_track_ms: how long a late track, or a changed one, waits for a keyframe of the video that continues,
         before that video is cut off instead.
 
     The publisher's clock:
@@ -46,13 +46,13 @@ class TimelinePolicy:
     :ivar storm_breaks: when the timeline starts anew so often within ``storm_ms`` by the server's clock, the publisher
         is unusable.
     :ivar storm_ms: see there.
-    :ivar skew_ms: how far audio and video may be apart, as they arrive, before it is told as a problem.
+    :ivar skew_ms: how far audio and video may be apart, as they arrive, before it counts as a problem.
     :ivar skew_drift_ms: likewise by how much that may change in a minute.
 
     Video:
 
     :ivar candidate_deltas: how many frame distances confirm a frame rate that the bitstream or metadata claims.
-    :ivar measured_deltas: how many confirm one that nobody claimed.
+    :ivar measured_deltas: how many confirm a frame rate that nothing claims.
     :ivar rate_fit_us: how far any frame may be from the grid of a frame rate that is to be confirmed.
     :ivar rate_margin_us: by how much the grid must fit better than that of every other frame rate.
     :ivar grid_tolerance_us: how far from its place on the grid a frame may arrive and still be put there.

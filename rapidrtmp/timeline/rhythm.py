@@ -46,7 +46,7 @@ class RhythmMeter:
         """
         Begin anew, where a range of the timeline does: what follows does not join on to what came before.
 
-        :param rates: frame rates that there may be, the most likely first; without one the rate before may go on.
+        :param rates: frame rates that there may be, the most likely first; without one the rate before may continue.
         """
         self._rates = rates or tuple(filter(None, [self.rhythm.frame_rate]))
         self.rhythm = Rhythm(self._rates[0] if self._rates else None)

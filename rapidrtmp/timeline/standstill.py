@@ -1,4 +1,4 @@
-"""Times for frames whose timestamps stand still: cameras and drones do that, and go on sending."""
+"""Times for frames whose timestamps stand still: cameras and drones do that, and keep sending."""
 
 from __future__ import annotations
 

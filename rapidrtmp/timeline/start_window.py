@@ -1,10 +1,10 @@
 """
 The start of a range of the timeline: frames are held until it is known what the range consists of.
 
-At the start of a publish nobody knows which tracks will come, or when: a track may lag by seconds. So frames wait until
-every track that may come has its first one (video: a keyframe), but never long, neither by the media's clock nor by the
-server's. Of several video tracks one leads, the one with the lowest id: where it begins, all do. A little longer they
-wait for its frame rate, so that durations are right from the first frame on. The same window opens again where the
+At the start of a publish it is not known which tracks will come, or when: a track may lag by seconds. So frames wait
+until every track that may come has its first one (video: a keyframe), but never long, neither by the media's clock nor
+by the server's. Of several video tracks one leads, the one with the lowest id: where it begins, all do. A little longer
+they wait for its frame rate, so that durations are right from the first frame on. The same window opens again where the
 publisher's clock has jumped or its tracks have changed.
 """
 
@@ -263,11 +263,11 @@ class StartWindow:
                 began.add(track_id)
             (kept if track_id in began else dropped).append(coded)
         kept.remove(start)
-        # The keyframe leads even the sound that overlaps it: whoever cuts at keyframes is then spared a sliver.
+        # The keyframe leads even the audio that overlaps it, so that a cut at keyframes leaves no sliver.
         return RangeStart([start, *_interleaved(kept)], dropped, start.pts_ns, self._steps(rate))
 
     def _steps(self, rate: Fraction | None) -> dict[int, FrameStep]:
-        """The steps by track, as far as they can be told; other video has most likely the frame rate of the leading."""
+        """The steps by track, as far as they are known; other video most likely has the frame rate of the leading."""
         configs = {coded.track.id: coded.track.config for coded in self._held}
         steps: dict[int, FrameStep] = {}
         for track_id, video in sorted(self._videos.items()):

@@ -8,8 +8,8 @@ last one has ended, so decode times rise over the whole life of the stream.
 ``WireClock`` unwraps, ``JumpGuard`` says when the clock has jumped, ``StartWindow`` holds what a range begins with, and
 ``MediaRange`` puts frames in their place; this module is where they meet. Either a window is open or a range runs.
 
-Tracks are told apart by their ids. Of several video tracks one *leads*, the one with the lowest id: new tracks begin
-where it has a keyframe, so that what goes on loses nothing.
+Tracks are distinguished by their ids. Of several video tracks one *leads*, the one with the lowest id: new tracks begin
+where it has a keyframe, so that what continues loses nothing.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Timeline:
         self._meters: dict[int, RhythmMeter] = {}
         self._storm = StormWatch(policy.storm_breaks, policy.storm_ms)
         self._tracks: dict[int, Track] = {}  # as the publisher has configured them
-        self._told: dict[int, Track] = {}
-        #: Tracks that are not the ones told: late ones, and changed ones until the next range.
+        self._current: dict[int, Track] = {}
+        #: Tracks that differ from the announced ones: late ones, and changed ones until the next range.
         self._changed: set[int] = set()
         self._waiting_since_ns: dict[int, int] = {}  # since when frames of those have been dropped
         self._announced: set[MediaKind] = set()
@@ -73,7 +73,7 @@ class Timeline:
     def missing(self) -> frozenset[MediaKind]:
         """The kinds of track that were announced or configured, but of which no frame could be used."""
         held = self._window.ready if self._window is not None else ()
-        here = {*self._told.values(), *(self._tracks[track_id] for track_id in held)}
+        here = {*self._current.values(), *(self._tracks[track_id] for track_id in held)}
         return self.promised - {track.kind for track in here}
 
     @property
@@ -204,7 +204,7 @@ class Timeline:
             self._begin_range(window, events)
 
     def _begin_range(self, window: StartWindow, events: list[MediaEvent]) -> None:
-        tracks = self._make_tracks(self._told.keys() | window.ready)
+        tracks = self._make_tracks(self._current.keys() | window.ready)
         start = window.take(self._claim)
         for coded in start.dropped:
             events.append(
@@ -212,7 +212,7 @@ class Timeline:
             )
         if window.reason is not None:
             events.append(Discontinuity(window.reason))
-        if tracks != tuple(self._told.values()):
+        if tracks != tuple(self._current.values()):
             events.append(TracksChanged(tracks))
         before = self._range
         self._range = MediaRange(
@@ -224,7 +224,7 @@ class Timeline:
             least_offset_ns=None if window.reanchors or before is None else before.offset_ns,
             rate=self._claim,
         )
-        self._told = {track.id: track for track in tracks}
+        self._current = {track.id: track for track in tracks}
         self._window = None
         self._waiting_since_ns.clear()
         self._note_changes()
@@ -235,13 +235,13 @@ class Timeline:
         """The tracks as they are configured now, video first; one that has not changed stays the same object."""
         tracks = [self._tracks[track_id] for track_id in track_ids]
         tracks.sort(key=lambda track: (track.kind is not MediaKind.VIDEO, track.id))
-        return tuple(self._told[track.id] if self._told.get(track.id) == track else track for track in tracks)
+        return tuple(self._current[track.id] if self._current.get(track.id) == track else track for track in tracks)
 
     def _jumped(self, now_ms: int, events: list[MediaEvent]) -> None:
-        """Start anew where the publisher's clock does. What a window holds is on the old clock and can not be used."""
+        """Start anew where the publisher's clock does. What a window holds is on the old clock and cannot be used."""
         self._break_off("timestamp jump", now_ms, events)
         if self._window is None:
-            self._open_window(self._told.values(), "timestamp jump", reanchors=True)
+            self._open_window(self._current.values(), "timestamp jump", reanchors=True)
         else:
             for _ in range(self._window.forget()):
                 events.append(MediaProblem("timestamp_jump", "frame held back at the start when the clock jumped"))
@@ -262,25 +262,25 @@ class Timeline:
     # ── changes of tracks ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _note_changes(self) -> None:
-        self._changed = {track_id for track_id, track in self._tracks.items() if self._told.get(track_id) != track}
+        self._changed = {track_id for track_id, track in self._tracks.items() if self._current.get(track_id) != track}
         is_running = self._range is not None and self._window is None and not self._changed
         self._lanes = self._range.lanes if self._range is not None and is_running else {}
 
     @property
     def _leading(self) -> int | None:
         """The id of the video track that leads; ``None`` without video."""
-        return min((track.id for track in self._told.values() if track.kind is MediaKind.VIDEO), default=None)
+        return min((track.id for track in self._current.values() if track.kind is MediaKind.VIDEO), default=None)
 
     def _begins_new_tracks(self, coded: Coded) -> bool:
         """
         Whether the changed tracks can begin with this frame.
 
-        With video that is at a keyframe of the leading track: until there, what has not changed goes on, and no viewer
-        misses it. Only when no such keyframe comes for long, other changed tracks cut it off.
+        With video that is at a keyframe of the leading track: until there, what has not changed continues, and no
+        viewer misses it. Only when no such keyframe comes for long, other changed tracks cut it off.
         """
         track_id, leading = coded.track.id, self._leading
         if track_id == leading:
-            is_here = any(each in self._told or each in self._waiting_since_ns for each in self._changed)
+            is_here = any(each in self._current or each in self._waiting_since_ns for each in self._changed)
             return coded.keyframe and is_here
         if track_id not in self._changed:
             return False
@@ -296,9 +296,9 @@ class Timeline:
             running.place(coded, events)
 
     def _open_for_new_tracks(self, coded: Coded, events: list[MediaEvent]) -> None:
-        tracks = [self._tracks[each] for each in {*self._told, coded.track.id, *self._waiting_since_ns}]
-        late = {track.kind.value for track in tracks if track.id not in self._told}
-        is_change = bool(self._changed & self._told.keys())
+        tracks = [self._tracks[each] for each in {*self._current, coded.track.id, *self._waiting_since_ns}]
+        late = {track.kind.value for track in tracks if track.id not in self._current}
+        is_change = bool(self._changed & self._current.keys())
         reason = "codec config changed" if is_change else f"{' and '.join(sorted(late))} came late"
         self._break_off(reason, coded.now_ms, events)
         self._open_window(tracks, reason, reanchors=False)
@@ -313,5 +313,5 @@ class Timeline:
 
     def _keeps_rate(self, track_id: int) -> bool:
         """Whether a video track claims the frame rate that it did."""
-        before, now = self._told[track_id].config, self._tracks[track_id].config
+        before, now = self._current[track_id].config, self._tracks[track_id].config
         return isinstance(before, VideoConfig) and isinstance(now, VideoConfig) and before.frame_rate == now.frame_rate

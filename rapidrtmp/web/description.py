@@ -45,7 +45,7 @@ def describe_stream(stream: LiveStream, now_ms: int) -> dict[str, object]:
         "audioChannels": audio.channels if audio else None,
         "keyframes": counts.keyframes,
         "frames": counts.frames,
-        "bytesReceived": counts.octets,
+        "bytesReceived": counts.byte_count,
         "discontinuities": stream.discontinuities,
         "tracks": [_describe_track(track, stream.rhythm(track, now_ms)) for track in stream.tracks],
         "sinks": [

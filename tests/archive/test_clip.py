@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.archive.clip import Stretch, select_clip, whole_recording
+from rapidrtmp.archive.clip import ClipRange, select_clip, whole_recording
 from rapidrtmp.archive.journal import Journal
 from tests.recording.recordings import START_MS, journal, segment
 
@@ -57,13 +57,13 @@ class ClipTests(SynchronousTestCase):
         self.assertEqual([(1, 2, 6)], cut(recording, 60.5, None))
 
     def test_while_nobody_published(self) -> None:
-        """Time that nobody published in is left out."""
+        """Time without a publisher is left out."""
         recording = journal(segment(0, 0), segment(1, 6, discontinuity=True, utc_s=600))
         self.assertEqual([(1, 0, 2)], cut(recording, 300, 602))
 
     def test_stretch(self) -> None:
-        """A stretch knows its times, its size, and whether it is a whole segment."""
-        stretch = Stretch(segment(1, 6), 2, 5)
-        self.assertEqual((8 * 90_000, 11 * 90_000, 210), (stretch.start, stretch.end, stretch.size))
-        self.assertFalse(stretch.is_whole)
-        self.assertTrue(Stretch(segment(1, 6), 0, 6).is_whole)
+        """A range knows its times, its size, and whether it is a whole segment."""
+        clip_range = ClipRange(segment(1, 6), 2, 5)
+        self.assertEqual((8 * 90_000, 11 * 90_000, 210), (clip_range.start, clip_range.end, clip_range.size))
+        self.assertFalse(clip_range.is_whole)
+        self.assertTrue(ClipRange(segment(1, 6), 0, 6).is_whole)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.archive.clip import select_clip
-from rapidrtmp.archive.clip_run import RECORDING, Run, spans_of
+from rapidrtmp.archive.clip_run import RECORDING, ClipRun, spans_of
 from rapidrtmp.archive.journal import RecordedSegment
 from tests.recording.recordings import START_MS, header, journal, segment
 
 
-def run_of(*segments: RecordedSegment) -> Run:
-    return Run(header(), select_clip(journal(*segments), None, None))
+def run_of(*segments: RecordedSegment) -> ClipRun:
+    return ClipRun(header(), select_clip(journal(*segments), None, None))
 
 
 class SpansTests(SynchronousTestCase):
@@ -41,7 +41,7 @@ class SpansTests(SynchronousTestCase):
         self.assertEqual([(0, 4), (6, 10)], self.spans((segment(0, 0),), (segment(1, 0, utc_s=4),)))
 
     def test_swallowed(self) -> None:
-        """A run that lies wholly within the time of another can not be told by time."""
+        """A run that lies wholly within the time of another cannot be addressed by time."""
         self.assertEqual([(0, 4)], self.spans((segment(0, 0), segment(1, 6)), (segment(2, 0, utc_s=4),)))
 
 

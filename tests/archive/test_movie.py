@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.archive.clip import Stretch, whole_recording
+from rapidrtmp.archive.clip import ClipRange, whole_recording
 from rapidrtmp.archive.layout import part_name
 from rapidrtmp.archive.movie import Movie, make_movie, make_segment, write_index
 from rapidrtmp.errors import NotFoundError, StorageError
@@ -14,35 +14,35 @@ from rapidrtmp.storage.memory import MemoryStorage
 from tests.recording.recordings import ID, header, journal, read_all, segment
 
 
-def stored(stretches: Sequence[Stretch]) -> tuple[MemoryStorage, bytes]:
+def stored(ranges: Sequence[ClipRange]) -> tuple[MemoryStorage, bytes]:
     """Parts whose bytes differ, and all of them together."""
     storage, together = MemoryStorage(), b""
-    for stretch in stretches:
-        for index, part in enumerate(stretch.parts, start=stretch.first):
+    for clip_range in ranges:
+        for index, part in enumerate(clip_range.parts, start=clip_range.first):
             if part.size:
-                data = bytes((stretch.segment.number * 16 + index + at) % 251 for at in range(part.size))
-                storage.put(f"{ID.folder}/{part_name(stretch.segment.number, index)}", data, "", "")
+                data = bytes((clip_range.segment.number * 16 + index + at) % 251 for at in range(part.size))
+                storage.put(f"{ID.folder}/{part_name(clip_range.segment.number, index)}", data, "", "")
                 together += data
     return storage, together
 
 
 class MovieTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.stretches = whole_recording(journal(segment(0, 0), segment(1, 6, "k-.k")))
-        self.storage, self.media = stored(self.stretches)
+        self.ranges = whole_recording(journal(segment(0, 0), segment(1, 6, "k-.k")))
+        self.storage, self.media = stored(self.ranges)
 
     def read(self, movie: Movie, start: int, stop: int) -> bytes:
         return self.successResultOf(Deferred.fromCoroutine(read_all(movie.read(self.storage, start, stop))))
 
     def test_whole(self) -> None:
         """A movie is the init segment and all parts, and as long as it says."""
-        movie = make_movie(ID, header(), self.stretches, indexed=False)
+        movie = make_movie(ID, header(), self.ranges, indexed=False)
         self.assertEqual(b"init" + self.media, self.read(movie, 0, movie.size))
         self.assertEqual(len(b"init" + self.media), movie.size)
 
     def test_every_range(self) -> None:
         """Whatever range is asked for, exactly those bytes come."""
-        movie = make_movie(ID, header(), self.stretches, indexed=False)
+        movie = make_movie(ID, header(), self.ranges, indexed=False)
         whole = b"init" + self.media
         for start in range(0, movie.size, 7):
             for stop in (*range(start + 1, movie.size, 31), movie.size):
@@ -50,26 +50,26 @@ class MovieTests(SynchronousTestCase):
 
     def test_index(self) -> None:
         """A movie that is complete has its index behind the init segment."""
-        movie = make_movie(ID, header(), self.stretches, indexed=True)
-        index = write_index(header(), self.stretches)
+        movie = make_movie(ID, header(), self.ranges, indexed=True)
+        index = write_index(header(), self.ranges)
         self.assertEqual(b"init" + index + self.media, self.read(movie, 0, movie.size))
 
     def test_gaps_are_left_out(self) -> None:
-        """What can not be played is not sent, and not fetched."""
-        stretches = whole_recording(journal(segment(0, 0, "k."), segment(1, 2, "kx."), segment(2, 5, "k")))
-        self.storage, _ = stored([stretches[0], stretches[2]])
-        movie = make_movie(ID, header(), stretches, indexed=False)
+        """What cannot be played is not sent, and not fetched."""
+        ranges = whole_recording(journal(segment(0, 0, "k."), segment(1, 2, "kx."), segment(2, 5, "k")))
+        self.storage, _ = stored([ranges[0], ranges[2]])
+        movie = make_movie(ID, header(), ranges, indexed=False)
         self.assertEqual(4 + 110 + 100, len(self.read(movie, 0, movie.size)))
 
     def test_segment(self) -> None:
         """A segment is its parts, one behind the other."""
-        movie = make_segment(ID, self.stretches[0])
-        self.assertEqual(self.media[: self.stretches[0].size], self.read(movie, 0, movie.size))
+        movie = make_segment(ID, self.ranges[0])
+        self.assertEqual(self.media[: self.ranges[0].size], self.read(movie, 0, movie.size))
 
     def test_not_as_long_as_it_was(self) -> None:
         """An object that changed under the journal ends the answer; it is never padded or shifted."""
         key = f"{ID.folder}/{part_name(0, 2)}"
-        movie = make_movie(ID, header(), self.stretches, indexed=False)
+        movie = make_movie(ID, header(), self.ranges, indexed=False)
         self.storage.put(key, b"short", "", "")
         self.failureResultOf(Deferred.fromCoroutine(read_all(movie.read(self.storage, 0, movie.size))), StorageError)
         self.storage.delete(key)
@@ -77,21 +77,21 @@ class MovieTests(SynchronousTestCase):
 
 
 class IndexTests(SynchronousTestCase):
-    def test_octets(self) -> None:
-        """The box, octet by octet: an entry for each part, marked where a keyframe begins it."""
-        stretches = whole_recording(journal(segment(0, 6, "k."), segment(1, 8, ".")))
+    def test_bytes(self) -> None:
+        """The box, byte by byte: an entry for each part, marked where a keyframe begins it."""
+        ranges = whole_recording(journal(segment(0, 6, "k."), segment(1, 8, ".")))
         expected = (
             struct.pack(">I4sI", 76, b"sidx", 0x01000000)
             + struct.pack(">IIQQHH", 1, 90_000, 540_000, 0, 0, 3)
             + struct.pack(">III", 100, 90_000, 0x90000000)
             + struct.pack(">III", 10, 90_000, 0) * 2
         )
-        self.assertEqual(expected, write_index(header(), stretches))
+        self.assertEqual(expected, write_index(header(), ranges))
 
     def test_holes(self) -> None:
         """The time up to the next part counts for the one before it, be it silence or a hole."""
-        stretches = whole_recording(journal(segment(0, 0, "k--."), segment(1, 60, "k")))
-        index = write_index(header(), stretches)
+        ranges = whole_recording(journal(segment(0, 0, "k--."), segment(1, 60, "k")))
+        index = write_index(header(), ranges)
         durations = [struct.unpack_from(">I", index, 44 + 12 * at)[0] // 90_000 for at in range(3)]
         self.assertEqual([3, 57, 1], durations)
 

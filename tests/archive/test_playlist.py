@@ -3,7 +3,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.archive.clip import select_clip
-from rapidrtmp.archive.clip_run import Run
+from rapidrtmp.archive.clip_run import ClipRun
 from rapidrtmp.archive.playlist import render_clip, render_recording
 from tests.recording.recordings import START_MS, header, journal, segment
 
@@ -36,7 +36,7 @@ class RecordingPlaylistTests(SynchronousTestCase):
         self.assertEqual(before.partition("#EXT-X-MAP")[2] + "#EXT-X-ENDLIST\n", over.partition("#EXT-X-MAP")[2])
 
     def test_breaks(self) -> None:
-        """A discontinuity is told, with the init segment again; a hole in time is one even if nobody wrote it down."""
+        """A discontinuity is listed, with the init segment again; a hole in time is one even if not written down."""
         recording = journal(
             segment(0, 0), segment(1, 60, discontinuity=True, utc_s=90), segment(2, 66, utc_s=96), segment(3, 90)
         )
@@ -63,8 +63,8 @@ class ClipPlaylistTests(SynchronousTestCase):
     def test_text(self) -> None:
         """Whole segments stay whole; of others, the parts are listed, each with its own date."""
         recording = journal(segment(0, 0), segment(1, 6), segment(2, 12))
-        stretches = select_clip(recording, START_MS + 4_500, START_MS + 12_500)
-        lines = render_clip([Run(header(), stretches)]).decode().splitlines()
+        ranges = select_clip(recording, START_MS + 4_500, START_MS + 12_500)
+        lines = render_clip([ClipRun(header(), ranges)]).decode().splitlines()
         self.assertEqual(
             [
                 "part_00000000_004.m4s",
@@ -82,7 +82,7 @@ class ClipPlaylistTests(SynchronousTestCase):
     def test_silent_moment(self) -> None:
         """A moment without media keeps its time in a clip: the picture before it stands for so long."""
         recording = journal(segment(0, 0, "k-.k.."))
-        text = render_clip([Run(header(), select_clip(recording, START_MS, START_MS + 2_500))]).decode()
+        text = render_clip([ClipRun(header(), select_clip(recording, START_MS, START_MS + 2_500))]).decode()
         self.assertIn("#EXTINF:2.00000,\npart_00000000_000.m4s\n", text)
         self.assertIn("#EXTINF:1.00000,\npart_00000000_002.m4s\n", text)
         self.assertNotIn("GAP", text)

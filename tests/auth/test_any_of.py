@@ -20,7 +20,7 @@ NO = Verdict(allowed=False, reason="no")
 
 @implementer(IAuthenticator)
 class Answering:
-    """Answers what it is told to, and counts how often."""
+    """Gives a fixed answer, and counts how often."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
@@ -44,7 +44,7 @@ class AnyOfTests(SynchronousTestCase):
         self.assertEqual(0, last.asked)
 
     def test_last_refusal(self) -> None:
-        """If none consents, the last reason is told."""
+        """If none consents, the last reason is given."""
         last = Verdict(allowed=False, reason="last")
         self.assertEqual(last, self.successResultOf(self.ask(Answering(NO), Answering(last))))
 

@@ -17,7 +17,7 @@ from rapidrtmp.names import StreamName
 
 class OpenTests(SynchronousTestCase):
     def test_consents(self) -> None:
-        """Everybody may publish without a token; who comes from one address is one publisher."""
+        """Any peer may publish without a token; connections from one address are one publisher."""
         factory = OpenAuthenticatorFactory()
         verifyObject(IAuthenticatorFactory, factory)
         authenticator = factory.create(AuthenticatorContext(clock=Clock(), utc_ms=lambda: 0, log=Logger()))

@@ -70,7 +70,7 @@ class TokenTests(SynchronousTestCase):
 
     def test_by_hand(self) -> None:
         """A token is nonce, expiry and the first half of an HMAC, as base64url: here is one made elsewhere."""
-        authenticator = TokenAuthenticator(SECRET, self.day.utc_ms, random_octets=lambda count: bytes(range(count)))
+        authenticator = TokenAuthenticator(SECRET, self.day.utc_ms, random_bytes=lambda count: bytes(range(count)))
         self.assertEqual("AAECAwQFAGtJ0j2oPupO5EgNQ9hAGZQnTTY-", authenticator.issue_token(CAMERA, 60))
 
     def test_reconnect_and_restart(self) -> None:
@@ -181,12 +181,12 @@ class SecretTests(SynchronousTestCase):
         self.assertFalse(self.path.exists())
 
     def test_unusable_files(self) -> None:
-        """A file that can not be read, or holds next to nothing, stops the start with its name."""
+        """A file that cannot be read, or holds next to nothing, stops the start with its name."""
         self.path.mkdir(parents=True)
         self.assertIn(str(self.path), str(self.assertRaises(ConfigurationError, self.create)))
         self.path.rmdir()
         self.path.write_bytes(b"short\n")
-        self.assertIn("5 octets", str(self.assertRaises(ConfigurationError, self.create)))
+        self.assertIn("5 bytes", str(self.assertRaises(ConfigurationError, self.create)))
 
     def test_read_only_folder(self) -> None:
         """Where the default file cannot be made the secret lives in memory; one that was chosen must be made."""

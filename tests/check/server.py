@@ -33,7 +33,7 @@ PLAYLIST_HEADERS = {
 @dataclass
 class Origin:
     """
-    Publishes a stream as the clock goes on, and answers requests for it.
+    Publishes a stream as the clock advances, and answers requests for it.
 
     :param spoil: changes answers, by the URL's last name.
     """

@@ -70,12 +70,12 @@ class FetchTests(TestCase):
             await self.fetch(self.url("cut"))
 
     async def test_redirect(self) -> None:
-        """A redirect is followed, and told with the URL that answered in the end."""
+        """A redirect is followed, and reported with the URL that answered in the end."""
         answer = await self.fetch(self.url("moved"))
         self.assertEqual((200, True, self.url("media")), (answer.status, answer.redirected, answer.url))
 
     async def test_no_answer(self) -> None:
-        """No answer in time, and nobody there, are errors that name the URL."""
+        """No answer in time, and no server there, are errors that name the URL."""
         with self.assertRaisesRegex(FetchError, "silent"):
             await self.fetch(self.url("silent"), timeout_s=0.05)
         with self.assertRaisesRegex(FetchError, "127.0.0.1:1/: ConnectionRefusedError"):

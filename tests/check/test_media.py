@@ -83,7 +83,7 @@ class MediaProbeTests(SynchronousTestCase):
         self.assertIn("warning", found)
 
     def test_damage(self) -> None:
-        """What can not be read is said with its place, and forgotten with the next segment."""
+        """What cannot be read is said with its place, and forgotten with the next segment."""
         self.segment(5, fragment(0))
         (found,) = self.segment(6, fragment(30)[:-1])
         self.assertRegex(found, r"segment 6: box 'mdat' at \d+")

@@ -1,20 +1,20 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.check.report import TOLD_PER_RULE, Measurements, Report
+from rapidrtmp.check.report import SHOWN_PER_RULE, Measurements, Report
 from rapidrtmp.m3u8.rules import Rule, Severity, Violation
 
 
 class ReportTests(SynchronousTestCase):
     def test_many(self) -> None:
-        """The first few violations of a rule are told in full, the rest are counted; the same one counts once."""
+        """The first few violations of a rule are shown in full, the rest are counted; the same one counts once."""
         report = Report("http://x/")
-        for number in range(TOLD_PER_RULE + 3):
+        for number in range(SHOWN_PER_RULE + 3):
             report.add("a.m3u8", [Violation(Rule.PARTS, f"part {number}")] * 2)
         text = report.render()
-        self.assertIn(f"part {TOLD_PER_RULE - 1}\n", text)
-        self.assertNotIn(f"part {TOLD_PER_RULE}\n", text)
+        self.assertIn(f"part {SHOWN_PER_RULE - 1}\n", text)
+        self.assertNotIn(f"part {SHOWN_PER_RULE}\n", text)
         self.assertIn("a.m3u8: 3 more of error [parts]", text)
-        self.assertTrue(text.endswith(f"{TOLD_PER_RULE + 3} errors, 0 warnings"))
+        self.assertTrue(text.endswith(f"{SHOWN_PER_RULE + 3} errors, 0 warnings"))
 
     def test_exit_status(self) -> None:
         """Warnings alone are no failure."""
@@ -25,7 +25,7 @@ class ReportTests(SynchronousTestCase):
         self.assertEqual(1, report.exit_status)
 
     def test_measurements(self) -> None:
-        """What was measured is told, and that dates lie in the future."""
+        """What was measured is shown, and that dates lie in the future."""
         report = Report("http://x/")
         report.measured["a.m3u8"] = Measurements(
             versions=3, segments=2, parts=6, hints_kept=5, peak=2_500_999, latencies_us=[-50_000, 250_000, 100_000]

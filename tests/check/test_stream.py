@@ -120,7 +120,7 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual({(Severity.ERROR, Rule.HTTP)}, self.spoiled("segment_1003.m4s", gone))
 
     def test_segment_is_its_parts(self) -> None:
-        """A segment that is not the octets of its parts is found, and so is one that can not be read."""
+        """A segment that is not the bytes of its parts is found, and so is one that cannot be read."""
         cut = with_body(lambda body: body[:-1])
         self.assertEqual({(Severity.ERROR, Rule.MEDIA)}, self.spoiled("segment_1005.m4s", cut))
 

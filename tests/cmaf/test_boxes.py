@@ -1,4 +1,4 @@
-"""Every box, against octets written by hand from ISO/IEC 14496-12, -14 and -15."""
+"""Every box, against bytes written by hand from ISO/IEC 14496-12, -14 and -15."""
 
 import struct
 
@@ -14,7 +14,7 @@ UNITY_MATRIX = "00010000 00000000 00000000 00000000 00010000 00000000 00000000 0
 
 
 class BoxTestCase(SynchronousTestCase):
-    def assertOctets(self, expected: str, written: bytes) -> None:
+    def assertBytes(self, expected: str, written: bytes) -> None:
         """Compare with hexadecimal digits, spaced as pleases the eye."""
         self.assertEqual(bytes.fromhex(expected).hex(" ", 4), written.hex(" ", 4))
 
@@ -45,57 +45,55 @@ class MovieBoxTests(BoxTestCase):
         self.assertEqual(b"\0\0\0\x18ftypiso6\0\0\0\0iso6mp41", boxes.ftyp(b"iso6", b"iso6", b"mp41"))
 
     def test_mvhd(self) -> None:
-        """108 octets: milliseconds, no duration, rate and volume 1, no rotation."""
+        """108 bytes: milliseconds, no duration, rate and volume 1, no rotation."""
         head = "0000006c 6d766864 00000000 00000000 00000000 000003e8 00000000 00010000 0100 0000 00000000 00000000"
         tail = "00000000 00000000 00000000 00000000 00000000 00000000 00000003"
-        self.assertOctets(f"{head} {UNITY_MATRIX} {tail}", boxes.mvhd(3))
+        self.assertBytes(f"{head} {UNITY_MATRIX} {tail}", boxes.mvhd(3))
 
     def test_mvex(self) -> None:
         """It holds a trex per track; a trex defaults to the first sample entry and to nothing else."""
         trex = "00000020 74726578 00000000 00000002 00000001 00000000 00000000 00000000"
-        self.assertOctets("00000028 6d766578" + trex, boxes.mvex(boxes.trex(2)))
+        self.assertBytes("00000028 6d766578" + trex, boxes.mvex(boxes.trex(2)))
 
 
 class TrackBoxTests(BoxTestCase):
     def test_tkhd_of_video(self) -> None:
-        """92 octets: enabled and in the movie, silent, with a size in 16.16."""
+        """92 bytes: enabled and in the movie, silent, with a size in 16.16."""
         head = "0000005c 746b6864 00000003 00000000 00000000 00000001 00000000 00000000 00000000 00000000"
         mixing = "0000 0000 0000 0000"
         written = boxes.tkhd(1, width=1920 << 16, height=1080 << 16)
-        self.assertOctets(f"{head} {mixing} {UNITY_MATRIX} 07800000 04380000", written)
+        self.assertBytes(f"{head} {mixing} {UNITY_MATRIX} 07800000 04380000", written)
 
     def test_tkhd_of_audio(self) -> None:
-        """92 octets: enabled and in the movie, full volume, without a size."""
+        """92 bytes: enabled and in the movie, full volume, without a size."""
         head = "0000005c 746b6864 00000003 00000000 00000000 00000002 00000000 00000000 00000000 00000000"
         mixing = "0000 0000 0100 0000"
-        self.assertOctets(f"{head} {mixing} {UNITY_MATRIX} 00000000 00000000", boxes.tkhd(2, audible=True))
+        self.assertBytes(f"{head} {mixing} {UNITY_MATRIX} 00000000 00000000", boxes.tkhd(2, audible=True))
 
     def test_mdhd(self) -> None:
         """Ticks a second, no duration, language und."""
-        self.assertOctets(
-            "00000020 6d646864 00000000 00000000 00000000 00015f90 00000000 55c4 0000", boxes.mdhd(90_000)
-        )
+        self.assertBytes("00000020 6d646864 00000000 00000000 00000000 00015f90 00000000 55c4 0000", boxes.mdhd(90_000))
 
     def test_hdlr(self) -> None:
         """The kind of media and a name that ends in a zero."""
-        self.assertOctets(
+        self.assertBytes(
             "00000023 68646c72 00000000 00000000 76696465 00000000 00000000 00000000 4e6100",
             boxes.hdlr(b"vide", b"Na"),
         )
 
     def test_media_headers(self) -> None:
         """vmhd has flags 1 and 8 zeros, smhd has 4 zeros."""
-        self.assertOctets("00000014 766d6864 00000001 00000000 00000000", boxes.vmhd())
-        self.assertOctets("00000010 736d6864 00000000 00000000", boxes.smhd())
+        self.assertBytes("00000014 766d6864 00000001 00000000 00000000", boxes.vmhd())
+        self.assertBytes("00000010 736d6864 00000000 00000000", boxes.smhd())
 
     def test_dinf(self) -> None:
         """One reference, to the file itself."""
         url = "0000000c 75726c20 00000001"
-        self.assertOctets(f"00000024 64696e66 0000001c 64726566 00000000 00000001 {url}", boxes.dinf())
+        self.assertBytes(f"00000024 64696e66 0000001c 64726566 00000000 00000001 {url}", boxes.dinf())
 
     def test_stbl(self) -> None:
         """One sample entry and four empty tables."""
-        self.assertOctets(
+        self.assertBytes(
             "00000068 7374626c 0000001c 73747364 00000000 00000001 0000000c 74657374 01020304"
             "00000010 73747473 00000000 00000000"
             "00000010 73747363 00000000 00000000"
@@ -107,16 +105,16 @@ class TrackBoxTests(BoxTestCase):
 
 class SampleEntryTests(BoxTestCase):
     def test_visual(self) -> None:
-        """86 octets and the children: size in pixels, 72 dpi, no compressor name, 24 bits."""
-        self.assertOctets(
+        """86 bytes and the children: size in pixels, 72 dpi, no compressor name, 24 bits."""
+        self.assertBytes(
             "0000005f 61766331 000000000000 0001 00000000 00000000 00000000 00000000 0500 02d0 00480000 00480000"
             "00000000 0001" + "00" * 32 + "0018 ffff 00000009 61766343 aa",
             boxes.visual_sample_entry(b"avc1", 1280, 720, boxes.box(b"avcC", b"\xaa")),
         )
 
     def test_audio(self) -> None:
-        """36 octets and the children: channels, 16 bits, the rate in 16.16."""
-        self.assertOctets(
+        """36 bytes and the children: channels, 16 bits, the rate in 16.16."""
+        self.assertBytes(
             "0000002c 6d703461 000000000000 0001 00000000 00000000 0002 0010 0000 0000 bb800000 00000008 66726565",
             boxes.audio_sample_entry(b"mp4a", 2, 48_000, boxes.box(b"free")),
         )
@@ -127,13 +125,13 @@ class SampleEntryTests(BoxTestCase):
         self.assertEqual(bytes(4), boxes.audio_sample_entry(b"mp4a", 2, 65_536)[-4:])
 
     def test_colr(self) -> None:
-        """Three code points of 16 bits, and the range in the top bit of one octet."""
-        self.assertOctets("00000013 636f6c72 6e636c78 0001 000d 0006 00", boxes.colr(Colour(1, 13, 6, False)))
-        self.assertOctets("00000013 636f6c72 6e636c78 0009 0010 0009 80", boxes.colr(Colour(9, 16, 9, True)))
+        """Three code points of 16 bits, and the range in the top bit of one byte."""
+        self.assertBytes("00000013 636f6c72 6e636c78 0001 000d 0006 00", boxes.colr(Colour(1, 13, 6, False)))
+        self.assertBytes("00000013 636f6c72 6e636c78 0009 0010 0009 80", boxes.colr(Colour(9, 16, 9, True)))
 
     def test_pasp(self) -> None:
         """Horizontal, then vertical."""
-        self.assertOctets("00000010 70617370 00000040 0000002d", boxes.pasp(64, 45))
+        self.assertBytes("00000010 70617370 00000040 0000002d", boxes.pasp(64, 45))
 
     def test_language(self) -> None:
         """Three letters of five bits each; what is no language is undetermined."""
@@ -143,6 +141,6 @@ class SampleEntryTests(BoxTestCase):
             self.assertEqual(boxes.mdhd(90_000), boxes.mdhd(90_000, language))
 
     def test_too_large(self) -> None:
-        """A value that its field can not hold is a struct.error for the caller to explain."""
+        """A value that its field cannot hold is a struct.error for the caller to explain."""
         self.assertRaises(struct.error, boxes.visual_sample_entry, b"avc1", 65_536, 720)
         self.assertRaises(struct.error, boxes.mdhd, 1 << 32)

@@ -31,25 +31,25 @@ moof 196 at 0
   traf 96 at 24
     tfhd 16 at 32: track_ID 1
     tfdt 20 at 48: baseMediaDecodeTime 0
-    trun 52 at 68: 2 samples, duration 7200, 4 octets, 1 sync, composition offsets -1 to 3600, data offset 204
+    trun 52 at 68: 2 samples, duration 7200, 4 bytes, 1 sync, composition offsets -1 to 3600, data offset 204
   traf 76 at 120
     tfhd 24 at 128: track_ID 2, default_sample_duration 1024
     tfdt 20 at 152: baseMediaDecodeTime 0
-    trun 24 at 172: 1 samples, 5 octets, data offset 208
+    trun 24 at 172: 1 samples, 5 bytes, data offset 208
 mdat 17 at 196"""
         self.assertEqual(expected, describe(FIRST))
 
     def test_cut_short(self) -> None:
         """What is whole is described, and then where and how it broke off."""
         self.assertEqual(
-            [*describe(FIRST).splitlines()[:-1], "! box 'mdat' at 196: 16 octets of 17"],
+            [*describe(FIRST).splitlines()[:-1], "! box 'mdat' at 196: 16 bytes of 17"],
             describe(FIRST[:-1]).splitlines(),
         )
 
     def test_unreadable_box(self) -> None:
-        """A box that can not be read says so, and the tree goes on behind it."""
+        """A box that cannot be read is marked, and the tree continues behind it."""
         lines = describe(FIRST.replace(b"mfhd\0\0\0\0", b"mfhd\1\0\0\0")).splitlines()
-        self.assertRegex(lines[1], "^  mfhd 16 at 8: ! mfhd at 8 can not be read: ")
+        self.assertRegex(lines[1], "^  mfhd 16 at 8: ! mfhd at 8 cannot be read: ")
         self.assertEqual(describe(FIRST).splitlines()[2:], lines[2:])
 
     def test_deep_nesting(self) -> None:

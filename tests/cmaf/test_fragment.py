@@ -35,11 +35,11 @@ def audio_sample(dts: int, data: bytes, *, duration: int = 1_024) -> Sample:
 
 
 def fragment_of(*runs: TrackRun, number: int = 1) -> bytes:
-    """A fragment as one run of octets."""
+    """A fragment as one run of bytes."""
     return b"".join(write_fragment(number, runs))
 
 
-class OctetTests(SynchronousTestCase):
+class ByteTests(SynchronousTestCase):
     def assertHead(self, expected: str, pieces: list[bytes]) -> None:
         """Compare the first piece with hexadecimal digits, spaced as pleases the eye."""
         self.assertEqual(bytes.fromhex(expected).hex(" ", 4), pieces[0].hex(" ", 4))
@@ -136,7 +136,7 @@ class RefusalTests(SynchronousTestCase):
                 write_fragment(1, runs)
 
     def test_values_too_large(self) -> None:
-        """A value that its field can not hold is refused, not cut off."""
+        """A value that its field cannot hold is refused, not cut off."""
         for sample in (
             video_sample(0, b"x", duration=1 << 32),
             video_sample(0, b"x", duration=-1),
@@ -286,7 +286,7 @@ def _decoded(data: bytes, stream: int) -> list[str]:
 
 
 class DecodedByFFmpegTests(SynchronousTestCase):
-    """Real frames go in, and FFmpeg, told to stop at the first flaw, decodes from our octets what was encoded."""
+    """Real frames go in, and FFmpeg, set to stop at the first flaw, decodes from our bytes what was encoded."""
 
     def assertPackets(self, run: TrackRun, data: bytes, stream: int, later: tuple[int, ...] = (0,)) -> None:
         """Every sample of the run is demuxed, with its payload and its presentation time, all later by one of these."""
@@ -344,7 +344,7 @@ class DecodedByFFmpegTests(SynchronousTestCase):
         self.assertEqual(_decoded(_encoded(), 1), _decoded(data, 0))
 
     def test_damage_is_noticed(self) -> None:
-        """The witness is awake: with one data offset wrong by an octet, FFmpeg complains."""
+        """The witness is awake: with one data offset wrong by a byte, FFmpeg complains."""
         video, _ = _source()
         data = bytearray(_file_of(video))
         offset_field = data.index(b"trun") + 12

@@ -85,7 +85,7 @@ class LayoutTests(SynchronousTestCase):
         self.assertEqual([7, 5], [info.track_id for info in read_init_segment(write_init_segment(tracks))])
 
     def test_equal_tracks(self) -> None:
-        """Equal tracks make equal octets, so that a viewer is not sent what they have."""
+        """Equal tracks make equal bytes, so that a viewer is not sent what they have."""
         again = [_with_video(), replace(AUDIO, config=replace(AUDIO.config))]
         self.assertEqual(write_init_segment([VIDEO, AUDIO]), write_init_segment(again))
 
@@ -149,7 +149,7 @@ class RefusalTests(SynchronousTestCase):
             write_init_segment([replace(AUDIO, codec=".mp3")])
 
     def test_too_large(self) -> None:
-        """A picture that its fields can not describe is refused, not cut off."""
+        """A picture that its fields cannot describe is refused, not cut off."""
         for changes in ({"width": 65_536}, {"height": 65_536}, {"width": 40_000, "pixel_aspect": (2, 1)}):
             with self.assertRaisesRegex(MediaError, "does not fit"):
                 write_init_segment([_with_video(**changes)])

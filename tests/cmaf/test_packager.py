@@ -1,4 +1,4 @@
-"""The packager: frames are cut once, whoever takes the parts."""
+"""The packager: frames are cut once for all sinks that take parts."""
 
 from __future__ import annotations
 

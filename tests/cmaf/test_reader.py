@@ -59,15 +59,15 @@ def _traf(tfhd: str, truns: str, place: str) -> bytes:
 
 class BoxTests(SynchronousTestCase):
     def test_whole(self) -> None:
-        """Boxes are told by kind, place and size; what is behind a box is not touched."""
+        """Boxes are read by kind, place and size; what is behind a box is not touched."""
         first, second = read_boxes(b"\0\0\0\x0afreeab" + b"\0\0\0\x08skip")
         self.assertEqual(
             ("free", 0, 10, 8, b"ab"), (first.kind, first.offset, first.size, first.body_offset, first.body)
         )
         self.assertEqual(("skip", 10, 18), (second.kind, second.offset, second.end))
 
-    def test_octet_by_octet(self) -> None:
-        """However much of two boxes is there, those that are whole are told before the error."""
+    def test_byte_by_byte(self) -> None:
+        """However much of two boxes is there, those that are whole are yielded before the error."""
         data = b"\0\0\0\x0afreeab" + b"\0\0\0\x09skipx"
         for length in range(len(data) + 1):
             seen = []
@@ -86,22 +86,22 @@ class BoxTests(SynchronousTestCase):
         self.assertEqual((18, 16, b"ab"), (box.size, box.body_offset, box.body))
 
     def test_impossible_sizes(self) -> None:
-        """A size below that of the header, or of 0, or beyond the data, is told with its numbers."""
+        """A size below that of the header, or of 0, or beyond the data, is an error with its numbers."""
         for data, message in (
             (b"\0\0\0\x07free", "'free' at 0: size 7 is less"),
             (b"\0\0\0\x00free", "'free' at 0: size 0 is less"),
-            (b"\0\0\0\x09free", "'free' at 0: 8 octets of 9"),
-            (b"\0\0\0\x01free", "header at 0: 8 octets of 16"),
+            (b"\0\0\0\x09free", "'free' at 0: 8 bytes of 9"),
+            (b"\0\0\0\x01free", "header at 0: 8 bytes of 16"),
             (b"\0\0\0\x01free\0\0\0\0\0\0\0\x0f", "'free' at 0: size 15 is less"),
-            (b"\0\0\0", "header at 0: 3 octets of 8"),
+            (b"\0\0\0", "header at 0: 3 bytes of 8"),
         ):
             with self.assertRaisesRegex(MediaError, message):
                 list(read_boxes(data))
 
     def test_child_too_large(self) -> None:
-        """A box that reaches beyond the one it is in is an error, even if the data goes on."""
+        """A box that reaches beyond the one it is in is an error, even if the data continues."""
         data = boxes.box(b"moof", b"\0\0\0\x10mfhd") + bytes(100)
-        with self.assertRaisesRegex(MediaError, "'mfhd' at 8: 8 octets of 16"):
+        with self.assertRaisesRegex(MediaError, "'mfhd' at 8: 8 bytes of 16"):
             next(read_boxes(data)).child("mfhd")
 
     def test_missing_child(self) -> None:
@@ -111,8 +111,8 @@ class BoxTests(SynchronousTestCase):
 
 
 class InitSegmentTests(SynchronousTestCase):
-    def test_octet_by_octet(self) -> None:
-        """An init segment is read when its last octet is there, and not before."""
+    def test_byte_by_byte(self) -> None:
+        """An init segment is read when its last byte is there, and not before."""
         for length in range(len(INIT)):
             with self.assertRaises(MediaError):
                 read_init_segment(INIT[:length])
@@ -124,7 +124,7 @@ class InitSegmentTests(SynchronousTestCase):
         self.assertEqual(TRACKS, read_init_segment(INIT + FIRST[:50]))
 
     def test_foreign_esds(self) -> None:
-        """The AudioSpecificConfig is found behind sizes of four octets, as FFmpeg writes them, and other boxes."""
+        """The AudioSpecificConfig is found behind sizes of four bytes, as FFmpeg writes them, and other boxes."""
         esds = boxes.full_box(
             b"esds",
             *(0, 0),
@@ -151,7 +151,7 @@ class InitSegmentTests(SynchronousTestCase):
         return _read_track(boxes.hdlr(b"soun", b""), entry).record
 
     def test_other_codec(self) -> None:
-        """Of a codec that is unknown here, as much is told as its track says without it."""
+        """Of a codec that is unknown here, as much is shown as its track says without it."""
         info = _read_track(boxes.hdlr(b"subt", b""), boxes.box(b"wxyz", bytes(20)))
         self.assertEqual(TrackInfo(5, "subt", 1_000, "wxyz", b""), info)
 
@@ -162,9 +162,9 @@ class InitSegmentTests(SynchronousTestCase):
         info = _read_track(boxes.hdlr(b"vide", b""), entry)
         self.assertEqual(("hvc1", record, 1_920, 1_080), (info.codec, info.record, info.width, info.height))
 
-    def test_octets_after_fields(self) -> None:
+    def test_bytes_after_fields(self) -> None:
         """A box that is longer than its fields is an error: its reader and its writer disagree."""
-        with self.assertRaisesRegex(MediaError, "mdhd at .*: 4 octets after"):
+        with self.assertRaisesRegex(MediaError, "mdhd at .*: 4 bytes after"):
             _read_track(boxes.hdlr(b"soun", b""), boxes.box(b"wxyz"), mdhd=boxes.full_box(b"mdhd", 0, 0, bytes(24)))
 
 
@@ -178,8 +178,8 @@ def _read_track(hdlr: bytes, entry: bytes, mdhd: bytes | None = None) -> TrackIn
 
 
 class FragmentTests(SynchronousTestCase):
-    def test_octet_by_octet(self) -> None:
-        """A fragment is read when its last octet is there, and not before."""
+    def test_byte_by_byte(self) -> None:
+        """A fragment is read when its last byte is there, and not before."""
         for length in range(1, len(FIRST)):
             with self.assertRaises(MediaError):
                 read_fragments(FIRST[:length], TRACKS)
@@ -199,7 +199,7 @@ class FragmentTests(SynchronousTestCase):
         self.assertEqual([SampleInfo(7_200, 7_200, 3_600, 4, False, b"more")], second.tracks[0].samples)
 
     def test_mapped_file(self) -> None:
-        """A file mapped into memory is as good as octets."""
+        """A file mapped into memory is as good as bytes."""
         with tempfile.TemporaryFile() as file:
             file.write(RECORDING)
             file.flush()
@@ -221,7 +221,7 @@ class FragmentTests(SynchronousTestCase):
         self.assertEqual([(1_000, 7, False, b"ab"), (1_007, 7, False, b"cd")], self._brief(data, track))
 
     def test_several_runs(self) -> None:
-        """A run without a data offset goes on where the one before ended, in time and in place."""
+        """A run without a data offset continues where the one before ended, in time and in place."""
         sizes = "00000200 00000001 00000003"
         data = _fragment(("00020008 00000001 0000000a", f"00000201 00000001 DATA 00000002 | {sizes}"))
         self.assertEqual([(1_000, 10, True, b"ab"), (1_010, 10, True, b"cde")], self._brief(data))
@@ -252,7 +252,7 @@ class BrokenFragmentTests(SynchronousTestCase):
             read_fragments(data, TRACKS)
 
     def test_unknown_track(self) -> None:
-        """A track that the init segment does not know can not be read."""
+        """A track that the init segment does not know cannot be read."""
         self.assertBroken("no track 3", _fragment(("00020000 00000003", "00000001 00000000 DATA")))
 
     def test_data_elsewhere(self) -> None:
@@ -273,23 +273,23 @@ class BrokenFragmentTests(SynchronousTestCase):
             self.assertBroken(f"has no {kind.decode()}", FIRST.replace(kind, b"free"))
 
     def test_too_many_samples(self) -> None:
-        """A trun that claims samples it spends no octet on is refused before they are counted out."""
+        """A trun that claims samples it spends no byte on is refused before they are counted out."""
         self.assertBroken("4294967295 samples", _fragment(("00020000 00000001", "00000001 ffffffff DATA")))
 
     def test_fields_cut_short(self) -> None:
         """A box that ends within its fields is an error of ours, not of the library that reads it."""
-        self.assertBroken("trun at .* can not be read", _fragment(("00020000 00000001", "00000001 00000002")))
-        self.assertBroken("trun at .* can not be read", _fragment(("00020000 00000001", "")))
+        self.assertBroken("trun at .* cannot be read", _fragment(("00020000 00000001", "00000001 00000002")))
+        self.assertBroken("trun at .* cannot be read", _fragment(("00020000 00000001", "")))
 
-    def test_octets_after_fields(self) -> None:
-        """A box that goes on behind its fields is an error: its writer meant something else."""
+    def test_bytes_after_fields(self) -> None:
+        """A box that continues behind its fields is an error: its writer meant something else."""
         trun = "00000001 00000000 DATA 00000000"
-        self.assertBroken("trun at .*: 4 octets after", _fragment(("00020000 00000001", trun)))
+        self.assertBroken("trun at .*: 4 bytes after", _fragment(("00020000 00000001", trun)))
 
     @given(st.integers(0, len(RECORDING) - 1), st.integers(1, 255))
     @settings(max_examples=300)
-    def test_any_octet_wrong(self, place: int, change: int) -> None:
-        """Whatever octet is wrong, reading ends with values or with a MediaError, and describing with a text."""
+    def test_any_byte_wrong(self, place: int, change: int) -> None:
+        """Whatever byte is wrong, reading ends with values or with a MediaError, and describing with a text."""
         data = bytearray(RECORDING)
         data[place] ^= change
         try:
@@ -301,13 +301,13 @@ class BrokenFragmentTests(SynchronousTestCase):
     @given(st.binary(max_size=64))
     @example(b"\0\0\0\x0emoof\0\0\0\0\0\0")
     def test_noise(self, data: bytes) -> None:
-        """Octets that are no boxes at all are a MediaError too."""
+        """Bytes that are no boxes at all are a MediaError too."""
         with self.assertRaises(MediaError):
             read_init_segment(data)
 
 
 class CompletePrefixTests(SynchronousTestCase):
-    def test_octet_by_octet(self) -> None:
+    def test_byte_by_byte(self) -> None:
         """Wherever a recording breaks off, all fragments that are whole are kept, and nothing else."""
         first_end, second_end = len(INIT + FIRST), len(RECORDING)
         for length in range(second_end + 1):

@@ -41,7 +41,7 @@ def events_of(segmenter: Segmenter, frames: Sequence[Frame]) -> list[CutEvent]:
 
 
 def parts_of(events: Sequence[CutEvent]) -> list[Part]:
-    """The parts of whole segments; what is told of their ends must be in order."""
+    """The parts of whole segments; the events of their ends must be in order."""
     parts: list[Part] = []
     is_open = is_expected = False
     for event in events:
@@ -322,7 +322,7 @@ class AheadTests(SegmenterCase):
         self.assertFalse(any(part.expected_last for part in parts))
 
     def test_drops_at_a_boundary(self) -> None:
-        """Frames that are missing right behind a part that has left: decode times go on, pictures keep their time."""
+        """Frames that are missing right behind a part that has left: decode times continue, pictures keep theirs."""
         for dropped in (1, 2, 7, 8, 9, 12, 30, 49):
             for rate in (Fraction(30), Fraction(24_000, 1001), Fraction(60)):
                 part = round(rate / 3)
@@ -340,7 +340,7 @@ class AheadTests(SegmenterCase):
                     self.assertNotIn((), [part.runs for part in parts])
 
     def test_keyframes_that_are_missing(self) -> None:
-        """If a keyframe is lost with its neighbours, the segment goes on, and decode times with it."""
+        """If a keyframe is lost with its neighbours, the segment continues, and decode times with it."""
         for first in (119, 120, 121, 178, 180):
             video = [frame for frame in video_frames(VIDEO, 12, gop=30) if not first <= frame.dts // 3_000 < first + 5]
             parts, segmenter = cut(video, VIDEO)
@@ -355,7 +355,7 @@ class AheadTests(SegmenterCase):
             self.assertCutWell(parts, segmenter, video, VIDEO)
 
     def test_other_keyframes_than_expected(self) -> None:
-        """A keyframe out of turn, or one that does not come: it is told, and the segments still begin on keyframes."""
+        """A keyframe out of turn, or one that does not come, is reported, and segments still begin on keyframes."""
         for keyframes in ([0, 60, 120, 180, 230, 290, 350], [0, 60, 120, 190, 250, 310], [0, 60, 120, 181, 240, 300]):
             video = video_frames_at(VIDEO, range(0, 3_000 * 360, 3_000), keyframes)
             segmenter = Segmenter(Cutting())
@@ -367,7 +367,7 @@ class AheadTests(SegmenterCase):
             self.assertEqual(180 not in keyframes, SegmentContinued() in events)
 
     def test_refuted_with_the_very_next_frame(self) -> None:
-        """That a segment goes on is told when the frame comes that is no keyframe, not when its part is whole."""
+        """That a segment continues is reported when the frame comes that is no keyframe, not when its part is whole."""
         video = video_frames_at(VIDEO, range(0, 3_000 * 240, 3_000), [0, 60, 190])
         segmenter = Segmenter(Cutting())
         segmenter.start((VIDEO,))
@@ -503,13 +503,13 @@ class IrregularTests(SegmenterCase):
         self.assertCutWell(parts, segmenter, frames, VIDEO, AUDIO)
 
     def test_audio_ceases(self) -> None:
-        """Video goes on when audio does not, half a second later."""
+        """Video continues when audio does not, half a second later."""
         frames = interleaved(video_frames(VIDEO, 9, gop=30), audio_frames(AUDIO, 3))
         parts, segmenter = cut(frames, VIDEO, AUDIO)
         self.assertCutWell(parts, segmenter, frames, VIDEO, AUDIO)
 
     def test_video_ceases(self) -> None:
-        """After three target durations without a picture audio goes on alone, and nothing is held any longer."""
+        """After three target durations without a picture audio continues alone, and nothing is held any longer."""
         frames = interleaved(video_frames(VIDEO, 4, gop=30), audio_frames(AUDIO, 30))
         segmenter = Segmenter(Cutting())
         segmenter.start((VIDEO, AUDIO))
@@ -564,7 +564,7 @@ class IrregularTests(SegmenterCase):
             self.assertCutWell(parts, segmenter, [frame], track)
 
     def test_an_opening_without_end(self) -> None:
-        """A first GOP of very many octets does not wait for its end."""
+        """A first GOP of very many bytes does not wait for its end."""
         frames = video_frames(VIDEO, 4, gop=1_000, size=1 << 20)
         segmenter = Segmenter(Cutting())
         segmenter.start((VIDEO,))

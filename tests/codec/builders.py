@@ -44,15 +44,15 @@ def sps(width_mbs: int = 80, height_mbs: int = 45, rate: Fraction | None = None)
 
 def _prevent_emulation(raw: bytes) -> bytes:
     out = bytearray()
-    for octet in raw:
-        if out[-2:] == b"\0\0" and octet <= 3:
+    for byte in raw:
+        if out[-2:] == b"\0\0" and byte <= 3:
             out.append(3)
-        out.append(octet)
+        out.append(byte)
     return bytes(out)
 
 
 def avcc(sequence_set: bytes) -> bytes:
-    """An AVC decoder configuration record with one SPS and one PPS, NAL unit lengths of four octets."""
+    """An AVC decoder configuration record with one SPS and one PPS, NAL unit lengths of four bytes."""
     head = bytes([1, *sequence_set[1:4], 0xFF, 0xE1])
     return head + struct.pack(">H", len(sequence_set)) + sequence_set + b"\x01" + struct.pack(">H", len(PPS)) + PPS
 
@@ -159,7 +159,7 @@ def demux(
     """
     Everything that a publish of these messages turns into, its end included.
 
-    :param now_ms: when the message of an index arrives; as two tracks together do in real time, unless told otherwise.
+    :param now_ms: when the message of an index arrives; as two tracks together do in real time, unless given.
     """
     demuxer = demuxer or Demuxer()
     if metadata is not None:

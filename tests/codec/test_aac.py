@@ -24,7 +24,7 @@ ENCODED = {
 
 
 def config_of(bits: str) -> bytes:
-    """The bits, written as text, filled up with zeros to whole octets."""
+    """The bits, written as text, filled up with zeros to whole bytes."""
     bits = bits.replace(" ", "")
     bits += "0" * (-len(bits) % 8)
     return int(bits, 2).to_bytes(len(bits) // 8, "big")
@@ -67,7 +67,7 @@ class ConfigTests(SynchronousTestCase):
                 self.assertRaises(MediaError, read_audio_config, data)
 
     def test_explicit_frequency(self) -> None:
-        """A frequency may be written out; one that AAC can not have is refused."""
+        """A frequency may be written out; one that AAC cannot have is refused."""
         config = read_audio_config(config_of(f"00010 1111 {37_800:024b} 0010 000"))
         self.assertEqual((37_800, 2), (config.sample_rate, config.channels))
         for rate in (0, 1, 7_349, 96_001, 0xFFFFFF):
@@ -141,7 +141,7 @@ class ConfigTests(SynchronousTestCase):
             self.assertIn(f"object type {number},", str(error))
 
     def test_junk(self) -> None:
-        """Octets behind the config that announce nothing are taken off the record, and so it equals the plain one."""
+        """Bytes behind the config that announce nothing are taken off the record, and so it equals the plain one."""
         plain = read_audio_config(b"\x11\x90")
         for junk in (b"\0", bytes(40), b"\xff\xff\xff", b"\x56", b"padding"):
             self.assertEqual(plain, read_audio_config(b"\x11\x90" + junk))
@@ -167,8 +167,8 @@ class ConfigTests(SynchronousTestCase):
         self.assertRaises(MediaError, read_audio_config, b"\x11\x90" + bytes(4095))
 
     @given(st.one_of(st.binary(max_size=40), st.binary(max_size=30).map(lambda tail: b"\x11\x80\x04\xc4" + tail)))
-    def test_any_octets(self, data: bytes) -> None:
-        """Any octets are a config of sound numbers, whose record reads the same, or refused as media."""
+    def test_any_bytes(self, data: bytes) -> None:
+        """Any bytes are a config of sound numbers, whose record reads the same, or refused as media."""
         try:
             config = read_audio_config(data)
         except MediaError:
@@ -207,7 +207,7 @@ class FrameTests(SynchronousTestCase):
             self.assertRaises(MediaError, read_frame, body)
 
     @given(st.binary(max_size=20).map(lambda tail: b"\xff\xf1" + tail))
-    def test_any_octets(self, body: bytes) -> None:
+    def test_any_bytes(self, body: bytes) -> None:
         """Whatever begins like ADTS becomes a part of itself, or is refused as media."""
         try:
             frame = read_frame(body)

@@ -66,7 +66,7 @@ def read_access_unit(body: bytes, config: VideoConfig) -> AccessUnit | None:
 
 class ReadConfigTests(SynchronousTestCase):
     def test_high(self) -> None:
-        """A record tells size, rate and colour from its SPS, and stays octet by octet."""
+        """A record tells size, rate and colour from its SPS, and stays byte by byte."""
         self.assertEqual(
             VideoConfig(
                 record=RECORD,
@@ -119,7 +119,7 @@ class ReadConfigTests(SynchronousTestCase):
         self.assertRaises(MediaError, read_avc_config, record_of([SPS], [bytes.fromhex("6800ce") + bytes(2)]))
 
     def test_nal_length_size(self) -> None:
-        """Lengths of 1, 2 and 4 octets are kept; those of 3 are refused."""
+        """Lengths of 1, 2 and 4 bytes are kept; those of 3 are refused."""
         for size in (1, 2, 4):
             record = record_of([SPS], [PPS], length_size=size)
             config = read_avc_config(record)
@@ -133,10 +133,10 @@ class ReadConfigTests(SynchronousTestCase):
         for record, reason in (
             (b"", "begins with nothing"),
             (b"\0" + RECORD[1:], "begins with 00"),
-            (RECORD[:6], "AVC record of 6 octets"),
-            (RECORD[:20], "parameter set at octet 6 reaches to 38, the record has 20 octets"),
-            (RECORD[:38], "AVC record of 38 octets ends before the PPS"),
-            (RECORD[:45], "parameter set at octet 39 reaches to 47"),
+            (RECORD[:6], "AVC record of 6 bytes"),
+            (RECORD[:20], "parameter set at byte 6 reaches to 38, the record has 20 bytes"),
+            (RECORD[:38], "AVC record of 38 bytes ends before the PPS"),
+            (RECORD[:45], "parameter set at byte 39 reaches to 47"),
             (record_of([SPS], []), "1 SPS and 0 PPS"),
             (record_of([PPS], [PPS]), "0 SPS and 1 PPS"),
             (b"\1\x64\0\x28\xff\xe0\0", "0 SPS and 0 PPS"),
@@ -147,13 +147,13 @@ class ReadConfigTests(SynchronousTestCase):
             self.assertIn(reason, str(error))
 
     @given(st.integers(0, len(RECORD) - 1), st.integers(0, 255), st.integers(0, len(RECORD)))
-    def test_damaged(self, at: int, octet: int, end: int) -> None:
+    def test_damaged(self, at: int, byte: int, end: int) -> None:
         """A damaged record is a config that reads the same from its own record, or refused as media."""
-        self._check((RECORD[:at] + bytes([octet]) + RECORD[at + 1 :])[:end])
+        self._check((RECORD[:at] + bytes([byte]) + RECORD[at + 1 :])[:end])
 
     @given(st.binary(max_size=60), st.sampled_from([b"", b"\1", RECORD[:6], RECORD[:12], b"\0\0\1\x67"]))
-    def test_any_octets(self, data: bytes, start: bytes) -> None:
-        """Any octets are a config that reads the same from its own record, or refused as media."""
+    def test_any_bytes(self, data: bytes, start: bytes) -> None:
+        """Any bytes are a config that reads the same from its own record, or refused as media."""
         self._check(start + data)
 
     def _check(self, record: bytes) -> None:
@@ -167,8 +167,8 @@ class ReadConfigTests(SynchronousTestCase):
 
 
 class RecordTests(SynchronousTestCase):
-    def test_octets(self) -> None:
-        """A record is written octet by octet as the specification draws it."""
+    def test_bytes(self) -> None:
+        """A record is written byte by byte as the specification draws it."""
         expected = "01 640028 ff e1 001e" + SPS.hex() + "01 0006" + PPS.hex() + "fd f8 f8 00"
         self.assertEqual(bytes.fromhex(expected), read_avc_config(start_codes(SPS, PPS)).record)
 
@@ -178,7 +178,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(record_of([SPS], [second, PPS]), read_avc_config(start_codes(SPS, second, PPS)).record)
 
     def test_too_large(self) -> None:
-        """A parameter set that its length can not count makes no record."""
+        """A parameter set that its length cannot count makes no record."""
         self.assertRaises(MediaError, read_avc_config, start_codes(SPS, PPS + b"\1" * 65_536))
 
 
@@ -296,9 +296,9 @@ class AccessUnitTests(SynchronousTestCase):
         for end in range(len(body)):
             if end not in (0, len(SEI) + 4):
                 error = self.assertRaises(MediaError, read_access_unit, body[:end], CONFIG)
-                self.assertIn(f"the access unit has {end} octets", str(error))
+                self.assertIn(f"the access unit has {end} bytes", str(error))
         error = self.assertRaises(MediaError, read_access_unit, lengths(SLICE) + b"\0\0\0\5\x41\x9a", CONFIG)
-        self.assertEqual("NAL unit at octet 8 reaches to 17, the access unit has 14 octets", str(error))
+        self.assertEqual("NAL unit at byte 8 reaches to 17, the access unit has 14 bytes", str(error))
 
     @given(
         st.lists(st.sampled_from([b"", SLICE, IDR, SEI, AUD, SPS, PPS, OTHER_SPS, OTHER_PPS, EXTENSION]), max_size=7)
@@ -322,8 +322,8 @@ class AccessUnitTests(SynchronousTestCase):
             st.lists(st.binary(max_size=9)).map(lambda nals: start_codes(*nals)),
         )
     )
-    def test_any_octets(self, body: bytes) -> None:
-        """Any octets are an access unit that reads the same again, or nothing, or refused as media."""
+    def test_any_bytes(self, body: bytes) -> None:
+        """Any bytes are an access unit that reads the same again, or nothing, or refused as media."""
         try:
             unit = read_access_unit(body, CONFIG)
         except MediaError:

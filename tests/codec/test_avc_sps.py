@@ -110,12 +110,12 @@ def sps_of(
     bits += ("1" + vui if vui else "0") + "1"
     bits += "0" * (-len(bits) % 8)
     data, zeros = bytearray(b"\x67"), 0
-    for octet in int(bits, 2).to_bytes(len(bits) // 8, "big"):
-        if zeros == 2 and octet <= 3:
+    for byte in int(bits, 2).to_bytes(len(bits) // 8, "big"):
+        if zeros == 2 and byte <= 3:
             data.append(3)
             zeros = 0
-        data.append(octet)
-        zeros = 0 if octet else zeros + 1
+        data.append(byte)
+        zeros = 0 if byte else zeros + 1
     return bytes(data)
 
 
@@ -297,8 +297,8 @@ class UsabilityTests(SynchronousTestCase):
         self.assertEqual(Usability((4, 3), None, FULL_RANGE), read_sps(nal).usability)
 
     @given(st.binary(max_size=50), st.sampled_from(["67", "674d401f", "67640028ac", "67f40015919b"]))
-    def test_any_octets(self, data: bytes, start: str) -> None:
-        """Any octets are a set of sound numbers, or refused as media."""
+    def test_any_bytes(self, data: bytes, start: str) -> None:
+        """Any bytes are a set of sound numbers, or refused as media."""
         try:
             sps = read_sps(bytes.fromhex(start) + data)
         except MediaError:

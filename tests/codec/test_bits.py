@@ -10,8 +10,8 @@ from rapidrtmp.codec.bits import BitReader, remove_emulation_prevention
 from rapidrtmp.errors import MediaError
 
 
-def octets(bits: str) -> bytes:
-    """The bits, written as text, filled up with zeros to whole octets."""
+def data(bits: str) -> bytes:
+    """The bits, written as text, filled up with zeros to whole bytes."""
     bits = bits.replace(" ", "")
     bits += "0" * (-len(bits) % 8)
     return bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits), 8))
@@ -24,8 +24,8 @@ def exp_golomb(value: int) -> str:
 
 
 class FixedWidthTests(SynchronousTestCase):
-    def test_fields_across_octets(self) -> None:
-        """Fields come most significant bit first, wherever octets end."""
+    def test_fields_across_bytes(self) -> None:
+        """Fields come most significant bit first, wherever bytes end."""
         reader = BitReader(b"\xa5\x0f\xf0")
         self.assertEqual([0b101, 0b00101_00, 0b0, 0b0, 0xFF, 0b000, 0], [reader.u(n) for n in (3, 7, 1, 1, 8, 3, 0)])
         self.assertEqual(1, reader.bits_left)
@@ -51,7 +51,7 @@ class FixedWidthTests(SynchronousTestCase):
     @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0)).map(lambda f: (f[0], f[1] % (1 << f[0])))))
     def test_reads_what_was_written(self, fields: list[tuple[int, int]]) -> None:
         """Fields of any widths come back as they were written."""
-        reader = BitReader(octets("".join(f"{value:0{width}b}" for width, value in fields if width)))
+        reader = BitReader(data("".join(f"{value:0{width}b}" for width, value in fields if width)))
         self.assertEqual([value for _, value in fields], [reader.u(width) for width, _ in fields])
         self.assertLess(reader.bits_left, 8)
 
@@ -59,35 +59,35 @@ class FixedWidthTests(SynchronousTestCase):
 class ExpGolombTests(SynchronousTestCase):
     def test_table_of_the_specification(self) -> None:
         """The codes of H.264 table 9-2 have their values."""
-        reader = BitReader(octets("1 010 011 00100 00101 00110 00111 0001000 0001001 0001010"))
+        reader = BitReader(data("1 010 011 00100 00101 00110 00111 0001000 0001001 0001010"))
         self.assertEqual(list(range(10)), [reader.ue() for _ in range(10)])
 
     def test_signed_table_of_the_specification(self) -> None:
         """The codes of H.264 table 9-3 have their values."""
-        reader = BitReader(octets("1 010 011 00100 00101 00110 00111"))
+        reader = BitReader(data("1 010 011 00100 00101 00110 00111"))
         self.assertEqual([0, 1, -1, 2, -2, 3, -3], [reader.se() for _ in range(7)])
 
     def test_widest(self) -> None:
         """The widest code allowed is read; one zero more is refused, however many bits follow."""
-        self.assertEqual(2**32 - 2, BitReader(octets("0" * 31 + "1" * 32)).ue())
+        self.assertEqual(2**32 - 2, BitReader(data("0" * 31 + "1" * 32)).ue())
         error = self.assertRaises(MediaError, BitReader(bytes(4) + b"\xff" * 5).ue)
         self.assertIn("more than 31 zeros", str(error))
 
     def test_ends_early(self) -> None:
         """A code that breaks off in its zeros or in its value is refused."""
-        for cut in (b"", b"\0", octets("0000 0001 0")[:1]):
+        for cut in (b"", b"\0", data("0000 0001 0")[:1]):
             self.assertRaises(MediaError, BitReader(cut).ue)
 
     @given(st.lists(st.integers(0, 2**32 - 2)))
     def test_reads_what_was_written(self, values: list[int]) -> None:
         """Codes of any length, one behind the other, come back as they were written."""
-        reader = BitReader(octets("".join(map(exp_golomb, values))))
+        reader = BitReader(data("".join(map(exp_golomb, values))))
         self.assertEqual(values, [reader.ue() for _ in values])
 
 
 class EmulationPreventionTests(SynchronousTestCase):
     def test_removed(self) -> None:
-        """The octet 03 behind two zeros goes, all others stay."""
+        """The byte 03 behind two zeros goes, all others stay."""
         for escaped, meant in (
             ("67 000003 00 80", "67 0000 00 80"),
             ("000003 000003 01", "0000 0000 01"),

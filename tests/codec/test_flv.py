@@ -35,7 +35,7 @@ def hexed(text: str) -> str:
 
 class ClassicVideoTests(SynchronousTestCase):
     def test_avc(self) -> None:
-        """Config, frames and end of sequence of AVC are told apart, with their composition times."""
+        """Config, frames and end of sequence of AVC are distinguished, with their composition times."""
         for text, expected in (
             ("17 00 000000 0164001f", Packet("avc1", CONFIG, 0, True, 0, 0, b"\x01\x64\x00\x1f")),
             ("17 01 000043 0000000165", Packet("avc1", FRAMES, 0, True, 67, 0, b"\0\0\0\1\x65")),
@@ -57,7 +57,7 @@ class ClassicVideoTests(SynchronousTestCase):
         self.assertEqual([Packet("flv:4", FRAMES, 0, False, 0, 0, b"")], video("24"))
 
     def test_commands(self) -> None:
-        """Commands to the player, and packet types nobody defined, are ignored."""
+        """Commands to the player, and undefined packet types, are ignored."""
         for text in ("57 00", "57 01 000000 aa", "52 01", "17 03 000000 aa", "27 ff 000000"):
             self.assertEqual([IGNORED], [packet.kind for packet in video(text)])
 
@@ -66,13 +66,13 @@ class ClassicVideoTests(SynchronousTestCase):
         for text in ("", "17", "17 01", "17 01 0000", "27 07 00", "1c 00 00"):
             self.assertRaises(MediaError, video, text)
         self.assertEqual(
-            "4 octets wanted at 1 of a message of 3 octets", str(self.assertRaises(MediaError, video, "17 01 00"))
+            "4 bytes wanted at 1 of a message of 3 bytes", str(self.assertRaises(MediaError, video, "17 01 00"))
         )
 
 
 class ClassicAudioTests(SynchronousTestCase):
     def test_aac(self) -> None:
-        """Config and frames of AAC are told apart, whatever the bits for rate and channels claim."""
+        """Config and frames of AAC are distinguished, whatever the bits for rate and channels claim."""
         self.assertEqual([audio_packet("mp4a", CONFIG, 0, 0, b"\x12\x10")], audio("af 00 1210"))
         self.assertEqual([audio_packet("mp4a", FRAMES, 0, 0, b"\x21\x10")], audio("af 01 2110"))
         self.assertEqual([audio_packet("mp4a", FRAMES, 0, 0, b"\x21")], audio("a2 01 21"))
@@ -84,7 +84,7 @@ class ClassicAudioTests(SynchronousTestCase):
         self.assertEqual([], audio("af 00"))
 
     def test_undefined_type(self) -> None:
-        """A packet type of AAC that nobody defined is ignored."""
+        """An undefined packet type of AAC is ignored."""
         self.assertEqual([IGNORED], [packet.kind for packet in audio("af 02 00")])
 
     def test_other_codecs(self) -> None:
@@ -118,13 +118,13 @@ class EnhancedVideoTests(SynchronousTestCase):
             self.assertEqual([expected], video(text))
 
     def test_nothing(self) -> None:
-        """Coded frames of no octets, with a composition time or without it, are no packets."""
+        """Coded frames of no bytes, with a composition time or without it, are no packets."""
         self.assertEqual([], video(f"91 {hexed('hvc1')} 000001"))
         self.assertEqual([], video(f"91 {hexed('hvc1')}"))
         self.assertEqual([], video(f"a3 {hexed('hvc1')}"))
 
     def test_metadata(self) -> None:
-        """Metadata is told whatever its frame type claims: OBS says 0, FFmpeg says it were a command."""
+        """Metadata is read whatever its frame type claims: OBS says 0, FFmpeg says it were a command."""
         hevc = hexed("hvc1")
         for text, track in ((f"84 {hevc} 0200", 0), (f"d4 {hevc} 0200", 0), (f"d6 04 {hevc} 07 0200", 7)):
             self.assertEqual([Packet("hvc1", METADATA, track, False, 0, 0, b"\2\0")], video(text))
@@ -142,7 +142,7 @@ class EnhancedVideoTests(SynchronousTestCase):
         )
 
     def test_many_tracks(self) -> None:
-        """ManyTracks shares a codec; sizes count the composition time, and a track of no octets is left out."""
+        """ManyTracks shares a codec; sizes count the composition time, and a track of no bytes is left out."""
         packets = video(f"a6 11 {hexed('hvc1')} 01 000005 000021 aabb 03 000000 02 000004 ffffff cc")
         self.assertEqual(
             [
@@ -153,7 +153,7 @@ class EnhancedVideoTests(SynchronousTestCase):
         )
 
     def test_many_tracks_end(self) -> None:
-        """Ends of many tracks have no octets, and are told."""
+        """Ends of many tracks have no bytes, and are events."""
         packets = video(f"92 {hexed('hvc1')}") + video(f"96 12 {hexed('hvc1')} 01 000000 02 000000")
         self.assertEqual([(END, 0), (END, 1), (END, 2)], [(packet.kind, packet.track_id) for packet in packets])
 
@@ -193,24 +193,24 @@ class EnhancedVideoTests(SynchronousTestCase):
         """What contradicts itself is refused, and the message says how."""
         avc = hexed("avc1")
         for text, reason in (
-            ("91 617663", "4 octets wanted at 1 of a message of 4 octets"),
-            (f"91 {avc} 0000", "track 0: 2 octets of avc1"),
-            (f"96 11 {avc} 01 000002 0000", "track 1: 2 octets of avc1"),
-            ("96", "1 octets wanted"),
-            ("d6", "1 octets wanted"),
+            ("91 617663", "4 bytes wanted at 1 of a message of 4 bytes"),
+            (f"91 {avc} 0000", "track 0: 2 bytes of avc1"),
+            (f"96 11 {avc} 01 000002 0000", "track 1: 2 bytes of avc1"),
+            ("96", "1 bytes wanted"),
+            ("d6", "1 bytes wanted"),
             (f"96 06 {avc} 01", "packet type 6 inside a multitrack message"),
             (f"96 07 {avc} 01", "packet type 7 inside a multitrack message"),
             (f"96 31 {avc} 01", "multitrack type 3"),
-            (f"96 01 {avc}", "1 octets wanted"),
-            (f"96 11 {avc}", "1 octets wanted"),
-            (f"96 11 {avc} 01 0000", "3 octets wanted"),
-            (f"96 11 {avc} 01 000005 00000001", "5 octets wanted at 10 of a message of 14 octets"),
+            (f"96 01 {avc}", "1 bytes wanted"),
+            (f"96 11 {avc}", "1 bytes wanted"),
+            (f"96 11 {avc} 01 0000", "3 bytes wanted"),
+            (f"96 11 {avc} 01 000005 00000001", "5 bytes wanted at 10 of a message of 14 bytes"),
             (f"96 11 {avc} 01 000004 000000aa 01 000004 000000aa", "track 1 twice"),
-            (f"96 21 {avc} 01 000004 000000aa 6176", "4 octets wanted"),
-            ("97", "1 octets wanted"),
-            ("97 02 0000", "3 octets wanted"),
-            ("97 ff 00", "2 octets wanted"),
-            (f"97 01 0000 03 {avc} aa", "nanosecond offset of 2 octets"),
+            (f"96 21 {avc} 01 000004 000000aa 6176", "4 bytes wanted"),
+            ("97", "1 bytes wanted"),
+            ("97 02 0000", "3 bytes wanted"),
+            ("97 ff 00", "2 bytes wanted"),
+            (f"97 01 0000 03 {avc} aa", "nanosecond offset of 2 bytes"),
             (f"97 {'00 ff 17' * 9} 03 {avc} aa", "more than 8 ModEx blocks"),
         ):
             error = self.assertRaises(MediaError, video, text)
@@ -235,7 +235,7 @@ class EnhancedAudioTests(SynchronousTestCase):
             self.assertEqual([expected], audio(text))
 
     def test_nothing(self) -> None:
-        """Frames of no octets, and an empty AAC config, are no packets."""
+        """Frames of no bytes, and an empty AAC config, are no packets."""
         self.assertEqual([], audio(f"91 {hexed('Opus')}"))
         self.assertEqual([], audio(f"90 {hexed('mp4a')}"))
 
@@ -282,9 +282,9 @@ VALID_AUDIO = tuple(
 
 
 def damaged(messages: Sequence[bytes]) -> st.SearchStrategy[bytes]:
-    """Good messages, cut off somewhere, with one octet changed."""
+    """Good messages, cut off somewhere, with one byte changed."""
     return st.builds(
-        lambda message, at, octet, end: (message[:at] + bytes([octet]) + message[at + 1 :])[:end],
+        lambda message, at, byte, end: (message[:at] + bytes([byte]) + message[at + 1 :])[:end],
         st.sampled_from(messages),
         st.integers(0, 40),
         st.integers(0, 255),
@@ -292,7 +292,7 @@ def damaged(messages: Sequence[bytes]) -> st.SearchStrategy[bytes]:
     )
 
 
-class AnyOctetsTests(SynchronousTestCase):
+class AnyBytesTests(SynchronousTestCase):
     def _check(self, read: Callable[[bytes], Sequence[Packet]], payload: bytes) -> None:
         try:
             packets = read(payload)
@@ -307,12 +307,12 @@ class AnyOctetsTests(SynchronousTestCase):
 
     @given(st.one_of(st.binary(max_size=40), damaged(VALID_VIDEO)))
     def test_video(self, payload: bytes) -> None:
-        """Any octets are packets of sound fields, or refused as media."""
+        """Any bytes are packets of sound fields, or refused as media."""
         self._check(read_video, payload)
 
     @given(st.one_of(st.binary(max_size=40), damaged(VALID_AUDIO)))
     def test_audio(self, payload: bytes) -> None:
-        """Any octets are packets of sound fields, or refused as media."""
+        """Any bytes are packets of sound fields, or refused as media."""
         self._check(read_audio, payload)
 
     def test_every_cut(self) -> None:

@@ -134,7 +134,7 @@ class OneRowTests(SynchronousTestCase):
             )
 
     def test_change_of_codec(self) -> None:
-        """A track that goes on in another codec begins a new range; a stray frame of one changes nothing."""
+        """A track that continues in another codec begins a new range; a stray frame of one changes nothing."""
         stray = video(2_980, b"\x91toy1\x01\x02")
         events = demux([*configs(asc=None), *video_messages(every(30, 90)), stray])
         self.assertEqual(["no_config"], problems_of(events))
@@ -171,7 +171,7 @@ class TableTests(SynchronousTestCase):
         self.assertIsNone(codec_of_string(""))
 
     def test_unknown_config(self) -> None:
-        """A known codec that is not carried is told by its name; an unknown one by its code."""
+        """A known codec that is not carried is reported by its name; an unknown one by its code."""
         demuxer = Demuxer()
         events = demuxer.video_received(0, b"\x90hvc1\1", 0) + demuxer.audio_received(0, b"\x90wxyz\1", 0)
         details = [event.detail for event in events if hasattr(event, "detail")]

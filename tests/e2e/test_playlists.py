@@ -57,7 +57,7 @@ class PlaylistClaims(BroadcastClaims):
                 said.setdefault(segment.sequence, segment)
 
     def test_window(self) -> None:
-        """Versions only append at the end and remove in front, never below three target durations."""
+        """Generations only append at the end and remove in front, never below three target durations."""
         for before, after in pairwise(self.playlists):
             self.assertLessEqual(before.sequence, after.sequence)
             self.assertLessEqual(before.discontinuity_sequence, after.discontinuity_sequence)

@@ -57,7 +57,7 @@ class TwoServersTests(RecordingCase):
 
         second = self.start_beside(first, GREEDY)
         self.assertIn("live/abandoned goes on from what is stored of it", second.log)
-        self.assertIn("live/mine is left alone", second.log)
+        self.assertIn("live/mine: not resumed", second.log)
         self.assertEqual(404, second.get("/api/v1/streams/mine").status)
         eventually("retention to have its way", lambda: not listed(second, "old"))
         self.assertEqual(["recording"], self.state_of(second, "mine"))

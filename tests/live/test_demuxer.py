@@ -68,7 +68,7 @@ def outline(events: list[MediaEvent]) -> list[str]:
 
 class TrackTests(SynchronousTestCase):
     def test_audio_and_video(self) -> None:
-        """Both tracks are told before their first frame, video first, with what their configs say."""
+        """Both tracks are announced before their first frame, video first, with what their configs say."""
         events = demux([*configs(Fraction(30)), *interleaved(pictures(60), sounds(90))])
         self.assertEqual(["tracks avc1+mp4a", "V"], outline(events))
         assert isinstance(events[0], TracksChanged)
@@ -132,7 +132,7 @@ class TrackTests(SynchronousTestCase):
         self.assertEqual(["tracks avc1+mp4a", "V"], outline(events))
 
     def test_other_codecs(self) -> None:
-        """A track whose codec is not packaged is told of once and left out; the others go on."""
+        """A track whose codec is not packaged is reported once and left out; the others continue."""
         hevc = [video(message.timestamp, b"\x1c" + message.payload[1:]) for message in pictures(90)]
         opus = [audio(message.timestamp, b"\x91Opus" + bytes(9)) for message in sounds(20)]
         events = demux([*configs(has_video=False), *interleaved(hevc, sounds(150), opus)])
@@ -170,14 +170,14 @@ class TrackTests(SynchronousTestCase):
         self.assertEqual(frames[0].dts, next(frame for frame in track_frames(events, 1)[60:] if frame.keyframe).dts)
 
     def test_track_without_frames(self) -> None:
-        """A track that is configured and never comes delays the start a little, and is not told."""
+        """A track that is configured and never comes delays the start a little, and is not announced."""
         events = demux([*configs(), video(0, on_track(1, video_config())), *interleaved(pictures(90), sounds(140))])
         (told,) = (event for event in events if isinstance(event, TracksChanged))
         self.assertEqual([1, 2], [track.id for track in told.tracks])
         self.assertEqual([], problems_of(events))
 
     def test_too_many_tracks(self) -> None:
-        """Beyond sixteen tracks of a kind each further one is told of once, and left out."""
+        """Beyond sixteen tracks of a kind each further one is reported once, and left out."""
         extra = [audio(0, on_track(number, audio_config())) for number in range(1, 18)]
         more = [audio(time, on_track(number, sound())) for time in (0, 21) for number in (16, 17)]
         events = demux([*configs(), *extra, *interleaved(pictures(60), sounds(90), more)])
@@ -197,7 +197,7 @@ class TrackTests(SynchronousTestCase):
         self.assertEqual([nal], [frame.data for frame in frames_of(events, VIDEO)])
 
     def test_malformed(self) -> None:
-        """What can not be read is counted, and the stream goes on; the problem says nothing of what was in it."""
+        """What cannot be read is counted, and the stream continues; the problem says nothing of what was in it."""
         broken = [
             video(40, b"\x17"),
             video(41, b"\x17\0\0\0\0\x01\x42secret"),
@@ -261,7 +261,7 @@ class ChangeTests(SynchronousTestCase):
         self.assertEqual(["tracks avc1+mp4a", "V", "codec config changed", "tracks avc1+mp4a", "V"], outline(events))
 
     def test_audio_config_changes(self) -> None:
-        """When the sound changes, the picture goes on to its next keyframe, where the new tracks begin."""
+        """When the sound changes, the picture continues to its next keyframe, where the new tracks begin."""
         late = [index * 10_240 // 441 + 3_200 for index in range(90)]
         messages = [
             *configs(),
@@ -329,7 +329,7 @@ class LateTrackTests(SynchronousTestCase):
         self.assertEqual(["tracks mp4a", "a", "video came late", "tracks avc1+mp4a", "V"], outline(events))
         seen, heard = frames_of(events, VIDEO)[0], frames_of(events, AUDIO)[-1]
         self.assertTrue(seen.keyframe)
-        # Decode times go on as sent, later only by what of the old range ends after the keyframe.
+        # Decode times continue as sent, later only by what of the old range ends after the keyframe.
         self.assertLess(abs(seen.dts / 90 - 4_110), 22)
         self.assertLess(abs(seen.dts / 90 - 4_110 - (heard.dts / 48 - 299 * 64 / 3)), 2)
 
@@ -364,7 +364,7 @@ class PropertyTests(SynchronousTestCase):
     @settings(max_examples=150)
     @given(st.lists(st.tuples(payloads, steps_ms, st.integers(0, 1000)), max_size=120), st.booleans())
     def test_promises(self, messages: list[tuple[bytes, int, int]], configured: bool) -> None:
-        """Decode times rise, tracks are told first, and no frame is lost without a word."""
+        """Decode times rise, tracks are announced first, and no frame is lost without a problem."""
         demuxer, timestamp, now_ms, sent = Demuxer(start_ms=250), 0, 0, 0
         opening = [(video_config(), 0, 0), (audio_config(), 0, 0)] if configured else []
         events: list[MediaEvent] = []
@@ -382,8 +382,8 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=150)
     @given(st.lists(st.tuples(st.booleans(), st.integers(0, 2**32 - 1), st.binary(max_size=40))))
-    def test_any_octets(self, messages: list[tuple[bool, int, bytes]]) -> None:
-        """Any octets at any time are events at most."""
+    def test_any_bytes(self, messages: list[tuple[bool, int, bytes]]) -> None:
+        """Any bytes at any time are events at most."""
         demuxer = Demuxer()
         events: list[MediaEvent] = []
         for is_audio, timestamp, payload in messages:
@@ -427,10 +427,10 @@ _KINDS = {
     "malformed",
     "audio_gap",
     "timestamp_repaired",
+    "timestamp_clamped",
     "timestamp_frozen",
     "track_skew",
     "clamped_composition",
-    "timestamp_clamped",
     "unsupported_codec",
     "extra_track",
 }

@@ -1,4 +1,4 @@
-"""Each thing that can be wrong with a publish is told, with its numbers, when it is and only then."""
+"""Each thing that can be wrong with a publish is reported, with its numbers, when it is and only then."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class RegistryLeasesTests(LeaseCase):
         self.assertEqual([0, 0], self.held())
 
     def test_lost(self) -> None:
-        """A stream whose lease is lost ends: its publisher is told why, once, and no lease is left."""
+        """A stream whose lease is lost ends: its publisher gets the reason, once, and no lease is left."""
         publisher = FakePublisher()
         stream = self.registry.claim(NAME, publisher)
         for storage in self.storages:
@@ -160,7 +160,7 @@ class RecoveryLeasesTests(LeaseCase):
         return claimed
 
     def test_ours(self) -> None:
-        """What is recovered is held meanwhile, and given back when that is done and nobody goes on with it."""
+        """What is recovered is held meanwhile, and given back when that is done and no publisher continues it."""
         seen: list[list[int]] = []
         self.assertEqual([True, True], self.recover(lambda: seen.append(self.held())))
         self.assertEqual([[1, 1]], seen)
@@ -171,4 +171,4 @@ class RecoveryLeasesTests(LeaseCase):
         self.storages[0].answer = HELD
         with capturedLogs() as logs:
             self.assertEqual([False, False], self.recover(lambda: None))
-        self.assertEqual(["{stream} is left alone: {error}"], [log["log_format"] for log in logs])
+        self.assertEqual(["{stream}: not resumed: {error}"], [log["log_format"] for log in logs])

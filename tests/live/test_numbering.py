@@ -9,7 +9,7 @@ from rapidrtmp.live.numbering import EPOCH_MS, Numbering
 
 class NumberingTests(SynchronousTestCase):
     def test_by_the_clock(self) -> None:
-        """Presentations begin at the half-seconds since 2020, whoever counts them."""
+        """Presentations begin at the half-seconds since 2020, in every process."""
         self.assertEqual(2_400, Numbering(lambda: EPOCH_MS + 20 * 60_000 + 499).first())
 
     def test_clock_set_back(self) -> None:

@@ -1,4 +1,4 @@
-"""What an earlier process left, found in bounded time before anybody is let in."""
+"""What an earlier process left, found in bounded time before anyone is let in."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ONE, OTHER = StreamName("live", "one"), StreamName("live", "other")
 
 @implementer(ISinkFactory, IRecoveringSinkFactory)
 class Finding(FrameCollectorFactory):
-    """A factory that looks at the storage as it is told to."""
+    """A factory whose look at the storage is a function of the test."""
 
     def __init__(self, recover: Callable[[RecoveryContext], Deferred[None]]) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class RecoveryTests(SynchronousTestCase):
         self.assertEqual(2, len(self.flushLoggedErrors(ZeroDivisionError)))
 
     def test_slow_storage(self) -> None:
-        """Nobody waits longer than the bound: what was found until then is gone on with, what comes later is not."""
+        """The wait is bounded: what was found by then is continued, what comes later is not."""
         contexts: list[RecoveryContext] = []
         cancelled: list[object] = []
 
@@ -196,7 +196,7 @@ class RecoveryTests(SynchronousTestCase):
         self.assertEqual([".readiness/young"], [info.key for info in self.successResultOf(self.storage.list(""))])
 
     def test_no_listing(self) -> None:
-        """A storage that can not even list is said, and stops nothing."""
+        """A storage that cannot even list is said, and stops nothing."""
         self.patch(self.storage, "list", lambda _prefix: fail(OSError("gone")))
         with capturedLogs() as events:
             _, done = self.run_with()

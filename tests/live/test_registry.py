@@ -109,7 +109,7 @@ class LifeTests(RegistryCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_return_in_grace(self) -> None:
-        """Who returns in time goes on with the same stream, whatever its credential; nothing ends it later."""
+        """Who returns in time continues with the same stream, whatever its credential; nothing ends it later."""
         stream, publisher = self.publish()
         self.registry.release(stream, publisher)
         self.clock.advance(5)
@@ -141,7 +141,7 @@ class LifeTests(RegistryCase):
         self.assertIs(StreamState.ENDED, stream.state)
 
     def test_nothing_was_seen(self) -> None:
-        """A stream that never had a frame does not wait for anybody."""
+        """A stream that never had a frame does not wait for anyone."""
         publisher = FakePublisher()
         stream = self.registry.claim(NAME, publisher)
         self.registry.release(stream, publisher)
@@ -149,7 +149,7 @@ class LifeTests(RegistryCase):
         self.assertIs(StreamState.ENDED, stream.state)
 
     def test_end(self) -> None:
-        """A stream can be ended: its publisher is told, its sinks finish, and ending it again is no error."""
+        """A stream can be ended: its publisher gets the reason, its sinks finish, and ending it again is no error."""
         stream, publisher = self.publish()
         publisher.releases = lambda: self.registry.release(stream, publisher)
         self.successResultOf(self.registry.end(stream, "stopped by the operator"))
@@ -216,7 +216,7 @@ class LifeTests(RegistryCase):
         self.publish()
         totals = self.registry.totals()
         self.assertEqual((12, 4, 3), (totals.frames, totals.keyframes, totals.discontinuities))
-        self.assertEqual(totals.octets, self.registry.totals().octets)
+        self.assertEqual(totals.byte_count, self.registry.totals().byte_count)
 
 
 class TakeoverTests(RegistryCase):

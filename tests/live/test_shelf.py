@@ -102,7 +102,7 @@ class ShelfTests(SynchronousTestCase):
         self.assertEqual(2_000, self.shelf.target_ms)
 
     def test_target_found(self) -> None:
-        """Whoever wants to know is told the longest target duration, when it is first known and when it grows."""
+        """A listener gets the longest target duration when it is first known and when it grows."""
         told: list[int] = []
         self.shelf.target_found = told.append
         for name, target_ms in (("a", 2_000), ("a", 2_000), ("b", 8_000), ("c", 6_000)):
@@ -202,7 +202,7 @@ class ShelfTests(SynchronousTestCase):
         self.shelf.wait_for_playlist("index.m3u8", 1, None)
 
     def test_clear(self) -> None:
-        """Clearing takes everything down and sends everybody away."""
+        """Clearing takes everything down and answers all requests that wait."""
         self.shelf.put("a", [b""], "")
         self.shelf.put_playlist("index.m3u8", playlist())
         self.shelf.announce("p")
@@ -230,7 +230,7 @@ class ShelfTests(SynchronousTestCase):
         self.shelf.clear()
 
     def test_slices(self) -> None:
-        """So many waiters that frames would have to wait for them are answered in slices, whoever leaves meanwhile."""
+        """Waiters so many that frames would have to wait are answered in slices, even if some leave meanwhile."""
         clock = Clock()
         shelf = Shelf(clock=clock)
         shelf.announce("p")

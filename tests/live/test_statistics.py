@@ -17,13 +17,13 @@ class StatisticsTests(SynchronousTestCase):
         self.statistics = Statistics()
 
     def test_counts(self) -> None:
-        """Frames, keyframes of video and octets are counted."""
+        """Frames, keyframes of video and bytes are counted."""
         frames = interleaved(video_frames(VIDEO, 2, gop=30, size=100), audio_frames(AUDIO, 2, size=50))
         for frame in frames:
             self.statistics.count(frame)
         counted = self.statistics
         self.assertEqual((len(frames), 60, 2), (counted.frames, counted.video_frames, counted.keyframes))
-        self.assertEqual(sum(len(frame.data) for frame in frames), counted.octets)
+        self.assertEqual(sum(len(frame.data) for frame in frames), counted.byte_count)
 
     def test_bitrate(self) -> None:
         """The bitrate is that of the last whole seconds; those in which nothing came count as well."""

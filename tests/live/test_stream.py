@@ -1,4 +1,4 @@
-"""A live stream: frames go to every sink, and a sink that fails takes nobody with it."""
+"""A live stream: frames go to every sink, and a sink that fails takes no other with it."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class StreamCase(SynchronousTestCase):
 
 class FanOutTests(StreamCase):
     def test_order(self) -> None:
-        """Every sink is told everything in order, from the tracks to the end."""
+        """Every sink gets every call in order, from the tracks to the end."""
         sinks = [FrameCollector(), FrameCollector()]
         for number, sink in enumerate(sinks):
             self.stream.attach(f"s{number}", sink)
@@ -156,7 +156,7 @@ class FanOutTests(StreamCase):
         self.assertEqual(["tracks_changed", "frame_received", "interrupted"], late.told)
 
     def test_late_and_failing(self) -> None:
-        """A sink that fails while it catches up fails once, and is told no more."""
+        """A sink that fails while it catches up fails once, and gets no more calls."""
         self.publish(video_frames(VIDEO, 0.5), VIDEO)
         bad = FailingSink("tracks_changed")
         self.stream.attach("bad", bad)
@@ -164,7 +164,7 @@ class FanOutTests(StreamCase):
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
     def test_detach(self) -> None:
-        """A sink can be taken off: it is finished, and told no more."""
+        """A sink can be detached: it is finished, and gets no more calls."""
         sink, slow = FrameCollector(), SlowSink()
         self.stream.attach("s", sink)
         self.stream.attach("slow", slow)

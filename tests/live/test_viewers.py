@@ -20,14 +20,14 @@ class ViewersTests(SynchronousTestCase):
         self.assertEqual(4, self.viewers.count(1000))
 
     def test_shared_client(self) -> None:
-        """Viewers behind one address are told apart by how often the same piece is asked for."""
+        """Viewers behind one address are distinguished by how often the same piece is asked for."""
         for number in range(5):
             self.viewers.saw("192.0.2.1", "Safari", "segment_1.m4s", 1000 + number)
         self.viewers.saw("192.0.2.1", "Safari", "segment_2.m4s", 1010)
         self.assertEqual(5, self.viewers.count(1010))
 
     def test_playlists_do_not_count(self) -> None:
-        """A playlist that everybody reloads all the time tells of one viewer only."""
+        """A playlist that every player reloads all the time tells of one viewer only."""
         for number in range(50):
             self.viewers.saw("192.0.2.1", "Safari", "", number)
         self.assertEqual(1, self.viewers.count(50))

@@ -104,9 +104,9 @@ class Peer:
         """Whether the server takes no more of it, and closes the connection before long."""
         return bool(self.protocol.is_closing)
 
-    def say(self, *octets: bytes) -> None:
+    def say(self, *sent: bytes) -> None:
         """Send."""
-        for each in octets:
+        for each in sent:
             self.protocol.dataReceived(each)
 
     def connect(self, app: str = "live") -> Peer:

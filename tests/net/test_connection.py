@@ -180,8 +180,8 @@ class ProxyTests(EdgeCase):
     def test_peer(self) -> None:
         """The peer is the client that the proxy names, for the authenticator as for everything else."""
         wrapper, _ = self.forwarded("192.0.2.7")
-        for octets in (HANDSHAKE, connect(), command("createStream", 4), publish()):
-            wrapper.dataReceived(octets)
+        for data in (HANDSHAKE, connect(), command("createStream", 4), publish()):
+            wrapper.dataReceived(data)
         (request,) = self.edge.authenticator.requests
         self.assertEqual("192.0.2.7", request.peer)
         stream = self.edge.registry.find(NAME)
@@ -330,14 +330,14 @@ class ConnectionTests(EdgeCase):
         self.assertEqual(12, self.edge.factory.received_bytes)
 
 
-class AnyOctetsTests(SynchronousTestCase):
+class AnyBytesTests(SynchronousTestCase):
     @given(st.lists(st.binary(max_size=80), max_size=8), st.integers(0, 3))
-    def test_any_octets(self, pieces: list[bytes], stage: int) -> None:
+    def test_any_bytes(self, pieces: list[bytes], stage: int) -> None:
         """Whatever bytes come, at whatever stage, nothing leaves the protocol but its own end."""
         edge = Edge()
         peer = edge.peer()
-        for octets in (HANDSHAKE, connect() + command("createStream", 4), publish())[:stage]:
-            peer.say(octets)
+        for data in (HANDSHAKE, connect() + command("createStream", 4), publish())[:stage]:
+            peer.say(data)
         for piece in pieces:
             peer.say(piece)
             edge.wait(0.5)
@@ -362,8 +362,8 @@ class AnyOctetsTests(SynchronousTestCase):
         """Media with bytes that are not the encoder's is a matter for that connection alone."""
         edge = Edge()
         sent = bytearray(b"".join(media(1)))
-        for at, octets in mistakes:
-            sent[at : at + len(octets)] = octets
+        for at, data in mistakes:
+            sent[at : at + len(data)] = data
         peer = edge.publisher()
         peer.say(bytes(sent))
         edge.wait(6)

@@ -155,12 +155,12 @@ class SlownessTests(HostileCase):
 class BombTests(HostileCase):
     """Bytes that are meant to hurt."""
 
-    def assertBrokenOff(self, words: str, *octets: bytes) -> None:
-        """Saying ``octets`` to a server that is connected ends it, with ``words`` for the peer and one for the log."""
+    def assertBrokenOff(self, words: str, *data: bytes) -> None:
+        """Saying ``data`` to a server that is connected ends it, with ``words`` for the peer and one for the log."""
         for _ in range(3):
             peer = self.edge.peer().connect()
             peer.heard()
-            for each in octets:
+            for each in data:
                 if not peer.is_closed:
                     peer.say(each)
             self.assertTrue(peer.is_closed)

@@ -18,8 +18,8 @@ from tests.rtmp.client import command, message
 def looked(water: LowWater, looks: int, pictures: Iterable[int]) -> int:
     """The mark after so many looks, before each of which these pictures came."""
     for _ in range(looks):
-        for octets in pictures:
-            water.picture_received(octets)
+        for size in pictures:
+            water.picture_received(size)
         water.update()
     return water.mark
 

@@ -42,10 +42,10 @@ class PublisherTests(SynchronousTestCase):
 
     def in_real_time(self, peer: Peer, timed: Iterable[tuple[int, bytes]]) -> None:
         """Send each message when it is due."""
-        for due_ms, octets in timed:
+        for due_ms, data in timed:
             while self.edge.clock.seconds() * 1000 < due_ms:
                 self.edge.clock.advance(0.02)
-            peer.say(octets)
+            peer.say(data)
 
     def test_good(self) -> None:
         """A publisher that does well is told nothing, and the API shows numbers without findings."""
@@ -192,8 +192,8 @@ class PublisherTests(SynchronousTestCase):
     def test_too_fast(self) -> None:
         """A file that is sent at once is not read any further until time has caught up, and is not taken for silent."""
         peer = self.edge.publisher()
-        for _, octets in pictures(range(0, 20_000, 40), gop=50):
-            peer.say(octets)
+        for _, data in pictures(range(0, 20_000, 40), gop=50):
+            peer.say(data)
         self.edge.wait(0.5)
         self.assertEqual("paused", peer.transport.producerState)
         self.assertEqual(1, self.edge.metric("publishers_held_total"))
@@ -252,8 +252,8 @@ class PublisherTests(SynchronousTestCase):
     def test_held_until_it_leaves(self) -> None:
         """Who leaves while it is held back leaves no timer and no name behind."""
         peer = self.edge.publisher()
-        for octets in media(20, with_audio=False):
-            peer.say(octets)
+        for data in media(20, with_audio=False):
+            peer.say(data)
         self.edge.wait(0.5)
         peer.leave()
         self.edge.wait(7)

@@ -13,8 +13,8 @@ END = b"\x00\x00\x09"
 
 def key(name: str) -> bytes:
     """A property's name: 16-bit length and UTF-8."""
-    octets = name.encode()
-    return len(octets).to_bytes(2, "big") + octets
+    data = name.encode()
+    return len(data).to_bytes(2, "big") + data
 
 
 def text(value: str) -> bytes:

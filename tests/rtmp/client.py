@@ -24,8 +24,8 @@ _ANSWER_SIZE = 1 + 1536 + 1536
 
 def message(type_id: int, payload: bytes, *, timestamp: int = 0, msid: int = 1, csid: int = 4) -> bytes:
     """One message, in chunks of 128 bytes."""
-    octets = fmt0(csid, timestamp, len(payload), type_id, msid, payload[:128])
-    return octets + b"".join(fmt3(csid, payload[at : at + 128]) for at in range(128, len(payload), 128))
+    chunk = fmt0(csid, timestamp, len(payload), type_id, msid, payload[:128])
+    return chunk + b"".join(fmt3(csid, payload[at : at + 128]) for at in range(128, len(payload), 128))
 
 
 def command(name: str, transaction: float, *arguments: bytes, msid: int = 0, properties: bytes = NULL) -> bytes:
@@ -66,9 +66,9 @@ class Client:
         self._answers = ChunkReader(ChunkLimits())
         self._handshake_left = _ANSWER_SIZE
 
-    def say(self, *octets: bytes) -> list[Event]:
+    def say(self, *sent: bytes) -> list[Event]:
         """Send bytes and return their events, but for those that only mark a message; connects are accepted."""
-        self.session.receive_data(b"".join(octets))
+        self.session.receive_data(b"".join(sent))
         seen = []
         for event in self.session.events():
             if isinstance(event, ConnectRequested):

@@ -16,8 +16,8 @@ _VALUES = st.recursive(
 )
 
 
-def read(octets: bytes) -> list[Value]:
-    return list(read_values(octets))
+def read(data: bytes) -> list[Value]:
+    return list(read_values(data))
 
 
 class ScalarTests(SynchronousTestCase):
@@ -67,8 +67,8 @@ class ContainerTests(SynchronousTestCase):
 
     def test_object(self) -> None:
         """An object is keys and values up to the end marker."""
-        octets = OBJECT + b"\x00\x03app" + text("live") + b"\x00\x04fpad" + b"\x01\x00" + b"\x00\x00\x09"
-        self.assertEqual([{"app": "live", "fpad": False}, None], read(octets + NULL))
+        data = OBJECT + b"\x00\x03app" + text("live") + b"\x00\x04fpad" + b"\x01\x00" + b"\x00\x00\x09"
+        self.assertEqual([{"app": "live", "fpad": False}, None], read(data + NULL))
 
     def test_empty_key(self) -> None:
         """An empty key is a key, unless the end marker follows it."""
@@ -85,8 +85,8 @@ class ContainerTests(SynchronousTestCase):
 
     def test_strict_array(self) -> None:
         """A strict array has as many values as it says."""
-        octets = b"\x0a\0\0\0\x02" + text("hvc1") + text("Opus") + NULL
-        self.assertEqual([["hvc1", "Opus"], None], read(octets))
+        data = b"\x0a\0\0\0\x02" + text("hvc1") + text("Opus") + NULL
+        self.assertEqual([["hvc1", "Opus"], None], read(data))
 
     def test_missing_end_marker(self) -> None:
         """Objects, even nested ones, may end with the message instead of their marker."""
@@ -95,8 +95,8 @@ class ContainerTests(SynchronousTestCase):
 
     def test_marker_of_amf3(self) -> None:
         """One AMF3 value may stand anywhere, and AMF0 continues behind it."""
-        octets = text("x") + b"\x11\x06\x0dlegacy" + OBJECT + key("a") + b"\x11\x04\x7f" + END + NULL
-        self.assertEqual(["x", "legacy", {"a": 127.0}, None], read(octets))
+        data = text("x") + b"\x11\x06\x0dlegacy" + OBJECT + key("a") + b"\x11\x04\x7f" + END + NULL
+        self.assertEqual(["x", "legacy", {"a": 127.0}, None], read(data))
 
 
 class LimitTests(SynchronousTestCase):
@@ -116,15 +116,15 @@ class LimitTests(SynchronousTestCase):
     def test_values(self) -> None:
         """A message holds so many values and no more, nested ones counted."""
         self.assertEqual(3, len(list(read_values(NULL * 3, AmfLimits(values=3)))))
-        for octets in (NULL * 4, b"\x0a\0\0\0\x03" + NULL * 3):
+        for data in (NULL * 4, b"\x0a\0\0\0\x03" + NULL * 3):
             with self.assertRaisesRegex(AmfError, "more than 3"):
-                list(read_values(octets, AmfLimits(values=3)))
+                list(read_values(data, AmfLimits(values=3)))
 
-    def test_count_without_octets(self) -> None:
+    def test_count_without_bytes(self) -> None:
         """A count or length that the message cannot hold is refused at once."""
-        for octets in (b"\x0a\xff\xff\xff\xff" + NULL, b"\x0c\xff\xff\xff\xffab", b"\x02\xff\xffab"):
+        for data in (b"\x0a\xff\xff\xff\xff" + NULL, b"\x0c\xff\xff\xff\xffab", b"\x02\xff\xffab"):
             with self.assertRaises(AmfError):
-                read(octets)
+                read(data)
 
     def test_error_quotes_nothing(self) -> None:
         """An error tells the place, never the content, which may be a secret."""
@@ -147,7 +147,7 @@ class TruncationTests(SynchronousTestCase):
         + b"\x07\0\0"
     )
 
-    def test_every_octet(self) -> None:
+    def test_every_byte(self) -> None:
         """Cut anywhere, the values before the cut are those of the whole, and then comes an error or the end."""
         everything = read(self.whole)
         for size in range(len(self.whole)):
@@ -161,10 +161,10 @@ class TruncationTests(SynchronousTestCase):
                 self.assertEqual(everything[: len(values)][:-1], values[:-1])  # the last object may lack members
 
     @given(st.binary(max_size=200))
-    def test_arbitrary_octets(self, octets: bytes) -> None:
+    def test_arbitrary_bytes(self, data: bytes) -> None:
         """Whatever comes, it is values or an AmfError."""
         try:
-            read(octets)
+            read(data)
         except AmfError:
             pass
 
@@ -174,7 +174,7 @@ class WriterTests(SynchronousTestCase):
 
     def test_by_hand(self) -> None:
         """Each type is written as the specification says."""
-        for value, octets in (
+        for value, data in (
             (None, b"\x05"),
             (True, b"\x01\x01"),
             (False, b"\x01\x00"),
@@ -184,7 +184,7 @@ class WriterTests(SynchronousTestCase):
             ({"a": None}, b"\x03\x00\x01a\x05\x00\x00\x09"),
             ([None, "b"], b"\x0a\0\0\0\x02\x05\x02\x00\x01b"),
         ):
-            self.assertEqual(octets, write_values(value), value)
+            self.assertEqual(data, write_values(value), value)
 
     def test_long_string(self) -> None:
         """Text of more than 65535 bytes is a long string."""
@@ -197,7 +197,7 @@ class WriterTests(SynchronousTestCase):
 
     def test_impossible(self) -> None:
         """AMF0 has no byte strings."""
-        self.assertRaises(TypeError, write_values, b"octets")
+        self.assertRaises(TypeError, write_values, b"bytes")
 
     @given(st.lists(_VALUES, max_size=3))
     def test_read_back(self, values: list[Value]) -> None:

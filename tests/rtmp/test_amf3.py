@@ -7,8 +7,8 @@ from rapidrtmp.rtmp.amf3 import Amf3Reader
 from rapidrtmp.rtmp.limits import AmfLimits
 
 
-def read(octets: bytes, count: int = 1) -> list[Value]:
-    reader = Amf3Reader(Cursor(octets, AmfLimits()))
+def read(data: bytes, count: int = 1) -> list[Value]:
+    reader = Amf3Reader(Cursor(data, AmfLimits()))
     return [reader.read_value() for _ in range(count)]
 
 
@@ -21,7 +21,7 @@ class ScalarTests(SynchronousTestCase):
 
     def test_u29(self) -> None:
         """Integers take one to four bytes, with eight bits in the fourth."""
-        for octets, expected in (
+        for data, expected in (
             (b"\x00", 0),
             (b"\x7f", 127),
             (b"\x81\x00", 128),
@@ -33,7 +33,7 @@ class ScalarTests(SynchronousTestCase):
             (b"\xc0\x80\x80\x00", -268435456),
             (b"\xff\xff\xff\xff", -1),
         ):
-            self.assertEqual([float(expected)], read(b"\x04" + octets), octets.hex())
+            self.assertEqual([float(expected)], read(b"\x04" + data), data.hex())
 
     def test_double(self) -> None:
         """A double is one."""
@@ -41,10 +41,10 @@ class ScalarTests(SynchronousTestCase):
 
     def test_string_references(self) -> None:
         """Text seen before is referred to by index; the empty string has none."""
-        octets = b"\x06\x01\x06\x07abc\x06\x05de\x06\x02\x06\x00"
-        self.assertEqual(["", "abc", "de", "de", "abc"], read(octets, 5))
+        data = b"\x06\x01\x06\x07abc\x06\x05de\x06\x02\x06\x00"
+        self.assertEqual(["", "abc", "de", "de", "abc"], read(data, 5))
 
-    def test_date_xml_and_octets(self) -> None:
+    def test_date_xml_and_bytes(self) -> None:
         """Dates are milliseconds, XML is text, byte arrays are bytes; by reference each is None."""
         self.assertEqual([1.0, None], read(b"\x08\x01\x3f\xf0\0\0\0\0\0\0\x08\x00", 2))
         self.assertEqual(["<a/>", "<b/>", None], read(b"\x07\x09<a/>\x0b\x09<b/>\x0b\x00", 3))
@@ -78,8 +78,8 @@ class ContainerTests(SynchronousTestCase):
 
     def test_not_understood(self) -> None:
         """Vectors, dictionaries, own serialisations and unknown markers are errors."""
-        for octets in (b"\x0d\x01\x00", b"\x11\x01\x00", b"\x0a\x07\x03T", b"\x12", b"\xff"):
-            self.assertRaises(AmfError, read, octets)
+        for data in (b"\x0d\x01\x00", b"\x11\x01\x00", b"\x0a\x07\x03T", b"\x12", b"\xff"):
+            self.assertRaises(AmfError, read, data)
 
 
 class LimitTests(SynchronousTestCase):
@@ -92,8 +92,8 @@ class LimitTests(SynchronousTestCase):
 
     def test_counts(self) -> None:
         """Counts and lengths beyond the message are refused."""
-        for octets in (b"\x09\xbf\xff\xff\xff\x01", b"\x0a\xbf\xff\xff\xfb\x01", b"\x06\xbf\xff\xff\xff", b"\x0c\x7f"):
-            self.assertRaises(AmfError, read, octets)
+        for data in (b"\x09\xbf\xff\xff\xff\x01", b"\x0a\xbf\xff\xff\xfb\x01", b"\x06\xbf\xff\xff\xff", b"\x0c\x7f"):
+            self.assertRaises(AmfError, read, data)
 
     def test_depth(self) -> None:
         """Sixteen arrays within each other are read, seventeen are not."""
@@ -109,9 +109,9 @@ class LimitTests(SynchronousTestCase):
             self.assertRaises(AmfError, read, whole[:size])
 
     @given(st.binary(max_size=200))
-    def test_arbitrary_octets(self, octets: bytes) -> None:
+    def test_arbitrary_bytes(self, data: bytes) -> None:
         """Whatever comes, it is a value or an AmfError."""
         try:
-            read(octets)
+            read(data)
         except AmfError:
             pass

@@ -18,17 +18,17 @@ NEXT_MESSAGE = Message(18, 1, 77, b"ok", 5)
 class BasicHeaderTests(SynchronousTestCase):
     """The one, two or three bytes that every chunk begins with."""
 
-    def test_one_octet(self) -> None:
+    def test_one_byte(self) -> None:
         """Chunk streams 2 to 63 stand in the first byte."""
         self.assertEqual((0, 2, 1), read_basic_header(b"\x02", 0))
         self.assertEqual((3, 63, 2), read_basic_header(b"?\xff", 1))
 
-    def test_two_octets(self) -> None:
+    def test_two_bytes(self) -> None:
         """Chunk streams 64 to 319 stand in a second byte."""
         self.assertEqual((1, 64, 2), read_basic_header(b"\x40\x00", 0))
         self.assertEqual((2, 319, 2), read_basic_header(b"\x80\xff", 0))
 
-    def test_three_octets(self) -> None:
+    def test_three_bytes(self) -> None:
         """Chunk streams up to 65599 stand in two more bytes, the low one first."""
         self.assertEqual((0, 320, 3), read_basic_header(b"\x01\x00\x01", 0))
         self.assertEqual((3, 65599, 3), read_basic_header(b"\xc1\xff\xff", 0))
@@ -44,7 +44,7 @@ class RuleTests(SynchronousTestCase):
 
     reader_class: type[PlainChunkReader] = PlainChunkReader
 
-    def assert_read(self, octets: bytes, *expected: Message, chunk_size: int = 128) -> None:
+    def assert_read(self, sent: bytes, *expected: Message, chunk_size: int = 128) -> None:
         """Hold the reader to ``expected``, three ways."""
 
         def feed_of_new():  # type: ignore[no-untyped-def]
@@ -52,15 +52,15 @@ class RuleTests(SynchronousTestCase):
             reader.chunk_size = chunk_size
             return new_feed(reader)
 
-        assert_read_three_ways(self, feed_of_new, octets, list(expected), NEXT, [NEXT_MESSAGE])
+        assert_read_three_ways(self, feed_of_new, sent, list(expected), NEXT, [NEXT_MESSAGE])
 
-    def assert_refused(self, octets: bytes, reason: str, *before: Message, limits: ChunkLimits | None = None) -> None:
+    def assert_refused(self, sent: bytes, reason: str, *before: Message, limits: ChunkLimits | None = None) -> None:
         """Hold the reader to ``before`` and then a failure, at once and for ever, whole and byte by byte."""
-        for size in (len(octets), 1):
+        for size in (len(sent), 1):
             reader = self.reader_class(limits or ChunkLimits())
             seen = []
             with self.assertRaisesRegex(PeerProtocolError, reason):
-                for piece in in_pieces(octets, size):
+                for piece in in_pieces(sent, size):
                     reader.receive_data(piece)
                     for message in reader.messages():
                         seen.append(message)

@@ -174,7 +174,7 @@ class AgreementTests(SynchronousTestCase):
         for at in range(len(wire) + 1):
             self.assert_agree([wire[:at], wire[at:]], ChunkLimits())
 
-    def test_every_wrong_octet(self) -> None:
+    def test_every_wrong_byte(self) -> None:
         """A message of many chunks with any one byte wrong fails, or does not, in one way."""
         wire = set_chunk_size(130) + b"".join(encoder_wire(130, messages=2, length=400))
         for at in range(len(wire)):

@@ -17,7 +17,7 @@ class BasicHeaderTests(SynchronousTestCase):
 
     def test_sizes(self) -> None:
         """A chunk stream id takes the fewest bytes that hold it."""
-        for csid, octets in (
+        for csid, data in (
             (2, b"\xc2"),
             (63, b"\xff"),
             (64, b"\xc0\x00"),
@@ -25,7 +25,7 @@ class BasicHeaderTests(SynchronousTestCase):
             (320, b"\xc1\x00\x01"),
             (65599, b"\xc1\xff\xff"),
         ):
-            self.assertEqual(octets, write_basic_header(3, csid))
+            self.assertEqual(data, write_basic_header(3, csid))
         self.assertEqual(b"\x03", write_basic_header(0, 3))
 
     def test_bounds(self) -> None:
@@ -40,8 +40,8 @@ class ChunkWriterTests(SynchronousTestCase):
 
     def test_one_chunk(self) -> None:
         """A message has a full header, its message stream id the low byte first."""
-        octets = ChunkWriter().write(3, 0x010203, 20, 0x0A0B0C0D, b"body")
-        self.assertEqual(b"\x03\x01\x02\x03\x00\x00\x04\x14\x0d\x0c\x0b\x0abody", octets)
+        data = ChunkWriter().write(3, 0x010203, 20, 0x0A0B0C0D, b"body")
+        self.assertEqual(b"\x03\x01\x02\x03\x00\x00\x04\x14\x0d\x0c\x0b\x0abody", data)
 
     def test_empty(self) -> None:
         """A message without payload is a header."""

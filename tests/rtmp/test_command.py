@@ -29,7 +29,7 @@ class ConnectTests(SynchronousTestCase):
 
     def test_ffmpeg(self) -> None:
         """Of what FFmpeg says of itself, application, tcUrl and software are kept."""
-        octets = (
+        data = (
             b"\x02\x00\x07connect"
             b"\x00\x3f\xf0\x00\x00\x00\x00\x00\x00"
             b"\x03"
@@ -39,7 +39,7 @@ class ConnectTests(SynchronousTestCase):
             b"\x00\x05tcUrl\x02\x00\x15rtmp://127.0.0.1/live"
             b"\x00\x00\x09"
         )
-        self.assertEqual(Connect(1.0, "live", "rtmp://127.0.0.1/live", "FMLE/3.0 Lavf"), read_command(octets))
+        self.assertEqual(Connect(1.0, "live", "rtmp://127.0.0.1/live", "FMLE/3.0 Lavf"), read_command(data))
 
     def test_odd_objects(self) -> None:
         """Keys of another case, wrong types, nulls, lists, an ECMA array and values behind it are all met."""
@@ -84,15 +84,15 @@ class CommandTests(SynchronousTestCase):
             ("closeStream", CloseStream(4.0)),
             ("onBWDone", UnknownCommand(4.0, "onBWDone")),
         ):
-            octets = text(name) + number(4) + NULL + text("k")
-            self.assertEqual(expected, read_command(octets))
-            self.assertEqual(type(expected), type(read_command(text(name.upper()) + octets[3 + len(name) :])))
+            data = text(name) + number(4) + NULL + text("k")
+            self.assertEqual(expected, read_command(data))
+            self.assertEqual(type(expected), type(read_command(text(name.upper()) + data[3 + len(name) :])))
 
     def test_publish_kinds(self) -> None:
         """A publish is live unless it says record or append."""
         for said, kind in ((text("record"), "record"), (text("APPEND"), "append"), (text("x"), "live"), (b"", "live")):
-            octets = text("publish") + number(0) + NULL + text("k") + said
-            self.assertEqual(Publish(0.0, "k", kind), read_command(octets))
+            data = text("publish") + number(0) + NULL + text("k") + said
+            self.assertEqual(Publish(0.0, "k", kind), read_command(data))
         self.assertEqual(Publish(0.0, "", "live"), read_command(text("publish") + number(0) + NULL + NULL))
 
     def test_delete_targets(self) -> None:
@@ -110,12 +110,12 @@ class CommandTests(SynchronousTestCase):
             (b"\x01\x01", None),
             (b"", None),
         ):
-            octets = text("deleteStream") + number(0) + NULL + target
-            self.assertEqual(DeleteStream(0.0, msid), read_command(octets), target)
+            data = text("deleteStream") + number(0) + NULL + target
+            self.assertEqual(DeleteStream(0.0, msid), read_command(data), target)
 
     def test_transactions(self) -> None:
         """A positive transaction id wants an answer; zero, none at all and things that are no id do not."""
-        for octets, wants_answer in (
+        for data, wants_answer in (
             (number(2), True),
             (number(0), False),
             (number(-1), False),
@@ -123,7 +123,7 @@ class CommandTests(SynchronousTestCase):
             (text("2"), False),
             (b"", False),
         ):
-            self.assertIs(wants_answer, read_command(text("createStream") + octets).wants_answer)
+            self.assertIs(wants_answer, read_command(text("createStream") + data).wants_answer)
 
     def test_answers_want_none(self) -> None:
         """An answer is not answered, whatever its id."""
@@ -133,13 +133,13 @@ class CommandTests(SynchronousTestCase):
 
     def test_amf3(self) -> None:
         """A command of type 17 has a byte of its own in front, and may hold AMF3."""
-        octets = b"\x00" + text("connect") + number(1) + b"\x11\x0a\x0b\x01\x07app\x06\x09live\x01"
-        self.assertEqual(Connect(1.0, "live", "", ""), read_command(octets))
+        data = b"\x00" + text("connect") + number(1) + b"\x11\x0a\x0b\x01\x07app\x06\x09live\x01"
+        self.assertEqual(Connect(1.0, "live", "", ""), read_command(data))
 
     def test_unreadable_arguments(self) -> None:
         """Arguments that are no AMF are left out; without name, transaction or object there is no command."""
-        octets = text("publish") + number(5) + NULL + text("k") + b"\x04"
-        self.assertEqual(Publish(5.0, "k", "live"), read_command(octets))
+        data = text("publish") + number(5) + NULL + text("k") + b"\x04"
+        self.assertEqual(Publish(5.0, "k", "live"), read_command(data))
         for bad in (
             b"",
             b"\x04",
@@ -156,11 +156,11 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(UnknownCommand(0.0, "\N{REPLACEMENT CHARACTER}"), read_command(text("\x1b")))
 
     @given(st.binary(max_size=100))
-    def test_arbitrary_octets(self, octets: bytes) -> None:
+    def test_arbitrary_bytes(self, data: bytes) -> None:
         """Whatever comes, it is a command or unreadable."""
         for read in (read_command, read_data):
             try:
-                read(octets)
+                read(data)
             except UnreadableError:
                 pass
 

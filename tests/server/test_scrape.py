@@ -42,7 +42,7 @@ class ScrapeTests(SynchronousTestCase):
         edge.registry.end(stream)
         edge.wait(100)
         self.assertEqual((0, 216, 1), (sample("viewers"), sample("frames_total"), sample("streams_ended_total")))
-        self.assertEqual(stream.statistics.octets, sample("media_bytes_total"))
+        self.assertEqual(stream.statistics.byte_count, sample("media_bytes_total"))
 
     def test_labelled(self) -> None:
         """With labels each stream tells its viewers and bitrate."""

@@ -79,10 +79,10 @@ class Front(ThreadingHTTPServer):
     """
     Stands in front of the server at ``behind``, a URL, until it is closed.
 
-    :ivar fault: told method and path of each request, decides what it suffers; called in many threads, as all these.
+    :ivar fault: given method and path of each request, decides what it suffers; called in many threads, as all these.
         What the client asks aside suffers nothing: it would take faults away from those that they are meant for.
     :ivar delay_s: how long a request is under way, in seconds, before that is decided.
-    :ivar passed: told method and path of each request that was carried out, before it is answered or not.
+    :ivar passed: called with method and path of each request that was carried out, before it is answered or not.
     :ivar faults: how many have suffered something.
     """
 

@@ -35,7 +35,7 @@ BLOCKING = ("open", "os.", "shutil.", "fcntl.flock", "socket.", "http.", "subpro
 
 class Watch:
     """
-    Collects what one thread does that may block, while it is told to.
+    Collects what one thread does that may block, while it is on.
 
     :ivar seen: the audit events, as ``name`` and the first argument.
     """
@@ -51,7 +51,7 @@ class Watch:
 
 @cache
 def watch() -> Watch:
-    """The one watch of this process: what watches Python can not be taken away again."""
+    """The one watch of this process: what watches Python cannot be taken away again."""
     made = Watch()
     sys.addaudithook(made)
     return made
@@ -104,7 +104,7 @@ class BlockingTests(TestCase):
             raise SkipTest(missing)
         with patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": emulator_url()}):
             factory = GcsStorageFactory("bucket", prefix=self.id(), read="redirect")
-            factory.create(self.context)  # which imports the library: once, before the server serves anybody
+            factory.create(self.context)  # which imports the library: once, before the server serves anyone
 
             async def made_and_used() -> None:
                 await self.use(factory.create(self.context))

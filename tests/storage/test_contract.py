@@ -214,7 +214,7 @@ class UnreliableStorageTests(SynchronousTestCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_deaf(self) -> None:
-        """A deaf one goes on with a call that was cancelled, as a thread does, in its own time."""
+        """A deaf one continues with a call that was cancelled, as a thread does, in its own time."""
         storage = UnreliableStorage(self.memory, self.clock, 1.0, deaf=True)
         put = self.put(storage)
         put.cancel()

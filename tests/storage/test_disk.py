@@ -92,7 +92,7 @@ class SmallDisk(SynchronousTestCase):
     def mount(self) -> None:
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", self.disk], capture_output=True)
         if done.returncode:
-            raise SkipTest(f"can not mount a file system: {done.stderr.decode().strip()}")
+            raise SkipTest(f"cannot mount a file system: {done.stderr.decode().strip()}")
         self.mounted = True
 
     def unmount(self) -> None:
@@ -175,7 +175,7 @@ class FullDiskTests(SmallDisk):
             self.clock.pump([0.5] * 4)
 
     def test_recording_goes_on(self) -> None:
-        """The server says that the disk is full, the loss is counted, the recording has a gap and goes on behind it."""
+        """The log says that the disk is full, the loss is counted, the recording continues behind a gap."""
         self.record(7)
         self.assertTrue(self.readiness.is_ready)
         self.fill()
@@ -195,7 +195,7 @@ class FullDiskTests(SmallDisk):
         self.assert_complete()
 
     def assert_complete(self) -> None:
-        """The recording is finished, and its playlist names just what can be read, with gaps for what can not."""
+        """The recording is finished, and its playlist names just what can be read, with gaps for what cannot."""
         library = Library(self.storage, self.clock)
         id = RecordingId("live", "test", "20260101T000000Z")
         entry = self.successResultOf(Deferred.fromCoroutine(library.entry(id)))

@@ -118,7 +118,7 @@ class LinkTests(Case):
         self.assertEqual(["a/b"], self.keys())
 
     def test_named_pipe(self) -> None:
-        """A named pipe is no object and hangs nobody."""
+        """A named pipe is no object and blocks no reader."""
         os.mkfifo(self.path("pipe"))
         self.failureResultOf(self.storage.get("pipe"), NotFoundError)
         self.assertEqual([], self.keys())
@@ -187,7 +187,7 @@ class WriteTests(Case):
             self.assertTrue(self.failureResultOf(reading, StorageError).value.retryable)
 
     def test_cut_off(self) -> None:
-        """An object that somebody cuts short while it is read fails its reader, who waits for no more."""
+        """An object that is cut short while it is read fails its reader, who waits for no more."""
         self.put("object", b"x" * (CHUNK_BYTES + 1))
         stored = self.successResultOf(self.storage.get("object"))
         os.truncate(self.path("object"), CHUNK_BYTES)
@@ -195,14 +195,14 @@ class WriteTests(Case):
         self.assertIn(f"byte {CHUNK_BYTES}", str(self.failureResultOf(reading, StorageError).value))
 
     def test_name_too_long(self) -> None:
-        """A name the file system can not hold is refused for good, and can not be found."""
+        """A name the file system cannot hold is refused for good, and cannot be found."""
         error = self.failureResultOf(self.storage.put("n" * 256, b"x", "", ""), StorageError).value
         self.assertFalse(error.retryable)
         self.failureResultOf(self.storage.get("n" * 256), NotFoundError)
         self.successResultOf(self.storage.delete("n" * 256))
 
     def test_object_inside_an_object(self) -> None:
-        """A key can not lead through an object, nor replace a folder: refused for good."""
+        """A key cannot lead through an object, nor replace a folder: refused for good."""
         self.put("a")
         self.put("b/c")
         for key in ("a/b", "b"):
@@ -229,7 +229,7 @@ class WriteTests(Case):
         self.assertEqual(1, len(self.files()))
 
     def test_types(self) -> None:
-        """The content type is told from the name, whatever it was put with."""
+        """The content type follows from the name, whatever it was put with."""
         self.successResultOf(self.storage.put("a/init.mp4", b"x", "text/plain", "no-cache"))
         self.assertEqual("video/mp4", self.successResultOf(self.storage.stat("a/init.mp4")).content_type)
 
@@ -360,7 +360,7 @@ class FactoryTests(Case):
         self.assertTrue(os.path.isdir(os.path.join(self.base, "new", "below")))
 
     def test_refuses(self) -> None:
-        """No directory, or one that can not be made, stops the start and says which."""
+        """No directory, or one that cannot be made, stops the start and says which."""
         self.assertRaises(ConfigurationError, LocalStorageFactory, "")
         path = os.path.join(self.outside, "secret", "below")
         error = self.assertRaises(ConfigurationError, LocalStorageFactory(path).create, context())

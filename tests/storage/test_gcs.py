@@ -20,7 +20,7 @@ from zope.interface.verify import verifyObject
 from rapidrtmp.errors import ConfigurationError, NotFoundError, StorageError
 from rapidrtmp.interfaces import IMMUTABLE, IStorageFactory, StorageContext
 from rapidrtmp.storage.gcs import CHUNK_BYTES, GcsStorage, GcsStorageFactory
-from rapidrtmp.storage.versions import ObjectWrite
+from rapidrtmp.storage.generations import ObjectWrite
 from rapidrtmp.testing.storage import StorageContract, read_all
 
 try:
@@ -71,7 +71,7 @@ class GcsStorageTests(Case):
         self.assertEqual(b"#EXTM3U\n", blob.download_as_bytes())
 
     def test_types_left_open(self) -> None:
-        """A content type that was not given is told from the key."""
+        """A content type that was not given follows from the key."""
         storage = self.make_storage()
         self.successResultOf(storage.put("a.m4s", b"x", "", ""))
         self.assertEqual("video/iso.segment", self.successResultOf(storage.stat("a.m4s")).content_type)
@@ -115,7 +115,7 @@ class GcsStorageTests(Case):
         self.assertEqual([CHUNK_BYTES, CHUNK_BYTES, 4], self.successResultOf(Deferred.fromCoroutine(sizes())))
 
     def test_deleted_while_read(self) -> None:
-        """A reader whose object is deleted in the middle is told so."""
+        """A reader whose object is deleted in the middle gets an error."""
         storage = self.make_storage()
         self.put(storage, "a", bytes(CHUNK_BYTES + 5))
         stored = self.successResultOf(storage.get("a"))
@@ -124,12 +124,12 @@ class GcsStorageTests(Case):
 
     def test_no_such_bucket(self) -> None:
         """Writing to a bucket that does not exist fails for good."""
-        storage = GcsStorageFactory("nobody-has-this").create(CONTEXT)
+        storage = GcsStorageFactory("there-is-no-such-bucket").create(CONTEXT)
         error = self.failureResultOf(storage.put("a", b"x", "", ""), StorageError).value
         self.assertFalse(error.retryable, error)
 
     def test_unreachable(self) -> None:
-        """A server that can not be reached is worth a retry."""
+        """A server that cannot be reached is worth a retry."""
         with patch("rapidrtmp.storage.bucket.READ_RETRY_S", 0.0):
             storage = self.make_storage(endpoint="http://127.0.0.1:1")
         for call in (storage.put("a", b"x", "", ""), storage.delete("a"), storage.stat("a")):
@@ -146,7 +146,7 @@ class WriteTests(Case):
         return self.successResultOf(Deferred.fromCoroutine(read_all(self.successResultOf(storage.get("a")))))
 
     def held_storage(self) -> tuple[GcsStorage, list[Callable[[], None]]]:
-        """A storage whose calls are carried out when the test says so, whoever gave them up, as threads do."""
+        """A storage whose calls are carried out when the test says so, even if they were given up, as threads do."""
         storage, calls = self.make_storage(), []
 
         def in_thread(work: Callable[..., Any], *args: Any) -> Deferred[Any]:
@@ -196,10 +196,10 @@ class WriteTests(Case):
         self.successResultOf(self.put(storage, b"first"))
         upload, newer = storage._bucket._upload, []
 
-        def on_its_way(write: ObjectWrite, data: bytes, version: int) -> None:
+        def on_its_way(write: ObjectWrite, data: bytes, generation: int) -> None:
             storage._bucket._upload = upload
             newer.append(self.put(storage, b"newer"))
-            upload(write, data, version)
+            upload(write, data, generation)
 
         storage._bucket._upload = on_its_way
         self.successResultOf(self.put(storage, b"late"))
@@ -249,7 +249,7 @@ class RedirectTests(Case):
         return path
 
     def test_signed(self) -> None:
-        """With a key file, anybody can fetch an object under the URL, from the bucket itself."""
+        """With a key file, anyone can fetch an object under the URL, from the bucket itself."""
         self.successResultOf(self.make_storage().put("a b.m4s", b"there", "", IMMUTABLE))
         storage = self.make_storage(credentials=self.key_file(), read="redirect")
         url = self.successResultOf(storage.redirect_url("a b.m4s"))
@@ -262,7 +262,7 @@ class RedirectTests(Case):
         self.assertIsNone(self.successResultOf(storage.redirect_url("a")))
 
     def test_can_not_sign(self) -> None:
-        """Credentials that can not sign leave everything to the server."""
+        """Credentials that cannot sign leave everything to the server."""
         self.assertIsNone(self.successResultOf(self.make_storage(read="redirect").redirect_url("a")))
 
 
@@ -375,7 +375,7 @@ class FactoryTests(SynchronousTestCase):
             self.failureResultOf(storage.stat("a"), NotFoundError)
 
     def test_key_file(self) -> None:
-        """A key file that can not be read stops the start; one that is none fails every call for good."""
+        """A key file that cannot be read stops the start; one that is none fails every call for good."""
         if missing:
             raise SkipTest(missing)
         path = self.mktemp()

@@ -104,7 +104,7 @@ class FaultTests(Case):
             put = self.writer.put("a.m4s", [b"1234"], "", IMMUTABLE)
             self.failureResultOf(put, StorageError)
         self.assertEqual((2, 8), (self.writer.lost_total, self.writer.lost_bytes_total))
-        self.assertEqual(1, sum("does not take what is written" in each for each in self.said()))
+        self.assertEqual(1, sum("storage writes fail" in each for each in self.said()))
         self.suffer()
         self.put(b"after", IMMUTABLE)
 
@@ -163,11 +163,11 @@ class BadDayTests(Case):
         self.assertEqual(self.stored("live/test/index.m3u8").count(b"#EXTINF"), segments)
 
     def test_beyond_the_room(self) -> None:
-        """When nothing is taken, the queue stays within its bytes, what is lost is counted and said, live goes on."""
+        """When nothing is taken, the queue stays within its bytes, losses are counted and logged, live continues."""
         self.writer = self.make_writer(max_bytes=100_000)
         self.front.fault = lambda method, path: 503
         segments = self.stream(20)
         self.assertEqual(10, segments)
         self.assertLessEqual(self.writer.pending_bytes, 100_000)
         self.assertGreater(self.writer.lost_total, 5)
-        self.assertEqual(1, sum("does not take what is written" in each for each in self.said()))
+        self.assertEqual(1, sum("storage writes fail" in each for each in self.said()))

@@ -46,7 +46,7 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes = b""
-    headers: dict[str, str] = {}  # noqa: RUF012 - nobody changes it
+    headers: dict[str, str] = {}  # noqa: RUF012 - never changed
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -156,7 +156,7 @@ class UploadTests(Case):
 
     def upload(self, kept: Callable[[int, int], int]) -> Deferred[None]:
         """
-        Upload :attr:`DATA` to a server that keeps of a piece, told how many octets it has and gets, so many.
+        Upload :attr:`DATA` to a server that keeps ``kept(has, gets)`` bytes of a piece.
 
         :ivar received: what it has.
         """
@@ -305,7 +305,7 @@ class NonsenseTests(Case):
 
 
 class UnreachableTests(SynchronousTestCase):
-    """A bucket that nobody answers for when the server starts."""
+    """A bucket that does not answer when the server starts."""
 
     def setUp(self) -> None:
         if missing:

@@ -1,6 +1,6 @@
 """
 Tests of a live stream whose bucket is far away on a bad day: real client, real threads, real emulator, and between them
-latency and all faults of networks at once, while the stream goes on.
+latency and all faults of networks at once, while the stream continues.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ PLAYLIST = "live/test/index.m3u8"
 
 class Reader:
     """
-    Whoever reads the bucket, by plain HTTP and beside the server: after each change it looks whether all is there that
-    the playlist and the journals name.
+    A client that reads the bucket, by plain HTTP and beside the server: after each change it looks whether all is there
+    that the playlist and the journals name.
 
     :ivar looked: how many versions of them it has seen.
     :ivar broken: what was named and could not be read.
@@ -179,7 +179,7 @@ class WeatherTests(TestCase):
 
     async def test_all_at_once(self) -> None:
         """
-        While there is room in the queue nothing is lost; at no moment does the bucket name what it can not give; and
+        While there is room in the queue nothing is lost; at no moment does the bucket name what it cannot give; and
         frames are published in the turn they come in.
         """
         chance = random.Random(5)
@@ -228,7 +228,7 @@ class WeatherTests(TestCase):
         self.assertEqual(0, writer.pending_bytes)
         self.assertEqual([], self.reader.broken)
         self.assertGreater(writer.lost_total, 10)
-        self.assertEqual(1, len(self.said("does not take what is written")))
+        self.assertEqual(1, len(self.said("storage writes fail")))
         over = self.said(f"{writer.lost_total} objects, {writer.lost_bytes_total} bytes lost")
         self.assertEqual((1, 2), (len(over), len(self.events)))
         self.assertIn(b"#EXT-X-GAP", self.reader.read(PLAYLIST) or b"")

@@ -58,7 +58,7 @@ class ContentTypeTests(SynchronousTestCase):
     def test_unknown(self) -> None:
         """Anything else is just bytes."""
         for key in ("live/a", "a.exe", "m4s", "a.m4s/b", "a."):
-            self.assertEqual("application/octet-stream", guess_content_type(key), key)
+            self.assertEqual("application/byte-stream", guess_content_type(key), key)
 
 
 class ByteRangeTests(SynchronousTestCase):

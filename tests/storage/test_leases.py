@@ -21,7 +21,7 @@ NAME = "live/cam"
 
 @implementer(ILeasingStorage)
 class ScriptedStorage(MemoryStorage):
-    """Answers about leases as it is told to; ``None`` for an answer that does not come."""
+    """Answers about leases as a test says; ``None`` for an answer that does not come."""
 
     lease_s = 15.0
     renew_interval_s = 5.0
@@ -98,7 +98,7 @@ class ClaimTests(LeaseCase):
         self.successResultOf(self.leases.claim(NAME))
 
     def test_storage_fails(self) -> None:
-        """Where the storage fails, the stream goes on; what it writes waits until the lease is there after all."""
+        """Where the storage fails, the stream continues; what it writes waits until the lease is there after all."""
         self.storage.answer = StorageError("no route to host")
         with capturedLogs() as logs:
             self.successResultOf(self.leases.claim(NAME))
@@ -129,7 +129,7 @@ class ClaimTests(LeaseCase):
         self.successResultOf(self.put())
 
     def test_silence(self) -> None:
-        """Nobody waits long for a storage that does not answer; late answers count all the same."""
+        """The wait for a storage that does not answer is short; late answers count all the same."""
         silent = self.storage.silent = []
         waiting = [self.leases.claim(NAME), self.leases.claim(NAME)]
         self.pass_s(CLAIM_TIMEOUT_S - 1)
@@ -144,7 +144,7 @@ class ClaimTests(LeaseCase):
         self.successResultOf(put)
 
     def test_released_before_it_was_claimed(self) -> None:
-        """A lease that comes when nobody wants it any more is given back."""
+        """A lease that comes when it is no longer wanted is given back."""
         silent = self.storage.silent = []
         self.leases.claim(NAME)
         self.leases.release(NAME)
@@ -219,7 +219,7 @@ class RenewalTests(LeaseCase):
 
 class WrittenTests(LeaseCase):
     def test_when_written(self) -> None:
-        """It is told when nothing of a stream waits any more, whatever waits of others."""
+        """It is notified when nothing of a stream waits any more, whatever waits of others."""
         self.successResultOf(self.writer.when_written(NAME))
         self.writer.withhold(NAME)
         self.writer.withhold("live/other")

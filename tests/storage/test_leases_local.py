@@ -118,7 +118,7 @@ class LocalLeaseTests(SynchronousTestCase):
         self.failureResultOf(self.other.claim("live/cam"), LeaseHeldError)
 
     def test_lost(self) -> None:
-        """Where another process was quicker, the lease is lost, once, and giving it back takes it from nobody."""
+        """Where another process was quicker, the lease is lost, once, and giving it back takes it from none."""
         lease = self.claim(self.one)
         shutil.rmtree(os.path.join(self.root, FOLDER))
         self.claim(self.other)

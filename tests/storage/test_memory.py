@@ -35,7 +35,7 @@ class MemoryStorageTests(SynchronousTestCase):
         self.assertApproximates(utc_ms(), self.successResultOf(storage.stat("a.m4s")).modified_ms, 60_000)
 
     def test_content_type(self) -> None:
-        """The content type is as it was put, or told from the key if none was given."""
+        """The content type is as it was put, or follows from the key if none was given."""
         storage = MemoryStorage()
         self.successResultOf(storage.put("a.m4s", b"x", "", ""))
         self.successResultOf(storage.put("b.m4s", b"x", "video/mp4", ""))

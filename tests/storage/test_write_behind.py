@@ -18,7 +18,7 @@ from zope.interface.verify import verifyObject
 from rapidrtmp.errors import StorageError
 from rapidrtmp.interfaces import IPacedStorage, IStorageWriter
 from rapidrtmp.storage.lanes import JOB_BYTES, REPLACE_FOR_S
-from rapidrtmp.storage.losses import QUIET_S
+from rapidrtmp.storage.loss_log import QUIET_S
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.testing.storage import UnreliableStorage, read_all
@@ -114,7 +114,7 @@ class OrderTests(Case):
         self.assertEqual(1, self.storage.under_way)
 
     def test_lanes_side_by_side(self) -> None:
-        """Lanes go on in parallel as far as the concurrency allows, and then in turns."""
+        """Lanes continue in parallel as far as the concurrency allows, and then in turns."""
         writer = self.writer(latency=1.0, concurrency=2)
         for number in range(2):
             for lane in "abc":
@@ -156,7 +156,7 @@ class OrderTests(Case):
         self.assertEqual([str(number) for number in range(5000)], [key for _, key in self.storage.done])
 
     def test_put_from_a_callback(self) -> None:
-        """Whoever is told that its object is written may write the next at once."""
+        """A caller may write its next object as soon as the one before is written."""
         writer, seen = self.writer(), []
         self.storage.stall()
         self.put(writer, "1").addCallback(lambda _: seen.append(self.put(writer, "2")))
@@ -276,7 +276,7 @@ class PaceTests(Case):
         return put
 
     def test_once_a_second(self) -> None:
-        """A playlist is put at most once a second, always the newest, and all who put it are told."""
+        """A playlist is put at most once a second, always the newest, and all who put it get the answer."""
         writer = self.writer()
         puts = [self.put(writer, "index.m3u8", b"0")]
         for number in range(1, 40):
@@ -421,7 +421,7 @@ class RetryTests(Case):
         self.assertEqual(1, writer.retried_total)
 
     def test_raises_at_once(self) -> None:
-        """A storage that raises instead of failing later disturbs nobody."""
+        """A storage that raises instead of failing later disturbs no other lane."""
 
         class Raising:
             def put(self, *args: Any) -> Deferred[None]:

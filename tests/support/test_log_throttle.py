@@ -11,7 +11,7 @@ class EpisodesTests(SynchronousTestCase):
     """News, and more of the same."""
 
     def test_once_per_episode(self) -> None:
-        """Of a thing that goes on happening only the first is news, however long it goes on."""
+        """Of a thing that keeps happening only the first is news, however long it lasts."""
         episodes = Episodes(quiet_ms=1000)
         self.assertEqual([True, *[False] * 9], [episodes.is_news("flood", "a", at) for at in range(0, 10_000, 1000)])
 
@@ -35,7 +35,7 @@ class EpisodesTests(SynchronousTestCase):
         self.assertTrue(episodes.is_news("flood", "another", 1003))
 
     def test_over(self) -> None:
-        """What has been quiet for long is over, with how often and how long it was; the others go on."""
+        """What has been quiet for long is over, with how often and how long it was; the others continue."""
         ended: list[tuple[str, str, int, int]] = []
         episodes = Episodes(1000, ended=lambda kind, source, it: ended.append((kind, source, it.count, it.last_ms)))
         for at in (0, 500, 900):
@@ -51,7 +51,7 @@ class EpisodesTests(SynchronousTestCase):
         self.assertFalse(episodes)
 
     def test_others(self) -> None:
-        """What more sources do than are told apart is one episode without a beginning."""
+        """Sources beyond those counted separately share one episode without a beginning."""
         ended: list[tuple[str, int]] = []
         episodes = Episodes(1000, max_sources=2, ended=lambda _, source, it: ended.append((source, it.count)))
         named = [source for source in "abcdea" if episodes.is_news("flood", source, 0)]

@@ -49,7 +49,7 @@ class _Faulty:
 
 
 class _Unsaid(FrameCollectorFactory):
-    """Has a purpose that nobody asks for."""
+    """Has a purpose that does not exist."""
 
     purpose = Purpose.RECORDINGS
 

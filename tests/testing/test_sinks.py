@@ -33,7 +33,7 @@ class FrameCollectorTests(SinkContract, SynchronousTestCase):
         return FrameCollectorFactory().create(context)
 
     def test_memory(self) -> None:
-        """It tells what it was told, in order."""
+        """It remembers its calls, in order."""
         source, sink = FrameSource(make_video_track(), make_audio_track(), gop=10), FrameCollector()
         frames = source.take()
         sink.tracks_changed(source.tracks)
@@ -57,7 +57,7 @@ class FrameCollectorTests(SinkContract, SynchronousTestCase):
 
 class RecordingWriterTests(SynchronousTestCase):
     def test_at_once(self) -> None:
-        """Without being told otherwise it keeps and forgets objects at once."""
+        """By default it keeps and forgets objects at once."""
         writer = RecordingWriter(persistent=False)
         verifyObject(IStorageWriter, writer)
         self.assertFalse(writer.persistent)
@@ -83,7 +83,7 @@ class RecordingWriterTests(SynchronousTestCase):
 
 class RecordingMetricsTests(SynchronousTestCase):
     def test_memory(self) -> None:
-        """Counters and histograms are the same each time they are asked for, and tell what they were told."""
+        """Counters and histograms are the same each time they are asked for, and remember what they observed."""
         metrics = RecordingMetrics()
         verifyObject(IMetricsScope, metrics)
         metrics.counter("things_total", "").inc()
@@ -135,7 +135,7 @@ class ContractTests(SynchronousTestCase):
         result = unittest.TestResult()
         for name in (name for name in dir(Case) if name.startswith("test_")):
             Case(name).run(result)
-        gc.collect()  # errors that nobody has looked at are logged here, and not in some other test
+        gc.collect()  # unhandled errors are logged here, and not in some other test
         self.flushLoggedErrors()
         return {str(case).split()[0] for case, _ in result.failures + result.errors}
 

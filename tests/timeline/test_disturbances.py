@@ -114,7 +114,7 @@ class GapTests(DisturbanceCase):
 
 class OtherPublisherTests(DisturbanceCase):
     def test_t16_reconnect(self) -> None:
-        """T16: a publisher that comes back with another clock goes on where the stream was, as one range."""
+        """T16: a publisher that comes back with another clock continues where the stream was, as one range."""
         first = Broadcast(5)
         for start in (0, 4_000_000_000):
             second = Broadcast(

@@ -45,7 +45,7 @@ class ClaimedRateTests(SynchronousTestCase):
 
 class FitGridTests(SynchronousTestCase):
     def test_every_common_rate(self) -> None:
-        """After two seconds every common rate is told from every other, however the encoder rounds."""
+        """After two seconds every common rate is distinguished from every other, however the encoder rounds."""
         for rate in COMMON_RATES:
             count = max(40, min(241, int(rate * 2) + 2))
             for times in (every(rate, count, 7), [floor(index * 1000 / rate) for index in range(count)]):
@@ -56,7 +56,7 @@ class FitGridTests(SynchronousTestCase):
                 self.assertEqual(times[0] * 90, grid.anchor)
 
     def test_thirty_deltas(self) -> None:
-        """29.97 and 30 are told apart by 30 distances, not by 29."""
+        """29.97 and 30 are distinguished by 30 distances, not by 29."""
         for rate in (Fraction(30), Fraction(30_000, 1001)):
             grid = fit(every(rate, 31))
             assert grid is not None

@@ -90,7 +90,7 @@ class HealthTests(SynchronousTestCase):
         self.assertTrue(-2 <= health.lead_ms <= 0, health.lead_ms)
 
     def test_skew(self) -> None:
-        """Audio that arrives three seconds after its video is told once, with the number."""
+        """Audio that arrives three seconds after its video is reported once, with the number."""
         health = self.publish(
             media(60), arrives=lambda message: message.timestamp + (3_000 if message.kind is AUDIO else 0)
         ).health
@@ -99,7 +99,7 @@ class HealthTests(SynchronousTestCase):
         self.assertRegex(self.skews[0], r"^audio is (2999|300\d) ms behind video, and gains 0 ms a minute$")
 
     def test_skew_drift(self) -> None:
-        """Tracks whose clocks drift apart by 200 ms a minute are told once, long before anybody hears it."""
+        """Tracks whose clocks drift apart by 200 ms a minute are reported once, long before a viewer hears it."""
         messages = [
             message._replace(timestamp=message.timestamp * 3010 // 3000) if message.kind is AUDIO else message
             for message in media(100)
@@ -132,13 +132,13 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual((1, 1, 2), (health.repaired_timestamps, health.dropped_frames, health.gaps))
 
     def test_keyframes(self) -> None:
-        """The last distance of keyframes and the longest one are told."""
+        """The last distance of keyframes and the longest one are reported."""
         messages = [*media(12, gop=40), *video_messages([12_000, 19_000, 20_500], gop=1)]
         health = self.publish(messages).health
         self.assertEqual((1_500, 7_000), (health.keyframe_interval_ms, health.keyframe_interval_max_ms))
 
     def test_missing_audio(self) -> None:
-        """Audio that was announced, or configured, and never came is missing; where nobody spoke of it, it is not."""
+        """Audio that was announced, or configured, and never came is missing; audio never mentioned is not."""
         pictures = [message for message in media(10) if message.kind is VIDEO]
         self.assertFalse(self.publish(pictures, asc=None).health.audio_missing)
         self.assertTrue(self.publish(pictures).health.audio_missing)
@@ -150,7 +150,7 @@ class HealthTests(SynchronousTestCase):
         self.assertFalse(self.publish(media(10)).health.audio_missing)
 
     def test_silence(self) -> None:
-        """How long a track has sent nothing is told while the other goes on, and when neither does."""
+        """How long a track has sent nothing is reported while the other continues, and when neither does."""
         messages = [message for message in media(20) if message.kind is VIDEO or message.timestamp < 8_000]
         demuxer = self.publish(messages)
         health = demuxer.health

@@ -85,7 +85,7 @@ class JumpGuardTests(SynchronousTestCase):
         self.assertSteps([CONTINUES, CONTINUES, JUMPED, CONTINUES, CONTINUES], *arrivals)
 
     def test_outlier(self) -> None:
-        """One frame far from those around it is put between them, wherever it was, while the other track goes on."""
+        """One frame far from those around it is put between them, wherever it was, while the other track continues."""
         for astray_ms in (0, 779, 1_041, 3_000, 90_000_000):
             arrivals = [*track(VIDEO, 840, 880), (VIDEO, astray_ms, 920), *track(AUDIO, 930, 951), (VIDEO, 960, 960)]
             self.assertEqual(
@@ -111,14 +111,14 @@ class JumpGuardTests(SynchronousTestCase):
         self.assertEqual({CONTINUES}, {step for step, _, _ in self.judge(*lag)})
 
     def test_pause_of_one_track(self) -> None:
-        """A track may pause for a minute while the other goes on, in real time or in a hurry."""
+        """A track may pause for a minute while the other continues, in real time or in a hurry."""
         for hurry in (1, 50):
             video = [(VIDEO, time, time // hurry) for time in range(0, 60_000, 1000)]
             audio = [(AUDIO, 60_000, 60_000 // hurry), (AUDIO, 60_021, 60_021 // hurry)]
             self.assertEqual({CONTINUES}, {step for step, _, _ in self.judge((AUDIO, 0, 0), *video, *audio)})
 
     def test_track_far_away(self) -> None:
-        """A track that begins hours away has jumped, and takes the clock along, if it goes on there."""
+        """A track that begins hours away has jumped, and takes the clock along, if it continues there."""
         far = (AUDIO, 3_600_000, 40)
         self.assertSteps([CONTINUES, STRAGGLES], (VIDEO, 0, 0), far)
         self.assertSteps([CONTINUES, OUTLIER, CONTINUES], (VIDEO, 0, 0), far, (AUDIO, 60, 60))
@@ -167,7 +167,7 @@ class JumpGuardTests(SynchronousTestCase):
         self.assertEqual([(CONTINUES, VIDEO, 4_040), (CONTINUES, VIDEO, 4_080)], made[-2:])
 
     def test_clock_resumes_where_it_stood(self) -> None:
-        """A clock that goes on from where it stood has jumped back from where it was taken to."""
+        """A clock that continues from where it stood has jumped back from where it was taken to."""
         still = [(VIDEO, 1_000, now) for now in range(1_000, 4_001, 100)]
         self.assertSteps(
             [CONTINUES] * 6 + [FROZEN] * 26 + [JUMPED, CONTINUES],

@@ -43,7 +43,7 @@ class PaceTests(SynchronousTestCase):
         self.assertTrue(10 <= pace.drift_ms <= 14, pace.drift_ms)
 
     def test_too_early_to_tell(self) -> None:
-        """Drift is told after half a minute, the lead from the first frame on."""
+        """Drift is known after half a minute, the lead from the first frame on."""
         self.assertEqual((0, 0, 0), (Pace().lead_ms, Pace().drift_ms, Pace().jitter_ms))
         pace = self.make(29, speed=2.0)
         self.assertEqual(0, pace.drift_ms)

@@ -105,7 +105,7 @@ class RhythmMeterTests(SynchronousTestCase):
         self.assertEqual(450 * 3_000, meter.since_keyframe)
 
     def test_break(self) -> None:
-        """What follows a break is measured anew; the frame rate is taken to go on, and the longest interval is kept."""
+        """What follows a break is measured anew; the frame rate is taken to stay, and the longest interval is kept."""
         meter = RhythmMeter()
         measure((3_000 * number for number in range(61)), gop=30, meter=meter)
         found = measure([900_000], gop=30, meter=meter)

@@ -20,7 +20,7 @@ class StandstillTests(SynchronousTestCase):
         self.assertEqual([None] * 5, self.made((0, 0), (0, 40), (0, 499), (40, 500), (40, 999), (80, 2_000)))
 
     def test_standing_still(self) -> None:
-        """After half a second of the same timestamp, times go on as frames arrive."""
+        """After half a second of the same timestamp, times continue as frames arrive."""
         self.assertEqual(
             [None, 600, 633, 633, 5_100], self.made(*((100, now) for now in (10, 499, 510, 543, 543, 5_010)))
         )

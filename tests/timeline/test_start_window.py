@@ -44,7 +44,7 @@ class StartWindowTests(SynchronousTestCase):
         self.assertEqual({TRACKS[AUDIO].id}, window.ready)
 
     def test_limits(self) -> None:
-        """However long a track is waited for, memory is bounded, in octets and in frames."""
+        """However long a track is waited for, memory is bounded, in bytes and in frames."""
         window = self.make(TimelinePolicy(start_bytes=100))
         window.hold(coded(VIDEO, 0, data=bytes(100)), None)
         self.assertFalse(window.is_over(0, BOTH))

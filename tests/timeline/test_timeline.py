@@ -349,7 +349,7 @@ class JumpTests(SynchronousTestCase):
             self.assertEqual([360_000, 192_000], [pictures[120].dts, sounds[187].dts])
 
     def test_jump_between_keyframes(self) -> None:
-        """After a jump between keyframes, the pictures that nobody can decode are dropped, and their sound."""
+        """After a jump between keyframes, the pictures that no player can decode are dropped, and their sound."""
         messages = publish(6)
         cut = next(index for index, message in enumerate(messages) if message.timestamp > 3_500)
         events = demux(configs() + messages[:cut] + shifted(messages[cut:], 3_600_000))

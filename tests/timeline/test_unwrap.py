@@ -9,12 +9,12 @@ from rapidrtmp.timeline.unwrap import WireClock, clock_step
 
 class ClockStepTests(SynchronousTestCase):
     def test_wrap_of_32_bits(self) -> None:
-        """At 2^32 the clock goes on, and back again for a frame from before the wrap."""
+        """At 2^32 the clock continues, and back again for a frame from before the wrap."""
         self.assertEqual(21, clock_step(0xFFFFFFF0, 5))
         self.assertEqual(-21, clock_step(5, 0xFFFFFFF0))
 
     def test_wrap_of_31_bits(self) -> None:
-        """A clock whose top bit was masked goes on at 2^31, in both directions."""
+        """A clock whose top bit was masked continues at 2^31, in both directions."""
         self.assertEqual(32, clock_step(0x7FFFFFF0, 0x10))
         self.assertEqual(-32, clock_step(0x10, 0x7FFFFFF0))
 
@@ -23,7 +23,7 @@ class ClockStepTests(SynchronousTestCase):
         self.assertEqual(32, clock_step(0x7FFFFFF0, 0x80000010))
 
     def test_wrap_of_24_bits(self) -> None:
-        """A clock of 24 bits goes on after 4 h 39 min 37 s, in both directions."""
+        """A clock of 24 bits continues after 4 h 39 min 37 s, in both directions."""
         self.assertEqual(33, clock_step(0xFFFFFF - 20, 12))
         self.assertEqual(-33, clock_step(12, 0xFFFFFF - 20))
 

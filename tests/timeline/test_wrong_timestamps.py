@@ -85,7 +85,7 @@ class FrozenTests(DisturbanceCase):
         )
 
     def test_t14_frozen_timestamps(self) -> None:
-        """T14: while timestamps stand still for 3 s, media goes on as it arrives, and returns to them unnoticed."""
+        """T14: while timestamps stand still for 3 s, media continues as it arrives, and returns to them unnoticed."""
         for kinds in ((VIDEO, AUDIO), (VIDEO,), (AUDIO,)):
             broadcast = self.frozen(*kinds)
             events = broadcast.events
@@ -104,7 +104,7 @@ class FrozenTests(DisturbanceCase):
             self.assertGreater(len(made), 70)
 
     def test_clock_resumes_where_it_stood(self) -> None:
-        """A clock that was stopped and goes on from there makes one discontinuity, and no more."""
+        """A clock that was stopped and continues from there makes one discontinuity, and no more."""
         broadcast = self.frozen(VIDEO, AUDIO, resumes_ms=5_033)
         self.assertEqual([JUMP], [event for event in broadcast.events if isinstance(event, Discontinuity)])
         frames = broadcast.ranges()[1]
@@ -117,7 +117,7 @@ class StormTests(DisturbanceCase):
         return [event.reason for event in broadcast.events if isinstance(event, PublisherUnusable)]
 
     def test_storm(self) -> None:
-        """A clock that jumps every second makes the publisher unusable after five times, which is told once."""
+        """A clock that jumps every second makes the publisher unusable after five times, which is reported once."""
         broadcast = Broadcast(30, wire=lambda _kind, moment: moment + moment // 1_000 * 3_600_000)
         (reason,) = self.storms(broadcast)
         self.assertRegex(reason, r"^the stream broke off 5 times in \d+ ms \(timestamp jump\)$")

@@ -14,8 +14,8 @@ from itertools import groupby
 from twisted.internet.defer import Deferred, gatherResults
 from zope.interface import implementer
 
-from rapidrtmp.archive.clip import Stretch, select_clip
-from rapidrtmp.archive.clip_run import Naming, Run
+from rapidrtmp.archive.clip import ClipRange, select_clip
+from rapidrtmp.archive.clip_run import ClipRun, Naming
 from rapidrtmp.archive.journal import Header, Journal, RecordedSegment
 from rapidrtmp.archive.movie import Movie, Piece, assemble_movie
 from rapidrtmp.archive.objects import read_object
@@ -122,13 +122,13 @@ class RewindResponder:
         if what == CLIP_PLAYLIST:
             return playlist_response(request, render_clip(runs), GROWING)
         run = sole_run(runs)
-        movie = assemble_movie(run.header, run.stretches, lambda stretch: [_piece(name, stretch)], indexed=True)
+        movie = assemble_movie(run.header, run.ranges, lambda clip_range: [_piece(name, clip_range)], indexed=True)
         relative = any(query.get(each, "").startswith("-") for each in ("from", "to"))
         is_final = not relative and from_ms is not None and to_ms is not None and to_ms <= edge_ms
         headers = {
             "Content-Type": MEDIA_TYPE,
             "Cache-Control": OVER if is_final else GROWING,
-            "Content-Disposition": disposition(name.app, name.key, run.stretches[0].segment.utc_ms),
+            "Content-Disposition": disposition(name.app, name.key, run.ranges[0].segment.utc_ms),
         }
         return movie_response(request, self._storage_of(name.app), movie, headers)
 
@@ -168,21 +168,21 @@ def _touched(names: list[PageName], from_ms: int | None, to_ms: int | None) -> l
     ]
 
 
-def _select(pages: list[Page], first: int, from_ms: int | None, to_ms: int | None) -> list[Run]:
+def _select(pages: list[Page], first: int, from_ms: int | None, to_ms: int | None) -> list[ClipRun]:
     """The clip: a run for each init segment that it needs."""
     runs = []
     for init, group in groupby(pages, key=lambda page: page[0].init):
         same = list(group)
         header = same[0][1]
         segments = [segment for _, _, some in same for segment in some if segment.number >= first]
-        stretches = select_clip(Journal(header, segments), from_ms, to_ms)
-        if stretches:
-            runs.append(Run(header, stretches, Naming(init_name(init), segment_name, part_name)))
+        ranges = select_clip(Journal(header, segments), from_ms, to_ms)
+        if ranges:
+            runs.append(ClipRun(header, ranges, Naming(init_name(init), segment_name, part_name)))
     return runs
 
 
-def _piece(name: StreamName, stretch: Stretch) -> Piece:
-    return Piece(f"{name}/{segment_name(stretch.segment.number)}", stretch.size)
+def _piece(name: StreamName, clip_range: ClipRange) -> Piece:
+    return Piece(f"{name}/{segment_name(clip_range.segment.number)}", clip_range.size)
 
 
 def _moment(query: Mapping[str, str], name: str, edge_ms: int) -> int | None:

@@ -23,7 +23,7 @@ from rapidrtmp.rtmp.events import (
 )
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.rtmp.session import ServerSession, State
-from tests.cutting import cuts_of, in_octets
+from tests.cutting import cuts_of, in_bytes
 from tests.rtmp.amf_bytes import END, NULL, OBJECT, key, number, text
 from tests.rtmp.chunks import set_chunk_size
 from tests.rtmp.client import HANDSHAKE, Client, Status, command, connect, message, publish
@@ -78,11 +78,11 @@ def visit(pieces: Iterable[bytes]) -> tuple[list[Event], bytes]:
 class CuttingTests(SynchronousTestCase):
     """A connection, however the network cuts it."""
 
-    def test_whole_and_by_octet(self) -> None:
+    def test_whole_and_by_byte(self) -> None:
         """In one piece or byte by byte, the same events come and the same answers go."""
         seen, said = visit([VISIT])
         self.assertEqual(SEEN, seen)
-        self.assertEqual((seen, said), visit(in_octets(VISIT)))
+        self.assertEqual((seen, said), visit(in_bytes(VISIT)))
 
     def test_every_split_point(self) -> None:
         """Cut once, anywhere past the handshake, the same events come."""
@@ -99,15 +99,15 @@ class CuttingTests(SynchronousTestCase):
     @given(st.integers(0, len(VISIT) - 1), st.binary(min_size=1, max_size=20))
     def test_damage(self, at: int, damage: bytes) -> None:
         """Bytes overwritten anywhere make other events, or a PeerProtocolError, and nothing else."""
-        octets = VISIT[:at] + damage + VISIT[at + len(damage) :]
+        data = VISIT[:at] + damage + VISIT[at + len(damage) :]
         try:
-            visit([octets[:1600], octets[1600:]])
+            visit([data[:1600], data[1600:]])
         except PeerProtocolError:
             pass
 
     @settings(max_examples=200)
     @given(st.lists(st.binary(max_size=100), max_size=8))
-    def test_arbitrary_octets(self, pieces: list[bytes]) -> None:
+    def test_arbitrary_bytes(self, pieces: list[bytes]) -> None:
         """Whatever comes behind a handshake, it makes events or a PeerProtocolError."""
         try:
             visit([HANDSHAKE, *pieces])
@@ -413,9 +413,9 @@ class DecisionTests(SynchronousTestCase):
 
     def test_refuse_within_events(self) -> None:
         """Refused in the middle of reading, even of an aggregate, a client is read no further."""
-        for octets in (message(8, b"a") * 3, message(22, AUDIO_TAG + VIDEO_TAG)):
+        for data in (message(8, b"a") * 3, message(22, AUDIO_TAG + VIDEO_TAG)):
             client = Client().publishing()
-            client.session.receive_data(octets)
+            client.session.receive_data(data)
             seen = []
             for event in client.session.events():
                 seen.append(event)

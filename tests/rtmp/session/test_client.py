@@ -42,7 +42,7 @@ from rapidrtmp.rtmp.events import (
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.rtmp.session import ClientSession, ServerSession, State
 from rapidrtmp.rtmp.session.base import Session
-from tests.cutting import in_octets, in_pieces
+from tests.cutting import in_bytes, in_pieces
 from tests.rtmp.client import message
 
 DATA = Path(__file__).parents[2] / "data"
@@ -327,7 +327,7 @@ class CuttingTests(SynchronousTestCase):
         expected = self.converse(whole)
         for end in ("client", "server"):
             self.assertIn(VideoReceived(1, 0, PICTURE[:3000]), expected[end])
-        self.assertEqual(expected, self.converse(in_octets))
+        self.assertEqual(expected, self.converse(in_bytes))
         self.assertEqual(expected, self.converse(lambda data: in_pieces(data, 1448)))
 
     @given(st.lists(st.integers(1, 2000), min_size=1, max_size=20))

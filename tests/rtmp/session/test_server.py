@@ -32,9 +32,9 @@ SECOND_PUBLISH = Status(1, "error", "NetStream.Publish.BadName")
 class ConnectTests(SynchronousTestCase):
     """Connecting to an application."""
 
-    def heard_after(self, octets: bytes) -> list[Message]:
+    def heard_after(self, data: bytes) -> list[Message]:
         client = Client()
-        client.say(HANDSHAKE + octets)
+        client.say(HANDSHAKE + data)
         return client.heard()
 
     def test_answers(self) -> None:
@@ -86,9 +86,9 @@ class ConnectTests(SynchronousTestCase):
 
     def test_too_long(self) -> None:
         """A connect of absurd length is answered with the reason, and closes the session."""
-        for octets, what in ((connect(app="a" * 8193), "app"), (connect(tc_url="t" * 9217), "tcUrl")):
+        for data, what in ((connect(app="a" * 8193), "app"), (connect(tc_url="t" * 9217), "tcUrl")):
             client = Client()
-            self.assertRaises(PeerProtocolError, client.say, HANDSHAKE, octets)
+            self.assertRaises(PeerProtocolError, client.say, HANDSHAKE, data)
             ((name, transaction, _, information),) = client.heard_commands()
             self.assertEqual(("_error", 1.0), (name, transaction))
             self.assertEqual("NetConnection.Connect.Rejected", information["code"])
@@ -108,9 +108,9 @@ class ConnectTests(SynchronousTestCase):
 class EncoderTests(SynchronousTestCase):
     """Publishing as each kind of encoder does it."""
 
-    def accepted(self, client: Client, msid: int, *octets: bytes) -> None:
+    def accepted(self, client: Client, msid: int, *data: bytes) -> None:
         """Say what leads to one request to publish, and accept that."""
-        (request,) = client.say(*octets)
+        (request,) = client.say(*data)
         self.assertEqual(PublishRequested(msid, "live", "k", {"token": "secret"}, "live"), request)
         self.assertNotIn("secret", repr(request))
         client.session.accept_publish(msid)

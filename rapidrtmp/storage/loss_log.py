@@ -1,4 +1,4 @@
-"""How the loss of objects is told: once when it begins, and once, with its extent, when it is over."""
+"""How the loss of objects is logged: once when it begins, and once, with its extent, when it is over."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from twisted.logger import Logger
 from rapidrtmp.errors import StorageError
 from rapidrtmp.storage.lanes import Job
 
-__all__ = ["QUIET_S", "Losses"]
+__all__ = ["QUIET_S", "LossLog"]
 
 #: A run of losses is over when none came for so long and a write has succeeded since.
 QUIET_S = 10.0
 
 
-class Losses:
+class LossLog:
     """Says once that objects are being lost, and once that they no longer are."""
 
     def __init__(self, clock: IReactorTime, log: Logger) -> None:
@@ -25,11 +25,11 @@ class Losses:
         self._quiet: IDelayedCall | None = None
 
     def add(self, job: Job, error: StorageError) -> None:
-        """Count a loss; the first one is said."""
+        """Count a loss; log the first one."""
         if not self._objects and not self._deletions:
             self._log.error(
-                "the storage does not take what is written: {error}; until it does, objects are lost: "
-                "see that it can be reached, that writing is allowed, and that it is not full",
+                "storage writes fail: {error}; objects are lost until they succeed: "
+                "check that the storage can be reached, allows writing, and is not full",
                 error=error,
             )
         if job.data is None:
@@ -50,7 +50,7 @@ class Losses:
             self._end_if_over()
 
     def close(self) -> None:
-        """Nothing more is written: say what was lost, if that has not been said."""
+        """Log what was lost, unless that was done: nothing more is written."""
         if self._quiet and self._quiet.active():
             self._quiet.cancel()
         if self._objects or self._deletions:

@@ -1,8 +1,8 @@
 """
-Which write of an object is the newest, and which version of it the bucket was last seen to hold.
+Which write of an object is the newest, and which generation of it the bucket was last seen to hold.
 
-A write that nobody waits for any more may still arrive, late. It must not take the place of a newer one, so every
-write says which version (Google calls it a generation) it replaces, and one that has been overtaken is not repeated.
+A write that has been given up may still arrive, late. It must not take the place of a newer one, so every
+write says which generation it replaces, and one that has been overtaken is not repeated.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from twisted.python.failure import Failure
 
 from rapidrtmp.interfaces import IMMUTABLE
 
-__all__ = ["ABSENT", "ObjectWrite", "Versions"]
+__all__ = ["ABSENT", "Generations", "ObjectWrite"]
 
-#: The version of an object that is not there.
+#: The generation of an object that is not there.
 ABSENT = 0
-#: Of so many objects the version is remembered; of others it is asked for.
+#: Of so many objects the generation is remembered; of others it is asked for.
 REMEMBERED = 4096
 
 
@@ -45,7 +45,7 @@ class ObjectWrite:
         return self.cache_control == IMMUTABLE
 
     def wanted(self) -> bytes:
-        """The bytes. :raises CancelledError: nobody waits for them any more."""
+        """The bytes. :raises CancelledError: they are no longer wanted."""
         if (data := self.data) is None:
             raise CancelledError(f"writing {self.key} was given up")
         return data
@@ -56,12 +56,12 @@ class ObjectWrite:
         return failure
 
 
-class Versions:
+class Generations:
     """What is known of the objects of one bucket; may be asked from every thread."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._versions: OrderedDict[str, int] = OrderedDict()
+        self._generations: OrderedDict[str, int] = OrderedDict()
         self._newest: dict[str, ObjectWrite] = {}
 
     def begin(self, write: ObjectWrite) -> None:
@@ -80,21 +80,21 @@ class Versions:
         """A deletion was asked for."""
         with self._lock:
             self._overtake(key)
-            self._versions.pop(key, None)
+            self._generations.pop(key, None)
 
     def of(self, key: str) -> int:
-        """The version last seen; an object never seen is taken for absent."""
+        """The generation last seen; an object never seen is taken for absent."""
         with self._lock:
-            return self._versions.get(key, ABSENT)
+            return self._generations.get(key, ABSENT)
 
-    def saw(self, key: str, version: int) -> None:
-        """The bucket holds this version, or did a moment ago; they only grow. ``ABSENT`` makes one forget."""
+    def saw(self, key: str, generation: int) -> None:
+        """The bucket holds this generation, or did a moment ago; they only grow. ``ABSENT`` makes one forget."""
         with self._lock:
-            known = self._versions.pop(key, ABSENT)
-            if version != ABSENT:
-                self._versions[key] = max(version, known)
-            if len(self._versions) > REMEMBERED:
-                self._versions.popitem(last=False)
+            known = self._generations.pop(key, ABSENT)
+            if generation != ABSENT:
+                self._generations[key] = max(generation, known)
+            if len(self._generations) > REMEMBERED:
+                self._generations.popitem(last=False)
 
     def _overtake(self, key: str) -> None:
         if older := self._newest.pop(key, None):
