@@ -17,7 +17,7 @@ from rapidrtmp.archive.journal import Header, RecordedPart, RecordedSegment, ren
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, PageName, init_name, running_key, running_prefix, segment_name
 from rapidrtmp.hls.playlist import PlaylistWindow
-from rapidrtmp.hls.resume.state import MirrorState
+from rapidrtmp.hls.resume.state import StoredState
 from rapidrtmp.hls.rewind.rewind import SEGMENTS_PER_PAGE
 from rapidrtmp.interfaces import Constants
 from rapidrtmp.m3u8.model import InitSegment
@@ -57,7 +57,7 @@ def abandon(key: str, window_s: int) -> Abandoned:
     numbers = range(FIRST, FIRST + count)
     small = {
         init_name(FIRST): init,
-        STATE: MirrorState(CONSTANTS, numbers.stop + 4).render(),
+        STATE: StoredState(CONSTANTS, numbers.stop + 4).render(),
         MEDIA_PLAYLIST: _playlist(numbers[-LISTED:], begin_ms),
         **dict(_pages(numbers, header, begin_ms)),
         **{segment_name(number): bytes(SEGMENT_BYTES) for number in numbers[-LISTED:]},
@@ -93,7 +93,7 @@ def _playlist(numbers: range, begin_ms: int) -> bytes:
             timescale=VIDEO_TIMESCALE,
             keyframe=True,
         )
-        window.complete_segment((at + 1) * ticks)
+        window.complete_segment((at + 1) * ticks, size=SEGMENT_BYTES)
     return render_media_playlist(window.plain()).encode()
 
 

@@ -13,7 +13,7 @@ from rapidrtmp.archive.journal import Header, Journal, RecordedSegment, parse_pa
 from rapidrtmp.archive.layout import RecordingId
 from rapidrtmp.archive.playlist import render_recording
 from rapidrtmp.errors import MediaError
-from rapidrtmp.hls.resume.state import MOST_SEQUENCE, MirrorState
+from rapidrtmp.hls.resume.state import MOST_SEQUENCE, StoredState
 from rapidrtmp.hls.rewind.journal import read_rewind_page
 from rapidrtmp.recording.catalogue import Entry, RecordingState
 
@@ -59,9 +59,9 @@ def _entry(data: bytes) -> None:
 
 
 def _state(data: bytes) -> None:
-    state = MirrorState.parse(data)
+    state = StoredState.parse(data)
     assert 0 <= state.next_sequence <= MOST_SEQUENCE
-    assert MirrorState.parse(state.render()) == state
+    assert StoredState.parse(state.render()) == state
 
 
 def _check_date(utc_ms: int) -> None:

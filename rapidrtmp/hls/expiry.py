@@ -1,52 +1,50 @@
 """
-What became of names that are no longer listed: for a while players that were given them may still fetch them.
+When the names of segments leave the shelf: for a while, players that were given them may still fetch them.
 
 A segment can be fetched for as long as it and the longest playlist that held it last (RFC 8216, 6.2.2), then it is
-taken down. Time is that of the media: a publisher that sends faster than that can not make the server keep more.
+taken down. Time is that of the media: a publisher that sends faster than that cannot make the server keep more.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rapidrtmp.hls.playlist import PlaylistWindow
-from rapidrtmp.hls.segment import ListedSegment
 from rapidrtmp.interfaces import IShelf
 
-__all__ = ["Retirement"]
+__all__ = ["Expiry"]
 
 
-@dataclass(slots=True, eq=False)
-class _Retired:
-    """Names that are no longer listed and go down later."""
-
-    names: list[str]
-    until_ms: int
-
-
-class Retirement:
+class Expiry:
     """
-    Takes names off one stream's shelf when their time has come.
+    Takes the segments that have left a window off the shelf when their time has come.
 
-    :param listed: segments that are listed from the start.
+    :ivar next: the media sequence number of the oldest segment that is on the shelf.
     """
 
-    def __init__(self, shelf: IShelf, listed: Sequence[ListedSegment] = ()) -> None:
+    def __init__(self, shelf: IShelf, window: PlaylistWindow) -> None:
+        self.next = window.first
         self._shelf = shelf
-        self._media_ms = sum(segment.duration_ms for segment in listed)  # how much has been listed in all
-        self._retired: deque[_Retired] = deque()
+        self._window = window
+        self._media_ms = sum(segment.duration_ms for segment in window.segments)  # how much has been listed in all
+        self._until_ms: deque[int] = deque()  # of the segments from ``next`` on that are not listed any more
 
-    def moved_on(self, window: PlaylistWindow, removed: Sequence[ListedSegment]) -> None:
-        """Learn that the last segment of a window has been completed, and which ones left the window with that."""
-        self._media_ms += window.segments[-1].duration_ms
-        listed_ms = sum(segment.duration_ms for segment in (*removed, *window.segments))
-        for segment in removed:
-            names = [segment.uri, *segment.part_uris]
-            if all(other.map_uri != segment.map_uri for other in window.segments):
-                names.append(segment.map_uri)
-            self._retired.append(_Retired(names, self._media_ms + listed_ms + segment.duration_ms))
-        while self._retired and self._retired[0].until_ms <= self._media_ms:
-            for name in self._retired.popleft().names:
-                self._shelf.withdraw(name)
+    def moved_on(self) -> None:
+        """Learn that one more segment is listed, and others perhaps not any more."""
+        window = self._window
+        self._media_ms += window.list[window.end - 1].duration_ms
+        known = self.next + len(self._until_ms)
+        listed_ms = sum(segment.duration_ms for segment in window.list.span(known, window.end))
+        for segment in window.list.span(known, window.first):
+            self._until_ms.append(self._media_ms + listed_ms + segment.duration_ms)
+        while self._until_ms and self._until_ms[0] <= self._media_ms:
+            self._until_ms.popleft()
+            self._take_down(self.next)
+            self.next += 1
+
+    def _take_down(self, sequence: int) -> None:
+        segment = self._window.list[sequence]
+        for name in (segment.uri, *segment.part_uris):
+            self._shelf.withdraw(name)
+        if self._window.list.is_last_of_init(sequence):
+            self._shelf.withdraw(segment.map_uri)

@@ -30,7 +30,7 @@ class Multivariant:
         self._media_uri = media_uri
         self._rewind_ms = rewind_ms
         self.peak = 0
-        self._octets = 0
+        self._bytes = 0
         self._duration_ms = 0
         self._rendered: tuple[tuple[Track, ...], Fraction | None] = ((), None)
         self._rendered_peak = 0
@@ -38,18 +38,18 @@ class Multivariant:
     @property
     def average(self) -> int:
         """See the class."""
-        return self._octets * 8000 // self._duration_ms if self._duration_ms else 0
+        return self._bytes * 8000 // self._duration_ms if self._duration_ms else 0
 
-    def measure(self, octets: int, duration_ms: int) -> None:
+    def measure(self, size: int, duration_ms: int) -> None:
         """Count one segment. One too short to tell a rate counts for the average alone."""
-        self._octets += octets
+        self._bytes += size
         self._duration_ms += duration_ms
         if duration_ms >= 500:
-            self.peak = max(self.peak, octets * 8000 // duration_ms)
+            self.peak = max(self.peak, size * 8000 // duration_ms)
 
-    def measure_opening(self, octets: int, duration_ms: int) -> None:
+    def measure_opening(self, size: int, duration_ms: int) -> None:
         """Go by the beginning of the first segment, as long as there is no other."""
-        self.peak = octets * 8000 // max(duration_ms, 1)
+        self.peak = size * 8000 // max(duration_ms, 1)
 
     def render_if_changed(self, tracks: tuple[Track, ...], frame_rate: Fraction | None) -> bytes | None:
         """The playlist, if tracks or frame rate are others or the peak is a step higher than it says; else ``None``."""

@@ -78,7 +78,7 @@ def is_init(name: str) -> bool:
 
 
 def is_media(name: str) -> bool:
-    """Whether this is the name of an init segment or a segment: what some playlist must name, or nobody needs it."""
+    """Whether this is the name of an init segment or a segment: what is of no use unless some playlist names it."""
     return is_init(name) or _SEGMENT.fullmatch(name) is not None
 
 

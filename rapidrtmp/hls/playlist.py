@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rapidrtmp.hls.segment import ListedSegment, OpenSegment
+from rapidrtmp.hls.segment_list import SegmentList
 from rapidrtmp.interfaces import Constants, Playlist
 from rapidrtmp.m3u8.model import Hint, InitSegment, MediaPlaylist
 from rapidrtmp.m3u8.write import PlaylistWriter
 
-__all__ = ["PlaylistWindow", "Version", "kept_segments", "make_control", "make_head", "write_version"]
+__all__ = ["ListedWindow", "PlaylistWindow", "Version", "kept_segments", "make_control", "make_head", "write_version"]
 
 #: Delta updates (EXT-X-SKIP) need protocol version 9; all playlists of a stream say the same.
 VERSION = 9
@@ -81,8 +82,8 @@ def make_head(
 
     :param control: from :func:`make_control`, or nothing where no server holds requests.
     :param sequence: the media sequence number of the first segment.
-    :param independent: whether EXT-X-INDEPENDENT-SEGMENTS is true of all that was ever listed; once it is not, it can
-        not be claimed again (6.2.1).
+    :param independent: whether EXT-X-INDEPENDENT-SEGMENTS is true of all that was ever listed; once it is not, it is
+        not claimed again (6.2.1).
     """
     return MediaPlaylist(
         version=VERSION,
@@ -104,29 +105,75 @@ def kept_segments(segments: Sequence[ListedSegment], kept_ms: int) -> int:
     return index
 
 
-class PlaylistWindow:
+class ListedWindow:
     """
-    The last segments of a stream and the one that is open, as a playlist.
+    The last segments up to one of them, as a playlist lists them: two cursors on the segments of a rendition.
 
     :ivar constants: what it promises.
-    :ivar size: how many complete segments it lists, at least; never less than three target durations of them.
-    :ivar segments: those, as they are listed; replaced when one is added, never changed.
-    :ivar next_sequence: the media sequence number of the next segment that begins.
+    :ivar size: how many it lists, at least; never less than three target durations of them.
+    :ivar first: the media sequence number of the first that is listed; ``end``: of the first that is not yet.
     :ivar discontinuity_sequence: of the first segment listed.
     :ivar ended: whether nothing follows.
     """
 
-    def __init__(self, constants: Constants, size: int, first_sequence: int, discontinuity_sequence: int = 0) -> None:
+    def __init__(self, constants: Constants, size: int, segments: SegmentList, discontinuity_sequence: int) -> None:
         self.constants = constants
         self.size = max(size, 1)
-        self.segments: tuple[ListedSegment, ...] = ()
-        self.open: OpenSegment | None = None
-        self.next_sequence = first_sequence
+        self.first = self.end = segments.first
         self.discontinuity_sequence = discontinuity_sequence
         self.ended = False
+        self._list = segments
         self._independent = True
+
+    @property
+    def segments(self) -> Sequence[ListedSegment]:
+        """Those that are listed, oldest first."""
+        return self._list.span(self.first, self.end)
+
+    @property
+    def last_discontinuity(self) -> int:
+        """The discontinuity sequence number of the last segment listed."""
+        return self.discontinuity_sequence + sum(segment.discontinuity for segment in self.segments)
+
+    def advance(self) -> None:
+        """List one segment more, and at the front no more than has to be."""
+        self._independent &= self._list[self.end].keyframe
+        self.end += 1
+        segments = self.segments
+        listed_ms = sum(segment.duration_ms for segment in segments)
+        for segment in segments[: -self.size]:
+            listed_ms -= segment.duration_ms
+            if listed_ms < KEPT_TARGETS * 1000 * self.constants.target_s:
+                break
+            self._leave(segment)
+
+    def _leave(self, segment: ListedSegment) -> None:
+        self.first = segment.sequence + 1
+        self.discontinuity_sequence += segment.discontinuity
+
+    def plain(self) -> MediaPlaylist:
+        """What is listed, without parts, for a web server that cannot hold requests."""
+        head = make_head(
+            self.constants, {}, self.first, self.discontinuity_sequence, independent=self._independent, ended=self.ended
+        )
+        return replace(head, segments=tuple(segment.bare() for segment in self.segments))
+
+
+class PlaylistWindow(ListedWindow):
+    """
+    The last segments of a stream and the one that is open, as a playlist.
+
+    :param first_sequence: the media sequence number of the first segment.
+    :ivar list: all segments that are left; what is listed here is at its end.
+    """
+
+    def __init__(self, constants: Constants, size: int, first_sequence: int, discontinuity_sequence: int = 0) -> None:
+        self.list = SegmentList(first_sequence)
+        super().__init__(constants, size, self.list, discontinuity_sequence)
+        self.open: OpenSegment | None = None
         self._skipped = 0  # by a delta update, as long as nothing has ended
         self._control = make_control(constants)
+        self._listed: tuple[ListedSegment, ...] = ()  # for every version until that changes
 
     @property
     def has_parts(self) -> bool:
@@ -134,10 +181,14 @@ class PlaylistWindow:
         return self.constants.part_target_ms > 0
 
     @property
+    def next_sequence(self) -> int:
+        """The media sequence number of the next segment that begins."""
+        return self.end + (self.open is not None)
+
+    @property
     def last_discontinuity(self) -> int:
         """The discontinuity sequence number of the last segment listed, open or complete."""
-        opened = self.open is not None and self.open.discontinuity
-        return self.discontinuity_sequence + sum(segment.discontinuity for segment in self.segments) + opened
+        return super().last_discontinuity + (self.open is not None and self.open.discontinuity)
 
     # ── what the packager does ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -147,56 +198,47 @@ class PlaylistWindow:
         """Open the next segment."""
         self._independent &= keyframe
         self.open = OpenSegment(
-            self.next_sequence, init, utc_ms, start, timescale, keyframe=keyframe, discontinuity=discontinuity
+            self.end, init, utc_ms, start, timescale, keyframe=keyframe, discontinuity=discontinuity
         )
-        self.next_sequence += 1
         return self.open
 
-    def complete_segment(self, end: int, *, gap: bool = False) -> list[ListedSegment]:
+    def complete_segment(self, end: int, *, size: int) -> ListedSegment:
         """
-        Complete the open segment; return those that left the window, oldest first.
+        Complete the open segment, and return it.
 
         :param end: where it ends, in ticks.
-        :param gap: whether there is nothing behind its name.
+        :param size: of its media in bytes; 0 makes it a gap.
         """
         assert self.open is not None
-        segment = self.open.complete(end, gap=gap)
+        segment = self.open.complete(end, size=size)
         self.open = None
         return self.append(segment if self.has_parts else segment.bare())
 
-    def append(self, segment: ListedSegment) -> list[ListedSegment]:
-        """List a complete segment; return those that left the window, oldest first."""
-        self._independent &= segment.keyframe
-        listed = [*self.segments, segment]
-        removed = self._slide(listed)
-        target_ms = 1000 * self.constants.target_s
-        for index in reversed(range(kept_segments(listed, KEPT_TARGETS * target_ms))):
-            if not listed[index].parts:
+    def append(self, segment: ListedSegment) -> ListedSegment:
+        """List a complete segment, and return it."""
+        self.list.append(segment)
+        self.advance()
+        segments, target_ms = self.segments, 1000 * self.constants.target_s
+        for old in reversed(segments[: kept_segments(segments, KEPT_TARGETS * target_ms)]):
+            if not old.parts:
                 break
-            listed[index] = listed[index].bare()
-        self._skipped = kept_segments(listed, SKIP_TARGETS * target_ms)
-        self.segments = tuple(listed)
-        return removed
+            self.list[old.sequence] = old.bare()
+        self._skipped = kept_segments(segments, SKIP_TARGETS * target_ms)
+        self._listed = tuple(self.segments)
+        return segment
+
+    def lose(self, sequence: int) -> None:
+        """List a segment as a gap, before any player has seen it."""
+        self.list[sequence] = self.list[sequence].as_gap()
+        self._listed = tuple(self.segments)
 
     def forget_before(self, sequence: int) -> None:
         """List no segment before this one any more, however much is left."""
-        gone = [segment for segment in self.segments if segment.sequence < sequence]
-        self.discontinuity_sequence += sum(segment.discontinuity for segment in gone)
-        self.segments = self.segments[len(gone) :]
-
-    def _slide(self, listed: list[ListedSegment]) -> list[ListedSegment]:
-        """Take those off the front that have to leave, and return them."""
-        count = 0
-        listed_ms = sum(segment.duration_ms for segment in listed)
-        while len(listed) - count > self.size:
-            listed_ms -= listed[count].duration_ms
-            if listed_ms < KEPT_TARGETS * 1000 * self.constants.target_s:
-                break
-            self.discontinuity_sequence += listed[count].discontinuity
-            count += 1
-        removed = listed[:count]
-        del listed[:count]
-        return removed
+        for segment in self.list.span(self.first, sequence):
+            self._leave(segment)
+        self.list.drop_before(sequence)
+        self.first, self.end = max(self.first, sequence), max(self.end, sequence)
+        self._listed = tuple(self.segments)
 
     # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -210,26 +252,14 @@ class PlaylistWindow:
         playlist = MediaPlaylist(
             version=VERSION,
             target_s=self.constants.target_s,
-            sequence=self._first_sequence,
+            sequence=self.first,
             discontinuity_sequence=self.discontinuity_sequence,
             control=self._control,
             part_target_us=1000 * self.constants.part_target_ms,
             independent_segments=self._independent,
-            segments=self.segments,
+            segments=self._listed,
             open=self.open.listed() if self.open and with_parts else None,
             hints=(Hint("PART", hint),) if hint and with_parts else (),
             ended=self.ended,
         )
         return Version(playlist, 0 if self.ended else self._skipped)
-
-    def plain(self) -> MediaPlaylist:
-        """The complete segments alone, for a web server that can not hold requests."""
-        first = self.segments[0].sequence if self.segments else self.next_sequence
-        head = make_head(
-            self.constants, {}, first, self.discontinuity_sequence, independent=self._independent, ended=self.ended
-        )
-        return replace(head, segments=tuple(segment.bare() for segment in self.segments))
-
-    @property
-    def _first_sequence(self) -> int:
-        return self.segments[0].sequence if self.segments else self.next_sequence - bool(self.open)

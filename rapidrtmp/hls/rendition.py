@@ -2,130 +2,127 @@
 From parts to names: the fragments of one stream on its shelf and in its playlist, segment by segment.
 
 Things are put where they belong in an order in which no playlist ever names what is not up yet. A segment is the
-concatenation of its parts, octet for octet. What is complete goes to the mirror as well, and what is not listed any
-more into retirement.
+concatenation of its parts, byte for byte. What is complete goes to the storage as well. There is one list of segments
+(``rapidrtmp.hls.segment_list``): what players see, what is stored and what still stands on the shelf are cursors on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rapidrtmp.archive.journal import Header
 from rapidrtmp.cmaf.fragment import write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
-from rapidrtmp.hls.expiry import Retirement
+from rapidrtmp.hls.expiry import Expiry
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, init_name, is_init, part_name
 from rapidrtmp.hls.playlist import PlaylistWindow
-from rapidrtmp.hls.resume.orphaned_media import Leftovers
+from rapidrtmp.hls.resume.orphaned_media import OrphanedMedia
 from rapidrtmp.hls.resume.reopen import named_media, reopen
-from rapidrtmp.hls.resume.resume_state import Expecting, Present
-from rapidrtmp.hls.resume.state import MirrorState
+from rapidrtmp.hls.resume.resume_state import Expecting, ResumeState
+from rapidrtmp.hls.resume.state import StoredState
 from rapidrtmp.hls.rewind.rewind import Rewind
 from rapidrtmp.hls.segment import ListedSegment, OpenSegment
-from rapidrtmp.hls.stored_copy import MEDIA_TYPE, SEGMENT_TYPE, Mirror
+from rapidrtmp.hls.stored_copy import MEDIA_TYPE, SEGMENT_TYPE, StoredCopy
 from rapidrtmp.interfaces import Constants, Part, SinkContext
 from rapidrtmp.m3u8.model import InitSegment
 from rapidrtmp.m3u8.read import parse_media_playlist
 from rapidrtmp.media import Track
 
-__all__ = ["Keeping", "Listing"]
+__all__ = ["Rendition", "RenditionOptions"]
 
 
 @dataclass(frozen=True)
-class Keeping:
+class RenditionOptions:
     """
     How much is kept, and where.
 
     :ivar window: how many segments the playlist lists.
     :ivar dvr_ms: how far back the long playlist reaches; 0 for none.
-    :ivar leftovers: of earlier presentations.
-    :ivar present: the streams of this process.
+    :ivar orphans: of earlier presentations.
+    :ivar resume_state: the streams of this process.
     :ivar discontinuities: where their discontinuity sequence numbers begin.
     """
 
     window: int
     dvr_ms: int
-    leftovers: Leftovers
-    present: Present
+    orphans: OrphanedMedia
+    resume_state: ResumeState
     discontinuities: DiscontinuityNumbers
 
 
-class Listing:
+class Rendition:
     """
     The window of one stream, and all that is named in it.
 
-    :param window: what players see; the mirror has one of its own, equal to it at the start.
+    :param window: what players see.
     :ivar broken: whether the next segment does not join on to the last.
     """
 
-    def __init__(
-        self, context: SinkContext, keeping: Keeping, window: PlaylistWindow, mirrored: PlaylistWindow
-    ) -> None:
+    def __init__(self, context: SinkContext, options: RenditionOptions, window: PlaylistWindow) -> None:
         self.window = window
         self.broken = False
         self._context = context
-        self._keeping = keeping
+        self._options = options
         self._shelf = context.shelf
-        self._retirement = Retirement(context.shelf, window.segments)
+        self._expiry = Expiry(context.shelf, window)
         self._tracks: tuple[Track, ...] = ()
         self._init_segment = InitSegment("")
         self._init = b""
         self._described: tuple[Track, ...] = ()  # the tracks that the last init segment is for
         self._fragments = 0
         self._pieces: list[bytes] = []  # of the open segment
-        self._mirror: Mirror | None = None
+        self._stored_copy: StoredCopy | None = None
         self._rewind: Rewind | None = None
         self._segments_created = context.metrics.counter("segments_created_total", "Segments published")
         self._parts_created = context.metrics.counter("parts_created_total", "Parts published")
-        keeping.discontinuities.reached(context.stream, window.last_discontinuity)
+        options.discontinuities.reached(context.stream, window.last_discontinuity)
         if context.storage.persistent:
-            self._open_mirror(mirrored)
+            self._open_stored_copy()
 
     @classmethod
-    def begin(cls, context: SinkContext, keeping: Keeping, constants: Constants) -> Listing:
+    def begin(cls, context: SinkContext, options: RenditionOptions, constants: Constants) -> Rendition:
         """Of a presentation that begins now."""
-        first = keeping.discontinuities.first(context.stream)
-        windows = [PlaylistWindow(constants, keeping.window, context.first_sequence, first) for _ in range(2)]
-        return cls(context, keeping, *windows)
+        first = options.discontinuities.first(context.stream)
+        return cls(context, options, PlaylistWindow(constants, options.window, context.first_sequence, first))
 
     @classmethod
-    def resume(cls, context: SinkContext, keeping: Keeping, stored: Mapping[str, bytes]) -> Listing:
+    def resume(cls, context: SinkContext, options: RenditionOptions, stored: Mapping[str, bytes]) -> Rendition:
         """
         Of one that an earlier process left: all that is stored is put up again, and what comes, comes behind a
         discontinuity.
 
         :param stored: see :class:`~rapidrtmp.hls.resume.recovery.HlsRecovery`.
         """
-        constants = MirrorState.parse(stored[STATE]).constants
-        playlist = parse_media_playlist(stored[MEDIA_PLAYLIST])
-        windows = [reopen(playlist, constants, keeping.window) for _ in range(2)]
-        listing = cls(context, keeping, *windows)
-        listing.broken = True
-        for name in named_media(listing.window) & stored.keys():
+        constants = StoredState.parse(stored[STATE]).constants
+        window = reopen(parse_media_playlist(stored[MEDIA_PLAYLIST]), constants, options.window)
+        rendition = cls(context, options, window)
+        rendition.broken = True
+        for name in named_media(window) & stored.keys():
             context.shelf.put(name, [stored[name]], MEDIA_TYPE if is_init(name) else SEGMENT_TYPE)
-        if listing._rewind is not None:
-            listing._expect_rewind(listing._rewind, {name: len(data) for name, data in stored.items()})
-        return listing
+        if rendition._rewind is not None:
+            rendition._expect_rewind(rendition._rewind, stored)
+        return rendition
 
-    def _expect_rewind(self, rewind: Rewind, sizes: Mapping[str, int]) -> None:
-        rewind.expect(self.window.segments, sizes, self.window.last_discontinuity)
-        self._keeping.present.rewinds[self._context.stream] = Expecting(rewind, self._rewind_returned)
+    def _expect_rewind(self, rewind: Rewind, stored: Mapping[str, bytes]) -> None:
+        listed = [replace(segment, size=len(stored.get(segment.uri, b""))) for segment in self.window.segments]
+        rewind.expect(listed, self.window.last_discontinuity)
+        self._options.resume_state.rewinds[self._context.stream] = Expecting(rewind, self._rewind_returned)
 
     def _rewind_returned(self) -> None:
         """The rewind window is whole again; if the stream has ended meanwhile, more is left of it than was known."""
         if self.window.ended:
             self._leave()
 
-    def _open_mirror(self, window: PlaylistWindow) -> None:
-        context, keeping = self._context, self._keeping
+    def _open_stored_copy(self) -> None:
+        context, options, window = self._context, self._options, self.window
         shelf, storage, prefix = context.shelf, context.storage, str(context.stream)
-        if keeping.dvr_ms:
+        if options.dvr_ms:
             first, discontinuity = window.next_sequence, window.last_discontinuity
-            self._rewind = Rewind(shelf, storage, prefix, window.constants, keeping.dvr_ms, first, discontinuity)
-        leftovers = keeping.leftovers.take(context.stream)
-        self._mirror = Mirror(storage, prefix, window, keeping.window, leftovers, self._rewind)
+            self._rewind = Rewind(shelf, storage, prefix, window.constants, options.dvr_ms, first, discontinuity)
+        orphans = options.orphans.take(context.stream)
+        self._stored_copy = StoredCopy(storage, prefix, window, options.window, orphans, self._rewind)
 
     # ── what the packager does ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -166,31 +163,34 @@ class Listing:
         """Nothing follows in the open segment: put it up as a whole and list it."""
         window = self.window
         pieces, self._pieces = self._pieces, []
-        removed = window.complete_segment(end, gap=not pieces)
-        segment = window.segments[-1]
+        segment = window.complete_segment(end, size=sum(map(len, pieces)))
         if pieces:
             self._shelf.put(segment.uri, pieces, SEGMENT_TYPE)
         self._segments_created.inc()
-        if self._mirror is not None:
-            self._mirror.put_segment(segment, pieces)
-        self._retirement.moved_on(window, removed)
+        stored_copy = self._stored_copy
+        if stored_copy is not None:
+            stored_copy.put_segment(segment, pieces)
+        self._expiry.moved_on()
+        window.list.drop_before(
+            self._expiry.next if stored_copy is None else min(self._expiry.next, stored_copy.deleted)
+        )
         return segment
 
     def put_multivariant(self, name: str, data: bytes) -> None:
-        """Have the multivariant playlist mirrored."""
-        if self._mirror is not None:
-            self._mirror.put_multivariant(name, data)
+        """Have the multivariant playlist stored."""
+        if self._stored_copy is not None:
+            self._stored_copy.put_multivariant(name, data)
 
     def end(self) -> None:
         """Nothing follows; the open segment must be complete."""
         self.window.ended = True
-        if self._mirror is not None:
-            self._mirror.end()
+        if self._stored_copy is not None:
+            self._stored_copy.end()
         self._leave()
 
     def _leave(self) -> None:
-        if self._mirror is not None:
-            self._keeping.leftovers.leave(self._context.stream, self._mirror.media)
+        if self._stored_copy is not None:
+            self._options.orphans.leave(self._context.stream, self._stored_copy.media)
 
     # ── segments and init segments ───────────────────────────────────────────────────────────────────────────────────
 
@@ -214,9 +214,9 @@ class Listing:
 
     def _begin_discontinuity(self) -> None:
         number = self.window.last_discontinuity
-        self._keeping.discontinuities.reached(self._context.stream, number)
-        if self._mirror is not None:
-            self._mirror.begin_discontinuity(number)
+        self._options.discontinuities.reached(self._context.stream, number)
+        if self._stored_copy is not None:
+            self._stored_copy.begin_discontinuity(number)
 
     def _put_init(self, utc_ms: int) -> None:
         """Put up an init segment if the tracks need another than the last; its name is never used again."""
@@ -227,8 +227,8 @@ class Listing:
         name = init_name(self.window.next_sequence)
         self._init, self._init_segment = init, InitSegment(name)
         self._shelf.put(name, [init], MEDIA_TYPE)
-        if self._mirror is not None:
-            self._mirror.put_init(name, init)
+        if self._stored_copy is not None:
+            self._stored_copy.put_init(name, init)
         if self._rewind is not None:
             app, key = self._context.stream
             target_s = self.window.constants.target_s

@@ -23,6 +23,7 @@ class ListedSegment(Segment):
 
     :ivar start: where it begins, in ticks of ``timescale``; ``end``: where it ends.
     :ivar keyframe: whether it begins with a keyframe.
+    :ivar size: in bytes, if that is known.
     :ivar part_uris: the names of all its parts, also when those are not listed any more.
     """
 
@@ -30,6 +31,7 @@ class ListedSegment(Segment):
     end: int = 0
     timescale: int = 1
     keyframe: bool = False
+    size: int = 0
     part_uris: tuple[str, ...] = ()
 
     @classmethod
@@ -45,6 +47,7 @@ class ListedSegment(Segment):
         keyframe: bool,
         discontinuity: bool = False,
         gap: bool = False,
+        size: int = 0,
         uri: str = "",
     ) -> ListedSegment:
         """
@@ -66,6 +69,7 @@ class ListedSegment(Segment):
             end=end,
             timescale=timescale,
             keyframe=keyframe,
+            size=size,
         )
 
     @property
@@ -91,7 +95,7 @@ class ListedSegment(Segment):
 
     def as_gap(self) -> ListedSegment:
         """The same stretch of time with nothing behind its name (EXT-X-GAP)."""
-        return replace(self, gap=True, parts=())
+        return replace(self, gap=True, size=0, parts=())
 
 
 class OpenSegment:
@@ -149,8 +153,12 @@ class OpenSegment:
             self.sequence, "", 0, self.discontinuity, self.utc_ms * 1000, self.init, "", False, None, self.parts
         )
 
-    def complete(self, end: int, *, gap: bool = False) -> ListedSegment:
-        """The segment when nothing follows in it."""
+    def complete(self, end: int, *, size: int) -> ListedSegment:
+        """
+        The segment when nothing follows in it.
+
+        :param size: of its media in bytes; 0 makes it a gap.
+        """
         whole = ListedSegment.make(
             self.sequence,
             self.init,
@@ -160,6 +168,7 @@ class OpenSegment:
             self.timescale,
             keyframe=self.keyframe,
             discontinuity=self.discontinuity,
-            gap=gap,
+            gap=not size,
+            size=size,
         )
         return replace(whole, parts=self.parts, part_uris=tuple(part.uri for part in self.parts))

@@ -1,7 +1,7 @@
 """
 The HLS packager: a sink that turns frames into parts, segments and playlists on its stream's shelf.
 
-``Segmenter`` decides where to cut, ``Listing`` gives what was cut its names and puts it where it belongs; this class
+``Segmenter`` decides where to cut, ``Rendition`` gives what was cut its names and puts it where it belongs; this class
 publishes versions of the playlist, and promises in each which part comes next.
 """
 
@@ -18,10 +18,10 @@ from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
 from rapidrtmp.hls.multivariant import Multivariant
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST
 from rapidrtmp.hls.publication import Publication
-from rapidrtmp.hls.rendition import Keeping, Listing
-from rapidrtmp.hls.resume.orphaned_media import Leftovers
+from rapidrtmp.hls.rendition import Rendition, RenditionOptions
+from rapidrtmp.hls.resume.orphaned_media import OrphanedMedia
 from rapidrtmp.hls.resume.recovery import HlsRecovery
-from rapidrtmp.hls.resume.resume_state import Present
+from rapidrtmp.hls.resume.resume_state import ResumeState
 from rapidrtmp.interfaces import (
     PLAYLIST_TYPE,
     Constants,
@@ -61,8 +61,8 @@ class HlsSinkFactory:
         self.cutting = Cutting(segment_ms=parse_duration_ms(segment), part_ms=parse_duration_ms(part))
         self.window = int(window)
         self.dvr_ms = parse_duration_ms(dvr)
-        self._leftovers = Leftovers()
-        self._present = Present()
+        self._orphans = OrphanedMedia()
+        self._resume_state = ResumeState()
         self._discontinuities = DiscontinuityNumbers()
         if not 1_000 <= self.cutting.segment_ms <= 60_000:
             raise ConfigurationError(f"segment={segment}: from 1s to 60s")
@@ -75,15 +75,15 @@ class HlsSinkFactory:
 
     def create(self, context: SinkContext) -> HlsSink:
         """See :meth:`ISinkFactory.create <rapidrtmp.interfaces.ISinkFactory.create>`."""
-        self._present.begin(context.stream)
-        keeping = Keeping(self.window, self.dvr_ms, self._leftovers, self._present, self._discontinuities)
-        return HlsSink(context, self.cutting, keeping)
+        self._resume_state.begin(context.stream)
+        options = RenditionOptions(self.window, self.dvr_ms, self._orphans, self._resume_state, self._discontinuities)
+        return HlsSink(context, self.cutting, options)
 
     def take_over(self, former: object) -> None:
         """See :meth:`IReplacingSinkFactory.take_over <rapidrtmp.interfaces.IReplacingSinkFactory.take_over>`."""
         if isinstance(former, HlsSinkFactory):
-            self._leftovers = former._leftovers
-            self._present = former._present
+            self._orphans = former._orphans
+            self._resume_state = former._resume_state
             self._discontinuities = former._discontinuities
 
     def recover(self, context: RecoveryContext) -> Deferred[None]:
@@ -91,8 +91,8 @@ class HlsSinkFactory:
         recovery = HlsRecovery(
             context,
             self.window,
-            self._leftovers,
-            self._present,
+            self._orphans,
+            self._resume_state,
             self._discontinuities,
             MAX_RECOVERED_BYTES,
             rewinds=self.dvr_ms > 0,
@@ -110,16 +110,16 @@ class HlsSink:
 
     leads = True
 
-    def __init__(self, context: SinkContext, cutting: Cutting, keeping: Keeping) -> None:
+    def __init__(self, context: SinkContext, cutting: Cutting, options: RenditionOptions) -> None:
         self._context = context
-        self._keeping = keeping
+        self._options = options
         self._shelf = context.shelf
         self.cutting = cutting
         self.constants: Constants | None = None
         self._publication = Publication(context, MEDIA_PLAYLIST)
         self._tracks: tuple[Track, ...] = ()
-        self._listing: Listing | None = None
-        self._multivariant = Multivariant(MEDIA_PLAYLIST, keeping.dvr_ms if context.storage.persistent else 0)
+        self._rendition: Rendition | None = None
+        self._multivariant = Multivariant(MEDIA_PLAYLIST, options.dvr_ms if context.storage.persistent else 0)
         self._hinted = ""  # the part that was promised and is not up yet
         self._expects_end = False  # whether the open segment should end with its newest part
         self._end = 0  # of the newest part, in ticks
@@ -134,7 +134,7 @@ class HlsSink:
         )
         self._shelf.announce(MEDIA_PLAYLIST)
         self._shelf.announce(MULTIVARIANT_PLAYLIST)
-        if keeping.dvr_ms:
+        if options.dvr_ms:
             self._announce_rewind()
         if context.recovered:
             self._resume(context.recovered)
@@ -144,14 +144,14 @@ class HlsSink:
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """See :meth:`IPartSink.tracks_changed <rapidrtmp.interfaces.IPartSink.tracks_changed>`."""
         self._tracks = tracks
-        if self._listing is not None:
-            self._listing.tracks_changed(tracks)
+        if self._rendition is not None:
+            self._rendition.tracks_changed(tracks)
 
     def constants_chosen(self, constants: Constants) -> None:
         """See :meth:`IPartSink.constants_chosen <rapidrtmp.interfaces.IPartSink.constants_chosen>`."""
-        if self._listing is None:
+        if self._rendition is None:
             part_target_ms = constants.part_target_ms if self.cutting.part_ms else 0
-            self._listing = self._open_listing(Constants(constants.target_s, part_target_ms))
+            self._rendition = self._open_rendition(Constants(constants.target_s, part_target_ms))
 
     def frame_rate_measured(self, frame_rate: Fraction | None) -> None:
         """See :meth:`IPartSink.frame_rate_measured <rapidrtmp.interfaces.IPartSink.frame_rate_measured>`."""
@@ -159,25 +159,25 @@ class HlsSink:
 
     def part_cut(self, part: Part) -> None:
         """See :meth:`IPartSink.part_cut <rapidrtmp.interfaces.IPartSink.part_cut>`."""
-        listing = self._published
+        rendition = self._published
         self._newest = part
-        if self._hinted not in ("", listing.next_part):
+        if self._hinted not in ("", rendition.next_part):
             self._expects_end = False
-            self._put_version(listing, listing.next_part)  # players learn that another one comes before it does
+            self._put_version(rendition, rendition.next_part)  # players learn that another one comes before it does
         if part.runs:
             self._hinted = ""
         else:
             self._take_back_hint()
-        listing.put_part(part)
+        rendition.put_part(part)
         self._end = part.end
         self._expects_end = part.expected_last
-        self._has_news |= listing.window.has_parts
+        self._has_news |= rendition.window.has_parts
 
     def segment_ended(self) -> None:
         """See :meth:`IPartSink.segment_ended <rapidrtmp.interfaces.IPartSink.segment_ended>`."""
-        listing = self._published
-        size = listing.open_bytes
-        segment = listing.complete_segment(self._end)
+        rendition = self._published
+        size = rendition.open_bytes
+        segment = rendition.complete_segment(self._end)
         self._expects_end = False
         self._has_news = True
         self._multivariant.measure(size, segment.duration_ms)
@@ -191,31 +191,31 @@ class HlsSink:
         """See :meth:`IPartSink.flushed <rapidrtmp.interfaces.IPartSink.flushed>`: publish all at once."""
         if not self._has_news:
             return
-        listing, newest = self._published, self._newest
+        rendition, newest = self._published, self._newest
         self._has_news, self._newest = False, None
         if newest is not None:
-            self._measure_opening(listing, newest.end)
-        self._put_version(listing)
-        self._publish_multivariant(listing)
+            self._measure_opening(rendition, newest.end)
+        self._put_version(rendition)
+        self._publish_multivariant(rendition)
         if newest is not None:
             self._observe_delay(newest)
 
     def discontinuity(self) -> None:
         """See :meth:`IPartSink.discontinuity <rapidrtmp.interfaces.IPartSink.discontinuity>`."""
-        if self._listing is not None:
-            self._listing.broken = True
+        if self._rendition is not None:
+            self._rendition.broken = True
 
     def interrupted(self) -> None:
         """See :meth:`IPartSink.interrupted <rapidrtmp.interfaces.IPartSink.interrupted>`."""
 
     def finish(self) -> None:
         """See :meth:`IPartSink.finish <rapidrtmp.interfaces.IPartSink.finish>`."""
-        listing = self._listing
-        if listing is None:
+        rendition = self._rendition
+        if rendition is None:
             self._withdraw_all()
             return
-        listing.end()
-        self._put_version(listing)
+        rendition.end()
+        self._put_version(rendition)
 
     def suspend(self) -> None:
         """
@@ -224,7 +224,7 @@ class HlsSink:
         The open segment was completed when the publisher was gone. All that the next server needs is stored, or waits
         for the storage.
         """
-        if self._listing is None:
+        if self._rendition is None:
             self._withdraw_all()
 
     def _withdraw_all(self) -> None:
@@ -232,51 +232,51 @@ class HlsSink:
         for name in (MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST):
             self._shelf.withdraw(name)
 
-    # ── the listing ──────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── the rendition ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def _published(self) -> Listing:
-        assert self._listing is not None, "constants are chosen before the first part"
-        return self._listing
+    def _published(self) -> Rendition:
+        assert self._rendition is not None, "constants are chosen before the first part"
+        return self._rendition
 
-    def _open_listing(self, constants: Constants) -> Listing:
+    def _open_rendition(self, constants: Constants) -> Rendition:
         self.constants = constants
-        listing = Listing.begin(self._context, self._keeping, constants)
-        listing.tracks_changed(self._tracks)
+        rendition = Rendition.begin(self._context, self._options, constants)
+        rendition.tracks_changed(self._tracks)
         self._context.log.info(
             "{stream} is on HLS: target duration {target_s} s, part target {part_ms} ms",
             stream=self._context.stream,
             target_s=constants.target_s,
             part_ms=constants.part_target_ms,
         )
-        return listing
+        return rendition
 
     def _resume(self, stored: Mapping[str, bytes]) -> None:
         """Go on from what an earlier process left, and wait for a publisher."""
-        listing = self._listing = Listing.resume(self._context, self._keeping, stored)
-        self.constants = listing.window.constants
-        for segment in listing.window.segments:
+        rendition = self._rendition = Rendition.resume(self._context, self._options, stored)
+        self.constants = rendition.window.constants
+        for segment in rendition.window.segments:
             if not segment.gap:
                 self._multivariant.measure(len(stored[segment.uri]), segment.duration_ms)
         if MULTIVARIANT_PLAYLIST in stored:
-            self._put_multivariant(listing, stored[MULTIVARIANT_PLAYLIST])
-        self._put_version(listing)
+            self._put_multivariant(rendition, stored[MULTIVARIANT_PLAYLIST])
+        self._put_version(rendition)
 
     # ── versions and promises ────────────────────────────────────────────────────────────────────────────────────────
 
-    def _put_version(self, listing: Listing, coming: str = "") -> None:
+    def _put_version(self, rendition: Rendition, coming: str = "") -> None:
         """
         Publish the playlist as it is now; promise the next part, and take back a promise that was not kept.
 
         :param coming: the name of that part, where it is at hand.
         """
-        hint = self._hint(listing, coming)
+        hint = self._hint(rendition, coming)
         if self._hinted != hint:
             self._take_back_hint()
         if hint:
             self._shelf.announce(hint)
         self._hinted = hint
-        self._publication.put(listing.window.version(hint))
+        self._publication.put(rendition.window.version(hint))
 
     def _take_back_hint(self) -> None:
         if self._hinted:
@@ -284,14 +284,14 @@ class HlsSink:
             self._hints_withdrawn.inc()
             self._hinted = ""
 
-    def _hint(self, listing: Listing, coming: str) -> str:
+    def _hint(self, rendition: Rendition, coming: str) -> str:
         """The name of the part that should come next; empty if there are none."""
-        window = listing.window
+        window = rendition.window
         if window.ended or not window.has_parts:
             return ""
         if coming:
             return coming
-        return listing.first_of_next if self._expects_end or listing.broken else listing.next_part
+        return rendition.first_of_next if self._expects_end or rendition.broken else rendition.next_part
 
     def _announce_rewind(self) -> None:
         if self._context.storage.persistent:
@@ -305,21 +305,21 @@ class HlsSink:
 
     # ── the multivariant playlist ────────────────────────────────────────────────────────────────────────────────────
 
-    def _measure_opening(self, listing: Listing, end: int) -> None:
+    def _measure_opening(self, rendition: Rendition, end: int) -> None:
         """As long as the first segment is open, its rate is not known: go by what there is of it."""
-        opened = listing.window.open
-        if opened is not None and not listing.window.segments:
-            self._multivariant.measure_opening(listing.open_bytes, (end - opened.start) * 1000 // opened.timescale)
+        opened = rendition.window.open
+        if opened is not None and not rendition.window.segments:
+            self._multivariant.measure_opening(rendition.open_bytes, (end - opened.start) * 1000 // opened.timescale)
 
-    def _publish_multivariant(self, listing: Listing) -> None:
+    def _publish_multivariant(self, rendition: Rendition) -> None:
         """Put it up when there is something measured, and again when it would say something else."""
         data = self._multivariant.render_if_changed(self._tracks, self._frame_rate)
         if data is not None:
-            self._put_multivariant(listing, data)
-            listing.put_multivariant(MULTIVARIANT_PLAYLIST, data)
+            self._put_multivariant(rendition, data)
+            rendition.put_multivariant(MULTIVARIANT_PLAYLIST, data)
 
-    def _put_multivariant(self, listing: Listing, data: bytes) -> None:
-        max_age_s = listing.window.constants.target_s
+    def _put_multivariant(self, rendition: Rendition, data: bytes) -> None:
+        max_age_s = rendition.window.constants.target_s
         self._shelf.put(MULTIVARIANT_PLAYLIST, [data], PLAYLIST_TYPE, f"max-age={max_age_s}")
 
     def _observe_delay(self, part: Part) -> None:

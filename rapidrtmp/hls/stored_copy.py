@@ -2,7 +2,7 @@
 The stream as a plain web server or a CDN can serve it: its files in the storage, written behind.
 
 A segment is listed here only once the storage says that it can be read; one that was lost is listed as a gap. So
-whoever serves the directory never serves a playlist that names what is not there.
+a web server of the directory never serves a playlist that names what is not there.
 
 Beside them lies the state, for a server that has to go on where this one was killed: see
 ``rapidrtmp.hls.resume.state``.
@@ -10,94 +10,112 @@ Beside them lies the state, for a server that has to go on where this one was ki
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from rapidrtmp.errors import StorageError
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, running_key
-from rapidrtmp.hls.playlist import PlaylistWindow
-from rapidrtmp.hls.resume.reopen import named_media
+from rapidrtmp.hls.playlist import ListedWindow, PlaylistWindow
 from rapidrtmp.hls.resume.state import (
     MOST_RESERVED,
     RENEW_BELOW,
     RESERVED_AHEAD,
     RESERVED_PER_WAITING,
     STATE_TYPE,
-    MirrorState,
+    StoredState,
 )
 from rapidrtmp.hls.rewind.rewind import DELETIONS_PER_SEGMENT, Rewind
 from rapidrtmp.hls.segment import ListedSegment
 from rapidrtmp.interfaces import PLAYLIST_TYPE, IStorageWriter
 from rapidrtmp.m3u8.write import PlaylistWriter
 
-__all__ = ["Mirror"]
+__all__ = ["StoredCopy"]
 
 MEDIA_TYPE = "video/mp4"
 SEGMENT_TYPE = "video/iso.segment"
 MARK_TYPE = "application/octet-stream"
 
 
-@dataclass(slots=True, eq=False)
-class _Pending:
-    segment: ListedSegment
-    size: int
-    settled: bool = False
+class StoredWindow(ListedWindow):
+    """
+    The part of a rendition's segments that the storage lists.
+
+    :ivar lost: the numbers of those, after ``first`` or not listed yet, that the storage does not have.
+    """
+
+    def __init__(self, live: PlaylistWindow) -> None:
+        super().__init__(live.constants, live.size, live.list, live.discontinuity_sequence)
+        self.lost: set[int] = set()
+        self.ended = live.ended
+        self.first = self.end = live.first
+        while self.end < live.end:
+            self.advance()
+
+    def stored(self, sequence: int) -> ListedSegment:
+        """A segment as it is stored: a gap where it was lost."""
+        segment = self._list[sequence]
+        return segment.as_gap() if sequence in self.lost else segment
+
+    @property
+    def segments(self) -> Sequence[ListedSegment]:
+        """Those that are listed, oldest first."""
+        return [self.stored(sequence) for sequence in range(self.first, self.end)]
 
 
-class Mirror:
+class StoredCopy:
     """
     Writes one stream's files under ``prefix``.
 
-    :param window: empty, or what the storage already lists.
+    :param live: what players see; what it lists is stored already.
     :param keep_for: how many segments stay in the storage after they left its playlist.
-    :param leftovers: names of media of an earlier presentation, to be deleted when nothing names them any more.
+    :param orphans: names of media of an earlier presentation, to be deleted when nothing names them any more.
     :param rewind: is told of every segment that is listed here, and keeps them for longer.
+    :ivar deleted: the media sequence number of the oldest segment that is not deleted from the storage.
     """
 
     def __init__(
         self,
         storage: IStorageWriter,
         prefix: str,
-        window: PlaylistWindow,
+        live: PlaylistWindow,
         keep_for: int,
-        leftovers: Iterable[str] = (),
+        orphans: Iterable[str] = (),
         rewind: Rewind | None = None,
     ) -> None:
         self._storage = storage
         self._prefix = prefix
-        self._window = window
+        self._list = live.list
+        self._window = StoredWindow(live)
+        self.deleted = live.first
+        self._settled: set[int] = set()  # the numbers of those that wait for one before them
         self._keep_for = keep_for
         self._inits: dict[str, bytes] = {}  # those that are not stored yet
         self._lost_inits: set[str] = set()
         self._multivariant: tuple[str, bytes] | None = None
-        self._pending: deque[_Pending] = deque()
-        self._retired: deque[ListedSegment] = deque()
-        self._leftovers = list(leftovers)
+        self._orphans = list(orphans)
         self._rewind = rewind
         self._writer = PlaylistWriter()
         self._is_marked = False
-        self._discontinuity = window.last_discontinuity
+        self._discontinuity = live.last_discontinuity
         self._reserved = 0
-        self._reserve(window.next_sequence)
+        self._reserve(live.next_sequence)
 
     @property
     def media(self) -> set[str]:
         """The names of all media that are stored, or about to be."""
-        names = {*self._leftovers, *self._inits, *named_media(self._window)}
+        names = {*self._orphans, *self._inits}
         if self._rewind is not None:
             names |= self._rewind.names
-        for segment in (*self._retired, *(pending.segment for pending in self._pending)):
+        for segment in map(self._window.stored, range(self.deleted, self._list.end)):
             names |= {segment.map_uri} if segment.gap else {segment.map_uri, segment.uri}
         return names
 
     def _reserve(self, next_sequence: int) -> None:
         """See to it that the storage knows of the numbers that come next before they are used."""
         if self._reserved - next_sequence < RENEW_BELOW:
-            ahead = RESERVED_AHEAD + RESERVED_PER_WAITING * len(self._pending)
+            ahead = RESERVED_AHEAD + RESERVED_PER_WAITING * max(next_sequence - 1 - self._window.end, 0)
             self._reserved = next_sequence + min(ahead, MOST_RESERVED)
             self._put_state()
 
@@ -123,7 +141,7 @@ class Mirror:
 
         if not self._is_marked:
             self._mark()
-        state = MirrorState(self._window.constants, self._reserved, self._window.ended, self._discontinuity)
+        state = StoredState(self._window.constants, self._reserved, self._window.ended, self._discontinuity)
         written = self._storage.put(f"{self._prefix}/{STATE}", [state.render()], STATE_TYPE, "no-store")
         written.addErrback(lost)
 
@@ -152,63 +170,72 @@ class Mirror:
             self._put_multivariant()
 
     def put_segment(self, segment: ListedSegment, pieces: Sequence[bytes]) -> None:
-        """Write a complete segment, and the playlist when that is done."""
-        self._reserve(segment.sequence + 1)
-        pending = _Pending(segment.bare(), sum(map(len, pieces)))
-        self._pending.append(pending)
+        """Write the newest segment of the list, and the playlist when that is done."""
+        sequence = segment.sequence
+        self._reserve(sequence + 1)
         if segment.gap:
-            self._settle(pending)
+            self._settle(sequence)
             return
         if segment.map_uri in self._lost_inits:
             self._put_init(segment.map_uri)
         written = self._put_watched(segment.uri, pieces)
-        written.addCallbacks(lambda _: self._stored(pending), lambda failure: self._lost(pending, failure))
+        written.addCallbacks(lambda _: self._stored(sequence), lambda failure: self._lost(sequence, failure))
 
     def end(self) -> None:
         """Nothing follows: the playlist becomes final when all that was written before it is."""
         self._window.ended = True
-        if not self._pending:
+        if not self._is_behind:
             self._put_playlist()
 
-    def _stored(self, pending: _Pending) -> None:
-        if pending.segment.map_uri in self._inits:  # without which nobody can play it
-            pending.segment = pending.segment.as_gap()
-        self._settle(pending)
+    @property
+    def _is_behind(self) -> bool:
+        """Whether there are segments that the storage has not confirmed."""
+        return self._window.end < self._list.end
 
-    def _lost(self, pending: _Pending, failure: Failure) -> None:
+    def _stored(self, sequence: int) -> None:
+        if self._list[sequence].map_uri in self._inits:  # without which no player can use it
+            self._window.lost.add(sequence)
+        self._settle(sequence)
+
+    def _lost(self, sequence: int, failure: Failure) -> None:
         failure.trap(StorageError)  # counted and said by the queue
-        pending.segment = pending.segment.as_gap()
-        self._settle(pending)
+        self._window.lost.add(sequence)
+        self._settle(sequence)
 
-    def _settle(self, pending: _Pending) -> None:
-        pending.settled = True
-        listed = False
-        while self._pending and self._pending[0].settled:
-            first = self._pending.popleft()
-            self._retired.extend(self._window.append(first.segment))
+    def _settle(self, sequence: int) -> None:
+        """List the segment, unless one before it is not settled, and those behind it that have waited for it."""
+        self._settled.add(sequence)
+        window = self._window
+        before = window.end
+        while window.end in self._settled:
+            self._settled.remove(window.end)
+            window.advance()
             if self._rewind is not None:
-                self._rewind.add(first.segment, first.size)
-            listed = True
-        if listed and not (self._window.ended and self._pending):
+                self._rewind.add(window.stored(window.end - 1))
+        if window.end > before and not (window.ended and self._is_behind):
             self._put_playlist()
-            self._delete_retired()
+            self._delete_old()
 
-    def _delete_retired(self) -> None:
+    def _delete_old(self) -> None:
         """Queue the deletion of what is long gone, behind the playlist that does not name it any more."""
-        for name in self._leftovers[-DELETIONS_PER_SEGMENT:]:
+        for name in self._orphans[-DELETIONS_PER_SEGMENT:]:
             self._storage.delete(f"{self._prefix}/{name}")
-        del self._leftovers[-DELETIONS_PER_SEGMENT:]
-        while len(self._retired) > self._keep_for:
-            segment = self._retired.popleft()
-            is_kept = self._rewind is not None and self._rewind.keeps(segment.sequence)
-            if not segment.gap and not is_kept:
-                self._storage.delete(f"{self._prefix}/{segment.uri}")
-            listed = (*self._retired, *self._window.segments, *(pending.segment for pending in self._pending))
-            if all(other.map_uri != segment.map_uri for other in listed):
-                self._inits.pop(segment.map_uri, None)
-                self._lost_inits.discard(segment.map_uri)
-                if not is_kept:
-                    self._storage.delete(f"{self._prefix}/{segment.map_uri}")
+        del self._orphans[-DELETIONS_PER_SEGMENT:]
+        while self._window.first - self.deleted > self._keep_for:
+            self._delete(self.deleted)
+            self.deleted += 1
+
+    def _delete(self, sequence: int) -> None:
+        segment = self._window.stored(sequence)
+        self._window.lost.discard(sequence)
+        is_kept = self._rewind is not None and self._rewind.keeps(sequence)
+        if not segment.gap and not is_kept:
+            self._storage.delete(f"{self._prefix}/{segment.uri}")
+        if self._list.is_last_of_init(sequence):
+            self._inits.pop(segment.map_uri, None)
+            self._lost_inits.discard(segment.map_uri)
+            if not is_kept:
+                self._storage.delete(f"{self._prefix}/{segment.map_uri}")
 
     def _put_playlist(self) -> None:
         cache = "max-age=60" if self._window.ended else "max-age=1"

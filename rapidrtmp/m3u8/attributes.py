@@ -46,7 +46,7 @@ def parse_date_us(text: str) -> int:
 
 
 def parse_byte_range(text: str, following: int | None) -> tuple[int, int]:
-    """``n[@o]`` as octets and offset; ``following`` is where the range before ended, if that was in the same URI."""
+    """``n[@o]`` as size and offset; ``following`` is where the range before ended, if that was in the same URI."""
     match = _BYTE_RANGE.fullmatch(text)
     if match is None:
         raise BadValueError(f"{text!r} is no byte range")
@@ -57,7 +57,7 @@ def parse_byte_range(text: str, following: int | None) -> tuple[int, int]:
 
 class Attributes:
     """
-    An attribute list, ``NAME=value,NAME="value"``. Every method raises ``BadValueError`` for what it can not be.
+    An attribute list, ``NAME=value,NAME="value"``. Every method raises ``BadValueError`` for what it cannot be.
 
     :ivar raw: the values as written, with their quotes.
     """
@@ -82,7 +82,7 @@ class Attributes:
         return value[1:-1]
 
     def uri(self) -> str:
-        """Its URI, which can not be empty."""
+        """Its URI, which cannot be empty."""
         uri = self.quoted("URI")
         if not uri:
             raise BadValueError("the URI is empty")

@@ -25,7 +25,7 @@ __all__ = [
     "merge_delta",
 ]
 
-#: ``(octets, offset)`` of a range within a URI.
+#: ``(bytes, offset)`` of a range within a URI.
 ByteRange = tuple[int, int]
 
 

@@ -1,7 +1,7 @@
 """
 Playlist text into values, strictly (RFC 8216 bis, 4).
 
-Nothing is raised: what can not be read is a ``Problem`` of the result and reads as if it were not there. Tags that are
+Nothing is raised: what cannot be read is a ``Problem`` of the result and reads as if it were not there. Tags that are
 not known are passed over (6.3.1), as are EXT-X-DATERANGE and EXT-X-DEFINE.
 """
 
@@ -35,8 +35,8 @@ def playlist_lines(text: str | bytes) -> tuple[list[str], list[Problem]]:
     """The lines of a playlist without what ends them, and what is wrong with it as a text (4.1)."""
     problems = []
     if isinstance(text, bytes):
-        octets, text = text, text.decode("utf-8", "replace")
-        if "\ufffd" in text and octets != text.encode("utf-8"):
+        data, text = text, text.decode("utf-8", "replace")
+        if "\ufffd" in text and data != text.encode("utf-8"):
             problems.append(Problem(text.count("\n", 0, text.index("\ufffd")) + 1, "not UTF-8"))
     if text.startswith("\ufeff"):
         problems.append(Problem(1, "begins with a byte order mark"))
@@ -185,9 +185,9 @@ class _MediaReader:
 
     def _byte_range(self, text: str, uri: str) -> ByteRange:
         following = self._following[1] if self._following and self._following[0] == uri else None
-        octets, offset = parse_byte_range(text, following)
-        self._following = uri, offset + octets
-        return octets, offset
+        length, offset = parse_byte_range(text, following)
+        self._following = uri, offset + length
+        return length, offset
 
     def _extinf(self, value: str) -> None:
         pending = self._begin()

@@ -33,7 +33,7 @@ SHORTEST_PART_PERCENT = 85
 SUM_TOLERANCE_US, SUM_TOLERANCE_PER_PART_US = 1_000, 500
 #: From here on a date that does not follow from the one before is worth a word; from here on it is wrong.
 DATE_DOUBT_US, DATE_ERROR_US = 100_000, 1_000_000
-#: These can not be played without an init segment.
+#: These cannot be played without an init segment.
 _FRAGMENTED_SUFFIXES = (".m4s", ".mp4", ".m4v", ".m4a", ".cmfv", ".cmfa")
 
 
@@ -226,7 +226,7 @@ def _date_violations(segment: Segment, before: Segment | None) -> Iterator[Viola
 
 
 def repeated_uris(playlist: MediaPlaylist) -> Iterator[Violation]:
-    """Two segments of one name, whole both of them, can not hold different media."""
+    """Two segments of one name, whole both of them, cannot hold different media."""
     seen: dict[str, int] = {}
     for segment in playlist.segments:
         if segment.byte_range is None and not segment.gap and segment.uri in seen:

@@ -1,7 +1,7 @@
 """
 Whether a live playlist keeps its word from version to version (RFC 8216 bis, 6.2.1, 6.2.2, 6.2.5.1).
 
-:class:`PlaylistChecker` is fed the versions of one playlist, whoever wrote it. What was judged once is not judged
+:class:`PlaylistChecker` is fed the versions of one playlist, of any server. What was judged once is not judged
 again: a wrong segment is one violation, not one in each version that lists it.
 """
 

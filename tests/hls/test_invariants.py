@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -189,6 +189,7 @@ class NoFalseAlarmTests(SynchronousTestCase):
                 for before, after in pairwise(shown):
                     self.assertEqual([], found_in(after, before, gapless=False))
 
+    @settings(max_examples=25)
     @given(
         st.integers(1, 12),
         st.integers(3, 20),

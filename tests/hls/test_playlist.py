@@ -53,8 +53,9 @@ class Packager:
             listed.add(start, self._now, independent=keyframe and not index, gap=gap)
             if index < parts - 1:
                 self.show(listed.next_part)
-        removed = window.complete_segment(self._now, gap=gap)
-        self.removed += [segment.sequence for segment in removed]
+        first = window.first
+        window.complete_segment(self._now, size=int(not gap))
+        self.removed += range(first, window.first)
         return self.show(f"part_{listed.sequence + 1}.0.m4s")
 
     def show(self, hint: str) -> Playlist:
@@ -244,9 +245,8 @@ class WindowTests(SynchronousTestCase):
         packager = Packager(4)
         packager.segment()
         packager.segment()
-        window = PlaylistWindow(packager.window.constants, 4, 7)
-        for segment in packager.window.segments:
-            window.append(segment.as_gap() if segment.sequence == 8 else segment)
+        window = packager.window
+        window.lose(8)
         self.assertEqual(
             [False, True],
             [segment.gap for segment in read_playlist(render_media_playlist(window.plain()).encode()).segments],

@@ -1,4 +1,4 @@
-"""The mirror in the storage: never a name of what can not be read."""
+"""The copy in the storage: never a name of what can not be read."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.hls.playlist import PlaylistWindow
-from rapidrtmp.hls.resume.state import RENEW_BELOW, RESERVED_AHEAD, MirrorState
+from rapidrtmp.hls.resume.state import RENEW_BELOW, RESERVED_AHEAD, StoredState
 from rapidrtmp.hls.segment import ListedSegment
-from rapidrtmp.hls.stored_copy import Mirror
+from rapidrtmp.hls.stored_copy import StoredCopy
 from rapidrtmp.interfaces import Constants
 from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter
 from tests.m3u8.checker import Follower, ReadPlaylist, read_playlist
@@ -20,13 +20,13 @@ PLAYLIST, STATE = "live/test/index.m3u8", "live/test/state.json"
 RUNNING = "live/.running/test"
 
 
-class Mirrored:
-    """A mirror and its storage; segments of two seconds."""
+class Stored:
+    """A copy and its storage; segments of two seconds."""
 
-    def __init__(self, size: int = 3, keep_for: int = 2, leftovers: Sequence[str] = ()) -> None:
+    def __init__(self, size: int = 3, keep_for: int = 2, orphans: Sequence[str] = ()) -> None:
         self.storage = RecordingWriter(holds=True)
-        window = PlaylistWindow(Constants(2, 0), size, 7)
-        self.mirror = Mirror(self.storage, "live/test", window, keep_for, leftovers)
+        self._window = window = PlaylistWindow(Constants(2, 0), size, 7)
+        self.copy = StoredCopy(self.storage, "live/test", window, keep_for, orphans)
         assert self.storage.waiting == [RUNNING, STATE], "before anything is published"
         self.storage.settle_all()
         self.player = Follower(adjacent=False)
@@ -39,7 +39,7 @@ class Mirrored:
         if name != self._init:
             self._broken = bool(self._init)
             self._init = name
-            self.mirror.put_init(name, b"init")
+            self.copy.put_init(name, b"init")
 
     def put_segment(self, *, gap: bool = False) -> None:
         number, self._sequence = self._sequence, self._sequence + 1
@@ -57,7 +57,8 @@ class Mirrored:
             gap=gap,
         )
         self._broken = False
-        self.mirror.put_segment(segment, [] if gap else [b"%d" % number])
+        self._window.append(segment)
+        self.copy.put_segment(segment, [] if gap else [b"%d" % number])
 
     def look(self) -> ReadPlaylist | None:
         """What a player finds in the storage now; everything it names must be there."""
@@ -73,94 +74,94 @@ class Mirrored:
         return self.player.latest
 
     @property
-    def state(self) -> MirrorState:
+    def state(self) -> StoredState:
         """What the storage holds for a server that starts."""
-        return MirrorState.parse(self.storage.objects[STATE])
+        return StoredState.parse(self.storage.objects[STATE])
 
     def settle(self, *, lost: bool = False) -> None:
         self.storage.settle(lost=lost)
         self.look()
 
 
-class MirrorTests(SynchronousTestCase):
+class StoredCopyTests(SynchronousTestCase):
     def test_order(self) -> None:
         """A segment is listed when the storage has it, and the multivariant playlist follows the media playlist."""
-        mirrored = Mirrored()
-        mirrored.put_init()
-        mirrored.mirror.put_multivariant("master.m3u8", b"master")
-        mirrored.put_segment()
-        self.assertEqual(["live/test/init_7.mp4", "live/test/segment_7.m4s"], mirrored.storage.waiting)
-        mirrored.settle()
-        mirrored.settle()
-        self.assertEqual([PLAYLIST, "live/test/master.m3u8"], mirrored.storage.waiting)
-        mirrored.storage.settle_all()
-        playlist = mirrored.look()
+        stored = Stored()
+        stored.put_init()
+        stored.copy.put_multivariant("master.m3u8", b"master")
+        stored.put_segment()
+        self.assertEqual(["live/test/init_7.mp4", "live/test/segment_7.m4s"], stored.storage.waiting)
+        stored.settle()
+        stored.settle()
+        self.assertEqual([PLAYLIST, "live/test/master.m3u8"], stored.storage.waiting)
+        stored.storage.settle_all()
+        playlist = stored.look()
         assert playlist is not None
         self.assertEqual(["segment_7.m4s"], [segment.uri for segment in playlist.segments])
-        mirrored.mirror.put_multivariant("master.m3u8", b"another")
-        self.assertEqual(["live/test/master.m3u8"], mirrored.storage.waiting)
+        stored.copy.put_multivariant("master.m3u8", b"another")
+        self.assertEqual(["live/test/master.m3u8"], stored.storage.waiting)
 
     def test_lost_segment(self) -> None:
         """A segment that was lost is a gap, in its place."""
-        mirrored = Mirrored()
-        mirrored.put_init()
-        mirrored.put_segment()
-        mirrored.put_segment()
-        mirrored.storage.settle_all(lambda key: key.endswith("segment_7.m4s"))
-        playlist = mirrored.look()
+        stored = Stored()
+        stored.put_init()
+        stored.put_segment()
+        stored.put_segment()
+        stored.storage.settle_all(lambda key: key.endswith("segment_7.m4s"))
+        playlist = stored.look()
         assert playlist is not None
         self.assertEqual([True, False], [segment.gap for segment in playlist.segments])
 
     def test_lost_init(self) -> None:
         """Without its init segment nothing can be played, so it is written again, and until then there are gaps."""
-        mirrored = Mirrored()
-        mirrored.put_init()
-        mirrored.put_segment()
-        mirrored.settle(lost=True)
-        mirrored.storage.settle_all()
-        mirrored.put_segment()
-        mirrored.storage.settle_all()
-        playlist = mirrored.look()
+        stored = Stored()
+        stored.put_init()
+        stored.put_segment()
+        stored.settle(lost=True)
+        stored.storage.settle_all()
+        stored.put_segment()
+        stored.storage.settle_all()
+        playlist = stored.look()
         assert playlist is not None
         self.assertEqual([True, False], [segment.gap for segment in playlist.segments])
-        mirrored.put_segment()
-        self.assertEqual(["live/test/segment_9.m4s"], mirrored.storage.waiting)
-        mirrored.storage.settle_all()
+        stored.put_segment()
+        self.assertEqual(["live/test/segment_9.m4s"], stored.storage.waiting)
+        stored.storage.settle_all()
 
     def test_nothing_was_made(self) -> None:
         """A segment of nothing is listed without asking the storage."""
-        mirrored = Mirrored()
-        mirrored.put_init()
-        mirrored.storage.settle_all()
-        mirrored.put_segment(gap=True)
-        self.assertEqual([PLAYLIST], mirrored.storage.waiting)
-        mirrored.storage.settle_all()
+        stored = Stored()
+        stored.put_init()
+        stored.storage.settle_all()
+        stored.put_segment(gap=True)
+        self.assertEqual([PLAYLIST], stored.storage.waiting)
+        stored.storage.settle_all()
 
     def test_end(self) -> None:
         """The playlist becomes final when all segments before the end are settled; with none it is at once."""
-        mirrored = Mirrored()
-        mirrored.put_init()
-        mirrored.put_segment()
-        mirrored.put_segment()
-        mirrored.mirror.end()
+        stored = Stored()
+        stored.put_init()
+        stored.put_segment()
+        stored.put_segment()
+        stored.copy.end()
         for _ in range(3):
-            self.assertIsNone(mirrored.look())
-            mirrored.settle()
-        self.assertEqual([PLAYLIST, STATE, RUNNING], mirrored.storage.waiting)
-        mirrored.settle()
-        playlist = mirrored.look()
+            self.assertIsNone(stored.look())
+            stored.settle()
+        self.assertEqual([PLAYLIST, STATE, RUNNING], stored.storage.waiting)
+        stored.settle()
+        playlist = stored.look()
         assert playlist is not None
         self.assertTrue(playlist.ended)
-        mirrored.settle()
-        self.assertTrue(mirrored.state.ended)
-        self.assertIn(RUNNING, mirrored.storage.objects)
-        mirrored.settle()
-        self.assertNotIn(RUNNING, mirrored.storage.objects)
-        other = Mirrored()
+        stored.settle()
+        self.assertTrue(stored.state.ended)
+        self.assertIn(RUNNING, stored.storage.objects)
+        stored.settle()
+        self.assertNotIn(RUNNING, stored.storage.objects)
+        other = Stored()
         other.put_init()
         other.put_segment()
         other.storage.settle_all()
-        other.mirror.end()
+        other.copy.end()
         other.storage.settle_all()
         final = other.look()
         assert final is not None
@@ -168,99 +169,100 @@ class MirrorTests(SynchronousTestCase):
 
     def test_retirement(self) -> None:
         """Segments are deleted so many segments after they left the playlist, an init with the last that needs it."""
-        mirrored = Mirrored(size=3, keep_for=2)
+        stored = Stored(size=3, keep_for=2)
         for number in range(12):
             if number in (0, 4):
-                mirrored.put_init()
-            mirrored.put_segment()
-            mirrored.storage.settle_all()
-            mirrored.look()
-        kept = sorted(key.removeprefix("live/test/") for key in mirrored.storage.objects if key != RUNNING)
+                stored.put_init()
+            stored.put_segment()
+            stored.storage.settle_all()
+            stored.look()
+        kept = sorted(key.removeprefix("live/test/") for key in stored.storage.objects if key != RUNNING)
         segments = [f"segment_{number}.m4s" for number in (14, 15, 16, 17, 18)]
         self.assertEqual(sorted(["index.m3u8", "init_11.mp4", *segments, "state.json"]), kept)
-        self.assertIn(("delete", "live/test/init_7.mp4"), mirrored.storage.operations)
+        self.assertIn(("delete", "live/test/init_7.mp4"), stored.storage.operations)
 
     def test_reservation(self) -> None:
         """Whatever is published, the storage knew before of a number above it; it is told so every few segments."""
-        mirrored = Mirrored()
-        mirrored.put_init()
+        stored = Stored()
+        stored.put_init()
         for number in range(7, 40):
-            mirrored.put_segment()
-            mirrored.storage.settle_all()
-            self.assertGreaterEqual(mirrored.state.next_sequence, number + 1 + RENEW_BELOW)
-            self.assertLessEqual(mirrored.state.next_sequence, number + 1 + RESERVED_AHEAD)
-        told = mirrored.storage.operations.count(("put", STATE))
+            stored.put_segment()
+            stored.storage.settle_all()
+            self.assertGreaterEqual(stored.state.next_sequence, number + 1 + RENEW_BELOW)
+            self.assertLessEqual(stored.state.next_sequence, number + 1 + RESERVED_AHEAD)
+        told = stored.storage.operations.count(("put", STATE))
         self.assertLess(told, 33 // (RESERVED_AHEAD - RENEW_BELOW))
 
     def test_reservation_lost(self) -> None:
         """A reservation that was lost is made again with the next segment."""
-        mirrored = Mirrored()
-        mirrored.put_init()
+        stored = Stored()
+        stored.put_init()
         for _ in range(4):
-            mirrored.put_segment()
-        mirrored.storage.settle_all(lambda key: key == STATE)
-        self.assertEqual(13, mirrored.state.next_sequence)
-        mirrored.put_segment()
-        mirrored.storage.settle_all()
-        self.assertEqual(18, mirrored.state.next_sequence)
+            stored.put_segment()
+        stored.storage.settle_all(lambda key: key == STATE)
+        self.assertEqual(13, stored.state.next_sequence)
+        stored.put_segment()
+        stored.storage.settle_all()
+        self.assertEqual(18, stored.state.next_sequence)
 
     def test_mark_lost(self) -> None:
         """If the word that the stream is running was lost, it is said again with the next reservation."""
         storage = RecordingWriter(holds=True)
-        mirror = Mirror(storage, "live/test", PlaylistWindow(Constants(2, 0), 3, 7), 2)
+        window = PlaylistWindow(Constants(2, 0), 3, 7)
+        copy = StoredCopy(storage, "live/test", window, 2)
         storage.settle_all(lambda key: key == RUNNING)
         self.assertNotIn(RUNNING, storage.objects)
         for number in range(7, 14):
             segment = ListedSegment.make(number, "init_7.mp4", 0, 0, 180_000, 90_000, keyframe=True)
-            mirror.put_segment(segment, [b"x"])
+            copy.put_segment(window.append(segment), [b"x"])
         storage.settle_all()
         self.assertIn(RUNNING, storage.objects)
 
     def test_leftovers(self) -> None:
         """Media of an earlier presentation go when the new playlist is stored, and not before."""
-        mirrored = Mirrored(leftovers=["init_1.mp4", "segment_1.m4s"])
+        stored = Stored(orphans=["init_1.mp4", "segment_1.m4s"])
         old = [f"live/test/{name}" for name in ("init_1.mp4", "segment_1.m4s")]
-        mirrored.storage.objects |= dict.fromkeys(old, b"old")
-        mirrored.put_init()
-        mirrored.put_segment()
-        mirrored.settle()
-        mirrored.settle()
-        mirrored.settle()
-        self.assertLessEqual(set(old), mirrored.storage.objects.keys())
-        self.assertEqual(sorted(old), sorted(mirrored.storage.waiting))
-        mirrored.storage.settle_all()
-        self.assertEqual({"init_7.mp4", "segment_7.m4s"}, mirrored.mirror.media)
-        self.assertFalse(set(old) & mirrored.storage.objects.keys())
+        stored.storage.objects |= dict.fromkeys(old, b"old")
+        stored.put_init()
+        stored.put_segment()
+        stored.settle()
+        stored.settle()
+        stored.settle()
+        self.assertLessEqual(set(old), stored.storage.objects.keys())
+        self.assertEqual(sorted(old), sorted(stored.storage.waiting))
+        stored.storage.settle_all()
+        self.assertEqual({"init_7.mp4", "segment_7.m4s"}, stored.copy.media)
+        self.assertFalse(set(old) & stored.storage.objects.keys())
 
     def test_many_leftovers(self) -> None:
         """Many of them go little by little: what is written waits behind deletions."""
-        mirrored = Mirrored(leftovers=[f"segment_{number}.m4s" for number in range(100, 120)])
-        mirrored.storage.objects |= {f"live/test/segment_{number}.m4s": b"old" for number in range(100, 120)}
-        mirrored.put_init()
+        stored = Stored(orphans=[f"segment_{number}.m4s" for number in range(100, 120)])
+        stored.storage.objects |= {f"live/test/segment_{number}.m4s": b"old" for number in range(100, 120)}
+        stored.put_init()
         left = []
         for _ in range(3):
-            mirrored.put_segment()
-            mirrored.storage.settle_all()
-            left.append(sum(data == b"old" for data in mirrored.storage.objects.values()))
+            stored.put_segment()
+            stored.storage.settle_all()
+            left.append(sum(data == b"old" for data in stored.storage.objects.values()))
         self.assertEqual([12, 4, 0], left)
 
     @given(st.data())
     def test_any_losses(self, data: st.DataObject) -> None:
         """Whatever is lost, and however late the storage answers, no playlist names what is not there."""
-        mirrored = Mirrored()
-        mirrored.put_init()
+        stored = Stored()
+        stored.put_init()
         for _ in range(data.draw(st.integers(1, 15))):
             action = data.draw(st.sampled_from(["segment", "segment", "init", "gap", "master"]))
             if action == "init":
-                mirrored.put_init()
+                stored.put_init()
             elif action == "master":
-                mirrored.mirror.put_multivariant("master.m3u8", b"master")
+                stored.copy.put_multivariant("master.m3u8", b"master")
             else:
-                mirrored.put_segment(gap=action == "gap")
-            for _ in range(data.draw(st.integers(0, len(mirrored.storage.waiting)))):
-                if mirrored.storage.waiting:
-                    mirrored.settle(lost=mirrored.storage.waiting[0] != PLAYLIST and data.draw(st.booleans()))
-        mirrored.mirror.end()
-        while mirrored.storage.waiting:
-            mirrored.settle()
-        assert mirrored.player.latest.ended
+                stored.put_segment(gap=action == "gap")
+            for _ in range(data.draw(st.integers(0, len(stored.storage.waiting)))):
+                if stored.storage.waiting:
+                    stored.settle(lost=stored.storage.waiting[0] != PLAYLIST and data.draw(st.booleans()))
+        stored.copy.end()
+        while stored.storage.waiting:
+            stored.settle()
+        assert stored.player.latest.ended

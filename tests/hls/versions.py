@@ -53,7 +53,7 @@ def versions(
             elif ahead:
                 yield window.version(part_name(segment.sequence + 1, 0))
         clock += 0 if parts else 6 * PART
-        window.complete_segment(clock, gap=number in gaps)
+        window.complete_segment(clock, size=int(number not in gaps))
         yield window.version(part_name(window.next_sequence, int(number + 1 in breaks)) if parts else "")
     if ended:
         window.ended = True

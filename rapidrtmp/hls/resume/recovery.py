@@ -35,10 +35,10 @@ from rapidrtmp.hls.names import (
     running_prefix,
 )
 from rapidrtmp.hls.playlist import PlaylistWindow
-from rapidrtmp.hls.resume.orphaned_media import Leftovers
+from rapidrtmp.hls.resume.orphaned_media import OrphanedMedia
 from rapidrtmp.hls.resume.reopen import bridge, named_media, reopen
-from rapidrtmp.hls.resume.resume_state import Present
-from rapidrtmp.hls.resume.state import MOST_SEQUENCE, RENEW_BELOW, STATE_TYPE, MirrorState
+from rapidrtmp.hls.resume.resume_state import ResumeState
+from rapidrtmp.hls.resume.state import MOST_SEQUENCE, RENEW_BELOW, STATE_TYPE, StoredState
 from rapidrtmp.hls.rewind.journal import as_stored, listed_from, read_rewind_page
 from rapidrtmp.hls.rewind.rewind import Rewind
 from rapidrtmp.hls.segment import ListedSegment
@@ -65,8 +65,8 @@ class HlsRecovery:
     Goes through the streams of one application, once.
 
     :param window_size: how many segments a playlist lists.
-    :param leftovers: told of what final playlists still name.
-    :param present: knows the streams that begin meanwhile, which are left alone.
+    :param orphans: told of what final playlists still name.
+    :param resume_state: knows the streams that begin meanwhile, which are left alone.
     :param discontinuities: told of the numbers that stored playlists use.
     :param max_bytes: of media to be read into memory, for all streams together.
     :param rewinds: whether there are rewind windows to go on with.
@@ -76,8 +76,8 @@ class HlsRecovery:
         self,
         context: RecoveryContext,
         window_size: int,
-        leftovers: Leftovers,
-        present: Present,
+        orphans: OrphanedMedia,
+        resume_state: ResumeState,
         discontinuities: DiscontinuityNumbers,
         max_bytes: int,
         *,
@@ -85,8 +85,8 @@ class HlsRecovery:
     ) -> None:
         self._context = context
         self._window_size = window_size
-        self._leftovers = leftovers
-        self._present = present
+        self._orphans = orphans
+        self._resume_state = resume_state
         self._discontinuities = discontinuities
         self._bytes_left = max_bytes
         self._rewinds = rewinds
@@ -97,10 +97,10 @@ class HlsRecovery:
         """
         Make ready what was running, then put the rest in order. A stream that fails is logged and left as it is.
 
-        :raises StorageError: the storage can not even say what it holds.
+        :raises StorageError: the storage cannot even say what it holds.
         """
         app = self._context.app
-        with self._present.watched():
+        with self._resume_state.watched():
             self._running = set(streams_of(app, await self._context.storage.list(running_prefix(app))))
             await self._for_each(self._running, self._go_on)
             folders = folders_of(app, await self._context.storage.list(f"{app}/"))
@@ -124,9 +124,9 @@ class HlsRecovery:
 
     async def _put_in_order(self, stream: StreamName, folder: Folder) -> None:
         """Go on with a stream that was running and did not say so, or see to what is left of one that is over."""
-        if self._present.has_begun(stream) or await self._is_in_order(stream, folder):
+        if self._resume_state.has_begun(stream) or await self._is_in_order(stream, folder):
             return
-        if not await self._context.claim(stream) or self._present.has_begun(stream):
+        if not await self._context.claim(stream) or self._resume_state.has_begun(stream):
             return
         if MEDIA_PLAYLIST not in folder:
             await self._read_state(stream)
@@ -148,7 +148,7 @@ class HlsRecovery:
         if orphans_of(folder, named):
             return False
         await self._read_state(stream)
-        if not self._present.has_begun(stream):
+        if not self._resume_state.has_begun(stream):
             self._leave(stream, folder, named)
         return True
 
@@ -181,13 +181,13 @@ class HlsRecovery:
         self._discontinuities.reached(stream, playlist.last_discontinuity)
         return playlist
 
-    async def _read_state(self, stream: StreamName, *, is_ours: bool = False) -> MirrorState | None:
+    async def _read_state(self, stream: StreamName, *, is_ours: bool = False) -> StoredState | None:
         """The state, if there is one that can be read; one that cannot is kept aside if the stream ``is_ours``."""
         body = await self._find(f"{stream}/{STATE}")
         if body is None:
             return None
         try:
-            state = MirrorState.parse(body)
+            state = StoredState.parse(body)
         except MediaError as error:
             self._context.log.error("{stream}: {name} is damaged: {error}", stream=stream, name=STATE, error=error)
             if is_ours and body:
@@ -200,23 +200,22 @@ class HlsRecovery:
 
     # ── a stream that was running ────────────────────────────────────────────────────────────────────────────────────
 
-    async def _resume(self, stream: StreamName, playlist: MediaPlaylist, state: MirrorState) -> bool:
+    async def _resume(self, stream: StreamName, playlist: MediaPlaylist, state: StoredState) -> bool:
         """Make a stream ready to be gone on with; whether that can be done."""
         try:
             window = reopen(playlist, state.constants, self._window_size)
             for segment in await self._not_listed(stream, window.next_sequence):
                 window.append(segment)
-                window.next_sequence += 1
             objects = await self._read_media(stream, window)
             bridge(window, state, self._context.utc_ms())
         except MediaError as error:
-            self._context.log.error("{stream} can not be gone on with: {error}", stream=stream, error=error)
+            self._context.log.error("{stream}: cannot resume: {error}", stream=stream, error=error)
             return False
         if self._context.is_over():
             return True  # it may have begun anew
         reserved = window.next_sequence + RENEW_BELOW
         objects[MEDIA_PLAYLIST] = render_media_playlist(window.plain()).encode()
-        objects[STATE] = MirrorState(state.constants, reserved, discontinuity=window.last_discontinuity).render()
+        objects[STATE] = StoredState(state.constants, reserved, discontinuity=window.last_discontinuity).render()
         await self._put(f"{stream}/{MEDIA_PLAYLIST}", objects[MEDIA_PLAYLIST], PLAYLIST_TYPE)
         await self._put(f"{stream}/{STATE}", objects[STATE], STATE_TYPE)
         self._context.reached(reserved)
@@ -250,10 +249,9 @@ class HlsRecovery:
             if self._bytes_left < 0:
                 self._bytes_left += sum(map(len, found.values()))
                 raise MediaError(f"its segments are too many to be read now: {len(window.segments)}")
-        window.segments = tuple(
-            segment if segment.gap or {segment.uri, segment.map_uri} <= found.keys() else segment.as_gap()
-            for segment in window.segments
-        )
+        for segment in window.segments:
+            if not segment.gap and not {segment.uri, segment.map_uri} <= found.keys():
+                window.lose(segment.sequence)
         needed = named_media(window)
         return {name: data for name, data in found.items() if name in needed or name == MULTIVARIANT_PLAYLIST}
 
@@ -266,7 +264,7 @@ class HlsRecovery:
         :param kept: what the playlist names.
         :param before: the first number that this process used.
         """
-        expecting = self._present.rewinds.pop(stream, None)
+        expecting = self._resume_state.rewinds.pop(stream, None)
         if self._rewinds and expecting is None:
             return  # no sink has gone on with it
         try:
@@ -274,7 +272,7 @@ class HlsRecovery:
             if expecting is not None:
                 await self._read_pages(stream, folder, expecting.rewind, before)
         except StorageError as error:
-            self._context.log.error("{stream}: its rewind window can not be read: {error}", stream=stream, error=error)
+            self._context.log.error("{stream}: cannot read its rewind window: {error}", stream=stream, error=error)
             if expecting is not None:
                 expecting.rewind.forget()
                 expecting.rewind.go_on()
@@ -309,12 +307,12 @@ class HlsRecovery:
         """Make a stored playlist final as it is, and remember what it names."""
         body = await self._read(f"{stream}/{MEDIA_PLAYLIST}")
         playlist = parse_media_playlist(body)
-        if self._present.has_begun(stream):
+        if self._resume_state.has_begun(stream):
             return
         if not playlist.ended:
             await self._put(f"{stream}/{MEDIA_PLAYLIST}", body + b"#EXT-X-ENDLIST\n", PLAYLIST_TYPE)
             self._context.log.info("{stream}: its playlist is final now", stream=stream)
-        if not self._present.has_begun(stream):
+        if not self._resume_state.has_begun(stream):
             self._context.discard(running_key(*stream))
         named = names_in(playlist)
         self._leave(stream, folder, named)
@@ -323,7 +321,7 @@ class HlsRecovery:
     def _leave(self, stream: StreamName, folder: Folder, named: Iterable[str]) -> None:
         media = sorted(name for name in named if name in folder and is_media(name))
         if media:
-            self._leftovers.leave(stream, media)
+            self._orphans.leave(stream, media)
 
     def _discard(self, stream: StreamName, folder: Folder, named: Container[str]) -> None:
         orphans = orphans_of(folder, named)
@@ -430,7 +428,7 @@ def folders_of(app: str, objects: Sequence[ObjectInfo]) -> Mapping[StreamName, F
 
 
 def give_back(rewind: Rewind, name: PageName, data: bytes | None, stored: Container[str]) -> None:
-    """Give a page back to a rewind window; one that can not be read takes all before it along."""
+    """Give a page back to a rewind window; one that cannot be read takes all before it along."""
     try:
         header, segments = read_rewind_page(data or b"")
     except MediaError:

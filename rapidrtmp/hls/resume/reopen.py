@@ -1,7 +1,7 @@
 """
-A mirrored playlist made into a window again, to be gone on with.
+A stored playlist made into a window again, to be gone on with.
 
-What was published and never stored can not be brought back: its numbers become gaps, so that the playlist reaches at
+What was published and never stored cannot be brought back: its numbers become gaps, so that the playlist reaches at
 least as far as any that players have seen. Together they last as long as the server was away, in reason, because the
 dates of what follows come from the wall clock.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from rapidrtmp.errors import MediaError
 from rapidrtmp.hls.names import is_init, is_media
 from rapidrtmp.hls.playlist import PlaylistWindow
-from rapidrtmp.hls.resume.state import RENEW_BELOW, MirrorState
+from rapidrtmp.hls.resume.state import RENEW_BELOW, StoredState
 from rapidrtmp.hls.segment import ListedSegment
 from rapidrtmp.interfaces import Constants
 from rapidrtmp.m3u8.model import InitSegment, MediaPlaylist, Segment
@@ -25,14 +25,14 @@ SHORTEST_GAP_MS = 100
 
 def reopen(playlist: MediaPlaylist, constants: Constants, size: int) -> PlaylistWindow:
     """
-    The window that a mirrored playlist was written from.
+    The window that a stored playlist was written from.
 
     :param constants: what it promised.
     :param size: how many segments it shall list.
     :raises MediaError: it is not one of ours, or it lists nothing.
     """
     _check(playlist, constants)
-    window = PlaylistWindow(constants, size, playlist.next_sequence, playlist.discontinuity_sequence)
+    window = PlaylistWindow(constants, size, playlist.sequence, playlist.discontinuity_sequence)
     start = 0
     for segment in playlist.segments:
         listed = _listed(segment, start, keyframe=playlist.independent_segments)
@@ -72,9 +72,9 @@ def _listed(segment: Segment, start: int, *, keyframe: bool) -> ListedSegment:
     )
 
 
-def bridge(window: PlaylistWindow, state: MirrorState, now_ms: int) -> None:
+def bridge(window: PlaylistWindow, state: StoredState, now_ms: int) -> None:
     """
-    List gaps up to the first number that surely nobody has seen, and nothing that players may have seen removed.
+    List gaps up to the first number that surely no player has seen, and nothing that players may have seen removed.
 
     Of discontinuities that were seen and not stored the numbers must not come again with other media behind them: as
     many of the gaps begin with one. The state knows of them; and where there are gaps at the end already, the process
@@ -90,7 +90,6 @@ def bridge(window: PlaylistWindow, state: MirrorState, now_ms: int) -> None:
     broken = max((state.discontinuity or 0) - window.last_discontinuity, int(last.gap))
     oldest = next_sequence - 1 - window.size  # no playlist of this size can have begun behind it
     window.forget_before(oldest)
-    window.next_sequence = max(window.next_sequence, oldest)
     count = next_sequence - window.next_sequence
     end, date_ms = last.end * TIMESCALE // last.timescale, last.utc_ms + last.duration_ms
     each_ms = _gap_ms(window, count, now_ms - date_ms)
@@ -105,7 +104,7 @@ def bridge(window: PlaylistWindow, state: MirrorState, now_ms: int) -> None:
             keyframe=last.keyframe,
         )
         date_ms, end = date_ms + each_ms, end + each_ms * TIMESCALE // 1000
-        window.complete_segment(end, gap=True)
+        window.complete_segment(end, size=0)
 
 
 def _gap_ms(window: PlaylistWindow, count: int, away_ms: int) -> int:

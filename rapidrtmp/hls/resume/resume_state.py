@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rapidrtmp.hls.rewind.rewind import Rewind
 from rapidrtmp.names import StreamName
 
-__all__ = ["Expecting", "Present"]
+__all__ = ["Expecting", "ResumeState"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Expecting:
     returned: Callable[[], None]
 
 
-class Present:
+class ResumeState:
     """
     The streams of one packager's process.
 

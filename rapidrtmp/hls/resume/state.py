@@ -1,10 +1,10 @@
 """
-``state.json``: what a server needs, beside the mirrored playlist, to go on with a stream that its predecessor left.
+``state.json``: what a server needs, beside the stored playlist, to go on with a stream that its predecessor left.
 
-The mirrored playlist lists what is stored; players were told of more. So a few media sequence numbers are *reserved*
+The stored playlist lists what is stored; players were told of more. So a few media sequence numbers are *reserved*
 before they are used: whatever was published, and however the server died, it was below the number that stands here.
 The highest discontinuity sequence number in use stands here as well, written when that discontinuity begins. So do the
-promises of the playlist, because the mirrored one has no parts.
+promises of the playlist, because the stored one has no parts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = [
     "RESERVED_AHEAD",
     "RESERVED_PER_WAITING",
     "STATE_TYPE",
-    "MirrorState",
+    "StoredState",
 ]
 
 STATE_TYPE = "application/json"
@@ -38,7 +38,7 @@ MOST_SEQUENCE, MOST_TARGET_S = 2**40, 3_600
 
 
 @dataclass(frozen=True, slots=True)
-class MirrorState:
+class StoredState:
     """
     What ``state.json`` says.
 
@@ -68,7 +68,7 @@ class MirrorState:
         return json.dumps(fields).encode() + b"\n"
 
     @classmethod
-    def parse(cls, data: bytes) -> MirrorState:
+    def parse(cls, data: bytes) -> StoredState:
         """
         Read it.
 

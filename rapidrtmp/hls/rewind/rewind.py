@@ -1,7 +1,7 @@
 """
-Rewinding: a long window over the segments that the mirror stored, and the journal that brings it back after a kill.
+Rewinding: a long window over the segments of the stored copy, and the journal that brings it back after a kill.
 
-No media is written for it. What the mirror lists is listed here too, and deleted much later; who asks for a segment
+No media is written for it. What that lists is listed here too, and deleted much later; who asks for a segment
 that has left the shelf gets it from the storage. In memory there is one line of text for each segment. All else that
 clips and a new process need (sizes, ticks, keyframes) goes into pages of a journal beside the segments, in the lines
 that recordings are described with (:mod:`rapidrtmp.archive.journal`); the last page is written again with each segment.
@@ -10,7 +10,7 @@ that recordings are described with (:mod:`rapidrtmp.archive.journal`); the last 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 from twisted.python.failure import Failure
@@ -47,14 +47,13 @@ class _Expecting:
     """
     What is known and done before an earlier process's window is given back.
 
-    :ivar listed: the short window, as it was left; ``sizes`` are those of its segments.
+    :ivar listed: the short window, as it was left.
     :ivar first_discontinuities: the discontinuity sequence number behind it; ``discontinuities`` that behind what was
         added since.
     :ivar pages: of the journal, that were begun meanwhile; ``added`` is what they describe.
     """
 
     listed: Sequence[ListedSegment]
-    sizes: Mapping[str, int]
     first_discontinuities: int
     discontinuities: int
     pages: deque[_Page] = field(default_factory=deque)
@@ -64,8 +63,8 @@ class _Expecting:
 class Rewind:
     """
     The rewind window of one stream, in three places: the playlist on the shelf, the journal and the segments in the
-    storage. A segment stays there as long again as the window is, once it is not listed any more: whoever was given
-    the playlist, or a clip, can play all of it (RFC 8216, 6.2.2).
+    storage. A segment stays there as long again as the window is, once it is not listed any more: a player that
+    has the playlist, or a clip, can play all of it (RFC 8216, 6.2.2).
 
     :param prefix: of the keys in the storage, without a slash at the end.
     :param first_sequence: the media sequence number of the first segment; ``first_discontinuity`` is its discontinuity
@@ -112,16 +111,12 @@ class Rewind:
         """Segments with the init segment ``init`` follow; ``header`` describes them."""
         self._headers[init] = header
 
-    def add(self, segment: ListedSegment, size: int) -> None:
-        """
-        List a segment that is stored.
-
-        :param size: in bytes.
-        """
+    def add(self, segment: ListedSegment) -> None:
+        """List a segment that is stored."""
         if self._expecting is not None:
-            self._put_by(self._expecting, segment, size)
+            self._put_by(self._expecting, segment)
             return
-        self._take(segment, size)
+        self._take(segment)
         self._publish()
 
     def end(self) -> None:
@@ -139,7 +134,7 @@ class Rewind:
 
     # ── what an earlier process left ─────────────────────────────────────────────────────────────────────────────────
 
-    def expect(self, listed: Sequence[ListedSegment], sizes: Mapping[str, int], discontinuities: int) -> None:
+    def expect(self, listed: Sequence[ListedSegment], discontinuities: int) -> None:
         """
         Go on from what an earlier process left, when :meth:`go_on` says that it was given back, page by page.
 
@@ -147,10 +142,9 @@ class Rewind:
         down at once.
 
         :param listed: the window of the short playlist, with gaps for what was lost.
-        :param sizes: of its segments, by name.
         :param discontinuities: the discontinuity sequence number behind it.
         """
-        self._expecting = _Expecting(tuple(listed), sizes, discontinuities, discontinuities)
+        self._expecting = _Expecting(tuple(listed), discontinuities, discontinuities)
 
     def give_back(self, name: PageName, header: Header, segments: Sequence[RecordedSegment]) -> None:
         """The next page of its journal; the short window is taken for what that lists as well."""
@@ -172,7 +166,7 @@ class Rewind:
                 self._list(as_listed(segment, header.timescale, init))
 
     def forget(self) -> None:
-        """Nothing that was given back so far can be listed: what follows it can not be read."""
+        """Nothing that was given back so far can be listed: what follows it cannot be read."""
         self._pages.clear()
         self._retired.clear()
         self._window = self._window.emptied()
@@ -190,7 +184,7 @@ class Rewind:
             if self._first <= segment.sequence <= last:
                 self._list(segment)
             elif segment.sequence > last:
-                self._take(segment, 0 if segment.gap else expecting.sizes.get(segment.uri, 0))
+                self._take(segment)
         self._pages.extend(expecting.pages)
         for segment in expecting.added:
             self._list(segment)
@@ -225,7 +219,7 @@ class Rewind:
         broken = {number for number in _broken(listed) if number in hole}
         broken |= set(hole[: max(0, name.discontinuities - known - len(broken))])
         for segment in self._gaps(name.first, name.utc_ms, broken):
-            self._write(self._pages, segment, 0, self._headers[segment.map_uri], known)
+            self._write(self._pages, segment, self._headers[segment.map_uri], known)
             known += segment.discontinuity
             if segment.sequence < listed[0].sequence:
                 self._list(segment)
@@ -250,25 +244,23 @@ class Rewind:
         ]
         return [as_listed(each, header.timescale, init_name(page.name.init)) for each in gaps]
 
-    def _take(self, segment: ListedSegment, size: int) -> None:
+    def _take(self, segment: ListedSegment) -> None:
         header = self._headers.get(segment.map_uri)
         if header is not None:  # else of what an earlier process left and did not describe
-            self._write(self._pages, segment, size, header, self._discontinuities)
+            self._write(self._pages, segment, header, self._discontinuities)
             self._list(segment)
 
-    def _put_by(self, expecting: _Expecting, segment: ListedSegment, size: int) -> None:
+    def _put_by(self, expecting: _Expecting, segment: ListedSegment) -> None:
         """Write a segment down that is listed later."""
         header = self._headers.get(segment.map_uri)
         if header is not None:
-            self._write(expecting.pages, segment, size, header, expecting.discontinuities)
+            self._write(expecting.pages, segment, header, expecting.discontinuities)
             expecting.added.append(segment)
             expecting.discontinuities += segment.discontinuity
 
     # ── the journal ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _write(
-        self, pages: deque[_Page], segment: ListedSegment, size: int, header: Header, discontinuities: int
-    ) -> None:
+    def _write(self, pages: deque[_Page], segment: ListedSegment, header: Header, discontinuities: int) -> None:
         page = pages[-1] if pages else None
         is_full = page is not None and len(page.lines) > SEGMENTS_PER_PAGE
         if page is None or is_full or init_name(page.name.init) != segment.map_uri:
@@ -278,7 +270,7 @@ class Rewind:
             page = _Page(name, segment.sequence, [render_header(header)])
             pages.append(page)
         page.last = segment.sequence
-        page.lines.append(render_segment(_recorded(segment, size, header.timescale)))
+        page.lines.append(render_segment(_recorded(segment, header.timescale)))
         written = self._storage.put(f"{self._prefix}/{page.name}", tuple(page.lines), PAGE_TYPE, "no-store")
         written.addErrback(Failure.trap, StorageError)  # the next one holds these lines too
 
@@ -306,10 +298,10 @@ class Rewind:
                 self._storage.delete(f"{self._prefix}/{init_name(name.init)}")
 
 
-def _recorded(segment: ListedSegment, size: int, timescale: int) -> RecordedSegment:
+def _recorded(segment: ListedSegment, timescale: int) -> RecordedSegment:
     """A segment as the journal says it, in ticks of the timescale of its page."""
     start, end = (ticks * timescale // segment.timescale for ticks in (segment.start, segment.end))
-    part = RecordedPart(0 if segment.gap else size, end - start, segment.keyframe, lost=segment.gap)
+    part = RecordedPart(segment.size, end - start, segment.keyframe, lost=segment.gap)
     return RecordedSegment(segment.sequence, segment.utc_ms, start, segment.discontinuity, (part,))
 
 

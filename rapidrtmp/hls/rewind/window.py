@@ -20,7 +20,7 @@ __all__ = ["RewindWindow", "Row"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One segment of the window: what is needed to take it off again. Its lines are ``size`` octets of the text."""
+    """One segment of the window: what is needed to take it off again. Its lines are ``size`` bytes of the text."""
 
     sequence: int
     duration_ms: int

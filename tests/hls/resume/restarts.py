@@ -234,7 +234,7 @@ class Players:
 
 
 def stored_playlist(stored: Mapping[str, bytes]) -> MediaPlaylist | None:
-    """The mirrored playlist, if there is one."""
+    """The stored playlist, if there is one."""
     body = stored.get(f"{STREAM}/{MEDIA_PLAYLIST}")
     return None if body is None else parse_media_playlist(body)
 

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import StorageError
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, part_name, running_key
-from rapidrtmp.hls.resume.state import MirrorState
+from rapidrtmp.hls.resume.state import StoredState
 from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.interfaces import RecoveryContext
 from rapidrtmp.m3u8.read import parse_media_playlist
@@ -203,7 +203,7 @@ class ResumeTests(SynchronousTestCase):
             assert second.sink is not None
             second.sink.discontinuity()
         key = f"{STREAM}/{STATE}"
-        self.assertEqual(3, MirrorState.parse(second.writer.objects[key]).discontinuity)
+        self.assertEqual(3, StoredState.parse(second.writer.objects[key]).discontinuity)
         third = Server({**stored, key: second.writer.objects[key]}, STARTED_AT_MS + 2 * AWAY_MS)
         publish(third, 3)
         before, after = (parse_media_playlist(server.shelf.versions[-1]) for server in (second, third))
@@ -234,7 +234,7 @@ class ResumeTests(SynchronousTestCase):
         key, state = f"{STREAM}/{MEDIA_PLAYLIST}", f"{STREAM}/{STATE}"
         stored = killed().writer.objects
         stored[key] = stored[key].replace(b"DISCONTINUITY-SEQUENCE:0", b"DISCONTINUITY-SEQUENCE:%d" % number)
-        stored[state] = MirrorState.parse(stored[state]).render().replace(b', "discontinuity": 0', b"")
+        stored[state] = StoredState.parse(stored[state]).render().replace(b', "discontinuity": 0', b"")
         for finished in (False, True):
             again = Server(stored, STARTED_AT_MS + AWAY_MS)
             publish(again, 4)
@@ -315,7 +315,7 @@ class EndTests(SynchronousTestCase):
         """Without a state that can be read nobody knows what was promised: the playlist becomes final."""
         stored = killed().writer.objects
         key = f"{STREAM}/{STATE}"
-        state = MirrorState.parse(stored[key])
+        state = StoredState.parse(stored[key])
         other = state.render().replace(b'"targetDuration": 1', b'"targetDuration": 3')
         for damaged in (b"", state.render()[:-9], other):
             again = Server({**stored, key: damaged}, STARTED_AT_MS + AWAY_MS)
@@ -390,7 +390,7 @@ class DamageTests(SynchronousTestCase):
         """A damaged state is named and set aside; its stream ends, and no number of any other is spoiled."""
         stored = killed().writer.objects
         state = stored[f"{STREAM}/{STATE}"]
-        number = str(MirrorState.parse(state).next_sequence).encode()
+        number = str(StoredState.parse(state).next_sequence).encode()
         for damaged in (b"[" * 3000, state.replace(number, b"1e999"), state.replace(number, b"9" * 30), b"null"):
             with capturedLogs() as logs:
                 again = Server({**stored, f"{STREAM}/{STATE}": damaged}, STARTED_AT_MS + AWAY_MS)

@@ -1,11 +1,11 @@
-"""The state beside the mirrored playlist."""
+"""The state beside the stored playlist."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import MediaError
-from rapidrtmp.hls.resume.state import MirrorState
+from rapidrtmp.hls.resume.state import StoredState
 from rapidrtmp.interfaces import Constants
 
 
@@ -15,24 +15,24 @@ class MirrorStateTests(SynchronousTestCase):
         self.assertEqual(
             b'{"format": 1, "targetDuration": 2, "partTarget": 334, "nextSequence": 77, "ended": false, '
             b'"discontinuity": 5}\n',
-            MirrorState(Constants(2, 334), 77, discontinuity=5).render(),
+            StoredState(Constants(2, 334), 77, discontinuity=5).render(),
         )
 
     def test_read_back(self) -> None:
         """What was written is read."""
-        for state in (MirrorState(Constants(2, 334), 77), MirrorState(Constants(10, 0), 0, ended=True)):
-            self.assertEqual(state, MirrorState.parse(state.render()))
+        for state in (StoredState(Constants(2, 334), 77), StoredState(Constants(10, 0), 0, ended=True)):
+            self.assertEqual(state, StoredState.parse(state.render()))
 
     def test_earlier_versions(self) -> None:
         """A state that does not tell of discontinuities is read all the same."""
         stored = b'{"format": 1, "targetDuration": 2, "partTarget": 334, "nextSequence": 77, "ended": false}\n'
-        self.assertEqual(MirrorState(Constants(2, 334), 77), MirrorState.parse(stored))
+        self.assertEqual(StoredState(Constants(2, 334), 77), StoredState.parse(stored))
 
     def test_damaged(self) -> None:
         """What is cut off, of another format or makes no sense is refused as a whole."""
-        whole = MirrorState(Constants(2, 334), 77, discontinuity=5).render()
+        whole = StoredState(Constants(2, 334), 77, discontinuity=5).render()
         for length in range(len(whole) - 1):
-            self.assertRaises(MediaError, MirrorState.parse, whole[:length])
+            self.assertRaises(MediaError, StoredState.parse, whole[:length])
         for old, new in (
             (b'"format": 1', b'"format": 2'),
             (b"77", b'"77"'),
@@ -46,5 +46,5 @@ class MirrorStateTests(SynchronousTestCase):
             (b'"ended"', b'"over"'),
             (b"77", b"\xff"),
         ):
-            self.assertRaises(MediaError, MirrorState.parse, whole.replace(old, new))
-        self.assertRaises(MediaError, MirrorState.parse, b"[]")
+            self.assertRaises(MediaError, StoredState.parse, whole.replace(old, new))
+        self.assertRaises(MediaError, StoredState.parse, b"[]")

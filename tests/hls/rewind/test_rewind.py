@@ -66,9 +66,10 @@ class Rewound:
                 keyframe=True,
                 discontinuity=discontinuity,
                 gap=gap,
+                size=0 if gap else 100,
             )
             self.writer.put(f"{STREAM}/segment_{number}.m4s", [b"%d" % number], "")
-            self.rewind.add(segment, 100)
+            self.rewind.add(segment)
             discontinuity = False
             if seen:
                 version = self.shelf.find_playlist(REWIND_PLAYLIST)
@@ -206,7 +207,7 @@ class RestoreTests(SynchronousTestCase):
                 )
             )
         after = Rewound(writer=before.writer)
-        after.rewind.expect(listed, {}, 7)
+        after.rewind.expect(listed, 7)
         self.give_back(after, before.stored(".jsonl"))
         playlist = after.listed()
         self.assertEqual(list(range(69, 99)), [segment.sequence for segment in playlist.segments])
@@ -222,7 +223,7 @@ class RestoreTests(SynchronousTestCase):
         first, last = sorted(map(parsed, rewound.stored(".jsonl")))
         data = [rewound.writer.objects[f"{STREAM}/{name}"] for name in (first, last)]
         after = Rewound()
-        after.rewind.expect([self.gap(91)], {}, 7)
+        after.rewind.expect([self.gap(91)], 7)
         stored = {"init_7.mp4", *(f"segment_{number}.m4s" for number in range(7, 89))}
         for name, page in ((first, data[0]), (first._replace(first=70), b"{}\n"), (last, data[1])):
             give_back(after.rewind, name, page, stored)
@@ -240,7 +241,7 @@ class RestoreTests(SynchronousTestCase):
         before.add(20)
         pages = before.stored(".jsonl")
         after = Rewound(writer=before.writer, first=28)
-        after.rewind.expect([self.gap(27)], {}, 7)
+        after.rewind.expect([self.gap(27)], 7)
         after.begin_run()
         after.add(3, discontinuity=True, seen=False)
         self.assertIsNone(after.shelf.find_playlist(REWIND_PLAYLIST))
@@ -260,11 +261,11 @@ class RestoreTests(SynchronousTestCase):
         before.begin_run()
         before.add(20)
         half = Rewound(writer=before.writer, first=30)
-        half.rewind.expect([self.gap(29)], {}, 7)
+        half.rewind.expect([self.gap(29)], 7)
         half.begin_run()
         half.add(5, discontinuity=True, seen=False)
         after = Rewound(writer=before.writer, first=36)
-        after.rewind.expect([self.gap(33), self.gap(34), self.gap(35)], {}, 8)
+        after.rewind.expect([self.gap(33), self.gap(34), self.gap(35)], 8)
         self.give_back(after, before.stored(".jsonl"))
         listed = after.listed()
         self.assertEqual(list(range(7, 36)), [segment.sequence for segment in listed.segments])
@@ -286,7 +287,7 @@ class RestoreTests(SynchronousTestCase):
         before.begin_run()
         before.add(3)
         after = Rewound(writer=before.writer, first=11)
-        after.rewind.expect([self.gap(10)], {}, 7)
+        after.rewind.expect([self.gap(10)], 7)
         after.rewind.end()
         self.assertIsNone(after.shelf.find_playlist(REWIND_PLAYLIST))
         self.give_back(after, before.stored(".jsonl"))
