@@ -9,11 +9,15 @@ finds out later: both make the same seconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from rapidrtmp.codec.adts import AdtsFrame, is_adts, read_adts, split_adts
 from rapidrtmp.codec.bits import BitReader
+from rapidrtmp.codec.pieces import Moment, Unit
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import AudioConfig
 
-__all__ = ["AacReader", "read_audio_config", "read_frame"]
+__all__ = ["AacPieces", "AacReader", "AacSearch", "read_audio_config"]
 
 # Audio object types (ISO/IEC 14496-3, table 1.17)
 _MAIN, _LOW_COMPLEXITY, _SCALABLE_RATE, _LONG_TERM_PREDICTION, _SBR, _PARAMETRIC_STEREO = 1, 2, 3, 4, 5, 29
@@ -29,7 +33,6 @@ _CHANNELS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 8, 11: 7, 12: 8, 13: 24, 14:
 _SYNC_EXTENSION = f"{0x2B7:011b}"
 #: Far above any config that means something: 300 bytes with every channel element and the longest comment.
 _MAX_CONFIG_SIZE = 4096
-_ADTS_HEADER_SIZE, _ADTS_CHECKSUM_SIZE = 7, 2
 
 
 def read_audio_config(data: bytes) -> AudioConfig:
@@ -69,44 +72,122 @@ def read_audio_config(data: bytes) -> AudioConfig:
     )
 
 
-def read_frame(body: bytes) -> bytes:
-    """
-    The raw AAC frame in the body of a frames packet: ``body`` itself, but for an ADTS header, which is taken off.
-
-    No raw frame begins like one: its first three bits would be the end of the frame. ``b""`` stays ``b""``.
-
-    :raises MediaError: the header promises more bytes than there are, or several frames.
-    """
-    if body[:1] != b"\xff" or len(body) < 2 or body[1] & 0xF6 != 0xF0:  # syncword and layer
-        return body
-    if len(body) < _ADTS_HEADER_SIZE:
-        raise MediaError(f"ADTS header of {len(body)} bytes, {_ADTS_HEADER_SIZE} wanted")
-    start = _ADTS_HEADER_SIZE if body[1] & 1 else _ADTS_HEADER_SIZE + _ADTS_CHECKSUM_SIZE  # protection_absent
-    end = (body[3] & 0x03) << 11 | body[4] << 3 | body[5] >> 5
-    if not start <= end <= len(body):
-        raise MediaError(f"ADTS frame of {end} bytes with {start} of header, {len(body)} bytes are there")
-    if end < len(body) or body[6] & 0x03:  # number_of_raw_data_blocks_in_frame
-        raise MediaError(f"{(body[6] & 0x03) + 1} raw frames in an ADTS frame of {end} bytes, {len(body)} are there")
-    return body[start:end]
-
-
 class AacReader:
     """
-    Reads the frames of one AAC track.
+    Reads the frames of one AAC track: raw, or behind ADTS headers, which are taken off.
 
-    :ivar config: the configuration in force, which frames never change.
+    :ivar config: the configuration in force; another one behind an ADTS header that says another thing than the one
+        before. Raw frames never change it.
     :ivar keyframe: true: decoding may start anywhere.
-    :ivar samples: how long every frame lasts.
+    :ivar samples: how long a frame lasts.
     """
 
-    __slots__ = ("config", "keyframe", "samples")
+    __slots__ = ("_described", "config", "keyframe", "samples")
 
     def __init__(self, config: AudioConfig) -> None:
         self.config = config
         self.keyframe = True
         self.samples = config.samples_per_frame
+        self._described = b""  # what the latest header said
 
-    read = staticmethod(read_frame)
+    def read(self, body: bytes) -> bytes | None:
+        """
+        The raw AAC frame in the body of a frames packet: ``body`` itself if it has no header. ``b""`` stays ``b""``.
+
+        :returns: ``None`` if there are several.
+        :raises MediaError: a header promises more bytes than there are, or names no usable configuration.
+        """
+        if body[:1] != b"\xff" or not is_adts(body):
+            return body
+        frame = read_adts(body)
+        return self.read_described(frame) if frame.end == len(body) else None
+
+    def read_described(self, frame: AdtsFrame) -> bytes:
+        """
+        The raw frame behind a header, after a look at what that says.
+
+        :raises MediaError: it names no usable configuration.
+        """
+        if frame.config != self._described:
+            if self._described:
+                self.config = read_audio_config(frame.config)
+                self.samples = self.config.samples_per_frame
+            self._described = frame.config
+        return frame.data
+
+
+class AacPieces:
+    """Takes messages apart that hold several frames behind ADTS headers; of others it gets none."""
+
+    def __init__(self, reader: AacReader, before: AacPieces | None = None) -> None:  # noqa: ARG002
+        self.reader = reader
+        self.keyframe = True
+        self.problems: list[tuple[str, str]] = []
+
+    @property
+    def config(self) -> AudioConfig:
+        """The configuration in force."""
+        return self.reader.config
+
+    @property
+    def samples(self) -> int:
+        """How long a frame lasts."""
+        return self.reader.samples
+
+    @property
+    def is_needed(self) -> bool:
+        """See :class:`~rapidrtmp.codec.pieces.PieceReader`; likewise the other methods."""
+        return False
+
+    def read(self, body: bytes) -> bytes | None:  # noqa: ARG002
+        """Take nothing."""
+        return None
+
+    def add(self, body: bytes, moment: Moment) -> Sequence[Unit]:
+        """Take the body of a message."""
+        units: list[Unit] = []
+        passed_ns = moment.nanoseconds
+        for frame in split_adts(body) if body else ():
+            data, reader = self.reader.read_described(frame), self.reader
+            timestamp = moment.timestamp + passed_ns // 1_000_000 & 0xFFFFFFFF
+            times = moment._replace(timestamp=timestamp, nanoseconds=passed_ns % 1_000_000)
+            if data:
+                units.append(Unit(times, reader.config, True, reader.samples, data))
+            passed_ns += reader.samples * 1_000_000_000 // reader.config.sample_rate
+        return units
+
+    def settle(self, now_ms: int | None = None) -> Sequence[Unit]:  # noqa: ARG002
+        """Nothing waits."""
+        return ()
+
+
+class AacSearch:
+    """
+    Finds the configuration of AAC that was sent without one, or with another thing in its place: ADTS headers have it.
+
+    :ivar is_warm: whether what was looked at last was for the configuration: false, for frames are lost without one.
+    """
+
+    is_warm = False
+
+    def look_at_config(self, body: bytes) -> AudioConfig | None:
+        """
+        Look at the body of a sequence header that is no configuration, but maybe an ADTS header.
+
+        :raises MediaError: it is neither, or names no usable configuration.
+        """
+        if not is_adts(body):
+            read_audio_config(body)  # tells what is wrong with it
+        head = body[:3] + bytes([body[3] & 0xFC, 0, 7 << 5, 0xFC]) if len(body) > 3 else body  # of a frame of no bytes
+        return read_audio_config(read_adts(head[:1] + b"\xf1" + head[2:]).config)
+
+    def look_at_frame(self, body: bytes) -> AudioConfig | None:
+        """
+        Look at the body of a frames packet.
+
+        :raises MediaError: it begins with a header, but that cannot be used.
+        """
+        return read_audio_config(read_adts(body).config) if is_adts(body) else None
 
 
 def _read_object_type(bits: BitReader) -> int:

@@ -11,24 +11,38 @@ object it was given; only frames that have to change are taken apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from rapidrtmp.codec.avc_nal import (
+    IDR_SLICE,
+    PPS,
+    SEI,
+    SLICE,
+    SLICES,
+    SPS,
+    SPS_EXTENSION,
+    STREAM_STARTS,
+    begins_picture,
+    join_lengths,
+    nal_type,
+    read_references,
+    recovery_frames,
+    slice_header,
+    split_nals,
+    split_start_codes,
+)
 from rapidrtmp.codec.avc_sps import read_sps
-from rapidrtmp.codec.bits import BitReader, remove_emulation_prevention
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import VideoConfig
 
-__all__ = ["AvcReader", "nal_length_size", "read_avc_config"]
+__all__ = ["AvcReader", "config_of_sets", "nal_length_size", "read_avc_config", "sets_of_record"]
 
-# nal_unit_type (H.264, table 7-1)
-_SLICE, _IDR_SLICE, _SPS, _PPS, _SPS_EXTENSION = 1, 5, 7, 8, 13
-# The same as sets of bits, one for each type: what the hot loop gathers.
-_SLICE_BITS = 1 << _SLICE | 1 << _IDR_SLICE
-_IDR_BIT = 1 << _IDR_SLICE
-_PARAMETER_SET_BITS = 1 << _SPS | 1 << _PPS | 1 << _SPS_EXTENSION
-
-_START_CODE = b"\0\0\1"
-_STREAM_STARTS = (b"\0" + _START_CODE, _START_CODE)
+# Types of NAL units as sets of bits, one for each type: what the hot loop gathers.
+_SLICE_BITS = 1 << SLICE | 1 << IDR_SLICE
+_PARAMETER_SETS = frozenset({SPS, PPS, SPS_EXTENSION})
+#: What an access unit is looked at closely for: parameter sets, keyframes, and SEI that may promise one. Type 0 is
+#: none: a start code stands behind the length.
+_CLOSE_BITS = 1 << SPS | 1 << PPS | 1 << SPS_EXTENSION | 1 << IDR_SLICE | 1 << SEI | 1 << 0
 
 #: Parameter sets (whole NAL units) by type and id: a set replaces the one of its kind with its id.
 _Sets = dict[tuple[int, int], bytes]
@@ -37,21 +51,26 @@ _Sets = dict[tuple[int, int], bytes]
 class AvcReader:
     """
     Reads the access units of one AVC track: NAL units behind lengths or, as broken encoders send them, behind start
-    codes.
+    codes, which also stand inside of what one length covers.
 
-    :ivar config: the configuration in force; another one behind an access unit whose parameter sets are new.
-    :ivar keyframe: whether the access unit read last is an IDR picture, the one kind where any decoder may start. A
-        picture with a recovery point (open GOP) is none: pictures that follow may need some that came before.
+    :ivar config: the configuration in force; another one behind an access unit whose parameter sets are new, or at
+        which others of them come into use.
+    :ivar keyframe: whether decoding may start at the access unit read last: an IDR picture, or an intra picture with a
+        recovery point at itself (open GOP). Pictures decoded after that one, but shown before it, may need others.
     :ivar samples: 0: access units do not say how long they last.
+    :ivar continues: whether the body read last, of which nothing was returned, goes on with a picture that an earlier
+        one began.
     """
 
-    __slots__ = ("_length_size", "config", "keyframe", "samples")
+    __slots__ = ("_glance_size", "_length_size", "config", "continues", "keyframe", "samples")
 
     def __init__(self, config: VideoConfig) -> None:
         self.config = config
         self.keyframe = False
         self.samples = 0
+        self.continues = False
         self._length_size = nal_length_size(config)
+        self._glance_size = self._length_size  # 0 where every access unit has to be looked at closely
 
     def read(self, body: bytes) -> bytes | None:
         """
@@ -60,42 +79,79 @@ class AvcReader:
         Empty NAL units and parameter sets are removed, all else (SEI and delimiters too) stays byte by byte.
 
         :returns: the sample, NAL units behind their lengths; ``body`` itself whenever nothing had to be removed.
-            ``None`` if there is no slice in it.
+            ``None`` if no picture begins in it: it holds no slice, or only further ones.
         :raises MediaError: a NAL unit reaches past the end, or a new parameter set cannot be used.
         """
-        length_size = self._length_size
+        length_size = self._glance_size
         size = len(body)
-        offset = types = 0
+        offset = types = start = 0
         while offset < size:
             start = offset + length_size
             length = int.from_bytes(body[offset:start], "big")
             offset = start + length
             if offset > size or not length:
-                return self._rewrite(body)
+                return self._read_closely(body)
             types |= 1 << (body[start] & 0x1F)
-        if types & _PARAMETER_SET_BITS:
-            return self._rewrite(body)
-        self.keyframe = types & _IDR_BIT != 0
-        return body if types & _SLICE_BITS else None
+        # Of one slice the first macroblock is 0, which is one bit, set: so is the top one of what follows its header.
+        if types & _CLOSE_BITS or body[start + 1 : start + 2] < b"\x80":
+            return self._read_closely(body)
+        self.keyframe = False
+        return body if types & _SLICE_BITS else self._read_closely(body)
 
-    def _rewrite(self, body: bytes) -> bytes | None:
-        """Do what :meth:`read` promises for an access unit that cannot stay as it is."""
-        types = 0
-        pictures, in_band = [], []
-        for nal in _split_nals(body, self._length_size):
-            nal_type = nal[0] & 0x1F
-            if 1 << nal_type & _PARAMETER_SET_BITS:
-                in_band.append(nal)
-            else:
-                types |= 1 << nal_type
-                pictures.append(nal)
-        if not types & _SLICE_BITS:
+    def _read_closely(self, body: bytes) -> bytes | None:
+        """Do what :meth:`read` promises for an access unit that may not be able to stay as it is."""
+        nals = split_nals(body, self._length_size)
+        pictures = [nal for nal in nals if nal_type(nal) not in _PARAMETER_SETS]
+        slices = [nal for nal in pictures if nal_type(nal) in SLICES]
+        self.continues = bool(slices) and not begins_picture(slices[0])
+        if not slices or self.continues:
             return None
-        data = _join_lengths(pictures, self._length_size)
+        return self.read_unit(nals, body)
+
+    def read_unit(self, nals: Sequence[bytes], body: bytes = b"") -> bytes | None:
+        """
+        Read the NAL units of one access unit.
+
+        :param body: what they were found in, if it was one.
+        :returns: as :meth:`read` does, ``body`` itself if it is the sample.
+        :raises MediaError: a new parameter set cannot be used.
+        """
+        in_band = [nal for nal in nals if nal_type(nal) in _PARAMETER_SETS]
+        pictures = [nal for nal in nals if nal_type(nal) not in _PARAMETER_SETS]
+        slices = [nal for nal in pictures if nal_type(nal) in SLICES]
+        if not slices:
+            return None
+        data = join_lengths(pictures, self._length_size)
         if in_band:
             self.config = _update_config(self.config, in_band, self._length_size) or self.config
-        self.keyframe = types & _IDR_BIT != 0
+        self.keyframe = _is_keyframe(pictures, slices)
+        if self.keyframe:
+            self.config = _activate(self.config, slices[0], self._length_size) or self.config
+        if data == body:
+            return body
+        if body and join_lengths(nals, self._length_size) != body:
+            self._glance_size = 0  # this encoder's lengths are not to be trusted
         return data
+
+
+def _is_keyframe(pictures: Sequence[bytes], slices: Sequence[bytes]) -> bool:
+    """Whether decoding may start at an access unit."""
+    if any(nal_type(nal) == IDR_SLICE for nal in slices):
+        return True
+    return any(nal_type(nal) == SEI and recovery_frames(nal) == 0 for nal in pictures) and _is_intra(slices)
+
+
+def _is_intra(slices: Sequence[bytes]) -> bool:
+    """Whether a picture's slices are intra coded; of two fields, the first one's."""
+    try:
+        for number, nal in enumerate(slices):
+            if number and begins_picture(nal):
+                break
+            if not slice_header(nal)[1]:
+                return False
+    except MediaError:
+        return False
+    return True
 
 
 def nal_length_size(config: VideoConfig) -> int:
@@ -120,57 +176,33 @@ def read_avc_config(record: bytes) -> VideoConfig:
 
     :raises MediaError: there is no SPS or no PPS, it ends early, or the first SPS makes no picture.
     """
-    if record.startswith(_STREAM_STARTS):
-        return _make_config(_index_sets(_split_start_codes(record)), length_size=4)
-    if len(record) < 7 or record[0] != 1:
-        raise MediaError(f"AVC record of {len(record)} bytes begins with {record[:1].hex() or 'nothing'}, wanted 01")
-    config = _make_config(_index_sets(_split_record(record)), length_size=(record[4] & 0x03) + 1)
+    if record.startswith(STREAM_STARTS):
+        return config_of_sets(split_start_codes(record))
+    length_size, sets = sets_of_record(record)
+    config = config_of_sets(sets, length_size)
     nal_length_size(config)
     return config
 
 
-# ── NAL units ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _split_nals(body: bytes, length_size: int) -> list[bytes]:
+def config_of_sets(nals: Iterable[bytes], length_size: int = 4) -> VideoConfig:
     """
-    The NAL units of an access unit, without the empty ones.
+    The configuration that parameter sets make, wherever they were found; other units among them are passed over.
 
-    00 00 01 may also begin a length, so start codes are only looked for where lengths lead nowhere.
+    :param length_size: of the samples' lengths.
+    :raises MediaError: there is no SPS or no PPS, or the first SPS makes no picture.
     """
-    try:
-        return _split_lengths(body, length_size)
-    except MediaError:
-        if body.startswith(_STREAM_STARTS):
-            return _split_start_codes(body)
-        raise
+    return _make_config(_index_sets(nals), length_size)
 
 
-def _split_lengths(body: bytes, length_size: int) -> list[bytes]:
-    nals, offset = [], 0
-    while offset < len(body):
-        start = offset + length_size
-        end = start + int.from_bytes(body[offset:start], "big")
-        if end > len(body):
-            raise MediaError(f"NAL unit at byte {offset} reaches to {end}, the access unit has {len(body)} bytes")
-        if end > start:
-            nals.append(body[start:end])
-        offset = end
-    return nals
+def sets_of_record(record: bytes) -> tuple[int, list[bytes]]:
+    """
+    The size of lengths and the parameter sets, maybe none, of an AVC decoder configuration record.
 
-
-def _split_start_codes(stream: bytes) -> list[bytes]:
-    """Split a byte stream (H.264, annex B); a NAL unit never ends in 00, so those before a start code belong to it."""
-    return [nal for nal in (piece.rstrip(b"\0") for piece in stream.split(_START_CODE)) if nal]
-
-
-def _join_lengths(nals: Iterable[bytes], length_size: int) -> bytes:
-    pieces: list[bytes] = []
-    for nal in nals:
-        if len(nal) >> 8 * length_size:
-            raise MediaError(f"NAL unit of {len(nal)} bytes, but lengths have {length_size} bytes")
-        pieces += len(nal).to_bytes(length_size, "big"), nal
-    return b"".join(pieces)
+    :raises MediaError: it is none, or ends early.
+    """
+    if len(record) < 7 or record[0] > 1 or not any(record[:2]):  # version 0 is sent too
+        raise MediaError(f"AVC record of {len(record)} bytes begins with {record[:1].hex() or 'nothing'}, wanted 01")
+    return (record[4] & 0x03) + 1, _split_record(record)
 
 
 # ── parameter sets and the record ────────────────────────────────────────────────────────────────────────────────────
@@ -183,17 +215,9 @@ def _index_sets(nals: Iterable[bytes]) -> _Sets:
     """Find the SPS and PPS among NAL units, whatever list they came in. Zeros at their ends mean nothing."""
     sets: _Sets = {}
     for nal in (padded.rstrip(b"\0") for padded in nals):
-        if nal and (nal_type := nal[0] & 0x1F) in (_SPS, _PPS):
-            sets[nal_type, _read_set_id(nal)] = nal
+        if nal and nal_type(nal) in (SPS, PPS):
+            sets[nal_type(nal), read_references(nal)[0]] = nal
     return sets
-
-
-def _read_set_id(nal: bytes) -> int:
-    """The id by which other NAL units name a parameter set (H.264, 7.3.2.1.1 and 7.3.2.2)."""
-    bits = BitReader(remove_emulation_prevention(nal[1:16]))
-    if nal[0] & 0x1F == _SPS:
-        bits.u(24)  # profile, constraints, level
-    return bits.ue()
 
 
 def _split_record(record: bytes) -> list[bytes]:
@@ -220,14 +244,14 @@ def _read_counted(record: bytes, offset: int, mask: int) -> tuple[list[bytes], i
 
 
 def _make_config(sets: _Sets, length_size: int) -> VideoConfig:
-    """The configuration that parameter sets make; the first SPS is the one that says how pictures look."""
-    sps = [nal for (nal_type, _), nal in sets.items() if nal_type == _SPS]
-    pps = [nal for (nal_type, _), nal in sets.items() if nal_type == _PPS]
+    """The configuration that parameter sets make; the first SPS is the one in use, which says how pictures look."""
+    sps = [nal for (kind, _), nal in sets.items() if kind == SPS]
+    pps = [nal for (kind, _), nal in sets.items() if kind == PPS]
     if not (1 <= len(sps) <= 31 and 1 <= len(pps) <= 255):
         raise MediaError(f"{len(sps)} SPS and {len(pps)} PPS in an AVC configuration, 1..31 and 1..255 make one")
     first = read_sps(sps[0])
-    record = bytes([1, *sps[0][1:4], 0xFC | length_size - 1, 0xE0 | len(sps)]) + _join_lengths(sps, 2)
-    record += bytes([len(pps)]) + _join_lengths(pps, 2)
+    record = bytes([1, *sps[0][1:4], 0xFC | length_size - 1, 0xE0 | len(sps)]) + join_lengths(sps, 2)
+    record += bytes([len(pps)]) + join_lengths(pps, 2)
     if first.profile not in _PROFILES_WITHOUT_FIELDS:
         record += bytes([0xFC | first.chroma_format, 0xF8 | first.luma_depth - 8, 0xF8 | first.chroma_depth - 8, 0])
     return VideoConfig(
@@ -249,5 +273,21 @@ def _update_config(config: VideoConfig, in_band: Iterable[bytes], length_size: i
     """
     known = _index_sets(_split_record(config.record))
     fresh = {key: nal for key, nal in _index_sets(in_band).items() if known.get(key, b"")[1:] != nal[1:]}
-    # The fresh ones come first, for they are in use: an encoder may change its picture and its id at once.
+    # The fresh ones come first, for they are most likely in use: an encoder may change its picture and its id at once.
     return _make_config(fresh | known | fresh, length_size) if fresh else None
+
+
+def _activate(config: VideoConfig, first_slice: bytes, length_size: int) -> VideoConfig | None:
+    """The configuration with the SPS that a picture uses as the first, or ``None`` if that is so, or cannot be told."""
+    if config.record[5] & 0x1F == 1:
+        return None
+    sets = _index_sets(_split_record(config.record))
+    try:
+        _, _, pps_id = slice_header(first_slice)
+        _, sps_id = read_references(sets[PPS, pps_id])
+        used = sets[SPS, sps_id]
+    except (MediaError, KeyError):
+        return None
+    if next(nal for (kind, _), nal in sets.items() if kind == SPS) == used:
+        return None
+    return _make_config({(SPS, sps_id): used} | sets, length_size)

@@ -12,9 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rapidrtmp.codec.aac import AacReader, read_audio_config
+from rapidrtmp.codec.aac import AacPieces, AacReader, AacSearch, read_audio_config
 from rapidrtmp.codec.avc import AvcReader, read_avc_config
+from rapidrtmp.codec.avc_pieces import AvcPieces
+from rapidrtmp.codec.avc_search import AvcSearch
 from rapidrtmp.codec.esds import read_esds, write_esds
+from rapidrtmp.codec.pieces import PieceReader
 from rapidrtmp.media import CodecConfig, MediaKind, Track
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "AVC",
     "CODECS",
     "Codec",
+    "ConfigSearch",
     "SampleReader",
     "carried",
     "codec_of_entry",
@@ -33,23 +37,51 @@ __all__ = [
 
 
 class SampleReader(Protocol):
-    """
-    Reads one track's coded frames, in the order in which they come.
+    """Reads one track's coded frames, in the order in which they come."""
 
-    :ivar config: the configuration in force; another object after a frame that has changed it.
-    :ivar keyframe: whether decoding may start at the frame read last.
-    :ivar samples: how long that lasts, in samples of the track's clock; 0 for video, which does not say.
-    """
+    @property
+    def config(self) -> Any:
+        """The configuration in force; another object after a frame that has changed it."""
 
-    config: Any
-    keyframe: bool
-    samples: int
+    @property
+    def keyframe(self) -> bool:
+        """Whether decoding may start at the frame read last."""
+
+    @property
+    def samples(self) -> int:
+        """How long that lasts, in samples of the track's clock; 0 for video, which does not say."""
 
     def read(self, body: bytes) -> bytes | None:
         """
         Read the body of a frames packet.
 
-        :returns: the sample as MP4 stores it; ``None`` if there is nothing in it to be shown or heard.
+        :returns: the sample as MP4 stores it; ``None`` if there is nothing in it to be shown or heard, or if it is a
+            piece of a sample, or several: see :class:`~rapidrtmp.codec.pieces.PieceReader`.
+        :raises MediaError: it cannot be read.
+        """
+
+
+class ConfigSearch(Protocol):
+    """
+    Looks for a track's configuration where there was no proper sequence start.
+
+    :ivar is_warm: whether what was looked at last was for the configuration, and no frame was lost with it.
+    """
+
+    is_warm: bool
+
+    def look_at_config(self, body: bytes) -> CodecConfig | None:
+        """
+        Look at the body of a sequence start that is no configuration.
+
+        :returns: the configuration, once all of it has been seen.
+        :raises MediaError: there is nothing of use in it.
+        """
+
+    def look_at_frame(self, body: bytes) -> CodecConfig | None:
+        """
+        Look at the body of a frames packet; the rest likewise.
+
         :raises MediaError: it cannot be read.
         """
 
@@ -68,10 +100,13 @@ class Codec:
     :ivar kind: what it codes.
     :ivar name: for people.
     :ivar read_config: reads the configuration that a sequence start brings, if the codec is carried; raises
-        ``MediaError``. The configuration's ``record`` holds the bytes from which it can be read again.
+        ``MediaError``. What it made is told by its ``record``, which it reads as the same configuration again.
     :ivar config_of_frame: makes a configuration of the body of a frames packet, if frames describe themselves;
         likewise.
+    :ivar search: makes the search for a configuration that some frames, or none, may tell.
     :ivar reader: makes the reader of a track's frames, from its first configuration.
+    :ivar pieces: makes the reader of messages that are no whole frames, from the reader of those that are, and from
+        what it was for the track's configuration before.
     :ivar box: the box in the sample entry that holds the configuration record.
     :ivar write_box: from the record to the payload of that box; ``read_box`` back again, raising ``MediaError``.
     :ivar other_entries: sample entries of the same codec in the files of others.
@@ -85,7 +120,9 @@ class Codec:
     name: str
     read_config: Callable[[bytes], CodecConfig] | None = None
     config_of_frame: Callable[[bytes], CodecConfig] | None = None
+    search: Callable[[], ConfigSearch] | None = None
     reader: Callable[[Any], SampleReader] | None = None
+    pieces: Callable[[Any, Any], PieceReader] | None = None
     entry: str = ""
     box: str = ""
     write_box: Callable[[bytes], bytes] = _as_it_is
@@ -112,7 +149,9 @@ AVC = Codec(
     _VIDEO,
     "H.264",
     read_config=read_avc_config,
+    search=AvcSearch,
     reader=AvcReader,
+    pieces=AvcPieces,
     box="avcC",
     other_entries=("avc3",),
     flv_numbers=(7,),
@@ -123,7 +162,9 @@ AAC = Codec(
     _AUDIO,
     "AAC",
     read_config=read_audio_config,
+    search=AacSearch,
     reader=AacReader,
+    pieces=AacPieces,
     box="esds",
     write_box=write_esds,
     read_box=read_esds,

@@ -14,7 +14,8 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from rapidrtmp.codec.flv import Packet, PacketKind, read_audio, read_video
-from rapidrtmp.codec.table import CODECS, Codec, SampleReader, display_name, names_carried
+from rapidrtmp.codec.pieces import Moment, PieceReader, Unit
+from rapidrtmp.codec.table import CODECS, Codec, ConfigSearch, SampleReader, display_name, names_carried
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import CodecConfig, Frame, MediaKind, Track
 from rapidrtmp.timeline.events import Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
@@ -68,15 +69,27 @@ class _Source:
     One track as the publisher sends it.
 
     :ivar track: as it was configured last.
-    :ivar reader: reads its frames.
+    :ivar reader: reads its messages: whole frames, or ``pieces`` as long as that is needed.
+    :ivar pieces: reads messages that are no whole frames, if the codec has such.
     """
 
-    __slots__ = ("codec", "reader", "track")
+    __slots__ = ("_whole", "codec", "pieces", "reader", "track")
 
-    def __init__(self, codec: Codec, track: Track, reader: SampleReader) -> None:
+    def __init__(self, codec: Codec, track: Track, before: _Source | None) -> None:
+        assert codec.reader is not None
         self.codec = codec
         self.track = track
-        self.reader = reader
+        self._whole = codec.reader(track.config)
+        self.pieces: PieceReader | None = None
+        if codec.pieces is not None:
+            self.pieces = codec.pieces(self._whole, before.pieces if before and before.codec is codec else None)
+        self.reader: SampleReader = self._whole
+        self.choose_reader()
+
+    def choose_reader(self) -> None:
+        """Read pieces where that is needed."""
+        pieces = self.pieces
+        self.reader = pieces if pieces is not None and pieces.is_needed else self._whole
 
 
 class Demuxer:
@@ -98,6 +111,7 @@ class Demuxer:
         self._video: dict[int, _Source] = {}  # by the publisher's numbers; likewise audio
         self._audio: dict[int, _Source] = {}
         self._sources = {MediaKind.VIDEO: self._video, MediaKind.AUDIO: self._audio}
+        self._searches: dict[tuple[MediaKind, int], ConfigSearch] = {}  # for tracks without a configuration
         self._extra: set[tuple[MediaKind, int]] = set()  # the tracks beyond the bound
         self._unsupported: dict[tuple[MediaKind, int], str] = {}  # the codecs of tracks that are not carried
         self._changes = 0  # of those
@@ -163,6 +177,7 @@ class Demuxer:
     def poll(self, now_ms: int) -> list[MediaEvent]:
         """Let time pass, a few times a second: the start is not delayed for ever by a publisher that stalls."""
         events: list[MediaEvent] = []
+        self._settle(now_ms, events)
         self._timeline.poll(now_ms, events)
         if self._unsupported_ms is not None:
             self._check_left_out(now_ms, events)
@@ -173,6 +188,7 @@ class Demuxer:
     def finish(self) -> list[MediaEvent]:
         """End the publish: what was still held comes out; no call follows."""
         events: list[MediaEvent] = []
+        self._settle(None, events)
         self._timeline.finish(events)
         self._health.observe(events)
         return events
@@ -194,6 +210,7 @@ class Demuxer:
         reader, track = source.reader, source.track
         data = reader.read(body)
         if not data:
+            self._take_piece(source, body, Moment(timestamp, nanoseconds, composition_ms, now_ms), events)
             return
         if self._unsupported_ms is not None:
             self._unsupported_ms = None
@@ -204,26 +221,91 @@ class Demuxer:
             track, timestamp, nanoseconds, composition_ms, reader.keyframe, reader.samples, data, now_ms, events
         )
 
+    def _take_piece(self, source: _Source, body: bytes, moment: Moment, events: list[MediaEvent]) -> None:
+        """Take a message that is no whole frame, but a piece of one, or several."""
+        if source.pieces is not None:
+            self._place(source, source.pieces.add(body, moment), events)
+
+    def _settle(self, now_ms: int | None, events: list[MediaEvent]) -> None:
+        """Let frames go that were not whole; ``None`` at the end."""
+        for sources in self._sources.values():
+            for source in sources.values():
+                if source.pieces is not None and (units := source.pieces.settle(now_ms)):
+                    self._place(source, units, events)
+
+    def _place(self, source: _Source, units: Sequence[Unit], events: list[MediaEvent]) -> None:
+        """Place frames that were put together or taken apart."""
+        assert source.pieces is not None
+        for kind, detail in source.pieces.problems:
+            events.append(MediaProblem(kind, detail))
+        source.pieces.problems.clear()
+        source.choose_reader()
+        if units:
+            self._unsupported_ms = None
+        for (timestamp, nanoseconds, composition_ms, now_ms), config, keyframe, samples, data in units:
+            if config is not source.track.config:
+                source.track = source.codec.make_track(source.track.id, config)
+                self._timeline.configured(source.track, now_ms, events)
+            self._timeline.frame_received(
+                source.track, timestamp, nanoseconds, composition_ms, keyframe, samples, data, now_ms, events
+            )
+
     def _open_by_frame(self, kind: MediaKind, packet: Packet, now_ms: int, events: list[MediaEvent]) -> _Source | None:
         """Begin a track whose codec config has not come with a frame, where that tells enough."""
         codec = self._codec_of(kind, packet, now_ms, events)
         if codec is None:
             return None
-        if codec.config_of_frame is None:
+        config: CodecConfig | None = None
+        if codec.config_of_frame is not None:
+            config = codec.config_of_frame(packet.body)
+        elif (search := self._search(kind, packet.track_id, codec)) is not None:
+            config = search.look_at_frame(packet.body)
+            if config is None and search.is_warm:
+                return None
+        if config is None:
             events.append(MediaProblem("no_config", f"{kind.value} frame before its codec config"))
             return None
-        return self._open(kind, packet.track_id, codec, codec.config_of_frame(packet.body), now_ms, events)
+        return self._open(kind, packet.track_id, codec, config, now_ms, events)
+
+    def _search(self, kind: MediaKind, track_id: int, codec: Codec) -> ConfigSearch | None:
+        """The search for the configuration of a track that has none."""
+        search = self._searches.get((kind, track_id))
+        if search is None and codec.search is not None and len(self._searches) < 2 * MAX_TRACKS:
+            self._timeline.announced({kind}, None)  # its frames come: it is worth waiting for
+            search = self._searches[kind, track_id] = codec.search()
+        return search
 
     def _take_config(self, kind: MediaKind, packet: Packet, now_ms: int, events: list[MediaEvent]) -> None:
         codec = self._codec_of(kind, packet, now_ms, events)
-        if codec is not None and codec.read_config is not None and (packet.body or not codec.describes_itself):
-            self._open(kind, packet.track_id, codec, codec.read_config(packet.body), now_ms, events)
+        if codec is None or codec.read_config is None or not (packet.body or not codec.describes_itself):
+            return
+        config = self._read_config(kind, packet, codec, codec.read_config)
+        if config is not None:
+            self._open(kind, packet.track_id, codec, config, now_ms, events)
+
+    def _read_config(
+        self, kind: MediaKind, packet: Packet, codec: Codec, read: Callable[[bytes], CodecConfig]
+    ) -> CodecConfig | None:
+        """Read a codec config, or of a track without one what there is of it; ``None`` if that is not enough yet."""
+        try:
+            return read(packet.body)
+        except MediaError:
+            search = None if packet.track_id in self._sources[kind] else self._search(kind, packet.track_id, codec)
+            if search is None:
+                raise
+            return search.look_at_config(packet.body)
 
     def _open(
         self, kind: MediaKind, track_id: int, codec: Codec, config: CodecConfig, now_ms: int, events: list[MediaEvent]
     ) -> _Source:
-        assert codec.reader is not None
-        source = _Source(codec, codec.make_track(_id_of(kind, track_id), config), codec.reader(config))
+        before = self._sources[kind].get(track_id)
+        if before is not None:
+            if before.codec is codec and before.track.config == config:
+                return before
+            if before.pieces is not None:
+                self._place(before, before.pieces.settle(), events)
+        self._searches.pop((kind, track_id), None)
+        source = _Source(codec, codec.make_track(_id_of(kind, track_id), config), before)
         self._sources[kind][track_id] = source
         self._timeline.configured(source.track, now_ms, events)
         return source

@@ -196,7 +196,8 @@ def _presentation_order(gop: int, b_frames: int) -> list[int]:
 
 
 def _slice(head: int, number: int, size: int) -> bytes:
-    nal = bytes([head]) + _filling(number, size - 5)
+    header = b"\x88" if head == _IDR else b"\x9a"  # the picture's first macroblock, slices of type I or P
+    nal = bytes([head]) + header + _filling(number, size - 6)
     return struct.pack(">I", len(nal)) + nal
 
 

@@ -67,9 +67,13 @@ def audio_config(config: bytes = ASC_48K) -> bytes:
     return b"\xaf\x00" + config
 
 
+#: What a mark is written with, for a NAL unit never holds what looks like a start code.
+_NO_ZEROS = 0x55AA55AA
+
+
 def picture(keyframe: bool, composition_ms: int = 0, mark: int = 0, nanoseconds: int | None = None) -> bytes:
     """The payload of one coded picture of one slice; with ``nanoseconds`` in the enhanced form, behind a ModEx."""
-    nal = bytes([0x65 if keyframe else 0x41]) + struct.pack(">I", mark) + b"\x88\x84"
+    nal = (b"\x65\x88" if keyframe else b"\x41\x9a") + struct.pack(">I", mark ^ _NO_ZEROS) + b"\x88\x84"
     body = struct.pack(">I", len(nal)) + nal
     offset = composition_ms.to_bytes(3, "big", signed=True)
     if nanoseconds is None:
@@ -173,8 +177,9 @@ def demux(
 
 def mark_of(frame: Frame) -> int:
     """The ``mark`` that the frame's picture or sound was made with."""
-    offset = 5 if frame.track.kind is MediaKind.VIDEO else 1
-    return int.from_bytes(frame.data[offset : offset + 4], "big")
+    if frame.track.kind is MediaKind.VIDEO:
+        return int.from_bytes(frame.data[6:10], "big") ^ _NO_ZEROS
+    return int.from_bytes(frame.data[1:5], "big")
 
 
 def problems_of(events: Iterable[MediaEvent]) -> list[str]:

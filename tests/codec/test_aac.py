@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.aac import read_audio_config, read_frame
+from rapidrtmp.codec.aac import AacPieces, AacReader, AacSearch, read_audio_config
+from rapidrtmp.codec.pieces import Moment
 from rapidrtmp.errors import MediaError
 
 #: What FFmpeg 9.0's own encoder writes, and what ffprobe 5.1 says of it: Hz, channels.
@@ -180,6 +181,11 @@ class ConfigTests(SynchronousTestCase):
         self.assertEqual(config, read_audio_config(config.record))
 
 
+def read_frame(body: bytes) -> bytes | None:
+    """Read the first frame of a track."""
+    return AacReader(read_audio_config(b"\x11\x90")).read(body)
+
+
 class FrameTests(SynchronousTestCase):
     def test_raw(self) -> None:
         """A raw frame is the very object that came."""
@@ -200,7 +206,6 @@ class FrameTests(SynchronousTestCase):
             adts(b"\x21\x10", size=6),
             adts(b"\x21", checksum=b"\0\0", size=8),
             adts(b"\x21\x10", blocks=2),
-            adts(b"\x21\x10") * 2,
             adts(b"")[:6],
             b"\xff\xf1",
         ):
@@ -215,3 +220,32 @@ class FrameTests(SynchronousTestCase):
             return
         self.assertTrue(body.endswith(frame))
         self.assertLessEqual(len(frame), len(body) - 7)
+
+
+class DescribedTests(SynchronousTestCase):
+    def test_change(self) -> None:
+        """A header that says another thing than those before makes a new config; the first one does not argue."""
+        reader = AacReader(read_audio_config(b"\x11\x90"))
+        self.assertEqual((b"\x21", 48_000), (reader.read(adts(b"\x21")), reader.config.sample_rate))
+        mono = bytearray(adts(b"\x22"))
+        mono[3] = mono[3] & 0x3F | 1 << 6
+        self.assertEqual((b"\x22", 1), (reader.read(bytes(mono)), reader.config.channels))
+
+    def test_search(self) -> None:
+        """The config is found in a frame's header, or in one that came as the config; raw frames tell nothing."""
+        config = read_audio_config(b"\x12\x10")
+        self.assertEqual(config, AacSearch().look_at_frame(adts(b"\x21\x10")))
+        self.assertEqual(config, AacSearch().look_at_config(adts(b"\x21\x10")))
+        self.assertEqual(config, AacSearch().look_at_config(adts(b"")))
+        self.assertIsNone(AacSearch().look_at_frame(b"\x21\x10"))
+        self.assertRaises(MediaError, AacSearch().look_at_config, b"\xff\xf1")
+        self.assertRaises(MediaError, AacSearch().look_at_config, b"\0\0")
+
+    def test_several(self) -> None:
+        """Frames that share a message follow each other by their length."""
+        pieces = AacPieces(AacReader(read_audio_config(b"\x12\x10")))
+        self.assertIsNone(pieces.reader.read(adts(b"\x21") + adts(b"\x22")))
+        units = pieces.add(adts(b"\x21") + adts(b"\x22"), Moment(100, 0, 0, 7))
+        self.assertEqual([b"\x21", b"\x22"], [unit.data for unit in units])
+        self.assertEqual([(100, 0), (123, 219_954)], [unit.moment[:2] for unit in units])
+        self.assertRaises(MediaError, pieces.add, adts(b"\x21") + b"junk", Moment(100, 0, 0, 7))

@@ -132,7 +132,7 @@ class ReadConfigTests(SynchronousTestCase):
         """A record that no decoder can use is refused, and the message says why."""
         for record, reason in (
             (b"", "begins with nothing"),
-            (b"\0" + RECORD[1:], "begins with 00"),
+            (b"\2" + RECORD[1:], "begins with 02"),
             (RECORD[:6], "AVC record of 6 bytes"),
             (RECORD[:20], "parameter set at byte 6 reaches to 38, the record has 20 bytes"),
             (RECORD[:38], "AVC record of 38 bytes ends before the PPS"),
@@ -199,10 +199,27 @@ class AccessUnitTests(SynchronousTestCase):
             self.assertEqual((is_idr, None), (unit.is_idr, unit.config))
 
     def test_recovery_point(self) -> None:
-        """A recovery point is no IDR picture: what follows may need what came before."""
-        unit = read_access_unit(lengths(b"\x06\x06\x01\xc0\x80", SLICE), CONFIG)
-        assert unit is not None
-        self.assertFalse(unit.is_idr)
+        """An intra picture with a recovery point at itself is a keyframe; a refresh that takes its time is none."""
+        now, later, intra = b"\x06\x06\x01\xc4\x80", b"\x06\x06\x01\x64\x80", b"\x41\x88\x84"
+        behind = b"\x06\x05\x03abc\x06\x01\xc4\x80"  # another message before it
+        intra_end, other_end = b"\x41\x42\x20", b"\x41\x46\x80"  # second slices: of type I, of type P
+        for nals, is_keyframe in (
+            ([now, intra], True),
+            ([AUD, behind, intra], True),
+            ([now, intra, intra_end], True),
+            ([now, intra, other_end], False),
+            ([now, SLICE], False),
+            ([later, intra], False),
+            ([SEI, intra], False),
+            ([intra], False),
+            ([b"\x06\x06\x00\x80", intra], False),
+            ([b"\x06\x06", intra], False),
+        ):
+            body = lengths(*nals)
+            unit = read_access_unit(body, CONFIG)
+            assert unit is not None
+            self.assertIs(body, unit.data)
+            self.assertEqual(is_keyframe, unit.is_idr, nals)
 
     def test_empty_nal_units(self) -> None:
         """Empty NAL units are removed, wherever they are."""
@@ -248,15 +265,36 @@ class AccessUnitTests(SynchronousTestCase):
         self.assertEqual(record_of([SPS], [another, PPS]), unit.config.record)
 
     def test_new_id(self) -> None:
-        """An SPS under a new id comes first, for it says how pictures look from now on."""
-        another = b"\x67\x42\xc0\x1e\x57" + BASELINE[12:33]  # of id 1
+        """An SPS under a new id comes first when a picture uses it, for it says how pictures look from now on."""
+        another, its_pps = b"\x67\x42\xc0\x1e\x57" + BASELINE[12:33], b"\x68\x4b\xcb\x20"  # of id 1, both
+        its_idr = b"\x65\x88\x48"  # of PPS 1
         config = read_avc_config(record_of([SPS], [PPS]))
-        unit = read_access_unit(lengths(another, IDR), config)
+        unit = read_access_unit(lengths(another, its_pps, its_idr), config)
         assert unit is not None and unit.config is not None
-        self.assertEqual(record_of([another, SPS], [PPS], tail=b""), unit.config.record)
+        self.assertEqual(record_of([another, SPS], [its_pps, PPS], tail=b""), unit.config.record)
         self.assertEqual("avc1.42c01e", unit.config.codec_string)
-        again = read_access_unit(lengths(another, IDR), unit.config)
-        self.assertEqual(AccessUnit(lengths(IDR), True, None), again)
+        again = read_access_unit(lengths(another, its_idr), unit.config)
+        self.assertEqual(AccessUnit(lengths(its_idr), True, None), again)
+        back = read_access_unit(lengths(IDR), unit.config)
+        assert back is not None and back.config is not None
+        self.assertEqual(("avc1.640028", 1920), (back.config.codec_string, back.config.width))
+
+    def test_set_in_use(self) -> None:
+        """Of several SPS the one that pictures use is the first, whatever order the sequence header has them in."""
+        second, its_pps = b"\x67\x42\xc0\x1e\x57" + BASELINE[12:33], b"\x68\x4b\xcb\x20"
+        config = read_avc_config(record_of([SPS, second], [PPS, its_pps]))
+        self.assertEqual(1920, config.width)
+        unit = read_access_unit(lengths(b"\x65\x88\x48"), config)
+        assert unit is not None and unit.config is not None
+        self.assertEqual(
+            (read_avc_config(start_codes(second, PPS)).width, "avc1.42c01e"),
+            (unit.config.width, unit.config.codec_string),
+        )
+        self.assertEqual(unit.config, read_avc_config(unit.config.record))
+        self.assertEqual(AccessUnit(lengths(IDR), True, None), read_access_unit(lengths(IDR), config))
+        self.assertEqual(
+            AccessUnit(lengths(b"\x65\x88\x10"), True, None), read_access_unit(lengths(b"\x65\x88\x10"), config)
+        )
 
     def test_bad_parameter_set(self) -> None:
         """A parameter set that differs and makes no picture is refused."""
@@ -269,6 +307,23 @@ class AccessUnitTests(SynchronousTestCase):
             expected = read_access_unit(lengths(*nals), CONFIG)
             for body in (start_codes(*nals), start_codes(*nals)[1:], start_codes(*nals) + b"\0\0\0"):
                 self.assertEqual(expected, read_access_unit(body, CONFIG))
+
+    def test_start_codes_behind_a_length(self) -> None:
+        """Units that share one length, with start codes between, are taken apart, then and in what follows."""
+        glued = b"\0\0\0\1".join([AUD, SEI, IDR])
+        for body in (
+            lengths(glued),
+            lengths(b"\0\0\0\1" + glued),
+            lengths(b"\0\0\1".join([AUD, SEI]), IDR),
+            lengths(AUD) + start_codes(SEI, IDR),
+            lengths(AUD, SEI, IDR, size=2),
+            lengths(b"\0\0\1".join([SPS, PPS, AUD, SEI]), IDR),
+        ):
+            reader = AvcReader(CONFIG)
+            self.assertEqual(lengths(AUD, SEI, IDR), reader.read(body))
+            self.assertTrue(reader.keyframe)
+            slices = lengths(b"\0\0\1".join([SLICE, b"\x41\x53\x44\x88"]))
+            self.assertEqual(lengths(SLICE, b"\x41\x53\x44\x88"), reader.read(slices))
 
     def test_looks_like_start_codes(self) -> None:
         """A length that looks like a start code is a length as long as lengths lead to the end."""
