@@ -85,7 +85,8 @@ def ref(schema: str) -> Json:
     return {"$ref": f"#/components/schemas/{schema}"}
 
 
-_IN_PATHS = {"app": APP, "key": KEY, "start": START, "name": FILE_NAME}
+TOKEN = {"type": "string", "pattern": "^[A-Za-z0-9._~-]{1,512}$"}
+_IN_PATHS = {"app": APP, "key": KEY, "token": TOKEN, "start": START, "name": FILE_NAME}
 
 
 def in_path(*names: str, **schemas: Json) -> list[Json]:

@@ -66,6 +66,8 @@ from rapidrtmp.web.streamed import send_streamed
 __all__ = ["Sites", "WebApp", "make_sites"]
 
 UNROUTED = "other"
+#: What is below this is asked for with a token as well: ``/APP/KEY/~TOKEN/…``.
+STREAM_RULE = "/<app:app>/<key>/"
 #: Whose answers pages of other origins may read.
 _MEDIA = (Audience.MEDIA, Audience.VIEWERS)
 
@@ -119,16 +121,19 @@ class WebApp:
     # ── the way in ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _add(self, route: Route) -> None:
-        def endpoint(request: Any, **names: str) -> bytes | Deferred[bytes]:
+        def endpoint(request: Any, token: str = "", **names: str) -> bytes | Deferred[bytes]:
             request.rapidrtmp_route = route
-            return self._serve(route, request, names)
+            return self._serve(route, request, names, token)
 
         methods = [route.method, "OPTIONS"]
         rule = route.rule.replace("<app>", "<app:app>")
         self.klein.route(rule, methods=methods, endpoint=f"{route.method} {route.rule}")(endpoint)
+        if route.audience is Audience.MEDIA and rule.startswith(STREAM_RULE):
+            rule = f"{STREAM_RULE}~<token>/{rule.removeprefix(STREAM_RULE)}"
+            self.klein.route(rule, methods=methods, endpoint=f"{route.method} {route.rule} with a token")(endpoint)
 
-    def _serve(self, route: Route, twisted: Any, names: Mapping[str, str]) -> bytes | Deferred[bytes]:
-        request = read_request(twisted, self._proxies)
+    def _serve(self, route: Route, twisted: Any, names: Mapping[str, str], token: str) -> bytes | Deferred[bytes]:
+        request = read_request(twisted, self._proxies, token)
         if request.method == "OPTIONS":
             return self._send(self._preflight(route, request), twisted)
         if route.audience is Audience.MANAGEMENT:

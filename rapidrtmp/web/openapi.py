@@ -203,7 +203,8 @@ def _watching() -> Json:
         },
         "/{app}/{key}/": {"get": _redirect("redirectToPage", "Leads to the player's page", "app", "key")},
         "/{app}/{key}.m3u8": {"get": _redirect("redirectToPlaylist", "Leads to the playlist", "app", "key")},
-        "/{app}/{key}/{name}": {"get": _playing()},
+        "/{app}/{key}/{name}": {"get": _playing("getMedia", "app", "key", "name")},
+        "/{app}/{key}/~{token}/{name}": {"get": _playing("getMediaWithToken", "app", "key", "token", "name")},
     }
 
 
@@ -212,9 +213,9 @@ def _redirect(name: str, words: str, *names: str) -> Json:
     return operation(name, words, answers, (400,), parameters=in_path(*names))
 
 
-def _playing() -> Json:
+def _playing(operation_id: str, *names: str) -> Json:
     return operation(
-        "getMedia",
+        operation_id,
         "A playlist (`index.m3u8`, `master.m3u8`; with a rewind window also `dvr.m3u8`), an init segment, a segment or "
         "a part; with a rewind window also a stretch of it (`clip.m3u8`, `clip.mp4`). Playlists take the delivery "
         "directives of low-latency HLS (`_HLS_msn`, `_HLS_part`, `_HLS_skip`: RFC 8216 bis, 6.2.5), which only mean "
@@ -226,7 +227,7 @@ def _playing() -> Json:
         },
         (400, 404, 409, 416, 429, 503),
         parameters=[
-            *in_path("app", "key", "name"),
+            *in_path(*names),
             in_query("from", "Where a clip begins: a date, or how long before the live edge.", moment_or("-")),
             in_query("to", "Where a clip ends, likewise.", moment_or("-")),
         ],

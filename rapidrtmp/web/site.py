@@ -8,6 +8,7 @@ bytes drip; its fields are few and short; of its body no more is kept than it ta
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from inspect import signature
@@ -41,6 +42,8 @@ __all__ = ["BoundedSite", "CheckedResource", "client_of", "read_request", "trans
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16_384
+#: A token in a path, however it is written.
+_TOKEN = re.compile(r"(/[^/]*/[^/]*/)(?:~|%7e)[^/]*", re.IGNORECASE)
 #: How long the header of a request may take to arrive, in seconds; a body has the idle timeout.
 HEADER_S = 15
 #: How long a client that is refused in the middle of a request may take to read why, and how much of the rest is read.
@@ -70,8 +73,8 @@ def transport_of(twisted: Any) -> Any:
     return twisted.channel.transport
 
 
-def read_request(twisted: Any, proxies: TrustedProxies) -> Request:
-    """What a ``twisted.web`` request asks, as a value."""
+def read_request(twisted: Any, proxies: TrustedProxies, token: str = "") -> Request:
+    """What a ``twisted.web`` request asks, as a value; ``token`` was found in its path."""
     headers = {
         name.decode("latin-1").lower(): b", ".join(values).decode("utf-8", "surrogateescape")
         for name, values in twisted.requestHeaders.getAllRawHeaders()
@@ -84,6 +87,7 @@ def read_request(twisted: Any, proxies: TrustedProxies) -> Request:
         client=client_of(twisted, proxies),
         body=twisted.content.read(),
         scheme=_scheme_of(twisted, headers, proxies),
+        token=token,
     )
 
 
@@ -494,13 +498,13 @@ class BoundedSite(Site):
         return _Body(self._policy.max_body_bytes)
 
     def log(self, request: Any) -> None:
-        """Log a request if that is wanted; never its query, which may hold a secret."""
+        """Log a request if that is wanted; never its query or a token in its path: they may hold a secret."""
         if self._policy.access_log:
             self._log.info(
                 "{client} {method} {path} {status} {octets}",
                 client=_peer_of(request),
                 method=request.method.decode("latin-1"),
-                path=request.path.decode("latin-1"),
+                path=_TOKEN.sub(r"\1~", request.path.decode("latin-1")),
                 status=request.code,
                 octets=request.sentLength,
             )

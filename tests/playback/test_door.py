@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.interfaces import Verdict
 from rapidrtmp.playback.verdicts import PlayRequest, Verdicts
-from tests.web.kit import Server, playlist
+from tests.web.kit import MP4, Server, playlist
 
 PATH = "/live/k/index.m3u8"
 
@@ -47,3 +47,30 @@ class DoorTests(SynchronousTestCase):
         judging.callback(Verdict(allowed=True))
         self.assertEqual(200, wire.reply().status)
         self.assertEqual(0, self.server.metric("http_waiting_requests"))
+
+    def test_token(self) -> None:
+        """The token in front of a name is what is judged, on either way through the server, and each is judged once."""
+        self.stream.shelf.put("part.m4s", [b"moof"], MP4)
+        for token in ("abc", "eyJh.eyJz_d-I.c~1", "%61bc", "x" * 1200):
+            for name in ("index.m3u8", "part.m4s", "index.m3u8?_HLS_msn=9"):
+                self.assertEqual(200, self.server.get(f"/live/k/~{token}/{name}").status, (token, name))
+        expected = ["abc", "eyJh.eyJz_d-I.c~1", "x" * 1200]
+        self.assertEqual(expected, [request.token for request in self.asked])
+
+    def test_token_and_without(self) -> None:
+        """The answer, errors too, is the same with a token as without, and does not name it."""
+        self.stream.shelf.put("part.m4s", [b"moof"], MP4)
+        for name in ("index.m3u8", "part.m4s", "none.m4s", "index.m3u8?_HLS_part=1"):
+            plain, tokened = self.server.get(f"/live/k/{name}"), self.server.get(f"/live/k/~secret/{name}")
+            self.assertEqual((plain.status, plain.body), (tokened.status, tokened.body))
+            self.assertEqual({**plain.headers, "date": ""}, {**tokened.headers, "date": ""})
+        self.assertNotIn(b"secret", self.server.metrics.render())
+
+    def test_token_is_ignored_where_open(self) -> None:
+        """Where watching is open any token will do, and preflights are answered below one."""
+        server = Server()
+        server.live().shelf.put_playlist("index.m3u8", playlist())
+        for token in ("a", "b.c", "%20"):
+            self.assertEqual(200, server.get(f"/live/k/~{token}/index.m3u8").status)
+            self.assertEqual(204, server.request("OPTIONS", f"/live/k/~{token}/index.m3u8").status)
+        self.assertEqual(404, server.get("/live/k/~/index.m3u8").status)

@@ -186,6 +186,17 @@ class AccessLogTests(SynchronousTestCase):
         self.assertEqual(("192.0.2.1", "GET", 200), (event["client"], event["method"], event["status"]))
         self.assertNotIn("secret", repr(event))
 
+    def test_token_in_path(self) -> None:
+        """A token in a path is not logged, however it is written, whether there is such a path or not."""
+        server = Server(access_log=True)
+        server.live().shelf.put_playlist("index.m3u8", playlist())
+        with capturedLogs() as events:
+            for path in ("~secret/index.m3u8", "%7Esecret/index.m3u8", "~secret/none.m4s", "~secret", "~secret/a/b"):
+                server.get(f"/live/k/{path}")
+        logged = [event["path"] for event in events if "path" in event]
+        self.assertEqual([f"/live/k/~{end}" for end in ("/index.m3u8", "/index.m3u8", "/none.m4s", "", "/a/b")], logged)
+        self.assertNotIn("secret", repr(events))
+
 
 class LoopbackTests(TestCase):
     """The site on a real port, asked by a real client."""

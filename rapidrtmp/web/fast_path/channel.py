@@ -46,7 +46,7 @@ class ExpressLane:
     """
     What all connections of a site share.
 
-    :param respond: answers a request for ``/APP/KEY/NAME``: :meth:`HlsResponder.respond
+    :param respond: answers a request for ``/APP/KEY[/~TOKEN]/NAME``: :meth:`HlsResponder.respond
         <rapidrtmp.playback.responder.HlsResponder.respond>`. What it raises must not have changed anything.
     :param route: what these requests are counted as.
     """
@@ -82,14 +82,15 @@ class ExpressLane:
             return None
         line, _, block = data.partition(b"\r\n")
         try:
-            app, key, name, query = read_line(line)
+            app, key, token, name, query = read_line(line)
             fields = read_fields(block)
         except NotPlainError:
             return None
         forwarded_for = fields.get("x-forwarded-for", "")
         client = self._proxies.client(peer, forwarded_for) if forwarded_for else peer
         try:
-            return self._respond(Request("GET", query, fields, peer, client), app, key, name), client
+            request = Request("GET", query, fields, peer, client, token=token)
+            return self._respond(request, app, key, name), client
         except Exception:  # whatever it is: the normal way meets it again, and has the words for it
             return None
 

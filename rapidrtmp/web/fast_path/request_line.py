@@ -26,7 +26,9 @@ _REMEMBERED_LINES = 4096
 _REMEMBERED_BLOCKS = 1024
 
 _NAME = rb"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
-_LINE = re.compile(rb"GET /(%s)/(%s)/(%s)(?:\?([A-Za-z0-9._~=&%%+-]*))? HTTP/1\.1" % (_NAME, _NAME, _NAME))
+_LINE = re.compile(
+    rb"GET /(%s)/(%s)(?:/~([A-Za-z0-9._~-]+))?/(%s)(?:\?([A-Za-z0-9._~=&%%+-]*))? HTTP/1\.1" % (_NAME, _NAME, _NAME)
+)
 #: Visible ASCII in lines that end as they must, none of them folded, and one empty line, at the end.
 _BLOCK = re.compile(rb"(?:[!-9;-~]+:[ -~]*\r\n)+\r\n")
 #: A host that every layer below reads alike.
@@ -60,10 +62,11 @@ class NotPlainError(Exception):
 
 
 class Target(NamedTuple):
-    """What a request line asks for; ``query`` is still percent-encoded, ``""`` if there is none."""
+    """What a request line asks for; ``query``, still percent-encoded, and ``token`` are ``""`` if there is none."""
 
     app: str
     key: str
+    token: str
     name: str
     query: str
 
@@ -73,15 +76,16 @@ def read_line(line: bytes) -> Target:
     """
     Read a request line, without the line break.
 
-    :raises NotPlainError: it is not ``GET /APP/KEY/NAME[?QUERY] HTTP/1.1`` of harmless characters, or too long.
+    :raises NotPlainError: it is not ``GET /APP/KEY[/~TOKEN]/NAME[?QUERY] HTTP/1.1`` of harmless characters, or too
+        long.
     """
     match = _LINE.fullmatch(line) if len(line) <= MAX_LINE_BYTES else None
     if match is None:
         raise NotPlainError
-    app, key, name, query = (part.decode() for part in match.groups(b""))
+    app, key, token, name, query = (part.decode() for part in match.groups(b""))
     if app in RESERVED_APPS:
         raise NotPlainError
-    return Target(app, key, name, query)
+    return Target(app, key, token, name, query)
 
 
 @lru_cache(_REMEMBERED_BLOCKS)

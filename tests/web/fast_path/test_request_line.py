@@ -7,9 +7,9 @@ from rapidrtmp.web.fast_path.request_line import NotPlainError, Target, read_fie
 class LineTests(SynchronousTestCase):
     def test_target(self) -> None:
         """A request line is read into what it asks for, the query as it is."""
-        self.assertEqual(Target("live", "k", "index.m3u8", ""), read_line(b"GET /live/k/index.m3u8 HTTP/1.1"))
+        self.assertEqual(Target("live", "k", "", "index.m3u8", ""), read_line(b"GET /live/k/index.m3u8 HTTP/1.1"))
         self.assertEqual(
-            Target("a-b", "~k_1", "p.0.m4s", "_HLS_msn=1&x=%20"),
+            Target("a-b", "~k_1", "", "p.0.m4s", "_HLS_msn=1&x=%20"),
             read_line(b"GET /a-b/~k_1/p.0.m4s?_HLS_msn=1&x=%20 HTTP/1.1"),
         )
 
