@@ -20,7 +20,6 @@ from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 from werkzeug.exceptions import HTTPException
@@ -34,6 +33,7 @@ from rapidrtmp.support.client_prefix import origin_of
 from rapidrtmp.support.refused import Refused
 from rapidrtmp.web.abuse import Misconduct, MisconductKind
 from rapidrtmp.web.errors import error_response
+from rapidrtmp.web.fast_path.twisted_private import OpenChannel
 from rapidrtmp.web.http2.negotiation import NegotiatedChannel
 from rapidrtmp.web.open_connections import OpenConnections
 from rapidrtmp.web.policy import HttpPolicy
@@ -140,13 +140,13 @@ class _Body(io.BytesIO):
         return len(data)
 
 
-class BoundedChannel(HTTPChannel, BudgetedReader):
+class BoundedChannel(OpenChannel, BudgetedReader):
     """
     An HTTP/1 connection whose requests must arrive whole within the idle timeout, and whose client must go on reading
     what it asked for: after that time without a piece taken, it is dropped.
 
     One request is answered in a turn of the reactor, and only while there is time for it (see
-    :mod:`rapidrtmp.net.read_budget`). What has arrived behind it is kept unread in ``_buffer``, where ``paused``, an
+    :mod:`rapidrtmp.net.read_budget`). What has arrived behind it is kept unread in ``arrived``, where ``paused``, an
     attribute of Twisted's ``LineReceiver``, holds it: until the answer is given and read, and until its turn comes.
 
     :param misconduct: told of whoever is refused below the level of requests.
@@ -185,7 +185,7 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, and what was left to read with it."""
-        self._buffer = b""
+        self.arrived = b""
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
@@ -195,7 +195,7 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
             return
         if not self._arriving:
             self._header_begins()
-        self._buffer += data
+        self.arrived += data
         if self.paused:
             self._leave_unread()
         else:
@@ -221,7 +221,7 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
         """A field; a length without end is refused before Twisted makes a number of it, which raises."""
         name, _, value = line.partition(b":")
         if len(value.strip(b" \t")) > MAX_LENGTH_DIGITS and name.lower() == b"content-length":
-            self._respondToBadRequestAndDisconnect()
+            self.request_refused()
             return False
         return bool(super().headerReceived(line))  # type: ignore[no-untyped-call]
 
@@ -235,10 +235,11 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
     def setLineMode(self, extra: bytes = b"") -> None:
         """The answer is given (this is how Twisted says so): the next request is read in a later turn."""
         self.line_mode = True
-        self._buffer = extra + self._buffer
-        if self._waitingForTransport:
-            self._networkProducer.pauseProducing()
-        elif self._buffer:
+        if extra:
+            self.arrived = extra + self.arrived
+        if self.is_full:
+            self.network.pauseProducing()
+        elif self.arrived:
             self._read_later()
         else:
             self.paused = False
@@ -249,15 +250,15 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
         """Read one request at most; tell whether none is left that can be read in a later turn."""
         del until_s  # one request is as little as can be read
         self._is_queued = False
-        if not self._waitingForTransport:
+        if not self.is_full:
             self.paused = False
             self._is_reading = True
             try:
                 self._read_one()
             finally:
                 self._is_reading = False
-            if self.paused and not self._handlingRequest and not self._waitingForTransport:
-                self.paused = self._is_queued = bool(self._buffer)
+            if self.paused and not self.is_answering and not self.is_full:
+                self.paused = self._is_queued = bool(self.arrived)
         return not self._is_queued
 
     def _read_one(self) -> None:
@@ -272,8 +273,8 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
 
     def _leave_unread(self) -> None:
         """Leave in the socket what comes next, if enough has arrived; Twisted takes from it after each answer."""
-        if len(self._buffer) > MAX_WAITING_BYTES:
-            self._networkProducer.pauseProducing()
+        if len(self.arrived) > MAX_WAITING_BYTES:
+            self.network.pauseProducing()
 
     def pause_reading(self) -> None:
         """Read no request; what fits into the buffer may arrive."""
@@ -281,25 +282,25 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
 
     def resume_reading(self) -> None:
         """Take from the socket again, unless something else is in the way."""
-        if self._waitingForTransport or len(self._buffer) > MAX_WAITING_BYTES:
+        if self.is_full or len(self.arrived) > MAX_WAITING_BYTES:
             return
         if not self.transport.disconnecting:  # type: ignore[union-attr]
-            self._networkProducer.resumeProducing()
+            self.network.resumeProducing()
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is being answered or waits, and no answer is left unread."""
-        return not (self._handlingRequest or self._buffer or self._waitingForTransport)
+        return not (self.is_answering or self.arrived or self.is_full)
 
     # ── what is refused here ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        """What arrives is no request, or too much of one; all ways to find that out lead here."""
-        if self._receivedHeaderCount > self.maxHeaders or self._receivedHeaderSize > self.totalHeadersSize:
+    def request_refused(self) -> None:
+        """Tell of what arrives and is no request, or too much of one."""
+        if self.is_header_long:
             self._refuse_header()
         else:
             self._erred(MisconductKind.MALFORMED)
-            super()._respondToBadRequestAndDisconnect()  # type: ignore[no-untyped-call]
+            super().request_refused()
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """A line is too long: that of the request, or a field."""
@@ -324,7 +325,7 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
         response = error_response(error)
         start = f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\n"
         self.transport.write(start.encode() + b"Server: RapidRTMP\r\nConnection: close\r\n" + response.fields_and_body)
-        self._buffer = b""
+        self.arrived = b""
         if self._is_encrypted or not isinstance(self.transport, Connection):
             self.loseConnection()  # type: ignore[no-untyped-call]
             return
@@ -350,18 +351,17 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
         """The transport holds enough: the client must read now, before it is read from."""
         self.paused = True
         super().pauseProducing()  # type: ignore[no-untyped-call]
-        if self.timeOut is None:
-            self.setTimeout(self._savedTimeOut)  # type: ignore[no-untyped-call]
+        self.restore_timeout()
 
     def resumeProducing(self) -> None:
         """The client has read it."""
-        if self._handlingRequest:
+        if self.is_answering:
             self.setTimeout(None)  # type: ignore[no-untyped-call]
         super().resumeProducing()  # type: ignore[no-untyped-call]
-        if self._handlingRequest:
+        if self.is_answering:
             return
         self.resetTimeout()  # type: ignore[no-untyped-call]
-        if self._buffer:
+        if self.arrived:
             self._read_later()
         else:
             self.paused = False
@@ -371,22 +371,14 @@ class BoundedChannel(HTTPChannel, BudgetedReader):
         if self._is_lingering:
             self.transport.abortConnection()  # type: ignore[union-attr]
             return
-        if self._waitingForTransport:
+        if self.is_full:
             self._misconduct.note(MisconductKind.STALLED, self._peer)
             self.transport.abortConnection()  # type: ignore[union-attr]
             return
         if self._arriving:
             self._misconduct.note(MisconductKind.SLOW, self._peer)
-        if self.abortTimeout is not None:
-            self._abortingCall = self.callLater(  # type: ignore[no-untyped-call]
-                self.abortTimeout, self.forceAbortClient
-            )
+        self.abort_later()
         self.loseConnection()  # type: ignore[no-untyped-call]
-
-    def forceAbortClient(self) -> None:
-        """It was closed a while ago and is still there."""
-        self._abortingCall = None
-        self.transport.abortConnection()  # type: ignore[union-attr]
 
 
 class CountedChannel(NegotiatedChannel):

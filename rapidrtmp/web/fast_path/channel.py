@@ -30,7 +30,8 @@ from rapidrtmp.support.bug_log import BugLog
 from rapidrtmp.web.abuse import Misconduct
 from rapidrtmp.web.errors import error_response
 from rapidrtmp.web.fast_path.request_line import MAX_BLOCK_BYTES, MAX_LINE_BYTES, NotPlainError, read_fields, read_line
-from rapidrtmp.web.fast_path.sending import SMALL_BYTES, BodyProducer, offer
+from rapidrtmp.web.fast_path.sending import SMALL_BYTES, BodyProducer
+from rapidrtmp.web.fast_path.twisted_private import offer
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.request_metrics import CLIENT_LEFT, Tally
 from rapidrtmp.web.site import BoundedChannel
@@ -146,16 +147,16 @@ class ExpressChannel(BoundedChannel):
 
     def _takes_express(self) -> bool:
         """Take one request off what has arrived, if it goes the express way."""
-        request, end, rest = self._buffer.partition(b"\r\n\r\n")
+        request, end, rest = self.arrived.partition(b"\r\n\r\n")
         if not end:
             return False
-        arrived, self._buffer = self._buffer, rest
+        arrived, self.arrived = self.arrived, rest
         self.setTimeout(self._idle_s)  # type: ignore[no-untyped-call]
         if self._goes_express(request + end):
             self._arriving = False
             self.paused = True
             return True
-        self._buffer = arrived
+        self.arrived = arrived
         return False
 
     @property
@@ -163,9 +164,9 @@ class ExpressChannel(BoundedChannel):
         """Whether nothing is being received, answered or still to be sent."""
         return not (
             self._arriving
-            or self._handlingRequest
-            or self._buffer
-            or self._waitingForTransport
+            or self.is_answering
+            or self.arrived
+            or self.is_full
             or self._is_reading
             or self._is_encrypted
             or self.transport.disconnecting  # type: ignore[union-attr]
@@ -193,7 +194,7 @@ class ExpressChannel(BoundedChannel):
             answer.cancel()
             return False
         held = _InProgress(answer)
-        self._begin(held)
+        self.begin_answering(held)
         answer.addBoth(self._answered, held, client)
         return True
 
@@ -206,15 +207,6 @@ class ExpressChannel(BoundedChannel):
             lane.tally.requests[lane.route, CLIENT_LEFT] += 1
         else:
             self._send(lane.refusal(result), held)
-
-    def _begin(self, request: _InProgress) -> None:
-        """Be busy with a request: what is received meanwhile waits, and no time limit runs."""
-        self.requests.append(request)
-        if self.timeOut:
-            self._savedTimeOut = self.setTimeout(None)  # type: ignore[no-untyped-call]
-        self._handlingRequest = True
-        self.paused = True
-        self.setRawMode()  # type: ignore[no-untyped-call]
 
     # ── sent ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -240,7 +232,7 @@ class ExpressChannel(BoundedChannel):
         if rest:
             if held is None:
                 held = _InProgress()
-                self._begin(held)
+                self.begin_answering(held)
             BodyProducer(self, rest, partial(self.requestDone, held), self.transport).start()
         elif held is not None:
             self.requestDone(held)  # type: ignore[no-untyped-call]

@@ -9,42 +9,20 @@ transport need not copy it, nor wait for the socket to become writable.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
-__all__ = ["PIECE_BYTES", "SMALL_BYTES", "BodyProducer", "offer"]
+from rapidrtmp.web.fast_path.twisted_private import offer
+
+__all__ = ["PIECE_BYTES", "SMALL_BYTES", "BodyProducer"]
 
 #: A body up to this size is sent in one piece with its header.
 SMALL_BYTES = 16 << 10
 #: What a transport is given at a time: just more than what makes it ask us to pause.
 PIECE_BYTES = 65 << 10
-
-
-#: Not every system can gather what it sends; there the transport does it all.
-_GATHERS = hasattr(socket.socket, "sendmsg")
-
-
-def offer(transport: Any, *pieces: bytes | memoryview) -> int:
-    """
-    Offer octets to the socket itself, at once, if nothing waits before them.
-
-    :returns: how many it took; 0 if there is no bare socket (TLS, HTTP/2), or it is not writable now.
-    """
-    if not _GATHERS or not isinstance(transport, Connection) or transport.TLS:
-        return 0
-    if transport.dataBuffer or transport._tempDataLen or transport._writeDisconnected:
-        return 0
-    if not transport.connected or transport.disconnecting:
-        return 0
-    try:
-        return transport.socket.sendmsg(pieces)
-    except OSError:  # full, or broken: the transport finds out which, and knows what is to be done
-        return 0
 
 
 @implementer(IPushProducer)

@@ -1,0 +1,36 @@
+import socket
+from pathlib import Path
+
+from twisted.internet.tcp import Connection
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http import HTTPChannel
+
+import rapidrtmp.web
+from rapidrtmp.web.fast_path import twisted_private
+from rapidrtmp.web.fast_path.twisted_private import CHANNEL_NAMES, TRANSPORT_NAMES
+
+
+class PrivateNamesTests(SynchronousTestCase):
+    """What is used of Twisted without being promised: a release that lacks one of these names needs another way."""
+
+    def test_channel(self) -> None:
+        """A connection of Twisted has all that is used of it."""
+        channel = HTTPChannel()  # type: ignore[no-untyped-call]
+        channel.makeConnection(StringTransport())
+        self.assertEqual([], [name for name in CHANNEL_NAMES if not hasattr(channel, name)])
+
+    def test_transport(self) -> None:
+        """So has a TCP transport."""
+        with socket.socket() as bare:
+            transport = Connection(bare, None, None)  # type: ignore[no-untyped-call]
+            self.assertEqual([], [name for name in TRANSPORT_NAMES if not hasattr(transport, name)])
+
+    def test_nowhere_else(self) -> None:
+        """No other module of the web server uses one."""
+        here = Path(twisted_private.__file__)
+        for path in Path(rapidrtmp.web.__file__).parent.rglob("*.py"):
+            text = path.read_text("utf-8")
+            used = [name for name in (*CHANNEL_NAMES, *TRANSPORT_NAMES) if f".{name}" in text]
+            if path != here and "http2" not in path.parts:
+                self.assertEqual([], used, path)
