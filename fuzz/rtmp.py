@@ -23,7 +23,6 @@ HANDSHAKE = b"\x03" + bytes(1536) + bytes(1536)
 #: Small, so that inputs reach them.
 LIMITS = SessionLimits(
     unauthorised_message_bytes=600,
-    unauthorised_partial_bytes=900,
     unauthorised_chunk_streams=4,
     held_bytes=500,
     media_bytes=1500,
