@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from rapidrtmp import __version__
@@ -43,10 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from rapidrtmp.serve import serve
 
         return serve(arguments[1:])
-    from rapidrtmp.discovery import contributed_commands
-    from rapidrtmp.plugin_search import search_working_folder
-
-    search_working_folder()
     parser = argparse.ArgumentParser(prog="rapidrtmp", description="RapidRTMP, a live media server, and its tools")
     parser.add_argument("--version", action="version", version=f"RapidRTMP {__version__}")
     tools = parser.add_subparsers(title="tools", required=True, metavar="TOOL")
@@ -59,12 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument("--seconds", type=float, default=20, help="how long to watch a live stream (20)")
     check.add_argument("--json", action="store_true", help="report in JSON")
     check.set_defaults(run=_check)
-    for command in contributed_commands():
-        contributed = tools.add_parser(command.name, help=command.help)
-        command.add_arguments(contributed)
-        contributed.set_defaults(run=command.run)
     _add_token(tools.add_parser("token", help="ask a server for all that is needed to publish a stream"))
     tools.add_parser("settings", help="show every setting, its names and its default").set_defaults(run=_settings)
+    if not tools.choices.keys() & set(arguments[:1]):
+        _add_contributed(tools)
     chosen = parser.parse_args(arguments)
     try:
         status: int = chosen.run(chosen)
@@ -72,6 +67,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"rapidrtmp: {error}", file=sys.stderr)
         return 2 if chosen.run is _check else 1
     return status
+
+
+def _add_contributed(tools: Any) -> None:
+    """Add the commands of plugins, which are looked for only where none of ours is meant."""
+    from rapidrtmp.discovery import contributed_commands
+    from rapidrtmp.plugin_search import search_working_folder
+
+    search_working_folder()
+    for command in contributed_commands():
+        parser = tools.add_parser(command.name, help=command.help)
+        command.add_arguments(parser)
+        parser.set_defaults(run=command.run)
 
 
 def _inspect(chosen: argparse.Namespace) -> int:

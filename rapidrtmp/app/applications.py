@@ -8,7 +8,7 @@ that there are go on as they began, and *needs a restart* where something is bui
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -56,9 +56,9 @@ _OUTCOMES: Mapping[str, Outcome] = {
 _MODELS = frozenset(name for row in app_settings().values() for name in row.general)
 
 
-class Applications(Mapping[str, Application]):
+class Applications(dict[str, Application]):
     """
-    Every application there is, by name.
+    Every application there is, by name: a dictionary, since each request looks one up. Only ``replace`` changes it.
 
     :param plugins: what the settings choose for each.
     :param stores: every storage that they choose, opened.
@@ -69,16 +69,7 @@ class Applications(Mapping[str, Application]):
         self._settings = settings
         self._stores = stores
         self._shared = shared
-        self._apps = {name: self._make(name, settings, each) for name, each in plugins.apps.items()}
-
-    def __getitem__(self, name: str) -> Application:
-        return self._apps[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._apps)
-
-    def __len__(self) -> int:
-        return len(self._apps)
+        super().__init__({name: self._make(name, settings, each) for name, each in plugins.apps.items()})
 
     @property
     def settings(self) -> Settings:
@@ -87,11 +78,11 @@ class Applications(Mapping[str, Application]):
 
     def stores_of(self, name: str) -> list[Store]:
         """All stores that an application writes to, each once."""
-        return list(dict.fromkeys(self._apps[name].stores.values()))
+        return list(dict.fromkeys(self[name].stores.values()))
 
     def general_store(self, purpose: Purpose) -> Store:
         """The one that applications without one of their own use for a purpose; if none does, one of the others."""
-        of_apps = [app.stores[purpose] for app in self._apps.values()]
+        of_apps = [app.stores[purpose] for app in self.values()]
         named = {store.name: store for store in reversed(of_apps)}
         names = ["recordings", "storage"] if purpose is Purpose.RECORDINGS else ["storage"]
         return next((named[name] for name in names if name in named), of_apps[0])
@@ -131,7 +122,7 @@ class Applications(Mapping[str, Application]):
         effective = _in_force(self._settings, settings, outcomes)
         if any(outcome is not Outcome.NEEDS_RESTART for outcome in outcomes.values()):
             keep_secrets_apart(effective)
-            self._apps = {name: self._replaced(app, effective) for name, app in self._apps.items()}
+            self.update({name: self._replaced(app, effective) for name, app in self.items()})
         self._settings = effective
         return outcomes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import Contribution, ContributionContext, IApplication, IContributes
+from rapidrtmp.interfaces import Audience, Contribution, ContributionContext, IApplication, IContributes
 from rapidrtmp.support.text import class_name, reason_of
 
 __all__ = ["ask_contributors"]
@@ -25,6 +25,8 @@ def ask_contributors(
     known: dict[tuple[str, str], IContributes] = {}
     for contributor, contribution in zip(asked, contributions, strict=True):
         for route in contribution.routes:
+            if route.audience is Audience.VIEWERS and not all(part in route.rule for part in ("<app>", "<key>")):
+                raise ConfigurationError(f"{class_name(contributor)}: {route.rule} is for viewers and names no stream")
             other = known.setdefault((route.method, route.rule), contributor)
             if other is not contributor:
                 raise ConfigurationError(

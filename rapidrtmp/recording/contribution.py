@@ -8,7 +8,7 @@ before is still to be found.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from zope.interface import implementer
@@ -18,6 +18,7 @@ from rapidrtmp.interfaces import (
     Command,
     Contribution,
     ContributionContext,
+    IApplication,
     IContributes,
     IContributesCommands,
     IRecorderFactory,
@@ -35,7 +36,7 @@ from rapidrtmp.recording.page import LibraryPage
 from rapidrtmp.recording.retention import Deletions, Retention
 from rapidrtmp.recording.service import RecordingsService
 
-__all__ = ["RecordingsContribution"]
+__all__ = ["RecorderRules", "RecordingsContribution"]
 
 
 @implementer(IContributes, IContributesCommands)
@@ -69,13 +70,32 @@ def _retention(
     context: ContributionContext, library: Library, storages: dict[str, IStorage], deletions: Deletions
 ) -> Retention:
     """Keeps the limits of the applications whose recordings are in that library, as their recorders have them."""
-    apps = [name for name, storage in storages.items() if storage is library.storage]
-    rules = {name: RetentionRules.strictest(_limits(context.apps[name].sinks.values())) for name in apps}
-    return Retention(library, rules, context.utc_ms, deletions)
+    names = [name for name, storage in storages.items() if storage is library.storage]
+    return Retention(library, RecorderRules(context.apps, names), context.utc_ms, deletions)
 
 
-def _limits(factories: Iterable[object]) -> Iterable[RetentionRules]:
-    return (each.retention for each in factories if IRecorderFactory.providedBy(each))
+class RecorderRules(Mapping[str, RetentionRules]):
+    """
+    The limits of applications, as the recorders that they have now set them.
+
+    :param names: those of the applications.
+    """
+
+    def __init__(self, apps: Mapping[str, IApplication], names: Sequence[str]) -> None:
+        self._apps = apps
+        self._names = names
+
+    def __getitem__(self, name: str) -> RetentionRules:
+        if name not in self._names:
+            raise KeyError(name)
+        recorders = (each for each in self._apps[name].sinks.values() if IRecorderFactory.providedBy(each))
+        return RetentionRules.strictest(each.retention for each in recorders)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _routes(libraries: Libraries, recordings: Recordings) -> Sequence[Route]:

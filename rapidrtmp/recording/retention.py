@@ -69,7 +69,7 @@ class Retention:
     """
     Deletes what the limits do not allow.
 
-    :param rules: by application.
+    :param rules: by application, as they are at each sweep.
     :param utc_ms: the time of day in milliseconds since 1970.
     :param deletions: counts what is deleted.
     """
@@ -89,10 +89,13 @@ class Retention:
         self._deletions = deletions
         self._entries: dict[RecordingId, Entry] = {}  # of recordings that are over
         self._helpless: set[str] = set()  # limits that can not be kept, as has been said
-        self._min_free = max((each.min_free_bytes for each in rules.values()), default=0)
         self._space = IStorageSpace(library.storage, None)
         if self._min_free and self._space is None:
             self._log.warn("min-free is not looked at: this storage does not know how much room it has")
+
+    @property
+    def _min_free(self) -> int:
+        return max((each.min_free_bytes for each in self._rules.values()), default=0)
 
     @property
     def has_limits(self) -> bool:
@@ -105,6 +108,8 @@ class Retention:
 
         :raises StorageError: the storage failed; the next sweep goes on.
         """
+        if not self.has_limits:
+            return
         kept = await self._find()
         for app, rules in self._rules.items():
             if rules.age_ms:

@@ -62,7 +62,7 @@ class RecordingsService(Service):
                 self._log.info("{count} recordings were not finished, and now are", count=len(recovered))
         except StorageError as error:
             self._log.error("recordings can not be recovered now: {error}", error=error)
-        if self.running and self._retention.has_limits:
+        if self.running:  # also without limits: new settings may set some
             self._sweeping.start(SWEEP_S).addErrback(self._failed, "the timer of retention")
 
     def _sweep(self) -> Deferred[None]:

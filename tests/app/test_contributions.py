@@ -88,6 +88,16 @@ class AskingTests(SynchronousTestCase):
         error = self.assertRaises(ConfigurationError, self.ask, Guestbook(), Guestbook())
         self.assertRegex(str(error), r"\A.*Guestbook and .*Guestbook both answer GET /api/v1/guests\Z")
 
+    def test_viewers_of_nothing(self) -> None:
+        """A route for viewers that names no stream stops the start."""
+
+        @implementer(IContributes)
+        class Nameless:
+            def contribute(self, context: ContributionContext) -> Contribution:
+                return Contribution(routes=[Route("GET", "/api/x/<key>", Audience.VIEWERS, json_response)])
+
+        self.assertIn("names no stream", str(self.assertRaises(ConfigurationError, self.ask, Nameless())))
+
     def test_failure(self) -> None:
         """One that raises stops the start in one line."""
 

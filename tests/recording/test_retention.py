@@ -14,10 +14,13 @@ from rapidrtmp.errors import StorageError
 from rapidrtmp.interfaces import IStorageSpace, RetentionRules
 from rapidrtmp.names import StreamName
 from rapidrtmp.recording.catalogue import WRITER, Entry, RecordingState
+from rapidrtmp.recording.contribution import RecorderRules
 from rapidrtmp.recording.library import Library
 from rapidrtmp.recording.retention import Deletions, Retention
 from rapidrtmp.recording.service import SWEEP_S, RecordingsService
+from rapidrtmp.recording.sink import RecorderFactory
 from rapidrtmp.storage.memory import MemoryStorage
+from tests.applications import FakeApplication
 from tests.recording.recordings import START_MS, record, store
 
 DAY_MS = 86_400_000
@@ -187,6 +190,18 @@ class RetentionTests(RetentionCase):
         self.assertEqual(1, len(self.successResultOf(Deferred.fromCoroutine(library.find()))))
 
 
+class RecorderRulesTests(SynchronousTestCase):
+    def test_new_settings(self) -> None:
+        """Where an application has another recorder, its limits are those of that one, at once."""
+        app = FakeApplication(sinks={"record": RecorderFactory(retain="1d")})
+        rules = RecorderRules({"live": app, "tv": FakeApplication("tv")}, ["live"])
+        self.assertEqual({"live": RetentionRules(age_ms=DAY_MS)}, dict(rules))
+        app.sinks = {"record": RecorderFactory(retain="2d"), "hls": object()}
+        self.assertEqual({"live": RetentionRules(age_ms=2 * DAY_MS)}, dict(rules))
+        app.sinks = {}
+        self.assertEqual({"live": RetentionRules()}, dict(rules))
+
+
 class ServiceTests(RetentionCase):
     def service(self, **rules: RetentionRules) -> RecordingsService:
         library = Library(self.storage, self.clock)
@@ -220,10 +235,20 @@ class ServiceTests(RetentionCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_without_limits(self) -> None:
-        """Where nothing is limited there is no timer."""
-        service = self.service(live=RetentionRules())
+        """Where nothing is limited nothing is looked at, until new settings set a limit."""
+        self.add(0)
+        rules = {"live": RetentionRules()}
+        listed: list[str] = []
+        service = self.service(**rules)
+        service._retention._rules = rules
         service.startService()
-        self.assertEqual([], self.clock.getDelayedCalls())
+        listing = self.storage.list
+        self.patch(self.storage, "list", lambda prefix: listed.append(prefix) or listing(prefix))
+        self.clock.advance(SWEEP_S)
+        self.assertEqual([], listed)
+        rules["live"] = RetentionRules(age_ms=DAY_MS)
+        self.clock.advance(SWEEP_S)
+        self.assertEqual(1, self.deletions.deleted["retain"])
         service.stopService()
 
     def test_storage_fails(self) -> None:
