@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from prometheus_client import Counter
@@ -26,6 +26,8 @@ __all__ = ["Address", "Ports", "UnacceptedConnections"]
 LISTEN_BACKLOG = 1024
 #: Between two lines about connections that could not be accepted, in seconds.
 SAID_EVERY_S = 60.0
+#: What a port that listens on all interfaces has for an address.
+_ANYWHERE = ("0.0.0.0", "::")
 
 
 class Address(NamedTuple):
@@ -129,6 +131,22 @@ class Ports:
         for description, port in zip(self._descriptions, self._open, strict=True):
             yield _address(port.getHost(), is_encrypted=description.startswith("ssl:"))
 
+    def addresses_elsewhere(self, own: Iterable[str]) -> Iterator[Address]:
+        """
+        Where other machines find the open ports that listen on all interfaces.
+
+        :param own: the addresses of this machine.
+        """
+        addresses = list(own)
+        for description, port in zip(self._descriptions, self._open, strict=True):
+            host = port.getHost()
+            everywhere = getattr(host, "host", "")
+            if everywhere not in _ANYWHERE:
+                continue
+            for address in addresses:
+                if everywhere == "::" or ":" not in address:
+                    yield Address(_socket_text(address, host), description.startswith("ssl:"))
+
     def close(self) -> Iterator[Deferred[None] | None]:
         """Close one after the other; each may take a moment."""
         while self._open:
@@ -139,10 +157,14 @@ def _address(host: object, *, is_encrypted: bool) -> Address:
     if isinstance(host, UNIXAddress):
         return Address(os.fsdecode(host.name or ""), is_encrypted, is_socket=True)
     name = str(getattr(host, "host", "localhost"))
-    if name in ("0.0.0.0", "::", "127.0.0.1", "::1"):
+    if name in (*_ANYWHERE, "127.0.0.1", "::1"):
         name = "localhost"
+    return Address(_socket_text(name, host), is_encrypted)
+
+
+def _socket_text(name: str, host: object) -> str:
     shown = f"[{name}]" if ":" in name else name
-    return Address(f"{shown}:{getattr(host, 'port', 0)}", is_encrypted)
+    return f"{shown}:{getattr(host, 'port', 0)}"
 
 
 def _number(port: IListeningPort) -> int:

@@ -45,7 +45,8 @@ from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.server.api_secret import find_api_secret
 from rapidrtmp.server.demo import DEMO, make_demo
 from rapidrtmp.server.descriptors import raise_descriptor_limit, share_descriptors
-from rapidrtmp.server.listeners import Ports, UnacceptedConnections
+from rapidrtmp.server.listeners import Address, Ports, UnacceptedConnections
+from rapidrtmp.server.own_addresses import find_own_addresses
 from rapidrtmp.server.scrape import (
     connection_metrics,
     lease_metrics,
@@ -135,6 +136,7 @@ class RapidRtmpService(MultiService):
         self._contributions = self._ask_contributors(plugins.contributors)
         self.rtmp_factory = self._make_rtmp()
         self.metrics.collect_from(self._read_metrics)
+        self._has_demo = demo
         if demo:
             make_demo(reactor, self.applications[DEMO.app].authenticator, self.rtmp.addresses).setServiceParent(self)  # type: ignore[no-untyped-call]
 
@@ -325,8 +327,9 @@ class RapidRtmpService(MultiService):
             if address.is_socket:
                 self._log.info("HTTP on the UNIX socket {path}", path=address.text)
                 continue
-            root = f"{'https' if address.is_encrypted else 'http'}://{address.text}"
+            root = _root(address)
             self._log.info("watch at {url}, overview at {root}/", url=f"{root}/live/KEY", root=root)
+        self._say_where_elsewhere()
         for address in self.manage.addresses():
             scheme = "unix:" if address.is_socket else "https://" if address.is_encrypted else "http://"
             self._log.info("manage at {door}", door=f"{scheme}{address.text}")
@@ -337,6 +340,23 @@ class RapidRtmpService(MultiService):
                 )
         else:
             self._log.info("low-latency HLS in Safari needs HTTPS with HTTP/2: an ssl: endpoint or a proxy in front")
+        root = next((_root(address) for address in self.http.addresses() if not address.is_socket), "")
+        if self._has_demo and root:
+            self._log.info("the demo: open {url} in a browser", url=f"{root}/{DEMO}")
+
+    def _say_where_elsewhere(self) -> None:
+        """Log how other machines reach what listens on all interfaces, and what the settings say is the address."""
+        own = list(find_own_addresses())
+        for address in self.rtmp.addresses_elsewhere(own):
+            scheme = "rtmps" if address.is_encrypted else "rtmp"
+            self._log.info("from other machines: {url}", url=f"{scheme}://{address.text}/live/KEY?token=TOKEN")
+        for address in self.http.addresses_elsewhere(own):
+            self._log.info("from other machines: {url}", url=f"{_root(address)}/live/KEY")
+        server = self._settings.server
+        if server.public_rtmp:
+            self._log.info("publish URLs name {address}", address=server.public_rtmp)
+        if server.public_http:
+            self._log.info("watch URLs begin with {url}", url=server.public_http)
 
     # ── stopping ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -388,6 +408,11 @@ class RapidRtmpService(MultiService):
         waiting.addTimeout(max(0.1, deadline_s - self._reactor.seconds()), self._reactor)
         waiting.addErrback(lambda failure: self._log.error("while stopping: {error}", error=failure.value))
         await waiting
+
+
+def _root(address: Address) -> str:
+    """The URL of an HTTP door, without a slash at the end."""
+    return f"{'https' if address.is_encrypted else 'http'}://{address.text}"
 
 
 def _settle_garbage_collector() -> None:

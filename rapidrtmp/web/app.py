@@ -9,6 +9,7 @@ count of every request by route and status.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -51,6 +52,7 @@ from rapidrtmp.support.bug_log import BugLog
 from rapidrtmp.web.abuse import Misconduct
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.api_access import ApiAccess
+from rapidrtmp.web.error_pages import ErrorPages
 from rapidrtmp.web.errors import STATUS_BY_ERROR, error_response
 from rapidrtmp.web.fast_path.channel import ExpressChannel, ExpressLane
 from rapidrtmp.web.fast_path.sending import SMALL_BYTES, BodyProducer
@@ -100,6 +102,7 @@ class WebApp:
         self.klein.url_map.merge_slashes = False  # which would answer // with a redirect
         self.klein.url_map.converters["app"] = _AppConverter
         self._bugs = BugLog(self._log)
+        self._error_pages = ErrorPages()
         self._tally = tally
         self._misconduct = misconduct
         self._policy = policy
@@ -206,25 +209,37 @@ class WebApp:
 
     def _refuse(self, twisted: Any, failure: Failure) -> bytes | Deferred[bytes]:
         """Answer what a route raised."""
-        return self._send(error_response(_error(failure)), twisted)
+        return self._send_error(_error(failure), twisted)
 
     def _refuse_unrouted(self, twisted: Any, failure: Failure) -> bytes | Deferred[bytes]:
         """Answer what no route would take: another path, or another method."""
         if isinstance(failure.value, MethodNotAllowed):
             allowed = ", ".join(sorted(failure.value.valid_methods or ()))
-            return self._send(error_response(MethodNotAllowedError(twisted.method.decode("latin-1"), allowed)), twisted)
-        return self._send(error_response(NotFoundError("there is nothing here")), twisted)
+            return self._send_error(MethodNotAllowedError(twisted.method.decode("latin-1"), allowed), twisted)
+        return self._send_error(NotFoundError("there is nothing here"), twisted)
 
     def _refuse_unreadable(self, twisted: Any, error: Exception) -> bytes | Deferred[bytes]:
         """Answer a request that can not even be looked up."""
-        return self._send(error_response(error), twisted)
+        return self._send_error(error, twisted)
+
+    def _send_error(self, error: BaseException, twisted: Any) -> bytes | Deferred[bytes]:
+        """Answer with what went wrong: as JSON, or as a page to a browser that wants something to show."""
+        response = error_response(error)
+        path, accept = (text.decode("latin-1") for text in (twisted.path, _accept_field(twisted)))
+        if self._error_pages.is_wanted(twisted.method.decode("latin-1"), path, accept):
+            response = self._error_pages.render(response, json.loads(response.body)["error"], path)
+        return self._send(response, twisted)
 
     def _give_up(self, twisted: Any, failure: Failure) -> bytes | Failure | Deferred[bytes]:
         """Log a bug, and tell the client no more than that there is one."""
         if failure.check(CancelledError):
             return failure
         self._bugs.failure("internal error in {route}", failure, route=getattr(twisted, "rapidrtmp_route", UNROUTED))
-        return self._send(error_response(_error(failure)), twisted)
+        return self._send_error(_error(failure), twisted)
+
+
+def _accept_field(twisted: Any) -> bytes:
+    return b",".join(twisted.requestHeaders.getRawHeaders(b"accept", ()))
 
 
 def _error(failure: Failure) -> BaseException:

@@ -24,10 +24,9 @@ from rapidrtmp.interfaces import Request, Response
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import NOTICE, LiveStream, StreamState
 from rapidrtmp.media import VideoConfig
-from rapidrtmp.names import BadNameError, StreamName
+from rapidrtmp.names import StreamName
 from rapidrtmp.playback.responder import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST
 from rapidrtmp.support.clock import now_ms
-from rapidrtmp.web.errors import error_response
 
 __all__ = ["Pages"]
 
@@ -91,26 +90,14 @@ class Pages:
         self._files = _static_files()
         self._player = read_template("player.html")
         self._index = read_template("index.html")
-        self._refused = read_template("refused.html")
 
-    def player(self, request: Request, app: str, key: str) -> Response:
+    def player(self, _request: Request, app: str, key: str) -> Response:
         """
-        A page that plays a stream, or waits for it: ``GET /APP/KEY``. To people who look for what there can not be,
-        a page says so.
+        A page that plays a stream, or waits for it: ``GET /APP/KEY``.
 
         :raises BadNameError: there can be no such stream.
         :raises NotFoundError: there is no such application.
         """
-        try:
-            return self._player_of(app, key)
-        except (BadNameError, NotFoundError) as error:
-            if "text/html" not in request.header("accept"):
-                raise
-            body = self._refused.substitute(reason=escape(str(error)))
-            status = error_response(error).status
-            return page_response(body, foreign_script="", cache_control="no-store", status=status)
-
-    def _player_of(self, app: str, key: str) -> Response:
         name = StreamName.checked(app, key)
         if app not in self._apps:
             raise NotFoundError(f"there is no application {app!r} here")

@@ -12,6 +12,8 @@ from tests.e2e.harness import Server, eventually
 from tests.e2e.playlists import parse_media_playlist
 
 SHOW = Clip("show", seconds=60, frame_rate=Fraction(30), sample_rate=48_000, channels=2, size="640x360")
+#: With audio of a codec that is not carried.
+TELEPHONE = Clip("telephone", seconds=60, frame_rate=Fraction(30), sample_rate=8_000, more=("-c:a", "pcm_alaw"))
 #: What the browser must play, once it plays, for its figures to mean something.
 PLAYED_S = 8
 LATENCY_S = 3.0
@@ -53,6 +55,53 @@ class PlayerTests(BrowserTest):
         publisher = self.publish(FFMPEG, SHOW.path, server.issue_token("show").publish_url)
         self.assertGreater(eventually("the page to play", lambda: self.figures_of_play(browser))["decoded"], 0)
         publisher.kill()
+
+    def test_nobody_publishes(self) -> None:
+        """After half a minute of waiting the page says that no encoder publishes, and shows a way back."""
+        paths = find_browser()
+        server = self.start_server()
+        check_library(server)
+        browser = self.open_page(paths, f"{server.root}/live/misspelt")
+        way_back = browser.find_element("id", "way-back")
+        eventually("the page to wait", lambda: browser.execute_script(FIGURES)["state"] == "waiting")
+        self.assertFalse(way_back.is_displayed())
+        eventually("it to say so", way_back.is_displayed)
+        self.assertIn("No encoder publishes this stream", way_back.text)
+        self.save_screenshot(browser)
+        way_back.find_element("tag name", "a").click()
+        eventually("the list", lambda: browser.title == "Live streams")
+
+    def test_no_sound(self) -> None:
+        """Where the audio's codec is not carried the page plays the picture and says why there is no sound."""
+        paths = find_browser()
+        server = self.start_server()
+        check_library(server)
+        url = server.issue_token("show").publish_url
+        publisher = self.publish(FFMPEG, TELEPHONE.path, url)
+        browser = self.open_page(paths, f"{server.root}/live/show")
+        eventually("the page to play", lambda: self.figures_of_play(browser))
+        reason = browser.find_element("id", "reason")
+        eventually("the reason", reason.is_displayed)
+        self.assertEqual("No sound: the encoder sends G.711 A-law, which this server does not carry", reason.text)
+        publisher.kill()
+
+    def test_list(self) -> None:
+        """The list of streams keeps up by itself, and what has the focus keeps it."""
+        paths = find_browser()
+        server = self.start_server()
+        publishers = [self.publish(FFMPEG, SHOW.path, server.issue_token("middle").publish_url)]
+        eventually("the stream", lambda: server.get("/live/middle/index.m3u8").status == 200)
+        browser = self.open_page(paths, f"{server.root}/")
+        browser.execute_script("document.querySelector('.streams a').focus(); window.notReloaded = true")
+        for name in ("after", "zuletzt"):
+            publishers.append(self.publish(FFMPEG, SHOW.path, server.issue_token(name).publish_url))
+        names = "return [...document.querySelectorAll('.streams a')].map((link) => link.getAttribute('href'))"
+        wanted = ["live/after", "live/middle", "live/zuletzt"]
+        eventually("all three", lambda: browser.execute_script(names) == wanted)
+        focused = "return [document.activeElement.getAttribute('href'), window.notReloaded]"
+        self.assertEqual(["live/middle", True], browser.execute_script(focused))
+        for publisher in publishers:
+            publisher.kill()
 
     def test_full(self) -> None:
         """Where there is no seat left the page says so in the server's words, and tries again."""

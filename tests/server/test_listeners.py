@@ -7,6 +7,7 @@ import socket
 from typing import Any
 
 from twisted.internet import reactor as real_reactor
+from twisted.internet.address import IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
@@ -15,7 +16,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from rapidrtmp.metrics import Metrics
-from rapidrtmp.server.listeners import SAID_EVERY_S, Ports, UnacceptedConnections
+from rapidrtmp.server.listeners import SAID_EVERY_S, Address, Ports, UnacceptedConnections
 
 
 class UnacceptedTests(SynchronousTestCase):
@@ -77,3 +78,30 @@ class _Exhausted:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._listening, name)
+
+
+class AddressTests(SynchronousTestCase):
+    """Where ports can be reached."""
+
+    def test_elsewhere(self) -> None:
+        """A port that listens everywhere over IPv6 does so over IPv4 as well; one over IPv4 does not over IPv6."""
+        own = ["192.0.2.7", "2001:db8::7"]
+        for host, expected in (
+            ("::", ["192.0.2.7:1935", "[2001:db8::7]:1935"]),
+            ("0.0.0.0", ["192.0.2.7:1935"]),
+            ("127.0.0.1", []),
+        ):
+            ports = Ports(real_reactor, ["ssl:1935"], UnacceptedConnections(Clock(), Metrics().unaccepted_total))
+            ports._open = [_Bound(host)]  # type: ignore[list-item]
+            addresses = list(ports.addresses_elsewhere(own))
+            self.assertEqual([Address(text, is_encrypted=True) for text in expected], addresses)
+
+
+class _Bound:
+    """A port, as far as its address matters."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    def getHost(self) -> IPv6Address:
+        return IPv6Address("TCP", self._host, 1935)

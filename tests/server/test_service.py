@@ -30,6 +30,7 @@ from rapidrtmp.media import Frame
 from rapidrtmp.names import StreamName
 from rapidrtmp.rtmp.limits import AmfLimits, SessionLimits
 from rapidrtmp.server import service as server
+from rapidrtmp.server.demo import DemoPublisher
 from rapidrtmp.server.listeners import Address
 from rapidrtmp.server.service import RapidRtmpService, make_service
 from rapidrtmp.settings.model import RtmpSettings, ServerSettings, StorageSettings
@@ -326,6 +327,24 @@ class AddressTests(ServerCase):
         self.assertIn(f"HTTP on the UNIX socket {folder}/http", said)
         self.assertFalse(any("localhost" in line or ":0" in line for line in said), said)
         self.assertEqual(0, service.rtmp.number)
+
+    async def test_elsewhere(self) -> None:
+        """What listens everywhere is logged with the addresses by which other machines reach it."""
+        self.patch(server, "find_own_addresses", lambda: iter(["192.0.2.7", "2001:db8::7"]))
+        service = self.service("tcp:0", "tcp:0")
+        rtmp, http = "rtmp://192.0.2.7:{}/live/KEY?token=TOKEN", "http://192.0.2.7:{}/live/KEY"
+        said = self.said(service)
+        urls = [line.removeprefix("from other machines: ") for line in said if line.startswith("from other machines")]
+        self.assertEqual([rtmp.format(service.rtmp.number), http.format(service.http.number)], urls)
+        self.assertFalse(any("other machines" in line for line in self.said(self.service(*LOOPBACK, *LOOPBACK))))
+
+    async def test_demo(self) -> None:
+        """With the demo the last line is the address to open."""
+        self.patch(DemoPublisher, "startService", lambda self: None)
+        settings = loopback_settings()
+        service = make_service(reactor, settings, choose_plugins(settings), demo=True)
+        said = self.said(service)
+        self.assertEqual(f"the demo: open http://localhost:{service.http.number}/live/demo in a browser", said[-1])
 
     async def test_without_http2(self) -> None:
         """The log says what Safari lacks: HTTPS, or HTTP/2 where its library is not installed; or nothing."""

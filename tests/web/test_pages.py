@@ -65,16 +65,25 @@ class PlayerPageTests(SynchronousTestCase):
 
     def test_no_such_page_for_people(self) -> None:
         """Browsers are shown that as a page, with a way on; programs get it as JSON."""
-        for path, status, words in (
-            ("/live/.x", 400, "the stream key may hold"),
-            ("/nowhere/k", 404, "no application"),
+        for path, status, words, root in (
+            ("/live/.x", 400, "stream key may hold", "../"),
+            ("/nowhere/k", 404, "no application", "../"),
+            ("/live", 404, "here is nothing here", "./"),
+            ("/anything", 404, "here is nothing here", "./"),
+            ("/a/b/c/d", 404, "here is nothing here", "../../../"),
+            ("/live/k/none.m4s", 404, "obody publishes", "../../"),
+            ("/recordings/live/k/20260101T000000Z/index.m3u8", 404, "", "../../../../"),
+            ("/static/none", 404, "no such file", "../"),
+            ("/%ff", 400, "not readable", "./"),
         ):
             shown = self.server.get(path, Accept="text/html,*/*;q=0.8")
-            self.assertEqual((status, "text/html; charset=utf-8"), (shown.status, shown.headers["content-type"]))
+            self.assertEqual((status, "text/html; charset=utf-8"), (shown.status, shown.headers["content-type"]), path)
             self.assertIn(words, shown.text())
-            self.assertIn('href="../"', shown.text())
+            self.assertIn(f'href="{root}"', shown.text())
+            self.assertIn(f'href="{root}static/style.css"', shown.text())
             self.assertEqual("no-store", shown.headers["cache-control"])
             self.assertIn(words, self.server.get(path).json()["error"])
+        self.assertIn("error", self.server.get("/api/v1/none", Accept="text/html").json())
         self.assertNotIn("<b>", self.server.get("/<b>/k", Accept="text/html").text())
 
     def test_nothing_runs_but_our_files(self) -> None:
@@ -134,6 +143,15 @@ class IndexPageTests(SynchronousTestCase):
     def test_nothing_live(self) -> None:
         """When nothing is live, the page says so."""
         self.assertIn("Nothing is live", self.server.get("/", peer="192.0.2.1").text())
+
+    def test_keeps_up(self) -> None:
+        """The page keeps itself up to date by its script; only without scripts it is loaded anew."""
+        page = self.server.get("/").text()
+        self.assertIn('<noscript><meta http-equiv="refresh"', page)
+        self.assertNotIn(
+            "http-equiv", page.replace('<noscript><meta http-equiv="refresh" content="15"></noscript>', "")
+        )
+        self.assertIn('src="static/index.js"', page)
 
     def test_live(self) -> None:
         """What is live is listed with a link to its page; what has ended is not."""
