@@ -4,10 +4,11 @@ What it costs to send recordings from the disk, and what that does to live strea
     python -m benchmarks.recordings_read --streams 10 --clients 8 --megabytes 300
 
 Ten streams are published and each is watched by a low-latency viewer, while clients fetch a recording as fast as they
-can: as one file, a range in the middle of it, and a segment of its playlist. The recording is made beforehand, by the
-real recorder, faster than real time. CPU time is the server's, less what it used in calm; lateness is that of parts at
-the viewers, from when their last picture was sent. The clients yield to publishers and viewers, who share a processor
-with them. Medians over the rounds, but the worst of all.
+can: as one file, a range in the middle of it, and a segment of its playlist (all these only of more than 19
+megabytes); the playlist of twelve hours, clips of three hours, each another, and the list of 50,000 recordings. The
+recording is made beforehand, by the real recorder, faster than real time. CPU time is the server's, less what it used
+in calm; lateness is that of parts at the viewers, from when their last picture was sent. The clients yield to
+publishers and viewers, who share a processor with them. Medians over the rounds, but the worst of all.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,13 +30,17 @@ from twisted.logger import Logger
 from benchmarks.clip import make_clip
 from benchmarks.generators import publishing, watching
 from benchmarks.servers import Running, rapidrtmp
-from benchmarks.wrk import Load, fetch, load
+from benchmarks.wrk import RANDOM, Load, fetch, load
+from rapidrtmp.archive.journal import Header, Journal, RecordedPart, RecordedSegment, render_header, render_segment
+from rapidrtmp.archive.layout import RecordingId, page_name
 from rapidrtmp.interfaces import StorageContext
+from rapidrtmp.recording.catalogue import Entry, RecordingState
 from rapidrtmp.recording.sink import RecorderFactory
+from rapidrtmp.recording.writer import LINES_PER_PAGE
 from rapidrtmp.storage.filesystem import LocalStorageFactory
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.testing.frames import audio_frames, interleaved, make_audio_track, make_video_track, video_frames
-from rapidrtmp.testing.sinks import feed, make_sink_context
+from rapidrtmp.testing.sinks import feed, make_sink_context, packaged
 
 FILL_S, SETTLE_S = 8, 2
 #: Streams begin over this time, so that their keyframes and, if there are ten, their parts do not come together.
@@ -48,7 +54,7 @@ def make_recording(directory: Path, megabytes: int) -> str:
     """A recording of about that size in a local storage; returns its path on the server."""
     storage = LocalStorageFactory(str(directory)).create(StorageContext(maybeDeferred, Clock(), Logger()))
     context = make_sink_context(storage=WriteBehind(storage, Clock()))
-    recorder = RecorderFactory(rotate="0").create(context)
+    recorder = packaged(RecorderFactory(rotate="0").create(context))
     video, audio = make_video_track(), make_audio_track()
     recorder.tracks_changed((video, audio))
     for minute in range(-(-megabytes * 1_000_000 // MINUTE_BYTES)):
@@ -58,6 +64,45 @@ def make_recording(directory: Path, megabytes: int) -> str:
     recorder.finish()
     (found,) = (directory / "recordings" / str(context.stream)).iterdir()
     return f"/{found.relative_to(directory)}"
+
+
+def make_library(directory: Path, hours: int, count: int) -> str:
+    """
+    A recording of so many hours, and a catalogue of so many: journals and entries alone, without media.
+
+    :returns: the path of the long recording on the server.
+    """
+    storage = LocalStorageFactory(str(directory)).create(StorageContext(maybeDeferred, Clock(), Logger()))
+    begun = datetime(2026, 1, 1, tzinfo=UTC)
+    begun_ms = int(begun.timestamp()) * 1000
+    header = Header("live", "long", begun_ms, 90_000, 2, ("avc1.64001f", "mp4a.40.2"), 1280, 720, b"init")
+    parts = tuple(RecordedPart(100_000, 30_000, keyframe=index == 0) for index in range(6))
+    segments = [
+        RecordedSegment(number, begun_ms + number * 2000, number * 180_000, False, parts)
+        for number in range(hours * 1800)
+    ]
+    long = RecordingId("live", "long", f"{begun:%Y%m%dT%H%M%SZ}")
+    lines = [render_header(header), *map(render_segment, segments)]
+    for page, at in enumerate(range(0, len(lines), LINES_PER_PAGE)):
+        storage.put(f"{long.folder}/{page_name(page)}", b"".join(lines[at : at + LINES_PER_PAGE]), "", "")
+    entry = Entry.of_journal(long, RecordingState.FINISHED, Journal(header, segments)).render()
+    storage.put(long.catalogue_key, entry, "", "")
+    for number in range(count):
+        moment = begun - timedelta(minutes=number + 1)
+        id = RecordingId("live", f"many{number % 50}", f"{moment:%Y%m%dT%H%M%SZ}")
+        storage.put(id.catalogue_key, entry, "", "")
+    return f"/{long.folder}"
+
+
+def dear_requests(long: str) -> dict[str, tuple[str, dict[str, str]]]:
+    """What takes long to make; where it says RANDOM it is another one each time."""
+    gzip = {"Accept-Encoding": "gzip"}
+    return {
+        "long playlist": (f"{long}/index.m3u8", gzip),
+        "clips of three hours": (f"{long}/clip.m3u8?from=1{RANDOM}ms&to=3h", gzip),
+        "clips as movies": (f"{long}/clip.mp4?from=1{RANDOM}ms&to=3h", {"Range": "bytes=0-99"}),
+        "list of recordings": ("/recordings", {}),
+    }
 
 
 def requests(recording: str, size: int) -> dict[str, tuple[str, dict[str, str]]]:
@@ -84,13 +129,15 @@ def rounds(arguments: argparse.Namespace) -> Iterator[tuple[str, Load, dict[str,
     """Every kind of load once a round, after calm: what was sent, and what the viewers saw."""
     with tempfile.TemporaryDirectory(prefix="rapidrtmp-bench-", dir=arguments.directory) as folder:
         recording = make_recording(Path(folder) / "streams", arguments.megabytes)
-        lasts = FILL_S + arguments.rounds * 4 * (arguments.seconds + SETTLE_S + 5) + 60
+        long = make_library(Path(folder) / "streams", arguments.hours, arguments.recordings)
+        lasts = FILL_S + arguments.rounds * 8 * (arguments.seconds + SETTLE_S + 5) + 60
         with (
             rapidrtmp(Path(folder), "--storage=local:streams", "--sink=hls") as server,
             publishing(server, arguments.streams, lasts, "--stamp", f"--spread={SPREAD_S}"),
         ):
             time.sleep(FILL_S)
             asked = requests(recording, len(fetch(server.http_port, f"{recording}/recording.mp4")))
+            asked = (asked if arguments.megabytes > MINUTE_BYTES // 1_000_000 else {}) | dear_requests(long)
             for _ in range(arguments.rounds):
                 for kind in (CALM, *asked):
                     options = (f"--streams={arguments.streams}", f"--settle={SETTLE_S}")
@@ -109,6 +156,8 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=10)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--megabytes", type=int, default=300)
+    parser.add_argument("--hours", type=int, default=12, help="how long the recording is of which playlists are made")
+    parser.add_argument("--recordings", type=int, default=50_000, help="how many there are in the list")
     parser.add_argument("--seconds", type=int, default=7)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to read from")

@@ -5,12 +5,22 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from pathlib import Path
 
 from benchmarks.generators import on_other_processors
 from benchmarks.servers import Running
+
+#: In a path: another number in each request.
+RANDOM = "RANDOM"
+_RANDOM_REQUEST = """
+request = function()
+  return wrk.format("GET", (string.gsub(wrk.path, "RANDOM", tostring(math.random(1000, 9999)))))
+end
+"""
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,8 @@ def load(
     """
     Ask for one path again and again on so many kept connections; every answer must be a success.
 
+    :param path: where it says ``RANDOM``, each request has another number there, from 1000 to 9999.
+
     :param yielding: whether others on the same processor go first.
     """
     if shutil.which("wrk") is None:
@@ -37,6 +49,10 @@ def load(
     for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]
     command.append(f"http://127.0.0.1:{server.http_port}{path}")
+    if RANDOM in path:
+        script = Path(tempfile.mkdtemp(prefix="rapidrtmp-wrk-")) / "random.lua"
+        script.write_text(_RANDOM_REQUEST)
+        command[1:1] = ["-s", str(script)]
     if yielding:
         command = ["nice", "-n", "15", *command]
     begin, begin_cpu = time.monotonic(), server.cpu_seconds()

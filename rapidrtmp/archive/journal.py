@@ -144,12 +144,15 @@ class Journal:
 
     :ivar header: what the recording is.
     :ivar segments: by number; a number may be missing where the journal lost a line.
+    :ivar reach: for each segment when all up to it have ended, and when the first from it on begins, in milliseconds
+        since 1970; made when it is first needed.
     """
 
     def __init__(self, header: Header, segments: Iterable[RecordedSegment]) -> None:
         self.header = header
         by_number = {segment.number: segment for segment in segments}
         self.segments: tuple[RecordedSegment, ...] = tuple(by_number[number] for number in sorted(by_number))
+        self.reach: tuple[list[int], list[int]] | None = None
 
     @cached_property
     def playable(self) -> tuple[RecordedSegment, ...]:
@@ -178,6 +181,14 @@ class Journal:
             return self.header.started_ms
         last = self.segments[-1]
         return min(last.utc_ms + last.duration * 1000 // self.header.timescale, MOST_MS)
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Differs from that of the same journal with more segments, or others at its end."""
+        if not self.segments:
+            return ()
+        last = self.segments[-1]
+        return len(self.segments), last.number, last.utc_ms, last.size
 
     def find(self, number: int) -> RecordedSegment | None:
         """The segment of that number."""

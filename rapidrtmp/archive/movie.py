@@ -21,8 +21,9 @@ from rapidrtmp.archive.layout import RecordingId, part_name
 from rapidrtmp.cmaf.reader import read_init_segment
 from rapidrtmp.errors import MediaError, StorageError
 from rapidrtmp.interfaces import IStorage
+from rapidrtmp.support.steps import Steps, finish
 
-__all__ = ["Movie", "Piece", "assemble_movie", "make_movie", "make_segment", "write_index"]
+__all__ = ["Movie", "Piece", "assemble_movie", "make_movie", "make_segment", "movie_steps", "pieces_of", "write_index"]
 
 _SIDX = struct.Struct(">I4sIIIQQHH")
 _ENTRY = struct.Struct(">III")
@@ -55,6 +56,11 @@ class Movie:
         self._pieces = pieces
         self._ends = list(accumulate((piece.size for piece in pieces), initial=len(head)))
         self.size = self._ends[-1]
+
+    @property
+    def memory_bytes(self) -> int:
+        """About how much it takes to keep it."""
+        return len(self._head) + 200 * len(self._pieces)
 
     @property
     def sole_key(self) -> str | None:
@@ -97,7 +103,12 @@ def make_movie(id: RecordingId, header: Header, ranges: Sequence[ClipRange], *, 
 
     :param indexed: whether nothing will follow, so that there can be an index.
     """
-    return assemble_movie(header, ranges, partial(_pieces, id), indexed=indexed)
+    return assemble_movie(header, ranges, pieces_of(id), indexed=indexed)
+
+
+def pieces_of(id: RecordingId) -> Callable[[ClipRange], list[Piece]]:
+    """Finds the objects of a recording that a clip_range consists of."""
+    return partial(_pieces, id)
 
 
 def assemble_movie(
@@ -109,9 +120,22 @@ def assemble_movie(
     :param pieces: finds the objects that a range consists of.
     :param indexed: whether there shall be an index.
     """
-    playable = [clip_range for clip_range in ranges if not clip_range.segment.is_gap and clip_range.size]
-    index = write_index(header, playable) if indexed else b""
-    return Movie(header.init + index, [piece for clip_range in playable for piece in pieces(clip_range)])
+    return finish(movie_steps(header, ranges, pieces, indexed=indexed))
+
+
+def movie_steps(
+    header: Header, ranges: Sequence[ClipRange], pieces: Callable[[ClipRange], list[Piece]], *, indexed: bool
+) -> Steps[Movie]:
+    """As :func:`assemble_movie`, in steps."""
+    playable = []
+    found: list[Piece] = []
+    for clip_range in ranges:
+        if not clip_range.segment.is_gap and clip_range.size:
+            playable.append(clip_range)
+            found += pieces(clip_range)
+        yield
+    index = (yield from _index_steps(header, playable)) if indexed else b""
+    return Movie(header.init + index, found)
 
 
 def make_segment(id: RecordingId, clip_range: ClipRange) -> Movie:
@@ -136,6 +160,10 @@ def write_index(header: Header, ranges: Sequence[ClipRange]) -> bytes:
 
     :param ranges: what can be played, in order.
     """
+    return finish(_index_steps(header, ranges))
+
+
+def _index_steps(header: Header, ranges: Sequence[ClipRange]) -> Steps[bytes]:
     sizes, starts, keyframes = [], [], []
     for clip_range in ranges:
         at = clip_range.start
@@ -145,13 +173,16 @@ def write_index(header: Header, ranges: Sequence[ClipRange]) -> bytes:
                 starts.append(at)
                 keyframes.append(part.keyframe)
             at += part.duration
+        if len(sizes) > _MAX_ENTRIES:
+            return b""
+        yield
     if not 0 < len(sizes) <= _MAX_ENTRIES:
         return b""
     durations = [max(0, after - before) for before, after in pairwise([*starts, ranges[-1].end])]
-    rows = [
-        _ENTRY.pack(min(size, _MAX_SIZE), min(duration, _MAX_DURATION), _SAP if keyframe else 0)
-        for size, duration, keyframe in zip(sizes, durations, keyframes, strict=True)
-    ]
+    rows = []
+    for size, duration, keyframe in zip(sizes, durations, keyframes, strict=True):
+        rows.append(_ENTRY.pack(min(size, _MAX_SIZE), min(duration, _MAX_DURATION), _SAP if keyframe else 0))
+        yield
     size = _SIDX.size + len(rows) * _ENTRY.size
     box = _SIDX.pack(size, b"sidx", _VERSION_1, _leading_id(header.init), header.timescale, starts[0], 0, 0, len(rows))
     return box + b"".join(rows)

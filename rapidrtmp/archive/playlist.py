@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import accumulate, chain
 
-from rapidrtmp.archive.clip import ClipRange, whole_recording
+from rapidrtmp.archive.clip import ClipRange
 from rapidrtmp.archive.clip_run import RECORDING, ClipRun, Naming
 from rapidrtmp.archive.journal import Header, Journal
 from rapidrtmp.m3u8.model import InitSegment, MediaPlaylist, Segment
-from rapidrtmp.m3u8.write import duration_us, render_media_playlist
+from rapidrtmp.m3u8.write import duration_us, media_playlist_text
 
-__all__ = ["render_clip", "render_recording"]
+__all__ = ["clip_text", "recording_text", "render_clip", "render_recording"]
 
 #: EXT-X-GAP needs protocol version 8.
 VERSION = 8
@@ -28,9 +28,17 @@ def render_recording(journal: Journal, *, is_over: bool) -> bytes:
 
     :param is_over: whether nothing follows.
     """
-    ranges = whole_recording(journal)
+    return "".join(recording_text(journal, is_over=is_over)).encode()
+
+
+def recording_text(journal: Journal, *, is_over: bool) -> Iterator[str]:
+    """As :func:`render_recording`, in pieces; some of them are empty."""
+    ranges: list[ClipRange] = []
+    for segment in journal.segments:
+        ranges.append(ClipRange(segment, 0, len(segment.parts)))
+        yield ""
     segments = _segments(journal.header, ranges, RECORDING, 0, joins=True)
-    return _render(ranges, "VOD" if is_over else "EVENT", journal.header.target_s, segments)
+    yield from _text(ranges, "VOD" if is_over else "EVENT", journal.header.target_s, segments)
 
 
 def render_clip(runs: Sequence[ClipRun]) -> bytes:
@@ -40,12 +48,26 @@ def render_clip(runs: Sequence[ClipRun]) -> bytes:
 
     :param runs: in order; at least one.
     """
-    pieces = [[piece for clip_range in run.ranges for piece in _pieces(clip_range)] for run in runs]
-    target_s = max(_target_s(run.header, single) for run, single in zip(runs, pieces, strict=True))
-    segments: list[Segment] = []
-    for run, single in zip(runs, pieces, strict=True):
-        segments += _segments(run.header, single, run.naming, len(segments), joins=not segments)
-    return _render(list(chain(*pieces)), "VOD", target_s, segments)
+    return "".join(clip_text(runs)).encode()
+
+
+def clip_text(runs: Sequence[ClipRun]) -> Iterator[str]:
+    """As :func:`render_clip`, in pieces; some of them are empty."""
+    pieces: list[list[ClipRange]] = []
+    target_s = 1
+    for run in runs:
+        pieces.append([])
+        for clip_range in run.ranges:
+            some = _pieces(clip_range)
+            pieces[-1] += some
+            target_s = max(target_s, _target_s(run.header, some))
+            yield ""
+    firsts = accumulate(map(len, pieces), initial=0)
+    segments = (
+        _segments(run.header, single, run.naming, first, joins=not first)
+        for run, single, first in zip(runs, pieces, firsts, strict=False)
+    )
+    yield from _text(list(chain(*pieces)), "VOD", target_s, chain.from_iterable(segments))
 
 
 def _target_s(header: Header, pieces: Sequence[ClipRange]) -> int:
@@ -66,17 +88,20 @@ def _pieces(clip_range: ClipRange) -> list[ClipRange]:
     return pieces
 
 
-def _render(ranges: Sequence[ClipRange], kind: str, target_s: int, segments: Iterable[Segment]) -> bytes:
+def _text(ranges: Sequence[ClipRange], kind: str, target_s: int, segments: Iterable[Segment]) -> Iterator[str]:
     is_over = kind == "VOD"
+    is_independent = is_over
+    for clip_range in ranges if is_over else ():
+        is_independent = is_independent and _begins_with_keyframe(clip_range)
+        yield ""
     playlist = MediaPlaylist(
         version=VERSION,
         target_s=target_s,
         kind=kind,
-        independent_segments=is_over and all(_begins_with_keyframe(clip_range) for clip_range in ranges),
-        segments=tuple(segments),
+        independent_segments=is_independent,
         ended=is_over,
     )
-    return render_media_playlist(playlist).encode()
+    yield from media_playlist_text(playlist, segments)
 
 
 def _begins_with_keyframe(clip_range: ClipRange) -> bool:

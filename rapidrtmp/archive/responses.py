@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from zlib import crc32
+from zlib import DEFLATED, MAX_WBITS, compressobj, crc32
 
 from rapidrtmp.archive.clip_run import ClipRun, spans_of
 from rapidrtmp.archive.movie import Movie
@@ -14,11 +14,23 @@ from rapidrtmp.http.errors import SeveralFilesError
 from rapidrtmp.http.headers import CORS, accepts_gzip, etag_matches, parse_range
 from rapidrtmp.http.params import rfc3339
 from rapidrtmp.interfaces import PLAYLIST_TYPE, IStorage, Request, Response, StreamedResponse
+from rapidrtmp.support.steps import Steps
 
-__all__ = ["GROWING", "OVER", "disposition", "movie_response", "playlist_response", "sole_run"]
+__all__ = [
+    "GROWING",
+    "OVER",
+    "PlaylistBody",
+    "disposition",
+    "movie_response",
+    "playlist_response",
+    "playlist_steps",
+    "sole_run",
+]
 
 #: How long what may still grow, and what does not, may be kept.
 GROWING, OVER = "no-cache", "public, max-age=3600"
+#: So much of a playlist is compressed in one step.
+STEP_CHARACTERS = 4096
 
 
 def disposition(app: str, key: str, utc_ms: int) -> str:
@@ -59,10 +71,52 @@ def movie_response(request: Request, storage: IStorage, movie: Movie, headers: M
     return StreamedResponse(206 if span else 200, headers, size=stop - start, open=chunks)
 
 
-def playlist_response(request: Request, body: bytes, cache_control: str) -> Response:
+@dataclass(frozen=True, slots=True)
+class PlaylistBody:
+    """The text of a playlist, ready to be sent: as it is, and compressed."""
+
+    plain: bytes
+    gzipped: bytes
+    checksum: int
+
+    @property
+    def memory_bytes(self) -> int:
+        """About how much it takes to keep it."""
+        return len(self.plain) + len(self.gzipped) + 500
+
+
+def playlist_steps(text: Iterator[str]) -> Steps[PlaylistBody]:
+    """Put the pieces of a playlist together and compress them."""
+    compressor = compressobj(6, DEFLATED, MAX_WBITS | 16)
+    plain: list[bytes] = []
+    gzipped: list[bytes] = []
+    checksum = 0
+    waiting: list[str] = []
+    size = 0
+
+    def take_in() -> None:
+        nonlocal checksum
+        data = "".join(waiting).encode()
+        plain.append(data)
+        gzipped.append(compressor.compress(data))
+        checksum = crc32(data, checksum)
+
+    for piece in text:
+        yield
+        waiting.append(piece)
+        size += len(piece)
+        if size >= STEP_CHARACTERS:
+            take_in()
+            waiting.clear()
+            size = 0
+    take_in()
+    return PlaylistBody(b"".join(plain), b"".join((*gzipped, compressor.flush())), checksum)
+
+
+def playlist_response(request: Request, body: PlaylistBody, cache_control: str) -> Response:
     """A playlist, compressed if the client can read that. No ranges: the next version may move every byte."""
     gzipped = accepts_gzip(request.header("accept-encoding"))
-    etag = f'"{crc32(body):08x}-{len(body):x}{"-gzip" if gzipped else ""}"'
+    etag = f'"{body.checksum:08x}-{len(body.plain):x}{"-gzip" if gzipped else ""}"'
     headers = {
         "Content-Type": PLAYLIST_TYPE,
         "Cache-Control": cache_control,
@@ -76,4 +130,4 @@ def playlist_response(request: Request, body: bytes, cache_control: str) -> Resp
         return Response(304, headers)
     if gzipped:
         headers["Content-Encoding"] = "gzip"
-    return Response(200, headers, gzip.compress(body, 6, mtime=0) if gzipped else body)
+    return Response(200, headers, body.gzipped if gzipped else body.plain)

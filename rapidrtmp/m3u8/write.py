@@ -7,7 +7,7 @@ ranges, keys and rendition reports are not written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from rapidrtmp.m3u8.model import InitSegment, MediaPlaylist, Part, Segment
@@ -15,6 +15,7 @@ from rapidrtmp.m3u8.model import InitSegment, MediaPlaylist, Part, Segment
 __all__ = [
     "PlaylistWriter",
     "duration_us",
+    "media_playlist_text",
     "render_date_time",
     "render_head",
     "render_init",
@@ -131,6 +132,16 @@ def _edge(playlist: MediaPlaylist) -> str:
 def render_media_playlist(playlist: MediaPlaylist) -> str:
     """A whole playlist."""
     return PlaylistWriter().render(playlist)
+
+
+def media_playlist_text(playlist: MediaPlaylist, segments: Iterable[Segment]) -> Iterator[str]:
+    """A whole playlist in pieces, for a long one: with these segments, where ``playlist`` has none."""
+    yield render_head(playlist)
+    before: Segment | None = None
+    for segment in segments:
+        yield _init_before(segment, before) + render_segment(segment)
+        before = segment
+    yield _edge(playlist)
 
 
 class PlaylistWriter:

@@ -9,15 +9,25 @@ because decode times begin anew in each.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Hashable
+from functools import partial
 
 from twisted.internet.defer import Deferred
 
-from rapidrtmp.archive.clip import select_clip
+from rapidrtmp.archive.clip import MAX_CLIP_SEGMENTS, clip_bytes, clip_steps
 from rapidrtmp.archive.clip_run import RECORDING, ClipRun
 from rapidrtmp.archive.layout import MEDIA_TYPE, RecordingId
-from rapidrtmp.archive.movie import make_movie
-from rapidrtmp.archive.playlist import render_clip
-from rapidrtmp.archive.responses import GROWING, OVER, disposition, movie_response, playlist_response, sole_run
+from rapidrtmp.archive.movie import movie_steps, pieces_of
+from rapidrtmp.archive.playlist import clip_text
+from rapidrtmp.archive.responses import (
+    GROWING,
+    OVER,
+    disposition,
+    movie_response,
+    playlist_response,
+    playlist_steps,
+    sole_run,
+)
 from rapidrtmp.errors import NotFoundError
 from rapidrtmp.http.params import read_date, read_query
 from rapidrtmp.interfaces import BadRequestError, ConflictError, Request, Response
@@ -56,14 +66,22 @@ class RecordedClips:
         from_ms, to_ms = _limits(request)
         library = self._libraries.of(stream.app)
         ids = await _touched(library, stream, from_ms, to_ms)
-        runs, is_final = await _runs(library, ids, from_ms, to_ms)
+        runs, is_final, version = await _runs(library, ids, from_ms, to_ms)
         if not runs:
             raise NotFoundError(f"nothing of {stream} was recorded then")
         caching = OVER if is_final else GROWING
         if name == CLIP_PLAYLIST:
-            return playlist_response(request, render_clip(list(runs.values())), caching)
+            text = partial(clip_text, list(runs.values()))
+            body = await library.work.once(
+                ("clips", version), lambda: playlist_steps(text()), lambda body: body.memory_bytes
+            )
+            return playlist_response(request, body, caching)
         run = sole_run(list(runs.values()))
-        movie = make_movie(next(iter(runs)), run.header, run.ranges, indexed=is_final)
+        movie = await library.work.once(
+            ("movie", version, is_final),
+            partial(movie_steps, run.header, run.ranges, pieces_of(next(iter(runs))), indexed=is_final),
+            lambda movie: movie.memory_bytes,
+        )
         headers = {
             "Content-Type": MEDIA_TYPE,
             "Cache-Control": caching,
@@ -74,9 +92,9 @@ class RecordedClips:
 
 async def _touched(library: Library, stream: StreamName, from_ms: int, to_ms: int) -> list[RecordingId]:
     """The recordings that may hold some of that time: those that began in it, and the two before."""
-    ids = sorted(await library.find(f"{stream}/"), key=lambda id: id.start)
-    starts = [id.start_ms for id in ids]
-    touched = ids[max(bisect_right(starts, from_ms) - 2, 0) : bisect_right(starts, to_ms)]
+    ids = (await library.listing()).under(f"{stream}/")[::-1]
+    begins, ends = (bisect_right(ids, limit_ms, key=lambda id: id.start_ms) for limit_ms in (from_ms, to_ms))
+    touched = list(ids[max(begins - 2, 0) : ends])
     if len(touched) > MAX_RECORDINGS:
         raise ConflictError(f"{stream} has {len(touched)} recordings of that time, a clip at most {MAX_RECORDINGS}")
     return touched
@@ -84,20 +102,27 @@ async def _touched(library: Library, stream: StreamName, from_ms: int, to_ms: in
 
 async def _runs(
     library: Library, ids: list[RecordingId], from_ms: int, to_ms: int
-) -> tuple[dict[RecordingId, ClipRun], bool]:
-    """What each of them has of it, and whether that is all there will ever be."""
+) -> tuple[dict[RecordingId, ClipRun], bool, Hashable]:
+    """What each of them has of it, whether that is all there will ever be, and what tells it from every other clip."""
     runs: dict[RecordingId, ClipRun] = {}
     is_final = False
+    count = 0
+    version: list[Hashable] = []
     for id in ids:
         try:
             journal, _ = await library.journal(id)
         except NotFoundError:  # deleted meanwhile, or damaged
             continue
         is_final = to_ms <= journal.ended_ms
-        ranges = select_clip(journal, from_ms, to_ms)
+        key = (id, from_ms, to_ms, *journal.version)
+        ranges = await library.work.once(("clip", key), partial(clip_steps, journal, from_ms, to_ms), clip_bytes)
+        count += len(ranges)
+        if count > MAX_CLIP_SEGMENTS:
+            raise ConflictError(f"a clip has {MAX_CLIP_SEGMENTS} segments at most, and that time has more")
         if ranges:
+            version.append(key)
             runs[id] = ClipRun(journal.header, ranges, RECORDING.under(id.start))
-    return runs, is_final
+    return runs, is_final, tuple(version)
 
 
 def _limits(request: Request) -> tuple[int, int]:

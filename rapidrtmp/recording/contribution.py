@@ -13,6 +13,7 @@ from pathlib import Path
 
 from zope.interface import implementer
 
+from rapidrtmp.http.long_work import LongWork
 from rapidrtmp.interfaces import (
     Audience,
     Command,
@@ -47,7 +48,8 @@ class RecordingsContribution:
         """See :meth:`IContributes.contribute <rapidrtmp.interfaces.IContributes.contribute>`."""
         storages = {name: app.storage(Purpose.RECORDINGS) for name, app in context.apps.items()}
         general = context.storage(Purpose.RECORDINGS)
-        by_storage = {storage: Library(storage, context.clock) for storage in [*storages.values(), general]}
+        work = LongWork(context.clock)
+        by_storage = {storage: Library(storage, context.clock, work=work) for storage in [*storages.values(), general]}
         libraries = Libraries({name: by_storage[storage] for name, storage in storages.items()}, by_storage[general])
         deletions = Deletions(context.metrics)
         return Contribution(

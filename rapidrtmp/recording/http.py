@@ -7,19 +7,18 @@ grows at its end, so that ranges can be resumed and everything can be cached.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
 
-from rapidrtmp.archive.clip import ClipRange, select_clip, whole_recording
+from rapidrtmp.archive.clip import ClipRange, clip_bytes, clip_steps, whole_steps
 from rapidrtmp.archive.clip_run import ClipRun
 from rapidrtmp.archive.journal import Header, Journal
 from rapidrtmp.archive.layout import INIT_NAME, MEDIA_TYPE, SEGMENT_TYPE, RecordingId, read_part_name, read_segment_name
-from rapidrtmp.archive.movie import Movie, make_movie, make_segment
-from rapidrtmp.archive.playlist import render_clip, render_recording
-from rapidrtmp.archive.responses import GROWING, OVER, disposition, movie_response, playlist_response
+from rapidrtmp.archive.movie import Movie, make_segment, movie_steps, pieces_of
+from rapidrtmp.archive.playlist import clip_text, recording_text
+from rapidrtmp.archive.responses import GROWING, OVER, disposition, movie_response, playlist_response, playlist_steps
 from rapidrtmp.errors import ConfigurationError, NotFoundError
 from rapidrtmp.http.errors import NotYetError
 from rapidrtmp.http.headers import CORS
@@ -43,6 +42,7 @@ from rapidrtmp.recording.description import describe_recording
 from rapidrtmp.recording.libraries import Libraries
 from rapidrtmp.recording.library import RecordingKeptError
 from rapidrtmp.recording.sink import RecorderFactory
+from rapidrtmp.support.steps import Steps
 from rapidrtmp.support.units import parse_duration_ms
 
 __all__ = ["Recordings"]
@@ -65,7 +65,6 @@ class Recordings:
         self._libraries = libraries
         self._streams = streams
         self._apps = apps
-        self._movies: WeakKeyDictionary[Journal, Movie] = WeakKeyDictionary()  # while the library keeps the journal
 
     @property
     def libraries(self) -> Libraries:
@@ -88,36 +87,53 @@ class Recordings:
         if not journal.segments and not is_over and name != INIT_NAME:
             raise NotYetError(f"{id} has no complete segment yet", RETRY_S)
         if name == "index.m3u8":
-            return playlist_response(request, render_recording(journal, is_over=is_over), OVER if is_over else GROWING)
+            return await self._playlist(
+                request, (id, is_over, *journal.version), recording_text(journal, is_over=is_over), is_over=is_over
+            )
         if name == "recording.mp4":
             begin_ms = journal.segments[0].utc_ms if journal.segments else journal.header.started_ms
-            return self._movie(request, id, begin_ms, self._whole(id, journal, is_over=is_over), is_over=is_over)
+            return self._movie(request, id, begin_ms, await self._whole(id, journal, is_over=is_over), is_over=is_over)
         if name in ("clip.m3u8", "clip.mp4"):
-            return self._clip(request, id, journal, name, is_over=is_over)
+            return await self._clip(request, id, journal, name, is_over=is_over)
         return await self._object(request, id, journal, name)
 
-    def _clip(self, request: Request, id: RecordingId, journal: Journal, name: str, *, is_over: bool) -> Response:
+    async def _playlist(self, request: Request, key: Hashable, text: Iterator[str], *, is_over: bool) -> Response:
+        """A playlist, made once; ``key`` tells it from all others that there are or were."""
+        body = await self._libraries.work.once(
+            ("playlist", key), lambda: playlist_steps(text), lambda body: body.memory_bytes
+        )
+        return playlist_response(request, body, OVER if is_over else GROWING)
+
+    async def _clip(self, request: Request, id: RecordingId, journal: Journal, name: str, *, is_over: bool) -> Response:
         query = read_query(request)
         from_ms, to_ms = (_moment(query, each, journal.header) for each in ("from", "to"))
         if from_ms is not None and to_ms is not None and from_ms >= to_ms:
             raise NotFoundError(f"nothing of {id} lies in that time: from is not before to")
-        ranges = select_clip(journal, from_ms, to_ms)
+        work, key = self._libraries.work, (id, from_ms, to_ms, *journal.version)
+        ranges = await work.once(("clip", key), lambda: clip_steps(journal, from_ms, to_ms), clip_bytes)
         if not ranges:
             raise NotFoundError(f"nothing of {id} was recorded then")
         is_final = is_over or (to_ms is not None and to_ms <= journal.ended_ms)
         if name == "clip.m3u8":
-            return playlist_response(
-                request, render_clip([ClipRun(journal.header, ranges)]), OVER if is_final else GROWING
+            return await self._playlist(
+                request, ("clip", key), clip_text([ClipRun(journal.header, ranges)]), is_over=is_final
             )
-        movie = make_movie(id, journal.header, ranges, indexed=is_final)
+        movie = await work.once(
+            ("movie", key, is_final),
+            lambda: movie_steps(journal.header, ranges, pieces_of(id), indexed=is_final),
+            lambda movie: movie.memory_bytes,
+        )
         return self._movie(request, id, ranges[0].segment.utc_ms, movie, is_over=is_final)
 
-    def _whole(self, id: RecordingId, journal: Journal, *, is_over: bool) -> Movie:
+    async def _whole(self, id: RecordingId, journal: Journal, *, is_over: bool) -> Movie:
         """All of a recording as one file. Players ask for that range by range, so it is put together only once."""
-        movie = self._movies.get(journal)
-        if movie is None:
-            movie = self._movies[journal] = make_movie(id, journal.header, whole_recording(journal), indexed=is_over)
-        return movie
+
+        def steps() -> Steps[Movie]:
+            ranges = yield from whole_steps(journal)
+            return (yield from movie_steps(journal.header, ranges, pieces_of(id), indexed=is_over))
+
+        key = ("recording", id, is_over, *journal.version)
+        return await self._libraries.work.once(key, steps, lambda movie: movie.memory_bytes)
 
     def _movie(self, request: Request, id: RecordingId, begin_ms: int, movie: Movie, *, is_over: bool) -> Response:
         headers = {
@@ -171,7 +187,8 @@ class Recordings:
             return (from_ms is None or id.start_ms >= from_ms) and (to_ms is None or id.start_ms < to_ms)
 
         async def answer() -> Response:
-            listed, total = await self._libraries.page(prefix, chosen, number, size)
+            filtered = None if from_ms is None and to_ms is None else chosen
+            listed, total = await self._libraries.page(prefix, filtered, number, size)
             return json_response({"recordings": [describe_recording(each) for each in listed], "total": total})
 
         return Deferred.fromCoroutine(answer())

@@ -11,16 +11,19 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import partial
 
+from twisted.internet.defer import DeferredLock, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 
 from rapidrtmp.archive.journal import Journal
-from rapidrtmp.archive.layout import NAMES, RecordingId, StartNames
+from rapidrtmp.archive.layout import CATALOGUE, NAMES, RecordingId, StartNames
 from rapidrtmp.archive.objects import Page, journal_of, read_object, read_page
 from rapidrtmp.errors import MediaError, NotFoundError, RapidRTMPError
+from rapidrtmp.http.long_work import LongWork
 from rapidrtmp.interfaces import IStorage
 from rapidrtmp.recording.catalogue import Entry, RecordingState
+from rapidrtmp.recording.listing import Listing, listing_steps
 from rapidrtmp.recording.order import RecordingOrder
-from rapidrtmp.recording.recovery import catalogued, delete_recording
+from rapidrtmp.recording.recovery import catalogued, delete_recording, read_catalogue_key
 from rapidrtmp.recording.writer import JSON_TYPE, LINES_PER_PAGE, NO_CACHE
 
 __all__ = ["Library", "Listed", "RecordingKeptError"]
@@ -29,6 +32,10 @@ __all__ = ["Library", "Listed", "RecordingKeptError"]
 KEPT_JOURNALS = 16
 #: A growing journal is not read again within this time: many may watch it.
 FRESH_S = 1.0
+#: Journals are read for so many at a time.
+MOST_READING = 4
+#: A list of more recordings than this is kept, for so long for each: one of 50,000 for ten seconds.
+FEW, SECONDS_EACH = 500, 0.0002
 
 
 #: So many recordings that are not known are looked for, at once and each second.
@@ -62,10 +69,18 @@ class Library:
 
     :param clock: tells how fresh what was read is.
     :param names: the recordings that were there when the server started, and those begun since.
+    :ivar work: where what takes long is done.
     """
 
-    def __init__(self, storage: IStorage, clock: IReactorTime, names: StartNames = NAMES) -> None:
+    def __init__(
+        self, storage: IStorage, clock: IReactorTime, names: StartNames = NAMES, work: LongWork | None = None
+    ) -> None:
         self.storage = storage
+        self.work = LongWork(clock) if work is None else work
+        self._listing: Listing | None = None
+        self._listed_s = 0.0
+        self._relisting = DeferredLock()
+        self._reading = DeferredSemaphore(MOST_READING)
         self._clock = clock
         self._names = names
         self._guesses = float(MOST_GUESSES)
@@ -83,6 +98,35 @@ class Library:
         :raises StorageError: the storage failed.
         """
         return await catalogued(self.storage, prefix)
+
+    async def listing(self) -> Listing:
+        """
+        All recordings. A long list is not made again at once: what another server begins may be missing for seconds.
+
+        :raises StorageError: the storage failed.
+        :raises UnavailableError: too much is being done already.
+        """
+        known = self._listing
+        if known is not None and (self._relisting.locked or self._is_good(known)):
+            return known
+        await self._relisting.acquire()
+        try:
+            known = self._listing  # another may have made it meanwhile
+            return known if known is not None and self._is_good(known) else await self._list()
+        finally:
+            self._relisting.release()
+
+    def _is_good(self, listing: Listing) -> bool:
+        """Whether a list is not made anew yet: a long one for a while, a short one always is."""
+        count = len(listing.newest_first)
+        return count > FEW and self._clock.seconds() - self._listed_s < count * SECONDS_EACH
+
+    async def _list(self) -> Listing:
+        infos = await self.storage.list(f"{CATALOGUE}/")
+        keys = (read_catalogue_key(info.key) for info in infos)
+        listing = await self.work.do(listing_steps(keys))
+        self._listing, self._listed_s = listing, self._clock.seconds()
+        return listing
 
     async def show(self, id: RecordingId) -> Listed:
         """
@@ -121,6 +165,15 @@ class Library:
             return self._journals[id], True
         if not self._may_be_there(id):
             raise NotFoundError(f"there is no recording {id}")
+        await self._reading.acquire()
+        try:
+            return await self._read_journal(id)
+        finally:
+            self._reading.release()
+
+    async def _read_journal(self, id: RecordingId) -> tuple[Journal, bool]:
+        if id in self._journals:  # another has read it meanwhile
+            return self._journals[id], True
         entry = await self._stored_entry(id)
         self._names.learn([id])
         if entry.state in (RecordingState.DELETING, RecordingState.DAMAGED):
@@ -200,6 +253,8 @@ class Library:
             await self.storage.put(id.protection_key, b"", "application/octet-stream", NO_CACHE)
         else:
             await self.storage.delete(id.protection_key)
+        if self._listing is not None:
+            (self._listing.protected.add if protected else self._listing.protected.discard)(id)
 
     async def delete(self, id: RecordingId) -> int:
         """
@@ -221,4 +276,7 @@ class Library:
         self._journals.pop(id, None)
         deleting = replace(entry, state=RecordingState.DELETING)
         await self.storage.put(id.catalogue_key, deleting.render(), JSON_TYPE, NO_CACHE)
-        return await delete_recording(self.storage, id)
+        size = await delete_recording(self.storage, id)
+        if self._listing is not None:
+            self._listing.forget(id)
+        return size

@@ -43,7 +43,7 @@ class LibraryPage:
         number = read_whole(read_query(request), "page", 0, minimum=0)
 
         async def answer() -> Response:
-            listed, total = await self._libraries.page("", lambda _: True, number, ROWS_PER_PAGE)
+            listed, total = await self._libraries.page("", None, number, ROWS_PER_PAGE)
             script, foreign_script = player_library("static")
             body = self._template.substitute(
                 library=script,

@@ -56,19 +56,25 @@ async def catalogued(storage: IStorage, prefix: str = "") -> dict[RecordingId, b
     """
     found: dict[RecordingId, bool] = {}
     for info in await storage.list(f"{CATALOGUE}/{prefix}"):
-        app, _, rest = info.key.removeprefix(f"{CATALOGUE}/").partition("/")
-        key, _, name = rest.partition("/")
-        start, _, kind = name.partition(".")
-        if kind in ("json", "protected"):
-            try:
-                id = RecordingId.checked(app, key, start)
-            except NotFoundError:
-                continue
-            if kind == "json":
-                found[id] = False
-            elif id in found:  # it sorts behind the entry
-                found[id] = True
+        each = read_catalogue_key(info.key)
+        if each is not None:
+            id, protected = each
+            if not protected or id in found:  # that sorts behind the entry
+                found[id] = protected
     return found
+
+
+def read_catalogue_key(object_key: str) -> tuple[RecordingId, bool] | None:
+    """What an object of the catalogue is: an entry, or (``True``) the protection of one; ``None``: neither."""
+    app, _, rest = object_key.removeprefix(f"{CATALOGUE}/").partition("/")
+    key, _, name = rest.partition("/")
+    start, _, kind = name.partition(".")
+    if kind not in ("json", "protected"):
+        return None
+    try:
+        return RecordingId.checked(app, key, start), kind == "protected"
+    except NotFoundError:
+        return None
 
 
 async def _recover_if_abandoned(storage: IStorage, id: RecordingId) -> bool:

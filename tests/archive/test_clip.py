@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.archive.clip import ClipRange, select_clip, whole_recording
+from rapidrtmp.archive.clip import MAX_CLIP_SEGMENTS, ClipRange, select_clip, whole_recording
 from rapidrtmp.archive.journal import Journal
+from rapidrtmp.interfaces import ConflictError
 from tests.recording.recordings import START_MS, journal, segment
 
 THREE = journal(segment(0, 0), segment(1, 6), segment(2, 12, "k.k"))
@@ -27,6 +28,18 @@ class ClipTests(SynchronousTestCase):
         self.assertEqual([(0, 2, 5)], cut(THREE, 3.9, 4.1))
         self.assertEqual([(0, 4, 6), (1, 0, 3)], cut(THREE, 4, 9))
         self.assertEqual([(1, 0, 1)], cut(THREE, 6, 6.5))
+
+    def test_dates_that_ran_backwards(self) -> None:
+        """Where the time of day was set back between segments, a clip has what began and ended in its time."""
+        recording = journal(segment(0, 0), segment(1, 6, utc_s=60), segment(2, 12, utc_s=12), segment(3, 18, utc_s=18))
+        self.assertEqual([(1, 0, 2), (2, 0, 6), (3, 0, 6)], cut(recording, 59, 61.5))
+        self.assertEqual([(0, 4, 6), (2, 0, 1)], cut(recording, 5, 13))
+
+    def test_too_long(self) -> None:
+        """A clip has a bounded number of segments, however long the recording."""
+        many = journal(*(segment(number, number, "k") for number in range(MAX_CLIP_SEGMENTS + 10)))
+        self.assertEqual(MAX_CLIP_SEGMENTS, len(cut(many, 5, MAX_CLIP_SEGMENTS + 5)))
+        self.assertRaises(ConflictError, cut, many, 0, None)
 
     def test_keyframe_in_an_earlier_segment(self) -> None:
         """Where a segment was cut without a keyframe, the clip begins in the one before."""

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from rapidrtmp.archive.layout import RecordingId
-from rapidrtmp.archive.movie import make_movie
+from rapidrtmp.archive.movie import movie_steps
 from rapidrtmp.cmaf.reader import read_boxes, read_fragments, read_init_segment
 from rapidrtmp.errors import NotFoundError, RapidRTMPError
 from rapidrtmp.http.errors import NotYetError, RangeNotSatisfiableError
@@ -151,7 +151,7 @@ class MediaTests(RecordingsCase):
 
     def test_put_together_once(self) -> None:
         """The ranges of a movie do not each put it together; when it has grown it is put together anew."""
-        with patch("rapidrtmp.recording.http.make_movie", wraps=make_movie) as made:
+        with patch("rapidrtmp.recording.http.movie_steps", wraps=movie_steps) as made:
             for start in range(3):
                 self.get("recording.mp4", range=f"bytes={start}-")
             self.assertEqual(1, made.call_count)

@@ -15,7 +15,7 @@ from rapidrtmp.archive.objects import read_object
 from rapidrtmp.errors import NotFoundError
 from rapidrtmp.interfaces import ILeasingStorage, StorageContext
 from rapidrtmp.recording.catalogue import RecordingState
-from rapidrtmp.recording.library import Library, RecordingKeptError
+from rapidrtmp.recording.library import FEW, Library, RecordingKeptError
 from rapidrtmp.recording.recovery import recover_all
 from rapidrtmp.storage.filesystem import LocalStorageFactory
 from rapidrtmp.storage.memory import MemoryStorage
@@ -154,6 +154,28 @@ class ChangingTests(LibraryCase):
         self.finish(library.protect(ID, False))
         self.assertFalse(self.finish(library.show(ID)).protected)
         self.finish(library.delete(ID))
+
+    def test_long_list(self) -> None:
+        """A long list is kept for seconds; what is deleted and protected here shows in it at once."""
+        storage = store(record())
+        for number in range(FEW + 1):
+            id = RecordingId("live", "test", f"20250101T{number // 60:02d}{number % 60:02d}00Z")
+            self.successResultOf(storage.put(id.catalogue_key, b"", "", ""))
+        library = self.library(storage)
+        listing = self.finish(library.listing())
+        self.assertEqual((ID, FEW + 2), (listing.newest_first[0], len(listing.newest_first)))
+        self.assertEqual(sorted(listing.newest_first, key=lambda id: id.start, reverse=True), listing.newest_first)
+        other = RecordingId("live", "test", "20270101T000000Z")
+        self.successResultOf(storage.put(other.catalogue_key, b"", "", ""))
+        self.assertIs(listing, self.finish(library.listing()))
+        self.finish(library.protect(ID, True))
+        self.assertEqual({ID}, self.finish(library.listing()).protected)
+        self.finish(library.protect(ID, False))
+        self.finish(library.delete(ID))
+        after = self.finish(library.listing())
+        self.assertNotIn(ID, [*after.newest_first, *after.under("live/test/")])
+        self.clock.advance(60)
+        self.assertEqual(other, self.finish(library.listing()).newest_first[0])
 
     def test_protecting_nothing(self) -> None:
         """What is not there can not be protected."""

@@ -14,16 +14,25 @@ from itertools import groupby
 from twisted.internet.defer import Deferred, gatherResults
 from zope.interface import implementer
 
-from rapidrtmp.archive.clip import ClipRange, select_clip
+from rapidrtmp.archive.clip import ClipRange, clip_steps
 from rapidrtmp.archive.clip_run import ClipRun, Naming
 from rapidrtmp.archive.journal import Header, Journal, RecordedSegment
-from rapidrtmp.archive.movie import Movie, Piece, assemble_movie
+from rapidrtmp.archive.movie import Movie, Piece, movie_steps
 from rapidrtmp.archive.objects import read_object
-from rapidrtmp.archive.playlist import render_clip
-from rapidrtmp.archive.responses import GROWING, OVER, disposition, movie_response, playlist_response, sole_run
+from rapidrtmp.archive.playlist import clip_text
+from rapidrtmp.archive.responses import (
+    GROWING,
+    OVER,
+    disposition,
+    movie_response,
+    playlist_response,
+    playlist_steps,
+    sole_run,
+)
 from rapidrtmp.errors import ConfigurationError, NotFoundError
 from rapidrtmp.hls.names import REWIND_PLAYLIST, PageName, init_name, is_init, is_media, part_name, segment_name
 from rapidrtmp.hls.rewind.journal import read_rewind_page
+from rapidrtmp.http.long_work import LongWork
 from rapidrtmp.http.params import read_date, read_query
 from rapidrtmp.interfaces import (
     IMMUTABLE,
@@ -39,6 +48,7 @@ from rapidrtmp.interfaces import (
     Response,
 )
 from rapidrtmp.names import StreamName
+from rapidrtmp.support.steps import Steps
 from rapidrtmp.support.units import parse_duration_ms
 
 __all__ = ["CLIP_MOVIE", "RewindResponder", "Rewinding"]
@@ -65,7 +75,7 @@ class Rewinding:
             return storage
 
         return Contribution(
-            find_media=RewindResponder(context.streams, storage_of).find,
+            find_media=RewindResponder(context.streams, storage_of, LongWork(context.clock)).find,
             player_data={"rewind": REWIND_PLAYLIST, "clip": CLIP_MOVIE},
         )
 
@@ -75,9 +85,11 @@ class RewindResponder:
     Answers for what lies in the storage of a live stream.
 
     :param storage_of: where the packager of an application writes.
+    :param work: where what takes long is done.
     """
 
-    def __init__(self, streams: IStreams, storage_of: Callable[[str], IStorage]) -> None:
+    def __init__(self, streams: IStreams, storage_of: Callable[[str], IStorage], work: LongWork) -> None:
+        self._work = work
         self._streams = streams
         self._storage_of = storage_of
 
@@ -116,13 +128,15 @@ class RewindResponder:
         if from_ms is not None and to_ms is not None and from_ms >= to_ms:
             raise NotFoundError(f"nothing of {name} lies in that time: from is not before to")
         pages = await self._pages(name, _touched(names, from_ms, to_ms))
-        runs = _select(pages, playlist.first_sequence, from_ms, to_ms)
+        runs = await self._work.do(_select(pages, playlist.first_sequence, from_ms, to_ms))
         if not runs:
             raise NotFoundError(f"nothing of {name} is stored of that time")
         if what == CLIP_PLAYLIST:
-            return playlist_response(request, render_clip(runs), GROWING)
+            return playlist_response(request, await self._work.do(playlist_steps(clip_text(runs))), GROWING)
         run = sole_run(runs)
-        movie = assemble_movie(run.header, run.ranges, lambda clip_range: [_piece(name, clip_range)], indexed=True)
+        movie = await self._work.do(
+            movie_steps(run.header, run.ranges, lambda clip_range: [_piece(name, clip_range)], indexed=True)
+        )
         relative = any(query.get(each, "").startswith("-") for each in ("from", "to"))
         is_final = not relative and from_ms is not None and to_ms is not None and to_ms <= edge_ms
         headers = {
@@ -168,14 +182,14 @@ def _touched(names: list[PageName], from_ms: int | None, to_ms: int | None) -> l
     ]
 
 
-def _select(pages: list[Page], first: int, from_ms: int | None, to_ms: int | None) -> list[ClipRun]:
+def _select(pages: list[Page], first: int, from_ms: int | None, to_ms: int | None) -> Steps[list[ClipRun]]:
     """The clip: a run for each init segment that it needs."""
     runs = []
     for init, group in groupby(pages, key=lambda page: page[0].init):
         same = list(group)
         header = same[0][1]
         segments = [segment for _, _, some in same for segment in some if segment.number >= first]
-        ranges = select_clip(Journal(header, segments), from_ms, to_ms)
+        ranges = yield from clip_steps(Journal(header, segments), from_ms, to_ms)
         if ranges:
             runs.append(ClipRun(header, ranges, Naming(init_name(init), segment_name, part_name)))
     return runs
