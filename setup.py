@@ -27,7 +27,7 @@ class BuildWithPlayer(build_py):
     """
     Puts ``hls.min.js`` beside the player page before the package is built.
 
-    Without npm or a network the build goes on: the page then loads the same file from a CDN.
+    Without npm or a network the build continues: the page then loads the same file from a CDN.
     """
 
     def run(self) -> None:
@@ -66,7 +66,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _is_pinned(path: Path) -> bool:
-    """Whether the file is there and is, to the last octet, the one whose hash the page tells browsers."""
+    """Whether the file is there and is, to the last byte, the one whose hash the page names."""
     if not path.is_file():
         return False
     digest = base64.b64encode(hashlib.sha384(path.read_bytes()).digest()).decode("ascii")
@@ -100,6 +100,10 @@ setup(
     description="A live media server on Twisted: RTMP in, low-latency HLS out, everything between is a plugin",
     long_description=_read_me(),
     long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    author="RapidRTMP contributors",
+    keywords=["live streaming", "media server", "rtmp", "enhanced rtmp", "hls", "ll-hls", "cmaf", "twisted"],
     classifiers=[
         "Development Status :: 4 - Beta",
         "Framework :: Twisted",
@@ -109,6 +113,8 @@ setup(
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
+        "Topic :: Internet :: WWW/HTTP :: HTTP Servers",
+        "Topic :: Multimedia :: Sound/Audio",
         "Topic :: Multimedia :: Video",
         "Typing :: Typed",
     ],

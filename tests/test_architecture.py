@@ -9,6 +9,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.slow import slow
+
 ROOT = Path(__file__).parent.parent / "rapidrtmp"
 
 #: What every package may import: values and words that know nothing of the server.
@@ -98,6 +100,7 @@ class ArrowTests(SynchronousTestCase):
         ]
         self.assertEqual([], wrong)
 
+    @slow
     def test_arrows_are_used(self) -> None:
         """The rows name every package, and no arrow that nothing follows."""
         used: dict[str, set[str]] = {room: set() for room, _ in _files()}

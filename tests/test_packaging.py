@@ -11,7 +11,7 @@ import setuptools
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from rapidrtmp.http import hlsjs
-from tests.__main__ import unit_tests
+from tests.__main__ import chosen_tests, share_of, unit_tests
 
 ROOT = Path(__file__).parent.parent
 
@@ -95,10 +95,44 @@ class PlayerLibraryTests(SynchronousTestCase):
 
 class TestSelectionTests(SynchronousTestCase):
     def test_nothing_is_left_out(self) -> None:
-        """`python -m tests` runs every test module but the end-to-end ones."""
+        """`python -m tests` chooses from every test module but the end-to-end ones."""
         chosen = unit_tests()
         self.assertIn("tests.test_packaging", chosen)
         self.assertNotIn("tests.e2e", chosen)
         for path in (ROOT / "tests").rglob("test_*.py"):
             name = f"tests.{path.relative_to(ROOT / 'tests').with_suffix('').parts[0]}"
             self.assertEqual(name != "tests.e2e", name in chosen)
+
+    def test_quick_and_slow(self) -> None:
+        """Each test of a module is quick or slow, by its mark or that of its class; what cannot be loaded is quick."""
+        modules = ["tests.codec.test_bits", "tests.net.test_connection"]
+        quick, slow = (chosen_tests(modules, slow=each) for each in (False, True))
+        self.assertIn("tests.codec.test_bits.FixedWidthTests", [name.rpartition(".")[0] for name in quick])
+        self.assertEqual({"tests.net.test_connection.AnyBytesTests"}, {name.rpartition(".")[0] for name in slow})
+        self.assertFalse({*quick} & {*slow})
+        self.assertEqual(["tests.test_absent"], chosen_tests(["tests.test_absent"], slow=False))
+
+    def test_shares(self) -> None:
+        """The processes share the classes among them: none is left out, none runs twice, none is torn apart."""
+        tests = ["m.A.test_1", "m.A.test_2", "m.B.test_1", "n.A.test_1", "n.A.test_2"]
+        self.assertEqual(["m.A.test_1", "m.A.test_2", "n.A.test_1", "n.A.test_2"], share_of(tests, 0, 2))
+        self.assertEqual(["m.B.test_1"], share_of(tests, 1, 2))
+
+    def test_environments(self) -> None:
+        """`tox` runs the quick tests, the slow ones and the end-to-end ones."""
+        tox = configparser.ConfigParser(interpolation=None)
+        tox.read(ROOT / "tox.ini")
+        environments = tox["tox"]["env_list"].split(", ")
+        self.assertEqual(["lint", "types", "py", "slow", "e2e"], environments)
+        self.assertLessEqual({f"testenv:{name}" for name in environments}, set(tox.sections()))
+
+
+class LicenceTests(SynchronousTestCase):
+    def test_license(self) -> None:
+        """The licence that the metadata names is the one in the distribution."""
+        metadata: dict[str, Any] = {}
+        self.patch(setuptools, "setup", lambda **said: metadata.update(said))
+        runpy.run_path(str(ROOT / "setup.py"))
+        (name,) = metadata["license_files"]
+        self.assertEqual("MIT", metadata["license"])
+        self.assertIn("Permission is hereby granted, free of charge", (ROOT / name).read_text())

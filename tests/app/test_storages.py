@@ -34,6 +34,7 @@ from rapidrtmp.testing.sinks import FrameCollector
 from tests.net.edge import media
 from tests.recording.recordings import record
 from tests.serving import ServerCase, loopback_settings, open_app
+from tests.slow import slow
 
 
 class CountingFactory:
@@ -164,6 +165,7 @@ class ServerTests(ServerCase):
         for encoder in encoders:
             await encoder.gone
 
+    @slow
     async def test_apart(self) -> None:
         """Each application's files and recordings lie where it says, and are listed, played and deleted from there."""
         service = self.start(self.settings)

@@ -12,6 +12,7 @@ from rapidrtmp.archive.movie import Movie, make_movie, make_segment, write_index
 from rapidrtmp.errors import NotFoundError, StorageError
 from rapidrtmp.storage.memory import MemoryStorage
 from tests.recording.recordings import ID, header, journal, read_all, segment
+from tests.slow import slow
 
 
 def stored(ranges: Sequence[ClipRange]) -> tuple[MemoryStorage, bytes]:
@@ -95,6 +96,7 @@ class IndexTests(SynchronousTestCase):
         durations = [struct.unpack_from(">I", index, 44 + 12 * at)[0] // 90_000 for at in range(3)]
         self.assertEqual([3, 57, 1], durations)
 
+    @slow
     def test_too_much_for_a_box(self) -> None:
         """Of more parts than a box can hold there is no index, and of none neither; the movie is as good without."""
         many = whole_recording(journal(*(segment(number, number, "k") for number in range(65_536))))

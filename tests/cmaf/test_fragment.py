@@ -20,6 +20,7 @@ from rapidrtmp.errors import MediaError, MisuseError
 from rapidrtmp.interfaces import Sample, TrackRun
 from rapidrtmp.media import AudioConfig, Frame, Track, VideoConfig
 from tests.cmaf.test_init_segment import AUDIO, VIDEO
+from tests.slow import slow
 
 TRACKS = [TrackInfo(1, "vide", 90_000, "avc1", b""), TrackInfo(2, "soun", 44_100, "mp4a", b"")]
 
@@ -285,6 +286,7 @@ def _decoded(data: bytes, stream: int) -> list[str]:
     return [fields[-1] for fields in _report(data) if fields[0] == str(stream)]
 
 
+@slow
 class DecodedByFFmpegTests(SynchronousTestCase):
     """Real frames go in, and FFmpeg, set to stop at the first flaw, decodes from our bytes what was encoded."""
 

@@ -25,6 +25,7 @@ from rapidrtmp.errors import MediaError
 from rapidrtmp.interfaces import TrackRun
 from tests.cmaf.test_fragment import audio_sample, fragment_of, video_sample
 from tests.cmaf.test_init_segment import AUDIO, VIDEO
+from tests.slow import slow
 
 INIT = write_init_segment([VIDEO, AUDIO])
 TRACKS = read_init_segment(INIT)
@@ -286,6 +287,7 @@ class BrokenFragmentTests(SynchronousTestCase):
         trun = "00000001 00000000 DATA 00000000"
         self.assertBroken("trun at .*: 4 bytes after", _fragment(("00020000 00000001", trun)))
 
+    @slow
     @given(st.integers(0, len(RECORDING) - 1), st.integers(1, 255))
     @settings(max_examples=300)
     def test_any_byte_wrong(self, place: int, change: int) -> None:

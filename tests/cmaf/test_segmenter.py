@@ -26,6 +26,7 @@ from rapidrtmp.testing.frames import (
     video_frames_at,
 )
 from tests.cmaf.streams import AUDIO, RATES, VIDEO, audios, changing_videos, cuttings, free_videos, videos
+from tests.slow import slow
 
 
 def cut(frames: Sequence[Frame], *tracks: Track, cutting: Cutting = Cutting()) -> tuple[list[Part], Segmenter]:  # noqa: B008
@@ -321,6 +322,7 @@ class AheadTests(SegmenterCase):
         self.assertEqual({222_000}, {part.duration for part in parts[:-1]})
         self.assertFalse(any(part.expected_last for part in parts))
 
+    @slow
     def test_drops_at_a_boundary(self) -> None:
         """Frames that are missing right behind a part that has left: decode times continue, pictures keep theirs."""
         for dropped in (1, 2, 7, 8, 9, 12, 30, 49):
@@ -573,6 +575,7 @@ class IrregularTests(SegmenterCase):
         self.assertEqual(10, segmenter.constants and segmenter.constants.target_s)
 
 
+@slow
 class AnyStreamTests(SegmenterCase):
     """What holds for every stream."""
 

@@ -12,6 +12,7 @@ from rapidrtmp.interfaces import Constants, Playlist
 from rapidrtmp.m3u8.model import InitSegment
 from rapidrtmp.m3u8.write import PlaylistWriter, render_media_playlist
 from tests.m3u8.checker import Follower, RuleBroken, check_successor, read_playlist
+from tests.slow import slow
 
 #: 1 January 2026.
 STARTED_AT_MS = 1_767_225_600_000
@@ -252,6 +253,7 @@ class WindowTests(SynchronousTestCase):
             [segment.gap for segment in read_playlist(render_media_playlist(window.plain()).encode()).segments],
         )
 
+    @slow
     @given(
         st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.booleans(), st.booleans()), max_size=40),
         st.integers(3, 12),

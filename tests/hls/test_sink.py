@@ -32,6 +32,7 @@ from rapidrtmp.testing.sink_factories import SinkFactoryContract
 from rapidrtmp.testing.sinks import RecordingMetrics, RecordingWriter, SinkContract, feed, make_sink_context
 from tests.cmaf.streams import AUDIO, VIDEO, audios, changing_videos
 from tests.m3u8.checker import Follower, ReadPlaylist, ReadSegment
+from tests.slow import slow
 
 OTHER = make_video_track(640, 360)
 
@@ -152,6 +153,7 @@ class WatchedContractTests(SinkContract, SynchronousTestCase):
 
 
 class OrdinaryTests(SynchronousTestCase):
+    @slow
     def test_stream(self) -> None:
         """All frames come out once, as fragments that join on to each other and last as long as the playlist says."""
         for rate, b_frames in ((Fraction(30), 0), (Fraction(30_000, 1001), 2), (Fraction(25), 1), (Fraction(60), 0)):
@@ -498,6 +500,7 @@ class AheadTests(SynchronousTestCase):
             packaged.range(VIDEO, AUDIO, frames=source.take(12))
             self.assertEqual(0, self.withdrawn(packaged))
 
+    @slow
     def test_drops(self) -> None:
         """Frames that are missing behind a part that has left: the next ones are decoded from its end on."""
         for missing in (range(130, 131), range(130, 137), range(130, 170), range(120, 125)):
@@ -517,6 +520,7 @@ class AheadTests(SynchronousTestCase):
 
 
 class RetirementTests(SynchronousTestCase):
+    @slow
     def test_how_long(self) -> None:
         """What left the playlist stays for as long as it and the longest playlist last; then its memory is free."""
         packaged = Packaged({"window": "4"})
@@ -593,6 +597,7 @@ class FactoryTests(SynchronousTestCase):
         self.assertRaises(ValueError, HlsSinkFactory, window="many")
 
 
+@slow
 class AnyStreamTests(SynchronousTestCase):
     @settings(max_examples=15)
     @given(st.data())

@@ -15,6 +15,7 @@ from rapidrtmp.hls.stored_copy import StoredCopy
 from rapidrtmp.interfaces import Constants
 from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter
 from tests.m3u8.checker import Follower, ReadPlaylist, read_playlist
+from tests.slow import slow
 
 PLAYLIST, STATE = "live/test/index.m3u8", "live/test/state.json"
 RUNNING = "live/.running/test"
@@ -246,6 +247,7 @@ class StoredCopyTests(SynchronousTestCase):
             left.append(sum(data == b"old" for data in stored.storage.objects.values()))
         self.assertEqual([12, 4, 0], left)
 
+    @slow
     @given(st.data())
     def test_any_losses(self, data: st.DataObject) -> None:
         """Whatever is lost, and however late the storage answers, no playlist names what is not there."""

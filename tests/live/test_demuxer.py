@@ -339,7 +339,9 @@ class PropertyTests(SynchronousTestCase):
 
     dropping = (
         "no_config",
+        "no_picture",
         "waiting_for_keyframe",
+        "waiting_for_cut",
         "trimmed",
         "timestamp_jump",
         "config_replaced",

@@ -15,6 +15,7 @@ from rapidrtmp.rtmp.message import UserControlType, read_user_control
 from tests.cutting import cuts_of
 from tests.rtmp.chunks import set_chunk_size
 from tests.rtmp.client import HANDSHAKE, command, connect, message, publish
+from tests.slow import slow
 
 from .edge import NAME, Edge, Peer, TcpTransport, media
 
@@ -330,6 +331,7 @@ class ConnectionTests(EdgeCase):
         self.assertEqual(12, self.edge.factory.received_bytes)
 
 
+@slow
 class AnyBytesTests(SynchronousTestCase):
     @given(st.lists(st.binary(max_size=80), max_size=8), st.integers(0, 3))
     def test_any_bytes(self, pieces: list[bytes], stage: int) -> None:

@@ -18,6 +18,7 @@ from tests.net.test_connection import EdgeCase
 from tests.rtmp.amf_bytes import number, text
 from tests.rtmp.chunks import fmt0
 from tests.rtmp.client import HANDSHAKE, command, connect, message
+from tests.slow import slow
 
 NO = Verdict(allowed=False, reason="the token is malformed")
 CLOSED = "NetConnection.Connect.Closed"
@@ -194,6 +195,7 @@ class BombTests(HostileCase):
         """A client that talks and never publishes is stopped after a hundred commands."""
         self.assertBrokenOff("commands without publishing", *[command("releaseStream", 4, text("k"))] * 200)
 
+    @slow
     def test_amf(self) -> None:
         """Of values too deep, too many or too wide little is read, and a client that continues is stopped."""
         deep = text("onMetaData") + b"\x0a\0\0\0\1" * 5000

@@ -24,6 +24,7 @@ from rapidrtmp.testing.sinks import feed, make_sink_context
 from rapidrtmp.testing.storage import UnreliableStorage
 from tests.recording.recordings import ID, record, store
 from tests.recording.test_sink import make_recorder
+from tests.slow import slow
 
 
 class LibraryCase(SynchronousTestCase):
@@ -262,6 +263,7 @@ class OrderTests(LibraryCase):
         self.assertIsInstance(self.successResultOf(protected), NotFoundError)
         self.assertEqual([], self.successResultOf(self.storage._storage.list("recordings/")))
 
+    @slow
     def test_between_processes(self) -> None:
         """Two servers on one folder, whatever the timing: what one was told is protected, the other does not delete."""
         for number in range(30):

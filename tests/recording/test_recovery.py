@@ -24,6 +24,7 @@ from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track, video_frames
 from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter, feed, make_sink_context
 from tests.recording.test_sink import make_recorder
+from tests.slow import slow
 from tests.storage.test_leases import ScriptedStorage
 
 ID = RecordingId("live", "test", "20260101T000000Z")
@@ -105,6 +106,7 @@ def parts_in(puts: Sequence[tuple[str, bytes]]) -> int:
     return sum(read_part_name(key.rpartition("/")[2]) is not None for key, _ in puts)
 
 
+@slow
 class KillTests(RecoveryCase):
     def check(self, puts: Sequence[tuple[str, bytes]], frames: list[Frame]) -> None:
         """Recover what was stored; every whole part must be there, and nothing else."""
@@ -237,6 +239,7 @@ class RecoverTests(RecoveryCase):
         self.finish(recover_all(storage))
         self.assertEqual(self.journal(storage).header.init, self.finish(_read(storage, f"{ID.folder}/init.mp4")))
 
+    @slow
     def test_lost_page(self) -> None:
         """A page that is missing before others is filled again, so that the journal can be read in one go."""
         tape = Tape()

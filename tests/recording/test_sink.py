@@ -28,6 +28,7 @@ from rapidrtmp.testing.frames import (
 )
 from rapidrtmp.testing.sink_factories import SinkFactoryContract
 from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter, SinkContract, feed, make_sink_context
+from tests.slow import slow
 
 VIDEO, AUDIO = make_video_track(), make_audio_track()
 FIRST = RecordingId("live", "test", "20260101T000000Z")
@@ -110,6 +111,7 @@ class RecorderTests(SynchronousTestCase):
         for track in (VIDEO, AUDIO):
             self.assertEqual([each.data for each in frames if each.track is track], payloads(media, track.id))
 
+    @slow
     def test_drops(self) -> None:
         """Frames that are missing right behind a part that is stored already leave no hole and take no others along."""
         for missing in (range(150, 151), range(150, 157), range(150, 230)):
@@ -251,6 +253,7 @@ class RecorderTests(SynchronousTestCase):
         widths = [read_entry(self.writer.objects, replace_start(name)).width for name in self.recordings()]
         self.assertEqual([1280, 640], widths)
 
+    @slow
     def test_rotation(self) -> None:
         """A recording ends at the first keyframe that may begin a segment from its limit on; no frame is lost."""
         self.recorder, _ = self.new_recorder(every_ms=60_000)

@@ -4,6 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.names import BadNameError
 from rapidrtmp.rtmp.address import app_path, parse_address, tc_url_host
+from tests.slow import slow
 
 
 class SpellingTests(SynchronousTestCase):
@@ -102,6 +103,7 @@ class RefusalTests(SynchronousTestCase):
         """A secret does not show when an address is printed."""
         self.assertNotIn("secret", repr(parse_address("live?token=secret", "rtmp://h/?token=secret", "k?token=secret")))
 
+    @slow
     @given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
     def test_arbitrary_text(self, app: str, tc_url: str, name: str) -> None:
         """Whatever is sent, it is an address with a name, or refused."""

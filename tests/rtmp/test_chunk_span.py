@@ -14,6 +14,7 @@ from rapidrtmp.rtmp.chunk_limits import ChunkLimits
 from rapidrtmp.rtmp.chunk_rules import ChunkStream, Message, PlainChunkReader
 from tests.cutting import fed, in_pieces
 from tests.rtmp.chunks import fmt0, fmt1, fmt2, fmt3, messages_of, new_feed, set_chunk_size
+from tests.slow import slow
 
 CHUNK_SIZES = [1, 64, 127, 128, 129, 200, 256, 1000, 4096, 60000]
 LENGTHS = st.sampled_from([0, 1, 2, 127, 128, 129, 255, 256, 257, 258, 600, 1000, 4096, 4097, 9000])
@@ -136,6 +137,7 @@ def encoder_wire(chunk_size: int, messages: int, length: int) -> list[bytes]:
     return wire
 
 
+@slow
 class AgreementTests(SynchronousTestCase):
     """Two readers, one meaning."""
 

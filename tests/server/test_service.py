@@ -41,6 +41,7 @@ from tests.m3u8.checker import read_playlist
 from tests.net.edge import ScriptedAuthenticator, media
 from tests.rtmp.client import HANDSHAKE, connect, message
 from tests.serving import LOOPBACK, ServerCase, loopback_settings, open_app
+from tests.slow import slow
 
 
 def shown(stream: LiveStream) -> Playlist:
@@ -281,6 +282,7 @@ class ServerTests(ServerCase):
         assert stream is not None
         return stream
 
+    @slow
     async def test_unreachable_bucket(self) -> None:
         """A bucket that nobody answers for keeps no client waiting at the door, and a stream is live without it."""
         if find_spec("google.cloud.storage") is None:

@@ -26,6 +26,7 @@ from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_t
 from rapidrtmp.testing.sinks import feed, make_sink_context
 from rapidrtmp.web.readiness import Readiness
 from tests.recording.test_sink import make_recorder
+from tests.slow import slow
 
 
 def make_storage(directory: str, **settings: str) -> LocalStorage:
@@ -153,6 +154,7 @@ class DiskTests(SmallDisk):
         self.successResultOf(self.put())
 
 
+@slow
 class FullDiskTests(SmallDisk):
     """A disk that fills up under a recording, all the way to the playlist."""
 

@@ -22,6 +22,7 @@ from rapidrtmp.interfaces import IMMUTABLE, IStorageFactory, StorageContext
 from rapidrtmp.storage.gcs import CHUNK_BYTES, GcsStorage, GcsStorageFactory
 from rapidrtmp.storage.generations import ObjectWrite
 from rapidrtmp.testing.storage import StorageContract, read_all
+from tests.slow import slow
 
 try:
     import google.cloud.storage as google_storage
@@ -49,6 +50,7 @@ class Case(SynchronousTestCase):
         return GcsStorageFactory("bucket", **{"prefix": f"{self.id()}/streams", **settings}).create(CONTEXT)
 
 
+@slow
 class GcsStorageContractTests(Case, StorageContract, TestCase):
     """The contract every storage keeps."""
 

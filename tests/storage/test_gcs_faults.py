@@ -22,6 +22,7 @@ from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
 from rapidrtmp.testing.sinks import RecordingMetrics, feed, make_sink_context, packaged
 from rapidrtmp.testing.storage import read_all
+from tests.slow import slow
 from tests.storage.front import Fault, Front
 
 try:
@@ -79,6 +80,7 @@ class FaultTests(Case):
         self.successResultOf(put)
         self.assertEqual(data, self.stored("a.m4s"))
 
+    @slow
     def test_passing(self) -> None:
         """Whatever happens to a write, even if it was done and only the answer was lost, it is done once in the end."""
         faults: tuple[Fault, ...] = (500, 503, 429, 408, "reset", "lost", "truncated", "garbled")
@@ -118,6 +120,7 @@ class FaultTests(Case):
             self.assertTrue(error.retryable, fault)
 
 
+@slow
 class BadDayTests(Case):
     """A stream whose storage fails again and again."""
 

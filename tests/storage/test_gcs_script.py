@@ -21,6 +21,7 @@ from rapidrtmp.interfaces import IMMUTABLE, StorageContext
 from rapidrtmp.storage.bucket import UPLOAD_CHUNK_BYTES, Bucket
 from rapidrtmp.storage.gcs import GcsStorage
 from rapidrtmp.testing.storage import read_all
+from tests.slow import slow
 
 try:
     from google.auth.credentials import Credentials
@@ -149,6 +150,7 @@ if not missing:
             self.token = f"token-{self.handed_out}"
 
 
+@slow
 class UploadTests(Case):
     """Objects of more than one piece: resumable uploads."""
 
@@ -282,6 +284,7 @@ NONSENSE = (
 class NonsenseTests(Case):
     """Answers with the status 200 that are none of Google's."""
 
+    @slow
     def test_any_call(self) -> None:
         """Whatever is asked, what makes no sense is an error of the storage that may pass, and nothing is deleted."""
         calls: dict[str, Callable[[], Deferred[Any]]] = {

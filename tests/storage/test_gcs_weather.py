@@ -33,6 +33,7 @@ from rapidrtmp.storage.gcs import GcsStorageFactory
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
 from rapidrtmp.testing.sinks import RecordingWriter, make_sink_context, packaged
+from tests.slow import slow
 from tests.storage.front import Fault, Front
 
 try:
@@ -114,6 +115,7 @@ class Reader:
                     yield f"{folder}/part_{line['number']:08d}_{index:03d}.m4s", part["size"]
 
 
+@slow
 class WeatherTests(TestCase):
     """One stream with packager and recorder."""
 

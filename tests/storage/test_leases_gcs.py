@@ -20,6 +20,7 @@ from rapidrtmp.storage.bucket_leases import LEASE_S, RENEW_INTERVAL_S
 from rapidrtmp.storage.gcs import GcsStorage, GcsStorageFactory
 from rapidrtmp.storage.process import ProcessPlace
 from rapidrtmp.testing.leases import LeasingStorageContract
+from tests.slow import slow
 from tests.storage.front import Front
 
 try:
@@ -64,12 +65,14 @@ class Case:
         self.later_s += LEASE_S + 1
 
 
+@slow
 class GcsLeaseContractTests(Case, LeasingStorageContract, TestCase):
     """The contract every storage with leases keeps."""
 
     kill = Case.pass_over
 
 
+@slow
 class GcsLeaseTests(Case, SynchronousTestCase):
     """What is said of this storage alone."""
 

@@ -20,6 +20,7 @@ from rapidrtmp.interfaces import Lease, StorageContext
 from rapidrtmp.storage.filesystem import LocalStorage, LocalStorageFactory
 from rapidrtmp.storage.locked_names import FOLDER
 from rapidrtmp.testing.leases import LeasingStorageContract
+from tests.slow import slow
 
 OTHER_PROCESS = """
 import sys
@@ -76,6 +77,7 @@ class LocalLeaseTests(SynchronousTestCase):
         self.assertTrue(process.stdout.readline())
         return process
 
+    @slow
     def test_killed_process(self) -> None:
         """What another process holds is refused with its number; the moment it is killed it is free."""
         process = self.start_other_process()

@@ -22,6 +22,7 @@ from rapidrtmp.storage.loss_log import QUIET_S
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.testing.storage import UnreliableStorage, read_all
+from tests.slow import slow
 
 PLAYLIST = "application/vnd.apple.mpegurl"
 
@@ -136,6 +137,7 @@ class OrderTests(Case):
         self.run_s(1)
         self.successResultOf(first)
 
+    @slow
     def test_idle_lanes_hold_nothing(self) -> None:
         """Of ten thousand lanes that have written, the writer keeps nothing."""
         writer = self.writer()
@@ -146,6 +148,7 @@ class OrderTests(Case):
         self.assertEqual((0, 0), (writer.pending_objects, writer.pending_bytes))
         self.assertEqual([], self.clock.getDelayedCalls())
 
+    @slow
     def test_long_queue(self) -> None:
         """However long the queue, a storage that then answers at once piles up no calls."""
         writer = self.writer()
@@ -637,6 +640,7 @@ OPERATION = st.tuples(
 class AnyCourseTests(SynchronousTestCase):
     """Whatever happens in whatever order."""
 
+    @slow
     @given(st.lists(OPERATION, max_size=40), st.integers(0, 999), st.booleans())
     def test_accounts_balance(self, course: list[tuple[str, str, str, int]], seed: int, deaf: bool) -> None:
         """Every put is answered once, the bound holds throughout, and in the end nothing is held."""

@@ -21,6 +21,7 @@ from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
 from rapidrtmp.testing.sinks import STARTED_AT_MS
 from tests.hls.resume.restarts import STREAM, Moment, Players, Server, inits_by_discontinuity, named, stored_playlist
+from tests.slow import slow
 
 VIDEO, AUDIO = make_video_track(), make_audio_track()
 #: How long after the beginning of everything the server is started again.
@@ -52,6 +53,7 @@ def expects_end(version: bytes) -> bool:
     return playlist.open is not None and hint is not None and hint.uri == part_name(playlist.open.sequence + 1, 0)
 
 
+@slow
 class AnyMomentTests(SynchronousTestCase):
     """Whenever it is killed, players are only told what goes with what they have been told."""
 
