@@ -181,6 +181,11 @@ class Rendition:
         if self._stored_copy is not None:
             self._stored_copy.put_multivariant(name, data)
 
+    def suspend(self) -> None:
+        """Nothing follows from this process, and the next one continues."""
+        if self._stored_copy is not None:
+            self._stored_copy.suspend()
+
     def end(self) -> None:
         """Nothing follows; the open segment must be complete."""
         self.window.ended = True

@@ -226,6 +226,8 @@ class HlsSink:
         """
         if self._rendition is None:
             self._withdraw_all()
+        else:
+            self._rendition.suspend()
 
     def _withdraw_all(self) -> None:
         """Take back the playlists, of which there was none yet."""

@@ -187,6 +187,14 @@ class StoredCopy:
         if not self._is_behind:
             self._put_playlist()
 
+    def suspend(self) -> None:
+        """
+        Nothing follows from this process, and the next one continues: no number beyond the one that players were told
+        of last is used, so that fewer are lost to gaps.
+        """
+        self._reserved = self._list.end + 1
+        self._put_state()
+
     @property
     def _is_behind(self) -> bool:
         """Whether there are segments that the storage has not confirmed."""
