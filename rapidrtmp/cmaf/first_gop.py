@@ -25,15 +25,16 @@ class Opening:
         self.frames: list[Frame] = []
         self._cutting = cutting
         self._bytes = 0
+        self._firsts: dict[int, Frame] = {}  # of each track
 
     def hold(self, frame: Frame, primary: Track) -> bool:
-        """Whether this frame is the last that needs to be seen; it may be of either track, for one may cease."""
+        """Whether this frame is the last that needs to be seen; it may be of any track, for one may cease."""
         self.frames.append(frame)
         self._bytes += len(frame.data)
-        first = next((held for held in self.frames if held.track.id == primary.id), self.frames[0])
+        first = self._firsts.setdefault(frame.track.id, frame)
         if frame.track.id == primary.id and frame is not first and frame.keyframe:
             return True
-        held_ms = frame.dts * 1000 // frame.track.timescale - first.dts * 1000 // first.track.timescale
+        held_ms = (frame.dts - first.dts) * 1000 // frame.track.timescale
         return held_ms > self._cutting.longest_gop_ms or self._bytes > LARGEST_OPENING
 
     def choose(self, primary: Track, *, is_gop_whole: bool) -> Constants:

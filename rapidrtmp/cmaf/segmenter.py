@@ -18,8 +18,14 @@ there as well is certain only with that next one, and a separate event:
 what has left stays true: the part behind begins where the one before has ended, and so does the decode time of its
 first frame; when that is presented remains what it was.
 
-Cutting the primary track makes a :class:`~rapidrtmp.cmaf.muxing.Cut`; it leaves as a part when the other track has
+Cutting the primary track makes a :class:`~rapidrtmp.cmaf.cut.Cut`; it leaves as a part when the other tracks have
 caught up to it. Parts therefore partition time without a hole, and decode times continue across them.
+
+No pause of one track stops the others, for players show nothing that is not there of every track. Where another track
+pauses there is silence (``companion.py``). Where the primary one does, and others continue, the last keyframe stands in
+for it once a part, as a *still*: it decodes by itself, so viewers who join see it as well. Before the pictures continue
+with one that is no keyframe, the GOP they belong to is decoded again, a tick each, so that none is lost or spoilt. How
+far apart the clocks of the tracks are does not matter for that, only that frames of one come and of the other do not.
 
 Until the first GOP is whole nothing leaves: the playlist's constants are chosen from it (``first_gop.py``).
 """
@@ -31,8 +37,11 @@ from dataclasses import replace
 from fractions import Fraction
 
 from rapidrtmp.cmaf.cadence import Cadence
+from rapidrtmp.cmaf.companion import Companion
+from rapidrtmp.cmaf.cut import Cut
 from rapidrtmp.cmaf.first_gop import Opening
-from rapidrtmp.cmaf.muxing import Cut, Interleaving
+from rapidrtmp.cmaf.last_gop import LastGop
+from rapidrtmp.cmaf.muxing import Interleaving
 from rapidrtmp.cmaf.segmenter_events import CutEvent, SegmentContinued, SegmentEnd
 from rapidrtmp.cmaf.targets import SHORTEST_PART_PERCENT
 from rapidrtmp.interfaces import Constants, Cutting, Sample
@@ -44,6 +53,11 @@ __all__ = ["Segmenter", "packaged_tracks"]
 PATIENCE_TARGETS = 3
 #: Of a frame that lasts longer the end is not promised: should others come before it, they would pile up there.
 LONGEST_AHEAD_MS = 100
+#: The primary track has paused when it has brought nothing for so long, or for so many parts: players that stay the
+#: recommended three parts behind have nothing left to show.
+LEAST_PAUSE_MS, PAUSE_PARTS = 1_400, 3
+#: Pictures that come too late for so long, while other tracks continue, are of a clock that stays behind.
+LONGEST_LATE_MS = 1_000
 #: Sound that is left at the end of a range, and belongs to pictures that are listed already, is a part of its own.
 LEAST_PART_MS = 1
 
@@ -69,6 +83,7 @@ class Segmenter:
         self.frame_rate: Fraction | None = None
         self._tracks: tuple[Track, ...] = ()
         self._opening = Opening(cutting)
+        self._pause_ms = LEAST_PAUSE_MS
 
     def _begin_range(self) -> None:
         self._newest_dts: int | None = None  # of the newest primary frame; none while the other track continues alone
@@ -79,10 +94,14 @@ class Segmenter:
         self._segment_start = 0
         self._cadence = Cadence()
         self._offset = 0  # presentation minus decode time at the start of the range
-        self._bridge_from = 0  # before this time of the other track there is no need to look whether it is alone
+        self._gop = LastGop()
+        self._is_still = False  # whether the newest picture is a still
+        self._late_since: int | None = None  # where others were when pictures began to come too late
+        self._shift = 0  # what the primary track is moved on by
         timescale = self._primary.timescale
         self._interleave = self.cutting.interleave_ms * timescale // 1000
         self._meeting = Interleaving(self._tracks, self._interleave)
+        self._meeting.limit_alone(self._pause_ms)
 
     # ── frames in ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -90,8 +109,8 @@ class Segmenter:
         """
         Learn the tracks of the frames that follow; what came before must have been flushed.
 
-        :param tracks: one, or the primary one and another, as :func:`packaged_tracks` chooses them. Frames of others
-            may come and are passed over.
+        :param tracks: the primary one and any number of others. Frames of tracks that are not among them may come and
+            are passed over.
         """
         self._tracks = tracks
         self._wanted = self.cutting.segment_ms * self._primary.timescale // 1000
@@ -106,7 +125,7 @@ class Segmenter:
     def add(self, frame: Frame) -> list[CutEvent]:
         """Take one frame; return the parts that are complete with it, and what became of their segments, in order."""
         if self.constants is None:
-            if frame.track.id not in (self._primary.id, self._tracks[-1].id):
+            if frame.track.id != self._primary.id and frame.track.id not in self._meeting.companions:
                 return []
             if not self._opening.hold(frame, self._primary):
                 return []
@@ -117,30 +136,37 @@ class Segmenter:
         """
         End the range: everything held leaves now, the last frame with its nominal duration.
 
-        If the other track continued for long without the primary one, its last picture stays as long. Frames of the
-        other track without any of the primary one are nothing to show, and dropped.
+        If other tracks continued for long without the primary one, its last picture stays as long. Frames of other
+        tracks without any of the primary one are nothing to show, and dropped.
         """
         events = self._settle(is_gop_whole=True) if self.constants is None and self._opening.frames else []
         cut = self._open
         if cut is not None:
             end = self._range_end(cut)
             self._end_segment(self._reach_over(cut, self._loose, end), end)
-            events += self._meeting.gather_all()
+            events += self._meeting.gather_all(self._reached)
         self._begin_range()
         return events
 
     def _range_end(self, cut: Cut) -> int:
-        last, others_end = self._loose, self._others_end_dts()
+        last, alone = self._loose, self._meeting.alone(self._newest_dts)
         if last is not None:
-            end = last.dts + max(last.duration, 1)
-            return others_end if others_end > end + self._interleave else end
+            end = last.dts + (1 if self._is_still else max(last.duration, 1))
+            if self._newest_dts is not None and alone > self._interleave:
+                return max(end, self._newest_dts + alone)
+            return end
         if cut.samples or cut.starts_segment or self._meeting.has_remains:
-            return max(others_end, cut.start + self._primary.timescale * LEAST_PART_MS // 1000)
+            least, others_end = self._primary.timescale * LEAST_PART_MS // 1000, self._meeting.others_end - self._offset
+            is_tail = others_end <= cut.start + self._interleave  # else others are ahead all the time
+            return max(others_end if is_tail else 0, cut.start + least)
         return cut.start
 
-    def _others_end_dts(self) -> int:
-        """Where the other track ends, as a decode time of the primary one; 0 if there is none."""
-        return self._meeting.others_end - self._offset if len(self._tracks) > 1 else 0
+    @property
+    def _reached(self) -> int | None:
+        """Up to which decode time the primary track is there, stills included."""
+        if self._is_still and self._loose is not None:
+            return self._loose.dts
+        return self._newest_dts
 
     def _settle(self, *, is_gop_whole: bool) -> list[CutEvent]:
         """Choose the constants, then cut what was held."""
@@ -161,6 +187,8 @@ class Segmenter:
         self._patience = PATIENCE_TARGETS * constants.target_s * timescale
         self._closes_ahead = constants.part_target_ms > 0
         self._longest_ahead = timescale * LONGEST_AHEAD_MS // 1000
+        self._pause_ms = max(LEAST_PAUSE_MS, PAUSE_PARTS * constants.part_target_ms)
+        self._meeting.limit_alone(self._pause_ms)
 
     # ── cutting the primary track ────────────────────────────────────────────────────────────────────────────────────
 
@@ -168,54 +196,86 @@ class Segmenter:
         track_id = frame.track.id
         if track_id == self._primary.id:
             self._take_primary(frame)
-        elif track_id == self._tracks[-1].id:
-            self._meeting.add_other(frame)
-            if frame.dts >= self._bridge_from:
-                self._bridge()
+        else:
+            companion = self._meeting.companions.get(track_id)
+            if companion is not None and companion.add(frame, self._newest_dts):
+                self._stand_in(companion, frame.arrived_ms)
         if not self._meeting.cuts:
             return []
-        return self._meeting.gather(self._newest_dts)
+        return self._meeting.gather(self._reached)
 
     def _take_primary(self, frame: Frame) -> None:
         self._cadence.saw(frame)
         if self.frame_rate is None or (frame.keyframe and self._cadence.keyframes == 2):
             self.frame_rate = frame.rhythm.frame_rate
-        cut, last, joined, dts = self._open, self._loose, frame, frame.dts
+        if self._shift:
+            frame = replace(frame, dts=frame.dts + self._shift)
+        if self._is_still:
+            self._resume(frame)
+        last, dts, duration = self._loose, frame.dts, frame.duration
         if self._promised is not None or (last is not None and dts <= last.dts):
-            joined = self._joined(frame)
-            dts = max(dts, joined.dts)
-        self._loose, self._newest_dts = joined, dts
+            frame = self._joined(frame)
+            dts = max(dts, frame.dts)
+        newest, self._newest_dts = self._newest_dts, dts
+        if newest is not None and dts - newest > self._interleave:
+            self._meeting.passed_over(dts - newest)
+        self._place(frame, dts, duration)
+        if self._closes_ahead:
+            self._close_ahead(frame)
+
+    def _place(self, frame: Frame, dts: int, duration: int) -> None:
+        """
+        Continue with a frame.
+
+        :param dts: when it comes, and how long it should stay from there on: not its decode time and duration where
+            those were made to join on to what has left.
+        """
+        cut, last = self._open, self._loose
+        self._loose = frame
         if cut is None:
             self._offset = frame.composition_offset
             self._begin_segment(dts)
             return
         cut = self._reach_over(cut, last, dts)
-        if dts < cut.start:
-            return  # it was bridged, and comes after all
         boundary = self._boundary(cut, dts)
-        has_begun = 2 * (boundary - self._segment_start) > frame.duration
-        if has_begun and self._ends_segment(dts, frame.duration, keyframe=frame.keyframe):
+        has_begun = 2 * (boundary - self._segment_start) > duration
+        if has_begun and self._ends_segment(dts, duration, keyframe=frame.keyframe):
             self._end_segment(cut, boundary)
             self._begin_segment(boundary)
         else:
             if self._expects_end:
                 self._goes_on()
-            if self._ends_part(cut, frame):
+            length = dts - cut.start
+            if length >= self._shortest_part and (frame.keyframe or length + duration > self._longest_part):
                 self._begin_part(cut, dts)
-        if self._closes_ahead:
-            self._close_ahead(joined)
 
     def _joined(self, frame: Frame) -> Frame:
         """
         The frame as it joins on to what has left. Behind a part that was closed ahead, decode times continue where it
         ended, whenever the frame itself comes; players would take a hole for the end of all that can be decoded.
         """
-        promised, self._promised = self._promised, None
-        if self._loose is not None:  # the one before was moved past it
-            return _decoded_at(frame, self._loose.dts + 1)
+        promised, self._promised, last = self._promised, None, self._loose
+        if last is not None:  # the one before was moved past it
+            return self._late(frame, last.dts + 1)
         if promised is None or frame.dts == promised or frame.dts - promised > self._patience:
             return frame
-        return _decoded_at(frame, promised)
+        return self._late(frame, promised) if frame.dts < promised else _decoded_at(frame, promised)
+
+    def _late(self, frame: Frame, floor: int) -> Frame:
+        """
+        A frame whose decode time has left already. Those that were held up are decoded at once, and it has its place
+        again before long; if the track's clock is behind for good, it is moved on.
+        """
+        others_end = self._meeting.others_end
+        if floor - frame.dts < self._interleave:
+            self._late_since = None
+        elif self._late_since is None:
+            self._late_since = others_end
+        elif (others_end - self._late_since) * 1000 > LONGEST_LATE_MS * self._primary.timescale:
+            self._late_since = None
+            self._shift += floor - frame.dts
+            return replace(frame, dts=floor)
+        return _decoded_at(frame, floor)
 
     def _boundary(self, cut: Cut, dts: int) -> int:
         """Where the open part ends if it has to before a frame; nowhere, if it is empty and too short for a part."""
@@ -236,33 +296,51 @@ class Segmenter:
         self._begin_part(cut, due)
         self._loose, self._promised, self._expects_end = None, due, expects_end
 
-    def _bridge(self) -> None:
-        """
-        Continue with the other track alone when no picture has come for so long that players would give up.
+    # ── pauses of the primary track ──────────────────────────────────────────────────────────────────────────────────
 
-        The last picture stays as long as is known then; until the next, the primary track has a hole.
-        """
-        if self._open is None:
-            self._meeting.forget_old()
+    def _stand_in(self, companion: Companion, arrived_ms: int) -> None:
+        """Continue without the primary track, which has paused: with stills, or else with the other tracks alone."""
+        cut, newest = self._open, self._newest_dts
+        if cut is None or newest is None:
+            companion.forget_old()
             return
-        now, newest = self._others_end_dts(), self._newest_dts
-        if newest is not None and now - newest <= self._patience:
-            self._bridge_from = self._meeting.time_of_others(newest + self._patience + self._offset)
-        else:
-            last, self._newest_dts, self._loose, self._promised = self._loose, None, None, None
-            self._reach_over(self._open, last, now - self._interleave)
+        due = newest + companion.alone(newest)
+        if not self._is_still and not self._gop.is_whole(cut, self._loose):
+            last, self._loose = self._loose, None
+            cut = self._reach_over(cut, last, max(due, cut.start))
+            self._promised = cut.start
+            return
+        while (at := self._next_still()) <= due:
+            still = self._gop.still(self._loose, at, self._offset, self._longest_part)
+            self._promised, self._is_still = None, True
+            self._place(replace(still, arrived_ms=arrived_ms), at, self._longest_part)
+            companion.came_with(at)
+
+    def _next_still(self) -> int:
+        """Where the next still belongs: at the next boundary of parts."""
+        cut, last = self._open, self._loose
+        assert cut is not None
+        if last is None:
+            return cut.start if not cut.samples else self._latest_end(cut)
+        return max(self._latest_end(cut), last.dts + 1)
+
+    def _resume(self, frame: Frame) -> None:
+        """Pictures continue after stills: unless with a keyframe, their GOP is decoded again first."""
+        self._is_still = False
+        still = self._loose
+        if frame.keyframe or still is None:
+            return
+        for again in self._gop.again(still, frame.dts):
+            self._place(again, again.dts, again.duration)
 
     def _ends_segment(self, dts: int, duration: int, *, keyframe: bool) -> bool:
         """Whether a frame that begins at ``dts`` would be the first of the next segment."""
         elapsed = dts - self._segment_start
         if keyframe:
             enough = elapsed >= self._wanted - duration // 2
-            return enough or elapsed + self._cadence.longest_gop > self._longest_segment
+            gop = duration if self._is_still else self._cadence.longest_gop
+            return enough or elapsed + gop > self._longest_segment
         return elapsed + duration > self._longest_segment
-
-    def _ends_part(self, cut: Cut, frame: Frame) -> bool:
-        length = frame.dts - cut.start
-        return length >= self._shortest_part and (frame.keyframe or length + frame.duration > self._longest_part)
 
     def _latest_end(self, cut: Cut) -> int:
         """Where an open part must end: with the longest part, or the longest segment."""
@@ -320,6 +398,8 @@ class Segmenter:
         self._goes_on()
         cut.end = end
         self._meeting.cuts.append(cut)
+        if not self._is_still:
+            self._gop.closed(cut)
 
     def _goes_on(self) -> None:
         """If the segment was expected to end with the part closed last, it does not."""

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rapidrtmp.codec.aac import AacPieces, AacReader, AacSearch, read_audio_config
+from rapidrtmp.codec.aac_silence import silent_frame
 from rapidrtmp.codec.avc import AvcReader, read_avc_config
 from rapidrtmp.codec.avc_pieces import AvcPieces
 from rapidrtmp.codec.avc_search import AvcSearch
 from rapidrtmp.codec.esds import read_esds, write_esds
 from rapidrtmp.codec.pieces import PieceReader
-from rapidrtmp.media import CodecConfig, MediaKind, Track
+from rapidrtmp.media import AudioConfig, CodecConfig, MediaKind, Track
 
 __all__ = [
     "AAC",
@@ -112,6 +113,7 @@ class Codec:
     :ivar other_entries: sample entries of the same codec in the files of others.
     :ivar flv_numbers: its numbers in classic FLV tags.
     :ivar reorders: whether its coded frames carry a composition time of their own in Enhanced RTMP.
+    :ivar silence: makes a frame without sound for a configuration, for where a track pauses; ``b""`` if it has none.
     :ivar describes_itself: whether a sequence start may say nothing, since frames tell all.
     """
 
@@ -129,6 +131,7 @@ class Codec:
     read_box: Callable[[bytes], bytes] = _as_it_is
     other_entries: tuple[str, ...] = ()
     flv_numbers: tuple[int, ...] = ()
+    silence: Callable[[AudioConfig], bytes] | None = None
     reorders: bool = False
     describes_itself: bool = False
 
@@ -168,6 +171,7 @@ AAC = Codec(
     box="esds",
     write_box=write_esds,
     read_box=read_esds,
+    silence=silent_frame,
     flv_numbers=(10,),
 )
 

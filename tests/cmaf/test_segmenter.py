@@ -81,6 +81,16 @@ def frames_in(parts: Sequence[Part], track: Track) -> list[Frame]:
     return [sample.frame for part in parts for run in part.runs if run.track is track for sample in run.samples]
 
 
+def came_of(fed: Sequence[Frame], parts: Sequence[Part], track: Track) -> list[Frame]:
+    """The frames of a track without what stands in for others: silence, and pictures for the second time."""
+    expected, came = {id(frame.data) for frame in fed}, []
+    for frame in frames_in(parts, track):
+        if id(frame.data) in expected:
+            expected.remove(id(frame.data))
+            came.append(frame)
+    return came
+
+
 class SegmenterCase(SynchronousTestCase):
     """Adds the assertions."""
 
@@ -93,7 +103,8 @@ class SegmenterCase(SynchronousTestCase):
     def assertWhole(self, parts: list[Part], frames: Sequence[Frame], *tracks: Track) -> None:
         """Every frame came out once, in order, for as long as it lasts."""
         for track in tracks:
-            self.assertSamePictures([frame for frame in frames if frame.track is track], frames_in(parts, track))
+            fed = [frame for frame in frames if frame.track is track]
+            self.assertSamePictures(fed, came_of(fed, parts, track))
         for part in parts:
             for run in part.runs:
                 self.assertTrue(run.samples, "an empty run")
@@ -110,13 +121,21 @@ class SegmenterCase(SynchronousTestCase):
         One that came off its beat behind a part that was closed ahead is decoded a little earlier or later; it is
         presented later, by less than a frame, if it came before the end of that part.
         """
-        self.assertEqual([frame.data for frame in fed], [frame.data for frame in came])
+        self.assertTrue([frame.data for frame in fed] == [frame.data for frame in came], (len(fed), len(came)))
         for one, other in zip(fed, came, strict=True):
             if one != other:
                 self.assertEqual(
                     one, replace(other, dts=one.dts, composition_offset=one.composition_offset, duration=one.duration)
                 )
                 self.assertTrue(other.pts == one.pts or one.pts < other.pts == other.dts, f"{one} came as {other}")
+
+    def assertDecodeTimesRise(self, parts: list[Part], *tracks: Track) -> None:
+        """No decode time is before the end of the sample before it."""
+        for track in tracks:
+            samples = [sample for part in parts for run in part.runs if run.track is track for sample in run.samples]
+            for one, other in pairwise(samples):
+                self.assertLessEqual(one.frame.dts + one.duration, other.frame.dts)
+                self.assertGreater(one.duration, 0)
 
     def assertPartition(self, parts: list[Part]) -> None:
         """Each part begins where the one before ends, and so do segments."""
@@ -402,6 +421,8 @@ class LagTests(SegmenterCase):
         self.assertCutWell(parts, segmenter, frames, VIDEO, AUDIO)
         ends = []
         for part in parts[1:-1]:
+            if part.end > video[-1].dts:
+                break
             last = part.runs[1].samples[-1].frame
             ends.append(Fraction(part.start_pts + part.duration, 90) - Fraction(last.dts + last.duration, 48))
         return ends
@@ -415,6 +436,126 @@ class LagTests(SegmenterCase):
             if late_ms <= -200:
                 self.assertLessEqual(max(missing), Fraction(1_024, 48), "it was all there")
         self.assertGreater(max(self.newest_sound_ms(800)), 200)
+
+
+class PauseTests(SegmenterCase):
+    """The pause of one track, however far apart the clocks of the tracks are, never stops the other."""
+
+    def cut_at_once(self, frames: Sequence[Frame], *tracks: Track) -> tuple[list[Part], float]:
+        """The parts, and the longest time in seconds for which none came; all that must always hold is checked."""
+        segmenter = Segmenter(Cutting())
+        segmenter.start(tracks)
+        events: list[CutEvent] = []
+        longest, since = 0, 0
+        for frame in frames:
+            done = segmenter.add(frame)
+            if events:
+                longest = max(longest, frame.arrived_ms - since)
+            if done:
+                events, since = events + done, frame.arrived_ms
+        parts = parts_of(events + segmenter.flush())
+        self.assertPartition(parts)
+        self.assertWithinConstants(parts, segmenter, 90_000)
+        self.assertDecodeTimesRise(parts, *tracks)
+        for track in tracks:
+            fed = [frame for frame in frames if frame.track is track]
+            self.assertEqual(len(fed), len(came_of(fed, parts, track)), track.kind)
+        return parts, longest / 1000
+
+    def assertEveryPartHas(self, parts: Sequence[Part], *tracks: Track) -> None:
+        """Each track is in each part but the last, and no time is without a sample of it."""
+        for part in parts[:-1]:
+            self.assertEqual(list(tracks), [run.track for run in part.runs])
+        for track in tracks:
+            samples = [sample for part in parts for run in part.runs if run.track is track for sample in run.samples]
+            for one, other in pairwise(samples):
+                self.assertEqual(one.frame.dts + one.duration, other.frame.dts)
+
+    def test_microphone_off(self) -> None:
+        """Silence takes the place of audio that pauses or ends: frames of the codec, as long as the others."""
+        for returns in (20, 100):
+            audio = [frame for frame in audio_frames(AUDIO, 30) if not 10 <= frame.dts / 48_000 < returns]
+            parts, longest = self.cut_at_once(interleaved(video_frames(VIDEO, 30), audio), VIDEO, AUDIO)
+            self.assertEveryPartHas(parts, VIDEO, AUDIO)
+            self.assertLess(longest, 1)
+            frames = frames_in(parts, AUDIO)
+            self.assertEqual(list(range(0, frames[-1].dts + 1, 1_024)), [frame.dts for frame in frames])
+            self.assertGreater(frames[-1].dts, 29.9 * 48_000)
+            silence = {frame.data for frame in frames} - {frame.data for frame in audio}
+            self.assertEqual({bytes.fromhex("21000000001c")}, silence)
+
+    def test_any_number_of_tracks(self) -> None:
+        """Of several audio tracks each has its own silence, and all are in each part in order."""
+        other = make_audio_track(44_100, 1, id=3)
+        first = [frame for frame in audio_frames(AUDIO, 20) if not 5 <= frame.dts / 48_000 < 12]
+        second = [frame for frame in audio_frames(other, 20) if frame.dts / 44_100 < 8]
+        frames = interleaved(video_frames(VIDEO, 20), first, second)
+        parts, longest = self.cut_at_once(frames, VIDEO, AUDIO, other)
+        self.assertEveryPartHas(parts, VIDEO, AUDIO, other)
+        self.assertLess(longest, 1)
+
+    def test_camera_off(self) -> None:
+        """The last keyframe stands in for pictures that pause, once a part; segments begin with it."""
+        video = [frame for frame in video_frames(VIDEO, 30) if not 10 <= frame.dts / 90_000 < 20]
+        parts, longest = self.cut_at_once(interleaved(video, audio_frames(AUDIO, 30)), VIDEO, AUDIO)
+        self.assertEveryPartHas(parts, VIDEO, AUDIO)
+        self.assertOnKeyframes(parts)
+        self.assertLess(longest, 1.8)
+        (keyframe,) = [frame for frame in video if frame.dts == 8 * 90_000]
+        stills = [frame for frame in frames_in(parts, VIDEO) if 10 * 90_000 < frame.dts < 20 * 90_000]
+        self.assertEqual({keyframe.data}, {frame.data for frame in stills})
+        self.assertGreater(len(stills), 27)
+
+    def test_camera_returns_without_a_keyframe(self) -> None:
+        """Before pictures that go on in mid-GOP their GOP is decoded again, in order, and none shows late."""
+        for b_frames in (0, 2):
+            pictures = video_frames(VIDEO, 30, b_frames=b_frames)
+            video = [frame for frame in pictures if not 10.5 <= frame.dts / 90_000 < 17.3]
+            parts, _ = self.cut_at_once(interleaved(video, audio_frames(AUDIO, 30)), VIDEO, AUDIO)
+            self.assertEveryPartHas(parts, VIDEO, AUDIO)
+            came = frames_in(parts, VIDEO)
+            (back,) = [index for index, frame in enumerate(came) if frame.data == video[315].data]
+            gop = [frame for frame in video[:315] if frame.dts >= 10 * 90_000]
+            again = came[back - len(gop) : back]
+            self.assertEqual([frame.data for frame in gop], [frame.data for frame in again])
+            order = [frame.data for frame in sorted(gop, key=lambda frame: frame.pts)]
+            self.assertEqual(order, [frame.data for frame in sorted(again, key=lambda frame: frame.pts)])
+            self.assertLess(max(frame.pts for frame in again), came[back].pts)
+            self.assertGreaterEqual(min(frame.composition_offset for frame in came), 0)
+
+    def test_clocks_far_apart(self) -> None:
+        """Audio that is ahead or behind, from the start or by a jump, takes no picture and stops nothing."""
+        both = interleaved(video_frames(VIDEO, 30), audio_frames(AUDIO, 30))
+        for after_s in (0, 10):
+            for by_s in (2, 8, 52):
+                frames = [
+                    replace(frame, dts=frame.dts + round(by_s * 46.875) * 1_024)
+                    if frame.track is AUDIO and frame.dts >= after_s * 48_000
+                    else frame
+                    for frame in both
+                ]
+                parts, longest = self.cut_at_once(frames, VIDEO, AUDIO)
+                self.assertEveryPartHas(parts[:-1], VIDEO, AUDIO)
+                self.assertOnKeyframes(parts)
+                self.assertLess(longest, 0.5)
+                self.assertEqual({3_000}, {sample.duration for part in parts[:-1] for sample in part.runs[0].samples})
+
+    def test_pictures_that_come_late(self) -> None:
+        """Pictures that were held up, or whose clock stood still for their pause, are decoded all the same."""
+        pictures = video_frames(VIDEO, 30)
+        for late_ms, moved_s in ((3_000, 0), (8_000, 8)):
+            later = [replace(frame, dts=frame.dts - moved_s * 90_000) for frame in pictures[540:]]
+            video = [*pictures[:300], *delayed(later, late_ms if not moved_s else 0)]
+            parts, longest = self.cut_at_once(interleaved(video, audio_frames(AUDIO, 30)), VIDEO, AUDIO)
+            self.assertLess(longest, 2.5)
+            self.assertGreater(parts[-1].end, 28.5 * 90_000)
+
+    def test_both_pause(self) -> None:
+        """Where nothing comes at all, there is a gap and no silence."""
+        both = interleaved(video_frames(VIDEO, 60), audio_frames(AUDIO, 60))
+        frames = [frame for frame in both if not 10 <= frame.dts / frame.track.timescale < 50]
+        parts, _ = self.cut_at_once(frames, VIDEO, AUDIO)
+        self.assertGreater(sum(not part.runs for part in parts), 100)
 
 
 class IrregularTests(SegmenterCase):
@@ -533,11 +674,12 @@ class IrregularTests(SegmenterCase):
         parts, segmenter = cut(frames, VIDEO, AUDIO)
         self.assertPartition(parts)
         self.assertWithinConstants(parts, segmenter, 90_000)
-        self.assertEqual(pictures, frames_in(parts, VIDEO))
+        self.assertTrue(pictures == came_of(pictures, parts, VIDEO))
         late = interleaved(pictures[:120], audio_frames(AUDIO, 25), delayed(pictures[120:], 5_000))
         parts, segmenter = cut(late, VIDEO, AUDIO)
         self.assertPartition(parts)
-        self.assertEqual([frame.dts for frame in pictures], [frame.dts for frame in frames_in(parts, VIDEO)])
+        self.assertDecodeTimesRise(parts, VIDEO)
+        self.assertEqual(len(pictures), len(came_of(pictures, parts, VIDEO)))
 
     def test_audio_before_the_first_picture(self) -> None:
         """Audio that comes before the first picture leaves with it; of very much, only the newest."""
@@ -587,14 +729,13 @@ class AnyStreamTests(SegmenterCase):
 
     @given(st.one_of(videos(90_000), free_videos(90_000), changing_videos(90_000)), audios, cuttings)
     def test_video_and_audio(self, video: list[Frame], audio: list[Frame], cutting: Cutting) -> None:
-        """Video with audio that leads or lags, begins late or ends early, is cut well, and no audio is lost."""
+        """Video with audio that leads or lags, begins late or ends early, is cut well, and no picture is lost."""
         frames = interleaved(video, audio)
         parts, segmenter = cut(frames, VIDEO, AUDIO, cutting=cutting)
         self.assertPartition(parts)
         self.assertWithinConstants(parts, segmenter, 90_000)
-        self.assertSamePictures(video, frames_in(parts, VIDEO))
-        kept = frames_in(parts, AUDIO)
-        self.assertEqual([frame for frame in audio if frame.dts >= kept[0].dts] if kept else kept, kept)
+        self.assertDecodeTimesRise(parts, VIDEO, AUDIO)
+        self.assertEqual(len(video), len(came_of(video, parts, VIDEO)))
 
     @given(st.integers(1, 60), st.sampled_from(RATES), st.integers(0, 3), cuttings)
     def test_regular_gops(self, half_seconds: int, rate: Fraction, b_frames: int, cutting: Cutting) -> None:

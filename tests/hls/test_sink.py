@@ -641,9 +641,10 @@ class AnyStreamTests(SynchronousTestCase):
     @settings(max_examples=20)
     @given(changing_videos(90_000), audios)
     def test_changing_rhythm(self, video: list[Frame], audio: list[Frame]) -> None:
-        """Whatever was expected and does not come, no rule is broken and every frame comes out."""
+        """Whatever was expected and does not come, no rule is broken and every frame comes out; in pauses, again."""
         packaged = Packaged()
         packaged.range(VIDEO, AUDIO, frames=interleaved(video, audio))
         packaged.sink.finish()
         self.assertEqual(0, packaged.metrics.total("playlist_violations_total"))
-        self.assertEqual([frame.data for frame in video], packaged.payloads(VIDEO))
+        payloads = dict.fromkeys(packaged.payloads(VIDEO))
+        self.assertEqual([frame.data for frame in video], list(payloads))
