@@ -193,10 +193,23 @@ class PlaylistWindow(ListedWindow):
     # ── what the packager does ───────────────────────────────────────────────────────────────────────────────────────
 
     def begin_segment(
-        self, *, init: InitSegment, utc_ms: int, discontinuity: bool, start: int, timescale: int, keyframe: bool
+        self,
+        *,
+        init: InitSegment,
+        utc_ms: int,
+        discontinuity: bool,
+        start: int,
+        timescale: int,
+        keyframe: bool,
+        closed: bool = True,
     ) -> OpenSegment:
-        """Open the next segment."""
-        self._independent &= keyframe
+        """
+        Open the next segment.
+
+        :param keyframe: whether decoding can begin at its first sample.
+        :param closed: whether all of it can then be decoded.
+        """
+        self._independent &= keyframe and closed
         self.open = OpenSegment(
             self.end, init, utc_ms, start, timescale, keyframe=keyframe, discontinuity=discontinuity
         )

@@ -211,6 +211,7 @@ class Rendition:
             start=part.start,
             timescale=timescale,
             keyframe=part.on_keyframe,
+            closed=part.is_closed,
         )
         if self.broken:
             self._begin_discontinuity()

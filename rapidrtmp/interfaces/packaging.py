@@ -90,6 +90,12 @@ class Part:
     expected_last: bool
 
     @property
+    def is_closed(self) -> bool:
+        """Whether all of it can be decoded from its first sample on: none that is shown before that needs others."""
+        samples = self.runs[0].samples if self.on_keyframe and self.runs else ()
+        return bool(samples) and all(sample.frame.pts >= samples[0].frame.pts for sample in samples)
+
+    @property
     def end(self) -> int:
         """Where it ends."""
         return self.start + self.duration

@@ -42,7 +42,7 @@ class RangeStart(NamedTuple):
     What a window has come to.
 
     :ivar frames: to start with: the keyframe, then by decode time as far as each track's own order allows.
-    :ivar dropped: what came before the keyframe to start at.
+    :ivar dropped: what came before the keyframe to start at, or is shown before it.
     :ivar shown_from_ns: when that keyframe is presented, on the publisher's clock; ``None`` if there is none. Audio
         begins with the frame that reaches past it.
     :ivar steps: the distances between the frames of video tracks, by id, where they are known.
@@ -74,11 +74,15 @@ class _Video:
 
     :ivar step: the distance between its frames, once it is known.
     :ivar keyframes: how many there are.
+    :ivar has_passed: whether what is shown after the last of those has begun to come: nothing that is shown before it
+        is still to be expected.
     """
 
     def __init__(self, policy: TimelinePolicy, step: FrameStep | None) -> None:
         self.step = step
         self.keyframes = 0
+        self.has_passed = True
+        self._shown_ns = 0  # when the last keyframe is
         self._policy = policy
         self._is_known = step is not None
         self._times: list[int] = []
@@ -89,7 +93,11 @@ class _Video:
         Learn of the next frame. Measure seldom, since that looks at all frames; a little less so when the frame rate is
         all that is waited for.
         """
-        self.keyframes += coded.keyframe
+        if coded.keyframe:
+            self.keyframes += 1
+            self._shown_ns, self.has_passed = coded.pts_ns, coded.composition_ms <= 0
+        elif not self.has_passed:
+            self.has_passed = coded.pts_ns > self._shown_ns
         self._times.append(video_ticks(coded.time_ns))
         seen = len(self._times)
         if seen >= self._measure_at or (is_awaited and self.step is None and seen % 5 == 1):
@@ -239,10 +247,8 @@ class StartWindow:
         if not self._videos:
             return True
         leading = self._videos[min(self._videos)]
-        return (
-            leading.step is not None
-            or leading.keyframes > 1
-            or complete_for_ns >= self._policy.rate_hold_ms * _NS_PER_MS
+        return complete_for_ns >= self._policy.rate_hold_ms * _NS_PER_MS or (
+            leading.has_passed and (leading.step is not None or leading.keyframes > 1)
         )
 
     def take(self, rate: Fraction | None) -> RangeStart:
@@ -256,12 +262,13 @@ class StartWindow:
             return RangeStart(_interleaved(self._held), [], None, {})
         kept: list[Coded] = []
         dropped: list[Coded] = []
-        began: set[int] = set()
+        began: dict[int, Coded] = {}
         for coded in self._held:
             track_id = coded.track.id
             if track_id not in began and _begins(coded, start):
-                began.add(track_id)
-            (kept if track_id in began else dropped).append(coded)
+                began[track_id] = coded
+            is_usable = track_id in began and not _leads(coded, began[track_id])
+            (kept if is_usable else dropped).append(coded)
         kept.remove(start)
         # The keyframe leads even the audio that overlaps it, so that a cut at keyframes leaves no sliver.
         return RangeStart([start, *_interleaved(kept)], dropped, start.pts_ns, self._steps(rate))
@@ -298,6 +305,16 @@ def _begins(coded: Coded, start: Coded) -> bool:
     if track.kind is MediaKind.AUDIO:
         return coded.time_ns > start.pts_ns - audio_frame_ns(track)
     return coded is start if track.id == start.track.id else coded.keyframe and coded.pts_ns >= start.pts_ns
+
+
+def _leads(coded: Coded, keyframe: Coded) -> bool:
+    """
+    Whether a picture is shown before the keyframe that it was decoded after: it may need pictures from before that, as
+    with open GOPs, and cannot be shown where there are none. Times are rounded, each to a millisecond; those of a clock
+    that stands still say nothing.
+    """
+    is_later = coded.track.kind is MediaKind.VIDEO and coded.time_ns > keyframe.time_ns
+    return is_later and keyframe.pts_ns - coded.pts_ns > 2 * _NS_PER_MS
 
 
 def _interleaved(held: Sequence[Coded]) -> list[Coded]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -168,6 +169,19 @@ class OrdinaryTests(SynchronousTestCase):
             self.assertContinuous(packaged)
             self.assertTrue(packaged.shelf.latest.independent)
             self.assertTrue(packaged.shelf.latest.ended)
+
+    def test_open_gops(self) -> None:
+        """A segment with pictures that are shown before its keyframe is no independent one; its first part says so."""
+        packaged = Packaged()
+        frames = video_frames(VIDEO, 8, frame_rate=Fraction(25), gop=50, b_frames=2)
+        keyframe = next(frame for frame in frames[1:] if frame.keyframe)
+        at = frames.index(keyframe) + 1
+        frames[at] = replace(frames[at], composition_offset=keyframe.pts - 3_600 - frames[at].dts)
+        packaged.range(VIDEO, frames=frames)
+        packaged.sink.finish()
+        self.assertFalse(packaged.shelf.latest.independent)
+        parts = [segment.parts[0] for segment in packaged.shelf.latest.segments if segment.parts]
+        self.assertTrue(parts and all(part.independent for part in parts))
 
     def assertContinuous(self, packaged: Packaged) -> None:
         """Decode times and fragment numbers go on without a hole, and each segment begins with a keyframe."""

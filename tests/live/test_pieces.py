@@ -238,3 +238,36 @@ class ConfigTests(SynchronousTestCase):
             demuxer.video_received(message.timestamp, message.payload, message.timestamp)
         demuxer.video_received(3_000, video_config(), 3_000)
         self.assertEqual(1, len(frames_of(demuxer.video_received(3_000, picture(keyframe=True), 3_000), VIDEO)))
+
+
+class OpenGopTests(SynchronousTestCase):
+    """An encoder with open GOPs: intra pictures with a recovery point; what is shown before them comes behind them."""
+
+    def pictures(self, first: int) -> list[Message]:
+        """Pictures from the keyframe ``first`` on, a multiple of 30, at 25 a second; number 0 is an IDR picture."""
+        recovery = join(b"\x06\x06\x01\xc4\x80")
+        messages = []
+        for number in range(first, first + 90):
+            place = number % 30
+            shown_ms = 40 * (number + (2 if place % 3 == 0 else -1 if number > 2 else 1))
+            message = video(40 * number, picture(number == 0, mark=number, composition_ms=shown_ms + 40 - 40 * number))
+            if number and not place:
+                body = recovery + body_of(message).replace(b"\x41\x9a", b"\x41\x88", 1)
+                message = message._replace(payload=b"\x17" + message.payload[1:5] + body)
+            messages.append(message)
+        return messages
+
+    def test_keyframes(self) -> None:
+        """Every intra picture with a recovery point is a keyframe, and no picture between them is lost."""
+        events = demux([*configs(Fraction(25), asc=None), *self.pictures(0)])
+        frames = frames_of(events, VIDEO)
+        self.assertEqual(([], 90), (problems_of(events), len(frames)))
+        self.assertEqual([0, 30, 60], [at for at, frame in enumerate(frames) if frame.keyframe])
+
+    def test_join(self) -> None:
+        """Who joins at such a keyframe is not sent what is shown before it, which needs pictures from before."""
+        events = demux([*configs(Fraction(25), asc=None), *self.pictures(30)])
+        frames = frames_of(events, VIDEO)
+        self.assertEqual(["trimmed"] * 2, problems_of(events))
+        self.assertEqual(88, len(frames))
+        self.assertEqual(frames[0].pts, min(frame.pts for frame in frames))

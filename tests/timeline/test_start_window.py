@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.media import MediaKind
 from rapidrtmp.testing.frames import make_audio_track, make_video_track
 from rapidrtmp.timeline.events import Coded
+from rapidrtmp.timeline.frame_rate import FrameStep
 from rapidrtmp.timeline.policy import TimelinePolicy
 from rapidrtmp.timeline.start_window import StartWindow, video_ticks
 
@@ -89,3 +92,32 @@ class StartWindowTests(SynchronousTestCase):
         window = self.make()
         window.hold(coded(VIDEO, 100, composition_ms=-33), None)
         self.assertEqual(66_000_000, window.take(None).origin_ns)
+
+    def test_leading_pictures(self) -> None:
+        """What is shown before the keyframe to start at needs pictures that are not there: it is dropped."""
+        window = self.make()
+        times = (
+            (0, True, 80),
+            (40, False, 0),
+            (80, False, 0),
+            (120, False, 80),
+            (160, False, 0),
+        )  # decoded, shown later
+        for time_ms, keyframe, composition_ms in times:
+            window.hold(coded(VIDEO, time_ms, keyframe=keyframe, composition_ms=composition_ms), None)
+        start = window.take(None)
+        self.assertEqual([40], [each.time_ns // 1_000_000 for each in start.dropped])
+        self.assertEqual([0, 80, 120, 160], [each.time_ns // 1_000_000 for each in start.frames])
+
+    def test_waits_for_what_follows(self) -> None:
+        """A known frame rate does not end the window before a keyframe's leading pictures have passed."""
+        window = StartWindow(TimelinePolicy(), tracks=[TRACKS[VIDEO]], steps={1: FrameStep.of_rate(Fraction(25))})
+        over = []
+        for time_ms, composition_ms in ((0, 80), (40, 0), (80, -10), (120, 80)):
+            frame = coded(VIDEO, time_ms, keyframe=not time_ms, composition_ms=composition_ms)
+            window.hold(frame, None)
+            over.append(window.is_over(0, ()))
+        self.assertEqual([False, False, False, True], over)
+        window = StartWindow(TimelinePolicy(), tracks=[TRACKS[VIDEO]], steps={1: FrameStep.of_rate(Fraction(25))})
+        window.hold(coded(VIDEO, 0), None)
+        self.assertTrue(window.is_over(0, ()), "without a delay nothing can be shown before")
