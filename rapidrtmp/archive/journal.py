@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from rapidrtmp.errors import MediaError
@@ -150,8 +151,10 @@ class Journal:
 
     def __init__(self, header: Header, segments: Iterable[RecordedSegment]) -> None:
         self.header = header
-        by_number = {segment.number: segment for segment in segments}
-        self.segments: tuple[RecordedSegment, ...] = tuple(by_number[number] for number in sorted(by_number))
+        self.segments: tuple[RecordedSegment, ...] = tuple(segments)
+        if not all(before.number < after.number for before, after in pairwise(self.segments)):
+            by_number = {segment.number: segment for segment in self.segments}
+            self.segments = tuple(by_number[number] for number in sorted(by_number))
         self.reach: tuple[list[int], list[int]] | None = None
 
     @cached_property

@@ -81,6 +81,7 @@ class Library:
         self._listed_s = 0.0
         self._relisting = DeferredLock()
         self._reading = DeferredSemaphore(MOST_READING)
+        self._locks: dict[RecordingId, DeferredLock] = {}
         self._clock = clock
         self._names = names
         self._guesses = float(MOST_GUESSES)
@@ -165,11 +166,18 @@ class Library:
             return self._journals[id], True
         if not self._may_be_there(id):
             raise NotFoundError(f"there is no recording {id}")
-        await self._reading.acquire()
+        lock = self._locks.setdefault(id, DeferredLock())
+        await lock.acquire()  # those who want the same wait for the first
         try:
-            return await self._read_journal(id)
+            await self._reading.acquire()
+            try:
+                return await self._read_journal(id)
+            finally:
+                self._reading.release()
         finally:
-            self._reading.release()
+            lock.release()
+            if not lock.locked:
+                self._locks.pop(id, None)
 
     async def _read_journal(self, id: RecordingId) -> tuple[Journal, bool]:
         if id in self._journals:  # another has read it meanwhile

@@ -178,6 +178,24 @@ class ChangingTests(LibraryCase):
         self.clock.advance(60)
         self.assertEqual(other, self.finish(library.listing()).newest_first[0])
 
+    def test_read_once(self) -> None:
+        """However many ask for a recording at a time, its journal is read once."""
+        storage = store(record())
+        reading: list[Deferred[Any]] = []
+        get = storage.get
+
+        def slow_get(key: str, *place: Any) -> Deferred[Any]:
+            reading.append(Deferred())
+            return reading[-1].addCallback(lambda _: get(key, *place))
+
+        self.patch(storage, "get", slow_get)
+        library = self.library(storage)
+        asked = [Deferred.fromCoroutine(library.journal(ID)) for _ in range(9)]
+        for deferred in reading:  # which grows meanwhile
+            deferred.callback(None)
+        self.assertEqual(1, len({id(self.successResultOf(each)[0]) for each in asked}))
+        self.assertEqual(3, len(reading), "the entry, a page, and that there is no other")
+
     def test_protecting_nothing(self) -> None:
         """What is not there can not be protected."""
         self.fail_with(self.library(MemoryStorage()).protect(ID, True), NotFoundError)
