@@ -72,6 +72,40 @@ class PublisherTests(SynchronousTestCase):
         peer.leave()
         self.assertEqual((), stream.findings)
 
+    def test_unplayable(self) -> None:
+        """What browsers refuse is found however well it arrives, and the encoder is told what to set."""
+        peer = self.edge.publisher()
+        main = (
+            message(8, audio_config(b"\x09\x90"), timestamp=0) if not at else each
+            for at, (_, each) in enumerate(sounds(9_000))
+        )
+        self.in_real_time(peer, zip([due_ms for due_ms, _ in sounds(9_000)], main, strict=True))
+        self.assertEqual(["unplayable_codec"], [finding.kind.value for finding in self.live_stream().findings])
+        ((_, _, advice),) = peer.statuses()
+        self.assertIn("refuse AAC Main (mp4a.40.1): set the encoder to AAC-LC", advice)
+
+    def test_nothing_usable(self) -> None:
+        """Video of which no picture can be shown is found before there is any track, and each way has its words."""
+        delimiters = [
+            (at_ms, message(9, b"\x27\1\0\0\0\0\0\0\2\x09\xf0", timestamp=at_ms)) for at_ms in range(0, 12_000, 40)
+        ]
+        config = (0, message(9, video_config(), timestamp=0))
+        for timed, kind, words in (
+            (
+                list(pictures(range(0, 12_000, 40), gop=10_000))[:1]
+                + list(pictures(range(0, 12_000, 40), gop=10_000))[2:],
+                "long_keyframe_interval",
+                "Viewers cannot join: the encoder sends no keyframes",
+            ),
+            ([config, *delimiters], "video_missing", "no picture of it can be read"),
+            (list(pictures(range(0, 12_000, 40), gop=50))[1:], "dropped_frames", "frames could not be used"),
+        ):
+            self.setUp()
+            peer = self.edge.publisher()
+            self.in_real_time(peer, timed)
+            self.assertIn(kind, [finding.kind.value for finding in self.live_stream().findings])
+            self.assertIn(words, " ".join(advice for _, _, advice in peer.statuses()))
+
     def live_stream(self) -> LiveStream:
         stream = self.edge.registry.find(NAME)
         assert stream is not None
