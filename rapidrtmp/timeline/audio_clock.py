@@ -4,7 +4,8 @@ Audio on its sample clock: each frame lasts its samples, whatever the millisecon
 Timestamps in milliseconds make a 48 kHz AAC frame 21 or 22 ms long; players hear that. So the clock counts samples from
 the first frame on, and timestamps only supervise it. Their error against the clock is let be while it is jitter; as
 drift, when its median stays large, it is worked off by one tick a frame; beyond any jitter it is a gap, and the clock
-moves on, or an overlap, and frames are dropped until the clock is caught up with.
+moves on, or an overlap, and frames are dropped until the clock is caught up with. It moves on by whole frames: encoders
+leave out no less, milliseconds tell no more, and silence can take exactly the place of what is missing.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class AudioClock:
 
         :param arrival: its time as it came, in ticks on the stream's timeline.
         :param samples: what it lasts, in the same ticks.
-        :returns: ``None`` for almost every frame, ``GAP`` if the clock has moved on to ``arrival``, ``OVERLAP`` if the
-            frame is to be dropped.
+        :returns: ``None`` for almost every frame, ``GAP`` if the clock has moved on towards ``arrival``, ``OVERLAP`` if
+            the frame is to be dropped.
         """
         if self._next is None:
             self._next = arrival
@@ -66,7 +67,9 @@ class AudioClock:
             return AudioRepair.OVERLAP
         self._overlaps = False
         if error > self._hard:
-            repair, self._next, self._owed, error = AudioRepair.GAP, arrival, 0, 0
+            missing = (2 * error + samples) // (2 * samples)  # to the nearest frame
+            self._next += missing * samples
+            repair, self._owed, error = AudioRepair.GAP, 0, error - missing * samples
             self._errors.clear()
         self.dts = self._next
         self.duration = samples + self._correction(error)

@@ -65,11 +65,15 @@ class AudioClockTests(SynchronousTestCase):
         self.assertEqual({FRAME}, {duration for _, duration in placed})
 
     def test_gap(self) -> None:
-        """After a pause the clock moves on to where the sound is."""
-        before, after = [index * FRAME for index in range(100)], [24_000 + index * FRAME for index in range(100, 200)]
-        placed, repairs = place(before + after)
-        self.assertEqual([*before, *after], [dts for dts, _ in placed])
-        self.assertEqual([None] * 100 + [AudioRepair.GAP] + [None] * 99, repairs)
+        """After a pause the clock moves on to where the sound is, by whole frames, so that silence can be as long."""
+        before = [index * FRAME for index in range(100)]
+        for pause, frames in ((24 * FRAME, 24), (24 * FRAME - 30, 24), (24_000, 23), (24 * FRAME + 520, 25)):
+            after = [pause + index * FRAME for index in range(100, 200)]
+            placed, repairs = place(before + after)
+            self.assertEqual(
+                [*before, *((frames + index) * FRAME for index in range(100, 200))], [dts for dts, _ in placed]
+            )
+            self.assertEqual([None] * 100 + [AudioRepair.GAP] + [None] * 99, repairs)
 
     def test_overlap(self) -> None:
         """Sound for a time that is filled is dropped until the clock is caught up with, and not one frame longer."""
