@@ -41,7 +41,7 @@ from rapidrtmp.support.clock import now_ms, utc_ms
 
 __all__ = ["Application", "Recovered", "Shared", "limits_of"]
 
-#: What sinks go on with of what an earlier process left of a stream, by the sink's name.
+#: What sinks resume of what an earlier process left of a stream, by the sink's name.
 Recovered = Mapping[str, Mapping[str, bytes]]
 
 

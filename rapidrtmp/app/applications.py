@@ -2,7 +2,7 @@
 The applications of a server by name, and what new settings change of them while it runs.
 
 A key of the settings is *applied* where all that happens from now on follows it, holds *for new streams* where streams
-that there are go on as they began, and *needs a restart* where something is built on it that only a start builds.
+that there are stay as they began, and *needs a restart* where something is built on it that only a start builds.
 """
 
 from __future__ import annotations

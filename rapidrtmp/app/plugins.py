@@ -76,7 +76,7 @@ def choose_plugins(settings: Settings) -> ChosenPlugins:
     """
     Find and make the factories that the settings name.
 
-    :raises ConfigurationError: one that is unknown, can not be loaded or refuses its arguments; a token secret that
+    :raises ConfigurationError: one that is unknown, cannot be loaded or refuses its arguments; a token secret that
         would lie among the objects that are served.
     """
     keep_secrets_apart(settings)

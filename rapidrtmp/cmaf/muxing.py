@@ -46,7 +46,7 @@ class Interleaving:
             companion.limit_alone(ms)
 
     def alone(self, newest: int | None) -> int:
-        """How long other tracks have gone on since the newest primary frame, in ticks of the primary one."""
+        """How long other tracks have continued since the newest primary frame, in ticks of the primary one."""
         return max([companion.alone(newest) for companion in self.companions.values()], default=0)
 
     def passed_over(self, ticks: int) -> None:

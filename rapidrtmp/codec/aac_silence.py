@@ -12,7 +12,7 @@ __all__ = ["silent_frame"]
 
 # Syntactic elements (ISO/IEC 14496-3, table 4.85)
 _SINGLE, _PAIR, _LOW_FREQUENCY, _END = 0, 1, 3, 7
-#: In the order in which frames have them, by channelConfiguration (table 1.19); 0 has them told by a program config.
+#: In the order in which frames have them, by channelConfiguration (table 1.19); with 0 a program config lists them.
 _ELEMENTS: dict[int, tuple[int, ...]] = {
     1: (_SINGLE,),
     2: (_PAIR,),

@@ -58,7 +58,7 @@ class AvcReader:
     :ivar keyframe: whether decoding may start at the access unit read last: an IDR picture, or an intra picture with a
         recovery point at itself (open GOP). Pictures decoded after that one, but shown before it, may need others.
     :ivar samples: 0: access units do not say how long they last.
-    :ivar continues: whether the body read last, of which nothing was returned, goes on with a picture that an earlier
+    :ivar continues: whether the body read last, of which nothing was returned, continues a picture that an earlier
         one began.
     """
 
@@ -278,7 +278,7 @@ def _update_config(config: VideoConfig, in_band: Iterable[bytes], length_size: i
 
 
 def _activate(config: VideoConfig, first_slice: bytes, length_size: int) -> VideoConfig | None:
-    """The configuration with the SPS that a picture uses as the first, or ``None`` if that is so, or cannot be told."""
+    """The configuration with the SPS that a picture uses as the first, or ``None`` if that is so, or unknown."""
     if config.record[5] & 0x1F == 1:
         return None
     sets = _index_sets(_split_record(config.record))

@@ -4,7 +4,7 @@ Pictures of H.264 that come in pieces: one message for each slice, or even for e
 Slices are joined by their timestamp and their first macroblock: one that is not the picture's first goes to the picture
 before. That a picture is whole is only seen from what follows, and no ordinary stream is made to wait for it: the first
 picture alone waits, at the start of a publish, when nothing leaves anyway. If it was whole, messages are from then on
-taken for whole pictures, and this reader is not asked again until one holds no picture, or goes on with another.
+taken for whole pictures, and this reader is not asked again until one holds no picture, or continues another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["AvcPieces"]
 
 #: Units that stand before the slices of their picture (H.264, 7.4.1.2.3).
 _OPENERS = frozenset({AUD, SPS, PPS, SEI, 14, 15, 16, 17, 18})
-#: Timestamps of one picture's slices may differ by this much, if their macroblocks go on.
+#: Timestamps of one picture's slices may differ by this much, if their macroblocks continue.
 _SLACK_MS = 10
 #: How long a picture waits for further slices while nothing follows.
 _PATIENCE_MS = 1_000
@@ -126,7 +126,7 @@ class AvcPieces:
         return units
 
     def _belongs(self, held: _Held, nals: Sequence[bytes], slices: Sequence[bytes], moment: Moment) -> bool:
-        """Whether a message goes on with the picture that is held."""
+        """Whether a message continues the picture that is held."""
         if not slices:
             return nal_type(nals[0]) not in _OPENERS
         if nal_type(nals[0]) in _OPENERS or begins_picture(slices[0]):

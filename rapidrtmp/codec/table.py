@@ -101,7 +101,7 @@ class Codec:
     :ivar kind: what it codes.
     :ivar name: for people.
     :ivar read_config: reads the configuration that a sequence start brings, if the codec is carried; raises
-        ``MediaError``. What it made is told by its ``record``, which it reads as the same configuration again.
+        ``MediaError``. The configuration's ``record`` holds the bytes from which it can be read again.
     :ivar config_of_frame: makes a configuration of the body of a frames packet, if frames describe themselves;
         likewise.
     :ivar search: makes the search for a configuration that some frames, or none, may tell.

@@ -62,7 +62,7 @@ def _constants(after: MediaPlaylist, before: MediaPlaylist) -> Iterator[str]:
     if after.independent_segments and not before.independent_segments:
         yield "that all segments can be decoded alone is claimed again"
     if before.ended and not after.ended:
-        yield "the playlist goes on after its end"
+        yield "the playlist continues after its end"
 
 
 # ── complete segments ────────────────────────────────────────────────────────────────────────────────────────────────

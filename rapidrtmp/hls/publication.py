@@ -3,7 +3,7 @@ The last thing between a playlist and the shelf: each version is checked before 
 
 A version that breaks an invariant is counted and held back, and players take the last good one for a source that
 stalls. They give up after some target durations; so then the newest version goes up, whatever it is: a viewer is better
-served by it than by a playlist that stands still. Each time is told once, with both texts, and so is its end. A final
+served by it than by a playlist that stands still. Each time is logged once, with both texts, and so is its end. A final
 version that is wrong would leave players waiting: then the last good one is put up as final.
 """
 

@@ -132,7 +132,7 @@ class Rendition:
 
     @property
     def next_part(self) -> str:
-        """The name of the part that comes next, if its segment goes on."""
+        """The name of the part that comes next, if its segment continues."""
         opened = self.window.open
         return part_name(self.window.next_sequence, int(self.broken)) if opened is None else opened.next_part
 

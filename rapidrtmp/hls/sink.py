@@ -254,7 +254,7 @@ class HlsSink:
         return rendition
 
     def _resume(self, stored: Mapping[str, bytes]) -> None:
-        """Go on from what an earlier process left, and wait for a publisher."""
+        """Continue what an earlier process left, and wait for a publisher."""
         rendition = self._rendition = Rendition.resume(self._context, self._options, stored)
         self.constants = rendition.window.constants
         for segment in rendition.window.segments:

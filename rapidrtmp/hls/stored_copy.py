@@ -4,7 +4,7 @@ The stream as a plain web server or a CDN can serve it: its files in the storage
 A segment is listed here only once the storage says that it can be read; one that was lost is listed as a gap. So
 a web server of the directory never serves a playlist that names what is not there.
 
-Beside them lies the state, for a server that has to go on where this one was killed: see
+Beside them lies the state, for a server that has to continue where this one was killed: see
 ``rapidrtmp.hls.resume.state``.
 """
 
@@ -35,7 +35,7 @@ __all__ = ["StoredCopy"]
 
 MEDIA_TYPE = "video/mp4"
 SEGMENT_TYPE = "video/iso.segment"
-MARK_TYPE = "application/octet-stream"
+MARK_TYPE = "application/byte-stream"
 
 
 class StoredWindow(ListedWindow):
@@ -71,7 +71,7 @@ class StoredCopy:
     :param live: what players see; what it lists is stored already.
     :param keep_for: how many segments stay in the storage after they left its playlist.
     :param orphans: names of media of an earlier presentation, to be deleted when nothing names them any more.
-    :param rewind: is told of every segment that is listed here, and keeps them for longer.
+    :param rewind: takes every segment that is listed here, and keeps them for longer.
     :ivar deleted: the media sequence number of the oldest segment that is not deleted from the storage.
     """
 
@@ -189,8 +189,8 @@ class StoredCopy:
 
     def suspend(self) -> None:
         """
-        Nothing follows from this process, and the next one continues: no number beyond the one that players were told
-        of last is used, so that fewer are lost to gaps.
+        Nothing follows from this process, and the next one continues: no number beyond the one that players have
+        seen last is used, so that fewer are lost to gaps.
         """
         self._reserved = self._list.end + 1
         self._put_state()

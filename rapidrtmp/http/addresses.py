@@ -51,7 +51,7 @@ class TrustedProxies:
     """
     The proxies whose word on a client's address is taken.
 
-    :param proxies: addresses, networks, or ``unix`` for whoever connects to a UNIX socket.
+    :param proxies: addresses, networks, or ``unix`` for clients of a UNIX socket.
     :raises ConfigurationError: one is none of these.
     """
 

@@ -26,7 +26,7 @@ class UnauthorizedError(HttpError):
 
 
 class ForbiddenError(HttpError):
-    """Whoever asks may not, and no credential would help."""
+    """The client may not, and no credential would help."""
 
 
 class NotYetError(HttpError, NotFoundError):

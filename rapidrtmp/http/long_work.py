@@ -1,7 +1,7 @@
 """
 Answers whose making takes long: a playlist of twelve hours, the index of a film, a list of fifty thousand recordings.
 
-Anybody may ask for them, so they are made one at a time, a few milliseconds in each turn of the reactor, and what is
+Any client may ask for them, so they are made one at a time, a few milliseconds in each turn of the reactor, and what is
 made is kept for those who ask next, as long as there is room.
 """
 
@@ -22,7 +22,7 @@ __all__ = ["LongWork"]
 
 T = TypeVar("T")
 
-#: How long it goes on in one turn of the reactor, in seconds, and how many steps it takes before it looks.
+#: How long it works in one turn of the reactor, in seconds, and how many steps it takes before it looks.
 SLICE_S, SLICE_STEPS = 0.004, 16
 #: So many wait for their turn; those who come then are to ask again later.
 MOST_WAITING = 200

@@ -68,7 +68,7 @@ def error_schema() -> Json:
     """What every refusal holds."""
     moment = {"type": "string", "format": "date-time"}
     spans = {
-        "description": "Of a clip that can not be one file: from when to when it can be had as one each.",
+        "description": "Of a clip that cannot be one file: from when to when it can be had as one each.",
         "type": "array",
         "items": object_of({"from": moment, "to": moment}),
     }

@@ -80,7 +80,7 @@ class IShelf(Interface):
         """Promise that ``name`` will be put: requests for it wait, in bounds, instead of failing."""
 
     def withdraw(name: str) -> None:
-        """Take an object down, or a promise back (whoever waits gets 404). An unknown name is no error."""
+        """Take an object down, or a promise back (requests that wait get 404). An unknown name is no error."""
 
 
 # ── what HTTP sees ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -288,11 +288,11 @@ class RecoveryContext:
 
 
 class IRecoveringSinkFactory(Interface):
-    """What a sink factory provides besides, if its streams can be gone on with after the server was killed."""
+    """What a sink factory provides besides, if its streams can be resumed after the server was killed."""
 
     def recover(context: RecoveryContext) -> Deferred[None]:
         """
-        Put in order what an earlier process left, and say what can be gone on with. Other processes may be at work in
+        Put in order what an earlier process left, and say what can be resumed. Other processes may be at work in
         the storage: see ``RecoveryContext.claim``.
 
         Called once, before any client is let in, if the storage is persistent. The server waits some seconds, then it

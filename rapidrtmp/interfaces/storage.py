@@ -237,7 +237,7 @@ class IStorageRedirect(Interface):
 
     def redirect_url(key: str) -> Deferred[str | None]:
         """
-        Where anybody can read an object for the next minutes; ``None`` where it must be read through the server.
+        Where any client can read an object for the next minutes; ``None`` where it must be read through the server.
 
         It is not looked whether there is such an object. Fails with ``StorageError``.
         """

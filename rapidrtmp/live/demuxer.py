@@ -39,7 +39,7 @@ __all__ = [
 _CONFIG, _FRAMES = PacketKind.CONFIG, PacketKind.FRAMES
 #: Tracks of one kind that are taken from one publisher.
 MAX_TRACKS = 16
-#: So often a publisher is told of a codec that is not carried.
+#: So often a codec that is not carried is reported to a publisher.
 MAX_UNSUPPORTED = 32
 #: The claims in ``onMetaData`` that a track will come.
 _ANNOUNCEMENTS = {
@@ -311,7 +311,7 @@ class Demuxer:
         return source
 
     def _codec_of(self, kind: MediaKind, packet: Packet, now_ms: int, events: list[MediaEvent]) -> Codec | None:
-        """The codec of a packet, if its track is carried; one that is not is told once for each codec."""
+        """The codec of a packet, if its track is carried; one that is not is reported once for each codec."""
         codec, sources = CODECS.get(packet.codec), self._sources[kind]
         is_carried = codec is not None and codec.reader is not None and codec.kind is kind
         track = (kind, packet.track_id)

@@ -127,7 +127,7 @@ def diagnose_codecs(left_out: Sequence[LeftOut]) -> tuple[Finding, ...]:
 
 def notice_of(left_out: Sequence[LeftOut], tracks: Sequence[Track]) -> str:
     """
-    What viewers are told of a publish: why there is no picture, or no sound; empty if there are both.
+    What viewers see of a publish: why there is no picture, or no sound; empty if there are both.
 
     :param left_out: what of it is not carried.
     :param tracks: what is.

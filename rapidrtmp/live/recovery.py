@@ -93,7 +93,7 @@ class Recovery:
             await Deferred.fromCoroutine(_awaited(work)).addErrback(self._failed, app, sink)
 
     def stop(self) -> None:
-        """Look no further; what was found so far can be gone on with."""
+        """Look no further; what was found so far can be resumed."""
         self._finish()
         self._later.clear()
         for waiting in (self._looking, self._after):

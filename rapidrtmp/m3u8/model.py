@@ -183,7 +183,7 @@ def merge_delta(previous: MediaPlaylist, delta: MediaPlaylist) -> MediaPlaylist:
     The full playlist that a delta update stands for (RFC 8216 bis, 6.2.5.1).
 
     What is skipped is taken from ``previous`` by its number, without its parts: those are older than any that may be
-    listed. An init segment or key that was set in the skipped range goes on behind it.
+    listed. An init segment or key that was set in the skipped range applies behind it.
 
     :param previous: the full version that a player had.
     :raises MergeError: ``previous`` does not have what was skipped.

@@ -118,7 +118,7 @@ def transition_violations(previous: MediaPlaylist, playlist: MediaPlaylist) -> I
     """What was promised in one version and is not kept in the next."""
     yield from _frozen_violations(previous, playlist)
     if previous.ended and (not playlist.ended or playlist.segments[-1:] != previous.segments[-1:]):
-        yield Violation(Rule.FINAL, "the playlist goes on after EXT-X-ENDLIST")
+        yield Violation(Rule.FINAL, "the playlist continues after EXT-X-ENDLIST")
     removed = playlist.sequence - previous.sequence
     if removed < 0:
         yield Violation(

@@ -54,7 +54,7 @@ class Admission:
     :param of_client: how many of them may come from one address; 0 for no limit, ``None`` for a quarter, at least four.
     :param proxies: have no such limit.
     :param clock: the clock they are counted by.
-    :param salt: of what clients are told apart by.
+    :param salt: of the hashes that distinguish clients.
     :param verdicts: who may watch, by application; one that is not named is open.
     """
 
@@ -130,7 +130,7 @@ class Admission:
 
     def count(self, request: Request, viewers: IViewers, asked: str, response: Response) -> None:
         """
-        Count whoever is answered with media.
+        Count a client that is answered with media.
 
         :param asked: what was asked for; see :meth:`Viewers.saw <rapidrtmp.live.viewers.Viewers.saw>`.
         """
@@ -139,8 +139,8 @@ class Admission:
 
     def seat(self, request: Request, name: StreamName, viewers: IViewers, asked: str, response: Response) -> Response:
         """
-        Admit whoever is answered with something stored, as others may have come in meanwhile, and count it as long as
-        the answer is being sent. A later range counts as more of the same.
+        Admit a client that is answered with something stored, as others may have come in meanwhile, and count it as
+        long as the answer is being sent. A later range counts as more of the same.
 
         :returns: the response, which tells when it is sent.
         :raises UnavailableError: see :meth:`admit`.
@@ -159,7 +159,7 @@ class Admission:
         self, media: Callable[..., Response | Deferred[Response]], request: Request, app: str, key: str, **names: str
     ) -> Deferred[Response]:
         """
-        Answer a request for a recording, if its stream has a seat for whoever asks.
+        Answer a request for a recording, if its stream has a seat for the client.
 
         :param media: answers it.
         :param names: what else its path says; ``name`` is the last of it.

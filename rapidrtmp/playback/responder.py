@@ -90,7 +90,7 @@ class HlsResponder:
         """Answer a client that is admitted; see :meth:`respond`."""
         playable = self._directory.find(stream)
         if playable is None:
-            raise NotYetError(f"nobody publishes {StreamName.checked(*stream)} now", UNKNOWN_RETRY_S)
+            raise NotYetError(f"{StreamName.checked(*stream)} has no publisher now", UNKNOWN_RETRY_S)
         return self._find(request, playable, name) or self._hold(request, playable, name)
 
     def _find(self, request: Request, stream: IPlayable, name: str) -> Answer | None:
@@ -259,7 +259,7 @@ def _object_response(stored: IMediaObject) -> Response:
 
 
 def _unless_known(request: Request, response: Response) -> Response:
-    """An answer, or the empty one for whoever has its body already (RFC 9110, 13.2.2)."""
+    """An answer, or the empty one for a client that has its body already (RFC 9110, 13.2.2)."""
     if not etag_matches(request.header("if-none-match"), response.headers["ETag"]):
         return response
     left_out = ("Content-Type", "Content-Encoding")

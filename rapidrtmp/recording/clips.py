@@ -43,7 +43,7 @@ MAX_RECORDINGS = 48
 
 
 class RecordedClips:
-    """Answers for clips that are told by the wall clock alone."""
+    """Answers for clips that are named by the wall clock alone."""
 
     def __init__(self, libraries: Libraries) -> None:
         self._libraries = libraries

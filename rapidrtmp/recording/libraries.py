@@ -70,7 +70,7 @@ class Libraries:
     def _choose(
         self, listings: Mapping[Library, Listing], prefix: str, chosen: Callable[[RecordingId], bool] | None
     ) -> Steps[list[RecordingId]]:
-        """Of what is where it belongs: an application's recordings in another library are not there for anybody."""
+        """Of what is where it belongs: an application's recordings in another library are not there for any client."""
         names = []
         libraries = [[(id, library) for id in listing.under(prefix)] for library, listing in listings.items()]
         for id, library in merge(*libraries, key=lambda each: (each[0].start, each[0]), reverse=True):

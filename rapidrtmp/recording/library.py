@@ -156,7 +156,7 @@ class Library:
 
     async def journal(self, id: RecordingId) -> tuple[Journal, bool]:
         """
-        All that is known of a recording, and whether it is over: what anybody may ask for.
+        All that is known of a recording, and whether it is over: what any client may ask for.
 
         :raises NotFoundError: there is none of that name, or nothing of it can be played.
         :raises StorageError: the storage failed.
@@ -239,14 +239,14 @@ class Library:
             while (page := await read_page(self.storage, id, len(pages))) is not None:
                 pages.append(page)
         except MediaError as error:
-            raise NotFoundError(f"the journal of {id} can not be read: {error}") from error
+            raise NotFoundError(f"the journal of {id} cannot be read: {error}") from error
         return pages
 
     # ── changing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def protect(self, id: RecordingId, protected: bool) -> None:
         """
-        Let nobody delete a recording, or allow it again.
+        Protect a recording from deletion, or allow it again.
 
         :raises NotFoundError: there is none of that name, or it is being deleted.
         :raises StorageError: the storage failed.
@@ -258,7 +258,7 @@ class Library:
         if entry.state is RecordingState.DELETING:
             raise NotFoundError(f"the recording {id} is being deleted")
         if protected:
-            await self.storage.put(id.protection_key, b"", "application/octet-stream", NO_CACHE)
+            await self.storage.put(id.protection_key, b"", "application/byte-stream", NO_CACHE)
         else:
             await self.storage.delete(id.protection_key)
         if self._listing is not None:
@@ -266,7 +266,7 @@ class Library:
 
     async def delete(self, id: RecordingId) -> int:
         """
-        Delete a recording. Should that break off, it is shown as being deleted, and gone on with at the next start.
+        Delete a recording. Should that break off, it is shown as being deleted, and resumed at the next start.
 
         :returns: how many bytes that were.
         :raises NotFoundError: there is none of that name.

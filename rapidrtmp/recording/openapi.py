@@ -163,7 +163,7 @@ def recording_schemas() -> Json:
                 "duration": {"type": "number", "minimum": 0, "description": "In seconds, gaps included."},
                 "size": {**count, "description": "In bytes."},
                 "segments": count,
-                "gaps": {**count, "description": "Segments that can not be played."},
+                "gaps": {**count, "description": "Segments that cannot be played."},
                 "videoCodec": {**maybe_text, "description": "As in RFC 6381."},
                 "audioCodec": {**maybe_text, "description": "As in RFC 6381."},
                 "resolution": {"type": ["string", "null"], "pattern": "^[0-9]+x[0-9]+$"},

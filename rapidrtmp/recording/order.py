@@ -80,7 +80,7 @@ class RecordingOrder:
 
 
 def _answer(waiting: Deferred[Any], result: object) -> None:
-    """Tell who waits, if anybody does; what goes wrong behind the back of a client that left is told by the storage."""
+    """Answer the caller, if one waits; an error after the client has left is logged by the storage."""
     if not waiting.called:
         waiting.callback(result)
     elif isinstance(result, Failure):

@@ -43,7 +43,7 @@ async def recover_all(storage: IStorage, ids: Iterable[RecordingId] | None = Non
             if await _recover_if_abandoned(storage, id):
                 recovered.append(id)
         except (StorageError, MediaError) as error:
-            _log.error("{recording} can not be recovered now: {error}", recording=id, error=error)
+            _log.error("{recording} cannot be recovered now: {error}", recording=id, error=error)
     return recovered
 
 
@@ -111,7 +111,7 @@ async def _recover_if_abandoned(storage: IStorage, id: RecordingId) -> bool:
 
 async def is_being_recorded(storage: IStorage, id: RecordingId, entry: Entry | None) -> bool:
     """
-    Whether another process, which is alive, writes a recording; of a storage without leases nobody can tell.
+    Whether another process, which is alive, writes a recording; of a storage without leases that cannot be known.
 
     :param entry: read before this is asked; ``None`` if it says nothing.
     :raises StorageError: the storage failed.
@@ -175,7 +175,7 @@ async def set_aside(storage: IStorage, key: str, problem: str) -> None:
     """Keep a damaged object beside its place, under a name that nothing reads, and say which it is."""
     data = await read_object(storage, key)
     if data:
-        await storage.put(f"{key}{DAMAGED_SUFFIX}", data, "application/octet-stream", NO_CACHE)
+        await storage.put(f"{key}{DAMAGED_SUFFIX}", data, "application/byte-stream", NO_CACHE)
     _log.error("{key} is damaged and set aside: {problem}", key=key, problem=problem)
 
 
@@ -196,7 +196,7 @@ async def _write_missing_lines(storage: IStorage, found: Examination) -> None:
 
 async def delete_recording(storage: IStorage, id: RecordingId) -> int:
     """
-    Delete all of a recording, its entry in the catalogue last, so that an interrupted deletion can be gone on with.
+    Delete all of a recording, its entry in the catalogue last, so that an interrupted deletion can be resumed.
 
     :returns: how many bytes that were.
     :raises StorageError: the storage failed.

@@ -88,7 +88,7 @@ class Retention:
         self._utc_ms = utc_ms
         self._deletions = deletions
         self._entries: dict[RecordingId, Entry] = {}  # of recordings that are over
-        self._helpless: set[str] = set()  # limits that can not be kept, as has been said
+        self._helpless: set[str] = set()  # limits that cannot be kept, as has been said
         self._space = IStorageSpace(library.storage, None)
         if self._min_free and self._space is None:
             self._log.warn("min-free is not looked at: this storage does not know how much room it has")
@@ -106,7 +106,7 @@ class Retention:
         """
         Delete what is over a limit now.
 
-        :raises StorageError: the storage failed; the next sweep goes on.
+        :raises StorageError: the storage failed; the next sweep continues.
         """
         if not self.has_limits:
             return
@@ -170,7 +170,7 @@ class Retention:
         except RecordingKeptError:  # protected since it was looked at
             return False
         except StorageError as error:
-            self._log.error("{recording} can not be deleted now: {error}", recording=id, error=error)
+            self._log.error("{recording} cannot be deleted now: {error}", recording=id, error=error)
             return False
         kept.remove(each)
         self._entries.pop(id, None)
@@ -179,7 +179,7 @@ class Retention:
         return True
 
     def _say_if_helpless(self, limit: str, is_over: bool) -> None:
-        """Say once that a limit can not be kept, because what is left grows or is protected."""
+        """Say once that a limit cannot be kept, because what is left grows or is protected."""
         if is_over and limit not in self._helpless:
-            self._log.warn("{limit} can not be kept: the recordings that are left grow or are protected", limit=limit)
+            self._log.warn("{limit} cannot be kept: the recordings that are left grow or are protected", limit=limit)
         (self._helpless.add if is_over else self._helpless.discard)(limit)

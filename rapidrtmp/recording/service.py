@@ -1,4 +1,4 @@
-"""What goes on with recordings in the background: recovery when the server starts, then retention from time to time."""
+"""What is done for recordings in the background: recovery when the server starts, then retention from time to time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class RecordingsService(Service):
         work.addErrback(self._failed, "recovering recordings")
 
     def stopService(self) -> None:
-        """Drop what is under way: all of it can be gone on with at the next start."""
+        """Drop what is under way: all of it can be resumed at the next start."""
         super().stopService()  # type: ignore[no-untyped-call]
         if self._sweeping.running:
             self._sweeping.stop()
@@ -61,7 +61,7 @@ class RecordingsService(Service):
             if recovered:
                 self._log.info("{count} recordings were not finished, and now are", count=len(recovered))
         except StorageError as error:
-            self._log.error("recordings can not be recovered now: {error}", error=error)
+            self._log.error("recordings cannot be recovered now: {error}", error=error)
         if self.running:  # also without limits: new settings may set some
             self._sweeping.start(SWEEP_S).addErrback(self._failed, "the timer of retention")
 

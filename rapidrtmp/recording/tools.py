@@ -152,7 +152,7 @@ async def export(storage: IStorage, name: str, target: Path) -> Outcome:
     :param name: ``APP/KEY/START``.
     :param target: ends in ``.mp4`` for one file; else a new folder with a playlist that any web server can serve.
     :raises NotFoundError: there is no such recording.
-    :raises OSError: the target can not be written.
+    :raises OSError: the target cannot be written.
     """
     names = name.strip("/").split("/")
     if len(names) != 3:

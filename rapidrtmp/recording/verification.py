@@ -1,5 +1,5 @@
 """
-What is there of a recording, compared with what its journal says: for recovery, and for whoever asks.
+What is there of a recording, compared with what its journal says: for recovery, and for clients that ask.
 
 A part that the journal knows is there if an object of its size is. A part that the journal does not know is read: the
 fragment in it tells its own times. What is cut off counts as not there.
@@ -77,7 +77,7 @@ class Examination:
             for segment in self.unwritten
             if not segment.is_gap
         ]
-        found += [f"segment {segment.number} can not be played" for segment in self.segments if segment.is_gap]
+        found += [f"segment {segment.number} cannot be played" for segment in self.segments if segment.is_gap]
         return found
 
 
@@ -259,7 +259,7 @@ def _rebuilt_parts(fragments: dict[int, _Fragment], start: int) -> list[Recorded
     """
     The parts of a segment from ``start`` up to the last that is whole.
 
-    One that is missing between others was lost, unless what comes behind it goes on where what came before it ended:
+    One that is missing between others was lost, unless what comes behind it continues where what came before it ended:
     then it was a moment without media, which has no object.
     """
     parts: list[RecordedPart] = []

@@ -2,7 +2,7 @@
 One recording while it is written: its entry in the catalogue, its init segment, its parts, and its journal.
 
 Everything goes through the stream's write-behind queue in the order in which a reader must find it: the entry first,
-so that nothing can be stored of which nobody knows; then the init segment and the head of the journal, so that every
+so that nothing can be stored that is not known; then the init segment and the head of the journal, so that every
 part that is stored can be played. A segment gets its line in the journal once all of its parts are stored or lost.
 What a crash takes is therefore what was not stored at that moment: the part that was growing, and lines of the journal
 that recovery can write again from the parts.

@@ -101,7 +101,7 @@ class CheckBandwidth(_Transaction):
 
 @dataclass(frozen=True, slots=True)
 class GetStreamLength(_Transaction):
-    """How long is what I am about to play? FFmpeg gives up when told ``_error``."""
+    """How long is what I am about to play? FFmpeg gives up on ``_error``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-# ── what a server session is asked and told ──────────────────────────────────────────────────────────────────────────
+# ── events of a server session ──────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,8 @@ class ConnectRequested:
     :ivar app: the application as the client named it, without its query; ``live`` or ``live/extra``, or ``""``.
     :ivar tc_url_host: the host name in the URL the client used, or ``""``: a hint, which any client can forge.
     :ivar client: how the client calls its software, or ``""``.
-    :ivar app_may_be_key: the URL may be one of a single segment, which is the stream's key (``rtmp://host/key?token=``).
+    :ivar app_may_be_key: the URL may be one of a single segment, which is the stream's key
+        (``rtmp://host/key?token=``).
     :ivar properties: all that the command's object holds, ``capsEx`` and ``fourCcList`` among it.
     """
 
@@ -141,7 +142,7 @@ class DataReceived:
 @dataclass(frozen=True, slots=True)
 class PublishEnded:
     """
-    The publisher ended its publish, or took the request back before it was answered; told once per publish.
+    The publisher ended its publish, or took the request back before it was answered; once per publish.
 
     :ivar reason: the command that ended it: ``FCUnpublish``, ``deleteStream`` or ``closeStream``.
     """
@@ -167,7 +168,7 @@ class PlayRequested:
 @dataclass(frozen=True, slots=True)
 class PlayEnded:
     """
-    The player ended its play, or took the request back before it was answered; told once per play.
+    The player ended its play, or took the request back before it was answered; once per play.
 
     :ivar reason: the command that ended it: ``deleteStream`` or ``closeStream``.
     """
@@ -176,7 +177,7 @@ class PlayEnded:
     reason: str
 
 
-# ── what a client session is told ────────────────────────────────────────────────────────────────────────────────────
+# ── events of a client session ────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,13 +270,13 @@ class StatusReceived:
     status: Status
 
 
-# ── what both are told ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── events of both ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class CommandIgnored:
     """
-    A command that means nothing here; one that waits for an answer has been told so.
+    A command that means nothing here; one that waits for an answer has got an error.
 
     :ivar name: its name, in printable characters, at most 64.
     """

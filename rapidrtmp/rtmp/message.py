@@ -1,7 +1,7 @@
 """
 Message types, and the payloads of the messages that are not AMF and not media: protocol control and user control.
 
-A message itself is the chunk layer's ``Message``; here is what its bytes mean. Types are told apart by ``type_id``
+A message itself is the chunk layer's ``Message``; here is what its bytes mean. Types are distinguished by ``type_id``
 alone: cameras send control messages on any chunk stream.
 """
 

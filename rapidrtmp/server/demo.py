@@ -37,7 +37,7 @@ _VIDEO = (
     "-g 30 -keyint_min 30 -sc_threshold 0 -b:v 2500k -maxrate 2500k -bufsize 2500k"
 )
 _AUDIO = "-c:a aac -b:a 128k -ar 48000 -ac 2"
-#: It can not go back in a live stream to write how long it was, and would complain.
+#: It cannot go back in a live stream to write how long it was, and would complain.
 _OUTPUT = "-flvflags no_duration_filesize -f flv"
 
 
@@ -64,7 +64,7 @@ def demo_arguments(ffmpeg: str, url: str) -> list[str]:
 
 def make_demo(reactor: Any, authenticator: IAuthenticator, addresses: Callable[[], Iterable[Address]]) -> DemoPublisher:
     """
-    The demo of a server: it comes through the front door, with a token like anybody's.
+    The demo of a server: it comes through the front door, with a token like any publisher's.
 
     :param authenticator: of the application it publishes to.
     :param addresses: tells, once they are open, where the server takes RTMP; one that is not encrypted is preferred.

@@ -1,8 +1,9 @@
 """
 The descriptors that the process may have, and how many connections of each kind they are enough for.
 
-Where descriptors run out, a file of a recording cannot be opened and a publisher cannot be accepted, whoever has taken
-them. So some are kept back for files, and RTMP and HTTP have shares of the rest that neither can take from the other.
+Where descriptors run out, a file of a recording cannot be opened and a publisher cannot be accepted, whichever clients
+have taken them. So some are kept back for files, and RTMP and HTTP have shares of the rest that neither can take from
+the other.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ RESERVED = 128
 MOST = 1 << 20
 #: So many HTTP connections are enough for one process, if the operator does not say another number.
 MAX_HTTP_CONNECTIONS = 20_000
-#: With fewer HTTP connections than this the operator is told.
+#: With fewer HTTP connections than this the operator gets a log line.
 FEW_HTTP_CONNECTIONS = 2_000
 
 

@@ -1,4 +1,4 @@
-"""The ports of the server: opened in one go, left to the system while nobody is let in, and what is said of them."""
+"""The ports of the server: opened in one go, left to the system while no client is let in, and what is said of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zope.interface import implementer
 __all__ = ["Address", "Ports", "UnacceptedConnections"]
 
 #: How many connections may wait to be accepted: fifty, Twisted's default, fill up within one burst, and then the system
-#: drops whoever comes, publishers too, who try again a second later.
+#: drops all that come, publishers too, who try again a second later.
 LISTEN_BACKLOG = 1024
 #: Between two lines about connections that could not be accepted, in seconds.
 SAID_EVERY_S = 60.0
@@ -84,7 +84,7 @@ class Ports:
     Every port that serves one protocol.
 
     :param descriptions: Twisted endpoint strings.
-    :param unaccepted: told of connections that cannot be accepted.
+    :param unaccepted: called for connections that cannot be accepted.
     """
 
     def __init__(self, reactor: Any, descriptions: Sequence[str], unaccepted: UnacceptedConnections) -> None:
@@ -113,7 +113,7 @@ class Ports:
         serverFromString(self._reactor, description).listen(factory).addBoth(results.append)
         result = results[0] if results else Failure(RuntimeError("the endpoint did not answer at once"))
         if isinstance(result, Failure):
-            print(f"rapidrtmp: can not listen on {description}: {result.getErrorMessage()}", file=sys.stderr)
+            print(f"rapidrtmp: cannot listen on {description}: {result.getErrorMessage()}", file=sys.stderr)
             raise SystemExit(1)
         if isinstance(result, Port):
             result.socket.listen(LISTEN_BACKLOG)

@@ -70,12 +70,12 @@ def storage_metrics(stores: Sequence[Store]) -> Iterator[Metric]:
     """What the write-behind queue of each storage does; the label is the name of the setting that chose the storage."""
 
     def gauge(name: str, documentation: str, of: Callable[[WriteBehind], int]) -> Metric:
-        return told(_gauge(f"storage_{name}", documentation, ["storage"]), of)
+        return measured(_gauge(f"storage_{name}", documentation, ["storage"]), of)
 
     def counter(name: str, documentation: str, of: Callable[[WriteBehind], int]) -> Metric:
-        return told(_counter(f"storage_{name}", documentation, labels=["storage"]), of)
+        return measured(_counter(f"storage_{name}", documentation, labels=["storage"]), of)
 
-    def told(family: GaugeMetricFamily | CounterMetricFamily, of: Callable[[WriteBehind], int]) -> Metric:
+    def measured(family: GaugeMetricFamily | CounterMetricFamily, of: Callable[[WriteBehind], int]) -> Metric:
         for store in stores:
             family.add_metric([store.name], of(store.writer))
         return family

@@ -1,7 +1,7 @@
 """
 The server, put together: storage and its queue, live streams and their sinks, the RTMP and the HTTP side.
 
-It starts in one go, or says in one line why it can not, and stops in order: no new clients, publishers told, sinks
+It starts in one go, or says in one line why it cannot, and stops in order: no new clients, publishers notified, sinks
 finished (the playlists become final, or stay open for the next server to resume), what they wrote stored, then the
 rest.
 """
@@ -63,7 +63,7 @@ from rapidrtmp.web.readiness import Readiness
 
 __all__ = ["RapidRtmpService", "make_service"]
 
-#: How long a starting server looks at what an earlier one left before it lets anybody in.
+#: How long a starting server looks at what an earlier one left before it lets clients in.
 RECOVERY_S = 5.0
 #: How long a stopping server lets players fetch the ends of their playlists.
 FAREWELL_S = 0.5
@@ -77,7 +77,7 @@ def make_service(reactor: Any, settings: Settings, plugins: ChosenPlugins, *, de
 
     :param reactor: provides time, TCP, threads and processes.
     :param demo: whether to publish a test picture as ``live/demo``.
-    :raises ConfigurationError: a plugin can not work as it is configured.
+    :raises ConfigurationError: a plugin cannot work as it is configured.
     """
     return RapidRtmpService(reactor, settings, plugins, demo=demo)
 
@@ -258,7 +258,7 @@ class RapidRtmpService(MultiService):
         self.http.open(sites.public)
         if sites.management is not None:
             self.manage.open(sites.management)
-        if self.stores.persistent:  # whoever connects waits, until it is known what an earlier server left
+        if self.stores.persistent:  # clients wait, until it is known what an earlier server left
             self._accept(False)
 
     def _accept(self, accepting: bool) -> None:
@@ -282,12 +282,12 @@ class RapidRtmpService(MultiService):
         self._reactor.callLater(0, _settle_garbage_collector)
 
     def _go_on(self, _: None) -> None:
-        """Go on with what an earlier server left, and let everybody in."""
+        """Resume what an earlier server left, and let clients in."""
         if not self.running:
             return
         for name in self._recovery.streams():
             stream = self.registry.resume(name)
-            self._log.info("{stream} goes on from what is stored of it", stream=stream.name)
+            self._log.info("{stream}: resumed from storage", stream=stream.name)
         self._accept(True)
         self.readiness.listening()
         self._recovery.go_on()

@@ -230,7 +230,7 @@ class ServerSettings:
         "interrupt",
         "What a stop of the server does to streams in a persistent storage: the next start resumes them, or they end",
     )
-    metrics_stream_labels: bool = _setting(BOOLEAN, "false", "Whether metrics are also told per stream")
+    metrics_stream_labels: bool = _setting(BOOLEAN, "false", "Whether metrics are also given per stream")
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ class HttpSettings:
     )
     max_waiters_per_stream: int = _setting(whole(1), "10000", "Requests held at once for one stream")
     trusted_proxies: tuple[str, ...] = _setting(NETWORKS, "", "Addresses or networks whose X-Forwarded-For is believed")
-    open_metrics: bool = _setting(BOOLEAN, "false", "Whether /metrics answers everybody")
+    open_metrics: bool = _setting(BOOLEAN, "false", "Whether /metrics answers every client")
     access_log: bool = _setting(BOOLEAN, "false", "Whether each request is logged, without its query")
 
 
@@ -365,7 +365,8 @@ class AppSettings:
     :ivar grace_ms: ``None`` for three target durations.
     :ivar max_streams: of this application; 0 for no limit. The server's own limit counts besides.
     :ivar max_viewers_per_stream: 0 for no limit.
-    :ivar storage: spec of where its live streams leave their files. One spec is one storage, whoever names it.
+    :ivar storage: spec of where its live streams leave their files. One spec is one storage, whichever application
+        names it.
     :ivar recordings: spec of where its recordings lie.
     """
 

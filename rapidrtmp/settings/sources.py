@@ -32,7 +32,7 @@ from rapidrtmp.support.units import render_duration_ms
 
 __all__ = ["DEFAULT", "Loaded", "load_settings"]
 
-#: The source of what nobody said.
+#: The source of what was not set.
 DEFAULT = "default"
 _PREFIX = "RAPIDRTMP_"
 #: What Kubernetes puts into every pod beside a Service called ``rapidrtmp`` or ``rapidrtmp-…``.
@@ -234,7 +234,7 @@ def _general(row: AppSetting, values: Mapping[str, Any]) -> str:
     return next((name for name in row.general if values[name]), row.general[-1])
 
 
-# ── names nobody knows ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── unknown names ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _refuse_unknown_keys(document: Document, where: str) -> None:

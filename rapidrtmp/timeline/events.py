@@ -48,9 +48,9 @@ class MediaProblem:
         ``timestamp_clamped`` one of the first decode times, which a muxer wrote as the first because it writes none
         below zero;
         ``timestamp_frozen`` a decode time made from the arrival, because timestamps stand still;
-        ``clamped_composition`` a composition offset that can not be true;
-        ``track_skew`` audio and video that arrive far apart, or drift apart: told when it begins;
-        ``unsupported_codec``, ``extra_track``: a track that is left out, told once for each codec.
+        ``clamped_composition`` a composition offset that cannot be true;
+        ``track_skew`` audio and video that arrive far apart, or drift apart: reported when it begins;
+        ``unsupported_codec``, ``extra_track``: a track that is left out, reported once for each codec.
     :ivar detail: one sentence with the numbers, for the log.
     """
 
@@ -61,8 +61,8 @@ class MediaProblem:
 @dataclass(frozen=True, slots=True)
 class PublisherUnusable:
     """
-    There is nothing to watch, since the timeline breaks off so often, or no track can be carried: end the publish. Told
-    once.
+    There is nothing to watch, since the timeline breaks off so often, or no track can be carried: end the publish.
+    Reported once.
 
     :ivar reason: one sentence for the publisher and the log.
     """

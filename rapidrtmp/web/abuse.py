@@ -2,7 +2,7 @@
 Clients that misbehave over HTTP: each time counted, and said once when it begins and once when it is over.
 
 What is misconduct here is no error of ours, and one of them is harmless; thousands are an attack, or a player that is
-broken, and somebody will want to know since when and from where.
+broken, and the operator will want to know since when and from where.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class Api:
         Issue a token: ``POST /api/v1/publish``.
 
         :raises BadRequestError: the body is not as described; the message names the field.
-        :raises BadNameError: the stream key or application can not be one.
+        :raises BadNameError: the stream key or application cannot be one.
         :raises NotFoundError: there is no such application.
         :raises ConflictError: the application's authenticator issues no tokens.
         """

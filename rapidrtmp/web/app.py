@@ -219,7 +219,7 @@ class WebApp:
         return self._send_error(NotFoundError("there is nothing here"), twisted)
 
     def _refuse_unreadable(self, twisted: Any, error: Exception) -> bytes | Deferred[bytes]:
-        """Answer a request that can not even be looked up."""
+        """Answer a request that cannot even be looked up."""
         return self._send_error(error, twisted)
 
     def _send_error(self, error: BaseException, twisted: Any) -> bytes | Deferred[bytes]:
@@ -276,7 +276,7 @@ def make_sites(
     :param clock: time and timers: the reactor.
     :param utc_ms: the time of day in milliseconds since 1970.
     :param contributions: what plugins bring.
-    :param viewer_salt: a secret that viewers are told apart with.
+    :param viewer_salt: a secret that viewers are distinguished by.
     :param access: decides who may use the management API.
     :param find_public_door: tells the scheme and the port (0 for none) that viewers come to.
     :param verdicts: who may watch, by application; one that is not named is open.

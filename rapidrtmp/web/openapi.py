@@ -167,7 +167,7 @@ def _server() -> Json:
         "/metrics": {
             "get": operation(
                 "getMetrics",
-                "Metrics for Prometheus; open to everybody if so configured, and at the door of the management API",
+                "Metrics for Prometheus; open to every client if so configured, and at the door of the management API",
                 {"200": media("The text exposition format.", text)},
                 management=True,
             )

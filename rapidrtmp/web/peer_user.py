@@ -57,7 +57,7 @@ def find_local_peer(transport: Any) -> LocalPeer | None:
 
     :param transport: Twisted's, of a connection that was accepted; with TLS on top or without.
     :returns: ``None`` if the other end is on another machine or in another network namespace, if a protocol says that
-        somebody else is behind it (PROXY), or if the kernel does not tell.
+        another client is behind it (PROXY), or if the kernel does not tell.
     """
     bottom = transport
     while isinstance(bottom, ProtocolWrapper):
@@ -69,8 +69,8 @@ def find_local_peer(transport: Any) -> LocalPeer | None:
         if sock.family not in (socket.AF_INET, socket.AF_INET6):
             return _unix_peer(sock)
         ours, theirs = _end(sock.getsockname()), _end(sock.getpeername())
-        told = transport.getPeer()
-        if theirs != _end((told.host, told.port)) or not (theirs[0].is_loopback or theirs[0] == ours[0]):
+        peer = transport.getPeer()
+        if theirs != _end((peer.host, peer.port)) or not (theirs[0].is_loopback or theirs[0] == ours[0]):
             return None
         uid = find_owner(theirs, ours)
     except (AttributeError, ValueError, OSError):  # it is closed, or of a kind that has no such addresses

@@ -15,11 +15,11 @@ class HttpLimits:
     What HTTP clients may do, in time and in number.
 
     :ivar max_waiters: requests held at one time, all streams together. Each stream's shelf has its own bound besides.
-    :ivar max_waiters_per_client: a client on this machine has no such limit: it is a proxy that nobody named, or a
+    :ivar max_waiters_per_client: a client on this machine has no such limit: it is a proxy that was not named, or a
         tool. Nor has a trusted proxy that does not say whom it asks for, as a cache that asks once for many.
     :ivar max_connections_per_client: a client on this machine and a trusted proxy have no such limit.
     :ivar idle_timeout_ms: likewise how long one request may take to arrive.
-    :ivar max_wrong_secrets: how often a minute one address is told that its secret is wrong.
+    :ivar max_wrong_secrets: how often a minute one address may try a wrong secret.
     """
 
     early_hold_ms: int = limit(10_000, "How long a request for a stream about to start is held")
@@ -62,7 +62,7 @@ class HttpPolicy(HttpLimits, TokenLimits):
     :ivar max_connections: connections at one time.
     :ivar has_management_door: whether the management API and the metrics have endpoints of their own.
     :ivar trust_own_user: whether the server's own user, on this machine, needs no secret for the management API.
-    :ivar open_metrics: whether ``/metrics`` answers everybody.
+    :ivar open_metrics: whether ``/metrics`` answers every client.
     :ivar trusted_proxies: addresses or networks (``10.0.0.0/8``, ``unix``) whose ``X-Forwarded-For`` is believed.
     :ivar public_rtmp: ``HOST`` or ``HOST:PORT`` that publish URLs name; empty for the host the API was asked at.
     :ivar public_http: what watch URLs begin with; empty for the door that the API was asked at, if viewers come there.

@@ -1,7 +1,7 @@
 """
 Whether this server should be sent clients now, and if not, why not.
 
-Each check has a name, a yes or no, and a reason in words. Some are told from outside (it listens; it is draining),
+Each check has a name, a yes or no, and a reason in words. Some are set from outside (it listens; it is draining),
 the others watch by themselves: how late the reactor runs its timers, and whether each storage takes, knows and deletes
 a tiny object. All of that happens outside any request: asking costs nothing and waits for nothing.
 """
@@ -76,7 +76,7 @@ class Readiness:
         """How late the last timer of the reactor ran, in milliseconds."""
         return self._lags_ms[-1]
 
-    # ── what is told ─────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── what is set ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def set(self, name: str, ok: bool, reason: str) -> None:
         """Say how the check of that name stands; a new name is a new check."""
@@ -87,7 +87,7 @@ class Readiness:
         self.set("listening", True, "listening")
 
     def drain(self) -> None:
-        """The server is about to stop: send nobody here any more."""
+        """The server is about to stop: send no client here any more."""
         self.set("draining", False, "shutting down")
 
     # ── what is watched ──────────────────────────────────────────────────────────────────────────────────────────────

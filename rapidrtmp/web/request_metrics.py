@@ -1,7 +1,7 @@
 """
 Requests counted: by route and status, in bytes, and those that are held now.
 
-Both ways into the server, Klein's and the express one, count here, in plain integers that are read when somebody
+Both ways into the server, Klein's and the express one, count here, in plain integers that are read when a scraper
 scrapes: a counter of the metrics library costs as much as a tenth of a whole answer.
 """
 

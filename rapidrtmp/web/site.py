@@ -92,8 +92,8 @@ def read_request(twisted: Any, proxies: TrustedProxies, token: str = "") -> Requ
 
 
 def _scheme_of(twisted: Any, headers: Mapping[str, str], proxies: TrustedProxies) -> str:
-    told = headers.get("x-forwarded-proto", "") if _peer_of(twisted) in proxies else ""
-    return "https" if twisted.isSecure() or told.rpartition(",")[2].strip().lower() == "https" else "http"
+    forwarded = headers.get("x-forwarded-proto", "") if _peer_of(twisted) in proxies else ""
+    return "https" if twisted.isSecure() or forwarded.rpartition(",")[2].strip().lower() == "https" else "http"
 
 
 class CheckedResource(Resource):
@@ -128,7 +128,7 @@ def _host_field(request: Any) -> str:
 
 
 class _Body(io.BytesIO):
-    """A request's body, up to one octet more than is allowed."""
+    """A request's body, up to one byte more than is allowed."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
@@ -142,14 +142,14 @@ class _Body(io.BytesIO):
 
 class BoundedChannel(OpenChannel, BudgetedReader):
     """
-    An HTTP/1 connection whose requests must arrive whole within the idle timeout, and whose client must go on reading
+    An HTTP/1 connection whose requests must arrive whole within the idle timeout, and whose client must keep reading
     what it asked for: after that time without a piece taken, it is dropped.
 
     One request is answered in a turn of the reactor, and only while there is time for it (see
     :mod:`rapidrtmp.net.read_budget`). What has arrived behind it is kept unread in ``arrived``, where ``paused``, an
     attribute of Twisted's ``LineReceiver``, holds it: until the answer is given and read, and until its turn comes.
 
-    :param misconduct: told of whoever is refused below the level of requests.
+    :param misconduct: notes clients that are refused below the level of requests.
     :ivar has_asked: whether a whole request has come.
     """
 
@@ -493,10 +493,10 @@ class BoundedSite(Site):
         """Log a request if that is wanted; never its query or a token in its path: they may hold a secret."""
         if self._policy.access_log:
             self._log.info(
-                "{client} {method} {path} {status} {octets}",
+                "{client} {method} {path} {status} {size}",
                 client=_peer_of(request),
                 method=request.method.decode("latin-1"),
                 path=_TOKEN.sub(r"\1~", request.path.decode("latin-1")),
                 status=request.code,
-                octets=request.sentLength,
+                size=request.sentLength,
             )

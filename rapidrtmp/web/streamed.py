@@ -2,7 +2,7 @@
 Answers whose body is made while it is sent: no faster than the client reads, and never held as a whole.
 
 The next piece is asked for when the transport has sent the last ones. A client that leaves ends the making of the rest;
-a body that can not be made to its end breaks the connection off, because its length was promised already.
+a body that cannot be made to its end breaks the connection off, because its length was promised already.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Valve:
             opening.callback(None)
 
     def stopProducing(self) -> None:
-        """The client has left; whoever waits for the answer is told by its request."""
+        """The client has left; the caller that waits for the answer learns it from its request."""
 
     async def passable(self) -> None:
         """Wait until more may come."""
@@ -57,7 +57,7 @@ def send_streamed(
     Write the body of an answer whose header fields are set.
 
     :param consumer: a ``twisted.web`` request.
-    :param sent: told the size of every piece as it is written.
+    :param sent: called with the size of every piece as it is written.
     :param bugs: where a failure of the storage or a bug is logged.
     :returns: fires with ``b""``, which is left to write, when it is done; cancel it when the client has left.
     """
@@ -76,7 +76,7 @@ async def _send(response: StreamedResponse, consumer: Any, sent: Callable[[int],
             sent(len(chunk))
             await valve.passable()
         is_whole = True
-    except CancelledError:  # the client has left, and with it everything that could be told of it
+    except CancelledError:  # the client has left, and with it everything that could be said of it
         raise
     except RapidRTMPError as error:
         bugs.error("an answer broke off: {error}", error=error)

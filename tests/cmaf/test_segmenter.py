@@ -507,7 +507,7 @@ class PauseTests(SegmenterCase):
         self.assertGreater(len(stills), 27)
 
     def test_camera_returns_without_a_keyframe(self) -> None:
-        """Before pictures that go on in mid-GOP their GOP is decoded again, in order, and none shows late."""
+        """Before pictures that continue in mid-GOP their GOP is decoded again, in order, and none shows late."""
         for b_frames in (0, 2):
             pictures = video_frames(VIDEO, 30, b_frames=b_frames)
             video = [frame for frame in pictures if not 10.5 <= frame.dts / 90_000 < 17.3]

@@ -30,7 +30,7 @@ def every_ffmpeg() -> list[str]:
 
 
 class Packet(NamedTuple):
-    """One packet as FFmpeg sees it: times in seconds, size in octets, and a hash of its octets."""
+    """One packet as FFmpeg sees it: times in seconds, size in bytes, and a hash of its bytes."""
 
     dts: Fraction
     pts: Fraction
@@ -64,7 +64,7 @@ def read_packets(source: Path | str, ffmpeg: str = FFMPEG) -> Packets:
     )
     complaint = done.stderr.decode("utf-8", "replace")
     if done.returncode or complaint:
-        raise AssertionError(f"{ffmpeg} can not read {source}: status {done.returncode}\n{complaint}")
+        raise AssertionError(f"{ffmpeg} cannot read {source}: status {done.returncode}\n{complaint}")
     return _parse_framehash(done.stdout.decode())
 
 

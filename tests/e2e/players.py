@@ -71,14 +71,14 @@ def fetch_script(player: Player) -> Path:
     """
     The player's script, by npm.
 
-    :raises SkipTest: there is no npm, or it can not get the package.
+    :raises SkipTest: there is no npm, or it cannot get the package.
     """
     return fetch_package(player.kind, player.wanted) / player.script
 
 
 @functools.cache
 def fetch_package(name: str, wanted: str) -> Path:
-    """A package of npm, fetched once. :raises SkipTest: there is no npm, or it can not get it."""
+    """A package of npm, fetched once. :raises SkipTest: there is no npm, or it cannot get it."""
     package = f"{name}@{wanted}"
     npm = shutil.which("npm")
     if npm is None:
@@ -88,7 +88,7 @@ def fetch_package(name: str, wanted: str) -> Path:
     try:
         subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=NPM_S)
     except subprocess.CalledProcessError as error:
-        raise SkipTest(f"npm can not get {package}: {error.stderr.decode(errors='replace')[-300:]}") from error
+        raise SkipTest(f"npm cannot get {package}: {error.stderr.decode(errors='replace')[-300:]}") from error
     except subprocess.TimeoutExpired as error:
         raise SkipTest(f"npm did not get {package} within {NPM_S:.0f} s") from error
     return folder / "node_modules" / name

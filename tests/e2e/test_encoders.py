@@ -169,7 +169,7 @@ class _Claims:
         self.hold(lambda result: result.decoded)
 
     def test_every_packet(self) -> None:
-        """Every packet sent comes out, in order and octet for octet, and no other."""
+        """Every packet sent comes out, in order and byte for byte, and no other."""
 
         def claim(result: Result) -> str:
             kinds = [kind for kind in ("video", "audio") if track(result.sent, kind)]
@@ -287,7 +287,7 @@ class SystemFFmpegTests(_Claims, EndToEndTest):
 
 
 class Rtmp2SinkTests(_Claims, EndToEndTest):
-    """GStreamer's own RTMP: chunks of 128 octets, transaction ids of 0, names where numbers belong."""
+    """GStreamer's own RTMP: chunks of 128 bytes, transaction ids of 0, names where numbers belong."""
 
     wanted, package = "gst-launch-1.0", "gstreamer1.0-tools (and -plugins-good, -bad, -ugly and -libav)"
     sink = "rtmp2sink"

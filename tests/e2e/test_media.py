@@ -50,7 +50,7 @@ class MediaClaims(BroadcastClaims):
             self.assertEqual("", decode(self.file, ffmpeg))
 
     def test_packets(self) -> None:
-        """The packets that come out are those that went in, octet for octet, none missing and in order."""
+        """The packets that come out are those that went in, byte for byte, none missing and in order."""
         sent = self.recording.clip.packets.tracks
         self.assertEqual(set(sent), set(self.packets.tracks))
         for kind, packets in self.packets.tracks.items():
@@ -140,7 +140,7 @@ class MediaClaims(BroadcastClaims):
                 self.assertLessEqual(abs(Fraction(seconds) - Fraction(ticks, track.timescale)), MS)
 
     def test_parts(self) -> None:
-        """A segment is its parts, one behind the other, to the octet."""
+        """A segment is its parts, one behind the other, to the byte."""
         for segment in self.recording.segments:
             parts = [self.recording.body(part.uri) for part in segment.parts]
             self.assertEqual(self.recording.body(segment.uri), b"".join(parts))

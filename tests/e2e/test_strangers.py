@@ -65,7 +65,7 @@ class StrangerCase(EndToEndTest):
         return server
 
     def _check_packets(self, viewer: Viewer) -> None:
-        """Viewers got every frame that was sent, octet for octet, and no discontinuity."""
+        """Viewers got every frame that was sent, byte for byte, and no discontinuity."""
         playlist = viewer.result().versions[-1].playlist
         self.assertTrue(playlist.ended)
         self.assertEqual([], [segment.sequence for segment in playlist.segments if segment.discontinuity])
@@ -93,9 +93,9 @@ class StrangerTests(StrangerCase):
         server = self.assertUnharmed(kinds)
         self.assertGreater(sample(server, "rtmp_connections_evicted_total"), 100)
 
-    def test_octets(self) -> None:
+    def test_bytes(self) -> None:
         """Chunks, messages and values that are made to hurt."""
-        kinds = ["10,000 chunk streams", "16 MiB declared", "chunks of one octet", "empty messages", "AMF, many"]
+        kinds = ["10,000 chunk streams", "16 MiB declared", "chunks of one byte", "empty messages", "AMF, many"]
         server = self.assertUnharmed(kinds)
         self.assertGreater(sample(server, "rtmp_protocol_errors_total"), 10)
 

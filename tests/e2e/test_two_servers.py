@@ -56,7 +56,7 @@ class TwoServersTests(RecordingCase):
         lonely.kill()
 
         second = self.start_beside(first, GREEDY)
-        self.assertIn("live/abandoned goes on from what is stored of it", second.log)
+        self.assertIn("live/abandoned: resumed from storage", second.log)
         self.assertIn("live/mine: not resumed", second.log)
         self.assertEqual(404, second.get("/api/v1/streams/mine").status)
         eventually("retention to have its way", lambda: not listed(second, "old"))
@@ -76,7 +76,7 @@ class TwoServersTests(RecordingCase):
         first.kill()
         publisher.kill()
         again = self.start_again(first)
-        self.assertIn("live/mine goes on from what is stored of it", again.log)
+        self.assertIn("live/mine: resumed from storage", again.log)
         self.assertEqual(404, again.get("/api/v1/streams/abandoned").status)
         publisher = self.publish(FFMPEG, SHOW.path, token.publish_url)
         eventually("three more", lambda: watched.has(again, 3, returned=True))

@@ -229,7 +229,7 @@ class WindowTests(SynchronousTestCase):
         self.assertEqual((6, 1, 0), (playlist.last_sequence, playlist.open_parts, playlist.last_segment_parts))
 
     def test_plain(self) -> None:
-        """The same for a web server that can not hold requests: complete segments, no directives."""
+        """The same for a web server that cannot hold requests: complete segments, no directives."""
         packager = Packager(4)
         player = Follower()
         for number in range(9):

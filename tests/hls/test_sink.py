@@ -71,7 +71,7 @@ class WatchedShelf(Shelf):
         super().put_playlist(name, playlist)
 
     def check_parts(self, segment: ReadSegment) -> None:
-        """A segment is its parts, octet for octet."""
+        """A segment is its parts, byte for byte."""
         if segment.parts and segment.uri and not segment.gap:
             parts = b"".join(self.bodies[part.uri] for part in segment.parts if not part.gap)
             assert parts == self.bodies[segment.uri], f"{segment.uri} is not its parts"

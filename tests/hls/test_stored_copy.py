@@ -1,4 +1,4 @@
-"""The copy in the storage: never a name of what can not be read."""
+"""The copy in the storage: never a name of what cannot be read."""
 
 from __future__ import annotations
 

@@ -79,12 +79,12 @@ class DiagnoseTests(SynchronousTestCase):
         self.assertNotIn(words, self.found(since_keyframe_ms=6000)[FindingKind.LONG_KEYFRAME_INTERVAL])
 
     def test_unreadable_video(self) -> None:
-        """Video of which nothing can be read is told apart from video that is not sent."""
+        """Video of which nothing can be read is distinguished from video that is not sent."""
         found = self.found(video_missing=True, dropped_frames=90)
         self.assertIn("no picture of it can be read", found[FindingKind.VIDEO_MISSING])
 
     def test_unplayable_codecs(self) -> None:
-        """What browsers refuse is told, with what to set; what they play is not."""
+        """What browsers refuse is reported, with what to set; what they play is not."""
         track, sound = make_video_track(), make_audio_track()
         self.assertEqual((), diagnose_tracks([track, sound]))
         for codec_string, name in (("mp4a.40.1", "AAC Main"), ("mp4a.40.4", "AAC LTP")):

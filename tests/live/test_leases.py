@@ -122,7 +122,7 @@ class RegistryLeasesTests(LeaseCase):
         with capturedLogs():
             self.clock.pump([1.0] * 7)
         self.assertIs(StreamState.ENDED, stream.state)
-        self.assertEqual(["another server publishes this stream now"], publisher.told)
+        self.assertEqual(["another server publishes this stream now"], publisher.reasons)
         self.assertEqual([0, 0], self.held())
 
     def test_not_ours(self) -> None:

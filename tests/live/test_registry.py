@@ -28,7 +28,7 @@ class FakePublisher:
     """
     A publisher; ``releases`` says whether it gives its name up by itself when it is disconnected, as real ones do.
 
-    :ivar told: the reason it was disconnected for.
+    :ivar reasons: why it was disconnected.
     :ivar leaves_within_ms: how long it may take to its next keyframe; ``None`` if it need not go.
     """
 
@@ -36,7 +36,7 @@ class FakePublisher:
         self.peer = "192.0.2.1"
         self.credential = credential
         self.silence_ms = silent_ms
-        self.told: list[str] = []
+        self.reasons: list[str] = []
         self.leaves_within_ms: int | None = None
         self.releases: Any = lambda: None
 
@@ -44,11 +44,11 @@ class FakePublisher:
         return self.silence_ms
 
     def disconnect(self, reason: str) -> None:
-        self.told.append(reason)
+        self.reasons.append(reason)
         self.releases()
 
     def disconnect_at_keyframe(self, reason: str, within_ms: int) -> None:
-        self.told.append(reason)
+        self.reasons.append(reason)
         self.leaves_within_ms = within_ms
 
 
@@ -154,12 +154,12 @@ class LifeTests(RegistryCase):
         publisher.releases = lambda: self.registry.release(stream, publisher)
         self.successResultOf(self.registry.end(stream, "stopped by the operator"))
         self.successResultOf(self.registry.end(stream))
-        self.assertEqual(["stopped by the operator"], publisher.told)
+        self.assertEqual(["stopped by the operator"], publisher.reasons)
         self.assertEqual("finish", self.sinks[stream].told[-1])
         self.assertEqual(1, self.registry.ended)
 
     def test_shut_down(self) -> None:
-        """All are ended when the server stops: it is done when every sink is, no timer is left, and nobody comes."""
+        """All are ended when the server stops: it is done when every sink is, no timer is left, none is admitted."""
         stream, _ = self.publish()
         self.publish(OTHER)
         slow: Deferred[None] = Deferred()
@@ -177,7 +177,7 @@ class LifeTests(RegistryCase):
         stream, publisher = self.publish()
         ended, _ = self.publish(StreamName("other", "a"))
         done = self.registry.shut_down("shutting down", lambda name: name.app == "live", 2_000)
-        self.assertEqual((["shutting down; connect again"], 2_000), (publisher.told, publisher.leaves_within_ms))
+        self.assertEqual((["shutting down; connect again"], 2_000), (publisher.reasons, publisher.leaves_within_ms))
         self.assertRaises(LimitReachedError, self.registry.claim, OTHER, FakePublisher())
         self.assertNoResult(done)
         self.assertNotIn("interrupted", self.sinks[stream].told)
@@ -204,7 +204,7 @@ class LifeTests(RegistryCase):
         done = self.registry.shut_down("shutting down", lambda _name: True, 2_000)
         self.registry.end(stream, "stopped by the operator")
         self.successResultOf(done)
-        self.assertEqual((StreamState.ENDED, "stopped by the operator"), (stream.state, publisher.told[-1]))
+        self.assertEqual((StreamState.ENDED, "stopped by the operator"), (stream.state, publisher.reasons[-1]))
 
     def test_totals(self) -> None:
         """What streams received is counted over all there ever were, the forgotten ones too."""
@@ -229,11 +229,11 @@ class TakeoverTests(RegistryCase):
             if gives_way:
                 self.assertIs(stream, self.registry.claim(NAME, new))
                 self.assertIs(new, stream.publisher)
-                self.assertIn("took over", old.told[0])
+                self.assertIn("took over", old.reasons[0])
                 self.assertEqual(1, self.registry.takeovers)
             else:
                 self.assertRaises(NameTakenError, self.registry.claim, NAME, new)
-                self.assertEqual([], old.told)
+                self.assertEqual([], old.reasons)
                 self.assertIs(old, stream.publisher)
 
     def test_order(self) -> None:

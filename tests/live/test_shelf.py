@@ -217,7 +217,7 @@ class ShelfTests(SynchronousTestCase):
         self.assertEqual((0, False), (self.shelf.waiting, self.shelf.is_announced("p")))
 
     def test_stop_holding(self) -> None:
-        """For all that wait the time is over, whatever they wait for, and nobody waits any more."""
+        """For all that wait the time is over, whatever they wait for, and no request waits any more."""
         self.shelf.announce("p")
         waiters: list[Deferred[Any]] = [self.shelf.wait_for("p"), self.shelf.wait_for("p")]
         waiters += [self.shelf.wait_for_playlist("index.m3u8", 7, part) for part in (None, 1, 1)]

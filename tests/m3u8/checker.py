@@ -434,7 +434,7 @@ def _check_hint(old: ReadPlaylist, new: ReadPlaylist) -> None:
 
 
 def merge_delta(delta: ReadPlaylist, old: ReadPlaylist) -> ReadPlaylist:
-    """What a player that has ``old`` makes of a delta update; raises if it can not."""
+    """What a player that has ``old`` makes of a delta update; raises if it cannot."""
     require(delta.skipped, "a delta update skips something")
     known = {segment.sequence: segment for segment in old.segments}
     wanted = range(delta.sequence, delta.sequence + delta.skipped)

@@ -140,7 +140,7 @@ class MediaPlaylistTests(SynchronousTestCase):
         ):
             self.assertEqual(line, problems(text)[0][0], text)
 
-    def test_octets(self) -> None:
+    def test_bytes(self) -> None:
         """What is not UTF-8, or begins with a byte order mark, is a problem."""
         self.assertEqual([(3, "not UTF-8")], problems(HEAD.encode() + b"#\xff\n"))
         self.assertEqual([(1, "begins with a byte order mark")], problems("\ufeff" + HEAD))
@@ -173,7 +173,7 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual({InitSegment("i")}, {segment.init for segment in merged.segments})
 
     def test_too_old(self) -> None:
-        """A version that never listed what is skipped can not be merged with."""
+        """A version that never listed what is skipped cannot be merged with."""
         old = parse_media_playlist(self.FULL.replace("SEQUENCE:5", "SEQUENCE:3"))
         with self.assertRaisesRegex(MergeError, "6 to 7 are skipped, but the version before listed 3 to 6"):
             merge_delta(old, parse_media_playlist(self.DELTA))

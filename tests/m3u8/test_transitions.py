@@ -51,7 +51,7 @@ class CheckerTests(SynchronousTestCase):
     # ── one version ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def test_syntax(self) -> None:
-        """What can not be read is told with its line."""
+        """What cannot be read is told with its line."""
         (found,) = PlaylistChecker().check(HEAD + "#EXTINF:2.0\na.ts\n")
         self.assertEqual("error [syntax] line 4: #EXTINF: no comma after the duration", str(found))
 
@@ -287,7 +287,7 @@ class MultivariantTests(SynchronousTestCase):
 
 class AssertionTests(SynchronousTestCase):
     def test_good(self) -> None:
-        """Good playlists pass, octets or text."""
+        """Good playlists pass, bytes or text."""
         assert_valid_playlist(STREAM[3])
         assert_valid_playlists([text.encode() for text in STREAM])
 

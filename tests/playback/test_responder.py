@@ -37,7 +37,7 @@ class HlsTestCase(SynchronousTestCase):
 
 class PlaylistTests(HlsTestCase):
     def test_plain(self) -> None:
-        """A playlist comes whole, as what it is, and can not be asked for in ranges."""
+        """A playlist comes whole, as what it is, and cannot be asked for in ranges."""
         reply = self.server.get(PLAIN, Range="bytes=0-3")
         self.assertEqual(200, reply.status)
         self.assertIn("# 9.2\n", reply.text())

@@ -304,7 +304,7 @@ class ByHandTests(RecordingsCase):
         self.assertEqual(["record"], list(stream.sinks))
 
     def test_conflicts(self) -> None:
-        """What is recorded can not be started, what is not can not be stopped, and what has ended neither."""
+        """What is recorded cannot be started, what is not cannot be stopped, and what has ended neither."""
         self.server.live()
         self.assertRaises(ConflictError, self.record, "stop")
         self.record("start")

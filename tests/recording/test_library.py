@@ -96,7 +96,7 @@ class LookingTests(LibraryCase):
         self.assertEqual(139, len(self.finish(library.journal(ID))[0].segments))
 
     def test_unknown(self) -> None:
-        """What is not there, is being deleted or can not be played is not found."""
+        """What is not there, is being deleted or cannot be played is not found."""
         library = self.library(store(record()))
         other = ID._replace(key="other")
         for coroutine in (library.show(other), library.journal(other), library.entry(other)):
@@ -146,7 +146,7 @@ class ChangingTests(LibraryCase):
         self.fail_with(library.delete(ID), NotFoundError)
 
     def test_protected(self) -> None:
-        """A protected recording can not be deleted until it is released."""
+        """A protected recording cannot be deleted until it is released."""
         library = self.library(store(record()))
         self.finish(library.protect(ID, True))
         self.assertTrue(self.finish(library.show(ID)).protected)
@@ -197,11 +197,11 @@ class ChangingTests(LibraryCase):
         self.assertEqual(3, len(reading), "the entry, a page, and that there is no other")
 
     def test_protecting_nothing(self) -> None:
-        """What is not there can not be protected."""
+        """What is not there cannot be protected."""
         self.fail_with(self.library(MemoryStorage()).protect(ID, True), NotFoundError)
 
     def test_growing(self) -> None:
-        """A recording that grows can not be deleted, but be protected."""
+        """A recording that grows cannot be deleted, but be protected."""
         library = self.library(store(record(4, finish=False)))
         self.fail_with(library.delete(ID), RecordingKeptError)
         self.finish(library.protect(ID, True))

@@ -39,7 +39,7 @@ class LibraryPageTests(SynchronousTestCase):
             self.assertEqual(200, self.server.get(f"/{url}", peer="192.0.2.1").status, url)
 
     def test_not_playable(self) -> None:
-        """What can not be played is shown, without links."""
+        """What cannot be played is shown, without links."""
         writer = record(4)
         for key in [key for key in writer.objects if "journal" in key or "init" in key]:
             del writer.objects[key]

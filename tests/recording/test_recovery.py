@@ -320,7 +320,7 @@ class ExaminationTests(RecoveryCase):
         storage = self.stored([(each, data if each != key else bytes(len(data))) for each, data in tape.puts])
         self.assertEqual([], self.finish(examine(storage, ID)).problems)
         deep = self.finish(examine(storage, ID, deep=True))
-        self.assertEqual([f"{key} is cut off, or no fragment", "segment 1 can not be played"], deep.problems)
+        self.assertEqual([f"{key} is cut off, or no fragment", "segment 1 cannot be played"], deep.problems)
 
 
 class Leasing(ScriptedStorage):

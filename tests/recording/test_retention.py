@@ -145,7 +145,7 @@ class RetentionTests(RetentionCase):
         self.assertEqual(["live 0"], self.sweep(live=RetentionRules(1, 1, 1)))
 
     def test_protected(self) -> None:
-        """A protected recording never goes, but counts; that a limit can not be kept is said once."""
+        """A protected recording never goes, but counts; that a limit cannot be kept is said once."""
         self.add(0, protected=True)
         self.add(1, protected=True)
         self.add(2)
@@ -154,7 +154,7 @@ class RetentionTests(RetentionCase):
             for _ in range(3):
                 self.successResultOf(Deferred.fromCoroutine(retention.sweep()))
         self.assertEqual(["live 0", "live 1"], self.left())
-        self.assertEqual(1, sum("can not be kept" in event["log_format"] for event in logs))
+        self.assertEqual(1, sum("cannot be kept" in event["log_format"] for event in logs))
 
     def test_damaged(self) -> None:
         """What was never finished properly ages from its beginning."""
@@ -165,7 +165,7 @@ class RetentionTests(RetentionCase):
     # ── failures
 
     def test_storage_fails(self) -> None:
-        """What can not be deleted now is left for the next time, and the others go."""
+        """What cannot be deleted now is left for the next time, and the others go."""
         first, _ = self.add(0), self.add(1)
         delete = self.storage.delete
         self.patch(
@@ -175,12 +175,12 @@ class RetentionTests(RetentionCase):
         )
         with capturedLogs() as logs:
             self.assertEqual(["live 0"], self.sweep(live=RetentionRules(age_ms=DAY_MS)))
-        self.assertTrue(any("can not be deleted now" in event["log_format"] for event in logs))
+        self.assertTrue(any("cannot be deleted now" in event["log_format"] for event in logs))
         self.patch(self.storage, "delete", delete)
         self.assertEqual([], self.sweep(live=RetentionRules(age_ms=DAY_MS)))
 
     def test_unknown_room(self) -> None:
-        """Where a storage can not tell its room, that is said at the start, and nothing is deleted for it."""
+        """Where a storage cannot tell its room, that is said at the start, and nothing is deleted for it."""
         storage = store(record())
         with capturedLogs() as logs:
             library = Library(storage, self.clock)

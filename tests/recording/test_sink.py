@@ -337,7 +337,7 @@ class RecorderFactoryTests(SynchronousTestCase):
         self.assertEqual(RetentionRules(604_800_000, 50 << 30, 5 << 30), factory.retention)
 
     def test_bad_arguments(self) -> None:
-        """What can not work is refused."""
+        """What cannot work is refused."""
         for bad in (
             {"segment": "500ms"},
             {"segment": "2m"},

@@ -52,7 +52,7 @@ class VerifyTests(ToolsCase):
         unknown = store(record())
         self.successResultOf(unknown.delete(ID.catalogue_key))
         for storage, words in (
-            (missing, "segment 1 can not be played"),
+            (missing, "segment 1 cannot be played"),
             (unknown, "it is not in the catalogue"),
             (store(record(finish=False)), "it is being recorded, or its server died"),
         ):
@@ -71,7 +71,7 @@ class VerifyTests(ToolsCase):
 
 class RepairTests(ToolsCase):
     def test_nothing_to_do(self) -> None:
-        """What is good stays untouched, and so does what can not be helped."""
+        """What is good stays untouched, and so does what cannot be helped."""
         storage = store(record())
         before = self.successResultOf(storage.list(""))
         self.assertEqual(["there was nothing to repair"], self.run_with(repair(storage)).lines)

@@ -69,8 +69,8 @@ class ScrapeTests(SynchronousTestCase):
         clock = Clock()
         stores = [Store(name, storage := MemoryStorage(), WriteBehind(storage, clock)) for name in ("one", "other")]
         sample = self.scrape(lambda: storage_metrics(stores))
-        for store, octets in zip(stores, (b"123", b"4567"), strict=True):
-            self.successResultOf(store.writer.put("a", [octets], "text/plain"))
+        for store, data in zip(stores, (b"123", b"4567"), strict=True):
+            self.successResultOf(store.writer.put("a", [data], "text/plain"))
         for name, size in (("one", 3), ("other", 4)):
             self.assertEqual(1, sample("storage_written_total", storage=name))
             self.assertEqual(size, sample("storage_written_bytes_total", storage=name))

@@ -111,7 +111,7 @@ class ServerTests(ServerCase):
         self.assertFalse(service.readiness.is_ready)
 
     async def test_applications(self) -> None:
-        """Each application has its own sinks, and one that can not be made is left out, counted and logged."""
+        """Each application has its own sinks, and one that cannot be made is left out, counted and logged."""
 
         class Broken:
             def create(self, context: object) -> object:
@@ -381,7 +381,7 @@ class StartTests(SynchronousTestCase):
         self.assertRegex(str(error), r"\A--demo publishes live/demo[^\n]+: add token or open to it\Z")
 
     def test_port_in_use(self) -> None:
-        """A port that can not be opened ends the start with one line that names it."""
+        """A port that cannot be opened ends the start with one line that names it."""
         errors = StringIO()
         self.patch(sys, "stderr", errors)
         settings = replace(
@@ -389,4 +389,4 @@ class StartTests(SynchronousTestCase):
         )
         service = make_service(reactor, settings, choose_plugins(settings))
         self.assertEqual(1, self.assertRaises(SystemExit, service.privilegedStartService).code)
-        self.assertRegex(errors.getvalue(), r"\Arapidrtmp: can not listen on tcp:0:interface=203.0.113.1: [^\n]+\n\Z")
+        self.assertRegex(errors.getvalue(), r"\Arapidrtmp: cannot listen on tcp:0:interface=203.0.113.1: [^\n]+\n\Z")

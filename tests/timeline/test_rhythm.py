@@ -94,7 +94,7 @@ class RhythmMeterTests(SynchronousTestCase):
         self.assertEqual({Fraction(25)}, {each.frame_rate for each in found})
 
     def test_beyond_reason(self) -> None:
-        """A rate that no camera has is a fault in the timestamps, and is not told."""
+        """A rate that no camera has is a fault in the timestamps, and is not shown."""
         self.assertEqual({None}, {each.frame_rate for each in measure(range(0, 6_000, 100), gop=20)})
 
     def test_since_keyframe(self) -> None:

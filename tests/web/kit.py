@@ -247,7 +247,7 @@ class Wire:
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         status = int(status_line.split()[1])
         size = 0 if method == "HEAD" or status in (204, 304) else int(headers.get("content-length", "0"))
-        assert len(rest) >= size, f"{len(rest)} of {size} octets"
+        assert len(rest) >= size, f"{len(rest)} of {size} bytes"
         self.transport.clear()
         self.transport.write(rest[size:])
         return Reply(status, headers, rest[:size])

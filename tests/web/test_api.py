@@ -96,7 +96,7 @@ class PublishTests(ApiTestCase):
             self.assert_error(400, words, self.server.request("POST", "/api/v1/publish", body))
 
     def test_bad_names(self) -> None:
-        """A key or application that can not be one is refused in words."""
+        """A key or application that cannot be one is refused in words."""
         for key in ("", "a/b", "../x", ".x", "a b", "k" * 129, "k?token=1", "caf\u00e9"):
             self.assert_error(400, "stream key", self.publish(streamKey=key))
         for app in ("", "a/b", "api"):
@@ -366,7 +366,7 @@ class StopTests(ApiTestCase):
         self.assertIsNone(stream.publisher)
 
     def test_twice(self) -> None:
-        """What has ended can not be stopped again."""
+        """What has ended cannot be stopped again."""
         self.server.live()
         self.stop()
         self.assert_error(409, "not live", self.stop())

@@ -54,12 +54,12 @@ class PlayerPageTests(SynchronousTestCase):
         self.assertEqual("*", self.server.get("/live/k.m3u8").headers["access-control-allow-origin"])
 
     def test_no_such_redirect(self) -> None:
-        """Nothing leads to what can not be a stream."""
+        """Nothing leads to what cannot be a stream."""
         for path in ("/live/.m3u8", "/live/.x.m3u8", "/live/%0d%0a.m3u8", "/live/.x/", "/live/" + "k" * 129 + "/"):
             self.assertEqual(400, self.server.get(path).status, path)
 
     def test_no_such_page(self) -> None:
-        """There is no page for what can not be a stream, or an application that there is not."""
+        """There is no page for what cannot be a stream, or an application that there is not."""
         for path, status in (("/live/.x", 400), ("/live/" + "k" * 129, 400), ("/nowhere/k", 404), ("/api/k", 404)):
             self.assertEqual(status, self.server.get(path).status, path)
 

@@ -62,14 +62,14 @@ def live_server(**policy: int) -> Server:
 
 
 class JunkTests(SynchronousTestCase):
-    """Octets of no meaning."""
+    """Bytes of no meaning."""
 
     @settings(max_examples=300)
     @example(pieces=[BLOCKING, BLOCKING, b"\0" * 9000])
     @example(pieces=[b"GET / HTTP/1.1\r\nHost: \xff\r\nContent-Length: 1e3\r\n\r\n"])
     @given(pieces=junk.flatmap(cuts_of))
     def test_nothing_escapes(self, pieces: list[bytes]) -> None:
-        """Whatever octets come, however cut, no exception leaves the connection, and others are served as before."""
+        """Whatever bytes come, however cut, no exception leaves the connection, and others are served as before."""
         server = live_server(idle_timeout_ms=10_000)
         wire = server.connect("192.0.2.1")
         for piece in pieces:
@@ -110,7 +110,7 @@ class FloodTests(SynchronousTestCase):
         self.assertEnded(wire)
 
     def test_dripping(self) -> None:
-        """A request must be whole in time, an octet a second or not."""
+        """A request must be whole in time, a byte a second or not."""
         wire = self.server.connect()
         for at in range(32):
             if not wire.transport.disconnecting:

@@ -69,7 +69,7 @@ class StreamedTests(SynchronousTestCase):
         return send_streamed(response, client, count, BugLog(Logger()))
 
     def test_all_of_it(self) -> None:
-        """A client that reads gets everything, and every octet is counted."""
+        """A client that reads gets everything, and every byte is counted."""
         client = Client()
         self.assertEqual(b"", self.successResultOf(self.send(client)))
         self.assertEqual((b"0123456789", 10, True), (b"".join(client.received), self.sent, self.is_closed))
@@ -96,7 +96,7 @@ class StreamedTests(SynchronousTestCase):
         self.assertEqual((3, True), (self.made, self.is_closed))
 
     def test_cut_off(self) -> None:
-        """A body that can not be made to its end drops the connection: the client must not take it for whole."""
+        """A body that cannot be made to its end drops the connection: the client must not take it for whole."""
         client = Client()
         with capturedLogs() as logs:
             self.assertNoResult(self.send(client, error=StorageError("gone")))

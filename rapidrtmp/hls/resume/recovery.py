@@ -1,7 +1,7 @@
 """
 Going through what a server that is no more left of its streams, before anyone publishes again.
 
-A stream whose playlist is final keeps it. One that was still running is made ready to be gone on with: its window and
+A stream whose playlist is final keeps it. One that was still running is made ready to be resumed: its window and
 its bytes are read, its playlist is written with gaps for what was published and never stored, and numbers for what
 comes next are reserved. Where that is not possible its playlist becomes final. Media that no playlist names are
 deleted. Nothing else is touched: other names, and whatever lies deeper, belong to others. So do streams that another
@@ -65,11 +65,11 @@ class HlsRecovery:
     Goes through the streams of one application, once.
 
     :param window_size: how many segments a playlist lists.
-    :param orphans: told of what final playlists still name.
+    :param orphans: takes the names that final playlists still list.
     :param resume_state: knows the streams that begin meanwhile, which are left alone.
-    :param discontinuities: told of the numbers that stored playlists use.
+    :param discontinuities: takes the numbers that stored playlists use.
     :param max_bytes: of media to be read into memory, for all streams together.
-    :param rewinds: whether there are rewind windows to go on with.
+    :param rewinds: whether there are rewind windows to resume.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class HlsRecovery:
         await _together(do() for _ in range(CONCURRENCY))
 
     async def _put_in_order(self, stream: StreamName, folder: Folder) -> None:
-        """Go on with a stream that was running and did not say so, or see to what is left of one that is over."""
+        """Resume a stream whose server did not note that it was running, or see to what is left of one that is over."""
         if self._resume_state.has_begun(stream) or await self._is_in_order(stream, folder):
             return
         if not await self._context.claim(stream) or self._resume_state.has_begun(stream):
@@ -153,7 +153,7 @@ class HlsRecovery:
         return True
 
     async def _go_on(self, stream: StreamName) -> bool:
-        """Make a stream ready to be gone on with, if it was running; whether it is to be left alone from now on."""
+        """Make a stream ready to be resumed, if it was running; whether it is to be left alone from now on."""
         if not await self._context.claim(stream):
             self._done.add(stream)
             return True
@@ -191,7 +191,7 @@ class HlsRecovery:
         except MediaError as error:
             self._context.log.error("{stream}: {name} is damaged: {error}", stream=stream, name=STATE, error=error)
             if is_ours and body:
-                await self._put(f"{stream}/{STATE}.damaged", body, "application/octet-stream")
+                await self._put(f"{stream}/{STATE}.damaged", body, "application/byte-stream")
             return None
         self._context.reached(state.next_sequence)
         if state.discontinuity is not None:
@@ -201,7 +201,7 @@ class HlsRecovery:
     # ── a stream that was running ────────────────────────────────────────────────────────────────────────────────────
 
     async def _resume(self, stream: StreamName, playlist: MediaPlaylist, state: StoredState) -> bool:
-        """Make a stream ready to be gone on with; whether that can be done."""
+        """Make a stream ready to be resumed; whether that can be done."""
         try:
             window = reopen(playlist, state.constants, self._window_size)
             for segment in await self._not_listed(stream, window.next_sequence):
@@ -259,14 +259,14 @@ class HlsRecovery:
 
     async def _give_back(self, stream: StreamName, kept: set[str], before: int) -> None:
         """
-        Give a stream that goes on its rewind window back, then remove what neither that nor its playlist names.
+        Give a resumed stream its rewind window back, then remove what neither that nor its playlist names.
 
         :param kept: what the playlist names.
         :param before: the first number that this process used.
         """
         expecting = self._resume_state.rewinds.pop(stream, None)
         if self._rewinds and expecting is None:
-            return  # no sink has gone on with it
+            return  # no sink has resumed it
         try:
             folder = folders_of(self._context.app, await self._context.storage.list(f"{stream}/")).get(stream, {})
             if expecting is not None:

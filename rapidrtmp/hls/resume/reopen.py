@@ -1,5 +1,5 @@
 """
-A stored playlist made into a window again, to be gone on with.
+A stored playlist made into a window again, to be resumed.
 
 What was published and never stored cannot be brought back: its numbers become gaps, so that the playlist reaches at
 least as far as any that players have seen. Together they last as long as the server was away, in reason, because the
@@ -78,7 +78,7 @@ def bridge(window: PlaylistWindow, state: StoredState, now_ms: int) -> None:
 
     Of discontinuities that were seen and not stored the numbers must not come again with other media behind them: as
     many of the gaps begin with one. The state knows of them; and where there are gaps at the end already, the process
-    that is no more had gone on from them, and what it sent began with one, even if not so much as that is stored.
+    that is no more had continued from them, and what it sent began with one, even if not so much as that is stored.
 
     :param state: knows that number, if the storage was not slow: then it may be older than the playlist. One segment
         that was complete and one that was open are always reckoned with.

@@ -1,4 +1,4 @@
-"""What the recovery, which goes on beside the live streams, must know of them."""
+"""What the recovery, which runs beside the live streams, must know of them."""
 
 from __future__ import annotations
 

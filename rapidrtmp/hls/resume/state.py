@@ -1,7 +1,7 @@
 """
-``state.json``: what a server needs, beside the stored playlist, to go on with a stream that its predecessor left.
+``state.json``: what a server needs, beside the stored playlist, to resume a stream that its predecessor left.
 
-The stored playlist lists what is stored; players were told of more. So a few media sequence numbers are *reserved*
+The stored playlist lists what is stored; players have seen more. So a few media sequence numbers are *reserved*
 before they are used: whatever was published, and however the server died, it was below the number that stands here.
 The highest discontinuity sequence number in use stands here as well, written when that discontinuity begins. So do the
 promises of the playlist, because the stored one has no parts.

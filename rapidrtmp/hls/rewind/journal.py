@@ -1,5 +1,5 @@
 """
-What an earlier process left of a rewind journal, made fit to be gone on with.
+What an earlier process left of a rewind journal, made fit to be continued.
 
 Each page stands by itself: a header, and the segments that need its init segment. What cannot be read is left out,
 with all that came before it, because a playlist has no holes.

@@ -136,7 +136,7 @@ class Rewind:
 
     def expect(self, listed: Sequence[ListedSegment], discontinuities: int) -> None:
         """
-        Go on from what an earlier process left, when :meth:`go_on` says that it was given back, page by page.
+        Continue what an earlier process left, when :meth:`go_on` says that it was given back, page by page.
 
         Until then nothing is listed, because no playlist may grow at its beginning; what is added meanwhile is written
         down at once.
@@ -207,8 +207,8 @@ class Rewind:
 
     def _fill_hole(self, name: PageName, listed: Sequence[ListedSegment]) -> None:
         """
-        Where a server was killed before it could go on, the numbers up to the page it wrote are gaps. So many of them
-        begin with a discontinuity that those on the page keep their numbers.
+        Where a server was killed before it could continue, the numbers up to the page it wrote are gaps. So many of
+        them begin with a discontinuity that those on the page keep their numbers.
         """
         page = self._pages[-1]
         hole = range(page.last + 1, name.first)

@@ -45,7 +45,7 @@ from rapidrtmp.rtmp.session.states import BUSY_STATES, Role, State, Trigger, nex
 
 __all__ = ["CHUNK_SIZE", "WINDOW_SIZE", "Events", "Session"]
 
-#: We ask to be told of so many bytes received, and let the peer do likewise.
+#: We ask for an acknowledgement of so many bytes, and let the peer do likewise.
 WINDOW_SIZE = 2_500_000
 #: What we send in, and what FFmpeg then sends in too: large enough that most messages are one chunk.
 CHUNK_SIZE = 65536
@@ -163,7 +163,7 @@ class Session:
             raise
 
     def data_to_send(self) -> bytes:
-        """Drain what the peer is to be told."""
+        """Drain what the peer is to receive."""
         return self._outbox.drain()
 
     # ── what either end may say ──────────────────────────────────────────────────────────────────────────────────────
@@ -309,7 +309,7 @@ class Session:
         return ()
 
     def _read_window(self, message: Message) -> Events:
-        """The peer wants to be told every so many bytes; zero would mean always, and is not meant."""
+        """The peer wants an acknowledgement every so many bytes; zero would mean always, and is not meant."""
         self._window = read_number(message.payload) or WINDOW_SIZE
         return ()
 

@@ -2,7 +2,7 @@
 The client's end of a connection: says the commands, and takes the answers. For relays that publish to another server,
 and for pulls that play from one.
 
-How it thinks: the caller asks for one thing at a time (``connect``, then ``publish`` or ``play``), and is told by an
+How it thinks: the caller asks for one thing at a time (``connect``, then ``publish`` or ``play``), and learns by an
 event what became of it. A publish or a play is two questions to the server: first for a message stream
 (``createStream``), then the thing itself on that. Servers differ in what else they say; whatever is not the answer to a
 question of ours changes nothing.
@@ -291,7 +291,7 @@ class ClientSession(Session):
         return (EofReceived(number),) if event == UserControlType.STREAM_EOF and self.is_busy else ()
 
     def _break_off(self, description: str) -> None:
-        """Close the session of a server that broke a rule; there is nothing a server could be told."""
+        """Close the session of a server that broke a rule; there is nothing to tell a server."""
         del description
         self._advance(PeerProtocolError)
 

@@ -242,7 +242,7 @@ class ServerSession(Session):
         return (event,)
 
     def _check_length(self, command: Connect, what: str, text: str, limit: int) -> None:
-        """Refuse a connect whose ``text`` is too long: told to the client first, then an error to us."""
+        """Refuse a connect whose ``text`` is too long: sent to the client first, then an error to us."""
         if len(text) > limit:
             problem = f"{what} of {len(text)} characters, limit {limit}"
             self._outbox.send_answer(replies.write_error(command.transaction, replies.CONNECT_REJECTED, problem))

@@ -3,7 +3,7 @@ The life of a session as a table: what may happen in which state, and the state 
 
 A connection publishes or plays one stream at a time, whatever number of message streams it creates. A session moves by
 the client's commands, the server's decisions, the end of the handshake, and the peer's errors. The table is the same
-for both roles: the server receives the commands and makes the decisions, the client says the commands and is told the
+for both roles: the server receives the commands and makes the decisions, the client says the commands and gets the
 decisions. So a move that is not in the table is the fault of the side that makes it: of the peer, which breaks the
 protocol, or of our own code.
 """

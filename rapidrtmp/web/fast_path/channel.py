@@ -2,9 +2,9 @@
 The express way: what a thousand viewers ask at once, answered below the request machinery of ``twisted.web``.
 
 A plain request (see :mod:`rapidrtmp.web.fast_path.request_line`) that arrives whole, alone, on a connection that has
-nothing else to do goes straight to whoever answers for media, and the ready-made answer straight to the transport. Any
+nothing else to do goes straight to the responder for media, and the ready-made answer straight to the transport. Any
 other request, and any that would be refused, goes the normal way, unchanged: nothing was consumed, counted or written.
-Both ways send the same octets and count alike; only their price differs.
+Both ways send the same bytes and count alike; only their price differs.
 
 A plain request that has arrived behind another takes the express way as well, when its turn comes (see
 :class:`~rapidrtmp.web.site.BoundedChannel`). So does every one over TLS, which can hand over any number of requests in

@@ -34,8 +34,8 @@ _BLOCK = re.compile(rb"(?:[!-9;-~]+:[ -~]*\r\n)+\r\n")
 #: A host that every layer below reads alike.
 _HOST = re.compile(r"(?:[A-Za-z0-9_-]{1,50}\.){0,4}[A-Za-z0-9_-]{1,50}(?::[0-9]{1,5})?")
 MAX_FIELDS = 100
-#: Fields that make a request something else than a plain one, or that are nobody's to remember. ``If-None-Match`` is
-#: not among them: browsers send it with every reload of a playlist, and whoever answers looks at it anyway.
+#: Fields that make a request something else than a plain one, or that are not to be remembered. ``If-None-Match`` is
+#: not among them: browsers send it with every reload of a playlist, and the responder looks at it anyway.
 _NOT_PLAIN = frozenset(
     {
         "authorization",

@@ -37,7 +37,7 @@ _GATHERS = hasattr(socket.socket, "sendmsg")
 
 class OpenChannel(HTTPChannel):
     """
-    Twisted's HTTP/1 channel with names for what goes on in it.
+    Twisted's HTTP/1 channel with names for its states.
 
     :ivar is_answering: a request is being answered; what is received meanwhile waits.
     :ivar is_full: the transport holds enough: the client must read before it is read from.

@@ -82,7 +82,7 @@ class Http2:
     What all HTTP/2 connections of a site share.
 
     :param clock: time and timers.
-    :param misconduct: told of who is refused below the level of requests.
+    :param misconduct: notes clients that are refused below the level of requests.
     :ivar unsent: bytes of answers that clients have not read yet.
     """
 
@@ -373,7 +373,7 @@ class Http2Connection(Protocol, BudgetedReader):
             self._send_soon()
 
     def reset(self, stream: Http2Stream, code: ErrorCodes) -> None:
-        """End a stream whose answer can not be whole."""
+        """End a stream whose answer cannot be whole."""
         if not stream.is_gone:
             self._close_stream(stream.number, code)
             self._forget(stream, ConnectionLost("the stream was reset"))

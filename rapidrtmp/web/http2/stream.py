@@ -89,7 +89,7 @@ class Http2Stream:
 
     @property
     def expects_continue(self) -> bool:
-        """Whether the client waits to be told that it may send the body."""
+        """Whether the client waits for leave to send the body."""
         return (self._request.getHeader(b"expect") or b"").lower() == b"100-continue"
 
     def receive_body(self, data: bytes, cost: int, limit: int) -> bool:
@@ -98,7 +98,7 @@ class Http2Stream:
 
         :param cost: bytes of what was received, with its padding.
         :param limit: the longest body that is read.
-        :returns: whether the client may go on: it may for a while, because some look for an answer only behind it.
+        :returns: whether the client may continue: it may for a while, because some look for an answer only behind it.
         """
         self._received += cost
         if self.is_arriving:

@@ -148,7 +148,7 @@ class ResumeTests(SynchronousTestCase):
     """A stream that is gone on with."""
 
     def test_window(self) -> None:
-        """What is stored is served at once, octet for octet, and players of low-latency HLS are kept waiting."""
+        """What is stored is served at once, byte for byte, and players of low-latency HLS are kept waiting."""
         server = killed()
         again = Server(server.writer.objects, STARTED_AT_MS + AWAY_MS)
         self.assertTrue(again.resumed)
@@ -453,7 +453,7 @@ class StorageTests(SynchronousTestCase):
             self.assertTrue(self.start(method, times=2)[1].resumed)
 
     def test_lasting_failure(self) -> None:
-        """A stream that can not be read, or not be written, is left as it is."""
+        """A stream that cannot be read, or not be written, is left as it is."""
         for method in ("get", "put"):
             for times, retryable in ((3, True), (1, False), (1_000, True)):
                 stored, again = self.start(method, times=times, retryable=retryable)
@@ -475,7 +475,7 @@ class StorageTests(SynchronousTestCase):
         self.failureResultOf(recovering, CancelledError)
 
     def test_no_list(self) -> None:
-        """A storage that can not say what it holds fails the whole."""
+        """A storage that cannot say what it holds fails the whole."""
         self.assertRaises(StorageError, self.start, "list")
 
     def test_killed_while_starting(self) -> None:

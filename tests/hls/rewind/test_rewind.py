@@ -216,7 +216,7 @@ class RestoreTests(SynchronousTestCase):
         self.assertEqual(before.rewind.names, after.rewind.names)
 
     def test_damaged(self) -> None:
-        """A page that can not be read takes those before it along; what is not stored counts as lost."""
+        """A page that cannot be read takes those before it along; what is not stored counts as lost."""
         rewound = Rewound()
         rewound.begin_run()
         rewound.add(SEGMENTS_PER_PAGE + 20)
@@ -352,7 +352,7 @@ class KilledTests(SynchronousTestCase):
             players.follow(third_versions, {}, stored=next_stored(second.moments[-1]))
 
     def test_unreadable_page(self) -> None:
-        """A stream of whose journal a page can not be read is left as it is; those beside it do not suffer."""
+        """A stream of whose journal a page cannot be read is left as it is; those beside it do not suffer."""
         server = Server({}, STARTED_AT_MS, 0, SPEC)
         publish(server, 8)
         stored = server.moments[-1].stored

@@ -138,7 +138,7 @@ OTHERS = [
     LINE + fields(b"X: y\nTransfer-Encoding: chunked") + b"0\r\n\r\n" + PLAIN,
     LINE + fields(b"X: y\rTransfer-Encoding: chunked") + b"0\r\n\r\n" + PLAIN,
     PLAIN + b"hello",
-    # line ends, white space, and octets that are not text
+    # line ends, white space, and bytes that are not text
     PLAIN.replace(b"\r\n", b"\n"),
     LINE + b"Host: a\n\r\n",
     LINE + b"Host: a\r\n\n" + b"\r\n",
@@ -268,7 +268,7 @@ class Recorder:
 
 
 class TwoWays(SynchronousTestCase):
-    """The same octets to two servers, of which one has no express way."""
+    """The same bytes to two servers, of which one has no express way."""
 
     def setUp(self) -> None:
         self.maxDiff = 2000
@@ -302,7 +302,7 @@ class TwoWays(SynchronousTestCase):
 
 class SameAnswersTests(TwoWays):
     def test_express(self) -> None:
-        """What players ask takes the express way, and is answered with the octets of the other way."""
+        """What players ask takes the express way, and is answered with the bytes of the other way."""
         for request in EXPRESS:
             self.send(request)
             sent = self.assert_same(request)
@@ -328,7 +328,7 @@ class SameAnswersTests(TwoWays):
             self.assert_same(request)
             self.fast.express.clear()
 
-    def test_octet_by_octet(self) -> None:
+    def test_byte_by_byte(self) -> None:
         """However a request is cut, its answer is the same; cut ones go the other way."""
         for request in (*EXPRESS[:3], *(each for each in OTHERS if len(each) < 200)):
             self.reopen()

@@ -1,0 +1,72 @@
+"""The words that the project does not use: in docstrings, comments, log lines and pages."""
+
+from __future__ import annotations
+
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).parent.parent
+#: Each with what is said instead.
+INSTEAD = {
+    r"can not": "cannot",
+    r"who(m)?ever": "the peer, the client, the caller, the author of …",
+    r"(some|no|every|any)body('s)?": "the peer, the client, the player, no one …",
+    r"octets?": "bytes",
+    r"(go|goes|going|gone|went) on": "continue",
+    r"told": "a verb that says what happens: is notified, gets, is shown, is reported, distinguished …",
+}
+BANNED = re.compile(rf"\b({'|'.join(INSTEAD)})\b", re.IGNORECASE)
+#: A name that others have given.
+QUOTED = re.compile(r"application/octet-stream", re.IGNORECASE)
+
+
+def prose(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of prose: of a module those in its strings and comments, of another file all."""
+    text = path.read_text("utf-8")
+    if path.suffix != ".py":
+        yield from enumerate(text.splitlines(), 1)
+        return
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type in (tokenize.STRING, tokenize.COMMENT):
+            yield from enumerate(token.string.splitlines(), token.start[0])
+
+
+def found_in(path: Path) -> list[str]:
+    """The places in a file where one of the words is."""
+    return [
+        f"{path.relative_to(ROOT)}:{number}: {word[0]!r}"
+        for number, line in prose(path)
+        for word in BANNED.finditer(QUOTED.sub("", line))
+    ]
+
+
+#: The packages of tests that are held to the list; the others follow.
+TESTS = ("archive", "auth", "check", "cmaf", "codec", "live", "storage", "support", "testing", "timeline")
+
+
+class WordTests(SynchronousTestCase):
+    def assert_plain(self, *places: Path) -> None:
+        """Hold files to the list."""
+        found = [each for place in sorted(places) for each in found_in(place)]
+        self.assertEqual([], found, "Say it otherwise: tests/test_words.py has the list")
+
+    def test_server(self) -> None:
+        """The server, and what it logs, are in plain words."""
+        self.assert_plain(*(ROOT / "rapidrtmp").rglob("*.py"))
+
+    def test_tests(self) -> None:
+        """So are tests."""
+        self.assert_plain(*(path for name in TESTS for path in (ROOT / "tests" / name).rglob("*.py")))
+
+    def test_what_is_found(self) -> None:
+        """A word is found in strings and comments, and not as a name of the code."""
+        module = Path(self.mktemp())
+        module.write_text('told = 1  # somebody told me\n"""We can not\ngo on."""\n')
+        module = module.rename(module.with_suffix(".py"))
+        words = [word[0] for _, line in prose(module) for word in BANNED.finditer(line)]
+        self.assertEqual(["somebody", "told", "can not", "go on"], words)
