@@ -85,6 +85,9 @@ class Metrics:
         self.publishers_over_bitrate_total = self._counter(
             "publishers_over_bitrate_total", "Publishers closed because they exceeded rtmp.max_publisher_kbps"
         )
+        self.publishers_over_memory_total = self._counter(
+            "publishers_over_memory_total", "Publishers closed because they exceeded live.max_stream_bytes"
+        )
         self.sinks_detached_total = self._counter(
             "sinks_detached_total", "Sinks taken off a stream because they failed or were too slow", "sink"
         )

@@ -114,6 +114,7 @@ class Application:
             started_at_ms=utc_ms(),
             begun_ms=now_ms(shared.reactor),
             gop_cache_bytes=settings.live.gop_cache_bytes,
+            max_bytes=settings.live.max_stream_bytes,
             fan_out=FanOut(
                 name,
                 limit_ms=settings.live.slow_sink_ms,

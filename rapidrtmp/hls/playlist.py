@@ -240,6 +240,15 @@ class PlaylistWindow(ListedWindow):
         self._listed = tuple(self.segments)
         return segment
 
+    def shorten(self) -> None:
+        """List at the front no more than has to be, however many there should be."""
+        target_ms = 1000 * self.constants.target_s
+        segments = self.segments
+        for old in segments[: kept_segments(segments, KEPT_TARGETS * target_ms)]:
+            self._leave(old)
+        self._skipped = kept_segments(self.segments, SKIP_TARGETS * target_ms)
+        self._listed = tuple(self.segments)
+
     def lose(self, sequence: int) -> None:
         """List a segment as a gap, before any player has seen it."""
         self.list[sequence] = self.list[sequence].as_gap()

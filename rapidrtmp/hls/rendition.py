@@ -164,6 +164,8 @@ class Rendition:
         window = self.window
         pieces, self._pieces = self._pieces, []
         segment = window.complete_segment(end, size=sum(map(len, pieces)))
+        if self._shelf.is_crowded:
+            window.shorten()
         if pieces:
             self._shelf.put(segment.uri, pieces, SEGMENT_TYPE)
         self._segments_created.inc()

@@ -65,6 +65,8 @@ class IShelf(Interface):
     Names are relative, without a slash. Nothing here blocks or waits.
     """
 
+    is_crowded: bool = Attribute("Whether the stream takes more memory than it should: a playlist is to list less.")
+
     def put(name: str, pieces: Sequence[bytes], content_type: str, cache_control: str = IMMUTABLE) -> None:
         """
         Put an object up, whole; ``pieces`` in order are its bytes (kept, not copied, until first asked for).

@@ -108,12 +108,14 @@ class Shelf:
     The objects, playlists and waiters of one stream.
 
     :param clock: lets many waiters be answered in slices; without one, all are at once.
+    :ivar is_crowded: see :class:`IShelf <rapidrtmp.interfaces.IShelf>`.
     :ivar max_waiters: how many requests may wait here at one time.
     :ivar target_found: called with the longest target duration there ever was, in milliseconds, whenever that grows.
     """
 
     def __init__(self, max_waiters: int = 10_000, clock: IReactorTime | None = None) -> None:
         self.max_waiters = max_waiters
+        self.is_crowded = False
         self.target_found: Callable[[int], None] = lambda _target_ms: None
         self._longest_target_ms = 0
         self._objects: dict[str, ShelfObject] = {}
@@ -163,6 +165,11 @@ class Shelf:
     def waiting(self) -> int:
         """How many requests wait here now."""
         return self._waiting
+
+    @property
+    def size(self) -> int:
+        """About how many bytes its objects take; what parts and their segment share counts for each."""
+        return sum([each.size for each in self._objects.values()])
 
     @property
     def target_ms(self) -> int:

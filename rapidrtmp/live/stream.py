@@ -94,6 +94,11 @@ class GopCache:
         self._leading_id = 0
         self._other_video: frozenset[int] = frozenset()
 
+    @property
+    def size(self) -> int:
+        """Of its frames, in bytes."""
+        return self._bytes
+
     def start(self, tracks: tuple[Track, ...]) -> None:
         """Learn the tracks of the frames that follow, the leading one first; forget those before."""
         leading, *others = tracks
@@ -147,6 +152,7 @@ class LiveStream:
     A stream under its public name.
 
     :param utc_of: from a frame's ``arrived_ms`` to milliseconds since 1970; they are the same if left out.
+    :param max_bytes: what may be kept of it for viewers, in memory; 0 for no limit.
     :param fan_out: the sinks; see :class:`~rapidrtmp.live.fan_out.FanOut`.
     :param make_sink: makes a sink of a factory, with what that is given to work with; see :meth:`start_sink`.
     :ivar state: see :class:`StreamState`.
@@ -171,6 +177,7 @@ class LiveStream:
         started_at_ms: int,
         begun_ms: int = 0,
         gop_cache_bytes: int = 32 << 20,
+        max_bytes: int = 0,
         fan_out: FanOut | None = None,
         utc_of: Callable[[int], int] | None = None,
         make_sink: SinkMaker | None = None,
@@ -192,6 +199,7 @@ class LiveStream:
         self._factories: dict[str, Any] = {}
         self.fan_out = fan_out or FanOut(name)
         self._gop = GopCache(gop_cache_bytes)
+        self._max_bytes = max_bytes
         self.health: PublishHealth | None = None
         self.findings: tuple[Finding, ...] = ()
         self.notice = ""
@@ -347,6 +355,17 @@ class LiveStream:
             self.shelf.put(NOTICE, [json.dumps({"notice": notice}).encode()], "application/json", "no-store")
         else:
             self.shelf.withdraw(NOTICE)
+
+    def is_too_large(self) -> bool:
+        """
+        Whether what is kept of it for viewers takes more than ``max_bytes``, if there is such a limit. From half of
+        that on its playlists are to list less.
+        """
+        if not self._max_bytes:
+            return False
+        size = self.shelf.size + self._gop.size
+        self.shelf.is_crowded = size > self._max_bytes // 2
+        return size > self._max_bytes
 
     # ── wall clock ───────────────────────────────────────────────────────────────────────────────────────────────────
 

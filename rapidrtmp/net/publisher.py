@@ -199,6 +199,8 @@ class Publisher(Role):
             self._diagnose(is_settled)
         if self._bitrate_limit.is_exceeded(self._connection.session.bytes_received, time_ms):
             self._close_for_bitrate()
+        elif self.stream.is_too_large():
+            self._close_for_memory()
         elif self._expires_ms is not None and self._services.utc_ms() >= self._expires_ms:
             self._log.info(
                 "{stream}: permission of {peer} to publish has expired", stream=self.stream.name, peer=self.peer
@@ -229,6 +231,15 @@ class Publisher(Role):
             limit=limit,
         )
         self.disconnect(f"the bit rate is above this server's limit, {limit}")
+
+    def _close_for_memory(self) -> None:
+        self._services.metrics.publishers_over_memory_total.inc()
+        self._log.warn(
+            "{stream}: takes more memory than live.max_stream_bytes, closing the connection from {peer}",
+            stream=self.stream.name,
+            peer=self.peer,
+        )
+        self.disconnect("the stream takes more memory than this server allows: lower the bit rate")
 
     def _diagnose(self, is_settled: bool) -> None:
         health = self._demuxer.health

@@ -289,6 +289,11 @@ class LiveSettings:
     linger_ms: int = _owned(AppLimits, "linger_ms")
     timeline: TimelinePolicy = field(default=TimelinePolicy())
     gop_cache_bytes: int = _setting(SIZE, "32M", "Frames since the last keyframe kept for those who join")
+    max_stream_bytes: int = _setting(
+        SIZE,
+        "512M",
+        "What one stream keeps in memory; its window shortens from half on; 0 for no limit",
+    )
     slow_sink_ms: int = _setting(DURATION, "20ms", "A sink slower than this per frame for 3 s is detached; 0 for never")
 
 

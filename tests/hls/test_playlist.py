@@ -131,6 +131,21 @@ segment_8.m4s
 
 
 class WindowTests(SynchronousTestCase):
+    def test_shortened(self) -> None:
+        """A window that has to be short lists three target durations, follows the rules, and grows again afterwards."""
+        packager = Packager(20)
+        for _ in range(15):
+            packager.segment()
+        for _ in range(3):
+            first = packager.window.first
+            packager.window.shorten()
+            packager.removed += range(first, packager.window.first)
+            packager.segment()
+            self.assertEqual(4, len(packager.window.segments))
+        for _ in range(30):
+            packager.segment()
+        self.assertEqual(20, len(packager.window.segments))
+
     def test_versions(self) -> None:
         """Every version of a long stream follows the rules, alone and after the one before, deltas included."""
         packager = Packager()

@@ -79,6 +79,7 @@ class StreamCase(SynchronousTestCase):
             Viewers(b"salt"),
             started_at_ms=STARTED_AT_MS,
             gop_cache_bytes=100_000,
+            max_bytes=1_000_000,
             fan_out=FanOut(name, failed=self.failed.append),
         )
 
@@ -86,6 +87,19 @@ class StreamCase(SynchronousTestCase):
         self.stream.tracks_changed(tracks)
         for frame in frames:
             self.stream.frame_received(frame)
+
+
+class MemoryTests(StreamCase):
+    def test_bound(self) -> None:
+        """From half of what a stream may keep on its shelf is crowded, and above all of it the stream is too large."""
+        for size, crowded, too_large in ((400_000, False, False), (200_000, True, False), (500_000, True, True)):
+            self.stream.shelf.put(f"segment_{size}.m4s", [bytes(size)], "video/mp4")
+            self.assertEqual(too_large, self.stream.is_too_large())
+            self.assertEqual(crowded, self.stream.shelf.is_crowded)
+        for name in ("segment_500000.m4s", "segment_200000.m4s"):
+            self.stream.shelf.withdraw(name)
+        self.assertFalse(self.stream.is_too_large())
+        self.assertFalse(self.stream.shelf.is_crowded)
 
 
 class FanOutTests(StreamCase):

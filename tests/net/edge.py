@@ -174,7 +174,9 @@ class Edge:
         policy: ConnectionLimits = ConnectionLimits(),  # noqa: B008
         max_streams: int = 0,
         max_bitrate: int = 0,
+        max_stream_bytes: int = 0,
     ) -> None:
+        self.max_stream_bytes = max_stream_bytes
         self.clock = Clock()
         self.metrics = Metrics()
         self.authenticator = ScriptedAuthenticator()
@@ -219,6 +221,7 @@ class Edge:
             started_at_ms=self.utc_ms(),
             fan_out=FanOut(name, failed=self.failed.append),
             begun_ms=now_ms(self.clock),
+            max_bytes=self.max_stream_bytes,
             utc_of=lambda arrived_ms: STARTED_AT_MS + arrived_ms,
         )
         for number, make in enumerate(self.extra_sinks):

@@ -255,6 +255,22 @@ class PublisherTests(SynchronousTestCase):
         self.assertTrue(8 < self.edge.clock.seconds() < 16, self.edge.clock.seconds())
         self.assertEqual(1, self.edge.metric("publishers_over_bitrate_total"))
 
+    def test_memory(self) -> None:
+        """A publisher whose stream takes too much memory is told so, closed and counted."""
+        self.edge.close()
+        self.edge = Edge(max_stream_bytes=1_000_000)
+        peer = self.edge.publisher()
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        stream.shelf.put("segment_1.m4s", [bytes(900_000)], "video/mp4")
+        self.edge.wait(1)
+        self.assertFalse(peer.is_closed)
+        stream.shelf.put("segment_2.m4s", [bytes(900_000)], "video/mp4")
+        self.edge.wait(1)
+        self.assertIn(("error", "NetStream.Publish.Denied"), [status[:2] for status in peer.statuses()])
+        self.assertTrue(peer.is_closed)
+        self.assertEqual(1, self.edge.metric("publishers_over_memory_total"))
+
     def test_storm(self) -> None:
         """A clock that jumps again and again ends its publisher, which is told why; the stream stays for another."""
         peer = self.edge.publisher()
