@@ -7,6 +7,7 @@ import importlib
 from twisted.trial.unittest import SynchronousTestCase
 
 from fuzz import CORPUS, TARGETS
+from tests.slow import slow
 
 
 class FuzzCorpusTests(SynchronousTestCase):
@@ -20,6 +21,7 @@ class FuzzCorpusTests(SynchronousTestCase):
                 except Exception as error:
                     raise AssertionError(f"fuzz/corpus/{target}/{path.name}: {error!r}") from error
 
+    @slow
     def test_torn_inputs(self) -> None:
         """Nor does any that is cut off or has a byte changed."""
         for target in TARGETS:

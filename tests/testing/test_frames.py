@@ -19,6 +19,7 @@ from rapidrtmp.testing.frames import (
     video_frames,
     video_frames_at,
 )
+from tests.slow import slow
 
 VIDEO, AUDIO = make_video_track(), make_audio_track()
 
@@ -107,6 +108,7 @@ class SourceTests(SynchronousTestCase):
             self.assertEqual([number * 1_024 for number in range(len(audio))], [frame.dts for frame in audio])
             self.assertApproximates(float(4 * 48 / rate), len(audio) * 1_024 / 48_000, 0.03)
 
+    @slow
     def test_endless(self) -> None:
         """It can be iterated over as long as one likes, with one track or with two."""
         for tracks in ((VIDEO, AUDIO), (VIDEO, None), (None, AUDIO)):

@@ -24,6 +24,7 @@ from rapidrtmp.testing.sinks import (
     feed,
     make_sink_context,
 )
+from tests.slow import slow
 
 
 class FrameCollectorTests(SinkContract, SynchronousTestCase):
@@ -139,6 +140,7 @@ class ContractTests(SynchronousTestCase):
         self.flushLoggedErrors()
         return {str(case).split()[0] for case, _ in result.failures + result.errors}
 
+    @slow
     def test_faults(self) -> None:
         """A sink that is right passes; each fault fails the tests it should."""
         self.assertEqual(set(), self.failures_of("none"))

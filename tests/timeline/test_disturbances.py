@@ -20,6 +20,7 @@ from tests.codec.builders import (
     problems_of,
     steps,
 )
+from tests.slow import slow
 from tests.timeline.broadcast import Broadcast, DisturbanceCase
 
 VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
@@ -149,6 +150,7 @@ class OtherPublisherTests(DisturbanceCase):
                 self.assertEqual(set(), {name.split(".")[0] for name in names} & clocks, path.name)
 
 
+@slow
 class AnyDisturbanceTests(DisturbanceCase):
     disturbances = st.lists(
         st.tuples(

@@ -20,11 +20,13 @@ from rapidrtmp.timeline.frame_rate import FrameStep
 from rapidrtmp.timeline.policy import TimelinePolicy
 from rapidrtmp.timeline.video_clock import VideoClock
 from tests.codec.builders import ASC_44K, configs, picture, sound
+from tests.slow import slow
 
 DAY_S = 86_400
 VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
 
 
+@slow
 class DayOfOneTrackTests(SynchronousTestCase):
     def test_p6_day_of_audio(self) -> None:
         """P6: in a day of 44.1 kHz AAC every frame lasts 1024 samples, and the last is where its timestamp is."""
@@ -70,6 +72,7 @@ class DayOfOneTrackTests(SynchronousTestCase):
         self.assertLess(furthest, 5 * 90)
 
 
+@slow
 class WholeStreamTests(SynchronousTestCase):
     def run_for(self, seconds: int, ppm: int = 0, first: int = 0, modulus: int = 1 << 32) -> Demuxer:
         """Publish as a clock that is fast by ``ppm`` counts, and hold every frame against what it says."""

@@ -5,6 +5,7 @@ import random
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.timeline.pace import Pace
+from tests.slow import slow
 
 
 class PaceTests(SynchronousTestCase):
@@ -36,6 +37,7 @@ class PaceTests(SynchronousTestCase):
         self.assertTrue(-300 <= pace.lead_ms <= -280, pace.lead_ms)
         self.assertTrue(-32 <= pace.drift_ms <= -28, pace.drift_ms)
 
+    @slow
     def test_t15_day_of_a_fast_clock(self) -> None:
         """T15: a clock 200 ppm fast has gained 17.28 s after a day, and 12 ms in the last minute."""
         pace = self.make(86_400, speed=1.0002, step_ms=200)

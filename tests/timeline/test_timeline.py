@@ -35,6 +35,7 @@ from tests.codec.builders import (
     video_config,
     video_messages,
 )
+from tests.slow import slow
 
 VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
 
@@ -46,6 +47,7 @@ def publish(seconds: int = 4, rate: int = 30) -> list[Message]:
 
 
 class SteadyClockTests(SynchronousTestCase):
+    @slow
     def test_t1_aac_at_48_khz(self) -> None:
         """T1: an hour of 48 kHz AAC steps by exactly 1024 samples and ends where it should."""
         for jitter in (0, 5):
@@ -206,6 +208,7 @@ class WrapTests(SynchronousTestCase):
         _only_tracks(self, events)
         self.assertEqual([], problems_of(events))
 
+    @slow
     def test_t8_repeated_configs(self) -> None:
         """T8: codec configs repeated at 0 in mid-stream change nothing."""
         messages = shifted(publish(), 90_000)
@@ -378,6 +381,7 @@ class JumpTests(SynchronousTestCase):
 
 
 class PropertyTests(SynchronousTestCase):
+    @slow
     @settings(max_examples=30)
     @given(st.integers(0, 2**32), st.sampled_from([Fraction(25), Fraction(30_000, 1001), Fraction(50)]))
     def test_audio_and_video_stay_together(self, seed: int, rate: Fraction) -> None:

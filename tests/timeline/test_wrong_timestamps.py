@@ -18,12 +18,14 @@ from tests.codec.builders import (
     steps,
     video_config,
 )
+from tests.slow import slow
 from tests.timeline.broadcast import JUMP, Broadcast, DisturbanceCase
 
 VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
 
 
 class OutlierTests(DisturbanceCase):
+    @slow
     def test_single_outlier(self) -> None:
         """One frame with a wrong timestamp is put where it belongs: not a frame is lost, and nothing is shifted."""
         for kind in (VIDEO, AUDIO):
@@ -56,6 +58,7 @@ class OutlierTests(DisturbanceCase):
         self.assertEqual([120], [mark_of(frame) for frame in frames_of(held, VIDEO)])
         self.assertEqual(["timestamp_repaired"], problems_of(held))
 
+    @slow
     @settings(max_examples=10)
     @given(st.sets(st.integers(60, 430), max_size=12), st.integers(-400_000, 400_000))
     def test_now_and_then(self, indices: set[int], by_ms: int) -> None:
@@ -127,6 +130,7 @@ class StormTests(DisturbanceCase):
         broadcast = Broadcast(30, wire=lambda kind, moment: moment + (3_600_000 if kind is VIDEO else 0))
         self.assertEqual(1, len(self.storms(broadcast)))
 
+    @slow
     def test_no_clock_at_all(self) -> None:
         """So do timestamps that mean nothing."""
         broadcast = Broadcast(30, wire=lambda _kind, moment: moment * 2_654_435_761 % 2**32)
