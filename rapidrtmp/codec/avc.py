@@ -58,17 +58,19 @@ class AvcReader:
     :ivar keyframe: whether decoding may start at the access unit read last: an IDR picture, or an intra picture with a
         recovery point at itself (open GOP). Pictures decoded after that one, but shown before it, may need others.
     :ivar samples: 0: access units do not say how long they last.
+    :ivar open_gops: how many keyframes in a row, up to the last one, were no IDR pictures.
     :ivar continues: whether the body read last, of which nothing was returned, continues a picture that an earlier
         one began.
     """
 
-    __slots__ = ("_glance_size", "_length_size", "config", "continues", "keyframe", "samples")
+    __slots__ = ("_glance_size", "_length_size", "config", "continues", "keyframe", "open_gops", "samples")
 
     def __init__(self, config: VideoConfig) -> None:
         self.config = config
         self.keyframe = False
         self.samples = 0
         self.continues = False
+        self.open_gops = 0
         self._length_size = nal_length_size(config)
         self._glance_size = self._length_size  # 0 where every access unit has to be looked at closely
 
@@ -126,6 +128,7 @@ class AvcReader:
             self.config = _update_config(self.config, in_band, self._length_size) or self.config
         self.keyframe = _is_keyframe(pictures, slices)
         if self.keyframe:
+            self.open_gops = 0 if any(nal_type(nal) == IDR_SLICE for nal in slices) else self.open_gops + 1
             self.config = _activate(self.config, slices[0], self._length_size) or self.config
         if data == body:
             return body

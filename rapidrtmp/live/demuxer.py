@@ -70,26 +70,27 @@ class _Source:
 
     :ivar track: as it was configured last.
     :ivar reader: reads its messages: whole frames, or ``pieces`` as long as that is needed.
+    :ivar whole: reads whole frames.
     :ivar pieces: reads messages that are no whole frames, if the codec has such.
     """
 
-    __slots__ = ("_whole", "codec", "pieces", "reader", "track")
+    __slots__ = ("codec", "pieces", "reader", "track", "whole")
 
     def __init__(self, codec: Codec, track: Track, before: _Source | None) -> None:
         assert codec.reader is not None
         self.codec = codec
         self.track = track
-        self._whole = codec.reader(track.config)
+        self.whole = codec.reader(track.config)
         self.pieces: PieceReader | None = None
         if codec.pieces is not None:
-            self.pieces = codec.pieces(self._whole, before.pieces if before and before.codec is codec else None)
-        self.reader: SampleReader = self._whole
+            self.pieces = codec.pieces(self.whole, before.pieces if before and before.codec is codec else None)
+        self.reader: SampleReader = self.whole
         self.choose_reader()
 
     def choose_reader(self) -> None:
         """Read pieces where that is needed."""
         pieces = self.pieces
-        self.reader = pieces if pieces is not None and pieces.is_needed else self._whole
+        self.reader = pieces if pieces is not None and pieces.is_needed else self.whole
 
 
 class Demuxer:
@@ -123,9 +124,14 @@ class Demuxer:
         return self._timeline.end_ms
 
     @property
+    def _open_gops(self) -> int:
+        """How many keyframes in a row, up to the last one, no decoder but a lenient one can start at."""
+        return max((getattr(source.whole, "open_gops", 0) for source in self._video.values()), default=0)
+
+    @property
     def health(self) -> PublishHealth:
         """How well the publish goes, as of the latest call; made on demand, a few times a minute."""
-        return self._health.report(self._timeline.missing)
+        return self._health.report(self._timeline.missing, self._open_gops)
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:

@@ -31,6 +31,7 @@ class FindingKind(enum.StrEnum):
     """What can be wrong."""
 
     LONG_KEYFRAME_INTERVAL = "long_keyframe_interval"
+    OPEN_GOPS = "open_gops"
     SKEW = "skew"
     SKEW_DRIFT = "skew_drift"
     CLOCK_DRIFT = "clock_drift"
@@ -64,6 +65,7 @@ class Finding:
 #: Beyond which a number is a finding.
 LONG_KEYFRAME_INTERVAL_MS = 5_000
 NO_KEYFRAMES_MS = 10_000
+OPEN_GOPS = 3
 SKEW_MS, SKEW_DRIFT_MS = 500, 100
 CLOCK_DRIFT_MS = 30  # in a minute: 500 ppm
 TOO_FAST_MS, UNDERRUN_MS = 4_000, -2_000
@@ -168,6 +170,15 @@ def _long_keyframe_interval(now: PublishHealth, before: PublishHealth | None) ->
     )
 
 
+def _open_gops(now: PublishHealth, _: PublishHealth | None) -> str:
+    if now.open_gops < OPEN_GOPS:
+        return ""
+    return (
+        "Keyframes are no IDR pictures (open GOP): Chromium cannot begin there, so viewers may not be able to join: "
+        "set the encoder to closed GOPs."
+    )
+
+
 def _skew(now: PublishHealth, _: PublishHealth | None) -> str:
     if abs(now.skew_ms) <= SKEW_MS:
         return ""
@@ -247,6 +258,7 @@ def _video_stopped(now: PublishHealth, _: PublishHealth | None) -> str:
 
 _RULES: dict[FindingKind, _Rule] = {
     FindingKind.LONG_KEYFRAME_INTERVAL: _long_keyframe_interval,
+    FindingKind.OPEN_GOPS: _open_gops,
     FindingKind.SKEW: _skew,
     FindingKind.SKEW_DRIFT: _skew_drift,
     FindingKind.CLOCK_DRIFT: _clock_drift,

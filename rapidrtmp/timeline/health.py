@@ -56,6 +56,8 @@ class PublishHealth:
     :ivar audio_missing: audio has been announced, or even its config was sent, but none is to be heard. Likewise
         ``video_missing``, also where frames come of which none can be used.
     :ivar audio_silent_ms: how long no audio has arrived; 0 without an audio track. Likewise ``video_silent_ms``.
+    :ivar open_gops: how many keyframes in a row, up to the last one, were intra pictures with a recovery point and no
+        IDR pictures.
     """
 
     lead_ms: int
@@ -74,6 +76,7 @@ class PublishHealth:
     video_missing: bool
     audio_silent_ms: int
     video_silent_ms: int
+    open_gops: int = 0
 
 
 class HealthMonitor:
@@ -141,11 +144,12 @@ class HealthMonitor:
         elif 2 * abs(skew_ms) < policy.skew_ms and 2 * abs(drift_ms) < policy.skew_drift_ms:
             self._skew_is_reported = False
 
-    def report(self, missing: frozenset[MediaKind]) -> PublishHealth:
+    def report(self, missing: frozenset[MediaKind], open_gops: int = 0) -> PublishHealth:
         """
         The numbers of now.
 
         :param missing: the kinds of track that were promised and are not there.
+        :param open_gops: as :class:`PublishHealth` has it.
         """
         video, audio = self._video, self._audio
         fore = video if video.has_begun and (not audio.has_begun or video.lead_ms >= audio.lead_ms) else audio
@@ -167,6 +171,7 @@ class HealthMonitor:
             video_missing=MediaKind.VIDEO in missing,
             audio_silent_ms=now_ms - audio.arrived_ms if MediaKind.AUDIO in self._kinds else 0,
             video_silent_ms=now_ms - video.arrived_ms if MediaKind.VIDEO in self._kinds else 0,
+            open_gops=open_gops,
         )
 
     @property

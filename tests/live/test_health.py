@@ -43,6 +43,7 @@ class DiagnoseTests(SynchronousTestCase):
         """Every kind of finding has its numbers, and comes alone."""
         cases = {
             FindingKind.LONG_KEYFRAME_INTERVAL: ({"keyframe_interval_ms": 8300}, "8.3 s apart"),
+            FindingKind.OPEN_GOPS: ({"open_gops": 4}, "closed GOPs"),
             FindingKind.SKEW: ({"skew_ms": -700}, "700 ms behind video"),
             FindingKind.SKEW_DRIFT: ({"skew_drift_ms": 150}, "150 ms a minute"),
             FindingKind.CLOCK_DRIFT: ({"lead_drift_ms": -60}, "slow by 60 ms"),

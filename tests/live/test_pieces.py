@@ -259,7 +259,9 @@ class OpenGopTests(SynchronousTestCase):
 
     def test_keyframes(self) -> None:
         """Every intra picture with a recovery point is a keyframe, and no picture between them is lost."""
-        events = demux([*configs(Fraction(25), asc=None), *self.pictures(0)])
+        demuxer = Demuxer()
+        events = demux([*configs(Fraction(25), asc=None), *self.pictures(0)], demuxer)
+        self.assertEqual(2, demuxer.health.open_gops)
         frames = frames_of(events, VIDEO)
         self.assertEqual(([], 90), (problems_of(events), len(frames)))
         self.assertEqual([0, 30, 60], [at for at, frame in enumerate(frames) if frame.keyframe])
