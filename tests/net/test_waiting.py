@@ -145,7 +145,7 @@ class PublishTests(EdgeCase):
         self.addCleanup(globalLogPublisher.removeObserver, observe)
         peer = self.edge.publisher()
         for _ in range(5):
-            peer.say(message(9, b"\x27\x01\x00\x00\x00\x00"))
+            peer.say(message(9, b"\x27\x01\x00\x00\x00" + b"\x00\x00\x00\x02\x41\x9a"))
         self.assertEqual(["no_config"], said)
         self.assertEqual(5, self.edge.metric("media_problems_total", kind="no_config"))
 
