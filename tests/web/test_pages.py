@@ -71,7 +71,7 @@ class PlayerPageTests(SynchronousTestCase):
             ("/live", 404, "here is nothing here", "./"),
             ("/anything", 404, "here is nothing here", "./"),
             ("/a/b/c/d", 404, "here is nothing here", "../../../"),
-            ("/live/k/none.m4s", 404, "obody publishes", "../../"),
+            ("/live/k/none.m4s", 404, "has no publisher", "../../"),
             ("/recordings/live/k/20260101T000000Z/index.m3u8", 404, "", "../../../../"),
             ("/static/none", 404, "no such file", "../"),
             ("/%ff", 400, "not readable", "./"),
