@@ -51,6 +51,7 @@ from rapidrtmp.rtmp.events import AudioReceived, VideoReceived
 from rapidrtmp.server import service as server
 from rapidrtmp.settings.sources import load_settings
 from rapidrtmp.storage.write_behind import WriteBehind
+from rapidrtmp.support import clock
 from rapidrtmp.support.clock import now_ms
 
 __all__: list[str] = []
@@ -217,8 +218,9 @@ def live(folder: Path, number: int, tags: Sequence[Tag], witness: Witness) -> No
     )
     catalogue.WRITER = recovery.WRITER = secrets.token_hex(8)  # the parent's is not ours
     epoch_s = float((folder / "epoch").read_text())
-    server.time = SimpleNamespace(  # type: ignore[assignment]
-        monotonic=lambda: time.monotonic() * SPEED, time=lambda: epoch_s + (time.time() - epoch_s) * SPEED
+    clock.time = SimpleNamespace(  # type: ignore[assignment]
+        monotonic=lambda: time.monotonic() * SPEED,
+        time_ns=lambda: int((epoch_s + (time.time() - epoch_s) * SPEED) * 1_000_000_000),
     )
     server.RECOVERY_S *= SPEED  # the disk is no faster than ever
     sys.modules.pop("twisted.internet.reactor", None)  # nor is its
