@@ -206,6 +206,7 @@ class LiveStream:
         self.wall_clock = WallClockMap()
         self._observed_ms = -OBSERVE_MS
         self._newest: dict[int, Frame] = {}
+        self._put_notice()
 
     # ── what viewers are served (IPlayable) ──────────────────────────────────────────────────────────────────────────
 
@@ -347,14 +348,14 @@ class LiveStream:
         return Rhythm() if newest is None or now_ms - newest.arrived_ms > SILENT_MS else newest.rhythm
 
     def notify_viewers(self, notice: str) -> None:
-        """Have pages show a sentence, as the object ``NOTICE`` on the shelf; take it back if it is empty."""
-        if notice == self.notice:
-            return
-        self.notice = notice
-        if notice:
-            self.shelf.put(NOTICE, [json.dumps({"notice": notice}).encode()], "application/json", "no-store")
-        else:
-            self.shelf.withdraw(NOTICE)
+        """Have pages show a sentence, as the object ``NOTICE`` on the shelf; nothing any more if it is empty."""
+        if notice != self.notice:
+            self.notice = notice
+            self._put_notice()
+
+    def _put_notice(self) -> None:
+        """Put it on the shelf, empty as well: browsers hold a missing object against the page that asked."""
+        self.shelf.put(NOTICE, [json.dumps({"notice": self.notice}).encode()], "application/json", "no-store")
 
     def is_too_large(self) -> bool:
         """
