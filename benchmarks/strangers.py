@@ -308,7 +308,7 @@ ATTACKS: dict[str, Attack] = {
     "slow handshakes": held(400, anywhere, b"\x03", HANDSHAKE[1:]),
     "10,000 chunk streams": repeatedly(_chunk_streams),
     "16 MiB declared": repeatedly(lambda: connected() + message(9, bytes(128))[:4] + b"\xff\xff\xff\x09\1\0\0\0"),
-    "chunks of one octet": repeatedly(
+    "chunks of one byte": repeatedly(
         lambda: connected() + set_chunk_size(1) + message(9, bytes(30_000), 4, 1) * 8, anywhere
     ),
     "empty messages": repeatedly(lambda: connected() + message(8, b"", 4) * 20_000, anywhere),

@@ -50,12 +50,18 @@ class StrangerCase(EndToEndTest):
         viewer.start()
         port = int(server.root.rpartition(":")[2])
         target = Target(server.rtmp_port, port, time.monotonic() + ATTACK_S)
-        threads = [Thread(target=attack, args=(kind, target), daemon=True) for kind in kinds]
+        done: dict[str, int] = {}
+        threads = [
+            Thread(target=lambda kind=kind: done.update({kind: attack(kind, target)}), daemon=True) for kind in kinds
+        ]
         for thread in threads:
             thread.start()
         self.assertEqual(0, publisher.wait(), publisher.said)
         for thread in threads:
             thread.join()
+        self.assertEqual(
+            sorted(kinds), sorted(kind for kind, times in done.items() if times), "attacks that took place"
+        )
         self._check_packets(viewer)
         parts = sample(server, "part_publish_delay_seconds_count")
         on_time = sample(server, rf'part_publish_delay_seconds_bucket{{le="{LATE_S}"')
