@@ -66,7 +66,7 @@ class AudioConfig:
     :ivar sample_rate: samples a second in the clock the track's times count in (the output rate for explicitly
         signalled SBR, else the core rate).
     :ivar channels: output channels.
-    :ivar samples_per_frame: what every frame lasts, in samples at ``sample_rate``.
+    :ivar samples_per_frame: what frames last as a rule, in samples at ``sample_rate``; each says what it lasts itself.
     """
 
     record: bytes

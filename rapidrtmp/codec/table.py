@@ -8,7 +8,7 @@ inspected and refusals worded, but whose frames are not taken. To carry one more
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from rapidrtmp.codec.avc import AvcReader, read_avc_config
 from rapidrtmp.codec.avc_pieces import AvcPieces
 from rapidrtmp.codec.avc_search import AvcSearch
 from rapidrtmp.codec.esds import read_esds, write_esds
+from rapidrtmp.codec.opus import OpusReader, opus_of_packet, read_dops, read_opus_head, silent_packet, write_dops
 from rapidrtmp.codec.pieces import PieceReader
 from rapidrtmp.media import AudioConfig, CodecConfig, MediaKind, Track
 
@@ -111,6 +112,7 @@ class Codec:
     :ivar box: the box in the sample entry that holds the configuration record.
     :ivar write_box: from the record to the payload of that box; ``read_box`` back again, raising ``MediaError``.
     :ivar other_entries: sample entries of the same codec in the files of others.
+    :ivar strings: its codec strings that do not begin with its sample entry.
     :ivar flv_numbers: its numbers in classic FLV tags.
     :ivar reorders: whether its coded frames carry a composition time of their own in Enhanced RTMP.
     :ivar silence: makes a frame without sound for a configuration, for where a track pauses; ``b""`` if it has none.
@@ -130,6 +132,7 @@ class Codec:
     write_box: Callable[[bytes], bytes] = _as_it_is
     read_box: Callable[[bytes], bytes] = _as_it_is
     other_entries: tuple[str, ...] = ()
+    strings: tuple[str, ...] = ()
     flv_numbers: tuple[int, ...] = ()
     silence: Callable[[AudioConfig], bytes] | None = None
     reorders: bool = False
@@ -186,7 +189,20 @@ CODECS: dict[str, Codec] = {
         Codec("vp09", _VIDEO, "VP9", box="vpcC"),
         Codec("vp08", _VIDEO, "VP8", box="vpcC"),
         AAC,
-        Codec("Opus", _AUDIO, "Opus", box="dOps", describes_itself=True),
+        Codec(
+            "Opus",
+            _AUDIO,
+            "Opus",
+            read_config=read_opus_head,
+            config_of_frame=opus_of_packet,
+            reader=OpusReader,
+            box="dOps",
+            write_box=write_dops,
+            read_box=read_dops,
+            strings=("opus",),
+            silence=silent_packet,
+            describes_itself=True,
+        ),
         Codec("fLaC", _AUDIO, "FLAC", box="dfLa"),
         Codec("ac-3", _AUDIO, "AC-3", box="dac3", describes_itself=True),
         Codec("ec-3", _AUDIO, "E-AC-3", box="dec3", describes_itself=True),
@@ -229,9 +245,13 @@ def fourccs_carried(kind: MediaKind) -> tuple[str, ...]:
 
 
 def names_carried() -> str:
-    """What may be published, for people: ``H.264 and AAC``."""
-    kinds = (_VIDEO, _AUDIO)
-    return " and ".join(" or ".join(codec.name for codec in carried() if codec.kind is kind) for kind in kinds)
+    """What may be published, for people: ``H.264 and AAC, Opus or FLAC``."""
+    return " and ".join(_one_of([codec.name for codec in carried() if codec.kind is kind]) for kind in (_VIDEO, _AUDIO))
+
+
+def _one_of(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def display_name(kind: MediaKind, codec: str) -> str:
@@ -252,5 +272,6 @@ def codec_of_entry(entry: str) -> Codec | None:
 
 
 def codec_of_string(codec_string: str) -> Codec | None:
-    """The codec that a codec string (RFC 6381) begins with."""
-    return codec_of_entry(codec_string.partition(".")[0])
+    """The codec that a codec string (RFC 6381) names."""
+    named = next((codec for codec in CODECS.values() if codec_string in codec.strings), None)
+    return named or codec_of_entry(codec_string.partition(".")[0])

@@ -196,9 +196,14 @@ class _AudioLane:
         self._clock = AudioClock(config.sample_rate, config.samples_per_frame, policy)
         from_ns = start_ms * _NS_PER_MS - offset_ns - 1
         self._from_ns = from_ns if shown_from_ns is None else max(from_ns, shown_from_ns - audio_frame_ns(track))
-        frame = config.samples_per_frame
-        self._rhythm = Rhythm(Fraction(config.sample_rate, frame), frame, frame, is_steady=True)
         self._end = 0
+        self._samples = 0
+        self._keep_rhythm(config.samples_per_frame)
+
+    def _keep_rhythm(self, samples: int) -> None:
+        """Learn how long frames are now."""
+        self._samples = samples
+        self._rhythm = Rhythm(Fraction(self._sample_rate, samples), samples, samples, is_steady=True)
 
     @property
     def end_ms(self) -> int:
@@ -228,4 +233,6 @@ class _AudioLane:
             if repair is AudioRepair.OVERLAP:
                 return
         self._end = clock.dts + clock.duration
+        if samples != self._samples:
+            self._keep_rhythm(samples)
         events.append(Frame(self._track, clock.dts, 0, clock.duration, True, data, now_ms, self._rhythm))

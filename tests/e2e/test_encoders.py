@@ -131,7 +131,7 @@ def digests(packets: Sequence[Packet]) -> list[str]:
 # ── claims ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Claims:
+class Claims:
     """What holds for every stream of every encoder."""
 
     wanted: ClassVar[str]
@@ -247,7 +247,7 @@ def _clip(name: str, frame_rate: Fraction | None, sample_rate: int, channels: in
     return Clip(name, CLIP_S, frame_rate, sample_rate, channels, b_frames)
 
 
-class FFmpegTests(_Claims, EndToEndTest):
+class FFmpegTests(Claims, EndToEndTest):
     """The FFmpeg that the tests bring with them: a current one."""
 
     wanted, package = FFMPEG, "imageio-ffmpeg (a Python package)"
@@ -266,7 +266,7 @@ class FFmpegTests(_Claims, EndToEndTest):
         ]
 
 
-class SystemFFmpegTests(_Claims, EndToEndTest):
+class SystemFFmpegTests(Claims, EndToEndTest):
     """The FFmpeg of the system: an older one, as many encoders have inside."""
 
     wanted, package = "ffmpeg", "ffmpeg"
@@ -286,7 +286,7 @@ class SystemFFmpegTests(_Claims, EndToEndTest):
         ]
 
 
-class Rtmp2SinkTests(_Claims, EndToEndTest):
+class Rtmp2SinkTests(Claims, EndToEndTest):
     """GStreamer's own RTMP: chunks of 128 bytes, transaction ids of 0, names where numbers belong."""
 
     wanted, package = "gst-launch-1.0", "gstreamer1.0-tools (and -plugins-good, -bad, -ugly and -libav)"
@@ -308,7 +308,7 @@ class Rtmp2SinkTests(_Claims, EndToEndTest):
         ]
 
 
-class RtmpSinkTests(_Claims, EndToEndTest):
+class RtmpSinkTests(Claims, EndToEndTest):
     """librtmp, which OBS and most hardware descend from: everything on one chunk stream, deltas that go backwards."""
 
     wanted, package = "gst-launch-1.0", "gstreamer1.0-tools (and -plugins-good, -bad, -ugly and -libav)"

@@ -1,0 +1,67 @@
+"""Every codec that FFmpeg sends over Enhanced RTMP, from the encoder to what a viewer gets."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from fractions import Fraction
+
+from tests.e2e.browser import BrowserTest, check_library, find_browser
+from tests.e2e.encoders import CLIP_S, Stream, published_by_ffmpeg
+from tests.e2e.ffmpeg import FFMPEG, Clip
+from tests.e2e.harness import EndToEndTest, eventually
+from tests.e2e.test_encoders import Claims, Result, track
+
+#: By the name of a clip: FFmpeg's encoder of its audio with options, and how long frames are, in samples.
+SOUNDS: Mapping[str, tuple[tuple[str, ...], int]] = {
+    "opus": (("-c:a", "libopus", "-b:a", "64k"), 960),
+    "opus-short": (("-c:a", "libopus", "-b:a", "64k", "-frame_duration", "10"), 480),
+    "opus-long": (("-c:a", "libopus", "-b:a", "64k", "-frame_duration", "60"), 2_880),
+    "opus-surround": (("-c:a", "libopus", "-b:a", "192k", "-ac", "6"), 960),
+}
+
+
+def clip(name: str, *, seconds: int = CLIP_S, frame_rate: Fraction | None = Fraction(30)) -> Clip:
+    """A clip with sound of that kind."""
+    return Clip(name, seconds, frame_rate, 48_000, 2, size="640x360", more=SOUNDS[name][0])
+
+
+class SoundTests(Claims, EndToEndTest):
+    """H.264 with sound of every codec that is carried."""
+
+    wanted, package = FFMPEG, "imageio-ffmpeg (a Python package)"
+
+    def streams(self) -> list[Stream]:
+        return [published_by_ffmpeg(FFMPEG, clip(name)) for name in SOUNDS]
+
+    def test_audio_is_on_its_sample_clock(self) -> None:
+        """Audio frames follow each other by their samples exactly."""
+
+        def claim(result: Result) -> str:
+            steps = {after.dts - before.dts for before, after in itertools.pairwise(track(result.received, "audio"))}
+            wrong = steps - {Fraction(SOUNDS[result.stream.name][1], 48_000)}
+            return f"steps of {sorted(map(float, wrong))} s" if wrong else ""
+
+        self.hold(claim)
+
+
+class BrowserTests(BrowserTest):
+    """The player page with codecs other than H.264 and AAC, in Chromium."""
+
+    def _check_plays(self, name: str) -> None:
+        paths = find_browser()
+        server = self.start_server()
+        check_library(server)
+        publisher = self.publish(FFMPEG, clip(name, seconds=60).path, server.issue_token(name).publish_url)
+        browser = self.open_page(paths, f"{server.root}/live/{name}")
+        first = eventually("the page to play", lambda: self.figures_of_play(browser))
+        last = eventually("it to play on", lambda: self.figures_of_play(browser, first["currentTime"] + 4))
+        self.assertEqual((640, 360), (last["width"], last["height"]))
+        self.assertGreater(last["audioBytes"], first["audioBytes"])
+        self.assertGreater(last["videoBytes"], first["videoBytes"])
+        self.assertEqual([], self.complaints(browser))
+        publisher.kill()
+
+    def test_opus(self) -> None:
+        """Opus is heard beside the picture."""
+        self._check_plays("opus")
