@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from heapq import merge
 
 from rapidrtmp.archive.layout import RecordingId
@@ -12,7 +13,7 @@ from rapidrtmp.recording.library import Library, Listed
 from rapidrtmp.recording.listing import Listing
 from rapidrtmp.support.steps import Steps
 
-__all__ = ["Libraries"]
+__all__ = ["Libraries", "View"]
 
 
 class Libraries:
@@ -40,41 +41,70 @@ class Libraries:
         self, prefix: str, chosen: Callable[[RecordingId], bool] | None, number: int, size: int
     ) -> tuple[list[Listed], int]:
         """
-        One page of the recordings whose ``APP/KEY/START`` begins with ``prefix`` and that are ``chosen``, or
-        all of them, the newest first.
+        One page of the recordings; see :meth:`view` and :meth:`View.page`.
+
+        :raises StorageError: one of the storages failed.
+        """
+        return await (await self.view(prefix)).page(chosen, number, size)
+
+    async def view(self, prefix: str = "") -> View:
+        """
+        The recordings, as their catalogues have them, whose ``APP/KEY/START`` begins with ``prefix``.
 
         :param prefix: empty, or at least ``APP/``.
+        :raises StorageError: one of the storages failed.
+        """
+        app = prefix.partition("/")[0]
+        libraries = [self.of(app)] if app else dict.fromkeys([*self._by_app.values(), self._others])
+        return View(self, prefix, {library: await library.listing() for library in libraries})
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """
+    Some recordings at one moment.
+
+    :ivar prefix: their ``APP/KEY/START`` begins with this.
+    """
+
+    libraries: Libraries
+    prefix: str
+    listings: Mapping[Library, Listing]
+
+    @property
+    def change(self) -> Hashable:
+        """Another value with each change of a catalogue; recordings that grow change besides."""
+        return tuple(listing.change for listing in self.listings.values())
+
+    async def page(
+        self, chosen: Callable[[RecordingId], bool] | None, number: int, size: int
+    ) -> tuple[list[Listed], int]:
+        """
+        One page of those that are ``chosen``, or of all, the newest first.
+
         :param number: of the page, from 0.
         :returns: the page, and how many there are on all pages.
         :raises StorageError: one of the storages failed.
         """
-        listings = await self._listings(prefix)
-        if len(listings) == 1 and chosen is None:
-            names: Sequence[RecordingId] = next(iter(listings.values())).under(prefix)
+        if len(self.listings) == 1 and chosen is None:
+            names: Sequence[RecordingId] = next(iter(self.listings.values())).under(self.prefix)
         else:
-            names = await self.work.do(self._choose(listings, prefix, chosen))
+            names = await self.libraries.work.do(self._choose(chosen))
         listed = []
         for id in names[number * size : (number + 1) * size]:
-            library = self.of(id.app)
+            library = self.libraries.of(id.app)
             try:
-                listed.append(Listed(await library.entry(id), id in listings[library].protected))
+                listed.append(await library.listed(self.listings[library], id))
             except NotFoundError:  # deleted meanwhile
                 continue
         return listed, len(names)
 
-    async def _listings(self, prefix: str) -> dict[Library, Listing]:
-        app = prefix.partition("/")[0]
-        libraries = [self.of(app)] if app else dict.fromkeys([*self._by_app.values(), self._others])
-        return {library: await library.listing() for library in libraries}
-
-    def _choose(
-        self, listings: Mapping[Library, Listing], prefix: str, chosen: Callable[[RecordingId], bool] | None
-    ) -> Steps[list[RecordingId]]:
+    def _choose(self, chosen: Callable[[RecordingId], bool] | None) -> Steps[list[RecordingId]]:
         """Of what is where it belongs: an application's recordings in another library are not there for any client."""
         names = []
-        libraries = [[(id, library) for id in listing.under(prefix)] for library, listing in listings.items()]
+        libraries = [[(id, library) for id in listing.under(self.prefix)] for library, listing in self.listings.items()]
         for id, library in merge(*libraries, key=lambda each: (each[0].start, each[0]), reverse=True):
-            if self.of(id.app) is library and (chosen is None or chosen(id)):
+            if self.libraries.of(id.app) is library and (chosen is None or chosen(id)):
                 names.append(id)
             yield
         return names

@@ -2,7 +2,8 @@
 The recordings there are: found by the catalogue, described by their journals, deleted and protected.
 
 Nothing here remembers what another process could have changed, but for journals of recordings that are over and full
-pages of those that grow: they change no more.
+pages of those that grow: they change no more. Entries of the catalogue are kept as long as its list says that they are
+the same objects.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from twisted.internet.defer import DeferredLock, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
@@ -19,8 +21,9 @@ from rapidrtmp.archive.layout import CATALOGUE, NAMES, RecordingId, StartNames
 from rapidrtmp.archive.objects import Page, journal_of, read_object, read_page
 from rapidrtmp.errors import MediaError, NotFoundError, RapidRTMPError
 from rapidrtmp.http.long_work import LongWork
-from rapidrtmp.interfaces import IStorage
+from rapidrtmp.interfaces import IStorage, ObjectInfo
 from rapidrtmp.recording.catalogue import Entry, RecordingState
+from rapidrtmp.recording.growth import Growth, full_pages
 from rapidrtmp.recording.listing import Listing, listing_steps
 from rapidrtmp.recording.order import RecordingOrder
 from rapidrtmp.recording.recovery import catalogued, delete_recording, read_catalogue_key
@@ -36,7 +39,10 @@ FRESH_S = 1.0
 MOST_READING = 4
 #: A list of more recordings than this is kept, for so long for each: one of 50,000 for ten seconds.
 FEW, SECONDS_EACH = 500, 0.0002
-
+#: A list that took long to make is kept so many times as long, in bounds: an often-asked storage is to do else besides.
+TIMES_MAKING, MOST_KEPT_S = 20, 1.0
+#: Entries of so many recordings that are over are kept; and how far so many have come that grow.
+KEPT_ENTRIES, KEPT_GROWTH = 5_000, 1_000
 
 #: So many recordings that are not known are looked for, at once and each second.
 MOST_GUESSES, GUESSES_PER_S = 20, 5.0
@@ -63,6 +69,15 @@ class _Growing:
     read_s: float
 
 
+@dataclass(slots=True)
+class _Measured:
+    """How far a recording had come at ``read_s``; what its full pages said."""
+
+    growth: Growth
+    entry: Entry
+    read_s: float
+
+
 class Library:
     """
     The recordings in one storage.
@@ -78,7 +93,8 @@ class Library:
         self.storage = storage
         self.work = LongWork(clock) if work is None else work
         self._listing: Listing | None = None
-        self._listed_s = 0.0
+        self._infos: list[ObjectInfo] = []
+        self._listed_s = self._making_s = 0.0
         self._relisting = DeferredLock()
         self._reading = DeferredSemaphore(MOST_READING)
         self._locks: dict[RecordingId, DeferredLock] = {}
@@ -89,6 +105,8 @@ class Library:
         self._order = RecordingOrder(storage, clock)
         self._journals: OrderedDict[RecordingId, Journal] = OrderedDict()
         self._growing: OrderedDict[RecordingId, _Growing] = OrderedDict()
+        self._entries: OrderedDict[RecordingId, tuple[ObjectInfo, Entry]] = OrderedDict()
+        self._measured: OrderedDict[RecordingId, _Measured] = OrderedDict()
 
     # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -118,16 +136,32 @@ class Library:
             self._relisting.release()
 
     def _is_good(self, listing: Listing) -> bool:
-        """Whether a list is not made anew yet: a long one for a while, a short one always is."""
+        """Whether a list is not made anew yet: for a while, where it is long or took long to make."""
         count = len(listing.newest_first)
-        return count > FEW and self._clock.seconds() - self._listed_s < count * SECONDS_EACH
+        long_s = count * SECONDS_EACH if count > FEW else 0
+        kept_s = max(long_s, min(TIMES_MAKING * self._making_s, MOST_KEPT_S))
+        return self._clock.seconds() - self._listed_s < kept_s
 
     async def _list(self) -> Listing:
+        begun_s = self._clock.seconds()
         infos = await self.storage.list(f"{CATALOGUE}/")
-        keys = (read_catalogue_key(info.key) for info in infos)
-        listing = await self.work.do(listing_steps(keys))
-        self._listing, self._listed_s = listing, self._clock.seconds()
-        return listing
+        if self._listing is None or len(infos) > FEW or infos != self._infos:
+            keys = ((info, read_catalogue_key(info.key)) for info in infos)
+            entries = ((*each, info) if each else None for info, each in keys)
+            self._listing = await self.work.do(listing_steps(entries))
+            self._infos = infos if len(infos) <= FEW else []
+        self._listed_s = self._clock.seconds()
+        self._making_s = self._listed_s - begun_s
+        return self._listing
+
+    async def listed(self, listing: Listing, id: RecordingId) -> Listed:
+        """
+        One of a list; what has not changed since it was read is not read again.
+
+        :raises NotFoundError: there is none of that name any more.
+        :raises StorageError: the storage failed.
+        """
+        return Listed(await self._entry(id, listing.version(id)), id in listing.protected)
 
     async def show(self, id: RecordingId) -> Listed:
         """
@@ -146,13 +180,42 @@ class Library:
         :raises NotFoundError: there is none of that name.
         :raises StorageError: the storage failed.
         """
+        return await self._entry(id, None)
+
+    async def _entry(self, id: RecordingId, version: ObjectInfo | None) -> Entry:
+        """The entry of a recording, and which version of it is wanted, if that is known."""
+        kept = self._entries.get(id)
+        if kept is not None and kept[0] == version:
+            self._entries.move_to_end(id)
+            return kept[1]
+        measured = self._measured.get(id)
+        if measured is not None and version is not None and self._clock.seconds() - measured.read_s < FRESH_S:
+            return measured.entry
         entry = await self._stored_entry(id)
         if entry.state is RecordingState.RECORDING:
-            try:
-                return Entry.of_journal(id, entry.state, await self._read_growing(id))
-            except NotFoundError:  # its first line is still on the way
-                return entry
+            return await self._measure(id, entry)
+        self._measured.pop(id, None)
+        if version is not None:
+            self._entries[id] = version, entry
+            _keep_newest(self._entries, KEPT_ENTRIES)
         return entry
+
+    async def _measure(self, id: RecordingId, entry: Entry) -> Entry:
+        """How far a recording has come, as far as that is known: its first line may still be on the way."""
+        known = self._measured.get(id)
+        now_s = self._clock.seconds()
+        if known is not None and now_s - known.read_s < FRESH_S:
+            return known.entry
+        growth = known.growth if known is not None else Growth()
+        pages = await self._read_pages(id, [[]] * growth.pages)
+        new = pages[growth.pages :]
+        found = growth.over(new).entry(id)
+        if found is None:
+            return entry
+        self._measured[id] = _Measured(growth.over(full_pages(new)), found, now_s)
+        self._measured.move_to_end(id)
+        _keep_newest(self._measured, KEPT_GROWTH)
+        return found
 
     async def journal(self, id: RecordingId) -> tuple[Journal, bool]:
         """
@@ -191,8 +254,7 @@ class Library:
         journal = journal_of(id, [line for page in await self._read_pages(id, []) for line in page])
         self._growing.pop(id, None)
         self._journals[id] = journal
-        if len(self._journals) > KEPT_JOURNALS:
-            self._journals.popitem(last=False)
+        _keep_newest(self._journals, KEPT_JOURNALS)
         return journal, True
 
     def _may_be_there(self, id: RecordingId) -> bool:
@@ -228,8 +290,7 @@ class Library:
         full = [page for page in pages if len(page) == LINES_PER_PAGE]
         self._growing[id] = _Growing(full if len(full) >= len(pages) - 1 else [], journal, now_s)
         self._growing.move_to_end(id)
-        if len(self._growing) > KEPT_JOURNALS:
-            self._growing.popitem(last=False)
+        _keep_newest(self._growing, KEPT_JOURNALS)
         return journal
 
     async def _read_pages(self, id: RecordingId, known: list[Page]) -> list[Page]:
@@ -262,7 +323,7 @@ class Library:
         else:
             await self.storage.delete(id.protection_key)
         if self._listing is not None:
-            (self._listing.protected.add if protected else self._listing.protected.discard)(id)
+            self._listing.protect(id, protected)
 
     async def delete(self, id: RecordingId) -> int:
         """
@@ -282,9 +343,16 @@ class Library:
         if await self.storage.list(id.protection_key):
             raise RecordingKeptError(f"{id} is protected")
         self._journals.pop(id, None)
+        self._entries.pop(id, None)
         deleting = replace(entry, state=RecordingState.DELETING)
         await self.storage.put(id.catalogue_key, deleting.render(), JSON_TYPE, NO_CACHE)
         size = await delete_recording(self.storage, id)
         if self._listing is not None:
             self._listing.forget(id)
         return size
+
+
+def _keep_newest(kept: OrderedDict[RecordingId, Any], most: int) -> None:
+    """Let go of what has been asked for the longest ago, where there is more than that."""
+    while len(kept) > most:
+        kept.popitem(last=False)

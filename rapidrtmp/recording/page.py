@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from html import escape
+from typing import cast
 
 from twisted.internet.defer import Deferred
 
@@ -11,7 +12,7 @@ from rapidrtmp.http.pages import page_response, player_library, read_template
 from rapidrtmp.http.params import read_query, read_whole
 from rapidrtmp.interfaces import Request, Response
 from rapidrtmp.recording.catalogue import RecordingState
-from rapidrtmp.recording.libraries import Libraries
+from rapidrtmp.recording.libraries import Libraries, View
 from rapidrtmp.recording.library import Listed
 
 __all__ = ["LibraryPage"]
@@ -43,16 +44,28 @@ class LibraryPage:
         number = read_whole(read_query(request), "page", 0, minimum=0)
 
         async def answer() -> Response:
-            listed, total = await self._libraries.page("", None, number, ROWS_PER_PAGE)
-            script, foreign_script = player_library("static")
-            body = self._template.substitute(
-                library=script,
-                rows="".join(map(_row, listed)) or '<li class="empty">Nothing has been recorded yet.</li>',
-                pager=_pager(number, total),
-            )
-            return page_response(body, foreign_script=foreign_script, cache_control="no-store")
+            view = await self._libraries.view()
+            key = "page of recordings", number, view.change
+            response = self._libraries.work.kept(key)
+            if response is None:
+                response, is_final = await self._make(view, number)
+                if is_final:
+                    self._libraries.work.keep(key, response, len(response.body))
+            return cast(Response, response)
 
         return Deferred.fromCoroutine(answer())
+
+    async def _make(self, view: View, number: int) -> tuple[Response, bool]:
+        """The page, and whether it stays as it is until the catalogue changes: nothing on it grows."""
+        listed, total = await view.page(None, number, ROWS_PER_PAGE)
+        script, foreign_script = player_library("static")
+        body = self._template.substitute(
+            library=script,
+            rows="".join(map(_row, listed)) or '<li class="empty">Nothing has been recorded yet.</li>',
+            pager=_pager(number, total),
+        )
+        response = page_response(body, foreign_script=foreign_script, cache_control="no-store")
+        return response, all(each.entry.state.is_over for each in listed)
 
 
 def _row(listed: Listed) -> str:

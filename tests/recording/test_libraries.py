@@ -61,14 +61,14 @@ class LibrariesTests(SynchronousTestCase):
 
     def test_deleted_meanwhile(self) -> None:
         """One that is gone before it could be described is left out of the page."""
-        entry = self.live.entry
+        listed = self.live.listed
 
-        async def without_a(id: Any) -> Any:
+        async def without_a(listing: Any, id: Any) -> Any:
             if id.key == "a":
                 raise NotFoundError("gone")
-            return await entry(id)
+            return await listed(listing, id)
 
-        self.patch(self.live, "entry", without_a)
+        self.patch(self.live, "listed", without_a)
         self.assertEqual((["c", "b", "d"], 4), self.keys(""))
 
     def test_failure(self) -> None:

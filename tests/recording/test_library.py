@@ -60,6 +60,75 @@ class LookingTests(LibraryCase):
         self.clock.advance(2)
         self.assertEqual(12_000, self.finish(library.entry(ID)).duration_ms)
 
+    def test_entries_once(self) -> None:
+        """What a list says of recordings that are over is read once, and again only when its object has changed."""
+        storage = store(record())
+        library = self.library(storage)
+        read: list[str] = []
+        get = storage.get
+
+        def counted(key: str, *arguments: int) -> Any:
+            read.append(key)
+            return get(key, *arguments)
+
+        self.patch(storage, "get", counted)
+
+        def listed() -> RecordingState:
+            listing = self.finish(library.listing())
+            state: RecordingState = self.finish(library.listed(listing, ID)).entry.state
+            return state
+
+        self.assertEqual([RecordingState.FINISHED] * 3, [listed() for _ in range(3)])
+        self.assertEqual([ID.catalogue_key], read)
+        entry = self.finish(read_object(storage, ID.catalogue_key))
+        storage.put(ID.catalogue_key, entry.replace(b"finished", b"recovered"), "", "")
+        self.assertEqual([RecordingState.RECOVERED] * 2, [listed() for _ in range(2)])
+
+    def test_change(self) -> None:
+        """The number of a list's change is another one when something has changed, and only then."""
+        storage = store(record())
+        library = self.library(storage)
+        seen = [self.finish(library.listing()).change for _ in range(2)]
+        self.finish(library.protect(ID, True))
+        seen.append(self.finish(library.listing()).change)
+        seen.append(self.finish(library.listing()).change)
+        self.finish(library.protect(ID, False))
+        self.finish(library.delete(ID))
+        seen.append(self.finish(library.listing()).change)
+        self.assertEqual([0, 0], [seen[1] - seen[0], seen[3] - seen[2]])
+        self.assertEqual(3, len(set(seen)))
+
+    def test_many_that_grow(self) -> None:
+        """Recordings that grow are asked for the pages that are not full yet, however many there are, once a second."""
+        storage = MemoryStorage()
+        library = self.library(storage)
+        ids = []
+        long = record(300, finish=False)
+        for number in range(30):
+            id = RecordingId(ID.app, f"s{number}", ID.start)
+            ids.append(id)
+            for key, data in long.objects.items():
+                storage.put(key.replace(f"{ID.app}/{ID.key}/", f"{id.app}/{id.key}/"), data, "", "")
+        before = [self.finish(library.entry(id)) for id in ids]
+        self.assertEqual([before[0].duration_ms] * 30, [entry.duration_ms for entry in before])
+        self.assertEqual(self.finish(library.journal(ids[0]))[0].duration_ms, before[0].duration_ms)
+        self.assertEqual(self.finish(library.journal(ids[0]))[0].size, before[0].size)
+        self.clock.advance(2)
+        read: list[str] = []
+        get = storage.get
+
+        def counted(key: str, *arguments: int) -> Any:
+            read.append(key.rpartition("/")[2])
+            return get(key, *arguments)
+
+        self.patch(storage, "get", counted)
+        listing = self.finish(library.listing())
+        for _ in range(3):
+            for id in ids:
+                self.finish(library.listed(listing, id))
+        self.assertNotIn("journal_000000.jsonl", read)
+        self.assertEqual(30, sum(name == "journal_000002.jsonl" for name in read), read)
+
     def test_journal(self) -> None:
         """The journal comes with whether it is complete; of one that is, nothing is read twice."""
         storage = store(record())

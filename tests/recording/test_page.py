@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.archive.layout import RecordingId
 from rapidrtmp.names import StreamName
+from rapidrtmp.recording import page
 from rapidrtmp.recording.page import ROWS_PER_PAGE, render_bytes, render_clock
 from tests.recording.recordings import record, store_into
 from tests.web.kit import Server
@@ -61,6 +62,22 @@ class LibraryPageTests(SynchronousTestCase):
         self.assertNotIn("?page=-1", first)
         self.assertIn('href="?page=0"', second)
         self.assertEqual((ROWS_PER_PAGE, 1), (first.count("<li>"), second.count("<li>")))
+
+    def test_made_once(self) -> None:
+        """A page is made once, and anew when the catalogue has changed."""
+        store_into(self.server.storage, record())
+        first = self.page()
+        self.patch(page, "_row", lambda _: "<li>another</li>")
+        self.assertEqual(first, self.page())
+        store_into(self.server.storage, record(4, stream=StreamName("live", "other")))
+        self.assertIn("another", self.page())
+
+    def test_growing_is_made_anew(self) -> None:
+        """A page with a recording that grows is made for each request."""
+        store_into(self.server.storage, record(4, finish=False))
+        self.page()
+        self.patch(page, "_row", lambda _: "<li>another</li>")
+        self.assertIn("another", self.page())
 
     def test_words(self) -> None:
         """Durations and sizes are written as players and file managers write them."""

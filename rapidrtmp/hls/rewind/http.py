@@ -3,22 +3,23 @@ What a stream with a rewind window serves besides its shelf: segments that have 
 
 All of it lies in the storage, as the packager wrote it (:mod:`rapidrtmp.hls.rewind.rewind`); a stream has it if
 ``dvr.m3u8`` is on its shelf, or announced there. Segments keep their URLs and never change. A clip is found by the
-pages of the journal that its time touches, and put together while it is sent.
+pages of the journal that its time touches, made once for all that ask for it, and put together while it is sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from rapidrtmp.archive.clip import ClipRange, clip_steps
+from rapidrtmp.archive.clip import MAX_CLIP_SEGMENTS, ClipRange, clip_bytes, clip_steps
 from rapidrtmp.archive.clip_run import ClipRun, Naming
-from rapidrtmp.archive.journal import Header, Journal, RecordedSegment
+from rapidrtmp.archive.journal import Journal
 from rapidrtmp.archive.movie import Movie, Piece, movie_steps
-from rapidrtmp.archive.objects import read_object
 from rapidrtmp.archive.playlist import clip_text
 from rapidrtmp.archive.responses import (
     GROWING,
@@ -30,13 +31,23 @@ from rapidrtmp.archive.responses import (
     sole_run,
 )
 from rapidrtmp.errors import ConfigurationError, NotFoundError
-from rapidrtmp.hls.names import REWIND_PLAYLIST, PageName, init_name, is_init, is_media, part_name, segment_name
-from rapidrtmp.hls.rewind.journal import read_rewind_page
+from rapidrtmp.hls.names import (
+    REWIND_PLAYLIST,
+    PageName,
+    first_number,
+    init_name,
+    is_init,
+    is_media,
+    part_name,
+    segment_name,
+)
+from rapidrtmp.hls.rewind.stored_pages import Page, PageList, StoredPages
 from rapidrtmp.http.long_work import LongWork
 from rapidrtmp.http.params import read_date, read_query
 from rapidrtmp.interfaces import (
     IMMUTABLE,
     BadRequestError,
+    ConflictError,
     Contribution,
     ContributionContext,
     IContributes,
@@ -55,12 +66,10 @@ __all__ = ["CLIP_MOVIE", "RewindResponder", "Rewinding"]
 
 MEDIA_TYPE, SEGMENT_TYPE = "video/mp4", "video/iso.segment"
 CLIP_PLAYLIST, CLIP_MOVIE = "clip.m3u8", "clip.mp4"
-#: So many pages are read side by side.
-CONCURRENCY = 8
+#: A clip's limits, in milliseconds since 1970; ``None`` for the beginning or the end.
+Limits = tuple[int | None, int | None]
 #: No segment is longer: the keyframe before a moment lies no further back.
 LONGEST_SEGMENT_MS = 60_000
-
-Page = tuple[PageName, Header, list[RecordedSegment]]
 
 
 @implementer(IContributes)
@@ -75,7 +84,7 @@ class Rewinding:
             return storage
 
         return Contribution(
-            find_media=RewindResponder(context.streams, storage_of, LongWork(context.clock)).find,
+            find_media=RewindResponder(context.streams, storage_of, LongWork(context.clock), context.clock).find,
             player_data={"rewind": REWIND_PLAYLIST, "clip": CLIP_MOVIE},
         )
 
@@ -85,11 +94,14 @@ class RewindResponder:
     Answers for what lies in the storage of a live stream.
 
     :param storage_of: where the packager of an application writes.
-    :param work: where what takes long is done.
+    :param work: where what takes long is done, and what came of it is kept.
     """
 
-    def __init__(self, streams: IStreams, storage_of: Callable[[str], IStorage], work: LongWork) -> None:
+    def __init__(
+        self, streams: IStreams, storage_of: Callable[[str], IStorage], work: LongWork, clock: IReactorTime
+    ) -> None:
         self._work = work
+        self._pages = StoredPages(work, clock)
         self._streams = streams
         self._storage_of = storage_of
 
@@ -110,32 +122,53 @@ class RewindResponder:
             return Deferred.fromCoroutine(self._clip(request, stream, name, playlist))
         if playlist is None and not live.is_promised(REWIND_PLAYLIST):
             return None  # after a kill what is stored is there before its window is read again
-        return Deferred.fromCoroutine(self._object(request, stream, name))
+        return Deferred.fromCoroutine(self._object(request, stream, name, playlist))
 
-    async def _object(self, request: Request, stream: StreamName, name: str) -> Response:
+    async def _object(self, request: Request, stream: StreamName, name: str, playlist: Playlist | None) -> Response:
         storage, key = self._storage_of(stream.app), f"{stream}/{name}"
+        if playlist is not None and not await self._may_have(stream, name, playlist):
+            raise NotFoundError(f"{stream} has no {name}")
         info = await storage.stat(key)
         headers = {"Content-Type": MEDIA_TYPE if is_init(name) else SEGMENT_TYPE, "Cache-Control": IMMUTABLE}
         return movie_response(request, storage, Movie(b"", [Piece(key, info.size)]), headers)
+
+    async def _may_have(self, stream: StreamName, name: str, playlist: Playlist) -> bool:
+        """
+        Whether the storage is worth asking. What is listed is there; what was, for a while; and what comes is on the
+        shelf first.
+        """
+        number = first_number(name)
+        if not is_init(name):
+            if number > playlist.last_sequence:
+                return False
+            if number >= playlist.first_sequence:
+                return True
+        return (await self._pages.of(self._storage_of(stream.app), stream, playlist)).may_have(name)
 
     # ── clips ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _clip(self, request: Request, name: StreamName, what: str, playlist: Playlist) -> Response:
         query = read_query(request)
-        names = await self._page_names(name)
-        edge_ms = await self._edge_ms(name, names)
+        storage = self._storage_of(name.app)
+        pages = await self._pages.of(storage, name, playlist)
+        edge_ms = pages.last.end_ms
         from_ms, to_ms = (_moment(query, each, edge_ms) for each in ("from", "to"))
         if from_ms is not None and to_ms is not None and from_ms >= to_ms:
             raise NotFoundError(f"nothing of {name} lies in that time: from is not before to")
-        pages = await self._pages(name, _touched(names, from_ms, to_ms))
-        runs = await self._work.do(_select(pages, playlist.first_sequence, from_ms, to_ms))
+        names = _touched(list(pages.sizes), playlist.first_sequence, from_ms, to_ms)
+        key, runs = await self._runs(name, pages, names, playlist.first_sequence, (from_ms, to_ms))
         if not runs:
             raise NotFoundError(f"nothing of {name} is stored of that time")
         if what == CLIP_PLAYLIST:
-            return playlist_response(request, await self._work.do(playlist_steps(clip_text(runs))), GROWING)
+            body = await self._work.once(
+                ("playlist", key), lambda: playlist_steps(clip_text(runs)), lambda body: body.memory_bytes
+            )
+            return playlist_response(request, body, GROWING)
         run = sole_run(runs)
-        movie = await self._work.do(
-            movie_steps(run.header, run.ranges, lambda clip_range: [_piece(name, clip_range)], indexed=True)
+        movie = await self._work.once(
+            ("movie", key),
+            partial(movie_steps, run.header, run.ranges, lambda clip_range: [_piece(name, clip_range)], indexed=True),
+            lambda movie: movie.memory_bytes,
         )
         relative = any(query.get(each, "").startswith("-") for each in ("from", "to"))
         is_final = not relative and from_ms is not None and to_ms is not None and to_ms <= edge_ms
@@ -144,55 +177,78 @@ class RewindResponder:
             "Cache-Control": OVER if is_final else GROWING,
             "Content-Disposition": disposition(name.app, name.key, run.ranges[0].segment.utc_ms),
         }
-        return movie_response(request, self._storage_of(name.app), movie, headers)
+        return movie_response(request, storage, movie, headers)
 
-    async def _page_names(self, name: StreamName) -> list[PageName]:
-        listed = await self._storage_of(name.app).list(f"{name}/dvr_")
-        found = sorted(page for info in listed if (page := PageName.parse(info.key.rpartition("/")[2])))
-        if not found:
-            raise NotFoundError(f"nothing of {name} is stored yet")
-        return found
+    async def _runs(
+        self, name: StreamName, pages: PageList, names: Sequence[PageName], first: int, limits: Limits
+    ) -> tuple[Hashable, list[ClipRun]]:
+        """
+        What a clip consists of, and what tells it from all others.
 
-    async def _edge_ms(self, name: StreamName, names: list[PageName]) -> int:
-        """The wall-clock time at which what is stored ends."""
-        ((_, header, segments),) = await self._pages(name, names[-1:])
-        return segments[-1].utc_ms + segments[-1].duration * 1000 // header.timescale
-
-    async def _pages(self, name: StreamName, names: list[PageName]) -> list[Page]:
+        :param names: the pages that it touches.
+        :param first: the media sequence number of the first segment that may be in it.
+        """
+        if not names:
+            return None, []
         storage = self._storage_of(name.app)
-
-        async def read(page: PageName) -> Page:
-            return page, *read_rewind_page(await read_object(storage, f"{name}/{page}"))
-
-        pages: list[Page] = []
-        for at in range(0, len(names), CONCURRENCY):
-            reading = [Deferred.fromCoroutine(read(page)) for page in names[at : at + CONCURRENCY]]
-            pages += await gatherResults(reading, consumeErrors=True)
-        return pages
+        first = max(first, names[0].first)  # a clip stays the same until the window leaves it
+        key = storage, name, limits, first, tuple((each, pages.sizes[each]) for each in names)
+        runs: list[ClipRun] | None = self._work.kept(("runs", key))
+        if runs is None:
+            found = await self._pages.read(storage, name, pages, names)
+            runs = await self._work.once(("runs", key), partial(_select, found, first, *limits), _weigh_runs)
+        return key, runs
 
 
-def _touched(names: list[PageName], from_ms: int | None, to_ms: int | None) -> list[PageName]:
-    """The pages that may tell of some of that time."""
-    ends_ms = [page.utc_ms for page in names[1:]] + [None]
-    return [
-        page
-        for page, end_ms in zip(names, ends_ms, strict=True)
-        if (to_ms is None or page.utc_ms < to_ms)
-        and (from_ms is None or end_ms is None or end_ms + LONGEST_SEGMENT_MS > from_ms)
-    ]
+def _touched(names: list[PageName], first: int, from_ms: int | None, to_ms: int | None) -> list[PageName]:
+    """
+    The pages that may tell of some of that time, of the segment ``first`` and those that follow it.
+
+    :raises ConflictError: more segments than a clip may have lie in it for certain.
+    """
+    touched, count = [], 0
+    for page, following in zip(names, [*names[1:], None], strict=True):
+        if following is not None and following.first <= first:
+            continue
+        if to_ms is not None and page.utc_ms >= to_ms:
+            break
+        if from_ms is not None and following is not None and following.utc_ms + LONGEST_SEGMENT_MS <= from_ms:
+            continue
+        touched.append(page)
+        is_inside = (from_ms is None or page.utc_ms >= from_ms) and (
+            following is not None and (to_ms is None or following.utc_ms <= to_ms)
+        )
+        if is_inside and following is not None:
+            count += following.first - max(page.first, first)
+    _check_length(count)
+    return touched
+
+
+def _check_length(segments: int) -> None:
+    if segments > MAX_CLIP_SEGMENTS:
+        raise ConflictError(f"there are {segments} segments in that time, and a clip has {MAX_CLIP_SEGMENTS} at most")
 
 
 def _select(pages: list[Page], first: int, from_ms: int | None, to_ms: int | None) -> Steps[list[ClipRun]]:
-    """The clip: a run for each init segment that it needs."""
+    """
+    The clip: a run for each init segment that it needs.
+
+    :raises ConflictError: it has more segments than a clip may have.
+    """
     runs = []
-    for init, group in groupby(pages, key=lambda page: page[0].init):
+    for init, group in groupby(pages, key=lambda page: page.name.init):
         same = list(group)
-        header = same[0][1]
-        segments = [segment for _, _, some in same for segment in some if segment.number >= first]
+        header = same[0].header
+        segments = [segment for page in same for segment in page.segments if segment.number >= first]
         ranges = yield from clip_steps(Journal(header, segments), from_ms, to_ms)
         if ranges:
             runs.append(ClipRun(header, ranges, Naming(init_name(init), segment_name, part_name)))
+        _check_length(sum(len(run.ranges) for run in runs))
     return runs
+
+
+def _weigh_runs(runs: list[ClipRun]) -> int:
+    return sum(clip_bytes(run.ranges) for run in runs)
 
 
 def _piece(name: StreamName, clip_range: ClipRange) -> Piece:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.archive import clip
 from rapidrtmp.cmaf.reader import read_boxes, read_fragments, read_init_segment
+from rapidrtmp.hls.rewind import http as rewind_http
 from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.interfaces import IMMUTABLE
 from rapidrtmp.m3u8.model import MediaPlaylist
@@ -48,6 +52,23 @@ class RewindCase(SynchronousTestCase):
         return [
             sample.dts / 90_000 for fragment in fragments for track in fragment.tracks[:1] for sample in track.samples
         ]
+
+    def count_reads(self) -> Counter[str]:
+        """Count from now on what the storage is asked for, by the names of its methods."""
+        asked: Counter[str] = Counter()
+
+        def counting(name: str) -> Callable[..., Any]:
+            method = getattr(self.server.storage, name)
+
+            def counted(*arguments: Any) -> Any:
+                asked[name] += 1
+                return method(*arguments)
+
+            return counted
+
+        for name in ("get", "stat", "list"):
+            self.patch(self.server.storage, name, counting(name))
+        return asked
 
 
 class SegmentTests(RewindCase):
@@ -95,6 +116,18 @@ class SegmentTests(RewindCase):
         self.server.storage.put(f"live/plain/{name}", b"secret", "", "")
         self.assertEqual(404, self.server.get(f"/live/plain/{name}").status, "it has no rewind window")
         self.assertEqual(404, self.server.get(f"/live/gone/{name}").status)
+
+    def test_unknown_costs_nothing(self) -> None:
+        """Names of what was never stored, or cannot be yet, are refused without asking the storage for each."""
+        listed = parse_media_playlist(self.server.get("/live/k/dvr.m3u8").body).segments
+        last = int(listed[-1].uri.removeprefix("segment_").removesuffix(".m4s"))
+        self.server.get("/live/k/segment_1.m4s")
+        asked = self.count_reads()
+        for number in (0, 1, 99, last - 1000, last + 2, last + 1000, 10**19):
+            for name in (f"segment_{number}.m4s", f"init_{number}.mp4"):
+                self.assertEqual(404, self.server.get(f"/live/k/{name}").status, name)
+        self.assertEqual(0, asked.total(), asked)
+        self.assertEqual(200, self.server.get(f"/live/k/{listed[0].uri}").status)
 
 
 class ClipTests(RewindCase):
@@ -184,6 +217,68 @@ class ClipTests(RewindCase):
             init, media = (self.server.get(f"/live/k/{uri}").body for uri in (segment.init.uri, segment.uri))
             count += len(self.video_times(init + media))
         return count
+
+    def test_made_once(self) -> None:
+        """A clip is made for the first that asks for it; for the others, and for HEAD, nothing is read but media."""
+        query = f"from={DATE.format(10)}&to={DATE.format(15)}"
+        first = self.clip(query)
+        self.server.get(f"/live/k/clip.m3u8?{query}")
+        asked = self.count_reads()
+        head = self.server.request("HEAD", f"/live/k/clip.mp4?{query}")
+        self.assertEqual(str(len(first)), head.headers["content-length"])
+        self.server.get(f"/live/k/clip.m3u8?{query}")
+        self.assertEqual(0, asked.total(), asked)
+        self.assertEqual(first, self.clip(query))
+        self.assertEqual({"get": 5}, asked, "the segments themselves")
+
+    def test_grows(self) -> None:
+        """With each segment more the edge is another, and a page that was read once is read again only if it grew."""
+        before = self.clip("from=-5s")
+        asked = self.count_reads()
+        feed(self.sink, self.source.take(2))
+        self.store()
+        self.assertNotEqual(before, self.clip("from=-5s"))
+        self.assertEqual(1, asked["list"])
+        self.assertEqual(1 + 5, asked["get"], "the page that grew, and the segments")
+
+    def test_not_yet_written(self) -> None:
+        """While the page that lists the newest segment is on its way, the storage is asked once a second for it."""
+        (page,) = [key for key in self.writer.objects if key.endswith(".jsonl")]
+        older = self.writer.objects[page]
+        feed(self.sink, self.source.take(2))
+        newer = self.writer.objects[page]
+        self.store()
+        self.server.storage.put(page, older, "", "")
+        before = self.clip("from=-5s")
+        asked = self.count_reads()
+        self.server.storage.put(page, newer, "", "")
+        self.assertEqual(before, self.clip("from=-5s"))
+        self.assertEqual(0, asked["list"])
+        self.server.clock.advance(1)
+        self.assertNotEqual(before, self.clip("from=-5s"))
+
+    def test_damaged_page(self) -> None:
+        """A page that cannot be read is named, and left out; clips of what others describe are cut as before."""
+        self.change_tracks()
+        page = min(key for key in self.writer.objects if key.endswith(".jsonl"))
+        self.server.storage.put(page, b"damaged", "", "")
+        with capturedLogs() as logs:
+            self.assertEqual(
+                404, self.server.get(f"/live/k/clip.mp4?from={DATE.format(10)}&to={DATE.format(15)}").status
+            )
+        self.assertEqual([page.rpartition("/")[2]], [str(event["page"]) for event in logs if "page" in event])
+        self.assertEqual(34.0, self.video_times(self.clip("from=-2s"))[0])
+
+    def test_too_long(self) -> None:
+        """A clip of more segments than one may have is refused in words, also where they are told from names alone."""
+        self.patch(clip, "MAX_CLIP_SEGMENTS", 12)
+        self.patch(rewind_http, "MAX_CLIP_SEGMENTS", 12)
+        self.change_tracks()
+        for query in ("", f"from={DATE.format(2)}", f"from={DATE.format(2)}&to={DATE.format(20)}"):
+            reply = self.server.get(f"/live/k/clip.m3u8?{query}")
+            self.assertEqual(409, reply.status, query)
+            self.assertIn("a clip has 12 at most", reply.json()["error"])
+        self.assertEqual(200, self.server.get("/live/k/clip.m3u8?from=-9s").status)
 
     def test_ended(self) -> None:
         """Clips can be cut from a stream that has ended, as long as its playlists are there."""
