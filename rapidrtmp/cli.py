@@ -10,12 +10,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from rapidrtmp import __version__
 from rapidrtmp.errors import RapidRTMPError
 from rapidrtmp.signals import prepare_signals
+
+if TYPE_CHECKING:
+    from rapidrtmp.settings.sources import PluginSections
 
 __all__ = ["main"]
 
@@ -116,7 +119,7 @@ def _token(chosen: argparse.Namespace) -> int:
     from rapidrtmp.settings.sources import load_settings
 
     options = {"api-token-file": chosen.api_token_file} if chosen.api_token_file else {}
-    loaded = load_settings(options, os.environ, chosen.config)
+    loaded = load_settings(options, os.environ, chosen.config, _plugin_sections())
     folders = [Path.cwd(), *([Path(chosen.config).resolve().parent] if chosen.config else [])]
     app, _, key = chosen.stream.rpartition("/")
     asked = {"streamKey": key, "app": app, "expiresIn": chosen.expires}
@@ -135,17 +138,25 @@ def _token(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(chosen: argparse.Namespace) -> int:  # noqa: ARG001 - called as every tool is
-    from rapidrtmp.settings.model import all_settings
+def _plugin_sections() -> PluginSections:
+    """The sections of the settings that plugins bring, as a server that starts here finds them."""
+    from rapidrtmp.discovery import plugin_sections
+    from rapidrtmp.plugin_search import search_working_folder
 
+    search_working_folder()
+    return plugin_sections()
+
+
+def _settings(chosen: argparse.Namespace) -> int:  # noqa: ARG001 - called as every tool is
     lines: list[str] = []
     section = ""
-    for row in all_settings():
+    for row in _plugin_sections().rows():
         if row.section != section:
             section = row.section
             lines += ["", f"[{section}]"]
         option = [f"--{row.option}"] if row.option else []
-        lines.append(f"{row.key} = {row.kind.render_toml(row.default)}")
+        several = "a list; each " if row.kind.many else ""
+        lines.append(f"{f'{row.key} = {row.kind.render_toml(row.default)}':<40}  # {several}{row.kind.form}")
         lines.append(f"    {row.help}.")
         lines.append(f"    {', '.join([*option, row.environment_name, *row.old_names])}")
     print("\n".join(lines[1:]))

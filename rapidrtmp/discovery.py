@@ -33,6 +33,7 @@ from rapidrtmp.interfaces import (
     IStorageFactory,
 )
 from rapidrtmp.plugin_search import broken_plugins, getPlugins, plugins_of_entry_points, searched_places
+from rapidrtmp.settings.sources import PluginSections
 from rapidrtmp.settings.spec import Spec, parse_spec
 from rapidrtmp.support.text import reason_of
 
@@ -52,6 +53,7 @@ __all__ = [
     "make_contributors",
     "make_sink_factory",
     "make_storage_factory",
+    "plugin_sections",
 ]
 
 
@@ -61,6 +63,13 @@ class _IEntry(Interface):
     name: str = Attribute("What specs call it: letters, digits, ``-`` and ``_``.")
     summary: str = Attribute("One line for ``--list-plugins``.")
     factory_path: str = Attribute("Dotted path of the factory class.")
+    settings_path: str = Attribute(
+        """
+        Dotted path of the dataclass that declares the section ``[NAME]`` of the settings
+        (:mod:`rapidrtmp.interfaces.settings`); empty, or not there, if the plugin brings none. It is imported whenever
+        settings are read, by tools as well: best it has a module of its own.
+        """
+    )
 
 
 class ISinkPlugin(_IEntry):
@@ -84,6 +93,7 @@ class _Entry:
     name: str
     summary: str
     factory_path: str
+    settings_path: str = ""
 
 
 @implementer(IPlugin, ISinkPlugin)
@@ -133,9 +143,9 @@ def make_sink_factory(spec: str, defaults: Mapping[str, str] | None = None) -> A
     return _make(_SINK, spec, defaults or {})
 
 
-def make_storage_factory(spec: str) -> Any:
+def make_storage_factory(spec: str, defaults: Mapping[str, str] | None = None) -> Any:
     """The ``IStorageFactory`` that ``spec`` means; as :func:`make_sink_factory`."""
-    return _make(_STORAGE, spec, {})
+    return _make(_STORAGE, spec, defaults or {})
 
 
 def make_authenticator_factory(spec: str, defaults: Mapping[str, str] | None = None) -> Any:
@@ -150,6 +160,28 @@ def make_contributors() -> Sequence[Any]:
     :raises ConfigurationError: one cannot be loaded or made.
     """
     return [_make(_CONTRIBUTION, name, {}) for name in _entries(_CONTRIBUTION)]
+
+
+def plugin_sections() -> PluginSections:
+    """
+    The sections of settings that the plugins bring.
+
+    :raises ConfigurationError: one cannot be loaded, or cannot be a section; or two plugins bring one.
+    """
+    found: dict[str, _Entry] = {}
+    for entry in chain(getPlugins(_IEntry, rapidrtmp.plugins), plugins_of_entry_points(_IEntry)):
+        path = _settings_path(entry)
+        other = found.setdefault(entry.name, entry) if path else entry
+        if _settings_path(other) != path:
+            raise ConfigurationError(
+                f"two plugins bring the section [{entry.name}]: {_settings_path(other)} and {path}"
+            )
+    classes = {name: _load(f"the section [{name}]", _settings_path(entry)) for name, entry in sorted(found.items())}
+    return PluginSections(classes, searched_for_plugins())
+
+
+def _settings_path(entry: _Entry) -> str:
+    return getattr(entry, "settings_path", "")  # others write entries of their own
 
 
 def contributed_commands() -> Sequence[Command]:
@@ -192,20 +224,23 @@ def _entries(kind: _Kind) -> dict[str, _Entry]:
 def _find(kind: _Kind, name: str) -> _Entry:
     entries = _entries(kind)
     if name not in entries:
-        places = [f"looked in {searched_places()}", *(f"{where} is broken: {why}" for where, why in broken_plugins())]
-        raise ConfigurationError(
-            f"there is no {kind.word} called {name!r}; {'; '.join([_nearest(name, list(entries)), *places])}"
-        )
+        near = _nearest(name, list(entries))
+        raise ConfigurationError(f"there is no {kind.word} called {name!r}; {near}; looked in {searched_for_plugins()}")
     return entries[name]
 
 
-def _load(entry: _Entry) -> Callable[..., Any]:
-    module_name, _, attribute = entry.factory_path.rpartition(".")
+def searched_for_plugins() -> str:
+    """Where plugins were looked for, and which are broken, in words."""
+    return "; ".join([searched_places(), *(f"{where} is broken: {why}" for where, why in broken_plugins())])
+
+
+def _load(title: str, path: str) -> Any:
+    """What a dotted path leads to. :raises ConfigurationError: nothing can be had there."""
+    module_name, _, attribute = path.rpartition(".")
     try:
-        factory: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
+        return getattr(importlib.import_module(module_name), attribute)
     except Exception as error:
-        raise ConfigurationError(f"{entry.name} cannot be loaded: {reason_of(error)}") from error
-    return factory
+        raise ConfigurationError(f"{title} cannot be loaded: {reason_of(error)}") from error
 
 
 # ── making ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -216,7 +251,7 @@ def _make(kind: _Kind, text: str, defaults: Mapping[str, str]) -> Any:
         spec = parse_spec(text)
     except ConfigurationError as error:
         raise ConfigurationError(f"{kind.word} spec: {error}") from error
-    factory_class = _load(_find(kind, spec.name))
+    factory_class = _load(spec.name, _find(kind, spec.name).factory_path)
     label = f"{kind.word} {spec.name}"
     arguments = bound_arguments(label, factory_class, spec, defaults)
     try:
@@ -290,12 +325,24 @@ def _listing(kind: _Kind) -> Iterator[str]:
     for entry in _entries(kind).values():
         yield f"  {entry.name:<10} {entry.summary}"
         try:
-            parameters = _parameters(_load(entry))
+            parameters = _parameters(_load(entry.name, entry.factory_path))
+            section = list(_section_keys(entry))
         except ConfigurationError as error:
             yield f"  {'':<10} not usable: {error}"
         else:
             if parameters:
                 yield f"  {'':<10} {'  '.join(_shown(each) for each in parameters.values())}"
+            if section:
+                yield f"  {'':<10} [{entry.name}] {'  '.join(section)}"
+
+
+def _section_keys(entry: _Entry) -> Iterator[str]:
+    """The keys of the section that an entry brings, with their defaults."""
+    path = _settings_path(entry)
+    if path:
+        rows = PluginSections({entry.name: _load(f"the section [{entry.name}]", path)}).rows()
+        own = (row for row in rows if row.section == entry.name)
+        yield from (f"{row.key}={row.kind.render_toml(row.default)}" for row in own)
 
 
 def _shown(parameter: inspect.Parameter) -> str:

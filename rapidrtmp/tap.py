@@ -21,7 +21,7 @@ from twisted.python import usage
 
 from rapidrtmp import __version__
 from rapidrtmp.app.plugins import ChosenPlugins, choose_plugins
-from rapidrtmp.discovery import list_plugins
+from rapidrtmp.discovery import list_plugins, plugin_sections
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.logs import ServerLog, server_log_observer
 from rapidrtmp.plugin_search import search_working_folder
@@ -111,7 +111,7 @@ class Options(usage.Options):
             if self["list-plugins"]:
                 _answer(list_plugins())
             said = {name: value for name, value in self.items() if isinstance(value, str | list)}
-            self.loaded = load_settings(said, os.environ, self["config"])
+            self.loaded = load_settings(said, os.environ, self["config"], plugin_sections())
             if self.parent is not None:
                 _tell_twist(self.parent, self.loaded)
             if self["check-config"]:
@@ -124,21 +124,31 @@ class Options(usage.Options):
         """What would be right in the place of the option that an error message names."""
         named = re.search(r"--([\w-]+)", message)
         name = named[1] if named else ""
-        settings = _settings_called(name)
+        rows = _rows_without_option()
+        settings = _settings_called(name, rows)
         if settings:
             return f"; what has no option is set by {', or '.join(map(_place, settings))}"
         close = difflib.get_close_matches(name, [each.rstrip("=") for each in self.longOpt], n=1)
         if close:
             return f"; did you mean --{close[0]}?"
-        keys = difflib.get_close_matches(name.replace("-", "_"), [row.key for row in all_settings()], n=1)
-        meant = _settings_called(keys[0]) if keys else []
+        keys = difflib.get_close_matches(name.replace("-", "_"), [row.key for row in rows], n=1)
+        meant = _settings_called(keys[0], rows) if keys else []
         return f"; did you mean {', or '.join(map(_place, meant))}?" if meant else ""
 
 
-def _settings_called(option: str) -> list[Setting]:
-    """The settings without an option of their own that are called so: by key, section and key, or an old name."""
+def _rows_without_option() -> Sequence[Setting]:
+    """The settings, those of plugins too, that no option of the command line sets."""
+    search_working_folder()
+    try:
+        rows = plugin_sections().rows()
+    except ConfigurationError:  # is reported when the settings are loaded
+        rows = list(all_settings())
+    return [row for row in rows if not row.option]
+
+
+def _settings_called(option: str, rows: Sequence[Setting]) -> list[Setting]:
+    """Those of the settings that are called so: by key, section and key, or an old name."""
     name = option.replace("-", "_").upper()
-    rows = [row for row in all_settings() if not row.option]
     return [row for row in rows if name in (row.key.upper(), f"{row.section}_{row.key}".upper(), *row.old_names)]
 
 

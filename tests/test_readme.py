@@ -13,6 +13,7 @@ from zope.interface.verify import verifyObject
 
 from rapidrtmp.discovery import SinkPlugin
 from rapidrtmp.interfaces import ISink, ISinkFactory, IStorage, IStorageFactory, SinkContext
+from rapidrtmp.settings.sources import PluginSections, load_settings
 from rapidrtmp.testing.frames import make_video_track, video_frames
 from rapidrtmp.testing.sink_factories import SinkFactoryContract
 from rapidrtmp.testing.sinks import SinkContract
@@ -69,3 +70,12 @@ class PluginEntryTests(SynchronousTestCase):
         entry = example("gop_meter").gop_meter
         self.assertIsInstance(entry, SinkPlugin)
         self.assertEqual(("gop-meter", "gop_meter.GopMeterFactory"), (entry.name, entry.factory_path))
+
+    def test_section(self) -> None:
+        """The section of settings that the README shows is one, and means what the README says."""
+        plugins = PluginSections({"gop-meter": example("GopMeterSettings").GopMeterSettings})
+        path = Path(self.mktemp())
+        path.write_text("[gop-meter]\nlimit = 500000\n")
+        for environment, limit in (({}, 500_000), ({"RAPIDRTMP_GOP_METER_LIMIT": "7"}, 7)):
+            settings = load_settings({}, environment, path, plugins).settings
+            self.assertEqual(limit, settings.section("gop-meter").limit)

@@ -7,7 +7,6 @@ that there are stay as they began, and *needs a restart* where something is buil
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,22 +16,14 @@ from twisted.logger import Logger
 from rapidrtmp.app.application import Application, Shared, limits_of
 from rapidrtmp.app.plugins import AppPlugins, ChosenPlugins, choose_app, keep_secrets_apart, sink_keys
 from rapidrtmp.app.storages import Stores
-from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, IReplacingSinkFactory, Purpose
-from rapidrtmp.settings.model import Settings, all_settings, app_settings, read_field, replace_field
+from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, IReplacingSinkFactory, Outcome, Purpose
+from rapidrtmp.settings.model import Settings, app_settings
 from rapidrtmp.settings.spec import parse_spec
 from rapidrtmp.storage.store import Store
 from rapidrtmp.support.clock import utc_ms
 from rapidrtmp.support.factories import create
 
-__all__ = ["Applications", "Outcome"]
-
-
-class Outcome(enum.Enum):
-    """What becomes of a key that new settings change."""
-
-    APPLIED = "applied"
-    FOR_NEW_STREAMS = "for new streams"
-    NEEDS_RESTART = "needs a restart"
+__all__ = ["Applications"]
 
 
 #: By name of the setting, those of applications without the application's; what is not here needs a restart.
@@ -151,10 +142,11 @@ def _auth_keys(settings: Settings, name: str) -> tuple[Any, ...]:
 
 def _outcomes(old: Settings, new: Settings) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
-    for row in all_settings():
-        before, after = (read_field(getattr(each, row.section), row.field_name) for each in (old, new))
-        if before != after and row.name not in _MODELS:
-            outcomes[row.name] = _OUTCOMES.get(row.name, Outcome.NEEDS_RESTART)
+    for row in old.rows():
+        if old.value(row) != new.value(row) and row.name not in _MODELS:
+            outcomes[row.name] = _OUTCOMES.get(row.name, row.when_changed)
+    for section in old.sections:
+        _keep_together(section, old, new, outcomes)
     for app in dict.fromkeys([*old.apps, *new.apps]):
         if app not in old.apps or app not in new.apps:
             outcomes[f"apps.{app}"] = Outcome.NEEDS_RESTART
@@ -165,14 +157,18 @@ def _outcomes(old: Settings, new: Settings) -> dict[str, Outcome]:
     return outcomes
 
 
+def _keep_together(section: str, old: Settings, new: Settings, outcomes: dict[str, Outcome]) -> None:
+    """A plugin's section that refuses the new values beside those that need a restart needs one as a whole."""
+    changed = [row for row in old.rows() if row.section == section and row.name in outcomes]
+    try:
+        new.keeping(old, [row for row in changed if outcomes[row.name] is Outcome.NEEDS_RESTART])
+    except Exception:
+        outcomes.update({row.name: Outcome.NEEDS_RESTART for row in changed})
+
+
 def _in_force(old: Settings, new: Settings, outcomes: Mapping[str, Outcome]) -> Settings:
     """The new settings, but for what needs a restart."""
-    sections: dict[str, Any] = {}
-    for row in all_settings():
-        if outcomes.get(row.name) is Outcome.NEEDS_RESTART:
-            former = read_field(getattr(old, row.section), row.field_name)
-            section = sections.get(row.section, getattr(new, row.section))
-            sections[row.section] = replace_field(section, row.field_name, former)
+    in_force = new.keeping(old, [row for row in old.rows() if outcomes.get(row.name) is Outcome.NEEDS_RESTART])
     apps = {}
     for app, former in old.apps.items():
         kept = {
@@ -181,4 +177,4 @@ def _in_force(old: Settings, new: Settings, outcomes: Mapping[str, Outcome]) -> 
             if outcomes.get(f"apps.{app}.{key}") is Outcome.NEEDS_RESTART
         }
         apps[app] = replace(new.apps[app], **kept) if app in new.apps else former
-    return replace(new, **sections, apps=apps)
+    return replace(in_force, apps=apps)

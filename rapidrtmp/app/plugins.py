@@ -101,17 +101,15 @@ def choose_app(settings: Settings, name: str, kept: Mapping[SinkKey, Any] | None
         again.
     :raises ConfigurationError: as :func:`choose_plugins`.
     """
-    app = settings.apps[name]
-    defaults = {"token": {"secret_file": settings.tokens.secret_file}}
-    return AppPlugins(_sinks(sink_keys(settings, name), kept or {}), _authenticator(app, defaults), {})
+    sinks = _sinks(sink_keys(settings, name), kept or {})
+    return AppPlugins(sinks, _authenticator(settings, settings.apps[name]), {})
 
 
 def sink_keys(settings: Settings, name: str) -> Sequence[SinkKey]:
     """What each sink factory of an application is made of: its spec, which of those it is, and its defaults."""
-    defaults = {"hls": _hls_defaults(settings)}
     specs = settings.apps[name].sinks
     return [
-        (spec, specs[:number].count(spec), tuple(defaults.get(parse_spec(spec).name, {}).items()))
+        (spec, specs[:number].count(spec), tuple(_defaults(settings, spec).items()))
         for number, spec in enumerate(specs)
     ]
 
@@ -125,15 +123,21 @@ def _storages(settings: Settings) -> Mapping[str, ChosenStorage]:
             if spec not in storages:
                 said = next((each for each in general if general[each] == spec), f"apps.{name}.{key}")
                 try:
-                    storages[spec] = ChosenStorage(said, make_storage_factory(spec))
+                    storages[spec] = ChosenStorage(said, make_storage_factory(spec, _defaults(settings, spec)))
                 except ConfigurationError as error:
                     raise ConfigurationError(f"{said}: {error}") from error
     return storages
 
 
-def _hls_defaults(settings: Settings) -> Mapping[str, str]:
-    hls = settings.hls
-    return {"segment": f"{hls.segment_ms}ms", "window": str(hls.window), "part": f"{hls.part_ms}ms"}
+def _defaults(settings: Settings, spec: str) -> Mapping[str, str]:
+    """The arguments that hold where a spec does not say: the keys of the section that is called as the plugin is."""
+    plugin = parse_spec(spec).name
+    if plugin == "token":
+        return {"secret_file": settings.tokens.secret_file}
+    if plugin != "hls" and plugin not in settings.sections:
+        return {}
+    rows = (row for row in settings.rows() if row.section == plugin)
+    return {row.key: row.kind.write(settings.value(row)) for row in rows}
 
 
 def _sinks(keys: Sequence[SinkKey], kept: Mapping[SinkKey, Any]) -> Mapping[str, Any]:
@@ -166,8 +170,8 @@ def purpose_of(sink_factory: Any) -> Purpose:
         raise ConfigurationError(f"its purpose {storing.purpose!r} is not {' or '.join(Purpose)}") from error
 
 
-def _authenticator(app: AppSettings, defaults: Mapping[str, Mapping[str, str]]) -> Any:
-    made = [make_authenticator_factory(spec, defaults.get(parse_spec(spec).name, {})) for spec in app.auth]
+def _authenticator(settings: Settings, app: AppSettings) -> Any:
+    made = [make_authenticator_factory(spec, _defaults(settings, spec)) for spec in app.auth]
     return made[0] if len(made) == 1 else AnyOfAuthenticatorFactory(made)
 
 

@@ -57,6 +57,7 @@ from rapidrtmp.interfaces.playback import (
     Playlist,
 )
 from rapidrtmp.interfaces.recordings import IRecorderFactory, RetentionRules
+from rapidrtmp.interfaces.settings import DeclaredSetting, Outcome, setting
 from rapidrtmp.interfaces.sinks import (
     Counter,
     Histogram,
@@ -102,6 +103,7 @@ __all__ = [
     "ContributionContext",
     "Counter",
     "Cutting",
+    "DeclaredSetting",
     "Histogram",
     "HttpError",
     "IApplication",
@@ -137,6 +139,7 @@ __all__ = [
     "IViewers",
     "Lease",
     "ObjectInfo",
+    "Outcome",
     "Part",
     "PlayableFacts",
     "Playlist",
@@ -157,4 +160,5 @@ __all__ = [
     "UnavailableError",
     "Verdict",
     "json_response",
+    "setting",
 ]

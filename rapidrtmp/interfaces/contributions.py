@@ -1,9 +1,12 @@
 """
-What a plugin brings to the server besides what it was chosen for: routes, services, commands.
+What a plugin brings to the server besides what it was chosen for: routes, services, commands, settings.
 
 A *contributor* is asked once, when the server is made, and answers with a :class:`Contribution`. There are two ways to
 be one. A ``ContributionPlugin`` entry names a class that is called without arguments, and is there in every server that
 has it installed. The factory of a sink that an application uses is asked as well, if it provides ``IContributes``.
+
+Any plugin may bring a section of settings besides: its entry says where that is declared, as
+:mod:`rapidrtmp.interfaces.settings` has it.
 """
 
 from __future__ import annotations
@@ -68,6 +71,10 @@ class IStreams(Interface):
         """The stream of that name."""
 
 
+def _no_section(name: str) -> Any:
+    raise KeyError(name)
+
+
 @dataclass(frozen=True)
 class ContributionContext:
     """
@@ -80,6 +87,8 @@ class ContributionContext:
     :ivar clock: time and timers.
     :ivar utc_ms: the time of day in milliseconds since 1970.
     :ivar metrics: where to register metrics; their names begin with ``rapidrtmp_``.
+    :ivar section: ``section(name)`` is what a plugin's section of the settings holds now, an instance of its dataclass;
+        new settings put another in its place, so ask when it is needed. ``KeyError`` where no plugin brings it.
     """
 
     apps: Mapping[str, IApplication]
@@ -88,6 +97,7 @@ class ContributionContext:
     clock: IReactorTime
     utc_ms: Callable[[], int]
     metrics: CollectorRegistry
+    section: Callable[[str], Any] = _no_section
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,7 @@ class RapidRtmpService(MultiService):
             clock=self._reactor,
             utc_ms=utc_ms,
             metrics=self.metrics.registry,
+            section=lambda name: self.applications.settings.sections[name],
         )
         contributions = ask_contributors(contributors, self.applications, context)
         for service in (each for contribution in contributions for each in contribution.services):

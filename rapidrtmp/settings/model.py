@@ -3,21 +3,25 @@ Every setting of the server: its name, type, default and meaning, and how its va
 
 The dataclasses below are the one table: a field is a TOML key of the section its class is, the environment variable
 ``RAPIDRTMP_SECTION_KEY``, and, where it says so, a command line option and a name that older deployments set. Fields
-are named for what they hold: ``segment_ms`` is the key ``segment``, written ``2s``. An unknown name or a bad value is a
+are named for what they hold: ``segment_ms`` is the key ``segment``, written ``2s``. Sections of plugins are such
+dataclasses as well (:mod:`rapidrtmp.interfaces.settings`). An unknown name or a bad value is a
 :class:`~rapidrtmp.errors.ConfigurationError` of one line: what was read, where, and what would be right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from itertools import groupby
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.endpoints import quoteStringArgument
 
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import AppLimits
+from rapidrtmp.interfaces import AppLimits, DeclaredSetting, Outcome
 from rapidrtmp.net.limits import ConnectionLimits
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.settings.types import (
@@ -36,12 +40,16 @@ from rapidrtmp.settings.types import (
     SPEC,
     SPECS,
     TEXT,
+    TEXTS,
     Kind,
+    checked,
+    number,
     one_of,
     whole,
     whole_or_auto,
 )
 from rapidrtmp.support.limits import Limit
+from rapidrtmp.support.text import reason_of
 from rapidrtmp.support.units import address_endpoint
 from rapidrtmp.timeline.policy import TimelinePolicy
 from rapidrtmp.web.policy import HttpLimits, TokenLimits
@@ -54,6 +62,7 @@ __all__ = [
     "LiveSettings",
     "Row",
     "RtmpSettings",
+    "Sections",
     "ServerSettings",
     "Setting",
     "Settings",
@@ -61,6 +70,7 @@ __all__ = [
     "TokenSettings",
     "all_settings",
     "app_settings",
+    "check_section",
     "read_field",
     "replace_field",
 ]
@@ -93,13 +103,15 @@ class Setting(Row):
     :ivar option: the command line option that sets it, or ``""``.
     :ivar old_names: environment variables of older deployments that set it together.
     :ivar from_old: makes today's text of their texts (``""`` where one is not set), or ``""`` if they say nothing.
+    :ivar when_changed: what a plugin says becomes of it when the settings are replaced.
     """
 
     section: str
     help: str
-    option: str
-    old_names: tuple[str, ...]
-    from_old: Callable[..., str]
+    option: str = ""
+    old_names: tuple[str, ...] = ()
+    from_old: Callable[..., str] = str
+    when_changed: Outcome = Outcome.NEEDS_RESTART
 
     @property
     def name(self) -> str:
@@ -109,7 +121,7 @@ class Setting(Row):
     @property
     def environment_name(self) -> str:
         """As the environment spells it: ``RAPIDRTMP_HLS_SEGMENT``."""
-        return f"RAPIDRTMP_{self.section}_{self.key}".upper()
+        return f"RAPIDRTMP_{self.section}_{self.key}".upper().replace("-", "_")
 
 
 @dataclass(frozen=True)
@@ -150,8 +162,29 @@ def _owned(owner: type[Any], name: str, *, old: str = "") -> Any:
 
 def _row_of_limit(limit: Limit, declared: Any) -> Mapping[str, Any]:
     """What the table of settings says of a limit."""
-    row = {"kind": _kind_of_limit(limit, declared), "help": limit.help, "key": limit.key}
-    return {**row, "option": "", "old_names": (), "from_old": str}
+    row = {"help": limit.help, "key": limit.key}
+    if not isinstance(limit, DeclaredSetting):
+        return {**row, "kind": _kind_of_limit(limit, declared)}
+    kind = _kind_of_plugin(limit, declared)
+    return {**row, "kind": checked(kind, limit.check) if limit.check else kind, "when_changed": limit.when_changed}
+
+
+def _kind_of_plugin(said: DeclaredSetting, declared: Any) -> Kind:
+    """The kind of a plugin's setting: by its default, and for whole numbers and durations as that of a limit."""
+    match declared.default:
+        case bool():
+            return BOOLEAN
+        case float():
+            return number(said.minimum)
+        case str() if said.choices:
+            return one_of(*said.choices)
+        case str():
+            return replace(TEXT, secret=said.secret, render=SECRET.render if said.secret else str)
+        case tuple():
+            return replace(one_of(*said.choices), many=True) if said.choices else TEXTS
+        case int() | None:
+            return _kind_of_limit(said, declared)
+    raise ConfigurationError(f"{declared.name} has a default of {type(declared.default).__name__}")
 
 
 def _kind_of_limit(limit: Limit, declared: Any) -> Kind:
@@ -324,10 +357,40 @@ _SECTIONS: Mapping[str, type[Any]] = {
 }
 
 
-def all_settings() -> Iterator[Setting]:
-    """The rows of the table, by section."""
-    for section, section_class in _SECTIONS.items():
+#: Sections by name, and the class of each.
+Sections = Mapping[str, type[Any]]
+
+
+def all_settings(plugin_sections: Sections = MappingProxyType({})) -> Iterator[Setting]:
+    """The rows of the table, by section: the server's own, then those that plugins bring."""
+    for section, section_class in {**_SECTIONS, **plugin_sections}.items():
         yield from _rows(section, section_class, "")
+
+
+def check_section(section: str, section_class: Any) -> None:
+    """
+    See that a plugin's section can be one.
+
+    :raises ConfigurationError: its name is the server's or none, or its class is not as
+        :mod:`rapidrtmp.interfaces.settings` has it.
+    """
+    if section in (*_SECTIONS, "apps"):
+        raise ConfigurationError(f"[{section}] is a section of the server itself")
+    if not re.fullmatch(r"[A-Za-z][\w-]*", section, re.ASCII):
+        raise ConfigurationError(f"{section!r} cannot be the name of a section")
+    if not (isinstance(section_class, type) and is_dataclass(section_class)):
+        raise ConfigurationError(f"[{section}]: {section_class!r} is not a dataclass of settings")
+    undeclared = [each.name for each in fields(section_class) if "limit" not in each.metadata]
+    if undeclared:
+        raise ConfigurationError(f"[{section}]: {' and '.join(undeclared)} must be declared by setting()")
+    try:
+        section_class()
+        rows = list(_rows(section, section_class, ""))
+    except Exception as error:
+        raise ConfigurationError(f"[{section}]: {reason_of(error)}") from error
+    for row in rows:
+        if not re.fullmatch(r"[A-Za-z]\w*", row.key, re.ASCII):
+            raise ConfigurationError(f"[{section}]: {row.key!r} cannot be the name of a key")
 
 
 def _rows(section: str, declaring: type[Any], path: str) -> Iterator[Setting]:
@@ -392,7 +455,11 @@ def app_settings() -> Mapping[str, AppSetting]:
 
 @dataclass(frozen=True)
 class Settings:
-    """All of it. ``Settings()`` is the server with nothing said."""
+    """
+    All of it. ``Settings()`` is the server with nothing said.
+
+    :ivar sections: those that plugins bring, by name.
+    """
 
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
@@ -402,3 +469,34 @@ class Settings:
     live: LiveSettings = LiveSettings()
     http: HttpSettings = HttpSettings()
     apps: Mapping[str, AppSettings] = field(default_factory=lambda: {"live": AppSettings()}, hash=False)
+    sections: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def section(self, name: str) -> Any:
+        """The values of a section, the server's own or a plugin's."""
+        return getattr(self, name) if name in _SECTIONS else self.sections[name]
+
+    def rows(self) -> Iterator[Setting]:
+        """The table of what these settings hold, but for applications."""
+        return all_settings({name: type(section) for name, section in self.sections.items()})
+
+    def value(self, row: Setting) -> Any:
+        """The value of one of them."""
+        return read_field(self.section(row.section), row.field_name)
+
+    def keeping(self, former: Settings, rows: Iterable[Setting]) -> Settings:
+        """
+        These settings with the values that former ones have of some rows.
+
+        :raises Exception: a plugin's section refuses what it would then hold.
+        """
+        kept = self
+        for name, some in groupby(rows, key=attrgetter("section")):
+            if name in _SECTIONS:
+                section = self.section(name)
+                for row in some:
+                    section = replace_field(section, row.field_name, former.value(row))
+                kept = replace(kept, **{name: section})
+            else:  # at once: it may refuse what is half done
+                section = replace(self.section(name), **{row.field_name: former.value(row) for row in some})
+                kept = replace(kept, sections={**kept.sections, name: section})
+        return kept

@@ -11,7 +11,9 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,16 +23,19 @@ from rapidrtmp.settings.model import (
     AppSetting,
     AppSettings,
     Row,
+    Sections,
     Setting,
     Settings,
     all_settings,
     app_settings,
+    check_section,
     read_field,
     replace_field,
 )
+from rapidrtmp.support.text import reason_of
 from rapidrtmp.support.units import render_duration_ms
 
-__all__ = ["DEFAULT", "Loaded", "load_settings"]
+__all__ = ["DEFAULT", "Loaded", "PluginSections", "load_settings"]
 
 #: The source of what was not set.
 DEFAULT = "default"
@@ -42,6 +47,37 @@ _KUBERNETES_URL = re.compile(r"(tcp|udp|sctp)://\S+")
 Options = Mapping[str, str | Sequence[str]]
 Environment = Mapping[str, str]
 Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PluginSections:
+    """
+    The sections that plugins bring.
+
+    :ivar classes: the dataclass of each, by name.
+    :ivar searched: where plugins were looked for, in words, for what is unknown.
+    :raises ConfigurationError: one of them cannot be a section, or two share a name in the environment.
+    """
+
+    classes: Sections = field(default_factory=dict)
+    searched: str = ""
+
+    def __post_init__(self) -> None:
+        for name, section in self.classes.items():
+            check_section(name, section)
+        known: dict[str, str] = {}
+        for row in all_settings(self.classes):
+            other = known.setdefault(row.environment_name, row.name)
+            if other != row.name:
+                raise ConfigurationError(f"{row.environment_name} would set both {other} and {row.name}")
+
+    def rows(self) -> Sequence[Setting]:
+        """The whole table, the server's own rows first."""
+        return list(all_settings(self.classes))
+
+    def where(self) -> str:
+        """What is added to a message about a name that is unknown: a plugin might have it."""
+        return f"; plugins may bring others: looked in {self.searched}" if self.searched else ""
 
 
 @dataclass(frozen=True)
@@ -60,9 +96,8 @@ class Loaded:
     def render(self) -> str:
         """Every value as a line of TOML with its source behind it, without secrets."""
         lines: list[str] = []
-        for section in dict.fromkeys(row.section for row in all_settings()):
-            rows = [row for row in all_settings() if row.section == section]
-            lines += self._render_table(section, getattr(self.settings, section), rows)
+        for section, rows in groupby(self.settings.rows(), key=attrgetter("section")):
+            lines += self._render_table(section, self.settings.section(section), rows)
         for app, values in self.settings.apps.items():
             lines += self._render_table(f"apps.{app}", values, app_settings().values())
         return "\n".join(lines[:-1])
@@ -82,23 +117,30 @@ class _Reading(NamedTuple):
     source: str
 
 
-def load_settings(options: Options, environment: Environment, toml_file: str | Path | None = None) -> Loaded:
+def load_settings(
+    options: Options,
+    environment: Environment,
+    toml_file: str | Path | None = None,
+    plugins: PluginSections = PluginSections(),
+) -> Loaded:
     """
     Find the value of every setting.
 
     :param options: of the command line: those given, by name without dashes; lists where an option repeats.
     :param environment: as ``os.environ``.
     :param toml_file: the configuration file, if there is one.
+    :param plugins: the sections that there are besides the server's own.
     :raises ConfigurationError: an unreadable file, an unknown section, key or ``RAPIDRTMP_`` name, a bad value, or
         values that do not go together.
     """
     document = _read_document(toml_file)
     where = str(toml_file)
-    _refuse_unknown_keys(document, where)
-    _refuse_unknown_names(environment)
+    rows = plugins.rows()
+    _refuse_unknown_keys(document, where, rows, plugins)
+    _refuse_unknown_names(environment, rows, plugins)
     values: dict[str, Any] = {}
     provenance: dict[str, str] = {}
-    for row in all_settings():
+    for row in rows:
         reading = (
             _from_options(row, options)
             or _from_environment(row, environment)
@@ -108,7 +150,7 @@ def load_settings(options: Options, environment: Environment, toml_file: str | P
         values[row.name] = row.default if reading is None else _value(row.name, row, reading)
         provenance[row.name] = DEFAULT if reading is None else reading.source
     apps = _load_apps(document.get("apps", {}), where, values, provenance)
-    settings = _build(values, apps)
+    settings = _build(values, apps, {name: _section(name, each, values) for name, each in plugins.classes.items()})
     _check_together(settings, provenance)
     return Loaded(settings, provenance)
 
@@ -123,16 +165,21 @@ def _value(name: str, row: Row, reading: _Reading) -> Any:
     return parsed if row.kind.many else parsed[-1]
 
 
-def _build(values: Mapping[str, Any], apps: Mapping[str, AppSettings]) -> Settings:
+def _build(values: Mapping[str, Any], apps: Mapping[str, AppSettings], of_plugins: Mapping[str, Any]) -> Settings:
     sections: dict[str, Any] = {}
-    for each in fields(Settings):
-        if each.name != "apps":
-            rows = [row for row in all_settings() if row.section == each.name]
-            section = getattr(Settings, each.name)
-            for row in rows:
-                section = replace_field(section, row.field_name, values[row.name])
-            sections[each.name] = section
-    return Settings(**sections, apps=apps)
+    for row in all_settings():
+        section = sections.get(row.section, getattr(Settings, row.section, None))
+        sections[row.section] = replace_field(section, row.field_name, values[row.name])
+    return Settings(**sections, apps=apps, sections=of_plugins)
+
+
+def _section(name: str, section_class: type[Any], values: Mapping[str, Any]) -> Any:
+    """A plugin's section; its class may refuse values that do not go together."""
+    rows = all_settings({name: section_class})
+    try:
+        return section_class(**{row.field_name: values[row.name] for row in rows if row.section == name})
+    except Exception as error:
+        raise ConfigurationError(f"[{name}]: {reason_of(error)}") from error
 
 
 def _check_together(settings: Settings, provenance: Mapping[str, str]) -> None:
@@ -237,13 +284,14 @@ def _general(row: AppSetting, values: Mapping[str, Any]) -> str:
 # ── unknown names ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _refuse_unknown_keys(document: Document, where: str) -> None:
+def _refuse_unknown_keys(document: Document, where: str, rows: Iterable[Setting], plugins: PluginSections) -> None:
     known: dict[str, list[str]] = {}
-    for row in all_settings():
+    for row in rows:
         known.setdefault(row.section, []).append(row.key)
     for section, table in document.items():
         if section != "apps" and section not in known:
-            raise ConfigurationError(f"{where}: there is no section [{section}]; {_nearest(section, [*known, 'apps'])}")
+            near = _nearest(section, [*known, "apps"])
+            raise ConfigurationError(f"{where}: there is no section [{section}]; {near}{plugins.where()}")
         if not isinstance(table, dict):
             raise ConfigurationError(f"{where}: {section} is a section: write [{section}]")
         if section != "apps":
@@ -264,11 +312,12 @@ def _refuse_unknown_key(table: Document, section: str, known: Sequence[str], whe
             raise ConfigurationError(f"{where}: [{section}] has no key {key}; {_nearest(key, known)}")
 
 
-def _refuse_unknown_names(environment: Environment) -> None:
-    known = [row.environment_name for row in all_settings()]
+def _refuse_unknown_names(environment: Environment, rows: Iterable[Setting], plugins: PluginSections) -> None:
+    known = [row.environment_name for row in rows]
     for name, text in environment.items():
         if name.startswith(_PREFIX) and name not in known and not _is_kubernetes(name, text):
-            raise ConfigurationError(f"environment {name}: there is no such setting; {_nearest(name, known)}")
+            near = _nearest(name, known)
+            raise ConfigurationError(f"environment {name}: there is no such setting; {near}{plugins.where()}")
 
 
 def _is_kubernetes(name: str, text: str) -> bool:

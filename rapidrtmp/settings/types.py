@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any
 
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.settings.spec import mask_spec, parse_spec
+from rapidrtmp.support.text import reason_of
 from rapidrtmp.support.units import (
     address_endpoint,
     parse_duration_ms,
@@ -35,7 +36,10 @@ __all__ = [
     "SPEC",
     "SPECS",
     "TEXT",
+    "TEXTS",
     "Kind",
+    "checked",
+    "number",
     "one_of",
     "whole",
     "whole_or_auto",
@@ -52,6 +56,7 @@ class Kind:
     :ivar suffix: the unit that field names of this kind end in, and keys do not.
     :ivar many: whether the value is a tuple, each item of which ``parse`` reads.
     :ivar secret: whether a value may hold a secret; then ``render`` masks it, and no ``repr`` shows it.
+    :ivar form: what may be written, in words; of ``many``, as each item.
     """
 
     parse: Callable[[str], Any]
@@ -59,13 +64,24 @@ class Kind:
     suffix: str = ""
     many: bool = False
     secret: bool = False
+    form: str = "text"
+
+    def write(self, value: Any) -> str:
+        """The value as text that reads back as the same, a secret as it is; several with blanks between them."""
+        if self.many:
+            return " ".join(map(self.render_plain, value))
+        return self.render_plain(value)
+
+    def render_plain(self, value: Any) -> str:
+        """As ``render``, without a mask: a secret is text as it was given."""
+        return (value or "") if self.secret else self.render(value)
 
     def render_toml(self, value: Any) -> str:
         """The value as TOML that reads back as the same; secrets as ``***``."""
         if self.many:
             return f"[{', '.join(_toml_string(self.render(item)) for item in value)}]"
         text = self.render(value)
-        return text if isinstance(value, bool) or text.isdecimal() else _toml_string(text)
+        return text if isinstance(value, bool | float) or text.isdecimal() else _toml_string(text)
 
 
 def _toml_string(text: str) -> str:
@@ -86,7 +102,18 @@ def whole(minimum: int = 0) -> Kind:
             raise ConfigurationError(f"{text!r} is not a whole number, {minimum} or more")
         return int(text)
 
-    return Kind(parse)
+    return Kind(parse, form=f"a whole number, {minimum} or more")
+
+
+def number(minimum: int = 0) -> Kind:
+    """A decimal number, not below ``minimum``."""
+
+    def parse(text: str) -> float:
+        if not re.fullmatch(r"-?\d+(\.\d+)?", text, re.ASCII) or float(text) < minimum:
+            raise ConfigurationError(f"{text!r} is not a number such as 0.5, {minimum} or more")
+        return float(text)
+
+    return Kind(parse, form=f"a number, {minimum} or more")
 
 
 def one_of(*choices: str) -> Kind:
@@ -97,8 +124,22 @@ def one_of(*choices: str) -> Kind:
             raise ConfigurationError(f"{text!r} is not {listed}")
         return text
 
-    listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
-    return Kind(parse)
+    listed = " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
+    return Kind(parse, form=listed)
+
+
+def checked(kind: Kind, check: Callable[[Any], object]) -> Kind:
+    """A kind some values of which are refused: ``check`` raises for them."""
+
+    def parse(text: str) -> Any:
+        value = kind.parse(text)
+        try:
+            check(value)
+        except Exception as error:
+            raise ConfigurationError(reason_of(error)) from error
+        return value
+
+    return replace(kind, parse=parse)
 
 
 def _spec(text: str) -> str:
@@ -146,7 +187,11 @@ def whole_or_auto(minimum: int) -> Kind:
         except ConfigurationError as error:
             raise ConfigurationError(f"{error}, or auto") from None
 
-    return Kind(parse, lambda value: "auto" if value is None else str(value))
+    return Kind(parse, _render_or_auto, form=f"a whole number, {minimum} or more, or auto")
+
+
+def _render_or_auto(value: int | None) -> str:
+    return "auto" if value is None else str(value)
 
 
 def _duration_or_auto(text: str) -> int | None:
@@ -160,18 +205,32 @@ def _alias(text: str) -> str:
     return text
 
 
-ALIASES = Kind(_alias, many=True)
+_DURATION_FORM, _SPEC_FORM = "a duration such as 500ms, 2s, 1h30m or 7d", "a spec such as name:key=value"
+ALIASES = Kind(_alias, many=True, form="PATH=APP")
 TEXT = Kind(lambda text: text)
+TEXTS = Kind(lambda text: text, many=True)
 SECRET = Kind(lambda text: text or None, lambda value: "***" if value else "", secret=True)
-BOOLEAN = Kind(_boolean, lambda value: "true" if value else "false")
-DURATION = Kind(parse_duration_ms, render_duration_ms, suffix="_ms")
-DURATION_OR_AUTO = Kind(_duration_or_auto, lambda v: "auto" if v is None else render_duration_ms(v), suffix="_ms")
-SECONDS = Kind(parse_duration_s, lambda seconds: render_duration_ms(seconds * 1000), suffix="_s")
-SIZE = Kind(parse_size, render_size, suffix="_bytes")
-NETWORKS = Kind(_network, many=True)
-ENDPOINTS = Kind(_endpoint, many=True)
-SPEC = Kind(_spec, mask_spec, secret=True)
-SPECS = Kind(_spec, mask_spec, many=True, secret=True)
-OPTIONAL_SPEC = Kind(lambda text: text and _spec(text), lambda text: text and mask_spec(text), secret=True)
-PUBLIC_ADDRESS = Kind(_public_address)
-PUBLIC_URL = Kind(_public_url)
+BOOLEAN = Kind(_boolean, lambda value: "true" if value else "false", form="true or false")
+DURATION = Kind(parse_duration_ms, render_duration_ms, suffix="_ms", form=_DURATION_FORM)
+DURATION_OR_AUTO = Kind(
+    _duration_or_auto,
+    lambda value: "auto" if value is None else render_duration_ms(value),
+    suffix="_ms",
+    form=f"{_DURATION_FORM}, or auto",
+)
+SECONDS = Kind(
+    parse_duration_s,
+    lambda seconds: render_duration_ms(seconds * 1000),
+    suffix="_s",
+    form="a duration of whole seconds",
+)
+SIZE = Kind(parse_size, render_size, suffix="_bytes", form="a size such as 64k, 10M or 2G")
+NETWORKS = Kind(_network, many=True, form="an address, a network such as 10.0.0.0/8, or unix")
+ENDPOINTS = Kind(_endpoint, many=True, form="a Twisted endpoint such as tcp:1935")
+SPEC = Kind(_spec, mask_spec, secret=True, form=_SPEC_FORM)
+SPECS = Kind(_spec, mask_spec, many=True, secret=True, form=_SPEC_FORM)
+OPTIONAL_SPEC = Kind(
+    lambda text: text and _spec(text), lambda text: text and mask_spec(text), secret=True, form=_SPEC_FORM
+)
+PUBLIC_ADDRESS = Kind(_public_address, form="HOST or HOST:PORT")
+PUBLIC_URL = Kind(_public_url, form="a URL")

@@ -12,6 +12,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.e2e.harness import CHECKOUT, SERVE, TWISTD, new_folder, server_environment
+from tests.third_party import install_archive, setup_script
 
 README = (CHECKOUT / "README.md").read_text("utf-8")
 RUN_S = 120
@@ -24,14 +25,19 @@ def example(holding: str) -> str:
     return block
 
 
-def run(command: Sequence[str | Path], folder: Path) -> str:
-    """What a command prints; it must succeed."""
+def run(command: Sequence[str | Path], folder: Path, *, status: int = 0, **environment: str) -> str:
+    """What a command prints, on standard error if it fails; it must end with ``status``."""
     done = subprocess.run(
-        list(map(str, command)), cwd=folder, env=server_environment(), capture_output=True, text=True, timeout=RUN_S
+        list(map(str, command)),
+        cwd=folder,
+        env={**server_environment(), **environment},
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
     )
-    if done.returncode:
+    if done.returncode != status:
         raise AssertionError(f"{command}: status {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stdout
+    return done.stderr if status else done.stdout
 
 
 class SavedTests(SynchronousTestCase):
@@ -45,6 +51,25 @@ class SavedTests(SynchronousTestCase):
             self.assertRegex(run([*program, "--list-plugins"], folder), LISTED)
             printed = run([*program, "--check-config", "--sink", "gop-meter:limit=3", "--storage", "memory:"], folder)
             self.assertIn('"gop-meter:limit=3"', printed)
+
+    def test_section_in_the_working_folder(self) -> None:
+        """A recorder saved there brings its section of settings to every program that reads settings."""
+        folder = new_folder("saved")
+        configuration = folder / "media.toml"
+        configuration.write_text("[storage]\nspec = 'memory:'\n[archive]\nkeep_days = 9\n")
+        check = [*TWISTD, "--check-config", "--config", configuration, "--sink", "archive"]
+        refused = run(check, folder, status=1)
+        self.assertRegex(
+            refused,
+            r"\Arapidrtmp: \S+media\.toml: there is no section \[archive\]; [^\n]+looked in the entry points[^\n]+\n\Z",
+        )
+        install_archive("shelves", folder, folder / "rapidrtmp" / "plugins" / "shelves_plugin.py")
+        self.assertRegex(run(check, folder), rf"(?m)^keep_days = 9 +# {configuration}$")
+        in_environment = run(check, folder, RAPIDRTMP_ARCHIVE_KEEP_DAYS="11")
+        self.assertRegex(in_environment, r"(?m)^keep_days = 11 +# environment RAPIDRTMP_ARCHIVE_KEEP_DAYS$")
+        self.assertIn("'x' is not a whole number", run(check, folder, status=1, RAPIDRTMP_ARCHIVE_KEEP_DAYS="x"))
+        listed = run([*TWISTD, "--list-plugins"], folder)
+        self.assertRegex(listed, r"archive +Records as .*\n +most=0  keep_days=0\n +\[archive\] keep_days=7  pause=")
 
 
 class InstalledTests(SynchronousTestCase):
@@ -80,3 +105,30 @@ class InstalledTests(SynchronousTestCase):
     def test_editable(self) -> None:
         """So does `pip install -e .`."""
         self.assertRegex(self.installed("-e"), LISTED)
+
+    def test_section(self) -> None:
+        """A package with a section of settings brings it to the server and to the tools."""
+        source, folder = new_folder("shelves"), new_folder("elsewhere")
+        install_archive("shelves", source, source / "shelves_plugin.py")
+        (source / "setup.py").write_text(setup_script("shelves", "shelves_plugin"))
+        pip = [self.python, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+        run([*pip, source], source)
+        configuration = folder / "media.toml"
+        door = "[server]\nhttp = ['unix:nothing-listens.sock']\n"
+        configuration.write_text(f"{door}[archive]\nkeep_days = 9\nplace = 'vault'\npassword = 'hidden'\n")
+        rapidrtmp = [self.python, "-m", "rapidrtmp"]
+        printed = run([*rapidrtmp, "serve", "--check-config", "--config", configuration, "--sink", "archive"], folder)
+        self.assertRegex(printed, rf"(?m)^keep_days = 9 +# {configuration}$")
+        self.assertNotIn("hidden", printed)
+        reference = run([*rapidrtmp, "settings"], folder)
+        self.assertRegex(
+            reference,
+            r"(?m)^\[archive\]\nkeep_days = 7 +# a whole number, 0 or more\n"
+            r" +Days that recordings are kept; 0 for ever\.\n"
+            r" +RAPIDRTMP_ARCHIVE_KEEP_DAYS\npause = \"500ms\" +# a duration such as",
+        )
+        unanswered = run([*rapidrtmp, "token", "show", "--config", configuration], folder, status=1)
+        self.assertIn("no server answers (unix:nothing-listens.sock)", unanswered)
+        configuration.write_text(f"{door}[archive]\nkeep_day = 9\n")
+        refused = run([*rapidrtmp, "token", "show", "--config", configuration], folder, status=1)
+        self.assertIn("[archive] has no key keep_day; did you mean keep_days?", refused)

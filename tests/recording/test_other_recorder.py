@@ -4,44 +4,28 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import rapidrtmp.plugins
 from rapidrtmp.app.plugins import choose_plugins
+from rapidrtmp.discovery import plugin_sections
+from rapidrtmp.interfaces import Outcome
 from rapidrtmp.names import StreamName
 from rapidrtmp.recording.service import RecordingsService
 from rapidrtmp.server.service import RapidRtmpService
+from rapidrtmp.settings.model import Settings
+from rapidrtmp.settings.sources import load_settings
 from tests.net.edge import media
 from tests.serving import ServerCase, loopback_settings, open_app
-
-ENTRY = """
-from rapidrtmp.discovery import SinkPlugin
-
-archive = SinkPlugin("archive", "Records as the archive wants it", "{package}.ArchiveFactory")
-"""
-PACKAGE = '''
-from zope.interface import implementer
-
-from rapidrtmp.interfaces import IRecorderFactory, IStoringSinkFactory, Purpose, RetentionRules
-from rapidrtmp.recording.sink import RecorderFactory
+from tests.third_party import install_archive
 
 
-@implementer(IRecorderFactory, IStoringSinkFactory)
-class ArchiveFactory:
-    """Records in segments of a second."""
-
-    purpose = Purpose.RECORDINGS
-
-    def __init__(self, most: str = "0") -> None:
-        self.retention = RetentionRules(max_bytes=int(most))
-        self._recorders = RecorderFactory(segment="1s")
-
-    def create(self, context):
-        return self._recorders.create(context)
-'''
+def said(outcomes: Mapping[str, Outcome]) -> dict[str, str]:
+    """What becomes of each key, in words."""
+    return {name: outcome.value for name, outcome in outcomes.items()}
 
 
 class OtherRecorderTests(ServerCase):
@@ -51,15 +35,13 @@ class OtherRecorderTests(ServerCase):
         super().setUp()
         folder = Path(self.mktemp()).resolve()
         package = f"archive_{folder.name.replace('.', '_')}"
-        (folder / package).mkdir(parents=True)
-        (folder / package / "__init__.py").write_text(PACKAGE)
         entries = folder / "rapidrtmp" / "plugins"
-        entries.mkdir(parents=True)
-        (entries / f"{package}_entry.py").write_text(ENTRY.format(package=package))
+        install_archive(package, folder, entries / f"{package}_entry.py")
         self.patch(sys, "path", [*sys.path, str(folder)])
         self.patch(rapidrtmp.plugins, "__path__", [*rapidrtmp.plugins.__path__, str(entries)])
         self.addCleanup(sys.modules.pop, f"rapidrtmp.plugins.{package}_entry", None)
         self.addCleanup(sys.modules.pop, package, None)
+        self.addCleanup(sys.modules.pop, f"{package}.settings", None)
 
     async def ask(self, service: RapidRtmpService, action: str) -> tuple[int, Any]:
         """Start or stop recording by hand."""
@@ -107,3 +89,48 @@ class OtherRecorderTests(ServerCase):
         self.assertNotIn("finished", await self.states(service))
         await service.stopService()
         await encoder.gone
+
+    async def test_section(self) -> None:
+        """What its section of the settings says is what its sinks and its routes go by, also when that changes."""
+        plugins = plugin_sections()
+
+        def read(**environment: str) -> Settings:
+            loaded = load_settings({}, environment, None, plugins).settings
+            return replace(loopback_settings(live=open_app("archive")), sections=loaded.sections)
+
+        settings = read(RAPIDRTMP_ARCHIVE_KEEP_DAYS="3")
+        service = self.start(settings, choose_plugins(settings))
+
+        def kept_days() -> float:
+            return service.applications["live"].sinks["archive"].retention.age_ms / 86_400_000
+
+        self.assertEqual(3, kept_days())
+        self.assertEqual((200, b'{"place": "shelf"}\n'), await self.get(service, "/api/v1/archive"))
+        changed = {"RAPIDRTMP_ARCHIVE_KEEP_DAYS": "5", "RAPIDRTMP_ARCHIVE_PAUSE": "2s"}
+        vault = {"RAPIDRTMP_ARCHIVE_PLACE": "vault", "RAPIDRTMP_ARCHIVE_PASSWORD": "hidden"}
+        outcomes = service.applications.replace(read(**changed))
+        self.assertEqual({"archive.keep_days": "for new streams", "archive.pause": "needs a restart"}, said(outcomes))
+        self.assertEqual(5, kept_days())
+        outcomes = service.applications.replace(read(RAPIDRTMP_ARCHIVE_KEEP_DAYS="6", **vault))
+        self.assertEqual(
+            dict.fromkeys(["archive.keep_days", "archive.place", "archive.password"], "needs a restart"),
+            said(outcomes),
+            "the place does not go together with the password of now",
+        )
+        self.assertEqual(5, kept_days())
+        self.assertEqual((200, b'{"place": "shelf"}\n'), await self.get(service, "/api/v1/archive"))
+        await service.stopService()
+
+    async def test_section_is_looked_up(self) -> None:
+        """A contributor that asks for its section finds what new settings made of it."""
+        plugins = plugin_sections()
+        settings = loopback_settings(live=open_app("archive"))
+
+        def place(name: str) -> Settings:
+            environment = {"RAPIDRTMP_ARCHIVE_PLACE": name, "RAPIDRTMP_ARCHIVE_PASSWORD": "hidden"}
+            return replace(settings, sections=load_settings({}, environment, None, plugins).settings.sections)
+
+        service = self.start(place("shelf"), choose_plugins(place("shelf")))
+        self.assertEqual({"archive.place": "applied"}, said(service.applications.replace(place("vault"))))
+        self.assertEqual((200, b'{"place": "vault"}\n'), await self.get(service, "/api/v1/archive"))
+        await service.stopService()
