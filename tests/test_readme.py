@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import types
 from pathlib import Path
+from unittest import mock
 
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import capturedLogs
@@ -27,7 +29,8 @@ def example(defining: str) -> types.ModuleType:
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     (source,) = [block for block in blocks if re.search(rf"^(class )?{defining}\b", block, re.MULTILINE)]
     module = types.ModuleType(f"readme_{defining}")
-    exec(compile(source, f"README.md ({defining})", "exec"), module.__dict__)
+    with mock.patch.dict(sys.modules, {module.__name__: module}):  # where dataclasses look for their module
+        exec(compile(source, f"README.md ({defining})", "exec"), module.__dict__)
     return module
 
 
