@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from rapidrtmp import __version__
 from rapidrtmp.errors import RapidRTMPError
-from rapidrtmp.signals import prepare_signals
+from rapidrtmp.server.signals import prepare_signals
 
 if TYPE_CHECKING:
     from rapidrtmp.settings.sources import PluginSections
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     if arguments[:1] == ["serve"]:  # has the options of twistd's plugin, and parses them as that does
         prepare_signals()
-        from rapidrtmp.serve import serve
+        from rapidrtmp.server.foreground import serve
 
         return serve(arguments[1:])
     parser = argparse.ArgumentParser(prog="rapidrtmp", description="RapidRTMP, a live media server, and its tools")
@@ -74,8 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _add_contributed(tools: Any) -> None:
     """Add the commands of plugins, which are looked for only where none of ours is meant."""
-    from rapidrtmp.discovery import contributed_commands
-    from rapidrtmp.plugin_search import search_working_folder
+    from rapidrtmp.discovery import contributed_commands, search_working_folder
 
     search_working_folder()
     for command in contributed_commands():
@@ -140,8 +139,7 @@ def _token(chosen: argparse.Namespace) -> int:
 
 def _plugin_sections() -> PluginSections:
     """The sections of the settings that plugins bring, as a server that starts here finds them."""
-    from rapidrtmp.discovery import plugin_sections
-    from rapidrtmp.plugin_search import search_working_folder
+    from rapidrtmp.discovery import plugin_sections, search_working_folder
 
     search_working_folder()
     return plugin_sections()

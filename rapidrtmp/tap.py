@@ -21,13 +21,12 @@ from twisted.python import usage
 
 from rapidrtmp import __version__
 from rapidrtmp.app.plugins import ChosenPlugins, choose_plugins
-from rapidrtmp.discovery import list_plugins, plugin_sections
+from rapidrtmp.discovery import list_plugins, plugin_sections, search_working_folder
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.logs import ServerLog, server_log_observer
-from rapidrtmp.plugin_search import search_working_folder
+from rapidrtmp.server.logs import ServerLog, server_log_observer
+from rapidrtmp.server.signals import Signals
 from rapidrtmp.settings.model import ServerSettings, Setting, Settings, all_settings
 from rapidrtmp.settings.sources import DEFAULT, Loaded, load_settings
-from rapidrtmp.signals import Signals
 from rapidrtmp.support.clock import keep_monotonic
 from rapidrtmp.support.text import encodable
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent / "rapidrtmp"
 BASE = frozenset({"errors", "interfaces", "media", "names", "support"})
 
 #: From the bottom up: each package, and those that it may import besides ``BASE``. Beside the packages stand modules of
-#: the same level; ``discovery`` is the room of the three that find plugins.
+#: the same level; ``plugins`` is a table of contents, and belongs to ``discovery``.
 ARROWS: Mapping[str, str] = {
     "rtmp": "",
     "codec": "",
@@ -26,8 +26,6 @@ ARROWS: Mapping[str, str] = {
     "storage": "",
     "auth": "",
     "metrics": "",
-    "logs": "",
-    "signals": "",
     "http": "",
     "cmaf": "codec",
     "archive": "cmaf http m3u8",
@@ -44,9 +42,8 @@ ARROWS: Mapping[str, str] = {
     "management_client": "settings",
     "check": "cmaf m3u8",
     "testing": "cmaf codec live m3u8 storage timeline",
-    "tap": "app discovery logs net server settings signals",
-    "serve": "",
-    "cli": "check cmaf discovery management_client serve settings signals",
+    "tap": "app discovery net server settings",
+    "cli": "check cmaf discovery management_client server settings",
     "__main__": "cli",
 }
 
@@ -59,7 +56,7 @@ BASE_ARROWS: Mapping[str, str] = {
     "interfaces": "errors media names support",
 }
 
-_ROOMS = {"plugin_search": "discovery", "plugins": "discovery"}
+_ROOMS = {"plugins": "discovery"}
 
 
 def _room(module: str) -> str:

@@ -11,7 +11,8 @@ from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from rapidrtmp import signals, tap
+from rapidrtmp import tap
+from rapidrtmp.server import signals
 from rapidrtmp.tap import Options, makeService
 
 

@@ -14,9 +14,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from rapidrtmp import cli, discovery
+from rapidrtmp import cli
 from rapidrtmp.app.contributions import ask_contributors
 from rapidrtmp.app.plugins import choose_plugins
+from rapidrtmp.discovery import factories
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import (
     Audience,
@@ -155,8 +156,8 @@ class Greeting:
 
 class CommandTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.patch(discovery, "_entries", lambda _kind: {"greeting": None})
-        self.patch(discovery, "_make", lambda _kind, _name, _defaults: Greeting())
+        self.patch(factories, "_entries", lambda _kind: {"greeting": None})
+        self.patch(factories, "_make", lambda _kind, _name, _defaults: Greeting())
 
     def test_command(self) -> None:
         """A command of a plugin is one of the program, with its arguments, its status and its errors in one line."""

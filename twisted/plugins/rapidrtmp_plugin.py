@@ -12,7 +12,7 @@ class Maker(ServiceMaker):
     @property
     def options(self) -> Any:
         """The class of its options."""
-        from rapidrtmp.signals import prepare_signals  # not for those who start something else
+        from rapidrtmp.server.signals import prepare_signals  # not for those who start something else
 
         prepare_signals()
         return super().options

@@ -5,8 +5,8 @@ from typing import Any
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp import signals
-from rapidrtmp.signals import Signals
+from rapidrtmp.server import signals
+from rapidrtmp.server.signals import Signals
 
 
 class Reactor:

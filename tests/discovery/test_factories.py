@@ -8,7 +8,6 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 import rapidrtmp.plugins
-from rapidrtmp import discovery
 from rapidrtmp.discovery import (
     AuthenticatorPlugin,
     IAuthenticatorPlugin,
@@ -16,6 +15,7 @@ from rapidrtmp.discovery import (
     IStoragePlugin,
     SinkPlugin,
     StoragePlugin,
+    factories,
     list_plugins,
     make_authenticator_factory,
     make_sink_factory,
@@ -54,7 +54,7 @@ class PluginTestCase(SynchronousTestCase):
             self.assertIs(rapidrtmp.plugins, package)
             return (entry for entry in entries if interface.providedBy(entry))
 
-        self.patch(discovery, "getPlugins", found)
+        self.patch(factories, "getPlugins", found)
 
     def refusal(self, spec: str) -> str:
         """The one line that a sink's spec is refused with."""

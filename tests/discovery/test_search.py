@@ -8,10 +8,9 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 import rapidrtmp.plugins
-from rapidrtmp import plugin_search
-from rapidrtmp.discovery import AuthenticatorPlugin, SinkPlugin, list_plugins, make_sink_factory
+from rapidrtmp.discovery import AuthenticatorPlugin, SinkPlugin, list_plugins, make_sink_factory, search
+from rapidrtmp.discovery.search import search_working_folder, searched_places
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.plugin_search import search_working_folder, searched_places
 
 meter = SinkPlugin("meter", "Named by an entry point", "rapidrtmp.testing.sinks.FrameCollectorFactory")
 door = AuthenticatorPlugin("door", "Named by an entry point", "rapidrtmp.auth.open.OpenAuthenticatorFactory")
@@ -24,13 +23,13 @@ class SearchCase(SynchronousTestCase):
         self.patch(sys, "stderr", self.err)
         self.patch(sys, "path", [*sys.path])
         self.patch(rapidrtmp.plugins, "__path__", [*rapidrtmp.plugins.__path__])
-        self.patch(plugin_search, "_broken", {})
-        self.patch(plugin_search, "_unsafe", set())
+        self.patch(search, "_broken", {})
+        self.patch(search, "_unsafe", set())
 
     def install(self, **points: str) -> None:
         """Let a package with such entry points be installed."""
         found = [EntryPoint(name, value, "rapidrtmp") for name, value in points.items()]
-        self.patch(plugin_search, "entry_points", lambda group: found if group == "rapidrtmp" else [])
+        self.patch(search, "entry_points", lambda group: found if group == "rapidrtmp" else [])
 
     def refusal(self, spec: str) -> str:
         return str(self.assertRaises(ConfigurationError, make_sink_factory, spec))

@@ -5,15 +5,15 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp import cli, tap
-from rapidrtmp import serve as serve_module
 from rapidrtmp.cli import main
+from rapidrtmp.server import foreground
 from rapidrtmp.tap import Options, makeService
 
 
 class ServeTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.configs: list[Any] = []
-        self.patch(serve_module, "runApp", self.configs.append)
+        self.patch(foreground, "runApp", self.configs.append)
         self.patch(tap, "search_working_folder", lambda: None)  # is for good, and for a whole process
         self.patch(cli, "prepare_signals", lambda: None)  # signals belong to the process of the test runner
 

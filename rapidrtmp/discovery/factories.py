@@ -1,10 +1,9 @@
 """
 Plugins by name: from a spec such as ``hls:segment=2`` to the factory it means.
 
-A plugin is an entry that holds a name, one line and the dotted path of a factory class. It is found in two ways: an
-entry point of the group ``rapidrtmp`` names it, or it stands in a module anywhere under ``rapidrtmp.plugins``, which is
-a table of contents and imports nothing heavy. Only the class that is chosen gets imported; its signature says which
-arguments its spec may have. Whatever is wrong is a :class:`~rapidrtmp.errors.ConfigurationError` of one line.
+Of the entries that are found (:mod:`rapidrtmp.discovery.search`) only the class that is chosen gets imported; its
+signature says which arguments its spec may have. Whatever is wrong is a
+:class:`~rapidrtmp.errors.ConfigurationError` of one line.
 """
 
 from __future__ import annotations
@@ -18,11 +17,18 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from twisted.plugin import IPlugin
-from zope.interface import Attribute, Interface, implementer
 from zope.interface.interface import InterfaceClass
 
 import rapidrtmp.plugins
+from rapidrtmp.discovery.entries import (
+    Entry,
+    IAuthenticatorPlugin,
+    IContributionPlugin,
+    IEntry,
+    ISinkPlugin,
+    IStoragePlugin,
+)
+from rapidrtmp.discovery.search import broken_plugins, getPlugins, plugins_of_entry_points, searched_places
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import (
     Command,
@@ -32,20 +38,11 @@ from rapidrtmp.interfaces import (
     ISinkFactory,
     IStorageFactory,
 )
-from rapidrtmp.plugin_search import broken_plugins, getPlugins, plugins_of_entry_points, searched_places
 from rapidrtmp.settings.sources import PluginSections
 from rapidrtmp.settings.spec import Spec, parse_spec
 from rapidrtmp.support.text import reason_of
 
 __all__ = [
-    "AuthenticatorPlugin",
-    "ContributionPlugin",
-    "IAuthenticatorPlugin",
-    "IContributionPlugin",
-    "ISinkPlugin",
-    "IStoragePlugin",
-    "SinkPlugin",
-    "StoragePlugin",
     "bound_arguments",
     "contributed_commands",
     "list_plugins",
@@ -55,65 +52,6 @@ __all__ = [
     "make_storage_factory",
     "plugin_sections",
 ]
-
-
-class _IEntry(Interface):
-    """A line of a table of contents."""
-
-    name: str = Attribute("What specs call it: letters, digits, ``-`` and ``_``.")
-    summary: str = Attribute("One line for ``--list-plugins``.")
-    factory_path: str = Attribute("Dotted path of the factory class.")
-    settings_path: str = Attribute(
-        """
-        Dotted path of the dataclass that declares the section ``[NAME]`` of the settings
-        (:mod:`rapidrtmp.interfaces.settings`); empty, or not there, if the plugin brings none. It is imported whenever
-        settings are read, by tools as well: best it has a module of its own.
-        """
-    )
-
-
-class ISinkPlugin(_IEntry):
-    """Leads to a class whose instances provide ``ISinkFactory``."""
-
-
-class IStoragePlugin(_IEntry):
-    """Leads to a class whose instances provide ``IStorageFactory``."""
-
-
-class IAuthenticatorPlugin(_IEntry):
-    """Leads to a class whose instances provide ``IAuthenticatorFactory``."""
-
-
-class IContributionPlugin(_IEntry):
-    """Leads to a class that is called without arguments and whose instances provide ``IContributes``."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    name: str
-    summary: str
-    factory_path: str
-    settings_path: str = ""
-
-
-@implementer(IPlugin, ISinkPlugin)
-class SinkPlugin(_Entry):
-    """``SinkPlugin("hls", "HTTP Live Streaming", "rapidrtmp.hls.sink.HlsSinkFactory")``."""
-
-
-@implementer(IPlugin, IStoragePlugin)
-class StoragePlugin(_Entry):
-    """``StoragePlugin("memory", "Objects in memory", "rapidrtmp.storage.memory.MemoryStorageFactory")``."""
-
-
-@implementer(IPlugin, IAuthenticatorPlugin)
-class AuthenticatorPlugin(_Entry):
-    """``AuthenticatorPlugin("open", "Any peer may publish", "rapidrtmp.auth.open.OpenAuthenticatorFactory")``."""
-
-
-@implementer(IPlugin, IContributionPlugin)
-class ContributionPlugin(_Entry):
-    """``ContributionPlugin("rewinding", "Rewind windows", "rapidrtmp.hls.rewind.http.Rewinding")``."""
 
 
 @dataclass(frozen=True)
@@ -168,8 +106,8 @@ def plugin_sections() -> PluginSections:
 
     :raises ConfigurationError: one cannot be loaded, or cannot be a section; or two plugins bring one.
     """
-    found: dict[str, _Entry] = {}
-    for entry in chain(getPlugins(_IEntry, rapidrtmp.plugins), plugins_of_entry_points(_IEntry)):
+    found: dict[str, Entry] = {}
+    for entry in chain(getPlugins(IEntry, rapidrtmp.plugins), plugins_of_entry_points(IEntry)):
         path = _settings_path(entry)
         other = found.setdefault(entry.name, entry) if path else entry
         if _settings_path(other) != path:
@@ -180,7 +118,7 @@ def plugin_sections() -> PluginSections:
     return PluginSections(classes, searched_for_plugins())
 
 
-def _settings_path(entry: _Entry) -> str:
+def _settings_path(entry: Entry) -> str:
     return getattr(entry, "settings_path", "")  # others write entries of their own
 
 
@@ -208,9 +146,9 @@ def list_plugins() -> str:
 # ── finding ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _entries(kind: _Kind) -> dict[str, _Entry]:
+def _entries(kind: _Kind) -> dict[str, Entry]:
     """Every entry of a kind by name, sorted; two of one name stop the start, for either might be meant."""
-    found: dict[str, _Entry] = {}
+    found: dict[str, Entry] = {}
     installed = plugins_of_entry_points(kind.entry_interface)
     for entry in chain(getPlugins(kind.entry_interface, rapidrtmp.plugins), installed):
         other = found.setdefault(entry.name, entry)
@@ -221,7 +159,7 @@ def _entries(kind: _Kind) -> dict[str, _Entry]:
     return dict(sorted(found.items()))
 
 
-def _find(kind: _Kind, name: str) -> _Entry:
+def _find(kind: _Kind, name: str) -> Entry:
     entries = _entries(kind)
     if name not in entries:
         near = _nearest(name, list(entries))
@@ -336,7 +274,7 @@ def _listing(kind: _Kind) -> Iterator[str]:
                 yield f"  {'':<10} [{entry.name}] {'  '.join(section)}"
 
 
-def _section_keys(entry: _Entry) -> Iterator[str]:
+def _section_keys(entry: Entry) -> Iterator[str]:
     """The keys of the section that an entry brings, with their defaults."""
     path = _settings_path(entry)
     if path:

@@ -9,8 +9,8 @@ from twisted.logger import Logger, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.logs import ServerLog, component, render_time, server_log_observer
 from rapidrtmp.names import StreamName
+from rapidrtmp.server.logs import ServerLog, component, render_time, server_log_observer
 
 
 def logger(out: Any, log_format: str = "text", level: str = "debug") -> Logger:
