@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
-
-from tests.slow import slow
 
 ROOT = Path(__file__).parent.parent / "rapidrtmp"
 
@@ -65,19 +64,27 @@ def _room(module: str) -> str:
     return _ROOMS.get(name, name)
 
 
-def _imports(path: Path) -> Iterator[str]:
+@cache
+def _imports(path: Path) -> tuple[str, ...]:
     """The modules of ours that a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    return tuple(_imports_in(ast.parse(path.read_text("utf-8"))))
+
+
+def _imports_in(module: ast.Module) -> Iterator[str]:
+    for node in ast.walk(module):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "rapidrtmp":
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == "rapidrtmp")
 
 
-def _files() -> Iterator[tuple[str, Path]]:
+@cache
+def _files() -> tuple[tuple[str, Path], ...]:
     """Every file of ours and the room that it is in."""
-    for path in sorted(ROOT.rglob("*.py")):
-        yield _room(".".join(("rapidrtmp", *path.relative_to(ROOT).with_suffix("").parts))), path
+    return tuple(
+        (_room(".".join(("rapidrtmp", *path.relative_to(ROOT).with_suffix("").parts))), path)
+        for path in sorted(ROOT.rglob("*.py"))
+    )
 
 
 class ArrowTests(SynchronousTestCase):
@@ -97,7 +104,6 @@ class ArrowTests(SynchronousTestCase):
         ]
         self.assertEqual([], wrong)
 
-    @slow
     def test_arrows_are_used(self) -> None:
         """The rows name every package, and no arrow that nothing follows."""
         used: dict[str, set[str]] = {room: set() for room, _ in _files()}

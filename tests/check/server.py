@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,6 +15,7 @@ from rapidrtmp.check.fetch import Answer, FetchError
 from rapidrtmp.cmaf.packager import Packager
 from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.live.shelf import Shelf, contains
+from rapidrtmp.media import Frame, Track
 from rapidrtmp.testing.frames import audio_frames, interleaved, make_audio_track, make_video_track, video_frames
 from rapidrtmp.testing.sinks import STARTED_AT_MS, make_sink_context
 
@@ -28,6 +30,14 @@ PLAYLIST_HEADERS = {
     "cache-control": "no-cache",
     **CORS,
 }
+
+
+@cache
+def stream_of(seconds: int) -> tuple[tuple[Track, ...], list[Frame]]:
+    """The tracks of a stream, and its frames as they arrive: made once, since they are values."""
+    video, audio = make_video_track(), make_audio_track()
+    frames = interleaved(video_frames(video, seconds, gop=30, size=400), audio_frames(audio, seconds, size=40))
+    return (video, audio), frames
 
 
 @dataclass
@@ -48,14 +58,23 @@ class Origin:
         self.shelf = Shelf()
         context = make_sink_context(shelf=self.shelf, clock=self.clock)
         self.sink = Packager(HlsSinkFactory(**self.spec).create(context))
-        video, audio = make_video_track(), make_audio_track()
-        frames = interleaved(
-            video_frames(video, self.seconds, gop=30, size=400), audio_frames(audio, self.seconds, size=40)
-        )
-        self.sink.tracks_changed((video, audio))
+        tracks, frames = stream_of(self.seconds)
+        self.sink.tracks_changed(tracks)
+        self._publish(iter(frames))
+
+    def _publish(self, frames: Iterator[Frame]) -> None:
+        """Send each frame at its time; only the next one is with the clock, which sorts all it has with each call."""
         for frame in frames:
-            self.clock.callLater(frame.dts / frame.track.timescale, self.sink.frame_received, frame)
-        self.clock.callLater(self.seconds + 0.1, self.sink.finish)
+            due_s = frame.dts / frame.track.timescale
+            if due_s > self.clock.seconds():
+                self.clock.callLater(due_s - self.clock.seconds(), self._send, frame, frames)
+                return
+            self.sink.frame_received(frame)
+        self.clock.callLater(0.1, self.sink.finish)
+
+    def _send(self, frame: Frame, frames: Iterator[Frame]) -> None:
+        self.sink.frame_received(frame)
+        self._publish(frames)
 
     def utc_us(self) -> int:
         """The time of day."""

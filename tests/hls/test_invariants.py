@@ -18,6 +18,7 @@ from rapidrtmp.m3u8.rules import Severity
 from rapidrtmp.m3u8.transitions import PlaylistChecker, delta_violations
 from rapidrtmp.m3u8.write import PlaylistWriter, render_media_playlist
 from tests.hls.versions import versions
+from tests.slow import slow
 
 STREAM = list(versions(16, breaks=(5, 9)))
 LONG = list(versions(24, size=16, breaks=(5, 9), gaps=(3,), ended=True))
@@ -189,6 +190,7 @@ class NoFalseAlarmTests(SynchronousTestCase):
                 for before, after in pairwise(shown):
                     self.assertEqual([], found_in(after, before, gapless=False))
 
+    @slow
     @settings(max_examples=25)
     @given(
         st.integers(1, 12),

@@ -22,6 +22,7 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
 from rapidrtmp.testing.sinks import RecordingWriter, feed, make_sink_context, packaged
 from tests.recording.recordings import record
+from tests.slow import slow
 from tests.web.kit import Server
 
 try:
@@ -191,6 +192,7 @@ def make_server() -> Server:
     return server
 
 
+@slow
 class ByteFuzzTests(SynchronousTestCase):
     def assertNoBug(self, data: bytes, transport: Any) -> None:
         """Nothing was logged as a bug, and no client was told of one."""
@@ -251,6 +253,7 @@ class ByteFuzzTests(SynchronousTestCase):
         self.assertEqual(200, server.get("/live/k/index.m3u8").status)
 
 
+@slow
 class Http2ByteFuzzTests(SynchronousTestCase):
     if not PREFACE:
         skip = "the extra http2 is not installed"

@@ -1,5 +1,6 @@
 import json
 import re
+from functools import cache
 from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
@@ -26,11 +27,13 @@ from tests.recording.recordings import record, store_into
 from tests.web.kit import MP4, Reply, Server, playlist
 
 
+@cache
 def document() -> dict[str, Any]:
     """The description of a server with our own contributions."""
     return description(contributions=Server().contributions)
 
 
+@cache
 def described() -> dict[tuple[str, str], Any]:
     """The operations of the description, by method and path."""
     return {
@@ -40,12 +43,16 @@ def described() -> dict[tuple[str, str], Any]:
     }
 
 
-def schema_errors(schema: dict[str, Any], value: object) -> list[str]:
+@cache
+def _registry() -> Any:
     resource = Resource(contents=document(), specification=DRAFT202012)
-    registry: Any = Registry().with_resource("urn:description", resource)
+    return Registry().with_resource("urn:description", resource)
+
+
+def schema_errors(schema: dict[str, Any], value: object) -> list[str]:
     if "$ref" in schema:
         schema = {"$ref": "urn:description" + schema["$ref"]}
-    validator = Draft202012Validator(schema, registry=registry, format_checker=FormatChecker())
+    validator = Draft202012Validator(schema, registry=_registry(), format_checker=FormatChecker())
     return [error.message for error in validator.iter_errors(value)]
 
 

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.http.openapi_values import lifetime
 from rapidrtmp.support.units import parse_duration_s
 from tests.recording.recordings import record, store_into
+from tests.slow import slow
 from tests.web.kit import MP4, Server, playlist
 from tests.web.schemas import fitting
 
@@ -65,6 +66,7 @@ def requests(draw: Any, document: dict[str, Any]) -> tuple[str, str, bytes, dict
     return method.upper(), f"{path}?{urlencode(query)}" if query else path, body, operation
 
 
+@slow
 class FuzzTests(SynchronousTestCase):
     def test_no_valid_request_is_bad(self) -> None:
         """Whatever fits the served description is answered with a status that it lists, and never with 400."""
