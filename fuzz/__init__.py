@@ -17,4 +17,4 @@ __all__ = ["CORPUS", "TARGETS"]
 
 #: One folder for each target.
 CORPUS = Path(__file__).parent / "corpus"
-TARGETS = ("rtmp", "amf", "flv", "demuxer", "avc", "aac", "opus", "directives", "names", "stored", "gcs")
+TARGETS = ("rtmp", "amf", "flv", "demuxer", "avc", "hevc", "aac", "opus", "directives", "names", "stored", "gcs")

@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-__all__ = ["AudioConfig", "CodecConfig", "Colour", "Frame", "MediaKind", "Rhythm", "Track", "VideoConfig"]
+__all__ = [
+    "AudioConfig",
+    "CodecConfig",
+    "Colour",
+    "ContentLight",
+    "Frame",
+    "MasteringDisplay",
+    "MediaKind",
+    "Rhythm",
+    "Track",
+    "VideoConfig",
+]
 
 #: Every video track counts in 1/90000 s: exact for milliseconds, and for the frames of 29.97 Hz and its like.
 VIDEO_TIMESCALE = 90_000
@@ -35,9 +46,35 @@ class Colour:
 
 
 @dataclass(frozen=True, slots=True)
+class MasteringDisplay:
+    """
+    The display that pictures were mastered on (SMPTE ST 2086).
+
+    :ivar green: where this primary lies in CIE 1931, x and y in steps of 0.00002; likewise ``blue``, ``red`` and the
+        ``white`` point.
+    :ivar max_luminance: in steps of 0.0001 cd/m2; likewise ``min_luminance``.
+    """
+
+    green: tuple[int, int]
+    blue: tuple[int, int]
+    red: tuple[int, int]
+    white: tuple[int, int]
+    max_luminance: int
+    min_luminance: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContentLight:
+    """How bright pictures are (CTA-861.3): ``max_content`` of a pixel, ``max_average`` of a frame, both in cd/m2."""
+
+    max_content: int
+    max_average: int
+
+
+@dataclass(frozen=True, slots=True)
 class VideoConfig:
     """
-    How to decode a video track; all facts come from the bitstream, never from metadata.
+    How to decode a video track; the facts come from the bitstream.
 
     :ivar record: the codec's own configuration record.
     :ivar codec_string: as in RFC 6381, ``avc1.64001f``.
@@ -45,6 +82,7 @@ class VideoConfig:
     :ivar pixel_aspect: sample aspect ratio, horizontal to vertical.
     :ivar frame_rate: what the bitstream claims, in frames a second; encoders lie, so measure before relying on it.
     :ivar colour: the colour description, if there is one.
+    :ivar mastering: the display it was mastered on, if that is said; likewise how bright it is, ``light``.
     """
 
     record: bytes
@@ -54,6 +92,8 @@ class VideoConfig:
     pixel_aspect: tuple[int, int] = (1, 1)
     frame_rate: Fraction | None = None
     colour: Colour | None = None
+    mastering: MasteringDisplay | None = None
+    light: ContentLight | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from struct import pack
 
-from rapidrtmp.media import Colour
+from rapidrtmp.codec.hdr import write_light, write_mastering
+from rapidrtmp.media import Colour, ContentLight, MasteringDisplay
 
 #: The identity transformation, in 16.16 and 2.30 fixed point (8.2.2.2).
 _UNITY_MATRIX = pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
@@ -145,3 +146,13 @@ def colr(colour: Colour) -> bytes:
 def pasp(horizontal: int, vertical: int) -> bytes:
     """The pixel aspect ratio (12.1.4)."""
     return box(b"pasp", pack(">II", horizontal, vertical))
+
+
+def mdcv(display: MasteringDisplay) -> bytes:
+    """The display that pictures were mastered on (12.1.7)."""
+    return box(b"mdcv", write_mastering(display))
+
+
+def clli(light: ContentLight) -> bytes:
+    """The content light level (12.1.6)."""
+    return box(b"clli", write_light(light))

@@ -76,7 +76,7 @@ def _tell(box: Box) -> str:
     if box.kind == AAC.box:
         return f"AudioSpecificConfig {AAC.read_box(box.body).hex(' ')}"
     is_record = any(box.kind == codec.box for codec in CODECS.values())
-    return box.body.hex(" ") if is_record or box.kind in ("colr", "pasp") else ""
+    return box.body.hex(" ") if is_record or box.kind in ("colr", "pasp", "mdcv", "clli") else ""
 
 
 def _tell_trun(run: Any) -> str:

@@ -79,13 +79,17 @@ def _display_width(config: VideoConfig) -> int:
 
 
 def _video_entry(track: Track, config: VideoConfig) -> bytes:
-    """The sample entry of a video track: the codec's record first, then colour and aspect where there are any."""
+    """The sample entry of a video track: the codec's record first, then colour, aspect and brightness, if known."""
     kind, record = _codec_boxes(track)
     children = [record]
     if config.colour is not None:
         children.append(boxes.colr(config.colour))
     if not _is_square(config):
         children.append(boxes.pasp(*config.pixel_aspect))
+    if config.mastering is not None:
+        children.append(boxes.mdcv(config.mastering))
+    if config.light is not None:
+        children.append(boxes.clli(config.light))
     return boxes.visual_sample_entry(kind, config.width, config.height, *children)
 
 

@@ -11,40 +11,15 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from rapidrtmp.codec.bits import BitReader, remove_emulation_prevention
+from rapidrtmp.codec.vui import MAX_PIXELS, Usability, read_colour, read_pixel_aspect, sane_rate
 from rapidrtmp.errors import MediaError
-from rapidrtmp.media import Colour
 
-__all__ = ["Sps", "Usability", "read_sps"]
+__all__ = ["Sps", "read_sps"]
 
 #: Profiles whose SPS has chroma format, bit depths and scaling lists (H.264, 7.3.2.1.1).
 _HIGH_PROFILES = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
 #: Cropping units, horizontal and vertical, by chroma format: none, 4:2:0, 4:2:2, 4:4:4 (H.264, table 6-1).
 _CROP_UNITS = ((1, 1), (2, 2), (2, 1), (1, 1))
-#: A sample entry writes width and height in 16 bits; the largest level ends at 16880.
-_MAX_PIXELS = 65_535
-#: aspect_ratio_idc 0..16 (H.264, table E-1); 0 is "unspecified".
-_PIXEL_ASPECTS = (
-    *((1, 1), (1, 1), (12, 11), (10, 11), (16, 11), (40, 33), (24, 11), (20, 11), (32, 11)),
-    *((80, 33), (18, 11), (15, 11), (64, 33), (160, 99), (4, 3), (3, 2), (2, 1)),
-)
-_EXTENDED_ASPECT = 255
-_UNSPECIFIED = 2  # as colour primaries, transfer and matrix (ITU-T H.273)
-#: Frame rates outside are a clock's resolution, or nothing at all, by encoders that do not know theirs.
-_MIN_RATE, _MAX_RATE = 1, 300
-
-
-class Usability(NamedTuple):
-    """
-    What video usability information says; what it leaves open is as :class:`~rapidrtmp.media.VideoConfig` has it.
-
-    :ivar pixel_aspect: sample aspect ratio, horizontal to vertical.
-    :ivar frame_rate: in frames a second; ``None`` also for a rate no camera has.
-    :ivar colour: ``None`` also if it is only said to be unspecified.
-    """
-
-    pixel_aspect: tuple[int, int] = (1, 1)
-    frame_rate: Fraction | None = None
-    colour: Colour | None = None
 
 
 class Sps(NamedTuple):
@@ -90,7 +65,7 @@ def read_sps(nal: bytes) -> Sps:
     left, right, top, bottom = (bits.ue(), bits.ue(), bits.ue(), bits.ue()) if bits.flag() else (0, 0, 0, 0)
     width = 16 * width_mbs - crop_unit[0] * (left + right)
     height = 16 * height_units * fields - crop_unit[1] * fields * (top + bottom)
-    if not (0 < width <= _MAX_PIXELS and 0 < height <= _MAX_PIXELS):
+    if not (0 < width <= MAX_PIXELS and 0 < height <= MAX_PIXELS):
         raise MediaError(f"SPS of {width_mbs}x{height_units * fields} macroblocks, cropped to {width}x{height} pixels")
     usability = _read_usability(bits) if bits.flag() else Usability()
     return Sps(profile, chroma_format, luma_depth, chroma_depth, width, height, usability)
@@ -142,13 +117,13 @@ def _skip_picture_order(bits: BitReader) -> None:
 
 
 def _read_usability(bits: BitReader) -> Usability:
-    """Read video usability information (H.264, E.1.1). Some break off: what was said before counts."""
+    """Read video usability information (H.264, E.1.1)."""
     usability = Usability()
     try:
-        usability = usability._replace(pixel_aspect=_read_pixel_aspect(bits))
+        usability = usability._replace(pixel_aspect=read_pixel_aspect(bits))
         if bits.flag():  # overscan_info_present_flag
             bits.u(1)
-        usability = usability._replace(colour=_read_colour(bits))
+        usability = usability._replace(colour=read_colour(bits))
         if bits.flag():  # chroma_loc_info_present_flag
             bits.ue()
             bits.ue()
@@ -157,35 +132,9 @@ def _read_usability(bits: BitReader) -> Usability:
         return usability
 
 
-def _read_pixel_aspect(bits: BitReader) -> tuple[int, int]:
-    if not bits.flag():
-        return 1, 1
-    index = bits.u(8)
-    if index == _EXTENDED_ASPECT:
-        width, height = bits.u(16), bits.u(16)
-        return (width, height) if width and height else (1, 1)
-    return _PIXEL_ASPECTS[index] if index < len(_PIXEL_ASPECTS) else (1, 1)
-
-
-def _read_colour(bits: BitReader) -> Colour | None:
-    """What video_signal_type says, if it says more than a player assumes anyway."""
-    if not bits.flag():
-        return None
-    bits.u(3)  # video_format
-    full_range = bits.flag()
-    primaries = transfer = matrix = _UNSPECIFIED
-    if bits.flag():
-        primaries, transfer, matrix = bits.u(8), bits.u(8), bits.u(8)
-    colour = Colour(primaries, transfer, matrix, full_range)
-    return None if colour == Colour(_UNSPECIFIED, _UNSPECIFIED, _UNSPECIFIED, full_range=False) else colour
-
-
 def _read_frame_rate(bits: BitReader) -> Fraction | None:
     """Frames a second from the tick of the timing information, two of which make a frame."""
     if not bits.flag():
         return None
     ticks, scale = bits.u(32), bits.u(32)
-    if not ticks:
-        return None
-    rate = Fraction(scale, 2 * ticks)
-    return rate if _MIN_RATE <= rate <= _MAX_RATE else None
+    return sane_rate(scale, 2 * ticks)

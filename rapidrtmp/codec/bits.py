@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from rapidrtmp.errors import MediaError
 
-__all__ = ["BitReader", "remove_emulation_prevention"]
+__all__ = ["BitReader", "add_emulation_prevention", "remove_emulation_prevention"]
 
 #: The widest Exp-Golomb code that H.264 and HEVC use stands for 2**32 - 2: 31 zeros before the first one.
 _MAX_LEADING_ZEROS = 31
@@ -75,3 +75,15 @@ def remove_emulation_prevention(nal: bytes) -> bytes:
     it is not part of the data. Any bytes are taken; nothing is raised.
     """
     return nal.replace(b"\0\0\3", b"\0\0")
+
+
+def add_emulation_prevention(raw: bytes) -> bytes:
+    """The other way round: bits as they have to stand in a NAL unit."""
+    nal, zeros = bytearray(), 0
+    for byte in raw:
+        if zeros == 2 and byte <= 3:
+            nal.append(3)
+            zeros = 0
+        nal.append(byte)
+        zeros = 0 if byte else zeros + 1
+    return bytes(nal)

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 from rapidrtmp.codec.aac import AacPieces, AacReader, AacSearch, read_audio_config
 from rapidrtmp.codec.aac_silence import silent_frame
-from rapidrtmp.codec.avc import AvcReader, read_avc_config
-from rapidrtmp.codec.avc_pieces import AvcPieces
-from rapidrtmp.codec.avc_search import AvcSearch
+from rapidrtmp.codec.avc import AvcReader, AvcSearch, read_avc_config
 from rapidrtmp.codec.esds import read_esds, write_esds
+from rapidrtmp.codec.hevc import HevcReader, HevcSearch, read_hevc_config
+from rapidrtmp.codec.nal_pieces import NalPieces
 from rapidrtmp.codec.opus import OpusReader, opus_of_packet, read_dops, read_opus_head, silent_packet, write_dops
 from rapidrtmp.codec.pieces import PieceReader
 from rapidrtmp.media import AudioConfig, CodecConfig, MediaKind, Track
@@ -26,6 +26,7 @@ __all__ = [
     "AAC",
     "AVC",
     "CODECS",
+    "HEVC",
     "Codec",
     "ConfigSearch",
     "SampleReader",
@@ -157,10 +158,23 @@ AVC = Codec(
     read_config=read_avc_config,
     search=AvcSearch,
     reader=AvcReader,
-    pieces=AvcPieces,
+    pieces=NalPieces,
     box="avcC",
     other_entries=("avc3",),
     flv_numbers=(7,),
+    reorders=True,
+)
+HEVC = Codec(
+    "hvc1",
+    _VIDEO,
+    "HEVC",
+    read_config=read_hevc_config,
+    search=HevcSearch,
+    reader=HevcReader,
+    pieces=NalPieces,
+    box="hvcC",
+    other_entries=("hev1",),
+    flv_numbers=(12,),
     reorders=True,
 )
 AAC = Codec(
@@ -183,7 +197,7 @@ CODECS: dict[str, Codec] = {
     codec.fourcc: codec
     for codec in (
         AVC,
-        Codec("hvc1", _VIDEO, "HEVC", box="hvcC", other_entries=("hev1",), flv_numbers=(12,), reorders=True),
+        HEVC,
         Codec("vvc1", _VIDEO, "VVC", box="vvcC", other_entries=("vvi1",), reorders=True),
         Codec("av01", _VIDEO, "AV1", box="av1C", flv_numbers=(13,)),
         Codec("vp09", _VIDEO, "VP9", box="vpcC"),

@@ -94,16 +94,25 @@ def diagnose_sinks(slow: Sequence[SinkLoad]) -> tuple[Finding, ...]:
     return (Finding(FindingKind.SLOW_SINK, advice),)
 
 
-#: Codecs, by what their codec strings begin with, that browsers refuse, or that decode in few of them; and what to do.
+_REFUSED = "Most browsers and phones refuse"
+_PLAIN_AAC = "set the encoder to AAC-LC"
+_PLAIN_AVC = "set the encoder's pixel format to yuv420p and its profile to High"
+#: Codecs that browsers refuse, or that decode in few of them, by what their codec strings begin with: up to a point
+#: that ends it, or anywhere within for the profiles of H.264. Which browsers those are, the name, and what to do.
 _UNPLAYABLE = {
-    "mp4a.40.1": ("AAC Main", "set the encoder to AAC-LC"),
-    "mp4a.40.3": ("AAC SSR", "set the encoder to AAC-LC"),
-    "mp4a.40.4": ("AAC LTP", "set the encoder to AAC-LC"),
-    "avc1.58": ("H.264 Extended", "set the encoder's profile to High, Main or Baseline"),
-    "avc1.6e": ("H.264 of 10 bits", "set the encoder's pixel format to yuv420p and its profile to High"),
-    "avc1.7a": ("H.264 4:2:2", "set the encoder's pixel format to yuv420p and its profile to High"),
-    "avc1.f4": ("H.264 4:4:4", "set the encoder's pixel format to yuv420p and its profile to High"),
-    "avc1.2c": ("H.264 of intra pictures 4:4:4", "set the encoder's pixel format to yuv420p and its profile to High"),
+    "mp4a.40.1": (_REFUSED, "AAC Main", _PLAIN_AAC),
+    "mp4a.40.3": (_REFUSED, "AAC SSR", _PLAIN_AAC),
+    "mp4a.40.4": (_REFUSED, "AAC LTP", _PLAIN_AAC),
+    "avc1.58": (_REFUSED, "H.264 Extended", "set the encoder's profile to High, Main or Baseline"),
+    "avc1.6e": (_REFUSED, "H.264 of 10 bits", _PLAIN_AVC),
+    "avc1.7a": (_REFUSED, "H.264 4:2:2", _PLAIN_AVC),
+    "avc1.f4": (_REFUSED, "H.264 4:4:4", _PLAIN_AVC),
+    "avc1.2c": (_REFUSED, "H.264 of intra pictures 4:4:4", _PLAIN_AVC),
+    "hvc1.": (
+        "Safari plays, and other browsers refuse unless their machine decodes it,",
+        "HEVC",
+        "set the encoder to H.264 if all viewers are to see it",
+    ),
 }
 
 
@@ -113,13 +122,14 @@ def diagnose_tracks(tracks: Sequence[Track]) -> tuple[Finding, ...]:
     found = [(each, *said) for each in strings for prefix, said in _UNPLAYABLE.items() if _begins(each, prefix)]
     if not found:
         return ()
-    advice = " ".join(f"Most browsers and phones refuse {name} ({string}): {cure}." for string, name, cure in found)
+    advice = " ".join(f"{browsers} {name} ({string}): {cure}." for string, browsers, name, cure in found)
     return (Finding(FindingKind.UNPLAYABLE_CODEC, advice),)
 
 
 def _begins(codec_string: str, prefix: str) -> bool:
     """Whether a codec string is of this object type or profile, and not of ``mp4a.40.42``."""
-    return codec_string == prefix or (prefix.startswith("avc1.") and codec_string.startswith(prefix))
+    is_open = prefix.endswith(".") or prefix.startswith("avc1.")
+    return codec_string == prefix or (is_open and codec_string.startswith(prefix))
 
 
 def diagnose_codecs(left_out: Sequence[LeftOut]) -> tuple[Finding, ...]:
@@ -174,8 +184,8 @@ def _open_gops(now: PublishHealth, _: PublishHealth | None) -> str:
     if now.open_gops < OPEN_GOPS:
         return ""
     return (
-        "Keyframes are no IDR pictures (open GOP): Chromium cannot begin there, so viewers may not be able to join: "
-        "set the encoder to closed GOPs."
+        "Keyframes are no IDR pictures (open GOP), where not every player can begin, Chromium with H.264 for one, so "
+        "viewers may not be able to join: set the encoder to closed GOPs (with x265, open-gop=0)."
     )
 
 

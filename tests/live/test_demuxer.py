@@ -133,9 +133,9 @@ class TrackTests(SynchronousTestCase):
 
     def test_other_codecs(self) -> None:
         """A track whose codec is not packaged is reported once and left out; the others continue."""
-        hevc = [video(message.timestamp, b"\x1c" + message.payload[1:]) for message in pictures(90)]
+        vp6 = [video(message.timestamp, b"\x14" + message.payload[1:]) for message in pictures(90)]
         telephone = [audio(message.timestamp, b"\x72" + bytes(9)) for message in sounds(20)]
-        events = demux([*configs(has_video=False), *interleaved(hevc, sounds(150), telephone)])
+        events = demux([*configs(has_video=False), *interleaved(vp6, sounds(150), telephone)])
         self.assertEqual(["unsupported_codec", "unsupported_codec"], problems_of(events))
         self.assertEqual(["tracks mp4a", "a"], outline(events))
 

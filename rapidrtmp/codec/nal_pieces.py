@@ -1,7 +1,7 @@
 """
-Pictures of H.264 that come in pieces: one message for each slice, or even for each parameter set, SEI and delimiter.
+Pictures that come in pieces: one message for each slice, or even for each parameter set, SEI and delimiter.
 
-Slices are joined by their timestamp and their first macroblock: one that is not the picture's first goes to the picture
+Slices are joined by their timestamp and their first block: one that is not the picture's first goes to the picture
 before. That a picture is whole is only seen from what follows, and no ordinary stream is made to wait for it: the first
 picture alone waits, at the start of a publish, when nothing leaves anyway. If it was whole, messages are from then on
 taken for whole pictures, and this reader is not asked again until one holds no picture, or continues another.
@@ -11,17 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rapidrtmp.codec.avc import AvcReader, nal_length_size
-from rapidrtmp.codec.avc_nal import AUD, PPS, SEI, SLICES, SPS, begins_picture, nal_type, slice_header, split_nals
+from rapidrtmp.codec.nal import NalSyntax, split_nals
+from rapidrtmp.codec.nal_reader import NalReader
 from rapidrtmp.codec.pieces import Moment, Unit
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import VideoConfig
 
-__all__ = ["AvcPieces"]
+__all__ = ["NalPieces"]
 
-#: Units that stand before the slices of their picture (H.264, 7.4.1.2.3).
-_OPENERS = frozenset({AUD, SPS, PPS, SEI, 14, 15, 16, 17, 18})
-#: Timestamps of one picture's slices may differ by this much, if their macroblocks continue.
+#: Timestamps of one picture's slices may differ by this much, if their blocks continue.
 _SLACK_MS = 10
 #: How long a picture waits for further slices while nothing follows.
 _PATIENCE_MS = 1_000
@@ -36,43 +34,42 @@ class _Held:
 
     :ivar body: the body that it came in, if that was one.
     :ivar messages: how many it came in.
-    :ivar last_mb: the first macroblock of its last slice; -1 without slices.
+    :ivar last_block: the first block of its last slice; -1 without slices.
     """
 
-    __slots__ = ("body", "last_mb", "messages", "moment", "nals")
+    __slots__ = ("body", "last_block", "messages", "moment", "nals")
 
-    def __init__(self, nals: list[bytes], body: bytes, moment: Moment) -> None:
+    def __init__(self, nals: list[bytes], body: bytes, moment: Moment, last_block: int) -> None:
         self.nals = nals
         self.body = body
         self.moment = moment
         self.messages = 1
-        self.last_mb = _last_mb(nals)
+        self.last_block = last_block
 
-    def join(self, nals: list[bytes], moment: Moment) -> None:
+    def join(self, nals: list[bytes], moment: Moment, last_block: int) -> None:
         """Take a further piece; the picture's times are those of its first slice."""
-        last_mb = _last_mb(nals)
-        times = moment if self.last_mb < 0 and last_mb >= 0 else self.moment
+        times = moment if self.last_block < 0 <= last_block else self.moment
         self.moment = times._replace(now_ms=moment.now_ms)
-        self.last_mb = max(self.last_mb, last_mb)
+        self.last_block = max(self.last_block, last_block)
         self.nals += nals
         self.messages += 1
         self.body = b""
 
 
-class AvcPieces:
+class NalPieces:
     """
-    Puts together the access units of one AVC track.
+    Puts together the access units of one track.
 
     :param reader: reads those that are whole.
     :param before: what put together the track's units before its configuration was replaced.
     """
 
-    def __init__(self, reader: AvcReader, before: AvcPieces | None = None) -> None:
+    def __init__(self, reader: NalReader, before: NalPieces | None = None) -> None:
         self.reader = reader
         self.keyframe = False
         self.samples = 0
         self.problems: list[tuple[str, str]] = []
-        self._length_size = nal_length_size(reader.config)
+        self._syntax: NalSyntax = reader.syntax
         self._is_proven: bool = before is not None and before._is_proven
         self._splits: bool = before is not None and before._splits
         self._held: _Held | None = None
@@ -93,58 +90,62 @@ class AvcPieces:
 
     def add(self, body: bytes, moment: Moment) -> Sequence[Unit]:
         """Take the body of a message."""
-        nals = split_nals(body, self._length_size)
+        nals = split_nals(self._syntax, body, self.reader.length_size)
         if not nals:
             return ()
         units: list[Unit] = []
         held = self._held
-        slices = [nal for nal in nals if nal_type(nal) in SLICES]
-        if held is None or held.last_mb < 0:
-            if slices and not begins_picture(slices[0]):
+        slices = self._syntax.slices_of(nals)
+        if held is None or held.last_block < 0:
+            if slices and not self._syntax.begins_picture(slices[0]):
                 self._splits = True
                 self._stray()
                 return ()
             self._open(held, nals, body, moment)
         elif self._belongs(held, nals, slices, moment):
-            held.join(nals, moment)
+            held.join(nals, moment, self._last_block(nals))
             self._splits = self._splits or bool(slices)
         else:
             self._close(units)
-            if slices and not begins_picture(slices[0]):
+            if slices and not self._syntax.begins_picture(slices[0]):
                 self._stray()
             else:
                 self._open(None, nals, body, moment)
-        if self._is_proven and not self._splits and self._held is not None and self._held.last_mb >= 0:
+        if self._is_proven and not self._splits and self._held is not None and self._held.last_block >= 0:
             self._close(units)
         return units
 
     def settle(self, now_ms: int | None = None) -> Sequence[Unit]:
         """Give up waiting."""
         held, units = self._held, list[Unit]()
-        if held is not None and held.last_mb >= 0 and (now_ms is None or now_ms - held.moment.now_ms >= _PATIENCE_MS):
+        if (
+            held is not None
+            and held.last_block >= 0
+            and (now_ms is None or now_ms - held.moment.now_ms >= _PATIENCE_MS)
+        ):
             self._close(units)
         return units
 
     def _belongs(self, held: _Held, nals: Sequence[bytes], slices: Sequence[bytes], moment: Moment) -> bool:
         """Whether a message continues the picture that is held."""
         if not slices:
-            return nal_type(nals[0]) not in _OPENERS
-        if nal_type(nals[0]) in _OPENERS or begins_picture(slices[0]):
+            return self._syntax.type_of(nals[0]) not in self._syntax.openers
+        if self._syntax.type_of(nals[0]) in self._syntax.openers or self._syntax.begins_picture(slices[0]):
             return False
         apart_ms = (moment.timestamp - held.moment.timestamp + _SLACK_MS) & _MASK
         return moment.timestamp == held.moment.timestamp or (
-            apart_ms <= 2 * _SLACK_MS and _first_mb(slices[0]) > held.last_mb
+            apart_ms <= 2 * _SLACK_MS and self._first_block(slices[0], held.last_block + 1) > held.last_block
         )
 
     def _open(self, held: _Held | None, nals: list[bytes], body: bytes, moment: Moment) -> None:
         """Begin an access unit, behind what came before its picture."""
         if held is None:
-            self._held = _Held(nals, body, moment)
+            self._held = _Held(nals, body, moment, self._last_block(nals))
         elif held.messages < _MOST_OPENERS:
-            held.join(nals, moment)
+            held.join(nals, moment, self._last_block(nals))
         else:
             self.problems.append(("no_picture", f"{held.messages} video messages without a picture"))
-            self._held = _Held(nals, body, moment)
+            self._held = _Held(nals, body, moment, self._last_block(nals))
 
     def _close(self, units: list[Unit]) -> None:
         """Read the access unit that is held: it is whole."""
@@ -162,14 +163,13 @@ class AvcPieces:
     def _stray(self) -> None:
         self.problems.append(("no_picture", "slices of a picture that has left without them, or never began"))
 
+    def _last_block(self, nals: Sequence[bytes]) -> int:
+        return max((self._first_block(nal, 0) for nal in self._syntax.slices_of(nals)), default=-1)
 
-def _last_mb(nals: Sequence[bytes]) -> int:
-    slices = [nal for nal in nals if nal_type(nal) in SLICES]
-    return max(map(_first_mb, slices), default=-1)
-
-
-def _first_mb(nal: bytes) -> int:
-    try:
-        return slice_header(nal)[0]
-    except MediaError:
-        return 0
+    def _first_block(self, nal: bytes, otherwise: int) -> int:
+        """Where a slice begins; ``otherwise`` where it does not say."""
+        try:
+            first_block = self._syntax.slice_start(nal).first_block
+        except MediaError:
+            return 0
+        return otherwise if first_block is None else first_block
