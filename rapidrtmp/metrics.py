@@ -74,6 +74,9 @@ class Metrics:
         self.unaccepted_total = self._counter(
             "connections_unaccepted_total", "Connections that could not be accepted because no more files may be open"
         )
+        self.proxy_headers_refused_total = self._counter(
+            "proxy_headers_refused_total", "Connections from proxies closed for their PROXY header", "reason"
+        )
         self.publishes_total = self._counter("publishes_total", "Publish requests by what became of them", "result")
         self.media_problems_total = self._counter("media_problems_total", "Media that was dropped or repaired", "kind")
         self.findings_total = self._counter(

@@ -37,7 +37,7 @@ ARROWS: Mapping[str, str] = {
     "discovery": "settings",
     "recording": "archive cmaf codec discovery http storage",
     "app": "auth discovery live metrics settings storage",
-    "server": "app live metrics net settings storage web",
+    "server": "app http live metrics net settings storage web",
     "management_client": "settings",
     "check": "cmaf m3u8",
     "testing": "cmaf codec live m3u8 storage timeline",

@@ -78,7 +78,6 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
     | CLOSING | not at all; the last words are on their way, or it is gone | nothing |
 
     :ivar peer: its network address, without the port.
-    :ivar is_behind_proxy: whether a proxy is going to say which address it stands for (the PROXY protocol).
     :ivar role: reacts to the session's events.
     :ivar session: what the bytes mean.
     :ivar heard_ms: when the latest bytes arrived, by the server's clock.
@@ -89,16 +88,9 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
     transport: Any
     role: Role
 
-    def __init__(
-        self, session: ServerSession, clock: IReactorTime, peer: str, *, is_behind_proxy: bool = False
-    ) -> None:
-        """
-        Begin, pending and without a role.
-
-        :param peer: where it comes from; for one that is behind a proxy, the proxy until the first bytes have come.
-        """
+    def __init__(self, session: ServerSession, clock: IReactorTime, peer: str) -> None:
+        """Begin, pending and without a role."""
         self.session = session
-        self.is_behind_proxy = is_behind_proxy
         self.peer = peer
         self.client_prefix = origin_of(peer)
         self.stage = Stage.SILENT
@@ -173,7 +165,7 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
             self._set_read_size(BUDGETED_READ_BYTES)
 
     def _set_read_size(self, size: int) -> None:
-        """Read so many bytes at a time from the socket, whatever is between it and us: TLS, the PROXY protocol."""
+        """Read so many bytes at a time from the socket, whatever is between it and us: TLS."""
         transport = self.transport
         while isinstance(transport, ProtocolWrapper):
             transport = transport.transport
@@ -181,8 +173,6 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
 
     def read_until(self, until_s: float) -> bool:
         """Process what has arrived until the clock says ``until_s``; tell whether all is (``ReadBudget`` asks)."""
-        if self.is_behind_proxy:
-            self._learn_peer()
         if self._state is not _CLOSING:
             events = self._unread or self.session.events()
             self._unread = None
@@ -316,13 +306,6 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
             self.factory.pending_connections.remove(self)
         is_free = self._state is _ACTIVE and not self._is_costly
         self._set_read_size(FREE_READ_BYTES if is_free else BUDGETED_READ_BYTES)
-
-    def _learn_peer(self) -> None:
-        """Take the address that the proxy has forwarded, ahead of the first bytes, for the peer's."""
-        self.is_behind_proxy = False
-        host = getattr(self.transport.getPeer(), "host", self.peer)
-        if host != self.peer:
-            self.factory.peer_changed(self, host)
 
     # ── answers that the peer does not read (IPushProducer) ──────────────────────────────────────────────────────────
 

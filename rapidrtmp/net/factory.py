@@ -40,31 +40,6 @@ else:
     _Factory = Factory  # which in older releases of Twisted has no parameter
 
 
-class BehindProxyFactory(_Factory):
-    """Accepts connections for which a proxy speaks: the address they come from is not the client's."""
-
-    noisy = False
-
-    def __init__(self, factory: RtmpServerFactory) -> None:
-        self._factory = factory
-
-    def logPrefix(self) -> str:
-        """Name it in Twisted's log lines."""
-        return self._factory.logPrefix()
-
-    def doStart(self) -> None:
-        """Start with the factory."""
-        self._factory.doStart()
-
-    def doStop(self) -> None:
-        """Stop with the factory."""
-        self._factory.doStop()
-
-    def buildProtocol(self, addr: IAddress | None) -> RtmpConnection | Refused:
-        """Make the connection of an accepted socket."""
-        return self._factory.build(addr, is_behind_proxy=True)
-
-
 class RtmpServerFactory(_Factory):
     """
     Accepts RTMP connections.
@@ -73,7 +48,6 @@ class RtmpServerFactory(_Factory):
     :ivar connections: those open now.
     :ivar pending_connections: those of them that do not publish, and are not being closed.
     :ivar read_budget: when connections that are not read at once are read.
-    :ivar behind_proxy: accepts connections whose client is named by a proxy (``haproxy:`` endpoints).
     :ivar log_throttle: which events deserve a line in the log.
     :ivar bugs: where exceptions that should not be are logged.
     """
@@ -105,7 +79,6 @@ class RtmpServerFactory(_Factory):
         self._limits = limits
         self._by_client: Counter[str] = Counter()
         self._closing: list[Deferred[None]] = []
-        self.behind_proxy = BehindProxyFactory(self)
         self._watch = LoopingCall(self._watch_all)
         self._watch.clock = clock
         self._watched_ms = now_ms(clock)
@@ -134,39 +107,26 @@ class RtmpServerFactory(_Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> RtmpConnection | Refused:
         """Make the connection of an accepted socket, or refuse it where there are too many."""
-        return self.build(addr, is_behind_proxy=False)
-
-    def build(self, addr: IAddress | None, *, is_behind_proxy: bool) -> RtmpConnection | Refused:
-        """
-        Make a connection, or refuse it.
-
-        :param addr: the client's address, or the proxy's; a proxy's connections are not counted against its own.
-        """
         peer = str(getattr(addr, "host", "local"))
         client_prefix = origin_of(peer)
-        limit = self._limit_reached("" if is_behind_proxy else client_prefix)
+        limit = self._limit_reached(client_prefix)
         if limit and not self._make_room(client_prefix, limit):
             self._refuse(peer, client_prefix, limit)
             return Refused()
         session = ServerSession(self._random_bytes, self._limits)
-        connection = RtmpConnection(session, self._clock, peer, is_behind_proxy=is_behind_proxy)
+        connection = RtmpConnection(session, self._clock, peer)
         connection.factory = self
         connection.role = Waiting(connection, self.services)
         return connection
 
     def _limit_reached(self, client_prefix: str) -> str:
-        limit = self._limit_of_client(client_prefix)
-        if limit:
-            return limit
+        if self._by_client[client_prefix] >= self._policy.max_connections_per_ip:
+            return "max_connections_per_ip"
         if len(self.pending_connections) >= self._policy.max_unauthorised_connections:
             return "max_unauthorised_connections"
         if len(self.connections) >= self._policy.max_connections:
             return "max_connections"
         return ""
-
-    def _limit_of_client(self, client_prefix: str) -> str:
-        is_reached = self._by_client[client_prefix] >= self._policy.max_connections_per_ip
-        return "max_connections_per_ip" if is_reached else ""
 
     def _make_room(self, client_prefix: str, limit: str) -> bool:
         """Close a pending connection for a new one; tell whether there was one."""
@@ -198,19 +158,6 @@ class RtmpServerFactory(_Factory):
             waiting, self._closing = self._closing, []
             for waiter in waiting:
                 waiter.callback(None)
-
-    def peer_changed(self, connection: RtmpConnection, peer: str) -> None:
-        """Count a connection for the client that a proxy has named; close it where that has too many."""
-        self.pending_connections.remove(connection)
-        self._count(connection.client_prefix, -1)
-        connection.peer, connection.client_prefix = peer, origin_of(peer)
-        limit = self._limit_of_client(connection.client_prefix)
-        is_refused = limit and not self._make_room(connection.client_prefix, limit)
-        self._count(connection.client_prefix, 1)
-        self.pending_connections.add(connection)
-        if is_refused:
-            self._refuse(peer, connection.client_prefix, limit)
-            connection.close()
 
     def _count(self, client_prefix: str, change: int) -> None:
         self._by_client[client_prefix] += change

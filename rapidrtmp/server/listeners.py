@@ -19,6 +19,8 @@ from twisted.logger import ILogObserver, LogEvent, Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rapidrtmp.net.proxied import ProxiedFactory, ProxyRules
+
 __all__ = ["Address", "Ports", "UnacceptedConnections"]
 
 #: How many connections may wait to be accepted: fifty, Twisted's default, fill up within one burst, and then the system
@@ -26,6 +28,8 @@ __all__ = ["Address", "Ports", "UnacceptedConnections"]
 LISTEN_BACKLOG = 1024
 #: Between two lines about connections that could not be accepted, in seconds.
 SAID_EVERY_S = 60.0
+#: What endpoints begin with where all who connect are proxies.
+BEHIND_PROXY = "haproxy:"
 #: What a port that listens on all interfaces has for an address.
 _ANYWHERE = ("0.0.0.0", "::")
 
@@ -83,12 +87,17 @@ class Ports:
     """
     Every port that serves one protocol.
 
-    :param descriptions: Twisted endpoint strings.
+    :param descriptions: Twisted endpoint strings; ``haproxy:`` before one means that all who connect are proxies, and
+        send a PROXY header.
     :param unaccepted: called for connections that cannot be accepted.
+    :param proxies: whose PROXY headers are read elsewhere, too.
     """
 
-    def __init__(self, reactor: Any, descriptions: Sequence[str], unaccepted: UnacceptedConnections) -> None:
+    def __init__(
+        self, reactor: Any, descriptions: Sequence[str], unaccepted: UnacceptedConnections, proxies: ProxyRules
+    ) -> None:
         self._reactor = reactor
+        self._proxies = proxies
         self._unaccepted = unaccepted
         self._descriptions = descriptions
         self._open: list[IListeningPort] = []
@@ -98,19 +107,15 @@ class Ports:
         """The port number of the first that has one, once it is open; 0 where all are UNIX sockets."""
         return next(filter(None, map(_number, self._open)), 0)
 
-    def open(self, factory: Factory[Any], behind_proxy: Factory[Any] | None = None) -> None:
-        """
-        Open them all, or end the process with one line.
-
-        :param behind_proxy: accepts the connections of ``haproxy:`` endpoints, if that is another factory.
-        """
+    def open(self, factory: Factory[Any]) -> None:
+        """Open them all, or end the process with one line."""
         for description in self._descriptions:
-            is_proxied = description.startswith("haproxy:")
-            self._open.append(self._listen(description, behind_proxy if is_proxied and behind_proxy else factory))
+            self._open.append(self._listen(description, factory))
 
     def _listen(self, description: str, factory: Factory[Any]) -> IListeningPort:
         results: list[IListeningPort | Failure] = []
-        serverFromString(self._reactor, description).listen(factory).addBoth(results.append)
+        endpoint = description.removeprefix(BEHIND_PROXY)
+        serverFromString(self._reactor, endpoint).listen(factory).addBoth(results.append)
         result = results[0] if results else Failure(RuntimeError("the endpoint did not answer at once"))
         if isinstance(result, Failure):
             print(f"rapidrtmp: cannot listen on {description}: {result.getErrorMessage()}", file=sys.stderr)
@@ -118,6 +123,10 @@ class Ports:
         if isinstance(result, Port):
             result.socket.listen(LISTEN_BACKLOG)
             result._logger = Logger(observer=self._unaccepted)  # what ``Port.doRead`` reports to; not a public name
+        needs_header = description.startswith(BEHIND_PROXY)
+        if needs_header or self._proxies.proxies:
+            port: Any = result  # the port's own factory may speak TLS: the header comes before that
+            port.factory = ProxiedFactory(port.factory, self._proxies, needs_header=needs_header)
         return result
 
     def accept(self, accepting: bool) -> None:
@@ -129,7 +138,7 @@ class Ports:
     def addresses(self) -> Iterator[Address]:
         """Those of the open ports; one that listens on all interfaces is at ``localhost``."""
         for description, port in zip(self._descriptions, self._open, strict=True):
-            yield _address(port.getHost(), is_encrypted=description.startswith("ssl:"))
+            yield _address(port.getHost(), is_encrypted=_is_encrypted(description))
 
     def addresses_elsewhere(self, own: Iterable[str]) -> Iterator[Address]:
         """
@@ -145,12 +154,16 @@ class Ports:
                 continue
             for address in addresses:
                 if everywhere == "::" or ":" not in address:
-                    yield Address(_socket_text(address, host), description.startswith("ssl:"))
+                    yield Address(_socket_text(address, host), _is_encrypted(description))
 
     def close(self) -> Iterator[Deferred[None] | None]:
         """Close one after the other; each may take a moment."""
         while self._open:
             yield self._open.pop(0).stopListening()
+
+
+def _is_encrypted(description: str) -> bool:
+    return description.removeprefix(BEHIND_PROXY).startswith("ssl:")
 
 
 def _address(host: object, *, is_encrypted: bool) -> Address:

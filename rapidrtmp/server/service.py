@@ -31,6 +31,7 @@ from rapidrtmp.app.plugins import ChosenPlugins
 from rapidrtmp.app.storages import Stores
 from rapidrtmp.app.threads import PluginThreads
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.interfaces import Contribution, ContributionContext, IContributes, Purpose
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.numbering import Numbering
@@ -41,6 +42,7 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.net.app_names import AppNames
 from rapidrtmp.net.auth_backoff import AuthBackoff
 from rapidrtmp.net.factory import RtmpServerFactory
+from rapidrtmp.net.proxied import ProxyRules
 from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.server.api_secret import find_api_secret
 from rapidrtmp.server.demo import DEMO, make_demo
@@ -96,9 +98,12 @@ class RapidRtmpService(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]
         self.metrics = Metrics()
         unaccepted = UnacceptedConnections(reactor, self.metrics.unaccepted_total)
-        self.rtmp = Ports(reactor, settings.server.rtmp, unaccepted)
-        self.http = Ports(reactor, settings.server.http, unaccepted)
-        self.manage = Ports(reactor, settings.server.manage, unaccepted)
+        proxies = ProxyRules(
+            TrustedProxies(settings.server.proxy_protocol), reactor, self.metrics.proxy_headers_refused_total
+        )
+        self.rtmp = Ports(reactor, settings.server.rtmp, unaccepted, proxies)
+        self.http = Ports(reactor, settings.server.http, unaccepted, proxies)
+        self.manage = Ports(reactor, settings.server.manage, unaccepted, proxies)
         self._descriptors = raise_descriptor_limit()
         self._shares = share_descriptors(
             self._descriptors, settings.rtmp.connections.max_connections, settings.http.max_connections
@@ -254,7 +259,7 @@ class RapidRtmpService(MultiService):
         if self._is_open:
             return
         self._is_open = True
-        self.rtmp.open(self.rtmp_factory, self.rtmp_factory.behind_proxy)
+        self.rtmp.open(self.rtmp_factory)
         sites = self._make_sites()
         self.http.open(sites.public)
         if sites.management is not None:

@@ -239,6 +239,9 @@ class ServerSettings:
     trust_own_user: bool = _setting(
         BOOLEAN, "true", "Whether the server's own user, on this machine, needs no secret for the management API"
     )
+    proxy_protocol: tuple[str, ...] = _setting(
+        NETWORKS, "", "Addresses or networks of proxies whose PROXY header (v1, v2) is read, on all doors"
+    )
     log_format: str = _setting(one_of("text", "json"), "text", "Form of the log: text or json", option="log-format")
     log_level: str = _setting(
         one_of("debug", "info", "warn", "error", "critical"),
@@ -341,7 +344,9 @@ class HttpSettings:
         "Connections at once; where one more comes, an idle one makes room; auto: as many as open files allow",
     )
     max_waiters_per_stream: int = _setting(whole(1), "10000", "Requests held at once for one stream")
-    trusted_proxies: tuple[str, ...] = _setting(NETWORKS, "", "Addresses or networks whose X-Forwarded-For is believed")
+    trusted_proxies: tuple[str, ...] = _setting(
+        NETWORKS, "", "Addresses or networks whose X-Forwarded-For or Forwarded is believed"
+    )
     open_metrics: bool = _setting(BOOLEAN, "false", "Whether /metrics answers every client")
     access_log: bool = _setting(BOOLEAN, "false", "Whether each request is logged, without its query")
 

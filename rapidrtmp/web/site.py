@@ -25,7 +25,7 @@ from twisted.web.server import Site
 from werkzeug.exceptions import HTTPException
 
 from rapidrtmp.errors import RapidRTMPError
-from rapidrtmp.http.addresses import UNIX_PEER, TrustedProxies, host_name
+from rapidrtmp.http.addresses import UNIX_PEER, TrustedProxies, forwarded_hops, host_name
 from rapidrtmp.http.errors import HeaderTooLargeError, UriTooLongError
 from rapidrtmp.interfaces import BadRequestError, HttpError, Request
 from rapidrtmp.net.read_budget import BudgetedReader, ReadBudget
@@ -60,8 +60,11 @@ MAX_WAITING_BYTES = 16 << 10
 
 def client_of(twisted: Any, proxies: TrustedProxies) -> str:
     """The address of the client of a ``twisted.web`` request, behind the proxies that are trusted."""
-    forwarded_for = b", ".join(twisted.requestHeaders.getRawHeaders(b"x-forwarded-for", ())).decode("latin-1")
-    return proxies.client(_peer_of(twisted), forwarded_for)
+    forwarded_for, forwarded = (
+        b", ".join(twisted.requestHeaders.getRawHeaders(name, ())).decode("latin-1")
+        for name in (b"x-forwarded-for", b"forwarded")
+    )
+    return proxies.client(_peer_of(twisted), forwarded_hops(forwarded_for, forwarded))
 
 
 def _peer_of(twisted: Any) -> str:

@@ -1,7 +1,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.http.addresses import UNIX_PEER, TrustedProxies, host_name
+from rapidrtmp.http.addresses import UNIX_PEER, TrustedProxies, forwarded_hops, host_name
 
 
 class TrustedProxiesTests(SynchronousTestCase):
@@ -42,6 +42,26 @@ class TrustedProxiesTests(SynchronousTestCase):
         )
         for forwarded, expected in cases:
             self.assertEqual(expected, TrustedProxies(["10.0.0.0/8"]).client("10.1.2.3", forwarded), forwarded)
+
+    def test_forwarded(self) -> None:
+        """The standard field is read as well, where the usual one is not there."""
+        cases = (
+            ("", "for=203.0.113.5", "203.0.113.5"),
+            ("", 'For="203.0.113.5:5678";proto=https;by=10.0.0.1', "203.0.113.5"),
+            ("", 'proto=http; for="[2001:db8::1]:443" ; by=x', "2001:db8::1"),
+            ("", "for=1.1.1.1, for=203.0.113.5;proto=http, for=10.9.9.9", "203.0.113.5"),
+            ("", "for=203.0.113.5, proto=http", "10.1.2.3"),
+            ("", "for=203.0.113.5, for=unknown", "10.1.2.3"),
+            ("", "for=203.0.113.5, for=_hidden", "10.1.2.3"),
+            ("", 'for="1.1.1.1, for=203.0.113.5', "203.0.113.5"),
+            ("", 'x="for=1.1.1.1";for=203.0.113.5', "203.0.113.5"),
+            ("", "", "10.1.2.3"),
+            ("203.0.113.5", "for=1.1.1.1", "203.0.113.5"),
+        )
+        proxies = TrustedProxies(["10.0.0.0/8"])
+        for forwarded_for, forwarded, expected in cases:
+            found = proxies.client("10.1.2.3", forwarded_hops(forwarded_for, forwarded))
+            self.assertEqual(expected, found, (forwarded_for, forwarded))
 
     def test_bad_proxy(self) -> None:
         """A proxy that is no address stops the start with its name."""

@@ -6,8 +6,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.address import IPv4Address, UNIXAddress
-from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
+from twisted.internet.address import UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.net.limits import ConnectionLimits
@@ -161,84 +160,6 @@ class PauseTests(EdgeCase):
         self.assertEqual((), stream.findings)
         self.assertEqual("producing", peer.transport.producerState)
         self.assertEqual([], peer.statuses())
-
-
-class ProxyTests(EdgeCase):
-    """Connections behind a proxy that speaks the PROXY protocol (``haproxy:`` endpoints)."""
-
-    policy = ConnectionLimits(max_connections_per_ip=2)
-
-    def forwarded(self, host: str, family: str = "TCP4") -> tuple[Any, TcpTransport]:
-        """A connection that the proxy makes for ``host``, up to its header."""
-        factory = HAProxyWrappingFactory(self.edge.factory.behind_proxy)
-        wrapper: Any = factory.buildProtocol(IPv4Address("TCP", "10.0.0.1", 4000))
-        transport = TcpTransport()
-        self.addCleanup(transport.socket.close)
-        wrapper.makeConnection(transport)
-        wrapper.dataReceived(f"PROXY {family} {host} {host} 50000 1935\r\n".encode())
-        return wrapper, transport
-
-    def test_peer(self) -> None:
-        """The peer is the client that the proxy names, for the authenticator as for everything else."""
-        wrapper, _ = self.forwarded("192.0.2.7")
-        for data in (HANDSHAKE, connect(), command("createStream", 4), publish()):
-            wrapper.dataReceived(data)
-        (request,) = self.edge.authenticator.requests
-        self.assertEqual("192.0.2.7", request.peer)
-        stream = self.edge.registry.find(NAME)
-        assert stream is not None
-        assert stream.publisher is not None
-        self.assertEqual("192.0.2.7", stream.publisher.peer)
-        self.assertEqual({"192.0.2.7": 1}, dict(self.edge.factory._by_client))
-
-    def test_many_clients(self) -> None:
-        """A proxy's own address counts for nothing; a client's does, as if it came by itself."""
-        first = [self.forwarded(f"192.0.2.{number}") for number in range(1, 9)]
-        for wrapper, _ in first:
-            wrapper.dataReceived(HANDSHAKE + connect())
-        self.assertFalse(any(transport.disconnecting for _, transport in first))
-        for _ in range(2):
-            wrapper, transport = self.forwarded("192.0.2.1")
-            wrapper.dataReceived(HANDSHAKE + connect())
-            self.assertFalse(transport.disconnecting)
-        self.assertTrue(first[0][1].disconnecting)
-        self.assertEqual(1, self.edge.metric("rtmp_connections_evicted_total", limit="max_connections_per_ip"))
-
-    def test_refused(self) -> None:
-        """Where all of a client's connections publish, one more is refused and closed."""
-        for number in range(2):
-            wrapper, _ = self.forwarded("192.0.2.1")
-            wrapper.dataReceived(HANDSHAKE + connect() + command("createStream", 4) + publish(f"k{number}?token=x"))
-        wrapper, transport = self.forwarded("192.0.2.1")
-        wrapper.dataReceived(HANDSHAKE)
-        self.assertTrue(transport.disconnecting)
-        self.assertEqual(1, self.edge.metric("rtmp_connections_refused_total", limit="max_connections_per_ip"))
-
-    def test_read_sizes(self) -> None:
-        """A publisher's socket is read as any other's, whatever stands between it and the connection."""
-        wrapper, transport = self.forwarded("192.0.2.1")
-        self.assertEqual(4096, transport.bufferSize)
-        wrapper.dataReceived(HANDSHAKE + connect() + command("createStream", 4) + publish())
-        self.assertEqual(65_536, transport.bufferSize)
-
-    def test_no_address(self) -> None:
-        """A proxy that names no client (its own health check) is taken as it is."""
-        factory = HAProxyWrappingFactory(self.edge.factory.behind_proxy)
-        wrapper: Any = factory.buildProtocol(IPv4Address("TCP", "10.0.0.1", 4000))
-        transport = TcpTransport()
-        self.addCleanup(transport.socket.close)
-        wrapper.makeConnection(transport)
-        wrapper.dataReceived(b"PROXY UNKNOWN\r\n" + HANDSHAKE)
-        self.assertEqual({"10.0.0.1": 1}, dict(self.edge.factory._by_client))
-
-    def test_listens(self) -> None:
-        """The factory is watched for as long as either of its doors is open."""
-        factory = self.edge.factory.behind_proxy
-        factory.doStart()
-        self.edge.factory.doStop()
-        self.assertTrue(self.edge.clock.getDelayedCalls())
-        factory.doStop()
-        self.assertEqual([], self.edge.clock.getDelayedCalls())
 
 
 class LimitTests(EdgeCase):

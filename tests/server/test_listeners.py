@@ -16,7 +16,10 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from rapidrtmp.metrics import Metrics
+from rapidrtmp.net.proxied import ProxyRules
 from rapidrtmp.server.listeners import SAID_EVERY_S, Address, Ports, UnacceptedConnections
+
+NO_PROXIES = ProxyRules((), Clock(), Metrics().proxy_headers_refused_total)
 
 
 class UnacceptedTests(SynchronousTestCase):
@@ -47,7 +50,9 @@ class PortTests(TestCase):
         """Where the system has no descriptor left, the client is counted, and Twisted's own lines are not logged."""
         reactor: Any = real_reactor
         metrics = Metrics()
-        ports = Ports(reactor, ["tcp:0:interface=127.0.0.1"], UnacceptedConnections(reactor, metrics.unaccepted_total))
+        ports = Ports(
+            reactor, ["tcp:0:interface=127.0.0.1"], UnacceptedConnections(reactor, metrics.unaccepted_total), NO_PROXIES
+        )
         ports.open(Factory.forProtocol(Protocol))
         (port,) = ports._open
         listening = port.socket  # type: ignore[attr-defined]
@@ -91,7 +96,9 @@ class AddressTests(SynchronousTestCase):
             ("0.0.0.0", ["192.0.2.7:1935"]),
             ("127.0.0.1", []),
         ):
-            ports = Ports(real_reactor, ["ssl:1935"], UnacceptedConnections(Clock(), Metrics().unaccepted_total))
+            ports = Ports(
+                real_reactor, ["ssl:1935"], UnacceptedConnections(Clock(), Metrics().unaccepted_total), NO_PROXIES
+            )
             ports._open = [_Bound(host)]  # type: ignore[list-item]
             addresses = list(ports.addresses_elsewhere(own))
             self.assertEqual([Address(text, is_encrypted=True) for text in expected], addresses)

@@ -113,6 +113,7 @@ class LoadTests(LoadTestCase):
             "tokens.secret_file": "text",
             "hls.part": "1s",
             "http.trusted_proxies": "10.0.0.0/8 unix",
+            "server.proxy_protocol": "10.0.0.0/8 unix",
             "http.open_metrics": "true",
             "http.access_log": "true",
         }

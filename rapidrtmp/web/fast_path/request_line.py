@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from rapidrtmp.http.addresses import forwarded_hops
 from rapidrtmp.names import RESERVED_APPS
 
 __all__ = ["NotPlainError", "Target", "read_fields", "read_line"]
@@ -113,7 +114,10 @@ def read_fields(block: bytes) -> Mapping[str, str]:
         raise NotPlainError
     if [value.lower() for value in connection] != ["keep-alive"]:
         raise NotPlainError
-    return {name: ", ".join(several) for name, several in values.items()}
+    fields = {name: ", ".join(several) for name, several in values.items()}
+    if "forwarded" in fields:  # in the words of the field that is looked at for each request
+        fields["x-forwarded-for"] = forwarded_hops(fields.get("x-forwarded-for", ""), fields["forwarded"])
+    return fields
 
 
 class _Reading:
