@@ -131,21 +131,64 @@ def video_frames(
     :param dropped: numbers of frames, from 0, that the encoder left out; their time passes. Never keyframes.
     :param size: bytes of a frame, about; keyframes have eight times as many.
     """
-    step = VIDEO_TIMESCALE / frame_rate
-    shown = _presentation_order(gop, b_frames)
-    delay = 1 if b_frames else 0
-    frames = []
-    for number in range(first + round(seconds * frame_rate)):
-        place = number % gop
-        if number in dropped and place:
-            continue
-        dts = start + round(number * step)
-        pts = start + round((number - place + shown[place] + delay) * step)
-        head = _IDR if not place else _DISPOSABLE_SLICE if shown[place] < place else _SLICE
-        data = _slice(head, number, size * 8 if not place else size)
-        duration = start + round((number + 1) * step) - dts
-        frames.append(_arrived(Frame(track, dts, pts - dts, duration, not place, data, 0)))
-    return [frame for frame in measured(frames) if frame.dts >= start + round(first * step)]
+    grid = _VideoGrid(track, frame_rate, gop, b_frames, start=start, dropped=dropped, size=size)
+    grid.pass_by(first)
+    return grid.take(round(seconds * frame_rate))
+
+
+class _VideoGrid:
+    """Video on a frame grid, a piece at a time; see :func:`video_frames`."""
+
+    def __init__(
+        self,
+        track: Track,
+        frame_rate: Fraction,
+        gop: int,
+        b_frames: int,
+        *,
+        start: int = 0,
+        dropped: Collection[int] = (),
+        size: int = 1_000,
+    ) -> None:
+        self._track, self._gop, self._size = track, gop, size
+        self._start, self._dropped = start, dropped
+        step = VIDEO_TIMESCALE / frame_rate
+        self._step: int | Fraction = step.numerator if step.denominator == 1 else step  # whole numbers are far quicker
+        self._shown = _presentation_order(gop, b_frames)
+        self._delay = 1 if b_frames else 0
+        self._meter = _meter_of(track)
+        self._next = 0
+
+    def take(self, count: int) -> list[Frame]:
+        """The next frames, but those that were dropped."""
+        return [self._frame(*each) for each in self._measured(count)]
+
+    def pass_by(self, count: int) -> None:
+        """Leave the next frames out; their time passes."""
+        for _ in self._measured(count):
+            pass
+
+    def _measured(self, count: int) -> Iterator[tuple[int, int, int, Rhythm]]:
+        """Number, decode time, duration and rhythm of each."""
+        first, self._next = self._next, self._next + count
+        following = self._time_of(first)
+        for number in range(first, first + count):
+            dts, following = following, self._time_of(number + 1)
+            keyframe = number % self._gop == 0
+            if keyframe or number not in self._dropped:
+                yield number, dts, following - dts, self._meter.saw(dts, following - dts, keyframe=keyframe)
+
+    def _time_of(self, number: int) -> int:
+        return self._start + round(number * self._step)
+
+    def _frame(self, number: int, dts: int, duration: int, rhythm: Rhythm) -> Frame:
+        place = number % self._gop
+        shown = self._shown[place]
+        head = _IDR if not place else _DISPOSABLE_SLICE if shown < place else _SLICE
+        data = _slice(head, number, self._size * 8 if not place else self._size)
+        offset = self._time_of(number - place + shown + self._delay) - dts
+        arrived_ms = _arrived_ms(self._track, dts, duration)
+        return Frame(self._track, dts, offset, duration, not place, data, arrived_ms, rhythm)
 
 
 def video_frames_at(
@@ -162,7 +205,7 @@ def video_frames_at(
     for number, time in enumerate(times):
         keyframe = number in keyframes
         data = _slice(_IDR if keyframe else _SLICE, number, size)
-        frames.append(_arrived(Frame(track, time, 0, duration, keyframe, data, 0)))
+        frames.append(Frame(track, time, 0, duration, keyframe, data, _arrived_ms(track, time, duration)))
     return measured(frames)
 
 
@@ -179,10 +222,11 @@ def audio_frames(track: Track, seconds: float, *, start: int = 0, first: int = 0
     step = config.samples_per_frame
     count = round(seconds * config.sample_rate / step)
     rhythm = Rhythm(Fraction(config.sample_rate, step), step, step, is_steady=True)
-    return [
-        _arrived(Frame(track, start + number * step, 0, step, True, b"\x21" + _filling(number, size - 1), 0, rhythm))
-        for number in range(first, first + count)
-    ]
+    frames = []
+    for number in range(first, first + count):
+        dts, data = start + number * step, b"\x21" + _filling(number, size - 1)
+        frames.append(Frame(track, dts, 0, step, True, data, _arrived_ms(track, dts, step), rhythm))
+    return frames
 
 
 def _presentation_order(gop: int, b_frames: int) -> list[int]:
@@ -207,9 +251,9 @@ def _filling(number: int, size: int) -> bytes:
     return (mark * (size // 10 + 1))[: max(size, 10)]
 
 
-def _arrived(frame: Frame) -> Frame:
-    """The frame, arrived in the millisecond in which it was complete."""
-    return replace(frame, arrived_ms=(frame.dts + frame.duration) * 1000 // frame.track.timescale)
+def _arrived_ms(track: Track, dts: int, duration: int) -> int:
+    """The millisecond in which a frame is complete, and arrives."""
+    return (dts + duration) * 1000 // track.timescale
 
 
 # ── putting together ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -217,13 +261,20 @@ def _arrived(frame: Frame) -> Frame:
 
 def measured(frames: Iterable[Frame]) -> list[Frame]:
     """The same frames, of one video track, each with the rhythm that they have from the first of them on."""
-    meter, found = RhythmMeter(), list[Frame]()
+    meter: RhythmMeter | None = None
+    found: list[Frame] = []
     for frame in frames:
-        config = frame.track.config
-        if not found and isinstance(config, VideoConfig) and config.frame_rate is not None:
-            meter.begin((config.frame_rate,))
+        meter = meter or _meter_of(frame.track)
         found.append(replace(frame, rhythm=meter.saw(frame.dts, frame.duration, keyframe=frame.keyframe)))
     return found
+
+
+def _meter_of(track: Track) -> RhythmMeter:
+    """Measures a track that claims what its configuration does."""
+    meter, config = RhythmMeter(), track.config
+    if isinstance(config, VideoConfig) and config.frame_rate is not None:
+        meter.begin((config.frame_rate,))
+    return meter
 
 
 def delayed(frames: Iterable[Frame], by_ms: int) -> list[Frame]:
@@ -256,28 +307,19 @@ class FrameSource:
         b_frames: int = 0,
     ) -> None:
         self.tracks = tuple(track for track in (video, audio) if track is not None)
-        self._video, self._audio = video, audio
-        self._frame_rate, self._gop, self._b_frames = frame_rate, gop, b_frames
+        self._video = _VideoGrid(video, frame_rate, gop, b_frames) if video is not None else None
+        self._audio = audio
+        self._frame_rate, self._gop = frame_rate, gop
         self._gops = 0
         self._audio_frames = 0
 
     def take(self, gops: int = 1) -> list[Frame]:
         """The frames of so many more GOPs, all tracks, as they arrive. Audio alone counts by the same time."""
-        first, self._gops = self._gops * self._gop, self._gops + gops
+        self._gops += gops
         until_s = self._gops * self._gop / self._frame_rate
         tracks = []
         if self._video is not None:
-            seconds = float(gops * self._gop / self._frame_rate)
-            tracks.append(
-                video_frames(
-                    self._video,
-                    seconds,
-                    frame_rate=self._frame_rate,
-                    gop=self._gop,
-                    b_frames=self._b_frames,
-                    first=first,
-                )
-            )
+            tracks.append(self._video.take(gops * self._gop))
         if self._audio is not None:
             tracks.append(self._take_audio(self._audio, until_s))
         return interleaved(*tracks)
