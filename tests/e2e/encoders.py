@@ -23,6 +23,8 @@ __all__ = ["CLIP_S", "Process", "Stream", "carried_by_gstreamer", "encoded_by_gs
 
 #: How long every stream is.
 CLIP_S = 5
+#: The NAL units that are parameter sets of H.264.
+PARAMETER_SETS = "filter_units=remove_types=7-8"
 _FLV_HEADER_SIZE = 13
 _TAG_HEADER_SIZE = 11
 _BACK_POINTER_SIZE = 4
@@ -46,7 +48,8 @@ class Stream:
     :ivar frame_rate: of its video; ``None`` if that varies, or for no video.
     :ivar sample_rate: of its audio; 0 for no audio.
     :ivar bent: how many frames at the beginning have decode times that the encoder itself has bent.
-    :ivar in_band: whether keyframes carry parameter sets, for which an MP4 track has another place.
+    :ivar taken_out: FFmpeg's bitstream filter that takes out of pictures what has another place, or none, in an MP4
+        track; empty if there is nothing of the kind.
     """
 
     name: str
@@ -54,7 +57,7 @@ class Stream:
     frame_rate: Fraction | None
     sample_rate: int
     bent: int = 0
-    in_band: bool = False
+    taken_out: str = ""
 
 
 class Process:
@@ -62,7 +65,7 @@ class Process:
 
     def __init__(self, stream: Stream, url: str, folder: Path) -> None:
         arguments, self._sent = stream.command(url, folder)
-        self._in_band = stream.in_band
+        self._taken_out = stream.taken_out
         self._log = folder / "encoder.log"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -82,15 +85,15 @@ class Process:
         self._process.wait()
 
     def packets(self) -> Packets:
-        """Every packet it has sent, without parameter sets; it must have ended."""
-        return read_packets(_without_parameter_sets(self._sent) if self._in_band else self._sent)
+        """Every packet it has sent, without what is taken out; it must have ended."""
+        return read_packets(_without(self._taken_out, self._sent) if self._taken_out else self._sent)
 
 
-def _without_parameter_sets(path: Path) -> Path:
-    """A copy of an FLV file without the parameter sets in its pictures: NAL units of types 7 and 8."""
+def _without(taken_out: str, path: Path) -> Path:
+    """A copy of an FLV file, its pictures through a bitstream filter."""
     copy = path.with_name("stripped.flv")
     arguments = ["-copyts", "-i", str(path), "-map", "0:v?", "-map", "0:a?", "-c", "copy"]
-    arguments += ["-bsf:v", "filter_units=remove_types=7-8", "-f", "flv", str(copy)]
+    arguments += ["-bsf:v", taken_out, "-f", "flv", str(copy)]
     subprocess.run([FFMPEG, "-nostdin", "-v", "error", *arguments], stdin=subprocess.DEVNULL, check=True, timeout=RUN_S)
     return copy
 
@@ -106,7 +109,7 @@ def published_by_ffmpeg(ffmpeg: str, clip: Clip, *options: str) -> Stream:
         return _Command([*arguments, *options, "-f", "flv", url], clip.path)
 
     varies = "-fps_mode" in clip.more
-    return Stream(clip.name, command, None if varies else clip.frame_rate, clip.sample_rate)
+    return Stream(clip.name, command, None if varies else clip.frame_rate, clip.sample_rate, taken_out=clip.taken_out)
 
 
 # ── GStreamer ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -147,7 +150,9 @@ def encoded_by_gstreamer(
         return _Command(["gst-launch-1.0", "-q", *shlex.split(pipeline)], sent)
 
     # The multiplexer knows no negative times: what B-frames would put before 0 it puts there.
-    return Stream(name, command, frame_rate, sample_rate, bent=b_frames + 1 if b_frames else 0, in_band=True)
+    return Stream(
+        name, command, frame_rate, sample_rate, bent=b_frames + 1 if b_frames else 0, taken_out=PARAMETER_SETS
+    )
 
 
 def carried_by_gstreamer(name: str, sink: str, clip: Clip, start_ms: int, *, options: str = "") -> Stream:

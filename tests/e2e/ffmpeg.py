@@ -130,6 +130,9 @@ class Clip:
     :ivar sample_rate: of the audio; 0 for no audio. Likewise ``channels``.
     :ivar b_frames: how many in a row.
     :ivar app: the application it is published to in the broadcast.
+    :ivar encoder: FFmpeg's encoder of the video with its options, if that is not H.264.
+    :ivar more: further options.
+    :ivar taken_out: the bitstream filter that takes out of its pictures what an MP4 track does not have there.
     """
 
     name: str
@@ -141,6 +144,8 @@ class Clip:
     size: str = "320x180"
     app: str = "live"
     more: Sequence[str] = field(default=())
+    encoder: Sequence[str] = field(default=())
+    taken_out: str = ""
 
     @functools.cached_property
     def path(self) -> Path:
@@ -169,8 +174,10 @@ class Clip:
         options = []
         if self.frame_rate is not None:
             gop = str(round(self.frame_rate))
-            options += ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-bf", str(self.b_frames)]
-            options += ["-g", gop, "-keyint_min", gop, "-sc_threshold", "0"]
+            options += ["-g", gop, "-pix_fmt", "yuv420p", *self.encoder]
+        if self.frame_rate is not None and not self.encoder:
+            options += ["-c:v", "libx264", "-preset", "ultrafast", "-bf", str(self.b_frames)]
+            options += ["-keyint_min", gop, "-sc_threshold", "0"]
         if self.sample_rate:
             options += ["-c:a", "aac", "-b:a", "64k", "-ac", str(self.channels)]
         return [*options, *self.more]

@@ -20,6 +20,28 @@ SOUNDS: Mapping[str, tuple[tuple[str, ...], int]] = {
     "opus-surround": (("-c:a", "libopus", "-b:a", "192k", "-ac", "6"), 960),
 }
 
+#: The same of its video: what else is in pictures that an MP4 track has elsewhere, or not at all.
+_X265 = "log-level=error:keyint=30:min-keyint=30:scenecut=0:pools=none:frame-threads=1"
+_HEVC_SETS = "filter_units=remove_types=32-34"
+PICTURES: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "hevc": (("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", f"{_X265}:open-gop=0"), ""),
+    "hevc-open-gops": (("-c:v", "libx265", "-preset", "fast", "-x265-params", f"{_X265}:bframes=4:b-adapt=0"), ""),
+    "hevc-in-band": (
+        (
+            *("-pix_fmt", "yuv420p10le", "-c:v", "libx265", "-preset", "ultrafast", "-x265-params"),
+            f"{_X265}:open-gop=0:repeat-headers=1:hdr10=1:max-cll=1000,400:transfer=smpte2084:aud=1",
+        ),
+        _HEVC_SETS,
+    ),
+}
+
+
+def picture_clip(name: str, *, seconds: int = CLIP_S, sound: str = "") -> Clip:
+    """A clip with pictures of that kind; with AAC, if no other sound is named."""
+    encoder, taken_out = PICTURES[name]
+    more = SOUNDS[sound][0] if sound else ()
+    return Clip(name, seconds, Fraction(30), 48_000, 2, more=more, encoder=encoder, taken_out=taken_out)
+
 
 def clip(name: str, *, seconds: int = CLIP_S, frame_rate: Fraction | None = Fraction(30)) -> Clip:
     """A clip with sound of that kind."""
@@ -43,6 +65,15 @@ class SoundTests(Claims, EndToEndTest):
             return f"steps of {sorted(map(float, wrong))} s" if wrong else ""
 
         self.hold(claim)
+
+
+class PictureTests(Claims, EndToEndTest):
+    """Pictures of every codec that is carried, with AAC."""
+
+    wanted, package = FFMPEG, "imageio-ffmpeg (a Python package)"
+
+    def streams(self) -> list[Stream]:
+        return [published_by_ffmpeg(FFMPEG, picture_clip(name)) for name in PICTURES]
 
 
 class BrowserTests(BrowserTest):
