@@ -44,7 +44,7 @@ from rapidrtmp.web.abuse import Misconduct, MisconductKind
 from rapidrtmp.web.http2.frames import Allowance, Frame, FrameCutter, FrameTooLongError, FrameType, cost_of
 from rapidrtmp.web.http2.stream import Fields, Http2Stream
 from rapidrtmp.web.policy import HttpPolicy
-from rapidrtmp.web.site import MAX_HEADER_BYTES, MAX_HEADERS
+from rapidrtmp.web.site import HEADER_S, MAX_HEADER_BYTES, MAX_HEADERS
 
 __all__ = ["Http2", "Http2Connection"]
 
@@ -141,6 +141,7 @@ class Http2Connection(Protocol, BudgetedReader):
         self._frame_allowance = Allowance(FRAMES, FRAMES_PER_S, now_s)
         self._reset_allowance = Allowance(RESETS, RESETS_PER_S, now_s)
         self._blocked_since_s: float | None = None
+        self._owed_since_s: float | None = None
         self._is_busy = self._is_over = self._is_held = self._is_deaf = False
         self._watch: IDelayedCall | None = None
         self._sending: IDelayedCall | None = None
@@ -237,11 +238,21 @@ class Http2Connection(Protocol, BudgetedReader):
         while self._may_read:
             frame = self._frames.next_frame()
             if frame is None:
+                self._note_owed()
                 return True
             self._take(frame)
             if self.now_s() >= until_s and self._may_read and self._frames:
                 return False
         return True
+
+    def _note_owed(self) -> None:
+        """Note since when the client has owed the rest of what it began, and see to it that it is not owed for long."""
+        if not self._frames.is_owed_more:
+            self._owed_since_s = None
+        elif self._owed_since_s is None:
+            self._owed_since_s = self.now_s()
+            if self._watch is not None and self._watch.active():
+                self._watch.reset(min(self._header_s, max(self._watch.getTime() - self.now_s(), 0)))
 
     def pause_reading(self) -> None:
         """Take in no more for now."""
@@ -472,10 +483,18 @@ class Http2Connection(Protocol, BudgetedReader):
     def _timeout_s(self) -> float:
         return self._shared.policy.idle_timeout_s
 
+    @property
+    def _header_s(self) -> float:
+        """How long a header block may take to arrive."""
+        return min(HEADER_S, self._timeout_s)
+
     def _look(self) -> None:
-        """Look for what is overdue, and when to look again. All waits are equally long, so one timer does for them."""
+        """Look for what is overdue, and when to look again: one timer does for all that is waited for."""
         self._watch = None
         overdue_s = self.now_s() - self._timeout_s
+        if self._owed_since_s is not None and self.now_s() - self._owed_since_s >= self._header_s and self._may_read:
+            self.refuse(MisconductKind.SLOW, ErrorCodes.ENHANCE_YOUR_CALM)
+            return
         if self._blocked_since_s is not None and self._blocked_since_s <= overdue_s:
             self.refuse(MisconductKind.STALLED, ErrorCodes.CANCEL)
             return
@@ -492,6 +511,8 @@ class Http2Connection(Protocol, BudgetedReader):
         waits = [stream.waits_since_s for stream in self._streams.values()]
         if not self._streams:
             waits.append(self._asked_s)
+        if self._owed_since_s is not None and self._may_read:
+            waits.append(self._owed_since_s + self._header_s - self._timeout_s)
         return [since_s for since_s in (*waits, self._blocked_since_s) if since_s is not None]
 
     def _give_up(self, stream: Http2Stream) -> None:

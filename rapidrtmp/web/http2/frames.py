@@ -75,11 +75,22 @@ class FrameCutter:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._has_begun = False
+        self._is_in_block = False
         self._block_bytes = 0
 
     def __len__(self) -> int:
         """Bytes that are waiting."""
         return len(self._buffer)
+
+    @property
+    def is_owed_more(self) -> bool:
+        """
+        Whether the client has begun something that it can be expected to send at once: a header block, the preface, or
+        a frame of another kind than DATA. Asked when there is no whole frame left.
+        """
+        if not self._has_begun or self._is_in_block:
+            return self._is_in_block or bool(self._buffer)
+        return bool(self._buffer) and (len(self._buffer) < HEADER_BYTES or self._buffer[3] != FrameType.DATA)
 
     def receive_data(self, data: bytes) -> None:
         """Store what was received."""
@@ -109,7 +120,8 @@ class FrameCutter:
         data = bytes(buffer[: HEADER_BYTES + size])
         del buffer[: HEADER_BYTES + size]
         if kind in (FrameType.HEADERS, FrameType.CONTINUATION):
-            self._block_bytes = 0 if flags & END_HEADERS else self._block_bytes + size
+            self._is_in_block = not flags & END_HEADERS
+            self._block_bytes = self._block_bytes + size if self._is_in_block else 0
         return Frame(kind, flags, int.from_bytes(data[5:HEADER_BYTES], "big") & 0x7FFF_FFFF, data)
 
     def _preface(self) -> Frame | None:

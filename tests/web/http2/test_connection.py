@@ -621,6 +621,59 @@ class IdleTests(Http2TestCase):
             self.assertEqual(200, wire.get(PATH).status)
         self.assertFalse(wire.is_closed)
 
+    def test_slow_header(self) -> None:
+        """A header block, or the rest of a small frame, must come within the 15 s that HTTP/1 gives a header."""
+        block = Encoder().encode([(":method", "GET"), (":path", PATH), (":scheme", "https"), (":authority", "x")])
+        whole = frame(FrameType.HEADERS, 5, 1, block)
+        empty = frame(FrameType.CONTINUATION, 0, 1)
+        begun = frame(FrameType.HEADERS, 1, 1, block[:2])
+        dribbles: dict[str, list[bytes]] = {
+            "byte by byte": [bytes([byte]) for byte in whole],
+            "in frames": [begun, *(frame(FrameType.CONTINUATION, 0, 1, block[at : at + 1]) for at in range(2, 9))],
+            "in empty frames": [frame(FrameType.HEADERS, 1, 1), *[empty] * 9],
+            "and no more": [begun],
+            "a ping": [frame(FrameType.PING, 0, 0, bytes(8))[:12]],
+        }
+        for name, pieces in dribbles.items():
+            wire = self.connect()
+            self.clock.advance(3)
+            for piece in pieces[:10]:
+                wire.raw(piece)
+                self.clock.advance(1.4)
+            self.clock.advance(max(14.9 - 1.4 * len(pieces[:10]), 0))
+            self.assertFalse(wire.is_closed, name)
+            self.clock.advance(1.2)
+            self.assertTrue(wire.is_closed, name)
+        self.assertEqual(len(dribbles), self.misconduct("slow"))
+
+    def test_header_in_time(self) -> None:
+        """One that comes in pieces, but in time, is answered, and the next is judged anew."""
+        wire = self.connect()
+        for path in (PATH, PATH):
+            wire.request(path, flush=False)
+            data = wire.client.data_to_send()
+            for piece in (data[:3], data[3:12], data[12:]):
+                wire.raw(piece)
+                self.clock.advance(4)
+        self.assertEqual([200, 200], [answer.status for answer in wire.answers.values()])
+        self.assertFalse(wire.is_closed)
+
+    def test_slow_data(self) -> None:
+        """A frame of a body may take as long as a body."""
+        wire = self.connect()
+        number = wire.request("/api/v1/publish", "POST", end=False)
+        wire.raw(frame(FrameType.DATA, 1, number, b"{}")[:10])
+        self.clock.advance(20)
+        self.assertFalse(wire.is_closed)
+
+    def test_slow_preface(self) -> None:
+        """So may not the very first bytes."""
+        wire = object.__new__(Http2Wire)
+        wire.open(self.server, "192.0.2.9")
+        wire.protocol.dataReceived(PREFACE[:5])
+        self.clock.advance(15)
+        self.assertTrue(wire.is_closed)
+
     def test_slow_request(self) -> None:
         """A request must be whole in time, however steadily its bytes drip in, and takes its connection with it."""
         wire = self.connect()
