@@ -17,4 +17,20 @@ __all__ = ["CORPUS", "TARGETS"]
 
 #: One folder for each target.
 CORPUS = Path(__file__).parent / "corpus"
-TARGETS = ("rtmp", "amf", "flv", "demuxer", "avc", "hevc", "aac", "opus", "directives", "names", "stored", "gcs")
+TARGETS = (
+    "rtmp",
+    "amf",
+    "flv",
+    "demuxer",
+    "avc",
+    "hevc",
+    "aac",
+    "opus",
+    "flac",
+    "mp3",
+    "ac3",
+    "directives",
+    "names",
+    "stored",
+    "gcs",
+)

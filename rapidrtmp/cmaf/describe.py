@@ -13,6 +13,7 @@ from rapidrtmp.cmaf.reader import (
     entry_fields,
     read_boxes,
 )
+from rapidrtmp.codec.esds import OBJECT_TYPES, read_object_type
 from rapidrtmp.codec.table import AAC, CODECS, codec_of_entry
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import MediaKind
@@ -74,9 +75,17 @@ def _tell(box: Box) -> str:
     if box.kind == "trun":
         return _tell_trun(box_fields(box))
     if box.kind == AAC.box:
-        return f"AudioSpecificConfig {AAC.read_box(box.body).hex(' ')}"
+        return _tell_descriptor(box)
     is_record = any(box.kind == codec.box for codec in CODECS.values())
     return box.body.hex(" ") if is_record or box.kind in ("colr", "pasp", "mdcv", "clli") else ""
+
+
+def _tell_descriptor(box: Box) -> str:
+    """What an elementary stream descriptor tells of audio."""
+    object_type = read_object_type(box.body)
+    if object_type in OBJECT_TYPES:
+        return f"AudioSpecificConfig {AAC.read_box(box.body).hex(' ')}"
+    return f"object type {object_type:#04x}"
 
 
 def _tell_trun(run: Any) -> str:

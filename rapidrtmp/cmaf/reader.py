@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from pymp4 import parser as pymp4
 
-from rapidrtmp.codec.table import codec_of_entry
+from rapidrtmp.codec.table import Codec, codec_of_entry, codecs_of_entry
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import MediaKind
 
@@ -188,10 +188,11 @@ class TrackInfo:
     :ivar timescale: ticks a second.
     :ivar codec: four-character code of its sample entry.
     :ivar record: the codec's configuration record: the payload of ``avcC`` and its like; the AudioSpecificConfig for
-        ``mp4a``; empty for an unknown codec.
+        AAC; empty for an unknown codec, and for MP3.
     :ivar width: coded width in pixels; likewise ``height``; 0 if not video.
     :ivar channels: 0 if not audio.
     :ivar sample_rate: in Hz as the sample entry has it: 0 if not audio, or beyond 65535 Hz.
+    :ivar fourcc: by which the codec table lists its codec; empty for an unknown one.
     :ivar default_duration: of a sample for which its fragment says nothing (``trex``); likewise ``default_size`` in
         bytes and ``default_keyframe``.
     """
@@ -208,6 +209,7 @@ class TrackInfo:
     default_duration: int = 0
     default_size: int = 0
     default_keyframe: bool = True
+    fourcc: str = ""
 
 
 def read_init_segment(data: bytes | mmap) -> list[TrackInfo]:
@@ -237,12 +239,13 @@ def _track_info(trak: Box, defaults: dict[int, Any]) -> TrackInfo:
         raise MediaError(f"track {track_id} has no {'sample entry' if entry is None else 'trex'}")
     fields = entry_fields(entry)
     default = defaults[track_id]
+    codec, record = _read_codec(entry)
     return TrackInfo(
         track_id=track_id,
         handler=handler,
         timescale=box_fields(trak.child("mdia", "mdhd")).timescale,
         codec=entry.kind,
-        record=_record(entry),
+        record=record,
         width=fields.get("width", 0),
         height=fields.get("height", 0),
         channels=fields.get("channels", 0),
@@ -250,19 +253,22 @@ def _track_info(trak: Box, defaults: dict[int, Any]) -> TrackInfo:
         default_duration=default.default_sample_duration,
         default_size=default.default_sample_size,
         default_keyframe=not default.default_sample_flags.sample_is_non_sync_sample,
+        fourcc=codec.fourcc if codec is not None else "",
     )
 
 
-def _record(entry: Box) -> bytes:
-    """The codec's configuration record in a sample entry."""
-    codec = codec_of_entry(entry.kind)
-    if codec is None:
-        return b""
-    box = entry.child(codec.box)
-    try:
-        return codec.read_box(box.body)
-    except MediaError as error:
-        raise MediaError(f"{box.kind} at {box.offset}: {error}") from error
+def _read_codec(entry: Box) -> tuple[Codec | None, bytes]:
+    """The codec of a sample entry, and the configuration record in it."""
+    refused: MediaError | None = None
+    for codec in codecs_of_entry(entry.kind):
+        box = entry.child(codec.box)
+        try:
+            return codec, codec.read_box(box.body)
+        except MediaError as error:
+            refused = refused or MediaError(f"{box.kind} at {box.offset}: {error}")
+    if refused is not None:
+        raise refused
+    return None, b""
 
 
 # ── fragments ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,15 +9,14 @@ finds out later: both make the same seconds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from rapidrtmp.codec.adts import AdtsFrame, is_adts, read_adts, split_adts
 from rapidrtmp.codec.bits import BitReader
-from rapidrtmp.codec.pieces import Moment, Unit
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import AudioConfig
 
-__all__ = ["AacPieces", "AacReader", "AacSearch", "read_audio_config"]
+__all__ = ["AacReader", "AacSearch", "read_audio_config"]
 
 # Audio object types (ISO/IEC 14496-3, table 1.17)
 _MAIN, _LOW_COMPLEXITY, _SCALABLE_RATE, _LONG_TERM_PREDICTION, _SBR, _PARAMETRIC_STEREO = 1, 2, 3, 4, 5, 29
@@ -102,6 +101,11 @@ class AacReader:
         frame = read_adts(body)
         return self.read_described(frame) if frame.end == len(body) else None
 
+    def split(self, body: bytes) -> Iterator[bytes]:
+        """See :class:`~rapidrtmp.codec.several.SplittingReader`."""
+        for frame in split_adts(body):
+            yield self.read_described(frame)
+
     def read_described(self, frame: AdtsFrame) -> bytes:
         """
         The raw frame behind a header, after a look at what that says.
@@ -114,51 +118,6 @@ class AacReader:
                 self.samples = self.config.samples_per_frame
             self._described = frame.config
         return frame.data
-
-
-class AacPieces:
-    """Takes messages apart that hold several frames behind ADTS headers; of others it gets none."""
-
-    def __init__(self, reader: AacReader, before: AacPieces | None = None) -> None:  # noqa: ARG002
-        self.reader = reader
-        self.keyframe = True
-        self.problems: list[tuple[str, str]] = []
-
-    @property
-    def config(self) -> AudioConfig:
-        """The configuration in force."""
-        return self.reader.config
-
-    @property
-    def samples(self) -> int:
-        """How long a frame lasts."""
-        return self.reader.samples
-
-    @property
-    def is_needed(self) -> bool:
-        """See :class:`~rapidrtmp.codec.pieces.PieceReader`; likewise the other methods."""
-        return False
-
-    def read(self, body: bytes) -> bytes | None:  # noqa: ARG002
-        """Take nothing."""
-        return None
-
-    def add(self, body: bytes, moment: Moment) -> Sequence[Unit]:
-        """Take the body of a message."""
-        units: list[Unit] = []
-        passed_ns = moment.nanoseconds
-        for frame in split_adts(body) if body else ():
-            data, reader = self.reader.read_described(frame), self.reader
-            timestamp = moment.timestamp + passed_ns // 1_000_000 & 0xFFFFFFFF
-            times = moment._replace(timestamp=timestamp, nanoseconds=passed_ns % 1_000_000)
-            if data:
-                units.append(Unit(times, reader.config, True, reader.samples, data))
-            passed_ns += reader.samples * 1_000_000_000 // reader.config.sample_rate
-        return units
-
-    def settle(self, now_ms: int | None = None) -> Sequence[Unit]:  # noqa: ARG002
-        """Nothing waits."""
-        return ()
 
 
 class AacSearch:

@@ -12,14 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rapidrtmp.codec.aac import AacPieces, AacReader, AacSearch, read_audio_config
+from rapidrtmp.codec.aac import AacReader, AacSearch, read_audio_config
 from rapidrtmp.codec.aac_silence import silent_frame
+from rapidrtmp.codec.ac3 import Ac3Reader, ac3_of_frame, read_dac3
 from rapidrtmp.codec.avc import AvcReader, AvcSearch, read_avc_config
+from rapidrtmp.codec.eac3 import Eac3Pieces, Eac3Reader, eac3_of_frame, read_dec3
 from rapidrtmp.codec.esds import read_esds, write_esds
+from rapidrtmp.codec.flac import FlacReader, read_dfla, read_stream_info, silent_flac, write_dfla
 from rapidrtmp.codec.hevc import HevcReader, HevcSearch, read_hevc_config
+from rapidrtmp.codec.mp3 import Mp3Reader, mp3_of_frame, read_mp3_esds, read_mp3_record, silent_mp3, write_mp3_esds
 from rapidrtmp.codec.nal_pieces import NalPieces
 from rapidrtmp.codec.opus import OpusReader, opus_of_packet, read_dops, read_opus_head, silent_packet, write_dops
 from rapidrtmp.codec.pieces import PieceReader
+from rapidrtmp.codec.several import SeveralFrames
 from rapidrtmp.media import AudioConfig, CodecConfig, MediaKind, Track
 
 __all__ = [
@@ -33,6 +38,7 @@ __all__ = [
     "carried",
     "codec_of_entry",
     "codec_of_string",
+    "codecs_of_entry",
     "display_name",
     "fourccs_carried",
     "names_carried",
@@ -184,7 +190,7 @@ AAC = Codec(
     read_config=read_audio_config,
     search=AacSearch,
     reader=AacReader,
-    pieces=AacPieces,
+    pieces=SeveralFrames,
     box="esds",
     write_box=write_esds,
     read_box=read_esds,
@@ -217,10 +223,57 @@ CODECS: dict[str, Codec] = {
             silence=silent_packet,
             describes_itself=True,
         ),
-        Codec("fLaC", _AUDIO, "FLAC", box="dfLa"),
-        Codec("ac-3", _AUDIO, "AC-3", box="dac3", describes_itself=True),
-        Codec("ec-3", _AUDIO, "E-AC-3", box="dec3", describes_itself=True),
-        Codec(".mp3", _AUDIO, "MP3", entry="mp4a", box="esds", flv_numbers=(2, 14), describes_itself=True),
+        Codec(
+            "fLaC",
+            _AUDIO,
+            "FLAC",
+            read_config=read_stream_info,
+            reader=FlacReader,
+            box="dfLa",
+            write_box=write_dfla,
+            read_box=read_dfla,
+            strings=("flac",),
+            silence=silent_flac,
+        ),
+        Codec(
+            "ac-3",
+            _AUDIO,
+            "AC-3",
+            read_config=read_dac3,
+            config_of_frame=ac3_of_frame,
+            reader=Ac3Reader,
+            pieces=SeveralFrames,
+            box="dac3",
+            describes_itself=True,
+        ),
+        Codec(
+            "ec-3",
+            _AUDIO,
+            "E-AC-3",
+            read_config=read_dec3,
+            config_of_frame=eac3_of_frame,
+            reader=Eac3Reader,
+            pieces=Eac3Pieces,
+            box="dec3",
+            describes_itself=True,
+        ),
+        Codec(
+            ".mp3",
+            _AUDIO,
+            "MP3",
+            read_config=read_mp3_record,
+            config_of_frame=mp3_of_frame,
+            reader=Mp3Reader,
+            pieces=SeveralFrames,
+            entry="mp4a",
+            box="esds",
+            write_box=write_mp3_esds,
+            read_box=read_mp3_esds,
+            strings=("mp4a.40.34", "mp4a.6B", "mp4a.69"),
+            silence=silent_mp3,
+            flv_numbers=(2, 14),
+            describes_itself=True,
+        ),
     )
 }
 
@@ -283,6 +336,13 @@ def display_name(kind: MediaKind, codec: str) -> str:
 def codec_of_entry(entry: str) -> Codec | None:
     """The codec of a sample entry in an MP4 file, ours or another's."""
     return CODECS.get(entry) or next((codec for codec in CODECS.values() if entry in codec.other_entries), None)
+
+
+def codecs_of_entry(entry: str) -> tuple[Codec, ...]:
+    """All codecs that have this sample entry: what is in it tells which it is."""
+    first = codec_of_entry(entry)
+    others = (codec for codec in CODECS.values() if codec.sample_entry == entry and codec is not first)
+    return () if first is None else (first, *others)
 
 
 def codec_of_string(codec_string: str) -> Codec | None:

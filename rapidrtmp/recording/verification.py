@@ -14,7 +14,7 @@ from rapidrtmp.archive.journal import Header, Journal, RecordedPart, RecordedSeg
 from rapidrtmp.archive.layout import INIT_NAME, RecordingId, read_page_name, read_part_name
 from rapidrtmp.archive.objects import read_object
 from rapidrtmp.cmaf.reader import TrackInfo, complete_prefix, read_fragments, read_init_segment
-from rapidrtmp.codec.table import codec_of_entry
+from rapidrtmp.codec.table import CODECS
 from rapidrtmp.errors import MediaError, NotFoundError
 from rapidrtmp.interfaces import IStorage, ObjectInfo
 
@@ -154,13 +154,13 @@ def _header_of(id: RecordingId, init: bytes) -> Header | None:
 
 def _codec_string(track: TrackInfo) -> str:
     """As in RFC 6381; no more than the codec's name if its record cannot be read."""
-    codec = codec_of_entry(track.codec)
+    codec = CODECS.get(track.fourcc)
     if codec is None or codec.read_config is None:
         return track.codec
     try:
         return codec.read_config(track.record).codec_string
     except MediaError:
-        return track.codec
+        return codec.strings[0] if codec.strings else track.codec
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,8 +64,8 @@ class LayoutTests(SynchronousTestCase):
     def test_reads_back(self) -> None:
         """A reader that is not ours finds the tracks, their clocks and their codecs."""
         expected = [
-            TrackInfo(1, "vide", 90_000, "avc1", AVCC, width=160, height=120),
-            TrackInfo(2, "soun", 44_100, "mp4a", b"\x12\x10", channels=2, sample_rate=44_100),
+            TrackInfo(1, "vide", 90_000, "avc1", AVCC, width=160, height=120, fourcc="avc1"),
+            TrackInfo(2, "soun", 44_100, "mp4a", b"\x12\x10", channels=2, sample_rate=44_100, fourcc="mp4a"),
         ]
         self.assertEqual(expected, read_init_segment(write_init_segment([VIDEO, AUDIO])))
 
@@ -145,8 +145,8 @@ class RefusalTests(SynchronousTestCase):
         """A codec without a sample entry is refused, with the ones there are."""
         with self.assertRaisesRegex(MediaError, "'vp08', only for avc1"):
             write_init_segment([replace(VIDEO, codec="vp08")])
-        with self.assertRaisesRegex(MediaError, "'.mp3', only for mp4a"):
-            write_init_segment([replace(AUDIO, codec=".mp3")])
+        with self.assertRaisesRegex(MediaError, "'flv:11', only for mp4a"):
+            write_init_segment([replace(AUDIO, codec="flv:11")])
 
     def test_too_large(self) -> None:
         """A picture that its fields cannot describe is refused, not cut off."""

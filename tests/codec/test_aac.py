@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.codec.aac import AacPieces, AacReader, AacSearch, read_audio_config
+from rapidrtmp.codec.aac import AacReader, AacSearch, read_audio_config
 from rapidrtmp.codec.pieces import Moment
+from rapidrtmp.codec.several import SeveralFrames
 from rapidrtmp.errors import MediaError
 
 #: What FFmpeg 9.0's own encoder writes, and what ffprobe 5.1 says of it: Hz, channels.
@@ -243,7 +244,7 @@ class DescribedTests(SynchronousTestCase):
 
     def test_several(self) -> None:
         """Frames that share a message follow each other by their length."""
-        pieces = AacPieces(AacReader(read_audio_config(b"\x12\x10")))
+        pieces = SeveralFrames(AacReader(read_audio_config(b"\x12\x10")))
         self.assertIsNone(pieces.reader.read(adts(b"\x21") + adts(b"\x22")))
         units = pieces.add(adts(b"\x21") + adts(b"\x22"), Moment(100, 0, 0, 7))
         self.assertEqual([b"\x21", b"\x22"], [unit.data for unit in units])

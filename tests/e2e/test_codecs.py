@@ -18,6 +18,12 @@ SOUNDS: Mapping[str, tuple[tuple[str, ...], int]] = {
     "opus-short": (("-c:a", "libopus", "-b:a", "64k", "-frame_duration", "10"), 480),
     "opus-long": (("-c:a", "libopus", "-b:a", "64k", "-frame_duration", "60"), 2_880),
     "opus-surround": (("-c:a", "libopus", "-b:a", "192k", "-ac", "6"), 960),
+    "flac": (("-c:a", "flac", "-frame_size", "1152"), 1_152),
+    "flac-24": (("-c:a", "flac", "-frame_size", "4096", "-sample_fmt", "s32", "-ac", "1"), 4_096),
+    "ac3": (("-c:a", "ac3", "-b:a", "192k"), 1_536),
+    "ac3-surround": (("-c:a", "ac3", "-b:a", "448k", "-ac", "6"), 1_536),
+    "eac3": (("-c:a", "eac3", "-b:a", "192k"), 1_536),
+    "mp3": (("-c:a", "libmp3lame", "-b:a", "128k"), 1_152),
 }
 
 #: The same of its video: what else is in pictures that an MP4 track has elsewhere, or not at all.
@@ -93,6 +99,31 @@ class BrowserTests(BrowserTest):
         self.assertEqual([], self.complaints(browser))
         publisher.kill()
 
+    def _check_refuses(self, name: str, words: str) -> None:
+        """Hold the page to saying what the browser lacks, and to trying again later."""
+        paths = find_browser()
+        server = self.start_server()
+        check_library(server)
+        publisher = self.publish(FFMPEG, clip(name, seconds=60).path, server.issue_token(name).publish_url)
+        eventually("the stream", lambda: server.get(f"/live/{name}/master.m3u8").status == 200)
+        browser = self.open_page(paths, f"{server.root}/live/{name}")
+        state = browser.find_element("id", "state")
+        eventually("the page to refuse", lambda: state.get_attribute("data-kind") == "failed")
+        self.assertEqual(words, state.text)
+        publisher.kill()
+
     def test_opus(self) -> None:
         """Opus is heard beside the picture."""
         self._check_plays("opus")
+
+    def test_flac(self) -> None:
+        """FLAC is heard beside the picture."""
+        self._check_plays("flac")
+
+    def test_ac3(self) -> None:
+        """What the browser has no decoder for is named."""
+        self._check_refuses("ac3", "This browser cannot decode AC-3")
+
+    def test_mp3(self) -> None:
+        """MP3 within MP4 as well, though by itself it would be played."""
+        self._check_refuses("mp3", "This browser cannot decode MP3")

@@ -8,7 +8,7 @@
  */
 import { Timeline } from "./timeline.js";
 import { RewindWindow, dateOf, endOf, positionOf } from "./window.js";
-import { clock, reasonOf } from "./words.js";
+import { clock, lackingCodecs, reasonOf } from "./words.js";
 
 const main = document.querySelector("main");
 const video = document.getElementById("video");
@@ -225,7 +225,10 @@ function startHlsJs() {
       default: { maxTimeToFirstByteMs: 15000, maxLoadTimeMs: 20000, timeoutRetry: null, errorRetry: null },
     },
   });
-  hls.on(Hls.Events.MANIFEST_LOADED, (_, data) => { if (!rewound) rewind.announce(data.sessionData); });
+  hls.on(Hls.Events.MANIFEST_LOADED, (_, data) => {
+    if (!rewound) rewind.announce(data.sessionData);
+    checkCodecs(data.levels.map((level) => level.attrs.CODECS));
+  });
   hls.on(Hls.Events.MANIFEST_PARSED, () => {
     absentSince = NaN;
     if (!finished) play();
@@ -237,9 +240,19 @@ function startHlsJs() {
     video.pause();
   });
   hls.on(Hls.Events.FRAG_BUFFERED, loadedFragment);
-  hls.on(Hls.Events.ERROR, (_, data) => { if (data.fatal && !finished) recover(data); });
+  hls.on(Hls.Events.ERROR, (_, data) => {
+    if (data.fatal && !finished && data.details !== Hls.ErrorDetails.MANIFEST_INCOMPATIBLE_CODECS_ERROR) recover(data);
+  });
   hls.loadSource(rewound ? rewind.url : multivariant);
   hls.attachMedia(video);
+}
+
+/* Say so where the browser cannot decode what there is; the encoder may be set to something else meanwhile. */
+function checkCodecs(variants) {
+  const source = window.ManagedMediaSource || window.MediaSource;
+  const takes = (codec) => source.isTypeSupported(`video/mp4; codecs="${codec}"`);
+  const lacking = lackingCodecs(variants, (codec) => takes(codec) || takes(codec.toLowerCase()));
+  if (lacking) retry("failed", "This browser cannot decode " + lacking);
 }
 
 function startNative() {
