@@ -13,6 +13,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.codec.avc import AVC_SYNTAX
+from rapidrtmp.codec.avc_nal import IDR_SLICE, nal_type
+from rapidrtmp.codec.nal import split_nals
 from rapidrtmp.live.demuxer import Demuxer, Discontinuity, MediaEvent
 from rapidrtmp.media import MediaKind
 from rapidrtmp.rtmp.events import (
@@ -134,6 +137,26 @@ class CaptureTests(SynchronousTestCase):
             self.assertEqual([3600] * 14, steps(track_frames(publish.media, track_id)))
         for track_id in (2, 4):
             self.assertEqual([1024] * 29, steps(track_frames(publish.media, track_id)))
+
+    def test_open_gops(self) -> None:
+        """FFmpeg: of open GOPs every picture comes out, each keyframe again as an IDR picture behind what leads it."""
+        publish = self.replay("ffmpeg-5.1-open-gop")
+        self.assertEqual([], problems_of(publish.media))
+        frames = frames_of(publish.media, VIDEO)
+        self.assertEqual(43, len(frames))
+        self.assertEqual([0, 11, 22, 33], [at for at, frame in enumerate(frames) if frame.keyframe])
+        self.assertTrue(all(step > 0 for step in steps(frames)))
+        once = []
+        for at, frame in enumerate(frames):
+            nals = split_nals(AVC_SYNTAX, frame.data, 4)
+            self.assertEqual(frame.keyframe, any(nal_type(nal) == IDR_SLICE for nal in nals))
+            if not at or not frame.keyframe:
+                once.append(frame)
+                continue
+            open_one = next(each for each in once if each.pts == frame.pts - 1)
+            self.assertEqual(open_one.data[-40:], frame.data[-40:])
+            self.assertTrue(all(later.pts > frame.pts for later in frames[at + 1 :]))
+        self.assertEqual({7200 + at * 3600 for at in range(40)}, {frame.pts for frame in once})
 
     def test_connect_arguments(self) -> None:
         """FFmpeg and librtmp: what users let them say to other servers when they connect changes nothing."""

@@ -48,7 +48,7 @@ class RecordedPart:
 
     :ivar size: in bytes; 0 where a moment of the stream has no media of its own, or it was lost.
     :ivar duration: in ticks.
-    :ivar keyframe: whether it begins with a keyframe.
+    :ivar keyframe: whether all of it can be decoded from its first sample on.
     :ivar lost: whether the storage did not take it.
     """
 

@@ -14,7 +14,7 @@ from rapidrtmp.codec.bits import BitReader, remove_emulation_prevention
 from rapidrtmp.codec.vui import MAX_PIXELS, Usability, read_colour, read_pixel_aspect, sane_rate
 from rapidrtmp.errors import MediaError
 
-__all__ = ["Sps", "read_sps"]
+__all__ = ["Numbering", "Sps", "read_numbering", "read_sps"]
 
 #: Profiles whose SPS has chroma format, bit depths and scaling lists (H.264, 7.3.2.1.1).
 _HIGH_PROFILES = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
@@ -40,6 +40,45 @@ class Sps(NamedTuple):
     usability: Usability
 
 
+class Numbering(NamedTuple):
+    """
+    How the headers of slices number their pictures.
+
+    :ivar frame_bits: the width of ``frame_num``; likewise ``order_bits`` of ``pic_order_cnt_lsb``, 0 where there is
+        none.
+    :ivar has_order_deltas: whether differences of the picture order count are there instead.
+    :ivar has_chroma: whether weights of predictions are there for chroma, too.
+    :ivar has_fields: whether pictures may be fields, and each says so.
+    """
+
+    frame_bits: int
+    order_bits: int
+    has_order_deltas: bool
+    has_chroma: bool = True
+    has_fields: bool = False
+
+
+def read_numbering(nal: bytes) -> Numbering:
+    """
+    Read how a sequence parameter set has pictures numbered.
+
+    :raises MediaError: it ends early; or colour planes may be coded apart, whose headers say more.
+    """
+    bits = BitReader(remove_emulation_prevention(nal[1:]))
+    profile = bits.u(8)
+    bits.u(16)
+    bits.ue()
+    chroma_format = _read_high_fields(bits)[0] if profile in _HIGH_PROFILES else 1
+    if chroma_format == 3:
+        raise MediaError("pictures of 4:4:4 are left as they are")
+    numbering = _read_numbering(bits)
+    bits.ue()  # max_num_ref_frames
+    bits.u(1)  # gaps_in_frame_num_value_allowed_flag
+    bits.ue()  # width
+    bits.ue()  # height
+    return numbering._replace(has_chroma=chroma_format > 0, has_fields=not bits.flag())
+
+
 def read_sps(nal: bytes) -> Sps:
     """
     Read a whole sequence parameter set NAL unit (H.264, 7.3.2.1.1).
@@ -54,7 +93,7 @@ def read_sps(nal: bytes) -> Sps:
     chroma_format, luma_depth, chroma_depth, crop_unit = 1, 8, 8, _CROP_UNITS[1]
     if profile in _HIGH_PROFILES:
         chroma_format, luma_depth, chroma_depth, crop_unit = _read_high_fields(bits)
-    _skip_picture_order(bits)
+    _read_numbering(bits)
     bits.ue()  # max_num_ref_frames
     bits.u(1)  # gaps_in_frame_num_value_allowed_flag
     width_mbs, height_units = bits.ue() + 1, bits.ue() + 1
@@ -97,23 +136,24 @@ def _skip_scaling_list(bits: BitReader, size: int) -> None:
             return
 
 
-def _skip_picture_order(bits: BitReader) -> None:
-    """Pass over the fields that say how frames are numbered."""
-    bits.ue()  # log2_max_frame_num_minus4
-    order_type = bits.ue()
+def _read_numbering(bits: BitReader) -> Numbering:
+    """Read the fields that say how pictures are numbered."""
+    frame_bits, order_type = bits.ue() + 4, bits.ue()
     if order_type == 0:
-        bits.ue()  # log2_max_pic_order_cnt_lsb_minus4
-    elif order_type == 1:
-        bits.u(1)  # delta_pic_order_always_zero_flag
-        bits.se()  # offset_for_non_ref_pic
-        bits.se()  # offset_for_top_to_bottom_field
-        count = bits.ue()
-        if count > 255:
-            raise MediaError(f"SPS with {count} reference frames in a cycle, 255 are allowed")
-        for _ in range(count):
-            bits.se()
-    elif order_type > 2:
+        return Numbering(frame_bits, bits.ue() + 4, has_order_deltas=False)
+    if order_type > 2:
         raise MediaError(f"SPS with picture order count type {order_type}, 0..2 exist")
+    if order_type == 2:
+        return Numbering(frame_bits, 0, has_order_deltas=False)
+    is_always_zero = bits.flag()  # delta_pic_order_always_zero_flag
+    bits.se()  # offset_for_non_ref_pic
+    bits.se()  # offset_for_top_to_bottom_field
+    count = bits.ue()
+    if count > 255:
+        raise MediaError(f"SPS with {count} reference frames in a cycle, 255 are allowed")
+    for _ in range(count):
+        bits.se()
+    return Numbering(frame_bits, 0, has_order_deltas=not is_always_zero)
 
 
 def _read_usability(bits: BitReader) -> Usability:

@@ -16,6 +16,7 @@ from rapidrtmp.codec.aac import AacReader, AacSearch, read_audio_config
 from rapidrtmp.codec.aac_silence import silent_frame
 from rapidrtmp.codec.ac3 import Ac3Reader, ac3_of_frame, read_dac3
 from rapidrtmp.codec.avc import AvcReader, AvcSearch, read_avc_config
+from rapidrtmp.codec.avc_closing import AvcCloser
 from rapidrtmp.codec.eac3 import Eac3Pieces, Eac3Reader, eac3_of_frame, read_dec3
 from rapidrtmp.codec.esds import read_esds, write_esds
 from rapidrtmp.codec.flac import FlacReader, read_dfla, read_stream_info, silent_flac, write_dfla
@@ -25,7 +26,7 @@ from rapidrtmp.codec.nal_pieces import NalPieces
 from rapidrtmp.codec.opus import OpusReader, opus_of_packet, read_dops, read_opus_head, silent_packet, write_dops
 from rapidrtmp.codec.pieces import PieceReader
 from rapidrtmp.codec.several import SeveralFrames
-from rapidrtmp.media import AudioConfig, CodecConfig, MediaKind, Track
+from rapidrtmp.media import AudioConfig, CodecConfig, Frame, MediaKind, Track
 
 __all__ = [
     "AAC",
@@ -34,6 +35,7 @@ __all__ = [
     "HEVC",
     "Codec",
     "ConfigSearch",
+    "GopCloser",
     "SampleReader",
     "carried",
     "codec_of_entry",
@@ -95,6 +97,27 @@ class ConfigSearch(Protocol):
         """
 
 
+class GopCloser(Protocol):
+    """
+    Makes of a track's open GOPs closed ones. It may begin at any frame of a range of the timeline whose GOPs were
+    closed so far; where another range begins it is to learn of that.
+
+    :ivar left_open: how many keyframes in a row, up to the last one, are such that only some decoders begin there.
+    """
+
+    left_open: int
+
+    def begin(self, config: Any) -> None:
+        """
+        Learn that a range begins with the next frame, a keyframe; nothing before it is of use then.
+
+        :param config: ``None`` if it is as it was.
+        """
+
+    def close(self, frame: Frame) -> Sequence[Frame]:
+        """The next frame as a part of a closed GOP, and in front of it a keyframe that comes again."""
+
+
 def _as_it_is(record: bytes) -> bytes:
     return record
 
@@ -116,6 +139,7 @@ class Codec:
     :ivar reader: makes the reader of a track's frames, from its first configuration.
     :ivar pieces: makes the reader of messages that are no whole frames, from the reader of those that are, and from
         what it was for the track's configuration before.
+    :ivar closer: makes what closes the GOPs of a track whose reader tells of open ones (``open_gops``).
     :ivar box: the box in the sample entry that holds the configuration record.
     :ivar write_box: from the record to the payload of that box; ``read_box`` back again, raising ``MediaError``.
     :ivar other_entries: sample entries of the same codec in the files of others.
@@ -134,6 +158,7 @@ class Codec:
     search: Callable[[], ConfigSearch] | None = None
     reader: Callable[[Any], SampleReader] | None = None
     pieces: Callable[[Any, Any], PieceReader] | None = None
+    closer: Callable[[Any], GopCloser] | None = None
     entry: str = ""
     box: str = ""
     write_box: Callable[[bytes], bytes] = _as_it_is
@@ -165,6 +190,7 @@ AVC = Codec(
     search=AvcSearch,
     reader=AvcReader,
     pieces=NalPieces,
+    closer=AvcCloser,
     box="avcC",
     other_entries=("avc3",),
     flv_numbers=(7,),

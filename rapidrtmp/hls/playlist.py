@@ -201,15 +201,13 @@ class PlaylistWindow(ListedWindow):
         start: int,
         timescale: int,
         keyframe: bool,
-        closed: bool = True,
     ) -> OpenSegment:
         """
         Open the next segment.
 
-        :param keyframe: whether decoding can begin at its first sample.
-        :param closed: whether all of it can then be decoded.
+        :param keyframe: whether all of it can be decoded from its first sample on.
         """
-        self._independent &= keyframe and closed
+        self._independent &= keyframe
         self.open = OpenSegment(
             self.end, init, utc_ms, start, timescale, keyframe=keyframe, discontinuity=discontinuity
         )

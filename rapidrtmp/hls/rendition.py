@@ -212,8 +212,7 @@ class Rendition:
             discontinuity=self.broken,
             start=part.start,
             timescale=timescale,
-            keyframe=part.on_keyframe,
-            closed=part.is_closed,
+            keyframe=part.is_closed,
         )
         if self.broken:
             self._begin_discontinuity()

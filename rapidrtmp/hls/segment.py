@@ -22,7 +22,7 @@ class ListedSegment(Segment):
     One complete segment.
 
     :ivar start: where it begins, in ticks of ``timescale``; ``end``: where it ends.
-    :ivar keyframe: whether it begins with a keyframe.
+    :ivar keyframe: whether all of it can be decoded from its first sample on.
     :ivar size: in bytes, if that is known.
     :ivar part_uris: the names of all its parts, also when those are not listed any more.
     """

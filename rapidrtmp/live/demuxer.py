@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from rapidrtmp.codec.flv import Packet, PacketKind, read_audio, read_video
 from rapidrtmp.codec.pieces import Moment, PieceReader, Unit
-from rapidrtmp.codec.table import CODECS, Codec, ConfigSearch, SampleReader, display_name, names_carried
+from rapidrtmp.codec.table import CODECS, Codec, ConfigSearch, GopCloser, SampleReader, display_name, names_carried
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import CodecConfig, Frame, MediaKind, Track
 from rapidrtmp.timeline.events import Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
@@ -116,6 +116,7 @@ class Demuxer:
         self._extra: set[tuple[MediaKind, int]] = set()  # the tracks beyond the bound
         self._unsupported: dict[tuple[MediaKind, int], str] = {}  # the codecs of tracks that are not carried
         self._changes = 0  # of those
+        self._closers: dict[int, GopCloser] = {}  # of tracks that have had an open GOP, by id
         self._unsupported_ms: int | None = None  # since when there is one, and no frame that is carried
 
     @property
@@ -126,7 +127,11 @@ class Demuxer:
     @property
     def _open_gops(self) -> int:
         """How many keyframes in a row, up to the last one, no decoder but a lenient one can start at."""
-        return max((getattr(source.whole, "open_gops", 0) for source in self._video.values()), default=0)
+        return max(map(self._open_gops_of, self._video.values()), default=0)
+
+    def _open_gops_of(self, source: _Source) -> int:
+        closer = self._closers.get(source.track.id)
+        return getattr(source.whole, "open_gops", 0) if closer is None else closer.left_open
 
     @property
     def health(self) -> PublishHealth:
@@ -173,7 +178,7 @@ class Demuxer:
                 events.append(MediaProblem("malformed", f"{kind.value}: {error}"))
         if len(events) != 1 or type(events[0]) is not Frame:  # that is nearly every message
             self._health.observe(events)
-        return events
+        return self._closed(events) if self._closers else events
 
     def metadata_received(self, values: Mapping[str, object]) -> None:
         """Take ``onMetaData``: tracks that it announces are waited for longer, its frame rate is tried first."""
@@ -189,7 +194,7 @@ class Demuxer:
             self._check_left_out(now_ms, events)
         self._health.poll(now_ms, events)
         self._health.observe(events)
-        return events
+        return self._closed(events)
 
     def finish(self) -> list[MediaEvent]:
         """End the publish: what was still held comes out; no call follows."""
@@ -197,7 +202,7 @@ class Demuxer:
         self._settle(None, events)
         self._timeline.finish(events)
         self._health.observe(events)
-        return events
+        return self._closed(events)
 
     def _take_frame(
         self,
@@ -220,6 +225,8 @@ class Demuxer:
             return
         if self._unsupported_ms is not None:
             self._unsupported_ms = None
+        if kind is MediaKind.VIDEO and reader.keyframe and track.id not in self._closers:
+            self._look_for_open_gops(source)
         if reader.config is not track.config:
             track = source.track = source.codec.make_track(track.id, reader.config)
             self._timeline.configured(track, now_ms, events)
@@ -248,6 +255,8 @@ class Demuxer:
         source.choose_reader()
         if units:
             self._unsupported_ms = None
+        if units and source.track.id not in self._closers:
+            self._look_for_open_gops(source)
         for (timestamp, nanoseconds, composition_ms, now_ms), config, keyframe, samples, data in units:
             if config is not source.track.config:
                 source.track = source.codec.make_track(source.track.id, config)
@@ -332,6 +341,27 @@ class Demuxer:
             detail = f"{kind.value} track {packet.track_id}, {MAX_TRACKS} are carried"
             events.append(MediaProblem("extra_track", detail))
         return None
+
+    # ── open GOPs ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _look_for_open_gops(self, source: _Source) -> None:
+        """Begin to close a track's GOPs when one of them is open."""
+        if source.codec.closer is not None and getattr(source.whole, "open_gops", 0) > 0:
+            self._closers[source.track.id] = source.codec.closer(source.track.config)
+
+    def _closed(self, events: list[MediaEvent]) -> list[MediaEvent]:
+        """The events with every GOP closed."""
+        closed: list[MediaEvent] = []
+        for event in events:
+            if type(event) is Frame and (closer := self._closers.get(event.track.id)) is not None:
+                closed += closer.close(event)
+                continue
+            if type(event) is Discontinuity or type(event) is TracksChanged:
+                configs = {track.id: track.config for track in getattr(event, "tracks", ())}
+                for track_id, closer in self._closers.items():
+                    closer.begin(configs.get(track_id))
+            closed.append(event)
+        return closed
 
     # ── codecs that are not carried ──────────────────────────────────────────────────────────────────────────────────
 

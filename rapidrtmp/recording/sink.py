@@ -118,7 +118,7 @@ class _OpenPart:
     """
     Parts of the packager's that are joined to one of the recording.
 
-    :ivar keyframe: whether it begins with a keyframe.
+    :ivar keyframe: whether all of it can be decoded from its first sample on.
     :ivar runs: its samples by the id of their track.
     :ivar duration: in ticks of the leading track.
     """
@@ -208,7 +208,7 @@ class RecorderSink:
             self._join(part)
         else:
             self._put_part()
-            self._take.add((), part.duration, keyframe=part.on_keyframe)
+            self._take.add((), part.duration, keyframe=False)
 
     def segment_ended(self) -> None:
         """See :meth:`IPartSink.segment_ended <rapidrtmp.interfaces.IPartSink.segment_ended>`: clips may begin there."""
@@ -242,7 +242,7 @@ class RecorderSink:
             self._put_part()
         opened = self._part
         if opened is None:
-            opened = self._part = _OpenPart(part.on_keyframe)
+            opened = self._part = _OpenPart(part.is_closed)
         opened.add(part)
         if opened.duration >= self._shortest_part:
             self._put_part()

@@ -243,7 +243,8 @@ class _Parts:
         if not samples:
             return _Fragment(len(data), None, None, keyframe=False)
         end = samples[-1].dts + samples[-1].duration
-        return _Fragment(len(data), samples[0].dts, end, keyframe=samples[0].keyframe)
+        keyframe = samples[0].keyframe and all(sample.pts >= samples[0].pts for sample in samples)
+        return _Fragment(len(data), samples[0].dts, end, keyframe=keyframe)
 
 
 def _corrected(segment: RecordedSegment, sizes: dict[int, int]) -> RecordedSegment:

@@ -241,7 +241,11 @@ class ConfigTests(SynchronousTestCase):
 
 
 class OpenGopTests(SynchronousTestCase):
-    """An encoder with open GOPs: intra pictures with a recovery point; what is shown before them comes behind them."""
+    """
+    An encoder with open GOPs: intra pictures with a recovery point; what is shown before them comes behind them.
+
+    These pictures are too short to become others: they stay as they are, as of an encoder that is too odd for that.
+    """
 
     def pictures(self, first: int) -> list[Message]:
         """Pictures from the keyframe ``first`` on, a multiple of 30, at 25 a second; number 0 is an IDR picture."""
