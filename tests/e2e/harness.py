@@ -36,6 +36,7 @@ __all__ = [
     "eventually",
     "fetch",
     "new_folder",
+    "server_environment",
 ]
 
 T = TypeVar("T")

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import subprocess
+import sys
 from collections.abc import Mapping
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 from tests.e2e.browser import BrowserTest, check_library, find_browser
-from tests.e2e.encoders import CLIP_S, Stream, published_by_ffmpeg
-from tests.e2e.ffmpeg import FFMPEG, Clip
-from tests.e2e.harness import EndToEndTest, eventually
-from tests.e2e.test_encoders import Claims, Result, track
+from tests.e2e.encoders import CLIP_S, Process, Stream, published_by_ffmpeg
+from tests.e2e.ffmpeg import FFMPEG, Clip, decode, read_packets
+from tests.e2e.harness import DEADLINE_S, EndToEndTest, Server, eventually, fetch, new_folder, server_environment
+from tests.e2e.test_encoders import Claims, Result, digests, track
+from tests.e2e.viewer import in_parallel
 
+RECORDED = """
+[live]
+grace = "1s"
+[apps.live]
+sinks = ["hls:segment=1s:window=60:dvr=1h", "record"]
+"""
 #: By the name of a clip: FFmpeg's encoder of its audio with options, and how long frames are, in samples.
 SOUNDS: Mapping[str, tuple[tuple[str, ...], int]] = {
     "opus": (("-c:a", "libopus", "-b:a", "64k"), 960),
@@ -39,6 +51,14 @@ PICTURES: Mapping[str, tuple[tuple[str, ...], str]] = {
         ),
         _HEVC_SETS,
     ),
+}
+
+#: What the multivariant playlist says of them.
+STRINGS: Mapping[str, str] = {
+    "opus": 'CODECS="avc1.42c01e,opus"',
+    "hevc": 'CODECS="hvc1.1.6.L60.90,mp4a.40.2"',
+    "hevc-open-gops": 'CODECS="hvc1.1.6.L60.90,mp4a.40.2"',
+    "hevc-in-band": 'CODECS="hvc1.2.4.L60.90,mp4a.40.2"',
 }
 
 
@@ -80,6 +100,56 @@ class PictureTests(Claims, EndToEndTest):
 
     def streams(self) -> list[Stream]:
         return [published_by_ffmpeg(FFMPEG, picture_clip(name)) for name in PICTURES]
+
+
+class KeptTests(EndToEndTest):
+    """What is kept of every codec: recordings, the rewind window, clips and files; and what our own tools say of it."""
+
+    def test_kept(self) -> None:
+        """All of it is packet for packet what was sent, decodes, and is described truly."""
+        server = self.start_server(RECORDED)
+        clips = [*map(clip, ("opus", "flac", "ac3", "eac3", "mp3")), *map(picture_clip, PICTURES)]
+        for each in clips:
+            self.assertTrue(each.path.exists())  # encoded now, not meanwhile
+        in_parallel(*(functools.partial(self._check_kept, server, each) for each in clips))
+
+    def _check_kept(self, server: Server, sent: Clip) -> None:
+        folder = new_folder(sent.name)
+        process = Process(published_by_ffmpeg(FFMPEG, sent), server.issue_token(sent.name).publish_url, folder)
+        self.addCleanup(process.kill)
+        self.assertEqual(0, process.wait(DEADLINE_S), process.said)
+        recording = eventually(f"the recording of {sent.name}", functools.partial(self._over, server, sent.name))
+        stream, packets = f"{server.root}/live/{sent.name}", process.packets()
+        self.assertEqual((CLIP_S, 0), (round(recording["duration"]), recording["gaps"]), sent.name)
+        for path in (f"{server.root}{recording['movieUrl']}", f"{stream}/dvr.m3u8"):
+            kept = read_packets(path)
+            for kind in packets.tracks:
+                self.assertEqual(digests(track(packets, kind)), digests(track(kept, kind)), f"{kind} of {path}")
+            self.assertEqual("", decode(path), path)
+        cut = f"{server.root}{recording['playlistUrl'].rpartition('/')[0]}/clip.mp4?from=2s&to=4s"
+        self.assertEqual("", decode(cut), cut)
+        lasts_s = float(sum(each.duration for each in track(read_packets(cut), "video")))
+        self.assertTrue(2 <= lasts_s <= 3.5, f"{lasts_s} s of {cut}")  # from keyframe to keyframe
+        self._check_description(server, sent, fetch(f"{stream}/master.m3u8").text)
+        self._check_tools(f"{stream}/master.m3u8", fetch(f"{server.root}{recording['movieUrl']}").body, folder)
+
+    def _over(self, server: Server, key: str) -> Any:
+        found = server.get(f"/api/v1/recordings?streamKey={key}").json()["recordings"]
+        return found[0] if found and found[0]["state"] == "finished" else None
+
+    def _check_description(self, server: Server, sent: Clip, multivariant: str) -> None:
+        """The multivariant playlist names the codecs, the size and the rate of what was sent."""
+        string = STRINGS.get(sent.name)
+        if string is not None:
+            self.assertIn(string, multivariant)
+        self.assertIn(f"RESOLUTION={sent.size},FRAME-RATE=30.000,", multivariant)
+
+    def _check_tools(self, url: str, movie: bytes, folder: Path) -> None:
+        (folder / "movie.mp4").write_bytes(movie)
+        for arguments in (("check", url), ("inspect", str(folder / "movie.mp4"))):
+            command = [sys.executable, "-m", "rapidrtmp", *arguments]
+            done = subprocess.run(command, env=server_environment(), capture_output=True, timeout=DEADLINE_S)
+            self.assertEqual((0, b""), (done.returncode, done.stderr), (arguments, done.stdout.decode()))
 
 
 class BrowserTests(BrowserTest):
@@ -127,3 +197,18 @@ class BrowserTests(BrowserTest):
     def test_mp3(self) -> None:
         """MP3 within MP4 as well, though by itself it would be played."""
         self._check_refuses("mp3", "This browser cannot decode MP3")
+
+    def test_hevc(self) -> None:
+        """Where the browser cannot decode a codec, the page says so, and does not try over and over to recover."""
+        paths = find_browser()
+        server = self.start_server(RECORDED)
+        check_library(server)
+        name = "hevc"
+        publisher = self.publish(FFMPEG, picture_clip(name, seconds=30).path, server.issue_token(name).publish_url)
+        browser = self.open_page(paths, f"{server.root}/live/{name}")
+        words = "This browser cannot decode HEVC"
+        eventually("the page to say so", lambda: browser.find_element("id", "state").text == words)
+        publisher.kill()
+        recording = eventually("a recording", lambda: server.get("/api/v1/recordings").json()["recordings"])[0]
+        browser.get(f"{server.root}/recordings#{recording['app']}/{recording['streamKey']}/{recording['start']}")
+        eventually("the library to say so", lambda: browser.find_element("id", "state").text == words)

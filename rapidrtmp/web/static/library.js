@@ -4,7 +4,7 @@
  * browser's own HLS otherwise, and the whole file where there is neither. Without this script the links still lead to
  * the files.
  */
-import { reasonOf } from "./words.js";
+import { lackingCodecs, reasonOf } from "./words.js";
 
 const panel = document.getElementById("player");
 const video = document.getElementById("video");
@@ -42,6 +42,10 @@ function start() {
   if (started) started.catch(() => say("waiting", "Press play to start"));
 }
 
+function canDecode(codec) {
+  return (window.ManagedMediaSource || window.MediaSource).isTypeSupported(`video/mp4; codecs="${codec}"`);
+}
+
 /* Play a recording by its name, whether it is in the list on this page or not. */
 function play(name) {
   stop();
@@ -54,11 +58,19 @@ function play(name) {
   say("live", name);
   if (window.Hls && Hls.isSupported()) {
     hls = new Hls({ startPosition: 0, backBufferLength: 60 });
+    let codecs = "";
     hls.on(Hls.Events.MANIFEST_PARSED, start);
+    hls.on(Hls.Events.BUFFER_CODECS, (_, tracks) => {
+      codecs = ["video", "audio", "audiovideo"].flatMap((kind) => tracks[kind]?.codec || []).join(",");
+    });
     hls.on(Hls.Events.ERROR, (_, error) => {
       if (!error.fatal) return;
-      if (error.type === Hls.ErrorTypes.MEDIA_ERROR) hls.recoverMediaError();
-      else say("failed", "This recording can not be played now: " + (reasonOf(error) || "the server does not answer"));
+      const lacking = error.type === Hls.ErrorTypes.MEDIA_ERROR ? lackingCodecs([codecs], canDecode) : "";
+      if (lacking) {
+        stop();
+        say("failed", "This browser cannot decode " + lacking);
+      } else if (error.type === Hls.ErrorTypes.MEDIA_ERROR) hls.recoverMediaError();
+      else say("failed", "This recording cannot be played now: " + (reasonOf(error) || "the server does not answer"));
     });
     hls.loadSource(playlist);
     hls.attachMedia(video);
@@ -70,7 +82,7 @@ function play(name) {
 }
 
 video.addEventListener("error", () => {
-  if (!hls && video.src) say("failed", "This recording can not be played now");
+  if (!hls && video.src) say("failed", "This recording cannot be played now");
 });
 
 /* A recording has an address of its own, to be sent to others: /recordings#APP/KEY/START */
