@@ -25,5 +25,5 @@ def run(data: bytes) -> None:
         assert packet.body in octets
         assert 0 <= packet.track_id <= 255
         assert 0 <= packet.nanoseconds < 1_000_000
-        assert packet.codec or packet.kind is PacketKind.IGNORED
+        assert packet.codec or packet.kind in (PacketKind.IGNORED, PacketKind.UNKNOWN)
     assert len({packet.track_id for packet in packets}) == len(packets), "a track twice"

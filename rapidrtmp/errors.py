@@ -17,6 +17,7 @@ __all__ = [
     "PeerProtocolError",
     "RapidRTMPError",
     "StorageError",
+    "UnsupportedCodecError",
 ]
 
 
@@ -34,6 +35,18 @@ class MisuseError(RapidRTMPError):
 
 class MediaError(RapidRTMPError):
     """Media that arrived whole but cannot be packaged: the frame or track is dropped, the stream stays."""
+
+
+class UnsupportedCodecError(MediaError):
+    """
+    A variant of a codec that is not carried, though others of it are: the track is left out.
+
+    :ivar codec: its codec string.
+    """
+
+    def __init__(self, message: str, codec: str) -> None:
+        super().__init__(message)
+        self.codec = codec
 
 
 class NotFoundError(RapidRTMPError):

@@ -13,15 +13,17 @@ from collections.abc import Iterator
 
 from rapidrtmp.codec.adts import AdtsFrame, is_adts, read_adts, split_adts
 from rapidrtmp.codec.bits import BitReader
-from rapidrtmp.errors import MediaError
+from rapidrtmp.errors import MediaError, UnsupportedCodecError
 from rapidrtmp.media import AudioConfig
 
-__all__ = ["AacReader", "AacSearch", "read_audio_config"]
+__all__ = ["REFUSED_KINDS", "AacReader", "AacSearch", "read_audio_config"]
 
 # Audio object types (ISO/IEC 14496-3, table 1.17)
 _MAIN, _LOW_COMPLEXITY, _SCALABLE_RATE, _LONG_TERM_PREDICTION, _SBR, _PARAMETRIC_STEREO = 1, 2, 3, 4, 5, 29
 _CORES = (_MAIN, _LOW_COMPLEXITY, _SCALABLE_RATE, _LONG_TERM_PREDICTION)
 _ESCAPE = 31
+#: Kinds that encoders make and that are not carried, by codec string.
+REFUSED_KINDS = {"mp4a.40.23": "AAC-LD", "mp4a.40.39": "AAC-ELD", "mp4a.40.42": "xHE-AAC"}
 
 #: By samplingFrequencyIndex (table 1.18); 13 and 14 are reserved, 15 escapes to 24 bits.
 _FREQUENCIES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
@@ -40,6 +42,7 @@ def read_audio_config(data: bytes) -> AudioConfig:
 
     ``record`` is ``data``, without what is behind the config if that announces nothing: some encoders pad with junk.
 
+    :raises UnsupportedCodecError: it is of a kind that is known, but not carried: LD, ELD, USAC.
     :raises MediaError: it ends early, names no usable frequency or channels, or an object type other than 1..4, 5, 29.
     """
     if len(data) > _MAX_CONFIG_SIZE:
@@ -52,7 +55,8 @@ def read_audio_config(data: bytes) -> AudioConfig:
         sample_rate = _read_frequency(bits)
         object_type = _read_object_type(bits)
     if object_type not in _CORES:
-        raise MediaError(f"AAC object type {object_type}, one of {_CORES} is wanted")
+        problem, codec = f"AAC object type {object_type}, one of {_CORES} is wanted", f"mp4a.40.{object_type}"
+        raise UnsupportedCodecError(problem, codec) if codec in REFUSED_KINDS else MediaError(problem)
     if sample_rate not in (core_rate, 2 * core_rate):
         raise MediaError(f"AAC of {core_rate} Hz with SBR of {sample_rate} Hz, twice as much or the same is possible")
     core_samples = 960 if bits.flag() else 1024  # frameLengthFlag

@@ -27,8 +27,8 @@ class PacketKind(enum.Enum):
     What a packet carries.
 
     ``CONFIG``: a codec configuration record. ``FRAMES``: coded media. ``END``: the track ends here; its timestamp means
-    nothing. ``METADATA``: colour information (video, AMF0) or a channel layout (audio). ``IGNORED``: nothing of ours:
-    a command to the player, or a packet type that the specifications leave open.
+    nothing. ``METADATA``: colour information (video, AMF0) or a channel layout (audio). ``IGNORED``: nothing of ours,
+    but a command to the player. ``UNKNOWN``: a packet type that the specifications leave open.
     """
 
     CONFIG = "config"
@@ -36,6 +36,7 @@ class PacketKind(enum.Enum):
     END = "end"
     METADATA = "metadata"
     IGNORED = "ignored"
+    UNKNOWN = "unknown"
 
 
 class Packet(NamedTuple):
@@ -43,7 +44,7 @@ class Packet(NamedTuple):
     The part of a message that belongs to one track.
 
     :ivar codec: a FourCC (``avc1``, ``hvc1``, ``Opus`` ...), ``flv:N`` for a classic codec number that has none, or
-        ``""`` where the message does not say (``IGNORED`` only).
+        ``""`` where the message does not say (``IGNORED`` and ``UNKNOWN`` only).
     :ivar track_id: 0 for the default track, else as the publisher numbers its video and, apart from that, its audio, up
         to 255.
     :ivar keyframe: what the header claims, which is not always so; true for all audio.
@@ -87,8 +88,8 @@ def read_video(payload: bytes) -> Sequence[Packet]:
     """
     Read a video message (message type 9).
 
-    :returns: its packets, one per track; an ``IGNORED`` one tells nothing of its codec and track. A track of an
-        enhanced message that has coded frames of no bytes is left out.
+    :returns: its packets, one per track; an ``IGNORED`` or ``UNKNOWN`` one tells nothing of its codec and track. A
+        track of an enhanced message that has coded frames of no bytes is left out.
     :raises MediaError: the message ends within its headers, or contradicts itself.
     """
     head = _VIDEO_HEADS.get(payload[:2])
@@ -123,7 +124,7 @@ def _read_rare_video(payload: bytes) -> Sequence[Packet]:
         return (_IGNORED,)
     if number in _VIDEO_FOURCCS:
         reader.take(4)  # raises if the header is cut short; else its packet type is not defined
-        return (_IGNORED,)
+        return (_UNKNOWN,)
     return (Packet(f"flv:{number}", PacketKind.FRAMES, 0, frame_type in _KEYFRAMES, 0, 0, reader.rest()),)
 
 
@@ -139,12 +140,13 @@ def _read_rare_audio(payload: bytes) -> Sequence[Packet]:
         codec = _AUDIO_FOURCCS.get(number, f"flv:{number}")
         return (Packet(codec, PacketKind.FRAMES, 0, True, 0, 0, reader.rest()),)
     if reader.u8():
-        return (_IGNORED,)
+        return (_UNKNOWN,)
     config = reader.rest()
     return (Packet(AAC.fourcc, PacketKind.CONFIG, 0, True, 0, 0, config),) if config else ()
 
 
 _IGNORED = Packet("", PacketKind.IGNORED, 0, False, 0, 0, b"")
+_UNKNOWN = Packet("", PacketKind.UNKNOWN, 0, False, 0, 0, b"")
 
 
 # ── Enhanced RTMP ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -177,7 +179,7 @@ def _read_enhanced_video(reader: _PayloadReader, frame_type: int, packet_type: i
     packet_type, grouping = _read_grouping(reader, packet_type, _VIDEO_MULTITRACK)
     kind = _VIDEO_KINDS.get(packet_type)
     if kind is None:
-        return (_IGNORED,)
+        return (_UNKNOWN,)
     keyframe = frame_type in _KEYFRAMES and kind is not PacketKind.METADATA
     packets = []
     for codec, track_id, body in _read_tracks(reader, grouping):
@@ -196,7 +198,7 @@ def _read_enhanced_audio(reader: _PayloadReader, packet_type: int) -> Sequence[P
     packet_type, grouping = _read_grouping(reader, packet_type, _AUDIO_MULTITRACK)
     kind = _AUDIO_KINDS.get(packet_type)
     if kind is None:
-        return (_IGNORED,)
+        return (_UNKNOWN,)
     return [
         Packet(codec, kind, track_id, True, 0, nanoseconds, body)
         for codec, track_id, body in _read_tracks(reader, grouping)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rapidrtmp.codec.aac import AacReader, AacSearch, read_audio_config
+from rapidrtmp.codec.aac import REFUSED_KINDS, AacReader, AacSearch, read_audio_config
 from rapidrtmp.codec.aac_silence import silent_frame
 from rapidrtmp.codec.ac3 import Ac3Reader, ac3_of_frame, read_dac3
 from rapidrtmp.codec.avc import AvcReader, AvcSearch, read_avc_config
@@ -351,8 +351,11 @@ def display_name(kind: MediaKind, codec: str) -> str:
     """
     The name of any codec, for people.
 
-    :param codec: as :class:`~rapidrtmp.codec.flv.Packet` has it: a FourCC, or ``flv:N``.
+    :param codec: as :class:`~rapidrtmp.codec.flv.Packet` has it: a FourCC, or ``flv:N``; or the codec string of a
+        variant that is not carried.
     """
+    if codec in REFUSED_KINDS:
+        return f"{REFUSED_KINDS[codec]} ({codec})"
     known = CODECS.get(codec)
     if known is not None and known.kind is kind:
         return f"{known.name} ({codec})"

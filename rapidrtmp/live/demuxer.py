@@ -16,7 +16,7 @@ from typing import NamedTuple
 from rapidrtmp.codec.flv import Packet, PacketKind, read_audio, read_video
 from rapidrtmp.codec.pieces import Moment, PieceReader, Unit
 from rapidrtmp.codec.table import CODECS, Codec, ConfigSearch, GopCloser, SampleReader, display_name, names_carried
-from rapidrtmp.errors import MediaError
+from rapidrtmp.errors import MediaError, UnsupportedCodecError
 from rapidrtmp.media import CodecConfig, Frame, MediaKind, Track
 from rapidrtmp.timeline.events import Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
 from rapidrtmp.timeline.health import HealthMonitor, PublishHealth
@@ -36,7 +36,7 @@ __all__ = [
     "refusal_of",
 ]
 
-_CONFIG, _FRAMES = PacketKind.CONFIG, PacketKind.FRAMES
+_CONFIG, _FRAMES, _UNKNOWN = PacketKind.CONFIG, PacketKind.FRAMES, PacketKind.UNKNOWN
 #: Tracks of one kind that are taken from one publisher.
 MAX_TRACKS = 16
 #: So often a codec that is not carried is reported to a publisher.
@@ -174,6 +174,8 @@ class Demuxer:
                     self._take_frame(kind, sources.get(packet.track_id), packet, timestamp, now_ms, events)
                 elif packet.kind is _CONFIG:
                     self._take_config(kind, packet, now_ms, events)
+                elif packet.kind is _UNKNOWN:
+                    events.append(MediaProblem("unknown_packet", f"{kind.value} message of a packet type not known"))
             except MediaError as error:
                 events.append(MediaProblem("malformed", f"{kind.value}: {error}"))
         if len(events) != 1 or type(events[0]) is not Frame:  # that is nearly every message
@@ -294,7 +296,12 @@ class Demuxer:
         codec = self._codec_of(kind, packet, now_ms, events)
         if codec is None or codec.read_config is None or not (packet.body or not codec.describes_itself):
             return
-        config = self._read_config(kind, packet, codec, codec.read_config)
+        try:
+            config = self._read_config(kind, packet, codec, codec.read_config)
+        except UnsupportedCodecError as error:
+            self._sources[kind].pop(packet.track_id, None)
+            self._leave_out((kind, packet.track_id), error.codec, now_ms, events)
+            return
         if config is not None:
             self._open(kind, packet.track_id, codec, config, now_ms, events)
 
@@ -304,7 +311,9 @@ class Demuxer:
         """Read a codec config, or of a track without one what there is of it; ``None`` if that is not enough yet."""
         try:
             return read(packet.body)
-        except MediaError:
+        except MediaError as error:
+            if isinstance(error, UnsupportedCodecError):
+                raise
             search = None if packet.track_id in self._sources[kind] else self._search(kind, packet.track_id, codec)
             if search is None:
                 raise
@@ -333,6 +342,8 @@ class Demuxer:
         if not is_carried:
             self._leave_out(track, packet.codec, now_ms, events)
             return None
+        if packet.kind is _FRAMES and self._unsupported.get(track, "").startswith(f"{packet.codec}."):
+            return None  # of a variant that is not carried
         self._unsupported.pop(track, None)
         if packet.track_id in sources or len(sources) < MAX_TRACKS:
             return codec

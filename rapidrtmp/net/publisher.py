@@ -301,7 +301,13 @@ class Publisher(Role):
         self._disconnect(DENIED, reason)
 
     def disconnect_at_keyframe(self, reason: str, within_ms: int) -> None:
-        """Tell the encoder why, and close, in front of its next keyframe: what came before is a whole segment."""
+        """
+        Tell the encoder why, and close, in front of its next keyframe: what came before is a whole segment.
+
+        An encoder that can be asked to connect again is asked at once, and has that long for it.
+        """
+        if self._connection.session.request_reconnect(reason):
+            self._connection.flush()
         self._parting_words, self._part_by_ms = reason, now_ms(self._services.clock) + within_ms
         if not self.stream.tracks:
             self._part()

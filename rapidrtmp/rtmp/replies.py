@@ -14,20 +14,26 @@ from rapidrtmp.rtmp.amf0 import write_values
 
 __all__ = [
     "enhanced_properties",
+    "read_capabilities",
     "write_connect_success",
     "write_error",
     "write_fc_notice",
+    "write_reconnect_request",
     "write_result",
     "write_status",
 ]
 
 _CAN_FORWARD: Final = 4  # neither decoded nor encoded here
+#: What ``capsEx`` declares (Enhanced RTMP v2, "NetConnection connect"), bit by bit.
+CAN_RECONNECT, _MULTITRACK, _MOD_EX, _TIMESTAMP_NANO = 1, 2, 4, 8
+_CAPABILITIES: Final = CAN_RECONNECT | _MULTITRACK | _MOD_EX | _TIMESTAMP_NANO
 
 CONNECT_SUCCESS = "NetConnection.Connect.Success"
 CONNECT_REJECTED = "NetConnection.Connect.Rejected"
 INVALID_APP = "NetConnection.Connect.InvalidApp"
 APP_SHUTDOWN = "NetConnection.Connect.AppShutdown"
 CONNECT_CLOSED = "NetConnection.Connect.Closed"
+RECONNECT_REQUEST = "NetConnection.Connect.ReconnectRequest"
 CALL_FAILED = "NetConnection.Call.Failed"
 ADVICE = "NetStream.Publish.Advice"
 PUBLISH_START = "NetStream.Publish.Start"
@@ -43,7 +49,8 @@ PLAY_STREAM_NOT_FOUND = "NetStream.Play.StreamNotFound"
 
 def enhanced_properties(video: Sequence[str], audio: Sequence[str]) -> dict[str, Value]:
     """
-    What to tell clients of Enhanced RTMP when they connect: exactly the codecs that come out at the other end.
+    What to tell clients of Enhanced RTMP when they connect: exactly the codecs that come out at the other end, and what
+    else is understood: several tracks, ModEx with nanoseconds; and that they may be asked to connect again.
 
     :param video: their FourCCs; likewise ``audio``.
     """
@@ -51,7 +58,21 @@ def enhanced_properties(video: Sequence[str], audio: Sequence[str]) -> dict[str,
         "fourCcList": [*video, *audio],
         "videoFourCcInfoMap": dict.fromkeys(video, _CAN_FORWARD),
         "audioFourCcInfoMap": dict.fromkeys(audio, _CAN_FORWARD),
+        "capsEx": _CAPABILITIES,
     }
+
+
+def read_capabilities(properties: Mapping[str, Value]) -> int:
+    """The bits of ``capsEx`` in what a client says of itself; 0 where there are none, or no whole number."""
+    value = properties.get("capsEx")
+    is_whole = isinstance(value, float) and value.is_integer() and 0 <= value < 2**32
+    return int(value) if is_whole else 0  # type: ignore[arg-type]
+
+
+def write_reconnect_request(description: str, tc_url: str) -> bytes:
+    """The request to connect again (Enhanced RTMP v2, "Reconnect Request"): to ``tc_url``, or where the client is."""
+    information = _information("status", RECONNECT_REQUEST, description)
+    return write_values("onStatus", 0, None, information | ({"tcUrl": tc_url} if tc_url else {}))
 
 
 def write_connect_success(transaction: float, properties: Mapping[str, Value]) -> bytes:

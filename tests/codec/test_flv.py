@@ -12,7 +12,7 @@ from rapidrtmp.codec.flv import Packet, PacketKind, read_audio, read_video
 from rapidrtmp.errors import MediaError
 
 CONFIG, FRAMES, END = PacketKind.CONFIG, PacketKind.FRAMES, PacketKind.END
-METADATA, IGNORED = PacketKind.METADATA, PacketKind.IGNORED
+METADATA, IGNORED, UNKNOWN = PacketKind.METADATA, PacketKind.IGNORED, PacketKind.UNKNOWN
 
 
 def audio_packet(codec: str, kind: PacketKind, track_id: int, nanoseconds: int, body: bytes) -> Packet:
@@ -57,9 +57,11 @@ class ClassicVideoTests(SynchronousTestCase):
         self.assertEqual([Packet("flv:4", FRAMES, 0, False, 0, 0, b"")], video("24"))
 
     def test_commands(self) -> None:
-        """Commands to the player, and undefined packet types, are ignored."""
-        for text in ("57 00", "57 01 000000 aa", "52 01", "17 03 000000 aa", "27 ff 000000"):
+        """Commands to the player are ignored; undefined packet types are not known."""
+        for text in ("57 00", "57 01 000000 aa", "52 01"):
             self.assertEqual([IGNORED], [packet.kind for packet in video(text)])
+        for text in ("17 03 000000 aa", "27 ff 000000"):
+            self.assertEqual([UNKNOWN], [packet.kind for packet in video(text)])
 
     def test_cut_short(self) -> None:
         """A message that ends within its header is refused with its size."""
@@ -84,8 +86,8 @@ class ClassicAudioTests(SynchronousTestCase):
         self.assertEqual([], audio("af 00"))
 
     def test_undefined_type(self) -> None:
-        """An undefined packet type of AAC is ignored."""
-        self.assertEqual([IGNORED], [packet.kind for packet in audio("af 02 00")])
+        """An undefined packet type of AAC is not known."""
+        self.assertEqual([UNKNOWN], [packet.kind for packet in audio("af 02 00")])
 
     def test_other_codecs(self) -> None:
         """MP3 has its FourCC, other formats are named by number."""
@@ -130,9 +132,11 @@ class EnhancedVideoTests(SynchronousTestCase):
             self.assertEqual([Packet("hvc1", METADATA, track, False, 0, 0, b"\2\0")], video(text))
 
     def test_ignored(self) -> None:
-        """Commands and reserved packet types are ignored, alone and within multitrack messages."""
-        for text in ("d0 00", "d1 01", "d6 00", "98", "9f 01020304", "96 0f 68766331 01", "97 00 ff f8"):
+        """Commands are ignored, reserved packet types are not known, alone and within multitrack messages."""
+        for text in ("d0 00", "d1 01", "d6 00"):
             self.assertEqual([IGNORED], [packet.kind for packet in video(text)])
+        for text in ("98", "9f 01020304", "96 0f 68766331 01", "97 00 ff f8"):
+            self.assertEqual([UNKNOWN], [packet.kind for packet in video(text)])
 
     def test_one_of_many(self) -> None:
         """OneTrack gives a track an id; its body goes to the end of the message."""
@@ -251,9 +255,9 @@ class EnhancedAudioTests(SynchronousTestCase):
         )
 
     def test_ignored(self) -> None:
-        """Reserved packet types are ignored; video's number of multitrack is one of them."""
+        """Reserved packet types are not known; video's number of multitrack is one of them."""
         for text in ("93", "96 01", "98", "9f", "95 03 6d703461 01"):
-            self.assertEqual([IGNORED], [packet.kind for packet in audio(text)])
+            self.assertEqual([UNKNOWN], [packet.kind for packet in audio(text)])
 
     def test_malformed(self) -> None:
         """What contradicts itself is refused."""

@@ -139,6 +139,28 @@ class TrackTests(SynchronousTestCase):
         self.assertEqual(["unsupported_codec", "unsupported_codec"], problems_of(events))
         self.assertEqual(["tracks mp4a", "a"], outline(events))
 
+    def test_kinds_of_aac(self) -> None:
+        """AAC of a kind that is not carried is left out by its name, and its frames silently; so is one changed to."""
+        for config, name in (("BA19", "AAC-LD"), ("F8E62000", "AAC-ELD"), ("F95318", "xHE-AAC")):
+            demuxer = Demuxer()
+            opening = [*configs(asc=None), audio(0, audio_config(bytes.fromhex(config)))]
+            events = demux([*opening, *interleaved(pictures(60), sounds(90))], demuxer)
+            self.assertEqual(["unsupported_codec"], problems_of(events))
+            self.assertIn(f"audio codec {name} (mp4a.40.", str(demuxer.left_out[0]))
+            self.assertEqual(["tracks avc1", "V"], outline(events))
+        later = [audio(each.timestamp + 3_000, each.payload) for each in sounds(30)]
+        changed = [audio(3_000, audio_config(bytes.fromhex("BA19"))), *later]
+        events = demux([*configs(has_video=False), *sounds(140), *changed])
+        self.assertEqual(["unsupported_codec"], problems_of(events))
+        self.assertEqual(140, len(frames_of(events, MediaKind.AUDIO)))
+
+    def test_unknown_packets(self) -> None:
+        """Messages of packet types that are not known are counted, and change nothing."""
+        odd = [video(500, b"\x98avc1"), audio(500, b"\x93"), video(500, b"\xd0\x00")]
+        events = demux([*configs(), *interleaved(pictures(60), sounds(90), odd)])
+        self.assertEqual(["unknown_packet", "unknown_packet"], problems_of(events))
+        self.assertEqual(["tracks avc1+mp4a", "V"], outline(events))
+
     def test_further_tracks(self) -> None:
         """Every track of a known codec is taken, with ids that do not depend on which others there are."""
         extra = [*configs(), video(0, on_track(5, video_config(width_mbs=40))), audio(0, on_track(1, audio_config()))]
@@ -433,6 +455,7 @@ _KINDS = {
     "timestamp_frozen",
     "track_skew",
     "clamped_composition",
+    "unknown_packet",
     "unsupported_codec",
     "extra_track",
 }

@@ -14,7 +14,9 @@ from rapidrtmp.media import MediaKind
 from rapidrtmp.net import publisher
 from tests.codec.builders import aac_48k, audio_config, picture, sound, video_config
 from tests.net.edge import NAME, Edge, Peer, media
-from tests.rtmp.client import message
+from tests.rtmp import amf_bytes
+from tests.rtmp.amf_bytes import END, OBJECT, key, text
+from tests.rtmp.client import HANDSHAKE, command, message
 
 
 def pictures(times_ms: Iterable[int], gop: int) -> Iterator[tuple[int, bytes]]:
@@ -201,6 +203,26 @@ class PublisherTests(SynchronousTestCase):
         self.assertTrue(peer.is_closed)
         self.assertIs(StreamState.INTERRUPTED, stream.state)
         self.assertEqual((100, 2), (stream.statistics.frames, stream.statistics.keyframes))
+
+    def test_is_asked_to_reconnect(self) -> None:
+        """Before a planned stop an encoder that can is asked to connect again; until it goes it is listened to."""
+        peer = self.edge.peer()
+        properties = OBJECT + key("app") + text("live") + key("capsEx") + amf_bytes.number(1) + END
+        peer.say(HANDSHAKE, command("connect", 1, properties=properties), command("createStream", 4))
+        peer.publish().heard()
+        messages = list(pictures(range(0, 6_000, 40), gop=50))
+        self.in_real_time(peer, messages[:76])
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        assert stream.publisher is not None
+        stream.publisher.disconnect_at_keyframe("the server is shutting down", 2_000)
+        asked = ("status", "NetConnection.Connect.ReconnectRequest", "the server is shutting down")
+        self.assertEqual([asked], peer.statuses())
+        self.in_real_time(peer, messages[76:90])
+        self.assertFalse(peer.is_closed)
+        self.assertEqual(89, stream.statistics.frames)
+        peer.leave()
+        self.assertIs(StreamState.INTERRUPTED, stream.state)
 
     def test_leaves_in_time(self) -> None:
         """One whose keyframe does not come is closed when the time is over; one without any media, at once."""

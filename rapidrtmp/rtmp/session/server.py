@@ -86,6 +86,7 @@ class ServerSession(Session):
         self._connect_transaction = 0.0
         self._msids: set[int] = set()
         self._wants_fc_notice = False
+        self._capabilities = 0
         self._unpublished_commands = 0
 
     # ── decisions ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -159,6 +160,23 @@ class ServerSession(Session):
         """
         if self.state is State.PUBLISHING:
             self._outbox.send_status(self.msid, replies.write_status("warning", replies.ADVICE, description))
+
+    def request_reconnect(self, description: str, tc_url: str = "") -> bool:
+        """
+        Ask the client to connect again, and to continue there (Enhanced RTMP v2, "Reconnect Request").
+
+        It leaves when it likes, after a keyframe as a rule: until then take what it sends. Nothing is sent to a client
+        that has not declared that it understands this (``capsEx``), nor before it is connected.
+
+        :param description: one sentence for the person at the client; never a secret.
+        :param tc_url: where to, an absolute URL or one relative to its own; empty for the same as before.
+        :returns: whether it was asked.
+        """
+        can_reconnect = bool(self._capabilities & replies.CAN_RECONNECT)
+        if not can_reconnect or not (self.state is State.CONNECTED or self.is_busy):
+            return False
+        self._outbox.send_status(0, replies.write_reconnect_request(description, tc_url))
+        return True
 
     def accept_play(self, msid: int) -> None:
         """
@@ -236,6 +254,7 @@ class ServerSession(Session):
         self._check_length(command, "tcUrl", command.tc_url, self._limits.tc_url_length)
         self._advance(Connect)
         self._app, self._tc_url, self._connect_transaction = command.app, command.tc_url, command.transaction
+        self._capabilities = replies.read_capabilities(command.properties)
         app, host = app_path(self._app, self._tc_url), tc_url_host(self._tc_url)
         may_be_key = "/" not in app and has_query(self._app, self._tc_url)
         event = ConnectRequested(printable(app), printable(host), command.client, may_be_key, command.properties)

@@ -12,6 +12,7 @@ from rapidrtmp.rtmp.events import (
     PlayRequested,
     PublishEnded,
     PublishRequested,
+    VideoReceived,
 )
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.rtmp.session import State
@@ -27,6 +28,16 @@ CREATE_STREAM_RESULT = (
 )  # fmt: skip
 PUBLISH_START = Status(1, "status", "NetStream.Publish.Start")
 SECOND_PUBLISH = Status(1, "error", "NetStream.Publish.BadName")
+
+
+def capable_client(capabilities: bytes) -> Client:
+    """A client that publishes, and has sent this as its ``capsEx``."""
+    client = Client()
+    properties = OBJECT + key("app") + text("live") + key("capsEx") + capabilities + END
+    client.say(HANDSHAKE, command("connect", 1, properties=properties), command("createStream", 4), publish())
+    client.session.accept_publish(1)
+    client.heard()
+    return client
 
 
 class ConnectTests(SynchronousTestCase):
@@ -57,6 +68,7 @@ class ConnectTests(SynchronousTestCase):
             "fourCcList": ["avc1", "mp4a"],
             "videoFourCcInfoMap": {"avc1": 4.0},
             "audioFourCcInfoMap": {"mp4a": 4.0},
+            "capsEx": 15.0,  # reconnect, multitrack, ModEx, nanoseconds
         }
         self.assertEqual({"fmsVer": "FMS/3,0,1,123", "capabilities": 31.0, "mode": 1.0, **enhanced}, server)
         success = {
@@ -303,6 +315,37 @@ class RefusalTests(SynchronousTestCase):
         (event, *_) = Client().say(HANDSHAKE, connect(), command("hello", 0))
         assert isinstance(event, ConnectRequested)
         self.assertEqual("nonprivate", event.properties["type"])
+
+    def test_reconnect_request(self) -> None:
+        """A client that declares it can is asked to connect again, there or elsewhere, and its media is still taken."""
+        client = capable_client(number(1 | 2))
+        self.assertTrue(client.session.request_reconnect("The server restarts."))
+        self.assertTrue(client.session.request_reconnect("The server moves.", "rtmp://other.example.org/live"))
+        asked = [(heard.msid, *list(read_values(heard.payload))[-1].items()) for heard in client.heard()]  # type: ignore[union-attr]
+        code = ("code", "NetConnection.Connect.ReconnectRequest")
+        self.assertEqual(
+            [
+                (0, ("level", "status"), code, ("description", "The server restarts.")),
+                (
+                    *(0, ("level", "status"), code, ("description", "The server moves.")),
+                    ("tcUrl", "rtmp://other.example.org/live"),
+                ),
+            ],
+            asked,
+        )
+        self.assertEqual([VideoReceived(1, 0, b"\x17")], client.say(message(9, b"\x17")))
+
+    def test_no_reconnect_request(self) -> None:
+        """A client that has not declared it, or oddly, or that is gone, is not asked."""
+        odd = (number(2 | 4 | 8), text("1"), number(float("nan")), number(-1), number(1.5), number(2.0**40))
+        for caps in odd:
+            client = capable_client(caps)
+            self.assertFalse(client.session.request_reconnect("The server restarts."))
+            self.assertEqual([], client.heard())
+        client = capable_client(number(1))
+        client.session.refuse_connection("No more.")
+        client.heard()
+        self.assertFalse(client.session.request_reconnect("The server restarts."))
 
     def test_accepted_play(self) -> None:
         """A play that is accepted is told so in the order players wait for, and ends once."""
