@@ -33,6 +33,7 @@ class FakeApplication:
     authenticator: Any = None
     sinks: Mapping[str, Any] = field(default_factory=dict)
     stored: IStorage = field(default_factory=MemoryStorage)
+    is_leaving: bool = False
 
     def storage(self, purpose: Purpose) -> IStorage:
         return self.stored

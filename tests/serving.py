@@ -80,9 +80,9 @@ class ServerCase(TestCase):
         response = await self.agent.request(method, f"http://127.0.0.1:{port}{path}".encode(), None, producer)
         return response.code, await readBody(response)
 
-    async def publish(self, service: RapidRtmpService, media: bytes, app: str = "live") -> Any:
-        """An encoder that has sent ``media`` as the stream ``k`` of an application."""
+    async def publish(self, service: RapidRtmpService, media: bytes, app: str = "live", key: str = "k") -> Any:
+        """An encoder that has sent ``media`` as a stream of an application."""
         encoder = await self.encoder(service)
-        request = connect(app, f"rtmp://x/{app}") + command("createStream", 4) + publish("k")
+        request = connect(app, f"rtmp://x/{app}") + command("createStream", 4) + publish(key)
         encoder.transport.write(HANDSHAKE + request + media)
         return encoder

@@ -83,6 +83,7 @@ class Application:
 
     :ivar settings: those of the server that it was made of.
     :ivar stores: one for each purpose.
+    :ivar is_leaving: see :class:`~rapidrtmp.interfaces.IApplication`.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Application:
     stores: Mapping[Purpose, Store]
     limits: AppLimits
     shared: Shared = field(repr=False)
+    is_leaving: bool = False
 
     _log = Logger()
 

@@ -7,15 +7,24 @@ that there are stay as they began, and *needs a restart* where something is buil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.logger import Logger
 
 from rapidrtmp.app.application import Application, Shared, limits_of
-from rapidrtmp.app.plugins import AppPlugins, ChosenPlugins, choose_app, keep_secrets_apart, sink_keys
+from rapidrtmp.app.plugins import (
+    AppPlugins,
+    ChosenPlugins,
+    ChosenStorage,
+    choose_app,
+    choose_storages,
+    keep_secrets_apart,
+    sink_keys,
+)
 from rapidrtmp.app.storages import Stores
+from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, IReplacingSinkFactory, Outcome, Purpose
 from rapidrtmp.settings.model import Settings, app_settings
 from rapidrtmp.settings.spec import parse_spec
@@ -23,8 +32,7 @@ from rapidrtmp.storage.store import Store
 from rapidrtmp.support.clock import utc_ms
 from rapidrtmp.support.factories import create
 
-__all__ = ["Applications"]
-
+__all__ = ["Applications", "Replacement"]
 
 #: By name of the setting, those of applications without the application's; what is not here needs a restart.
 _OUTCOMES: Mapping[str, Outcome] = {
@@ -47,19 +55,55 @@ _OUTCOMES: Mapping[str, Outcome] = {
 _MODELS = frozenset(name for row in app_settings().values() for name in row.general)
 
 
+@dataclass(frozen=True)
+class Replacement:
+    """
+    New settings that were seen to be possible, and what they change. Nothing of it is in force yet.
+
+    :ivar settings: those that will be in force.
+    :ivar outcomes: see :meth:`Applications.replace`.
+    :ivar apps: every application that there will be, by name.
+    :ivar coming: the names of those that were not there.
+    :ivar opened: storages that were opened for them.
+    """
+
+    settings: Settings
+    outcomes: Mapping[str, Outcome]
+    apps: Mapping[str, Application]
+    coming: Sequence[str]
+    opened: Sequence[ChosenStorage]
+
+
 class Applications(dict[str, Application]):
     """
     Every application there is, by name: a dictionary, since each request looks one up. Only ``replace`` changes it.
 
+    An application that comes with new settings is one like any other. One that goes takes no new streams; those that
+    are live stay until they end, their publishers may return in their grace time, and then it is gone.
+
     :param plugins: what the settings choose for each.
-    :param stores: every storage that they choose, opened.
+    :param stores: every storage that they choose, opened; those of applications that come are opened besides.
+    :param has_streams: whether there are streams of an application.
+    :ivar changed: called when the applications are others than before; raises ``ConfigurationError`` if that cannot be,
+        and then is called again with the former ones.
     :raises ConfigurationError: an authenticator can never work.
     """
 
-    def __init__(self, settings: Settings, plugins: ChosenPlugins, stores: Stores, shared: Shared) -> None:
+    _log = Logger()
+
+    def __init__(
+        self,
+        settings: Settings,
+        plugins: ChosenPlugins,
+        stores: Stores,
+        shared: Shared,
+        has_streams: Callable[[str], bool] = lambda _app: False,
+    ) -> None:
         self._settings = settings
         self._stores = stores
         self._shared = shared
+        self._has_streams = has_streams
+        self.changed: Callable[[], None] = lambda: None
         super().__init__({name: self._make(name, settings, each) for name, each in plugins.apps.items()})
 
     @property
@@ -78,14 +122,12 @@ class Applications(dict[str, Application]):
         names = ["recordings", "storage"] if purpose is Purpose.RECORDINGS else ["storage"]
         return next((named[name] for name in names if name in named), of_apps[0])
 
-    def _make(
-        self, name: str, settings: Settings, plugins: AppPlugins, authenticator: IAuthenticator | None = None
-    ) -> Application:
+    def _make(self, name: str, settings: Settings, plugins: AppPlugins) -> Application:
         return Application(
             name=name,
             settings=settings,
             sinks=plugins.sinks,
-            authenticator=authenticator or self._make_authenticator(name, settings, plugins),
+            authenticator=self._make_authenticator(name, settings, plugins),
             stores={purpose: self._stores.of(chosen) for purpose, chosen in plugins.storages.items()},
             limits=limits_of(name, settings),
             shared=self._shared,
@@ -109,24 +151,86 @@ class Applications(dict[str, Application]):
             named ``apps.NAME``.
         :raises ConfigurationError: a plugin is not there or refuses its arguments; then nothing has changed.
         """
+        return self.apply(self.prepare(settings))
+
+    def outcomes(self, settings: Settings) -> Mapping[str, Outcome]:
+        """What would become of each key that other settings change: see :meth:`replace`."""
         outcomes = _outcomes(self._settings, settings)
-        effective = _in_force(self._settings, settings, outcomes)
-        if any(outcome is not Outcome.NEEDS_RESTART for outcome in outcomes.values()):
-            keep_secrets_apart(effective)
-            self.update({name: self._replaced(app, effective) for name, app in self.items()})
-        self._settings = effective
+        for name in settings.apps:
+            if f"apps.{name}" in outcomes and name in self and _are_elsewhere(self[name].settings, settings, name):
+                outcomes[f"apps.{name}"] = Outcome.NEEDS_RESTART  # it is leaving, and what is live lies elsewhere
         return outcomes
 
-    def _replaced(self, app: Application, settings: Settings) -> Application:
+    def prepare(self, settings: Settings) -> Replacement:
+        """
+        Make all that new settings need, and change nothing.
+
+        :returns: what :meth:`apply` takes, or :meth:`discard`.
+        :raises ConfigurationError: as :meth:`replace`.
+        """
+        outcomes = self.outcomes(settings)
+        effective = _in_force(self._settings, settings, outcomes)
+        if all(outcome is Outcome.NEEDS_RESTART for outcome in outcomes.values()):
+            return Replacement(effective, outcomes, dict(self), (), ())
+        keep_secrets_apart(effective)
+        coming = [name for name in effective.apps if name not in self._settings.apps]
+        chosen = choose_storages(effective, coming, self._stores.chosen)
+        opened = self._stores.open(storage for of_app in chosen.values() for storage in of_app.values())
+        try:
+            apps = {name: self._changed(app, effective) for name, app in self.items() if name not in coming}
+            for name in coming:
+                plugins = choose_app(effective, name)
+                apps[name] = self._make(name, effective, replace(plugins, storages=chosen[name]))
+        except ConfigurationError:
+            self._stores.discard(opened)
+            raise
+        return Replacement(effective, outcomes, apps, coming, opened)
+
+    def discard(self, replacement: Replacement) -> None:
+        """Give up new settings that were prepared."""
+        self._stores.discard(replacement.opened)
+
+    def apply(self, replacement: Replacement) -> Mapping[str, Outcome]:
+        """
+        Put new settings in force.
+
+        :returns: see :meth:`replace`.
+        :raises ConfigurationError: a plugin that comes cannot work beside the others; then nothing has changed.
+        """
+        former, settings = dict(self), self._settings
+        self._become(replacement.apps, replacement.settings)
+        try:
+            self.changed()
+        except ConfigurationError:
+            self._become(former, settings)
+            self.changed()
+            self.discard(replacement)
+            raise
+        for name, app in self.items():
+            self._hand_over(former.get(name), app)
+        return replacement.outcomes
+
+    def _become(self, apps: Mapping[str, Application], settings: Settings) -> None:
+        self._settings = settings
+        self.clear()
+        self.update({name: app for name, app in apps.items() if not app.is_leaving or self._has_streams(name)})
+
+    def let_go(self, name: str) -> None:
+        """Part with an application that is leaving, if there are no streams of it any more."""
+        app = self.get(name)
+        if app is not None and app.is_leaving and not self._has_streams(name):
+            del self[name]
+            self._log.info("the application {app} is gone: its last stream has ended", app=name)
+            self.changed()
+
+    def _changed(self, app: Application, settings: Settings) -> Application:
         """An application as new settings have it, with what they leave as it is."""
         former, name = app.settings, app.name
+        if name not in settings.apps:
+            return replace(app, is_leaving=True)
         keeps_auth = _auth_keys(former, name) == _auth_keys(settings, name)
         kept = dict(zip(sink_keys(former, name), app.sinks.values(), strict=False))
         chosen = choose_app(settings, name, kept)
-        for sink, factory in chosen.sinks.items():
-            replacing = IReplacingSinkFactory(factory, None)
-            if replacing is not None and sink in app.sinks and app.sinks[sink] is not factory:
-                replacing.take_over(app.sinks[sink])
         return replace(
             app,
             settings=settings,
@@ -134,6 +238,23 @@ class Applications(dict[str, Application]):
             authenticator=app.authenticator if keeps_auth else self._make_authenticator(name, settings, chosen),
             limits=limits_of(name, settings),
         )
+
+    def _hand_over(self, former: Application | None, app: Application) -> None:
+        """Let sink factories take over from those in whose places they are."""
+        for sink, factory in app.sinks.items():
+            replacing = IReplacingSinkFactory(factory, None)
+            if former is None or replacing is None or former.sinks.get(sink, factory) is factory:
+                continue
+            try:
+                replacing.take_over(former.sinks[sink])
+            except Exception:
+                self._log.failure("{app}: sink {sink} cannot take over", app=app.name, sink=sink)
+
+
+def _are_elsewhere(old: Settings, new: Settings, name: str) -> bool:
+    """Whether an application has other storages in other settings."""
+    before, after = old.apps[name], new.apps[name]
+    return (before.storage, before.recordings) != (after.storage, after.recordings)
 
 
 def _auth_keys(settings: Settings, name: str) -> tuple[Any, ...]:
@@ -149,7 +270,7 @@ def _outcomes(old: Settings, new: Settings) -> dict[str, Outcome]:
         _keep_together(section, old, new, outcomes)
     for app in dict.fromkeys([*old.apps, *new.apps]):
         if app not in old.apps or app not in new.apps:
-            outcomes[f"apps.{app}"] = Outcome.NEEDS_RESTART
+            outcomes[f"apps.{app}"] = Outcome.APPLIED
             continue
         for key, each in app_settings().items():
             if getattr(old.apps[app], each.field_name) != getattr(new.apps[app], each.field_name):
@@ -170,11 +291,12 @@ def _in_force(old: Settings, new: Settings, outcomes: Mapping[str, Outcome]) -> 
     """The new settings, but for what needs a restart."""
     in_force = new.keeping(old, [row for row in old.rows() if outcomes.get(row.name) is Outcome.NEEDS_RESTART])
     apps = {}
-    for app, former in old.apps.items():
+    for app, settings in new.apps.items():
         kept = {
-            row.field_name: getattr(former, row.field_name)
+            row.field_name: getattr(old.apps[app], row.field_name)
             for key, row in app_settings().items()
             if outcomes.get(f"apps.{app}.{key}") is Outcome.NEEDS_RESTART
         }
-        apps[app] = replace(new.apps[app], **kept) if app in new.apps else former
+        if outcomes.get(f"apps.{app}") is not Outcome.NEEDS_RESTART:
+            apps[app] = replace(settings, **kept)
     return replace(in_force, apps=apps)

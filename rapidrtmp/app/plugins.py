@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, count, product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ __all__ = [
     "ChosenStorage",
     "choose_app",
     "choose_plugins",
+    "choose_storages",
     "keep_secrets_apart",
     "purpose_of",
     "sink_keys",
@@ -38,10 +39,12 @@ class ChosenStorage:
 
     :ivar name: the setting that chose it first: ``storage``, ``recordings``, ``apps.radio.storage``.
     :ivar factory: an ``IStorageFactory``.
+    :ivar spec: what it was made of.
     """
 
     name: str
     factory: Any
+    spec: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,9 @@ def choose_plugins(settings: Settings) -> ChosenPlugins:
         would lie among the objects that are served.
     """
     keep_secrets_apart(settings)
-    storages = _storages(settings)
+    storages = choose_storages(settings, settings.apps)
     return ChosenPlugins(
-        {
-            name: replace(
-                choose_app(settings, name),
-                storages={Purpose.LIVE: storages[app.storage], Purpose.RECORDINGS: storages[app.recordings]},
-            )
-            for name, app in settings.apps.items()
-        },
+        {name: replace(choose_app(settings, name), storages=storages[name]) for name in settings.apps},
         make_contributors(),
     )
 
@@ -114,19 +111,41 @@ def sink_keys(settings: Settings, name: str) -> Sequence[SinkKey]:
     ]
 
 
-def _storages(settings: Settings) -> Mapping[str, ChosenStorage]:
-    """Every storage that an application uses, by spec."""
-    general = {"storage": settings.storage.spec, "recordings": settings.storage.recordings}
-    storages: dict[str, ChosenStorage] = {}
-    for name, app in settings.apps.items():
-        for key, spec in (("storage", app.storage), ("recordings", app.recordings)):
+def choose_storages(
+    settings: Settings, apps: Iterable[str], known: Iterable[ChosenStorage] = ()
+) -> Mapping[str, Mapping[Purpose, ChosenStorage]]:
+    """
+    Choose the storages of applications, one for each purpose.
+
+    :param apps: their names.
+    :param known: those that there are: what has the same spec is not chosen again.
+    :raises ConfigurationError: as :func:`choose_plugins`.
+    """
+    storages = {each.spec: each for each in known}
+    names = {each.name for each in known}
+    chosen: dict[str, dict[Purpose, ChosenStorage]] = {name: {} for name in apps}
+    for name, of_app in chosen.items():
+        app = settings.apps[name]
+        for purpose, key, spec in (
+            (Purpose.LIVE, "storage", app.storage),
+            (Purpose.RECORDINGS, "recordings", app.recordings),
+        ):
             if spec not in storages:
-                said = next((each for each in general if general[each] == spec), f"apps.{name}.{key}")
+                said = next(_setting_names(settings, spec, f"apps.{name}.{key}", names))
                 try:
-                    storages[spec] = ChosenStorage(said, make_storage_factory(spec, _defaults(settings, spec)))
+                    storages[spec] = ChosenStorage(said, make_storage_factory(spec, _defaults(settings, spec)), spec)
                 except ConfigurationError as error:
                     raise ConfigurationError(f"{said}: {error}") from error
-    return storages
+                names.add(said)
+            of_app[purpose] = storages[spec]
+    return chosen
+
+
+def _setting_names(settings: Settings, spec: str, own: str, taken: Container[str]) -> Iterator[str]:
+    """What a storage may be called: by the setting that chooses it; numbered, where former settings chose another."""
+    general = {"storage": settings.storage.spec, "recordings": settings.storage.recordings}
+    names = chain((name for name in general if general[name] == spec), [own], (f"{own}-{n}" for n in count(2)))
+    return (name for name in names if name not in taken)
 
 
 def _defaults(settings: Settings, spec: str) -> Mapping[str, str]:

@@ -12,14 +12,14 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from rapidrtmp.app.plugins import ChosenStorage
+from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import StorageContext
-from rapidrtmp.interfaces.storage import InThread
 from rapidrtmp.storage.process import PROCESS
 from rapidrtmp.storage.store import Store, make_store
 
@@ -36,32 +36,65 @@ class Stores:
     :param reactor: time, timers, and where threads bring their results.
     :param chosen: what to open; each is opened once, however often it is here.
     :param queue_bytes: what may wait for each storage.
-    :ivar all: each of them once.
+    :ivar all: each of them once. One that is opened stays open: a client may be in the middle of what lies there.
     :raises ConfigurationError: one of them can never work.
     """
 
     def __init__(self, reactor: Any, chosen: Iterable[ChosenStorage], queue_bytes: int) -> None:
         self._reactor = reactor
         self._queue_bytes = queue_bytes
-        self._threads: list[ThreadPool] = []
-        self._stores = {storage: self._open(storage) for storage in dict.fromkeys(chosen)}
-        self.all = tuple(self._stores.values())
+        self._threads: dict[ChosenStorage, list[ThreadPool]] = {}
+        self._stores: dict[ChosenStorage, Store] = {}
+        self._is_running = False
+        self.open(chosen)
+
+    @property
+    def all(self) -> Sequence[Store]:
+        """Each of them once."""
+        return tuple(self._stores.values())
+
+    @property
+    def chosen(self) -> Sequence[ChosenStorage]:
+        """What is open."""
+        return tuple(self._stores)
+
+    def open(self, chosen: Iterable[ChosenStorage]) -> Sequence[ChosenStorage]:
+        """
+        Open those that are not open.
+
+        :returns: these.
+        :raises ConfigurationError: one of them can never work; then none is opened.
+        """
+        opened = []
+        for storage in dict.fromkeys(chosen):
+            if storage not in self._stores:
+                opened.append(storage)
+                try:
+                    self._stores[storage] = self._open(storage)
+                except ConfigurationError:
+                    self.discard(opened)
+                    raise
+        return opened
+
+    def discard(self, chosen: Iterable[ChosenStorage]) -> None:
+        """Give up storages that were opened for nothing: no use was made of them."""
+        for storage in chosen:
+            store = self._stores.pop(storage, None)
+            closing = succeed(None) if store is None else self._close(store)
+            closing.addErrback(lambda _: None).addCallback(self._stop_threads, self._threads.pop(storage))
 
     def _open(self, storage: ChosenStorage) -> Store:
-        context = StorageContext(
-            self._make_threads(storage.name, WRITE_THREADS),
-            self._reactor,
-            Logger(f"rapidrtmp.{storage.name}"),
-            PROCESS,
-            self._make_threads(f"{storage.name} reads", READ_THREADS),
-            self._make_threads(f"{storage.name} leases", LEASE_THREADS),
-        )
-        return make_store(storage.name, storage.factory, context, self._queue_bytes)
-
-    def _make_threads(self, name: str, most: int) -> InThread:
-        threads = ThreadPool(0, most, name)
-        self._threads.append(threads)
-        return partial(deferToThreadPool, self._reactor, threads)
+        threads = self._threads[storage] = [
+            ThreadPool(0, most, f"{storage.name}{what}")
+            for what, most in (("", WRITE_THREADS), (" reads", READ_THREADS), (" leases", LEASE_THREADS))
+        ]
+        writing, reading, leasing = (partial(deferToThreadPool, self._reactor, each) for each in threads)
+        log = Logger(f"rapidrtmp.{storage.name}")
+        context = StorageContext(writing, self._reactor, log, PROCESS, reading, leasing)
+        store = make_store(storage.name, storage.factory, context, self._queue_bytes)
+        if self._is_running:
+            self._start(storage, store)
+        return store
 
     def of(self, chosen: ChosenStorage) -> Store:
         """The store of a storage that was opened."""
@@ -74,10 +107,14 @@ class Stores:
 
     def start(self) -> None:
         """Let threads work, and renew leases."""
-        for threads in self._threads:
+        self._is_running = True
+        for storage, store in self._stores.items():
+            self._start(storage, store)
+
+    def _start(self, storage: ChosenStorage, store: Store) -> None:
+        for threads in self._threads[storage]:
             threads.start()
-        for store in self.all:
-            store.leases.start()
+        store.leases.start()
 
     def drain(self, timeout_s: float) -> Deferred[bool]:
         """Wait until all queues are empty, ``timeout_s`` seconds at most; a Deferred of whether they all are."""
@@ -86,11 +123,19 @@ class Stores:
 
     def close(self) -> Sequence[Deferred[None]]:
         """Close all storages, when nothing more is written; what other servers may write is theirs from now on."""
-        for store in self.all:
-            store.leases.stop()
-        return [store.storage.close() for store in self.all]
+        return [self._close(store) for store in self.all]
+
+    def _close(self, store: Store) -> Deferred[None]:
+        store.leases.stop()
+        closing: Deferred[None] = store.storage.close()
+        return closing
 
     def stop(self) -> None:
         """End the threads, when the storages are closed."""
-        for threads in self._threads:
-            threads.stop()
+        self._is_running = False
+        for threads in self._threads.values():
+            self._stop_threads(None, threads)
+
+    def _stop_threads(self, _: None, threads: Iterable[ThreadPool]) -> None:
+        for each in threads:
+            each.stop()

@@ -45,6 +45,9 @@ class IApplication(Interface):
     """
 
     name: str = Attribute("As it stands in URLs.")
+    is_leaving: bool = Attribute(
+        "Whether the settings no longer have it: it takes no new streams, and is gone when its last one is."
+    )
     limits: AppLimits = Attribute("What it allows its streams.")
     authenticator: IAuthenticator = Attribute("Who may publish in it; an ``ITokenIssuer`` besides if it issues tokens.")
     sinks: Mapping[str, Any] = Attribute("The ``ISinkFactory`` of each sink of its streams, by the sink's name.")

@@ -1,9 +1,14 @@
 """
 What a plugin brings to the server besides what it was chosen for: routes, services, commands, settings.
 
-A *contributor* is asked once, when the server is made, and answers with a :class:`Contribution`. There are two ways to
-be one. A ``ContributionPlugin`` entry names a class that is called without arguments, and is there in every server that
-has it installed. The factory of a sink that an application uses is asked as well, if it provides ``IContributes``.
+A *contributor* is asked once, and answers with a :class:`Contribution`. There are two ways to be one. A
+``ContributionPlugin`` entry names a class that is called without arguments, and is there in every server that has it
+installed; it is asked when the server is made. The factory of a sink that an application uses is asked as well, if it
+provides ``IContributes``; one that comes in with new settings when it does. What that brings stays until no
+application has the factory and no stream is left of one that had it.
+
+Where the same sink is in several applications each factory is asked, and a route that they all bring is answered by
+that of the first application. One that has come in with new settings answers in place of those that it replaced.
 
 Any plugin may bring a section of settings besides: its entry says where that is declared, as
 :mod:`rapidrtmp.interfaces.settings` has it.
@@ -111,6 +116,7 @@ class Contribution:
     :ivar find_media: asked for media of a stream that is not on its shelf; who asks is a viewer, and has a seat.
     :ivar player_data: what the player page tells its script: attributes ``data-NAME``, each the name of something below
         the stream.
+    :ivar apps_changed: called when the applications are others than before.
     """
 
     routes: Sequence[Route] = ()
@@ -119,6 +125,7 @@ class Contribution:
     services: Sequence[IService] = ()
     find_media: MediaFinder | None = None
     player_data: Mapping[str, str] = field(default_factory=dict)
+    apps_changed: Callable[[], None] = lambda: None
 
 
 class IContributes(Interface):

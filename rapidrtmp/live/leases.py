@@ -38,8 +38,13 @@ class StreamLeases:
 
     def __init__(self, stores_of: Callable[[str], Sequence[Store]] = _no_stores, stores: Iterable[Store] = ()) -> None:
         self._stores_of = stores_of
+        self._stores: dict[StreamName, Sequence[Store]] = {}  # of those that are used
         self._uses: Counter[StreamName] = Counter()
         self.lost: Callable[[StreamName], None] = lambda _name: None
+        self.watch(stores)
+
+    def watch(self, stores: Iterable[Store]) -> None:
+        """Learn which leases of these stores are lost."""
         for store in stores:
             store.leases.lost = self._lost
 
@@ -51,7 +56,9 @@ class StreamLeases:
         writes the stream, and there is nothing to release.
         """
         self._uses[name] += 1
-        claims = [store.leases.claim(str(name)) for store in self._stores_of(name.app)]
+        if name not in self._stores:
+            self._stores[name] = self._stores_of(name.app)
+        claims = [store.leases.claim(str(name)) for store in self._stores[name]]
 
         def failed(failure: Failure) -> Failure:
             self.release(name)
@@ -67,7 +74,7 @@ class StreamLeases:
             failure.trap(LeaseHeldError)
             self._uses[name] += 1  # its stream releases it
             self._log.error("{stream}: {error}", stream=name, error=failure.value)
-            for store in self._stores_of(name.app):
+            for store in self._stores.setdefault(name, self._stores_of(name.app)):
                 store.writer.revoke(str(name))
             self.lost(name)
 
@@ -79,7 +86,7 @@ class StreamLeases:
         if self._uses[name] > 0:
             return
         del self._uses[name]
-        for store in self._stores_of(name.app):
+        for store in self._stores.pop(name):
             store.writer.when_written(str(name)).addCallback(self._written, store, name)
 
     def _written(self, _: None, store: Store, name: StreamName) -> None:

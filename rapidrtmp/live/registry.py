@@ -7,8 +7,9 @@ lingers so that viewers can see the end of it, then is forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
+from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -57,7 +58,7 @@ class Registry:
     :param apps: the applications by name; each stream keeps the one that made it, whatever takes its place there.
     :param target_ms: the target duration that a stream's playlists promise, in milliseconds.
     :param max_streams: how many streams may be live at one time on the whole server; 0 for no limit.
-    :param forgetting: called with a stream that is about to be forgotten.
+    :param forgetting: called with a stream that is no longer found.
     :param leases: held for each stream until it has ended; one whose leases are lost is ended.
     """
 
@@ -97,6 +98,10 @@ class Registry:
         """The stream of that name: live, interrupted, or ended and still served."""
         return self._streams.get(name)
 
+    def applications(self) -> Sequence[Any]:
+        """Those that made the streams there are, each once."""
+        return list({id(app): app for app in self._made_by.values()}.values())
+
     def totals(self) -> StreamTotals:
         """Over all streams there ever were."""
         totals = copy(self._forgotten)
@@ -116,7 +121,8 @@ class Registry:
 
         :returns: its stream: a new one, or the one that waited for it.
         :raises NameTakenError: it has a publisher.
-        :raises LimitReachedError: there are too many streams already, or all have been ended for good.
+        :raises LimitReachedError: there are too many streams already, its application takes no new ones, or all have
+            been ended for good.
         """
         if self._closed_because:
             raise LimitReachedError(self._closed_because)
@@ -141,6 +147,8 @@ class Registry:
         return stream
 
     def _check_limits(self, name: StreamName) -> None:
+        if self._apps[name.app].is_leaving:
+            raise LimitReachedError(f"the application {name.app} is gone from the settings and takes no more streams")
         limit = self._apps[name.app].limits.max_streams
         of_app = sum(
             stream.name.app == name.app and stream.state is not StreamState.ENDED for stream in self._streams.values()

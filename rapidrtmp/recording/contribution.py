@@ -11,6 +11,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from twisted.application.service import MultiService
 from zope.interface import implementer
 
 from rapidrtmp.http.long_work import LongWork
@@ -46,20 +47,13 @@ class RecordingsContribution:
 
     def contribute(self, context: ContributionContext) -> Contribution:
         """See :meth:`IContributes.contribute <rapidrtmp.interfaces.IContributes.contribute>`."""
-        storages = {name: app.storage(Purpose.RECORDINGS) for name, app in context.apps.items()}
-        general = context.storage(Purpose.RECORDINGS)
-        work = LongWork(context.clock)
-        by_storage = {storage: Library(storage, context.clock, work=work) for storage in [*storages.values(), general]}
-        libraries = Libraries({name: by_storage[storage] for name, storage in storages.items()}, by_storage[general])
-        deletions = Deletions(context.metrics)
+        care = _Care(context)
         return Contribution(
-            routes=_routes(libraries, Recordings(libraries, context.streams, context.apps)),
+            routes=_routes(care.libraries, Recordings(care.libraries, context.streams, context.apps)),
             paths=recording_paths(),
             schemas=recording_schemas(),
-            services=[
-                RecordingsService(library, _retention(context, library, storages, deletions), context.clock)
-                for library in by_storage.values()
-            ],
+            services=[care],
+            apps_changed=care.follow,
         )
 
     def commands(self) -> Sequence[Command]:
@@ -68,36 +62,63 @@ class RecordingsContribution:
         return [Command("recordings", help, _add_arguments, _run)]
 
 
-def _retention(
-    context: ContributionContext, library: Library, storages: dict[str, IStorage], deletions: Deletions
-) -> Retention:
-    """Keeps the limits of the applications whose recordings are in that library, as their recorders have them."""
-    names = [name for name, storage in storages.items() if storage is library.storage]
-    return Retention(library, RecorderRules(context.apps, names), context.utc_ms, deletions)
+class _Care(MultiService):
+    """
+    A library of each storage that recordings lie in, and what looks after it.
+
+    :ivar libraries: all of them; those of applications that come with new settings as well.
+    """
+
+    def __init__(self, context: ContributionContext) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._context = context
+        self._work = LongWork(context.clock)
+        self._deletions = Deletions(context.metrics)
+        self._by_storage: dict[IStorage, Library] = {}
+        self._by_app: dict[str, Library] = {}
+        self.follow()
+        self.libraries = Libraries(self._by_app, self._library(context.storage(Purpose.RECORDINGS)))
+
+    def follow(self) -> None:
+        """See where the recordings of the applications that there are now lie."""
+        found = {name: self._library(app.storage(Purpose.RECORDINGS)) for name, app in self._context.apps.items()}
+        self._by_app.clear()
+        self._by_app.update(found)
+
+    def _library(self, storage: IStorage) -> Library:
+        library = self._by_storage.get(storage)
+        if library is None:
+            context = self._context
+            library = self._by_storage[storage] = Library(storage, context.clock, work=self._work)
+            retention = Retention(library, RecorderRules(context.apps, storage), context.utc_ms, self._deletions)
+            RecordingsService(library, retention, context.clock).setServiceParent(self)  # type: ignore[no-untyped-call]
+        return library
 
 
 class RecorderRules(Mapping[str, RetentionRules]):
     """
-    The limits of applications, as the recorders that they have now set them.
+    The limits of the applications there are now whose recordings lie in a storage, as their recorders set them.
 
-    :param names: those of the applications.
+    :param apps: all applications, by name.
     """
 
-    def __init__(self, apps: Mapping[str, IApplication], names: Sequence[str]) -> None:
+    def __init__(self, apps: Mapping[str, IApplication], storage: IStorage) -> None:
         self._apps = apps
-        self._names = names
+        self._storage = storage
 
     def __getitem__(self, name: str) -> RetentionRules:
-        if name not in self._names:
+        app = self._apps[name]
+        if app.storage(Purpose.RECORDINGS) is not self._storage:
             raise KeyError(name)
-        recorders = (each for each in self._apps[name].sinks.values() if IRecorderFactory.providedBy(each))
+        recorders = (each for each in app.sinks.values() if IRecorderFactory.providedBy(each))
         return RetentionRules.strictest(each.retention for each in recorders)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        found = [name for name, app in self._apps.items() if app.storage(Purpose.RECORDINGS) is self._storage]
+        return iter(found)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return sum(1 for _ in self)
 
 
 def _routes(libraries: Libraries, recordings: Recordings) -> Sequence[Route]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -26,17 +26,18 @@ from twisted.web.http import H2_ENABLED
 from rapidrtmp import __version__
 from rapidrtmp.app.application import Shared
 from rapidrtmp.app.applications import Applications
-from rapidrtmp.app.contributions import ask_contributors
+from rapidrtmp.app.contributions import Contributions
 from rapidrtmp.app.plugins import ChosenPlugins
 from rapidrtmp.app.storages import Stores
 from rapidrtmp.app.threads import PluginThreads
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.http.addresses import TrustedProxies
-from rapidrtmp.interfaces import Contribution, ContributionContext, IContributes, Purpose
+from rapidrtmp.interfaces import ContributionContext, IContributes, IStorage, Purpose
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import Recovery
 from rapidrtmp.live.registry import Registry
+from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
 from rapidrtmp.net.app_names import AppNames
@@ -127,7 +128,13 @@ class RapidRtmpService(MultiService):
             self._plugin_threads.in_thread,
             recovered=lambda name: self._recovery.take(name),
         )
-        self.applications = Applications(settings, plugins, self.stores, shared)
+        self.applications = Applications(
+            settings,
+            plugins,
+            self.stores,
+            shared,
+            has_streams=lambda app: any(stream.name.app == app for stream in self.registry),
+        )
         self._leases = StreamLeases(self.applications.stores_of, self.stores.all)
         self._recovery = Recovery(
             {name: app.sinks for name, app in self.applications.items()},
@@ -139,6 +146,8 @@ class RapidRtmpService(MultiService):
         )
         self.registry = self._make_registry()
         self._contributions = self._ask_contributors(plugins.contributors)
+        self._sites: Sites | None = None
+        self.applications.changed = self._applications_changed
         self.rtmp_factory = self._make_rtmp()
         self.metrics.collect_from(self._read_metrics)
         self._has_demo = demo
@@ -153,11 +162,17 @@ class RapidRtmpService(MultiService):
             self.applications,
             lambda stream: stream.shelf.target_ms or self._settings.hls.segment_ms,
             max_streams=self._settings.server.max_streams,
-            forgetting=lambda stream: self._numbering.reached(stream.shelf.reached),
+            forgetting=self._forgotten,
             leases=self._leases,
         )
 
-    def _ask_contributors(self, contributors: Sequence[IContributes]) -> Sequence[Contribution]:
+    def _forgotten(self, stream: LiveStream) -> None:
+        self._numbering.reached(stream.shelf.reached)
+        self.applications.let_go(stream.name.app)
+        if self._contributions.have_lingering:
+            self._follow_contributors()
+
+    def _ask_contributors(self, contributors: Sequence[IContributes]) -> Contributions:
         """What plugins bring; their services become parts of this one."""
         context = ContributionContext(
             apps=self.applications,
@@ -168,10 +183,29 @@ class RapidRtmpService(MultiService):
             metrics=self.metrics.registry,
             section=lambda name: self.applications.settings.sections[name],
         )
-        contributions = ask_contributors(contributors, self.applications, context)
-        for service in (each for contribution in contributions for each in contribution.services):
-            service.setServiceParent(self)
+        contributions = Contributions(contributors, context, self)
+        contributions.follow(self.applications.values())
+        self.metrics.collect_from(contributions.metrics)
         return contributions
+
+    def _follow_contributors(self) -> None:
+        self._contributions.follow(self.applications.values(), self.registry.applications())
+        if self._sites is not None:
+            self._sites.follow(self._contributions.current)
+
+    def _applications_changed(self) -> None:
+        """Look after what the applications that there are now consist of."""
+        self._follow_contributors()
+        self._leases.watch(self.stores.all)
+        if self.running:
+            self.readiness.watch(self._probed_storages())
+        self._contributions.tell_apps_changed()
+
+    def _probed_storages(self) -> Mapping[str, IStorage]:
+        """Those that an application uses, by name."""
+        apps = {*self.applications.values(), *self.registry.applications()}
+        used = {store for app in apps for store in app.stores.values()}
+        return {store.name: store.storage for store in self.stores.all if store in used}
 
     def _make_rtmp(self) -> RtmpServerFactory:
         rtmp = self._settings.rtmp
@@ -208,7 +242,7 @@ class RapidRtmpService(MultiService):
             policy=policy,
             clock=self._reactor,
             utc_ms=utc_ms,
-            contributions=self._contributions,
+            contributions=self._contributions.current,
             viewer_salt=os.urandom(16),
             access=ApiAccess(self._api_secret, policy, self._reactor),
             find_public_door=self._find_public_door,
@@ -260,7 +294,7 @@ class RapidRtmpService(MultiService):
             return
         self._is_open = True
         self.rtmp.open(self.rtmp_factory)
-        sites = self._make_sites()
+        sites = self._sites = self._make_sites()
         self.http.open(sites.public)
         if sites.management is not None:
             self.manage.open(sites.management)
@@ -278,7 +312,7 @@ class RapidRtmpService(MultiService):
         self._find_api_secret()
         self._plugin_threads.start()
         self.stores.start()
-        self.readiness.start({store.name: store.storage for store in self.stores.all})
+        self.readiness.start(self._probed_storages())
         super().startService()  # type: ignore[no-untyped-call]
         if self.stores.persistent:
             self._recovery.run(self._reactor, RECOVERY_S).addCallback(self._go_on)

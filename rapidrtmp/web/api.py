@@ -78,10 +78,15 @@ class Api:
         self._clock = clock
         self._utc_ms = utc_ms
         self._find_public_door = find_public_door
+        self.follow(contributions)
+
+    def follow(self, contributions: Sequence[Contribution]) -> None:
+        """Describe what plugins bring now."""
         rules = [route.rule for each in contributions for route in each.routes]
         self._actions = {"stop", *(found[1] for rule in rules if (found := _ACTION.fullmatch(rule)))}
         self._description = json_response(
-            description(policy.max_expiration_s, contributions), headers={"Cache-Control": "public, max-age=300"}
+            description(self._policy.max_expiration_s, contributions),
+            headers={"Cache-Control": "public, max-age=300"},
         )
 
     # ── publishing ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,7 +104,7 @@ class Api:
         key = read_text(fields, "streamKey")
         name = StreamName.checked(read_text(fields, "app") if "app" in fields else DEFAULT_APP, key)
         lifetime_s = self._lifetime_s(fields)
-        if name.app not in self._apps:
+        if name.app not in self._apps or self._apps[name.app].is_leaving:
             raise NotFoundError(f"there is no application {name.app!r} here")
         issuer = ITokenIssuer(self._apps[name.app].authenticator, None)
         if issuer is None:

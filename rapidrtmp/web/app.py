@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
@@ -41,6 +42,7 @@ from rapidrtmp.interfaces import (
     StreamedResponse,
     UnavailableError,
 )
+from rapidrtmp.interfaces.contributions import MediaFinder
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import RESERVED_APPS
@@ -70,6 +72,8 @@ __all__ = ["Sites", "WebApp", "make_sites"]
 UNROUTED = "other"
 #: What is below this is asked for with a token as well: ``/APP/KEY/~TOKEN/…``.
 STREAM_RULE = "/<app:app>/<key>/"
+#: Picks the routes of one door.
+_Chosen = Callable[[Iterable[Route]], tuple[Route, ...]]
 #: Whose answers pages of other origins may read.
 _MEDIA = (Audience.MEDIA, Audience.VIEWERS)
 
@@ -83,16 +87,16 @@ class _AppConverter(BaseConverter):
 
 class WebApp:
     """
-    The Klein application around a table of routes.
+    The Klein application around a table of routes, which may become another.
 
-    :ivar klein: the application; ``klein.url_map`` holds every route there is.
+    :ivar klein: the application; ``klein.url_map`` holds every route there ever was.
     """
 
     _log = Logger()
 
     def __init__(
         self,
-        table: tuple[Route, ...],
+        table: Iterable[Route],
         access: ApiAccess,
         tally: Tally,
         misconduct: Misconduct,
@@ -108,8 +112,9 @@ class WebApp:
         self._policy = policy
         self._proxies = TrustedProxies(policy.trusted_proxies)
         self._access = access
-        for route in table:
-            self._add(route)
+        self._routes: dict[str, Route] = {}
+        self._known: set[str] = set()
+        self.serve(table)
         self._handle_errors(self._refuse, *STATUS_BY_ERROR)
         self._handle_errors(self._refuse_unrouted, HTTPException)
         self._handle_errors(self._give_up, Exception)
@@ -121,19 +126,30 @@ class WebApp:
     def _handle_errors(self, handler: Any, *errors: type[Exception]) -> None:
         self.klein.handle_errors(*errors)(handler)
 
+    def serve(self, table: Iterable[Route]) -> None:
+        """Answer these routes, and no others; of two for the same requests the first."""
+        self._routes = {f"{route.method} {route.rule}": route for route in reversed(tuple(table))}
+        for name, route in reversed(self._routes.items()):
+            if name not in self._known:
+                self._known.add(name)
+                self._add(name, route)
+
     # ── the way in ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _add(self, route: Route) -> None:
+    def _add(self, name: str, route: Route) -> None:
         def endpoint(request: Any, token: str = "", **names: str) -> bytes | Deferred[bytes]:
+            route = self._routes.get(name)
+            if route is None:  # it was a plugin's that is gone
+                raise NotFoundError("there is nothing here")
             request.rapidrtmp_route = route
             return self._serve(route, request, names, token)
 
         methods = [route.method, "OPTIONS"]
         rule = route.rule.replace("<app>", "<app:app>")
-        self.klein.route(rule, methods=methods, endpoint=f"{route.method} {route.rule}")(endpoint)
+        self.klein.route(rule, methods=methods, endpoint=name)(endpoint)
         if route.audience is Audience.MEDIA and rule.startswith(STREAM_RULE):
             rule = f"{STREAM_RULE}~<token>/{rule.removeprefix(STREAM_RULE)}"
-            self.klein.route(rule, methods=methods, endpoint=f"{route.method} {route.rule} with a token")(endpoint)
+            self.klein.route(rule, methods=methods, endpoint=f"{name} with a token")(endpoint)
 
     def _serve(self, route: Route, twisted: Any, names: Mapping[str, str], token: str) -> bytes | Deferred[bytes]:
         request = read_request(twisted, self._proxies, token)
@@ -247,11 +263,18 @@ def _error(failure: Failure) -> BaseException:
     return failure.value
 
 
-class Sites(NamedTuple):
-    """What is served at each door; ``management`` is ``None`` where that is part of the public one."""
+@dataclass(frozen=True)
+class Sites:
+    """
+    What is served at each door.
+
+    :ivar management: ``None`` where that is part of the public one.
+    :ivar follow: called with all that plugins bring when that has changed.
+    """
 
     public: Site
     management: Site | None
+    follow: Callable[[Sequence[Contribution]], None]
 
 
 def make_sites(
@@ -293,23 +316,36 @@ def make_sites(
     connections = OpenConnections(policy, clock)
     metrics.collect_from(connections.metrics)
     hls = HlsResponder(registry, admission, policy.early_hold_ms, clock)
-    media = MediaResponder(hls, registry, admission, [each.find_media for each in contributions if each.find_media])
-    data = {what: below for each in contributions for what, below in each.player_data.items()}
-    contributed = [route for each in contributions for route in each.routes]
+    finders: list[MediaFinder] = []
+    data: dict[str, str] = {}
+    media = MediaResponder(hls, registry, admission, finders)
+    pages = Pages(registry, apps, clock, data)
     make_http2 = _http2(policy, clock, misconduct, metrics)
-    table = routes(api, media, Pages(registry, apps, clock, data), contributed, admission, policy)
+    doors: list[tuple[WebApp, _Chosen]] = []
 
-    def make_site(table: tuple[Route, ...], make_channel: Callable[[], BoundedChannel]) -> Site:
-        app = WebApp(table, access, tally, misconduct, policy)
+    def follow(contributions: Sequence[Contribution]) -> None:
+        api.follow(contributions)
+        finders[:] = [each.find_media for each in contributions if each.find_media]
+        data.clear()
+        data.update({what: below for each in reversed(contributions) for what, below in each.player_data.items()})
+        contributed = [route for each in contributions for route in each.routes]
+        table = routes(api, media, pages, contributed, admission, policy)
+        for app, choose in doors:
+            app.serve(choose(table))
+
+    def make_site(choose: _Chosen, make_channel: Callable[[], BoundedChannel]) -> Site:
+        app = WebApp((), access, tally, misconduct, policy)
+        doors.append((app, choose))
         return BoundedSite(app.resource(), policy, clock, make_channel, make_http2, connections)
 
     plain: Callable[[], BoundedChannel] = partial(BoundedChannel, misconduct)
     express = plain
     if not policy.access_log:  # a line of it costs more than an answer of the express way: who wants one goes the other
         express = partial(ExpressChannel, ExpressLane(hls.respond, tally, policy, MEDIA_RULE), misconduct)
-    if not policy.has_management_door:
-        return Sites(make_site(table, express), None)
-    return Sites(make_site(public_routes(table), express), make_site(management_routes(table), plain))
+    public = make_site(public_routes if policy.has_management_door else tuple, express)
+    management = make_site(management_routes, plain) if policy.has_management_door else None
+    follow(contributions)
+    return Sites(public, management, follow)
 
 
 def _http2(

@@ -41,7 +41,7 @@ def description(max_expiration_s: int = MAX_EXPIRATION_S, contributions: Sequenc
     """
     The whole document.
 
-    :param contributions: what plugins bring, described as they have it.
+    :param contributions: what plugins bring, described as they have it; where two have the same, the first one's holds.
     :param max_expiration_s: the longest that a token may be valid, in seconds.
     """
     return {
@@ -54,14 +54,14 @@ def description(max_expiration_s: int = MAX_EXPIRATION_S, contributions: Sequenc
         "paths": {
             **_publishing(),
             **_streams(),
-            **{path: operations for each in contributions for path, operations in each.paths.items()},
+            **{path: operations for each in reversed(contributions) for path, operations in each.paths.items()},
             **_server(),
             **_watching(),
         },
         "components": {
             "schemas": {
                 **_schemas(max_expiration_s),
-                **{name: schema for each in contributions for name, schema in each.schemas.items()},
+                **{name: schema for each in reversed(contributions) for name, schema in each.schemas.items()},
             },
             "securitySchemes": {
                 "managementSecret": {

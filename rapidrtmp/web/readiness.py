@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -50,7 +51,8 @@ class Readiness:
     def __init__(self, clock: IReactorTime, probe_key: str = "") -> None:
         self._clock = clock
         self._probe_key = probe_key or f"{PROBE_PREFIX}{uuid.uuid4().hex}"
-        self._probes: list[StorageProbe] = []
+        self._probes: dict[str, StorageProbe] = {}
+        self._probed = count()
         self._checks: dict[str, Check] = {}
         self._lags_ms: deque[int] = deque([0], maxlen=LAG_SUSTAINED)
         self._timer: IDelayedCall | None = None
@@ -95,11 +97,19 @@ class Readiness:
     def start(self, storages: Mapping[str, IStorage]) -> None:
         """Begin to watch the reactor and the storages; the name of each becomes that of its check."""
         self._await_timer()
+        self.watch(storages)
+
+    def watch(self, storages: Mapping[str, IStorage]) -> None:
+        """Watch these storages, by name, and no others."""
+        for name in self._probes.keys() - storages:
+            self._probes.pop(name).stop()
+            del self._checks[name]
         for name, storage in storages.items():
-            self.set(name, False, "not tried yet")
-            key = f"{self._probe_key}-{len(self._probes)}"  # two may be one and the same place
-            self._probes.append(StorageProbe(name, storage, key, self._clock, partial(self.set, name)))
-            self._probes[-1].start()
+            if name not in self._probes:
+                self.set(name, False, "not tried yet")
+                key = f"{self._probe_key}-{next(self._probed)}"  # two may be one and the same place
+                self._probes[name] = StorageProbe(name, storage, key, self._clock, partial(self.set, name))
+                self._probes[name].start()
 
     def stop(self) -> None:
         """Watch no more; a probe under way is given up."""
@@ -107,7 +117,7 @@ class Readiness:
             self._timer.cancel()
             self._timer = None
         while self._probes:
-            self._probes.pop().stop()
+            self._probes.popitem()[1].stop()
 
     def _await_timer(self) -> None:
         due_s = self._clock.seconds() + LAG_INTERVAL_S

@@ -45,7 +45,9 @@ class ApplicationsCase(SynchronousTestCase):
         plugins = choose_plugins(settings)
         chosen = [storage for app in plugins.apps.values() for storage in app.storages.values()]
         shared = Shared(reactor, Metrics(), Numbering(utc_ms), maybeDeferred)
-        self.apps = Applications(settings, plugins, Stores(reactor, chosen, 1 << 20), shared)
+        self.stores = Stores(reactor, chosen, 1 << 20)
+        self.on_air: set[str] = set()
+        self.apps = Applications(settings, plugins, self.stores, shared, self.on_air.__contains__)
 
     def replace(self, environment: Mapping[str, str]) -> Mapping[str, Outcome]:
         """What becomes of settings that differ by these variables."""
@@ -139,17 +141,6 @@ class ReplaceTests(ApplicationsCase):
         self.assertEqual({"apps.live.storage": RESTART, "apps.live.recordings": RESTART}, outcomes)
         self.assertEqual(before, self.live.stores)
 
-    def test_applications_come_and_go(self) -> None:
-        """An application that is new, or gone from the settings, needs a restart."""
-        app = self.settings.apps["live"]
-        self.assertEqual(
-            {"apps.radio": RESTART}, self.apps.replace(replace(self.settings, apps={"live": app, "radio": app}))
-        )
-        self.assertEqual(["live"], list(self.apps))
-        self.use(replace(self.settings, apps={"live": app, "radio": app}))
-        self.assertEqual({"apps.radio": RESTART}, self.apps.replace(self.settings))
-        self.assertEqual(["live", "radio"], list(self.apps))
-
     def test_bad_settings_change_nothing(self) -> None:
         """Where one plugin refuses its arguments, all is as it was, for other applications too."""
         good, bad = AppSettings(sinks=("record",), auth=("open",)), AppSettings(sinks=("hls:window=1",), auth=("open",))
@@ -161,3 +152,108 @@ class ReplaceTests(ApplicationsCase):
         self.assertRaises(ConfigurationError, self.apps.replace, new)
         self.assertEqual(before, dict(self.apps))
         self.assertEqual(10, self.apps.settings.hls.window)
+        self.assertEqual(1, len(self.stores.all))
+
+
+class ComingAndGoingTests(ApplicationsCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.app = self.settings.apps["live"]
+        self.changes: list[list[str]] = []
+
+    def use(self, settings: Settings) -> None:
+        super().use(settings)
+        self.apps.changed = lambda: self.changes.append(list(self.apps))
+
+    def become(self, **others: AppSettings) -> Mapping[str, Outcome]:
+        """What becomes of applications other than `live`."""
+        return self.apps.replace(replace(self.settings, apps={"live": self.app, **others}))
+
+    def test_comes(self) -> None:
+        """An application that is new is there at once, with a storage that it shares, or one that is opened for it."""
+        self.assertEqual({"apps.radio": APPLIED}, self.become(radio=replace(self.app, max_streams=3)))
+        self.assertEqual(["live", "radio"], list(self.apps))
+        self.assertEqual(3, self.apps["radio"].limits.max_streams)
+        self.assertIs(self.live.storage(Purpose.LIVE), self.apps["radio"].storage(Purpose.LIVE))
+        own = replace(self.app, storage=f"local:{self.mktemp()}")
+        self.assertEqual({"apps.tv": APPLIED}, self.become(radio=replace(self.app, max_streams=3), tv=own))
+        self.assertEqual(["storage", "apps.tv.storage"], [store.name for store in self.stores.all])
+        self.assertEqual("apps.tv.storage", self.apps["tv"].stores[Purpose.LIVE].name)
+        self.assertEqual({}, self.become(radio=replace(self.app, max_streams=3), tv=own))
+        self.assertEqual([["live", "radio"], ["live", "radio", "tv"], ["live", "radio", "tv"]], self.changes)
+
+    def test_goes(self) -> None:
+        """One that is gone from the settings is gone, if nothing of it is live."""
+        self.become(radio=self.app)
+        self.assertEqual({"apps.radio": APPLIED}, self.become())
+        self.assertEqual(["live"], list(self.apps))
+        self.assertEqual({}, self.become())
+
+    def test_goes_with_streams(self) -> None:
+        """One that is live takes no more streams, and is gone when its last stream is."""
+        self.become(radio=self.app)
+        self.on_air.add("radio")
+        self.assertEqual({"apps.radio": APPLIED}, self.become())
+        self.assertEqual((False, True), (self.live.is_leaving, self.apps["radio"].is_leaving))
+        self.apps.let_go("radio")
+        self.assertIn("radio", self.apps)
+        self.become()
+        self.assertIn("radio", self.apps)
+        self.on_air.clear()
+        self.apps.let_go("radio")
+        self.apps.let_go("live")
+        self.assertEqual(["live"], list(self.apps))
+        self.assertEqual(["live"], self.changes[-1])
+
+    def test_comes_back(self) -> None:
+        """One that comes back while something of before is live is there again, but not in another storage."""
+        self.become(radio=self.app)
+        self.on_air.add("radio")
+        former = self.apps["radio"]
+        self.become()
+        elsewhere = replace(self.app, storage=f"local:{self.mktemp()}")
+        self.assertEqual({"apps.radio": RESTART}, self.become(radio=elsewhere))
+        self.assertEqual((True, 1), (self.apps["radio"].is_leaving, len(self.stores.all)))
+        self.assertEqual({"apps.radio": APPLIED}, self.become(radio=self.app))
+        self.assertFalse(self.apps["radio"].is_leaving)
+        self.assertIs(former.sinks["hls"]._discontinuities, self.apps["radio"].sinks["hls"]._discontinuities)
+
+    def test_same_storage_again(self) -> None:
+        """A storage that was opened for an application that went is the same one when it comes again."""
+        own = replace(self.app, storage=f"local:{self.mktemp()}")
+        self.become(radio=own)
+        store = self.apps["radio"].stores[Purpose.LIVE]
+        self.become()
+        self.become(radio=own)
+        self.assertIs(store, self.apps["radio"].stores[Purpose.LIVE])
+
+    def test_storages_have_names_of_their_own(self) -> None:
+        """Where the general storage changes, an application that comes with it has it, under a name not yet taken."""
+        folder = self.mktemp()
+        new = load_settings({}, {**MEMORY, "RAPIDRTMP_STORAGE_SPEC": f"local:{folder}"}).settings
+        outcomes = self.apps.replace(replace(new, apps={**new.apps, "radio": new.apps["live"]}))
+        self.assertEqual((APPLIED, RESTART), (outcomes["apps.radio"], outcomes["apps.live.storage"]))
+        self.assertEqual(["storage", "apps.radio.storage"], [store.name for store in self.stores.all])
+
+    def test_refused(self) -> None:
+        """Where one that comes has a plugin that refuses its arguments, none comes, and no storage stays open."""
+        good = replace(self.app, storage=f"local:{self.mktemp()}")
+        bad = replace(self.app, sinks=("hls:window=1",))
+        self.assertRaises(ConfigurationError, self.become, tv=good, radio=bad)
+        self.assertEqual((["live"], 1), (list(self.apps), len(self.stores.all)))
+
+    def test_refused_by_others(self) -> None:
+        """Where the rest of the server cannot follow, all is as it was, and the rest is asked to follow that."""
+        before = dict(self.apps)
+
+        def changed() -> None:
+            self.changes.append(list(self.apps))
+            if "radio" in self.apps:
+                raise ConfigurationError("two answer one request")
+
+        self.apps.changed = changed
+        own = replace(self.app, storage=f"local:{self.mktemp()}")
+        self.assertRaises(ConfigurationError, self.become, radio=own)
+        self.assertEqual([["live", "radio"], ["live"]], self.changes)
+        self.assertEqual((before, 1), (dict(self.apps), len(self.stores.all)))
+        self.assertEqual(["live"], list(self.apps.settings.apps))

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from twisted.application.service import Service
+from prometheus_client import Counter
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from rapidrtmp import cli
-from rapidrtmp.app.contributions import ask_contributors
+from rapidrtmp.app.contributions import Contributions
 from rapidrtmp.app.plugins import choose_plugins
 from rapidrtmp.discovery import factories
 from rapidrtmp.errors import ConfigurationError
@@ -71,13 +72,23 @@ class Guestbook(FrameCollectorFactory):
         return succeed(json_response([str(stream)])) if name == "guests.json" else None
 
 
-class AskingTests(SynchronousTestCase):
-    def ask(self, *contributors: Any, **sinks: Any) -> Sequence[Contribution]:
-        apps = {"live": FakeApplication(sinks=sinks)}
-        streams: Any = None
-        context = ContributionContext(apps, streams, lambda _: MemoryStorage(), Clock(), lambda: 0, Metrics().registry)
-        return ask_contributors(contributors, apps, context)
+class ContributionsCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.parent = MultiService()  # type: ignore[no-untyped-call]
+        self.parent.startService()  # type: ignore[no-untyped-call]
 
+    def contributions(self, *contributors: Any) -> Contributions:
+        streams: Any = None
+        context = ContributionContext({}, streams, lambda _: MemoryStorage(), Clock(), lambda: 0, Metrics().registry)
+        return Contributions(contributors, context, self.parent)
+
+    def ask(self, *contributors: Any, **sinks: Any) -> Sequence[Contribution]:
+        contributions = self.contributions(*contributors)
+        contributions.follow([FakeApplication(sinks=sinks)])
+        return contributions.current
+
+
+class AskingTests(ContributionsCase):
     def test_factories(self) -> None:
         """The factory of a sink in use is asked too, once however often it is used; one that brings nothing is not."""
         guestbook = Guestbook()
@@ -108,6 +119,93 @@ class AskingTests(SynchronousTestCase):
                 raise ZeroDivisionError("on purpose")
 
         self.assertIn("on purpose", str(self.assertRaises(ConfigurationError, self.ask, Broken())))
+
+
+class FollowingTests(ContributionsCase):
+    """Factories that come and go with new settings."""
+
+    def test_comes_and_goes(self) -> None:
+        """One that comes is asked, once, and its service runs; when it goes it takes all of that with it."""
+        first, second = Guestbook(), Guestbook("/api/v1/others")
+        contributions = self.contributions()
+        contributions.follow([FakeApplication(sinks={"guests": first})])
+        self.assertEqual((True, 1), (first.service.running, len(contributions.current)))
+        both = [FakeApplication(sinks={"guests": first, "guests-2": second})]
+        contributions.follow(both)
+        contributions.follow(both)
+        self.assertEqual((True, 2), (second.service.running, len(contributions.current)))
+        contributions.follow([FakeApplication(sinks={"guests": second})])
+        self.assertEqual((0, 1), (first.service.running, len(contributions.current)))
+        self.assertEqual([second.service], list(self.parent))
+
+    def test_lingers(self) -> None:
+        """What one brought that no application has any more stays for its streams, behind what its successor brings."""
+        old, new = Guestbook(), Guestbook()
+        former = FakeApplication(sinks={"guests": old})
+        contributions = self.contributions()
+        contributions.follow([former])
+        now = FakeApplication(sinks={"guests": new})
+        contributions.follow([now], lingering=[former])
+        self.assertTrue(contributions.have_lingering and old.service.running and new.service.running)
+        self.assertEqual([new.respond, old.respond], [each.routes[1].respond for each in contributions.current])
+        contributions.follow([now], lingering=[now])
+        self.assertFalse(contributions.have_lingering or old.service.running)
+        self.assertTrue(new.service.running)
+
+    def test_in_several_applications(self) -> None:
+        """One sink in two applications is two factories, and the first one's route is that of both."""
+        first, second = Guestbook(), Guestbook()
+        contributions = self.contributions()
+        contributions.follow([FakeApplication(sinks={"guests": each}) for each in (first, second)])
+        self.assertEqual(2, len(contributions.current))
+        self.assertTrue(first.service.running and second.service.running)
+
+    def test_refused(self) -> None:
+        """Where one cannot work beside the others, all stays as it was."""
+        contributions = self.contributions(Guestbook())
+        contributions.follow([])
+        stranger = Guestbook()
+        self.assertRaises(ConfigurationError, contributions.follow, [FakeApplication(sinks={"guests": stranger})])
+        self.assertEqual((0, 1), (stranger.service.running, len(contributions.current)))
+
+    def test_metrics(self) -> None:
+        """A factory's metrics go with it, and those of its successor may have the same names."""
+
+        class Counting(Guestbook):
+            def contribute(self, context: ContributionContext) -> Contribution:
+                self.total = Counter("rapidrtmp_guests_total", "Guests", registry=context.metrics)
+                return super().contribute(context)
+
+        old, new = Counting(), Counting()
+        former, now = (FakeApplication(sinks={"guests": each}) for each in (old, new))
+        contributions = self.contributions()
+        contributions.follow([former])
+        old.total.inc()
+        contributions.follow([now], lingering=[former])
+        self.assertEqual([0.0], [metric.samples[0].value for metric in contributions.metrics()])
+
+    def test_apps_changed(self) -> None:
+        """All are notified of other applications; one that fails is logged, and hinders no other."""
+        notified: list[str] = []
+
+        @implementer(IContributes)
+        class Follower:
+            def __init__(self, name: str) -> None:
+                self.name = name
+
+            def contribute(self, context: ContributionContext) -> Contribution:
+                return Contribution(apps_changed=self.follow)
+
+            def follow(self) -> None:
+                notified.append(self.name)
+                if self.name == "a":
+                    raise ZeroDivisionError("on purpose")
+
+        contributions = self.contributions(Follower("a"), Follower("b"))
+        contributions.follow([])
+        contributions.tell_apps_changed()
+        self.assertEqual(["a", "b"], notified)
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
 
 class ServerTests(ServerCase):

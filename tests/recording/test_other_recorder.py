@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from twisted.application.service import MultiService
+
 import rapidrtmp.plugins
 from rapidrtmp.app.plugins import choose_plugins
 from rapidrtmp.discovery import plugin_sections
@@ -84,7 +86,13 @@ class OtherRecorderTests(ServerCase):
         self.assertEqual(409, (await self.ask(service, "stop"))[0])
         self.assertEqual((200, {"recording": True, "streamKey": "k"}), await self.ask(service, "start"))
         self.assertEqual(["hls", "archive"], list(stream.sinks))
-        (looked_after,) = (each for each in service if isinstance(each, RecordingsService))
+        (looked_after,) = (
+            each
+            for care in service
+            if isinstance(care, MultiService)
+            for each in care
+            if isinstance(each, RecordingsService)
+        )
         await looked_after._retention.sweep()
         self.assertNotIn("finished", await self.states(service))
         await service.stopService()

@@ -194,12 +194,15 @@ class RecorderRulesTests(SynchronousTestCase):
     def test_new_settings(self) -> None:
         """Where an application has another recorder, its limits are those of that one, at once."""
         app = FakeApplication(sinks={"record": RecorderFactory(retain="1d")})
-        rules = RecorderRules({"live": app, "tv": FakeApplication("tv")}, ["live"])
+        apps = {"live": app, "tv": FakeApplication("tv")}
+        rules = RecorderRules(apps, app.stored)
         self.assertEqual({"live": RetentionRules(age_ms=DAY_MS)}, dict(rules))
         app.sinks = {"record": RecorderFactory(retain="2d"), "hls": object()}
         self.assertEqual({"live": RetentionRules(age_ms=2 * DAY_MS)}, dict(rules))
         app.sinks = {}
         self.assertEqual({"live": RetentionRules()}, dict(rules))
+        apps["radio"] = FakeApplication("radio", sinks={"record": RecorderFactory(retain="3d")}, stored=app.stored)
+        self.assertEqual({"live": RetentionRules(), "radio": RetentionRules(age_ms=3 * DAY_MS)}, dict(rules))
 
 
 class ServiceTests(RetentionCase):
