@@ -36,9 +36,10 @@ __all__ = ["AVC_SYNTAX", "AvcReader", "AvcSearch", "nal_length_size", "read_avc_
 
 # Types of NAL units as sets of bits, one for each type: what the hot loop gathers.
 _SLICE_BITS = 1 << SLICE | 1 << IDR_SLICE
-#: What an access unit is looked at closely for: parameter sets, keyframes, and SEI that may promise one. Type 0 is
-#: none: a start code stands behind the length.
-_CLOSE_BITS = 1 << SPS | 1 << PPS | 1 << SPS_EXTENSION | 1 << IDR_SLICE | 1 << SEI | 1 << 0
+_SEI_BIT = 1 << SEI
+#: What an access unit is looked at closely for: parameter sets and keyframes. Type 0 is none: a start code stands
+#: behind the length.
+_CLOSE_BITS = 1 << SPS | 1 << PPS | 1 << SPS_EXTENSION | 1 << IDR_SLICE | 1 << 0
 
 
 class _AvcSyntax(NalSyntax):
@@ -100,19 +101,33 @@ class AvcReader(NalReader):
         """See :meth:`NalReader.read <rapidrtmp.codec.nal_reader.NalReader.read>`."""
         length_size = self._glance_size
         size = len(body)
-        offset = types = start = 0
+        offset = types = first = 0
         while offset < size:
             start = offset + length_size
             length = int.from_bytes(body[offset:start], "big")
             offset = start + length
             if offset > size or not length:
                 return self._read_closely(body)
+            if not types & _SLICE_BITS:
+                first = start
             types |= 1 << (body[start] & 0x1F)
-        # Of one slice the first macroblock is 0, which is one bit, set: so is the top one of what follows its header.
-        if types & _CLOSE_BITS or body[start + 1 : start + 2] < b"\x80":
+        # Of the first slice the first macroblock is 0, which is one bit, set: the top one of what follows its header.
+        if types & _CLOSE_BITS or not types & _SLICE_BITS or body[first + 1 : first + 2] < b"\x80":
+            return self._read_closely(body)
+        if types & _SEI_BIT and self._promises_keyframe(body):
             return self._read_closely(body)
         self.keyframe = False
-        return body if types & _SLICE_BITS else self._read_closely(body)
+        return body
+
+    def _promises_keyframe(self, body: bytes) -> bool:
+        """Whether an SEI unit says that all is right from here on; units lie behind lengths."""
+        offset = 0
+        while offset < len(body):
+            start = offset + self.length_size
+            offset = start + int.from_bytes(body[offset:start], "big")
+            if body[start] & 0x1F == SEI and recovery_frames(body[start:offset]) == 0:
+                return True
+        return False
 
     def _judge(self, pictures: Sequence[bytes], slices: Sequence[bytes]) -> bool:
         if any(nal_type(nal) == IDR_SLICE for nal in slices):

@@ -30,6 +30,7 @@ from rapidrtmp.codec.hevc_nal import (
     PREFIX_SEI,
     SLICES,
     SPS,
+    SUFFIX_SEI,
     VPS,
     begins_picture,
     nal_type,
@@ -48,8 +49,8 @@ __all__ = ["HEVC_SYNTAX", "HevcReader", "HevcSearch", "read_hevc_config"]
 
 _HEAD_SIZE = 23
 #: What an access unit may hold without being looked at closely, as bits by type: slices of pictures that are no place
-#: to start and need none but those, and SEI in front of them.
-_PLAIN_BITS = sum(1 << kind for kind in (*range(8), PREFIX_SEI))
+#: to start and need none but those, SEI and delimiters.
+_PLAIN_BITS = sum(1 << kind for kind in (*range(8), AUD, PREFIX_SEI, SUFFIX_SEI))
 _SLICE_BITS = sum(1 << kind for kind in range(8))
 _CLOSE_BITS = ((1 << 128) - 1) ^ _PLAIN_BITS
 
@@ -123,7 +124,7 @@ class HevcReader(NalReader):
         """See :meth:`NalReader.read <rapidrtmp.codec.nal_reader.NalReader.read>`."""
         length_size = self._glance_size
         size = len(body)
-        offset = types = start = 0
+        offset = types = first = 0
         while offset < size:
             start = offset + length_size
             length = int.from_bytes(body[offset:start], "big")
@@ -131,9 +132,11 @@ class HevcReader(NalReader):
             # The second byte of a header is never 0: a start code stands behind the length.
             if offset > size or length < 3 or not body[start + 1]:
                 return self._read_closely(body)
+            if not types & _SLICE_BITS:
+                first = start
             types |= 1 << (body[start] >> 1)
         # The first bit of a slice says whether it is its picture's first.
-        if types & _CLOSE_BITS or not types & _SLICE_BITS or body[start + 2] < 0x80:
+        if types & _CLOSE_BITS or not types & _SLICE_BITS or body[first + 2] < 0x80:
             return self._read_closely(body)
         self.keyframe = False
         return body

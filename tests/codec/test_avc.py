@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import NamedTuple
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -198,6 +199,15 @@ class AccessUnitTests(SynchronousTestCase):
             self.assertIs(body, unit.data)
             self.assertEqual((is_idr, None), (unit.is_idr, unit.config))
 
+    def test_glance(self) -> None:
+        """Of pictures that are no keyframes headers alone are looked at, in however many slices, behind whatever."""
+        further, later = b"\x41\x53\x44\x88", b"\x06\x06\x01\x64\x80"
+        with patch.object(AvcReader, "_read_closely", side_effect=AssertionError):
+            for nals in ([SLICE], [SLICE, further, further], [AUD, SEI, SLICE, further], [later, SLICE, SEI]):
+                body, reader = lengths(*nals), AvcReader(CONFIG)
+                self.assertIs(body, reader.read(body))
+                self.assertFalse(reader.keyframe)
+
     def test_recovery_point(self) -> None:
         """An intra picture with a recovery point at itself is a keyframe; a refresh that takes its time is none."""
         now, later, intra = b"\x06\x06\x01\xc4\x80", b"\x06\x06\x01\x64\x80", b"\x41\x88\x84"
@@ -327,7 +337,7 @@ class AccessUnitTests(SynchronousTestCase):
 
     def test_looks_like_start_codes(self) -> None:
         """A length that looks like a start code is a length as long as lengths lead to the end."""
-        body = lengths(SLICE[:1] + bytes(range(1, 256)) + b"\x80\x80", SLICE)
+        body = lengths(SLICE[:2] + bytes(range(1, 256)) + b"\x80", SLICE)
         self.assertTrue(body.startswith(b"\0\0\1"))
         unit = read_access_unit(body, CONFIG)
         assert unit is not None

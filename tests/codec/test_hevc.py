@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -182,6 +183,14 @@ def _renumbered(sps: bytes, at: int) -> bytes:
 
 
 class AccessUnitTests(SynchronousTestCase):
+    def test_glance(self) -> None:
+        """Of pictures that are no keyframes headers alone are looked at, in however many slices, behind whatever."""
+        with patch.object(HevcReader, "_read_closely", side_effect=AssertionError):
+            for nals in ([TRAIL], [TRAIL, SECOND, SECOND], [AUD, SEI, TRAIL, SECOND, SUFFIX]):
+                body, reader = lengths(*nals), reader_of()
+                self.assertIs(body, reader.read(body))
+                self.assertFalse(reader.keyframe)
+
     def test_untouched(self) -> None:
         """An access unit in order is handed back as the very object that came."""
         for nals, is_keyframe in (
