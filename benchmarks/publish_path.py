@@ -22,15 +22,25 @@ from twisted.internet.testing import StringTransport
 from benchmarks.clip import make_clip, read_tags, repeat
 from benchmarks.publishers import Due, connect_commands, set_chunk_size, write_chunks
 from rapidrtmp.app.plugins import choose_plugins
+from rapidrtmp.hls.names import MEDIA_PLAYLIST
+from rapidrtmp.names import StreamName
 from rapidrtmp.server.service import RapidRtmpService
 from rapidrtmp.settings.model import AppSettings, Settings
+
+
+class _Reactor(Clock):
+    """Only a clock, but for what sinks are given to work with."""
+
+    def spawnProcess(self, *_arguments: object, **_named: object) -> None:
+        raise NotImplementedError
 
 
 def play(script: Sequence[Due], chunk_size: int) -> Callable[[], None]:
     """A publish that is accepted and waits to be played."""
     settings = Settings(apps={"live": AppSettings(auth=("open",), storage="memory:", recordings="memory:")})
-    clock = Clock()
-    factory = RapidRtmpService(clock, settings, choose_plugins(settings), demo=False).rtmp_factory
+    clock = _Reactor()
+    service = RapidRtmpService(clock, settings, choose_plugins(settings), demo=False)
+    factory = service.rtmp_factory
     protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
     assert protocol is not None
     transport = StringTransport()
@@ -38,13 +48,16 @@ def play(script: Sequence[Due], chunk_size: int) -> Callable[[], None]:
     protocol.dataReceived(b"\x03" + bytes(1536))
     opening, publish = connect_commands("live", "bench")
     protocol.dataReceived(transport.value()[1:1537] + opening + publish + set_chunk_size(chunk_size))
-    if b"NetStream.Publish.Start" not in transport.value():
+    stream = service.registry.find(StreamName("live", "bench"))
+    if stream is None or b"NetStream.Publish.Start" not in transport.value():
         raise SystemExit("the publish was not accepted")
 
     def run() -> None:
         for due in script:
             clock.rightNow = due.time_ms / 1000
             protocol.dataReceived(due.data)
+        if stream.playlist(MEDIA_PLAYLIST) is None:
+            raise SystemExit("nothing came out of it: see the log above")
 
     return run
 
