@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
+from rapidrtmp.support.frozen import filled_by_slot
+
 __all__ = [
     "AudioConfig",
     "CodecConfig",
@@ -163,6 +165,7 @@ class Rhythm:
     is_steady: bool = False
 
 
+@filled_by_slot
 @dataclass(frozen=True, slots=True)
 class Frame:
     """

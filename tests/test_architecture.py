@@ -49,7 +49,7 @@ ARROWS: Mapping[str, str] = {
 #: Within ``BASE``: what each of them may import of the others.
 BASE_ARROWS: Mapping[str, str] = {
     "errors": "",
-    "media": "",
+    "media": "support",
     "names": "errors",
     "support": "errors",
     "interfaces": "errors media names support",

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from twisted.internet.defer import Deferred
 
 from rapidrtmp.errors import RapidRTMPError
+from rapidrtmp.support.frozen import filled_by_slot
 
 __all__ = [
     "NO_STORE",
@@ -37,6 +38,7 @@ __all__ = [
 NO_STORE = {"Cache-Control": "no-store"}
 
 
+@filled_by_slot
 @dataclass(frozen=True, slots=True)
 class Request:
     """

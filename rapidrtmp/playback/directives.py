@@ -10,7 +10,7 @@ as the specification wants; what is understood and wrong is a 400.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from rapidrtmp.interfaces import BadRequestError, Playlist
@@ -25,8 +25,7 @@ _NAMES = ("_HLS_msn", "_HLS_part", "_HLS_skip")
 _MAX_FIELDS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Directives:
+class Directives(NamedTuple):
     """
     What a request for a playlist asks beyond the playlist.
 
@@ -67,11 +66,12 @@ def read_directives(playlist: Playlist, query: str) -> Directives:
     return Directives(sequence, part, skip)
 
 
-def _parse(query: str) -> dict[str, str]:
+def _parse(query: str) -> dict[str, str | None]:
+    """The directives that are given, by name; ``None`` is as good as none."""
     usual = _USUAL.fullmatch(query)
     if usual:
-        return {name: value for name, value in zip(_NAMES, usual.groups(), strict=True) if value is not None}
-    given: dict[str, str] = {}
+        return dict(zip(_NAMES, usual.groups(), strict=True))
+    given: dict[str, str | None] = {}
     try:
         fields = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
     except ValueError as error:
@@ -84,7 +84,7 @@ def _parse(query: str) -> dict[str, str]:
     return given
 
 
-def _number(given: dict[str, str], name: str) -> int | None:
+def _number(given: dict[str, str | None], name: str) -> int | None:
     value = given.get(name)
     if value is None:
         return None

@@ -13,6 +13,7 @@ is cancelled when the player leaves. An answer is made once of each object and g
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -109,6 +110,13 @@ class HlsResponder:
         directives = read_directives(version.facts, request.query)
         if directives.sequence is None or contains(version.facts, directives.sequence, directives.part):
             return self._version(request, stream, name, version, directives)
+        return self._hold_reload(request, stream, name, version, directives)
+
+    def _hold_reload(
+        self, request: Request, stream: IPlayable, name: str, version: IPlaylistVersion, directives: Directives
+    ) -> Deferred[Response]:
+        """Wait for a version that contains what is asked for."""
+        assert directives.sequence is not None
 
         def arrived(newer: IPlaylistVersion | None) -> Response:
             if newer is None:
@@ -134,8 +142,10 @@ class HlsResponder:
         cache_control: str = "",
     ) -> Response:
         text = version.delta if directives.skip and not version.facts.ended else version.full
-        blocking = directives.sequence is not None
-        response = self._text(request, text, cache_control or _playlist_caching(version, blocking=blocking))
+        blocking, facts = directives.sequence is not None, version.facts
+        response = self._text(
+            request, text, cache_control or _playlist_caching(facts.target_ms, ended=facts.ended, blocking=blocking)
+        )
         asked = f"{name}?{directives.sequence}.{directives.part}" if blocking else ""
         self._admission.count(request, stream.viewers, asked, response)
         return response
@@ -160,7 +170,8 @@ class HlsResponder:
         whole = self._ready.find(key)
         if whole is None:
             whole = self._ready.keep(stored, key, _object_response(stored))
-        response = _range_of(request, whole)
+        headers = request.headers
+        response = _range_of(request, whole) if "range" in headers or "if-none-match" in headers else whole
         if response.status == 200 or response.headers.get("Content-Range", "").startswith("bytes 0-"):
             self._admission.count(request, stream.viewers, name, response)
         return response
@@ -219,7 +230,8 @@ class HlsResponder:
         return waiting.addCallbacks(arrived, failed)
 
 
-def _playlist_caching(version: IPlaylistVersion, *, blocking: bool) -> str:
+@lru_cache(maxsize=256)
+def _playlist_caching(target_ms: int, *, ended: bool, blocking: bool) -> str:
     """
     How long a playlist may be kept (RFC 8216 bis, appendix B).
 
@@ -227,8 +239,8 @@ def _playlist_caching(version: IPlaylistVersion, *, blocking: bool) -> str:
     again, so that even these are let go after six target durations. Any other may be kept for half a target duration,
     and for a second where that is less: a cache that may not keep a playlist at all asks for it for each viewer.
     """
-    target_s = version.facts.target_ms // 1000
-    if blocking or version.facts.ended:
+    target_s = target_ms // 1000
+    if blocking or ended:
         return f"public, max-age={max(6 * target_s, 1)}"
     return f"public, max-age={target_s // 2 or 1}"
 

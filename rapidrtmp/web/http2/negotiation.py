@@ -31,10 +31,12 @@ class NegotiatedChannel(_GenericHTTPChannelProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Change over if the client wants it, with the first bytes after the handshake."""
-        if self._negotiatedProtocol is None:
-            transport = self._channel.transport
-            if getattr(transport, "negotiatedProtocol", None) == b"h2" and self._make_http2:
-                self._change_over(transport, self._make_http2)
+        if self._negotiatedProtocol is not None:  # nearly always
+            self._channel.dataReceived(data)
+            return
+        transport = self._channel.transport
+        if getattr(transport, "negotiatedProtocol", None) == b"h2" and self._make_http2:
+            self._change_over(transport, self._make_http2)
         super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def _change_over(self, transport: Any, make_http2: Callable[[Any, Any, Any], Protocol]) -> None:
