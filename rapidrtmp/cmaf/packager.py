@@ -108,8 +108,7 @@ class Packager:
 
     def frame_received(self, frame: Frame) -> None:
         """See :meth:`ISink.frame_received <rapidrtmp.interfaces.ISink.frame_received>`."""
-        assert self._segmenter is not None
-        events = self._segmenter.add(frame)
+        events = self._segmenter.add(frame)  # type: ignore[union-attr]  # tracks come before frames
         if events:
             self._dispatch(events)
 

@@ -82,6 +82,7 @@ class Segmenter:
         self.constants: Constants | None = None
         self.frame_rate: Fraction | None = None
         self._tracks: tuple[Track, ...] = ()
+        self._primary_id = 0
         self._opening = Opening(cutting)
         self._pause_ms = LEAST_PAUSE_MS
 
@@ -113,6 +114,7 @@ class Segmenter:
             are passed over.
         """
         self._tracks = tracks
+        self._primary_id = self._primary.id
         self._wanted = self.cutting.segment_ms * self._primary.timescale // 1000
         self._begin_range()
         if self.constants is not None:
@@ -125,12 +127,26 @@ class Segmenter:
     def add(self, frame: Frame) -> list[CutEvent]:
         """Take one frame; return the parts that are complete with it, and what became of their segments, in order."""
         if self.constants is None:
-            if frame.track.id != self._primary.id and frame.track.id not in self._meeting.companions:
-                return []
-            if not self._opening.hold(frame, self._primary):
-                return []
-            return self._settle(is_gop_whole=frame.keyframe and frame.track.id == self._primary.id)
-        return self._take(frame)
+            return self._add_to_opening(frame)
+        track_id = frame.track.id
+        if track_id == self._primary_id:
+            self._take_primary(frame)
+        else:
+            companion = self._meeting.companions.get(track_id)
+            if companion is not None and companion.add(frame, self._newest_dts):
+                self._stand_in(companion, frame.arrived_ms)
+        if not self._meeting.cuts:
+            return []
+        return self._meeting.gather(self._reached)
+
+    def _add_to_opening(self, frame: Frame) -> list[CutEvent]:
+        """Take one frame before the constants are chosen; see :meth:`add`."""
+        is_primary = frame.track.id == self._primary_id
+        if not is_primary and frame.track.id not in self._meeting.companions:
+            return []
+        if not self._opening.hold(frame, self._primary):
+            return []
+        return self._settle(is_gop_whole=frame.keyframe and is_primary)
 
     def flush(self) -> list[CutEvent]:
         """
@@ -173,7 +189,7 @@ class Segmenter:
         self.constants = self._opening.choose(self._primary, is_gop_whole=is_gop_whole)
         self._apply(self.constants)
         self._closes_ahead = False  # what comes after each of these is known, and maybe not what is due
-        events = [event for frame in self._opening.frames for event in self._take(frame)]
+        events = [event for frame in self._opening.frames for event in self.add(frame)]
         self._opening.frames.clear()
         self._apply(self.constants)
         return events
@@ -191,18 +207,6 @@ class Segmenter:
         self._meeting.limit_alone(self._pause_ms)
 
     # ── cutting the primary track ────────────────────────────────────────────────────────────────────────────────────
-
-    def _take(self, frame: Frame) -> list[CutEvent]:
-        track_id = frame.track.id
-        if track_id == self._primary.id:
-            self._take_primary(frame)
-        else:
-            companion = self._meeting.companions.get(track_id)
-            if companion is not None and companion.add(frame, self._newest_dts):
-                self._stand_in(companion, frame.arrived_ms)
-        if not self._meeting.cuts:
-            return []
-        return self._meeting.gather(self._reached)
 
     def _take_primary(self, frame: Frame) -> None:
         self._cadence.saw(frame)
@@ -351,12 +355,15 @@ class Segmenter:
         Put ``last``, if it is not yet in a part, into the open part now that it is known to last up to ``end``; where
         that is past what a part may hold, close parts before and inside it. Returns the part that is open at ``end``.
         """
+        latest = self._latest_end(cut)
         if last is not None:
-            if end > self._latest_end(cut):
+            if end > latest:
                 cut = self._make_room(cut, last, end)
+                latest = self._latest_end(cut)
             cut.samples.append(Sample(last, end - last.dts))
-        while end > self._latest_end(cut):
-            cut = self._next_part(cut, self._latest_end(cut))
+        while end > latest:
+            cut = self._next_part(cut, latest)
+            latest = self._latest_end(cut)
         return cut
 
     def _make_room(self, cut: Cut, last: Frame, end: int) -> Cut:

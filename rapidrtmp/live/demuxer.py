@@ -163,10 +163,11 @@ class Demuxer:
         now_ms: int,
     ) -> list[MediaEvent]:
         events: list[MediaEvent] = []
-        packets: Sequence[Packet] = ()
+        packets: Sequence[Packet]
         try:
             packets = read(payload)
         except MediaError as error:
+            packets = ()
             events.append(MediaProblem("malformed", f"{kind.value}: {error}"))
         for packet in packets:
             try:

@@ -109,6 +109,7 @@ class Shelf:
 
     :param clock: lets many waiters be answered in slices; without one, all are at once.
     :ivar is_crowded: see :class:`IShelf <rapidrtmp.interfaces.IShelf>`.
+    :ivar size: about how many bytes its objects take; what parts and their segment share counts for each.
     :ivar max_waiters: how many requests may wait here at one time.
     :ivar target_found: called with the longest target duration there ever was, in milliseconds, whenever that grows.
     """
@@ -116,6 +117,7 @@ class Shelf:
     def __init__(self, max_waiters: int = 10_000, clock: IReactorTime | None = None) -> None:
         self.max_waiters = max_waiters
         self.is_crowded = False
+        self.size = 0
         self.target_found: Callable[[int], None] = lambda _target_ms: None
         self._longest_target_ms = 0
         self._objects: dict[str, ShelfObject] = {}
@@ -130,7 +132,9 @@ class Shelf:
 
     def put(self, name: str, pieces: Sequence[bytes], content_type: str, cache_control: str = IMMUTABLE) -> None:
         """See :meth:`IShelf.put <rapidrtmp.interfaces.IShelf.put>`."""
+        before = self._objects.get(name)
         stored = self._objects[name] = ShelfObject(pieces, content_type, cache_control)
+        self.size += stored.size - (before.size if before is not None else 0)
         self._fire(self._expected.pop(name, set()), stored)
 
     def put_playlist(self, name: str, playlist: Playlist) -> None:
@@ -153,7 +157,9 @@ class Shelf:
 
     def withdraw(self, name: str) -> None:
         """See :meth:`IShelf.withdraw <rapidrtmp.interfaces.IShelf.withdraw>`."""
-        self._objects.pop(name, None)
+        removed = self._objects.pop(name, None)
+        if removed is not None:
+            self.size -= removed.size
         self._playlists.pop(name, None)
         self._fire(self._expected.pop(name, set()), None)
         for waiters in self._blocked.pop(name, {}).values():
@@ -165,11 +171,6 @@ class Shelf:
     def waiting(self) -> int:
         """How many requests wait here now."""
         return self._waiting
-
-    @property
-    def size(self) -> int:
-        """About how many bytes its objects take; what parts and their segment share counts for each."""
-        return sum([each.size for each in self._objects.values()])
 
     @property
     def target_ms(self) -> int:

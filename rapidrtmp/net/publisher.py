@@ -44,6 +44,7 @@ __all__ = ["Publisher"]
 DENIED = "NetStream.Publish.Denied"
 #: No refusal: the same publish is welcome again.
 CLOSED = "NetConnection.Connect.Closed"
+_ENDED = StreamState.ENDED
 #: How often the numbers are looked at.
 DIAGNOSE_EVERY_MS = 5_000
 #: How long after a pause of the process numbers are not taken for the encoder's.
@@ -120,7 +121,7 @@ class Publisher(Role):
     def _feed(self, events: Iterable[MediaEvent]) -> None:
         stream = self.stream
         for event in events:
-            if stream.state is StreamState.ENDED or self._is_over:  # by a sink, of all things, or by ourselves
+            if self._is_over or stream.state is _ENDED:  # by ourselves, or by a sink, of all things
                 return
             if type(event) is Frame:
                 if self._parting_words and event.keyframe and event.track.id == stream.tracks[0].id:

@@ -72,20 +72,25 @@ class AudioClock:
             repair, self._owed, error = AudioRepair.GAP, 0, error - missing * samples
             self._errors.clear()
         self.dts = self._next
-        self.duration = samples + self._correction(error)
-        self._next += self.duration
+        if self._owed:
+            samples += self._work_off()
+        else:
+            self._errors.append(error)
+            if len(self._errors) == self._block:
+                self._judge_errors()
+        self.duration = samples
+        self._next += samples
         return repair
 
-    def _correction(self, error: int) -> int:
-        """By how many ticks this frame's duration works off drift: -1, 0 or 1."""
-        if self._owed:
-            tick = 1 if self._owed > 0 else -1
-            self._owed -= tick
-            return tick
-        self._errors.append(error)
-        if len(self._errors) == self._block:
-            median = sorted(self._errors)[self._block // 2]
-            self._errors.clear()
-            if abs(median) > self._soft // 2:
-                self._owed = median
-        return 0
+    def _work_off(self) -> int:
+        """By how many ticks this frame's duration works off drift: -1 or 1."""
+        tick = 1 if self._owed > 0 else -1
+        self._owed -= tick
+        return tick
+
+    def _judge_errors(self) -> None:
+        """See whether the errors of late are drift."""
+        median = sorted(self._errors)[self._block // 2]
+        self._errors.clear()
+        if abs(median) > self._soft // 2:
+            self._owed = median

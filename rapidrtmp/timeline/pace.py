@@ -64,11 +64,12 @@ class Pace:
             # The estimate of RFC 3550, 6.4.1, in integers.
             self._jitter += (change if change > 0 else -change) - (self._jitter >> 4)
         self._lead = lead
-        if now_ms >= self._until:
+        if now_ms < self._until:  # nearly always
+            if lead > self._top:
+                self._top = lead
+        else:
             self._spells.append((self._until, self._top if self._top != _NEVER else lead))
             self._until, self._top = now_ms + SPELL_MS, lead
-        elif lead > self._top:
-            self._top = lead
         self.time_ms = time_ms
         self.arrived_ms = now_ms
 

@@ -56,9 +56,12 @@ class WireClock:
 
         The first is taken as it is; later ones may be less than those before, and than 0: this judges no jumps.
         """
-        if self._wire is None:
+        wire = self._wire
+        if wire is None:
             self._unwrapped = timestamp
+        elif -_SMALL_STEP_MS < (step := timestamp - wire) < _SMALL_STEP_MS:  # nearly always
+            self._unwrapped += step
         else:
-            self._unwrapped += clock_step(self._wire, timestamp, self._wrap_24_ms)
+            self._unwrapped += clock_step(wire, timestamp, self._wrap_24_ms)
         self._wire = timestamp
         return self._unwrapped

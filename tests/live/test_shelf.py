@@ -87,6 +87,19 @@ class ShelfTests(SynchronousTestCase):
         self.shelf.withdraw("a")
         self.assertIsNone(self.shelf.find("a"))
 
+    def test_size(self) -> None:
+        """It tells how many bytes its objects take, as they are put, replaced and withdrawn."""
+        sizes = [self.shelf.size]
+        for name, pieces in (("a", [b"123"]), ("b", [b"12", b"345"]), ("a", [b"1"]), ("a", None), ("a", None)):
+            if pieces is None:
+                self.shelf.withdraw(name)
+            else:
+                self.shelf.put(name, pieces, "video/mp4")
+            sizes.append(self.shelf.size)
+        self.shelf.put_playlist("index.m3u8", playlist())
+        self.shelf.clear()
+        self.assertEqual([0, 3, 8, 6, 5, 5, 0], [*sizes, self.shelf.size])
+
     def test_playlists(self) -> None:
         """The newest version of a playlist can be found, whole and as a delta update."""
         self.assertIsNone(self.shelf.find_playlist("index.m3u8"))
