@@ -11,6 +11,7 @@ of a worker's reactor: a test that counts objects fails there, and one that ends
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -71,6 +72,7 @@ def _run_share(share: str, options: list[str]) -> None:
     """What one of the processes does."""
     index, count = map(int, share.split("/"))
     names = chosen_tests((name for name in unit_tests() if name != ALONE), slow="--slow" in options)
+    gc.freeze()  # what was imported stays: no collection need look at it again
     _run_trial([*(each for each in options if each != "--slow"), *share_of(names, index, count)])
 
 

@@ -1,6 +1,6 @@
 import contextlib
 import json
-import subprocess
+import runpy
 import sys
 from io import StringIO
 from pathlib import Path
@@ -51,9 +51,10 @@ class CliTests(SynchronousTestCase):
 
     def test_as_a_module(self) -> None:
         """`python -m rapidrtmp` is the same command."""
-        command = [sys.executable, "-m", "rapidrtmp", "--version"]
-        done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
-        self.assertEqual((0, f"RapidRTMP {__version__}\n"), (done.returncode, done.stdout))
+        self.patch(sys, "argv", ["rapidrtmp", "--version"])
+        with contextlib.redirect_stdout(StringIO()) as out:
+            self.assertEqual(0, self.assertRaises(SystemExit, runpy.run_module, "rapidrtmp", run_name="__main__").code)
+        self.assertEqual(f"RapidRTMP {__version__}\n", out.getvalue())
 
     def test_settings(self) -> None:
         """`rapidrtmp settings` shows every setting with all of its names and its default."""

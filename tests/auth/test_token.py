@@ -4,8 +4,6 @@ import shutil
 import stat
 from pathlib import Path
 
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.logger import Logger, LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -119,12 +117,13 @@ class TokenTests(SynchronousTestCase):
         self.assertTrue(verdict.allowed)
         self.assertIsNone(verdict.expires_ms)
 
-    @given(st.integers(min_value=0, max_value=35), st.sampled_from("ABab09-_"))
-    def test_every_character_counts(self, place: int, character: str) -> None:
+    def test_every_character_counts(self) -> None:
         """A token with any character changed is no token."""
         token = self.authenticator.issue_token(CAMERA, 60)
-        forged = token[:place] + character + token[place + 1 :]
-        self.assertEqual(forged == token, self.authenticator.authorize_publish(request(forged)).allowed)
+        for place in range(len(token)):
+            for character in "ABab09-_":
+                forged = token[:place] + character + token[place + 1 :]
+                self.assertEqual(forged == token, self.authenticator.authorize_publish(request(forged)).allowed)
 
 
 class SecretTests(SynchronousTestCase):

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.codec.aac import read_audio_config
 from rapidrtmp.codec.aac_silence import silent_frame
 from rapidrtmp.codec.table import AAC
+from tests.slow import slow
 
 
 def adts(frame: bytes, channels: int) -> bytes:
@@ -29,6 +30,7 @@ class SilenceTests(SynchronousTestCase):
         self.assertEqual(bytes.fromhex("21000000001c"), frame)
         self.assertIs(silent_frame, AAC.silence)
 
+    @slow
     def test_decodes_to_zeros(self) -> None:
         """FFmpeg decodes every channel configuration without an error, to nothing but zeros."""
         if which("ffmpeg") is None:

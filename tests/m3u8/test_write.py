@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -83,7 +83,8 @@ class WriterTests(SynchronousTestCase):
         self.assertEqual(playlist, parsed)
         self.assertEqual((), parsed.problems)
 
-    @given(st.lists(playlists(), min_size=2, max_size=4))
+    @settings(max_examples=30)
+    @given(st.lists(playlists(), min_size=2, max_size=3))
     def test_versions_are_written_as_if_alone(self, versions: list[MediaPlaylist]) -> None:
         """A writer that has written other versions, with some of the same segments, writes what a new one writes."""
         writer = PlaylistWriter()
@@ -93,6 +94,7 @@ class WriterTests(SynchronousTestCase):
             self.assertEqual(render_media_playlist(mixed), writer.render(mixed))
             self.assertEqual(render_media_playlist(mixed), writer.render(replace(mixed)))
 
+    @settings(max_examples=50)
     @given(playlists(), st.data())
     def test_delta_merges(self, playlist: MediaPlaylist, data: st.DataObject) -> None:
         """A delta update, merged with the full version, is the full version but for the parts it skips."""

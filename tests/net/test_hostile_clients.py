@@ -353,13 +353,13 @@ class LeakTests(HostileCase):
         self.edge.authenticator.requests.clear()
 
     def test_no_object_stays(self) -> None:
-        """After hundreds of visits there are as many objects as after a few, and no timer but the coarse one."""
+        """After dozens of visits there are as many objects as after a few, and no timer but the coarse one."""
         self.media = list(media(seconds=1))
-        for number_ in range(30):
+        for number_ in range(10):
             self.visit(number_)
         self.edge.wait(100)
         before = self.count_objects()
-        for number_ in range(30, 130):
+        for number_ in range(10, 60):
             self.visit(number_)
         self.edge.wait(100)
         grown = {name: count for name, count in (self.count_objects() - before).items() if count > 20}

@@ -14,6 +14,8 @@ from twisted.python import runtime
 from twisted.python.runtime import platform
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.slow import slow
+
 if platform.isLinux():
     from rapidrtmp.net import reactor as lean
 
@@ -134,6 +136,7 @@ class TwistedsOwnTests(SynchronousTestCase):
     if not platform.isLinux():
         skip = "epoll is Linux's"
 
+    @slow
     def test_tcp(self) -> None:
         """Twisted's tests of TCP pass with this as the reactor."""
         command = [sys.executable, "-m", "twisted.trial", "--reactor=rapidrtmp", f"--temp-directory={self.mktemp()}"]

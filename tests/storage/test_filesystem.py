@@ -24,6 +24,7 @@ from rapidrtmp.interfaces import IStorageFactory, StorageContext
 from rapidrtmp.storage.directory import ObjectDirectory
 from rapidrtmp.storage.filesystem import CHUNK_BYTES, LocalStorage, LocalStorageFactory
 from rapidrtmp.testing.storage import StorageContract, read_all
+from tests.slow import slow
 
 
 def context(in_thread: Callable[..., Deferred[Any]] = maybeDeferred) -> StorageContext:
@@ -371,6 +372,7 @@ class FactoryTests(Case):
         with patch("os.access", return_value=False):
             self.assertRaises(ConfigurationError, LocalStorageFactory(self.root).create, context())
 
+    @slow
     def test_sweeps_what_a_killed_process_left(self) -> None:
         """What a killed process left half written is never an object, and is gone after the next start."""
         self.put("live/other")

@@ -388,6 +388,7 @@ class FactoryTests(SynchronousTestCase):
         error = self.failureResultOf(storage.stat("a"), StorageError).value
         self.assertFalse(error.retryable, error)
 
+    @slow
     def test_import_is_light(self) -> None:
         """Nothing of Google's is imported before a storage is made."""
         self.assertNotIn("google_storage", vars(sys.modules["rapidrtmp.storage.gcs"]))

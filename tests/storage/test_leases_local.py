@@ -90,6 +90,7 @@ class LocalLeaseTests(SynchronousTestCase):
         self.assertEqual([], self.successResultOf(self.one.find_leases("")))
         self.claim(self.one)
 
+    @slow
     def test_stopped_process(self) -> None:
         """A process that is only stopped keeps what it has."""
         process = self.start_other_process()

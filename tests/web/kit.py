@@ -17,6 +17,7 @@ from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from werkzeug.routing import Rule
 from zope.interface import alsoProvides, implementer
 
 from rapidrtmp.codec.table import AAC, AVC
@@ -41,6 +42,14 @@ from rapidrtmp.web.peer_user import LocalPeer
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.readiness import Readiness
 from tests.applications import FakeApplication
+
+
+def _no_url(*_: object) -> None:
+    """Stands for the functions that each rule compiles to build URLs with, for which a server takes longest to make."""
+    raise AssertionError("no URL is built")
+
+
+Rule._compile_builder = lambda *_: _no_url  # type: ignore[method-assign,assignment]
 
 EPOCH_MS = 1_700_000_000_000
 VIDEO = AVC.make_track(1, VideoConfig(b"", "avc1.64001f", 1280, 720))

@@ -275,7 +275,7 @@ class BugTests(SynchronousTestCase):
             raise RuntimeError("again")
 
         site = self.make_site(respond)
-        for _ in range(400):
+        for _ in range(50):
             wire = Wire(site)
             wire.request("GET", "/")
             self.assertEqual(500, wire.reply().status)
