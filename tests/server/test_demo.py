@@ -1,5 +1,6 @@
 import sys
 from typing import Any
+from unittest import mock
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
@@ -218,6 +219,5 @@ class FindTests(SynchronousTestCase):
     def test_none(self) -> None:
         """Where there is neither, there is none."""
         self.patch(demo.shutil, "which", {}.get)
-        without = {**sys.modules, "imageio_ffmpeg": None}
-        self.patch(sys, "modules", without)
-        self.assertIsNone(find_ffmpeg())
+        with mock.patch.dict(sys.modules, {"imageio_ffmpeg": None}):
+            self.assertIsNone(find_ffmpeg())
