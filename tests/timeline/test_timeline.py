@@ -200,7 +200,7 @@ class WrapTests(SynchronousTestCase):
         """T7: the end of sequence that encoders send at 0 moves nothing, and the last frame lasts as long as any."""
         demuxer = Demuxer()
         events = demux(
-            [*configs(), *shifted(publish(), 90_000), video(0, END_OF_VIDEO), audio(0, b"\xaf\x02")], demuxer
+            [*configs(), *shifted(publish(), 90_000), video(0, END_OF_VIDEO), audio(0, b"\x92mp4a")], demuxer
         )
         frames = frames_of(events, VIDEO)
         self.assertEqual(({3000}, 3000), (set(steps(frames)), frames[-1].duration))
