@@ -1,79 +1,64 @@
 """
-What it costs to take in a stream, over numbers of publishers, chunk sizes and kinds of HLS, beside nginx-rtmp.
+What it costs to take in a stream: every row of ``docs/performance.md``, beside nginx-rtmp.
 
-    python -m benchmarks.ingest_matrix --rounds 3
+    python -m benchmarks.ingest_matrix --rounds 5
 
 The points are measured as ``benchmarks.ingest`` does; the ratio is to nginx at the same point in the same round, and
 the median over the rounds counts. A generator whose p99 is more than some milliseconds late, or that is busy nearly
-all the time, has flattered the server.
+all the time, has flattered the server. A round takes about eight minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from typing import NamedTuple
 
-from benchmarks.clip import make_clip
 from benchmarks.ingest import (
     HEADINGS,
     LOW_LATENCY,
     ORDINARY,
     PEER,
+    PEER_BARE,
     TO_DISK,
-    Figures,
-    measure,
+    Load,
+    make_clips,
     medians,
     render_row,
+    run_round,
 )
 
-
-class Point(NamedTuple):
-    """A load: how many publish, and in chunks of how many bytes."""
-
-    publishers: int
-    chunk: int
-
-
 #: What is measured where; nginx comes first, for the others are compared with it.
-POINTS: dict[Point, tuple[str, ...]] = {
-    Point(1, 4096): (PEER, LOW_LATENCY),
-    Point(10, 4096): (PEER, LOW_LATENCY),
-    Point(50, 4096): (PEER, LOW_LATENCY, ORDINARY, TO_DISK),
-    Point(100, 4096): (PEER, LOW_LATENCY),
-    Point(50, 128): (PEER, LOW_LATENCY),
-    Point(50, 60_000): (PEER, LOW_LATENCY),
+POINTS: dict[Load, tuple[str, ...]] = {
+    Load(50): (PEER, TO_DISK, LOW_LATENCY, ORDINARY, PEER_BARE),
+    Load(50, network="loopback"): (PEER, TO_DISK, LOW_LATENCY),
+    Load(1): (PEER, TO_DISK, LOW_LATENCY),
+    Load(10): (PEER, TO_DISK, LOW_LATENCY),
+    Load(100): (PEER, TO_DISK, LOW_LATENCY),
+    Load(50, 128): (PEER, TO_DISK),
+    Load(50, 60_000): (PEER, TO_DISK),
+    Load(50, is_even=True): (PEER, TO_DISK, LOW_LATENCY, ORDINARY),
 }
-
-
-def walk(seconds: float) -> dict[tuple[Point, str], Figures]:
-    """One round of all points."""
-    found: dict[tuple[Point, str], Figures] = {}
-    for point, contenders in POINTS.items():
-        for name in contenders:
-            figures = measure(name, point.publishers, point.chunk, seconds)
-            peer = found.get((point, PEER), figures)
-            ratio = figures["cpu_ms_per_stream_second"] / peer["cpu_ms_per_stream_second"]
-            found[point, name] = {**figures, "times_nginx": ratio}
-    return found
 
 
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument("--seconds", type=float, default=4, help="of each measurement; whole GOPs of 2 s")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=8, help="of each measurement; whole GOPs of 4 s")
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    make_clip()
-    rounds = [walk(arguments.seconds) for _ in range(arguments.rounds)]
+    make_clips(POINTS)
+    rounds = [
+        {load: run_round(load, contenders, arguments.seconds) for load, contenders in POINTS.items()}
+        for _ in range(arguments.rounds)
+    ]
     print(f"{arguments.rounds} rounds of {arguments.seconds:g} s")
-    print(f"{'publishers':>10}{'chunk':>7}  {'':<34}{HEADINGS}{'× nginx':>9}")
     summary = []
-    for point, name in rounds[0]:
-        row = medians([found[point, name] for found in rounds])
-        summary.append({**point._asdict(), "server": name, **row})
-        ratio = "" if name == PEER else f"{row['times_nginx']:.2f}"
-        print(f"{point.publishers:>10}{point.chunk:>7}  {name:<34}{render_row(row)}{ratio:>9}")
+    for load, contenders in POINTS.items():
+        print(f"{load!s:<70}\n{'':<36}{HEADINGS}")
+        for name in contenders:
+            row = medians([found[load][name] for found in rounds])
+            summary.append({**load._asdict(), "server": name, **row})
+            print(f"{name:<36}{render_row(row)}")
     print(json.dumps({"rounds": arguments.rounds, "seconds": arguments.seconds, "results": summary}))
 
 

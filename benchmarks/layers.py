@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.clip import make_clip
+from benchmarks.clip import make_clip, make_mix
 from benchmarks.generators import on_other_processors, publishing, watching
 from benchmarks.servers import Running, rapidrtmp
 
@@ -102,8 +102,8 @@ def asking(server: Running, connections: int, seconds: int) -> Iterator[None]:
 
 def publishers(server: Running, arguments: argparse.Namespace) -> tuple[dict[str, float], float]:
     """While so many publish."""
-    with publishing(server, arguments.count or 50, SETTLE_S + arguments.seconds + 30):
-        time.sleep(SETTLE_S)
+    with publishing(server, arguments.count or 50, 2 * SETTLE_S + arguments.seconds + 30, "--mixed"):
+        time.sleep(2 * SETTLE_S)
         return sample(server, arguments.seconds)
 
 
@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=15)
     arguments = parser.parse_args()
     make_clip()
+    make_mix()
     with (
         tempfile.TemporaryDirectory(prefix="rapidrtmp-bench-") as folder,
         rapidrtmp(Path(folder), "--storage=memory:", "--sink=hls") as server,

@@ -1,5 +1,8 @@
 """
-The load generator: N publishers that send the same clip in real time, each from its own connection.
+The load generator: N publishers that send a clip in real time, each from its own connection.
+
+As real encoders do, they may begin at any moment and differ (``--mixed``): each takes one of several clips, and begins
+at a random moment of some seconds; the same ones in every run. Else all send one clip, evenly spaced over ``--spread``.
 
 Every byte is prepared before the clock starts, so that sending is all that is left to do; how late each message left
 and how much of a processor that took is measured and reported, for a generator that falls behind would flatter the
@@ -13,6 +16,7 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import random
 import signal
 import socket
 import struct
@@ -22,12 +26,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from benchmarks.clip import KILOBITS, Tag, make_clip, read_tags, repeat
+from benchmarks.clip import KILOBITS, Tag, make_clip, make_mix, read_tags, repeat
 
 #: Chunk streams as FFmpeg uses them: 3 for commands, 4 for audio and data, 6 for video, 8 for publish.
 COMMAND, AUDIO, VIDEO, PUBLISH = 3, 4, 6, 8
 #: What a TCP segment carries over Ethernet, in octets; over loopback it is 64 kB, and servers see another world.
 ETHERNET_MSS = 1448
+#: Over how long publishers of a mixed load begin, in seconds: the longest GOP. Which moments is the seed's matter.
+MIXED_SPREAD_S, SEED = 4.0, 1
 
 #: What goes before the stamp in a frame: an SEI message of user data, under a UUID of its own (ITU-T H.264, D.1.7).
 STAMP_MARK = b"RapidRTMP-sent-at:"
@@ -113,15 +119,21 @@ class Publisher:
     """One connection."""
 
     connection: socket.socket
-    starts: float
+    script: list[Due]
+    starts: float = 0.0
     position: int = 0
 
 
-def open_publisher(host: str, port: int, app: str, key: str, chunk_size: int) -> socket.socket:
-    """Connect, shake hands, and publish; the server's answers are read where they decide something."""
+def open_publisher(host: str, port: int, app: str, key: str, chunk_size: int, mss: int = ETHERNET_MSS) -> socket.socket:
+    """
+    Connect, shake hands, and publish; the server's answers are read where they decide something.
+
+    :param mss: what a TCP segment carries at most; 0 for what the network does.
+    """
     connection = socket.socket()
     connection.settimeout(30)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET_MSS)
+    if mss:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, mss)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.connect((host, port))
     connection.sendall(b"\x03" + bytes(1536))
@@ -138,15 +150,37 @@ def open_publisher(host: str, port: int, app: str, key: str, chunk_size: int) ->
     return connection
 
 
+def make_scripts(arguments: argparse.Namespace) -> list[list[Due]]:
+    """All that is to be sent, for each clip."""
+    paths = make_mix() if arguments.mixed else [make_clip(kilobits=arguments.kilobits)]
+    scripts = []
+    for path in paths:
+        clip = list(read_tags(path))
+        if arguments.stamp:
+            clip = list(map(with_stamps, clip))
+        scripts.append(list(write_chunks(repeat(clip, arguments.seconds), arguments.chunk)))
+    return scripts
+
+
 def open_publishers(arguments: argparse.Namespace) -> list[Publisher]:
     """All of them, some at a time: a server may take its time over each (nginx-rtmp 60 ms)."""
+    scripts = make_scripts(arguments)
 
     def open_one(number: int) -> Publisher:
         key = arguments.key.format(number)
-        return Publisher(open_publisher(arguments.host, arguments.port, arguments.app, key, arguments.chunk), 0.0)
+        connection = open_publisher(arguments.host, arguments.port, arguments.app, key, arguments.chunk, arguments.mss)
+        return Publisher(connection, scripts[number % len(scripts)])
 
     with ThreadPoolExecutor(16) as pool:
         return list(pool.map(open_one, range(arguments.count)))
+
+
+def starts_of(arguments: argparse.Namespace) -> list[float]:
+    """When each begins, in seconds from the first moment on."""
+    if arguments.mixed:
+        moments = random.Random(SEED)
+        return [moments.uniform(0, MIXED_SPREAD_S) for _ in range(arguments.count)]
+    return [arguments.spread * number / arguments.count for number in range(arguments.count)]
 
 
 def _await(connection: socket.socket, heard: bytes, word: bytes, times: int) -> None:
@@ -159,25 +193,20 @@ def _await(connection: socket.socket, heard: bytes, word: bytes, times: int) -> 
 
 def run(arguments: argparse.Namespace) -> dict[str, float]:
     """Publish until the end; return what was sent, how late messages left, and how busy that kept a processor."""
-    clip = list(read_tags(make_clip(kilobits=arguments.kilobits)))
-    if arguments.stamp:
-        clip = list(map(with_stamps, clip))
-    tags = list(repeat(clip, arguments.seconds))
-    script = list(write_chunks(tags, arguments.chunk))
     publishers = open_publishers(arguments)
     print("ready", flush=True)
     begin = time.monotonic() + 0.2
-    for number, publisher in enumerate(publishers):
-        publisher.starts = begin + arguments.spread * number / len(publishers)
+    for publisher, starts in zip(publishers, starts_of(arguments), strict=True):
+        publisher.starts = begin + starts
     begin_cpu = time.process_time()
-    lateness = play(publishers, script)
+    lateness = play(publishers)
     cpu_share = (time.process_time() - begin_cpu) / (time.monotonic() - begin)
     for publisher in publishers:
         publisher.connection.close()
     lateness.sort()
     return {
         "messages": len(lateness),
-        "octets": sum(len(due.data) for publisher in publishers for due in script[: publisher.position]),
+        "octets": sum(len(due.data) for each in publishers for due in each.script[: each.position]),
         "late_p50_ms": round(lateness[len(lateness) // 2] * 1000, 2),
         "late_p99_ms": round(lateness[len(lateness) * 99 // 100] * 1000, 2),
         "late_max_ms": round(lateness[-1] * 1000, 2),
@@ -185,11 +214,11 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def play(publishers: list[Publisher], script: list[Due]) -> list[float]:
+def play(publishers: list[Publisher]) -> list[float]:
     """Send everything when it is due, until SIGTERM; return the lateness of each message in seconds."""
     stops: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: stops.append(number))
-    queue = [(each.starts + script[0].time_ms / 1000, number) for number, each in enumerate(publishers)]
+    queue = [(each.starts + each.script[0].time_ms / 1000, number) for number, each in enumerate(publishers)]
     heapq.heapify(queue)
     lateness = []
     while queue and not stops:
@@ -198,6 +227,7 @@ def play(publishers: list[Publisher], script: list[Due]) -> list[float]:
         if wait > 0:
             time.sleep(wait)
         publisher = publishers[number]
+        script = publisher.script
         publisher.connection.sendall(script[publisher.position].stamped())
         lateness.append(max(0.0, time.monotonic() - due))
         publisher.position += 1
@@ -218,6 +248,8 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=4096)
     parser.add_argument("--kilobits", type=int, default=KILOBITS, help="of video a second")
     parser.add_argument("--spread", type=float, default=1 / 30, help="seconds from the first to begin to the last")
+    parser.add_argument("--mixed", action="store_true", help="different clips, begun at random moments")
+    parser.add_argument("--mss", type=int, default=ETHERNET_MSS, help="of TCP; 0 for the network's own")
     parser.add_argument("--stamp", action="store_true", help="put the moment of sending into each video frame")
     print(json.dumps(run(parser.parse_args())), flush=True)
 
