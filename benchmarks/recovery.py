@@ -112,7 +112,7 @@ def far_away(hours: int, streams: int) -> dict[str, Any]:
             recovered=recovery.take(name)["hls"],
         )
         factory.create(context)
-    recovery.go_on()
+    recovery.work_afterwards()
     rewind_s = ready_s + advance(clock, lambda: all(shelf.find_playlist(REWIND_PLAYLIST) for shelf in shelves))
     listed = [
         version.facts.body.count(b"#EXTINF") for shelf in shelves if (version := shelf.find_playlist(REWIND_PLAYLIST))

@@ -8,7 +8,7 @@ import json
 import mmap
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument("--json", action="store_true", help="report in JSON")
     check.set_defaults(run=_check)
     _add_token(tools.add_parser("token", help="ask a server for all that is needed to publish a stream"))
+    _add_config(tools.add_parser("config", help="have a running server read its configuration again, or compare one"))
     tools.add_parser("settings", help="show every setting, its names and its default").set_defaults(run=_settings)
     if not tools.choices.keys() & set(arguments[:1]):
         _add_contributed(tools)
@@ -106,25 +107,24 @@ def _check(chosen: argparse.Namespace) -> int:
 def _add_token(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stream", metavar="KEY", help="stream key, or APP/KEY")
     parser.add_argument("--expires", metavar="TIME", help="how long the token is good: 2h, 30m (the server's default)")
+    _add_server(parser)
+    parser.set_defaults(run=_token)
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which server is meant."""
     parser.add_argument("--server", metavar="URL", help="where the server answers (where the settings put it)")
     parser.add_argument("--config", metavar="FILE", help="the TOML file that the server was started with")
     parser.add_argument("--api-token-file", metavar="FILE", help="the management secret (data/api.key)")
     parser.add_argument("--json", action="store_true", help="print the server's answer as it is")
-    parser.set_defaults(run=_token)
 
 
 def _token(chosen: argparse.Namespace) -> int:
-    from rapidrtmp.management_client import ManagementError, ask, check_url, find_targets
-    from rapidrtmp.settings.sources import load_settings
+    from rapidrtmp.management_client import ManagementError
 
-    options = {"api-token-file": chosen.api_token_file} if chosen.api_token_file else {}
-    loaded = load_settings(options, os.environ, chosen.config, _plugin_sections())
-    folders = [Path.cwd(), *([Path(chosen.config).resolve().parent] if chosen.config else [])]
     app, _, key = chosen.stream.rpartition("/")
     asked = {"streamKey": key, "app": app, "expiresIn": chosen.expires}
-    targets = [check_url(chosen.server)] if chosen.server else find_targets(loaded)
-    asked = {name: value for name, value in asked.items() if value}
-    grant = ask(targets, loaded, folders, "/api/v1/publish", asked)
+    grant = _ask(chosen, "/api/v1/publish", {name: value for name, value in asked.items() if value}, chosen.config)
     if not grant.keys() >= set(_GRANT.values()):
         raise ManagementError("what answers is no RapidRTMP server of this version")
     if chosen.json:
@@ -134,6 +134,57 @@ def _token(chosen: argparse.Namespace) -> int:
         print(f"{title:<17}{grant[name]}")
     if urlsplit(grant["server"]).hostname == "localhost":
         print("From another machine, write this one's name for localhost; server.public_rtmp sets it.", file=sys.stderr)
+    return 0
+
+
+def _ask(chosen: argparse.Namespace, path: str, value: Mapping[str, Any], config: str | None) -> dict[str, Any]:
+    """
+    Ask the server that is meant.
+
+    :param config: the file whose settings lead to it, where no URL is given.
+    """
+    from rapidrtmp.management_client import ask, check_url, find_targets
+    from rapidrtmp.settings.sources import load_settings
+
+    options = {"api-token-file": chosen.api_token_file} if chosen.api_token_file else {}
+    loaded = load_settings(options, os.environ, config, _plugin_sections())
+    folders = [Path.cwd(), *([Path(config).resolve().parent] if config else [])]
+    targets = [check_url(chosen.server)] if chosen.server else find_targets(loaded)
+    return ask(targets, loaded, folders, path, value)
+
+
+#: What becomes of a key of the configuration, as the answer and as people call it.
+_OUTCOMES = {"applied": "applied", "forNewStreams": "for new streams", "needsRestart": "needs a restart"}
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    diff = actions.add_parser("diff", help="say what would become of each key if the server read this file")
+    diff.add_argument("file", metavar="FILE", help="a TOML file; it leads to the server, too, unless --config does")
+    diff.set_defaults(run=_diff)
+    reload = actions.add_parser("reload", help="have the server read its file again, as SIGHUP does")
+    reload.set_defaults(run=_reload)
+    for action in (diff, reload):
+        _add_server(action)
+
+
+def _diff(chosen: argparse.Namespace) -> int:
+    file = Path(chosen.file)
+    asked = {"toml": file.read_text("utf-8"), "file": str(file)}
+    leading = chosen.config if chosen.config or chosen.server else chosen.file
+    return _print_outcomes(chosen, _ask(chosen, "/api/v1/config/diff", asked, leading))
+
+
+def _reload(chosen: argparse.Namespace) -> int:
+    return _print_outcomes(chosen, _ask(chosen, "/api/v1/reload", {}, chosen.config))
+
+
+def _print_outcomes(chosen: argparse.Namespace, answer: Mapping[str, Any]) -> int:
+    if chosen.json:
+        print(json.dumps(answer))
+        return 0
+    lines = [f"{words}: {', '.join(answer[name])}" for name, words in _OUTCOMES.items() if answer.get(name)]
+    print("\n".join(lines) or "nothing differs from what is in force")
     return 0
 
 

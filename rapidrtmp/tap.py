@@ -12,20 +12,20 @@ import re
 import sys
 from collections.abc import MutableMapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService
-from twisted.internet.endpoints import serverFromString
 from twisted.logger import ILogObserver, Logger, LogLevel, textFileLogObserver
 from twisted.python import usage
 
 from rapidrtmp import __version__
-from rapidrtmp.app.plugins import ChosenPlugins, choose_plugins
 from rapidrtmp.discovery import list_plugins, plugin_sections, search_working_folder
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.server.configuration import Configuration, check_settings
 from rapidrtmp.server.logs import ServerLog, server_log_observer
 from rapidrtmp.server.signals import Signals
-from rapidrtmp.settings.model import ServerSettings, Setting, Settings, all_settings
+from rapidrtmp.settings.model import ServerSettings, Setting, all_settings
 from rapidrtmp.settings.sources import DEFAULT, Loaded, load_settings
 from rapidrtmp.support.clock import keep_monotonic
 from rapidrtmp.support.text import encodable
@@ -35,7 +35,8 @@ __all__ = ["Options", "makeService"]
 
 class Options(usage.Options):
     """
-    What the command line says; once parsed, ``loaded`` holds all settings with where each came from.
+    What the command line says; once parsed, ``loaded`` holds all settings with where each came from, and
+    ``configuration`` reads them again.
 
     ``--list-plugins`` and ``--check-config`` print and exit while parsing.
     """
@@ -60,6 +61,7 @@ class Options(usage.Options):
         ["log-level", None, None, "The lowest that is logged: debug, info, warn, error or critical (default info)"],
     ]
     loaded: Loaded
+    configuration: Configuration
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -110,11 +112,13 @@ class Options(usage.Options):
             if self["list-plugins"]:
                 _answer(list_plugins())
             said = {name: value for name, value in self.items() if isinstance(value, str | list)}
-            self.loaded = load_settings(said, os.environ, self["config"], plugin_sections())
+            path = self["config"] and Path(self["config"]).absolute()
+            self.configuration = Configuration(said, dict(os.environ), path, plugin_sections())
+            self.loaded = load_settings(said, os.environ, self["config"], self.configuration.sections)
             if self.parent is not None:
                 _tell_twist(self.parent, self.loaded)
             if self["check-config"]:
-                _chosen_and_checked(_reactor(), self.loaded.settings)
+                check_settings(_reactor(), self.loaded.settings)
                 _answer(self.loaded.render())
         except ConfigurationError as error:
             _stop(str(error))
@@ -160,12 +164,13 @@ def makeService(options: Options) -> IService:
     reactor, settings = _reactor(), options.loaded.settings
     try:
         log = _open_log(options.parent, settings.server)
-        Signals(reactor, (lambda: False) if log is None else log.reopen).install()
+        signals = Signals(reactor, (lambda: False) if log is None else log.reopen)
+        signals.install()
         from rapidrtmp.server.service import make_service
 
-        service: IService = make_service(
-            reactor, settings, _chosen_and_checked(reactor, settings), demo=bool(options["demo"])
-        )
+        plugins = check_settings(reactor, settings)
+        service = make_service(reactor, settings, plugins, options.configuration, demo=bool(options["demo"]))
+        signals.hang_up = service.hang_up
     except ConfigurationError as error:
         _stop(str(error))
     if options.loaded.provenance["server.api_token"] == "--api-token":
@@ -199,19 +204,6 @@ def _reactor() -> Any:
 
     keep_monotonic(reactor)  # whichever was chosen
     return reactor
-
-
-def _chosen_and_checked(reactor: Any, settings: Settings) -> ChosenPlugins:
-    server = settings.server
-    doors = (("server.rtmp", server.rtmp), ("server.http", server.http), ("server.manage", server.manage))
-    for name, descriptions in doors:
-        for description in descriptions:
-            try:
-                serverFromString(reactor, description)
-            except Exception as error:
-                said = " ".join(str(error).split()) or type(error).__name__
-                raise ConfigurationError(f"{name}: {description} is not usable: {said}") from error
-    return choose_plugins(settings)
 
 
 def _answer(text: str) -> NoReturn:

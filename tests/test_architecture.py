@@ -41,7 +41,7 @@ ARROWS: Mapping[str, str] = {
     "management_client": "settings",
     "check": "cmaf m3u8",
     "testing": "cmaf codec live m3u8 storage timeline",
-    "tap": "app discovery net server settings",
+    "tap": "discovery net server settings",
     "cli": "check cmaf discovery management_client server settings",
     "__main__": "cli",
 }

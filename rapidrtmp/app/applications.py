@@ -36,6 +36,7 @@ __all__ = ["Applications", "Replacement"]
 
 #: By name of the setting, those of applications without the application's; what is not here needs a restart.
 _OUTCOMES: Mapping[str, Outcome] = {
+    "server.max_streams": Outcome.APPLIED,
     "apps.auth": Outcome.APPLIED,
     "apps.max_streams": Outcome.APPLIED,
     "apps.max_viewers_per_stream": Outcome.APPLIED,
@@ -47,12 +48,14 @@ _OUTCOMES: Mapping[str, Outcome] = {
     "hls.part": Outcome.FOR_NEW_STREAMS,
     "live.linger": Outcome.FOR_NEW_STREAMS,
     "live.gop_cache": Outcome.FOR_NEW_STREAMS,
+    "live.max_stream_bytes": Outcome.FOR_NEW_STREAMS,
     "live.slow_sink": Outcome.FOR_NEW_STREAMS,
     "rtmp.takeover_silence": Outcome.FOR_NEW_STREAMS,
     "http.max_waiters_per_stream": Outcome.FOR_NEW_STREAMS,
 }
-#: What only stands in for applications without a key of their own: their keys tell what becomes of it.
-_MODELS = frozenset(name for row in app_settings().values() for name in row.general)
+#: What only stands in for applications without a key of their own: their keys tell what becomes of it. The limit of all
+#: streams is one besides.
+_MODELS = frozenset(name for row in app_settings().values() for name in row.general) - {"server.max_streams"}
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class Applications(dict[str, Application]):
         self._shared = shared
         self._has_streams = has_streams
         self.changed: Callable[[], None] = lambda: None
+        self._coming: Mapping[str, Application] = {}
         super().__init__({name: self._make(name, settings, each) for name, each in plugins.apps.items()})
 
     @property
@@ -112,8 +116,8 @@ class Applications(dict[str, Application]):
         return self._settings
 
     def stores_of(self, name: str) -> list[Store]:
-        """All stores that an application writes to, each once."""
-        return list(dict.fromkeys(self[name].stores.values()))
+        """All stores that an application writes to, each once; of one that is prepared as well."""
+        return list(dict.fromkeys((self.get(name) or self._coming[name]).stores.values()))
 
     def general_store(self, purpose: Purpose) -> Store:
         """The one that applications without one of their own use for a purpose; if none does, one of the others."""
@@ -165,7 +169,7 @@ class Applications(dict[str, Application]):
         """
         Make all that new settings need, and change nothing.
 
-        :returns: what :meth:`apply` takes, or :meth:`discard`.
+        :returns: what :meth:`apply` takes, or :meth:`discard`, before anything else is prepared.
         :raises ConfigurationError: as :meth:`replace`.
         """
         outcomes = self.outcomes(settings)
@@ -184,10 +188,12 @@ class Applications(dict[str, Application]):
         except ConfigurationError:
             self._stores.discard(opened)
             raise
+        self._coming = {name: apps[name] for name in coming}
         return Replacement(effective, outcomes, apps, coming, opened)
 
     def discard(self, replacement: Replacement) -> None:
         """Give up new settings that were prepared."""
+        self._coming = {}
         self._stores.discard(replacement.opened)
 
     def apply(self, replacement: Replacement) -> Mapping[str, Outcome]:
@@ -198,6 +204,7 @@ class Applications(dict[str, Application]):
         :raises ConfigurationError: a plugin that comes cannot work beside the others; then nothing has changed.
         """
         former, settings = dict(self), self._settings
+        self._coming = {}
         self._become(replacement.apps, replacement.settings)
         try:
             self.changed()

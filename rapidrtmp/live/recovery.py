@@ -82,8 +82,8 @@ class Recovery:
         self._looking.addCallback(looked)
         return self._done
 
-    def go_on(self) -> None:
-        """The sinks of what was found are there: do what takes long."""
+    def work_afterwards(self) -> None:
+        """Do what takes long, now that the sinks of what was found are there."""
         self._after = Deferred.fromCoroutine(self._work())
         self._after.addErrback(Failure.trap, CancelledError)
 

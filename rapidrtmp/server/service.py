@@ -24,7 +24,7 @@ from twisted.logger import Logger
 from twisted.web.http import H2_ENABLED
 
 from rapidrtmp import __version__
-from rapidrtmp.app.application import Shared
+from rapidrtmp.app.application import Application, Recovered, Shared
 from rapidrtmp.app.applications import Applications
 from rapidrtmp.app.contributions import Contributions
 from rapidrtmp.app.plugins import ChosenPlugins
@@ -32,7 +32,7 @@ from rapidrtmp.app.storages import Stores
 from rapidrtmp.app.threads import PluginThreads
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.http.addresses import TrustedProxies
-from rapidrtmp.interfaces import ContributionContext, IContributes, IStorage, Purpose
+from rapidrtmp.interfaces import ContributionContext, IContributes, IStorage, Outcome, Purpose
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import Recovery
@@ -46,10 +46,12 @@ from rapidrtmp.net.factory import RtmpServerFactory
 from rapidrtmp.net.proxied import ProxyRules
 from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.server.api_secret import find_api_secret
+from rapidrtmp.server.configuration import Configuration
 from rapidrtmp.server.demo import DEMO, make_demo
 from rapidrtmp.server.descriptors import raise_descriptor_limit, share_descriptors
 from rapidrtmp.server.listeners import Address, Ports, UnacceptedConnections
 from rapidrtmp.server.own_addresses import find_own_addresses
+from rapidrtmp.server.reload import Reloading
 from rapidrtmp.server.scrape import (
     connection_metrics,
     lease_metrics,
@@ -58,6 +60,7 @@ from rapidrtmp.server.scrape import (
     stream_metrics,
 )
 from rapidrtmp.settings.model import Settings
+from rapidrtmp.storage.store import Store
 from rapidrtmp.support.clock import now_ms, utc_ms
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import Sites, make_sites
@@ -74,15 +77,23 @@ FAREWELL_S = 0.5
 LAST_KEYFRAME_MS, LAST_KEYFRAME_SHARE = 2_000, 4
 
 
-def make_service(reactor: Any, settings: Settings, plugins: ChosenPlugins, *, demo: bool = False) -> RapidRtmpService:
+def make_service(
+    reactor: Any,
+    settings: Settings,
+    plugins: ChosenPlugins,
+    configuration: Configuration | None = None,
+    *,
+    demo: bool = False,
+) -> RapidRtmpService:
     """
     The whole server as a Twisted service.
 
     :param reactor: provides time, TCP, threads and processes.
+    :param configuration: where the settings came from, to be read again; ``None`` where that cannot be.
     :param demo: whether to publish a test picture as ``live/demo``.
     :raises ConfigurationError: a plugin cannot work as it is configured.
     """
-    return RapidRtmpService(reactor, settings, plugins, demo=demo)
+    return RapidRtmpService(reactor, settings, plugins, configuration, demo=demo)
 
 
 class RapidRtmpService(MultiService):
@@ -95,7 +106,15 @@ class RapidRtmpService(MultiService):
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, settings: Settings, plugins: ChosenPlugins, *, demo: bool) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        plugins: ChosenPlugins,
+        configuration: Configuration | None,
+        *,
+        demo: bool,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.metrics = Metrics()
         unaccepted = UnacceptedConnections(reactor, self.metrics.unaccepted_total)
@@ -126,7 +145,7 @@ class RapidRtmpService(MultiService):
             self.metrics,
             self._numbering,
             self._plugin_threads.in_thread,
-            recovered=lambda name: self._recovery.take(name),
+            recovered=self._take_recovered,
         )
         self.applications = Applications(
             settings,
@@ -136,16 +155,16 @@ class RapidRtmpService(MultiService):
             has_streams=lambda app: any(stream.name.app == app for stream in self.registry),
         )
         self._leases = StreamLeases(self.applications.stores_of, self.stores.all)
-        self._recovery = Recovery(
-            {name: app.sinks for name, app in self.applications.items()},
-            self.stores.all,
-            lambda app, factory: self.applications[app].store_of_sink(factory),
-            self._numbering,
-            utc_ms,
-            self._leases,
-        )
+        self._recovery = self._make_recovery(self.applications, self.stores.all)
+        self._recoveries = [self._recovery]
         self.registry = self._make_registry()
-        self._contributions = self._ask_contributors(plugins.contributors)
+        self._reloading = (
+            None
+            if configuration is None
+            else Reloading(reactor, configuration, self.follow, self.applications.outcomes)
+        )
+        own = [] if self._reloading is None else [self._reloading]
+        self._contributions = self._ask_contributors([*own, *plugins.contributors])
         self._sites: Sites | None = None
         self.applications.changed = self._applications_changed
         self.rtmp_factory = self._make_rtmp()
@@ -165,6 +184,19 @@ class RapidRtmpService(MultiService):
             forgetting=self._forgotten,
             leases=self._leases,
         )
+
+    def _make_recovery(self, apps: Mapping[str, Application], stores: Sequence[Store]) -> Recovery:
+        return Recovery(
+            {name: app.sinks for name, app in apps.items()},
+            stores,
+            lambda app, factory: apps[app].store_of_sink(factory),
+            self._numbering,
+            utc_ms,
+            self._leases,
+        )
+
+    def _take_recovered(self, name: StreamName) -> Recovered:
+        return next((found for recovery in self._recoveries if (found := recovery.take(name))), {})
 
     def _forgotten(self, stream: LiveStream) -> None:
         self._numbering.reached(stream.shelf.reached)
@@ -196,6 +228,7 @@ class RapidRtmpService(MultiService):
     def _applications_changed(self) -> None:
         """Look after what the applications that there are now consist of."""
         self._follow_contributors()
+        self.registry.max_streams = self.applications.settings.server.max_streams
         self._leases.watch(self.stores.all)
         if self.running:
             self.readiness.watch(self._probed_storages())
@@ -315,22 +348,26 @@ class RapidRtmpService(MultiService):
         self.readiness.start(self._probed_storages())
         super().startService()  # type: ignore[no-untyped-call]
         if self.stores.persistent:
-            self._recovery.run(self._reactor, RECOVERY_S).addCallback(self._go_on)
+            self._recovery.run(self._reactor, RECOVERY_S).addCallback(self._recovered)
         else:
             self.readiness.listening()
         self._say_where()
         self._reactor.callLater(0, _settle_garbage_collector)
 
-    def _go_on(self, _: None) -> None:
+    def _recovered(self, _: None) -> None:
         """Resume what an earlier server left, and let clients in."""
         if not self.running:
             return
-        for name in self._recovery.streams():
-            stream = self.registry.resume(name)
-            self._log.info("{stream}: resumed from storage", stream=stream.name)
+        self._resume(self._recovery)
         self._accept(True)
         self.readiness.listening()
-        self._recovery.go_on()
+
+    def _resume(self, recovery: Recovery) -> None:
+        """Resume the streams that were found, and let what takes long begin."""
+        for name in recovery.streams():
+            stream = self.registry.resume(name)
+            self._log.info("{stream}: resumed from storage", stream=stream.name)
+        recovery.work_afterwards()
 
     def _find_api_secret(self) -> None:
         """As the user that the server runs as: it has become that by now."""
@@ -398,6 +435,39 @@ class RapidRtmpService(MultiService):
         if server.public_http:
             self._log.info("watch URLs begin with {url}", url=server.public_http)
 
+    # ── new settings ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def hang_up(self) -> None:
+        """Read the configuration again, if there is one; what comes of it is in the log."""
+        if self._reloading is not None:
+            self._reloading.hang_up()
+
+    def follow(self, settings: Settings) -> Deferred[Mapping[str, Outcome]]:
+        """
+        Follow new settings, as :meth:`Applications.replace` does; what an earlier server left of applications that come
+        is first put in order.
+
+        :returns: fires within seconds; fails with ``ConfigurationError``, and nothing has changed.
+        """
+        return Deferred.fromCoroutine(self._follow(settings))
+
+    async def _follow(self, settings: Settings) -> Mapping[str, Outcome]:
+        if not self.running:
+            raise ConfigurationError("the server is not running")
+        replacement = self.applications.prepare(settings)
+        coming = {name: replacement.apps[name] for name in replacement.coming if name not in self.applications}
+        recovery = self._make_recovery(coming, [self.stores.of(opened) for opened in replacement.opened])
+        if any(store.writer.persistent for app in coming.values() for store in app.stores.values()):
+            self._leases.watch(self.stores.all)
+            self._recoveries.append(recovery)
+            await recovery.run(self._reactor, RECOVERY_S)
+        if not self.running:
+            self.applications.discard(replacement)
+            raise ConfigurationError("the server is stopping")
+        outcomes = self.applications.apply(replacement)
+        self._resume(recovery)
+        return outcomes
+
     # ── stopping ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def stopService(self) -> Deferred[None]:
@@ -408,7 +478,8 @@ class RapidRtmpService(MultiService):
         timeout_s = self._settings.server.shutdown_timeout_ms / 1000
         deadline_s = self._reactor.seconds() + timeout_s
         self.readiness.drain()
-        self._recovery.stop()
+        for recovery in self._recoveries:
+            recovery.stop()
         await self._within(deadline_s, super().stopService())  # type: ignore[no-untyped-call]
         for closing in self.rtmp.close():
             await self._within(deadline_s, closing)

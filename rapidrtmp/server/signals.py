@@ -4,7 +4,7 @@ What the signals of the operating system do to the server: some stop it in order
 ========== ============================================================================================================
 TERM, INT  Stop in order; the process then ends by that signal, as ``twistd`` has it.
 QUIT       Stop in the same order; the process then ends with status 0, and leaves no core.
-HUP        A line in the log.
+HUP        Read the configuration file again.
 USR1, USR2 Open the log file anew, where the log goes to one.
 ========== ============================================================================================================
 
@@ -65,6 +65,7 @@ class Signals:
     :param reopen_log: opens the log file anew; returns whether there is one.
     :param seconds: monotonic time.
     :param end_now: ends the process with a status, without any cleaning up.
+    :ivar hang_up: called for HUP, once there is something that can follow it.
     """
 
     _log = Logger()
@@ -81,6 +82,7 @@ class Signals:
         self._reopen_log = reopen_log
         self._seconds = seconds
         self._end_now = end_now
+        self.hang_up: Callable[[], None] | None = None
         self._is_stopping = False
         self._requests: list[int] = []
         self._requested_s = float("-inf")
@@ -137,10 +139,11 @@ class Signals:
     # ── the others ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _hang_up(self, number: signal.Signals) -> None:
-        self._log.info(
-            "received {signal}: the configuration cannot be reloaded yet, restart the server to apply changes",
-            signal=number.name,
-        )
+        if self.hang_up is None:
+            self._log.info("received {signal}, still starting", signal=number.name)
+        else:
+            self._log.info("received {signal}, reloading the configuration", signal=number.name)
+            self.hang_up()
 
     def _reopen(self, number: signal.Signals) -> None:
         try:

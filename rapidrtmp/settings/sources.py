@@ -122,6 +122,7 @@ def load_settings(
     environment: Environment,
     toml_file: str | Path | None = None,
     plugins: PluginSections = PluginSections(),
+    toml_text: str | None = None,
 ) -> Loaded:
     """
     Find the value of every setting.
@@ -130,10 +131,11 @@ def load_settings(
     :param environment: as ``os.environ``.
     :param toml_file: the configuration file, if there is one.
     :param plugins: the sections that there are besides the server's own.
+    :param toml_text: what is in the file, where that was read already; else it is read.
     :raises ConfigurationError: an unreadable file, an unknown section, key or ``RAPIDRTMP_`` name, a bad value, or
         values that do not go together.
     """
-    document = _read_document(toml_file)
+    document = _read_document(toml_file, toml_text)
     where = str(toml_file)
     rows = plugins.rows()
     _refuse_unknown_keys(document, where, rows, plugins)
@@ -242,11 +244,11 @@ def _from_table(row: Row, table: Document, table_name: str, where: str) -> _Read
     return _Reading([str(item).lower() if isinstance(item, bool) else str(item) for item in items], where)
 
 
-def _read_document(toml_file: str | Path | None) -> Document:
+def _read_document(toml_file: str | Path | None, text: str | None) -> Document:
     if toml_file is None:
         return {}
     try:
-        return tomllib.loads(Path(toml_file).read_text("utf-8"))
+        return tomllib.loads(Path(toml_file).read_text("utf-8") if text is None else text)
     except OSError as error:
         raise ConfigurationError(f"{toml_file}: {error.strerror or error}") from error
     except ValueError as error:

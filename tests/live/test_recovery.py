@@ -173,7 +173,7 @@ class RecoveryTests(SynchronousTestCase):
 
         recovery, done = self.run_with(Finding(found))
         self.assertEqual(([None], []), (done, begun))
-        recovery.go_on()
+        recovery.work_afterwards()
         self.assertEqual(["quick", "slow"], begun)
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
         recovery.stop()

@@ -57,7 +57,8 @@ class SignalsTests(SynchronousTestCase):
         self.ends: list[int] = []
         self.patch(signals.os, "write", lambda descriptor, data: None)
         self.log_file: bool | OSError = False
-        Signals(self.reactor, self.reopen, seconds=lambda: self.now_s, end_now=self.ends.append).install()
+        self.signals = Signals(self.reactor, self.reopen, seconds=lambda: self.now_s, end_now=self.ends.append)
+        self.signals.install()
 
     def reopen(self) -> bool:
         if isinstance(self.log_file, OSError):
@@ -125,9 +126,12 @@ class SignalsTests(SynchronousTestCase):
         self.assertEqual((["sigInt"], []), (self.reactor.stops, self.ends))
 
     def test_hang_up(self) -> None:
-        """HUP is a line in the log, as often as it comes, also before the reactor runs."""
-        self.assertEqual(2, len(self.receive("SIGHUP", "SIGHUP")))
-        self.assertIn("cannot be reloaded yet", self.receive("SIGHUP")[0])
+        """HUP reloads the configuration, as often as it comes, once there is something that can."""
+        self.assertEqual(["received SIGHUP, still starting"], self.receive("SIGHUP"))
+        reloads: list[int] = []
+        self.signals.hang_up = lambda: reloads.append(1)
+        self.assertEqual(["received SIGHUP, reloading the configuration"] * 2, self.receive("SIGHUP", "SIGHUP"))
+        self.assertEqual(2, len(reloads))
         self.assertEqual(([], []), (self.reactor.stops, self.ends))
 
     def test_reopen(self) -> None:

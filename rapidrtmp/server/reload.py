@@ -1,0 +1,184 @@
+"""
+Reading the configuration again while the server runs: at ``SIGHUP``, and over HTTP.
+
+What is read is first checked as at a start; a file that is wrong changes nothing. Then it is followed as far as that is
+possible, and the answer says of each key what becomes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.http.openapi_parts import Json, content, object_of, operation, ref
+from rapidrtmp.http.params import read_json_object, read_text
+from rapidrtmp.interfaces import (
+    Audience,
+    BadRequestError,
+    Contribution,
+    ContributionContext,
+    IContributes,
+    Outcome,
+    Request,
+    Response,
+    Route,
+    json_response,
+)
+from rapidrtmp.server.configuration import Configuration, check_settings
+from rapidrtmp.settings.model import Settings
+
+__all__ = ["DIFF_PATH", "RELOAD_PATH", "Reloading"]
+
+RELOAD_PATH, DIFF_PATH = "/api/v1/reload", "/api/v1/config/diff"
+#: What each outcome is called in JSON.
+_NAMES = {
+    Outcome.APPLIED: "applied",
+    Outcome.FOR_NEW_STREAMS: "forNewStreams",
+    Outcome.NEEDS_RESTART: "needsRestart",
+}
+
+Outcomes = Mapping[str, Outcome]
+
+
+@implementer(IContributes)
+class Reloading:
+    """
+    Reloads the configuration of a server, one after the other if it is asked for again meanwhile.
+
+    :param configuration: where it comes from.
+    :param follow: has the server follow new settings; the Deferred fails with ``ConfigurationError``.
+    :param compare: what would become of each key.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        configuration: Configuration,
+        follow: Callable[[Settings], Deferred[Outcomes]],
+        compare: Callable[[Settings], Outcomes],
+    ) -> None:
+        self._reactor = reactor
+        self._configuration = configuration
+        self._follow = follow
+        self._compare = compare
+        self._lock = DeferredLock()
+
+    def reload(self) -> Deferred[Outcomes]:
+        """
+        Read the configuration again, and follow it.
+
+        :returns: a Deferred of the caller's own of what becomes of each key that differs from what is in force. It
+            fails with ``ConfigurationError``, and nothing has changed.
+        """
+        waiter: Deferred[Outcomes] = Deferred()
+        work = self._lock.run(lambda: Deferred.fromCoroutine(self._reload()))
+        work.addBoth(_hand_over, waiter)  # which may have been cancelled: the work is not
+        return waiter
+
+    async def _reload(self) -> Outcomes:
+        settings = self._configuration.load().settings
+        check_settings(self._reactor, settings)
+        outcomes = await self._follow(settings)
+        changes = [f"{outcome.value}: {', '.join(keys)}" for outcome in Outcome if (keys := _keys(outcomes, outcome))]
+        self._log.info("reloaded the configuration: {changes}", changes="; ".join(changes) or "nothing has changed")
+        return outcomes
+
+    def hang_up(self) -> None:
+        """Reload, as a signal asks for it: what is wrong is a line in the log."""
+
+        def failed(failure: Failure) -> None:
+            if failure.check(ConfigurationError):
+                self._log.error("the configuration is not reloaded, nothing changes: {error}", error=failure.value)
+            else:
+                self._log.failure("internal error in reloading the configuration", failure)
+
+        self.reload().addErrback(failed)
+
+    # ── over HTTP ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def contribute(self, _context: ContributionContext) -> Contribution:
+        """See :meth:`IContributes.contribute <rapidrtmp.interfaces.IContributes.contribute>`."""
+        return Contribution(
+            routes=[
+                Route("POST", RELOAD_PATH, Audience.MANAGEMENT, self._respond),
+                Route("POST", DIFF_PATH, Audience.MANAGEMENT, self._respond_diff),
+            ],
+            paths=_paths(),
+            schemas=_schemas(),
+        )
+
+    def _respond(self, _request: Request) -> Deferred[Response]:
+        """
+        Reload: ``POST /api/v1/reload``. The Deferred fails with ``BadRequestError``: the configuration is wrong.
+        """
+
+        def failed(failure: Failure) -> Response:
+            failure.trap(ConfigurationError)
+            raise BadRequestError(str(failure.value)) from failure.value
+
+        return self.reload().addCallbacks(_answer, failed)
+
+    def _respond_diff(self, request: Request) -> Response:
+        """
+        Tell what another file would change: ``POST /api/v1/config/diff {toml, file?}``.
+
+        :raises BadRequestError: the body is not as described, or the file is wrong.
+        """
+        fields = read_json_object(request)
+        text = read_text(fields, "toml")
+        name = read_text(fields, "file") if "file" in fields else "the file"
+        try:
+            settings = self._configuration.load_text(text, name).settings
+            check_settings(self._reactor, settings)
+        except ConfigurationError as error:
+            raise BadRequestError(str(error)) from error
+        return _answer(self._compare(settings))
+
+
+def _hand_over(result: Any, waiter: Deferred[Any]) -> None:
+    if not waiter.called:
+        waiter.callback(result)
+    elif isinstance(result, Failure):
+        result.trap(ConfigurationError, CancelledError)
+
+
+def _keys(outcomes: Outcomes, wanted: Outcome) -> list[str]:
+    return [name for name, outcome in outcomes.items() if outcome is wanted]
+
+
+def _answer(outcomes: Outcomes) -> Response:
+    return json_response({name: _keys(outcomes, outcome) for outcome, name in _NAMES.items()})
+
+
+def _paths() -> Json:
+    answer, errors = {"200": content("What becomes of each key that differs.", "ReloadAnswer")}, (400, 413)
+    body = {"required": True, "content": {"application/json": {"schema": ref("ConfigDiffRequest")}}}
+    reload = operation("reloadConfiguration", "Read the configuration file again", answer, errors, management=True)
+    diff = operation(
+        "compareConfiguration",
+        "Say what another configuration file would change",
+        answer,
+        errors,
+        management=True,
+        requestBody=body,
+    )
+    return {RELOAD_PATH: {"post": reload}, DIFF_PATH: {"post": diff}}
+
+
+def _schemas() -> Json:
+    keys = {"type": "array", "items": {"type": "string"}}
+    text = {"type": "string"}
+    return {
+        "ReloadAnswer": object_of(dict.fromkeys(_NAMES.values(), keys)),
+        "ConfigDiffRequest": object_of(
+            {"toml": {**text, "description": "The file."}, "file": {**text, "description": "Its name."}}, ("file",)
+        ),
+    }
