@@ -5,7 +5,7 @@ What strangers cost a healthy stream: how late its parts are while they attack, 
 
 One publisher at 2.5 Mbit/s; the server counts, for every part, the time from the arrival of its last frame to its
 publication. Each attack of ``benchmarks.strangers`` runs for so long, in a process of its own, and calm comes before
-and after. What the load generator itself was late by is told as well: a busy machine is no fault of the server.
+and after. What the load generator itself was late by is shown as well: a busy machine is no fault of the server.
 """
 
 from __future__ import annotations

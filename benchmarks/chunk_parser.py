@@ -3,7 +3,7 @@ What reading chunks costs: ``python benchmarks/chunk_parser.py``.
 
 The load is one publisher's: 720p30 H.264 at 2.5 Mbit/s with 44.1 kHz AAC at 128 kbit/s, 73 messages and about 330 kB a
 second, a keyframe every two seconds, with the headers that FFmpeg and OBS write (fmt 0 once, then fmt 1). It is fed
-message by message, as over loopback, and in 1448-octet pieces, as over Ethernet. Figures are process CPU time, the
+message by message, as over loopback, and in 1448-byte pieces, as over Ethernet. Figures are process CPU time, the
 least of several rounds; compare rows of one run, not of two.
 """
 

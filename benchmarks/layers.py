@@ -6,7 +6,7 @@ Which layer of the server the CPU goes to, sampled by py-spy while a load runs.
     python -m benchmarks.layers viewers --count 1000 --seconds 15
 
 A sample counts for the innermost frame that belongs to a layer; what the interpreter and the system do for that frame
-is its own: so ``sendmsg`` is with whoever calls it, ``recv`` and ``epoll`` with the reactor. What is generated (the
+is its own: so ``sendmsg`` is with its caller, ``recv`` and ``epoll`` with the reactor. What is generated (the
 ``__init__`` of a dataclass) is its caller's.
 """
 

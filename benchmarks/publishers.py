@@ -30,7 +30,7 @@ from benchmarks.clip import KILOBITS, Tag, make_clip, make_mix, read_tags, repea
 
 #: Chunk streams as FFmpeg uses them: 3 for commands, 4 for audio and data, 6 for video, 8 for publish.
 COMMAND, AUDIO, VIDEO, PUBLISH = 3, 4, 6, 8
-#: What a TCP segment carries over Ethernet, in octets; over loopback it is 64 kB, and servers see another world.
+#: What a TCP segment carries over Ethernet, in bytes; over loopback it is 64 kB, and servers see another world.
 ETHERNET_MSS = 1448
 #: Over how long publishers of a mixed load begin, in seconds: the longest GOP. Which moments is the seed's matter.
 MIXED_SPREAD_S, SEED = 4.0, 1
@@ -59,7 +59,7 @@ def with_stamps(tag: Tag) -> Tag:
     """A video frame with room for a stamp before its picture; any other tag as it is."""
     if tag.kind != 9 or tag.is_config:
         return tag
-    message = STAMP_MARK + b"0" * STAMP_SIZE  # the first 16 octets stand for the UUID
+    message = STAMP_MARK + b"0" * STAMP_SIZE  # the first 16 bytes stand for the UUID
     nal_unit = b"\x06\x05" + bytes([len(message)]) + message + b"\x80"
     return tag._replace(payload=tag.payload[:5] + struct.pack(">I", len(nal_unit)) + nal_unit + tag.payload[5:])
 
@@ -206,7 +206,7 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
     lateness.sort()
     return {
         "messages": len(lateness),
-        "octets": sum(len(due.data) for each in publishers for due in each.script[: each.position]),
+        "bytes": sum(len(due.data) for each in publishers for due in each.script[: each.position]),
         "late_p50_ms": round(lateness[len(lateness) // 2] * 1000, 2),
         "late_p99_ms": round(lateness[len(lateness) * 99 // 100] * 1000, 2),
         "late_max_ms": round(lateness[-1] * 1000, 2),

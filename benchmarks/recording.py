@@ -84,12 +84,12 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, float]:
                 waiting_bytes(server),
             )
             sent = generator.report()
-    octets = sent["octets"] / seconds * elapsed
+    sent_bytes = sent["bytes"] / seconds * elapsed
     return {
         "cpu_ms_per_stream_second": cpu_s * 1000 / elapsed / arguments.publishers,
         "megabytes_per_publisher": memory / arguments.publishers / 1e6,
-        "written_per_sent": (now.asked - written.asked) / octets,
-        "dirty_per_sent": (now.dirty - written.dirty) / octets,
+        "written_per_sent": (now.asked - written.asked) / sent_bytes,
+        "dirty_per_sent": (now.dirty - written.dirty) / sent_bytes,
         "delay_mean_ms": delays["mean_ms"],
         "delay_p99_ms": delays["p99_ms"],
         "delay_max_ms": delays["max_ms"],

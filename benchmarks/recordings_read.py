@@ -45,7 +45,7 @@ from rapidrtmp.testing.sinks import feed, make_sink_context, packaged
 FILL_S, SETTLE_S = 8, 2
 #: Streams begin over this time, so that their keyframes and, if there are ten, their parts do not come together.
 SPREAD_S = 7 / 3
-#: A minute of video and audio with frames of this size in octets has 2.5 Mbit/s.
+#: A minute of video and audio with frames of this size in bytes has 2.5 Mbit/s.
 MINUTE_S, MINUTE_BYTES, FRAME_BYTES = 60, 18_750_000, 8_800
 CALM = "calm"
 
@@ -191,10 +191,10 @@ def report(results: dict[str, list[tuple[Load, dict[str, Any]]]], arguments: arg
 
 def summarise(found: list[tuple[Load, dict[str, Any]]], calm_cpu: float) -> dict[str, float]:
     """One row; ``calm_cpu`` is what share of a processor the live streams take."""
-    spent = [(sent.octets, max(0.001, sent.cpu_seconds - calm_cpu * sent.elapsed)) for sent, _ in found]
+    spent = [(sent.read_bytes, max(0.001, sent.cpu_seconds - calm_cpu * sent.elapsed)) for sent, _ in found]
     return {
-        "gigabytes_per_cpu_second": round(median(octets / cpu for octets, cpu in spent) / 1e9, 3),
-        "gigabytes_per_second": round(median(sent.octets / sent.elapsed for sent, _ in found) / 1e9, 3),
+        "gigabytes_per_cpu_second": round(median(size / cpu for size, cpu in spent) / 1e9, 3),
+        "gigabytes_per_second": round(median(sent.read_bytes / sent.elapsed for sent, _ in found) / 1e9, 3),
         "cpu": round(median(sent.cpu_seconds / sent.elapsed for sent, _ in found), 3),
         "late_p50_ms": median(seen["part_late"]["p50_ms"] for _, seen in found),
         "late_p99_ms": median(seen["part_late"]["p99_ms"] for _, seen in found),

@@ -150,7 +150,7 @@ def main() -> None:
     arguments = parser.parse_args()
     make_clip()
     rows = []
-    print(f"{'':<34}{'ready':>8}{'rewind':>9}{'CPU':>8}{'gone on':>9}{'whole':>7}")
+    print(f"{'':<34}{'ready':>8}{'rewind':>9}{'CPU':>8}{'resumed':>9}{'whole':>7}")
     for where, hours, streams in product(("disk", "100 ms away"), arguments.hours, arguments.streams):
         if hours * streams > MOST_STREAM_HOURS and not arguments.all:
             continue

@@ -72,8 +72,8 @@ def main() -> None:
         results.setdefault(name, []).append(measured)
     summary = {
         name: {
-            "cpu_seconds_per_gigabyte": round(median(each.cpu_seconds / each.octets for each in loads) * 1e9, 3),
-            "megabytes_per_second": round(median(each.octets / each.elapsed for each in loads) / 1e6),
+            "cpu_seconds_per_gigabyte": round(median(each.cpu_seconds / each.read_bytes for each in loads) * 1e9, 3),
+            "megabytes_per_second": round(median(each.read_bytes / each.elapsed for each in loads) / 1e6),
         }
         for name, loads in results.items()
     }

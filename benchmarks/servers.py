@@ -68,7 +68,7 @@ def allow_many_sockets() -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port that no one listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -76,7 +76,7 @@ def free_port() -> int:
 
 class Written(NamedTuple):
     """
-    Octets that were written: ``asked`` of the system, by ``write`` (what ``send`` gave to sockets does not count), and
+    Bytes that were written: ``asked`` of the system, by ``write`` (what ``send`` gave to sockets does not count), and
     those of the pages of 4096 that this made ``dirty``: what the disk gets, unless the file is deleted first.
     """
 
@@ -148,7 +148,7 @@ def _io(pid: int) -> dict[str, int]:
 
 @contextmanager
 def rapidrtmp(scratch: Path, *options: str) -> Iterator[Running]:
-    """Our server, from this checkout, everybody may publish; pinned to the first processor."""
+    """Our server, from this checkout, open to every publisher; pinned to the first processor."""
     rtmp_port, http_port = free_port(), free_port()
     command = [
         sys.executable,

@@ -5,7 +5,7 @@ What stays in memory of those who came and went: nothing, or the server would no
 
 After a warm-up, in which the allocator finds the room it needs at the busiest moment (some 1500 publishes), so many
 publishes of a second of media come and go, so many requests are made for streams that are not there, and a fifth as
-many connections of each kind end half-way. Resident memory is told before and after each, when everything has been
+many connections of each kind end half-way. Resident memory is shown before and after each, when everything has been
 given the time to end; what grows by more than a tenth in all is a leak.
 """
 
@@ -74,11 +74,11 @@ def missing(server: Running, number: int) -> None:
     with socket.create_connection(("127.0.0.1", server.http_port), timeout=30) as connection:
         connection.sendall(b"GET /live/missing%d/index.m3u8 HTTP/1.1\r\nHost: a\r\n\r\n" % number)
         if b" 404 " not in connection.recv(65_536):
-            raise SystemExit("a stream that nobody publishes was answered for")
+            raise SystemExit("a stream that no one publishes was answered for")
 
 
 def settle(server: Running) -> int:
-    """Resident bytes once nobody is there any more."""
+    """Resident bytes once all clients have left."""
     time.sleep(4)
     return server.resident_bytes()
 

@@ -1,10 +1,10 @@
 """
-Strangers: what somebody who may not publish can do to a server, over real sockets.
+Strangers: what a client that may not publish can do to a server, over real sockets.
 
     python -m benchmarks.strangers 'wrong tokens' --rtmp-port 1935 --http-port 8080 --seconds 10
 
-Every kind goes on until its time is over, as fast as it can with a few threads, and says how often it did what it does.
-Source addresses are of 127.0.0.0/8, which Linux lets anybody choose from.
+Every kind continues until its time is over, as fast as it can with a few threads, and counts what it has done.
+Source addresses are of 127.0.0.0/8, which Linux lets every process choose from.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ THREADS = 8
 @dataclass(frozen=True)
 class Target:
     """
-    A server, and how long to go on.
+    A server, and how long to continue.
 
     :ivar stream: path of a stream that is live there.
     :ivar until_s: a moment of ``time.monotonic``.
@@ -103,11 +103,11 @@ def repeatedly(
     """
 
     def run(target: Target) -> int:
-        octets = data() if is_same else b""
+        said = data() if is_same else b""
 
         def work(counts: list[int]) -> None:
             while not target.is_over:
-                counts.append(say(target.rtmp_port, octets if is_same else data(), source(), target))
+                counts.append(say(target.rtmp_port, said if is_same else data(), source(), target))
 
         return in_threads(work)
 
@@ -126,7 +126,7 @@ def in_threads(work: Callable[[list[int]], None], threads: int = THREADS) -> int
 
 
 def held(many: int, source: Callable[[], str], first: bytes = b"", drip: bytes = b"", *, http: bool = False) -> Attack:
-    """Keep ``many`` connections open, each beginning with ``first``, and send an octet of ``drip`` to each a second."""
+    """Keep ``many`` connections open, each beginning with ``first``, and send a byte of ``drip`` to each a second."""
 
     def run(target: Target) -> int:
         port = target.http_port if http else target.rtmp_port
@@ -151,7 +151,7 @@ def held(many: int, source: Callable[[], str], first: bytes = b"", drip: bytes =
 
 
 def drips(connection: socket.socket, octet: bytes) -> bool:
-    """Send an octet; whether the connection is still there."""
+    """Send a byte; whether the connection is still there."""
     try:
         connection.sendall(octet)
         connection.setblocking(False)
@@ -287,11 +287,11 @@ def _fields() -> bytes:
 
 
 def _header_flood(target: Target) -> int:
-    octets = _fields()
+    said = _fields()
 
     def work(counts: list[int]) -> None:
         while not target.is_over:
-            counts.append(say(target.http_port, octets, "127.0.0.2", target))
+            counts.append(say(target.http_port, said, "127.0.0.2", target))
 
     return in_threads(work)
 

@@ -118,7 +118,7 @@ class Watching:
         self.is_stopped = True
 
     def run(self, seconds: float) -> None:
-        """Go on for so long, or until SIGTERM."""
+        """Continue for so long, or until SIGTERM."""
         end = time.monotonic() + seconds
         tick = time.monotonic() + TICK_S
         while (now := time.monotonic()) < end and not self.is_stopped:

@@ -28,7 +28,7 @@ class Load:
     """What was asked of a server, and what it spent: requests, bytes, CPU-seconds, seconds."""
 
     requests: int
-    octets: int
+    read_bytes: int
     cpu_seconds: float
     elapsed: float
 

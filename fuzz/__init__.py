@@ -1,7 +1,7 @@
 """
-Fuzzing: octets that nobody has thought of, for everything that reads what strangers send.
+Fuzzing: bytes that no one has thought of, for everything that reads what strangers send.
 
-``python -m fuzz TARGET`` looks for such octets with atheris, guided by coverage, until it is stopped; the targets are
+``python -m fuzz TARGET`` looks for such bytes with atheris, guided by coverage, until it is stopped; the targets are
 the modules of this package that have a function ``run``. Each takes one input, and returns whatever is in it: an
 exception that its docstring does not promise, or a broken invariant, escapes and is a finding.
 

@@ -1,7 +1,7 @@
 """
 ``python -m fuzz TARGET [LIBFUZZER OPTIONS]``: look for findings until stopped, or for ``-max_total_time=SECONDS``.
 
-New inputs that reach new code are kept in ``build/fuzz/TARGET``, from where a later run goes on.
+New inputs that reach new code are kept in ``build/fuzz/TARGET``, from where a later run continues.
 """
 
 from __future__ import annotations

@@ -21,28 +21,28 @@ LIMITS = AmfLimits(depth=5, values=40)
 
 def run(data: bytes) -> None:
     """One message. :raises AssertionError: an invariant does not hold."""
-    kind, octets = data[:1], data[1:]
+    kind, body = data[:1], data[1:]
     try:
         match kind:
             case b"\x01":
-                read_command(octets, LIMITS)
+                read_command(body, LIMITS)
             case b"\x02":
-                read_data(octets, LIMITS)
+                read_data(body, LIMITS)
             case b"\x03":
-                list(read_aggregate(Message(MessageType.AGGREGATE, 1, 0xFFFFFFFE, octets, 4)))
+                list(read_aggregate(Message(MessageType.AGGREGATE, 1, 0xFFFFFFFE, body, 4)))
             case b"\x04":
-                read_user_control(octets)
+                read_user_control(body)
             case _:
-                write_and_read(octets)
+                write_and_read(body)
     except UnreadableError:
         pass
 
 
-def write_and_read(octets: bytes) -> None:
+def write_and_read(body: bytes) -> None:
     """Read values; write what was read; read that."""
     values: list[Value] = []
     try:
-        for value in read_values(octets, LIMITS):
+        for value in read_values(body, LIMITS):
             values.append(value)
     finally:
         if all(map(is_writable, values)):

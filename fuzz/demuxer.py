@@ -1,9 +1,9 @@
 """
 The demuxer: a publish of any messages at any times.
 
-An input is a run of messages: one octet (bit 0 audio, bit 1 a great step, bit 2 that time passes), the step of the
-clock in one or four octets, the payload behind its length. Nothing at all may escape; and of each track the decode
-times rise, tracks are told before their frames, and video begins with a keyframe.
+An input is a run of messages: one byte (bit 0 audio, bit 1 a great step, bit 2 that time passes), the step of the
+clock in one or four bytes, the payload behind its length. Nothing at all may escape; and of each track the decode
+times rise, tracks are announced before their frames, and video begins with a keyframe.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 Delivery directives: the query of a request for a playlist.
 
-The first octets of an input are the playlist: its flags, target durations and counts. Nothing but ``BadRequestError``
+The first bytes of an input are the playlist: its flags, target durations and counts. Nothing but ``BadRequestError``
 may escape; and what is asked for is what this playlist can give.
 """
 

@@ -37,13 +37,13 @@ PIECE = 7
 
 def run(data: bytes) -> None:
     """One connection. :raises AssertionError: an invariant does not hold."""
-    first, octets = data[:1] or b"\0", data[1:]
+    first, body = data[:1] or b"\0", data[1:]
     before = HANDSHAKE if first[0] & 1 else b""
     decision = (first[0] >> 1) % 3
-    pieces = [octets[at : at + PIECE] for at in range(0, len(octets), PIECE)]
-    assert talk([before + octets], decision) == talk([before, *pieces], decision), "cut"
+    pieces = [body[at : at + PIECE] for at in range(0, len(body), PIECE)]
+    assert talk([before + body], decision) == talk([before, *pieces], decision), "cut"
     for limits in (LIMITS.before_publishing(), ChunkLimits()):
-        assert read(ChunkReader(limits), octets) == read(PlainChunkReader(limits), octets), "readers"
+        assert read(ChunkReader(limits), body) == read(PlainChunkReader(limits), body), "readers"
 
 
 def talk(pieces: Iterable[bytes], decision: int) -> tuple[list[Event], str]:
@@ -80,13 +80,13 @@ def decide(session: ServerSession, msid: int, *, accept: bool) -> None:
         session.reject_publish(msid, "NetStream.Publish.Denied", "no")
 
 
-def read(reader: PlainChunkReader, octets: bytes) -> Sequence[object]:
+def read(reader: PlainChunkReader, body: bytes) -> Sequence[object]:
     """The messages that a reader finds, and the error behind them."""
     found: list[object] = []
-    reader.receive_data(octets)
+    reader.receive_data(body)
     try:
         found.extend(message for message in reader.messages() if message is not NO_MESSAGE)
     except PeerProtocolError as problem:
         found.append(str(problem))
-    assert reader.held_bytes <= reader.limits.max_partial_bytes + len(octets)
+    assert reader.held_bytes <= reader.limits.max_partial_bytes + len(body)
     return found

@@ -2,7 +2,7 @@
 What lies in a storage and is read again: a page of a journal, an entry of the catalogue, the state of a stream.
 
 The first byte of an input says which. Nothing but ``MediaError`` may escape; and what passes is within the bounds of
-what our own writers write, so that dates can be told and sums do not run away.
+what our own writers write, so that dates can be reckoned and sums do not run away.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def _bare_stream(name: StreamName) -> LiveStream:
 @implementer(IApplication)
 @dataclass
 class FakeApplication:
-    """Makes streams as it is told; without a word, streams without sinks."""
+    """Makes streams as a test wants; without a word, streams without sinks."""
 
     name: str = "live"
     make: Callable[[StreamName], LiveStream] = _bare_stream

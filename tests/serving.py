@@ -25,7 +25,7 @@ LOOPBACK = ("tcp:0:interface=127.0.0.1",)
 
 
 def open_app(*sinks: str, storage: str = "memory:", recordings: str = "") -> AppSettings:
-    """An application in which everybody may publish."""
+    """An application that is open to every publisher."""
     return AppSettings(sinks=sinks or ("hls",), auth=("open",), storage=storage, recordings=recordings or storage)
 
 

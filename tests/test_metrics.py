@@ -1,4 +1,4 @@
-"""Metrics: every server's own, sinks' beside ours, read when somebody scrapes."""
+"""Metrics: every server's own, sinks' beside ours, read at a scrape."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(1, self.sample("rapidrtmp_delay_seconds_bucket", sink="hls", le="1.0"))
 
     def test_one_name_two_types(self) -> None:
-        """A name that is one type of metric cannot be another: the sink that asks is told so."""
+        """A name that is one type of metric cannot be another: the sink that asks gets an error."""
         scope = self.metrics.sink("hls")
         scope.counter("things_total", "Things")
         error = self.assertRaises(MisuseError, scope.histogram, "things_total", "Things", (1,))

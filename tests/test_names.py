@@ -18,7 +18,7 @@ class StreamNameTests(SynchronousTestCase):
             self.assertEqual(f"live/{key}", str(StreamName.checked("live", key)))
 
     def test_bad(self) -> None:
-        """Anything that means something elsewhere does not, nor nothing, nor too much; the reason is told."""
+        """Anything that means something elsewhere does not, nor nothing, nor too much; the reason is given."""
         for key in ("", ".", "..", ".hidden", "a/b", "a b", "a%2f", "a?b", "a\n", "a\\b", "é", "a:b", "0" * 129):
             self.assertRaises(BadNameError, StreamName.checked, "live", key)
             self.assertRaises(BadNameError, StreamName.checked, key, "k")

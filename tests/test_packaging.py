@@ -63,7 +63,7 @@ class PlayerLibraryTests(SynchronousTestCase):
         self.assertIn(f"@{hlsjs.VERSION}/", hlsjs.CDN_URL)
 
     def test_copy_is_the_pinned_file(self) -> None:
-        """The copy of the library, where a build has put one, is the file whose hash browsers are told."""
+        """The copy of the library, where a build has put one, is the file whose hash browsers get."""
         self.patch(setuptools, "setup", lambda **said: None)
         copy = ROOT / "rapidrtmp" / "web" / "static" / hlsjs.FILE_NAME
         if not copy.exists():
@@ -72,7 +72,7 @@ class PlayerLibraryTests(SynchronousTestCase):
         self.assertTrue(is_pinned(copy))
 
     def test_gives_up(self) -> None:
-        """Where no registry answers the build gives npm up after seconds, and goes on without the library."""
+        """Where no registry answers the build gives npm up after seconds, and continues without the library."""
         self.patch(setuptools, "setup", lambda **said: None)
         fetch = runpy.run_path(str(ROOT / "setup.py"))["_fetch"]
         self.assertLessEqual(fetch.__globals__["NETWORK_TIMEOUT_S"], 10)

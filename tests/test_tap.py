@@ -214,7 +214,7 @@ class PidFileTests(CommandLineTestCase):
         return found
 
     def test_none(self) -> None:
-        """twistd is told to keep no pid file, whether it stays in the foreground or not."""
+        """twistd is asked to keep no pid file, whether it stays in the foreground or not."""
         self.assertEqual(["", ""], [self.pid_file("-n"), self.pid_file()])
 
     def test_asked_for(self) -> None:

@@ -21,8 +21,8 @@ INSTEAD = {
     r"told": "a verb that says what happens: is notified, gets, is shown, is reported, distinguished …",
 }
 BANNED = re.compile(rf"\b({'|'.join(INSTEAD)})\b", re.IGNORECASE)
-#: A name that others have given.
-QUOTED = re.compile(r"application/octet-stream", re.IGNORECASE)
+#: Names that others have given, the last one that of an account, and one of ours that is gone.
+QUOTED = re.compile(r"application/octet-stream|``octets``|\"nobody\"|nor nobody", re.IGNORECASE)
 
 
 def prose(path: Path) -> Iterator[tuple[int, str]]:
@@ -47,25 +47,28 @@ def found_in(path: Path) -> list[str]:
     ]
 
 
-#: The packages of tests that are held to the list; the others follow.
-TESTS = ("archive", "auth", "check", "cmaf", "codec", "live", "storage", "support", "testing", "timeline")
-
-
 class WordTests(SynchronousTestCase):
     def assert_plain(self, *places: Path) -> None:
         """Hold files to the list."""
         found = [each for place in sorted(places) for each in found_in(place)]
         self.assertEqual([], found, "Say it otherwise: tests/test_words.py has the list")
 
-    def test_server(self) -> None:
-        """The server, and what it logs, are in plain words."""
-        self.assert_plain(*(ROOT / "rapidrtmp").rglob("*.py"))
+    def test_server_speaks_plainly(self) -> None:
+        """The server, what it logs, and its pages are in plain words."""
+        files = (path for kind in ("py", "js", "html") for path in (ROOT / "rapidrtmp").rglob(f"*.{kind}"))
+        self.assert_plain(*(path for path in files if not path.name.endswith(".min.js")))  # which is fetched
 
-    def test_tests(self) -> None:
-        """So are tests."""
-        self.assert_plain(*(path for name in TESTS for path in (ROOT / "tests" / name).rglob("*.py")))
+    def test_tests_speak_plainly(self) -> None:
+        """So are tests, benchmarks and fuzz targets."""
+        here = Path(__file__)
+        places = (path for name in ("tests", "benchmarks", "fuzz") for path in (ROOT / name).rglob("*.py"))
+        self.assert_plain(*(path for path in places if path != here))
 
-    def test_what_is_found(self) -> None:
+    def test_documents_speak_plainly(self) -> None:
+        """So are all documents, and the news."""
+        self.assert_plain(*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("changelog.d/*.rst"))
+
+    def test_words_are_found_in_prose(self) -> None:
         """A word is found in strings and comments, and not as a name of the code."""
         module = Path(self.mktemp())
         module.write_text('told = 1  # somebody told me\n"""We can not\ngo on."""\n')

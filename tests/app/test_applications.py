@@ -85,7 +85,7 @@ class ReplaceTests(ApplicationsCase):
         self.assertIs(before.sinks["hls"], self.live.sinks["hls"])
 
     def test_for_new_streams(self) -> None:
-        """New sinks, and what they are told by default, are for new streams; those that there are keep theirs."""
+        """New sinks, and what they are given by default, are for new streams; those that there are keep theirs."""
         old = self.live
         stream = old.make_stream(NAME)
         self.assertEqual({"hls.segment": NEW_STREAMS}, self.replace({"RAPIDRTMP_HLS_SEGMENT": "4s"}))
@@ -126,7 +126,7 @@ class ReplaceTests(ApplicationsCase):
         self.assertIsNot(before, self.live.authenticator)
 
     def test_needs_a_restart(self) -> None:
-        """What only a start builds stays as it is, and is told each time until it is built."""
+        """What only a start builds stays as it is, and is reported each time until it is built."""
         for _ in range(2):
             outcomes = self.replace({"RAPIDRTMP_SERVER_RTMP": "tcp:1936", "RAPIDRTMP_STORAGE_QUEUE": "1M"})
             self.assertEqual({"server.rtmp": RESTART, "storage.queue": RESTART}, outcomes)

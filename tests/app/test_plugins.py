@@ -53,7 +53,7 @@ class ChoosingTests(SynchronousTestCase):
         self.assertEqual((4000, 0, 8), (sink.cutting.segment_ms, sink.cutting.part_ms, sink.window))
 
     def test_storages(self) -> None:
-        """One spec is one storage, whoever names it; each is called after the setting that chose it first."""
+        """One spec is one storage, whatever names it; each is called after the setting that chose it first."""
         apps = {
             "live": AppSettings(storage="local:a", recordings="local:b"),
             "radio": AppSettings(storage="local:c", recordings="local:b"),
@@ -73,7 +73,7 @@ class ChoosingTests(SynchronousTestCase):
         self.assertEqual(4, len({storage for plugins in choice.values() for storage in plugins.storages.values()}))
 
     def test_bad_storage(self) -> None:
-        """A storage that nobody has, or that refuses its arguments, stops the start, and the setting is named."""
+        """A storage that no one has, or that refuses its arguments, stops the start, and the setting is named."""
         for spec, said in (("lcoal:a", "did you mean local?"), ("local:a:b=1", "has no argument b")):
             for app in (AppSettings(storage=spec), AppSettings(recordings=spec)):
                 error = self.assertRaises(ConfigurationError, choose_plugins, Settings(apps={"radio": app}))
@@ -81,7 +81,7 @@ class ChoosingTests(SynchronousTestCase):
                 self.assertIn(said, str(error))
 
     def test_unknown(self) -> None:
-        """A plugin that nobody has stops the start."""
+        """A plugin that no one has stops the start."""
         settings = Settings(apps={"live": AppSettings(sinks=("hsl",))})
         self.assertIn("did you mean hls?", str(self.assertRaises(ConfigurationError, choose_plugins, settings)))
 

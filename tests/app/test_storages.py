@@ -81,7 +81,7 @@ class StoresTests(SynchronousTestCase):
         self.assertEqual(list(self.stores.all), [self.stores.of(each) for each in self.chosen])
 
     def test_persistent(self) -> None:
-        """There is something to go on with if one of them keeps what it holds."""
+        """There is something to resume if one of them keeps what it holds."""
         self.assertTrue(self.stores.persistent)
         self.assertFalse(Stores(Clock(), [ChosenStorage("storage", CountingFactory())], 1 << 20).persistent)
 
@@ -113,7 +113,7 @@ def leave_unfinished(folder: Path, app: str) -> None:
 
 class ThreadsTests(TestCase):
     def test_reads_and_writes(self) -> Deferred[None]:
-        """However many reads a storage hangs in, its writes go on, and leases whatever hangs."""
+        """However many reads a storage hangs in, its writes continue, and leases whatever hangs."""
         from twisted.internet import reactor
 
         factory = CountingFactory()
@@ -187,7 +187,7 @@ class ServerTests(ServerCase):
         self.assertEqual([".catalogue", "radio"], sorted(os.listdir(f"{self.folders['radio']}/recordings")))
 
     async def test_looked_after(self) -> None:
-        """Each storage is tried and measured once, under the setting that chose it, whoever uses it."""
+        """Each storage is tried and measured once, under the setting that chose it, whatever uses it."""
         service = self.start(self.settings)
         names = ["storage", "recordings", "apps.radio.storage"]
         checks = json.loads((await self.get(service, "/ready"))[1])["checks"]
@@ -213,7 +213,7 @@ class ServerTests(ServerCase):
         await service.stopService()
 
     async def test_third_party(self) -> None:
-        """Whoever says that it stores recordings is given the storage for those, to write and to recover from."""
+        """A sink that says that it stores recordings is given the storage for those, to write and to recover from."""
         archiver = ArchiverFactory()
         apps = {app: each for app, each in self.settings.apps.items() if app != "tv"}
         settings = replace(self.settings, apps=apps)

@@ -168,7 +168,7 @@ class TwoOfOneNameTests(PluginTestCase):
 
 class BuiltinTests(SynchronousTestCase):
     def test_entries(self) -> None:
-        """Our own plugins are declared as anybody's are."""
+        """Our own plugins are declared as those of others are."""
         from rapidrtmp.plugins import builtin
 
         entries = [each for each in vars(builtin).values() if hasattr(each, "factory_path")]

@@ -172,7 +172,7 @@ def carried_by_gstreamer(name: str, sink: str, clip: Clip, start_ms: int, *, opt
 
 
 def _location(sink: str, url: str) -> str:
-    """The URL, and what librtmp wants to be told besides: that this is no recording."""
+    """The URL, and what librtmp wants to know besides: that this is no recording."""
     return shlex.quote(f"{url} live=1" if sink == "rtmpsink" else url)
 
 

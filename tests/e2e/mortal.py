@@ -153,7 +153,7 @@ def read_tags(data: bytes) -> Iterator[Tag]:
 
 
 class Encoder:
-    """Publishes the tags, each when its time has come, as soon as the server lets anybody in."""
+    """Publishes the tags, each when its time has come, as soon as the server lets publishers in."""
 
     peer = "inside"
     role = None
@@ -277,7 +277,7 @@ def main(folder: Path, clip: Path, seed: int, lives: int) -> None:
 
 
 def spoil(store: Path, witness: Witness, chance: random.Random) -> None:
-    """Delete the journal of the newest recording, or cut it off somewhere, if nobody has closed that yet."""
+    """Delete the journal of the newest recording, or cut it off somewhere, if no one has closed that yet."""
     newest = max((store / "recordings" / STREAM.app / STREAM.key).glob("*"), default=None)
     if newest is None or '"recording"' not in (store / CATALOGUE / str(STREAM) / f"{newest.name}.json").read_text():
         return

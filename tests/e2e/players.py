@@ -168,7 +168,7 @@ class Stage:
         return f"{root}/player?{urlencode(query)}"
 
     def figures(self, browser: Any) -> dict[str, Figures]:
-        """What each of them has told last, by name."""
+        """What each of them has reported last, by name."""
         messages = browser.execute_script("return window.figures")
         return {name: Figures.read(message) for name, message in messages.items()}
 

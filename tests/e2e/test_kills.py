@@ -52,7 +52,7 @@ class Recorded:
     One recording as its server spoke of it.
 
     :ivar put: the parts that it gave to the queue, in order: name, size and checksum.
-    :ivar stored: the names of those that it was told are stored.
+    :ivar stored: the names of those that it was shown as stored.
     """
 
     id: RecordingId
@@ -109,7 +109,7 @@ class KillsTests(SynchronousTestCase):
     maxDiff = None  # what a life has to say is long
 
     def test_kills(self) -> None:
-        """Whenever a server is killed, the next one goes on, and everything that was stored can be played."""
+        """Whenever a server is killed, the next one continues, and everything that was stored can be played."""
         seed = int(os.environ.get("RAPIDRTMP_TEST_SEED", time.time_ns()))
         try:
             self.check(self.run_lives(seed))

@@ -35,7 +35,7 @@ class LibraryTests(BrowserTest):
     """``/recordings`` in headless Chromium."""
 
     def test_plays_and_seeks(self) -> None:
-        """A recording is chosen from the list, plays from its beginning, and goes on where the viewer jumps to."""
+        """A recording is chosen from the list, plays from its beginning, and continues where the viewer jumps to."""
         paths = find_browser()
         server = self.start_server(SETTINGS)
         check_library(server)

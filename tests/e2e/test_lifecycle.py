@@ -47,7 +47,7 @@ class AdmissionTests(EndToEndTest):
         server.stop()
 
     def test_second_publisher(self) -> None:
-        """While a stream is live, somebody with another token is refused and disturbs nobody."""
+        """While a stream is live, a publisher with another token is refused and disturbs no one."""
         server = self.start_server(SETTINGS)
         viewer = Viewer(f"{server.root}/live/mine")
         first = self.publish(FFMPEG, CLIPS["video"].path, server.issue_token("mine").publish_url)
@@ -103,7 +103,7 @@ class ReturnTests(EndToEndTest):
                 self.assertEqual(len(expected), begin + len(packets))
 
     def _check_times(self, viewer: Viewer, segments: list[Segment]) -> None:
-        """Decode times only ever go on, over the discontinuity as well."""
+        """Decode times only ever continue, over the discontinuity as well."""
         tracks = read_init_segment(viewer.objects[segments[0].map_uri].body)
         for track in tracks:
             ends = []
@@ -120,7 +120,7 @@ class ReturnTests(EndToEndTest):
 
 
 class StopTests(EndToEndTest):
-    """A server that is told to stop, for good, while a stream is live."""
+    """A server that is stopped, for good, while a stream is live."""
 
     def test_terminated(self) -> None:
         """It is gone within ten seconds, and what it leaves on the disk has ended and plays without a hole."""
@@ -135,7 +135,7 @@ class StopTests(EndToEndTest):
         self.assertLess(server.stop(), STOP_WITHIN_S)
         for name, viewer in zip(streams, viewers, strict=True):
             self._check_stored(server.store / "live" / name, name)
-            self.assertTrue(viewer.result().versions[-1].playlist.ended, "viewers are told the end")
+            self.assertTrue(viewer.result().versions[-1].playlist.ended, "viewers are shown the end")
 
     def _check_stored(self, folder: Path, name: str) -> None:
         playlist = folder / "index.m3u8"

@@ -174,7 +174,7 @@ class _Projection:
         try:
             eventually("all to play", all_played, DEADLINE_S)
         except AssertionError:
-            pass  # whoever did not is known by its figures
+            pass  # a page that did not is known by its figures
 
 
 def _again(server: Server) -> Server:

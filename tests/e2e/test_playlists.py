@@ -96,9 +96,9 @@ class PlaylistClaims(BroadcastClaims):
             self.assertEqual(segment.duration, sum(part.duration for part in segment.parts))
 
     def test_hints(self) -> None:
-        """While the stream goes on the very next part is hinted at, and a request for it is held until it is there."""
+        """While the stream continues the very next part is hinted at; a request for it is held until it is there."""
         parts = {(each.sequence, at): part.uri for each in self.segments for at, part in enumerate(each.parts)}
-        last = parts.popitem()  # that may be sound which was left when the stream ended, and that nobody expected
+        last = parts.popitem()  # that may be sound which was left when the stream ended, and that no one expected
         self.assertEqual(self.segments[-1].sequence, last[0][0])
         for playlist in self.playlists[:-1]:
             sequence, index = playlist.edge
@@ -154,7 +154,7 @@ class PlaylistClaims(BroadcastClaims):
         self.assertGreater(self.recording.waited_s, GRACE_S / 2)
         self.assertTrue(all(segment.uri for segment in self.recording.final.segments))
 
-    # ── what is told about the stream ────────────────────────────────────────────────────────────────────────────────
+    # ── what is said about the stream ────────────────────────────────────────────────────────────────────────────────
 
     def test_multivariant(self) -> None:
         """The multivariant playlist names codecs, size and frame rate as they are, and a bitrate that suffices."""
@@ -244,7 +244,7 @@ class NarrowPlaylistTests(PlaylistClaims, EndToEndTest):
 
 
 class SecretTests(EndToEndTest):
-    """What nobody may learn."""
+    """What no one may learn."""
 
     def test_tokens(self) -> None:
         """No token appears in the log, the metrics, a list, a page or a playlist."""

@@ -133,7 +133,7 @@ class ProxyTests(EndToEndTest):
         server.stop()
 
     def test_distrust(self) -> None:
-        """Where the server's own user is not trusted everybody needs the secret."""
+        """Where the server's own user is not trusted every client needs the secret."""
         server = self.start_server("[server]\ntrust_own_user = false\n")
         self.assertEqual([401] * 4, [answer.status for answer in self.ask(server.root)])
         server.stop()

@@ -120,7 +120,7 @@ class FinishedTests(RecordingCase):
                 self.assertEqual("", decode(url))
 
     def test_by_hand(self) -> None:
-        """Recording is begun and ended by hand while the stream goes on; what grows can be watched already."""
+        """Recording is begun and ended by hand while the stream continues; what grows can be watched already."""
         server = self.start_server('[live]\ngrace = "1s"\n')
         publisher = self.publish(FFMPEG, CLIP.path, server.issue_token("hand").publish_url, ["-stream_loop", "-1"])
         eventually("the stream", lambda: server.get("/live/hand/index.m3u8").status == 200)

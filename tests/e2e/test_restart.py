@@ -1,4 +1,4 @@
-"""Ends that nobody planned: a server that is killed and started again, an encoder that is killed, seen by viewers."""
+"""Ends that no one planned: a server that is killed and started again, an encoder that is killed, seen by viewers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BUFFERED_FRAMES = 10 * 30
 
 
 class ResumingBrowserTest(BrowserTest):
-    """A test with a page that has to go on by itself."""
+    """A test with a page that has to continue by itself."""
 
     def open_playing(self, paths: tuple[str, str], url: str) -> Any:
         """A browser in which the page plays, and can tell whether it was loaded anew since."""
@@ -61,14 +61,14 @@ class KilledServerTests(ResumingBrowserTest):
     """A server that is killed and started again on the same storage."""
 
     def test_publisher_returns(self) -> None:
-        """The stream goes on where it was: with its promises, above its numbers, behind one discontinuity."""
+        """The stream continues where it was: with its promises, above its numbers, behind one discontinuity."""
         server = self.start_server(SETTINGS)
         watched = Watched("mine")
         token = server.issue_token("mine")
         self.publish(FFMPEG, SHOW.path, token.publish_url)
         eventually("four segments", lambda: watched.has(server, 4))
         server.kill()
-        (server.store / "live" / "mine" / "segment_1.m4s").write_bytes(b"nobody names this")
+        (server.store / "live" / "mine" / "segment_1.m4s").write_bytes(b"nothing names this")
         again = self.start_again(server)
         before = watched.look(again)
         assert before is not None, "it is there as soon as the server is"
@@ -99,7 +99,7 @@ class KilledServerTests(ResumingBrowserTest):
             self.assertEqual("", decode(path))
 
     def test_applications_apart(self) -> None:
-        """Streams of two applications go on, each with what is in the storage of its own."""
+        """Streams of two applications continue, each with what is in the storage of its own."""
         server = self.start_server(f"{SETTINGS}[apps.radio]\nstorage = 'local:radio'\n")
         watched = {app: Watched("mine", app) for app in ("live", "radio")}
         tokens = {app: server.issue_token("mine", app) for app in watched}
@@ -145,7 +145,7 @@ class KilledServerTests(ResumingBrowserTest):
         again.stop()
 
     def test_page(self) -> None:
-        """The page goes on playing by itself."""
+        """The page continues playing by itself."""
         paths = find_browser()
         server = self.start_server(SETTINGS)
         check_library(server)
@@ -164,7 +164,7 @@ class KilledEncoderTests(ResumingBrowserTest):
     """An encoder that is killed and started again."""
 
     def test_page(self) -> None:
-        """Five seconds later, the page goes on playing by itself."""
+        """Five seconds later, the page continues playing by itself."""
         paths = find_browser()
         server = self.start_server(SETTINGS)
         check_library(server)
@@ -181,11 +181,11 @@ class KilledEncoderTests(ResumingBrowserTest):
 
 
 class PlannedRestartTests(ResumingBrowserTest):
-    """A server that is told to stop while streams are live, and started again a while later."""
+    """A server that is stopped while streams are live, and started again a while later."""
 
     def test_publisher_returns(self) -> None:
         """
-        Nothing that viewers were shown is lost, the stream goes on behind one discontinuity, and a request that was
+        Nothing that viewers were shown is lost, the stream continues behind one discontinuity, and a request that was
         held when the server stopped was answered.
         """
         server = self.start_server(SETTINGS)
@@ -222,7 +222,7 @@ class PlannedRestartTests(ResumingBrowserTest):
         again.stop()
 
     def test_memory(self) -> None:
-        """What is in memory only ends: the request that is held is told so, and the encoder."""
+        """What is in memory only ends: the request that is held is notified, and the encoder."""
         server = self.start_server(SETTINGS, storage="memory:")
         watched = Watched("mine")
         self.publish(FFMPEG, SHOW.path, server.issue_token("mine").publish_url)
@@ -236,7 +236,7 @@ class PlannedRestartTests(ResumingBrowserTest):
         self.assertTrue(watched.see(held[0].text).ended)
 
     def test_page(self) -> None:
-        """The page goes on playing by itself when the server was away for five seconds."""
+        """The page continues playing by itself when the server was away for five seconds."""
         paths = find_browser()
         server = self.start_server(SETTINGS)
         check_library(server)
@@ -257,7 +257,7 @@ class EndedTests(EndToEndTest):
     """A server that is stopped for good while streams are live, and started again all the same."""
 
     def test_nothing_is_lost(self) -> None:
-        """All that viewers were told of is on the disk, and final; what comes after is another presentation."""
+        """All that viewers were shown is on the disk, and final; what comes after is another presentation."""
         server = self.start_server(f'{SETTINGS}[server]\non_stop = "end"\n')
         keys = ("plain", "bframes", "video")
         viewers = [Viewer(f"{server.root}/live/{key}") for key in keys]

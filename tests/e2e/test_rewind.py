@@ -70,7 +70,7 @@ class RewindTests(EndToEndTest):
         self.assertEqual("", decode(f"{server.root}/live/cam/clip.m3u8?from=-5s&to=-1s"))
 
     def check_clip_of_both(self, server: Server) -> None:
-        """From before the kill until after it: as a playlist, and as the files that are told of instead of one."""
+        """From before the kill until after it: as a playlist, and as the files that are named instead of one."""
         self.assertEqual("", decode(f"{server.root}/live/cam/clip.m3u8"))
         refused = server.get("/live/cam/clip.mp4")
         self.assertEqual(409, refused.status, refused.body[:100])

@@ -28,7 +28,7 @@ trusted_proxies = ["127.0.0.1"]
 """
 ATTACK_S = 8.0
 CLIP = CLIPS["plain"]
-#: Parts later than this have been kept waiting by somebody: that of a stream in peace is a quarter of it.
+#: Parts later than this have been kept waiting by another client: that of a stream in peace is a quarter of it.
 LATE_S = "0.5"
 
 
@@ -42,7 +42,7 @@ class StrangerCase(EndToEndTest):
     """A healthy publish before, while and after something else happens."""
 
     def assertUnharmed(self, kinds: Sequence[str]) -> Server:
-        """While all of ``kinds`` go on at a time a publish is complete, and its parts are on time."""
+        """While all of ``kinds`` continue at a time a publish is complete, and its parts are on time."""
         server = self.start_server(SETTINGS)
         token = server.issue_token("healthy")
         viewer = Viewer(f"{server.root}/live/healthy")
@@ -120,7 +120,7 @@ class StrangerTests(StrangerCase):
         self.assertUnharmed(["blocking requests"])
 
     def test_waiters(self) -> None:
-        """One client holds so many requests and no more; the next is told to come back, and others may still wait."""
+        """One client holds so many requests and no more; the next is asked to come back, and others may still wait."""
         server = self.start_server(SETTINGS)
         publisher = self.publish(FFMPEG, CLIP.path, server.issue_token("healthy").publish_url)
         viewer = Viewer(f"{server.root}/live/healthy")

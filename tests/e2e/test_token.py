@@ -42,14 +42,14 @@ class TokenToolTests(EndToEndTest):
             "show", "--expires", "2h", "--server", server.root.replace("127.0.0.1", "localhost")
         )
         self.assertEqual(0, status, err)
-        told = {line[:17].strip(): line[17:] for line in out.splitlines()}
-        self.assertEqual(["Publish URL", "OBS, Server", "OBS, Stream Key", "Watch", "Good until"], list(told))
-        self.assertEqual(told["Publish URL"], f"{told['OBS, Server']}/{told['OBS, Stream Key']}")
-        server.tokens.append(told["OBS, Stream Key"].partition("=")[2])
+        shown = {line[:17].strip(): line[17:] for line in out.splitlines()}
+        self.assertEqual(["Publish URL", "OBS, Server", "OBS, Stream Key", "Watch", "Good until"], list(shown))
+        self.assertEqual(shown["Publish URL"], f"{shown['OBS, Server']}/{shown['OBS, Stream Key']}")
+        server.tokens.append(shown["OBS, Stream Key"].partition("=")[2])
         self.assertIn("localhost", err)
-        self.publish(FFMPEG, CLIPS["plain"].path, told["Publish URL"])
-        self.assertEqual(200, fetch(told["Watch"]).status)
-        eventually("the stream", lambda: fetch(f"{told['Watch']}/index.m3u8").status == 200)
+        self.publish(FFMPEG, CLIPS["plain"].path, shown["Publish URL"])
+        self.assertEqual(200, fetch(shown["Watch"]).status)
+        eventually("the stream", lambda: fetch(f"{shown['Watch']}/index.m3u8").status == 200)
         server.stop()
 
     def test_finding(self) -> None:

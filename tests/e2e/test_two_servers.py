@@ -35,7 +35,7 @@ class TwoServersTests(RecordingCase):
         return [recording["state"] for recording in listed(server, key)]
 
     def test_side_by_side(self) -> None:
-        """A server that starts beside a live one goes on with what is abandoned, and touches nothing that is not."""
+        """A server that starts beside a live one resumes what is abandoned, and touches nothing that is not."""
         first = self.start_server(SETTINGS)
         watched = Watched("mine")
         token = first.issue_token("mine")
@@ -84,7 +84,7 @@ class TwoServersTests(RecordingCase):
         self.check_refused(second)
 
     def check_refused(self, server: Server) -> None:
-        """An encoder that wants to publish at this server what the other one carries is told why it may not."""
+        """An encoder that wants to publish at this server what the other one carries is given the reason it may not."""
         refused = server.log.count(REFUSAL)
         encoder = self.publish(FFMPEG, SHOW.path, server.issue_token("mine").publish_url)
         encoder.wait()

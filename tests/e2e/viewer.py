@@ -100,7 +100,7 @@ class Viewer(Thread):
         return hint, side.submit(fetch, f"{self._stream}/{hint}")
 
     def _patiently(self, name: str) -> Answer:
-        """Ask until it is there: nobody may have published yet."""
+        """Ask until it is there: no one may have published yet."""
         while True:
             answer = fetch(f"{self._stream}/{name}")
             if answer.status == 200:

@@ -62,7 +62,7 @@ class TextTests(SynchronousTestCase):
             self.assertEqual(expected, self.render(video_with(colour=Colour(9, transfer, 9, False)))["VIDEO-RANGE"])
 
     def test_rewind(self) -> None:
-        """That viewers can go back, and how far, is told as data of the session."""
+        """That viewers can go back, and how far, is said in data of the session."""
         body = render_multivariant((VIDEO,), "index.m3u8", (2_000_000, 1_500_000), None, rewind_ms=7_200_000)
         lines = body.decode().splitlines()
         self.assertEqual(f'#EXT-X-SESSION-DATA:DATA-ID="{REWIND_DATA}",VALUE="7200"', lines.pop(2))

@@ -74,7 +74,7 @@ class PublicationTests(SynchronousTestCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_newest_goes_up_after_three_targets(self) -> None:
-        """Held back for three target durations, the newest version goes up as it is; it is told once more."""
+        """Held back for three target durations, the newest version goes up as it is; it is reported once more."""
         self.put(STREAM[:20])
         told = len(self.put([broken(version) for version in STREAM[20:30]]))
         with capturedLogs() as logged:
@@ -102,14 +102,14 @@ class PublicationTests(SynchronousTestCase):
         self.assert_shown(stream[200])
 
     def test_second_time_is_told_again(self) -> None:
-        """Each time that it begins again is told again."""
+        """Each time that it begins again is reported again."""
         self.put(STREAM[:20])
         self.put([broken(STREAM[20]), STREAM[20]])
         logged = self.put([broken(STREAM[21]), broken(STREAM[22])])
         self.assertEqual([LogLevel.error], [event["log_level"] for event in logged])
 
     def test_bad_first_version_goes_up(self) -> None:
-        """A bad first version goes up, because there is no better one, and is told and counted."""
+        """A bad first version goes up, because there is no better one, and is reported and counted."""
         logged = self.put([replace(STREAM[0], playlist=replace(STREAM[0].playlist, hints=()))])
         self.assertEqual([LogLevel.error], [event["log_level"] for event in logged])
         self.assertNotIn(b"PRELOAD-HINT", self.shown.body)

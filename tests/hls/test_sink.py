@@ -184,7 +184,7 @@ class OrdinaryTests(SynchronousTestCase):
         self.assertTrue(parts and all(part.independent for part in parts))
 
     def assertContinuous(self, packaged: Packaged) -> None:
-        """Decode times and fragment numbers go on without a hole, and each segment begins with a keyframe."""
+        """Decode times and fragment numbers continue without a hole, and each segment begins with a keyframe."""
         ends: dict[int, int] = {}
         number = 0
         for segment, fragments in packaged.fragments():
@@ -292,7 +292,7 @@ class BreakTests(SynchronousTestCase):
         self.assertEqual(1, sum(segment.discontinuity for segment, _ in packaged.fragments()))
 
     def test_return_of_the_publisher(self) -> None:
-        """An interruption completes the segment; who returns goes on in the next one."""
+        """An interruption completes the segment; who returns continues in the next one."""
         packaged = Packaged()
         packaged.range(VIDEO, frames=video_frames(VIDEO, 4.5, gop=60))
         packaged.sink.interrupted()
@@ -316,7 +316,7 @@ class BreakTests(SynchronousTestCase):
         self.assertEqual("part_1004.0.m4s", packaged.shelf.latest.segments[4].parts[0].uri)
 
     def test_short_first_stay(self) -> None:
-        """A publisher that leaves before its first GOP is whole has shown that much; who returns goes on."""
+        """A publisher that leaves before its first GOP is whole has shown that much; who returns continues."""
         packaged = Packaged()
         packaged.range(VIDEO, frames=video_frames(VIDEO, 0.5))
         packaged.sink.interrupted()
@@ -366,7 +366,7 @@ class BreakTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(waiting))
 
     def test_nothing_came(self) -> None:
-        """Whoever waits for a stream that ends before it began is told so."""
+        """A player that waits for a stream that ends before it began is answered."""
         packaged = Packaged()
         early = packaged.shelf.wait_for("master.m3u8")
         reload = packaged.shelf.wait_for_playlist("index.m3u8", -1, None)
@@ -376,7 +376,7 @@ class BreakTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(reload))
 
     def test_promise_not_kept(self) -> None:
-        """A part that was hinted at and is a gap after all is taken back, and whoever waits learns it."""
+        """A part that was hinted at and is a gap after all is taken back, and a player that waits learns it."""
         packaged = Packaged()
         times = [*range(0, 182_000, 3_000), *range(720_000, 900_000, 3_000)]
         frames = video_frames_at(VIDEO, times, range(0, 200, 60))

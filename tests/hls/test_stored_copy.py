@@ -183,7 +183,7 @@ class StoredCopyTests(SynchronousTestCase):
         self.assertIn(("delete", "live/test/init_7.mp4"), stored.storage.operations)
 
     def test_reservation(self) -> None:
-        """Whatever is published, the storage knew before of a number above it; it is told so every few segments."""
+        """The storage knows a number above all that is published before it is; it gets the next every few segments."""
         stored = Stored()
         stored.put_init()
         for number in range(7, 40):

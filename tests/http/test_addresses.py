@@ -6,7 +6,7 @@ from rapidrtmp.http.addresses import UNIX_PEER, TrustedProxies, forwarded_hops, 
 
 class TrustedProxiesTests(SynchronousTestCase):
     def test_client(self) -> None:
-        """The client is the last address that no trusted proxy has; nobody else's word is taken."""
+        """The client is the last address that no trusted proxy has; no one else's word is taken."""
         cases = (
             ((), "10.0.0.1", "203.0.113.5", "10.0.0.1"),
             (("10.0.0.1",), "10.0.0.1", "203.0.113.5", "203.0.113.5"),

@@ -83,7 +83,7 @@ class LongWorkTests(SynchronousTestCase):
         self.assertEqual(list("abbb"), self.done)
 
     def test_too_many(self) -> None:
-        """A flood is told to ask again, and holds nothing."""
+        """A flood is asked to come again, and holds nothing."""
         waiting = [self.begin(self.work.do(self.steps("a", 1))) for _ in range(MOST_WAITING + 1)]
         self.failureResultOf(self.begin(self.work.do(self.steps("b"))), UnavailableError)
         self.turns(2 * MOST_WAITING)

@@ -51,7 +51,7 @@ class CheckerTests(SynchronousTestCase):
     # ── one version ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def test_syntax(self) -> None:
-        """What cannot be read is told with its line."""
+        """What cannot be read is reported with its line."""
         (found,) = PlaylistChecker().check(HEAD + "#EXTINF:2.0\na.ts\n")
         self.assertEqual("error [syntax] line 4: #EXTINF: no comma after the duration", str(found))
 

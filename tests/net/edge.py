@@ -150,7 +150,7 @@ class Peer:
 
 
 class ScriptedLeases(StreamLeases):
-    """Answers claims as it is told to."""
+    """Answers claims as a test wants."""
 
     def __init__(self, answer: Callable[[], Deferred[None]]) -> None:
         super().__init__()

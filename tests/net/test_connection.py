@@ -187,7 +187,7 @@ class LimitTests(EdgeCase):
 
 class ConnectionTests(EdgeCase):
     def test_options(self) -> None:
-        """TCP is told not to wait and to look after dead peers; a UNIX socket has no such options."""
+        """TCP is set not to wait and to look after dead peers; a UNIX socket has no such options."""
         transport = TcpTransport()
         self.addCleanup(transport.socket.close)
         protocol: Any = self.edge.factory.buildProtocol(UNIXAddress("/run/x"))

@@ -78,7 +78,7 @@ class FloodTests(HostileCase):
         self.assertEqual(16, self.lines["{peer}: closed to make room for another connection: {limit} reached"])
 
     def test_told_why(self) -> None:
-        """A client that is connected is told why it is closed."""
+        """A client that is connected gets the reason for being closed."""
         first = self.edge.peer("192.0.2.1").connect()
         first.heard()
         for _ in range(8):
@@ -302,7 +302,7 @@ class GuessingTests(HostileCase):
         return peer
 
     def test_throttled(self) -> None:
-        """After ten wrong guesses a minute the next is refused unasked, told when to try again, and let in then."""
+        """After ten wrong guesses a minute the next is refused unasked, learns when to try again, and let in then."""
         self.edge.authenticator.answer = NO
         for _ in range(10):
             self.assertIn(("error", DENIED, "the token is malformed"), self.guess().statuses())

@@ -94,7 +94,7 @@ class SocketTests(SynchronousTestCase):
 
     def test_segments(self) -> None:
         """A mark that one TCP segment cannot fill is never set: an encoder's Nagle would hold back what fills none."""
-        for largest, mark in ((0, 1), (1448, 2048)):  # loopback has segments of 64 KB unless it is told otherwise
+        for largest, mark in ((0, 1), (1448, 2048)):  # loopback has segments of 64 KB unless it is set otherwise
             with socket.create_server(("127.0.0.1", 0)) as port, socket.socket() as encoder:
                 if largest:
                     encoder.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, largest)

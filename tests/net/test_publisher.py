@@ -1,4 +1,4 @@
-"""What a publisher is told, when it is held back, and when it has to go."""
+"""What a publisher hears, when it is held back, and when it has to go."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PublisherTests(SynchronousTestCase):
             peer.say(data)
 
     def test_good(self) -> None:
-        """A publisher that does well is told nothing, and the API shows numbers without findings."""
+        """A publisher that does well hears nothing, and the API shows numbers without findings."""
         peer = self.edge.publisher()
         self.in_real_time(peer, pictures(range(0, 12_000, 40), gop=50))
         stream = self.edge.registry.find(NAME)
@@ -60,7 +60,7 @@ class PublisherTests(SynchronousTestCase):
         self.assertEqual([], peer.statuses())
 
     def test_advice(self) -> None:
-        """Keyframes that are far apart are found, counted, and the encoder is told, once, and continues."""
+        """Keyframes that are far apart are found, counted, and reported to the encoder, once, and it continues."""
         peer = self.edge.publisher()
         self.in_real_time(peer, pictures(range(0, 30_000, 40), gop=200))
         stream = self.edge.registry.find(NAME)
@@ -75,7 +75,7 @@ class PublisherTests(SynchronousTestCase):
         self.assertEqual((), stream.findings)
 
     def test_unplayable(self) -> None:
-        """What browsers refuse is found however well it arrives, and the encoder is told what to set."""
+        """What browsers refuse is found however well it arrives, and the encoder hears what to set."""
         peer = self.edge.publisher()
         main = (
             message(8, audio_config(b"\x09\x90"), timestamp=0) if not at else each
@@ -114,7 +114,7 @@ class PublisherTests(SynchronousTestCase):
         return stream
 
     def notice(self) -> str:
-        """What viewers are told."""
+        """What viewers are shown."""
         stored = self.live_stream().shelf.find("notice.json")
         return "" if stored is None else str(json.loads(stored.body)["notice"])
 
@@ -148,7 +148,7 @@ class PublisherTests(SynchronousTestCase):
         ):
             self.setUp()
             peer = self.edge.publisher()
-            both = [each for due_ms, octets in timed for each in ((due_ms, left_out), (due_ms, octets))]
+            both = [each for due_ms, sent in timed for each in ((due_ms, left_out), (due_ms, sent))]
             early = [each for each in both if each[0] <= 1_000]
             self.in_real_time(peer, early)
             stream = self.live_stream()
@@ -183,14 +183,14 @@ class PublisherTests(SynchronousTestCase):
         self.assertEqual(((), ""), (self.live_stream().findings, self.notice()))
 
     def test_codecs_in_turn(self) -> None:
-        """However often it changes between codecs that are not carried, it is told a few times only."""
+        """However often it changes between codecs that are not carried, it hears of it a few times only."""
         peer = self.edge.publisher()
         for number in range(500):
             peer.say(VVC if number % 2 else message(9, b"\x90vp08\1"))
         self.assertLess(len(peer.statuses()), 40)
 
     def test_leaves_at_keyframe(self) -> None:
-        """Asked to leave it sends up to its next keyframe, is told why without being refused, and closed."""
+        """Asked to leave it sends up to its next keyframe, is given the reason without being refused, and closed."""
         peer = self.edge.publisher()
         messages = list(pictures(range(0, 6_000, 40), gop=50))
         self.in_real_time(peer, messages[:76])
@@ -262,7 +262,7 @@ class PublisherTests(SynchronousTestCase):
         self.assertEqual("producing", peer.transport.producerState)
 
     def test_bitrate(self) -> None:
-        """A publisher that stays above the limit is told so, closed, counted, and named in one line of the log."""
+        """A publisher that stays above the limit is notified, closed, counted, and named in one line of the log."""
         self.edge.close()
         self.edge = Edge(max_bitrate=1_000_000)
         peer = self.edge.publisher()
@@ -278,7 +278,7 @@ class PublisherTests(SynchronousTestCase):
         self.assertEqual(1, self.edge.metric("publishers_over_bitrate_total"))
 
     def test_memory(self) -> None:
-        """A publisher whose stream takes too much memory is told so, closed and counted."""
+        """A publisher whose stream takes too much memory is notified, closed and counted."""
         self.edge.close()
         self.edge = Edge(max_stream_bytes=1_000_000)
         peer = self.edge.publisher()
@@ -294,7 +294,7 @@ class PublisherTests(SynchronousTestCase):
         self.assertEqual(1, self.edge.metric("publishers_over_memory_total"))
 
     def test_storm(self) -> None:
-        """A clock that jumps again and again ends its publisher, which is told why; the stream stays for another."""
+        """A clock that jumps again and again ends its publisher, which learns why; the stream stays for another."""
         peer = self.edge.publisher()
         now_ms = 0
         for turn in range(40):

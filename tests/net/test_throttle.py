@@ -29,7 +29,7 @@ class ThrottleTests(SynchronousTestCase):
         self.assertGreater(media_ms, 115_000)
 
     def test_change_is_told(self) -> None:
-        """Both ways, the change is told once."""
+        """Both ways, the change is reported once."""
         throttle = Throttle(0, 0)
         told = [throttle.update(*moment) for moment in ((0, 0), (20_000, 100), (20_000, 200), (20_000, 13_000))]
         self.assertEqual([False, True, False, True], told)

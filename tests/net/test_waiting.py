@@ -66,7 +66,7 @@ class PublishTests(EdgeCase):
         self.assertEqual({"encoder": "test"}, stream.metadata)
 
     def test_request(self) -> None:
-        """The authenticator is told the name, the token and the peer; the token's usual names all serve."""
+        """The authenticator gets the name, the token and the peer; the token's usual names all serve."""
         for number, query in enumerate(("token=s", "key=s", "auth=s", "pass=s", "token=&key=s", "other=x")):
             peer = self.edge.peer(f"192.0.2.{number}").connect().publish(f"k{number}?{query}")
             request = self.edge.authenticator.requests[-1]
@@ -159,7 +159,7 @@ class PublishTests(EdgeCase):
 
 class RefusalTests(EdgeCase):
     def assertRefused(self, peer: Peer, code: str, words: str) -> None:
-        """The encoder was told why, and then closed; the name is not taken."""
+        """The encoder was given the reason, and then closed; the name is not taken."""
         ((level, said, description),) = peer.statuses()
         self.assertEqual(("error", code), (level, said))
         self.assertIn(words, description)
@@ -177,7 +177,7 @@ class RefusalTests(EdgeCase):
         self.assertEqual([], self.edge.authenticator.requests)
 
     def test_unknown_application(self) -> None:
-        """An application that does not exist is told when the encoder connects."""
+        """An application that does not exist is refused when the encoder connects."""
         for app in ("other", "other/k", "other/k?token=x", "live2"):
             peer = self.edge.peer().connect(app)
             ((name, transaction, _, information),) = peer.commands()
@@ -191,7 +191,7 @@ class RefusalTests(EdgeCase):
         self.assertEqual([], self.edge.authenticator.requests)
 
     def test_unknown_application_or_key(self) -> None:
-        """One that may be the key of a URL of one segment is told when the encoder publishes."""
+        """One that may be the key of a URL of one segment is refused when the encoder publishes."""
         self.assertRefused(self.refused("k", app="other?token=x"), BAD_NAME, "no application 'other'")
 
     def test_denied(self) -> None:
@@ -376,7 +376,7 @@ class SlowAuthenticatorTests(EdgeCase):
 
 class TakeoverTests(EdgeCase):
     def test_takeover(self) -> None:
-        """A silent connection gives way to one with the same credential, is told why, and costs one discontinuity."""
+        """A silent connection gives way to one with the same credential, learns why, and costs one discontinuity."""
         old = self.edge.publisher()
         old.say(*media(2))
         self.edge.wait(2)
@@ -404,7 +404,7 @@ class TakeoverTests(EdgeCase):
 
 class EndTests(EdgeCase):
     def test_expiry(self) -> None:
-        """When its permission expires the publisher is told and disconnected."""
+        """When its permission expires the publisher is notified and disconnected."""
         self.edge.authenticator.answer = Verdict(True, expires_ms=STARTED_AT_MS + 5_000)
         peer = self.edge.publisher()
         self.edge.wait(4.5)
@@ -414,7 +414,7 @@ class EndTests(EdgeCase):
         self.assertTrue(peer.is_closed)
 
     def test_stop(self) -> None:
-        """A stream that is ended disconnects its publisher, which is told why."""
+        """A stream that is ended disconnects its publisher, which is given the reason."""
         peer = self.edge.publisher()
         peer.say(*media(1))
         stream = self.edge.registry.find(NAME)

@@ -42,7 +42,7 @@ class RewoundTests(RewindCase):
             self.assertEqual(0, self.count(), name)
 
     def test_full(self) -> None:
-        """A full stream refuses all of it to others, as it refuses live playback, and to nobody who is there."""
+        """A full stream refuses all of it to others, as it refuses live playback, and to no one who is there."""
         for number in (1, 2):
             self.watch(number, "index.m3u8")
         for name in ("index.m3u8", *REWOUND, self.old_segment):
@@ -53,7 +53,7 @@ class RewoundTests(RewindCase):
         self.assertEqual(2, self.count())
 
     def test_shared_address(self) -> None:
-        """Several behind one address are told apart by old segments and clips too."""
+        """Several behind one address are distinguished by old segments and clips too."""
         for name in (self.old_segment, "clip.mp4?from=-9s"):
             for _ in range(2):
                 self.watch(1, name)
@@ -61,7 +61,7 @@ class RewoundTests(RewindCase):
             self.server.clock.advance(60)
 
     def test_ranges(self) -> None:
-        """Whoever jumps in a clip is one viewer, and is there as long as it asks."""
+        """A client that jumps in a clip is one viewer, and is there as long as it asks."""
         for start in (0, 50, 50, 50):
             self.assertEqual(206, self.watch(1, "clip.mp4?from=-9s", Range=f"bytes={start}-99").status)
             self.server.clock.advance(10)
@@ -95,7 +95,7 @@ class RecordedTests(SynchronousTestCase):
             self.assertEqual(0, self.watching(), name)
 
     def test_full(self) -> None:
-        """A stream has as many seats for its recordings as for itself, and whoever has one keeps it."""
+        """A stream has as many seats for its recordings as for itself, and a viewer that has one keeps it."""
         for number in (1, 2):
             self.assertEqual(200, self.watch(number, "index.m3u8").status)
         for name in RECORDED:
@@ -114,7 +114,7 @@ class RecordedTests(SynchronousTestCase):
         self.assertEqual(503, self.server.get(f"/{ID.app}/{ID.key}/index.m3u8", peer="192.0.2.3").status)
 
     def test_long_download(self) -> None:
-        """Who takes a movie slowly is a viewer as long as that goes on."""
+        """Who takes a movie slowly is a viewer as long as that continues."""
         wire = self.server.connect("192.0.2.1")
         take = wire.transport.write
 

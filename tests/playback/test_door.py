@@ -32,7 +32,7 @@ class DoorTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """One that may not is refused with the reason, whatever there is to be had."""
         self.answer = Verdict(allowed=False, reason="members only")
-        for path in (PATH, "/live/k/none.m4s", "/live/nobody/index.m3u8", "/live/k/clip.mp4"):
+        for path in (PATH, "/live/k/none.m4s", "/live/missing/index.m3u8", "/live/k/clip.mp4"):
             reply = self.server.get(path)
             self.assertEqual((401, "members only"), (reply.status, reply.json()["error"]), path)
             self.assertEqual("*", reply.headers["access-control-allow-origin"])

@@ -61,7 +61,7 @@ class PlaylistTests(HlsTestCase):
         self.assertEqual("Accept-Encoding", packed.headers["vary"])
 
     def test_not_modified(self) -> None:
-        """Who has this version, in this coding, is told so in an empty answer; the next version has another tag."""
+        """A client that has this version, in this coding, gets an empty answer; the next version has another tag."""
         for coding in ("identity", "gzip"):
             etag = self.server.get(PLAIN, Accept_Encoding=coding).headers["etag"]
             reply = self.server.get(PLAIN, Accept_Encoding=coding, If_None_Match=f'W/"x", {etag}')
@@ -173,7 +173,7 @@ class BlockingReloadTests(HlsTestCase):
         self.assertEqual("#EXTM3U newer delta", wire.reply().text())
 
     def test_too_late(self) -> None:
-        """After three target durations a held request is told to try again, and waits no more."""
+        """After three target durations a held request is asked to try again, and waits no more."""
         wire = self.waiting(f"{PLAIN}?_HLS_msn=10")
         self.server.clock.advance(5.9)
         self.assertFalse(wire.is_answered)
@@ -193,19 +193,19 @@ class BlockingReloadTests(HlsTestCase):
         self.assertIn("# 9.2\n", reply.text())
 
     def test_end_of_the_stream(self) -> None:
-        """When the stream ends, whoever waits for more is given the final playlist."""
+        """When the stream ends, a player that waits for more is given the final playlist."""
         wire = self.waiting(f"{PLAIN}?_HLS_msn=11&_HLS_part=2")
         self.shelf.put_playlist("index.m3u8", playlist(9, ended=True))
         self.assertIn(" end\n", wire.reply().text())
 
     def test_stream_forgotten(self) -> None:
-        """When the stream is forgotten, whoever still waits is told that it is gone."""
+        """When the stream is forgotten, a player that still waits learns that it is gone."""
         wire = self.waiting(f"{PLAIN}?_HLS_msn=10")
         self.shelf.clear()
         self.assert_media_error(404, wire.reply())
 
     def test_client_leaves(self) -> None:
-        """A player that leaves waits no more, and the others go on waiting."""
+        """A player that leaves waits no more, and the others continue waiting."""
         leaving, staying = self.waiting(f"{PLAIN}?_HLS_msn=10"), self.waiting(f"{PLAIN}?_HLS_msn=10")
         self.assertEqual(2, self.shelf.waiting)
         leaving.leave()
@@ -243,8 +243,8 @@ class EarlyRequestTests(HlsTestCase):
         self.early = self.server.publish("early")
 
     def test_unknown_stream(self) -> None:
-        """A stream that nobody publishes is not waited for, but worth asking for again."""
-        reply = self.server.get("/live/nobody/index.m3u8")
+        """A stream that no one publishes is not waited for, but worth asking for again."""
+        reply = self.server.get("/live/missing/index.m3u8")
         self.assert_media_error(404, reply)
         self.assertEqual("2", reply.headers["retry-after"])
 
@@ -255,7 +255,7 @@ class EarlyRequestTests(HlsTestCase):
         self.assertIn("# -1.1\n", wire.reply().text())
 
     def test_held_with_directives(self) -> None:
-        """A request that comes early and asks for more goes on waiting for that."""
+        """A request that comes early and asks for more continues waiting for that."""
         wire = self.waiting("/live/early/index.m3u8?_HLS_msn=0&_HLS_part=1")
         self.early.shelf.put_playlist("index.m3u8", playlist(-1, 1))
         self.assertFalse(wire.is_answered)
@@ -308,7 +308,7 @@ class EarlyRequestTests(HlsTestCase):
             self.assert_media_error(404, self.server.get(f"/live/early/{name}"))
 
     def test_segments_are_not_guessed(self) -> None:
-        """A segment or part that nobody announced is not waited for."""
+        """A segment or part that no one announced is not waited for."""
         for name in ("segment_0.m4s", "init.mp4", "anything"):
             self.assert_media_error(404, self.server.get(f"/live/early/{name}"))
 
@@ -340,7 +340,7 @@ class AnnouncedPartTests(HlsTestCase):
         self.assert_media_error(404, wire.reply())
 
     def test_too_late(self) -> None:
-        """A part that does not come within three target durations is told to be late."""
+        """A part that does not come within three target durations is reported to be late."""
         wire = self.waiting("/live/k/part_10.2.m4s")
         self.server.clock.advance(6.1)
         self.assert_media_error(503, wire.reply())
@@ -393,7 +393,7 @@ class ObjectTests(HlsTestCase):
         self.assertEqual(200, self.get(Range="bytes=0-1", If_Range=f"W/{etag}").status)
 
     def test_not_modified(self) -> None:
-        """Who has the segment is told so, range or not."""
+        """A client that has the segment learns that it is unchanged, range or not."""
         etag = self.get().headers["etag"]
         for headers in ({}, {"Range": "bytes=0-1"}, {"Range": "bytes=900-"}):
             reply = self.get(If_None_Match=etag, **headers)
@@ -433,7 +433,7 @@ class ObjectTests(HlsTestCase):
 class OtherOriginTests(HlsTestCase):
     def test_preflight(self) -> None:
         """A page of any origin may ask for media with the fields that players send, without credentials."""
-        for path in (PLAIN, "/live/k/segment_9.m4s", "/live/nobody/part_1.m4s"):
+        for path in (PLAIN, "/live/k/segment_9.m4s", "/live/missing/part_1.m4s"):
             reply = self.server.request(
                 "OPTIONS", path, Origin="https://player.example", Access_Control_Request_Method="GET"
             )
@@ -460,7 +460,7 @@ class OtherOriginTests(HlsTestCase):
 
     def test_answers(self) -> None:
         """Every answer, errors too, lets the page read what the player needs."""
-        for path in (PLAIN, "/live/k/segment_9.m4s", "/live/k/none.m4s", "/live/nobody/index.m3u8", "/live/.k/x"):
+        for path in (PLAIN, "/live/k/segment_9.m4s", "/live/k/none.m4s", "/live/missing/index.m3u8", "/live/.k/x"):
             reply = self.server.get(path, Origin="https://player.example")
             self.assertEqual("*", reply.headers["access-control-allow-origin"], path)
             self.assertIn("Age", reply.headers["access-control-expose-headers"])
@@ -482,7 +482,7 @@ class ViewerTests(HlsTestCase):
         self.assertEqual(4, self.count())
 
     def test_many_behind_one_address(self) -> None:
-        """Those who share an address are told apart by asking for the same thing more than once."""
+        """Those who share an address are distinguished by asking for the same thing more than once."""
         for path in ("/live/k/segment_9.m4s", f"{PLAIN}?_HLS_msn=9&_HLS_part=3"):
             for _ in range(5):
                 self.server.get(path)
@@ -507,7 +507,7 @@ class ViewerTests(HlsTestCase):
         self.assertEqual(1, self.count())
 
     def test_proxies(self) -> None:
-        """Clients are told apart behind a trusted proxy, and behind no other."""
+        """Clients are distinguished behind a trusted proxy, and behind no other."""
         for trusted, expected in (((), 1), (("10.0.0.0/8",), 2)):
             server = Server(trusted_proxies=trusted)
             stream = server.live()
@@ -528,7 +528,7 @@ class ViewerLimitTests(SynchronousTestCase):
         return self.server.get(path, peer=f"192.0.2.{number}")
 
     def test_full(self) -> None:
-        """A full stream refuses new viewers for now, and goes on for those it has."""
+        """A full stream refuses new viewers for now, and continues for those it has."""
         reply = self.watch(3)
         self.assertEqual((503, "10"), (reply.status, reply.headers["retry-after"]))
         self.assertEqual(200, self.watch(1).status)

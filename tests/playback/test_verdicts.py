@@ -11,7 +11,7 @@ YES, NO = Verdict(allowed=True), Verdict(allowed=False, reason="not today")
 
 
 class Judge:
-    """Answers as it is told to, and keeps what it was asked."""
+    """Answers as a test wants, and keeps what it was asked."""
 
     def __init__(self) -> None:
         self.answer: Verdict | Deferred[Verdict] | Exception = YES
@@ -88,7 +88,7 @@ class VerdictsTests(SynchronousTestCase):
         self.failureResultOf(waiting, ForbiddenError)
 
     def test_undecided(self) -> None:
-        """A judge that fails lets nobody in, is logged, and is asked again some seconds later."""
+        """A judge that fails lets no one in, is logged, and is asked again some seconds later."""
         self.judge.answer = RuntimeError("no connection to the token t")
         error = self.assertRaises(UnavailableError, self.ask)
         self.assertNotIn("token", str(error))

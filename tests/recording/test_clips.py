@@ -78,7 +78,7 @@ class RecordedClipTests(SynchronousTestCase):
         self.assertEqual(same.body, reply.body)
 
     def test_several_recordings(self) -> None:
-        """Across a rotation there is no file; which files there are instead is told, and these are all of it."""
+        """Across a rotation there is no file; the answer names the files that there are, and these are all of it."""
         refused = self.get("clip.mp4", **{"from": date(8), "to": date(37)})
         self.assertEqual(409, refused.status)
         spans = refused.json()["spans"]

@@ -108,7 +108,7 @@ class MediaTests(RecordingsCase):
         for name in ("index.m3u8", "recording.mp4", "clip.mp4"):
             self.fails(NotYetError, name)
         self.use(store(record(7, finish=False)))
-        self.assertTrue(self.body(self.get("recording.mp4")).startswith(whole), "a download can be gone on with")
+        self.assertTrue(self.body(self.get("recording.mp4")).startswith(whole), "a download can be resumed")
 
     def test_redirect(self) -> None:
         """Where the storage lets clients fetch objects, one that is a single object is fetched from there."""

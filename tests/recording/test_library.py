@@ -206,7 +206,7 @@ class StrangersTests(LibraryCase):
 
 class ChangingTests(LibraryCase):
     def test_delete(self) -> None:
-        """Deleting leaves nothing, tells how much that was, and is remembered by nobody."""
+        """Deleting leaves nothing, tells how much that was, and is and nothing remembers it."""
         storage = store(record())
         library = self.library(storage)
         self.finish(library.journal(ID))
@@ -341,7 +341,7 @@ class OrderTests(LibraryCase):
         self.fail_with(self.library(self.storage._storage).protect(ID, True), NotFoundError)
 
     def test_client_leaves(self) -> None:
-        """A deletion goes on to its end when its client leaves, and what comes behind it waits for that."""
+        """A deletion continues to its end when its client leaves, and what comes behind it waits for that."""
         deleted = Deferred.fromCoroutine(self.slow.delete(ID))
         deleted.addErrback(lambda _: None)
         self.clock.pump([0.25] * 4)
@@ -353,7 +353,7 @@ class OrderTests(LibraryCase):
 
     @slow
     def test_between_processes(self) -> None:
-        """Two servers on one folder, whatever the timing: what one was told is protected, the other does not delete."""
+        """Two servers on one folder, whatever the timing: what one shows as protected, the other does not delete."""
         for number in range(30):
             root = os.path.abspath(self.mktemp())
             libraries = []

@@ -29,7 +29,7 @@ class LibraryPageTests(SynchronousTestCase):
         self.assertIn('href="recordings"', self.page("/"))
 
     def test_recordings(self) -> None:
-        """Whoever may watch sees each recording with its stream, time, duration and size; its links can be followed."""
+        """Every viewer sees each recording with its stream, time, duration and size; its links can be followed."""
         store_into(self.server.storage, record(), record(4, stream=StreamName("live", "other"), finish=False))
         text = self.page()
         self.assertIn('<span class="name">live/test</span>', text)

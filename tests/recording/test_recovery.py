@@ -212,7 +212,7 @@ class RecoverTests(RecoveryCase):
         self.assertEqual([], self.finish(recover_all(self.stored(tape.puts))))
 
     def test_lost_part(self) -> None:
-        """A part that is missing among others is a gap, and the time goes on behind it."""
+        """A part that is missing among others is a gap, and the time continues behind it."""
         tape, _ = self.recorded()
         lost = f"{ID.folder}/part_00000001_002.m4s"
         for puts in (tape.puts[:-1], [put for put in tape.puts[:-1] if "journal" not in put[0]]):
@@ -253,7 +253,7 @@ class RecoverTests(RecoveryCase):
         self.assertEqual(self.journal(self.stored(tape.puts)).segments, self.journal(storage).segments)
 
     def test_nothing_to_play(self) -> None:
-        """Parts without any description are kept and called damaged: somebody may still have use for them."""
+        """Parts without any description are kept and called damaged: an operator may still have use for them."""
         tape, _ = self.recorded()
         storage = self.stored([put for put in tape.puts[:-1] if "journal" not in put[0] and "init" not in put[0]])
         self.finish(recover_all(storage))
@@ -314,7 +314,7 @@ class ExaminationTests(RecoveryCase):
             self.assertEqual([], self.finish(examine(self.stored(tape.puts), ID, deep=deep)).problems)
 
     def test_problems(self) -> None:
-        """What is wrong is told in words; damage inside an object shows only to a deep look."""
+        """What is wrong is said in words; damage inside an object shows only to a deep look."""
         tape, _ = self.recorded()
         key = f"{ID.folder}/part_00000001_002.m4s"
         storage = self.stored([(each, data if each != key else bytes(len(data))) for each, data in tape.puts])
@@ -359,7 +359,7 @@ class OtherProcessTests(RecoveryCase):
         self.assertEqual(before, self.contents(storage))
 
     def test_dead(self) -> None:
-        """What nobody writes any more is recovered, also where another process has the stream now."""
+        """What no one writes any more is recovered, also where another process has the stream now."""
         for leases in ((), (Lease("live/test", "1" * 16, 8),), (Lease("live/test2", "0" * 16, 8),)):
             storage = self.growing(*leases)
             self.assertEqual([ID], self.finish(recover_all(storage)))
@@ -374,7 +374,7 @@ class OtherProcessTests(RecoveryCase):
         self.assertIs(RecordingState.RECORDING, self.entry(storage).state)
 
     def test_unreadable_entry(self) -> None:
-        """A recording of which the catalogue does not say whose it is, is left to whoever has the stream."""
+        """A recording of which the catalogue does not say whose it is, is left to the server that has the stream."""
         storage = self.growing(Lease("live/test", "0" * 16, 7))
         self.successResultOf(storage.put(ID.catalogue_key, b"{", "", ""))
         self.assertEqual([], self.finish(recover_all(storage)))

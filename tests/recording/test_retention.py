@@ -255,7 +255,7 @@ class ServiceTests(RetentionCase):
         service.stopService()
 
     def test_storage_fails(self) -> None:
-        """A storage that fails is told of, and asked again."""
+        """A storage that fails is reported, and asked again."""
         self.add(0)
         listing = self.storage.list
         self.patch(self.storage, "list", lambda prefix: fail(StorageError("no")))

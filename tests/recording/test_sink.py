@@ -228,7 +228,7 @@ class RecorderTests(SynchronousTestCase):
         self.assertEqual(135_000, read_journal(self.writer.objects, recording).segments[0].start)
 
     def test_interruption(self) -> None:
-        """A publisher that returns goes on in the same recording, with a discontinuity."""
+        """A publisher that returns continues in the same recording, with a discontinuity."""
         self.recorder.tracks_changed((VIDEO,))
         self.record(video_frames(VIDEO, 3, gop=30))
         self.recorder.interrupted()

@@ -46,7 +46,7 @@ class VerifyTests(ToolsCase):
         self.assertTrue(self.run_with(verify(MemoryStorage())).is_well)
 
     def test_problems(self) -> None:
-        """What is missing, unfinished or unknown to the catalogue is told."""
+        """What is missing, unfinished or unknown to the catalogue is reported."""
         missing = store(record())
         self.successResultOf(missing.delete(PART))
         unknown = store(record())

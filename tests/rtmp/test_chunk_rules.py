@@ -204,7 +204,7 @@ class RuleTests(SynchronousTestCase):
             self.assert_read(chunks, Message(9, 1, timestamp, b"1" * 128 + tail, 6))
 
     def test_payload_like_the_beginning_of_a_timestamp(self) -> None:
-        """Payload that begins as the timestamp would is told apart by the bytes behind it."""
+        """Payload that begins as the timestamp would is distinguished by the bytes behind it."""
         chunks = fmt0(6, 0x01000001, 130, 9, 1, b"1" * 128) + fmt3(6, b"\x01\x00")
         seen = fed(new_feed(self.reader_class()), [chunks, NEXT])
         self.assertEqual([Message(9, 1, 0x01000001, b"1" * 128 + b"\x01\x00", 6), NEXT_MESSAGE], seen)

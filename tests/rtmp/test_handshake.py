@@ -149,7 +149,7 @@ class SignedHandshakeTests(SynchronousTestCase):
 
 
 class WrongProtocolTests(SynchronousTestCase):
-    """Peers that speak something else are told apart by their first byte."""
+    """Peers that speak something else are distinguished by their first byte."""
 
     def assert_refused(self, first: bytes, reason: str) -> None:
         feed = new_feed()

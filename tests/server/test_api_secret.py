@@ -44,7 +44,7 @@ class ApiSecretTests(SynchronousTestCase):
         self.assertEqual(0, self.warnings())
 
     def test_kept(self) -> None:
-        """The next start finds it, whoever wrote it; the space around it does not count."""
+        """The next start finds it, whatever wrote it; the space around it does not count."""
         self.assertEqual(self.find(), self.find())
         self.path.write_text("  a secret of the operator's\n")
         self.assertEqual(b"a secret of the operator's", self.find())

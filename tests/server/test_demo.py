@@ -144,7 +144,7 @@ class DemoTests(SynchronousTestCase):
         self.assertEqual([], self.reactor.getDelayedCalls())
 
     def test_no_ffmpeg(self) -> None:
-        """Without FFmpeg it says so, and how to get one, and the server goes on."""
+        """Without FFmpeg it says so, and how to get one, and the server continues."""
         publisher = DemoPublisher(self.reactor, self.make_url, Logger(), find=lambda: None)
         with capturedLogs() as events:
             publisher.startService()

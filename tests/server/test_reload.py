@@ -121,7 +121,7 @@ class ReloadTests(ReloadCase):
         self.assertEqual(400, (await self.post(service, "/api/v1/config/diff", {"file": "x"}))[0])
 
     async def test_resumes_what_comes(self) -> None:
-        """Of an application that comes, the streams that an earlier server left are resumed, and viewers go on."""
+        """Of an application that comes, the streams that an earlier server left are resumed, and viewers continue."""
         radio = f"{LIVE}[live]\ngrace = '1m'\n[apps.radio]\nstorage = '{self.folder}'\n"
         first = self.run_server(radio)
         encoder = await self.publish(first, b"".join(media(9)), "radio")

@@ -1,4 +1,4 @@
-"""What is read when somebody scrapes: streams, connections, the storage queue, readiness."""
+"""What is read at a scrape: streams, connections, the storage queue, readiness."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def shown(stream: LiveStream) -> Playlist:
 
 class ServerTests(ServerCase):
     async def test_life(self) -> None:
-        """A stream that is published can be watched; when the server stops, its publisher is told and its end final."""
+        """A stream that is published can be watched; when the server stops, its publisher learns it and it ends."""
         service = self.start(loopback_settings())
         encoder = await self.publish(service, b"".join(media(5)))
         status, body = await self.get(service, "/live/k/index.m3u8")
@@ -91,7 +91,7 @@ class ServerTests(ServerCase):
         await service.stopService()
 
     async def test_long_segments(self) -> None:
-        """Whoever plays segments of 8 s is a viewer from one of them to the next, and so for two of them."""
+        """A client that plays segments of 8 s is a viewer from one of them to the next, and so for two of them."""
         service = self.start(loopback_settings(live=open_app("hls:segment=8s")))
         encoder = await self.publish(service, b"".join(media(10)))
         while (await self.get(service, "/live/k/index.m3u8"))[0] != 200:
@@ -103,7 +103,7 @@ class ServerTests(ServerCase):
         await encoder.gone
 
     async def test_nothing_happens(self) -> None:
-        """A server that nobody came to starts and stops, as often as one likes."""
+        """A server that no one came to starts and stops, as often as one likes."""
         for _ in range(2):
             service = self.start(loopback_settings())
             self.assertEqual(404, (await self.get(service, "/live/k/index.m3u8"))[0])
@@ -284,7 +284,7 @@ class ServerTests(ServerCase):
 
     @slow
     async def test_unreachable_bucket(self) -> None:
-        """A bucket that nobody answers for keeps no client waiting at the door, and a stream is live without it."""
+        """A bucket that no one answers for keeps no client waiting at the door, and a stream is live without it."""
         if find_spec("google.cloud.storage") is None:
             raise SkipTest("needs google-cloud-storage")
         self.patch(server, "RECOVERY_S", 1_000.0)
@@ -366,7 +366,7 @@ class AddressTests(ServerCase):
 
 class StartTests(SynchronousTestCase):
     def test_demo_without_tokens(self) -> None:
-        """A demo that nobody can issue a token for stops the start with one line that says what would be right."""
+        """A demo that no one can issue a token for stops the start with one line that says what would be right."""
 
         class Asking:
             def create(self, context: AuthenticatorContext) -> ScriptedAuthenticator:

@@ -87,7 +87,7 @@ class LoadTests(LoadTestCase):
             self.assertEqual(spec, self.load(**environment).settings.storage.spec)
 
     def test_old_storage_refusals(self) -> None:
-        """A storage type nobody knows, or a bucket without a name, stops the start."""
+        """An unknown storage type, or a bucket without a name, stops the start."""
         self.assertIn("local, gcs or memory", self.refusal(STORAGE_TYPE="s3"))
         self.assertIn("GCS_BUCKET_NAME", self.refusal(STORAGE_TYPE="gcs"))
 

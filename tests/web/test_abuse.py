@@ -66,7 +66,7 @@ class EpisodeTests(MisconductCase):
                 self.flood(3)
                 self.server.clock.advance(2 * QUIET_S)
         self.assertEqual(4, len(self.lines))
-        self.assertEqual([], self.server.clock.getDelayedCalls()[1:], "nobody looks when nothing happens")
+        self.assertEqual([], self.server.clock.getDelayedCalls()[1:], "no look when nothing happens")
 
     def test_once(self) -> None:
         """What happened once is one line."""
@@ -135,14 +135,14 @@ class KindTests(MisconductCase):
         self.check("bad", "sends requests that make no sense", 4)
 
     def test_denied(self) -> None:
-        """Whoever tries the management API without a right to it."""
+        """A client that tries the management API without a right to it."""
         with self.listening():
             for _ in range(50):
                 self.assertEqual(401, self.server.get("/api/v1/streams", peer="192.0.2.1").status)
         self.check("denied", "asks for what it has no right to", 50)
 
     def test_greedy(self) -> None:
-        """Whoever wants more requests held than it may."""
+        """A client that wants more requests held than it may."""
         next(iter(self.server.registry)).shelf.max_waiters = 10_000
         with self.listening():
             for _ in range(260):

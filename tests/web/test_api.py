@@ -27,7 +27,7 @@ class PublishTests(ApiTestCase):
         return self.server.post("/api/v1/publish", fields)
 
     def test_grant(self) -> None:
-        """Whoever asks gets a URL to publish to, the token in it, and until when it is good."""
+        """A caller gets a URL to publish to, the token in it, and until when it is good."""
         reply = self.publish(streamKey="show")
         self.assertEqual(200, reply.status)
         self.assertEqual("no-store", reply.headers["cache-control"])
@@ -223,7 +223,7 @@ class StreamsTests(ApiTestCase):
         self.assertEqual(expected, told)
 
     def test_health(self) -> None:
-        """What is wrong with a publish is told with advice, and with the numbers behind it."""
+        """What is wrong with a publish is reported with advice, and with the numbers behind it."""
         stream = self.server.live()
         stream.health = PublishHealth(**{each.name: 0 for each in fields(PublishHealth)} | {"audio_missing": True})
         stream.findings = diagnose(stream.health, None)
@@ -339,8 +339,8 @@ class StreamsTests(ApiTestCase):
 
     def test_unknown(self) -> None:
         """A stream that there is not is a 404, a name that can be none is a 400."""
-        self.assert_error(404, "live/nobody", self.server.get("/api/v1/streams/nobody"))
-        self.assert_error(404, "live/nobody", self.server.post("/api/v1/streams/nobody/stop"))
+        self.assert_error(404, "live/missing", self.server.get("/api/v1/streams/missing"))
+        self.assert_error(404, "live/missing", self.server.post("/api/v1/streams/missing/stop"))
         self.assert_error(400, "stream key", self.server.get("/api/v1/streams/.x"))
 
 
@@ -387,14 +387,14 @@ class StopTests(ApiTestCase):
 
 class ServerTests(ApiTestCase):
     def test_liveness(self) -> None:
-        """The server says that it lives, to everybody."""
+        """The server says that it lives, to every client."""
         for path, expected in (("/api/ping", {"message": "pong"}), ("/health", {"status": "ok"})):
             reply = self.server.get(path, peer="192.0.2.1")
             self.assertEqual((200, expected), (reply.status, reply.json()))
             self.assertEqual("no-store", reply.headers["cache-control"])
 
     def test_startup(self) -> None:
-        """The server says whether it has come up, to everybody, and does not take that back when it stops."""
+        """The server says whether it has come up, to every client, and does not take that back when it stops."""
         statuses = []
         for happens in (lambda: None, self.server.readiness.listening, self.server.readiness.drain):
             happens()
@@ -402,7 +402,7 @@ class ServerTests(ApiTestCase):
         self.assertEqual([503, 200, 200], statuses)
 
     def test_readiness(self) -> None:
-        """The server says whether it is ready, with a reason for each check, to everybody."""
+        """The server says whether it is ready, with a reason for each check, to every client."""
         reply = self.server.get("/ready", peer="192.0.2.1")
         self.assertEqual((503, False), (reply.status, reply.json()["ready"]))
         self.assertIn({"name": "listening", "ok": False, "reason": "not listening yet"}, reply.json()["checks"])
@@ -438,7 +438,7 @@ class ManagementTests(SynchronousTestCase):
         return {server.request(method, path, peer=peer, **headers).status for method, path in self.paths}
 
     def test_own_user(self) -> None:
-        """The server's own user on this machine needs no secret; everybody else does, and is told what is wanted."""
+        """The server's own user on this machine needs no secret; all others do, and learn what is wanted."""
         server = Server()
         self.assertFalse({401, 403} & self.statuses(server))
         self.assertEqual({401}, self.statuses(server, "192.0.2.1"))
@@ -446,7 +446,7 @@ class ManagementTests(SynchronousTestCase):
         self.assertEqual('Bearer realm="rapidrtmp"', reply.headers["www-authenticate"])
 
     def test_secret(self) -> None:
-        """With the secret every client is answered; a wrong one is refused, whoever sends it, and never repeated."""
+        """With the secret every client is answered; a wrong one is refused to all, and never repeated."""
         server = Server(api_token="s3cret", max_wrong_secrets=0)
         for peer in ("127.0.0.1", "192.0.2.1"):
             self.assertFalse({401, 403} & self.statuses(server, peer, Authorization="Bearer s3cret"))
@@ -467,13 +467,13 @@ class ManagementTests(SynchronousTestCase):
         self.assertEqual(200, server.get("/metrics", peer="192.0.2.1", Authorization="Bearer s3cret").status)
 
     def test_open_metrics(self) -> None:
-        """The metrics, and nothing else, can be opened to everybody."""
+        """The metrics, and nothing else, can be opened to every client."""
         server = Server(open_metrics=True)
         self.assertEqual(200, server.get("/metrics", peer="192.0.2.1").status)
         self.assertEqual(401, server.get("/api/v1/streams", peer="192.0.2.1").status)
 
     def test_pages(self) -> None:
-        """A page of another origin is never answered, neither on this machine nor with the secret, nor told it may."""
+        """A page of another origin is never answered, neither on this machine nor with the secret."""
         server = Server(api_token="s3cret")
         stream = server.live()
         for headers in (
@@ -510,7 +510,7 @@ class DoorTests(SynchronousTestCase):
         return wire.reply()
 
     def test_public(self) -> None:
-        """At the public door there is no such thing, for nobody; streams, pages and probes are there."""
+        """At the public door there is no such thing, for any client; streams, pages and probes are there."""
         for path in ("/api/v1/streams", "/api/v1/openapi.json", "/metrics", "/api/v1/recordings"):
             self.assertEqual(404, self.server.get(path).status, path)
             self.assertEqual(404, self.server.get(path, Authorization="Bearer s3cret").status, path)

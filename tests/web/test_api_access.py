@@ -55,7 +55,7 @@ class OwnUserTests(SynchronousTestCase):
         self.assertRaises(UnauthorizedError, access.check, request(), None)
 
     def test_distrust(self) -> None:
-        """The operator may ask the secret of everybody."""
+        """The operator may ask the secret of every client."""
         self.assertFalse(self.passes(request(), trust_own_user=False))
 
     def test_other_names(self) -> None:
@@ -72,7 +72,7 @@ class OwnUserTests(SynchronousTestCase):
             self.assertFalse(self.passes(request(host=host)), host)
 
     def test_signs_of_a_proxy(self) -> None:
-        """What came through a proxy is its client's request, whatever the fields hold, and whoever runs the proxy."""
+        """What came through a proxy is a client's request, whatever its fields hold and whichever user runs it."""
         for name in (
             "forwarded", "via", "x_forwarded_for", "x_forwarded_proto", "x_forwarded_host", "x_forwarded_server",
             "x_real_ip", "cf_connecting_ip", "cf_ray", "cdn_loop", "true_client_ip", "x_client_ip", "x_original_uri",
@@ -126,7 +126,7 @@ class SecretTests(SynchronousTestCase):
             self.access.check(asked, None)
 
     def test_no_secret(self) -> None:
-        """Without one the client is told what is wanted."""
+        """Without one the client learns what is wanted."""
         for authorization in ("", "Basic czNjcmV0", "s3cret"):
             error = self.refusal(request(authorization=authorization))
             self.assertEqual('Bearer realm="rapidrtmp"', error.headers["WWW-Authenticate"])

@@ -89,7 +89,7 @@ class MethodTests(SynchronousTestCase):
             self.assertEqual(["error"], list(reply.json()))
 
     def test_options(self) -> None:
-        """Every path tells which methods it knows, to everybody."""
+        """Every path tells which methods it knows, to every client."""
         for path, allowed in (
             ("/", "GET, HEAD, OPTIONS"),
             ("/health", "GET, HEAD, OPTIONS"),

@@ -195,7 +195,7 @@ def make_server() -> Server:
 @slow
 class ByteFuzzTests(SynchronousTestCase):
     def assertNoBug(self, data: bytes, transport: Any) -> None:
-        """Nothing was logged as a bug, and no client was told of one."""
+        """Nothing was logged as a bug, and no client heard of one."""
         failures = self.flushLoggedErrors()
         self.assertEqual([], failures, (data, failures and failures[0].getTraceback()))
         self.assertNotIn(b" 500 ", b"\n".join(line for line in transport.value().split(b"\r\n") if b"HTTP/1." in line))

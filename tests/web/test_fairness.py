@@ -20,7 +20,7 @@ from tests.web.kit import Server, Wire, playlist
 
 PLAIN = b"GET /live/k/index.m3u8 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 OTHER = PLAIN[:-2] + b"Cookie: a=b\r\n\r\n"
-MISSING = b"GET /live/nobody/index.m3u8 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+MISSING = b"GET /live/missing/index.m3u8 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 BLOCKING = b"GET /live/k/index.m3u8?_HLS_msn=10 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /api/v1/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -117,7 +117,7 @@ class TurnsTests(SynchronousTestCase):
 
 
 class Unread(StringTransport):
-    """A transport whose client reads only when told to, with a buffer like that of a TCP connection."""
+    """A transport whose client reads only when a test says so, with a buffer like that of a TCP connection."""
 
     is_paused = False
 
@@ -174,7 +174,7 @@ class UnreadTests(SynchronousTestCase):
             self.assertEqual("paused", transport.producerState)
 
     def test_dropped(self) -> None:
-        """One that reads nothing for the idle timeout is dropped, and counted, even if it goes on sending."""
+        """One that reads nothing for the idle timeout is dropped, and counted, even if it continues sending."""
         wire, transport = self.connect()
         wire.send(PLAIN * 200)
         for _ in range(31):

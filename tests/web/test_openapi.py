@@ -86,7 +86,7 @@ class RoutesTests(SynchronousTestCase):
         self.assertEqual(set(schemas), {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]})
 
     def test_served(self) -> None:
-        """The description is served to everybody, as it is written."""
+        """The description is served to every client, as it is written."""
         reply = Server().get("/api/v1/openapi.json", peer="192.0.2.1")
         self.assertEqual((200, "application/json"), (reply.status, reply.headers["content-type"]))
         self.assertEqual(json.loads(json.dumps(document())), reply.json())
@@ -169,14 +169,14 @@ class AnswersTests(SynchronousTestCase):
             self.get(200, template, f"{one}k")
             self.get(200, template, f"{one}starting")
             self.get(400, template, f"{one}.k")
-            self.get(404, template, f"{one}nobody")
+            self.get(404, template, f"{one}missing")
             key = "again" if prefix else "once"
             self.server.live(key)
             stop = f"{template}/stop"
             self.post(413, stop, f"{one}{key}/stop", "x" * 2000)
             self.post(200, stop, f"{one}{key}/stop")
             self.post(409, stop, f"{one}{key}/stop")
-            self.post(404, stop, f"{one}nobody/stop")
+            self.post(404, stop, f"{one}missing/stop")
             self.post(400, stop, f"{one}.k/stop")
 
     def _recordings(self) -> None:
@@ -187,7 +187,7 @@ class AnswersTests(SynchronousTestCase):
             self.post(409, template, one, start)
             self.post(400, template, one, {})
             self.post(413, template, one, "x" * 2000)
-            self.post(404, template, one.replace("/k/", "/nobody/"), start)
+            self.post(404, template, one.replace("/k/", "/missing/"), start)
         listing, template = "/api/v1/recordings", "/api/v1/recordings/{app}/{key}/{start}"
         one, none, grows = (f"{listing}/live/{key}/20260101T000000Z" for key in ("test", "none", "now"))
         self.get(200, listing)

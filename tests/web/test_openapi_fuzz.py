@@ -19,7 +19,7 @@ from tests.slow import slow
 from tests.web.kit import MP4, Server, playlist
 from tests.web.schemas import fitting
 
-#: What there is, so that requests get beyond the 404 of a name that nobody uses.
+#: What there is, so that requests get beyond the 404 of a name that no one uses.
 KNOWN = {
     "app": ["live"],
     "key": ["k", "test"],

@@ -9,7 +9,7 @@ from rapidrtmp.web.readiness import Check, Readiness
 
 
 class FaultyStorage:
-    """Answers as it is told to."""
+    """Answers as a test wants."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -48,7 +48,7 @@ class ReadinessTestCase(SynchronousTestCase):
 
 class ToldTests(ReadinessTestCase):
     def test_life(self) -> None:
-        """A server is ready from when it listens until it is told to stop."""
+        """A server is ready from when it listens until it is asked to stop."""
         self.assertFalse(self.readiness.is_ready)
         self.readiness.listening()
         self.assertTrue(self.readiness.is_ready)
@@ -57,7 +57,7 @@ class ToldTests(ReadinessTestCase):
         self.assertEqual(Check("draining", False, "shutting down"), self.check("draining"))
 
     def test_own_checks(self) -> None:
-        """Whoever knows more can add a check, and change its mind."""
+        """A part that knows more can add a check, and change its mind."""
         self.readiness.listening()
         self.readiness.set("disk", False, "3 MB are free")
         self.assertFalse(self.readiness.is_ready)
@@ -165,7 +165,7 @@ class StorageTests(ReadinessTestCase):
         self.assertFalse(self.check("storage").ok)
 
     def test_foreign_exception(self) -> None:
-        """Whatever a storage plugin raises, the probe goes on."""
+        """Whatever a storage plugin raises, the probe continues."""
         self.storage.error = KeyError("bug")
         self.start()
         self.assertFalse(self.check("storage").ok)

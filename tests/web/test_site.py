@@ -113,7 +113,7 @@ class ConnectionTests(SynchronousTestCase):
             self.assertTrue(wire.transport.disconnecting)
 
     def test_long_request_line(self) -> None:
-        """A request line beyond the limit is told so, whole or not, and the connection is closed."""
+        """A request line beyond the limit is refused, whole or not, and the connection is closed."""
         for size in (16_385, 70_000):
             for rest in (b"", b" HTTP/1.1\r\nHost: a\r\n\r\n"):
                 wire = self.server.connect()

@@ -94,7 +94,7 @@ class JunkTests(SynchronousTestCase):
 
 
 class FloodTests(SynchronousTestCase):
-    """More of everything than anybody needs."""
+    """More of everything than any client needs."""
 
     def setUp(self) -> None:
         """One server."""
@@ -105,7 +105,7 @@ class FloodTests(SynchronousTestCase):
         self.assertTrue(wire.transport.disconnecting)
 
     def test_many_fields(self) -> None:
-        """A request of more fields than anybody needs ends its connection before they are all kept."""
+        """A request of more fields than any client needs ends its connection before they are all kept."""
         wire = self.server.connect()
         wire.send(b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(MAX_HEADERS + 2)))
         self.assertEnded(wire)
@@ -186,7 +186,7 @@ class FloodTests(SynchronousTestCase):
         self.assertEqual(429, wires[2].reply().status)
 
     def test_waiters_of_this_machine(self) -> None:
-        """A client on this machine has no such bound: it may be a proxy that nobody named."""
+        """A client on this machine has no such bound: it may be a proxy that no one named."""
         self.server.registry.find(next(iter(self.server.registry)).name).shelf.max_waiters = 10_000
         for _ in range(300):
             self.server.connect("127.0.0.1").send(BLOCKING)

@@ -39,8 +39,8 @@ def write(counts: Counts) -> None:
 
 
 def _written(row: Row, counted: float, before: float | None) -> float:
-    """What to write of a row: memory differs by a fraction of an octet from run to run, and stays as it is for that."""
-    is_same = before is not None and row[1].startswith("octets") and abs(counted - before) < 1
+    """What to write of a row: memory differs by a fraction of a byte from run to run, and stays as it is for that."""
+    is_same = before is not None and row[1].startswith("bytes") and abs(counted - before) < 1
     return before if before is not None and is_same else counted
 
 

@@ -1,5 +1,5 @@
 """
-The table of what was counted when somebody last wrote it down, for each version of Python, and what it allows.
+The table of what was counted when it was last written down, for each version of Python, and what it allows.
 
 ``counted.txt`` has a line for each row and a column for each version; ``python -m tests.work --write`` writes the
 column of the Python it runs under.
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.work.counts import OCTETS_HELD, Counts, Row
+from tests.work.counts import BYTES_HELD, Counts, Row
 
 __all__ = ["TABLE", "VERSION", "Excess", "excesses", "limit", "read_table", "write_table"]
 
@@ -21,7 +21,7 @@ TABLE = Path(__file__).with_name("counted.txt")
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 #: How much more than in the table there may be: libraries and the standard one change too.
 MARGIN = 0.10
-#: What may be held more for each message or request. Whoever keeps an object for each keeps more.
+#: What may be held more for each message or request. Code that keeps an object for each keeps more.
 SLACK_HELD = 32.0
 #: What is shown of the functions behind a count.
 SHOWN = 10
@@ -59,7 +59,7 @@ def write_table(columns: Mapping[str, Column]) -> str:
 
 def limit(row: Row, allowed: float) -> float:
     """How much there may be of what the table says."""
-    return allowed * (1 + MARGIN) + (SLACK_HELD if row[1] == OCTETS_HELD else 0.005)  # the table is rounded
+    return allowed * (1 + MARGIN) + (SLACK_HELD if row[1] == BYTES_HELD else 0.005)  # the table is rounded
 
 
 @dataclass(frozen=True)

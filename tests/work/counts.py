@@ -16,9 +16,9 @@ __all__ = ["KINDS", "Counts", "Row", "count_all", "count_memory", "count_steps",
 Row = tuple[str, str]
 
 PYTHON_CALLS, C_CALLS, INSTRUCTIONS, SYSTEM_CALLS = "Python calls", "C calls", "instructions", "system calls"
-OCTETS_USED, OCTETS_HELD, CYCLES = "octets used", "octets held", "objects in cycles"
+BYTES_USED, BYTES_HELD, CYCLES = "bytes used", "bytes held", "objects in cycles"
 STEP_KINDS = (PYTHON_CALLS, C_CALLS, INSTRUCTIONS, SYSTEM_CALLS)
-KINDS = (*STEP_KINDS, OCTETS_USED, OCTETS_HELD, CYCLES)
+KINDS = (*STEP_KINDS, BYTES_USED, BYTES_HELD, CYCLES)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def count_memory(unwatched: Sections, watched: Sections | None = None) -> Counts
     for scene, section in {**unwatched, **(watched or {})}.items():
         meter = _memory(section)
         used = meter.used - (_memory(unwatched[MESSAGE]).used if scene == HELD_RELOAD else 0)
-        for kind, counted in ((OCTETS_USED, used), (OCTETS_HELD, meter.held), (CYCLES, meter.cycles)):
+        for kind, counted in ((BYTES_USED, used), (BYTES_HELD, meter.held), (CYCLES, meter.cycles)):
             rows[scene, kind] = counted / section.times
     return Counts(rows, {})
 

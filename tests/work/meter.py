@@ -56,7 +56,7 @@ class Steps:
     """
     What was done.
 
-    :ivar calls: of Python functions (a generator that goes on is one more), by function.
+    :ivar calls: of Python functions (a generator that continues is one more), by function.
     :ivar c_calls: of functions written in C, by function.
     :ivar instructions: of bytecode, by function.
     :ivar system_calls: of sockets and ``epoll``, by name.
@@ -153,7 +153,7 @@ class StepMeter(Meter):
 
 class MemoryMeter(Meter):
     """
-    Counts octets, in everything Python has allocated.
+    Counts bytes, in everything Python has allocated.
 
     :ivar used: how much more than before each wake-up there was at most during it, summed over all wake-ups.
     :ivar held: how much more there is in the end than at the start.

@@ -71,11 +71,11 @@ class Publisher:
     """
     Publishes, at the pace of the media.
 
-    :ivar messages: how many it has sent so far; likewise ``octets``.
+    :ivar messages: how many it has sent so far; likewise ``sent_bytes``.
     """
 
     def __init__(self, world: World) -> None:
-        self.messages = self.octets = 0
+        self.messages = self.sent_bytes = 0
         self._outside = world.outside
         self._line = world.connect(world.service.rtmp.number)
         self._messages = write_chunks(tags(), CHUNK_BYTES)
@@ -100,7 +100,7 @@ class Publisher:
                 reloader.go_on()
             self._line.say(due.data)
             self.messages += 1
-            self.octets += len(due.data)
+            self.sent_bytes += len(due.data)
             self._sent_ms = due.time_ms
             if due.time_ms >= end_ms:
                 break
@@ -168,12 +168,12 @@ class Section:
     A stretch of a scene that was counted.
 
     :ivar times: how often it did what is counted: messages, requests.
-    :ivar octets: received in messages.
+    :ivar sent_bytes: in messages.
     """
 
     meter: Meter
     times: int
-    octets: int = 0
+    sent_bytes: int = 0
 
 
 Sections = dict[str, Section]
@@ -193,10 +193,10 @@ def play(make_meter: Callable[[], Meter], prepare: Callable[[World], object] = l
         yield from publisher.begin()
         prepare(world)
         yield from publisher.send(WARM_UP_S)
-        messages, octets = publisher.messages, publisher.octets
+        messages, sent_bytes = publisher.messages, publisher.sent_bytes
         meter = make_meter()
         yield from world.outside.count(meter, publisher.send(COUNTED_S))
-        sections[MESSAGE] = Section(meter, publisher.messages - messages, publisher.octets - octets)
+        sections[MESSAGE] = Section(meter, publisher.messages - messages, publisher.sent_bytes - sent_bytes)
         line = world.connect(world.service.http.number)
         yield world.outside.now_s
         for name, asked in ((PLAYLIST_REQUEST, PLAYLIST), (PART_REQUEST, latest_part(world))):

@@ -17,9 +17,9 @@ from tests.work.meter import unavailable
 if platform.isLinux():
     from tests.work.budget import TABLE, VERSION, excesses, read_table, write_table
     from tests.work.counts import (
+        BYTES_HELD,
         CYCLES,
         INSTRUCTIONS,
-        OCTETS_HELD,
         PYTHON_CALLS,
         Counts,
         count_all,
@@ -34,7 +34,7 @@ if platform.isLinux():
 
 @implementer(ISink)
 class IdleSink:
-    """Does something with each frame that nobody needs."""
+    """Does something with each frame that no one needs."""
 
     def __init__(self, work: Callable[[Frame], object]) -> None:
         self.work = work
@@ -124,7 +124,7 @@ class WorkTests(SynchronousTestCase):
         """A number kept of each frame is too much, and so is a cycle left behind by each."""
         kept: list[int] = []
         (held,) = excesses(self.memory(lambda frame: kept.append(frame.dts)), self.table)
-        self.assertEqual((MESSAGE, OCTETS_HELD), held.row)
+        self.assertEqual((MESSAGE, BYTES_HELD), held.row)
         self.assertIn((MESSAGE, CYCLES), [each.row for each in excesses(self.memory(leave_a_cycle), self.table)])
 
     def test_table(self) -> None:

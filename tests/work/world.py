@@ -2,7 +2,7 @@
 A real server in this process, and the rest of the world, which moves only while the server waits.
 
 The server's reactor is the one it has in production, with real sockets and a real ``epoll``. Between the reactor and
-its ``epoll`` stands :class:`Outside`: when the server would wait, the script goes on (a client says something, time
+its ``epoll`` stands :class:`Outside`: when the server would wait, the script continues (a client says something, time
 passes) until there is something to be served. Nothing depends on how fast anything is.
 """
 
@@ -40,13 +40,13 @@ from tests.work.meter import Meter
 
 __all__ = ["Line", "Script", "World"]
 
-#: Yields the second at which it wants to go on; by then the server has done all that there was to do.
+#: Yields the second at which it wants to continue; by then the server has done all that there was to do.
 Script = Iterator[float]
 
 NAME = StreamName("live", "work")
 LOOPBACK = ("tcp:0:interface=127.0.0.1",)
 STARTED_AT_S = 1_700_000_000.0
-#: How long the kernel may take to carry octets from one end of a connection to the other.
+#: How long the kernel may take to carry bytes from one end of a connection to the other.
 PATIENCE_S = 30.0
 #: More than anything that is sent at once, so that the kernel takes and gives it at once.
 BUFFER_BYTES = 1 << 20
@@ -97,7 +97,7 @@ class Outside:
         self.meter.pause()
         try:
             return self._wait(timeout, maxevents)
-        except BaseException as error:  # the reactor would log it and go on
+        except BaseException as error:  # the reactor would log it and continue
             self.failure = error
             self._reactor.crash()
             return []
@@ -124,10 +124,10 @@ class Outside:
         if event != select.EPOLLIN or not isinstance(selectable, Server):
             return True
         least = selectable.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
-        there = _readable_octets(selectable.socket)
+        there = _readable_bytes(selectable.socket)
         return there >= least or not there  # nothing: the end
 
-    # ── the clocks, for whoever imports the time module ──────────────────────────────────────────────────────────────
+    # ── the clocks, for all that import the time module ─────────────────────────────────────────────────────────────
 
     def monotonic(self) -> float:
         return self.now_s
@@ -144,7 +144,7 @@ class Outside:
 
 class World:
     """
-    The server with all defaults but two: it keeps everything in memory, and anybody may publish.
+    The server with all defaults but two: it keeps everything in memory, and any viewer may publish.
 
     :ivar outside: where its script runs.
     """
@@ -165,7 +165,7 @@ class World:
 
     @contextmanager
     def _clocks(self) -> Iterator[None]:
-        """Whoever looks at a clock meanwhile sees that of the world."""
+        """Code that looks at a clock meanwhile sees that of the world."""
         outside = self.outside
         with (
             patch.object(wall_clock, "time", outside),
@@ -220,10 +220,10 @@ class Line:
     def say(self, data: bytes) -> None:
         """Send; when this returns all of it can be read at the server's end."""
         far = self._far_end()
-        wanted = _readable_octets(far) + len(data)
+        wanted = _readable_bytes(far) + len(data)
         self._socket.sendall(data)
         patience_s = time.monotonic() + PATIENCE_S
-        while _readable_octets(far) < wanted:
+        while _readable_bytes(far) < wanted:
             assert time.monotonic() < patience_s, "the kernel does not deliver"
             time.sleep(0)
 
@@ -290,6 +290,6 @@ def _watch_reads(connection: socket.socket, outside: Outside) -> None:
     connection.__class__ = Watched
 
 
-def _readable_octets(connection: socket.socket) -> int:
+def _readable_bytes(connection: socket.socket) -> int:
     answer = fcntl.ioctl(connection, termios.FIONREAD, bytes(4))
     return int(struct.unpack("i", answer)[0])

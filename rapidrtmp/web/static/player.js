@@ -152,7 +152,7 @@ function isPartial() {
   return !video.videoWidth || Boolean(hls && hls.levels.length && !hls.levels[hls.loadLevel]?.audioCodec && !hls.audioTracks.length);
 }
 
-/* Say why there is no picture or no sound, if the server knows; and that nobody publishes, if that is so for long. */
+/* Say why there is no picture or no sound, if the server knows; and that no one publishes, if that is so for long. */
 function explain() {
   const now = performance.now();
   const isAbsent = Number.isFinite(absentSince);
@@ -211,7 +211,7 @@ function start() {
   lastProgress = performance.now();
   if (window.Hls && Hls.isSupported()) startHlsJs();
   else if (video.canPlayType("application/vnd.apple.mpegurl")) startNative();
-  else say("failed", "This browser can not play live streams");
+  else say("failed", "This browser cannot play live streams");
 }
 
 function startHlsJs() {
@@ -439,8 +439,8 @@ function loadedFragment(_, data) {
 
 function bitrate() {
   const seconds = loaded.reduce((sum, [, duration]) => sum + duration, 0);
-  const octets = loaded.reduce((sum, [size]) => sum + size, 0);
-  return seconds ? ((octets * 8) / seconds / 1e6).toFixed(2) + " Mbit/s" : "–";
+  const bytes = loaded.reduce((sum, [size]) => sum + size, 0);
+  return seconds ? ((bytes * 8) / seconds / 1e6).toFixed(2) + " Mbit/s" : "–";
 }
 
 setInterval(watch, 250);

@@ -11,7 +11,7 @@ export function clock(ms) {
     : Math.floor(minutes / 60) + ":" + two(minutes % 60) + ":" + two(seconds % 60);
 }
 
-/* A moment by the wall clock of whoever looks; with its day, if that is not today. */
+/* A moment by the viewer's wall clock; with its day, if that is not today. */
 export function timeOfDay(ms) {
   const moment = new Date(ms);
   const isToday = moment.toDateString() === new Date().toDateString();

@@ -97,7 +97,7 @@ class Server:
     :param hurried: whether :meth:`go_on` is left to the test.
     :param held: streams that other processes write.
     :ivar claimed: streams that were claimed.
-    :ivar resumed: whether the stream is gone on with.
+    :ivar resumed: whether the stream is resumed.
     """
 
     stored: Mapping[str, bytes]
@@ -154,7 +154,7 @@ class Server:
         return stream not in self.held
 
     def go_on(self) -> None:
-        """Do what was put off until everybody is let in."""
+        """Do what was put off until publishers are let in."""
         for work in self.afterwards:
             now(Deferred.fromCoroutine(awaited(work)))
 

@@ -35,7 +35,7 @@ def publish(server: Server, seconds: float, *, gop: int = 30) -> None:
 
 
 def killed(seconds: float = 8, lag: int = 0) -> Server:
-    """A server that was killed when somebody had published for so long."""
+    """A server that was killed when an encoder had published for so long."""
     server = Server({}, STARTED_AT_MS, lag)
     publish(server, seconds)
     return server
@@ -55,16 +55,16 @@ def expects_end(version: bytes) -> bool:
 
 @slow
 class AnyMomentTests(SynchronousTestCase):
-    """Whenever it is killed, players are only told what goes with what they have been told."""
+    """Whenever it is killed, players are only shown what goes with what they have been shown."""
 
     def check(self, moment: Moment) -> bool:
-        """Kill it then, start it again, have another encoder come; whether the stream was gone on with."""
+        """Kill it then, start it again, have another encoder come; whether the stream was resumed."""
         players = Players()
         players.follow(moment.versions, moment.bodies, stored=0)
         server = Server(moment.stored, STARTED_AT_MS + AWAY_MS)
         self.assertNothingIsLeftOver(server)
         if not server.resumed:
-            self.assertIsNone(stored_playlist(moment.stored), "nothing was stored that players could go on with")
+            self.assertIsNone(stored_playlist(moment.stored), "nothing was stored that players could resume")
             publish(server, 3, gop=45)
             self.assertAbove(server, players, is_known=f"{STREAM}/{STATE}" in moment.stored)
             return False
@@ -145,7 +145,7 @@ class AnyMomentTests(SynchronousTestCase):
 
 
 class ResumeTests(SynchronousTestCase):
-    """A stream that is gone on with."""
+    """A stream that is resumed."""
 
     def test_window(self) -> None:
         """What is stored is served at once, byte for byte, and players of low-latency HLS are kept waiting."""
@@ -212,7 +212,7 @@ class ResumeTests(SynchronousTestCase):
         self.assertEqual([3, 4], [playlist.last_discontinuity for playlist in (before, after)])
 
     def test_small_numbers(self) -> None:
-        """Discontinuity sequence numbers begin at 0, and go on over restarts and presentations by one at a time."""
+        """Discontinuity sequence numbers begin at 0, and continue over restarts and presentations by one at a time."""
         server = killed()
         seen = [server.shelf.versions[0], server.shelf.versions[-1]]
         for _ in range(2):
@@ -275,7 +275,7 @@ class ResumeTests(SynchronousTestCase):
 
 
 class EndTests(SynchronousTestCase):
-    """Streams that are not gone on with."""
+    """Streams that are not resumed."""
 
     def test_ended(self) -> None:
         """A final playlist stays as it is with all it names, until another presentation takes its place."""
@@ -305,7 +305,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(set(), {key.rpartition("/")[2] for key in server.writer.objects} & old)
 
     def test_clock_set_back(self) -> None:
-        """Numbers go on rising when the host's clock was set back by a year."""
+        """Numbers continue rising when the host's clock was set back by a year."""
         server = killed()
         last = parse_media_playlist(server.shelf.versions[-1])
         server.finish()
@@ -314,7 +314,7 @@ class EndTests(SynchronousTestCase):
         self.assertGreater(parse_media_playlist(again.shelf.versions[0]).sequence, last.next_sequence)
 
     def test_unknown_state(self) -> None:
-        """Without a state that can be read nobody knows what was promised: the playlist becomes final."""
+        """Without a state that can be read no one knows what was promised: the playlist becomes final."""
         stored = killed().writer.objects
         key = f"{STREAM}/{STATE}"
         state = StoredState.parse(stored[key])

@@ -147,7 +147,7 @@ class ClipTests(RewindCase):
         self.assertEqual(media, exact)
 
     def test_from_the_edge(self) -> None:
-        """Limits can be told from the live edge backwards, and left out."""
+        """Limits can be given from the live edge backwards, and left out."""
         listed = parse_media_playlist(self.server.get("/live/k/dvr.m3u8").body).segments
         last = round(float(len(listed)))
         times = self.video_times(self.clip("from=-5s&to=-2s"))
@@ -184,7 +184,7 @@ class ClipTests(RewindCase):
         self.assertNotEqual(before[: before.index(b"sidx")], after[: after.index(b"sidx")])
 
     def test_tracks_change(self) -> None:
-        """Across such a change there is no file, but it is told which there are instead, and these are all of it."""
+        """Across such a change there is no file, but the answer names those that there are, and these are all of it."""
         self.change_tracks()
         reply = self.server.get("/live/k/clip.mp4?from=-9s")
         self.assertEqual((409, "no-store"), (reply.status, reply.headers["cache-control"]))
@@ -196,7 +196,7 @@ class ClipTests(RewindCase):
         self.assertEqual(self.frames_of(playlist), sum(map(len, times)))
 
     def test_playlist_across_a_change(self) -> None:
-        """A playlist goes on behind a discontinuity with the other init segment, and every segment is there."""
+        """A playlist continues behind a discontinuity with the other init segment, and every segment is there."""
         self.change_tracks()
         playlist = parse_media_playlist(self.server.get("/live/k/clip.m3u8?from=-9s").body)
         self.assertEqual((), playlist.problems)
@@ -270,7 +270,7 @@ class ClipTests(RewindCase):
         self.assertEqual(34.0, self.video_times(self.clip("from=-2s"))[0])
 
     def test_too_long(self) -> None:
-        """A clip of more segments than one may have is refused in words, also where they are told from names alone."""
+        """A clip of more segments than one may have is refused in words, also where they are known from names alone."""
         self.patch(clip, "MAX_CLIP_SEGMENTS", 12)
         self.patch(rewind_http, "MAX_CLIP_SEGMENTS", 12)
         self.change_tracks()

@@ -193,7 +193,7 @@ def is_journal(key: str) -> bool:
 
 class RestoreTests(SynchronousTestCase):
     def test_as_it_was(self) -> None:
-        """From its pages and the short window it comes back as it was, and goes on."""
+        """From its pages and the short window it comes back as it was, and continues."""
         before = Rewound()
         before.begin_run()
         before.add(90)
@@ -302,7 +302,7 @@ def parsed(name: str) -> PageName:
 
 class KilledTests(SynchronousTestCase):
     def check(self, lag: int) -> None:
-        """Kill the server at many moments; whoever watches the long window is never told what does not go together."""
+        """Kill the server at many moments; a player of the long window is never shown what does not go together."""
         server = Server({}, STARTED_AT_MS, lag, SPEC)
         publish(server, 8)
         checked = 0
@@ -406,7 +406,7 @@ class KilledTests(SynchronousTestCase):
         self.assertLess(len(again.writer.objects), 10)
 
     def test_switched_on(self) -> None:
-        """A server with a rewind window goes on with a stream that had none."""
+        """A server with a rewind window resumes a stream that had none."""
         server = Server({}, STARTED_AT_MS, 0, {"segment": "1s", "window": "4"})
         publish(server, 8)
         again = Server(server.moments[-1].stored, STARTED_AT_MS + 10_000, 0, SPEC)

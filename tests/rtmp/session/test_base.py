@@ -281,7 +281,7 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual([MessageIgnored(9, "nothing is published")], client.say(message(9, bytes(70_000))))
 
     def test_advice(self) -> None:
-        """A publisher can be told how it does, which changes nothing; no other client is told anything."""
+        """A publisher can be sent a report of how it does, which changes nothing; no other client gets one."""
         client = Client().publishing()
         client.heard()
         client.session.advise("Keyframes are far apart.")
@@ -308,7 +308,7 @@ class AcknowledgementTests(SynchronousTestCase):
         return [int.from_bytes(heard.payload, "big") for heard in client.heard() if heard.type_id == 3]
 
     def test_announced_window(self) -> None:
-        """Each time a window of bytes has come, the client is told the sum of all."""
+        """Each time a window of bytes has come, the client gets the sum of all."""
         client = Client().publishing()
         client.say(message(5, (1000).to_bytes(4, "big"), msid=0, csid=2))
         start = client.session.bytes_received
@@ -319,7 +319,7 @@ class AcknowledgementTests(SynchronousTestCase):
         self.assertTrue(start + 1500 < first < second == client.session.bytes_received)
 
     def test_default_window(self) -> None:
-        """A client that announces no window, or none at all of it, is told every two and a half megabytes."""
+        """A client that announces no window, or none at all of it, gets it every two and a half megabytes."""
         client = Client().publishing()
         client.say(message(5, bytes(4), msid=0, csid=2))
         piece = message(9, bytes(50_000))
@@ -386,7 +386,7 @@ class DecisionTests(SynchronousTestCase):
     """What the server decides."""
 
     def test_reject(self) -> None:
-        """A refused publish is told so on its message stream, with the reason."""
+        """A refused publish is answered on its message stream, with the reason."""
         client = Client().connected()
         client.say(publish(msid=3))
         client.session.reject_publish(3, "NetStream.Publish.Denied", "The token has expired.")
@@ -396,7 +396,7 @@ class DecisionTests(SynchronousTestCase):
         self.assertIs(State.CONNECTED, client.session.state)
 
     def test_end(self) -> None:
-        """A publish that the server ends is told so as an error, and makes no event."""
+        """A publish that the server ends is answered with an error, and makes no event."""
         client = Client().publishing()
         client.session.end_publish(1, "NetStream.Publish.Denied", "Stopped.")
         self.assertEqual([Status(1, "error", "NetStream.Publish.Denied")], client.heard_statuses())
@@ -423,7 +423,7 @@ class DecisionTests(SynchronousTestCase):
             self.assertEqual(1, len(seen))
 
     def test_refuse_unconnected(self) -> None:
-        """A client that has not connected cannot be told anything."""
+        """A client that has not connected cannot be sent anything."""
         client = Client()
         client.say(HANDSHAKE)
         client.heard()

@@ -195,7 +195,7 @@ class PublishTests(SynchronousTestCase):
         self.assertIs(State.CONNECTED, wire.client.state)
 
     def test_stopped(self) -> None:
-        """A publish that the server ends is told so, with the reason; advice alone ends nothing."""
+        """A publish that the server ends is answered with the reason; advice alone ends nothing."""
         wire = Wire().publishing()
         wire.server.advise("Keyframes are far apart.")
         self.assertEqual(
@@ -285,7 +285,7 @@ class PlayTests(SynchronousTestCase):
         self.assertEqual([PlayRequested(1, "live", "other", {})], wire.at_server())
 
     def test_stopped(self) -> None:
-        """The end of a stream is told once."""
+        """The end of a stream is reported once."""
         wire = Wire().playing()
         wire.server.end_play(1, "The stream has ended.")
         stopped = PlayStopped(Status("status", "NetStream.Play.Stop", "The stream has ended."))

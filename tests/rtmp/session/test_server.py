@@ -49,7 +49,7 @@ class ConnectTests(SynchronousTestCase):
         return client.heard()
 
     def test_answers(self) -> None:
-        """The client is told window, bandwidth and chunk size, and then that it is connected, in this order."""
+        """The client gets window, bandwidth and chunk size, and then learns that it is connected, in this order."""
         *control, result = self.heard_after(connect())
         expected = [
             (5, b"\x00\x26\x25\xa0"),
@@ -194,7 +194,7 @@ class EncoderTests(SynchronousTestCase):
         self.assertEqual(["_result", 6.0, None, None], result)
 
     def test_no_promise_before_acceptance(self) -> None:
-        """FCPublish alone is not told that publishing has begun."""
+        """FCPublish alone is not answered that publishing has begun."""
         client = Client().connected()
         client.say(command("FCPublish", 3, text("k")), publish())
         client.session.reject_publish(1, "NetStream.Publish.Denied", "No.")
@@ -292,7 +292,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual(expected, client.heard_commands())
 
     def test_reject_connect(self) -> None:
-        """A connection can be refused: the client is told why, and the session is closed."""
+        """A connection can be refused: the client is given the reason, and the session is closed."""
         session = Client().session
         session.receive_data(HANDSHAKE + connect("other") + command("createStream", 2))
         seen: list[Event] = []
@@ -348,7 +348,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertFalse(client.session.request_reconnect("The server restarts."))
 
     def test_accepted_play(self) -> None:
-        """A play that is accepted is told so in the order players wait for, and ends once."""
+        """A play that is accepted is answered in the order players wait for, and ends once."""
         client = Client().connected()
         client.say(command("createStream", 2), command("play", 0, text("k"), msid=1))
         client.heard()
@@ -365,7 +365,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual([], client.say(command("deleteStream", 0, number(1))))
 
     def test_play_is_refused(self) -> None:
-        """A player is told that there is nothing here, and to watch over HLS."""
+        """A player learns that there is nothing here, and to watch over HLS."""
         client = Client().connected()
         client.say(command("createStream", 2), command("getStreamLength", 3, text("k")))
         self.assertEqual([1.0, 0.0], [values[3] for values in client.heard_commands()])
@@ -379,7 +379,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual([CommandIgnored("play")], client.say(command("play", 5, text("../k"), msid=1)))
 
     def test_unknown_commands(self) -> None:
-        """An unknown command is ignored; a client that waits for an answer is told that it failed."""
+        """An unknown command is ignored; a client that waits for an answer learns that it failed."""
         client = Client().connected()
         self.assertEqual([CommandIgnored("FCSubscribe")], client.say(command("FCSubscribe", 9, text("k"))))
         ((name, transaction, nothing, information),) = client.heard_commands()

@@ -110,7 +110,7 @@ OTHERS = [
     # what is refused
     line("nothing.m4s") + fields(),
     line("nothing.m3u8") + BROWSER,
-    line("index.m3u8", path="/live/nobody/") + BROWSER,
+    line("index.m3u8", path="/live/missing/") + BROWSER,
     line("index.m3u8", path="/live/" + "n" * 200 + "/") + fields(),
     line("index.m3u8", "?_HLS_part=1") + fields(),
     line("index.m3u8", "?_HLS_msn=99") + BROWSER,
@@ -310,7 +310,7 @@ class SameAnswersTests(TwoWays):
             self.assertTrue(self.fast.express.pop(), request)
 
     def test_known(self) -> None:
-        """A browser that asks whether what it has is the newest is told so on both ways."""
+        """A browser that asks whether what it has is the newest gets its answer on both ways."""
         for request in KNOWN:
             self.reopen()
             self.send(request, PLAIN)
@@ -377,7 +377,7 @@ class SameAnswersTests(TwoWays):
         self.assert_same(bytes(request))
 
     def test_proxies(self) -> None:
-        """Behind a trusted proxy viewers are told apart by the address it passes on."""
+        """Behind a trusted proxy viewers are distinguished by the address it passes on."""
         self.ways = self.fast, self.slow = self.make(trusted_proxies=("10.0.0.0/8",))
         for number in range(5):
             self.send(line("segment_9.m4s") + fields(b"X-Forwarded-For: 192.0.2.%d" % number))
@@ -519,7 +519,7 @@ class HeldTests(TwoWays):
 
 
 class Stalled(StringTransport):
-    """A transport whose client reads only when told to."""
+    """A transport whose client reads only when a test says so."""
 
     def __init__(self) -> None:
         super().__init__(peerAddress=IPv4Address("TCP", "10.0.0.9", 50_000))

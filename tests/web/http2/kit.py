@@ -1,4 +1,4 @@
-"""A client that speaks HTTP/2 to a server in memory, frame by frame, and as rudely as it is told to."""
+"""A client that speaks HTTP/2 to a server in memory, frame by frame, and as rudely as a test wants."""
 
 from __future__ import annotations
 

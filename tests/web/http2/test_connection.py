@@ -69,7 +69,7 @@ class ServingTests(Http2TestCase):
         self.assertIn(b'"streamKey": "demo"', wire.answers[number].body)
 
     def test_expect(self) -> None:
-        """A client that asks whether it may send its body is told so."""
+        """A client that asks whether it may send its body is answered."""
         wire = Http2Wire(self.server)
         wire.request("/api/v1/publish", "POST", end=False, expect="100-continue")
         self.assertTrue(any(isinstance(e, h2.events.InformationalResponseReceived) for e in wire.events))
@@ -225,7 +225,7 @@ class ClosedWindowTests(Http2TestCase):
         self.assertEqual(0, self.unsent)
 
     def test_crowd(self) -> None:
-        """Answers that had to wait for others of their connection go on when those are done or taken back."""
+        """Answers that had to wait for others of their connection continue when those are done or taken back."""
         self.patch(http2, "MAX_UNSENT_BYTES", 100_000)
         wire = self.connect(window=1)
         wire.client.increment_flow_control_window(2 * MEGABYTE)
@@ -240,7 +240,7 @@ class ClosedWindowTests(Http2TestCase):
         self.assertEqual(MEGABYTE, len(wire.answers[numbers[2]].body))
 
     def test_bound_of_all(self) -> None:
-        """What all connections make wait is bounded: the one that holds most is closed, the others go on."""
+        """What all connections make wait is bounded: the one that holds most is closed, the others continue."""
         self.patch(http2, "MAX_UNSENT_BYTES_IN_ALL", 500_000)
         modest = self.connect(window=0)
         modest.request(PATH)

@@ -142,7 +142,7 @@ class TlsTests(ServerCase):
         self.assertEqual(b'{"status": "ok"}\n', await self.talk(conversation, window=0))
 
     async def test_rapid_reset(self) -> None:
-        """A client that takes its requests back as fast as it sends them is told to be calm, and is gone."""
+        """A client that takes its requests back as fast as it sends them is asked to be calm, and is gone."""
 
         def conversation(client: Client) -> tuple[int | None, bool]:
             for _ in range(2000):
@@ -154,7 +154,7 @@ class TlsTests(ServerCase):
         self.assertEqual((int(ErrorCodes.ENHANCE_YOUR_CALM), True), await self.talk(conversation))
 
     async def test_protocol_error(self) -> None:
-        """A client that breaks the protocol is told so, and is gone however much it sends."""
+        """A client that breaks the protocol is notified, and is gone however much it sends."""
 
         def conversation(client: Client) -> tuple[int | None, bool]:
             client.socket.sendall(frame(0, 0, 1, b"data of no stream"))
