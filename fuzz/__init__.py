@@ -24,6 +24,7 @@ TARGETS = (
     "demuxer",
     "avc",
     "hevc",
+    "av1",
     "aac",
     "opus",
     "flac",

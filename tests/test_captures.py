@@ -16,8 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.codec.avc import AVC_SYNTAX
 from rapidrtmp.codec.avc_nal import IDR_SLICE, nal_type
 from rapidrtmp.codec.nal import split_nals
-from rapidrtmp.live.demuxer import Demuxer, Discontinuity, MediaEvent
-from rapidrtmp.media import MediaKind
+from rapidrtmp.live.demuxer import Demuxer, Discontinuity, MediaEvent, TracksChanged
+from rapidrtmp.media import Colour, ContentLight, Frame, MediaKind, VideoConfig
 from rapidrtmp.rtmp.events import (
     AudioReceived,
     CommandIgnored,
@@ -81,6 +81,22 @@ def replay(pieces: Iterable[bytes], message_ms: int) -> Publish:
                 demuxer.metadata_received(event.values)
     publish.media += demuxer.finish()
     return publish
+
+
+def _config(frame: Frame) -> VideoConfig:
+    config = frame.track.config
+    assert isinstance(config, VideoConfig)
+    return config
+
+
+def _units(frame: Frame) -> list[bytes]:
+    """The NAL units of a sample."""
+    units, at = [], 0
+    while at < len(frame.data):
+        end = at + 4 + int.from_bytes(frame.data[at : at + 4], "big")
+        units.append(frame.data[at + 4 : end])
+        at = end
+    return units
 
 
 class CaptureTests(SynchronousTestCase):
@@ -157,6 +173,52 @@ class CaptureTests(SynchronousTestCase):
             self.assertEqual(open_one.data[-40:], frame.data[-40:])
             self.assertTrue(all(later.pts > frame.pts for later in frames[at + 1 :]))
         self.assertEqual({7200 + at * 3600 for at in range(40)}, {frame.pts for frame in once})
+
+    def test_hevc(self) -> None:
+        """FFmpeg: HEVC comes out whole, open GOPs and pictures that lead their keyframe among them."""
+        publish = self.replay("ffmpeg-9.0-hevc-open-gops")
+        self.assertEqual([], problems_of(publish.media))
+        pictures, sounds = frames_of(publish.media, VIDEO), frames_of(publish.media, AUDIO)
+        self.assertEqual((40, 76), (len(pictures), len(sounds)))
+        self.assertEqual([3600] * 39, steps(pictures))
+        keyframes = [at for at, frame in enumerate(pictures) if frame.keyframe]
+        self.assertEqual(3, len(keyframes))
+        leading = [frame for frame in pictures[keyframes[1] :] if frame.pts < pictures[keyframes[1]].pts]
+        self.assertTrue(leading)
+        self.assertEqual({"hvc1.1.6.L30.90"}, {_config(frame).codec_string for frame in pictures})
+        self.assertEqual(40, len({frame.pts for frame in pictures}))
+
+    def test_hevc_of_high_dynamic_range(self) -> None:
+        """FFmpeg: parameter sets and brightness that come again with each keyframe are no change."""
+        publish = self.replay("ffmpeg-9.0-hevc-hdr")
+        self.assertEqual([], problems_of(publish.media))
+        told = [event.tracks for event in publish.media if isinstance(event, TracksChanged)]
+        self.assertEqual(1, len(told))
+        config = told[0][0].config
+        assert isinstance(config, VideoConfig) and config.mastering is not None
+        self.assertEqual((Colour(9, 16, 9, False), ContentLight(1000, 400)), (config.colour, config.light))
+        self.assertEqual(10_000_000, config.mastering.max_luminance)
+        types = {nal[0] >> 1 for frame in frames_of(publish.media, VIDEO) for nal in _units(frame)}
+        self.assertFalse({32, 33, 34} & types)
+
+    def test_av1(self) -> None:
+        """FFmpeg: AV1 of three encoders, announced in full, by a level alone, and at first with nothing."""
+        for name, size, pictures in (
+            ("ffmpeg-9.0-av1-svt", (64, 64), 40),
+            ("ffmpeg-9.0-av1-rav1e", (64, 48), 25),
+            ("ffmpeg-9.0-av1-aom", (64, 48), 40),
+        ):
+            publish = self.replay(name)
+            self.assertEqual([], problems_of(publish.media))
+            self.assertEqual(1, sum(isinstance(event, TracksChanged) for event in publish.media))
+            frames = frames_of(publish.media, VIDEO)
+            self.assertEqual([3600] * (pictures - 1), steps(frames))
+            config = _config(frames[0])
+            self.assertEqual((*size, "av01.0.00M.08"), (config.width, config.height, config.codec_string))
+            for at, frame in enumerate(frames):
+                self.assertEqual((at % 15 == 0, 0), (frame.keyframe, frame.composition_offset))
+                self.assertEqual(frame.keyframe, frame.data.startswith(config.record[4:]))
+                self.assertFalse(frame.data.startswith(b"\x12\0"))
 
     def test_connect_arguments(self) -> None:
         """FFmpeg and librtmp: what users let them say to other servers when they connect changes nothing."""

@@ -45,7 +45,7 @@ from rapidrtmp.codec.nal_search import NalSearch
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import ContentLight, MasteringDisplay, VideoConfig
 
-__all__ = ["HEVC_SYNTAX", "HevcReader", "HevcSearch", "read_hevc_config"]
+__all__ = ["HEVC_SYNTAX", "HevcReader", "HevcSearch", "is_known_hevc", "read_hevc_config"]
 
 _HEAD_SIZE = 23
 #: What an access unit may hold without being looked at closely, as bits by type: slices of pictures that are no place
@@ -193,6 +193,15 @@ def read_hevc_config(record: bytes) -> VideoConfig:
     config = HEVC_SYNTAX.config_of_sets(nals, length_size)
     _length_size(config)
     return config
+
+
+def is_known_hevc(known: VideoConfig, fresh: VideoConfig) -> bool:
+    """Whether a configuration says nothing that another one does not say already; it may leave out brightness."""
+    if fresh == known:
+        return True
+    _, nals = HEVC_SYNTAX.sets_of_record(fresh.record)
+    brightness = fresh.mastering or known.mastering, fresh.light or known.light
+    return _make_config(list(HEVC_SYNTAX.index_sets(nals).values()), *brightness, _length_size(fresh)) == known
 
 
 # ── parameter sets and the record ────────────────────────────────────────────────────────────────────────────────────

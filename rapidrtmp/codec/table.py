@@ -8,6 +8,7 @@ inspected and refusals worded, but whose frames are not taken. To carry one more
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,12 +16,13 @@ from typing import Any, Protocol
 from rapidrtmp.codec.aac import REFUSED_KINDS, AacReader, AacSearch, read_audio_config
 from rapidrtmp.codec.aac_silence import silent_frame
 from rapidrtmp.codec.ac3 import Ac3Reader, ac3_of_frame, read_dac3
+from rapidrtmp.codec.av1 import Av1Reader, Av1Search, is_known_av1, read_av1_config
 from rapidrtmp.codec.avc import AvcReader, AvcSearch, read_avc_config
 from rapidrtmp.codec.avc_closing import AvcCloser
 from rapidrtmp.codec.eac3 import Eac3Pieces, Eac3Reader, eac3_of_frame, read_dec3
 from rapidrtmp.codec.esds import read_esds, write_esds
 from rapidrtmp.codec.flac import FlacReader, read_dfla, read_stream_info, silent_flac, write_dfla
-from rapidrtmp.codec.hevc import HevcReader, HevcSearch, read_hevc_config
+from rapidrtmp.codec.hevc import HevcReader, HevcSearch, is_known_hevc, read_hevc_config
 from rapidrtmp.codec.mp3 import Mp3Reader, mp3_of_frame, read_mp3_esds, read_mp3_record, silent_mp3, write_mp3_esds
 from rapidrtmp.codec.nal_pieces import NalPieces
 from rapidrtmp.codec.opus import OpusReader, opus_of_packet, read_dops, read_opus_head, silent_packet, write_dops
@@ -30,6 +32,7 @@ from rapidrtmp.media import AudioConfig, CodecConfig, Frame, MediaKind, Track
 
 __all__ = [
     "AAC",
+    "AV1",
     "AVC",
     "CODECS",
     "HEVC",
@@ -147,6 +150,7 @@ class Codec:
     :ivar flv_numbers: its numbers in classic FLV tags.
     :ivar reorders: whether its coded frames carry a composition time of their own in Enhanced RTMP.
     :ivar silence: makes a frame without sound for a configuration, for where a track pauses; ``b""`` if it has none.
+    :ivar is_known: whether a configuration that comes, the second one, says nothing that one in force does not say.
     :ivar describes_itself: whether a sequence start may say nothing, since frames tell all.
     """
 
@@ -167,6 +171,7 @@ class Codec:
     strings: tuple[str, ...] = ()
     flv_numbers: tuple[int, ...] = ()
     silence: Callable[[AudioConfig], bytes] | None = None
+    is_known: Callable[[Any, Any], bool] = operator.eq
     reorders: bool = False
     describes_itself: bool = False
 
@@ -203,11 +208,24 @@ HEVC = Codec(
     read_config=read_hevc_config,
     search=HevcSearch,
     reader=HevcReader,
+    is_known=is_known_hevc,
     pieces=NalPieces,
     box="hvcC",
     other_entries=("hev1",),
     flv_numbers=(12,),
     reorders=True,
+)
+AV1 = Codec(
+    "av01",
+    _VIDEO,
+    "AV1",
+    read_config=read_av1_config,
+    search=Av1Search,
+    reader=Av1Reader,
+    is_known=is_known_av1,
+    box="av1C",
+    flv_numbers=(13,),
+    describes_itself=True,
 )
 AAC = Codec(
     "mp4a",
@@ -231,7 +249,7 @@ CODECS: dict[str, Codec] = {
         AVC,
         HEVC,
         Codec("vvc1", _VIDEO, "VVC", box="vvcC", other_entries=("vvi1",), reorders=True),
-        Codec("av01", _VIDEO, "AV1", box="av1C", flv_numbers=(13,)),
+        AV1,
         Codec("vp09", _VIDEO, "VP9", box="vpcC"),
         Codec("vp08", _VIDEO, "VP8", box="vpcC"),
         AAC,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from rapidrtmp.codec.bits import BitReader
 from rapidrtmp.media import Colour
 
-__all__ = ["MAX_PIXELS", "Usability", "known_colour", "read_colour", "read_pixel_aspect", "sane_rate"]
+__all__ = ["MAX_PIXELS", "UNSPECIFIED", "Usability", "known_colour", "read_colour", "read_pixel_aspect", "sane_rate"]
 
 #: A sample entry writes width and height in 16 bits; the largest level of H.264 ends at 16880, of HEVC at 16888.
 MAX_PIXELS = 65_535
@@ -22,7 +22,7 @@ _PIXEL_ASPECTS = (
     *((80, 33), (18, 11), (15, 11), (64, 33), (160, 99), (4, 3), (3, 2), (2, 1)),
 )
 _EXTENDED_ASPECT = 255
-_UNSPECIFIED = 2  # as colour primaries, transfer and matrix (ITU-T H.273)
+UNSPECIFIED = 2  # as colour primaries, transfer and matrix (ITU-T H.273)
 #: Frame rates outside are a clock's resolution, or nothing at all, by encoders that do not know theirs.
 _MIN_RATE, _MAX_RATE = 1, 300
 
@@ -58,7 +58,7 @@ def read_colour(bits: BitReader) -> Colour | None:
         return None
     bits.u(3)  # video_format
     full_range = bits.flag()
-    primaries = transfer = matrix = _UNSPECIFIED
+    primaries = transfer = matrix = UNSPECIFIED
     if bits.flag():
         primaries, transfer, matrix = bits.u(8), bits.u(8), bits.u(8)
     return known_colour(Colour(primaries, transfer, matrix, full_range))
@@ -66,7 +66,7 @@ def read_colour(bits: BitReader) -> Colour | None:
 
 def known_colour(colour: Colour) -> Colour | None:
     """A colour description, if it says more than a player assumes anyway."""
-    return None if colour == Colour(_UNSPECIFIED, _UNSPECIFIED, _UNSPECIFIED, full_range=False) else colour
+    return None if colour == Colour(UNSPECIFIED, UNSPECIFIED, UNSPECIFIED, full_range=False) else colour
 
 
 def sane_rate(scale: int, ticks: int) -> Fraction | None:

@@ -325,7 +325,7 @@ class Demuxer:
     ) -> _Source:
         before = self._sources[kind].get(track_id)
         if before is not None:
-            if before.codec is codec and before.track.config == config:
+            if before.codec is codec and codec.is_known(before.track.config, config):
                 return before
             if before.pieces is not None:
                 self._place(before, before.pieces.settle(), events)

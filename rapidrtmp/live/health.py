@@ -96,6 +96,7 @@ def diagnose_sinks(slow: Sequence[SinkLoad]) -> tuple[Finding, ...]:
 
 _REFUSED = "Most browsers and phones refuse"
 _PLAIN_AAC = "set the encoder to AAC-LC"
+_FOR_ALL = "set the encoder to H.264 if all viewers are to see it"
 _PLAIN_AVC = "set the encoder's pixel format to yuv420p and its profile to High"
 #: Codecs that browsers refuse, or that decode in few of them, by what their codec strings begin with: up to a point
 #: that ends it, or anywhere within for the profiles of H.264. Which browsers those are, the name, and what to do.
@@ -111,8 +112,9 @@ _UNPLAYABLE = {
     "hvc1.": (
         "Safari plays, and other browsers refuse unless their machine decodes it,",
         "HEVC",
-        "set the encoder to H.264 if all viewers are to see it",
+        _FOR_ALL,
     ),
+    "av01.": ("iPhones, iPads and Macs without a decoder for it refuse, and other browsers play,", "AV1", _FOR_ALL),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -152,9 +153,9 @@ class Clip:
         """The FLV file."""
         path = new_folder("clip") / f"{self.name}.flv"
         arguments = [*self._inputs(), *self._codecs(), "-t", str(self.seconds), "-f", "flv", str(path)]
-        subprocess.run(
-            [FFMPEG, "-nostdin", "-v", "error", "-y", *arguments], stdin=subprocess.DEVNULL, check=True, timeout=RUN_S
-        )
+        command = [FFMPEG, "-nostdin", "-v", "error", "-y", *arguments]
+        quiet = {**os.environ, "SVT_LOG": "1"}  # SVT-AV1 does not go by the log level
+        subprocess.run(command, stdin=subprocess.DEVNULL, env=quiet, check=True, timeout=RUN_S)
         return path
 
     @functools.cached_property

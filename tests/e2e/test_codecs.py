@@ -40,6 +40,7 @@ SOUNDS: Mapping[str, tuple[tuple[str, ...], int]] = {
 
 #: The same of its video: what else is in pictures that an MP4 track has elsewhere, or not at all.
 _X265 = "log-level=error:keyint=30:min-keyint=30:scenecut=0:pools=none:frame-threads=1"
+_AV1_DELIMITERS = "av1_metadata=td=remove"
 _HEVC_SETS = "filter_units=remove_types=32-34"
 PICTURES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "hevc": (("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", f"{_X265}:open-gop=0"), ""),
@@ -51,6 +52,16 @@ PICTURES: Mapping[str, tuple[tuple[str, ...], str]] = {
         ),
         _HEVC_SETS,
     ),
+    "av1-svt": (("-c:v", "libsvtav1", "-preset", "12", "-svtav1-params", "scd=0:lp=1"), _AV1_DELIMITERS),
+    "av1-aom": (("-c:v", "libaom-av1", "-usage", "realtime", "-cpu-used", "8"), _AV1_DELIMITERS),
+    "av1-rav1e": (("-c:v", "librav1e", "-speed", "10"), _AV1_DELIMITERS),
+    "av1-hdr": (
+        (
+            *("-pix_fmt", "yuv420p10le", "-c:v", "libsvtav1", "-preset", "12", "-svtav1-params"),
+            "scd=0:lp=1:color-primaries=9:transfer-characteristics=16:matrix-coefficients=9:content-light=1000,400",
+        ),
+        _AV1_DELIMITERS,
+    ),
 }
 
 #: What the multivariant playlist says of them.
@@ -59,6 +70,10 @@ STRINGS: Mapping[str, str] = {
     "hevc": 'CODECS="hvc1.1.6.L60.90,mp4a.40.2"',
     "hevc-open-gops": 'CODECS="hvc1.1.6.L60.90,mp4a.40.2"',
     "hevc-in-band": 'CODECS="hvc1.2.4.L60.90,mp4a.40.2"',
+    "av1-svt": 'CODECS="av01.0.00M.08,mp4a.40.2"',
+    "av1-aom": 'CODECS="av01.0.00M.08,mp4a.40.2"',
+    "av1-rav1e": 'CODECS="av01.0.00M.08,mp4a.40.2"',
+    "av1-hdr": 'CODECS="av01.0.00M.10.0.110.09.16.09.0,mp4a.40.2"',
 }
 
 
@@ -169,6 +184,26 @@ class BrowserTests(BrowserTest):
         self.assertGreater(last["videoBytes"], first["videoBytes"])
         self.assertEqual([], self.complaints(browser))
         publisher.kill()
+
+    def _check_shows(self, name: str, sound: str = "") -> None:
+        """Hold the page to playing pictures of a kind; their number is counted, for the bytes of some are not."""
+        paths = find_browser()
+        server = self.start_server()
+        check_library(server)
+        sent = picture_clip(name, seconds=30, sound=sound)
+        publisher = self.publish(FFMPEG, sent.path, server.issue_token(name).publish_url)
+        browser = self.open_page(paths, f"{server.root}/live/{name}")
+        first = eventually("the page to play", lambda: self.figures_of_play(browser))
+        last = eventually("it to play on", lambda: self.figures_of_play(browser, first["currentTime"] + 4))
+        self.assertEqual((320, 180), (last["width"], last["height"]))
+        self.assertGreater(last["decoded"], first["decoded"] + 60)
+        self.assertGreater(last["audioBytes"], first["audioBytes"])
+        self.assertEqual([], self.complaints(browser))
+        publisher.kill()
+
+    def test_av1(self) -> None:
+        """AV1 is shown, with AAC."""
+        self._check_shows("av1-svt")
 
     def _check_refuses(self, name: str, words: str) -> None:
         """Hold the page to saying what the browser lacks, and to trying again later."""
