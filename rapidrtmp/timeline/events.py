@@ -49,6 +49,8 @@ class MediaProblem:
         ``timestamp_clamped`` one of the first decode times, which a muxer wrote as the first because it writes none
         below zero;
         ``timestamp_frozen`` a decode time made from the arrival, because timestamps stand still;
+        ``timestamp_shifted`` the first decode time behind a jump of one track's clock alone, which is moved back to
+        where it was from there on;
         ``clamped_composition`` a composition offset that cannot be true;
         ``track_skew`` audio and video that arrive far apart, or drift apart: reported when it begins;
         ``unsupported_codec``, ``extra_track``: a track that is left out, reported once for each codec.

@@ -14,7 +14,7 @@ from rapidrtmp.timeline.rhythm import RhythmMeter
 __all__ = ["HealthMonitor", "PublishHealth"]
 
 _TICKS_PER_MS = VIDEO_TIMESCALE // 1000
-_REPAIRED = frozenset({"timestamp_repaired", "timestamp_frozen"})
+_REPAIRED = frozenset({"timestamp_repaired", "timestamp_frozen", "timestamp_shifted"})
 _DROPPED = frozenset(
     {
         "malformed",

@@ -6,6 +6,10 @@ and held back until there is a second opinion: the next frame of its track, or o
 far off. Two on the old clock make the one between them an outlier, whose time is estimated. Two that agree have the
 word: the clock has jumped if they went back, or ahead by more than the time that has really passed; else they tell of a
 gap, and stay where they say they are.
+
+A clock is that of all tracks. Where only one track has jumped, and another continues on the clock of before, the one is
+moved back to where it was: frames come as before, so it is the encoder's numbers that are wrong, and nothing is lost.
+For that the frames of a track that has jumped are held until another has been heard.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ class Step(enum.Enum):
     ``CONTINUES``: jitter and gaps included. ``JUMPED``: a new clock begins with this frame. ``STRAGGLES``: the frame is
     still on the clock from before the last jump and fits nowhere. ``OUTLIER``: its time was far from those around it
     and has been estimated from them. ``FROZEN``: timestamps stand still, and its time is made from its arrival.
+    ``SHIFTED``: the clock of its track alone has jumped, and its times are moved on from this frame on.
     """
 
     CONTINUES = "continues"
@@ -38,6 +43,7 @@ class Step(enum.Enum):
     STRAGGLES = "straggles"
     OUTLIER = "outlier"
     FROZEN = "frozen"
+    SHIFTED = "shifted"
 
 
 class Judged(NamedTuple):
@@ -47,11 +53,39 @@ class Judged(NamedTuple):
     coded: Coded
 
 
-class _Doubt(NamedTuple):
+class _Held(NamedTuple):
     """A frame that is held back, and its time."""
 
     coded: Coded
     time_ms: int
+
+    def moved(self, by_ms: int) -> _Held:
+        """The same at another time."""
+        if not by_ms:
+            return self
+        return _Held(self.coded._replace(time_ns=self.coded.time_ns + by_ms * _NS_PER_MS), self.time_ms + by_ms)
+
+
+class _Doubt(NamedTuple):
+    """
+    A track's first frame that is held back.
+
+    :ivar heard: the other tracks, and the latest time of each by then.
+    :ivar more: the frames behind it that agree with it.
+    """
+
+    coded: Coded
+    time_ms: int
+    heard: Sequence[tuple[_Track, int]]
+    more: list[_Held]
+
+
+class _Shift(NamedTuple):
+    """By how much a track's times were moved on last, and when."""
+
+    track: _Track
+    by_ms: int
+    now_ms: int
 
 
 class _Track:
@@ -59,16 +93,18 @@ class _Track:
     What is known of one track.
 
     :ivar step_ms: the distance between its last two frames, if that was an ordinary one.
-    :ivar doubt: the frame that is held back.
+    :ivar beside_ms: the latest time of another track when its last frame came.
+    :ivar doubt: the frame that is held back, and those behind it.
     :ivar old: from a jump until the track shows the new clock: its last time on the old one, and when that arrived.
     """
 
-    __slots__ = ("doubt", "old", "pace", "standstill", "step_ms")
+    __slots__ = ("beside_ms", "doubt", "old", "pace", "standstill", "step_ms")
 
     def __init__(self, policy: TimelinePolicy) -> None:
         self.pace = Pace()
         self.standstill = Standstill(policy.frozen_ms)
         self.step_ms = 0
+        self.beside_ms = 0
         self.doubt: _Doubt | None = None
         self.old: tuple[int, int] | None = None
 
@@ -79,6 +115,9 @@ class JumpGuard:
 
     Tracks share the publisher's clock but not its pace: audio may pause, or lag by seconds. So a step forward is a jump
     only if it is one both for its track and for the clock as a whole, while a step back counts by its track alone.
+
+    :ivar shifts: what is to be added to the times of tracks, by their ids, before they are given to any method; nearly
+        always empty. All times here have it added.
     """
 
     def __init__(self, policy: TimelinePolicy) -> None:
@@ -89,6 +128,9 @@ class JumpGuard:
             None  # where the leads of all tracks are counted from; none before the first frame
         )
         self._straggling_until_ms = 0
+        self._newest: _Track | None = None  # the track of the last frame
+        self.shifts: dict[int, int] = {}
+        self._last_shift: _Shift | None = None
 
     def pace(self, track_id: int) -> Pace:
         """How a track keeps pace with the server's clock; the same object for ever."""
@@ -111,8 +153,15 @@ class JumpGuard:
         if not 0 < step_ms <= self._doubt_ms:
             return False
         track.step_ms = step_ms
+        if track is not self._newest:
+            self._took_turn(track)
         pace.note(time_ms, now_ms)
         return True
+
+    def _took_turn(self, track: _Track) -> None:
+        if self._newest is not None:
+            track.beside_ms = self._newest.pace.time_ms
+        self._newest = track
 
     def judge(self, coded: Coded, time_ms: int) -> Sequence[Judged] | None:
         """
@@ -132,6 +181,8 @@ class JumpGuard:
         track = self._tracks.get(track_id)
         if track is None or track.doubt is None:
             return ()
+        if track.doubt.more:
+            return self._believed(track, track.doubt)
         if track.pace.has_begun:
             return (self._estimated(track, track.pace.time_ms + 2 * track.step_ms),)
         doubt, track.doubt = track.doubt, None
@@ -160,7 +211,17 @@ class JumpGuard:
         if self._is_ordinary(track, coded, time_ms):
             self._accept(track, coded, time_ms)
             return None
-        return self._doubt(track, coded, time_ms)
+        return self._along(track, coded, time_ms) or self._doubt(track, coded, time_ms)
+
+    def _along(self, track: _Track, coded: Coded, time_ms: int) -> Sequence[Judged]:
+        """Move a track on as another one has been just before, if that is where it belongs: they have jumped alike."""
+        last = self._last_shift
+        if last is None or last.track is track or coded.now_ms - last.now_ms > self._policy.straggler_ms:
+            return ()
+        held = _Held(coded, time_ms).moved(last.by_ms)
+        if not self._is_ordinary(track, *held):
+            return ()
+        return self._shift(track, held, last.by_ms)
 
     def _judge_first(self, track: _Track, coded: Coded, time_ms: int) -> Sequence[Judged] | None:
         """The first frame of a track, ever or since the clock has jumped."""
@@ -192,6 +253,8 @@ class JumpGuard:
         elif self._origin_ms is None:
             self._restart(time_ms - coded.now_ms, coded.now_ms)
         track.old = None
+        if track is not self._newest:
+            self._took_turn(track)
         track.pace.note(time_ms, coded.now_ms)
 
     def _restart(self, origin_ms: int, now_ms: int) -> None:
@@ -215,7 +278,8 @@ class JumpGuard:
             doubt = other.doubt
             if doubt is not None and abs(time_ms - doubt.time_ms) <= self._policy.agree_ms:
                 return self._confirmed(other, doubt, coded, time_ms)
-        track.doubt = _Doubt(coded, time_ms)
+        heard = [(each, each.pace.time_ms) for each in self._others(track)]
+        track.doubt = _Doubt(coded, time_ms, heard, [])
         return ()
 
     def _judge_second(self, track: _Track, doubt: _Doubt, coded: Coded, time_ms: int) -> Sequence[Judged]:
@@ -229,9 +293,61 @@ class JumpGuard:
             old_ms = max(0, apart_ms - self._policy.apart_ms)
         passed_ms = now_ms - doubt.coded.now_ms
         if old_ms < _outside(time_ms, doubt.time_ms, max(track.step_ms, passed_ms)):
-            outlier = self._estimated(track, time_ms)
-            return (outlier, *self._judge_after(coded, time_ms))
-        return self._confirmed(track, doubt, coded, time_ms)
+            outliers = [self._estimated(track, time_ms)]
+            for each in doubt.more:
+                track.doubt = doubt._replace(coded=each.coded)
+                outliers.append(self._estimated(track, time_ms))
+            return (*outliers, *self._judge_after(coded, time_ms))
+        witness = self._witness(doubt, now_ms)
+        if witness is None and self._may_hear_more(doubt, now_ms):
+            doubt.more.append(_Held(coded, time_ms))
+            return ()
+        by_ms = self._astray_ms(track, doubt, witness) if witness is not None else 0
+        if not by_ms:
+            return self._confirmed(track, doubt, coded, time_ms)
+        track.doubt = None
+        first, *more = (_Held(doubt.coded, doubt.time_ms), *doubt.more, _Held(coded, time_ms))
+        judged = list(self._shift(track, first.moved(by_ms), by_ms))
+        for held in more:
+            judged += self._judge_after(*held.moved(by_ms))
+        return judged
+
+    def _witness(self, doubt: _Doubt, now_ms: int) -> _Track | None:
+        """A track that has continued on the clock of before since a frame was doubted."""
+        spoke = [each for each, time_ms in doubt.heard if self._is_alive(each, now_ms) and each.pace.time_ms != time_ms]
+        return max(spoke, key=lambda each: each.pace.arrived_ms, default=None)
+
+    def _is_alive(self, track: _Track, now_ms: int) -> bool:
+        is_doubted = track.doubt is not None
+        return track.pace.has_begun and not is_doubted and now_ms - track.pace.arrived_ms <= self._policy.agree_ms
+
+    def _may_hear_more(self, doubt: _Doubt, now_ms: int) -> bool:
+        """Whether another track may still be heard on one clock or the other."""
+        policy = self._policy
+        is_soon = now_ms - doubt.coded.now_ms < policy.witness_ms and len(doubt.more) < policy.witness_frames
+        return is_soon and any(self._is_alive(each, now_ms) for each, _ in doubt.heard)
+
+    def _astray_ms(self, track: _Track, doubt: _Doubt, witness: _Track) -> int:
+        """
+        What has to be added to the times of a track that has jumped alone; 0 if it has not: then it is nearer to the
+        other one now than it would be without its step, as behind a pause that it had and the other one had not.
+        """
+        if not track.pace.has_begun:
+            return witness.pace.time_ms + doubt.coded.now_ms - witness.pace.arrived_ms - doubt.time_ms
+        passed_ms, step_ms = doubt.coded.now_ms - track.pace.arrived_ms, max(track.step_ms, 1)
+        due_ms = track.pace.time_ms + (passed_ms if passed_ms > self._doubt_ms + 4 * step_ms else step_ms)
+        by_ms = due_ms - doubt.time_ms
+        beside_ms = witness.pace.time_ms + track.pace.time_ms - track.beside_ms
+        gained_ms = abs(doubt.time_ms - beside_ms) - abs(due_ms - beside_ms)
+        return by_ms if abs(by_ms) > self._policy.backward_jump_ms and 2 * gained_ms > abs(by_ms) else 0
+
+    def _shift(self, track: _Track, held: _Held, by_ms: int) -> Sequence[Judged]:
+        """Move the times of a track on from a frame on, which is moved already."""
+        coded, time_ms = held
+        self.shifts[coded.track.id] = self.shifts.get(coded.track.id, 0) + by_ms
+        self._last_shift = _Shift(track, by_ms, coded.now_ms)
+        self._accept(track, coded, time_ms)
+        return (Judged(Step.SHIFTED, coded),)
 
     def _confirmed(self, track: _Track, doubt: _Doubt, coded: Coded, time_ms: int) -> Sequence[Judged]:
         """
@@ -240,13 +356,25 @@ class JumpGuard:
         :param track: the track of the doubted frame.
         :param coded: the frame that confirms it, of either track, and its ``time_ms``.
         """
+        shifts = dict(self.shifts)
+        judged = self._believed(track, doubt)
+        if not self.shifts:  # those times are of another clock now
+            coded, time_ms = _Held(coded, time_ms).moved(-shifts.get(coded.track.id, 0))
+        return (*judged, *self._judge_after(coded, time_ms))
+
+    def _believed(self, track: _Track, doubt: _Doubt) -> Sequence[Judged]:
+        """Let the times of a doubted frame and of those behind it count."""
         track.doubt = None
+        shift_ms = self.shifts.get(doubt.coded.track.id, 0)
         if self._is_jump(track, doubt):
-            judged = self._jump(track, doubt)
+            judged = self._jump(track, _Held(doubt.coded, doubt.time_ms))
         else:
+            shift_ms = 0
             self._accept(track, doubt.coded, doubt.time_ms)
             judged = [Judged(Step.CONTINUES, doubt.coded)]
-        return (*judged, *self._judge_after(coded, time_ms))
+        for held in doubt.more:
+            judged += self._judge_after(*held.moved(-shift_ms))
+        return judged
 
     def _judge_after(self, coded: Coded, time_ms: int) -> Sequence[Judged]:
         """Judge a frame that has just decided on another."""
@@ -277,22 +405,25 @@ class JumpGuard:
         passed_ms = doubt.coded.now_ms - min(latest.due_ms(latest.time_ms), latest.arrived_ms)
         return ahead_ms > policy.jump_ms and 2 * passed_ms < ahead_ms
 
-    def _jump(self, track: _Track, doubt: _Doubt) -> list[Judged]:
-        """Begin anew with a frame; one of the other track that is held back may be on the new clock too."""
-        coded, time_ms = doubt
+    def _jump(self, track: _Track, held: _Held) -> list[Judged]:
+        """Begin anew with a frame; those of the other track that are held back may be on the new clock too."""
+        shifts = dict(self.shifts)
+        self.shifts.clear()
+        coded, time_ms = held.moved(-shifts.get(held.coded.track.id, 0))
         now_ms = coded.now_ms
         lead_ms = max(0, *(each.pace.lead_at(now_ms) for each in self._tracks.values()))
-        for each in self._tracks.values():
+        for track_id, each in self._tracks.items():
             if each.pace.has_begun:
-                each.old = each.pace.time_ms, each.pace.arrived_ms
+                each.old = each.pace.time_ms - shifts.get(track_id, 0), each.pace.arrived_ms
         self._restart(time_ms - now_ms - lead_ms, now_ms)
         self._straggling_until_ms = now_ms + self._policy.straggler_ms
         self._accept(track, coded, time_ms)
         judged = [Judged(Step.JUMPED, coded)]
         for other in self._others(track):
             if other.doubt is not None:
-                held, other.doubt = other.doubt, None
-                judged += self._judge_after(*held)
+                doubt, other.doubt = other.doubt, None
+                for waiting in (_Held(doubt.coded, doubt.time_ms), *doubt.more):
+                    judged += self._judge_after(*waiting.moved(-shifts.get(waiting.coded.track.id, 0)))
         return judged
 
 

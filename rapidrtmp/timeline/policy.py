@@ -36,6 +36,9 @@ class TimelinePolicy:
     :ivar doubt_ms: a step of one track back by more than this, or ahead by more than this and more than its frames lead
         to expect and more than twice the time that has passed, is doubted: it takes a second frame to be believed.
     :ivar agree_ms: how close a doubted frame of the other track must be to be that second one.
+    :ivar witness_ms: for how long, by the server's clock, the frames of a track whose step is believed are held until
+        another track is heard, which tells whether it has jumped alone.
+    :ivar witness_frames: how many of them, at most.
     :ivar jump_ms: a believed step of the whole clock ahead by more than this, in less than half the time, starts the
         timeline anew; any other is a gap.
     :ivar backward_jump_ms: so does a believed step of one track back by more than this; up to it, it is jitter.
@@ -89,6 +92,8 @@ class TimelinePolicy:
     wrap_24_ms: int = 1_000
     doubt_ms: int = 100
     agree_ms: int = 1_000
+    witness_ms: int = 500
+    witness_frames: int = 64
     jump_ms: int = 3_000
     backward_jump_ms: int = 500
     apart_ms: int = 10_000

@@ -50,6 +50,7 @@ class Timeline:
         self._start_ms = start_ms
         self._wire = WireClock(policy.wrap_24_ms)
         self._jumps = JumpGuard(policy)
+        self._shifts = self._jumps.shifts
         self._meters: dict[int, RhythmMeter] = {}
         self._storm = StormWatch(policy.storm_breaks, policy.storm_ms)
         self._tracks: dict[int, Track] = {}  # as the publisher has configured them
@@ -140,6 +141,8 @@ class Timeline:
             events.append(MediaProblem("clamped_composition", detail))
             composition_ms = sane
         time_ms = self._wire.unwrap(timestamp)
+        if self._shifts:
+            time_ms += self._shifts.get(track.id, 0)
         time_ns = time_ms * _NS_PER_MS + nanoseconds
         follows = self._jumps.follows(track.id, time_ms, now_ms)
         if follows and self._lanes:
@@ -176,6 +179,8 @@ class Timeline:
                 self._jumped(coded.now_ms, events)
             elif step is Step.OUTLIER:
                 events.append(MediaProblem("timestamp_repaired", f"{where}, estimated: its own was far off"))
+            elif step is Step.SHIFTED:
+                events.append(MediaProblem("timestamp_shifted", f"{where}, moved there: its clock alone has jumped"))
             elif step is Step.FROZEN:
                 events.append(MediaProblem("timestamp_frozen", f"{where} by its arrival: timestamps stand still"))
             self._take(coded, events)

@@ -45,13 +45,25 @@ class JumpTests(DisturbanceCase):
         self.assertLess(after[0].dts / 90 - 5_000, 22)
 
     def test_jump_of_one_track_first(self) -> None:
-        """Tracks that jump at different moments make one discontinuity; what is still on the old clock is dropped."""
+        """Tracks that jump at different moments, but alike, continue as they were, and nothing is lost."""
         for late in (VIDEO, AUDIO):
             wire = lambda kind, moment, late=late: (  # noqa: E731
                 moment - (5_000 if moment >= (6_300 if kind is late else 6_000) else 0)
             )
             broadcast = Broadcast(12, wire=wire)
-            self.assertSound(broadcast, breaks=1, lost=90)
+            self.assertSound(broadcast)
+            self.assertEqual({"timestamp_shifted"}, set(problems_of(broadcast.events)))
+
+    def test_jump_of_one_track(self) -> None:
+        """A jump of one track's clock, there and back, costs no frame and no break, and sound stays with picture."""
+        for jumping in (VIDEO, AUDIO):
+            for jump_ms in (2_000, -2_000, 8_000, -3_600_000):
+                wire = lambda kind, moment, jumping=jumping, by=jump_ms: (  # noqa: E731
+                    7_200_000 + moment + (by if kind is jumping and 5_300 <= moment < 9_100 else 0)
+                )
+                broadcast = Broadcast(12, wire=wire)
+                self.assertSound(broadcast)
+                self.assertEqual(["timestamp_shifted"] * 2, problems_of(broadcast.events))
 
     def test_p8_extreme_timestamps(self) -> None:
         """P8: starting at 0xFFFFF0 and crossing 2^24, 2^31 or 2^32 is nothing; jumping back 5 s one discontinuity."""

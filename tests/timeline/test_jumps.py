@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.media import MediaKind
@@ -10,7 +12,7 @@ from rapidrtmp.timeline.policy import TimelinePolicy
 
 VIDEO, AUDIO = KINDS = tuple(MediaKind)
 TRACKS = {VIDEO: make_video_track(), AUDIO: make_audio_track()}
-CONTINUES, JUMPED, STRAGGLES, OUTLIER, FROZEN = Step
+CONTINUES, JUMPED, STRAGGLES, OUTLIER, FROZEN, SHIFTED = Step
 
 Arrival = tuple[MediaKind, int, int]
 
@@ -26,6 +28,7 @@ class JumpGuardTests(SynchronousTestCase):
         guard = JumpGuard(TimelinePolicy())
         judged = []
         for kind, time_ms, now_ms in arrivals:
+            time_ms += guard.shifts.get(TRACKS[kind].id, 0)
             coded = Coded(TRACKS[kind], time_ms * 1_000_000, 0, True, 0, b"", now_ms)
             verdicts = guard.judge(coded, time_ms)
             judged += [(CONTINUES, coded)] if verdicts is None else verdicts
@@ -126,18 +129,69 @@ class JumpGuardTests(SynchronousTestCase):
 
     def test_stragglers(self) -> None:
         """After a jump, frames of the other track still on the old clock are known as such, however near that is."""
-        for jump_ms in (900_000, -5_000, -600):
+        for jump_ms in (900_000, -5_000, -2_000):
             new = 10_000 + jump_ms
             self.assertSteps(
-                [CONTINUES, CONTINUES, JUMPED, CONTINUES, STRAGGLES, CONTINUES, CONTINUES],
+                [CONTINUES, CONTINUES, JUMPED, *[CONTINUES] * 13, STRAGGLES, CONTINUES, CONTINUES],
                 (VIDEO, 9_960, 0),
                 (AUDIO, 9_965, 5),
-                (VIDEO, new, 40),
-                (VIDEO, new + 40, 80),
-                (AUDIO, 9_986, 81),
-                (VIDEO, new + 80, 120),
-                (AUDIO, new + 90, 121),
+                *((VIDEO, new + after, 40 + after) for after in range(0, 560, 40)),
+                (AUDIO, 9_986, 561),
+                (VIDEO, new + 560, 600),
+                (AUDIO, new + 570, 601),
             )
+
+    def test_one_track(self) -> None:
+        """A track that jumps while another continues is moved back to where it was, frame by frame, either way."""
+        for jump_ms in (900_000, 3_000, 2_000, 600, -600, -2_000, -900_000_000):
+            for jumping, step, other, other_step in ((VIDEO, 40, AUDIO, 20), (AUDIO, 20, VIDEO, 40)):
+                before = [(VIDEO, at, at) for at in range(9_000, 10_000, 40)]
+                before += [(AUDIO, at + 5, at + 5) for at in range(9_000, 10_000, 20)]
+                after = [(jumping, at + jump_ms, at) for at in range(10_000, 10_400, step)]
+                after += [(other, at + 5, at + 5) for at in range(10_000, 10_400, other_step)]
+                arrivals = sorted(before + after, key=lambda arrival: arrival[2])
+                judged = self.judge(*arrivals)
+                self.assertEqual(len(arrivals), len(judged))
+                steps = [each for each, kind, _ in judged if kind is jumping]
+                self.assertEqual(1, steps.count(SHIFTED))
+                self.assertEqual({CONTINUES, SHIFTED}, {each for each, _, _ in judged})
+                times = [time for _, kind, time in judged if kind is jumping]
+                between = {after - before for before, after in pairwise(times)}
+                self.assertTrue(between <= set(range(step - 5, step + 6)), between)
+
+    def test_one_track_and_then_the_other(self) -> None:
+        """Where the other track jumps alike a moment later it goes along, and the two stay as far apart as sent."""
+        arrivals = [(VIDEO, at - (5_000 if at >= 10_000 else 0), at) for at in range(9_000, 11_000, 40)]
+        arrivals += [(AUDIO, at + 5 - (5_000 if at >= 10_300 else 0), at + 5) for at in range(9_000, 11_000, 20)]
+        arrivals.sort(key=lambda arrival: arrival[2])
+        judged = self.judge(*arrivals)
+        self.assertEqual(sorted(arrival[2] for arrival in arrivals), sorted(time for _, _, time in judged))
+        self.assertEqual(2, sum(step is SHIFTED for step, _, _ in judged))
+
+    def test_both_later(self) -> None:
+        """When the whole clock jumps afterwards, what had been added to one track's times is forgotten."""
+        arrivals = [(VIDEO, at + (2_000 if at >= 10_000 else 0), at) for at in range(9_000, 12_000, 40)]
+        arrivals += [(AUDIO, at + 5, at + 5) for at in range(9_000, 12_000, 20)]
+        arrivals += [(VIDEO, at - 12_000, at) for at in range(12_000, 13_000, 40)]
+        arrivals += [(AUDIO, at + 5 - 12_000, at + 5) for at in range(12_000, 13_000, 20)]
+        judged = self.judge(*sorted(arrivals, key=lambda arrival: arrival[2]))
+        at = next(index for index, (step, _, _) in enumerate(judged) if step is JUMPED)
+        self.assertEqual(
+            ([SHIFTED], {CONTINUES}),
+            ([step for step, _, _ in judged[:at] if step is not CONTINUES], {step for step, _, _ in judged[at + 1 :]}),
+        )
+        self.assertEqual(list(range(0, 1_000, 40)), [time for _, kind, time in judged[at:] if kind is VIDEO])
+        self.assertEqual(list(range(5, 1_000, 20)), [time for _, kind, time in judged[at:] if kind is AUDIO])
+
+    def test_gap_of_one_track_in_a_burst(self) -> None:
+        """Pictures left out while the network stalled are a gap, though the sound of that time comes at once."""
+        arrivals = [(VIDEO, at, at) for at in range(9_000, 10_000, 40)]
+        arrivals += [(AUDIO, at + 5, at + 5) for at in range(9_000, 10_000, 20)]
+        arrivals += [(AUDIO, at + 5, 12_000) for at in range(10_000, 12_000, 20)]
+        arrivals += [(VIDEO, at, max(at, 12_000)) for at in range(11_900, 13_000, 40)]
+        arrivals += [(AUDIO, at + 5, at + 5) for at in range(12_000, 13_000, 20)]
+        judged = self.judge(*sorted(arrivals, key=lambda arrival: (arrival[2], arrival[0] is VIDEO)))
+        self.assertEqual({CONTINUES}, {step for step, _, _ in judged})
 
     def test_clocks_that_meet(self) -> None:
         """A frame that could be on the old clock as well as on the new one is on the new one."""
