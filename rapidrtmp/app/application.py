@@ -24,7 +24,9 @@ from rapidrtmp.interfaces import (
     ISink,
     IStorage,
     Purpose,
+    RecordEvent,
     SinkContext,
+    no_event,
 )
 from rapidrtmp.interfaces.storage import InThread
 from rapidrtmp.live.fan_out import FanOut
@@ -53,6 +55,7 @@ class Shared:
     :ivar reactor: time and timers.
     :ivar in_thread: runs what plugins do in threads.
     :ivar recovered: asked once a stream, when it is made.
+    :ivar record: records what happens.
     """
 
     reactor: Any
@@ -60,6 +63,7 @@ class Shared:
     numbering: Numbering
     in_thread: InThread
     recovered: Callable[[StreamName], Recovered] = lambda _name: {}
+    record: RecordEvent = no_event
     viewer_salt: bytes = field(default_factory=lambda: os.urandom(16), repr=False)
 
 
@@ -125,6 +129,7 @@ class Application:
             ),
             utc_of=lambda arrived_ms: utc_ms() - (now_ms(shared.reactor) - arrived_ms),
             make_sink=self._make_sink,
+            record=shared.record,
         )
         for sink, factory in self.sinks.items():
             try:
@@ -151,6 +156,7 @@ class Application:
             in_thread=shared.in_thread,
             spawn_process=shared.reactor.spawnProcess,
             frame_queue=FrameQueue,
+            record=lambda type, data: shared.record(type, stream.name, "", data),
         )
         made: ISink | IPartSink = factory.create(context)
         return made

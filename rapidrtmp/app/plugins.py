@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from rapidrtmp.auth.any_of import AnyOfAuthenticatorFactory
-from rapidrtmp.discovery import make_authenticator_factory, make_contributors, make_sink_factory, make_storage_factory
+from rapidrtmp.discovery import (
+    make_authenticator_factory,
+    make_contributors,
+    make_listeners,
+    make_sink_factory,
+    make_storage_factory,
+)
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import IStoringSinkFactory, Purpose
 from rapidrtmp.settings.model import AppSettings, Settings
@@ -68,11 +74,12 @@ class ChosenPlugins:
     Every plugin the server runs with.
 
     :ivar apps: by application, as in ``Settings.apps``.
-    :ivar contributors: each an ``IContributes``.
+    :ivar contributors: each an ``IContributes``; likewise ``listeners``, each an ``IEventListener``.
     """
 
     apps: Mapping[str, AppPlugins]
     contributors: Sequence[Any] = ()
+    listeners: Sequence[Any] = ()
 
 
 def choose_plugins(settings: Settings) -> ChosenPlugins:
@@ -87,6 +94,7 @@ def choose_plugins(settings: Settings) -> ChosenPlugins:
     return ChosenPlugins(
         {name: replace(choose_app(settings, name), storages=storages[name]) for name in settings.apps},
         make_contributors(),
+        make_listeners(),
     )
 
 

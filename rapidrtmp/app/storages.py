@@ -19,7 +19,7 @@ from twisted.python.threadpool import ThreadPool
 
 from rapidrtmp.app.plugins import ChosenStorage
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import StorageContext
+from rapidrtmp.interfaces import RecordEvent, StorageContext, no_event
 from rapidrtmp.storage.process import PROCESS
 from rapidrtmp.storage.store import Store, make_store
 
@@ -36,12 +36,16 @@ class Stores:
     :param reactor: time, timers, and where threads bring their results.
     :param chosen: what to open; each is opened once, however often it is here.
     :param queue_bytes: what may wait for each storage.
+    :param record: records what becomes of them.
     :ivar all: each of them once. One that is opened stays open: a client may be in the middle of what lies there.
     :raises ConfigurationError: one of them can never work.
     """
 
-    def __init__(self, reactor: Any, chosen: Iterable[ChosenStorage], queue_bytes: int) -> None:
+    def __init__(
+        self, reactor: Any, chosen: Iterable[ChosenStorage], queue_bytes: int, record: RecordEvent = no_event
+    ) -> None:
         self._reactor = reactor
+        self._record = record
         self._queue_bytes = queue_bytes
         self._threads: dict[ChosenStorage, list[ThreadPool]] = {}
         self._stores: dict[ChosenStorage, Store] = {}
@@ -91,7 +95,7 @@ class Stores:
         writing, reading, leasing = (partial(deferToThreadPool, self._reactor, each) for each in threads)
         log = Logger(f"rapidrtmp.{storage.name}")
         context = StorageContext(writing, self._reactor, log, PROCESS, reading, leasing)
-        store = make_store(storage.name, storage.factory, context, self._queue_bytes)
+        store = make_store(storage.name, storage.factory, context, self._queue_bytes, self._record)
         if self._is_running:
             self._start(storage, store)
         return store

@@ -19,8 +19,10 @@ __all__ = [
     "IAuthenticatorPlugin",
     "IContributionPlugin",
     "IEntry",
+    "IListenerPlugin",
     "ISinkPlugin",
     "IStoragePlugin",
+    "ListenerPlugin",
     "SinkPlugin",
     "StoragePlugin",
 ]
@@ -53,6 +55,10 @@ class IAuthenticatorPlugin(IEntry):
     """Leads to a class whose instances provide ``IAuthenticatorFactory``."""
 
 
+class IListenerPlugin(IEntry):
+    """Leads to a class that is called without arguments and whose instances provide ``IEventListener``."""
+
+
 class IContributionPlugin(IEntry):
     """Leads to a class that is called without arguments and whose instances provide ``IContributes``."""
 
@@ -80,6 +86,11 @@ class StoragePlugin(Entry):
 @implementer(IPlugin, IAuthenticatorPlugin)
 class AuthenticatorPlugin(Entry):
     """``AuthenticatorPlugin("open", "Any peer may publish", "rapidrtmp.auth.open.OpenAuthenticatorFactory")``."""
+
+
+@implementer(IPlugin, IListenerPlugin)
+class ListenerPlugin(Entry):
+    """``ListenerPlugin("tally", "Counts what happens", "example.tally.Tally")``."""
 
 
 @implementer(IPlugin, IContributionPlugin)

@@ -25,6 +25,7 @@ from rapidrtmp.discovery.entries import (
     IAuthenticatorPlugin,
     IContributionPlugin,
     IEntry,
+    IListenerPlugin,
     ISinkPlugin,
     IStoragePlugin,
 )
@@ -35,6 +36,7 @@ from rapidrtmp.interfaces import (
     IAuthenticatorFactory,
     IContributes,
     IContributesCommands,
+    IEventListener,
     ISinkFactory,
     IStorageFactory,
 )
@@ -48,6 +50,7 @@ __all__ = [
     "list_plugins",
     "make_authenticator_factory",
     "make_contributors",
+    "make_listeners",
     "make_sink_factory",
     "make_storage_factory",
     "plugin_sections",
@@ -67,6 +70,7 @@ class _Kind:
 _SINK = _Kind("sink", "--sink", ISinkPlugin, ISinkFactory)
 _STORAGE = _Kind("storage", "--storage", IStoragePlugin, IStorageFactory)
 _AUTHENTICATOR = _Kind("authenticator", "--auth", IAuthenticatorPlugin, IAuthenticatorFactory)
+_LISTENER = _Kind("listener", "in every server", IListenerPlugin, IEventListener)
 _CONTRIBUTION = _Kind("contribution", "in every server", IContributionPlugin, IContributes)
 
 
@@ -98,6 +102,15 @@ def make_contributors() -> Sequence[Any]:
     :raises ConfigurationError: one cannot be loaded or made.
     """
     return [_make(_CONTRIBUTION, name, {}) for name in _entries(_CONTRIBUTION)]
+
+
+def make_listeners() -> Sequence[Any]:
+    """
+    The ``IEventListener`` of every listener that is installed.
+
+    :raises ConfigurationError: one cannot be loaded or made.
+    """
+    return [_make(_LISTENER, name, {}) for name in _entries(_LISTENER)]
 
 
 def plugin_sections() -> PluginSections:
@@ -138,7 +151,8 @@ def contributed_commands() -> Sequence[Command]:
 
 def list_plugins() -> str:
     """Every plugin installed, as text: its name, line, and arguments with their defaults, or why it cannot load."""
-    lines = [line for kind in (_SINK, _STORAGE, _AUTHENTICATOR, _CONTRIBUTION) for line in _listing(kind)]
+    kinds = (_SINK, _STORAGE, _AUTHENTICATOR, _CONTRIBUTION, *([_LISTENER] if _entries(_LISTENER) else []))
+    lines = [line for kind in kinds for line in _listing(kind)]
     lines += [f"Not usable: {where}: {why}" for where, why in broken_plugins()]
     return "\n".join([*lines, f"Looked in {searched_places()}"])
 

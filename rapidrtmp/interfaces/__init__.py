@@ -30,6 +30,7 @@ from rapidrtmp.interfaces.contributions import (
     ILiveStream,
     IStreams,
 )
+from rapidrtmp.interfaces.events import Event, EventType, IEventListener, IEventLog, RecordEvent, no_event
 from rapidrtmp.interfaces.http import (
     NO_STORE,
     Audience,
@@ -104,6 +105,8 @@ __all__ = [
     "Counter",
     "Cutting",
     "DeclaredSetting",
+    "Event",
+    "EventType",
     "Histogram",
     "HttpError",
     "IApplication",
@@ -111,6 +114,8 @@ __all__ = [
     "IAuthenticatorFactory",
     "IContributes",
     "IContributesCommands",
+    "IEventListener",
+    "IEventLog",
     "IFrameQueue",
     "ILeasingStorage",
     "ILiveStream",
@@ -145,6 +150,7 @@ __all__ = [
     "Playlist",
     "PublishRequest",
     "Purpose",
+    "RecordEvent",
     "RecoveryContext",
     "Request",
     "Response",
@@ -160,5 +166,6 @@ __all__ = [
     "UnavailableError",
     "Verdict",
     "json_response",
+    "no_event",
     "setting",
 ]

@@ -28,6 +28,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import Attribute, Interface
 
 from rapidrtmp.interfaces.applications import IApplication
+from rapidrtmp.interfaces.events import IEventListener, IEventLog
 from rapidrtmp.interfaces.http import Request, Response, Route
 from rapidrtmp.interfaces.playback import Playlist
 from rapidrtmp.interfaces.sinks import ISinkFactory, Purpose
@@ -92,6 +93,7 @@ class ContributionContext:
     :ivar clock: time and timers.
     :ivar utc_ms: the time of day in milliseconds since 1970.
     :ivar metrics: where to register metrics; their names begin with ``rapidrtmp_``.
+    :ivar events: what happens; a contributor may record what it does.
     :ivar section: ``section(name)`` is what a plugin's section of the settings holds now, an instance of its dataclass;
         new settings put another in its place, so ask when it is needed. ``KeyError`` where no plugin brings it.
     """
@@ -103,6 +105,7 @@ class ContributionContext:
     utc_ms: Callable[[], int]
     metrics: CollectorRegistry
     section: Callable[[str], Any] = _no_section
+    events: IEventLog | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ class Contribution:
     :ivar paths: what describes them in OpenAPI 3.1, by path; likewise ``schemas``, its components.
     :ivar services: started in this order behind ours, and stopped before them, the last one first.
     :ivar find_media: asked for media of a stream that is not on its shelf; who asks is a viewer, and has a seat.
+    :ivar listeners: they hear of everything that happens.
     :ivar player_data: what the player page tells its script: attributes ``data-NAME``, each the name of something below
         the stream.
     :ivar apps_changed: called when the applications are others than before.
@@ -126,6 +130,7 @@ class Contribution:
     find_media: MediaFinder | None = None
     player_data: Mapping[str, str] = field(default_factory=dict)
     apps_changed: Callable[[], None] = lambda: None
+    listeners: Sequence[IEventListener] = ()
 
 
 class IContributes(Interface):

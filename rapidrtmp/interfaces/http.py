@@ -82,15 +82,15 @@ class Response:
     body: bytes = b""
 
     @property
-    def length(self) -> int:
-        """What ``Content-Length`` says."""
+    def length(self) -> int | None:
+        """What ``Content-Length`` says; ``None`` if there is none."""
         return len(self.body)
 
     @cached_property
     def fields(self) -> bytes:
         """The header as it goes over the wire behind ``Server`` and ``Date``, up to and with the empty line."""
         lines = [f"{name}: {' '.join(value.splitlines())}\r\n" for name, value in self.headers.items()]
-        if self.status not in (204, 304):
+        if self.status not in (204, 304) and self.length is not None:
             lines.append(f"Content-Length: {self.length}\r\n")
         return f"{''.join(lines)}\r\n".encode()
 
@@ -110,16 +110,16 @@ class StreamedResponse(Response):
     """
     What is answered, with a body that is made piece by piece; ``body`` is empty.
 
-    :ivar size: of the whole body, exactly.
+    :ivar size: of the whole body, exactly; ``None`` if that is not known, or it has no end.
     :ivar open: begins to make it; called once for each time it is sent, and not for a ``HEAD``.
     """
 
-    size: int = 0
+    size: int | None = 0
     open: Callable[[], AsyncIterator[bytes]] = field(default=_nothing, repr=False)
 
     @property
-    def length(self) -> int:
-        """What ``Content-Length`` says."""
+    def length(self) -> int | None:
+        """What ``Content-Length`` says; ``None`` if there is none."""
         return self.size
 
 

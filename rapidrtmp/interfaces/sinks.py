@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from zope.interface import Attribute, Interface
 
 from rapidrtmp.errors import MisuseError
+from rapidrtmp.interfaces.events import EventType
 from rapidrtmp.interfaces.packaging import IPartSink
 from rapidrtmp.interfaces.playback import IShelf
 from rapidrtmp.interfaces.storage import InThread, IStorage, IStorageWriter
@@ -235,6 +236,7 @@ class SinkContext:
     :ivar in_thread: ``in_thread(callable, *args, **kwargs)`` runs a blocking call in a thread that plugins share, and
         returns a ``Deferred`` of its result.
     :ivar spawn_process: starts a process.
+    :ivar record: ``record(type, data)`` records an event of the stream: see ``IEventLog``.
     :ivar frame_queue: ``frame_queue(max_frames=300, max_bytes=16 MiB)`` makes a bounded queue for work that takes long.
     """
 
@@ -250,6 +252,7 @@ class SinkContext:
     in_thread: InThread = maybeDeferred
     spawn_process: SpawnProcess = _no_process
     frame_queue: Callable[..., IFrameQueue] = _no_queue
+    record: Callable[[EventType, Mapping[str, object]], None] = lambda _type, _data: None
 
 
 @dataclass(frozen=True)

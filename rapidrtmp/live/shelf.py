@@ -111,6 +111,7 @@ class Shelf:
     :ivar is_crowded: see :class:`IShelf <rapidrtmp.interfaces.IShelf>`.
     :ivar size: about how many bytes its objects take; what parts and their segment share counts for each.
     :ivar max_waiters: how many requests may wait here at one time.
+    :ivar segment_listed: called once, with the name of the playlist that is the first to list a segment.
     :ivar target_found: called with the longest target duration there ever was, in milliseconds, whenever that grows.
     """
 
@@ -119,6 +120,8 @@ class Shelf:
         self.is_crowded = False
         self.size = 0
         self.target_found: Callable[[int], None] = lambda _target_ms: None
+        self.segment_listed: Callable[[str], object] = lambda _name: None
+        self._lists_segments = False
         self._longest_target_ms = 0
         self._objects: dict[str, ShelfObject] = {}
         self._playlists: dict[str, PlaylistVersion] = {}
@@ -142,6 +145,9 @@ class Shelf:
         if playlist.target_ms > self._longest_target_ms:
             self._longest_target_ms = playlist.target_ms
             self.target_found(playlist.target_ms)
+        if not self._lists_segments and playlist.last_sequence >= playlist.first_sequence:
+            self._lists_segments = True
+            self.segment_listed(name)
         version = self._playlists[name] = PlaylistVersion(playlist)
         self._fire(self._expected.pop(name, set()), version.full)
         blocked = self._blocked.get(name)

@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from rapidrtmp.errors import MisuseError
 from rapidrtmp.interfaces import (
+    EventType,
     ILiveStream,
     IMediaObject,
     IPartSink,
@@ -27,6 +28,8 @@ from rapidrtmp.interfaces import (
     ISink,
     PlayableFacts,
     Playlist,
+    RecordEvent,
+    no_event,
 )
 from rapidrtmp.live.fan_out import FanOut
 from rapidrtmp.live.health import Finding
@@ -34,7 +37,7 @@ from rapidrtmp.live.shelf import PlaylistVersion, Shelf, ShelfObject
 from rapidrtmp.live.statistics import Statistics
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.live.wall_clock import WallClockMap
-from rapidrtmp.media import Frame, MediaKind, Rhythm, Track
+from rapidrtmp.media import AudioConfig, Frame, MediaKind, Rhythm, Track, VideoConfig
 from rapidrtmp.names import StreamName
 from rapidrtmp.timeline.health import PublishHealth
 
@@ -155,6 +158,7 @@ class LiveStream:
     :param max_bytes: what may be kept of it for viewers, in memory; 0 for no limit.
     :param fan_out: the sinks; see :class:`~rapidrtmp.live.fan_out.FanOut`.
     :param make_sink: makes a sink of a factory, with what that is given to work with; see :meth:`start_sink`.
+    :param record: records what happens to it.
     :ivar state: see :class:`StreamState`.
     :ivar publisher: who feeds it now, or ``None``.
     :ivar tracks: what it consists of now; empty before the first frame.
@@ -181,11 +185,16 @@ class LiveStream:
         fan_out: FanOut | None = None,
         utc_of: Callable[[int], int] | None = None,
         make_sink: SinkMaker | None = None,
+        record: RecordEvent = no_event,
     ) -> None:
         self.name = name
         self.shelf = shelf
         self.viewers = viewers
+        self._record = record
         shelf.target_found = viewers.allow_for
+        shelf.segment_listed = self._segment_listed
+        viewers.came = lambda address, client: record(EventType.PLAY, name, address, {"viewer": client})
+        viewers.left = lambda client: record(EventType.STOP, name, "", {"viewer": client})
         self.started_at_ms = started_at_ms
         self.begun_ms = begun_ms
         self.state = StreamState.STARTING
@@ -201,12 +210,38 @@ class LiveStream:
         self._gop = GopCache(gop_cache_bytes)
         self._max_bytes = max_bytes
         self.health: PublishHealth | None = None
-        self.findings: tuple[Finding, ...] = ()
+        self._findings: tuple[Finding, ...] = ()
         self.notice = ""
         self.wall_clock = WallClockMap()
         self._observed_ms = -OBSERVE_MS
         self._newest: dict[int, Frame] = {}
         self._put_notice()
+
+    # ── how its publisher does ───────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong."""
+        return self._findings
+
+    @findings.setter
+    def findings(self, findings: tuple[Finding, ...]) -> None:
+        before, self._findings = {each.kind for each in self._findings}, findings
+        if {each.kind for each in findings} != before:
+            said = [{"kind": each.kind.value, "advice": each.advice} for each in findings]
+            verdict = "attention" if findings else "good"
+            self._record(EventType.HEALTH, self.name, self._peer, {"verdict": verdict, "findings": said})
+
+    def publisher_left(self) -> None:
+        """Forget what was wrong: there is no publisher of which it could be said."""
+        self._findings = ()
+
+    @property
+    def _peer(self) -> str:
+        return self.publisher.peer if self.publisher is not None else ""
+
+    def _segment_listed(self, playlist: str) -> None:
+        self._record(EventType.FIRST_SEGMENT, self.name, self._peer, {"playlist": playlist})
 
     # ── what viewers are served (IPlayable) ──────────────────────────────────────────────────────────────────────────
 
@@ -290,6 +325,7 @@ class LiveStream:
         """The frames that follow are of these tracks."""
         self.tracks = tracks
         self.state = StreamState.LIVE
+        self._record(EventType.TRACKS, self.name, self._peer, {"tracks": [_said_of(track) for track in tracks]})
         self._gop.start(tracks)
         self.fan_out.tracks_changed(tracks)
 
@@ -381,3 +417,14 @@ class LiveStream:
         self._observed_ms = frame.arrived_ms
         utc_ms = self._utc_of(frame.arrived_ms)
         self.wall_clock.observe(frame.pts * 1000 // frame.track.timescale, utc_ms, frame.arrived_ms)
+
+
+def _said_of(track: Track) -> Mapping[str, object]:
+    """What an event says of a track."""
+    config = track.config
+    common = {"id": track.id, "kind": track.kind.value, "codec": config.codec_string}
+    if isinstance(config, VideoConfig):
+        return {**common, "width": config.width, "height": config.height}
+    if isinstance(config, AudioConfig):
+        return {**common, "sampleRate": config.sample_rate, "channels": config.channels}
+    return common

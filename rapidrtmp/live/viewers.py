@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 
 from zope.interface import implementer
 
@@ -66,6 +67,8 @@ class Viewers:
     The viewers of one stream.
 
     :ivar window_ms: a client not heard of for this long has left.
+    :ivar came: called with the address of a client that begins to watch, and with what it is called here; ``left``:
+        with the latter alone, when it is noticed that it does so no more.
     """
 
     def __init__(self, salt: bytes, window_ms: int = 12_000) -> None:
@@ -75,6 +78,8 @@ class Viewers:
         self._total = 0
         self._by_prefix: Counter[bytes] = Counter()
         self._most_of_prefix = 0
+        self.came: Callable[[str, str], object] = lambda _address, _client: None
+        self.left: Callable[[str], object] = lambda _client: None
 
     def bound_prefixes(self, most: int) -> None:
         """
@@ -108,6 +113,7 @@ class Viewers:
             self._forget(now_ms)
             client = self._clients[identity] = _Client(self._prefix(address))
             self._add(client, 1)
+            self.came(address, identity.hex())
         else:
             self._clients.move_to_end(identity)
         client.last_seen_ms = now_ms
@@ -154,3 +160,4 @@ class Viewers:
                 break
             del self._clients[identity]
             self._add(client, -client.viewers)
+            self.left(identity.hex())

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rapidrtmp.interfaces import Verdict
+from rapidrtmp.interfaces import EventType, Verdict
 from rapidrtmp.live.demuxer import Demuxer, Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
 from rapidrtmp.live.health import (
     Finding,
@@ -97,6 +97,8 @@ class Publisher(Role):
         self._last_health: PublishHealth | None = None
         self._settled_ms = self._diagnosed_ms = time_ms
         self._found: frozenset[FindingKind] = frozenset()
+        self._began_ms, self._began_bytes = time_ms, connection.session.bytes_received
+        self._reason = ""  # why we disconnect it
 
     # ── what the encoder sends ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -285,11 +287,21 @@ class Publisher(Role):
         self._connection.set_low_water_mark(NO_MARK)
         if self._throttle.is_holding:
             self._connection.resume_reading()
-        self.stream.findings = ()
+        self.stream.publisher_left()
         try:
             self._feed(self._demuxer.finish())
         finally:  # whatever happens, the name is free again
             self._services.registry.release(self.stream, self)
+            self._record_end()
+
+    def _record_end(self) -> None:
+        services = self._services
+        said = {
+            "duration": (now_ms(services.clock) - self._began_ms) / 1000,
+            "bytes": self._connection.session.bytes_received - self._began_bytes,
+            "reason": self._reason,
+        }
+        services.record(EventType.UNPUBLISH, self.stream.name, self.peer, said)
 
     # ── as the stream and the registry know it (``live.stream.Publisher``) ───────────────────────────────────────────
 
@@ -319,6 +331,7 @@ class Publisher(Role):
         self._disconnect(CLOSED, reason)
 
     def _disconnect(self, code: str, reason: str) -> None:
+        self._reason = self._reason or reason
         if self._connection.session.state is State.PUBLISHING:
             self._connection.session.end_publish(self._msid, code, reason)
         self.leave()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime
 
-from rapidrtmp.interfaces import IApplication
+from rapidrtmp.interfaces import IApplication, RecordEvent, no_event
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
@@ -32,6 +32,7 @@ class RtmpServices:
     :ivar leases: which streams other servers write into the same storage.
     :ivar auth_backoff: which clients were refused too often.
     :ivar log_throttle: which events deserve a line in the log.
+    :ivar record: records what happens.
     """
 
     registry: Registry
@@ -46,3 +47,4 @@ class RtmpServices:
     leases: StreamLeases = field(default_factory=StreamLeases)
     auth_backoff: AuthBackoff = field(default_factory=AuthBackoff)
     log_throttle: Episodes = field(default_factory=Episodes)
+    record: RecordEvent = no_event

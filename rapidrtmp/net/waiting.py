@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from rapidrtmp.codec.table import fourccs_carried
 from rapidrtmp.errors import LeaseHeldError
-from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
+from rapidrtmp.interfaces import EventType, IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError
 from rapidrtmp.media import MediaKind
 from rapidrtmp.names import MAX_NAME_LENGTH, BadNameError, StreamName
@@ -150,6 +150,8 @@ class Waiting(Role):
         if not verdict.allowed:
             self._verdict = None
             backoff.refused(client_prefix, self._now_ms())
+            said = {"action": "publish", "reason": verdict.reason}
+            self._services.record(EventType.AUTH_REFUSED, name, self._connection.peer, said)
             self._refuse(str(name), DENIED, verdict.reason)
             return None
         backoff.admitted(client_prefix, name)
@@ -183,6 +185,7 @@ class Waiting(Role):
         self._services.metrics.publishes_total.labels("accepted").inc()
         connection.change_role(publisher)
         connection.session.accept_publish(self._msid)
+        self._services.record(EventType.PUBLISH, name, connection.peer, {"client": self._client})
         self._log.info(
             "{stream} published by {peer} ({client})", stream=name, peer=connection.peer, client=self._client
         )

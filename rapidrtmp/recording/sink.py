@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from zope.interface import implementer
 
 from rapidrtmp.archive.journal import Header
-from rapidrtmp.archive.layout import NAMES, StartNames
+from rapidrtmp.archive.layout import NAMES, RecordingId, StartNames
 from rapidrtmp.cmaf.fragment import write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.cmaf.targets import SHORTEST_PART_PERCENT
@@ -25,6 +25,7 @@ from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import (
     Constants,
     Cutting,
+    EventType,
     IPartSink,
     IRecorderFactory,
     IStoringSinkFactory,
@@ -303,6 +304,7 @@ class RecorderSink:
         )
         take = self._take = Take(context.storage, self._names.take(context.stream, utc_ms), header)
         self._started.inc()
+        context.record(EventType.RECORDING_STARTED, _said_of(take.id))
         context.log.info("{stream} is recorded as {recording}", stream=context.stream, recording=take.id)
         return take
 
@@ -315,6 +317,9 @@ class RecorderSink:
         self._endings.append(take.end().addCallback(self._ended, take))
 
     def _ended(self, _: None, take: Take) -> None:
+        entry = take.entry
+        numbers = {"duration": entry.duration_ms / 1000, "size": entry.size, "lostParts": take.lost_parts}
+        self._context.record(EventType.RECORDING_DONE, {**_said_of(take.id), **numbers})
         if take.lost_parts:
             self._context.log.error(
                 "{recording} is finished with {lost} parts that the storage did not take",
@@ -323,3 +328,8 @@ class RecorderSink:
             )
         else:
             self._context.log.info("{recording} is finished", recording=take.id)
+
+
+def _said_of(id: RecordingId) -> dict[str, object]:
+    """What an event says of a recording: its name, and where it can be had."""
+    return {"recording": str(id), "movieUrl": f"/{id.folder}/recording.mp4", "playlistUrl": f"/{id.folder}/index.m3u8"}

@@ -135,6 +135,11 @@ class Take:
         self._put_init()
         self._journal.append(render_header(header))
 
+    @property
+    def entry(self) -> Entry:
+        """What the catalogue says of it, or is about to say."""
+        return self._entry
+
     # ── what the recorder does ───────────────────────────────────────────────────────────────────────────────────────
 
     def begin_segment(self, utc_ms: int, start: int, *, discontinuity: bool) -> None:

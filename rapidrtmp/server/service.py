@@ -11,8 +11,9 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -31,8 +32,10 @@ from rapidrtmp.app.plugins import ChosenPlugins
 from rapidrtmp.app.storages import Stores
 from rapidrtmp.app.threads import PluginThreads
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.events.contribution import EventsService
+from rapidrtmp.events.log import EventLog
 from rapidrtmp.http.addresses import TrustedProxies
-from rapidrtmp.interfaces import ContributionContext, IContributes, IStorage, Outcome, Purpose
+from rapidrtmp.interfaces import ContributionContext, IContributes, IEventListener, IStorage, Outcome, Purpose
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import Recovery
@@ -134,10 +137,12 @@ class RapidRtmpService(MultiService):
         self._settings = settings
         self.readiness = Readiness(reactor)
         self._plugin_threads = PluginThreads(reactor)
+        self.events = EventLog(reactor, utc_ms, settings.events.kept, self.metrics.events_total)
         self.stores = Stores(
             reactor,
             [storage for app in plugins.apps.values() for storage in app.storages.values()],
             settings.storage.queue_bytes,
+            self.events.record,
         )
         self._numbering = Numbering(utc_ms)
         shared = Shared(
@@ -146,6 +151,7 @@ class RapidRtmpService(MultiService):
             self._numbering,
             self._plugin_threads.in_thread,
             recovered=self._take_recovered,
+            record=self.events.record,
         )
         self.applications = Applications(
             settings,
@@ -163,7 +169,10 @@ class RapidRtmpService(MultiService):
             if configuration is None
             else Reloading(reactor, configuration, self.follow, self.applications.outcomes)
         )
-        own = [] if self._reloading is None else [self._reloading]
+        self._told = EventsService(
+            self.events, reactor, partial(self._listeners, plugins.listeners), self._notice_viewers_leaving
+        )
+        own = [self._told] if self._reloading is None else [self._reloading, self._told]
         self._contributions = self._ask_contributors([*own, *plugins.contributors])
         self._sites: Sites | None = None
         self.applications.changed = self._applications_changed
@@ -213,6 +222,7 @@ class RapidRtmpService(MultiService):
             clock=self._reactor,
             utc_ms=utc_ms,
             metrics=self.metrics.registry,
+            events=self.events,
             section=lambda name: self.applications.settings.sections[name],
         )
         contributions = Contributions(contributors, context, self)
@@ -240,6 +250,16 @@ class RapidRtmpService(MultiService):
         used = {store for app in apps for store in app.stores.values()}
         return {store.name: store.storage for store in self.stores.all if store in used}
 
+    def _listeners(self, installed: Iterable[IEventListener]) -> Iterator[IEventListener]:
+        yield from installed
+        for contribution in self._contributions.current:
+            yield from contribution.listeners
+
+    def _notice_viewers_leaving(self) -> None:
+        time_ms = now_ms(self._reactor)
+        for stream in self.registry:
+            stream.viewers.count(time_ms)
+
     def _make_rtmp(self) -> RtmpServerFactory:
         rtmp = self._settings.rtmp
         services = RtmpServices(
@@ -254,6 +274,7 @@ class RapidRtmpService(MultiService):
             auth_timeout_ms=rtmp.connections.auth_timeout_ms,
             max_bitrate=1000 * rtmp.connections.max_publisher_kbps,
             auth_backoff=AuthBackoff(rtmp.connections.max_refusals_per_ip),
+            record=self.events.record,
         )
         return RtmpServerFactory(
             self._reactor,
@@ -485,6 +506,7 @@ class RapidRtmpService(MultiService):
             await self._within(deadline_s, closing)
         await self._part_with_streams(deadline_s)
         await self._within(deadline_s, self.rtmp_factory.close_all())
+        self._told.streams.stop()
         await deferLater(self._reactor, FAREWELL_S)
         for closing in (*self.http.close(), *self.manage.close()):
             await self._within(deadline_s, closing)
@@ -495,6 +517,7 @@ class RapidRtmpService(MultiService):
         for closing in self.stores.close():
             await self._within(deadline_s + 0.5, closing)
         self.stores.stop()
+        self.events.stop()
         self._plugin_threads.stop()
         self._log.info("stopped")
 

@@ -57,6 +57,7 @@ from rapidrtmp.web.policy import HttpLimits, TokenLimits
 __all__ = [
     "AppSetting",
     "AppSettings",
+    "EventSettings",
     "HlsSettings",
     "HttpSettings",
     "LiveSettings",
@@ -351,6 +352,13 @@ class HttpSettings:
     access_log: bool = _setting(BOOLEAN, "false", "Whether each request is logged, without its query")
 
 
+@dataclass(frozen=True)
+class EventSettings:
+    """What is kept of what happened."""
+
+    kept: int = _setting(whole(2), "10000", "Events kept for those who ask later; half of them of viewers and refusals")
+
+
 _SECTIONS: Mapping[str, type[Any]] = {
     "server": ServerSettings,
     "storage": StorageSettings,
@@ -359,6 +367,7 @@ _SECTIONS: Mapping[str, type[Any]] = {
     "rtmp": RtmpSettings,
     "live": LiveSettings,
     "http": HttpSettings,
+    "events": EventSettings,
 }
 
 
@@ -473,6 +482,7 @@ class Settings:
     rtmp: RtmpSettings = RtmpSettings()
     live: LiveSettings = LiveSettings()
     http: HttpSettings = HttpSettings()
+    events: EventSettings = EventSettings()
     apps: Mapping[str, AppSettings] = field(default_factory=lambda: {"live": AppSettings()}, hash=False)
     sections: Mapping[str, Any] = field(default_factory=dict, hash=False)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -15,9 +17,19 @@ QUIET_S = 10.0
 
 
 class LossLog:
-    """Says once that objects are being lost, and once that they no longer are."""
+    """
+    Says once that objects are being lost, and once that they no longer are.
 
-    def __init__(self, clock: IReactorTime, log: Logger) -> None:
+    :param tell: called with the same for the log of events.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        log: Logger,
+        tell: Callable[[Mapping[str, object]], object] = lambda _said: None,
+    ) -> None:
+        self._tell = tell
         self._clock = clock
         self._log = log
         self._objects = self._bytes = self._deletions = 0
@@ -32,6 +44,7 @@ class LossLog:
                 "check that the storage can be reached, allows writing, and is not full",
                 error=error,
             )
+            self._tell({"state": "failing", "error": str(error)})
         if job.data is None:
             self._deletions += 1
         else:
@@ -68,5 +81,7 @@ class LossLog:
             bytes=self._bytes,
             deletions=self._deletions,
         )
+        lost = {"objectsLost": self._objects, "bytesLost": self._bytes, "deletionsNotDone": self._deletions}
+        self._tell({"state": "working" if what == "writing again" else "stopped", **lost})
         self._objects = self._bytes = self._deletions = 0
         self._eased, self._quiet = False, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rapidrtmp.interfaces import IStorage, StorageContext
+from rapidrtmp.interfaces import EventType, IStorage, RecordEvent, StorageContext, no_event
 from rapidrtmp.storage.leases import StorageLeases
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.support.factories import create
@@ -33,12 +33,22 @@ class Store:
         object.__setattr__(self, "leases", StorageLeases(self.name, self.storage, self.writer))
 
 
-def make_store(name: str, factory: Any, context: StorageContext, queue_bytes: int) -> Store:
+def make_store(
+    name: str, factory: Any, context: StorageContext, queue_bytes: int, record: RecordEvent = no_event
+) -> Store:
     """
     Make the storage of an ``IStorageFactory``, and its queue.
 
+    :param record: records when it does not take what is written, and does again.
     :raises ConfigurationError: it can never work.
     """
     storage = create(name, factory, context)
-    writer = WriteBehind(storage, context.clock, persistent=factory.persistent, max_bytes=queue_bytes, log=context.log)
+    writer = WriteBehind(
+        storage,
+        context.clock,
+        persistent=factory.persistent,
+        max_bytes=queue_bytes,
+        log=context.log,
+        tell=lambda said: record(EventType.STORAGE, None, "", {"storage": name, **said}),
+    )
     return Store(name, storage, writer)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import random as random_module
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -77,6 +77,7 @@ class WriteBehind:
         ``max_delay_s``. What is waited is between half of that and all of it.
     :param timeout_s: how long a call of the storage is waited for.
     :param random: 0 up to 1, for the delays.
+    :param tell: called when objects begin to be lost, and when that is over, with what an event says of it.
 
     :ivar clock: as given.
     :ivar pending_objects: how many jobs wait or are being carried out.
@@ -102,6 +103,7 @@ class WriteBehind:
         timeout_s: float = 30.0,
         random: Callable[[], float] = random_module.random,
         log: Logger | None = None,
+        tell: Callable[[Mapping[str, object]], object] = lambda _said: None,
     ) -> None:
         self.persistent = persistent
         self._storage = storage
@@ -117,7 +119,7 @@ class WriteBehind:
         self._replace_interval_s = paced.replace_interval_s if paced is not None else 0.0
         self._put_at: OrderedDict[str, float] = OrderedDict()  # the keys whose next put may have to wait
         self._log = log or Logger()
-        self._loss_log = LossLog(clock, self._log)
+        self._loss_log = LossLog(clock, self._log, tell)
         self._queues: dict[str, LaneQueue] = {}
         self._ready: deque[LaneQueue] = deque()  # those whose first job can start
         self._withheld: set[str] = set()  # streams; likewise _revoked

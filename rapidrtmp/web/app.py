@@ -202,8 +202,9 @@ class WebApp:
         safety = safety_fields(self._policy.hsts_s, is_encrypted=twisted.isSecure())
         for name, value in (*safety.items(), *shared.items(), *response.headers.items()):
             twisted.setHeader(name, value)
-        if response.status not in (204, 304):
-            twisted.setHeader(b"content-length", b"%d" % response.length)
+        length = response.length
+        if length is not None and response.status not in (204, 304):
+            twisted.setHeader(b"content-length", b"%d" % length)
         self._tally.requests[label, response.status] += 1
         if response.status >= 400:
             self._misconduct.note_status(response.status, client_of(twisted, self._proxies))

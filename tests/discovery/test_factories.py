@@ -13,16 +13,18 @@ from rapidrtmp.discovery import (
     IAuthenticatorPlugin,
     ISinkPlugin,
     IStoragePlugin,
+    ListenerPlugin,
     SinkPlugin,
     StoragePlugin,
     factories,
     list_plugins,
     make_authenticator_factory,
+    make_listeners,
     make_sink_factory,
     make_storage_factory,
 )
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import ISinkFactory, SinkContext
+from rapidrtmp.interfaces import Event, IEventListener, ISinkFactory, SinkContext
 
 HERE = f"{__name__}."
 
@@ -203,3 +205,23 @@ class ThirdPartyTests(SynchronousTestCase):
         self.patch(rapidrtmp.plugins, "__path__", [*paths, str(folder)])
         self.addCleanup(sys.modules.pop, "rapidrtmp.plugins.thirdparty", None)
         self.assertEqual("t", make_sink_factory("thirdparty:t").made_with["target"])
+
+
+@implementer(IEventListener)
+class ProbeListener:
+    """Hears of events."""
+
+    def event_recorded(self, event: Event) -> None:
+        raise NotImplementedError
+
+
+class ListenerTests(PluginTestCase):
+    def test_made(self) -> None:
+        """Every listener that is installed is made, and listed; what is none stops the start in one line."""
+        self.install(ListenerPlugin("probe", "Hears of events", f"{HERE}ProbeListener"))
+        (listener,) = make_listeners()
+        self.assertTrue(verifyObject(IEventListener, listener))
+        self.assertIn("probe      Hears of events", list_plugins())
+        self.install(ListenerPlugin("stranger", "None", f"{HERE}Stranger"))
+        error = self.assertRaises(ConfigurationError, make_listeners)
+        self.assertIn("does not provide IEventListener", str(error))
