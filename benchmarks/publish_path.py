@@ -24,7 +24,7 @@ from benchmarks.publishers import Due, connect_commands, set_chunk_size, write_c
 from rapidrtmp.app.plugins import choose_plugins
 from rapidrtmp.hls.names import MEDIA_PLAYLIST
 from rapidrtmp.names import StreamName
-from rapidrtmp.server.service import RapidRtmpService
+from rapidrtmp.server.service import make_service
 from rapidrtmp.settings.model import AppSettings, Settings
 
 
@@ -39,7 +39,7 @@ def play(script: Sequence[Due], chunk_size: int) -> Callable[[], None]:
     """A publish that is accepted and waits to be played."""
     settings = Settings(apps={"live": AppSettings(auth=("open",), storage="memory:", recordings="memory:")})
     clock = _Reactor()
-    service = RapidRtmpService(clock, settings, choose_plugins(settings), demo=False)
+    service = make_service(clock, settings, choose_plugins(settings))
     factory = service.rtmp_factory
     protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
     assert protocol is not None

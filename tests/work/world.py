@@ -144,7 +144,7 @@ class Outside:
 
 class World:
     """
-    The server with all defaults but two: it keeps everything in memory, and any viewer may publish.
+    The server with all defaults but two: it keeps everything in memory, and is open to every publisher.
 
     :ivar outside: where its script runs.
     """
@@ -160,7 +160,7 @@ class World:
             apps={"live": AppSettings(auth=("open",), storage="memory:", recordings="memory:")},
         )
         with self._clocks():
-            self.service = server.RapidRtmpService(self.reactor, settings, choose_plugins(settings), demo=False)
+            self.service = server.make_service(self.reactor, settings, choose_plugins(settings))
             self.service.privilegedStartService()
 
     @contextmanager
