@@ -3,8 +3,10 @@ How many people watch, counted from their requests alone: no cookie, no per-view
 
 A client is the salted hash of its address and user agent. Many viewers may share one (an office, a test rig), but each
 of them asks for each piece of media once, and for each blocking reload once: so a client stands for as many viewers as
-the most often it asked for the same thing in the window before its newest request. Behind a CDN that collapses requests
-this counts the CDN.
+the most often it asked for the same thing in the window before its newest request. Those who are far apart, in a rewind
+window or a recording, do not ask for the same: they show as *places* from which media is fetched in turn, one and
+another and the one again, and each counts by itself. One viewer who seeks leaves a place and does not return to it.
+Behind a CDN that collapses requests this counts the CDN.
 
 All is counted as requests come in, so that neither asking how many there are nor whether one is among them looks at
 more than the clients that have left since.
@@ -13,6 +15,7 @@ more than the clients that have left since.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 
@@ -27,38 +30,105 @@ __all__ = ["Viewers"]
 MAX_REMEMBERED = 128
 
 
+#: Pieces of media whose numbers are no further apart are of one place: players begin with some that are old.
+PLACE_WIDTH = 4
+#: The names of segments and parts, in streams and recordings, have their number behind this.
+_NUMBER = re.compile(r"(?:segment|part)_([0-9]{1,20})", re.ASCII)
+
+
+class _Place:
+    """
+    From where in the stream a client fetches media.
+
+    :ivar number: of the newest piece.
+    :ivar most: how often the same piece was asked for, at most.
+    :ivar is_revisited: whether it was returned to from another place, or another one was from here.
+    """
+
+    __slots__ = ("is_revisited", "most", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.most = 0
+        self.is_revisited = False
+
+
 class _Client:
     """
     One client.
 
     :ivar prefix: the salted hash of whom its address stands for.
-    :ivar asked: how often each thing was asked for, and when last; in order of that.
-    :ivar viewers: how many it stands for: the highest of these counts, at least 1.
+    :ivar asked: how often each thing was asked for, when last, and from which place; in order of that time.
+    :ivar viewers: how many it stands for, at least 1.
     """
 
-    __slots__ = ("asked", "last_seen_ms", "prefix", "viewers")
+    __slots__ = ("_newest", "_places", "_reloads", "asked", "last_seen_ms", "prefix", "viewers")
 
     def __init__(self, prefix: bytes) -> None:
         self.prefix = prefix
         self.last_seen_ms = 0
         self.viewers = 1
-        self.asked: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self.asked: OrderedDict[str, tuple[int, int, _Place]] = OrderedDict()
+        self._reloads = _Place(-1)  # no place: all players wait at the end
+        self._places: list[_Place] = []
+        self._newest: _Place | None = None
 
     def ask(self, thing: str, now_ms: int, horizon_ms: int) -> None:
         asked = self.asked
+        has_changed = False
         if thing:
-            count = asked.pop(thing, (0, 0))[0] + 1
-            asked[thing] = count, now_ms
-            if count > self.viewers:
-                self.viewers = count
+            known = asked.pop(thing, None)
+            place = self._place(thing) if known is None else known[2]
+            count = 1 if known is None else known[0] + 1
+            asked[thing] = count, now_ms, place
+            has_changed = self._visit(place)
+            if count > place.most:
+                place.most = count
+                has_changed = True
         while asked:
             oldest = next(iter(asked))
-            count, last_ms = asked[oldest]
+            count, last_ms, place = asked[oldest]
             if last_ms >= horizon_ms and len(asked) <= MAX_REMEMBERED:
                 break
             del asked[oldest]
-            if count == self.viewers:
-                self.viewers = max((count for count, _ in asked.values()), default=1)
+            if count == place.most:
+                self._measure(place)
+                has_changed = True
+        if has_changed:
+            self._count()
+
+    def _place(self, thing: str) -> _Place:
+        """The place that something is asked for from, which may be a new one."""
+        found = _NUMBER.search(thing)
+        if found is None:
+            return self._reloads
+        number = int(found[1])
+        for place in self._places:
+            if abs(number - place.number) <= PLACE_WIDTH:
+                place.number = number
+                return place
+        self._places.append(_Place(number))
+        return self._places[-1]
+
+    def _visit(self, place: _Place) -> bool:
+        """Learn that something was asked for from a place; whether that tells of one more."""
+        before = self._newest
+        if place is self._reloads or place is before:
+            return False
+        self._newest = place
+        if before is None or not place.most or (place.is_revisited and before.is_revisited):
+            return False
+        place.is_revisited = before.is_revisited = True
+        return True
+
+    def _measure(self, place: _Place) -> None:
+        place.most = max((count for count, _, each in self.asked.values() if each is place), default=0)
+        if not place.most and place in self._places:
+            self._places.remove(place)
+
+    def _count(self) -> None:
+        shared = sum(place.most for place in self._places if place.is_revisited)
+        self.viewers = max(1, shared, self._reloads.most, *(place.most for place in self._places))
 
 
 @implementer(IViewers)

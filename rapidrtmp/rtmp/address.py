@@ -17,7 +17,7 @@ from rapidrtmp.names import BadNameError
 
 __all__ = ["StreamAddress", "app_path", "has_query", "parse_address", "tc_url_host"]
 
-_FORBIDDEN_IN_NAMES = re.compile(r"[\x00-\x1f\x7f\\]|\.\.")
+_FORBIDDEN_IN_NAMES = re.compile(r"[\x00-\x1f\x7f\\]|(?:\A|/)\.\.(?:/|\Z)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 #: What may stand before a stream's name and is no part of it.
 _NAME_PREFIX = re.compile(r"\A/?(?:mp4:|flv:|mp3:)?")
@@ -46,8 +46,8 @@ def parse_address(app: str, tc_url: str, name: str, default_app: str = "live") -
     :param app: ``app`` of its connect command; where that is empty, the path of ``tc_url`` stands in.
     :param name: what it asked to publish; where that is empty, the last segment of the application is the key.
     :param default_app: the application of URLs that name none.
-    :raises BadNameError: no key anywhere, or a name holding control characters, backslashes or ``..``, or a parameter
-        holding control characters. The message quotes nothing: there may be a secret in it.
+    :raises BadNameError: no key anywhere, or a name holding control characters, backslashes or ``..`` as a segment,
+        or a parameter holding control characters. The message quotes nothing: there may be a secret in it.
     """
     url = _split_tc_url(tc_url)
     app, _, app_query = (app or url.path).partition("?")
@@ -104,7 +104,7 @@ def _check(address: StreamAddress) -> None:
         raise BadNameError("the stream name is empty")
     for what, text in (("application", address.app), ("stream name", address.key)):
         if _FORBIDDEN_IN_NAMES.search(text):
-            raise BadNameError(f"the {what} holds '..', a backslash or a control character")
+            raise BadNameError(f"the {what} holds '/../', a backslash or a control character")
     for name, value in address.parameters.items():
         if _CONTROL.search(name) or _CONTROL.search(value):
             raise BadNameError("the URL's query holds a control character")

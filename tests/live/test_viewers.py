@@ -26,6 +26,44 @@ class ViewersTests(SynchronousTestCase):
         self.viewers.saw("192.0.2.1", "Safari", "segment_2.m4s", 1010)
         self.assertEqual(5, self.viewers.count(1010))
 
+    def test_places(self) -> None:
+        """Viewers behind one address who watch different moments are distinguished by what they ask for in turn."""
+        for number in range(5):
+            for first in (100, 40, 7):
+                self.viewers.saw("192.0.2.1", "Safari", f"segment_{first + number}.m4s", 1000 + 2000 * number)
+        self.assertEqual(3, self.viewers.count(9000))
+        for number in range(5, 12):
+            self.viewers.saw("192.0.2.1", "Safari", f"segment_{100 + number}.m4s", 1000 + 2000 * number)
+        self.assertEqual(1, self.viewers.count(23_000))
+
+    def test_places_shared(self) -> None:
+        """Two at the end of the stream and one an hour behind are three."""
+        for number in range(3):
+            for first in (2_000, 200, 2_000):
+                self.viewers.saw("192.0.2.1", "Safari", f"part_{first + number}.0.m4s", 1000 + number)
+        self.assertEqual(3, self.viewers.count(1010))
+
+    def test_seeking(self) -> None:
+        """One viewer who seeks here and there, and catches up while playlists are waited for, is one."""
+        for at, first in enumerate((100, 40, 7, 70)):
+            for number in range(first, first + 6):
+                self.viewers.saw("192.0.2.1", "Safari", f"segment_{number}.m4s", 1000 + at)
+                self.viewers.saw("192.0.2.1", "Safari", f"index.m3u8?{106 + at}.{number}", 1000 + at)
+        self.assertEqual(1, self.viewers.count(1010))
+
+    def test_blocked_reloads(self) -> None:
+        """Viewers behind one address who wait for the same version are as many as wait."""
+        for _ in range(3):
+            self.viewers.saw("192.0.2.1", "Safari", "index.m3u8?7.2", 1000)
+        self.assertEqual(3, self.viewers.count(1010))
+
+    def test_recordings(self) -> None:
+        """So are those who watch recordings, each at another moment."""
+        for number in range(3):
+            for first in (30, 5):
+                self.viewers.saw("192.0.2.1", "Safari", f"20261130T190000Z/segment_{first + number}.m4s?", 1000)
+        self.assertEqual(2, self.viewers.count(1010))
+
     def test_playlists_do_not_count(self) -> None:
         """A playlist that every player reloads all the time tells of one viewer only."""
         for number in range(50):

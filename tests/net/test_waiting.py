@@ -14,6 +14,7 @@ from rapidrtmp.errors import LeaseHeldError, StorageError
 from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.media import Frame, MediaKind
+from rapidrtmp.names import StreamName
 from rapidrtmp.testing.sinks import STARTED_AT_MS, FrameCollector
 from tests.rtmp.client import HANDSHAKE, command, connect, message, publish
 
@@ -48,6 +49,14 @@ class PublishTests(EdgeCase):
         stream = self.edge.registry.find(NAME)
         assert stream is not None
         self.assertEqual((STARTED_AT_MS, STARTED_AT_MS + 2_000), (stream.utc_ms(0, 1), stream.utc_ms(2, 1)))
+
+    def test_names(self) -> None:
+        """What may be a stream key elsewhere may be published: dots are a matter of names alone, wherever they are."""
+        for number, key in enumerate(("a..b", "a.", "-", "~x", "k" * 128)):
+            peer = self.edge.peer(f"192.0.2.{number}").connect()
+            peer.heard()
+            self.assertEqual([("status", START)], [status[:2] for status in peer.publish(f"{key}?token=s").statuses()])
+            self.assertIsNotNone(self.edge.registry.find(StreamName("live", key)))
 
     def test_one_write(self) -> None:
         """An encoder that sends all at once, without waiting for answers, loses nothing, and nothing is reordered."""

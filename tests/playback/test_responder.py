@@ -488,6 +488,16 @@ class ViewerTests(HlsTestCase):
                 self.server.get(path)
         self.assertEqual(5, self.count())
 
+    def test_many_at_different_places(self) -> None:
+        """Those who share an address and watch different moments are distinguished by fetching in turn."""
+        for number in (9, 200, 5_000):
+            for at in range(3):
+                self.shelf.put(f"segment_{number + at}.m4s", [b"x"], "video/mp4")
+        for at in range(3):
+            for number in (9, 200, 5_000):
+                self.assertEqual(200, self.server.get(f"/live/k/segment_{number + at}.m4s").status)
+        self.assertEqual(3, self.count())
+
     def test_what_does_not_count(self) -> None:
         """Neither errors nor HEAD nor preflights nor the middle of a segment make a viewer."""
         self.server.get("/live/k/none.m4s")

@@ -90,6 +90,7 @@ class RefusalTests(SynchronousTestCase):
             ("live", "", "k\n?token=secret"),
             ("live", "", "..?token=secret"),
             ("live/../other", "", "secret"),
+            ("live", "", "a/../secret"),
             ("live", "", "secret\\k"),
             ("li\x7fve", "", "secret"),
             ("live", "", "k?token=secret%00"),
