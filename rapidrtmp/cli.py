@@ -30,6 +30,8 @@ _GRANT = {
     "Watch": "watchUrl",
     "Good until": "expiresAt",
 }
+#: Likewise of one to watch.
+_PLAY_GRANT = {"Watch": "watchUrl", "Playlist": "playlistUrl", "Good until": "expiresAt"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument("--seconds", type=float, default=20, help="how long to watch a live stream (20)")
     check.add_argument("--json", action="store_true", help="report in JSON")
     check.set_defaults(run=_check)
-    _add_token(tools.add_parser("token", help="ask a server for all that is needed to publish a stream"))
+    _add_token(
+        tools.add_parser("token", help="ask a server for all that is needed to publish a stream, or to watch it")
+    )
     _add_config(tools.add_parser("config", help="have a running server read its configuration again, or compare one"))
     tools.add_parser("settings", help="show every setting, its names and its default").set_defaults(run=_settings)
     if not tools.choices.keys() & set(arguments[:1]):
@@ -106,7 +110,13 @@ def _check(chosen: argparse.Namespace) -> int:
 
 def _add_token(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stream", metavar="KEY", help="stream key, or APP/KEY")
+    parser.add_argument("--play", action="store_true", help="a token to watch with, instead of one to publish with")
     parser.add_argument("--expires", metavar="TIME", help="how long the token is good: 2h, 30m (the server's default)")
+    parser.add_argument("--streams", metavar="PATTERN", help="a pattern of streams, camera-*, instead of the one")
+    parser.add_argument("--network", metavar="NETWORK", help="the only addresses that it is for: 10.0.0.0/8")
+    parser.add_argument("--single-use", metavar="TIME", help="for one session, which can be resumed within TIME")
+    parser.add_argument("--max-players", metavar="N", type=int, help="with --play: how many may use it at one time")
+    parser.add_argument("--revoke", action="store_true", help="revoke all tokens for the stream issued up to now")
     _add_server(parser)
     parser.set_defaults(run=_token)
 
@@ -122,19 +132,38 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
 def _token(chosen: argparse.Namespace) -> int:
     from rapidrtmp.management_client import ManagementError
 
-    app, _, key = chosen.stream.rpartition("/")
-    asked = {"streamKey": key, "app": app, "expiresIn": chosen.expires}
-    grant = _ask(chosen, "/api/v1/publish", {name: value for name, value in asked.items() if value}, chosen.config)
-    if not grant.keys() >= set(_GRANT.values()):
+    if chosen.revoke:
+        path, wanted = "/api/v1/tokens/revoke", {"Revoked": "revoked"}
+    elif chosen.play:
+        path, wanted = "/api/v1/play", _PLAY_GRANT
+    else:
+        path, wanted = "/api/v1/publish", _GRANT
+    answer = _ask(chosen, path, _asked_of_token(chosen), chosen.config)
+    if not answer.keys() >= set(wanted.values()):
         raise ManagementError("what answers is no RapidRTMP server of this version")
     if chosen.json:
-        print(json.dumps(grant))
+        print(json.dumps(answer))
         return 0
-    for title, name in _GRANT.items():
-        print(f"{title:<17}{grant[name]}")
-    if urlsplit(grant["server"]).hostname == "localhost":
-        print("From another machine, write this one's name for localhost; server.public_rtmp sets it.", file=sys.stderr)
+    for title, name in wanted.items():
+        print(f"{title:<17}{answer[name]}")
+    shown = answer.get("server") or answer.get("watchUrl", "")
+    if urlsplit(shown).hostname == "localhost":
+        setting = "server.public_http" if chosen.play else "server.public_rtmp"
+        print(f"From another machine, write this one's name for localhost; {setting} sets it.", file=sys.stderr)
     return 0
+
+
+def _asked_of_token(chosen: argparse.Namespace) -> dict[str, Any]:
+    app, _, key = chosen.stream.rpartition("/")
+    terms = {
+        "expiresIn": chosen.expires,
+        "streams": chosen.streams,
+        "network": chosen.network,
+        "singleUse": chosen.single_use,
+        "maxPlayers": chosen.max_players,
+    }
+    asked = {"streamKey": key, "app": app, **({} if chosen.revoke else terms)}
+    return {name: value for name, value in asked.items() if value is not None and value != ""}
 
 
 def _ask(chosen: argparse.Namespace, path: str, value: Mapping[str, Any], config: str | None) -> dict[str, Any]:

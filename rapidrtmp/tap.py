@@ -65,7 +65,7 @@ class Options(usage.Options):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.update(rtmp=[], http=[], manage=[], sink=[], auth=[])
+        self.update(rtmp=[], http=[], manage=[], sink=[], auth=[], play=[])
 
     def opt_rtmp(self, endpoint: str) -> None:
         """ENDPOINT that takes RTMP; may be repeated (default tcp:1935)"""
@@ -86,6 +86,10 @@ class Options(usage.Options):
     def opt_auth(self, spec: str) -> None:
         """SPEC of who may publish; if repeated, one that consents is enough (default token)"""
         self["auth"].append(spec)
+
+    def opt_play(self, spec: str) -> None:
+        """SPEC of who may watch; if repeated, one that consents is enough (default open)"""
+        self["play"].append(spec)
 
     def opt_version(self) -> NoReturn:
         """Print the version and exit"""

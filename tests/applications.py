@@ -31,6 +31,7 @@ class FakeApplication:
     make: Callable[[StreamName], LiveStream] = _bare_stream
     limits: AppLimits = field(default_factory=AppLimits)
     authenticator: Any = None
+    play_authenticator: Any = None
     sinks: Mapping[str, Any] = field(default_factory=dict)
     stored: IStorage = field(default_factory=MemoryStorage)
     is_leaving: bool = False

@@ -21,6 +21,7 @@ from rapidrtmp.interfaces import (
     IApplication,
     IAuthenticator,
     IPartSink,
+    IPlayAuthenticator,
     ISink,
     IStorage,
     Purpose,
@@ -76,6 +77,7 @@ def limits_of(name: str, settings: Settings) -> AppLimits:
         takeover_silence_ms=settings.rtmp.takeover_silence_ms,
         max_streams=app.max_streams,
         max_viewers_per_stream=app.max_viewers_per_stream,
+        max_players_per_token=app.max_players_per_token,
     )
 
 
@@ -94,6 +96,7 @@ class Application:
     settings: Settings = field(repr=False)
     sinks: Mapping[str, Any]
     authenticator: IAuthenticator
+    play_authenticator: IPlayAuthenticator | None
     stores: Mapping[Purpose, Store]
     limits: AppLimits
     shared: Shared = field(repr=False)

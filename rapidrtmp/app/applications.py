@@ -25,7 +25,7 @@ from rapidrtmp.app.plugins import (
 )
 from rapidrtmp.app.storages import Stores
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, IReplacingSinkFactory, Outcome, Purpose
+from rapidrtmp.interfaces import AuthenticatorContext, IReplacingSinkFactory, Outcome, Purpose
 from rapidrtmp.settings.model import Settings, app_settings
 from rapidrtmp.settings.spec import parse_spec
 from rapidrtmp.storage.store import Store
@@ -38,8 +38,10 @@ __all__ = ["Applications", "Replacement"]
 _OUTCOMES: Mapping[str, Outcome] = {
     "server.max_streams": Outcome.APPLIED,
     "apps.auth": Outcome.APPLIED,
+    "apps.play": Outcome.APPLIED,
     "apps.max_streams": Outcome.APPLIED,
     "apps.max_viewers_per_stream": Outcome.APPLIED,
+    "apps.max_players_per_token": Outcome.APPLIED,
     "tokens.secret_file": Outcome.APPLIED,
     "apps.sinks": Outcome.FOR_NEW_STREAMS,
     "apps.grace": Outcome.FOR_NEW_STREAMS,
@@ -131,18 +133,21 @@ class Applications(dict[str, Application]):
             name=name,
             settings=settings,
             sinks=plugins.sinks,
-            authenticator=self._make_authenticator(name, settings, plugins),
+            authenticator=self._make_authenticator(name, "auth", settings, plugins.authenticator),
+            play_authenticator=self._make_authenticator(name, "play", settings, plugins.play_authenticator),
             stores={purpose: self._stores.of(chosen) for purpose, chosen in plugins.storages.items()},
             limits=limits_of(name, settings),
             shared=self._shared,
         )
 
-    def _make_authenticator(self, name: str, settings: Settings, plugins: AppPlugins) -> IAuthenticator:
+    def _make_authenticator(self, name: str, key: str, settings: Settings, factory: Any) -> Any:
+        """What decides who may publish (``auth``), or who may watch (``play``), in an application."""
+        if factory is None:
+            return None
         shared = self._shared
         context = AuthenticatorContext(shared.reactor, utc_ms, Logger("rapidrtmp.auth"), shared.in_thread)
-        names = " or ".join(parse_spec(spec).name for spec in settings.apps[name].auth)
-        made: IAuthenticator = create(f"authenticator {names} of apps.{name}", plugins.authenticator, context)
-        return made
+        names = " or ".join(parse_spec(spec).name for spec in getattr(settings.apps[name], key))
+        return create(f"authenticator {names} of apps.{name}.{key}", factory, context)
 
     # ── new settings ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -235,14 +240,21 @@ class Applications(dict[str, Application]):
         former, name = app.settings, app.name
         if name not in settings.apps:
             return replace(app, is_leaving=True)
-        keeps_auth = _auth_keys(former, name) == _auth_keys(settings, name)
+        same_keys = former.tokens.secret_file == settings.tokens.secret_file
+        keeps_auth = same_keys and former.apps[name].auth == settings.apps[name].auth
+        keeps_play = same_keys and former.apps[name].play == settings.apps[name].play
         kept = dict(zip(sink_keys(former, name), app.sinks.values(), strict=False))
         chosen = choose_app(settings, name, kept)
         return replace(
             app,
             settings=settings,
             sinks=chosen.sinks,
-            authenticator=app.authenticator if keeps_auth else self._make_authenticator(name, settings, chosen),
+            authenticator=app.authenticator
+            if keeps_auth
+            else self._make_authenticator(name, "auth", settings, chosen.authenticator),
+            play_authenticator=app.play_authenticator
+            if keeps_play
+            else self._make_authenticator(name, "play", settings, chosen.play_authenticator),
             limits=limits_of(name, settings),
         )
 
@@ -262,10 +274,6 @@ def _are_elsewhere(old: Settings, new: Settings, name: str) -> bool:
     """Whether an application has other storages in other settings."""
     before, after = old.apps[name], new.apps[name]
     return (before.storage, before.recordings) != (after.storage, after.recordings)
-
-
-def _auth_keys(settings: Settings, name: str) -> tuple[Any, ...]:
-    return settings.apps[name].auth, settings.tokens.secret_file
 
 
 def _outcomes(old: Settings, new: Settings) -> dict[str, Outcome]:

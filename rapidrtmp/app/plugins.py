@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rapidrtmp.auth.any_of import AnyOfAuthenticatorFactory
+from rapidrtmp.auth.open import OpenAuthenticatorFactory
 from rapidrtmp.discovery import (
     make_authenticator_factory,
     make_contributors,
@@ -60,11 +61,13 @@ class AppPlugins:
 
     :ivar sinks: each an ``ISinkFactory``, by name: the plugin's, with ``-2``, ``-3`` where one serves again.
     :ivar authenticator: an ``IAuthenticatorFactory``.
+    :ivar play_authenticator: likewise, of who may watch; ``None`` for all.
     :ivar storages: one for each purpose.
     """
 
     sinks: Mapping[str, Any]
     authenticator: Any
+    play_authenticator: Any
     storages: Mapping[Purpose, ChosenStorage]
 
 
@@ -106,8 +109,13 @@ def choose_app(settings: Settings, name: str, kept: Mapping[SinkKey, Any] | None
         again.
     :raises ConfigurationError: as :func:`choose_plugins`.
     """
-    sinks = _sinks(sink_keys(settings, name), kept or {})
-    return AppPlugins(sinks, _authenticator(settings, settings.apps[name]), {})
+    app = settings.apps[name]
+    return AppPlugins(
+        _sinks(sink_keys(settings, name), kept or {}),
+        _authenticator(settings, app),
+        _play_authenticator(settings, app),
+        {},
+    )
 
 
 def sink_keys(settings: Settings, name: str) -> Sequence[SinkKey]:
@@ -197,9 +205,21 @@ def purpose_of(sink_factory: Any) -> Purpose:
         raise ConfigurationError(f"its purpose {storing.purpose!r} is not {' or '.join(Purpose)}") from error
 
 
+def _authenticators(settings: Settings, specs: Sequence[str]) -> Sequence[Any]:
+    return [make_authenticator_factory(spec, _defaults(settings, spec)) for spec in specs]
+
+
 def _authenticator(settings: Settings, app: AppSettings) -> Any:
-    made = [make_authenticator_factory(spec, _defaults(settings, spec)) for spec in app.auth]
+    made = _authenticators(settings, app.auth)
     return made[0] if len(made) == 1 else AnyOfAuthenticatorFactory(made)
+
+
+def _play_authenticator(settings: Settings, app: AppSettings) -> Any:
+    """Of those who are asked one that consents is enough: where ``open`` is among them, no one needs to be asked."""
+    made = _authenticators(settings, app.play)
+    if any(isinstance(each, OpenAuthenticatorFactory) for each in made):
+        return None
+    return AnyOfAuthenticatorFactory(made, decides_play=True)
 
 
 def keep_secrets_apart(settings: Settings) -> None:
@@ -221,5 +241,5 @@ def keep_secrets_apart(settings: Settings) -> None:
 
 
 def _secret_files(settings: Settings) -> Sequence[str]:
-    specs = [parse_spec(spec) for app in settings.apps.values() for spec in app.auth]
+    specs = [parse_spec(spec) for app in settings.apps.values() for spec in (*app.auth, *app.play)]
     return [spec.options.get("secret_file", settings.tokens.secret_file) for spec in specs if spec.name == "token"]

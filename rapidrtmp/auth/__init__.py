@@ -1,1 +1,1 @@
-"""Authenticators: who may publish."""
+"""Authenticators: who may publish, and who may watch."""

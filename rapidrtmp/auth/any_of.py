@@ -1,20 +1,24 @@
-"""Several authenticators of one application: a peer that one of them admits may publish."""
+"""Several authenticators of one application: a peer that one of them admits may publish, or watch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 from zope.interface import alsoProvides, implementer
 
+from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import (
     AuthenticatorContext,
     IAuthenticator,
     IAuthenticatorFactory,
+    IPlayAuthenticator,
     ITokenIssuer,
+    PlayRequest,
     PublishRequest,
+    TokenTerms,
     Verdict,
 )
 from rapidrtmp.names import StreamName
@@ -24,7 +28,7 @@ from rapidrtmp.support.text import class_name, reason_of
 __all__ = ["AnyOfAuthenticator", "AnyOfAuthenticatorFactory"]
 
 
-@implementer(IAuthenticator)
+@implementer(IAuthenticator, IPlayAuthenticator)
 class AnyOfAuthenticator:
     """
     Asks each in turn until one consents; provides ``ITokenIssuer`` if one of them does.
@@ -39,20 +43,25 @@ class AnyOfAuthenticator:
         if self._issuer is not None:
             alsoProvides(self, ITokenIssuer)
 
-    def issue_token(self, stream: StreamName, lifetime_s: int) -> str:
+    def issue_token(self, stream: StreamName, lifetime_s: int, terms: TokenTerms) -> str:
         """A token of the first that makes them."""
-        token: str = self._issuer.issue_token(stream, lifetime_s)  # type: ignore[union-attr]  # provided only with one
+        issuer: Any = self._issuer
+        token: str = issuer.issue_token(stream, lifetime_s, terms)
         return token
 
     def authorize_publish(self, request: PublishRequest) -> Deferred[Verdict]:
         """The first consent; else the last refusal. One that fails is logged and counts as a refusal."""
-        return Deferred.fromCoroutine(self._ask_in_turn(request))
+        return Deferred.fromCoroutine(self._ask_in_turn(request, lambda each: each.authorize_publish))
 
-    async def _ask_in_turn(self, request: PublishRequest) -> Verdict:
+    def authorize_play(self, request: PlayRequest) -> Deferred[Verdict]:
+        """Likewise."""
+        return Deferred.fromCoroutine(self._ask_in_turn(request, lambda each: each.authorize_play))
+
+    async def _ask_in_turn(self, request: PublishRequest | PlayRequest, question: Callable[[Any], Any]) -> Verdict:
         verdict = Verdict(allowed=False, reason="the server cannot check this now")
         for authenticator in self._authenticators:
             try:
-                verdict = await maybeDeferred(authenticator.authorize_publish, request)
+                verdict = await maybeDeferred(question(authenticator), request)
             except CancelledError as error:
                 raise CancelledError(class_name(authenticator)) from error
             except Exception as error:
@@ -69,13 +78,20 @@ class AnyOfAuthenticator:
 
 @implementer(IAuthenticatorFactory)
 class AnyOfAuthenticatorFactory:
-    """Holds the factories of several authenticators together."""
+    """
+    Holds the factories of several authenticators together.
 
-    def __init__(self, factories: Sequence[Any]) -> None:
+    :param decides_play: whether each of them must be able to decide who may watch.
+    """
+
+    def __init__(self, factories: Sequence[Any], *, decides_play: bool = False) -> None:
         self._factories = factories
+        self._decides_play = decides_play
 
-    def create(self, context: AuthenticatorContext) -> AnyOfAuthenticator:
-        """Make them all."""
-        return AnyOfAuthenticator(
-            [create("authenticator", factory, context) for factory in self._factories], context.log
-        )
+    def create(self, context: AuthenticatorContext) -> Any:
+        """Make them all. :raises ConfigurationError: one can never work."""
+        made = [create("authenticator", factory, context) for factory in self._factories]
+        unfit = [each for each in made if self._decides_play and not IPlayAuthenticator.providedBy(each)]
+        if unfit:
+            raise ConfigurationError(f"{class_name(unfit[0])} cannot decide who may watch")
+        return made[0] if len(made) == 1 else AnyOfAuthenticator(made, context.log)

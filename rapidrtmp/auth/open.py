@@ -1,4 +1,4 @@
-"""The ``open`` authenticator: any peer may publish. For a private network, or to try things out."""
+"""The ``open`` authenticator: any peer may publish, or watch. For a private network, or to try things out."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from rapidrtmp.interfaces import (
     AuthenticatorContext,
     IAuthenticator,
     IAuthenticatorFactory,
+    IPlayAuthenticator,
     ITokenIssuer,
+    PlayRequest,
     PublishRequest,
+    TokenTerms,
     Verdict,
 )
 from rapidrtmp.names import StreamName
@@ -17,7 +20,7 @@ from rapidrtmp.names import StreamName
 __all__ = ["OpenAuthenticator", "OpenAuthenticatorFactory"]
 
 
-@implementer(IAuthenticator, ITokenIssuer)
+@implementer(IAuthenticator, IPlayAuthenticator, ITokenIssuer)
 class OpenAuthenticator:
     """Consents to all; a peer at the same address may take over a silent stream."""
 
@@ -25,7 +28,11 @@ class OpenAuthenticator:
         """Consent, without end."""
         return Verdict(allowed=True, credential=request.peer)
 
-    def issue_token(self, stream: StreamName, lifetime_s: int) -> str:  # noqa: ARG002 - the contract's
+    def authorize_play(self, request: PlayRequest) -> Verdict:  # noqa: ARG002 - the contract's
+        """Consent, without end."""
+        return Verdict(allowed=True)
+
+    def issue_token(self, stream: StreamName, lifetime_s: int, terms: TokenTerms) -> str:  # noqa: ARG002 - the contract's
         """``""``: no token is needed."""
         return ""
 

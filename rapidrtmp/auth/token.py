@@ -1,99 +1,128 @@
 """
-The ``token`` authenticator: stateless signed tokens, each for one stream until it expires.
+The ``token`` authenticator: stateless signed tokens to publish or to play with, each until it expires.
 
-A token is 27 bytes, 36 characters of base64url: a nonce (6), the time it expires (5, big-endian seconds since 1970)
-and the first 16 bytes of an HMAC-SHA256 over its purpose, the stream's name and those two. Nothing is stored but the
-secret, so a token is good for every reconnect, survives a restart of the server, and works at each server that shares
-the secret.
+Nothing is stored but the keys that sign them, so a token is good for every reconnect, survives a restart of the server,
+and works at each server that has the keys. What a token says is in :mod:`rapidrtmp.auth.signed`; which ones were
+revoked, in :mod:`rapidrtmp.auth.revocation`.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import hmac
-import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from twisted.logger import Logger
 from zope.interface import implementer
 
+from rapidrtmp.auth.keys import DEFAULT_SECRET_FILE, FixedKeys, Keys, KeysInFile, check_keys
+from rapidrtmp.auth.patterns import is_in_network
+from rapidrtmp.auth.signed import SignedToken, digest_of, read_token, write_token
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import (
+    Action,
     AuthenticatorContext,
     IAuthenticator,
     IAuthenticatorFactory,
+    IPlayAuthenticator,
     ITokenIssuer,
+    PlayRequest,
     PublishRequest,
+    TokenTerms,
     Verdict,
 )
 from rapidrtmp.names import StreamName
-from rapidrtmp.support.secret_file import keep_secret
 
 __all__ = ["TokenAuthenticator", "TokenAuthenticatorFactory"]
 
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{36}", re.ASCII)
-_PURPOSE = b"rapidrtmp publish 1"
-_NONCE_SIZE, _EXPIRY_SIZE, _MAC_SIZE = 6, 5, 16
-MINIMUM_SECRET_LENGTH = 16
-DEFAULT_SECRET_FILE = "data/token.key"
+_NUMBER_SIZE = 6
+#: How long a player's token is believed until the keys, which may have changed, are asked again.
+KEEP_MS = 4_000
+_NEEDED = {
+    Action.PUBLISH: "a token is needed: ...?token=TOKEN",
+    Action.PLAY: "a token is needed to watch this: ask for one where you found the link",
+}
 
 
-@implementer(IAuthenticator, ITokenIssuer)
+@implementer(IAuthenticator, IPlayAuthenticator, ITokenIssuer)
 class TokenAuthenticator:
     """
     Checks tokens, and makes them.
 
-    :param secret: what signs them.
+    :param keys: what signs them.
     :param utc_ms: the time of day in milliseconds since 1970.
     :param ends_publish: whether a running publish ends when its token expires.
-    :param random_bytes: where nonces come from.
+    :param random_bytes: where their numbers come from.
     """
 
     def __init__(
         self,
-        secret: bytes,
+        keys: Keys,
         utc_ms: Callable[[], int],
         *,
         ends_publish: bool = True,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        self._secret = secret
+        self._keys = keys
         self._utc_ms = utc_ms
         self._ends_publish = ends_publish
         self._random_bytes = random_bytes
 
-    def issue_token(self, stream: StreamName, lifetime_s: int) -> str:
-        """A new token of 36 URL-safe characters, good for ``stream`` for at least ``lifetime_s`` seconds."""
-        expires_s = -(-self._utc_ms() // 1000) + lifetime_s
-        claims = self._random_bytes(_NONCE_SIZE) + expires_s.to_bytes(_EXPIRY_SIZE, "big")
-        return base64.urlsafe_b64encode(claims + self._mac(stream, claims)).decode("ascii")
+    def issue_token(self, stream: StreamName, lifetime_s: int, terms: TokenTerms) -> str:
+        """See :meth:`ITokenIssuer.issue_token <rapidrtmp.interfaces.ITokenIssuer.issue_token>`."""
+        now_ms = self._utc_ms()
+        token = SignedToken(
+            terms.action,
+            terms.streams or digest_of(stream),
+            self._random_bytes(_NUMBER_SIZE),
+            now_ms,
+            -(-now_ms // 1000) + lifetime_s,
+            terms.network,
+            terms.reconnect_s,
+            terms.max_players,
+        )
+        return write_token(token, next(iter(self._keys.all.values())))
 
     def authorize_publish(self, request: PublishRequest) -> Verdict:
-        """Consent if the token was made for this stream and has not expired; else say which of these fails."""
-        if not request.token:
-            return Verdict(allowed=False, reason="a token is needed: ...?token=TOKEN")
-        if not _TOKEN.fullmatch(request.token):
-            return Verdict(allowed=False, reason="the token is malformed: it is not one of this server's")
-        data = base64.urlsafe_b64decode(request.token)
-        claims, mac = data[:-_MAC_SIZE], data[-_MAC_SIZE:]
-        if not hmac.compare_digest(mac, self._mac(request.stream, claims)):
-            return Verdict(allowed=False, reason="the token is for another stream, or another server's")
-        expires_ms = int.from_bytes(claims[_NONCE_SIZE:], "big") * 1000
+        """Consent if the token lets this stream be published and has not expired; else say which of these fails."""
+        return self._judge(Action.PUBLISH, request.stream, request.token, request.peer)
+
+    def authorize_play(self, request: PlayRequest) -> Verdict:
+        """Likewise, if it lets this stream be watched."""
+        return self._judge(Action.PLAY, request.stream, request.token, request.peer)
+
+    def _judge(self, action: Action, stream: StreamName, text: str, peer: str) -> Verdict:
+        token = read_token(text, self._keys.all) if text else None
+        if token is None:
+            reason = "the token is not one of this server's" if text else _NEEDED[action]
+            return Verdict(allowed=False, reason=reason, is_unauthenticated=True)
+        expires_ms = token.expires_s * 1000
         if expires_ms <= self._utc_ms():
-            return Verdict(allowed=False, reason="the token has expired: ask for a new one")
+            return Verdict(allowed=False, reason="the token has expired: ask for a new one", is_unauthenticated=True)
+        wrong = _mismatch(token, action, stream, peer)
+        if wrong:
+            return Verdict(allowed=False, reason=wrong)
+        is_ending = self._ends_publish or action is Action.PLAY
         return Verdict(
             allowed=True,
-            credential=hashlib.sha256(request.token.encode("ascii")).hexdigest(),
-            expires_ms=expires_ms if self._ends_publish else None,
+            credential=hashlib.sha256(text.encode("ascii")).hexdigest(),
+            expires_ms=expires_ms if is_ending else None,
+            issued_ms=token.issued_ms,
+            keep_ms=KEEP_MS,
+            reconnect_s=token.reconnect_s,
+            max_players=token.max_players,
         )
 
-    def _mac(self, stream: StreamName, claims: bytes) -> bytes:
-        # Names hold no NUL, so no two streams give the same bytes to sign.
-        signed = b"\0".join((_PURPOSE, stream.app.encode(), stream.key.encode(), claims))
-        return hmac.digest(self._secret, signed, "sha256")[:_MAC_SIZE]
+
+def _mismatch(token: SignedToken, action: Action, stream: StreamName, peer: str) -> str:
+    """Why a token is not for what it is used for; ``""`` if it is."""
+    if token.action is not action:
+        return f"the token is to {token.action} with, not to {action}"
+    if not token.is_for(stream):
+        return "the token is for another stream"
+    if token.network and not is_in_network(token.network, peer):
+        return "the token is for another network"
+    return ""
 
 
 @implementer(IAuthenticatorFactory)
@@ -102,17 +131,14 @@ class TokenAuthenticatorFactory:
     ``token:secret=TEXT`` or ``token:secret-file=FILE``, and ``mid-session=end|keep``.
 
     :param secret: at least 16 characters, the same at every server that is to take the same tokens.
-    :param secret_file: where the secret is kept instead; made, with a random one, when it is not there. Where the
-        default one cannot be made, in a folder that is read-only, the secret lives as long as the server.
+    :param secret_file: where the keys are kept instead, one a line; made, with a random one, when it is not there.
     :param mid_session: whether a running publish ends (``end``) when its token expires or continues (``keep``).
     """
 
     def __init__(self, *, secret: str = "", secret_file: str = DEFAULT_SECRET_FILE, mid_session: str = "end") -> None:
         if mid_session not in ("end", "keep"):
             raise ConfigurationError("mid_session is end or keep")
-        if secret and len(secret) < MINIMUM_SECRET_LENGTH:
-            raise ConfigurationError(f"the secret has {len(secret)} characters, fewer than {MINIMUM_SECRET_LENGTH}")
-        self._secret = secret
+        self._secret = check_keys(secret.encode(), "the secret") if secret else ()
         self._secret_file = Path(secret_file)
         self._ends_publish = mid_session == "end"
 
@@ -122,36 +148,5 @@ class TokenAuthenticatorFactory:
 
         :raises ConfigurationError: the file can neither be read nor made, or holds no secret.
         """
-        secret = self._secret.encode() or _kept_secret(self._secret_file, context.log)
-        return TokenAuthenticator(secret, context.utc_ms, ends_publish=self._ends_publish)
-
-
-def _may_exist(path: Path) -> bool:
-    """Whether there may be a file: it is there, or its folder cannot be looked into."""
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _kept_secret(path: Path, log: Logger) -> bytes:
-    try:
-        secret = keep_secret(path, "token secret", log)
-    except OSError as error:
-        if str(path) != DEFAULT_SECRET_FILE or _may_exist(path):
-            raise ConfigurationError(f"the token secret {path}: {error.strerror or error}") from error
-        log.warn(
-            "the token secret cannot be kept in {path} ({error}): tokens are good until this server ends",
-            path=str(path.absolute()),
-            error=error.strerror or str(error),
-        )
-        return secrets.token_bytes(32)
-    if len(secret) < MINIMUM_SECRET_LENGTH:
-        raise ConfigurationError(
-            f"the token secret {path} holds {len(secret)} bytes, fewer than {MINIMUM_SECRET_LENGTH}: "
-            "delete it to have a new one made"
-        )
-    return secret
+        keys = FixedKeys(self._secret) if self._secret else KeysInFile(self._secret_file, context.utc_ms, context.log)
+        return TokenAuthenticator(keys, context.utc_ms, ends_publish=self._ends_publish)

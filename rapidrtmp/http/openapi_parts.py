@@ -24,8 +24,8 @@ Json = dict[str, Any]
 
 _REASONS = {
     400: "The request is wrong; the message names the field.",
-    401: "The management secret is needed, as a bearer token, or the one given is wrong.",
-    403: "Pages of other origins are not answered.",
+    401: "The management secret, or a viewer's token, is needed, or the one given is wrong or has expired.",
+    403: "The API does not answer pages of other origins; or the viewer's token is for something else.",
     404: "There is no such thing here now. `Retry-After` says when to ask again, if that may help.",
     405: "The path is that of an action.",
     409: "The state of things does not permit it.",

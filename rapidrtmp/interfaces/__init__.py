@@ -14,11 +14,15 @@ from __future__ import annotations
 
 from rapidrtmp.interfaces.applications import AppLimits, IApplication
 from rapidrtmp.interfaces.auth import (
+    Action,
     AuthenticatorContext,
     IAuthenticator,
     IAuthenticatorFactory,
+    IPlayAuthenticator,
     ITokenIssuer,
+    PlayRequest,
     PublishRequest,
+    TokenTerms,
     Verdict,
 )
 from rapidrtmp.interfaces.contributions import (
@@ -93,6 +97,7 @@ __all__ = [
     "IMMUTABLE",
     "NO_STORE",
     "PLAYLIST_TYPE",
+    "Action",
     "AppLimits",
     "Audience",
     "AuthenticatorContext",
@@ -123,6 +128,7 @@ __all__ = [
     "IMetricsScope",
     "IPacedStorage",
     "IPartSink",
+    "IPlayAuthenticator",
     "IPlayable",
     "IPlaylistVersion",
     "IRecorderFactory",
@@ -146,6 +152,7 @@ __all__ = [
     "ObjectInfo",
     "Outcome",
     "Part",
+    "PlayRequest",
     "PlayableFacts",
     "Playlist",
     "PublishRequest",
@@ -162,6 +169,7 @@ __all__ = [
     "StorageContext",
     "StoredObject",
     "StreamedResponse",
+    "TokenTerms",
     "TrackRun",
     "UnavailableError",
     "Verdict",

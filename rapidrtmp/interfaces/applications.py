@@ -8,7 +8,7 @@ from typing import Any
 
 from zope.interface import Attribute, Interface
 
-from rapidrtmp.interfaces.auth import IAuthenticator
+from rapidrtmp.interfaces.auth import IAuthenticator, IPlayAuthenticator
 from rapidrtmp.interfaces.sinks import Purpose
 from rapidrtmp.interfaces.storage import IStorage
 from rapidrtmp.names import StreamName
@@ -27,6 +27,7 @@ class AppLimits:
     :ivar takeover_silence_ms: a publisher not heard of for this long gives way to one with the same credential.
     :ivar max_streams: how many streams of this application may be live at one time; 0 for no limit.
     :ivar max_viewers_per_stream: how many viewers one of them may have at one time; 0 for no limit.
+    :ivar max_players_per_token: how many players may use one token at one time, if it does not say; 0 for no limit.
     """
 
     grace_ms: int | None = limit(
@@ -36,6 +37,7 @@ class AppLimits:
     takeover_silence_ms: int = limit(1_000, "Silence after which the same credential may take over a publish")
     max_streams: int = limit(0, "Streams live at once, all apps together; 0 for no limit")
     max_viewers_per_stream: int = limit(0, "Viewers of one stream at once; 0 for no limit")
+    max_players_per_token: int = limit(0, "Players that may use one token at once, if it does not say; 0 for no limit")
 
 
 class IApplication(Interface):
@@ -50,6 +52,7 @@ class IApplication(Interface):
     )
     limits: AppLimits = Attribute("What it allows its streams.")
     authenticator: IAuthenticator = Attribute("Who may publish in it; an ``ITokenIssuer`` besides if it issues tokens.")
+    play_authenticator: IPlayAuthenticator | None = Attribute("Who may watch, likewise; ``None`` for all.")
     sinks: Mapping[str, Any] = Attribute("The ``ISinkFactory`` of each sink of its streams, by the sink's name.")
 
     def storage(purpose: Purpose) -> IStorage:

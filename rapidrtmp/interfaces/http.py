@@ -51,7 +51,9 @@ class Request:
     :ivar client: the address of the client behind the proxies that are trusted; else the peer's.
     :ivar body: the whole body.
     :ivar scheme: of the URL that the client asked for, as far as the proxies that are trusted tell.
-    :ivar token: what the client shows to be let in: ``/APP/KEY/~TOKEN/NAME``; ``""`` if nothing. A secret.
+    :ivar token: what the client shows to be let in, ``/APP/KEY/~TOKEN/NAME`` or ``Authorization``; ``""`` if nothing. A
+        secret.
+    :ivar is_token_in_path: whether it stood in the path.
     """
 
     method: str
@@ -62,6 +64,7 @@ class Request:
     body: bytes = field(default=b"", repr=False)
     scheme: str = "http"
     token: str = field(default="", repr=False)
+    is_token_in_path: bool = False
 
     def header(self, name: str) -> str:
         """The value of a header field, by lower-case name; ``""`` if it was not sent."""

@@ -160,7 +160,7 @@ class LiveStream:
     :param make_sink: makes a sink of a factory, with what that is given to work with; see :meth:`start_sink`.
     :param record: records what happens to it.
     :ivar state: see :class:`StreamState`.
-    :ivar publisher: who feeds it now, or ``None``.
+    :ivar publisher: who feeds it now, or ``None``. ``fingerprint``: what the token of the latest one is known by.
     :ivar tracks: what it consists of now; empty before the first frame.
     :ivar metadata: what the encoder said of itself (``onMetaData``); shown, never relied on.
     :ivar started_at_ms: when its first publisher came, in milliseconds since 1970. ``begun_ms``: the same on the clock
@@ -199,6 +199,7 @@ class LiveStream:
         self.begun_ms = begun_ms
         self.state = StreamState.STARTING
         self.publisher: Publisher | None = None
+        self.fingerprint = ""
         self.tracks: tuple[Track, ...] = ()
         self.metadata: Mapping[str, object] = {}
         self.statistics = Statistics()

@@ -57,17 +57,25 @@ class Publisher(Role):
 
     :ivar peer: its network address, without the port.
     :ivar credential: what it was admitted by; see :class:`~rapidrtmp.interfaces.Verdict`.
+    :ivar fingerprint: what its token is known by; ``""`` if it showed none.
     :ivar stream: where its frames go.
     """
 
     is_pending = False
 
     def __init__(
-        self, connection: RtmpConnection, services: RtmpServices, name: StreamName, verdict: Verdict, msid: int
+        self,
+        connection: RtmpConnection,
+        services: RtmpServices,
+        name: StreamName,
+        verdict: Verdict,
+        msid: int,
+        fingerprint: str = "",
     ) -> None:
         """
         Claim the name.
 
+        :param fingerprint: what its token is known by.
         :param msid: the message stream it publishes on.
         :raises NameTakenError: another connection publishes it.
         :raises LimitReachedError: there are too many streams.
@@ -75,15 +83,20 @@ class Publisher(Role):
         super().__init__(connection, services)
         self.peer = connection.peer
         self.credential = verdict.credential
+        self.fingerprint = fingerprint
         self.stream = stream = services.registry.claim(name, self)
         try:
             self._demuxer = Demuxer(services.timeline, stream.end_ms)
         except BaseException:  # a bug of ours: the name is free again
             services.registry.release(stream, self)
             raise
+        stream.fingerprint = fingerprint
+        if verdict.reconnect_s is not None:
+            services.revocations.begin_session(fingerprint, str(name), verdict.reconnect_s, verdict.expires_ms)
         time_ms = now_ms(services.clock)
         self._msid = msid
-        self._expires_ms = verdict.expires_ms
+        self._verdict = verdict
+        self._revocations_seen = services.revocations.version
         self._waiting = connection.role
         self._has_left = False
         self._throttle = Throttle(stream.end_ms, time_ms)
@@ -204,11 +217,28 @@ class Publisher(Role):
             self._close_for_bitrate()
         elif self.stream.is_too_large():
             self._close_for_memory()
-        elif self._expires_ms is not None and self._services.utc_ms() >= self._expires_ms:
-            self._log.info(
-                "{stream}: permission of {peer} to publish has expired", stream=self.stream.name, peer=self.peer
-            )
-            self.disconnect("the permission to publish has expired")
+        else:
+            self._check_permission()
+
+    def _check_permission(self) -> None:
+        """Close where the permission has expired, or was revoked."""
+        services, verdict = self._services, self._verdict
+        if verdict.expires_ms is not None and services.utc_ms() >= verdict.expires_ms:
+            self._close_for_permission("the permission to publish has expired")
+        elif services.revocations.version != self._revocations_seen:
+            self._revocations_seen = services.revocations.version
+            reason = services.revocations.refusal(self.stream.name, self.fingerprint, verdict.issued_ms)
+            if reason:
+                self._close_for_permission(reason)
+
+    def _close_for_permission(self, reason: str) -> None:
+        self._log.info(
+            "{stream}: closing the connection from {peer}: {reason}",
+            stream=self.stream.name,
+            peer=self.peer,
+            reason=reason,
+        )
+        self.disconnect(reason)
 
     def settle(self, time_ms: int) -> None:
         """For a while take late and early media for the server's doing: it did not read."""
@@ -292,6 +322,8 @@ class Publisher(Role):
             self._feed(self._demuxer.finish())
         finally:  # whatever happens, the name is free again
             self._services.registry.release(self.stream, self)
+            if self._verdict.reconnect_s is not None:
+                self._services.revocations.end_session(self.fingerprint)
             self._record_end()
 
     def _record_end(self) -> None:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime
 
+from rapidrtmp.auth.revocation import Revocations
 from rapidrtmp.interfaces import IApplication, RecordEvent, no_event
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.net.app_names import AppNames
 from rapidrtmp.net.auth_backoff import AuthBackoff
+from rapidrtmp.support.clock import utc_ms
 from rapidrtmp.support.log_throttle import Episodes
 from rapidrtmp.timeline.policy import TimelinePolicy
 
@@ -31,6 +33,7 @@ class RtmpServices:
     :ivar max_bitrate: bits a second that one publisher may send; 0 for no limit.
     :ivar leases: which streams other servers write into the same storage.
     :ivar auth_backoff: which clients were refused too often.
+    :ivar revocations: which credentials are good no more.
     :ivar log_throttle: which events deserve a line in the log.
     :ivar record: records what happens.
     """
@@ -46,5 +49,6 @@ class RtmpServices:
     max_bitrate: int = 0
     leases: StreamLeases = field(default_factory=StreamLeases)
     auth_backoff: AuthBackoff = field(default_factory=AuthBackoff)
+    revocations: Revocations = field(default_factory=lambda: Revocations(utc_ms))
     log_throttle: Episodes = field(default_factory=Episodes)
     record: RecordEvent = no_event

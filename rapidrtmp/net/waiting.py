@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
+from rapidrtmp.auth.revocation import fingerprint_of
 from rapidrtmp.codec.table import fourccs_carried
 from rapidrtmp.errors import LeaseHeldError
 from rapidrtmp.interfaces import EventType, IAuthenticator, PublishRequest, Verdict
@@ -51,6 +52,7 @@ class Waiting(Role):
         super().__init__(connection, services)
         self._client = ""
         self._msid = 0
+        self._fingerprint = ""
         self._verdict: Deferred[Verdict] | None = None
 
     def react(self, event: Event, time_ms: int) -> None:  # noqa: ARG002
@@ -113,6 +115,7 @@ class Waiting(Role):
             self._put_off(name, wait_ms)
             return
         token = next((event.parameters[key] for key in TOKEN_NAMES if event.parameters.get(key)), "")
+        self._fingerprint = fingerprint_of(token)
         self._ask(app.authenticator, PublishRequest(name, token, event.parameters, self._connection.peer))
 
     def _ask(self, authenticator: IAuthenticator, request: PublishRequest) -> None:
@@ -146,6 +149,7 @@ class Waiting(Role):
     def _decided(self, verdict: Verdict, name: StreamName) -> Deferred[None] | None:
         if self._verdict is None:
             return None
+        verdict = self._unless_revoked(verdict, name)
         backoff, client_prefix = self._services.auth_backoff, self._connection.client_prefix
         if not verdict.allowed:
             self._verdict = None
@@ -158,11 +162,21 @@ class Waiting(Role):
         leased = self._services.leases.claim(name)
         return leased.addCallbacks(self._leased, self._not_leased, callbackArgs=(name, verdict), errbackArgs=(name,))
 
+    def _unless_revoked(self, verdict: Verdict, name: StreamName) -> Verdict:
+        """A verdict, or a refusal where what it was given for is good no more."""
+        if not verdict.allowed:
+            return verdict
+        revocations = self._services.revocations
+        reason = revocations.refusal(name, self._fingerprint, verdict.issued_ms)
+        if not reason and verdict.reconnect_s is not None:
+            reason = revocations.session_refusal(self._fingerprint, str(name))
+        return Verdict(allowed=False, reason=reason) if reason else verdict
+
     def _leased(self, _: None, name: StreamName, verdict: Verdict) -> None:
         """Publish, unless another connection to this server does."""
         self._verdict = None
         try:
-            publisher = Publisher(self._connection, self._services, name, verdict, self._msid)
+            publisher = Publisher(self._connection, self._services, name, verdict, self._msid, self._fingerprint)
         except NameTakenError as error:
             self._refuse(str(name), BAD_NAME, str(error))
         except LimitReachedError as error:

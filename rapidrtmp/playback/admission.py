@@ -1,9 +1,9 @@
 """
 The door that every viewer comes through: may this client watch, and is there a seat left?
 
-Where watching is open, the first question costs nothing; elsewhere an application's judge is asked, and its verdict on
-a token holds until it ends (see :mod:`rapidrtmp.playback.verdicts`). The seats are limited by the operator: a client
-that asks for media takes one, be it live, rewound or recorded. They are counted by
+Where watching is open, the first question costs nothing; elsewhere the application's authenticator is asked, and its
+verdict on a token holds until it ends (see :mod:`rapidrtmp.playback.verdicts`). The seats are limited by the operator:
+a client that asks for media takes one, be it live, rewound or recorded. They are counted by
 :class:`~rapidrtmp.live.viewers.Viewers`, those of a live stream by its own. Recordings of a stream that is not live
 have none; their viewers are counted here, in the same way.
 """
@@ -13,16 +13,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
-from functools import partial
-from types import MappingProxyType
+from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
+from rapidrtmp.auth.revocation import Revocations
 from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.http.errors import TooManyRequestsError
 from rapidrtmp.interfaces import (
+    AppLimits,
     IApplication,
     IStreamDirectory,
     IViewers,
@@ -33,7 +34,7 @@ from rapidrtmp.interfaces import (
 )
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
-from rapidrtmp.playback.verdicts import PlayRequest, Verdicts
+from rapidrtmp.playback.verdicts import Verdicts
 from rapidrtmp.support.clock import now_ms
 
 __all__ = ["Admission"]
@@ -55,7 +56,8 @@ class Admission:
     :param proxies: have no such limit.
     :param clock: the clock they are counted by.
     :param salt: of the hashes that distinguish clients.
-    :param verdicts: who may watch, by application; one that is not named is open.
+    :param utc_ms: the time of day in milliseconds since 1970.
+    :param revocations: which tokens are good no more.
     """
 
     def __init__(
@@ -66,7 +68,8 @@ class Admission:
         proxies: TrustedProxies,
         clock: IReactorTime,
         salt: bytes,
-        verdicts: Mapping[str, Verdicts] = MappingProxyType({}),
+        utc_ms: Callable[[], int],
+        revocations: Revocations,
     ) -> None:
         self._directory = directory
         self._apps = apps
@@ -74,7 +77,9 @@ class Admission:
         self._proxies = proxies
         self._clock = clock
         self._salt = salt
-        self._verdicts = verdicts
+        self._utc_ms = utc_ms
+        self._revocations = revocations
+        self._verdicts: dict[str, Verdicts] = {}
         self._recorded: dict[StreamName, Viewers] = {}
 
     def admit(self, request: Request, name: StreamName) -> Deferred[None] | None:
@@ -84,26 +89,57 @@ class Admission:
         :returns: ``None`` if it is admitted; else a Deferred of the caller's own, which fires with ``None`` when that
             is decided, or fails with what is raised otherwise.
         :raises BadNameError: there can be no such stream, where that needs to be decided.
-        :raises UnauthorizedError: a token is needed, and none was shown.
+        :raises UnauthorizedError: a token is needed, and none that is good was shown.
         :raises ForbiddenError: the client may not watch.
         :raises UnavailableError: the stream has all the viewers it may have, or it cannot be decided who may watch.
-        :raises TooManyRequestsError: the client's address has all that one may have.
+        :raises TooManyRequestsError: the client's address, or its token, has all that one may have.
         """
-        verdicts = self._verdicts.get(name.app) if self._verdicts else None
-        if verdicts is not None:
-            waiting = verdicts.ask(PlayRequest(StreamName.checked(*name), request.token, request.client))
-            if waiting is not None:
-                return waiting.addCallback(lambda _: self.check_seat(request, name, self._find(name)))
-        if self._limit(name):
-            self.check_seat(request, name, self._find(name))
-        return None
-
-    def _limit(self, name: StreamName) -> int:
         try:
             app = self._apps[name.app]
         except KeyError:
-            return 0
-        limit: int = app.limits.max_viewers_per_stream
+            return None
+        limits: AppLimits = app.limits
+        if app.play_authenticator is not None:
+            waiting = self._verdicts_of(app).ask(request, name, limits.max_players_per_token)
+            if waiting is not None:
+                return waiting.addCallback(lambda _: self.check_seat(request, name, self._find(name)))
+        if limits.max_viewers_per_stream:
+            self.check_seat(request, name, self._find(name))
+        return None
+
+    def is_open(self, app: str) -> bool:
+        """Whether all clients may watch the streams of an application."""
+        found = self._apps.get(app)
+        return found is None or found.play_authenticator is None
+
+    def check(self, request: Request, name: StreamName) -> Deferred[None] | None:
+        """Ask whether a client may watch, without a seat: as :meth:`admit`."""
+        app = self._apps.get(name.app)
+        if app is None or app.play_authenticator is None:
+            return None
+        return self._verdicts_of(app).ask(request, name)
+
+    def check_again(self, request: Request, name: StreamName) -> None:
+        """
+        Return if a client that was admitted, and has waited or is still being sent something, may still watch.
+
+        :raises HttpError: it may not.
+        """
+        waiting = self.check(request, name)
+        if waiting is not None:  # it is being asked: what becomes of that holds for the next request
+            waiting.addErrback(lambda _: None)
+
+    def _verdicts_of(self, app: IApplication) -> Verdicts:
+        verdicts = self._verdicts.get(app.name)
+        if verdicts is None or verdicts.judge is not app.play_authenticator:
+            judge: Any = app.play_authenticator
+            verdicts = Verdicts(judge, self._utc_ms, self._clock, self._revocations)
+            self._verdicts[app.name] = verdicts
+        return verdicts
+
+    def _limit(self, name: StreamName) -> int:
+        app = self._apps.get(name.app)
+        limit: int = 0 if app is None else app.limits.max_viewers_per_stream
         return limit
 
     def check_seat(self, request: Request, name: StreamName, viewers: IViewers | None) -> None:
@@ -150,8 +186,13 @@ class Admission:
         self.count(request, viewers, asked if whole else "", response)
         if not isinstance(response, StreamedResponse):
             return response
-        begin, goes_on = response.open, partial(self.count, request, viewers, "", response)
-        return replace(response, open=lambda: _told(begin(), goes_on))
+        begin = response.open
+
+        def watch() -> None:
+            self.check_again(request, name)
+            self.count(request, viewers, "", response)
+
+        return replace(response, open=lambda: _watched(begin(), watch))
 
     # ── recordings ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -198,9 +239,9 @@ class Admission:
         )
 
 
-async def _told(chunks: AsyncIterator[bytes], tell: Callable[[], None]) -> AsyncIterator[bytes]:
-    """The same chunks, with ``tell`` called for each."""
+async def _watched(chunks: AsyncIterator[bytes], watch: Callable[[], None]) -> AsyncIterator[bytes]:
+    """The same chunks, with ``watch`` called before each."""
     async with aclosing(chunks) as closing:  # type: ignore[type-var]
         async for chunk in closing:
-            tell()
+            watch()
             yield chunk

@@ -121,11 +121,13 @@ class HlsResponder:
         def arrived(newer: IPlaylistVersion | None) -> Response:
             if newer is None:
                 raise NotFoundError(f"{stream.name} is gone")
+            self._admission.check_again(request, stream.name)
             return self._version(request, stream, name, newer, directives)
 
         def late() -> Response:
             if not stream.facts.is_interrupted:
                 raise UnavailableError("the segment or part asked for did not come in time", 1)
+            self._admission.check_again(request, stream.name)
             newest = stream.version(name) or version
             return self._version(request, stream, name, newest, directives, cache_control="no-cache")
 
@@ -209,6 +211,7 @@ class HlsResponder:
 
     def _arrived(self, request: Request, stream: IPlayable, name: str) -> Callable[[object], Answer]:
         def arrived(what: object) -> Answer:
+            self._admission.check_again(request, stream.name)
             self._admission.check_seat(request, stream.name, stream.viewers)  # others may have come in meanwhile
             answer = self._find(request, stream, name) if what is not None else None
             if answer is None:

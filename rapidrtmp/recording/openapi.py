@@ -22,7 +22,9 @@ def recording_paths() -> Json:
         "/recordings": {"get": _page()},
         f"{one}/protect": {"post": _protect()},
         "/recordings/{app}/{key}/{start}/{name}": {"get": _play()},
+        "/recordings/{app}/{key}/~{token}/{start}/{name}": {"get": _play("WithToken", "token")},
         "/recordings/{app}/{key}/{name}": {"get": _play_by_time()},
+        "/recordings/{app}/{key}/~{token}/{name}": {"get": _play_by_time("WithToken", "token")},
     }
 
 
@@ -104,37 +106,39 @@ def _protect() -> Json:
     )
 
 
-def _play() -> Json:
+def _play(suffix: str = "", *names: str) -> Json:
     return operation(
-        "getRecordingMedia",
+        f"getRecordingMedia{suffix}",
         "The playlist of a recording (`index.m3u8`) and what it names, all of it as one file (`recording.mp4`), or a "
         "stretch of it (`clip.m3u8`, `clip.mp4`)",
         {
             "200": media("All of it.", MEDIA_FILES),
             "206": media("The range asked for; never of a playlist.", MEDIA_FILES),
             "304": {"description": "The client has it."},
+            "307": {"description": "With `?token=`, where a token is needed: the token belongs in the path."},
         },
-        (400, 404, 416, 503),
+        (400, 401, 403, 404, 416, 503),
         parameters=[
-            *in_path(*_NAMES, "name"),
+            *in_path(*_NAMES, *names, "name"),
             in_query("from", "Where a clip begins: a date, or how long after the beginning.", moment_or("")),
             in_query("to", "Where a clip ends, likewise.", moment_or("")),
         ],
     )
 
 
-def _play_by_time() -> Json:
+def _play_by_time(suffix: str = "", *names: str) -> Json:
     return operation(
-        "getRecordedClip",
+        f"getRecordedClip{suffix}",
         "A stretch of what was recorded of a stream (`clip.m3u8`, `clip.mp4`), whichever recordings it lies in",
         {
             "200": media("All of it.", MEDIA_FILES),
             "206": media("The range asked for; never of a playlist.", MEDIA_FILES),
             "304": {"description": "The client has it."},
+            "307": {"description": "With `?token=`, where a token is needed: the token belongs in the path."},
         },
-        (400, 404, 409, 416, 503),
+        (400, 401, 403, 404, 409, 416, 503),
         parameters=[
-            *in_path("app", "key", name=CLIP_NAME),
+            *in_path("app", "key", *names, name=CLIP_NAME),
             in_query("from", "Where it begins.", MOMENT, required=True),
             in_query("to", "Where it ends.", MOMENT, required=True),
         ],

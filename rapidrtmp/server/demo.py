@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import IAuthenticator, ITokenIssuer
+from rapidrtmp.interfaces import IAuthenticator, ITokenIssuer, TokenTerms
 from rapidrtmp.names import StreamName
 from rapidrtmp.server.listeners import Address
 
@@ -78,7 +78,7 @@ def make_demo(reactor: Any, authenticator: IAuthenticator, addresses: Callable[[
         )
 
     def make_url() -> str | None:
-        token = issuer.issue_token(DEMO, TOKEN_LIFETIME_S)
+        token = issuer.issue_token(DEMO, TOKEN_LIFETIME_S, TokenTerms())
         query = f"?token={token}" if token else ""
         reachable = [address for address in addresses() if not address.is_socket]
         if not reachable:

@@ -19,7 +19,7 @@ from typing import Any
 
 from prometheus_client.core import Metric
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.http import H2_ENABLED
@@ -31,6 +31,7 @@ from rapidrtmp.app.contributions import Contributions
 from rapidrtmp.app.plugins import ChosenPlugins
 from rapidrtmp.app.storages import Stores
 from rapidrtmp.app.threads import PluginThreads
+from rapidrtmp.auth.revocation import Revocations
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.events.contribution import EventsService
 from rapidrtmp.events.log import EventLog
@@ -160,6 +161,7 @@ class RapidRtmpService(MultiService):
             shared,
             has_streams=lambda app: any(stream.name.app == app for stream in self.registry),
         )
+        self.revocations = Revocations(utc_ms, self._find_access_storage)
         self._leases = StreamLeases(self.applications.stores_of, self.stores.all)
         self._recovery = self._make_recovery(self.applications, self.stores.all)
         self._recoveries = [self._recovery]
@@ -275,6 +277,7 @@ class RapidRtmpService(MultiService):
             max_bitrate=1000 * rtmp.connections.max_publisher_kbps,
             auth_backoff=AuthBackoff(rtmp.connections.max_refusals_per_ip),
             record=self.events.record,
+            revocations=self.revocations,
         )
         return RtmpServerFactory(
             self._reactor,
@@ -300,6 +303,7 @@ class RapidRtmpService(MultiService):
             viewer_salt=os.urandom(16),
             access=ApiAccess(self._api_secret, policy, self._reactor),
             find_public_door=self._find_public_door,
+            revocations=self.revocations,
         )
 
     def _make_http_policy(self, *, rtmp_is_encrypted: bool) -> HttpPolicy:
@@ -320,6 +324,10 @@ class RapidRtmpService(MultiService):
             default_expiration_s=tokens.default_expiration_s,
             max_expiration_s=tokens.max_expiration_s,
         )
+
+    def _find_access_storage(self) -> IStorage:
+        """Where the list of revoked tokens lies."""
+        return self.applications.general_store(Purpose.LIVE).storage
 
     def _find_public_door(self) -> tuple[str, int]:
         """Scheme and port of where viewers come to; 0 if that has none."""
@@ -368,8 +376,11 @@ class RapidRtmpService(MultiService):
         self.stores.start()
         self.readiness.start(self._probed_storages())
         super().startService()  # type: ignore[no-untyped-call]
+        listed = self.revocations.start(self._reactor)
         if self.stores.persistent:
-            self._recovery.run(self._reactor, RECOVERY_S).addCallback(self._recovered)
+            listed.addTimeout(RECOVERY_S, self._reactor).addErrback(lambda _: None)
+            recovered = self._recovery.run(self._reactor, RECOVERY_S)
+            gatherResults([recovered, listed]).addCallback(lambda results: self._recovered(results[0]))
         else:
             self.readiness.listening()
         self._say_where()
@@ -501,6 +512,7 @@ class RapidRtmpService(MultiService):
         self.readiness.drain()
         for recovery in self._recoveries:
             recovery.stop()
+        self.revocations.stop()
         await self._within(deadline_s, super().stopService())  # type: ignore[no-untyped-call]
         for closing in self.rtmp.close():
             await self._within(deadline_s, closing)

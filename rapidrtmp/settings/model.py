@@ -60,6 +60,7 @@ __all__ = [
     "EventSettings",
     "HlsSettings",
     "HttpSettings",
+    "LimitsSettings",
     "LiveSettings",
     "Row",
     "RtmpSettings",
@@ -231,6 +232,9 @@ class ServerSettings:
     auth: tuple[str, ...] = _setting(
         SPECS, "token", "Who may publish, in every app without its own; any one that consents is enough", option="auth"
     )
+    play: tuple[str, ...] = _setting(
+        SPECS, "open", "Who may watch, in every app without its own; any one that consents is enough", option="play"
+    )
     api_token: str | None = _setting(
         SECRET, "", "Secret of the management API; other users see it in the process list", option="api-token"
     )
@@ -359,6 +363,13 @@ class EventSettings:
     kept: int = _setting(whole(2), "10000", "Events kept for those who ask later; half of them of viewers and refusals")
 
 
+@dataclass(frozen=True)
+class LimitsSettings:
+    """What clients may do, in every app without a limit of its own."""
+
+    max_players_per_token: int = _owned(AppLimits, "max_players_per_token")
+
+
 _SECTIONS: Mapping[str, type[Any]] = {
     "server": ServerSettings,
     "storage": StorageSettings,
@@ -368,6 +379,7 @@ _SECTIONS: Mapping[str, type[Any]] = {
     "live": LiveSettings,
     "http": HttpSettings,
     "events": EventSettings,
+    "limits": LimitsSettings,
 }
 
 
@@ -443,10 +455,10 @@ class AppSettings:
     """
     One RTMP application, complete: what ``[apps.NAME]`` leaves out is filled in from the rest.
 
-    :ivar sinks: specs; likewise ``auth``.
+    :ivar sinks: specs; likewise ``auth`` and ``play``.
     :ivar grace_ms: ``None`` for three target durations.
     :ivar max_streams: of this application; 0 for no limit. The server's own limit counts besides.
-    :ivar max_viewers_per_stream: 0 for no limit.
+    :ivar max_viewers_per_stream: 0 for no limit; likewise ``max_players_per_token``.
     :ivar storage: spec of where its live streams leave their files. One spec is one storage, whichever application
         names it.
     :ivar recordings: spec of where its recordings lie.
@@ -454,9 +466,11 @@ class AppSettings:
 
     sinks: tuple[str, ...] = _as("server.sinks")
     auth: tuple[str, ...] = _as("server.auth")
+    play: tuple[str, ...] = _as("server.play")
     grace_ms: int | None = _as("live.grace")
     max_streams: int = _as("server.max_streams")
     max_viewers_per_stream: int = _as("server.max_viewers_per_stream")
+    max_players_per_token: int = _as("limits.max_players_per_token")
     storage: str = _as("storage.spec")
     recordings: str = _as("storage.recordings", "storage.spec", beside="storage")
 
@@ -483,6 +497,7 @@ class Settings:
     live: LiveSettings = LiveSettings()
     http: HttpSettings = HttpSettings()
     events: EventSettings = EventSettings()
+    limits: LimitsSettings = LimitsSettings()
     apps: Mapping[str, AppSettings] = field(default_factory=lambda: {"live": AppSettings()}, hash=False)
     sections: Mapping[str, Any] = field(default_factory=dict, hash=False)
 

@@ -9,6 +9,7 @@ whatever is wrong is a ``MediaError`` that names the field.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from rapidrtmp.errors import MediaError
@@ -51,6 +52,9 @@ class StoredObjectFields:
 
     def __contains__(self, name: str) -> bool:
         return name in self._fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
 
     def value(self, name: str) -> object:
         """Whatever is there. :raises MediaError: there is nothing."""

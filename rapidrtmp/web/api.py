@@ -12,14 +12,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from rapidrtmp.errors import ConfigurationError, NotFoundError
+from rapidrtmp.auth.revocation import Revocations, fingerprint_of
+from rapidrtmp.auth.signed import read_token
+from rapidrtmp.errors import NotFoundError
 from rapidrtmp.http.addresses import host_name
 from rapidrtmp.http.errors import MethodNotAllowedError
 from rapidrtmp.http.params import MAX_ITEMS_PER_PAGE, read_json_object, read_query, read_text, read_whole, rfc3339
 from rapidrtmp.interfaces import (
     NO_STORE,
+    Action,
     BadRequestError,
     ConflictError,
     Contribution,
@@ -35,8 +39,8 @@ from rapidrtmp.metrics import CONTENT_TYPE as METRICS_TYPE
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import DEFAULT_APP, StreamName
 from rapidrtmp.support.clock import now_ms
-from rapidrtmp.support.units import parse_duration_s
 from rapidrtmp.web.description import describe_stream
+from rapidrtmp.web.grants import MAX_REVOCABLE_LENGTH, GrantRequest, read_grant_request, read_stream
 from rapidrtmp.web.openapi import description
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.readiness import Readiness
@@ -55,6 +59,7 @@ class Api:
     :param clock: the clock that frames and viewers are counted by.
     :param utc_ms: the time of day in milliseconds since 1970.
     :param contributions: what plugins bring, for the description.
+    :param revocations: which credentials are good no more.
     :param find_public_door: tells the scheme and the port (0 for none) that viewers come to.
     """
 
@@ -69,7 +74,9 @@ class Api:
         utc_ms: Callable[[], int],
         find_public_door: Callable[[], tuple[str, int]] = lambda: ("http", 8080),
         contributions: Sequence[Contribution] = (),
+        revocations: Revocations | None = None,
     ) -> None:
+        self._revocations = revocations or Revocations(utc_ms)
         self._registry = registry
         self._metrics = metrics
         self._readiness = readiness
@@ -89,27 +96,20 @@ class Api:
             headers={"Cache-Control": "public, max-age=300"},
         )
 
-    # ── publishing ───────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── tokens ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def publish(self, request: Request) -> Response:
         """
-        Issue a token: ``POST /api/v1/publish``.
+        Issue a token to publish with: ``POST /api/v1/publish``.
 
         :raises BadRequestError: the body is not as described; the message names the field.
         :raises BadNameError: the stream key or application cannot be one.
         :raises NotFoundError: there is no such application.
         :raises ConflictError: the application's authenticator issues no tokens.
         """
-        fields = read_json_object(request)
-        key = read_text(fields, "streamKey")
-        name = StreamName.checked(read_text(fields, "app") if "app" in fields else DEFAULT_APP, key)
-        lifetime_s = self._lifetime_s(fields)
-        if name.app not in self._apps or self._apps[name.app].is_leaving:
-            raise NotFoundError(f"there is no application {name.app!r} here")
-        issuer = ITokenIssuer(self._apps[name.app].authenticator, None)
-        if issuer is None:
-            raise ConflictError(f"the application {name.app!r} does not use tokens from this API")
-        token = issuer.issue_token(name, lifetime_s)
+        asked = read_grant_request(request, Action.PUBLISH, self._policy)
+        name = asked.stream
+        token = _issue(ITokenIssuer(self._app(name).authenticator, None), asked)
         server, key = f"{self._rtmp_root(request)}/{name.app}", f"{name.key}?token={token}"
         return json_response(
             {
@@ -119,28 +119,58 @@ class Api:
                 "watchUrl": f"{self._http_root(request)}/{name.app}/{name.key}",
                 "streamKey": name.key,
                 "token": token,
-                "expiresAt": rfc3339(self._utc_ms() + lifetime_s * 1000),
+                "expiresAt": rfc3339(self._utc_ms() + asked.lifetime_s * 1000),
             }
         )
 
-    def _lifetime_s(self, fields: Mapping[str, Any]) -> int:
-        value = fields.get("expiresIn")
-        maximum = self._policy.max_expiration_s
-        if value is None:
-            return min(self._policy.default_expiration_s, maximum)
-        if isinstance(value, float) and value.is_integer():  # in JSON 60.0 is the integer 60
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            raise BadRequestError("expiresIn is neither a whole number of seconds nor a duration such as 1h")
-        try:
-            seconds = parse_duration_s(value) if isinstance(value, str) else value
-        except ConfigurationError as error:
-            raise BadRequestError(f"expiresIn: {error}") from error
-        if seconds < 1:
-            raise BadRequestError("expiresIn is less than a second")
-        if seconds > maximum:
-            raise BadRequestError(f"expiresIn is too long: the longest allowed is {maximum} seconds")
-        return seconds
+    def play(self, request: Request) -> Response:
+        """Issue a token to watch with: ``POST /api/v1/play``, as :meth:`publish`; ``""`` where that is open."""
+        asked = read_grant_request(request, Action.PLAY, self._policy)
+        name = asked.stream
+        judge = self._app(name).play_authenticator
+        token = "" if judge is None else _issue(ITokenIssuer(judge, None), asked)
+        page = f"{self._http_root(request)}/{name.app}/{name.key}"
+        below = f"{page}/~{token}" if token else page
+        return json_response(
+            {
+                "token": token,
+                "watchUrl": f"{below}/" if token else page,
+                "playlistUrl": f"{below}/index.m3u8",
+                "streamKey": name.key,
+                "expiresAt": rfc3339(self._utc_ms() + asked.lifetime_s * 1000),
+            }
+        )
+
+    def revoke(self, request: Request) -> Deferred[Response]:
+        """
+        Revoke a token, or all of a stream that were issued up to now: ``POST /api/v1/tokens/revoke``.
+
+        Fails with ``StorageError`` if that holds only until the server ends: the list cannot be stored.
+
+        :raises BadRequestError: the body is not as described.
+        :raises BadNameError: the stream key or application cannot be one.
+        :raises NotFoundError: there is no such application.
+        """
+        fields = read_json_object(request)
+        if ("token" in fields) == ("streamKey" in fields):
+            raise BadRequestError("either token or streamKey is needed")
+        if "token" in fields:
+            token = read_text(fields, "token")
+            if not 0 < len(token) <= MAX_REVOCABLE_LENGTH:
+                raise BadRequestError(f"token is empty, or longer than {MAX_REVOCABLE_LENGTH} characters")
+            known = read_token(token, None)
+            until_ms = known.expires_s * 1000 if known is not None else None
+            stored = self._revocations.revoke_token(fingerprint_of(token), until_ms)
+            return stored.addCallback(lambda _: json_response({"revoked": "token"}))
+        name = read_stream(fields)
+        self._app(name)
+        return self._revocations.revoke_stream(name).addCallback(lambda _: json_response({"revoked": str(name)}))
+
+    def _app(self, name: StreamName) -> IApplication:
+        """The application of a stream. :raises NotFoundError: there is none."""
+        if name.app not in self._apps or self._apps[name.app].is_leaving:
+            raise NotFoundError(f"there is no application {name.app!r} here")
+        return self._apps[name.app]
 
     def _rtmp_root(self, request: Request) -> str:
         scheme = "rtmps" if self._policy.rtmp_is_encrypted else "rtmp"
@@ -188,18 +218,23 @@ class Api:
             raise MethodNotAllowedError(request.method, "POST, OPTIONS")
         return json_response(self._describe(self._named(app, key)))
 
-    def stop(self, _request: Request, key: str, app: str = DEFAULT_APP) -> Response:
+    def stop(self, request: Request, key: str, app: str = DEFAULT_APP) -> Response | Deferred[Response]:
         """
-        End a stream and close its publisher: ``POST /api/v1/streams/KEY/stop``.
+        End a stream and close its publisher: ``POST /api/v1/streams/KEY/stop``. ``{"revoke": true}`` revokes the token
+        of its publisher as well.
 
         :raises NotFoundError: there is none of that name.
         :raises ConflictError: it has ended already.
+        :raises BadRequestError: the body is something else.
         """
+        is_revoked = _wants_revocation(request)
         stream = self._named(app, key)
         if stream.state is StreamState.ENDED:
             raise ConflictError(f"{stream.name} is not live: it has ended")
+        revoking = self._revocations.revoke_token(stream.fingerprint) if is_revoked and stream.fingerprint else None
         self._registry.end(stream, "stopped by the operator")
-        return json_response({"message": "the stream has been stopped", "streamKey": key})
+        stopped = json_response({"message": "the stream has been stopped", "streamKey": key})
+        return stopped if revoking is None else revoking.addCallback(lambda _: stopped)
 
     def _named(self, app: str, key: str) -> LiveStream:
         stream = self._registry.find(StreamName.checked(app, key))
@@ -244,6 +279,24 @@ def _url(scheme: str, request: Request, port: int) -> str:
     """The host that was asked, at another port; 0 for none."""
     host = host_name(request.header("host")) or "localhost"
     return f"{scheme}://{host}:{port}" if port else f"{scheme}://{host}"
+
+
+def _issue(issuer: Any, asked: GrantRequest) -> str:
+    """A token of an application's authenticator. :raises ConflictError: that issues none."""
+    if issuer is None:
+        raise ConflictError(f"the application {asked.stream.app!r} does not use tokens from this API")
+    token: str = issuer.issue_token(asked.stream, asked.lifetime_s, asked.terms)
+    return token
+
+
+def _wants_revocation(request: Request) -> bool:
+    """Whether the token of a publisher that is stopped is to be revoked."""
+    if request.body.strip() in (b"", b"null"):
+        return False
+    value = read_json_object(request).get("revoke", False)
+    if not isinstance(value, bool):
+        raise BadRequestError("revoke is neither true nor false")
+    return value
 
 
 def _state(value: str) -> StreamState:

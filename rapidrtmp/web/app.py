@@ -12,9 +12,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 from klein import Klein
@@ -28,6 +27,7 @@ from twisted.web.server import Site
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter
 
+from rapidrtmp.auth.revocation import Revocations
 from rapidrtmp.errors import NotFoundError
 from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.http.errors import BodyTooLargeError, MethodNotAllowedError, TooManyRequestsError
@@ -49,7 +49,6 @@ from rapidrtmp.names import RESERVED_APPS
 from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.media import MediaResponder
 from rapidrtmp.playback.responder import HlsResponder
-from rapidrtmp.playback.verdicts import Verdicts
 from rapidrtmp.support.bug_log import BugLog
 from rapidrtmp.web.abuse import Misconduct
 from rapidrtmp.web.api import Api
@@ -66,16 +65,19 @@ from rapidrtmp.web.request_metrics import CLIENT_LEFT, Tally
 from rapidrtmp.web.routes import MEDIA_RULE, management_routes, public_routes, routes
 from rapidrtmp.web.site import BoundedChannel, BoundedSite, CheckedResource, client_of, read_request, transport_of
 from rapidrtmp.web.streamed import send_streamed
+from rapidrtmp.web.token_urls import token_redirect
 
 __all__ = ["Sites", "WebApp", "make_sites"]
 
 UNROUTED = "other"
-#: What is below this is asked for with a token as well: ``/APP/KEY/~TOKEN/…``.
-STREAM_RULE = "/<app:app>/<key>/"
+#: What is below a stream that is watched is asked for with a token as well: ``/APP/KEY/~TOKEN/…``.
+_STREAM, _TOKEN = "<app:app>/<key>/", "~<token>/"
 #: Picks the routes of one door.
 _Chosen = Callable[[Iterable[Route]], tuple[Route, ...]]
 #: Whose answers pages of other origins may read.
 _MEDIA = (Audience.MEDIA, Audience.VIEWERS)
+#: What may be for those alone who have a token, if it is of a stream.
+_WATCHED = (*_MEDIA, Audience.EVERYBODY)
 
 
 class _AppConverter(BaseConverter):
@@ -89,6 +91,7 @@ class WebApp:
     """
     The Klein application around a table of routes, which may become another.
 
+    :param is_open: whether all clients may watch the streams of an application.
     :ivar klein: the application; ``klein.url_map`` holds every route there ever was.
     """
 
@@ -101,7 +104,9 @@ class WebApp:
         tally: Tally,
         misconduct: Misconduct,
         policy: HttpPolicy,
+        is_open: Callable[[str], bool] = lambda _app: True,
     ) -> None:
+        self._is_open = is_open
         self.klein = Klein()
         self.klein.url_map.merge_slashes = False  # which would answer // with a redirect
         self.klein.url_map.converters["app"] = _AppConverter
@@ -147,22 +152,35 @@ class WebApp:
         methods = [route.method, "OPTIONS"]
         rule = route.rule.replace("<app>", "<app:app>")
         self.klein.route(rule, methods=methods, endpoint=name)(endpoint)
-        if route.audience is Audience.MEDIA and rule.startswith(STREAM_RULE):
-            rule = f"{STREAM_RULE}~<token>/{rule.removeprefix(STREAM_RULE)}"
+        if route.audience in _MEDIA and _STREAM in rule:
+            rule = rule.replace(_STREAM, f"{_STREAM}{_TOKEN}")
             self.klein.route(rule, methods=methods, endpoint=f"{name} with a token")(endpoint)
 
     def _serve(self, route: Route, twisted: Any, names: Mapping[str, str], token: str) -> bytes | Deferred[bytes]:
-        request = read_request(twisted, self._proxies, token)
+        is_watching = route.audience in _WATCHED and "key" in names
+        request = read_request(twisted, self._proxies, token, is_watching=is_watching)
         if request.method == "OPTIONS":
             return self._send(self._preflight(route, request), twisted)
         if route.audience is Audience.MANAGEMENT:
             self._access.check(request, transport_of(twisted))
         if len(request.body) > self._policy.max_body_bytes:
             raise BodyTooLargeError(self._policy.max_body_bytes)
-        answer = route.respond(request, **names)
+        answer = self._watched(route, request, names) if is_watching else route.respond(request, **names)
         if isinstance(answer, Response):
             return self._send(answer, twisted)
         return self._held_answer(request.client, answer, twisted)
+
+    def _watched(self, route: Route, request: Request, names: Mapping[str, str]) -> Response | Deferred[Response]:
+        """Answer a viewer, who may need a token."""
+        if self._is_open(names["app"]):
+            return route.respond(request, **names)
+        redirect = token_redirect(request, route.rule, names)
+        if redirect is not None:
+            return redirect
+        answer = route.respond(request, **names)
+        if request.is_token_in_path or not request.token:
+            return answer
+        return _private(answer) if isinstance(answer, Response) else answer.addCallback(_private)
 
     def _preflight(self, route: Route, request: Request) -> Response:
         if route.audience in _MEDIA:
@@ -255,6 +273,12 @@ class WebApp:
         return self._send_error(_error(failure), twisted)
 
 
+def _private(response: Response) -> Response:
+    """What no shared cache may keep: whom it is for, the URL does not say (RFC 9111, 3.5)."""
+    caching = response.headers.get("Cache-Control", "").replace("public", "private")
+    return replace(response, headers={**response.headers, "Cache-Control": caching or "private"})
+
+
 def _accept_field(twisted: Any) -> bytes:
     return b",".join(twisted.requestHeaders.getRawHeaders(b"accept", ()))
 
@@ -291,7 +315,7 @@ def make_sites(
     viewer_salt: bytes,
     access: ApiAccess,
     find_public_door: Callable[[], tuple[str, int]],
-    verdicts: Mapping[str, Verdicts] = MappingProxyType({}),
+    revocations: Revocations | None = None,
 ) -> Sites:
     """
     Make the sites that serve everything over HTTP.
@@ -303,12 +327,15 @@ def make_sites(
     :param viewer_salt: a secret that viewers are distinguished by.
     :param access: decides who may use the management API.
     :param find_public_door: tells the scheme and the port (0 for none) that viewers come to.
-    :param verdicts: who may watch, by application; one that is not named is open.
+    :param revocations: which tokens are good no more.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
-    api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms, find_public_door, contributions)
+    revocations = revocations or Revocations(utc_ms)
+    api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms, find_public_door, contributions, revocations)
     proxies = TrustedProxies(policy.trusted_proxies)
-    admission = Admission(registry, apps, policy.max_viewers_per_client, proxies, clock, viewer_salt, verdicts)
+    admission = Admission(
+        registry, apps, policy.max_viewers_per_client, proxies, clock, viewer_salt, utc_ms, revocations
+    )
     tally = Tally(policy)
     metrics.collect_from(admission.metrics)
     metrics.collect_from(tally.metrics)
@@ -320,7 +347,7 @@ def make_sites(
     finders: list[MediaFinder] = []
     data: dict[str, str] = {}
     media = MediaResponder(hls, registry, admission, finders)
-    pages = Pages(registry, apps, clock, data)
+    pages = Pages(registry, apps, clock, admission, data)
     make_http2 = _http2(policy, clock, misconduct, metrics)
     doors: list[tuple[WebApp, _Chosen]] = []
 
@@ -335,7 +362,7 @@ def make_sites(
             app.serve(choose(table))
 
     def make_site(choose: _Chosen, make_channel: Callable[[], BoundedChannel]) -> Site:
-        app = WebApp((), access, tally, misconduct, policy)
+        app = WebApp((), access, tally, misconduct, policy, admission.is_open)
         doors.append((app, choose))
         return BoundedSite(app.resource(), policy, clock, make_channel, make_http2, connections)
 

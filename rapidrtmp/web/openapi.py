@@ -30,6 +30,7 @@ from rapidrtmp.live.health import FindingKind
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.timeline.health import PublishHealth
 from rapidrtmp.web.description import camel_case
+from rapidrtmp.web.grants import MAX_PLAYERS, MAX_REVOCABLE_LENGTH
 from rapidrtmp.web.policy import TokenLimits
 
 __all__ = ["description"]
@@ -52,7 +53,7 @@ def description(max_expiration_s: int = MAX_EXPIRATION_S, contributions: Sequenc
             "description": 'Live streams in over RTMP, out over HLS. An error is always `{"error": "…"}`.',
         },
         "paths": {
-            **_publishing(),
+            **_tokens(),
             **_streams(),
             **{path: operations for each in reversed(contributions) for path, operations in each.paths.items()},
             **_server(),
@@ -77,21 +78,26 @@ def description(max_expiration_s: int = MAX_EXPIRATION_S, contributions: Sequenc
 # ── paths ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _publishing() -> Json:
+def _tokens() -> Json:
+    def issuing(
+        name: str, summary: str, answer: str, asked: str, errors: tuple[int, ...] = (400, 404, 409, 413)
+    ) -> Json:
+        body = {"required": True, "content": {"application/json": {"schema": ref(asked)}}}
+        answers = {"200": content(summary, answer)}
+        return {"post": operation(name, summary, answers, errors, management=True, requestBody=body)}
+
     return {
-        "/api/v1/publish": {
-            "post": operation(
-                "publish",
-                "Issue a token to publish a stream with",
-                {"200": content("Where to publish, and until when.", "PublishGrant")},
-                (400, 404, 409, 413),
-                management=True,
-                requestBody={
-                    "required": True,
-                    "content": {"application/json": {"schema": ref("PublishRequest")}},
-                },
-            )
-        }
+        "/api/v1/publish": issuing(
+            "publish", "Issue a token to publish a stream with", "PublishGrant", "PublishRequest"
+        ),
+        "/api/v1/play": issuing("play", "Issue a token to watch a stream with", "PlayGrant", "PlayRequest"),
+        "/api/v1/tokens/revoke": issuing(
+            "revokeTokens",
+            "Revoke a token, or all of a stream that were issued up to now; sessions that use them end",
+            "Revoked",
+            "Revocation",
+            (400, 404, 413, 503),
+        ),
     }
 
 
@@ -130,9 +136,10 @@ def _streams() -> Json:
                 f"stopStream{suffix}",
                 f"End a stream and close its publisher{words}",
                 {"200": content("It has been stopped.", "Stopped")},
-                (400, 404, 409, 413),
+                (400, 404, 409, 413, 503),
                 management=True,
                 parameters=in_path(*names),
+                requestBody={"required": False, "content": {"application/json": {"schema": ref("Stop")}}},
             )
         }
     return paths
@@ -196,9 +203,24 @@ def _watching() -> Json:
             "get": operation(
                 "getPlayerPage",
                 "A page that plays the stream, or waits for it",
-                {"200": media("The page.", html), "307": {"description": "The playlist, if the key ends in `.m3u8`."}},
-                (400, 404),
+                {
+                    "200": media("The page.", html),
+                    "307": {
+                        "description": "The playlist, if the key ends in `.m3u8`; with `?token=` where it belongs."
+                    },
+                },
+                (400, 401, 403, 404, 503),
                 parameters=in_path("app", "key"),
+            )
+        },
+        "/{app}/{key}/~{token}": {"get": _redirect("redirectToTokenPage", "Leads to the page", "app", "key", "token")},
+        "/{app}/{key}/~{token}/": {
+            "get": operation(
+                "getPlayerPageWithToken",
+                "The page for a viewer who needs a token",
+                {"200": media("The page.", html)},
+                (400, 401, 403, 404, 503),
+                parameters=in_path("app", "key", "token"),
             )
         },
         "/{app}/{key}/": {"get": _redirect("redirectToPage", "Leads to the player's page", "app", "key")},
@@ -224,8 +246,9 @@ def _playing(operation_id: str, *names: str) -> Json:
             "200": media("All of it.", MEDIA_FILES),
             "206": media("The range asked for; never of a playlist.", MEDIA_FILES),
             "304": {"description": "The client has it."},
+            "307": {"description": "With `?token=`, where a token is needed: the token belongs in the path."},
         },
-        (400, 404, 409, 416, 429, 503),
+        (400, 401, 403, 404, 409, 416, 429, 503),
         parameters=[
             *in_path(*names),
             in_query("from", "Where a clip begins: a date, or how long before the live edge.", moment_or("-")),
@@ -247,14 +270,33 @@ def _schemas(max_expiration_s: int) -> Json:
         "Health": object_of({"status": {"const": "ok"}}),
         "Startup": object_of({"status": {"enum": ["starting", "started"]}}),
         "Readiness": object_of({"ready": truth, "checks": {"type": "array", "items": check}}),
-        "PublishRequest": {
-            "type": "object",
-            "properties": {
-                "streamKey": {**KEY, "description": "The public name of the stream."},
-                "app": {**APP, "default": "live"},
-                "expiresIn": lifetime(max_expiration_s),
+        "PublishRequest": _grant_request(max_expiration_s),
+        "PlayRequest": _grant_request(
+            max_expiration_s,
+            maxPlayers={
+                "description": "How many players may use the token at one time.",
+                "anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_PLAYERS}, {"type": "null"}],
             },
-            "required": ["streamKey"],
+        ),
+        "PlayGrant": object_of(
+            {
+                "token": {**text, "description": "A secret; empty where watching is open."},
+                "watchUrl": {**text, "description": "The page that plays the stream, with the token."},
+                "playlistUrl": {**text, "description": "What other players play, with the token."},
+                "streamKey": text,
+                "expiresAt": moment,
+            }
+        ),
+        "Revocation": {
+            "anyOf": [
+                object_of({"token": {**text, "pattern": "^[!-~]+$", "maxLength": MAX_REVOCABLE_LENGTH}}),
+                object_of({"streamKey": KEY, "app": {**APP, "default": "live"}}, ("app",)),
+            ]
+        },
+        "Revoked": object_of({"revoked": {**text, "description": "The stream, or `token`."}}),
+        "Stop": {
+            "type": "object",
+            "properties": {"revoke": {**truth, "default": False, "description": "Keep its publisher's token out."}},
         },
         "PublishGrant": object_of(
             {
@@ -270,6 +312,36 @@ def _schemas(max_expiration_s: int) -> Json:
         "Stopped": object_of({"message": text, "streamKey": text}),
         "StreamList": object_of({"streams": {"type": "array", "items": ref("Stream")}, "total": count}),
         "Stream": _stream_schema(),
+    }
+
+
+def _grant_request(max_expiration_s: int, **more: Json) -> Json:
+    """What a token is asked for with."""
+    return {
+        "type": "object",
+        "properties": {
+            "streamKey": {**KEY, "description": "The public name of the stream."},
+            "app": {**APP, "default": "live"},
+            "expiresIn": lifetime(max_expiration_s),
+            "streams": {
+                "description": "A pattern of streams, such as `camera-*` or `*`, that the token is for instead; "
+                "`streamKey` is one of them.",
+                "anyOf": [{"type": "string", "pattern": "^[*]$"}, {"type": "null"}],
+            },
+            "network": {
+                "description": "The only addresses that the token is for: `192.0.2.7`, `10.0.0.0/8`, `2001:db8::/32`.",
+                "anyOf": [
+                    {"type": "string", "pattern": r"^[1-9][0-9]?(\.[1-9][0-9]?){3}(/([89]|[12][0-9]|3[0-2]))?$"},
+                    {"type": "null"},
+                ],
+            },
+            "singleUse": {
+                "description": "For one session, which can be resumed within this time; `true` for half a minute.",
+                "anyOf": [{"type": "boolean"}, lifetime(86_400)],
+            },
+            **more,
+        },
+        "required": ["streamKey"],
     }
 
 

@@ -14,7 +14,9 @@ from functools import cached_property
 from html import escape
 from importlib.resources import files
 from types import MappingProxyType
+from urllib.parse import quote
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from rapidrtmp.errors import NotFoundError
@@ -25,6 +27,7 @@ from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import NOTICE, LiveStream, StreamState
 from rapidrtmp.media import VideoConfig
 from rapidrtmp.names import StreamName
+from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.responder import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST
 from rapidrtmp.support.clock import now_ms
 
@@ -72,6 +75,7 @@ class Pages:
     Answers what browsers show.
 
     :param apps: the names of all applications.
+    :param admission: decides who may watch.
     :param data: what the player page tells its script: attributes, and the names below the stream that they hold.
     :param clock: the clock viewers are counted by.
     """
@@ -81,8 +85,10 @@ class Pages:
         registry: Registry,
         apps: Container[str],
         clock: IReactorTime,
+        admission: Admission,
         data: Mapping[str, str] = NO_DATA,
     ) -> None:
+        self._admission = admission
         self._registry = registry
         self._apps = apps
         self._clock = clock
@@ -91,26 +97,41 @@ class Pages:
         self._player = read_template("player.html")
         self._index = read_template("index.html")
 
-    def player(self, _request: Request, app: str, key: str) -> Response:
+    def player(self, request: Request, app: str, key: str) -> Response | Deferred[Response]:
         """
-        A page that plays a stream, or waits for it: ``GET /APP/KEY``.
+        A page that plays a stream, or waits for it: ``GET /APP/KEY``, or ``GET /APP/KEY/~TOKEN/``.
 
         :raises BadNameError: there can be no such stream.
         :raises NotFoundError: there is no such application.
+        And what :meth:`Admission.check <rapidrtmp.playback.admission.Admission.check>` raises.
         """
         name = StreamName.checked(app, key)
         if app not in self._apps:
             raise NotFoundError(f"there is no application {app!r} here")
-        library, foreign_script = player_library("../static")
+        waiting = self._admission.check(request, name)
+        below, root = ("", "../../../") if request.is_token_in_path else (f"{name.key}/", "../")
+        if waiting is None:
+            return self._player_page(name, below, root)
+        return waiting.addCallback(lambda _: self._player_page(name, below, root))
+
+    def _player_page(self, name: StreamName, below: str, root: str) -> Response:
+        """
+        The page, which holds no token: the same for all who may see it.
+
+        :param below: where the stream's media is, as seen from the page; ``root``: likewise the root of all.
+        """
+        library, foreign_script = player_library(f"{root}static")
         body = self._player.substitute(
             key=escape(name.key),
-            multivariant=escape(f"{name.key}/{MULTIVARIANT_PLAYLIST}"),
-            media=escape(f"{name.key}/{MEDIA_PLAYLIST}"),
-            notice=escape(f"{name.key}/{NOTICE}"),
-            data="".join(f' data-{what}="{escape(f"{name.key}/{below}")}"' for what, below in self._data.items()),
+            root=root,
+            multivariant=escape(f"{below}{MULTIVARIANT_PLAYLIST}"),
+            media=escape(f"{below}{MEDIA_PLAYLIST}"),
+            notice=escape(f"{below}{NOTICE}"),
+            data="".join(f' data-{what}="{escape(f"{below}{file}")}"' for what, file in self._data.items()),
             library=library,
         )
-        return page_response(body, foreign_script=foreign_script, cache_control="public, max-age=60")
+        caching = "public, max-age=60" if self._admission.is_open(name.app) else "private, no-cache"
+        return page_response(body, foreign_script=foreign_script, cache_control=caching)
 
     def playlist_redirect(self, request: Request, app: str, key: str) -> Response:
         """
@@ -127,6 +148,15 @@ class Pages:
         :raises BadNameError: there can be no such stream.
         """
         return _redirect(request, f"../{StreamName.checked(app, key).key}")
+
+    def token_redirect(self, request: Request, app: str, key: str) -> Response:
+        """
+        Lead to the page with a token: ``GET /APP/KEY/~TOKEN``, which lacks the slash.
+
+        :raises BadNameError: there can be no such stream.
+        """
+        StreamName.checked(app, key)
+        return Response(307, {"Location": f"~{quote(request.token, safe='~')}/", "Cache-Control": "no-store"})
 
     def index(self, _request: Request) -> Response:
         """What is live now: ``GET /``."""

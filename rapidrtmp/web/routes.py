@@ -40,6 +40,8 @@ def routes(
     metrics = Audience.OPEN_MANAGEMENT if policy.open_metrics or policy.has_management_door else management
     return (
         Route("POST", "/api/v1/publish", management, api.publish),
+        Route("POST", "/api/v1/play", management, api.play),
+        Route("POST", "/api/v1/tokens/revoke", management, api.revoke),
         Route("GET", "/api/v1/streams", management, api.streams),
         Route("GET", "/api/v1/streams/<key>", management, api.stream),
         Route("GET", "/api/v1/streams/<app>/<key>", management, api.stream),
@@ -57,6 +59,8 @@ def routes(
         Route("GET", "/static/<name>", everybody, pages.static),
         Route("GET", "/<app>/<key>", everybody, pages.player),
         Route("GET", "/<app>/<key>/", everybody, pages.player_redirect),
+        Route("GET", "/<app>/<key>/~<token>", everybody, pages.token_redirect),
+        Route("GET", "/<app>/<key>/~<token>/", everybody, pages.player),
         Route("GET", "/<app>/<key>.m3u8", Audience.MEDIA, pages.playlist_redirect),
         Route("GET", MEDIA_RULE, Audience.MEDIA, media.respond),
     )

@@ -7,6 +7,7 @@ bytes drip; its fields are few and short; of its body no more is kept than it ta
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from collections.abc import Callable, Mapping
@@ -38,7 +39,7 @@ from rapidrtmp.web.http2.negotiation import NegotiatedChannel
 from rapidrtmp.web.open_connections import OpenConnections
 from rapidrtmp.web.policy import HttpPolicy
 
-__all__ = ["BoundedSite", "CheckedResource", "client_of", "read_request", "transport_of"]
+__all__ = ["BoundedSite", "CheckedResource", "client_of", "read_credential", "read_request", "transport_of"]
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16_384
@@ -76,8 +77,13 @@ def transport_of(twisted: Any) -> Any:
     return twisted.channel.transport
 
 
-def read_request(twisted: Any, proxies: TrustedProxies, token: str = "") -> Request:
-    """What a ``twisted.web`` request asks, as a value; ``token`` was found in its path."""
+def read_request(twisted: Any, proxies: TrustedProxies, token: str = "", *, is_watching: bool = False) -> Request:
+    """
+    What a ``twisted.web`` request asks, as a value.
+
+    :param token: what was found in its path.
+    :param is_watching: whether ``Authorization`` may hold a viewer's token instead.
+    """
     headers = {
         name.decode("latin-1").lower(): b", ".join(values).decode("utf-8", "surrogateescape")
         for name, values in twisted.requestHeaders.getAllRawHeaders()
@@ -90,8 +96,25 @@ def read_request(twisted: Any, proxies: TrustedProxies, token: str = "") -> Requ
         client=client_of(twisted, proxies),
         body=twisted.content.read(),
         scheme=_scheme_of(twisted, headers, proxies),
-        token=token,
+        token=token or (read_credential(headers.get("authorization", "")) if is_watching else ""),
+        is_token_in_path=bool(token),
     )
+
+
+def read_credential(authorization: str) -> str:
+    """
+    The token in an ``Authorization`` field: a bearer token (RFC 6750), or ``NAME:PASSWORD`` (RFC 7617); ``""`` if there
+    is none.
+    """
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(value.strip(), validate=True).decode()
+    except ValueError:
+        return ""
 
 
 def _scheme_of(twisted: Any, headers: Mapping[str, str], proxies: TrustedProxies) -> str:

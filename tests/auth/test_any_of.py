@@ -9,7 +9,7 @@ from zope.interface.verify import verifyObject
 
 from rapidrtmp.auth.any_of import AnyOfAuthenticator, AnyOfAuthenticatorFactory
 from rapidrtmp.auth.open import OpenAuthenticatorFactory
-from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ITokenIssuer, PublishRequest, Verdict
+from rapidrtmp.interfaces import AuthenticatorContext, IAuthenticator, ITokenIssuer, PublishRequest, TokenTerms, Verdict
 from rapidrtmp.names import StreamName
 
 CAMERA = StreamName("live", "camera")
@@ -81,5 +81,5 @@ class AnyOfTests(SynchronousTestCase):
         issuing = AnyOfAuthenticatorFactory([OpenAuthenticatorFactory()]).create(context)
         verifyObject(IAuthenticator, issuing)
         self.assertTrue(ITokenIssuer.providedBy(issuing))
-        self.assertEqual("", issuing.issue_token(CAMERA, 60))
+        self.assertEqual("", issuing.issue_token(CAMERA, 60, TokenTerms()))
         self.assertFalse(ITokenIssuer.providedBy(AnyOfAuthenticator([Answering(YES)], Logger())))

@@ -10,6 +10,7 @@ from rapidrtmp.interfaces import (
     IAuthenticatorFactory,
     ITokenIssuer,
     PublishRequest,
+    TokenTerms,
     Verdict,
 )
 from rapidrtmp.names import StreamName
@@ -26,4 +27,4 @@ class OpenTests(SynchronousTestCase):
         stream = StreamName("live", "camera")
         verdict = authenticator.authorize_publish(PublishRequest(stream, "", {}, "192.0.2.1"))
         self.assertEqual(Verdict(allowed=True, credential="192.0.2.1"), verdict)
-        self.assertEqual("", authenticator.issue_token(stream, 60))
+        self.assertEqual("", authenticator.issue_token(stream, 60, TokenTerms()))

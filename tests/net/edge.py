@@ -17,6 +17,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rapidrtmp.auth.revocation import Revocations
 from rapidrtmp.interfaces import AppLimits, IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.fan_out import FanOut
 from rapidrtmp.live.leases import StreamLeases
@@ -191,6 +192,7 @@ class Edge:
             lambda stream: 2_000,
             max_streams=max_streams,
         )
+        self.revocations = Revocations(self.utc_ms)
         self.lease: Callable[[], Deferred[None]] = lambda: succeed(None)
         services = RtmpServices(
             registry=self.registry,
@@ -203,6 +205,7 @@ class Edge:
             timeline=TimelinePolicy(),
             auth_timeout_ms=5_000,
             max_bitrate=max_bitrate,
+            revocations=self.revocations,
         )
         self.factory = RtmpServerFactory(
             self.clock, services, self.metrics, bytes, policy=policy, limits=DEFAULT_LIMITS

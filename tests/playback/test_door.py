@@ -2,23 +2,24 @@
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
-from rapidrtmp.interfaces import Verdict
-from rapidrtmp.playback.verdicts import PlayRequest, Verdicts
+from rapidrtmp.interfaces import IPlayAuthenticator, PlayRequest, Verdict
 from tests.web.kit import MP4, Server, playlist
 
 PATH = "/live/k/index.m3u8"
 
 
+@implementer(IPlayAuthenticator)
 class DoorTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.answer: Verdict | Deferred[Verdict] = Verdict(allowed=True)
         self.asked: list[PlayRequest] = []
-        self.server = Server(verdicts={"live": Verdicts(self.judge, lambda: 0)}, max_viewers=4)
+        self.server = Server(judge=self, max_viewers=4)
         self.stream = self.server.live()
         self.stream.shelf.put_playlist("index.m3u8", playlist())
 
-    def judge(self, request: PlayRequest) -> Verdict | Deferred[Verdict]:
+    def authorize_play(self, request: PlayRequest) -> Verdict | Deferred[Verdict]:
         self.asked.append(request)
         return self.answer
 
@@ -27,7 +28,7 @@ class DoorTests(SynchronousTestCase):
         for number in range(4):
             self.assertEqual(200, self.server.get(PATH, peer=f"192.0.2.{number}").status)
         self.assertEqual(503, self.server.get(PATH, peer="192.0.2.9").status)
-        self.assertEqual(1, len(self.asked))
+        self.assertEqual(5, len(self.asked))
 
     def test_refused(self) -> None:
         """One that may not is refused with the reason, whatever there is to be had."""

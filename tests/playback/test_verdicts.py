@@ -1,15 +1,19 @@
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
-from rapidrtmp.http.errors import ForbiddenError, UnauthorizedError
-from rapidrtmp.interfaces import UnavailableError, Verdict
+from rapidrtmp.auth.revocation import Revocations, fingerprint_of
+from rapidrtmp.http.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
+from rapidrtmp.interfaces import IPlayAuthenticator, PlayRequest, Request, UnavailableError, Verdict
 from rapidrtmp.names import StreamName
-from rapidrtmp.playback.verdicts import REFUSED_MS, PlayRequest, Verdicts
+from rapidrtmp.playback.verdicts import CHECK_MS, MAX_REFUSED, PLAYER_MS, REFUSED_MS, Verdicts
 
 NAME = StreamName("live", "k")
 YES, NO = Verdict(allowed=True), Verdict(allowed=False, reason="not today")
 
 
+@implementer(IPlayAuthenticator)
 class Judge:
     """Answers as a test wants, and keeps what it was asked."""
 
@@ -17,7 +21,7 @@ class Judge:
         self.answer: Verdict | Deferred[Verdict] | Exception = YES
         self.asked: list[PlayRequest] = []
 
-    def __call__(self, request: PlayRequest) -> Verdict | Deferred[Verdict]:
+    def authorize_play(self, request: PlayRequest) -> Verdict | Deferred[Verdict]:
         self.asked.append(request)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -27,11 +31,20 @@ class Judge:
 class VerdictsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.now_ms = 1_000_000
+        self.clock = Clock()
         self.judge = Judge()
-        self.verdicts = Verdicts(self.judge, lambda: self.now_ms)
+        self.revocations = Revocations(lambda: self.now_ms)
+        self.verdicts = Verdicts(self.judge, lambda: self.now_ms, self.clock, self.revocations)
 
-    def ask(self, token: str = "t", name: StreamName = NAME) -> Deferred[None] | None:
-        return self.verdicts.ask(PlayRequest(name, token, "192.0.2.1"))
+    def ask(
+        self, token: str = "t", name: StreamName = NAME, client: str = "192.0.2.1", most: int = 0
+    ) -> Deferred[None] | None:
+        request = Request("GET", "", {}, client, client, token=token)
+        return self.verdicts.ask(request, name, most)
+
+    def advance(self, ms: int) -> None:
+        self.now_ms += ms
+        self.clock.advance(ms / 1000)
 
     def test_kept(self) -> None:
         """A token is judged once, for each stream; another token anew."""
@@ -61,7 +74,7 @@ class VerdictsTests(SynchronousTestCase):
         self.assertRaises(UnauthorizedError, self.ask, "")
         self.assertEqual(2, len(self.judge.asked))
         self.judge.answer = YES
-        self.now_ms += REFUSED_MS
+        self.advance(REFUSED_MS)
         self.assertIsNone(self.ask())
 
     def test_waiting(self) -> None:
@@ -95,8 +108,102 @@ class VerdictsTests(SynchronousTestCase):
         self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
         self.assertRaises(UnavailableError, self.ask)
         self.judge.answer = YES
-        self.now_ms += REFUSED_MS
+        self.advance(REFUSED_MS)
         self.assertIsNone(self.ask())
+
+    def test_hung(self) -> None:
+        """A judge that does not answer lets no one in, after a while, and others do not wait for it."""
+        self.judge.answer = Deferred()
+        waiting = self.ask()
+        assert waiting is not None
+        self.judge.answer = YES
+        self.assertIsNone(self.ask("u"))
+        self.advance(10_000)
+        self.failureResultOf(waiting, UnavailableError)
+        self.flushLoggedErrors()
+
+    def test_each_client(self) -> None:
+        """Another client with the same token is judged for itself: a token may be for a network."""
+        self.ask()
+        self.judge.answer = NO
+        self.assertRaises(ForbiddenError, self.ask, client="192.0.2.2")
+        self.assertIsNone(self.ask())
+
+    def test_unauthenticated(self) -> None:
+        """A token that is no good at all is another matter than one for something else."""
+        self.judge.answer = Verdict(allowed=False, reason="it has expired", is_unauthenticated=True)
+        error = self.assertRaises(UnauthorizedError, self.ask)
+        self.assertEqual({"WWW-Authenticate": "Bearer"}, error.headers)
+
+    def test_wrong_tokens_displace_nothing(self) -> None:
+        """However many wrong tokens are tried, a good one is not judged anew."""
+        self.ask()
+        self.judge.answer = NO
+        for number in range(MAX_REFUSED + 10):
+            self.assertRaises(ForbiddenError, self.ask, f"wrong-{number}")
+        self.assertIsNone(self.ask())
+
+    def test_keep(self) -> None:
+        """Consent that may be kept for some time only is asked for again then."""
+        self.judge.answer = Verdict(allowed=True, expires_ms=self.now_ms + 60_000, keep_ms=5_000)
+        self.ask()
+        self.advance(4_999)
+        self.ask()
+        self.assertEqual(1, len(self.judge.asked))
+        self.advance(1)
+        self.ask()
+        self.assertEqual(2, len(self.judge.asked))
+
+    def test_revoked(self) -> None:
+        """A token that is revoked is good no more, two seconds later at the latest."""
+        self.ask()
+        self.revocations.revoke_token(fingerprint_of("t"))
+        self.advance(CHECK_MS)
+        self.assertRaises(UnauthorizedError, self.ask)
+        self.assertIsNone(self.ask("u"))
+
+    def test_revoked_by_stream(self) -> None:
+        """Tokens of a stream that were issued up to a moment are revoked together."""
+        self.judge.answer = Verdict(allowed=True, issued_ms=self.now_ms)
+        other = StreamName("live", "other")
+        self.ask()
+        self.ask(name=other)
+        self.revocations.revoke_stream(NAME)
+        self.advance(CHECK_MS)
+        self.assertRaises(UnauthorizedError, self.ask)
+        self.assertIsNone(self.ask(name=other))
+        self.judge.answer = Verdict(allowed=True, issued_ms=self.now_ms)
+        self.assertIsNone(self.ask("newer"))
+
+    def test_players(self) -> None:
+        """As many players as the limit says use one token at a time; one that stops makes room for another."""
+        for most, verdict in ((2, YES), (9, Verdict(allowed=True, max_players=2))):
+            self.judge.answer = verdict
+            token = f"t{most}"
+            self.ask(token, client="192.0.2.1", most=most)
+            self.ask(token, client="192.0.2.2", most=most)
+            error = self.assertRaises(TooManyRequestsError, self.ask, token, client="192.0.2.3", most=most)
+            self.assertIn("2 players", str(error))
+            self.advance(PLAYER_MS // 2)
+            self.assertIsNone(self.ask(token, client="192.0.2.1", most=most))
+            self.advance(PLAYER_MS // 2)
+            self.assertIsNone(self.ask(token, client="192.0.2.3", most=most))
+            self.assertRaises(TooManyRequestsError, self.ask, token, client="192.0.2.2", most=most)
+
+    def test_without_token_no_limit(self) -> None:
+        """Clients that need no token are not counted as players of one."""
+        for number in range(5):
+            self.assertIsNone(self.ask("", client=f"192.0.2.{number}", most=1))
+
+    def test_one_session(self) -> None:
+        """A token for one session is its first client's, and good for some time after the last request."""
+        self.judge.answer = Verdict(allowed=True, reconnect_s=30)
+        self.ask()
+        self.assertRaises(UnauthorizedError, self.ask, client="192.0.2.2")
+        self.advance(30_000)
+        self.assertIsNone(self.ask())
+        self.advance(30_001)
+        self.assertRaises(UnauthorizedError, self.ask)
 
     def test_secret(self) -> None:
         """What is asked does not show the token."""

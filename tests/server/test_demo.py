@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import ITokenIssuer
+from rapidrtmp.interfaces import ITokenIssuer, TokenTerms
 from rapidrtmp.names import StreamName
 from rapidrtmp.server import demo
 from rapidrtmp.server.demo import DemoPublisher, find_ffmpeg, make_demo
@@ -175,7 +175,7 @@ class Issuer:
     def __init__(self, token: str) -> None:
         self.token = token
 
-    def issue_token(self, stream: StreamName, lifetime_s: int) -> str:
+    def issue_token(self, stream: StreamName, lifetime_s: int, terms: TokenTerms) -> str:
         return self.token
 
 

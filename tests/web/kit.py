@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from types import MappingProxyType
 from typing import Any
 
 from treq.testing import StubTreq
@@ -20,9 +19,11 @@ from twisted.python.failure import Failure
 from werkzeug.routing import Rule
 from zope.interface import alsoProvides, implementer
 
+from rapidrtmp.auth.revocation import Revocations
 from rapidrtmp.codec.table import AAC, AVC
 from rapidrtmp.hls.rewind.http import Rewinding
-from rapidrtmp.interfaces import AppLimits, ContributionContext, ITokenIssuer, Playlist
+from rapidrtmp.http.addresses import TrustedProxies
+from rapidrtmp.interfaces import AppLimits, ContributionContext, ITokenIssuer, Playlist, TokenTerms
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.stream import LiveStream
@@ -30,7 +31,7 @@ from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.media import AudioConfig, Frame, VideoConfig
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
-from rapidrtmp.playback.verdicts import Verdicts
+from rapidrtmp.playback.admission import Admission
 from rapidrtmp.recording.contribution import RecordingsContribution
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.support.clock import now_ms
@@ -61,7 +62,7 @@ MP4 = "video/mp4"
 class Issuer:
     """Issues tokens that say what was asked for."""
 
-    def issue_token(self, stream: StreamName, lifetime_s: int) -> str:
+    def issue_token(self, stream: StreamName, lifetime_s: int, terms: TokenTerms) -> str:
         return f"secret-{stream.app}-{stream.key}-{lifetime_s}"
 
 
@@ -101,7 +102,8 @@ class Server:
         *,
         api_token: str = "made-on-first-start",
         max_viewers: int = 0,
-        verdicts: Mapping[str, Verdicts] = MappingProxyType({}),
+        judge: Any = None,
+        max_players: int = 0,
         **policy: Any,
     ) -> None:
         self.clock = Clock()
@@ -112,10 +114,16 @@ class Server:
         self.storage = MemoryStorage(self.utc_ms)
         self.apps = {
             name: FakeApplication(
-                name, self._make_stream, AppLimits(max_viewers_per_stream=most), issuer, stored=self.storage
+                name,
+                self._make_stream,
+                AppLimits(max_viewers_per_stream=most, max_players_per_token=max_players),
+                issuer,
+                judge if name == "live" else None,
+                stored=self.storage,
             )
             for name, issuer, most in (("live", Issuer(), max_viewers), ("open", None, 0))
         }
+        self.revocations = Revocations(self.utc_ms)
         self.registry = Registry(
             self.clock,
             self.apps,
@@ -137,7 +145,7 @@ class Server:
             viewer_salt=b"salt",
             access=ApiAccess(ApiSecret(api_token.encode()), self.policy, self.clock, find_peer),
             find_public_door=lambda: ("https", 8443),
-            verdicts=verdicts,
+            revocations=self.revocations,
         )
         self.site = sites.public
         self.management = sites.management
@@ -192,6 +200,20 @@ class Server:
     def metric(self, name: str, **labels: str) -> float:
         """What a metric stands at; 0 if it never moved."""
         return self.metrics.registry.get_sample_value(f"rapidrtmp_{name}", labels) or 0.0
+
+
+def open_admission(server: Server) -> Admission:
+    """What admits to the streams of a server."""
+    return Admission(
+        server.registry,
+        server.apps,
+        None,
+        TrustedProxies(()),
+        server.clock,
+        b"salt",
+        server.utc_ms,
+        server.revocations,
+    )
 
 
 @dataclass

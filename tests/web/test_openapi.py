@@ -10,9 +10,7 @@ from twisted.internet.defer import fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.errors import StorageError
-from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.names import StreamName
-from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.media import MediaResponder
 from rapidrtmp.playback.responder import HlsResponder
 from rapidrtmp.web.abuse import Misconduct
@@ -24,7 +22,7 @@ from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.request_metrics import Tally
 from rapidrtmp.web.routes import routes
 from tests.recording.recordings import record, store_into
-from tests.web.kit import MP4, Reply, Server, playlist
+from tests.web.kit import MP4, Reply, Server, open_admission, playlist
 
 
 @cache
@@ -92,6 +90,16 @@ class RoutesTests(SynchronousTestCase):
         self.assertEqual(json.loads(json.dumps(document())), reply.json())
 
 
+#: What may need a viewer's token, and what writes to the storage: their own tests have the rest of the answers.
+GUARDED = (
+    "/{app}/{key}",
+    "/{app}/{key}/{name}",
+    "/recordings/{app}/{key}/{name}",
+    "/recordings/{app}/{key}/{start}/{name}",
+)
+STORING = ("/api/v1/tokens/revoke", "/api/v1/streams/{key}/stop", "/api/v1/streams/{app}/{key}/stop")
+
+
 class AnswersTests(SynchronousTestCase):
     """What the server really answers is as described."""
 
@@ -129,6 +137,7 @@ class AnswersTests(SynchronousTestCase):
         """Every status of every operation that can be had is had, and fits its schema."""
         self._denied()
         self._management()
+        self._tokens()
         self._server()
         self._watching()
         self._recordings()
@@ -141,8 +150,25 @@ class AnswersTests(SynchronousTestCase):
             ("GET", "/recordings/{app}/{key}/{name}", 409),
             ("GET", "/{app}/{key}/{name}", 503),
         }
+        elsewhere |= {("GET", path, status) for path in GUARDED for status in (307, 401, 403, 503)}
+        elsewhere |= {("POST", path, 503) for path in STORING}
         elsewhere |= {one for one in promised if "{token}" in one[1]}  # the same route as without
         self.assertEqual(set(), promised - self.seen - elsewhere)
+
+    def _tokens(self) -> None:
+        play, revoke = "/api/v1/play", "/api/v1/tokens/revoke"
+        self.post(200, play, value={"streamKey": "a", "app": "open"})
+        self.post(400, play, value={"streamKey": "a", "maxPlayers": 0})
+        self.post(404, play, value={"streamKey": "a", "app": "nowhere"})
+        self.server.apps["live"].play_authenticator = object()
+        self.post(409, play, value={"streamKey": "a"})
+        self.server.apps["live"].play_authenticator = None
+        self.post(413, play, value="x" * 2000)
+        self.post(200, revoke, value={"token": "a"})
+        self.post(200, revoke, value={"streamKey": "a"})
+        self.post(400, revoke, value={})
+        self.post(404, revoke, value={"streamKey": "a", "app": "nowhere"})
+        self.post(413, revoke, value="x" * 2000)
 
     def _denied(self) -> None:
         """What is asked of the management API without the secret, and for a page."""
@@ -275,9 +301,9 @@ class AnswersTests(SynchronousTestCase):
 def _application(server: Server) -> WebApp:
     """An application of the routes that a site is made of."""
     api = Api(server.registry, server.metrics, server.readiness, {}, server.policy, server.clock, server.utc_ms)
-    admission = Admission(server.registry, server.apps, None, TrustedProxies(()), server.clock, b"salt")
+    admission = open_admission(server)
     hls = HlsResponder(server.registry, admission, 10_000, server.clock)
-    pages = Pages(server.registry, {}, server.clock)
+    pages = Pages(server.registry, {}, server.clock, admission)
     media = MediaResponder(hls, server.registry, admission, [])
     contributed = [route for each in server.contributions for route in each.routes]
     table = routes(api, media, pages, contributed, admission, server.policy)

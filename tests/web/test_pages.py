@@ -5,8 +5,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.hls.multivariant import REWIND_DATA
 from rapidrtmp.http import hlsjs
 from rapidrtmp.http import pages as http_pages
+from rapidrtmp.interfaces import Request, Response
 from rapidrtmp.web.pages import Pages
-from tests.web.kit import Server
+from tests.web.kit import Server, open_admission
 
 
 class PlayerPageTests(SynchronousTestCase):
@@ -107,17 +108,19 @@ class PlayerPageTests(SynchronousTestCase):
 
     def test_library_from_the_package(self) -> None:
         """If the build brought the player library along, it comes from here and from nowhere else."""
-        pages = Pages(self.server.registry, {"live": None}, self.server.clock)
+        pages = Pages(self.server.registry, {"live": None}, self.server.clock, open_admission(self.server))
         self.patch(http_pages, "has_own_player_library", lambda: True)
-        response = pages.player(None, "live", "k")  # type: ignore[arg-type]
+        response = pages.player(Request("GET", "", {}, "192.0.2.1", "192.0.2.1"), "live", "k")
+        assert isinstance(response, Response)
         self.assertIn(f'src="../static/{hlsjs.FILE_NAME}"', response.body.decode())
         self.assertIn("script-src 'self';", response.headers["Content-Security-Policy"])
 
     def test_library_from_elsewhere(self) -> None:
         """If not, it comes from the one pinned place, held to its hash."""
-        pages = Pages(self.server.registry, {"live": None}, self.server.clock)
+        pages = Pages(self.server.registry, {"live": None}, self.server.clock, open_admission(self.server))
         self.patch(http_pages, "has_own_player_library", lambda: False)
-        response = pages.player(None, "live", "k")  # type: ignore[arg-type]
+        response = pages.player(Request("GET", "", {}, "192.0.2.1", "192.0.2.1"), "live", "k")
+        assert isinstance(response, Response)
         self.assertIn(f'src="{hlsjs.CDN_URL}" integrity="{hlsjs.INTEGRITY}" crossorigin', response.body.decode())
         self.assertIn(f"script-src 'self' {hlsjs.CDN_URL};", response.headers["Content-Security-Policy"])
 

@@ -209,6 +209,32 @@ def play(make_meter: Callable[[], Meter], prepare: Callable[[World], object] = l
     return sections
 
 
+def play_with_tokens(make_meter: Callable[[], Meter], play: tuple[str, ...], token: str) -> Section:
+    """
+    A viewer that asks for the playlist again and again.
+
+    :param play: who may watch.
+    :param token: what it shows; ``""`` for nothing.
+    """
+    world = World(play)
+    sections: Sections = {}
+
+    def script() -> Script:
+        publisher = Publisher(world)
+        yield from publisher.begin()
+        yield from publisher.send(4)
+        line = world.connect(world.service.http.number)
+        yield world.outside.now_s
+        asked = f"~{token}/{PLAYLIST}" if token else PLAYLIST
+        yield from ask_often(line, asked, 2, world.outside.now_s)
+        meter = make_meter()
+        yield from world.outside.count(meter, ask_often(line, asked, REQUESTS, world.outside.now_s))
+        sections[PLAYLIST_REQUEST] = Section(meter, REQUESTS)
+
+    world.run(script())
+    return sections[PLAYLIST_REQUEST]
+
+
 def play_watched(make_meter: Callable[[], Meter]) -> Sections:
     """The same publisher, with viewers that hold reloads all the time: all the work there is, for so many reloads."""
     world = World()

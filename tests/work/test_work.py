@@ -10,7 +10,9 @@ from twisted.python.runtime import platform
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from rapidrtmp.interfaces import ISink
+from rapidrtmp.auth.keys import FixedKeys
+from rapidrtmp.auth.token import TokenAuthenticator
+from rapidrtmp.interfaces import Action, ISink, TokenTerms
 from rapidrtmp.media import Frame, Track
 from tests.work.meter import unavailable
 
@@ -21,6 +23,7 @@ if platform.isLinux():
         CYCLES,
         INSTRUCTIONS,
         PYTHON_CALLS,
+        SYSTEM_CALLS,
         Counts,
         count_all,
         count_memory,
@@ -28,8 +31,8 @@ if platform.isLinux():
         memory_traced,
     )
     from tests.work.meter import MemoryMeter, StepMeter
-    from tests.work.scenes import MESSAGE, PART_REQUEST, PLAYLIST_REQUEST, play
-    from tests.work.world import World
+    from tests.work.scenes import MESSAGE, PART_REQUEST, PLAYLIST_REQUEST, play, play_with_tokens
+    from tests.work.world import NAME, STARTED_AT_S, World
 
 
 @implementer(ISink)
@@ -110,6 +113,20 @@ class WorkTests(SynchronousTestCase):
             with_one.functions[MESSAGE, INSTRUCTIONS].items() ^ without.functions[MESSAGE, INSTRUCTIONS].items()
         )
         self.assertEqual({"nothing", "call_nothing.<locals>.work"}, {name.rpartition(":")[2] for name, _ in changed})
+
+    def test_tokens(self) -> None:
+        """A viewer's token costs less than a hundred instructions a request, some two microseconds."""
+        key = b"the key of the server"
+        tokens = TokenAuthenticator(FixedKeys([key]), lambda: int(STARTED_AT_S * 1000))
+        token = tokens.issue_token(NAME, 86_400, TokenTerms(Action.PLAY))
+        counts = [
+            count_steps({PLAYLIST_REQUEST: play_with_tokens(StepMeter, play, shown)}).rows
+            for play, shown in ((("open",), ""), ((f"token:secret={key.decode()}",), token))
+        ]
+        more = {row: counts[1][row] - count for row, count in counts[0].items()}
+        self.assertLess(more[PLAYLIST_REQUEST, INSTRUCTIONS], 100)
+        self.assertLessEqual(more[PLAYLIST_REQUEST, PYTHON_CALLS], 4)
+        self.assertEqual(0, more[PLAYLIST_REQUEST, SYSTEM_CALLS])
 
     def test_steps_in_excess(self) -> None:
         """Forty calls more for each frame are too many, and whose they are is said."""

@@ -146,10 +146,11 @@ class World:
     """
     The server with all defaults but two: it keeps everything in memory, and is open to every publisher.
 
+    :param play: who may watch.
     :ivar outside: where its script runs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, play: tuple[str, ...] = ("open",)) -> None:
         self.reactor = lean.LeanReactor()
         self.reactor._handleSignals = lambda: None  # type: ignore[attr-defined]  # trial's own reactor has them
         self.outside = Outside(self.reactor)
@@ -157,7 +158,7 @@ class World:
         read_line.cache_clear()  # what other tests have asked for
         settings = Settings(
             server=ServerSettings(rtmp=LOOPBACK, http=LOOPBACK),
-            apps={"live": AppSettings(auth=("open",), storage="memory:", recordings="memory:")},
+            apps={"live": AppSettings(auth=("open",), play=play, storage="memory:", recordings="memory:")},
         )
         with self._clocks():
             self.service = server.make_service(self.reactor, settings, choose_plugins(settings))

@@ -274,6 +274,11 @@ function recover(error) {
     hls.recoverMediaError();
     return;
   }
+  if (status === 401 || status === 403) {
+    stop();
+    say("failed", reasonOf(error) || "This link does not let you watch the stream");
+    return;
+  }
   if (status === 404) rewound = false;
   if (status === 404) awaitStream();
   else if (status === 429 || status === 503) retry("waiting", (reasonOf(error) || "The server is busy") + "; trying again…");
