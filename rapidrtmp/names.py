@@ -12,11 +12,21 @@ from typing import NamedTuple
 
 from rapidrtmp.errors import RapidRTMPError
 
-__all__ = ["DEFAULT_APP", "MAX_NAME_LENGTH", "NAME_PATTERN", "RESERVED_APPS", "BadNameError", "StreamName"]
+__all__ = [
+    "DEFAULT_APP",
+    "MAX_NAME_LENGTH",
+    "NAME_PATTERN",
+    "RENDITION_PATTERN",
+    "RESERVED_APPS",
+    "BadNameError",
+    "StreamName",
+]
 
 MAX_NAME_LENGTH = 128
 #: The application of a stream key that comes without one.
 DEFAULT_APP = "live"
+#: The folder of a rendition beside a stream's muxed one: ``audio-1``.
+RENDITION_PATTERN = r"(?:audio|video)-[0-9]{1,3}"
 #: All of a name.
 NAME_PATTERN = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
 _NAME = re.compile(NAME_PATTERN)

@@ -22,12 +22,15 @@ from rapidrtmp.media import Track
 
 __all__ = ["Interleaving"]
 
+#: So long a part waits for tracks that most players do not play, while it has those that they do.
+LONGEST_FURTHER_MS = 100
+
 
 class Interleaving:
     """
     The meeting of the tracks over one range.
 
-    :param tracks: the primary one, and any number of others.
+    :param tracks: the primary one, and any number of others. For those behind the second no part waits for long.
     :param patience: for how many ticks of the primary track a part waits for the others, at most.
     :ivar cuts: what has not left yet.
     :ivar companions: the other tracks by id, in order.
@@ -39,6 +42,7 @@ class Interleaving:
         self.companions = {track.id: Companion(track, primary.timescale, patience) for track in others}
         self._primary = primary
         self._patience = patience
+        self._further_patience = primary.timescale * LONGEST_FURTHER_MS // 1000
 
     def limit_alone(self, ms: int) -> None:
         """Without a frame of the primary track for so long, while others come, that has paused."""
@@ -102,7 +106,9 @@ class Interleaving:
         if newest is not None and newest - cut.end > self._patience:
             return True
         frame = cut.samples[-1].frame.duration if cut.samples else 0
-        for companion in self.companions.values():
+        for index, companion in enumerate(self.companions.values()):
+            if index and newest is not None and newest - cut.end > self._further_patience:
+                break
             needed = cut.shown_until - self._usual_lag(cut, frame + companion.frame_ticks)
             if not companion.has_reached(needed, cut, newest):
                 return False

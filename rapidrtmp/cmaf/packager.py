@@ -22,9 +22,9 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rapidrtmp.cmaf.segmenter import Segmenter, packaged_tracks
+from rapidrtmp.cmaf.segmenter import Segmenter, main_tracks, packaged_tracks
 from rapidrtmp.cmaf.segmenter_events import CutEvent, SegmentEnd
-from rapidrtmp.interfaces import Constants, Cutting, IResumableSink, ISink, Part
+from rapidrtmp.interfaces import Constants, Cutting, IAllTracksSink, IResumableSink, ISink, Part
 from rapidrtmp.media import Frame, Track
 
 __all__ = ["Packager", "suspend_or_finish"]
@@ -37,11 +37,13 @@ class _Output:
     """
     One part sink.
 
+    :ivar takes_all: whether it takes all tracks that are cut, not the main ones alone.
     :ivar is_waiting: whether it has had no part yet, because no segment has begun where it can.
     :ivar seconds: the processor time it has taken in all.
     """
 
     sink: Any
+    takes_all: bool = False
     is_waiting: bool = False
     seconds: float = 0.0
 
@@ -59,6 +61,7 @@ class Packager:
         self._outputs: tuple[_Output, ...] = ()
         self._segmenter: Segmenter | None = None
         self._tracks: tuple[Track, ...] = ()
+        self._main: tuple[Track, ...] = ()  # those of them that every sink takes
         self._constants: Constants | None = None  # as the sinks know them
         self._frame_rate: Fraction | None = None  # likewise
         self._open: list[Part] = []  # the parts of the open segment
@@ -78,11 +81,11 @@ class Packager:
 
     def attach(self, sink: Any) -> None:
         """Let a sink have the parts from the open segment on, or from the next one where decoding can start."""
-        output = _Output(sink)
+        output = _Output(sink, takes_all=IAllTracksSink.providedBy(sink))
         self._outputs = (*self._outputs, output)
         if not self._tracks:
             return
-        self._call(output, lambda sink: sink.tracks_changed(self._tracks))
+        self._tell_tracks(output)
         if self._constants is None:
             return
         self._call(output, lambda sink: sink.constants_chosen(self._constants))
@@ -90,7 +93,7 @@ class Packager:
         output.is_waiting = not (self._open and self._open[0].on_keyframe)
         if not output.is_waiting:
             for part in self._open:
-                self._call(output, partial(_cut, part))
+                self._call(output, partial(_cut, part if output.takes_all else self._main_part(part)))
             self._call(output, lambda sink: sink.flushed())
 
     def remove(self, sink: Any) -> None:
@@ -102,9 +105,15 @@ class Packager:
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """See :meth:`ISink.tracks_changed <rapidrtmp.interfaces.ISink.tracks_changed>`."""
         self._tracks = packaged = packaged_tracks(tracks)
+        self._main = main_tracks(packaged)
         segmenter = self._segmenter or self._begin()
         segmenter.start(packaged)
-        self._tell(lambda sink: sink.tracks_changed(packaged), everyone=True)
+        for output in self._outputs:
+            self._tell_tracks(output)
+
+    def _tell_tracks(self, output: _Output) -> None:
+        tracks = self._tracks if output.takes_all else self._main
+        self._call(output, lambda sink: sink.tracks_changed(tracks))
 
     def frame_received(self, frame: Frame) -> None:
         """See :meth:`ISink.frame_received <rapidrtmp.interfaces.ISink.frame_received>`."""
@@ -185,7 +194,16 @@ class Packager:
             for output in self._outputs:
                 output.is_waiting = False
         self._open.append(part)
-        self._tell(partial(_cut, part))
+        main = self._main_part(part)
+        for output in self._outputs:
+            if not output.is_waiting:
+                self._call(output, partial(_cut, part if output.takes_all else main))
+
+    def _main_part(self, part: Part) -> Part:
+        """What of a part every sink takes: the part itself, where there are no further tracks."""
+        if len(self._main) == len(self._tracks):
+            return part
+        return part.of([track.id for track in self._main])
 
     # ── calls ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -47,7 +47,7 @@ from rapidrtmp.cmaf.targets import SHORTEST_PART_PERCENT
 from rapidrtmp.interfaces import Constants, Cutting, Sample
 from rapidrtmp.media import Frame, MediaKind, Track
 
-__all__ = ["Segmenter", "packaged_tracks"]
+__all__ = ["Segmenter", "main_tracks", "packaged_tracks"]
 
 #: Players give up a playlist that has had no news for three and a half target durations.
 PATIENCE_TARGETS = 3
@@ -63,10 +63,15 @@ LEAST_PART_MS = 1
 
 
 def packaged_tracks(tracks: Sequence[Track]) -> tuple[Track, ...]:
-    """Those tracks of a stream that are packaged together: the leading one, and the first of audio beside video."""
+    """Those tracks of a stream that are cut together: the leading one, and all of audio beside video."""
     leading, *others = tracks
     audio = [track for track in others if track.kind is MediaKind.AUDIO]
-    return (leading, *audio[:1]) if leading.kind is MediaKind.VIDEO else (leading,)
+    return (leading, *audio) if leading.kind is MediaKind.VIDEO else (leading,)
+
+
+def main_tracks(packaged: Sequence[Track]) -> tuple[Track, ...]:
+    """Those of them that are muxed: the leading one, and the first of audio."""
+    return tuple(packaged[:2])
 
 
 class Segmenter:

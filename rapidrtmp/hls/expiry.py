@@ -8,9 +8,9 @@ taken down. Time is that of the media: a publisher that sends faster than that c
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from rapidrtmp.hls.playlist import PlaylistWindow
-from rapidrtmp.interfaces import IShelf
 
 __all__ = ["Expiry"]
 
@@ -19,12 +19,13 @@ class Expiry:
     """
     Takes the segments that have left a window off the shelf when their time has come.
 
+    :param withdraw: takes down what has a name.
     :ivar next: the media sequence number of the oldest segment that is on the shelf.
     """
 
-    def __init__(self, shelf: IShelf, window: PlaylistWindow) -> None:
+    def __init__(self, withdraw: Callable[[str], None], window: PlaylistWindow) -> None:
         self.next = window.first
-        self._shelf = shelf
+        self._withdraw = withdraw
         self._window = window
         self._media_ms = sum(segment.duration_ms for segment in window.segments)  # how much has been listed in all
         self._until_ms: deque[int] = deque()  # of the segments from ``next`` on that are not listed any more
@@ -45,6 +46,6 @@ class Expiry:
     def _take_down(self, sequence: int) -> None:
         segment = self._window.list[sequence]
         for name in (segment.uri, *segment.part_uris):
-            self._shelf.withdraw(name)
+            self._withdraw(name)
         if self._window.list.is_last_of_init(sequence):
-            self._shelf.withdraw(segment.map_uri)
+            self._withdraw(segment.map_uri)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from rapidrtmp.hls.segment import ListedSegment, OpenSegment
 from rapidrtmp.hls.segment_list import SegmentList
 from rapidrtmp.interfaces import Constants, Playlist
-from rapidrtmp.m3u8.model import Hint, InitSegment, MediaPlaylist
+from rapidrtmp.m3u8.model import Hint, InitSegment, MediaPlaylist, Report
 from rapidrtmp.m3u8.write import PlaylistWriter
 
 __all__ = ["ListedWindow", "PlaylistWindow", "Version", "kept_segments", "make_control", "make_head", "write_version"]
@@ -262,13 +262,15 @@ class PlaylistWindow(ListedWindow):
 
     # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def version(self, hint: str = "") -> Version:
+    def version(self, hint: str = "", others: Sequence[str] = ()) -> Version:
         """
         The playlist as it is now.
 
         :param hint: the name of the part that comes next; empty where there are no parts, or nothing comes.
+        :param others: the URIs of the stream's other playlists, which are as far as this one.
         """
         with_parts = self.has_parts and not self.ended
+        reports = self._reports(others, with_parts=with_parts) if others and not self.ended else ()
         playlist = MediaPlaylist(
             version=VERSION,
             target_s=self.constants.target_s,
@@ -280,6 +282,15 @@ class PlaylistWindow(ListedWindow):
             segments=self._listed,
             open=self.open.listed() if self.open and with_parts else None,
             hints=(Hint("PART", hint),) if hint and with_parts else (),
+            reports=reports,
             ended=self.ended,
         )
         return Version(playlist, 0 if self.ended else self._skipped)
+
+    def _reports(self, others: Sequence[str], *, with_parts: bool) -> tuple[Report, ...]:
+        """Where the others are: where this one is."""
+        opened = self.open if with_parts else None
+        last, parts = self.end - 1, self._listed[-1].parts if self._listed else ()
+        if opened is not None and opened.parts:
+            last, parts = opened.sequence, opened.parts
+        return tuple(Report(uri, last, len(parts) - 1) for uri in others)

@@ -66,7 +66,7 @@ class Rendition:
         self._context = context
         self._options = options
         self._shelf = context.shelf
-        self._expiry = Expiry(context.shelf, window)
+        self._expiry = Expiry(context.shelf.withdraw, window)
         self._tracks: tuple[Track, ...] = ()
         self._init_segment = InitSegment("")
         self._init = b""

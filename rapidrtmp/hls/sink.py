@@ -13,20 +13,22 @@ from fractions import Fraction
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from rapidrtmp.cmaf.segmenter import main_tracks
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
-from rapidrtmp.hls.multivariant import Multivariant
+from rapidrtmp.hls.multivariant import Choice, Multivariant
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST
 from rapidrtmp.hls.publication import Publication
 from rapidrtmp.hls.rendition import Rendition, RenditionOptions
 from rapidrtmp.hls.resume.orphaned_media import OrphanedMedia
 from rapidrtmp.hls.resume.recovery import HlsRecovery
 from rapidrtmp.hls.resume.resume_state import ResumeState
+from rapidrtmp.hls.track_renditions import TrackRenditions
 from rapidrtmp.interfaces import (
     PLAYLIST_TYPE,
     Constants,
     Cutting,
-    IPartSink,
+    IAllTracksSink,
     IRecoveringSinkFactory,
     IReplacingSinkFactory,
     IResumableSink,
@@ -100,7 +102,7 @@ class HlsSinkFactory:
         return Deferred.fromCoroutine(recovery.run())
 
 
-@implementer(IPartSink, IResumableSink)
+@implementer(IAllTracksSink, IResumableSink)
 class HlsSink:
     """
     Publishes one stream.
@@ -119,6 +121,7 @@ class HlsSink:
         self._publication = Publication(context, MEDIA_PLAYLIST)
         self._tracks: tuple[Track, ...] = ()
         self._rendition: Rendition | None = None
+        self._of_tracks = TrackRenditions(context, options.window)
         self._multivariant = Multivariant(MEDIA_PLAYLIST, options.dvr_ms if context.storage.persistent else 0)
         self._hinted = ""  # the part that was promised and is not up yet
         self._expects_end = False  # whether the open segment should end with its newest part
@@ -143,9 +146,10 @@ class HlsSink:
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """See :meth:`IPartSink.tracks_changed <rapidrtmp.interfaces.IPartSink.tracks_changed>`."""
-        self._tracks = tracks
+        self._tracks = main_tracks(tracks)
+        self._of_tracks.tracks_changed(tracks)
         if self._rendition is not None:
-            self._rendition.tracks_changed(tracks)
+            self._rendition.tracks_changed(self._tracks)
 
     def constants_chosen(self, constants: Constants) -> None:
         """See :meth:`IPartSink.constants_chosen <rapidrtmp.interfaces.IPartSink.constants_chosen>`."""
@@ -159,7 +163,9 @@ class HlsSink:
 
     def part_cut(self, part: Part) -> None:
         """See :meth:`IPartSink.part_cut <rapidrtmp.interfaces.IPartSink.part_cut>`."""
-        rendition = self._published
+        rendition, whole = self._published, part
+        if self._of_tracks:
+            part = part.of([track.id for track in self._tracks])
         self._newest = part
         if self._hinted not in ("", rendition.next_part):
             self._expects_end = False
@@ -168,7 +174,10 @@ class HlsSink:
             self._hinted = ""
         else:
             self._take_back_hint()
+        if self._of_tracks and rendition.window.open is None:
+            self._of_tracks.begin(rendition.window)
         rendition.put_part(part)
+        self._of_tracks.put_part(whole, rendition.window)
         self._end = part.end
         self._expects_end = part.expected_last
         self._has_news |= rendition.window.has_parts
@@ -178,6 +187,7 @@ class HlsSink:
         rendition = self._published
         size = rendition.open_bytes
         segment = rendition.complete_segment(self._end)
+        self._of_tracks.complete_segment(self._end)
         self._expects_end = False
         self._has_news = True
         self._multivariant.measure(size, segment.duration_ms)
@@ -215,6 +225,7 @@ class HlsSink:
             self._withdraw_all()
             return
         rendition.end()
+        self._of_tracks.end()
         self._put_version(rendition)
 
     def suspend(self) -> None:
@@ -279,6 +290,7 @@ class HlsSink:
             self._shelf.announce(hint)
         self._hinted = hint
         self._publication.put(rendition.window.version(hint))
+        self._of_tracks.publish(hint)
 
     def _take_back_hint(self) -> None:
         if self._hinted:
@@ -315,9 +327,12 @@ class HlsSink:
 
     def _publish_multivariant(self, rendition: Rendition) -> None:
         """Put it up when there is something measured, and again when it would say something else."""
-        data = self._multivariant.render_if_changed(self._tracks, self._frame_rate)
+        choices = [Choice(each.uri, each.track, each.rate) for each in self._of_tracks.current]
+        data = self._multivariant.render_if_changed(self._tracks, self._frame_rate, choices)
         if data is not None:
             self._put_multivariant(rendition, data)
+            if choices:  # which are not stored
+                data = self._multivariant.render_muxed(self._tracks, self._frame_rate)
             rendition.put_multivariant(MULTIVARIANT_PLAYLIST, data)
 
     def _put_multivariant(self, rendition: Rendition, data: bytes) -> None:

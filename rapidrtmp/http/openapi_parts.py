@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rapidrtmp.http.openapi_values import APP, FILE_NAME, KEY, START
+from rapidrtmp.names import RENDITION_PATTERN
 
 __all__ = [
     "MEDIA_FILES",
@@ -86,7 +87,8 @@ def ref(schema: str) -> Json:
 
 
 TOKEN = {"type": "string", "pattern": "^[A-Za-z0-9._~-]{1,512}$"}
-_IN_PATHS = {"app": APP, "key": KEY, "token": TOKEN, "start": START, "name": FILE_NAME}
+RENDITION = {"type": "string", "pattern": f"^{RENDITION_PATTERN}$"}
+_IN_PATHS = {"app": APP, "key": KEY, "token": TOKEN, "start": START, "name": FILE_NAME, "rendition": RENDITION}
 
 
 def in_path(*names: str, **schemas: Json) -> list[Json]:

@@ -48,7 +48,7 @@ from rapidrtmp.interfaces.http import (
     UnavailableError,
     json_response,
 )
-from rapidrtmp.interfaces.packaging import Constants, Cutting, IPartSink, Part, Sample, TrackRun
+from rapidrtmp.interfaces.packaging import Constants, Cutting, IAllTracksSink, IPartSink, Part, Sample, TrackRun
 from rapidrtmp.interfaces.playback import (
     IMMUTABLE,
     PLAYLIST_TYPE,
@@ -114,6 +114,7 @@ __all__ = [
     "EventType",
     "Histogram",
     "HttpError",
+    "IAllTracksSink",
     "IApplication",
     "IAuthenticator",
     "IAuthenticatorFactory",

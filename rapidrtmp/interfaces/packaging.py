@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from zope.interface import Attribute, Interface
 
 from rapidrtmp.media import Frame, Track
 
-__all__ = ["Constants", "Cutting", "IPartSink", "Part", "Sample", "TrackRun"]
+__all__ = ["Constants", "Cutting", "IAllTracksSink", "IPartSink", "Part", "Sample", "TrackRun"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,10 @@ class Part:
         """Where it ends."""
         return self.start + self.duration
 
+    def of(self, track_ids: Collection[int]) -> Part:
+        """The same stretch of time with the samples of these tracks alone; a gap if it has none of them."""
+        return replace(self, runs=tuple(run for run in self.runs if run.track.id in track_ids))
+
 
 class IPartSink(Interface):
     """
@@ -161,3 +165,12 @@ class IPartSink(Interface):
 
     def finish() -> Deferred[None] | None:
         """End: no call follows; see ``ISink.finish``."""
+
+
+class IAllTracksSink(IPartSink):
+    """
+    A part sink that takes every track that can be packaged, not the leading one and the first of audio alone.
+
+    Its ``tracks_changed`` learns of all of them, the leading one and then audio in order, and its parts have a run for
+    each that has samples in them. A part never waits long for a track that other sinks do not have.
+    """

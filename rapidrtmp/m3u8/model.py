@@ -20,6 +20,7 @@ __all__ = [
     "Part",
     "Problem",
     "Rendition",
+    "Report",
     "Segment",
     "Variant",
     "merge_delta",
@@ -101,6 +102,20 @@ class Hint:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """
+    One EXT-X-RENDITION-REPORT: how far another playlist of the stream has come.
+
+    :ivar last_sequence: the media sequence number of its last segment, complete or open; -1 where that is not said.
+    :ivar last_part: the index in it of its last part; -1 where that is not said.
+    """
+
+    uri: str
+    last_sequence: int = -1
+    last_part: int = -1
+
+
+@dataclass(frozen=True, slots=True)
 class MediaPlaylist:
     """
     One version of a media playlist.
@@ -115,7 +130,7 @@ class MediaPlaylist:
     :ivar skipped: how many segments a delta update leaves out in front of ``segments``.
     :ivar segments: the complete ones, oldest first.
     :ivar open: the one of which there are only parts so far.
-    :ivar reports: the URIs of its EXT-X-RENDITION-REPORTs.
+    :ivar reports: its EXT-X-RENDITION-REPORTs.
     :ivar problems: what it says wrongly, in order. Not part of its value.
     """
 
@@ -132,7 +147,7 @@ class MediaPlaylist:
     segments: tuple[Segment, ...] = field(default=(), repr=False)
     open: Segment | None = None
     hints: tuple[Hint, ...] = ()
-    reports: tuple[str, ...] = ()
+    reports: tuple[Report, ...] = ()
     ended: bool = False
     problems: tuple[Problem, ...] = field(default=(), compare=False)
 

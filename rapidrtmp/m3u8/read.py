@@ -25,6 +25,7 @@ from rapidrtmp.m3u8.model import (
     MediaPlaylist,
     Part,
     Problem,
+    Report,
     Segment,
 )
 
@@ -84,7 +85,7 @@ class _MediaReader:
         self._init: InitSegment | None = None
         self._key = ""
         self._hints: list[Hint] = []
-        self._reports: list[str] = []
+        self._reports: list[Report] = []
         self._problems: list[Problem] = []
         self._ended = False
         self._line = 0
@@ -247,7 +248,9 @@ class _MediaReader:
         self._hints.append(Hint(kind, attributes.uri(), attributes.integer("BYTERANGE-START", 0), length))
 
     def _report(self, value: str) -> None:
-        self._reports.append(Attributes(value).uri())
+        attributes = Attributes(value)
+        last = (attributes.integer(name) if name in attributes.raw else -1 for name in ("LAST-MSN", "LAST-PART"))
+        self._reports.append(Report(attributes.uri(), *last))
 
     def _endlist(self, _: str) -> None:
         self._once("EXT-X-ENDLIST")

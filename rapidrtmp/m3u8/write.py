@@ -2,7 +2,7 @@
 Playlists as text (RFC 8216 bis, 4): the one place where the text of media playlists is written.
 
 What goes in are the values of ``rapidrtmp.m3u8.model``, which ``rapidrtmp.m3u8.read`` makes from text again. Byte
-ranges, keys and rendition reports are not written.
+ranges and keys are not written.
 """
 
 from __future__ import annotations
@@ -123,6 +123,9 @@ def _edge(playlist: MediaPlaylist) -> str:
         text = _init_before(playlist.open, last) + render_segment(playlist.open)
     for hint in playlist.hints:
         text += f'#EXT-X-PRELOAD-HINT:TYPE={hint.kind},URI="{hint.uri}"\n'
+    for report in playlist.reports:
+        part = f",LAST-PART={report.last_part}" if report.last_part >= 0 else ""
+        text += f'#EXT-X-RENDITION-REPORT:URI="{report.uri}",LAST-MSN={report.last_sequence}{part}\n'
     return text + ENDLIST if playlist.ended else text
 
 

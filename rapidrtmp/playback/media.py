@@ -53,6 +53,10 @@ class MediaResponder:
             return waiting.addCallback(lambda _: self._answer(request, wanted, name))
         return self._answer(request, wanted, name)
 
+    def respond_rendition(self, request: Request, app: str, key: str, rendition: str, name: str) -> Answer:
+        """Answer a ``GET`` or ``HEAD`` for ``/APP/KEY/RENDITION/NAME``, likewise."""
+        return self.respond(request, app, key, f"{rendition}/{name}")
+
     def _answer(self, request: Request, wanted: StreamName, name: str) -> Answer:
         try:
             return self._hls.answer(request, wanted, name)

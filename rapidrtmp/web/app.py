@@ -45,7 +45,7 @@ from rapidrtmp.interfaces import (
 from rapidrtmp.interfaces.contributions import MediaFinder
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
-from rapidrtmp.names import RESERVED_APPS
+from rapidrtmp.names import RENDITION_PATTERN, RESERVED_APPS
 from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.media import MediaResponder
 from rapidrtmp.playback.responder import HlsResponder
@@ -87,6 +87,13 @@ class _AppConverter(BaseConverter):
     part_isolating = True
 
 
+class _RenditionConverter(BaseConverter):
+    """The folder of a rendition: no other path has a part like it in that place."""
+
+    regex = RENDITION_PATTERN
+    part_isolating = True
+
+
 class WebApp:
     """
     The Klein application around a table of routes, which may become another.
@@ -110,6 +117,7 @@ class WebApp:
         self.klein = Klein()
         self.klein.url_map.merge_slashes = False  # which would answer // with a redirect
         self.klein.url_map.converters["app"] = _AppConverter
+        self.klein.url_map.converters["rendition"] = _RenditionConverter
         self._bugs = BugLog(self._log)
         self._error_pages = ErrorPages()
         self._tally = tally
@@ -150,7 +158,7 @@ class WebApp:
             return self._serve(route, request, names, token)
 
         methods = [route.method, "OPTIONS"]
-        rule = route.rule.replace("<app>", "<app:app>")
+        rule = route.rule.replace("<app>", "<app:app>").replace("<rendition>", "<rendition:rendition>")
         self.klein.route(rule, methods=methods, endpoint=name)(endpoint)
         if route.audience in _MEDIA and _STREAM in rule:
             rule = rule.replace(_STREAM, f"{_STREAM}{_TOKEN}")

@@ -227,6 +227,10 @@ def _watching() -> Json:
         "/{app}/{key}.m3u8": {"get": _redirect("redirectToPlaylist", "Leads to the playlist", "app", "key")},
         "/{app}/{key}/{name}": {"get": _playing("getMedia", "app", "key", "name")},
         "/{app}/{key}/~{token}/{name}": {"get": _playing("getMediaWithToken", "app", "key", "token", "name")},
+        "/{app}/{key}/{rendition}/{name}": {"get": _choosing("getMediaOfRendition", "app", "key", "rendition", "name")},
+        "/{app}/{key}/~{token}/{rendition}/{name}": {
+            "get": _choosing("getMediaOfRenditionWithToken", "app", "key", "token", "rendition", "name")
+        },
     }
 
 
@@ -254,6 +258,21 @@ def _playing(operation_id: str, *names: str) -> Json:
             in_query("from", "Where a clip begins: a date, or how long before the live edge.", moment_or("-")),
             in_query("to", "Where a clip ends, likewise.", moment_or("-")),
         ],
+    )
+
+
+def _choosing(operation_id: str, *names: str) -> Json:
+    return operation(
+        operation_id,
+        "The playlist (`index.m3u8`), an init segment, a segment or a part of one audio track, or of the video alone, "
+        "of a stream with several audio tracks: what `master.m3u8` offers then. Playlists take delivery directives",
+        {
+            "200": media("All of it.", MEDIA_FILES),
+            "206": media("The range asked for; never of a playlist.", MEDIA_FILES),
+            "304": {"description": "The client has it."},
+        },
+        (400, 404, 416, 429, 503),
+        parameters=in_path(*names),
     )
 
 

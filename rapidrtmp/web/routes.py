@@ -15,8 +15,9 @@ from rapidrtmp.web.policy import HttpPolicy
 
 __all__ = ["MEDIA_RULE", "management_routes", "public_routes", "routes"]
 
-#: Playlists, segments and parts of every stream.
+#: Playlists, segments and parts of every stream, and of its renditions that have a folder of their own.
 MEDIA_RULE = "/<app>/<key>/<name>"
+RENDITION_RULE = "/<app>/<key>/<rendition>/<name>"
 
 
 #: What is not to be had at the public door, where the management API has one of its own.
@@ -63,6 +64,7 @@ def routes(
         Route("GET", "/<app>/<key>/~<token>/", everybody, pages.player),
         Route("GET", "/<app>/<key>.m3u8", Audience.MEDIA, pages.playlist_redirect),
         Route("GET", MEDIA_RULE, Audience.MEDIA, media.respond),
+        Route("GET", RENDITION_RULE, Audience.MEDIA, media.respond_rendition),
     )
 
 

@@ -273,7 +273,7 @@ class Publisher:
 
     def __init__(self, ffmpeg: str, clip: Path, url: str, options: Sequence[str] = ()) -> None:
         command = [ffmpeg, "-hide_banner", "-nostdin", "-loglevel", "info", "-nostats", "-re", *options]
-        command += ["-i", str(clip), "-c", "copy", "-f", "flv", url]
+        command += ["-i", str(clip), "-map", "0", "-c", "copy", "-f", "flv", url]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors

@@ -247,7 +247,7 @@ class _Reading:
 
 
 def _part(values: dict[str, str]) -> Part:
-    _only(values, ("DURATION", "URI", "INDEPENDENT"))
+    _only(values, ("DURATION", "URI", "INDEPENDENT", "GAP"))
     return Part(values["URI"], Decimal(values["DURATION"]), values.get("INDEPENDENT") == "YES")
 
 

@@ -59,6 +59,9 @@ class WatchedShelf(Shelf):
         self.bodies[name] = b"".join(pieces)
 
     def put_playlist(self, name: str, playlist: Playlist) -> None:
+        if name != "index.m3u8":  # of a rendition that this player does not play
+            super().put_playlist(name, playlist)
+            return
         seen = self.player.see(playlist.body, playlist.delta)
         for uri in seen.uris():
             found = self.find(uri)

@@ -157,6 +157,7 @@ class _Reader:
         self.segments: list[ReadSegment] = []
         self.skipped = 0
         self.hint: str | None = None
+        self.reports: list[str] = []
         self.ended = False
         self.map_uri = ""
         self._fresh()
@@ -181,7 +182,9 @@ class _Reader:
         return self._playlist()
 
     def _tag(self, name: str, value: str) -> None:
-        require(self.hint is None or name == "EXT-X-ENDLIST", "nothing follows the preload hint")
+        is_last = name in ("EXT-X-ENDLIST", "EXT-X-RENDITION-REPORT")
+        require(self.hint is None or is_last, "nothing follows the preload hint but reports")
+        require(not self.reports or is_last, "nothing follows reports")
         if name in _ONCE:
             require(name not in self.once, f"{name} twice")
             require(not self.segments and not self.parts, f"{name} behind a segment")
@@ -238,6 +241,14 @@ class _Reader:
         attributes = read_attributes(value)
         require(set(attributes) == {"TYPE", "URI"} and attributes["TYPE"] == "PART", f"EXT-X-PRELOAD-HINT:{value}")
         self.hint = quoted(attributes["URI"])
+
+    def _ext_x_rendition_report(self, value: str) -> None:
+        attributes = read_attributes(value)
+        require({"URI", "LAST-MSN"} <= set(attributes) <= {"URI", "LAST-MSN", "LAST-PART"}, f"report {value}")
+        require(all(attributes[name].isdigit() for name in attributes if name != "URI"), f"report {value}")
+        uri = quoted(attributes["URI"])
+        require(uri not in self.reports, f"{uri} is reported on twice")
+        self.reports.append(uri)
 
     def _ext_x_endlist(self, value: str) -> None:
         require(not value, "EXT-X-ENDLIST has no value")

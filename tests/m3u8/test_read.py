@@ -10,6 +10,7 @@ from rapidrtmp.m3u8.model import (
     Part,
     Problem,
     Rendition,
+    Report,
     Segment,
     Variant,
     merge_delta,
@@ -72,7 +73,7 @@ VALUE = MediaPlaylist(
         ),
     ),
     hints=(Hint("PART", "all.m4s", 150),),
-    reports=("../a/live.m3u8",),
+    reports=(Report("../a/live.m3u8", 266, 1),),
 )
 
 

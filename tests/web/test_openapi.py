@@ -59,7 +59,7 @@ class RoutesTests(SynchronousTestCase):
         """The description names every route that the server has, and no other."""
         routed = set()
         for rule in _application(Server()).klein.url_map.iter_rules():
-            path = rule.rule.replace("<app:app>", "{app}").replace("<", "{").replace(">", "}")
+            path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
             routed |= {(method, path) for method in rule.methods - {"HEAD", "OPTIONS"}}
         self.assertEqual(routed, set(described()))
 
@@ -109,6 +109,8 @@ class AnswersTests(SynchronousTestCase):
         stream.metadata = {"encoder": "obs", "width": 1280.0, "nested": {"a": [1, None]}}
         stream.shelf.put_playlist("index.m3u8", playlist())
         stream.shelf.put("segment_1.m4s", [b"moofmdat"], MP4)
+        stream.shelf.put_playlist("audio-1/index.m3u8", playlist())
+        stream.shelf.put("audio-1/segment_1.m4s", [b"moofmdat"], MP4)
         self.server.publish("starting")
         self.seen: set[tuple[str, str, int]] = set()
 
@@ -149,6 +151,7 @@ class AnswersTests(SynchronousTestCase):
             ("GET", "/{app}/{key}/{name}", 409),
             ("GET", "/recordings/{app}/{key}/{name}", 409),
             ("GET", "/{app}/{key}/{name}", 503),
+            ("GET", "/{app}/{key}/{rendition}/{name}", 503),
         }
         elsewhere |= {("GET", path, status) for path in GUARDED for status in (307, 401, 403, 503)}
         elsewhere |= {("POST", path, 503) for path in STORING}
@@ -281,6 +284,14 @@ class AnswersTests(SynchronousTestCase):
         for name in ("player.js", "style.css", "icon.svg"):
             self.get(200, "/static/{name}", f"/static/{name}")
         self.get(304, "/static/{name}", "/static/player.js", If_None_Match="*")
+        chosen, folder = "/{app}/{key}/{rendition}/{name}", "/live/k/audio-1"
+        self.get(200, chosen, f"{folder}/index.m3u8")
+        self.get(200, chosen, f"{folder}/segment_1.m4s")
+        self.get(206, chosen, f"{folder}/segment_1.m4s", Range="bytes=0-1")
+        self.get(304, chosen, f"{folder}/index.m3u8", If_None_Match="*")
+        self.get(400, chosen, f"{folder}/index.m3u8?_HLS_part=0")
+        self.get(404, chosen, f"{folder}/segment_9.m4s")
+        self.get(416, chosen, f"{folder}/segment_1.m4s", Range="bytes=99-")
         self.get(200, "/{app}/{key}", "/live/k")
         self.get(400, "/{app}/{key}", "/live/.k")
         self.get(404, "/{app}/{key}", "/nowhere/k")

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from rapidrtmp.http.addresses import forwarded_hops
-from rapidrtmp.names import RESERVED_APPS
+from rapidrtmp.names import RENDITION_PATTERN, RESERVED_APPS
 
 __all__ = ["NotPlainError", "Target", "read_fields", "read_line"]
 
@@ -28,7 +28,8 @@ _REMEMBERED_BLOCKS = 1024
 
 _NAME = rb"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
 _LINE = re.compile(
-    rb"GET /(%s)/(%s)(?:/~([A-Za-z0-9._~-]+))?/(%s)(?:\?([A-Za-z0-9._~=&%%+-]*))? HTTP/1\.1" % (_NAME, _NAME, _NAME)
+    rb"GET /(%s)/(%s)(?:/~([A-Za-z0-9._~-]+))?/((?:%s/)?%s)(?:\?([A-Za-z0-9._~=&%%+-]*))? HTTP/1\.1"
+    % (_NAME, _NAME, RENDITION_PATTERN.encode(), _NAME)
 )
 #: Visible ASCII in lines that end as they must, none of them folded, and one empty line, at the end.
 _BLOCK = re.compile(rb"(?:[!-9;-~]+:[ -~]*\r\n)+\r\n")
@@ -63,7 +64,11 @@ class NotPlainError(Exception):
 
 
 class Target(NamedTuple):
-    """What a request line asks for; ``query``, still percent-encoded, and ``token`` are ``""`` if there is none."""
+    """
+    What a request line asks for; ``query``, still percent-encoded, and ``token`` are ``""`` if there is none.
+
+    :ivar name: with the folder of its rendition, if it has one.
+    """
 
     app: str
     key: str

@@ -14,6 +14,7 @@ const main = document.querySelector("main");
 const video = document.getElementById("video");
 const still = document.getElementById("still");
 const unmute = document.getElementById("unmute");
+const audio = document.getElementById("audio");
 const address = (name) => new URL(name, location.href).href;
 const multivariant = address(main.dataset.multivariant);
 const media = address(main.dataset.media);
@@ -38,6 +39,7 @@ let rewound = false; // whether the long playlist is played
 let wanted = NaN; // the moment that is being gone to
 let absentSince = NaN; // since when there is no such stream
 let lookedAt = -Infinity; // when the server was asked why something is missing
+let chosenAudio = ""; // the name of the audio track that was asked for
 let paused = null; // when what was live was paused, and at which moment
 const loaded = [];
 const rewind = new RewindWindow(address(main.dataset.rewind));
@@ -53,6 +55,8 @@ window.rapidrtmp = {
   get decodedFrames() { return quality().totalVideoFrames; },
   get state() { return document.getElementById("state").dataset.kind; },
   get engine() { return hls ? "hls.js" : video.src ? "native" : "none"; },
+  get audioTracks() { return hls ? hls.audioTracks.length : 0; },
+  get audioTrack() { return hls ? hls.audioTrack : -1; },
   recoveries: 0,
 };
 
@@ -239,6 +243,8 @@ function startHlsJs() {
     video.autoplay = false;
     video.pause();
   });
+  hls.on(Hls.Events.AUDIO_TRACKS_UPDATED, (_, data) => showAudio(data.audioTracks));
+  hls.on(Hls.Events.AUDIO_TRACK_SWITCHED, (_, data) => { audio.value = data.id; });
   hls.on(Hls.Events.FRAG_BUFFERED, loadedFragment);
   hls.on(Hls.Events.ERROR, (_, data) => {
     if (data.fatal && !finished && data.details !== Hls.ErrorDetails.MANIFEST_INCOMPATIBLE_CODECS_ERROR) recover(data);
@@ -246,6 +252,19 @@ function startHlsJs() {
   hls.loadSource(rewound ? rewind.url : multivariant);
   hls.attachMedia(video);
 }
+
+/* Let viewers choose where there are several audio tracks; what they chose holds when the page has to begin again. */
+function showAudio(tracks) {
+  audio.replaceChildren(...tracks.map((track) => new Option(track.name, track.id)));
+  document.getElementById("choice").hidden = tracks.length < 2;
+  const wanted = tracks.find((track) => track.name === chosenAudio);
+  if (wanted) hls.audioTrack = wanted.id;
+}
+
+audio.addEventListener("change", () => {
+  chosenAudio = audio.selectedOptions[0].text;
+  if (hls) hls.audioTrack = Number(audio.value);
+});
 
 /* Say so where the browser cannot decode what there is; the encoder may be set to something else meanwhile. */
 function checkCodecs(variants) {

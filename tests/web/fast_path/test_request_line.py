@@ -9,6 +9,13 @@ class LineTests(SynchronousTestCase):
         """A request line is read into what it asks for, the query as it is."""
         self.assertEqual(Target("live", "k", "", "index.m3u8", ""), read_line(b"GET /live/k/index.m3u8 HTTP/1.1"))
         self.assertEqual(
+            Target("live", "k", "t0k.en", "audio-1/part_9.0.m4s", ""),
+            read_line(b"GET /live/k/~t0k.en/audio-1/part_9.0.m4s HTTP/1.1"),
+        )
+        self.assertEqual(
+            Target("live", "audio-1", "", "video-0", "x=1"), read_line(b"GET /live/audio-1/video-0?x=1 HTTP/1.1")
+        )
+        self.assertEqual(
             Target("a-b", "~k_1", "", "p.0.m4s", "_HLS_msn=1&x=%20"),
             read_line(b"GET /a-b/~k_1/p.0.m4s?_HLS_msn=1&x=%20 HTTP/1.1"),
         )

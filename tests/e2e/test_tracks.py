@@ -1,0 +1,89 @@
+"""Several tracks of one publish, as FFmpeg sends them over Enhanced RTMP, from the encoder to what a viewer chooses."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+from pathlib import Path
+
+from rapidrtmp.m3u8.read_multivariant import parse_multivariant_playlist
+from tests.e2e.browser import BrowserTest, check_library, find_browser
+from tests.e2e.encoders import CLIP_S
+from tests.e2e.ffmpeg import FFMPEG, RUN_S, Packet, decode, read_packets
+from tests.e2e.harness import EndToEndTest, Server, eventually, new_folder
+from tests.e2e.test_encoders import SETTINGS, digests, fetch_all, track
+
+
+@functools.cache
+def two_languages(seconds: int) -> Path:
+    """A clip of a picture and two tones, each an AAC track."""
+    path = new_folder("clip") / "two.flv"
+    tones = [f"sine=frequency={pitch}:beep_factor=2:sample_rate=48000" for pitch in (440, 660)]
+    inputs = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=30"]
+    inputs += [each for tone in tones for each in ("-f", "lavfi", "-i", tone)]
+    codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "30", "-c:a", "aac", "-ac", "2"]
+    arguments = [*inputs, "-map", "0", "-map", "1", "-map", "2", *codecs, "-t", str(seconds), "-f", "flv", str(path)]
+    subprocess.run(
+        [FFMPEG, "-nostdin", "-v", "error", "-y", *arguments], stdin=subprocess.DEVNULL, check=True, timeout=RUN_S
+    )
+    return path
+
+
+def audio_packets(clip: Path, number: int) -> list[Packet]:
+    """The packets of one audio track of a clip."""
+    alone = new_folder("alone") / "audio.flv"
+    arguments = ["-i", str(clip), "-map", f"0:a:{number}", "-c", "copy", str(alone)]
+    subprocess.run([FFMPEG, "-nostdin", "-v", "error", *arguments], stdin=subprocess.DEVNULL, check=True, timeout=RUN_S)
+    return list(track(read_packets(alone), "audio"))
+
+
+def master_of(server: Server, name: str) -> str:
+    """The multivariant playlist of a stream; empty as long as there is none."""
+    answer = server.get(f"/live/{name}/master.m3u8")
+    return answer.text if answer.status == 200 else ""
+
+
+class AudioTests(EndToEndTest):
+    def test_renditions(self) -> None:
+        """Each audio track has a playlist of its own, in step with the others, and comes out as it was sent."""
+        clip = two_languages(CLIP_S)
+        server = self.start_server(SETTINGS.format(grace="1s"))
+        publisher = self.publish(FFMPEG, clip, server.issue_token("show").publish_url)
+        master = parse_multivariant_playlist(eventually("the stream", lambda: master_of(server, "show")))
+        self.assertEqual(["video-0/index.m3u8"], [variant.uri for variant in master.variants])
+        self.assertEqual(["audio-0/index.m3u8", "audio-1/index.m3u8"], [each.uri for each in master.renditions])
+        self.assertEqual(0, publisher.wait(), publisher.said)
+        muxed, whole = fetch_all(server, "show", new_folder("muxed"))
+        self.assertEqual(digests(audio_packets(clip, 0)), digests(track(read_packets(whole), "audio")))
+        shape = [(each.sequence, each.duration, each.date) for each in muxed.complete]
+        for number in (0, 1):
+            playlist, media = fetch_all(server, f"show/audio-{number}", new_folder(f"audio-{number}"))
+            self.assertEqual("", decode(media))
+            self.assertEqual(digests(audio_packets(clip, number)), digests(track(read_packets(media), "audio")))
+            self.assertEqual(shape, [(each.sequence, each.duration, each.date) for each in playlist.complete])
+        playlist, media = fetch_all(server, "show/video-0", new_folder("video"))
+        self.assertEqual(["video"], list(read_packets(media).tracks))
+        self.assertEqual("", decode(media))
+        self.assertEqual(shape, [(each.sequence, each.duration, each.date) for each in playlist.complete])
+
+
+class BrowserTests(BrowserTest):
+    def test_choice(self) -> None:
+        """hls.js plays one of several audio tracks, and the viewer chooses another while it plays."""
+        paths = find_browser()
+        server = self.start_server()
+        check_library(server)
+        publisher = self.publish(FFMPEG, two_languages(60), server.issue_token("show").publish_url)
+        browser = self.open_page(paths, f"{server.root}/live/show")
+        first = eventually("the page to play", lambda: self.figures_of_play(browser))
+        choice = browser.find_element("id", "audio")
+        self.assertTrue(choice.is_displayed())
+        options = choice.find_elements("tag name", "option")
+        self.assertEqual(["Audio 1", "Audio 2"], [each.text for each in options])
+        options[1].click()
+        eventually("the other track", lambda: browser.execute_script("return window.rapidrtmp.audioTrack") == 1)
+        last = eventually("it to play on", lambda: self.figures_of_play(browser, first["currentTime"] + 6))
+        self.assertGreater(last["audioBytes"], first["audioBytes"])
+        self.assertEqual(0, last["recoveries"])
+        self.assertEqual([], self.complaints(browser))
+        publisher.kill()

@@ -1,0 +1,308 @@
+"""Renditions of single tracks over a real shelf: what players of each of them find there."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.cmaf.packager import Packager
+from rapidrtmp.cmaf.reader import read_fragments, read_init_segment
+from rapidrtmp.codec.opus import opus_of_packet
+from rapidrtmp.codec.table import CODECS
+from rapidrtmp.hls.sink import HlsSinkFactory
+from rapidrtmp.interfaces import Playlist
+from rapidrtmp.live.shelf import Shelf
+from rapidrtmp.m3u8.read import parse_media_playlist
+from rapidrtmp.m3u8.read_multivariant import parse_multivariant_playlist
+from rapidrtmp.media import Frame, Track
+from rapidrtmp.testing.frames import (
+    audio_frames,
+    delayed,
+    interleaved,
+    make_audio_track,
+    make_video_track,
+    video_frames,
+)
+from rapidrtmp.testing.sinks import RecordingMetrics, feed, make_sink_context
+from tests.m3u8.checker import Follower, ReadPlaylist
+
+VIDEO = make_video_track()
+MAIN, COMMENT, MONO = (
+    make_audio_track(id=2),
+    make_audio_track(44_100, id=4, language="deu", name="Kommentar"),
+    make_audio_track(channels=1, id=8),
+)
+FOLDERS = ("", "video-0/", "audio-0/", "audio-1/")
+
+
+class WatchedShelf(Shelf):
+    """
+    A shelf with a player in front of each playlist, who looks at every version and fetches everything new.
+
+    :ivar players: by the folder of the playlist.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.players: dict[str, Follower] = defaultdict(Follower)
+        self.bodies: dict[str, bytes] = {}
+
+    def put(self, name: str, pieces: Sequence[bytes], *rest: str) -> None:
+        super().put(name, pieces, *rest)
+        assert name.endswith(".m3u8") or name not in self.bodies, f"{name} was used before"
+        self.bodies[name] = b"".join(pieces)
+
+    def put_playlist(self, name: str, playlist: Playlist) -> None:
+        folder = name.removesuffix("index.m3u8")
+        seen = self.players[folder].see(playlist.body, playlist.delta)
+        for uri in seen.uris():
+            assert self.find(folder + uri) is not None, f"{folder}{uri} is listed and not there"
+        if seen.hint is not None:
+            assert self.is_announced(folder + seen.hint), f"{seen.hint} is hinted at and not announced"
+        super().put_playlist(name, playlist)
+
+    def latest(self, folder: str) -> ReadPlaylist:
+        """The newest version of a playlist."""
+        return self.players[folder].latest
+
+
+class Packaged:
+    """A packager at work."""
+
+    def __init__(self, spec: dict[str, str] | None = None) -> None:
+        self.shelf = WatchedShelf()
+        self.metrics = RecordingMetrics()
+        self.context = make_sink_context(shelf=self.shelf, metrics=self.metrics)
+        self.sink = Packager(HlsSinkFactory(**(spec or {})).create(self.context))
+        self._has_begun = False
+
+    def range(self, *tracks: Track, frames: Sequence[Frame]) -> None:
+        """A range of frames; a discontinuity comes before all but the first."""
+        if self._has_begun:
+            self.sink.discontinuity()
+        self._has_begun = True
+        self.sink.tracks_changed(tracks)
+        feed(self.sink, frames)
+
+    def payloads(self, folder: str, track: Track) -> list[bytes]:
+        """The payloads of all samples of a track, from the segments that a playlist ever listed."""
+        listed = {
+            segment.sequence: segment for version in self.shelf.players[folder].versions for segment in version.segments
+        }
+        found = []
+        for _, segment in sorted(listed.items()):
+            if segment.uri and not segment.gap:
+                init = read_init_segment(self.shelf.bodies[folder + segment.map_uri])
+                for fragment in read_fragments(self.shelf.bodies[folder + segment.uri], init):
+                    found += [run.samples for run in fragment.tracks if run.track_id == track.id]
+        return [sample.payload for sample in chain.from_iterable(found)]
+
+    def multivariant(self) -> str:
+        """The multivariant playlist, read without a problem."""
+        text = self.shelf.bodies["master.m3u8"].decode()
+        assert not parse_multivariant_playlist(text).problems, text
+        return text
+
+
+def shape(playlist: ReadPlaylist) -> list[object]:
+    """All that must be equal in the playlists of a stream."""
+    return [
+        playlist.sequence,
+        playlist.discontinuity_sequence,
+        playlist.target,
+        playlist.part_target,
+        [
+            (
+                each.sequence,
+                each.duration,
+                each.discontinuity,
+                each.starts,
+                [part.duration for part in each.parts],
+            )
+            for each in playlist.segments
+        ],
+    ]
+
+
+class TwoTracksTests(SynchronousTestCase):
+    """A second audio track."""
+
+    def packaged(self, seconds: int = 20, spec: dict[str, str] | None = None) -> Packaged:
+        packaged = Packaged(spec)
+        frames = interleaved(
+            video_frames(VIDEO, seconds), audio_frames(MAIN, seconds), audio_frames(COMMENT, seconds, size=200)
+        )
+        packaged.range(VIDEO, MAIN, COMMENT, frames=frames)
+        return packaged
+
+    def test_folders(self) -> None:
+        """Video and each audio track have playlists of their own, and nothing is lost or in the wrong one."""
+        packaged = self.packaged()
+        packaged.sink.finish()
+        self.assertEqual(sorted(FOLDERS), sorted(packaged.shelf.players))
+        for folder, track in (("video-0/", VIDEO), ("audio-0/", MAIN), ("audio-1/", COMMENT)):
+            sent = [frame.data for frame in self.sent(track)]
+            self.assertEqual(sent, packaged.payloads(folder, track))
+        self.assertEqual([], packaged.payloads("audio-1/", MAIN))
+
+    @staticmethod
+    def sent(track: Track) -> list[Frame]:
+        return (
+            video_frames(VIDEO, 20) if track is VIDEO else audio_frames(track, 20, size=340 if track is MAIN else 200)
+        )
+
+    def test_muxed_as_before(self) -> None:
+        """The muxed playlist and its media are what they are without the second track, byte for byte."""
+        both, one = self.packaged(), Packaged()
+        one.range(VIDEO, MAIN, frames=interleaved(video_frames(VIDEO, 20), audio_frames(MAIN, 20)))
+        for packaged in (both, one):
+            packaged.sink.finish()
+        same = {name: body for name, body in both.shelf.bodies.items() if "/" not in name and name != "master.m3u8"}
+        self.assertEqual(same, {name: one.shelf.bodies[name] for name in same})
+        self.assertEqual(shape(one.shelf.latest("")), shape(both.shelf.latest("")))
+
+    def test_in_step(self) -> None:
+        """At every moment all playlists have the same segments, parts, dates and promises, and report on each other."""
+        for spec in (None, {"part": "0"}):
+            packaged = self.packaged(spec=spec)
+            shelf = packaged.shelf
+            for folder in FOLDERS[1:]:
+                self.assertEqual(len(shelf.players[""].versions), len(shelf.players[folder].versions))
+                for ours, muxed in zip(shelf.players[folder].versions, shelf.players[""].versions, strict=True):
+                    self.assertEqual(shape(muxed), shape(ours))
+            playlist = shelf.find_playlist("audio-1/index.m3u8")
+            assert playlist is not None
+            read = parse_media_playlist(playlist.facts.body)
+            self.assertEqual(["../video-0/index.m3u8", "../audio-0/index.m3u8"], [each.uri for each in read.reports])
+            if spec is None:
+                sequence, part = read.edge
+                last = {(each.last_sequence, each.last_part) for each in read.reports}
+                self.assertEqual({(sequence, part - 1)} if part else {(sequence - 1, 5)}, last)
+
+    def test_multivariant(self) -> None:
+        """The multivariant playlist offers video alone with a group of audio tracks, by language and name."""
+        text = self.packaged().multivariant()
+        self.assertIn(
+            '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio-mp4a",NAME="Audio 1",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",'
+            'URI="audio-0/index.m3u8"\n'
+            '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio-mp4a",NAME="Kommentar",LANGUAGE="deu",DEFAULT=NO,AUTOSELECT=YES,'
+            'CHANNELS="2",URI="audio-1/index.m3u8"\n',
+            text,
+        )
+        (variant,) = parse_multivariant_playlist(text).variants
+        self.assertEqual(
+            ("video-0/index.m3u8", "avc1.42c01f,mp4a.40.2", {"AUDIO": "audio-mp4a"}),
+            (variant.uri, variant.codecs, variant.groups),
+        )
+
+    def test_stored(self) -> None:
+        """What is stored is the muxed rendition, and a multivariant playlist of that alone."""
+        packaged = Packaged()
+        frames = interleaved(video_frames(VIDEO, 10), audio_frames(MAIN, 10), audio_frames(COMMENT, 10))
+        packaged.range(VIDEO, MAIN, COMMENT, frames=frames)
+        packaged.sink.finish()
+        stored = packaged.context.storage.objects  # type: ignore[attr-defined]
+        prefix = str(packaged.context.stream)
+        self.assertEqual([], [key for key in stored if key.startswith((f"{prefix}/audio", f"{prefix}/video"))])
+        master = stored[f"{prefix}/master.m3u8"].decode()
+        self.assertEqual(["index.m3u8"], [each.uri for each in parse_multivariant_playlist(master).variants])
+
+
+class OddTracksTests(SynchronousTestCase):
+    def test_names(self) -> None:
+        """Names in a group differ, and hold nothing that ends them early."""
+        packaged = Packaged()
+        tracks = (VIDEO, MAIN, COMMENT, replace(COMMENT, id=6), replace(MONO, name='"quoted"\n'))
+        frames = interleaved(video_frames(VIDEO, 8), *(audio_frames(track, 8) for track in tracks[1:]))
+        packaged.range(*tracks, frames=frames)
+        text = packaged.multivariant()
+        for name in ("Audio 1", "Kommentar", "Kommentar (2)", "quoted"):
+            self.assertIn(f'NAME="{name}"', text)
+
+    def test_codecs_apart(self) -> None:
+        """Audio of another codec is a group of its own, and a variant with the same video."""
+        opus = CODECS["Opus"].make_track(4, opus_of_packet(b"\xfc"))
+        packaged = Packaged()
+        sound = [replace(frame, data=b"\xfc" + frame.data) for frame in audio_frames(opus, 8)]
+        frames = interleaved(video_frames(VIDEO, 8), audio_frames(MAIN, 8), sound)
+        packaged.range(VIDEO, MAIN, opus, frames=frames)
+        variants = parse_multivariant_playlist(packaged.multivariant()).variants
+        self.assertEqual(
+            [
+                ("video-0/index.m3u8", "avc1.42c01f,mp4a.40.2", {"AUDIO": "audio-mp4a"}),
+                ("video-0/index.m3u8", "avc1.42c01f,opus", {"AUDIO": "audio-opus"}),
+            ],
+            [(variant.uri, variant.codecs, variant.groups) for variant in variants],
+        )
+
+    def test_late_track(self) -> None:
+        """A track that is far behind delays no part by more than a tenth of a second, and loses nothing."""
+        lag_ms = 800
+        prompt, late = Packaged(), Packaged()
+        for packaged, by_ms in ((prompt, 0), (late, lag_ms)):
+            comment = delayed(audio_frames(COMMENT, 12), by_ms)
+            frames = interleaved(video_frames(VIDEO, 12), audio_frames(MAIN, 12), comment)
+            arrived = [frame for frame in frames if frame.arrived_ms <= 12_000]
+            packaged.range(VIDEO, MAIN, COMMENT, frames=arrived)
+        self.assertLessEqual(
+            len(prompt.shelf.latest("").uris()), len(late.shelf.latest("").uris()) + 1, "a part is missing"
+        )
+        late.sink.finish()
+        heard = late.payloads("audio-1/", COMMENT)
+        self.assertGreater(len(heard), 11_000 * 44_100 // 1024 // 1000)
+
+    def test_track_that_ends(self) -> None:
+        """The rendition of a track that is gone continues with gaps, in step; one that returns is there again."""
+        packaged = Packaged()
+
+        def frames(start_s: int, *tracks: Track) -> list[Frame]:
+            audio = [audio_frames(track, 8, start=start_s * track.timescale) for track in tracks]
+            return interleaved(video_frames(VIDEO, 8, start=start_s * 90_000), *audio)
+
+        packaged.range(VIDEO, MAIN, COMMENT, frames=frames(0, MAIN, COMMENT))
+        packaged.range(VIDEO, MAIN, frames=frames(10, MAIN))
+        shelf = packaged.shelf
+        self.assertEqual(shape(shelf.latest("")), shape(shelf.latest("audio-1/")))
+        self.assertTrue(shelf.latest("audio-1/").segments[-2].gap)
+        (variant,) = parse_multivariant_playlist(packaged.multivariant()).variants
+        self.assertEqual("index.m3u8", variant.uri)
+        packaged.range(VIDEO, MAIN, COMMENT, frames=frames(20, MAIN, COMMENT))
+        self.assertEqual(shape(shelf.latest("")), shape(shelf.latest("audio-1/")))
+        self.assertFalse(shelf.latest("audio-1/").segments[-2].gap)
+        packaged.sink.finish()
+        self.assertTrue(all(shelf.latest(folder).ended for folder in FOLDERS))
+
+    def test_track_that_begins(self) -> None:
+        """A track that comes later begins its rendition where the muxed one is, with the same numbers."""
+        packaged = Packaged()
+        packaged.range(VIDEO, MAIN, frames=interleaved(video_frames(VIDEO, 8), audio_frames(MAIN, 8)))
+        start = 10
+        frames = interleaved(
+            video_frames(VIDEO, 8, start=start * 90_000),
+            audio_frames(MAIN, 8, start=start * 48_000),
+            audio_frames(COMMENT, 8, start=start * 44_100),
+        )
+        packaged.range(VIDEO, MAIN, COMMENT, frames=frames)
+        muxed, comment = packaged.shelf.latest(""), packaged.shelf.latest("audio-1/")
+        shared = shape(muxed)[-1][-len(comment.segments) :]  # type: ignore[index]
+        self.assertEqual(shared, shape(comment)[-1])
+        self.assertEqual(1, comment.segments[0].discontinuity + comment.discontinuity_sequence)
+        self.assertTrue(comment.segments[0].discontinuity)
+
+    def test_windows(self) -> None:
+        """What has left a playlist is taken down in its folder as well."""
+        packaged = Packaged({"window": "3"})
+        seconds = 60
+        frames = interleaved(video_frames(VIDEO, seconds), audio_frames(MAIN, seconds), audio_frames(COMMENT, seconds))
+        packaged.range(VIDEO, MAIN, COMMENT, frames=frames)
+        for folder in FOLDERS:
+            up = [
+                name
+                for name in packaged.shelf.bodies
+                if name.startswith(f"{folder}segment") and packaged.shelf.find(name)
+            ]
+            self.assertLess(len(up), 15, folder)
