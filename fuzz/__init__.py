@@ -25,6 +25,7 @@ TARGETS = (
     "avc",
     "hevc",
     "av1",
+    "vp9",
     "aac",
     "opus",
     "flac",

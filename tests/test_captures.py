@@ -220,6 +220,17 @@ class CaptureTests(SynchronousTestCase):
                 self.assertEqual(frame.keyframe, frame.data.startswith(config.record[4:]))
                 self.assertFalse(frame.data.startswith(b"\x12\0"))
 
+    def test_vp9(self) -> None:
+        """FFmpeg: VP9 comes out whole; its size is that of the first keyframe."""
+        publish = self.replay("ffmpeg-9.0-vp9")
+        self.assertEqual([], problems_of(publish.media))
+        self.assertEqual(1, sum(isinstance(event, TracksChanged) for event in publish.media))
+        frames = frames_of(publish.media, VIDEO)
+        self.assertEqual([3600] * 39, steps(frames))
+        self.assertEqual([at % 15 == 0 for at in range(40)], [frame.keyframe for frame in frames])
+        config = _config(frames[0])
+        self.assertEqual((64, 48, "vp09.00.10.08"), (config.width, config.height, config.codec_string))
+
     def test_connect_arguments(self) -> None:
         """FFmpeg and librtmp: what users let them say to other servers when they connect changes nothing."""
         for name, client, pictures in (

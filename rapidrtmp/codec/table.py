@@ -28,6 +28,7 @@ from rapidrtmp.codec.nal_pieces import NalPieces
 from rapidrtmp.codec.opus import OpusReader, opus_of_packet, read_dops, read_opus_head, silent_packet, write_dops
 from rapidrtmp.codec.pieces import PieceReader
 from rapidrtmp.codec.several import SeveralFrames
+from rapidrtmp.codec.vp9 import Vp9Reader, Vp9Search, is_known_vp9, read_vp9_config, read_vpcc, write_vpcc
 from rapidrtmp.media import AudioConfig, CodecConfig, Frame, MediaKind, Track
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "AVC",
     "CODECS",
     "HEVC",
+    "VP9",
     "Codec",
     "ConfigSearch",
     "GopCloser",
@@ -227,6 +229,19 @@ AV1 = Codec(
     flv_numbers=(13,),
     describes_itself=True,
 )
+VP9 = Codec(
+    "vp09",
+    _VIDEO,
+    "VP9",
+    read_config=read_vp9_config,
+    search=Vp9Search,
+    reader=Vp9Reader,
+    is_known=is_known_vp9,
+    box="vpcC",
+    write_box=write_vpcc,
+    read_box=read_vpcc,
+    describes_itself=True,
+)
 AAC = Codec(
     "mp4a",
     _AUDIO,
@@ -250,7 +265,7 @@ CODECS: dict[str, Codec] = {
         HEVC,
         Codec("vvc1", _VIDEO, "VVC", box="vvcC", other_entries=("vvi1",), reorders=True),
         AV1,
-        Codec("vp09", _VIDEO, "VP9", box="vpcC"),
+        VP9,
         Codec("vp08", _VIDEO, "VP8", box="vpcC"),
         AAC,
         Codec(

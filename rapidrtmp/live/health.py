@@ -115,6 +115,7 @@ _UNPLAYABLE = {
         _FOR_ALL,
     ),
     "av01.": ("iPhones, iPads and Macs without a decoder for it refuse, and other browsers play,", "AV1", _FOR_ALL),
+    "vp09.": ("iPhones and iPads refuse, and other browsers play,", "VP9", _FOR_ALL),
 }
 
 

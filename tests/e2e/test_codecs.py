@@ -55,6 +55,9 @@ PICTURES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "av1-svt": (("-c:v", "libsvtav1", "-preset", "12", "-svtav1-params", "scd=0:lp=1"), _AV1_DELIMITERS),
     "av1-aom": (("-c:v", "libaom-av1", "-usage", "realtime", "-cpu-used", "8"), _AV1_DELIMITERS),
     "av1-rav1e": (("-c:v", "librav1e", "-speed", "10"), _AV1_DELIMITERS),
+    "vp9": (("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"), ""),
+    "vp9-superframes": (("-c:v", "libvpx-vp9", "-deadline", "good", "-cpu-used", "5", "-auto-alt-ref", "1"), ""),
+    "vp9-444": (("-pix_fmt", "yuv444p", "-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"), ""),
     "av1-hdr": (
         (
             *("-pix_fmt", "yuv420p10le", "-c:v", "libsvtav1", "-preset", "12", "-svtav1-params"),
@@ -73,6 +76,9 @@ STRINGS: Mapping[str, str] = {
     "av1-svt": 'CODECS="av01.0.00M.08,mp4a.40.2"',
     "av1-aom": 'CODECS="av01.0.00M.08,mp4a.40.2"',
     "av1-rav1e": 'CODECS="av01.0.00M.08,mp4a.40.2"',
+    "vp9": 'CODECS="vp09.00.11.08,mp4a.40.2"',
+    "vp9-superframes": 'CODECS="vp09.00.11.08,mp4a.40.2"',
+    "vp9-444": 'CODECS="vp09.01.11.08.03.02.02.02.00,mp4a.40.2"',
     "av1-hdr": 'CODECS="av01.0.00M.10.0.110.09.16.09.0,mp4a.40.2"',
 }
 
@@ -204,6 +210,10 @@ class BrowserTests(BrowserTest):
     def test_av1(self) -> None:
         """AV1 is shown, with AAC."""
         self._check_shows("av1-svt")
+
+    def test_vp9(self) -> None:
+        """VP9 is shown, with FLAC."""
+        self._check_shows("vp9", "flac")
 
     def _check_refuses(self, name: str, words: str) -> None:
         """Hold the page to saying what the browser lacks, and to trying again later."""
