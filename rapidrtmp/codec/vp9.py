@@ -201,7 +201,7 @@ def _make_config(header: _Header, announced: bytes) -> VideoConfig:
 
 
 def _sane_matrix(matrix: int, chroma: int) -> int:
-    """Matrix coefficients as far as they can be true: FFmpeg announces RGB of subsampled pictures it knows nothing of."""
+    """Matrix coefficients as far as they can be true: FFmpeg announces RGB of subsampled pictures at times."""
     return UNSPECIFIED if not matrix and chroma != _444 else matrix
 
 
