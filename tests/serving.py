@@ -57,7 +57,7 @@ class ServerCase(TestCase):
     timeout = 30
 
     def setUp(self) -> None:
-        self.patch(server, "_settle_garbage_collector", lambda: None)  # it is for good, and for a whole process
+        self.patch(server, "settle_memory", lambda: None)  # it is for good, and for a whole process
         self.pool = HTTPConnectionPool(reactor, persistent=False)
         self.agent = Agent(reactor, pool=self.pool)
 

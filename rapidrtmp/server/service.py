@@ -8,7 +8,6 @@ rest.
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -55,6 +54,7 @@ from rapidrtmp.server.demo import DEMO, make_demo
 from rapidrtmp.server.descriptors import raise_descriptor_limit, share_descriptors
 from rapidrtmp.server.listeners import Address, Ports, UnacceptedConnections
 from rapidrtmp.server.own_addresses import find_own_addresses
+from rapidrtmp.server.process_memory import settle_memory
 from rapidrtmp.server.reload import Reloading
 from rapidrtmp.server.scrape import (
     connection_metrics,
@@ -384,7 +384,7 @@ class RapidRtmpService(MultiService):
         else:
             self.readiness.listening()
         self._say_where()
-        self._reactor.callLater(0, _settle_garbage_collector)
+        self._reactor.callLater(0, settle_memory)
 
     def _recovered(self, _: None) -> None:
         """Resume what an earlier server left, and let clients in."""
@@ -559,10 +559,3 @@ class RapidRtmpService(MultiService):
 def _root(address: Address) -> str:
     """The URL of an HTTP door, without a slash at the end."""
     return f"{'https' if address.is_encrypted else 'http'}://{address.text}"
-
-
-def _settle_garbage_collector() -> None:
-    """What is there now stays for good: do not look at it again and again, and look at the rest less often."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
