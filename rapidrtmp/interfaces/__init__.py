@@ -80,6 +80,7 @@ from rapidrtmp.interfaces.sinks import (
     SpawnProcess,
 )
 from rapidrtmp.interfaces.storage import (
+    IGatheringStorage,
     ILeasingStorage,
     IPacedStorage,
     IStorage,
@@ -123,6 +124,7 @@ __all__ = [
     "IEventListener",
     "IEventLog",
     "IFrameQueue",
+    "IGatheringStorage",
     "ILeasingStorage",
     "ILiveStream",
     "IMediaObject",

@@ -16,6 +16,7 @@ from zope.interface import Attribute, Interface
 from rapidrtmp.interfaces.playback import IMMUTABLE
 
 __all__ = [
+    "IGatheringStorage",
     "ILeasingStorage",
     "IPacedStorage",
     "IStorage",
@@ -92,6 +93,13 @@ class IStorage(Interface):
 
     def close() -> Deferred[None]:
         """Release what is held; no call follows."""
+
+
+class IGatheringStorage(Interface):
+    """What a storage provides besides, if it takes an object in pieces more cheaply than joined."""
+
+    def put_pieces(key: str, pieces: Sequence[bytes], content_type: str, cache_control: str) -> Deferred[None]:
+        """Store what the pieces make one behind the other, as :meth:`IStorage.put` does."""
 
 
 class IStorageSpace(Interface):

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import count
 
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
@@ -34,6 +35,12 @@ __all__ = ["FileWrite", "Flush", "ObjectDirectory", "OpenObject", "storage_error
 UNFINISHED = "\\unfinished"
 #: How often a write starts over because its folder was removed, empty, before the first file was in it.
 PLACE_ATTEMPTS = 20
+
+#: The names of such files begin with what no other process has, nor this one's last life had.
+_MARK = secrets.token_hex(8)
+_numbers = count()
+#: The system takes no more pieces at once (IOV_MAX).
+_MOST_AT_ONCE = 1024
 
 #: What no waiting and no operator can mend: the key itself does not fit this disk or what is on it.
 _PERMANENT = {
@@ -92,13 +99,13 @@ class OpenObject:
 
 @dataclass(eq=False)
 class FileWrite:
-    """One ``put`` under way; ``data`` is taken away from it when the caller gave up waiting."""
+    """One ``put`` under way; ``data``, its pieces, is taken away from it when the caller gave up waiting."""
 
     key: str
-    data: bytes | None
+    data: Sequence[bytes] | None
 
-    def wanted(self) -> bytes:
-        """The bytes. :raises CancelledError: they are no longer wanted."""
+    def wanted(self) -> Sequence[bytes]:
+        """The pieces. :raises CancelledError: they are no longer wanted."""
         if self.data is None:
             raise CancelledError(f"writing {self.key} was given up")
         return self.data
@@ -287,7 +294,7 @@ def _find_mount_point(path: str) -> str:
 
 def _create_unfinished(folder: int) -> tuple[str, int]:
     """A new file that is no object yet, and its descriptor, locked until it is closed."""
-    name = secrets.token_hex(8) + UNFINISHED
+    name = f"{_MARK}{next(_numbers):x}{UNFINISHED}"
     descriptor = os.open(name, _CREATE, 0o666, dir_fd=folder)
     with suppress(OSError):  # a file system without locks: nothing can be swept there, and all else works
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -297,20 +304,32 @@ def _create_unfinished(folder: int) -> tuple[str, int]:
 def _fill_and_rename(folder: int, unfinished: str, descriptor: int, name: str, write: FileWrite, flush: Flush) -> None:
     """Write all of it, then give it its name; whatever fails, nothing is left behind."""
     try:
-        with open(descriptor, "wb", buffering=0) as file:
-            rest = memoryview(write.wanted())
-            while rest:
-                rest = rest[file.write(rest) :]
+        try:
+            _write_pieces(descriptor, write.wanted())
             if flush >= Flush.FILE:
-                os.fsync(file.fileno())
+                os.fsync(descriptor)
             write.wanted()
             os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
             if flush == Flush.FOLDER:
                 os.fsync(folder)
+        finally:
+            os.close(descriptor)
     except BaseException:
         with suppress(OSError):
             os.unlink(unfinished, dir_fd=folder)
         raise
+
+
+def _write_pieces(descriptor: int, pieces: Sequence[bytes]) -> None:
+    """Write pieces one behind the other, in as few calls as the system takes them in, and without joining them."""
+    for first in range(0, len(pieces), _MOST_AT_ONCE):
+        rest: list[bytes | memoryview] = list(pieces[first : first + _MOST_AT_ONCE])
+        while rest:
+            written = os.writev(descriptor, rest)
+            while rest and written >= len(rest[0]):
+                written -= len(rest.pop(0))
+            if written:
+                rest[0] = memoryview(rest[0])[written:]
 
 
 def _remove_if_stale(folder: int, name: str) -> bool:

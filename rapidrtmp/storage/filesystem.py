@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import (
+    IGatheringStorage,
     ILeasingStorage,
     IStorage,
     IStorageFactory,
@@ -42,7 +43,7 @@ CHUNK_BYTES = 256 * 1024
 LOOK_INTERVAL_S = 5.0
 
 
-@implementer(IStorage, IStorageSpace, ILeasingStorage)
+@implementer(IStorage, IGatheringStorage, IStorageSpace, ILeasingStorage)
 class LocalStorage:
     """
     Objects as files below a directory.
@@ -64,13 +65,23 @@ class LocalStorage:
         self._in_lease_thread = context.in_lease_thread
         self._names = LockedNames(directory.folder, context.process)
 
-    def put(self, key: str, data: bytes, content_type: str, cache_control: str) -> Deferred[None]:  # noqa: ARG002
+    def put(self, key: str, data: bytes, content_type: str, cache_control: str) -> Deferred[None]:
         """
         Write a file beside the old one and rename it over that. The types are implied by the name, not kept.
 
         Cancelled, it has no effect unless the rename was under way already.
         """
-        return Deferred.fromCoroutine(self._put(key, bytes(data)))
+        return self.put_pieces(key, (bytes(data),), content_type, cache_control)
+
+    def put_pieces(
+        self,
+        key: str,
+        pieces: Sequence[bytes],
+        content_type: str,  # noqa: ARG002
+        cache_control: str,  # noqa: ARG002
+    ) -> Deferred[None]:
+        """Do the same, with an object in pieces: they are written as they are."""
+        return Deferred.fromCoroutine(self._put(key, tuple(pieces)))
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> Deferred[StoredObject]:
         """
@@ -116,8 +127,8 @@ class LocalStorage:
         """Try every lock."""
         return self._in_lease_thread(self._names.find, prefix)
 
-    async def _put(self, key: str, data: bytes) -> None:
-        write = FileWrite(check_key(key), data)
+    async def _put(self, key: str, pieces: Sequence[bytes]) -> None:
+        write = FileWrite(check_key(key), pieces)
         await self._in_thread(self._directory.write, write).addErrback(write.give_up)
 
     async def _get(self, key: str, start: int, length: int | None) -> StoredObject:

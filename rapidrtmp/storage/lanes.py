@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from rapidrtmp.interfaces import IMMUTABLE, IStorage
+from rapidrtmp.interfaces import IMMUTABLE, IGatheringStorage, IStorage
 
 __all__ = ["JOB_BYTES", "REPLACE_FOR_S", "Attempt", "Job", "LaneQueue"]
 
@@ -53,10 +53,16 @@ class Job:
         """Whether it puts an object that is never replaced."""
         return self.data is not None and self.cache_control == IMMUTABLE
 
-    def carry_out(self, storage: IStorage) -> Deferred[None]:
-        """Ask the storage; the pieces are joined the first time."""
+    def carry_out(self, storage: IStorage, gathering: IGatheringStorage | None = None) -> Deferred[None]:
+        """
+        Ask the storage.
+
+        :param gathering: the same, if it takes pieces; for any other they are joined the first time.
+        """
         if self.data is None:
             return storage.delete(self.key)
+        if gathering is not None:
+            return gathering.put_pieces(self.key, self.data, self.content_type, self.cache_control)
         if len(self.data) != 1:
             self.data = (b"".join(self.data),)
         return storage.put(self.key, self.data[0], self.content_type, self.cache_control)

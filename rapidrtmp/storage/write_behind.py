@@ -31,7 +31,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rapidrtmp.errors import StorageError
-from rapidrtmp.interfaces import IMMUTABLE, IPacedStorage, IStorage, IStorageWriter
+from rapidrtmp.interfaces import IMMUTABLE, IGatheringStorage, IPacedStorage, IStorage, IStorageWriter
 from rapidrtmp.storage.lanes import Attempt, Job, LaneQueue
 from rapidrtmp.storage.loss_log import LossLog
 
@@ -115,6 +115,7 @@ class WriteBehind:
         self._max_delay_s = max_delay_s
         self._timeout_s = timeout_s
         self._random = random
+        self._gathering = IGatheringStorage(storage, None)
         paced = IPacedStorage(storage, None)
         self._replace_interval_s = paced.replace_interval_s if paced is not None else 0.0
         self._put_at: OrderedDict[str, float] = OrderedDict()  # the keys whose next put may have to wait
@@ -307,7 +308,7 @@ class WriteBehind:
         self._running += 1
         attempt = queue.attempt = Attempt(job)
         attempt.timeout = self.clock.callLater(self._timeout_s, self._timed_out, queue)
-        attempt.call = maybeDeferred(job.carry_out, self._storage)
+        attempt.call = maybeDeferred(job.carry_out, self._storage, self._gathering)
         attempt.call.addBoth(self._answered, queue, attempt)
 
     def _answered(self, result: object, queue: LaneQueue, attempt: Attempt) -> None:

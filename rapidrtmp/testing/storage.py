@@ -23,7 +23,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from rapidrtmp.errors import NotFoundError, StorageError
-from rapidrtmp.interfaces import IMMUTABLE, IStorage, ObjectInfo, StoredObject
+from rapidrtmp.interfaces import IMMUTABLE, IGatheringStorage, IStorage, ObjectInfo, StoredObject
 
 __all__ = ["StorageContract", "UnreliableStorage", "read_all"]
 
@@ -142,6 +142,23 @@ class StorageContract(_Base):
         chunks = [chunk async for chunk in (await storage.get("large")).chunks]
         self.assertEqual(data, b"".join(chunks))
         self.assertTrue(all(type(chunk) is bytes and chunk for chunk in chunks))
+
+    async def test_pieces(self) -> None:
+        """An object that a gathering storage is given in pieces, however many, is one object like any other."""
+        storage = await self.new_storage()
+        gathering: Any = IGatheringStorage(storage, None)
+        if gathering is None:
+            return
+        verifyObject(IGatheringStorage, gathering)
+        for key, pieces in (
+            ("a/none", ()),
+            ("a/some", [b"one", b"", b" and ", b"another"]),
+            ("a/many", [bytes([number % 251]) * (number % 7) for number in range(3000)]),
+            ("a/large", [bytes(range(256)) * 4096, b"end"]),
+        ):
+            await storage.put(key, b"before", "video/mp4", IMMUTABLE)
+            self.assertIsNone(await gathering.put_pieces(key, pieces, "video/mp4", IMMUTABLE))
+            self.assertEqual(b"".join(pieces), await read_all(await storage.get(key)))
 
     async def test_ranges(self) -> None:
         """A range gives its bytes, fewer where the object ends; the info stays that of the whole object."""

@@ -212,6 +212,18 @@ class WriteTests(Case):
         self.assertEqual(["a", "b/c"], self.keys())
         self.assertEqual(2, len(self.files()))
 
+    def test_little_at_a_time(self) -> None:
+        """A system that takes less than it is given, within a piece or between two, is given the rest."""
+        real = os.writev
+
+        def writev(descriptor: int, pieces: list[bytes]) -> int:
+            taken = b"".join(pieces)[:3]
+            return real(descriptor, [taken])
+
+        with patch("os.writev", writev):
+            self.successResultOf(self.storage.put_pieces("object", [b"0123", b"", b"45", b"678901"], "", ""))
+        self.assertEqual(b"012345678901", self.read("object"))
+
     def test_given_up(self) -> None:
         """A put that was cancelled while it waited for a thread has no effect when its turn comes."""
         queue: list[Callable[[], Any]] = []
@@ -334,7 +346,7 @@ KILLED_WRITER = """
 import os, sys
 from rapidrtmp.storage import directory
 directory.os.rename = lambda *args, **kwargs: os._exit(9)
-directory.ObjectDirectory(sys.argv[1]).write(directory.FileWrite("live/key/segment.m4s", b"half"))
+directory.ObjectDirectory(sys.argv[1]).write(directory.FileWrite("live/key/segment.m4s", [b"half"]))
 """
 
 
