@@ -41,9 +41,14 @@ def unit_tests() -> list[str]:
     return [f"tests.{name}" for name in sorted(packages + modules)]
 
 
+def every_test(names: Iterable[str]) -> Iterator[Any]:
+    """All tests in modules and packages, and in the packages in those."""
+    return _flat(TestLoader().loadByNames(list(names), recurse=True))
+
+
 def chosen_tests(names: Iterable[str], *, slow: bool) -> list[str]:
     """The names of the slow, or of the quick, tests in modules and packages; what cannot be loaded is quick."""
-    return [test.id() for test in _flat(TestLoader().loadByNames(list(names))) if is_slow(test) is slow]
+    return [test.id() for test in every_test(names) if is_slow(test) is slow]
 
 
 def share_of(tests: Iterable[str], index: int, count: int) -> list[str]:

@@ -319,7 +319,7 @@ class FrameSource:
         until_s = self._gops * self._gop / self._frame_rate
         tracks = []
         if self._video is not None:
-            tracks.append(self._video.take(gops * self._gop))
+            tracks.append(self._video.take(round(gops * self._gop)))
         if self._audio is not None:
             tracks.append(self._take_audio(self._audio, until_s))
         return interleaved(*tracks)
