@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.core import Metric
@@ -53,6 +54,7 @@ from rapidrtmp.server.configuration import Configuration
 from rapidrtmp.server.demo import DEMO, make_demo
 from rapidrtmp.server.descriptors import raise_descriptor_limit, share_descriptors
 from rapidrtmp.server.listeners import Address, Ports, UnacceptedConnections
+from rapidrtmp.server.number_mark import NumberMark
 from rapidrtmp.server.own_addresses import find_own_addresses
 from rapidrtmp.server.process_memory import settle_memory
 from rapidrtmp.server.reload import Reloading
@@ -146,6 +148,8 @@ class RapidRtmpService(MultiService):
             self.events.record,
         )
         self._numbering = Numbering(utc_ms)
+        mark = Path(settings.server.numbers_file)
+        NumberMark(mark, self._numbering, reactor, self._plugin_threads.in_thread).setServiceParent(self)  # type: ignore[no-untyped-call]
         shared = Shared(
             reactor,
             self.metrics,

@@ -241,6 +241,9 @@ class ServerSettings:
     api_token_file: str = _setting(
         TEXT, "data/api.key", "File with the secret of the management API; made on first start", option="api-token-file"
     )
+    numbers_file: str = _setting(
+        TEXT, "data/numbers", "File with a number above all that are used, for a start with an earlier clock"
+    )
     trust_own_user: bool = _setting(
         BOOLEAN, "true", "Whether the server's own user, on this machine, needs no secret for the management API"
     )
