@@ -2,16 +2,17 @@
 A number in a file that no presentation has reached, for a server that starts again with an earlier clock.
 
 What is stored of streams keeps their numbers rising; of streams that are in memory alone nothing is left. All begin by
-the clock and rise more slowly than it: so the number that the clock stands for some minutes from now is above all that
-can be used by then. It is written when a presentation begins, and again before it is reached.
+the clock, and rise more slowly than it where media comes in real time: so the number that the clock stands for some
+minutes from now is above all that are used by then. It is written when a presentation begins, and again before it is
+reached.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -29,36 +30,38 @@ AHEAD_MS, EVERY_S = 900_000, 300
 _MOST_DIGITS = 15
 
 
-class NumberMark(Service):
+class NumberMark:
     """
     Keeps the mark of one server.
 
     :param path: the file.
     :param in_thread: where it is written.
+    :param used: tells the highest number that is used now, as far as streams are there.
     """
 
     _log = Logger()
 
-    def __init__(self, path: Path, numbering: Numbering, clock: IReactorTime, in_thread: InThread) -> None:
+    def __init__(
+        self, path: Path, numbering: Numbering, clock: IReactorTime, in_thread: InThread, used: Callable[[], int]
+    ) -> None:
         self._path = path
         self._numbering = numbering
         self._in_thread = in_thread
+        self._used = used
         self._mark = 0
         self._is_warned = False
         self._writing: Deferred[None] | None = None
         self._looking = LoopingCall(self._look)
         self._looking.clock = clock
 
-    def startService(self) -> None:
+    def start(self) -> None:
         """Begin above the mark of an earlier server."""
-        super().startService()  # type: ignore[no-untyped-call]
         self._numbering.reached(self._read())
         self._numbering.began = self._look
         self._looking.start(EVERY_S, now=False)
 
-    def stopService(self) -> Deferred[None]:
+    def stop(self) -> Deferred[None]:
         """Look after it no more. Nothing more is used: the mark comes down to the clock, unless that is behind."""
-        super().stopService()  # type: ignore[no-untyped-call]
         if self._looking.running:
             self._looking.stop()
         self._numbering.began = lambda: None
@@ -66,6 +69,7 @@ class NumberMark(Service):
         return done.addCallback(lambda _: self._come_down())
 
     def _come_down(self) -> None:
+        self._numbering.reached(self._used())
         if 0 < self._mark <= self._numbering.after(AHEAD_MS):
             try:
                 _write(self._path, f"{self._numbering.after(0)}\n")
@@ -81,6 +85,7 @@ class NumberMark(Service):
 
     def _look(self) -> None:
         """Set the mark anew when less than half of the way to it is left, if there was any presentation."""
+        self._numbering.reached(self._used())
         if self._numbering.has_begun and self._writing is None and self._numbering.after(AHEAD_MS // 2) > self._mark:
             mark = self._numbering.after(AHEAD_MS)
             self._writing = self._in_thread(_write, self._path, f"{mark}\n").addCallbacks(

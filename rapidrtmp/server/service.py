@@ -148,8 +148,6 @@ class RapidRtmpService(MultiService):
             self.events.record,
         )
         self._numbering = Numbering(utc_ms)
-        mark = Path(settings.server.numbers_file)
-        NumberMark(mark, self._numbering, reactor, self._plugin_threads.in_thread).setServiceParent(self)  # type: ignore[no-untyped-call]
         shared = Shared(
             reactor,
             self.metrics,
@@ -170,6 +168,13 @@ class RapidRtmpService(MultiService):
         self._recovery = self._make_recovery(self.applications, self.stores.all)
         self._recoveries = [self._recovery]
         self.registry = self._make_registry()
+        self._number_mark = NumberMark(
+            Path(settings.server.numbers_file),
+            self._numbering,
+            reactor,
+            self._plugin_threads.in_thread,
+            lambda: max((stream.shelf.reached for stream in self.registry), default=0),
+        )
         self._reloading = (
             None
             if configuration is None
@@ -377,6 +382,7 @@ class RapidRtmpService(MultiService):
         self._open_ports()
         self._find_api_secret()
         self._plugin_threads.start()
+        self._number_mark.start()
         self.stores.start()
         self.readiness.start(self._probed_storages())
         super().startService()  # type: ignore[no-untyped-call]
@@ -521,6 +527,7 @@ class RapidRtmpService(MultiService):
         for closing in self.rtmp.close():
             await self._within(deadline_s, closing)
         await self._part_with_streams(deadline_s)
+        await self._within(deadline_s, self._number_mark.stop())
         await self._within(deadline_s, self.rtmp_factory.close_all())
         self._told.streams.stop()
         await deferLater(self._reactor, FAREWELL_S)

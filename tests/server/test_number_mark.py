@@ -22,6 +22,7 @@ class NumberMarkTests(SynchronousTestCase):
         self.path = Path(self.mktemp()) / "data" / "numbers"
         self.clock = Clock()
         self.utc_ms = EPOCH_MS + 10_000_000
+        self.used = 0
 
     def start(self, in_thread: Any = None) -> tuple[Numbering, NumberMark]:
         numbering = Numbering(lambda: self.utc_ms)
@@ -29,9 +30,8 @@ class NumberMarkTests(SynchronousTestCase):
         def at_once(call: Any, *args: Any) -> Deferred[Any]:
             return succeed(call(*args))
 
-        mark = NumberMark(self.path, numbering, self.clock, in_thread or at_once)
-        mark.startService()
-        self.addCleanup(lambda: mark.stopService() if mark.running else None)
+        mark = NumberMark(self.path, numbering, self.clock, in_thread or at_once, lambda: self.used)
+        mark.start()
         return numbering, mark
 
     def test_killed(self) -> None:
@@ -51,7 +51,7 @@ class NumberMarkTests(SynchronousTestCase):
         """After a stop in order numbers continue from where the clock was."""
         numbering, mark = self.start()
         numbering.first()
-        self.successResultOf(mark.stopService())
+        self.successResultOf(mark.stop())
         self.utc_ms -= 5_000_000
         self.assertEqual(20_001, self.start()[0].first())
 
@@ -60,14 +60,24 @@ class NumberMarkTests(SynchronousTestCase):
         numbering, mark = self.start()
         numbering.first()
         self.utc_ms -= 9_000_000
-        self.successResultOf(mark.stopService())
+        self.successResultOf(mark.stop())
         self.assertGreater(self.start()[0].first(), 20_000)
+
+    def test_faster_than_the_clock(self) -> None:
+        """What a publisher faster than real time has used is below the mark, after a kill and a stop in order."""
+        numbering, mark = self.start()
+        numbering.first()
+        self.used = 90_000
+        self.clock.advance(EVERY_S)
+        self.assertGreater(self.start()[0].first(), 90_000)
+        self.successResultOf(mark.stop())
+        self.assertEqual(90_002, self.start()[0].first())
 
     def test_no_streams(self) -> None:
         """A server without streams writes nothing."""
         _, mark = self.start()
         self.clock.advance(EVERY_S)
-        self.successResultOf(mark.stopService())
+        self.successResultOf(mark.stop())
         self.assertFalse(self.path.exists())
 
     def test_what_is_no_mark(self) -> None:
@@ -84,7 +94,7 @@ class NumberMarkTests(SynchronousTestCase):
             numbering.first()
             numbering.first()
         self.assertEqual(1, len(logs))
-        self.successResultOf(mark.stopService())
+        self.successResultOf(mark.stop())
 
 
 class RestartTests(ServerCase):
