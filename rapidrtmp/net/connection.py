@@ -48,6 +48,8 @@ CLOSE_WITHIN_S = 1.0
 LINGER_S = 0.5
 #: How much is read at a time within the budget, and from a publisher. In the budget a byte may cost a microsecond.
 BUDGETED_READ_BYTES, FREE_READ_BYTES = 4096, 65_536
+#: More than all that we ever have to say to a peer that reads it.
+MOST_UNREAD_BYTES = 65_536
 #: How many events of one read of a publisher are processed at once. Pictures and audio are larger than this many make
 #: of a full read; what sends more in one has messages so small that they cost more than they carry.
 FREE_EVENTS = 32
@@ -101,8 +103,10 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
         self._end: IDelayedCall | None = None  # of the socket, when it is being closed
         self._is_pinged = False
         self._is_costly = False
+        self._read_size = 0
         self._unread: Iterator[Event] | None = None
         self._pauses = 0
+        self._backlog: int | None = None  # bytes that the transport holds at least, while it holds many
         self._stage_since_ms = self._judged_since_ms = self.heard_ms
 
     @property
@@ -169,7 +173,7 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
         transport = self.transport
         while isinstance(transport, ProtocolWrapper):
             transport = transport.transport
-        transport.bufferSize = size
+        transport.bufferSize = self._read_size = size
 
     def read_until(self, until_s: float) -> bool:
         """Process what has arrived until the clock says ``until_s``; tell whether all is (``ReadBudget`` asks)."""
@@ -250,6 +254,8 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
         """Send what the session has to say."""
         answer = self.session.data_to_send()
         if answer:
+            if self._backlog is not None:
+                self._add_to_backlog(len(answer))
             self.transport.write(answer)
 
     def close(self) -> None:
@@ -310,15 +316,27 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
     # ── answers that the peer does not read (IPushProducer) ──────────────────────────────────────────────────────────
 
     def pauseProducing(self) -> None:
-        """The transport holds 64 KiB: more than all that we ever have to say to a peer that reads it."""
+        """
+        The transport holds more than it reads at a time. That may be the answers to a handshake and a connect which
+        came at once, so it is counted from here on.
+        """
+        self._backlog = 0
+        self._add_to_backlog(self._read_size)
+
+    def resumeProducing(self) -> None:
+        """The peer has read; nothing was kept back."""
+        self._backlog = None
+
+    def _add_to_backlog(self, size: int) -> None:
+        """Cut the peer off if it does not read."""
+        self._backlog = (self._backlog or 0) + size
+        if self._backlog < MOST_UNREAD_BYTES or self._state is _CLOSING:
+            return
         self.factory.metrics.rtmp_unread_total.inc()
         if self._is_first("does not read"):
             self._log.warn("{peer}: does not read our answers, closing the connection", peer=self.peer)
         self._state = _CLOSING
         self.transport.abortConnection()
-
-    def resumeProducing(self) -> None:
-        """The peer has read; nothing was kept back."""
 
     def stopProducing(self) -> None:
         """The connection is gone."""

@@ -152,6 +152,25 @@ class SlownessTests(HostileCase):
         self.assertEqual(1, self.edge.metric("rtmp_connections_unread_total"))
         self.assertLoggedOnce("does not read")
 
+    def test_says_much_at_once(self) -> None:
+        """One that sends handshake, connect and publish at once is answered, though more waits than is read at once."""
+        peer = self.edge.peer().connect()
+        peer.transport.producer.pauseProducing()  # as a transport does that holds 4 KiB
+        self.assertFalse(peer.is_closed)
+        self.edge.authenticator.answer = NO
+        peer.publish()
+        self.assertIn(NO.reason.encode(), peer.transport.value())
+        self.assertEqual(0, self.edge.metric("rtmp_connections_unread_total"))
+
+    def test_never_reads_before_it_publishes(self) -> None:
+        """A peer that does not read its answers is cut off as well while it does not publish."""
+        peer = self.edge.peer().connect()
+        peer.transport.producer.pauseProducing()
+        peer.protocol._add_to_backlog(60_000)
+        self.assertFalse(peer.is_closed)
+        peer.protocol._add_to_backlog(6_000)
+        self.assertTrue(peer.is_closed)
+
 
 class BombTests(HostileCase):
     """Bytes that are meant to hurt."""
