@@ -138,7 +138,7 @@ def json_response(value: object, status: int = 200, headers: Mapping[str, str] =
 class Audience(enum.Enum):
     """Whom a route answers."""
 
-    EVERYBODY = enum.auto()
+    PUBLIC = enum.auto()  # every client, at the public door; pages of other origins may not read it
     MEDIA = enum.auto()  # every client, and pages of other origins may read it
     VIEWERS = enum.auto()  # as MEDIA, if the stream that `app` and `key` in the rule name has a seat for one more
     PROBE = enum.auto()  # every client, at every door

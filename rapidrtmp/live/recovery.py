@@ -144,7 +144,7 @@ class Recovery:
         except LeaseHeldError as error:
             if stream not in self._left_alone:
                 self._left_alone.add(stream)
-                self._log.info("{stream}: not resumed: {error}", stream=stream, error=error)
+                self._log.info("{stream} is not resumed: {error}", stream=stream, error=error)
             return False
         if stream in self._claimed:  # by another sink meanwhile
             self._leases.release(stream)
@@ -185,7 +185,7 @@ class Recovery:
                     store.writer.delete(info.key)
 
         def failed(failure: Failure) -> None:
-            self._log.warn("{name}: cannot list old probes: {error}", name=store.name, error=failure.value)
+            self._log.warn("{name}: old probes cannot be listed: {error}", name=store.name, error=failure.value)
 
         return maybeDeferred(store.storage.list, PROBE_PREFIX).addCallbacks(sweep, failed)
 

@@ -194,7 +194,7 @@ class Publisher(Role):
         self._is_over = True
         if not self.stream.tracks:
             self._notify_viewers(())
-        self._log.warn("{stream}: its publisher is unusable: {reason}", stream=self.stream.name, reason=event.reason)
+        self._log.warn("{stream}: the publisher cannot be used: {reason}", stream=self.stream.name, reason=event.reason)
         self.disconnect(event.reason)
 
     # ── how it goes ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -268,7 +268,7 @@ class Publisher(Role):
     def _close_for_memory(self) -> None:
         self._services.metrics.publishers_over_memory_total.inc()
         self._log.warn(
-            "{stream}: takes more memory than live.max_stream_bytes, closing the connection from {peer}",
+            "{stream} takes more memory than live.max_stream_bytes, closing the connection from {peer}",
             stream=self.stream.name,
             peer=self.peer,
         )

@@ -131,7 +131,7 @@ def _routes(libraries: Libraries, recordings: Recordings) -> Sequence[Route]:
         Route("GET", one, management, recordings.show),
         Route("DELETE", one, management, recordings.delete),
         Route("POST", f"{one}/protect", management, recordings.protect),
-        Route("GET", "/recordings", Audience.EVERYBODY, LibraryPage(libraries).respond),
+        Route("GET", "/recordings", Audience.PUBLIC, LibraryPage(libraries).respond),
         Route("GET", "/recordings/<app>/<key>/<start>/<name>", viewers, recordings.media),
         Route("GET", "/recordings/<app>/<key>/<name>", viewers, RecordedClips(libraries).respond),
     )

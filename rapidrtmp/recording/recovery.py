@@ -134,7 +134,7 @@ async def recover(storage: IStorage, id: RecordingId) -> Entry | None:
     found = await examine(storage, id)
     if not found.segments and not (found.has_media and found.header is None):
         await delete_recording(storage, id)
-        _log.info("{recording} held nothing and is gone", recording=id)
+        _log.info("{recording} was empty and is removed", recording=id)
         return None
     entry = await mend(storage, found, RecordingState.RECOVERED)
     _log.info(

@@ -91,7 +91,7 @@ class Retention:
         self._helpless: set[str] = set()  # limits that cannot be kept, as has been said
         self._space = IStorageSpace(library.storage, None)
         if self._min_free and self._space is None:
-            self._log.warn("min-free is not looked at: this storage does not know how much room it has")
+            self._log.warn("min-free has no effect: this storage does not say how much room is left")
 
     @property
     def _min_free(self) -> int:

@@ -59,7 +59,7 @@ class RecordingsService(Service):
             self._names.learn(found)
             recovered = await recover_all(self._library.storage, found)
             if recovered:
-                self._log.info("{count} recordings were not finished, and now are", count=len(recovered))
+                self._log.info("{count} recordings that a dead server left unfinished are closed", count=len(recovered))
         except StorageError as error:
             self._log.error("recordings cannot be recovered now: {error}", error=error)
         if self.running:  # also without limits: new settings may set some
@@ -75,4 +75,4 @@ class RecordingsService(Service):
         if failure.check(StorageError):
             self._log.error("{what}: {error}", what=what, error=failure.value)
         else:
-            self._log.failure("a bug in {what}", failure, what=what)
+            self._log.failure("internal error in {what}", failure, what=what)

@@ -142,7 +142,7 @@ class DemoPublisher(Service):
             self._log.error("no demo: FFmpeg publishes over TCP, and RTMP is taken on UNIX sockets only")
             return
         self._child = _Child(self._reactor, self._ended, self._log, url)
-        self._log.info("demo publisher starts {ffmpeg}", ffmpeg=ffmpeg)
+        self._log.info("the demo publisher starts {ffmpeg}", ffmpeg=ffmpeg)
         self._reactor.spawnProcess(self._child, ffmpeg, demo_arguments(ffmpeg, url), env=dict(os.environ))
 
     def _ended(self, reason: Failure, ran_s: float) -> None:
@@ -152,7 +152,9 @@ class DemoPublisher(Service):
         if ran_s >= GOOD_RUN_S:
             self._pause_s = FIRST_PAUSE_S
         self._log.warn(
-            "demo publisher ended ({status}); again in {pause} s", status=reason.getErrorMessage(), pause=self._pause_s
+            "the demo publisher ended ({status}) and starts again in {pause} s",
+            status=reason.getErrorMessage(),
+            pause=self._pause_s,
         )
         self._pending = self._reactor.callLater(self._pause_s, self._spawn)
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)

@@ -408,7 +408,7 @@ class RapidRtmpService(MultiService):
         """Resume the streams that were found, and let what takes long begin."""
         for name in recovery.streams():
             stream = self.registry.resume(name)
-            self._log.info("{stream}: resumed from storage", stream=stream.name)
+            self._log.info("{stream} is resumed from storage", stream=stream.name)
         recovery.work_afterwards()
 
     def _find_api_secret(self) -> None:
@@ -536,7 +536,7 @@ class RapidRtmpService(MultiService):
         self.readiness.stop()
         left_s = max(0.1, deadline_s - self._reactor.seconds())
         if not await self.stores.drain(left_s):
-            self._log.error("stopped before the storage had taken everything")
+            self._log.error("shutdown: pending storage writes were lost")
         for closing in self.stores.close():
             await self._within(deadline_s + 0.5, closing)
         self.stores.stop()
@@ -563,7 +563,7 @@ class RapidRtmpService(MultiService):
         if not isinstance(waiting, Deferred):
             return
         waiting.addTimeout(max(0.1, deadline_s - self._reactor.seconds()), self._reactor)
-        waiting.addErrback(lambda failure: self._log.error("while stopping: {error}", error=failure.value))
+        waiting.addErrback(lambda failure: self._log.error("shutdown: {error}", error=failure.value))
         await waiting
 
 

@@ -149,7 +149,7 @@ class Signals:
         try:
             reopened = self._reopen_log()
         except OSError as error:
-            self._log.error("received {signal}, cannot reopen the log: {error}", signal=number.name, error=error)
+            self._log.error("received {signal}, the log cannot be reopened: {error}", signal=number.name, error=error)
         else:
             if reopened:
                 self._log.info("received {signal}, reopened the log", signal=number.name)

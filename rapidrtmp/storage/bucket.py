@@ -312,7 +312,7 @@ class Bucket:
         """Turn what Google's libraries raise into a ``StorageError``, and note whether there was an answer."""
         from google.api_core.exceptions import ClientError
 
-        with _told_as_ours(doing):
+        with _storage_errors(doing):
             try:
                 yield
             except (ClientError, NotFoundError):
@@ -341,7 +341,7 @@ _NONSENSE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError
 
 
 @contextmanager
-def _told_as_ours(doing: str) -> Iterator[None]:
+def _storage_errors(doing: str) -> Iterator[None]:
     """Turn what Google's libraries raise into a ``StorageError``."""
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError

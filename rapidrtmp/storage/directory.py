@@ -143,7 +143,7 @@ class ObjectDirectory:
     def open(self, key: str) -> OpenObject:
         """Open an object. :raises NotFoundError: there is none."""
         *folders, name = key.split("/")
-        with storage_errors(f"reading {key}"), _absence_told(key), self.folder(folders) as folder:
+        with storage_errors(f"reading {key}"), _absence_as_not_found(key), self.folder(folders) as folder:
             descriptor = os.open(name, _OPEN_OBJECT, dir_fd=folder)
             try:
                 return OpenObject(descriptor, _info(key, os.fstat(descriptor)))
@@ -154,7 +154,7 @@ class ObjectDirectory:
     def stat(self, key: str) -> ObjectInfo:
         """What is known of an object. :raises NotFoundError: there is none."""
         *folders, name = key.split("/")
-        with storage_errors(f"looking at {key}"), _absence_told(key), self.folder(folders) as folder:
+        with storage_errors(f"looking at {key}"), _absence_as_not_found(key), self.folder(folders) as folder:
             return _info(key, os.stat(name, dir_fd=folder, follow_symlinks=False))
 
     def find(self, prefix: str) -> list[ObjectInfo]:
@@ -172,7 +172,7 @@ class ObjectDirectory:
     def delete(self, key: str) -> None:
         """Remove an object, if it is there, and the folders that this leaves empty."""
         *folders, name = key.split("/")
-        with storage_errors(f"deleting {key}"), suppress(NotFoundError), _absence_told(key):
+        with storage_errors(f"deleting {key}"), suppress(NotFoundError), _absence_as_not_found(key):
             with self.folder(folders) as folder:
                 _info(key, os.stat(name, dir_fd=folder, follow_symlinks=False))
                 os.unlink(name, dir_fd=folder)
@@ -267,7 +267,7 @@ def storage_errors(doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def _absence_told(key: str) -> Iterator[None]:
+def _absence_as_not_found(key: str) -> Iterator[None]:
     """Turn what a path answers when nothing is there into a ``NotFoundError``."""
     try:
         yield

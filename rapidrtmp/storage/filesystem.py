@@ -194,6 +194,6 @@ class LocalStorageFactory:
                 context.log.info("removed {count} files that a killed process left unfinished", count=count)
 
         context.in_thread(directory.sweep).addCallbacks(
-            swept, lambda failure: context.log.warn("cannot remove unfinished files: {error}", error=failure.value)
+            swept, lambda failure: context.log.warn("unfinished files cannot be removed: {error}", error=failure.value)
         )
         return LocalStorage(directory, context)

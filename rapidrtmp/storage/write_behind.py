@@ -354,7 +354,7 @@ class WriteBehind:
         self._finish(job)
         for waiter in job.waiters:  # before the queue may close: what they put now belongs to what was asked for
             waiter.callback(None)
-        self._go_on(queue)
+        self._leave_job(queue)
 
     def _failed(self, queue: LaneQueue, job: Job, error: BaseException | None) -> None:
         if getattr(error, "retryable", True) and job.attempts < self._attempts:
@@ -364,15 +364,15 @@ class WriteBehind:
         else:
             queue.remove(job)
             self._lose(job, error)
-            self._go_on(queue)
+            self._leave_job(queue)
 
     def _delay_over(self, queue: LaneQueue) -> None:
         queue.delay = queue.held = None
         self._ready.append(queue)
         self._start_ready()
 
-    def _go_on(self, queue: LaneQueue) -> None:
-        """With the next job of the lane, or without the lane."""
+    def _leave_job(self, queue: LaneQueue) -> None:
+        """Turn to the lane's next job, or close the lane."""
         if queue.jobs:
             self._ready.append(queue)
         elif self._queues.pop(queue.name):

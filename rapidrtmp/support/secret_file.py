@@ -20,7 +20,7 @@ def keep_secret(path: Path, what: str, log: Logger) -> bytes:
     """
     if not path.exists():
         _create(path)
-        log.info("made a new {what} in {path}", what=what, path=str(path.absolute()))
+        log.info("a new {what} is in {path}", what=what, path=str(path.absolute()))
     secret = read_secret(path)
     if os.name == "posix" and path.stat().st_mode & 0o077:
         log.warn("{path} holds the {what} and others may read it: chmod 600 {path}", path=str(path), what=what)

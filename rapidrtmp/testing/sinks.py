@@ -112,7 +112,7 @@ class FrameCollector:
         return [call[1] for call in self.calls if call[0] == "frame_received"]
 
     @property
-    def told(self) -> list[str]:
+    def call_names(self) -> list[str]:
         """The names of the calls, each run of frames as one."""
         names = [call[0] for call in self.calls]
         return [

@@ -77,7 +77,7 @@ _Chosen = Callable[[Iterable[Route]], tuple[Route, ...]]
 #: Whose answers pages of other origins may read.
 _MEDIA = (Audience.MEDIA, Audience.VIEWERS)
 #: What may be for those alone who have a token, if it is of a stream.
-_WATCHED = (*_MEDIA, Audience.EVERYBODY)
+_WATCHED = (*_MEDIA, Audience.PUBLIC)
 
 
 class _AppConverter(BaseConverter):

@@ -37,7 +37,7 @@ def routes(
 
     :param contributed: those of plugins.
     """
-    everybody, management, probe = Audience.EVERYBODY, Audience.MANAGEMENT, Audience.PROBE
+    public, management, probe = Audience.PUBLIC, Audience.MANAGEMENT, Audience.PROBE
     metrics = Audience.OPEN_MANAGEMENT if policy.open_metrics or policy.has_management_door else management
     return (
         Route("POST", "/api/v1/publish", management, api.publish),
@@ -55,13 +55,13 @@ def routes(
         Route("GET", "/ready", probe, api.ready),
         Route("GET", "/startup", probe, api.startup),
         Route("GET", "/metrics", metrics, api.metrics),
-        Route("GET", "/", everybody, pages.index),
-        Route("GET", "/favicon.ico", everybody, pages.icon),
-        Route("GET", "/static/<name>", everybody, pages.static),
-        Route("GET", "/<app>/<key>", everybody, pages.player),
-        Route("GET", "/<app>/<key>/", everybody, pages.player_redirect),
-        Route("GET", "/<app>/<key>/~<token>", everybody, pages.token_redirect),
-        Route("GET", "/<app>/<key>/~<token>/", everybody, pages.player),
+        Route("GET", "/", public, pages.index),
+        Route("GET", "/favicon.ico", public, pages.icon),
+        Route("GET", "/static/<name>", public, pages.static),
+        Route("GET", "/<app>/<key>", public, pages.player),
+        Route("GET", "/<app>/<key>/", public, pages.player_redirect),
+        Route("GET", "/<app>/<key>/~<token>", public, pages.token_redirect),
+        Route("GET", "/<app>/<key>/~<token>/", public, pages.player),
         Route("GET", "/<app>/<key>.m3u8", Audience.MEDIA, pages.playlist_redirect),
         Route("GET", MEDIA_RULE, Audience.MEDIA, media.respond),
         Route("GET", RENDITION_RULE, Audience.MEDIA, media.respond_rendition),

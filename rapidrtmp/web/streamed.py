@@ -81,7 +81,7 @@ async def _send(response: StreamedResponse, consumer: Any, sent: Callable[[int],
     except RapidRTMPError as error:
         bugs.error("an answer broke off: {error}", error=error)
     except Exception:
-        bugs.failure("internal error, breaking an answer off")
+        bugs.failure("internal error, an answer broke off")
     finally:
         close = getattr(chunks, "aclose", None)
         if close is not None:

@@ -171,4 +171,4 @@ class RecoveryLeasesTests(LeaseCase):
         self.storages[0].answer = HELD
         with capturedLogs() as logs:
             self.assertEqual([False, False], self.recover(lambda: None))
-        self.assertEqual(["{stream}: not resumed: {error}"], [log["log_format"] for log in logs])
+        self.assertEqual(["{stream} is not resumed: {error}"], [log["log_format"] for log in logs])

@@ -155,7 +155,7 @@ class LifeTests(RegistryCase):
         self.successResultOf(self.registry.end(stream, "stopped by the operator"))
         self.successResultOf(self.registry.end(stream))
         self.assertEqual(["stopped by the operator"], publisher.reasons)
-        self.assertEqual("finish", self.sinks[stream].told[-1])
+        self.assertEqual("finish", self.sinks[stream].call_names[-1])
         self.assertEqual(1, self.registry.ended)
 
     def test_shut_down(self) -> None:
@@ -180,10 +180,10 @@ class LifeTests(RegistryCase):
         self.assertEqual((["shutting down; connect again"], 2_000), (publisher.reasons, publisher.leaves_within_ms))
         self.assertRaises(LimitReachedError, self.registry.claim, OTHER, FakePublisher())
         self.assertNoResult(done)
-        self.assertNotIn("interrupted", self.sinks[stream].told)
+        self.assertNotIn("interrupted", self.sinks[stream].call_names)
         self.registry.release(stream, publisher)
         self.successResultOf(done)
-        self.assertEqual(["interrupted", "finish"], self.sinks[stream].told[-2:])
+        self.assertEqual(["interrupted", "finish"], self.sinks[stream].call_names[-2:])
         self.assertEqual((StreamState.INTERRUPTED, StreamState.ENDED), (stream.state, ended.state))
         self.assertEqual([], self.clock.getDelayedCalls())
         self.successResultOf(self.registry.end(stream))
@@ -249,7 +249,7 @@ class TakeoverTests(RegistryCase):
         new = FakePublisher()
         self.registry.claim(NAME, new)
         sink = self.sinks[stream]
-        self.assertEqual(["tracks_changed", "frame_received", "interrupted"], sink.told)
+        self.assertEqual(["tracks_changed", "frame_received", "interrupted"], sink.call_names)
         self.assertIs(last, sink.frames[-1])
         self.clock.advance(100)
         self.assertIs(new, stream.publisher)
@@ -334,14 +334,14 @@ class ResumeTests(RegistryCase):
         self.registry.release(stream, publisher)
         self.clock.advance(5)
         self.assertIs(stream, self.publish()[0])
-        self.assertEqual(["tracks_changed", "frame_received"], self.sinks[stream].told)
+        self.assertEqual(["tracks_changed", "frame_received"], self.sinks[stream].call_names)
 
     def test_nobody_returns(self) -> None:
         """Without a publisher it ends, is still seen for a while, and is forgotten."""
         stream = self.registry.resume(NAME)
         self.clock.advance(6)
         self.assertIs(StreamState.ENDED, stream.state)
-        self.assertEqual(["finish"], self.sinks[stream].told)
+        self.assertEqual(["finish"], self.sinks[stream].call_names)
         self.clock.advance(60)
         self.assertIsNone(self.registry.find(NAME))
 

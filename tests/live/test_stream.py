@@ -120,7 +120,7 @@ class FanOutTests(StreamCase):
         self.assertEqual(StreamState.ENDED, self.stream.state)
         told = ["tracks_changed", "frame_received", "interrupted", "discontinuity", "tracks_changed", "finish"]
         for sink in sinks:
-            self.assertEqual((told, frames), (sink.told, sink.frames))
+            self.assertEqual((told, frames), (sink.call_names, sink.frames))
         self.assertEqual(1, self.stream.discontinuities)
 
     def test_failing_sinks(self) -> None:
@@ -138,7 +138,7 @@ class FanOutTests(StreamCase):
             self.assertEqual(["bad"], self.failed)
             self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)), what)
             self.assertEqual(frames, good.frames)
-            self.assertEqual("finish", good.told[-1])
+            self.assertEqual("finish", good.call_names[-1])
 
     def test_sink_that_raises_a_cancellation(self) -> None:
         """Nothing of ours is cancelled in a sink: a ``CancelledError`` from one is a failure like any other."""
@@ -159,7 +159,7 @@ class FanOutTests(StreamCase):
             self.stream.frame_received(frame)
         key = max(index for index, frame in enumerate(frames) if frame.keyframe and frame.track is VIDEO)
         self.assertEqual(frames[key:], late.frames)
-        self.assertEqual(["tracks_changed", "frame_received"], late.told)
+        self.assertEqual(["tracks_changed", "frame_received"], late.call_names)
 
     def test_late_to_an_interruption(self) -> None:
         """A sink that comes while the publisher is away learns that as well."""
@@ -167,7 +167,7 @@ class FanOutTests(StreamCase):
         self.stream.interrupted()
         late = FrameCollector()
         self.stream.attach("late", late)
-        self.assertEqual(["tracks_changed", "frame_received", "interrupted"], late.told)
+        self.assertEqual(["tracks_changed", "frame_received", "interrupted"], late.call_names)
 
     def test_late_and_failing(self) -> None:
         """A sink that fails while it catches up fails once, and gets no more calls."""
@@ -186,7 +186,7 @@ class FanOutTests(StreamCase):
         self.assertIsNone(self.stream.detach("s"))
         self.assertIsNone(self.stream.detach("unknown"))
         self.publish(video_frames(VIDEO, 0.1), VIDEO)
-        self.assertEqual(["finish"], sink.told)
+        self.assertEqual(["finish"], sink.call_names)
         done = self.stream.detach("slow")
         assert done is not None
         slow.done.callback(None)

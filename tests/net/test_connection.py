@@ -204,7 +204,7 @@ class ConnectionTests(EdgeCase):
         self.assertTrue(peer.is_closed)
         self.assertEqual(1, self.edge.metric("rtmp_protocol_errors_total"))
         peer.leave()
-        self.assertEqual("interrupted", self.edge.collectors[0].told[-1])
+        self.assertEqual("interrupted", self.edge.collectors[0].call_names[-1])
 
     def test_nothing_after_the_close(self) -> None:
         """What comes in after the server has closed is not read."""

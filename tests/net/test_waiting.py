@@ -42,7 +42,7 @@ class PublishTests(EdgeCase):
         peer.say(*media(3))
         peer.leave()
         collector = self.edge.collectors[0]
-        self.assertEqual(["tracks_changed", "frame_received", "interrupted"], collector.told)
+        self.assertEqual(["tracks_changed", "frame_received", "interrupted"], collector.call_names)
         kinds = [frame.track.kind for frame in collector.frames]
         self.assertEqual((75, 141), (kinds.count(MediaKind.VIDEO), kinds.count(MediaKind.AUDIO)))
         self.assertEqual(1, self.edge.metric("publishes_total", result="accepted"))
@@ -102,9 +102,9 @@ class PublishTests(EdgeCase):
         peer.say(*media(1))
         peer.say(command("FCUnpublish", 6), command("deleteStream", 7))
         peer.leave()
-        self.assertEqual("interrupted", self.edge.collectors[0].told[-1])
+        self.assertEqual("interrupted", self.edge.collectors[0].call_names[-1])
         self.edge.wait(7)
-        self.assertEqual("finish", self.edge.collectors[0].told[-1])
+        self.assertEqual("finish", self.edge.collectors[0].call_names[-1])
 
     def test_two_publishes(self) -> None:
         """One connection may publish again, the same name or another."""
@@ -121,7 +121,7 @@ class PublishTests(EdgeCase):
             "tracks_changed",
             "frame_received",
         ]
-        self.assertEqual(expected, collector.told)
+        self.assertEqual(expected, collector.call_names)
         peer.say(command("closeStream", 8, msid=1), publish("other?token=x"))
         self.assertEqual({"live/k", "live/other"}, {str(stream.name) for stream in self.edge.registry})
 
@@ -135,7 +135,7 @@ class PublishTests(EdgeCase):
         again.say(*media(2, 777_000))
         again.leave()
         collector = self.edge.collectors[0]
-        self.assertEqual(1, collector.told.count("discontinuity"))
+        self.assertEqual(1, collector.call_names.count("discontinuity"))
         video = [frame for frame in collector.frames if frame.track.kind is MediaKind.VIDEO]
         self.assertTrue(all(one.dts < other.dts for one, other in pairwise(video)))
         stream = self.edge.registry.find(NAME)
@@ -398,8 +398,8 @@ class TakeoverTests(EdgeCase):
         self.edge.wait(10)
         collector = self.edge.collectors[0]
         self.assertEqual(1, len(self.edge.collectors))
-        self.assertEqual(1, collector.told.count("discontinuity"))
-        self.assertEqual(1, collector.told.count("interrupted"))
+        self.assertEqual(1, collector.call_names.count("discontinuity"))
+        self.assertEqual(1, collector.call_names.count("interrupted"))
         self.assertEqual(100, sum(frame.track.kind is MediaKind.VIDEO for frame in collector.frames))
 
     def test_alive(self) -> None:
@@ -433,7 +433,7 @@ class EndTests(EdgeCase):
         self.assertTrue(peer.is_closed)
         peer.leave()
         self.assertIs(StreamState.ENDED, stream.state)
-        self.assertEqual("finish", self.edge.collectors[0].told[-1])
+        self.assertEqual("finish", self.edge.collectors[0].call_names[-1])
 
     def test_failing_sink(self) -> None:
         """A sink that raises is taken off; the publisher and the other sink never notice."""
@@ -467,7 +467,7 @@ class EndTests(EdgeCase):
         peer = self.edge.publisher()
         peer.say(b"".join(media(2)))
         self.assertTrue(peer.is_closed)
-        told = self.edge.collectors[0].told
+        told = self.edge.collectors[0].call_names
         self.assertEqual(1, told.count("finish"))
         stream = self.edge.registry.find(NAME)
         assert stream is not None

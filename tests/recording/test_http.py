@@ -289,7 +289,7 @@ class ByHandTests(RecordingsCase):
         stream.start_sink("archive", self.recorders)
         self.assertRaises(ConflictError, self.record, "start")
         self.assertEqual({"recording": False, "streamKey": "k"}, self.record("stop"))
-        self.assertEqual("finish", self.recorders.collectors[stream.name].told[-1])
+        self.assertEqual("finish", self.recorders.collectors[stream.name].call_names[-1])
         self.record("start")
         self.assertEqual({"archive": self.recorders}, stream.sinks)
         self.assertEqual(30, len(self.recorders.collectors[stream.name].frames))

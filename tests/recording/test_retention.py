@@ -185,7 +185,7 @@ class RetentionTests(RetentionCase):
         with capturedLogs() as logs:
             library = Library(storage, self.clock)
             retention = Retention(library, {"live": RetentionRules(min_free_bytes=1 << 60)}, lambda: 0, self.deletions)
-        self.assertIn("min-free is not looked at", logs[0]["log_format"])
+        self.assertIn("min-free has no effect", logs[0]["log_format"])
         self.successResultOf(Deferred.fromCoroutine(retention.sweep()))
         self.assertEqual(1, len(self.successResultOf(Deferred.fromCoroutine(library.find()))))
 

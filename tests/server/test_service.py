@@ -132,7 +132,7 @@ class ServerTests(ServerCase):
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
         await service.stopService()
         await encoder.gone
-        self.assertEqual("finish", collectors.collectors[StreamName("radio", "k")].told[-1])
+        self.assertEqual("finish", collectors.collectors[StreamName("radio", "k")].call_names[-1])
 
     async def test_slow_work(self) -> None:
         """What a sink is given for work that takes long works: a thread, a process, and a queue of frames before it."""

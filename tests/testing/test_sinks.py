@@ -45,7 +45,7 @@ class FrameCollectorTests(SinkContract, SynchronousTestCase):
         sink.finish()
         self.assertEqual([*frames, frames[0]], sink.frames)
         told = ["tracks_changed", "frame_received", "interrupted", "discontinuity", "frame_received", "finish"]
-        self.assertEqual(told, sink.told)
+        self.assertEqual(told, sink.call_names)
         self.assertEqual(("tracks_changed", source.tracks), sink.calls[0])
 
     def test_factory(self) -> None:

@@ -242,7 +242,7 @@ class BugTests(SynchronousTestCase):
     """A route that fails as none should."""
 
     def make_site(self, respond: object) -> BoundedSite:
-        route = Route("GET", "/", Audience.EVERYBODY, respond)  # type: ignore[arg-type]
+        route = Route("GET", "/", Audience.PUBLIC, respond)  # type: ignore[arg-type]
         policy = HttpPolicy()
         misconduct = Misconduct(Clock())
         access = ApiAccess(ApiSecret(), policy, Clock())

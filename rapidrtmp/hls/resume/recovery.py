@@ -102,7 +102,7 @@ class HlsRecovery:
         app = self._context.app
         with self._resume_state.watched():
             self._running = set(streams_of(app, await self._context.storage.list(running_prefix(app))))
-            await self._for_each(self._running, self._go_on)
+            await self._for_each(self._running, self._prepare)
             folders = folders_of(app, await self._context.storage.list(f"{app}/"))
             await self._for_each(folders, lambda stream: self._put_in_order(stream, folders[stream]))
 
@@ -117,7 +117,7 @@ class HlsRecovery:
                 except (StorageError, MediaError) as error:
                     self._done.add(stream)
                     self._context.log.error(
-                        "{stream} is left as a server that ended has left it: {error}", stream=stream, error=error
+                        "{stream} cannot be recovered, its files stay as they are: {error}", stream=stream, error=error
                     )
 
         await _together(do() for _ in range(CONCURRENCY))
@@ -132,7 +132,7 @@ class HlsRecovery:
             await self._read_state(stream)
             self._discard(stream, folder, ())
             return
-        if stream in self._running or not await self._go_on(stream):
+        if stream in self._running or not await self._prepare(stream):
             await self._settle(stream, folder)
 
     async def _is_in_order(self, stream: StreamName, folder: Folder) -> bool:
@@ -152,7 +152,7 @@ class HlsRecovery:
             self._leave(stream, folder, named)
         return True
 
-    async def _go_on(self, stream: StreamName) -> bool:
+    async def _prepare(self, stream: StreamName) -> bool:
         """Make a stream ready to be resumed, if it was running; whether it is to be left alone from now on."""
         if not await self._context.claim(stream):
             self._done.add(stream)
@@ -209,7 +209,7 @@ class HlsRecovery:
             objects = await self._read_media(stream, window)
             bridge(window, state, self._context.utc_ms())
         except MediaError as error:
-            self._context.log.error("{stream}: cannot resume: {error}", stream=stream, error=error)
+            self._context.log.error("{stream} cannot be resumed: {error}", stream=stream, error=error)
             return False
         if self._context.is_over():
             return True  # it may have begun anew
@@ -272,13 +272,13 @@ class HlsRecovery:
             if expecting is not None:
                 await self._read_pages(stream, folder, expecting.rewind, before)
         except StorageError as error:
-            self._context.log.error("{stream}: cannot read its rewind window: {error}", stream=stream, error=error)
+            self._context.log.error("{stream}: its rewind window cannot be read: {error}", stream=stream, error=error)
             if expecting is not None:
                 expecting.rewind.forget()
-                expecting.rewind.go_on()
+                expecting.rewind.join_pages()
             return
         if expecting is not None:
-            expecting.rewind.go_on()
+            expecting.rewind.join_pages()
             expecting.returned()
             kept = kept | expecting.rewind.names
         self._discard(stream, {name: info for name, info in folder.items() if first_number(name) < before}, kept)

@@ -136,7 +136,7 @@ class Rewind:
 
     def expect(self, listed: Sequence[ListedSegment], discontinuities: int) -> None:
         """
-        Continue what an earlier process left, when :meth:`go_on` says that it was given back, page by page.
+        Continue what an earlier process left, once it was given back, page by page, and :meth:`join_pages` is called.
 
         Until then nothing is listed, because no playlist may grow at its beginning; what is added meanwhile is written
         down at once.
@@ -171,8 +171,8 @@ class Rewind:
         self._retired.clear()
         self._window = self._window.emptied()
 
-    def go_on(self) -> None:
-        """All pages are given back: list what came meanwhile, and publish it all."""
+    def join_pages(self) -> None:
+        """Join what came meanwhile to the pages, which are all given back, and publish it."""
         expecting, self._expecting = self._expecting, None
         assert expecting is not None
         listed = expecting.listed

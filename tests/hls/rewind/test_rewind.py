@@ -227,7 +227,7 @@ class RestoreTests(SynchronousTestCase):
         stored = {"init_7.mp4", *(f"segment_{number}.m4s" for number in range(7, 89))}
         for name, page in ((first, data[0]), (first._replace(first=70), b"{}\n"), (last, data[1])):
             give_back(after.rewind, name, page, stored)
-        after.rewind.go_on()
+        after.rewind.join_pages()
         listed = after.listed().segments
         self.assertEqual(list(range(last.first, 92)), [segment.sequence for segment in listed])
         self.assertEqual([89, 90, 91], [segment.sequence for segment in listed if segment.gap])
@@ -279,7 +279,7 @@ class RestoreTests(SynchronousTestCase):
         stored = {key.rpartition("/")[2] for key in rewound.writer.objects}
         for name in sorted(map(parsed, pages)):
             give_back(rewound.rewind, name, rewound.writer.objects[f"{STREAM}/{name}"], stored)
-        rewound.rewind.go_on()
+        rewound.rewind.join_pages()
 
     def test_ended_meanwhile(self) -> None:
         """If the stream ends before the window is back, it comes back final."""
