@@ -26,6 +26,7 @@ TARGETS = (
     "hevc",
     "av1",
     "vp9",
+    "colour",
     "aac",
     "opus",
     "flac",

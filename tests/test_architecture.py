@@ -29,7 +29,7 @@ ARROWS: Mapping[str, str] = {
     "auth": "http",
     "cmaf": "codec",
     "archive": "cmaf http m3u8",
-    "live": "cmaf codec timeline storage",
+    "live": "cmaf codec rtmp timeline storage",
     "hls": "archive cmaf http m3u8",
     "playback": "auth http live",
     "net": "auth live metrics rtmp codec timeline",

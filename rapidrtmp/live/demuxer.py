@@ -17,7 +17,8 @@ from rapidrtmp.codec.flv import Packet, PacketKind, read_audio, read_video
 from rapidrtmp.codec.pieces import Moment, PieceReader, Unit
 from rapidrtmp.codec.table import CODECS, Codec, ConfigSearch, GopCloser, SampleReader, display_name, names_carried
 from rapidrtmp.errors import MediaError, UnsupportedCodecError
-from rapidrtmp.media import CodecConfig, Frame, MediaKind, Track
+from rapidrtmp.live.colour_info import ColourInfo, coloured, read_colour_info
+from rapidrtmp.media import CodecConfig, Frame, MediaKind, Track, VideoConfig
 from rapidrtmp.timeline.events import Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
 from rapidrtmp.timeline.health import HealthMonitor, PublishHealth
 from rapidrtmp.timeline.policy import TimelinePolicy
@@ -36,7 +37,7 @@ __all__ = [
     "refusal_of",
 ]
 
-_CONFIG, _FRAMES, _UNKNOWN = PacketKind.CONFIG, PacketKind.FRAMES, PacketKind.UNKNOWN
+_CONFIG, _FRAMES, _METADATA, _UNKNOWN = (PacketKind.CONFIG, PacketKind.FRAMES, PacketKind.METADATA, PacketKind.UNKNOWN)
 #: Tracks of one kind that are taken from one publisher.
 MAX_TRACKS = 16
 #: So often a codec that is not carried is reported to a publisher.
@@ -68,19 +69,23 @@ class _Source:
     """
     One track as the publisher sends it.
 
-    :ivar track: as it was configured last.
+    :ivar number: by which the publisher calls it.
+    :ivar config: as it was configured last.
+    :ivar track: with that, and what is said of it elsewhere.
     :ivar reader: reads its messages: whole frames, or ``pieces`` as long as that is needed.
     :ivar whole: reads whole frames.
     :ivar pieces: reads messages that are no whole frames, if the codec has such.
     """
 
-    __slots__ = ("codec", "pieces", "reader", "track", "whole")
+    __slots__ = ("codec", "config", "number", "pieces", "reader", "track", "whole")
 
-    def __init__(self, codec: Codec, track: Track, before: _Source | None) -> None:
+    def __init__(self, codec: Codec, number: int, track: Track, config: CodecConfig, before: _Source | None) -> None:
         assert codec.reader is not None
         self.codec = codec
+        self.number = number
+        self.config = config
         self.track = track
-        self.whole = codec.reader(track.config)
+        self.whole = codec.reader(config)
         self.pieces: PieceReader | None = None
         if codec.pieces is not None:
             self.pieces = codec.pieces(self.whole, before.pieces if before and before.codec is codec else None)
@@ -116,6 +121,7 @@ class Demuxer:
         self._extra: set[tuple[MediaKind, int]] = set()  # the tracks beyond the bound
         self._unsupported: dict[tuple[MediaKind, int], str] = {}  # the codecs of tracks that are not carried
         self._changes = 0  # of those
+        self._colours: dict[tuple[str, int], ColourInfo] = {}  # by codec and number of video tracks
         self._closers: dict[int, GopCloser] = {}  # of tracks that have had an open GOP, by id
         self._unsupported_ms: int | None = None  # since when there is one, and no frame that is carried
 
@@ -175,6 +181,8 @@ class Demuxer:
                     self._take_frame(kind, sources.get(packet.track_id), packet, timestamp, now_ms, events)
                 elif packet.kind is _CONFIG:
                     self._take_config(kind, packet, now_ms, events)
+                elif packet.kind is _METADATA:
+                    self._take_metadata(kind, packet)
                 elif packet.kind is _UNKNOWN:
                     events.append(MediaProblem("unknown_packet", f"{kind.value} message of a packet type not known"))
             except MediaError as error:
@@ -228,11 +236,10 @@ class Demuxer:
             return
         if self._unsupported_ms is not None:
             self._unsupported_ms = None
-        if kind is MediaKind.VIDEO and reader.keyframe and track.id not in self._closers:
-            self._look_for_open_gops(source)
-        if reader.config is not track.config:
-            track = source.track = source.codec.make_track(track.id, reader.config)
-            self._timeline.configured(track, now_ms, events)
+        if reader.config is not source.config:
+            track = self._configure(source, reader.config, now_ms, events)
+        if kind is MediaKind.VIDEO and reader.keyframe:
+            track = self._keyframe_came(source, now_ms, events)
         self._timeline.frame_received(
             track, timestamp, nanoseconds, composition_ms, reader.keyframe, reader.samples, data, now_ms, events
         )
@@ -258,12 +265,11 @@ class Demuxer:
         source.choose_reader()
         if units:
             self._unsupported_ms = None
-        if units and source.track.id not in self._closers:
-            self._look_for_open_gops(source)
         for (timestamp, nanoseconds, composition_ms, now_ms), config, keyframe, samples, data in units:
-            if config is not source.track.config:
-                source.track = source.codec.make_track(source.track.id, config)
-                self._timeline.configured(source.track, now_ms, events)
+            if config is not source.config:
+                self._configure(source, config, now_ms, events)
+            if keyframe and source.track.kind is MediaKind.VIDEO:
+                self._keyframe_came(source, now_ms, events)
             self._timeline.frame_received(
                 source.track, timestamp, nanoseconds, composition_ms, keyframe, samples, data, now_ms, events
             )
@@ -325,15 +331,52 @@ class Demuxer:
     ) -> _Source:
         before = self._sources[kind].get(track_id)
         if before is not None:
-            if before.codec is codec and codec.is_known(before.track.config, config):
+            if before.codec is codec and codec.is_known(before.config, config):
                 return before
             if before.pieces is not None:
                 self._place(before, before.pieces.settle(), events)
         self._searches.pop((kind, track_id), None)
-        source = _Source(codec, codec.make_track(_id_of(kind, track_id), config), before)
+        track = codec.make_track(_id_of(kind, track_id), self._coloured(codec, track_id, config))
+        source = _Source(codec, track_id, track, config, before)
         self._sources[kind][track_id] = source
         self._timeline.configured(source.track, now_ms, events)
         return source
+
+    def _configure(self, source: _Source, config: CodecConfig, now_ms: int, events: list[MediaEvent]) -> Track:
+        """Let another configuration, or the same with what is said of it elsewhere now, be in force for a track."""
+        source.config = config
+        source.track = source.codec.make_track(source.track.id, self._coloured(source.codec, source.number, config))
+        self._timeline.configured(source.track, now_ms, events)
+        return source.track
+
+    # ── colour ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _take_metadata(self, kind: MediaKind, packet: Packet) -> None:
+        """
+        Take what a packet says of a video track's colour. It may come before the configuration; behind it, it holds
+        from the next keyframe on.
+        """
+        if kind is not MediaKind.VIDEO:
+            return
+        key = (packet.codec, packet.track_id)
+        info = read_colour_info(packet.body)
+        if info is not None and (key in self._colours or len(self._colours) < MAX_TRACKS):
+            self._colours[key] = info
+
+    def _coloured(self, codec: Codec, number: int, config: CodecConfig) -> CodecConfig:
+        """
+        A configuration with what metadata says of its colour.
+
+        FFmpeg sends metadata of further tracks without their numbers: what has the codec of another track than the
+        first one is of that other track.
+        """
+        if not self._colours or not isinstance(config, VideoConfig):
+            return config
+        info = self._colours.get((codec.fourcc, number))
+        first = self._video.get(0)
+        if info is None and (first is None or first.codec is not codec):
+            info = self._colours.get((codec.fourcc, 0))
+        return coloured(config, info)
 
     def _codec_of(self, kind: MediaKind, packet: Packet, now_ms: int, events: list[MediaEvent]) -> Codec | None:
         """The codec of a packet, if its track is carried; one that is not is reported once for each codec."""
@@ -356,10 +399,17 @@ class Demuxer:
 
     # ── open GOPs ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _look_for_open_gops(self, source: _Source) -> None:
-        """Begin to close a track's GOPs when one of them is open."""
-        if source.codec.closer is not None and getattr(source.whole, "open_gops", 0) > 0:
-            self._closers[source.track.id] = source.codec.closer(source.track.config)
+    def _keyframe_came(self, source: _Source, now_ms: int, events: list[MediaEvent]) -> Track:
+        """
+        Take note of what holds from a keyframe on: what metadata says of colour, and that GOPs have to be closed when
+        one of them is open; returns the track.
+        """
+        closer = source.codec.closer
+        if closer is not None and getattr(source.whole, "open_gops", 0) > 0 and source.track.id not in self._closers:
+            self._closers[source.track.id] = closer(source.track.config)
+        if self._colours and self._coloured(source.codec, source.number, source.config) != source.track.config:
+            self._configure(source, source.config, now_ms, events)
+        return source.track
 
     def _closed(self, events: list[MediaEvent]) -> list[MediaEvent]:
         """The events with every GOP closed."""

@@ -164,7 +164,8 @@ class KeptTests(EndToEndTest):
         string = STRINGS.get(sent.name)
         if string is not None:
             self.assertIn(string, multivariant)
-        self.assertIn(f"RESOLUTION={sent.size},FRAME-RATE=30.000,", multivariant)
+        colours = "PQ" if sent.name in ("hevc-in-band", "av1-hdr") else "SDR"
+        self.assertIn(f"RESOLUTION={sent.size},FRAME-RATE=30.000,VIDEO-RANGE={colours}", multivariant)
 
     def _check_tools(self, url: str, movie: bytes, folder: Path) -> None:
         (folder / "movie.mp4").write_bytes(movie)
