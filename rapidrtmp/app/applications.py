@@ -18,6 +18,7 @@ from rapidrtmp.app.plugins import (
     AppPlugins,
     ChosenPlugins,
     ChosenStorage,
+    authenticator_keys,
     choose_app,
     choose_storages,
     keep_secrets_apart,
@@ -240,9 +241,11 @@ class Applications(dict[str, Application]):
         former, name = app.settings, app.name
         if name not in settings.apps:
             return replace(app, is_leaving=True)
-        same_keys = former.tokens.secret_file == settings.tokens.secret_file
-        keeps_auth = same_keys and former.apps[name].auth == settings.apps[name].auth
-        keeps_play = same_keys and former.apps[name].play == settings.apps[name].play
+        keeps_auth, keeps_play = (
+            authenticator_keys(former, getattr(former.apps[name], key))
+            == authenticator_keys(settings, getattr(settings.apps[name], key))
+            for key in ("auth", "play")
+        )
         kept = dict(zip(sink_keys(former, name), app.sinks.values(), strict=False))
         chosen = choose_app(settings, name, kept)
         return replace(
@@ -278,9 +281,11 @@ def _are_elsewhere(old: Settings, new: Settings, name: str) -> bool:
 
 def _outcomes(old: Settings, new: Settings) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
+    storages = {parse_spec(spec).name for app in old.apps.values() for spec in (app.storage, app.recordings)}
     for row in old.rows():
         if old.value(row) != new.value(row) and row.name not in _MODELS:
-            outcomes[row.name] = _OUTCOMES.get(row.name, row.when_changed)
+            is_fixed = row.section in storages and row.section in old.sections
+            outcomes[row.name] = Outcome.NEEDS_RESTART if is_fixed else _OUTCOMES.get(row.name, row.when_changed)
     for section in old.sections:
         _keep_together(section, old, new, outcomes)
     for app in dict.fromkeys([*old.apps, *new.apps]):

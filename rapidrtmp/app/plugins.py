@@ -26,6 +26,7 @@ __all__ = [
     "AppPlugins",
     "ChosenPlugins",
     "ChosenStorage",
+    "authenticator_keys",
     "choose_app",
     "choose_plugins",
     "choose_storages",
@@ -205,8 +206,13 @@ def purpose_of(sink_factory: Any) -> Purpose:
         raise ConfigurationError(f"its purpose {storing.purpose!r} is not {' or '.join(Purpose)}") from error
 
 
+def authenticator_keys(settings: Settings, specs: Sequence[str]) -> Sequence[tuple[str, Mapping[str, str]]]:
+    """What authenticator factories are made of: each one's spec, and its defaults."""
+    return [(spec, _defaults(settings, spec)) for spec in specs]
+
+
 def _authenticators(settings: Settings, specs: Sequence[str]) -> Sequence[Any]:
-    return [make_authenticator_factory(spec, _defaults(settings, spec)) for spec in specs]
+    return [make_authenticator_factory(*key) for key in authenticator_keys(settings, specs)]
 
 
 def _authenticator(settings: Settings, app: AppSettings) -> Any:

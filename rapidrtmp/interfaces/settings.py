@@ -72,7 +72,7 @@ def setting(
     :param help: one line: what it is, its unit if it has one, and what 0 or empty means.
     :param minimum: the least that a whole number may be.
     :param when_changed: *applied* if the plugin asks for the value whenever it needs it; *for new streams* if it is an
-        argument of a sink.
+        argument of a sink. Keys of a storage need a restart, whatever is said here.
     """
     declared = DeclaredSetting(
         help, minimum=minimum, choices=choices, secret=secret, check=check, when_changed=when_changed

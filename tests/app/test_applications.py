@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
@@ -11,11 +11,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.app.application import Application, Shared
-from rapidrtmp.app.applications import Applications, Outcome
+from rapidrtmp.app.applications import Applications
 from rapidrtmp.app.plugins import choose_plugins
 from rapidrtmp.app.storages import Stores
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import Purpose
+from rapidrtmp.interfaces import Outcome, Purpose, setting
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
@@ -26,6 +26,13 @@ from rapidrtmp.support.clock import utc_ms
 NAME = StreamName("live", "k")
 MEMORY = {"RAPIDRTMP_STORAGE_SPEC": "memory:", "RAPIDRTMP_SERVER_AUTH": "open"}
 APPLIED, NEW_STREAMS, RESTART = Outcome.APPLIED, Outcome.FOR_NEW_STREAMS, Outcome.NEEDS_RESTART
+
+
+@dataclass(frozen=True)
+class Section:
+    """A plugin's section of settings."""
+
+    note: str = setting("a", "Whatever there is to note", when_changed=Outcome.APPLIED)
 
 
 class ReactorClock(Clock):
@@ -140,6 +147,17 @@ class ReplaceTests(ApplicationsCase):
         outcomes = self.replace({"RAPIDRTMP_STORAGE_SPEC": f"local:{folder}"})
         self.assertEqual({"apps.live.storage": RESTART, "apps.live.recordings": RESTART}, outcomes)
         self.assertEqual(before, self.live.stores)
+
+    def test_sections_of_plugins(self) -> None:
+        """What a plugin's section says of its authenticator is applied, of its storage it needs a restart."""
+        settings = replace(self.settings, sections={"memory": Section(), "open": Section()})
+        self.use(settings)
+        before = self.live.authenticator
+        outcomes = self.apps.replace(replace(settings, sections={"memory": Section("b"), "open": Section("b")}))
+        self.assertEqual({"memory.note": RESTART, "open.note": APPLIED}, outcomes)
+        self.assertIsNot(before, self.live.authenticator)
+        in_force = self.apps.settings
+        self.assertEqual(("a", "b"), (in_force.section("memory").note, in_force.section("open").note))
 
     def test_bad_settings_change_nothing(self) -> None:
         """Where one plugin refuses its arguments, all is as it was, for other applications too."""
