@@ -127,8 +127,12 @@ class _Client:
             self._places.remove(place)
 
     def _count(self) -> None:
-        shared = sum(place.most for place in self._places if place.is_revisited)
-        self.viewers = max(1, shared, self._reloads.most, *(place.most for place in self._places))
+        viewers, shared = max(1, self._reloads.most), 0
+        for place in self._places:
+            viewers = max(viewers, place.most)
+            if place.is_revisited:
+                shared += place.most
+        self.viewers = max(viewers, shared)
 
 
 @implementer(IViewers)
