@@ -17,7 +17,7 @@ from rapidrtmp.errors import MediaError, MisuseError
 from rapidrtmp.interfaces import TrackRun
 from rapidrtmp.media import MediaKind
 
-__all__ = ["write_fragment"]
+__all__ = ["DescribedRun", "join_runs", "write_fragment"]
 
 #: ``moof`` and ``mfhd`` (8.8.4, 8.8.5): size, kind | size, kind, version and flags, sequence number.
 _MOOF = struct.Struct(">I4s I4sII")
@@ -41,16 +41,53 @@ _SYNC, _NON_SYNC = 0x02000000, 0x01010000
 
 
 class _Fields(NamedTuple):
-    """What describes the samples of a run: which fields, and the fields themselves as bytes."""
+    """
+    What describes the samples of a run: which fields, and the fields themselves as bytes.
+
+    :ivar payloads: what is described; ``size`` bytes in all.
+    """
 
     tfhd_flags: int
     defaults: bytes
     trun_flags: int
     table: bytes
+    payloads: Sequence[bytes]
+    size: int
 
     @property
     def traf_size(self) -> int:
         return _TRAF.size + len(self.defaults) + _TFDT_TRUN.size + len(self.table)
+
+
+class DescribedRun(TrackRun):
+    """
+    A run that is described once, however many fragments it is written into: a part's, a recording's.
+
+    :ivar known: what describes its samples, if that was asked for already.
+    """
+
+    known: _Fields | None = None
+
+    @property
+    def described(self) -> _Fields:
+        """What describes its samples."""
+        if self.known is None:
+            self.known = _describe(self)
+        return self.known
+
+
+def join_runs(run: TrackRun, after: TrackRun) -> TrackRun:
+    """A run and the one that continues it, as one; what is known of both is known of it."""
+    joined = DescribedRun(run.track, [*run.samples, *after.samples])
+    first = run.known if isinstance(run, DescribedRun) else None
+    second = after.known if isinstance(after, DescribedRun) else None
+    if first is not None and second is not None and first[:3] == second[:3]:
+        joined.known = first._replace(
+            table=first.table + second.table,
+            payloads=[*first.payloads, *second.payloads],
+            size=first.size + second.size,
+        )
+    return joined
 
 
 def write_fragment(sequence_number: int, runs: Sequence[TrackRun], shift_s: int = 0) -> list[bytes]:
@@ -77,16 +114,15 @@ def write_fragment(sequence_number: int, runs: Sequence[TrackRun], shift_s: int 
 
 def _write_fragment(sequence_number: int, runs: Sequence[TrackRun], shift_s: int) -> list[bytes]:
     """The same, with ``struct.error`` for what does not fit."""
-    described = [_fields(run) for run in runs]
+    described = [run.described if isinstance(run, DescribedRun) else _describe(run) for run in runs]
     moof_size = _MOOF.size + sum([fields.traf_size for fields in described])
     data_offset = moof_size + _MDAT.size  # from the first byte of the moof, as default-base-is-moof says
     head = [_MOOF.pack(moof_size, b"moof", 16, b"mfhd", 0, sequence_number)]
     payloads: list[bytes] = []
     for run, fields in zip(runs, described, strict=True):
         head += _traf(run, fields, data_offset, shift_s)
-        data = [sample.frame.data for sample in run.samples]
-        payloads += data
-        data_offset += sum(map(len, data))
+        payloads += fields.payloads
+        data_offset += fields.size
     head.append(_MDAT.pack(data_offset - moof_size, b"mdat"))
     return [b"".join(head), *payloads]
 
@@ -109,23 +145,25 @@ def _traf(run: TrackRun, fields: _Fields, data_offset: int, shift_s: int) -> tup
     )
 
 
-def _fields(run: TrackRun) -> _Fields:
+def _describe(run: TrackRun) -> _Fields:
     """Choose the fields: all of them for each video sample; for audio no more than sizes, if durations are equal."""
     samples = run.samples
+    payloads = [frame.data for frame, _ in samples]
+    sizes = list(map(len, payloads))
+    durations = [duration for _, duration in samples]
     if run.track.kind is MediaKind.VIDEO:
-        rows = [
-            (duration, len(frame.data), _SYNC if frame.keyframe else _NON_SYNC, frame.composition_offset)
-            for frame, duration in samples
-        ]
-        return _Fields(0, b"", _VIDEO_FIELDS, _table("IIIi", rows))
-    if len({duration for _, duration in samples}) == 1:
-        defaults = struct.pack(">II", samples[0].duration, _SYNC)
-        sizes = [(len(frame.data),) for frame, _ in samples]
-        return _Fields(_DEFAULT_DURATION | _DEFAULT_FLAGS, defaults, _DATA_OFFSET | _SIZE, _table("I", sizes))
-    pairs = [(duration, len(frame.data)) for frame, duration in samples]
-    return _Fields(_DEFAULT_FLAGS, struct.pack(">I", _SYNC), _DATA_OFFSET | _DURATION | _SIZE, _table("II", pairs))
+        flags = [_SYNC if frame.keyframe else _NON_SYNC for frame, _ in samples]
+        offsets = [frame.composition_offset for frame, _ in samples]
+        described = 0, b"", _VIDEO_FIELDS, _table("IIIi", durations, sizes, flags, offsets)
+    elif len(set(durations)) == 1:
+        defaults = struct.pack(">II", durations[0], _SYNC)
+        described = _DEFAULT_DURATION | _DEFAULT_FLAGS, defaults, _DATA_OFFSET | _SIZE, _table("I", sizes)
+    else:
+        defaults = struct.pack(">I", _SYNC)
+        described = _DEFAULT_FLAGS, defaults, _DATA_OFFSET | _DURATION | _SIZE, _table("II", durations, sizes)
+    return _Fields(*described, payloads, sum(sizes))
 
 
-def _table(row_format: str, rows: Sequence[tuple[int, ...]]) -> bytes:
+def _table(row_format: str, *columns: Sequence[int]) -> bytes:
     """The rows of a ``trun``, packed in one go."""
-    return struct.pack(">" + row_format * len(rows), *chain.from_iterable(rows))
+    return struct.pack(">" + row_format * len(columns[0]), *chain.from_iterable(zip(*columns, strict=True)))

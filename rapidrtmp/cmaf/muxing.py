@@ -16,8 +16,9 @@ from collections.abc import Sequence
 
 from rapidrtmp.cmaf.companion import Companion
 from rapidrtmp.cmaf.cut import Cut
+from rapidrtmp.cmaf.fragment import DescribedRun
 from rapidrtmp.cmaf.segmenter_events import CutEvent, SegmentContinued, SegmentEnd
-from rapidrtmp.interfaces import Part, TrackRun
+from rapidrtmp.interfaces import Part
 from rapidrtmp.media import Track
 
 __all__ = ["Interleaving"]
@@ -122,11 +123,11 @@ class Interleaving:
         return min(frames + max(cut.offset, 0), self._patience)
 
     def _complete(self, cut: Cut, newest: int | None, *, is_last: bool = False) -> Part:
-        runs = [TrackRun(self._primary, cut.samples)] if cut.samples else []
+        runs = [DescribedRun(self._primary, cut.samples)] if cut.samples else []
         for companion in self.companions.values():
             samples = companion.take(cut, newest, is_last=is_last)
             if samples:
-                runs.append(TrackRun(companion.track, samples))
+                runs.append(DescribedRun(companion.track, samples))
         first = cut.samples[0].frame if cut.samples else None
         return Part(
             runs=tuple(runs),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from rapidrtmp.m3u8.model import InitSegment, MediaPlaylist, Part, Segment
 
@@ -48,6 +49,7 @@ def render_seconds(microseconds: int) -> str:
     return f"{microseconds // 1_000_000}.{microseconds % 1_000_000 // 10:05d}"
 
 
+@lru_cache(maxsize=256)  # an open segment is written with each of its parts
 def render_date_time(date_us: int) -> str:
     """
     ISO 8601 in UTC with milliseconds, as EXT-X-PROGRAM-DATE-TIME wants it.

@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from rapidrtmp.archive.journal import Header
 from rapidrtmp.archive.layout import NAMES, RecordingId, StartNames
-from rapidrtmp.cmaf.fragment import write_fragment
+from rapidrtmp.cmaf.fragment import join_runs, write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.cmaf.targets import SHORTEST_PART_PERCENT
 from rapidrtmp.errors import ConfigurationError
@@ -136,9 +136,9 @@ class _OpenPart:
     def add(self, part: Part) -> None:
         """Join a part."""
         self.duration += part.duration
-        for track, samples in part.runs:
-            before = self.runs.get(track.id)
-            self.runs[track.id] = TrackRun(track, samples if before is None else [*before.samples, *samples])
+        for run in part.runs:
+            before = self.runs.get(run.track.id)
+            self.runs[run.track.id] = run if before is None else join_runs(before, run)
 
 
 def _end(run: TrackRun) -> int:

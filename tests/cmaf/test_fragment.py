@@ -6,13 +6,15 @@ import shutil
 import subprocess
 from functools import cache
 from hashlib import md5
+from unittest.mock import patch
 
 import imageio_ffmpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from rapidrtmp.cmaf.fragment import write_fragment
+from rapidrtmp.cmaf import fragment as fragments
+from rapidrtmp.cmaf.fragment import DescribedRun, join_runs, write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.cmaf.reader import FragmentInfo, TrackFragmentInfo, TrackInfo, read_fragments, read_init_segment
 from rapidrtmp.codec.table import AAC, AVC
@@ -126,6 +128,42 @@ class ByteTests(SynchronousTestCase):
         self.assertEqual(3, len(payloads))
         for sample, payload in zip(video + audio, payloads, strict=True):
             self.assertIs(sample.frame.data, payload)
+
+
+class DescribedTests(SynchronousTestCase):
+    """Runs that several fragments are made of."""
+
+    def test_described_once(self) -> None:
+        """A run is described once for all fragments that it is written into, and those are like any others."""
+        video = [video_sample(0, b"one", keyframe=True), video_sample(3_600, b"three")]
+        audio = [audio_sample(0, b"two"), audio_sample(1_024, b"four")]
+        runs = [DescribedRun(VIDEO, video), DescribedRun(AUDIO, audio)]
+        with patch("rapidrtmp.cmaf.fragment._describe", wraps=fragments._describe) as describe:
+            for number in (1, 9):
+                expected = fragment_of(TrackRun(VIDEO, video), TrackRun(AUDIO, audio), number=number)
+                describe.reset_mock()
+                self.assertEqual(expected, fragment_of(*runs, number=number))
+                self.assertEqual(2 if number == 1 else 0, describe.call_count)
+
+    def test_joined(self) -> None:
+        """Runs that were described are joined with what is known of them, as long as it is of one kind."""
+        longer = audio_sample(2_048, b"five", duration=1_025)
+        for track, first, second, is_known in (
+            (VIDEO, [video_sample(0, b"1", keyframe=True)], [video_sample(3_600, b"22"), video_sample(7_200, b"3")], 1),
+            (AUDIO, [audio_sample(0, b"1")], [audio_sample(1_024, b"22")], 1),
+            (AUDIO, [audio_sample(0, b"1"), audio_sample(1_024, b"22")], [longer], 0),
+        ):
+            whole = TrackRun(track, [*first, *second])
+            runs = DescribedRun(track, first), DescribedRun(track, second)
+            self.assertEqual(fragment_of(whole), fragment_of(join_runs(*runs)))
+            for run in runs:
+                fragment_of(run)
+            joined = join_runs(*runs)
+            self.assertEqual(fragment_of(whole), fragment_of(joined))
+            with patch("rapidrtmp.cmaf.fragment._describe", wraps=fragments._describe) as describe:
+                fragment_of(join_runs(*runs))
+                self.assertEqual(1 - is_known, describe.call_count)
+            self.assertEqual(fragment_of(whole), fragment_of(join_runs(TrackRun(track, first), runs[1])))
 
 
 class RefusalTests(SynchronousTestCase):
