@@ -69,7 +69,7 @@ class EventsService(Service):
         """Begin."""
         super().startService()  # type: ignore[no-untyped-call]
         self._looking.start(LOOK_S, now=False).addErrback(
-            lambda failure: self._bugs.failure("viewers are not watched any more", failure)
+            lambda failure: self._bugs.failure("internal error, viewers are not counted for events any more", failure)
         )
 
     def stopService(self) -> None:
@@ -85,4 +85,4 @@ class EventsService(Service):
                 try:
                     listener.event_recorded(event)
                 except Exception:
-                    self._bugs.failure("the event listener {listener} failed", listener=class_name(listener))
+                    self._bugs.failure("internal error in the event listener {listener}", listener=class_name(listener))

@@ -104,7 +104,7 @@ class EventLog:
             try:
                 follower(events)
             except Exception:
-                self._bugs.failure("a listener to events failed")
+                self._bugs.failure("internal error in an event listener")
 
     def stop(self) -> None:
         """Tell of all that is left, and of nothing any more."""

@@ -257,7 +257,7 @@ class HlsSink:
         rendition = Rendition.begin(self._context, self._options, constants)
         rendition.tracks_changed(self._tracks)
         self._context.log.info(
-            "{stream} is on HLS: target duration {target_s} s, part target {part_ms} ms",
+            "{stream}: HLS started, target duration {target_s} s, part target {part_ms} ms",
             stream=self._context.stream,
             target_s=constants.target_s,
             part_ms=constants.part_target_ms,

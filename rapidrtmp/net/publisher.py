@@ -252,7 +252,7 @@ class Publisher(Role):
         self._services.metrics.publishers_held_total.inc()
         if "held" not in self._logged:
             self._logged.add("held")
-            self._log.warn("{stream} is sent faster than real time, and held back", stream=self.stream.name)
+            self._log.warn("{stream}: sent faster than real time, holding the publisher back", stream=self.stream.name)
 
     def _close_for_bitrate(self) -> None:
         limit = f"{self._bitrate_limit.bits_per_second / 1_000_000:g} Mbit/s"

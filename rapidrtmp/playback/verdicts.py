@@ -180,7 +180,7 @@ class Verdicts:
         judging.addCallback(self._decided, key, kept)
 
     def _undecided(self, failure: Failure) -> Verdict:
-        self._log.failure("it cannot be decided who may watch", failure)
+        self._log.failure("internal error in an authenticator, refusing viewers", failure)
         return UNDECIDED
 
     def _decided(self, verdict: Verdict, key: Key, kept: _Kept) -> None:

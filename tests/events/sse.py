@@ -11,10 +11,10 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-__all__ = ["EventSource", "Told", "read_events"]
+__all__ = ["EventSource", "ReadEvent", "read_events"]
 
 
-class Told(NamedTuple):
+class ReadEvent(NamedTuple):
     """One event."""
 
     id: str
@@ -22,13 +22,13 @@ class Told(NamedTuple):
     data: Any
 
 
-def read_events(text: str) -> list[Told]:
+def read_events(text: str) -> list[ReadEvent]:
     """What a stream says, but for its comments and its time to retry."""
     found = []
     for block in text.split("\n\n")[:-1]:
         fields = dict(line.split(": ", 1) for line in block.split("\n") if line[:1] != ":")
         if "data" in fields:
-            found.append(Told(fields.get("id", ""), fields["event"], json.loads(fields["data"])))
+            found.append(ReadEvent(fields.get("id", ""), fields["event"], json.loads(fields["data"])))
     return found
 
 
@@ -44,7 +44,7 @@ class EventSource(Protocol):
         self.gone: Deferred[None] = Deferred()
         self._request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
         self._received = b""
-        self._waiting: list[tuple[str, int, Deferred[list[Told]]]] = []
+        self._waiting: list[tuple[str, int, Deferred[list[ReadEvent]]]] = []
 
     @classmethod
     async def open(cls, port: int, path: str = "/api/v1/events", headers: str = "") -> EventSource:
@@ -77,12 +77,12 @@ class EventSource(Protocol):
         return body.decode()
 
     @property
-    def events(self) -> list[Told]:
+    def events(self) -> list[ReadEvent]:
         return read_events(self.text)
 
-    def wait(self, type: str, count: int = 1) -> Deferred[list[Told]]:
+    def wait(self, type: str, count: int = 1) -> Deferred[list[ReadEvent]]:
         """Wait for so many events of a type; all that came fires it."""
-        waiting: Deferred[list[Told]] = Deferred()
+        waiting: Deferred[list[ReadEvent]] = Deferred()
         self._waiting.append((type, count, waiting))
         self._answer()
         return waiting

@@ -36,7 +36,7 @@ from tests.serving import ServerCase, loopback_settings, open_app
 
 @implementer(IEventListener)
 class Listener:
-    """Keeps what it is told, and fails as it likes."""
+    """Keeps what it hears, and fails as it likes."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -59,7 +59,7 @@ class ServerTests(ServerCase):
         return source
 
     async def test_life_of_a_stream(self) -> None:
-        """A stream that comes, is watched, recorded and goes is told event by event, in order."""
+        """A stream that comes, is watched, recorded and goes is reported event by event, in order."""
         service = self.start(loopback_settings(live=open_app("hls", "record")))
         source = await self.follow(service)
         encoder = await self.publish(service, b"".join(media(5)))
@@ -91,7 +91,7 @@ class ServerTests(ServerCase):
         await source.gone
 
     async def test_replay(self) -> None:
-        """A client that comes back is told what it missed, once and in order, and can choose what it wants."""
+        """A client that comes back gets what it missed, once and in order, and can choose what it wants."""
         service = self.start(loopback_settings())
         first = await self.follow(service)
         encoder = await self.publish(service, b"".join(media(5)))
@@ -102,9 +102,9 @@ class ServerTests(ServerCase):
         again = await self.follow(service, headers=f"Last-Event-ID: {seen[0].id}\r\n")
         told = await again.wait("unpublish")
         self.assertNotIn("publish", [each.event for each in told])
-        for path in ("?type=unpublish&lastEventId=0", "?type=unpublish&type=publish&stream=nobody&lastEventId=0"):
+        for path in ("?type=unpublish&lastEventId=0", "?type=unpublish&type=publish&stream=missing&lastEventId=0"):
             chosen = await self.follow(service, path)
-            if "nobody" not in path:
+            if "missing" not in path:
                 self.assertEqual(["unpublish"], [each.event for each in await chosen.wait("unpublish")])
             self.assertLessEqual(len(chosen.events), 1)
         await service.stopService()
@@ -118,7 +118,7 @@ class ServerTests(ServerCase):
         await service.stopService()
 
     async def test_last_words(self) -> None:
-        """What happens because the server stops is told before its clients are let go."""
+        """What happens because the server stops is reported before its clients are let go."""
         service = self.start(loopback_settings())
         source = await self.follow(service)
         await self.publish(service, b"".join(media(5)))
@@ -129,7 +129,7 @@ class ServerTests(ServerCase):
         self.assertIn("shutting down", source.events[-1].data["data"]["reason"])
 
     async def test_refused(self) -> None:
-        """A publisher that is not admitted is told of, without what it offered as a secret."""
+        """A publisher that is not admitted is reported, without what it offered as a secret."""
         service = self.start(loopback_settings(live=AppSettings(auth=("token:secret=abcdefghijklmnop",))))
         source = await self.follow(service)
         await self.publish(service, b"")
@@ -139,7 +139,7 @@ class ServerTests(ServerCase):
         await service.stopService()
 
     async def test_listeners(self) -> None:
-        """A plugin is told of the same, in order; one that fails is logged, and told of the next all the same."""
+        """A plugin hears of the same, in order; one that fails is logged, and hears of the next all the same."""
         settings = loopback_settings()
         good, bad = Listener(), Listener()
         bad.error = RuntimeError("listener")
@@ -218,7 +218,7 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual([event.id for event in self.log.after(0)], [int(each.id) for each in told])
 
     def test_missed(self) -> None:
-        """A client that was away for too long, or over a restart, is told that it missed something."""
+        """A client that was away for too long, or over a restart, learns that it missed something."""
         self.read(self.ask(**{"last-event-id": "77"}))
         self.assertEqual("missed", read_events(self.pieces[1])[0].event)
 
@@ -249,7 +249,7 @@ class StreamTests(SynchronousTestCase):
         self.assertRaises(UnavailableError, self.ask)
 
     def test_stop(self) -> None:
-        """When the server stops they are told all that happened, and it ends."""
+        """When the server stops they get all that happened, and it ends."""
         reading = self.read(self.ask())
         self.log.record(EventType.TRACKS)
         self.streams.stop()

@@ -55,7 +55,7 @@ class LogTests(LogCase):
         self.assertEqual([*["play"] * 3, *["tracks"] * 3], self.types_after(0))
 
     def test_ids_rise_over_restarts(self) -> None:
-        """A server that starts later goes on with higher ids, and knows that it does not have the earlier events."""
+        """A server that starts later resumes higher ids, and knows that it does not have the earlier events."""
         self.record(*[EventType.TRACKS] * 900)
         self.now_ms += 1
         later = EventLog(self.clock, lambda: self.now_ms, 10, Metrics().events_total)
@@ -82,7 +82,7 @@ class FollowerTests(LogCase):
         self.portions.append(len(events))
 
     def test_later(self) -> None:
-        """A follower is told in a turn of its own, in order and in portions, of what came since it follows."""
+        """A follower hears in a turn of its own, in order and in portions, of what came since it follows."""
         self.record(EventType.PUBLISH)
         self.log.follow(self.follow)
         self.record(*[EventType.TRACKS] * 450)
@@ -93,7 +93,7 @@ class FollowerTests(LogCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_ends(self) -> None:
-        """One that follows no more is told nothing, and one that fails keeps nothing from the others."""
+        """One that follows no more hears nothing, and one that fails keeps nothing from the others."""
 
         def fail(_events: Sequence[Event]) -> None:
             raise RuntimeError("no")
@@ -109,7 +109,7 @@ class FollowerTests(LogCase):
         self.assertEqual(2, len(self.told))
 
     def test_stop(self) -> None:
-        """When the log stops, all that is left is told first."""
+        """When the log stops, all that is left is reported first."""
         self.log.follow(self.follow)
         self.record(*[EventType.TRACKS] * 450)
         self.log.stop()
@@ -119,7 +119,7 @@ class FollowerTests(LogCase):
 
 class ValueTests(SynchronousTestCase):
     def test_json(self) -> None:
-        """An event is told with the names that clients rely on; what there is not is null."""
+        """An event is reported with the names that clients rely on; what there is not is null."""
         event = Event(7, 1_700_000_000_123, EventType.PUBLISH, NAME, "192.0.2.1", {"client": "x"})
         self.assertEqual(
             {
