@@ -80,6 +80,8 @@ def _read_me() -> str:
 
 GCS = ["google-cloud-storage>=2.14"]
 HTTP2 = ["Twisted[http2]"]
+JWT = ["PyJWT[crypto]>=2.8"]
+USERS = ["argon2-cffi>=23.1"]
 TRANSCODE = ["imageio-ffmpeg>=0.5"]
 TEST = [
     "hypothesis>=6.100",
@@ -89,6 +91,8 @@ TEST = [
     "mypy-zope",
     "types-setuptools",
     *HTTP2,
+    *JWT,
+    *USERS,
     "jsonschema",
     "pyhamcrest",
 ]
@@ -132,6 +136,8 @@ setup(
     extras_require={
         "gcs": GCS,
         "http2": HTTP2,
+        "jwt": JWT,
+        "users": USERS,
         "transcode": TRANSCODE,
         "test": TEST,
         "e2e": E2E,

@@ -9,12 +9,13 @@ import mmap
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from rapidrtmp import __version__
-from rapidrtmp.errors import RapidRTMPError
+from rapidrtmp.errors import ConfigurationError, RapidRTMPError
 from rapidrtmp.server.signals import prepare_signals
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tools.add_parser("token", help="ask a server for all that is needed to publish a stream, or to watch it")
     )
     _add_config(tools.add_parser("config", help="have a running server read its configuration again, or compare one"))
+    password = tools.add_parser("password", help="make a line of the file of --auth http-users")
+    password.add_argument("name", metavar="NAME")
+    password.set_defaults(run=_password)
     tools.add_parser("settings", help="show every setting, its names and its default").set_defaults(run=_settings)
     if not tools.choices.keys() & set(arguments[:1]):
         _add_contributed(tools)
@@ -150,6 +154,21 @@ def _token(chosen: argparse.Namespace) -> int:
     if urlsplit(shown).hostname == "localhost":
         setting = "server.public_http" if chosen.play else "server.public_rtmp"
         print(f"From another machine, write this one's name for localhost; {setting} sets it.", file=sys.stderr)
+    return 0
+
+
+def _password(chosen: argparse.Namespace) -> int:
+    """Ask for a password, or read it from standard input where that is no terminal."""
+    try:
+        from rapidrtmp.auth.http_users import hash_password
+    except ImportError as error:
+        raise ConfigurationError("pip install 'rapidrtmp[users]' brings what this needs") from error
+    if ":" in chosen.name or not chosen.name:
+        raise ConfigurationError("a name has no colon")
+    password = getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    if not password:
+        raise ConfigurationError("no password was given")
+    print(f"{chosen.name}:{hash_password(password)}")
     return 0
 
 

@@ -43,7 +43,7 @@ ARROWS: Mapping[str, str] = {
     "check": "cmaf m3u8",
     "testing": "cmaf codec live m3u8 storage timeline",
     "tap": "discovery net server settings",
-    "cli": "check cmaf discovery management_client server settings",
+    "cli": "auth check cmaf discovery management_client server settings",
     "__main__": "cli",
 }
 

@@ -88,6 +88,7 @@ class Verdict:
         disconnected. ``None`` for never.
     :ivar is_unauthenticated: for a refusal: the credential is missing, unreadable or has expired, and another one may
         help; else it is a good one, for something else.
+    :ivar is_undecided: for a refusal: it is one for now only, because it could not be decided.
     :ivar issued_ms: when the credential was issued, in milliseconds since 1970: those of a stream up to a moment can be
         revoked. ``None`` if that is not known.
     :ivar keep_ms: for consent to play: how long it may be kept before it is asked for again; ``None`` for as long as
@@ -95,6 +96,8 @@ class Verdict:
     :ivar reconnect_s: for consent: the credential is good for one session, and for so many seconds after its end to
         come back; ``None`` for any number of sessions.
     :ivar max_players: for consent to play: how many players may use the credential at one time; 0 for no limit.
+    :ivar public_name: for consent to publish: the stream's key, if that is to be another than was asked for.
+    :ivar max_bitrate: for consent to publish: bits a second that may be sent; 0 for no limit but the server's.
     :ivar challenge: for a refusal to play: how browsers and players authenticate (RFC 9110, 11.6.1).
     """
 
@@ -103,11 +106,14 @@ class Verdict:
     credential: str = field(default="", repr=False)
     expires_ms: int | None = None
     is_unauthenticated: bool = False
+    is_undecided: bool = False
     issued_ms: int | None = None
     keep_ms: int | None = None
     reconnect_s: int | None = None
     max_players: int = 0
     challenge: str = "Bearer"
+    public_name: str = ""
+    max_bitrate: int = 0
 
 
 class IAuthenticator(Interface):

@@ -100,7 +100,9 @@ class Publisher(Role):
         self._waiting = connection.role
         self._has_left = False
         self._throttle = Throttle(stream.end_ms, time_ms)
-        self._bitrate_limit = BitrateLimit(services.max_bitrate, connection.session.bytes_received, time_ms)
+        self._bitrate_limit = BitrateLimit(
+            _least(services.max_bitrate, verdict.max_bitrate), connection.session.bytes_received, time_ms
+        )
         self._low_water = LowWater()
         self._continues = bool(stream.tracks)  # another publisher was here, whose frames these do not join
         self._is_over = False  # nothing more of it is taken
@@ -368,6 +370,11 @@ class Publisher(Role):
             self._connection.session.end_publish(self._msid, code, reason)
         self.leave()
         self._connection.close()
+
+
+def _least(*limits: int) -> int:
+    """The lowest of several limits; 0 is none."""
+    return min((limit for limit in limits if limit), default=0)
 
 
 _REACTIONS: Mapping[type, Callable[[Any, Any], None]] = {

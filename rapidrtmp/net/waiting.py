@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -34,6 +36,10 @@ BAD_NAME, DENIED = "NetStream.Publish.BadName", "NetStream.Publish.Denied"
 INVALID_APP, STREAM_NOT_FOUND = "NetConnection.Connect.InvalidApp", "NetStream.Play.StreamNotFound"
 #: The names under which encoders send the secret.
 TOKEN_NAMES = ("token", "key", "auth", "pass")
+#: What clients say of themselves that authenticators may want to know.
+SAID = ("flashVer", "tcUrl", "pageUrl", "swfUrl")
+#: Those of attempts to publish.
+_numbers = count(secrets.randbits(32))
 #: The part of a requested name that can be shown when it is not a stream's name: the rest may hold a secret.
 _SHOWABLE = re.compile(r"[A-Za-z0-9._~/-]{0,64}")
 
@@ -53,6 +59,7 @@ class Waiting(Role):
         self._client = ""
         self._msid = 0
         self._fingerprint = ""
+        self._said: Mapping[str, str] = {}
         self._verdict: Deferred[Verdict] | None = None
 
     def react(self, event: Event, time_ms: int) -> None:  # noqa: ARG002
@@ -69,6 +76,9 @@ class Waiting(Role):
 
     def _connect_requested(self, event: ConnectRequested) -> None:
         self._client = event.client
+        self._said = {
+            name: value for name in SAID if isinstance(value := event.properties.get(name), str) and len(value) < 2048
+        }
         if not event.app or event.app_may_be_key or self._services.app_names.find(event.app) is not None:
             self._connection.session.accept_connect(_enhanced())
         else:
@@ -116,7 +126,8 @@ class Waiting(Role):
             return
         token = next((event.parameters[key] for key in TOKEN_NAMES if event.parameters.get(key)), "")
         self._fingerprint = fingerprint_of(token)
-        self._ask(app.authenticator, PublishRequest(name, token, event.parameters, self._connection.peer))
+        peer, client_id = self._connection.peer, f"{next(_numbers)}"
+        self._ask(app.authenticator, PublishRequest(name, token, event.parameters, peer, client_id, self._said))
 
     def _ask(self, authenticator: IAuthenticator, request: PublishRequest) -> None:
         verdict = self._verdict = _answer_of(authenticator, request)
@@ -153,12 +164,15 @@ class Waiting(Role):
         backoff, client_prefix = self._services.auth_backoff, self._connection.client_prefix
         if not verdict.allowed:
             self._verdict = None
-            backoff.refused(client_prefix, self._now_ms())
+            if not verdict.is_undecided:
+                backoff.refused(client_prefix, self._now_ms())
             said = {"action": "publish", "reason": verdict.reason}
             self._services.record(EventType.AUTH_REFUSED, name, self._connection.peer, said)
             self._refuse(str(name), DENIED, verdict.reason)
             return None
         backoff.admitted(client_prefix, name)
+        if verdict.public_name:
+            name = StreamName(name.app, verdict.public_name)
         leased = self._services.leases.claim(name)
         return leased.addCallbacks(self._leased, self._not_leased, callbackArgs=(name, verdict), errbackArgs=(name,))
 

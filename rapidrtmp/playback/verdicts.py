@@ -49,8 +49,8 @@ LEAST_RECONNECT_S = 10
 
 K = TypeVar("K")
 V = TypeVar("V")
-#: Stands for the verdict of a judge that failed.
-UNDECIDED = Verdict(allowed=False)
+#: The verdict of a judge that failed.
+UNDECIDED = Verdict(allowed=False, is_undecided=True)
 #: The stream, the token and the client.
 Key = tuple[StreamName, str, str]
 
@@ -200,7 +200,7 @@ class Verdicts:
             each.callback(None)
 
     def _obey(self, verdict: Verdict, kept: _Kept, request: Request, stream: StreamName) -> None:
-        if verdict is UNDECIDED:
+        if verdict.is_undecided:
             raise UnavailableError(f"it cannot be decided now who may watch {stream}", RETRY_S)
         if not verdict.allowed:
             reason = verdict.reason or f"{stream} may not be watched with this"

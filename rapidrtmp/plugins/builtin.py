@@ -13,10 +13,19 @@ gcs = StoragePlugin("gcs", "Objects in a Google Cloud Storage bucket", "rapidrtm
 
 token = AuthenticatorPlugin(
     "token",
-    "Publishing needs a signed token, which the API hands out",
+    "A signed token is needed, which the API hands out",
     "rapidrtmp.auth.token.TokenAuthenticatorFactory",
 )
-open_to_all = AuthenticatorPlugin("open", "Any peer may publish", "rapidrtmp.auth.open.OpenAuthenticatorFactory")
+jwt = AuthenticatorPlugin(
+    "jwt", "A JSON Web Token of another server is needed", "rapidrtmp.auth.jwt.JwtAuthenticatorFactory"
+)
+webhook = AuthenticatorPlugin(
+    "webhook", "Another server decides, asked over HTTP", "rapidrtmp.auth.webhook.WebhookAuthenticatorFactory"
+)
+http_users = AuthenticatorPlugin(
+    "http-users", "Names and passwords in a file", "rapidrtmp.auth.http_users.HttpUsersAuthenticatorFactory"
+)
+open_to_all = AuthenticatorPlugin("open", "No question is asked", "rapidrtmp.auth.open.OpenAuthenticatorFactory")
 
 recordings = ContributionPlugin(
     "recordings",

@@ -411,6 +411,41 @@ class TakeoverTests(EdgeCase):
         self.assertEqual((False, True), (old.is_closed, new.is_closed))
 
 
+class VerdictTests(EdgeCase):
+    def test_another_name(self) -> None:
+        """An authenticator may give a stream another name than was asked for; that alone is known of it."""
+        self.edge.authenticator.answer = Verdict(True, credential="c", public_name="public")
+        with capturedLogs() as events:
+            peer = self.edge.peer().connect().publish("thesecretkey")
+        self.assertEqual("NetStream.Publish.Start", peer.statuses()[-1][1])
+        self.assertEqual(["live/public"], [str(stream.name) for stream in self.edge.registry])
+        self.assertFalse(any("thesecretkey" in str(event) for event in events))
+
+    def test_undecided(self) -> None:
+        """A refusal for now is no failed attempt: the one to be asked was away."""
+        self.edge.authenticator.answer = Verdict(False, "try again later", is_undecided=True)
+        for _ in range(30):
+            peer = self.edge.peer().connect().publish()
+            self.assertIn("try again later", peer.statuses()[-1][2])
+
+    def test_bit_rate(self) -> None:
+        """A verdict may limit the bit rate below what the server allows."""
+        self.edge.authenticator.answer = Verdict(True, credential="c", max_bitrate=1_000)
+        peer = self.edge.publisher()
+        for number in range(60):
+            peer.say(message(9, bytes(400), timestamp=number * 250))
+            self.edge.wait(0.25)
+        self.assertTrue(peer.is_closed)
+
+    def test_what_clients_say(self) -> None:
+        """An authenticator is given what the client has said of itself, and a name for the connection."""
+        for _ in range(2):
+            self.edge.peer().connect().publish("x?token=t").leave()
+        first, second = self.edge.authenticator.requests
+        self.assertEqual("rtmp://example.org/live", first.said["tcUrl"])
+        self.assertNotEqual(first.client_id, second.client_id)
+
+
 class EndTests(EdgeCase):
     def test_expiry(self) -> None:
         """When its permission expires the publisher is notified and disconnected."""
