@@ -25,7 +25,7 @@ ARROWS: Mapping[str, str] = {
     "storage": "",
     "metrics": "",
     "http": "",
-    "events": "http",
+    "events": "http settings",
     "auth": "http",
     "cmaf": "codec",
     "archive": "cmaf http m3u8",

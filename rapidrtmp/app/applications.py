@@ -286,6 +286,8 @@ def _outcomes(old: Settings, new: Settings) -> dict[str, Outcome]:
         if old.value(row) != new.value(row) and row.name not in _MODELS:
             is_fixed = row.section in storages and row.section in old.sections
             outcomes[row.name] = Outcome.NEEDS_RESTART if is_fixed else _OUTCOMES.get(row.name, row.when_changed)
+    if old.hooks != new.hooks:
+        outcomes["hooks"] = Outcome.APPLIED
     for section in old.sections:
         _keep_together(section, old, new, outcomes)
     for app in dict.fromkeys([*old.apps, *new.apps]):

@@ -10,6 +10,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from rapidrtmp.events.hooks import Hooks
 from rapidrtmp.events.http import EventStreams
 from rapidrtmp.events.log import EventLog
 from rapidrtmp.events.openapi import event_paths, event_schemas
@@ -46,8 +47,10 @@ class EventsService(Service):
         log: EventLog,
         clock: IReactorTime,
         listeners: Callable[[], Iterable[IEventListener]],
+        hooks: Hooks,
         look: Callable[[], object],
     ) -> None:
+        self._hooks = hooks
         self.streams = EventStreams(log, clock)
         self._log = log
         self._listeners = listeners
@@ -59,7 +62,10 @@ class EventsService(Service):
     def contribute(self, _context: ContributionContext) -> Contribution:
         """See :meth:`IContributes.contribute <rapidrtmp.interfaces.IContributes.contribute>`."""
         return Contribution(
-            routes=(Route("GET", "/api/v1/events", Audience.MANAGEMENT, self.streams.respond),),
+            routes=(
+                Route("GET", "/api/v1/events", Audience.MANAGEMENT, self.streams.respond),
+                Route("GET", "/api/v1/hooks", Audience.MANAGEMENT, self._hooks.respond),
+            ),
             paths=event_paths(),
             schemas=event_schemas(),
             services=(self,),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rapidrtmp.http.openapi_parts import Json, in_query, media, object_of, operation
+from rapidrtmp.http.openapi_parts import Json, content, in_query, media, object_of, operation, ref
 from rapidrtmp.interfaces import EventType
 
 __all__ = ["event_paths", "event_schemas"]
@@ -31,12 +31,49 @@ def event_paths() -> Json:
     listed = operation(
         "followEvents", "Follow what happens", stream, (400, 503), management=True, parameters=parameters
     )
-    return {"/api/v1/events": {"get": listed}}
+    hooks = operation(
+        "listHooks",
+        "How hooks do, and what could not be delivered",
+        {"200": content("Every hook, and the last dead letters of each.", "HookList")},
+        management=True,
+    )
+    return {"/api/v1/events": {"get": listed}, "/api/v1/hooks": {"get": hooks}}
 
 
 def event_schemas() -> Json:
     """The components."""
+    count = {"type": "integer", "minimum": 0}
+    types = {"type": "array", "items": {"type": "string", "enum": [each.value for each in EventType]}}
     return {
+        "HookList": object_of(
+            {
+                "hooks": {"type": "array", "items": ref("Hook")},
+                "deadLetters": {"type": "array", "items": ref("DeadLetter")},
+            }
+        ),
+        "Hook": object_of(
+            {
+                "hook": {"type": "integer", "minimum": 1, "description": "Its place in the configuration."},
+                "kind": {"type": "string", "enum": ["webhook", "exec"]},
+                "target": {"type": "string", "description": "The URL without its query, or the program."},
+                "format": {"type": "string", "enum": ["json", "nginx-rtmp", "srs"]},
+                "events": {**types, "description": "Those that were chosen; empty if none were."},
+                "waiting": count,
+                "delivered": count,
+                "retried": count,
+                "deadLetters": {**count, "description": "Events that were given up."},
+                "lastError": {"type": ["string", "null"]},
+            }
+        ),
+        "DeadLetter": object_of(
+            {
+                "hook": {"type": "integer", "minimum": 1},
+                "event": ref("Event"),
+                "attempts": count,
+                "error": {"type": "string"},
+                "time": {"type": "string", "format": "date-time"},
+            }
+        ),
         "Event": object_of(
             {
                 "id": {"type": "integer", "minimum": 0, "description": "Rises with each event, over restarts too."},
@@ -47,5 +84,5 @@ def event_schemas() -> Json:
                 "peer": {"type": ["string", "null"]},
                 "data": {"type": "object"},
             }
-        )
+        ),
     }

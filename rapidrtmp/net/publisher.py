@@ -10,6 +10,7 @@ not reading it; one that exceeds its bit rate is closed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from rapidrtmp.interfaces import EventType, Verdict
@@ -59,6 +60,7 @@ class Publisher(Role):
     :ivar credential: what it was admitted by; see :class:`~rapidrtmp.interfaces.Verdict`.
     :ivar fingerprint: what its token is known by; ``""`` if it showed none.
     :ivar stream: where its frames go.
+    :ivar session_id: tells it from all other publishes, in events.
     """
 
     is_pending = False
@@ -114,6 +116,7 @@ class Publisher(Role):
         self._found: frozenset[FindingKind] = frozenset()
         self._began_ms, self._began_bytes = time_ms, connection.session.bytes_received
         self._reason = ""  # why we disconnect it
+        self.session_id = token_hex(6)
 
     # ── what the encoder sends ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -331,6 +334,7 @@ class Publisher(Role):
     def _record_end(self) -> None:
         services = self._services
         said = {
+            "session": self.session_id,
             "duration": (now_ms(services.clock) - self._began_ms) / 1000,
             "bytes": self._connection.session.bytes_received - self._began_bytes,
             "reason": self._reason,

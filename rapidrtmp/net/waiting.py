@@ -213,7 +213,9 @@ class Waiting(Role):
         self._services.metrics.publishes_total.labels("accepted").inc()
         connection.change_role(publisher)
         connection.session.accept_publish(self._msid)
-        self._services.record(EventType.PUBLISH, name, connection.peer, {"client": self._client})
+        self._services.record(
+            EventType.PUBLISH, name, connection.peer, {"session": publisher.session_id, "client": self._client}
+        )
         self._log.info(
             "{stream} published by {peer} ({client})", stream=name, peer=connection.peer, client=self._client
         )

@@ -34,6 +34,7 @@ from rapidrtmp.app.threads import PluginThreads
 from rapidrtmp.auth.revocation import Revocations
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.events.contribution import EventsService
+from rapidrtmp.events.hooks import Hooks
 from rapidrtmp.events.log import EventLog
 from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.interfaces import ContributionContext, IContributes, IEventListener, IStorage, Outcome, Purpose
@@ -180,8 +181,10 @@ class RapidRtmpService(MultiService):
             if configuration is None
             else Reloading(reactor, configuration, self.follow, self.applications.outcomes)
         )
+        self._hooks = Hooks(self.events, reactor, utc_ms)
+        self._hooks.follow(settings.hooks)
         self._told = EventsService(
-            self.events, reactor, partial(self._listeners, plugins.listeners), self._notice_viewers_leaving
+            self.events, reactor, partial(self._listeners, plugins.listeners), self._hooks, self._notice_viewers_leaving
         )
         own = [self._told] if self._reloading is None else [self._reloading, self._told]
         self._contributions = self._ask_contributors([*own, *plugins.contributors])
@@ -248,6 +251,7 @@ class RapidRtmpService(MultiService):
 
     def _applications_changed(self) -> None:
         """Look after what the applications that there are now consist of."""
+        self._hooks.follow(self.applications.settings.hooks)
         self._follow_contributors()
         self.registry.max_streams = self.applications.settings.server.max_streams
         self._leases.watch(self.stores.all)
@@ -350,6 +354,7 @@ class RapidRtmpService(MultiService):
             storage_metrics(self.stores.all),
             lease_metrics(self.stores.all),
             readiness_metrics(self.readiness),
+            self._hooks.metrics(),
         )
 
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -541,6 +546,8 @@ class RapidRtmpService(MultiService):
             await self._within(deadline_s + 0.5, closing)
         self.stores.stop()
         self.events.stop()
+        await self._within(deadline_s, self._hooks.drain())
+        await self._within(deadline_s, self._hooks.stop())
         self._plugin_threads.stop()
         self._log.info("stopped")
 

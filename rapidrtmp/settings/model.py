@@ -11,7 +11,7 @@ dataclasses as well (:mod:`rapidrtmp.interfaces.settings`). An unknown name or a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import groupby
 from operator import attrgetter
@@ -30,6 +30,8 @@ from rapidrtmp.settings.types import (
     DURATION,
     DURATION_OR_AUTO,
     ENDPOINTS,
+    EVENT_TYPES,
+    HOOK_URL,
     NETWORKS,
     OPTIONAL_SPEC,
     PUBLIC_ADDRESS,
@@ -41,6 +43,7 @@ from rapidrtmp.settings.types import (
     SPECS,
     TEXT,
     TEXTS,
+    WORDS,
     Kind,
     checked,
     number,
@@ -59,6 +62,7 @@ __all__ = [
     "AppSettings",
     "EventSettings",
     "HlsSettings",
+    "HookSettings",
     "HttpSettings",
     "LimitsSettings",
     "LiveSettings",
@@ -73,6 +77,7 @@ __all__ = [
     "all_settings",
     "app_settings",
     "check_section",
+    "hook_rows",
     "read_field",
     "replace_field",
 ]
@@ -373,6 +378,32 @@ class LimitsSettings:
     max_players_per_token: int = _owned(AppLimits, "max_players_per_token")
 
 
+@dataclass(frozen=True)
+class HookSettings:
+    """One table ``[[hooks]]``: whom events go to."""
+
+    url: str = _setting(HOOK_URL, "", "Where events are posted to")
+    exec: tuple[str, ...] = _setting(WORDS, "", "A program and its arguments, run with the event on its standard input")
+    events: tuple[str, ...] = _setting(EVENT_TYPES, "", "Types of events; all where none is named")
+    secret_file: str = _setting(TEXT, "", "File with the secret that signs what is posted")
+    format: str = _setting(one_of("json", "nginx-rtmp", "srs"), "json", "Form of what is posted")
+    timeout_ms: int = _setting(DURATION, "10s", "How long an answer, or the program, may take")
+    attempts: int = _setting(whole(1), "8", "How often one event is tried")
+
+    def __post_init__(self) -> None:
+        if bool(self.url) == bool(self.exec):
+            raise ConfigurationError("a hook has either url or exec")
+        if self.exec and (self.secret_file or self.format != "json"):
+            raise ConfigurationError("secret_file and format belong to a url, not to exec")
+        if not self.timeout_ms:
+            raise ConfigurationError("timeout must be more than 0")
+
+
+def hook_rows() -> Sequence[Setting]:
+    """What a table ``[[hooks]]`` may hold."""
+    return list(_rows("hooks", HookSettings, ""))
+
+
 _SECTIONS: Mapping[str, type[Any]] = {
     "server": ServerSettings,
     "storage": StorageSettings,
@@ -489,6 +520,7 @@ class Settings:
     """
     All of it. ``Settings()`` is the server with nothing said.
 
+    :ivar hooks: whom events go to.
     :ivar sections: those that plugins bring, by name.
     """
 
@@ -501,6 +533,7 @@ class Settings:
     http: HttpSettings = HttpSettings()
     events: EventSettings = EventSettings()
     limits: LimitsSettings = LimitsSettings()
+    hooks: tuple[HookSettings, ...] = ()
     apps: Mapping[str, AppSettings] = field(default_factory=lambda: {"live": AppSettings()}, hash=False)
     sections: Mapping[str, Any] = field(default_factory=dict, hash=False)
 

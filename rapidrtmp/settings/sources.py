@@ -22,6 +22,7 @@ from rapidrtmp.names import BadNameError, StreamName
 from rapidrtmp.settings.model import (
     AppSetting,
     AppSettings,
+    HookSettings,
     Row,
     Sections,
     Setting,
@@ -29,6 +30,7 @@ from rapidrtmp.settings.model import (
     all_settings,
     app_settings,
     check_section,
+    hook_rows,
     read_field,
     replace_field,
 )
@@ -100,6 +102,8 @@ class Loaded:
             lines += self._render_table(section, self.settings.section(section), rows)
         for app, values in self.settings.apps.items():
             lines += self._render_table(f"apps.{app}", values, app_settings().values())
+        for number, hook in enumerate(self.settings.hooks, 1):
+            lines += ["[[hooks]]", *self._render_table(f"hooks.{number}", hook, hook_rows())[1:]]
         return "\n".join(lines[:-1])
 
     def _render_table(self, table: str, values: object, rows: Iterable[Row]) -> list[str]:
@@ -152,7 +156,10 @@ def load_settings(
         values[row.name] = row.default if reading is None else _value(row.name, row, reading)
         provenance[row.name] = DEFAULT if reading is None else reading.source
     apps = _load_apps(document.get("apps", {}), where, values, provenance)
-    settings = _build(values, apps, {name: _section(name, each, values) for name, each in plugins.classes.items()})
+    hooks = _load_hooks(document.get("hooks", []), where, provenance)
+    settings = _build(
+        values, apps, hooks, {name: _section(name, each, values) for name, each in plugins.classes.items()}
+    )
     _check_together(settings, provenance)
     return Loaded(settings, provenance)
 
@@ -167,12 +174,17 @@ def _value(name: str, row: Row, reading: _Reading) -> Any:
     return parsed if row.kind.many else parsed[-1]
 
 
-def _build(values: Mapping[str, Any], apps: Mapping[str, AppSettings], of_plugins: Mapping[str, Any]) -> Settings:
+def _build(
+    values: Mapping[str, Any],
+    apps: Mapping[str, AppSettings],
+    hooks: tuple[HookSettings, ...],
+    of_plugins: Mapping[str, Any],
+) -> Settings:
     sections: dict[str, Any] = {}
     for row in all_settings():
         section = sections.get(row.section, getattr(Settings, row.section, None))
         sections[row.section] = replace_field(section, row.field_name, values[row.name])
-    return Settings(**sections, apps=apps, sections=of_plugins)
+    return Settings(**sections, apps=apps, hooks=hooks, sections=of_plugins)
 
 
 def _section(name: str, section_class: type[Any], values: Mapping[str, Any]) -> Any:
@@ -278,6 +290,25 @@ def _load_apps(
     return apps
 
 
+def _load_hooks(tables: Any, where: str, provenance: dict[str, str]) -> tuple[HookSettings, ...]:
+    """Every hook, in the order of the file; ``provenance`` is added to, by ``hooks.1.url``."""
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigurationError(f"{where}: hooks are tables: write [[hooks]] above each")
+    hooks = []
+    for number, table in enumerate(tables, 1):
+        name, rows, facts = f"hooks.{number}", hook_rows(), {}
+        _refuse_unknown_key(table, name, [row.key for row in rows], where)
+        for row in rows:
+            reading = _from_table(row, table, name, where)
+            facts[row.field_name] = row.default if reading is None else _value(f"{name}.{row.key}", row, reading)
+            provenance[f"{name}.{row.key}"] = DEFAULT if reading is None else reading.source
+        try:
+            hooks.append(HookSettings(**facts))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{where}: [[hooks]] {number}: {error}") from error
+    return tuple(hooks)
+
+
 def _general(row: AppSetting, values: Mapping[str, Any]) -> str:
     """The setting that holds for applications that say nothing."""
     return next((name for name in row.general if values[name]), row.general[-1])
@@ -291,8 +322,10 @@ def _refuse_unknown_keys(document: Document, where: str, rows: Iterable[Setting]
     for row in rows:
         known.setdefault(row.section, []).append(row.key)
     for section, table in document.items():
+        if section == "hooks":
+            continue
         if section != "apps" and section not in known:
-            near = _nearest(section, [*known, "apps"])
+            near = _nearest(section, [*known, "apps", "hooks"])
             raise ConfigurationError(f"{where}: there is no section [{section}]; {near}{plugins.where()}")
         if not isinstance(table, dict):
             raise ConfigurationError(f"{where}: {section} is a section: write [{section}]")

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any
+from urllib.parse import urlsplit
 
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.interfaces import EventType
 from rapidrtmp.settings.spec import mask_spec, parse_spec
 from rapidrtmp.support.text import reason_of
 from rapidrtmp.support.units import (
@@ -26,6 +28,8 @@ __all__ = [
     "DURATION",
     "DURATION_OR_AUTO",
     "ENDPOINTS",
+    "EVENT_TYPES",
+    "HOOK_URL",
     "NETWORKS",
     "OPTIONAL_SPEC",
     "PUBLIC_ADDRESS",
@@ -37,6 +41,7 @@ __all__ = [
     "SPECS",
     "TEXT",
     "TEXTS",
+    "WORDS",
     "Kind",
     "checked",
     "number",
@@ -206,6 +211,25 @@ def _alias(text: str) -> str:
 
 
 _DURATION_FORM, _SPEC_FORM = "a duration such as 500ms, 2s, 1h30m or 7d", "a spec such as name:key=value"
+
+
+def _hook_url(text: str) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme not in ("http", "https") or not parts.hostname or not text.isascii() or " " in text):
+        raise ConfigurationError("it is not a URL such as https://example.com/hook")  # not quoted: it may hold a secret
+    return text
+
+
+def _mask_url(url: str) -> str:
+    """Without who logs in there, and without the query."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{'***@' if '@' in parts.netloc else ''}{host}{parts.path}{'?***' if parts.query else ''}"
+
+
+HOOK_URL = Kind(_hook_url, lambda url: _mask_url(url) if url else "", secret=True)
+WORDS = Kind(lambda text: text, many=True)
+EVENT_TYPES = Kind(one_of(*(each.value for each in EventType)).parse, many=True)
 ALIASES = Kind(_alias, many=True, form="PATH=APP")
 TEXT = Kind(lambda text: text)
 TEXTS = Kind(lambda text: text, many=True)

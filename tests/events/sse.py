@@ -11,10 +11,10 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-__all__ = ["EventSource", "ReadEvent", "read_events"]
+__all__ = ["EventSource", "SentEvent", "read_events"]
 
 
-class ReadEvent(NamedTuple):
+class SentEvent(NamedTuple):
     """One event."""
 
     id: str
@@ -22,13 +22,13 @@ class ReadEvent(NamedTuple):
     data: Any
 
 
-def read_events(text: str) -> list[ReadEvent]:
+def read_events(text: str) -> list[SentEvent]:
     """What a stream says, but for its comments and its time to retry."""
     found = []
     for block in text.split("\n\n")[:-1]:
         fields = dict(line.split(": ", 1) for line in block.split("\n") if line[:1] != ":")
         if "data" in fields:
-            found.append(ReadEvent(fields.get("id", ""), fields["event"], json.loads(fields["data"])))
+            found.append(SentEvent(fields.get("id", ""), fields["event"], json.loads(fields["data"])))
     return found
 
 
@@ -44,7 +44,7 @@ class EventSource(Protocol):
         self.gone: Deferred[None] = Deferred()
         self._request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
         self._received = b""
-        self._waiting: list[tuple[str, int, Deferred[list[ReadEvent]]]] = []
+        self._waiting: list[tuple[str, int, Deferred[list[SentEvent]]]] = []
 
     @classmethod
     async def open(cls, port: int, path: str = "/api/v1/events", headers: str = "") -> EventSource:
@@ -77,12 +77,12 @@ class EventSource(Protocol):
         return body.decode()
 
     @property
-    def events(self) -> list[ReadEvent]:
+    def events(self) -> list[SentEvent]:
         return read_events(self.text)
 
-    def wait(self, type: str, count: int = 1) -> Deferred[list[ReadEvent]]:
+    def wait(self, type: str, count: int = 1) -> Deferred[list[SentEvent]]:
         """Wait for so many events of a type; all that came fires it."""
-        waiting: Deferred[list[ReadEvent]] = Deferred()
+        waiting: Deferred[list[SentEvent]] = Deferred()
         self._waiting.append((type, count, waiting))
         self._answer()
         return waiting
@@ -98,7 +98,7 @@ class EventSource(Protocol):
         events = self.events
         waiting, self._waiting = self._waiting, []
         for type, count, each in waiting:
-            if sum(told.event == type for told in events) >= count and "retry: " in self.text:
+            if sum(sent.event == type for sent in events) >= count and "retry: " in self.text:
                 each.callback(events)
             else:
                 self._waiting.append((type, count, each))

@@ -59,15 +59,15 @@ class ServerTests(ServerCase):
         return source
 
     async def test_life_of_a_stream(self) -> None:
-        """A stream that comes, is watched, recorded and goes is reported event by event, in order."""
+        """A stream that comes, is watched, recorded and goes is followed event by event, in order."""
         service = self.start(loopback_settings(live=open_app("hls", "record")))
         source = await self.follow(service)
         encoder = await self.publish(service, b"".join(media(5)))
-        told = await source.wait("first_segment")
-        types = [each.event for each in told]
+        sent = await source.wait("first_segment")
+        types = [each.event for each in sent]
         self.assertEqual("publish", types[0])
         self.assertEqual({"tracks", "recording_started", "first_segment"}, set(types[1:]))
-        tracks = next(each.data for each in told if each.event == "tracks")
+        tracks = next(each.data for each in sent if each.event == "tracks")
         self.assertEqual(["video", "audio"], [track["kind"] for track in tracks["data"]["tracks"]])
         self.assertEqual(("live", "k", "127.0.0.1"), tuple(tracks[name] for name in ("app", "stream", "peer")))
         _, playlist = await self.get(service, "/live/k/index.m3u8")
@@ -100,11 +100,11 @@ class ServerTests(ServerCase):
         encoder.transport.loseConnection()
         await encoder.gone
         again = await self.follow(service, headers=f"Last-Event-ID: {seen[0].id}\r\n")
-        told = await again.wait("unpublish")
-        self.assertNotIn("publish", [each.event for each in told])
-        for path in ("?type=unpublish&lastEventId=0", "?type=unpublish&type=publish&stream=missing&lastEventId=0"):
+        sent = await again.wait("unpublish")
+        self.assertNotIn("publish", [each.event for each in sent])
+        for path in ("?type=unpublish&lastEventId=0", "?type=unpublish&type=publish&stream=other&lastEventId=0"):
             chosen = await self.follow(service, path)
-            if "missing" not in path:
+            if "other" not in path:
                 self.assertEqual(["unpublish"], [each.event for each in await chosen.wait("unpublish")])
             self.assertLessEqual(len(chosen.events), 1)
         await service.stopService()
@@ -118,7 +118,7 @@ class ServerTests(ServerCase):
         await service.stopService()
 
     async def test_last_words(self) -> None:
-        """What happens because the server stops is reported before its clients are let go."""
+        """What happens because the server stops is sent before its clients are let go."""
         service = self.start(loopback_settings())
         source = await self.follow(service)
         await self.publish(service, b"".join(media(5)))
@@ -139,7 +139,7 @@ class ServerTests(ServerCase):
         await service.stopService()
 
     async def test_listeners(self) -> None:
-        """A plugin hears of the same, in order; one that fails is logged, and hears of the next all the same."""
+        """A plugin hears the same, in order; one that fails is logged, and hears of the next all the same."""
         settings = loopback_settings()
         good, bad = Listener(), Listener()
         bad.error = RuntimeError("listener")
@@ -148,10 +148,10 @@ class ServerTests(ServerCase):
         encoder = await self.publish(service, b"".join(media(5)))
         await source.wait("first_segment")
         encoder.transport.loseConnection()
-        told = await source.wait("unpublish")
+        sent = await source.wait("unpublish")
         await service.stopService()
         for listener in (good, bad):
-            self.assertEqual([each.data["id"] for each in told], [event.id for event in listener.events])
+            self.assertEqual([each.data["id"] for each in sent], [event.id for event in listener.events])
         self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
 
     async def test_openapi(self) -> None:
@@ -214,8 +214,8 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(2, len(self.pieces))
         for _ in range(20):
             self.clock.advance(0)
-        told = read_events("".join(self.pieces))
-        self.assertEqual([event.id for event in self.log.after(0)], [int(each.id) for each in told])
+        sent = read_events("".join(self.pieces))
+        self.assertEqual([event.id for event in self.log.after(0)], [int(each.id) for each in sent])
 
     def test_missed(self) -> None:
         """A client that was away for too long, or over a restart, learns that it missed something."""

@@ -55,7 +55,7 @@ class LogTests(LogCase):
         self.assertEqual([*["play"] * 3, *["tracks"] * 3], self.types_after(0))
 
     def test_ids_rise_over_restarts(self) -> None:
-        """A server that starts later resumes higher ids, and knows that it does not have the earlier events."""
+        """A server that starts later continues with higher ids, and knows that it does not have the earlier events."""
         self.record(*[EventType.TRACKS] * 900)
         self.now_ms += 1
         later = EventLog(self.clock, lambda: self.now_ms, 10, Metrics().events_total)
@@ -74,22 +74,22 @@ class FollowerTests(LogCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.told: list[Event] = []
+        self.heard: list[Event] = []
         self.portions: list[int] = []
 
     def follow(self, events: Sequence[Event]) -> None:
-        self.told += events
+        self.heard += events
         self.portions.append(len(events))
 
     def test_later(self) -> None:
-        """A follower hears in a turn of its own, in order and in portions, of what came since it follows."""
+        """A follower is called in a turn of its own, in order and in portions, of what came since it follows."""
         self.record(EventType.PUBLISH)
         self.log.follow(self.follow)
         self.record(*[EventType.TRACKS] * 450)
-        self.assertEqual([], self.told)
+        self.assertEqual([], self.heard)
         self.clock.advance(0)
         self.assertEqual([200, 200, 50], self.portions)
-        self.assertEqual(self.log.after(self.log.last_id - 450), self.told)
+        self.assertEqual(self.log.after(self.log.last_id - 450), self.heard)
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_ends(self) -> None:
@@ -102,24 +102,24 @@ class FollowerTests(LogCase):
         self.log.follow(self.follow)
         self.record(EventType.PUBLISH)
         self.clock.advance(0)
-        self.assertEqual((1, 1), (len(self.told), len(self.flushLoggedErrors(RuntimeError))))
+        self.assertEqual((1, 1), (len(self.heard), len(self.flushLoggedErrors(RuntimeError))))
         stop()
         self.record(EventType.PUBLISH)
         self.clock.advance(0)
-        self.assertEqual(2, len(self.told))
+        self.assertEqual(2, len(self.heard))
 
     def test_stop(self) -> None:
-        """When the log stops, all that is left is reported first."""
+        """When the log stops, all that is left is delivered first."""
         self.log.follow(self.follow)
         self.record(*[EventType.TRACKS] * 450)
         self.log.stop()
-        self.assertEqual(450, len(self.told))
+        self.assertEqual(450, len(self.heard))
         self.assertEqual([], self.clock.getDelayedCalls())
 
 
 class ValueTests(SynchronousTestCase):
     def test_json(self) -> None:
-        """An event is reported with the names that clients rely on; what there is not is null."""
+        """An event is shown with the names that clients rely on; what there is not is null."""
         event = Event(7, 1_700_000_000_123, EventType.PUBLISH, NAME, "192.0.2.1", {"client": "x"})
         self.assertEqual(
             {

@@ -311,3 +311,52 @@ class RenderTests(LoadTestCase):
         self.assertNotIn("hidden", loaded.render())
         self.assertEqual("***", tomllib.loads(loaded.render())["server"]["api_token"])
         self.assertEqual("hidden", loaded.settings.server.api_token)
+
+
+class HookTests(LoadTestCase):
+    """Tables ``[[hooks]]``."""
+
+    def hooks(self, *tables: str) -> Loaded:
+        return self.load("".join(f"[[hooks]]\n{table}\n" for table in tables))
+
+    def test_values(self) -> None:
+        """Each table is one hook, in the order of the file."""
+        first, second = self.hooks(
+            'url = "https://example.com/x"\nevents = ["publish", "stop"]\n'
+            'secret_file = "s"\nformat = "srs"\ntimeout = "2s"',
+            'exec = ["/bin/tell", "with space"]\nattempts = 3',
+        ).settings.hooks
+        self.assertEqual(
+            ("https://example.com/x", ("publish", "stop"), "s", "srs"),
+            (first.url, first.events, first.secret_file, first.format),
+        )
+        self.assertEqual((2_000, 8, ()), (first.timeout_ms, first.attempts, first.exec))
+        self.assertEqual((("/bin/tell", "with space"), 3, ""), (second.exec, second.attempts, second.url))
+        self.assertEqual((), self.load().settings.hooks)
+
+    def test_refused(self) -> None:
+        """What makes no sense stops the start with the hook, the key and what would be right."""
+        for table, words in (
+            ("", "either url or exec"),
+            ('url = "https://a/"\nexec = ["b"]', "either url or exec"),
+            ('url = "ftp://a/"', "hooks.1.url"),
+            ('url = "https://a b/"', "is not a URL"),
+            ('url = "https://a/"\nevents = ["publishing"]', "first_segment"),
+            ('url = "https://a/"\nformat = "xml"', "nginx-rtmp"),
+            ('url = "https://a/"\ntimeout = "0s"', "more than 0"),
+            ('url = "https://a/"\nattempts = 0', "1 or more"),
+            ('url = "https://a/"\nevent = ["publish"]', "did you mean events?"),
+            ('exec = ["a"]\nsecret_file = "s"', "belong to a url"),
+        ):
+            self.assertIn(words, self.refusal(f"[[hooks]]\n{table}\n"), table)
+        self.assertIn("write [[hooks]]", self.refusal('[hooks]\nurl = "https://a/"\n'))
+
+    def test_shown(self) -> None:
+        """What is shown of a hook reads back, but for the secrets in its URL."""
+        loaded = self.hooks('url = "https://me:pw@example.com/x?token=t"', 'exec = ["/bin/tell", "it"]')
+        text = loaded.render()
+        for secret in ("pw", "token=t"):
+            self.assertNotIn(secret, text)
+            self.assertNotIn(secret, repr(loaded.settings))
+        self.assertIn('[[hooks]]\nurl = "https://***@example.com/x?***"', text)
+        self.assertIn('exec = ["/bin/tell", "it"]', text)
