@@ -32,9 +32,17 @@ class FakeApplication:
     limits: AppLimits = field(default_factory=AppLimits)
     authenticator: Any = None
     play_authenticator: Any = None
+    names: Mapping[str, str] | None = None
     sinks: Mapping[str, Any] = field(default_factory=dict)
     stored: IStorage = field(default_factory=MemoryStorage)
     is_leaving: bool = False
+
+    @property
+    def has_secret_keys(self) -> bool:
+        return self.names is not None or bool(getattr(self.authenticator, "takes_secret_keys", False))
+
+    def public_name(self, key: str) -> str | None:
+        return key if self.names is None else self.names.get(key)
 
     def storage(self, purpose: Purpose) -> IStorage:
         return self.stored

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from rapidrtmp.app.plugins import purpose_of
+from rapidrtmp.app.public_names import PublicNames
 from rapidrtmp.interfaces import (
     AppLimits,
     IApplication,
@@ -97,12 +98,22 @@ class Application:
     sinks: Mapping[str, Any]
     authenticator: IAuthenticator
     play_authenticator: IPlayAuthenticator | None
+    names: PublicNames
     stores: Mapping[Purpose, Store]
     limits: AppLimits
     shared: Shared = field(repr=False)
     is_leaving: bool = False
 
     _log = Logger()
+
+    @property
+    def has_secret_keys(self) -> bool:
+        """See :class:`IApplication <rapidrtmp.interfaces.IApplication>`."""
+        return self.names.are_others or bool(getattr(self.authenticator, "takes_secret_keys", False))
+
+    def public_name(self, key: str) -> str | None:
+        """See :meth:`IApplication.public_name <rapidrtmp.interfaces.IApplication.public_name>`."""
+        return self.names.find(key)
 
     def storage(self, purpose: Purpose) -> IStorage:
         """See :meth:`IApplication.storage <rapidrtmp.interfaces.IApplication.storage>`."""

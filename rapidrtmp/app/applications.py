@@ -24,6 +24,7 @@ from rapidrtmp.app.plugins import (
     keep_secrets_apart,
     sink_keys,
 )
+from rapidrtmp.app.public_names import PublicNames
 from rapidrtmp.app.storages import Stores
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import AuthenticatorContext, IReplacingSinkFactory, Outcome, Purpose
@@ -40,6 +41,8 @@ _OUTCOMES: Mapping[str, Outcome] = {
     "server.max_streams": Outcome.APPLIED,
     "apps.auth": Outcome.APPLIED,
     "apps.play": Outcome.APPLIED,
+    "apps.public_names": Outcome.APPLIED,
+    "tokens.names_file": Outcome.APPLIED,
     "apps.max_streams": Outcome.APPLIED,
     "apps.max_viewers_per_stream": Outcome.APPLIED,
     "apps.max_players_per_token": Outcome.APPLIED,
@@ -136,6 +139,7 @@ class Applications(dict[str, Application]):
             sinks=plugins.sinks,
             authenticator=self._make_authenticator(name, "auth", settings, plugins.authenticator),
             play_authenticator=self._make_authenticator(name, "play", settings, plugins.play_authenticator),
+            names=_public_names(name, settings),
             stores={purpose: self._stores.of(chosen) for purpose, chosen in plugins.storages.items()},
             limits=limits_of(name, settings),
             shared=self._shared,
@@ -258,6 +262,7 @@ class Applications(dict[str, Application]):
             play_authenticator=app.play_authenticator
             if keeps_play
             else self._make_authenticator(name, "play", settings, chosen.play_authenticator),
+            names=_public_names(name, settings),
             limits=limits_of(name, settings),
         )
 
@@ -271,6 +276,11 @@ class Applications(dict[str, Application]):
                 replacing.take_over(former.sinks[sink])
             except Exception:
                 self._log.failure("{app}: sink {sink} cannot take over", app=app.name, sink=sink)
+
+
+def _public_names(name: str, settings: Settings) -> PublicNames:
+    text, key_file = settings.apps[name].public_names, settings.tokens.names_file
+    return PublicNames(name, text, key_file, Logger("rapidrtmp.auth"))
 
 
 def _are_elsewhere(old: Settings, new: Settings, name: str) -> bool:

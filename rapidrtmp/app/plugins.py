@@ -20,7 +20,7 @@ from rapidrtmp.discovery import (
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import IStoringSinkFactory, Purpose
 from rapidrtmp.settings.model import AppSettings, Settings
-from rapidrtmp.settings.spec import parse_spec
+from rapidrtmp.settings.spec import Spec, parse_spec
 
 __all__ = [
     "AppPlugins",
@@ -248,4 +248,12 @@ def keep_secrets_apart(settings: Settings) -> None:
 
 def _secret_files(settings: Settings) -> Sequence[str]:
     specs = [parse_spec(spec) for app in settings.apps.values() for spec in (*app.auth, *app.play)]
-    return [spec.options.get("secret_file", settings.tokens.secret_file) for spec in specs if spec.name == "token"]
+    tokens = settings.tokens
+    used = [tokens.names_file] if any(app.public_names for app in settings.apps.values()) else []
+    named = [spec.options.get("secret_file", tokens.secret_file) for spec in specs if spec.name == "token"]
+    return [*named, *used, *(spec.options[key] for spec in specs for key in ("key", "secret") if _is_file(spec, key))]
+
+
+def _is_file(spec: Spec, key: str) -> bool:
+    """Whether an option of ours holds the name of a file."""
+    return (spec.name, key) in (("jwt", "key"), ("webhook", "secret")) and key in spec.options

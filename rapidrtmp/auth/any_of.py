@@ -39,6 +39,7 @@ class AnyOfAuthenticator:
     def __init__(self, authenticators: Sequence[Any], log: Logger) -> None:
         self._authenticators = authenticators
         self._log = log
+        self.takes_secret_keys = any(getattr(each, "takes_secret_keys", False) for each in authenticators)
         self._issuer = next((each for each in authenticators if ITokenIssuer.providedBy(each)), None)
         if self._issuer is not None:
             alsoProvides(self, ITokenIssuer)
@@ -66,8 +67,8 @@ class AnyOfAuthenticator:
                 raise CancelledError(class_name(authenticator)) from error
             except Exception as error:
                 self._log.failure(
-                    "{stream}: the authenticator {authenticator} failed: {error}",
-                    stream=request.stream,
+                    "application {app}: the authenticator {authenticator} failed: {error}",
+                    app=request.stream.app,
                     authenticator=class_name(authenticator),
                     error=reason_of(error),
                 )

@@ -51,7 +51,8 @@ Body = tuple[str, bytes]
 
 def _facts_of(request: PublishRequest | PlayRequest) -> Facts:
     """What is to be said of a request, by the names of the JSON that is sent."""
-    shared = {"app": request.stream.app, "name": request.stream.key, "address": request.peer, "token": request.token}
+    key = request.key if isinstance(request, PublishRequest) and request.key else request.stream.key
+    shared = {"app": request.stream.app, "name": key, "address": request.peer, "token": request.token}
     if isinstance(request, PublishRequest):
         said = request.said
         return {
@@ -204,7 +205,10 @@ class WebhookAuthenticator:
     :param allows_on_failure: whether a client may when the server does not answer as it should.
     :param http: asks it.
     :param utc_ms: the time of day in milliseconds since 1970.
+    :ivar takes_secret_keys: a name that it gives a stream may be the public one, and the key a secret.
     """
+
+    takes_secret_keys = True
 
     def __init__(
         self,

@@ -53,7 +53,13 @@ class IApplication(Interface):
     limits: AppLimits = Attribute("What it allows its streams.")
     authenticator: IAuthenticator = Attribute("Who may publish in it; an ``ITokenIssuer`` besides if it issues tokens.")
     play_authenticator: IPlayAuthenticator | None = Attribute("Who may watch, likewise; ``None`` for all.")
+    has_secret_keys: bool = Attribute(
+        "Whether its streams are called otherwise than by the keys they are published with."
+    )
     sinks: Mapping[str, Any] = Attribute("The ``ISinkFactory`` of each sink of its streams, by the sink's name.")
+
+    def public_name(key: str) -> str | None:
+        """What the stream is called that a key publishes; ``None`` if it publishes none."""
 
     def storage(purpose: Purpose) -> IStorage:
         """Where its sinks store things for a purpose; the same object where applications share a storage."""

@@ -40,11 +40,12 @@ class PublishRequest:
     """
     A peer that wants to publish.
 
-    :ivar stream: the name asked for.
+    :ivar stream: what it is called.
     :ivar token: the secret given under any of its usual names (``token``, ``key``, ``auth``, ``pass``), or ``""``.
     :ivar parameters: everything the URL's queries held, the token included.
     :ivar peer: the network address, without the port.
     :ivar client_id: the connection, by a name that no other has.
+    :ivar key: the stream key that was asked for, where that is another than the stream is called by: a secret.
     :ivar said: what the client said of itself when it connected, as far as that is text: ``flashVer``, ``tcUrl``, ….
     """
 
@@ -53,6 +54,7 @@ class PublishRequest:
     parameters: Mapping[str, str] = field(repr=False)
     peer: str
     client_id: str = ""
+    key: str = field(default="", repr=False)
     said: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -122,7 +124,8 @@ class IAuthenticator(Interface):
     def authorize_publish(request: PublishRequest) -> Verdict | Deferred[Verdict]:
         """
         Decide. A Deferred that fails, or takes longer than the server's limit, refuses the publisher with a neutral
-        reason; only that publisher waits.
+        reason; only that publisher waits. Where it has an attribute ``takes_secret_keys`` that is true, no key is
+        logged of publishes that it refuses.
         """
 
 

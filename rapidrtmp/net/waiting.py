@@ -59,6 +59,7 @@ class Waiting(Role):
         self._client = ""
         self._msid = 0
         self._fingerprint = ""
+        self._is_key_secret = False
         self._said: Mapping[str, str] = {}
         self._verdict: Deferred[Verdict] | None = None
 
@@ -111,23 +112,41 @@ class Waiting(Role):
 
     def _publish_requested(self, event: PublishRequested) -> None:
         self._msid = event.msid
+        app_name = self._services.app_names.find(event.app) or event.app
+        app = self._services.apps.get(app_name)
+        self._is_key_secret = app is not None and app.has_secret_keys
         try:
-            name = StreamName.checked(self._services.app_names.find(event.app) or event.app, event.key)
+            asked = StreamName.checked(app_name, event.key)
         except BadNameError as error:
-            self._refuse(_showable(event), BAD_NAME, str(error))
+            self._refuse(f"{app_name}/…" if self._is_key_secret else _showable(event), BAD_NAME, str(error))
             return
-        app = self._services.apps.get(name.app)
         if app is None:
-            self._refuse(str(name), BAD_NAME, f"there is no application {name.app!r} here")
+            self._refuse(str(asked), BAD_NAME, f"there is no application {app_name!r} here")
             return
+        public = app.public_name(asked.key)
+        name = StreamName(app_name, public or asked.key)
         wait_ms = self._services.auth_backoff.wait_ms(self._connection.client_prefix, name, self._now_ms())
         if wait_ms:
             self._put_off(name, wait_ms)
-            return
-        token = next((event.parameters[key] for key in TOKEN_NAMES if event.parameters.get(key)), "")
+        elif public is None:
+            self._services.auth_backoff.refused(self._connection.client_prefix, self._now_ms())
+            self._refuse_access(name, "there is no such stream key")
+        else:
+            self._is_key_secret = self._is_key_secret and name == asked
+            self._ask(app.authenticator, self._request(event, name, asked.key))
+
+    def _request(self, event: PublishRequested, name: StreamName, key: str) -> PublishRequest:
+        token = next((event.parameters[each] for each in TOKEN_NAMES if event.parameters.get(each)), "")
         self._fingerprint = fingerprint_of(token)
-        peer, client_id = self._connection.peer, f"{next(_numbers)}"
-        self._ask(app.authenticator, PublishRequest(name, token, event.parameters, peer, client_id, self._said))
+        return PublishRequest(
+            name,
+            token,
+            event.parameters,
+            self._connection.peer,
+            client_id=f"{next(_numbers)}",
+            key="" if key == name.key else key,
+            said=self._said,
+        )
 
     def _ask(self, authenticator: IAuthenticator, request: PublishRequest) -> None:
         verdict = self._verdict = _answer_of(authenticator, request)
@@ -143,7 +162,7 @@ class Waiting(Role):
         """Refuse without asking: too many publishes from there were refused lately."""
         wait_s = -(-wait_ms // 1000)
         reason = f"too many publishes from this address were refused; try again in {wait_s} s"
-        self._refuse(str(name), DENIED, reason, result="throttled", kind="too many refused publishes")
+        self._refuse(self._shown(name), DENIED, reason, result="throttled", kind="too many refused publishes")
 
     def _undecided(self, failure: Failure, name: StreamName, authenticator: IAuthenticator) -> None:
         if self._verdict is None:  # the publisher left while we asked
@@ -151,11 +170,11 @@ class Waiting(Role):
         self._verdict = None
         self._log.error(
             "{stream}: the authenticator {authenticator} failed: {error}",
-            stream=name,
+            stream=self._shown(name),
             authenticator=class_name(authenticator),
             error=reason_of(failure.value),
         )
-        self._refuse(str(name), DENIED, "it could not be checked who may publish this stream; try again later")
+        self._refuse(self._shown(name), DENIED, "it could not be checked who may publish this stream; try again later")
 
     def _decided(self, verdict: Verdict, name: StreamName) -> Deferred[None] | None:
         if self._verdict is None:
@@ -166,15 +185,24 @@ class Waiting(Role):
             self._verdict = None
             if not verdict.is_undecided:
                 backoff.refused(client_prefix, self._now_ms())
-            said = {"action": "publish", "reason": verdict.reason}
-            self._services.record(EventType.AUTH_REFUSED, name, self._connection.peer, said)
-            self._refuse(str(name), DENIED, verdict.reason)
+            self._refuse_access(name, verdict.reason)
             return None
         backoff.admitted(client_prefix, name)
+        self._is_key_secret = False
         if verdict.public_name:
             name = StreamName(name.app, verdict.public_name)
         leased = self._services.leases.claim(name)
         return leased.addCallbacks(self._leased, self._not_leased, callbackArgs=(name, verdict), errbackArgs=(name,))
+
+    def _refuse_access(self, name: StreamName, reason: str) -> None:
+        said = {"action": "publish", "reason": reason}
+        shown = None if self._is_key_secret else name
+        self._services.record(EventType.AUTH_REFUSED, shown, self._connection.peer, said)
+        self._refuse(self._shown(name), DENIED, reason)
+
+    def _shown(self, name: StreamName) -> str:
+        """A name as it may be shown: a key that is a secret may not."""
+        return f"{name.app}/…" if self._is_key_secret else str(name)
 
     def _unless_revoked(self, verdict: Verdict, name: StreamName) -> Verdict:
         """A verdict, or a refusal where what it was given for is good no more."""

@@ -193,6 +193,8 @@ class RapidRtmpService(MultiService):
         self.rtmp_factory = self._make_rtmp()
         self.metrics.collect_from(self._read_metrics)
         self._has_demo = demo
+        if demo and self.applications[DEMO.app].names.are_others:
+            raise ConfigurationError(f"--demo publishes {DEMO}, which apps.{DEMO.app}.public_names calls otherwise")
         if demo:
             make_demo(reactor, self.applications[DEMO.app].authenticator, self.rtmp.addresses).setServiceParent(self)  # type: ignore[no-untyped-call]
 

@@ -35,6 +35,7 @@ from rapidrtmp.settings.types import (
     NETWORKS,
     OPTIONAL_SPEC,
     PUBLIC_ADDRESS,
+    PUBLIC_NAMES,
     PUBLIC_URL,
     SECONDS,
     SECRET,
@@ -240,6 +241,9 @@ class ServerSettings:
     play: tuple[str, ...] = _setting(
         SPECS, "open", "Who may watch, in every app without its own; any one that consents is enough", option="play"
     )
+    public_names: str = _setting(
+        PUBLIC_NAMES, "", "Whether streams are called otherwise than by their keys, in every app without its own"
+    )
     api_token: str | None = _setting(
         SECRET, "", "Secret of the management API; other users see it in the process list", option="api-token"
     )
@@ -316,6 +320,7 @@ class TokenSettings:
     default_expiration_s: int = _owned(TokenLimits, "default_expiration_s", old="DEFAULT_TOKEN_EXPIRATION")
     max_expiration_s: int = _owned(TokenLimits, "max_expiration_s", old="MAX_TOKEN_EXPIRATION")
     secret_file: str = _setting(TEXT, "data/token.key", "What signs tokens; made on first use")
+    names_file: str = _setting(TEXT, "data/names.key", "What hashed public names are made with; made on first use")
 
 
 @dataclass(frozen=True)
@@ -490,6 +495,7 @@ class AppSettings:
     One RTMP application, complete: what ``[apps.NAME]`` leaves out is filled in from the rest.
 
     :ivar sinks: specs; likewise ``auth`` and ``play``.
+    :ivar public_names: ``""``, ``hashed``, or a table of secret keys and public names in JSON.
     :ivar grace_ms: ``None`` for three target durations.
     :ivar max_streams: of this application; 0 for no limit. The server's own limit counts besides.
     :ivar max_viewers_per_stream: 0 for no limit; likewise ``max_players_per_token``.
@@ -501,6 +507,7 @@ class AppSettings:
     sinks: tuple[str, ...] = _as("server.sinks")
     auth: tuple[str, ...] = _as("server.auth")
     play: tuple[str, ...] = _as("server.play")
+    public_names: str = _as("server.public_names")
     grace_ms: int | None = _as("live.grace")
     max_streams: int = _as("server.max_streams")
     max_viewers_per_stream: int = _as("server.max_viewers_per_stream")

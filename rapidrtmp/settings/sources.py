@@ -8,6 +8,7 @@ an environment variable says empty, it does not say.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -249,6 +250,8 @@ def _from_table(row: Row, table: Document, table_name: str, where: str) -> _Read
     if row.key not in table:
         return None
     given = table[row.key]
+    if row.kind.table and isinstance(given, dict):
+        return _Reading([json.dumps(given)], where)
     items = given if row.kind.many and isinstance(given, list) else [given]
     if not all(isinstance(item, str | int | float) for item in items):
         wanted = "text or a list of texts" if row.kind.many else "one value"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import EventType
+from rapidrtmp.names import DEFAULT_APP, BadNameError, StreamName
 from rapidrtmp.settings.spec import mask_spec, parse_spec
 from rapidrtmp.support.text import reason_of
 from rapidrtmp.support.units import (
@@ -29,10 +31,12 @@ __all__ = [
     "DURATION_OR_AUTO",
     "ENDPOINTS",
     "EVENT_TYPES",
+    "HASHED_NAMES",
     "HOOK_URL",
     "NETWORKS",
     "OPTIONAL_SPEC",
     "PUBLIC_ADDRESS",
+    "PUBLIC_NAMES",
     "PUBLIC_URL",
     "SECONDS",
     "SECRET",
@@ -51,6 +55,10 @@ __all__ = [
 ]
 
 
+#: Of ``public_names``: that they are made of the keys.
+HASHED_NAMES = "hashed"
+
+
 @dataclass(frozen=True)
 class Kind:
     """
@@ -61,6 +69,7 @@ class Kind:
     :ivar suffix: the unit that field names of this kind end in, and keys do not.
     :ivar many: whether the value is a tuple, each item of which ``parse`` reads.
     :ivar secret: whether a value may hold a secret; then ``render`` masks it, and no ``repr`` shows it.
+    :ivar table: whether it may be a table of texts as well, which ``parse`` gets in JSON.
     :ivar form: what may be written, in words; of ``many``, as each item.
     """
 
@@ -69,6 +78,7 @@ class Kind:
     suffix: str = ""
     many: bool = False
     secret: bool = False
+    table: bool = False
     form: str = "text"
 
     def write(self, value: Any) -> str:
@@ -169,6 +179,30 @@ def _network(text: str) -> str:
     return text
 
 
+def _public_names(text: str) -> str:
+    """A table in JSON; its keys are not quoted: they are secrets."""
+    if text in ("", "true", HASHED_NAMES):
+        return "" if text == "true" else text
+    try:
+        table = json.loads(text)
+    except ValueError:
+        table = None
+    if not isinstance(table, dict) or not table:
+        raise ConfigurationError("it is neither hashed nor a table of secret keys and public names")
+    for key, name in table.items():
+        try:
+            StreamName.checked(DEFAULT_APP, name if isinstance(name, str) else "")
+        except BadNameError as error:
+            raise ConfigurationError(f"the public name {name!r}: {error}") from error
+        try:
+            StreamName.checked(DEFAULT_APP, key)
+        except BadNameError as error:
+            raise ConfigurationError(f"the key of {name}: {error}") from error
+        if key in table.values():
+            raise ConfigurationError(f"the key of {name} is a public name as well")
+    return text
+
+
 def _public_address(text: str) -> str:
     address = text.removeprefix("rtmp://").rstrip("/")
     if address and (address.startswith(":") or any(character in address for character in "/?@ ")):
@@ -255,6 +289,13 @@ SPEC = Kind(_spec, mask_spec, secret=True, form=_SPEC_FORM)
 SPECS = Kind(_spec, mask_spec, many=True, secret=True, form=_SPEC_FORM)
 OPTIONAL_SPEC = Kind(
     lambda text: text and _spec(text), lambda text: text and mask_spec(text), secret=True, form=_SPEC_FORM
+)
+PUBLIC_NAMES = Kind(
+    _public_names,
+    lambda text: "***" if text.startswith("{") else text,
+    secret=True,
+    table=True,
+    form="true, hashed, or a table of secret keys and public names",
 )
 PUBLIC_ADDRESS = Kind(_public_address, form="HOST or HOST:PORT")
 PUBLIC_URL = Kind(_public_url, form="a URL")

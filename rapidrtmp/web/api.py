@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -108,9 +109,14 @@ class Api:
         :raises ConflictError: the application's authenticator issues no tokens.
         """
         asked = read_grant_request(request, Action.PUBLISH, self._policy)
-        name = asked.stream
-        token = _issue(ITokenIssuer(self._app(name).authenticator, None), asked)
-        server, key = f"{self._rtmp_root(request)}/{name.app}", f"{name.key}?token={token}"
+        app, secret_key = self._app(asked.stream), asked.stream.key
+        public = app.public_name(secret_key)
+        if public is None:
+            raise NotFoundError("there is no such stream key")
+        name = StreamName(app.name, public)
+        asked = replace(asked, stream=name)
+        token = _issue(ITokenIssuer(app.authenticator, None), asked)
+        server, key = f"{self._rtmp_root(request)}/{name.app}", f"{secret_key}?token={token}"
         return json_response(
             {
                 "publishUrl": f"{server}/{key}",

@@ -35,7 +35,7 @@ PLAY = PlayRequest(CAMERA, "T", "2001:db8::1", "VLC/3.0", "")
 
 
 class Backend(Resource):
-    """Answers what it is told to, and keeps what it was asked."""
+    """Answers as it is set to, and keeps what it was asked."""
 
     isLeaf = True
 

@@ -185,7 +185,7 @@ class Edge:
         self.failed: list[str] = []
         self.extra_sinks: list[Callable[[], Any]] = []
         limits = AppLimits(grace_ms=6_000)
-        apps = {"live": FakeApplication("live", self._make_stream, limits, self.authenticator)}
+        self.apps = apps = {"live": FakeApplication("live", self._make_stream, limits, self.authenticator)}
         self.registry = Registry(
             self.clock,
             apps,

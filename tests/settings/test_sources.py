@@ -108,6 +108,7 @@ class LoadTests(LoadTestCase):
             "server.metrics_stream_labels": "true",
             "storage.spec": "memory:",
             "server.api_token": "text",
+            "server.public_names": "hashed",
             "server.public_rtmp": "text",
             "server.public_http": "https://watch.example.org",
             "tokens.secret_file": "text",

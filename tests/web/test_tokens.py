@@ -111,6 +111,18 @@ class GrantTests(GuardedCase):
         request = PublishRequest(CAMERA, reply.json()["token"], {}, "192.0.2.1")
         self.assertEqual(120, self.tokens.authorize_publish(request).reconnect_s)
 
+    def test_secret_key(self) -> None:
+        """Where keys are secret the publish URL has the key, all else the public name, which the token is for."""
+        self.server.apps["live"].names = {"s3cret": "k"}
+        reply = self.server.post("/api/v1/publish", {"streamKey": "s3cret"})
+        grant = reply.json()
+        self.assertIn("/live/s3cret?token=", grant["publishUrl"])
+        self.assertEqual(("k", "http://localhost:8080/live/k"), (grant["streamKey"], grant["watchUrl"]))
+        self.assertTrue(self.tokens.authorize_publish(PublishRequest(CAMERA, grant["token"], {}, "192.0.2.1")).allowed)
+        reply = self.server.post("/api/v1/publish", {"streamKey": "other"})
+        self.assertEqual(404, reply.status)
+        self.assertNotIn("other", reply.text())
+
     def test_unknown_application(self) -> None:
         """There are tokens of applications that exist only."""
         for path in ("/api/v1/play", "/api/v1/tokens/revoke"):
