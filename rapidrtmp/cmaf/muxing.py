@@ -16,10 +16,11 @@ from collections.abc import Sequence
 
 from rapidrtmp.cmaf.companion import Companion
 from rapidrtmp.cmaf.cut import Cut
+from rapidrtmp.cmaf.follower import Follower
 from rapidrtmp.cmaf.fragment import DescribedRun
 from rapidrtmp.cmaf.segmenter_events import CutEvent, SegmentContinued, SegmentEnd
 from rapidrtmp.interfaces import Part
-from rapidrtmp.media import Track
+from rapidrtmp.media import Frame, MediaKind, Track
 
 __all__ = ["Interleaving"]
 
@@ -34,13 +35,18 @@ class Interleaving:
     :param tracks: the primary one, and any number of others. For those behind the second no part waits for long.
     :param patience: for how many ticks of the primary track a part waits for the others, at most.
     :ivar cuts: what has not left yet.
-    :ivar companions: the other tracks by id, in order.
+    :ivar companions: the other tracks by id, in order, but for those of video.
     """
 
     def __init__(self, tracks: Sequence[Track], patience: int) -> None:
         primary, *others = tracks
         self.cuts: deque[Cut | SegmentEnd | SegmentContinued] = deque()
-        self.companions = {track.id: Companion(track, primary.timescale, patience) for track in others}
+        self._followers = {track.id: Follower(track) for track in others if track.kind is MediaKind.VIDEO}
+        self.companions = {
+            track.id: Companion(track, primary.timescale, patience)
+            for track in others
+            if track.id not in self._followers
+        }
         self._primary = primary
         self._patience = patience
         self._further_patience = primary.timescale * LONGEST_FURTHER_MS // 1000
@@ -49,6 +55,16 @@ class Interleaving:
         """Without a frame of the primary track for so long, while others come, that has paused."""
         for companion in self.companions.values():
             companion.limit_alone(ms)
+
+    def knows(self, track_id: int) -> bool:
+        """Whether this is one of the other tracks."""
+        return track_id in self.companions or track_id in self._followers
+
+    def follow(self, frame: Frame) -> None:
+        """Take a frame of a video track that follows; of a track that is none of these nothing comes."""
+        follower = self._followers.get(frame.track.id)
+        if follower is not None:
+            follower.add(frame)
 
     def alone(self, newest: int | None) -> int:
         """How long other tracks have continued since the newest primary frame, in ticks of the primary one."""
@@ -113,7 +129,13 @@ class Interleaving:
             needed = cut.shown_until - self._usual_lag(cut, frame + companion.frame_ticks)
             if not companion.has_reached(needed, cut, newest):
                 return False
-        return True
+        return not self._followers or not self._awaits_followers(cut, newest)
+
+    def _awaits_followers(self, cut: Cut, newest: int | None) -> bool:
+        """Whether a part should wait a little for the other sizes of its pictures."""
+        if newest is not None and newest - cut.end > self._further_patience:
+            return False
+        return any(follower.is_awaited(cut, newest) for follower in self._followers.values())
 
     def _usual_lag(self, cut: Cut, frames: int) -> int:
         """
@@ -128,6 +150,10 @@ class Interleaving:
             samples = companion.take(cut, newest, is_last=is_last)
             if samples:
                 runs.append(DescribedRun(companion.track, samples))
+        for follower in self._followers.values():
+            samples = follower.take(cut, is_last=is_last)
+            if samples:
+                runs.append(DescribedRun(follower.track, samples))
         first = cut.samples[0].frame if cut.samples else None
         return Part(
             runs=tuple(runs),

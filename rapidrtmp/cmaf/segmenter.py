@@ -45,7 +45,7 @@ from rapidrtmp.cmaf.muxing import Interleaving
 from rapidrtmp.cmaf.segmenter_events import CutEvent, SegmentContinued, SegmentEnd
 from rapidrtmp.cmaf.targets import SHORTEST_PART_PERCENT
 from rapidrtmp.interfaces import Constants, Cutting, Sample
-from rapidrtmp.media import Frame, MediaKind, Track
+from rapidrtmp.media import Frame, MediaKind, Track, VideoConfig
 
 __all__ = ["Segmenter", "main_tracks", "packaged_tracks"]
 
@@ -60,18 +60,39 @@ LEAST_PAUSE_MS, PAUSE_PARTS = 1_400, 3
 LONGEST_LATE_MS = 1_000
 #: Sound that is left at the end of a range, and belongs to pictures that are listed already, is a part of its own.
 LEAST_PART_MS = 1
+#: So many sizes of the picture are packaged.
+MOST_SIZES = 8
 
 
 def packaged_tracks(tracks: Sequence[Track]) -> tuple[Track, ...]:
-    """Those tracks of a stream that are cut together: the leading one, and all of audio beside video."""
+    """
+    Those tracks of a stream that are cut together: the leading one; beside video all of audio, and then other video of
+    the same shape, which is the same picture in another size.
+    """
     leading, *others = tracks
+    if leading.kind is not MediaKind.VIDEO:
+        return (leading,)
     audio = [track for track in others if track.kind is MediaKind.AUDIO]
-    return (leading, *audio) if leading.kind is MediaKind.VIDEO else (leading,)
+    sizes = [track for track in others if track.kind is MediaKind.VIDEO and _has_shape(track, leading)]
+    return (leading, *audio, *sizes[: MOST_SIZES - 1])
 
 
 def main_tracks(packaged: Sequence[Track]) -> tuple[Track, ...]:
     """Those of them that are muxed: the leading one, and the first of audio."""
-    return tuple(packaged[:2])
+    return tuple(track for index, track in enumerate(packaged[:2]) if not index or track.kind is MediaKind.AUDIO)
+
+
+def _has_shape(track: Track, leading: Track) -> bool:
+    """Whether pictures are as wide for their height as those of the leading track, within one percent."""
+    shape, wanted = _shape(track), _shape(leading)
+    return abs(shape - wanted) * 100 <= wanted
+
+
+def _shape(track: Track) -> Fraction:
+    config = track.config
+    assert isinstance(config, VideoConfig)
+    horizontal, vertical = config.pixel_aspect if all(config.pixel_aspect) else (1, 1)
+    return Fraction(config.width * horizontal, max(config.height * vertical, 1))
 
 
 class Segmenter:
@@ -138,7 +159,9 @@ class Segmenter:
             self._take_primary(frame)
         else:
             companion = self._meeting.companions.get(track_id)
-            if companion is not None and companion.add(frame, self._newest_dts):
+            if companion is None:
+                self._meeting.follow(frame)
+            elif companion.add(frame, self._newest_dts):
                 self._stand_in(companion, frame.arrived_ms)
         if not self._meeting.cuts:
             return []
@@ -147,7 +170,7 @@ class Segmenter:
     def _add_to_opening(self, frame: Frame) -> list[CutEvent]:
         """Take one frame before the constants are chosen; see :meth:`add`."""
         is_primary = frame.track.id == self._primary_id
-        if not is_primary and frame.track.id not in self._meeting.companions:
+        if not is_primary and not self._meeting.knows(frame.track.id):
             return []
         if not self._opening.hold(frame, self._primary):
             return []

@@ -10,13 +10,15 @@ from typing import NamedTuple
 from rapidrtmp.hls.playlist import VERSION
 from rapidrtmp.media import AudioConfig, Track, VideoConfig
 
-__all__ = ["REWIND_DATA", "Choice", "Multivariant", "Rate", "render_multivariant"]
+__all__ = ["REWIND_DATA", "Multivariant", "Rate", "Variant", "render_multivariant"]
 
 #: The EXT-X-SESSION-DATA that tells players how far back they can go, in seconds.
 REWIND_DATA = "org.rapidrtmp.rewind"
 
 #: BANDWIDTH is announced in these steps of bits a second, so that it seldom changes.
 STEP = 50_000
+#: About what players should start with.
+STARTING_RATE = 2_000_000
 _VIDEO_RANGES = {16: "PQ", 18: "HLG"}
 
 
@@ -49,12 +51,19 @@ class Rate:
         self.peak = size * 8000 // max(duration_ms, 1)
 
 
-class Choice(NamedTuple):
-    """A rendition of one track that players choose, or one of its video alone: its playlist, and how fast it is."""
+class Variant(NamedTuple):
+    """
+    A rendition that players choose.
+
+    :ivar uri: of its playlist.
+    :ivar tracks: what is in it, video first.
+    :ivar rate: its bit rate, as measured; likewise ``frame_rate``, ``None`` where it is unknown or there is no video.
+    """
 
     uri: str
-    track: Track
+    tracks: tuple[Track, ...]
     rate: Rate
+    frame_rate: Fraction | None = None
 
 
 class Multivariant(Rate):
@@ -68,53 +77,59 @@ class Multivariant(Rate):
         super().__init__()
         self._media_uri = media_uri
         self._rewind_ms = rewind_ms
-        self._rendered: tuple[tuple[Track, ...], Fraction | None, tuple[str, ...]] = ((), None, ())
-        self._rendered_peak = 0
+        self._shown: object = None
+        self._peaks: dict[str, int] = {}  # what was announced of each variant
 
     def render_if_changed(
-        self, tracks: tuple[Track, ...], frame_rate: Fraction | None, choices: Sequence[Choice] = ()
+        self,
+        tracks: tuple[Track, ...],
+        frame_rate: Fraction | None,
+        video: Sequence[Variant] = (),
+        audio: Sequence[Variant] = (),
     ) -> bytes | None:
         """
-        The playlist, if it would name other things or the peak is a step higher than it says; else ``None``.
+        The playlist, if it would name other things or a peak is a step higher than it says; else ``None``.
 
         :param tracks: those of the muxed rendition.
-        :param choices: the renditions of single tracks, video first; where there are some they take its place.
+        :param video: other sizes of its picture. Where there is ``audio``, the leading one is the first, without audio.
+        :param audio: the audio tracks that go with each of those; then the muxed rendition is not listed.
         """
-        more_peak, more_average = _beyond(choices)
-        average_rate = self.average and self.average + more_average
-        peak = _announced(max(self.peak + more_peak, average_rate))
-        shown = (tracks, frame_rate, tuple(choice.uri for choice in choices))
-        if peak <= self._rendered_peak and shown == self._rendered:
+        muxed = Variant(self._media_uri, tracks, self, frame_rate)
+        listed = [*video] if audio else [muxed, *video]
+        if audio:  # what was measured of the leading track is of the muxed rendition
+            listed[0] = listed[0]._replace(rate=self, frame_rate=frame_rate)
+        rates = [self._announce(variant, audio, is_muxed=variant.rate is self) for variant in listed]
+        shown = [(each.uri, each.tracks, each.frame_rate) for each in (*listed, *audio)]
+        if shown == self._shown and all(
+            peak <= self._peaks[each.uri] for each, (peak, _) in zip(listed, rates, strict=True)
+        ):
             return None
-        self._rendered_peak = peak = max(peak, self._rendered_peak)
-        self._rendered = shown
-        average = min(_announced(average_rate), peak) if average_rate else peak
-        return self.render(tracks, frame_rate, (peak, average), choices)
+        self._shown = shown
+        for variant, (peak, _) in zip(listed, rates, strict=True):
+            self._peaks[variant.uri] = max(peak, self._peaks[variant.uri])
+        bandwidths = [
+            (self._peaks[each.uri], min(average, self._peaks[each.uri]))
+            for each, (_, average) in zip(listed, rates, strict=True)
+        ]
+        return _render(list(zip(listed, bandwidths, strict=True)), audio, self._rewind_ms)
 
-    def render(
-        self,
-        tracks: Sequence[Track],
-        frame_rate: Fraction | None,
-        bandwidth: tuple[int, int],
-        choices: Sequence[Choice] = (),
-    ) -> bytes:
-        """See :func:`render_multivariant`."""
-        return render_multivariant(tracks, self._media_uri, bandwidth, frame_rate, self._rewind_ms, choices)
+    def _announce(self, variant: Variant, audio: Sequence[Variant], *, is_muxed: bool) -> tuple[int, int]:
+        """BANDWIDTH and AVERAGE-BANDWIDTH of a variant, with the largest audio track that goes with it (4.4.6.2)."""
+        rate = variant.rate
+        peak = max((each.rate.peak for each in audio), default=0)
+        average = max((each.rate.average for each in audio), default=0)
+        if audio and is_muxed:  # the first of them is in it
+            peak, average = peak - audio[0].rate.peak, average - audio[0].rate.average
+        average = rate.average and rate.average + average
+        announced = _announced(max(rate.peak + peak, average))
+        self._peaks.setdefault(variant.uri, 0)
+        return announced, _announced(average) if average else max(announced, self._peaks[variant.uri])
 
     def render_muxed(self, tracks: Sequence[Track], frame_rate: Fraction | None) -> bytes:
         """The playlist with the muxed rendition alone, and its measured rates."""
         peak = _announced(max(self.peak, self.average))
         average = min(_announced(self.average), peak) if self.average else peak
-        return self.render(tracks, frame_rate, (peak, average))
-
-
-def _beyond(choices: Sequence[Choice]) -> tuple[int, int]:
-    """By how much the largest of the audio tracks is beyond the first, which the muxed rendition has in it."""
-    rates = [choice.rate for choice in choices[1:]]
-    if not rates:
-        return 0, 0
-    first = rates[0]
-    return max(each.peak for each in rates) - first.peak, max(each.average for each in rates) - first.average
+        return render_multivariant(tracks, self._media_uri, (peak, average), frame_rate, self._rewind_ms)
 
 
 def _announced(rate: int) -> int:
@@ -128,35 +143,40 @@ def render_multivariant(
     bandwidth: tuple[int, int],
     frame_rate: Fraction | None,
     rewind_ms: int = 0,
-    choices: Sequence[Choice] = (),
 ) -> bytes:
     """
-    The playlist of a stream with one variant, or with one for each codec of audio that there is a choice of.
+    The playlist of a stream with one rendition.
 
-    :param tracks: those of its muxed rendition.
     :param bandwidth: BANDWIDTH and AVERAGE-BANDWIDTH, bits a second.
     :param frame_rate: as measured; ``None`` where it is unknown or there is no video.
     :param rewind_ms: how long its rewind window is; players that know :data:`REWIND_DATA` offer it. 0 if there is none.
-    :param choices: the renditions of single tracks, video first, which take the place of the muxed one.
     """
+    return _render([(Variant(media_uri, tuple(tracks), Rate(), frame_rate), bandwidth)], (), rewind_ms)
+
+
+def _render(variants: Sequence[tuple[Variant, tuple[int, int]]], audio: Sequence[Variant], rewind_ms: int) -> bytes:
+    """The playlist of variants with their bandwidths, each with every group of audio."""
     data = f'#EXT-X-SESSION-DATA:DATA-ID="{REWIND_DATA}",VALUE="{rewind_ms // 1000}"\n' if rewind_ms else ""
-    if choices:
-        video, *audio = choices
-        groups = _groups(audio)
-        media = "".join(map(_render_group, groups.items()))
-        variants = [
-            _variant(video.uri, [video.track, *_one_of_each(group)], bandwidth, frame_rate, id)
-            for id, group in groups.items()
-        ]
-    else:
-        media, variants = "", [_variant(media_uri, tracks, bandwidth, frame_rate)]
-    return f"#EXTM3U\n#EXT-X-VERSION:{VERSION}\n{data}{media}{''.join(variants)}".encode()
+    groups: dict[str, list[Variant]] = _groups(audio) or {"": []}
+    text = "".join(_render_group(*item) for item in groups.items())
+    is_alone = len(variants) == 1 and not audio
+    for group, choices in groups.items():
+        for variant, bandwidth in _middle_first(variants):
+            text += _render_variant(variant, bandwidth, _one_of_each(choices), group, is_alone=is_alone)
+    return f"#EXTM3U\n#EXT-X-VERSION:{VERSION}\n{data}{text}".encode()
 
 
-def _variant(
-    uri: str, tracks: Sequence[Track], bandwidth: tuple[int, int], frame_rate: Fraction | None, audio: str = ""
+def _middle_first(variants: Sequence[tuple[Variant, tuple[int, int]]]) -> list[tuple[Variant, tuple[int, int]]]:
+    """Players start with the first one: that is a middling one. Then the others, the largest first."""
+    middle = min(variants, key=lambda each: abs(each[1][0] - STARTING_RATE))
+    return sorted(variants, key=lambda each: (each is not middle, -each[1][0]))
+
+
+def _render_variant(
+    variant: Variant, bandwidth: tuple[int, int], audio: Sequence[Track], group: str, *, is_alone: bool
 ) -> str:
     peak, average = bandwidth
+    tracks = (*variant.tracks, *audio)
     attributes = [
         f"BANDWIDTH={peak}",
         f"AVERAGE-BANDWIDTH={average}",
@@ -166,46 +186,48 @@ def _variant(
         if isinstance(config, VideoConfig):
             horizontal, vertical = config.pixel_aspect if all(config.pixel_aspect) else (1, 1)
             attributes.append(f"RESOLUTION={round(config.width * horizontal / vertical)}x{config.height}")
-            if frame_rate is not None:
-                attributes.append(f"FRAME-RATE={float(frame_rate):.3f}")
+            if variant.frame_rate is not None:
+                attributes.append(f"FRAME-RATE={float(variant.frame_rate):.3f}")
             transfer = config.colour.transfer if config.colour else 2
             attributes.append(f"VIDEO-RANGE={_VIDEO_RANGES.get(transfer, 'SDR')}")
-    if audio:
-        attributes += [f'AUDIO="{audio}"', "CLOSED-CAPTIONS=NONE"]
-    return f"#EXT-X-STREAM-INF:{','.join(attributes)}\n{uri}\n"
+    if not is_alone:
+        attributes.append("CLOSED-CAPTIONS=NONE")
+    if group:
+        attributes.append(f'AUDIO="{group}"')
+    return f"#EXT-X-STREAM-INF:{','.join(attributes)}\n{variant.uri}\n"
 
 
 # ── audio to choose from ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _groups(audio: Sequence[Choice]) -> dict[str, list[Choice]]:
+def _groups(audio: Sequence[Variant]) -> dict[str, list[Variant]]:
     """Audio by codec, for players do not switch from one to another (4.4.6.1.1), that of the first track first."""
-    groups: dict[str, list[Choice]] = {}
+    groups: dict[str, list[Variant]] = {}
     for choice in audio:
-        family = choice.track.codec.strip(".").lower()
+        family = choice.tracks[0].codec.strip(".").lower()
         groups.setdefault(f"audio-{family}", []).append(choice)
     return groups
 
 
-def _one_of_each(group: Sequence[Choice]) -> list[Track]:
+def _one_of_each(group: Sequence[Variant]) -> list[Track]:
     """Tracks of a group, each codec string once."""
-    return list({choice.track.config.codec_string: choice.track for choice in group}.values())
+    return list({choice.tracks[0].config.codec_string: choice.tracks[0] for choice in group}.values())
 
 
-def _render_group(item: tuple[str, Sequence[Choice]]) -> str:
+def _render_group(group: str, choices: Sequence[Variant]) -> str:
     """The EXT-X-MEDIA of one group (4.4.6.1); what is played unless the viewer chooses otherwise stands first."""
-    group, choices = item
     names: set[str] = set()
     lines = []
     for index, choice in enumerate(choices):
-        name = _unused(_quotable(choice.track.name) or f"Audio {(choice.track.id - 1) // 2 + 1}", names)
+        track = choice.tracks[0]
+        name = _unused(_quotable(track.name) or f"Audio {(track.id - 1) // 2 + 1}", names)
         names.add(name)
         attributes = ["TYPE=AUDIO", f'GROUP-ID="{group}"', f'NAME="{name}"']
-        if choice.track.language != "und":
-            attributes.append(f'LANGUAGE="{_quotable(choice.track.language)}"')
+        if track.language != "und":
+            attributes.append(f'LANGUAGE="{_quotable(track.language)}"')
         attributes += [f"DEFAULT={'NO' if index else 'YES'}", "AUTOSELECT=YES"]
-        if isinstance(choice.track.config, AudioConfig):
-            attributes.append(f'CHANNELS="{choice.track.config.channels}"')
+        if isinstance(track.config, AudioConfig):
+            attributes.append(f'CHANNELS="{track.config.channels}"')
         lines.append(f'#EXT-X-MEDIA:{",".join(attributes)},URI="{choice.uri}"\n')
     return "".join(lines)
 

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from rapidrtmp.cmaf.segmenter import main_tracks
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
-from rapidrtmp.hls.multivariant import Choice, Multivariant
+from rapidrtmp.hls.multivariant import Multivariant
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST
 from rapidrtmp.hls.publication import Publication
 from rapidrtmp.hls.rendition import Rendition, RenditionOptions
@@ -44,6 +44,8 @@ __all__ = ["HlsSink", "HlsSinkFactory"]
 
 #: What a starting server reads back into memory, at most.
 MAX_RECOVERED_BYTES = 256 << 20
+#: The multivariant playlist waits no longer for tracks that may be worth choosing.
+LONGEST_HOLD_MS = 6_000
 #: From the arrival of a part's last frame until the part can be fetched.
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
 
@@ -129,6 +131,7 @@ class HlsSink:
         self._newest: Part | None = None  # the newest part that no version lists
         self._has_news = False  # whether there is anything that the last version does not say
         self._frame_rate: Fraction | None = None
+        self._has_multivariant = False
         self._latency = context.metrics.histogram(
             "part_publish_delay_seconds", "From the arrival of a part's last frame to its publication", LATENCY_BUCKETS
         )
@@ -289,7 +292,7 @@ class HlsSink:
         if hint:
             self._shelf.announce(hint)
         self._hinted = hint
-        self._publication.put(rendition.window.version(hint))
+        self._publication.put(rendition.window.version(hint, self._of_tracks.reports))
         self._of_tracks.publish(hint)
 
     def _take_back_hint(self) -> None:
@@ -327,13 +330,29 @@ class HlsSink:
 
     def _publish_multivariant(self, rendition: Rendition) -> None:
         """Put it up when there is something measured, and again when it would say something else."""
-        choices = [Choice(each.uri, each.track, each.rate) for each in self._of_tracks.current]
-        data = self._multivariant.render_if_changed(self._tracks, self._frame_rate, choices)
+        others = self._of_tracks
+        if not self._is_settled(rendition):
+            return
+        data = self._multivariant.render_if_changed(self._tracks, self._frame_rate, others.video, others.audio)
         if data is not None:
             self._put_multivariant(rendition, data)
-            if choices:  # which are not stored
+            if others:  # which are not stored
                 data = self._multivariant.render_muxed(self._tracks, self._frame_rate)
             rendition.put_multivariant(MULTIVARIANT_PLAYLIST, data)
+
+    def _is_settled(self, rendition: Rendition) -> bool:
+        """
+        Whether it is clear what there is to choose from. Players read the multivariant playlist once, so it is held as
+        long as it is not, but no longer than for two segments, or some seconds.
+        """
+        if self._has_multivariant or not self._of_tracks.is_undecided:
+            self._has_multivariant = True
+            return True
+        opened, listed_ms = rendition.window.open, sum(each.duration_ms for each in rendition.window.segments)
+        if opened is not None:
+            listed_ms += (self._end - opened.start) * 1000 // opened.timescale
+        self._has_multivariant = listed_ms >= LONGEST_HOLD_MS
+        return self._has_multivariant
 
     def _put_multivariant(self, rendition: Rendition, data: bytes) -> None:
         max_age_s = rendition.window.constants.target_s

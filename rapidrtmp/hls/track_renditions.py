@@ -1,10 +1,11 @@
 """
-Renditions of single tracks, beside the muxed one: what a stream with several audio tracks is chosen from.
+Renditions beside the muxed one: what a stream with several audio tracks, or sizes of its picture, is chosen from.
 
 Each has a folder of its own on the shelf (``audio-1/index.m3u8``) and a playlist in step with the muxed one: the same
-segments, parts, dates, discontinuities and promises, for its parts are those of the stream with the samples of one
-track alone. Where a track has none a part is a gap, and so is one that has ended: its playlist continues for those
-who still play it.
+segments, parts, dates, discontinuities and promises, for its parts are those of the stream with the samples of some
+tracks alone. With one audio track, another size of the picture is muxed with it, as the leading one is; with several,
+video and audio are apart. Where a track has nothing a part is a gap, and so is one that has ended: its playlist
+continues for those who still play it.
 
 They live on the shelf alone; what is stored of a stream is its muxed rendition.
 """
@@ -12,11 +13,12 @@ They live on the shelf alone; what is stored of a stream is its muxed rendition.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 from rapidrtmp.cmaf.fragment import write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.hls.expiry import Expiry
-from rapidrtmp.hls.multivariant import Rate
+from rapidrtmp.hls.multivariant import Rate, Variant
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, init_name, rendition_name
 from rapidrtmp.hls.playlist import PlaylistWindow
 from rapidrtmp.hls.publication import Publication
@@ -29,6 +31,9 @@ from rapidrtmp.media import MediaKind, Track
 __all__ = ["TrackRendition", "TrackRenditions"]
 
 AUDIO_TYPE = "audio/mp4"
+#: Another size of the picture is offered when so many segments in a row began with its keyframe, and no more after so
+#: many that did not.
+JOINS_AFTER, LEAVES_AFTER = 2, 3
 
 
 class _Folder:
@@ -55,48 +60,65 @@ class TrackRendition:
 
     :param muxed: the window of the muxed rendition, before the segment that this one begins with.
     :ivar name: of its folder.
-    :ivar track: as it was configured last.
-    :ivar rate: its bit rate, as measured.
+    :ivar tracks: as they were configured last; the first one is what it is called by.
+    :ivar rate: its bit rate, as measured; likewise ``frame_rate``.
+    :ivar is_offered: whether it is fit to be chosen.
     """
 
-    def __init__(self, context: SinkContext, track: Track, size: int, muxed: PlaylistWindow) -> None:
-        self.name = rendition_name(track)
-        self.track = track
+    def __init__(self, context: SinkContext, tracks: tuple[Track, ...], size: int, muxed: PlaylistWindow) -> None:
+        self.name = rendition_name(tracks[0])
+        self.tracks = tracks
         self.rate = Rate()
+        self.frame_rate: Fraction | None = None
+        self.is_offered = self._is_audio = tracks[0].kind is MediaKind.AUDIO
         self.window = PlaylistWindow(muxed.constants, size, muxed.next_sequence, muxed.last_discontinuity)
+        self._context = context
         self._folder = _Folder(context.shelf, self.name)
-        self._shelf = context.shelf
         self._publication = Publication(context, f"{self.name}/{MEDIA_PLAYLIST}")
         self._expiry = Expiry(self._folder.withdraw, self.window)
-        self._described: Track | None = None  # the track that the last init segment is for
+        self._described: tuple[Track, ...] = ()  # the tracks that the last init segment is for
         self._init = b""
         self._init_segment = InitSegment("")
         self._fragments = 0
         self._pieces: list[bytes] = []  # of the open segment
         self._hinted = ""  # the part that was promised and is not up yet
+        self._in_a_row = 0  # segments with media, or below zero those without
 
     @property
-    def uri(self) -> str:
-        """Its playlist, as the multivariant one names it."""
-        return f"{self.name}/{MEDIA_PLAYLIST}"
+    def is_undecided(self) -> bool:
+        """Whether it is not clear yet if it is fit."""
+        return not self.is_offered and abs(self._in_a_row) < JOINS_AFTER
+
+    @property
+    def variant(self) -> Variant:
+        """What the multivariant playlist says of it."""
+        return Variant(f"{self.name}/{MEDIA_PLAYLIST}", self.tracks, self.rate, self.frame_rate)
 
     def put_part(self, part: Part, muxed: OpenSegment) -> None:
-        """Put up and list what a part has of this track; ``muxed`` is the segment that it was listed in."""
-        part = part.of((self.track.id,))
+        """Put up and list what a part has of these tracks; ``muxed`` is the segment that it was listed in."""
+        is_tail = not part.runs or part.runs[0].track.kind is MediaKind.AUDIO  # sound alone, behind the last picture
+        part = part.of([track.id for track in self.tracks])
+        has_media = bool(part.runs) and (is_tail or part.runs[0].track.id == self.tracks[0].id)
         segment = self.window.open or self._begin_segment(part, muxed)
-        is_independent = self.track.kind is MediaKind.AUDIO or part.independent
-        name = segment.add(part.start, part.end, independent=bool(part.runs) and is_independent, gap=not part.runs)
-        if part.runs:
-            self._fragments += 1
-            data = b"".join(write_fragment(self._fragments, part.runs))
-            self._pieces.append(data)
-            if self.window.has_parts:
-                self._folder.put(name, [data], SEGMENT_TYPE)
-                self._hinted = "" if name == self._hinted else self._hinted
+        is_independent = has_media and part.runs[0].samples[0].frame.keyframe and (self._is_audio or not is_tail)
+        name = segment.add(part.start, part.end, independent=is_independent, gap=not has_media)
+        if has_media:
+            self._put_media(name, part)
         self._take_back_hint(name)
 
+    def _put_media(self, name: str, part: Part) -> None:
+        if part.runs[0].track.id == self.tracks[0].id:
+            self.frame_rate = part.runs[0].samples[-1].frame.rhythm.frame_rate
+        self._fragments += 1
+        data = b"".join(write_fragment(self._fragments, part.runs))
+        self._pieces.append(data)
+        if self.window.has_parts:
+            self._folder.put(name, [data], SEGMENT_TYPE)
+            if name == self._hinted:
+                self._hinted = ""
+
     def _begin_segment(self, part: Part, muxed: OpenSegment) -> OpenSegment:
-        if self.track is not self._described:
+        if self.tracks is not self._described:
             self._put_init()
         return self.window.begin_segment(
             init=self._init_segment,
@@ -104,43 +126,60 @@ class TrackRendition:
             discontinuity=muxed.discontinuity,
             start=muxed.start,
             timescale=muxed.timescale,
-            keyframe=self.track.kind is MediaKind.AUDIO or part.is_closed,
+            keyframe=self._is_audio or not part.runs or _is_closed(part),
         )
 
     def _put_init(self) -> None:
-        self._described = self.track
-        init = write_init_segment([self.track])
+        self._described = self.tracks
+        init = write_init_segment(self.tracks)
         if init != self._init:
             name = init_name(self.window.next_sequence)
             self._init, self._init_segment = init, InitSegment(name)
-            self._folder.put(name, [init], AUDIO_TYPE if self.track.kind is MediaKind.AUDIO else MEDIA_TYPE)
+            self._folder.put(name, [init], AUDIO_TYPE if self._is_audio else MEDIA_TYPE)
 
     def complete_segment(self, end: int) -> None:
         """Nothing follows in the open segment: put it up as a whole and list it."""
         window = self.window
         pieces, self._pieces = self._pieces, []
         segment = window.complete_segment(end, size=sum(map(len, pieces)))
-        self.rate.measure(segment.size, segment.duration_ms)
-        if self._shelf.is_crowded:
-            window.shorten()
         if pieces:
+            self.rate.measure(segment.size, segment.duration_ms)
             self._folder.put(segment.uri, pieces, SEGMENT_TYPE)
+        self._judge(has_media=bool(pieces))
+        if self._context.shelf.is_crowded:
+            window.shorten()
         self._expiry.moved_on()
         window.list.drop_before(self._expiry.next)
+
+    def _judge(self, *, has_media: bool) -> None:
+        """Another size of the picture is offered only while its keyframes are where segments begin."""
+        if self._is_audio:
+            return
+        self._in_a_row = max(self._in_a_row, 0) + 1 if has_media else min(self._in_a_row, 0) - 1
+        if self._in_a_row >= JOINS_AFTER:
+            self.is_offered = True
+        elif self._in_a_row <= -LEAVES_AFTER:
+            if self.is_offered or self._in_a_row == -LEAVES_AFTER:
+                self._context.log.warn(
+                    "{stream}: {rendition} is left out: its keyframes are not those of the leading video track",
+                    stream=self._context.stream,
+                    rendition=self.name,
+                )
+            self.is_offered = False
 
     def publish(self, hint: str, others: Sequence[str]) -> None:
         """
         Publish the playlist as it is now.
 
         :param hint: the name of the part that comes next; empty if there is none.
-        :param others: the names of the other folders.
+        :param others: the names of the other folders; empty for the stream's own.
         """
         if hint != self._hinted:
             self._take_back_hint(self._hinted)
         if hint:
             self._folder.announce(hint)
         self._hinted = hint
-        reports = [f"../{name}/{MEDIA_PLAYLIST}" for name in others if name != self.name]
+        reports = [f"../{name}/{MEDIA_PLAYLIST}" if name else f"../{MEDIA_PLAYLIST}" for name in others]
         self._publication.put(self.window.version(hint, reports))
 
     def _take_back_hint(self, name: str) -> None:
@@ -153,32 +192,78 @@ class TrackRendition:
         self.window.ended = True
 
 
+def _is_closed(part: Part) -> bool:
+    """Whether all of a part can be decoded from its first sample on."""
+    samples = part.runs[0].samples
+    return samples[0].frame.keyframe and all(sample.frame.pts >= samples[0].frame.pts for sample in samples)
+
+
 class TrackRenditions:
     """
-    All of one stream: none as long as it has one audio track; else one of its video, and one of each audio track.
+    All of one stream: none as long as it has one video and one audio track.
 
     :param size: how many segments their playlists list.
-    :ivar current: those whose tracks are there, video first.
     """
 
     def __init__(self, context: SinkContext, size: int) -> None:
         self._context = context
         self._size = size
-        self._tracks: tuple[Track, ...] = ()
+        self._wanted: tuple[tuple[Track, ...], ...] = ()  # the tracks of each that is needed from the next segment on
         self._all: dict[str, TrackRendition] = {}
-        self.current: tuple[TrackRendition, ...] = ()
+        self._current: tuple[TrackRendition, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there are any, or will be with the next segment."""
+        return bool(self._wanted or self._all)
 
     def __iter__(self) -> Iterator[TrackRendition]:
         return iter(self._all.values())
 
-    def __bool__(self) -> bool:
-        """Whether there are any, or will be with the next segment."""
-        return bool(self._tracks or self._all)
-
     def tracks_changed(self, tracks: Sequence[Track]) -> None:
-        """Learn of which tracks the parts that follow are: the leading one and all of audio."""
+        """Learn of which tracks the parts that follow are: the leading one, those of audio, and other sizes of it."""
+        video = [track for track in tracks if track.kind is MediaKind.VIDEO]
         audio = [track for track in tracks if track.kind is MediaKind.AUDIO]
-        self._tracks = tuple(tracks) if len(audio) > 1 and len(audio) < len(tracks) else ()
+        if not video:
+            self._wanted = ()
+        elif len(audio) > 1:
+            self._wanted = tuple((track,) for track in (*video, *audio))
+        else:
+            self._wanted = tuple((track, *audio) for track in video[1:])
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether players choose video and audio apart, instead of one muxed rendition."""
+        return any(each.tracks[0].kind is MediaKind.AUDIO for each in self._current)
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether it is not clear of every size of the picture whether it can be offered."""
+        return any(each.is_undecided for each in self._current[int(self.is_apart) :])
+
+    @property
+    def video(self) -> list[Variant]:
+        """The sizes of the picture that can be chosen, but for a muxed one of the leading track."""
+        return [each.variant for each in self._offered if each.tracks[0].kind is MediaKind.VIDEO]
+
+    @property
+    def audio(self) -> list[Variant]:
+        """The audio tracks that can be chosen."""
+        return [each.variant for each in self._offered if each.tracks[0].kind is MediaKind.AUDIO]
+
+    @property
+    def _offered(self) -> list[TrackRendition]:
+        return [each for index, each in enumerate(self._current) if each.is_offered or (self.is_apart and not index)]
+
+    def begin(self, muxed: PlaylistWindow) -> None:
+        """Open those that are needed now; the next part that comes is the first of a segment."""
+        for tracks in self._wanted:
+            name = rendition_name(tracks[0])
+            if name in self._all:
+                if self._all[name].tracks != tracks:
+                    self._all[name].tracks = tracks
+            else:
+                self._all[name] = TrackRendition(self._context, tracks, self._size, muxed)
+        self._current = tuple(self._all[rendition_name(tracks[0])] for tracks in self._wanted)
 
     def put_part(self, part: Part, muxed: PlaylistWindow) -> None:
         """Put up a part in each of them, which the muxed rendition has listed as the newest of its open segment."""
@@ -186,26 +271,21 @@ class TrackRenditions:
         for rendition in self._all.values():
             rendition.put_part(part, muxed.open)
 
-    def begin(self, muxed: PlaylistWindow) -> None:
-        """Open those that are needed now; the next part that comes is the first of a segment."""
-        for track in self._tracks:
-            name = rendition_name(track)
-            if name in self._all:
-                self._all[name].track = track
-            else:
-                self._all[name] = TrackRendition(self._context, track, self._size, muxed)
-        self.current = tuple(self._all[rendition_name(track)] for track in self._tracks)
-
     def complete_segment(self, end: int) -> None:
         """Complete the open segment of each."""
         for rendition in self._all.values():
             rendition.complete_segment(end)
 
+    @property
+    def reports(self) -> list[str]:
+        """The URIs of those that players may change to from the muxed rendition."""
+        return [] if self.is_apart else [variant.uri for variant in self.video]
+
     def publish(self, hint: str) -> None:
         """Publish all playlists; ``hint`` as the muxed one has it."""
-        others = [rendition.name for rendition in self.current]
+        others = [each.name for each in self._offered] + ([] if self.is_apart else [""])
         for rendition in self._all.values():
-            rendition.publish(hint, others)
+            rendition.publish(hint, [name for name in others if name != rendition.name])
 
     def end(self) -> None:
         """Nothing follows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
@@ -100,9 +100,10 @@ class Part:
         """Where it ends."""
         return self.start + self.duration
 
-    def of(self, track_ids: Collection[int]) -> Part:
-        """The same stretch of time with the samples of these tracks alone; a gap if it has none of them."""
-        return replace(self, runs=tuple(run for run in self.runs if run.track.id in track_ids))
+    def of(self, track_ids: Sequence[int]) -> Part:
+        """The same stretch of time with the samples of these tracks alone, in order; a gap if it has none of them."""
+        runs = {run.track.id: run for run in self.runs}
+        return replace(self, runs=tuple(runs[track_id] for track_id in track_ids if track_id in runs))
 
 
 class IPartSink(Interface):
@@ -171,6 +172,7 @@ class IAllTracksSink(IPartSink):
     """
     A part sink that takes every track that can be packaged, not the leading one and the first of audio alone.
 
-    Its ``tracks_changed`` learns of all of them, the leading one and then audio in order, and its parts have a run for
-    each that has samples in them. A part never waits long for a track that other sinks do not have.
+    Its ``tracks_changed`` learns of all of them: the leading one, audio in order, then other sizes of the same picture.
+    Its parts have a run for each that has samples in them; what another size has in a segment begins with a keyframe
+    that is presented with the leading one's. A part never waits long for a track that other sinks do not have.
     """

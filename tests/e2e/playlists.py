@@ -210,6 +210,8 @@ class _Reading:
             case "PRELOAD-HINT":
                 hint = attributes(value)
                 self._hint = {"PART": hint["URI"]}[hint["TYPE"]]
+            case "RENDITION-REPORT":
+                _only(attributes(value), ("URI", "LAST-MSN", "LAST-PART"))
             case "ENDLIST":
                 self._ended = True
             case _:

@@ -7,10 +7,11 @@ import subprocess
 from pathlib import Path
 
 from rapidrtmp.m3u8.read_multivariant import parse_multivariant_playlist
-from tests.e2e.browser import BrowserTest, check_library, find_browser
+from tests.e2e.browser import FIGURES, BrowserTest, check_library, find_browser
 from tests.e2e.encoders import CLIP_S
 from tests.e2e.ffmpeg import FFMPEG, RUN_S, Packet, decode, read_packets
 from tests.e2e.harness import EndToEndTest, Server, eventually, new_folder
+from tests.e2e.playlists import MediaPlaylist
 from tests.e2e.test_encoders import SETTINGS, digests, fetch_all, track
 
 
@@ -25,6 +26,24 @@ def two_languages(seconds: int) -> Path:
     arguments = [*inputs, "-map", "0", "-map", "1", "-map", "2", *codecs, "-t", str(seconds), "-f", "flv", str(path)]
     subprocess.run(
         [FFMPEG, "-nostdin", "-v", "error", "-y", *arguments], stdin=subprocess.DEVNULL, check=True, timeout=RUN_S
+    )
+    return path
+
+
+@functools.cache
+def three_sizes(seconds: int) -> Path:
+    """A clip of one picture in three sizes, whose keyframes coincide, and a tone."""
+    path = new_folder("clip") / "three.flv"
+    graph = "[0:v]split=3[a][b][c];[b]scale=640:360[d];[c]scale=320:180[e]"
+    inputs = ["-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=30", "-f", "lavfi", "-i", "sine=sample_rate=48000"]
+    maps = ["-filter_complex", graph, "-map", "[a]", "-map", "[d]", "-map", "[e]", "-map", "1"]
+    codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "30", "-keyint_min", "30"]
+    codecs += ["-sc_threshold", "0", "-c:a", "aac", "-t", str(seconds), "-f", "flv"]
+    subprocess.run(
+        [FFMPEG, "-nostdin", "-v", "error", "-y", *inputs, *maps, *codecs, str(path)],
+        stdin=subprocess.DEVNULL,
+        check=True,
+        timeout=RUN_S,
     )
     return path
 
@@ -67,7 +86,55 @@ class AudioTests(EndToEndTest):
         self.assertEqual(shape, [(each.sequence, each.duration, each.date) for each in playlist.complete])
 
 
+class SizesTests(EndToEndTest):
+    def test_rungs(self) -> None:
+        """Video tracks of one picture become rungs, in step: each segment of each decodes alone, none lacks sound."""
+        server = self.start_server(SETTINGS.format(grace="1s"))
+        publisher = self.publish(FFMPEG, three_sizes(CLIP_S + 3), server.issue_token("show").publish_url)
+        master = parse_multivariant_playlist(eventually("the stream", lambda: master_of(server, "show")))
+        sizes = {"index.m3u8": "1280x720", "video-1/index.m3u8": "640x360", "video-2/index.m3u8": "320x180"}
+        self.assertEqual(sizes, {variant.uri: variant.resolution for variant in master.variants})
+        self.assertEqual(0, publisher.wait(), publisher.said)
+        shapes, sounds = [], []
+        for name in ("show", "show/video-1", "show/video-2"):
+            playlist, media = fetch_all(server, name, new_folder("size"))
+            self.assertEqual("", decode(media), name)
+            packets = read_packets(media)
+            self.assertEqual(30 * (CLIP_S + 3), len(track(packets, "video")), name)
+            sounds.append(digests(track(packets, "audio")))
+            shapes.append([(each.sequence, each.duration, each.date, each.gap) for each in playlist.complete])
+            self._check_alone(server, name, playlist)
+        self.assertEqual([shapes[0]] * 3, shapes)
+        self.assertEqual([sounds[0]] * 3, sounds)
+
+    def _check_alone(self, server: Server, name: str, playlist: MediaPlaylist) -> None:
+        """Hold every segment to decoding without any other."""
+        folder = new_folder("alone")
+        for segment in playlist.complete[:-1]:
+            path = folder / segment.uri
+            path.write_bytes(b"".join(server.get(f"/live/{name}/{uri}").body for uri in (segment.map_uri, segment.uri)))
+            self.assertEqual("", decode(path), f"{name}/{segment.uri}")
+
+
 class BrowserTests(BrowserTest):
+    def test_rungs(self) -> None:
+        """hls.js finds all sizes of a picture, and plays from one to another without a stop."""
+        paths = find_browser()
+        server = self.start_server()
+        check_library(server)
+        publisher = self.publish(FFMPEG, three_sizes(60), server.issue_token("show").publish_url)
+        eventually("the stream", lambda: master_of(server, "show"))
+        browser = self.open_page(paths, f"{server.root}/live/show")
+        first = eventually("the page to play", lambda: self.figures_of_play(browser))
+        self.assertEqual(3, browser.execute_script("return window.rapidrtmp.sizes"))
+        for height in (180, 720, 360):
+            browser.execute_script("window.rapidrtmp.size = arguments[0]", height)
+            eventually(f"{height} lines", lambda height=height: browser.execute_script(FIGURES)["height"] == height)
+        last = eventually("it to play on", lambda: self.figures_of_play(browser, first["currentTime"] + 4))
+        self.assertEqual(0, last["recoveries"])
+        self.assertEqual([], self.complaints(browser))
+        publisher.kill()
+
     def test_choice(self) -> None:
         """hls.js plays one of several audio tracks, and the viewer chooses another while it plays."""
         paths = find_browser()

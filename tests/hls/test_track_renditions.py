@@ -306,3 +306,119 @@ class OddTracksTests(SynchronousTestCase):
                 if name.startswith(f"{folder}segment") and packaged.shelf.find(name)
             ]
             self.assertLess(len(up), 15, folder)
+
+
+class SizesTests(SynchronousTestCase):
+    """Several sizes of one picture."""
+
+    SMALL, TINY = make_video_track(640, 360, id=3), make_video_track(320, 180, id=5)
+
+    def frames(self, seconds: int = 20, *audio: Track, shifted: int = 0, gap: range = range(0)) -> list[Frame]:
+        """Three sizes, the smallest with other keyframes if ``shifted``, the middle one without some of its frames."""
+        small = [frame for number, frame in enumerate(video_frames(self.SMALL, seconds, size=500)) if number not in gap]
+        tiny = video_frames(self.TINY, seconds, size=200, gop=60)
+        if shifted:
+            tiny = [replace(frame, keyframe=number % 60 == shifted) for number, frame in enumerate(tiny)]
+        sound = [audio_frames(track, seconds) for track in audio]
+        return interleaved(video_frames(VIDEO, seconds), small, tiny, *sound)
+
+    def packaged(self, *frames: Frame, audio: Sequence[Track] = (MAIN,)) -> Packaged:
+        packaged = Packaged()
+        packaged.range(VIDEO, self.SMALL, self.TINY, *audio, frames=frames)
+        return packaged
+
+    def test_rungs(self) -> None:
+        """Each size is a variant, muxed with the same audio, in step; the one to start with comes first."""
+        packaged = self.packaged(*self.frames(20, MAIN))
+        variants = parse_multivariant_playlist(packaged.multivariant()).variants
+        self.assertEqual(
+            {"index.m3u8": "1280x720", "video-1/index.m3u8": "640x360", "video-2/index.m3u8": "320x180"},
+            {variant.uri: variant.resolution for variant in variants},
+        )
+        rates = {variant.uri: variant.bandwidth for variant in variants}
+        self.assertEqual(sorted(rates.values(), reverse=True), [rates[uri] for uri in ("index.m3u8", *list(rates)[1:])])
+        self.assertEqual({"avc1.42c01f,mp4a.40.2"}, {variant.codecs for variant in variants})
+        shelf = packaged.shelf
+        for folder in ("video-1/", "video-2/"):
+            self.assertEqual(shape(shelf.latest("")), shape(shelf.latest(folder)))
+        packaged.sink.finish()
+        for folder, track in (("video-1/", self.SMALL), ("video-2/", self.TINY)):
+            sent = [frame.data for frame in self.frames(20) if frame.track is track]
+            self.assertEqual(sent, packaged.payloads(folder, track))
+            self.assertEqual(packaged.payloads("", MAIN), packaged.payloads(folder, MAIN))
+
+    def test_reports(self) -> None:
+        """Each playlist that can be chosen reports on all others."""
+        packaged = self.packaged(*self.frames(10, MAIN))
+        playlists = {"index.m3u8", "video-1/index.m3u8", "video-2/index.m3u8"}
+        for name in playlists:
+            found = packaged.shelf.find_playlist(name)
+            assert found is not None
+            reports = parse_media_playlist(found.facts.body).reports
+            up = "../" if "/" in name else ""
+            self.assertEqual({up + other for other in playlists - {name}}, {each.uri for each in reports})
+
+    def test_held(self) -> None:
+        """The multivariant playlist is not put up before it is clear of each size whether its keyframes coincide."""
+        packaged = Packaged()
+        packaged.sink.tracks_changed((VIDEO, self.SMALL, self.TINY, MAIN))
+        for frame in self.frames(20, MAIN):
+            packaged.sink.frame_received(frame)
+            if "master.m3u8" in packaged.shelf.bodies:
+                break
+        self.assertTrue(4_000 <= frame.arrived_ms <= 6_100, frame.arrived_ms)
+        self.assertEqual(3, len(parse_multivariant_playlist(packaged.multivariant()).variants))
+
+    def test_other_keyframes(self) -> None:
+        """A size whose keyframes are elsewhere is not offered, said once, and delays none of the others."""
+        packaged = self.packaged(*self.frames(20, MAIN, shifted=10))
+        variants = parse_multivariant_playlist(packaged.multivariant()).variants
+        self.assertEqual({"index.m3u8", "video-1/index.m3u8"}, {variant.uri for variant in variants})
+        self.assertEqual(shape(packaged.shelf.latest("")), shape(packaged.shelf.latest("video-2/")))
+        self.assertTrue(all(segment.gap for segment in packaged.shelf.latest("video-2/").segments))
+
+    def test_dropped_keyframe(self) -> None:
+        """A segment whose keyframe was dropped in one size is a gap there, and the next one is not."""
+        packaged = self.packaged(*self.frames(20, MAIN, gap=range(235, 250)))
+        gaps = [segment.gap for segment in packaged.shelf.latest("video-1/").segments]
+        self.assertEqual(1, sum(gaps), gaps)
+        self.assertFalse(any(segment.gap for segment in packaged.shelf.latest("").segments))
+        self.assertEqual(3, len(parse_multivariant_playlist(packaged.multivariant()).variants))
+
+    def test_every_segment_stands_alone(self) -> None:
+        """In all sizes each segment begins with a keyframe of one presentation time, with B-frames in some or not."""
+        leading = video_frames(VIDEO, 12, b_frames=2)
+        shift = leading[0].composition_offset
+        small = video_frames(self.SMALL, 12, start=shift)
+        frames = interleaved(leading, small, audio_frames(MAIN, 12))
+        packaged = Packaged()
+        packaged.range(VIDEO, self.SMALL, MAIN, frames=frames)
+        shelf = packaged.shelf
+        for one, other in zip(shelf.latest("").segments, shelf.latest("video-1/").segments, strict=True):
+            starts = []
+            for folder, segment in (("", one), ("video-1/", other)):
+                init = read_init_segment(shelf.bodies[folder + segment.map_uri])
+                first = read_fragments(shelf.bodies[f"{folder}{segment.uri}"], init)[0].tracks[0].samples[0]
+                self.assertTrue(first.keyframe)
+                starts.append(first.pts)
+            self.assertEqual(starts[0], starts[1])
+
+    def test_other_pictures(self) -> None:
+        """A picture of another shape is not a size of this one."""
+        upright = make_video_track(360, 640, id=3)
+        packaged = Packaged()
+        frames = interleaved(video_frames(VIDEO, 10), video_frames(upright, 10), audio_frames(MAIN, 10))
+        packaged.range(VIDEO, upright, MAIN, frames=frames)
+        self.assertEqual(1, len(parse_multivariant_playlist(packaged.multivariant()).variants))
+        self.assertEqual([""], list(packaged.shelf.players))
+
+    def test_with_audio_to_choose(self) -> None:
+        """With several audio tracks each size is video alone, and goes with the same group of audio."""
+        packaged = self.packaged(*self.frames(12, MAIN, COMMENT), audio=(MAIN, COMMENT))
+        parsed = parse_multivariant_playlist(packaged.multivariant())
+        self.assertEqual(
+            {(f"video-{number}/index.m3u8", "audio-mp4a") for number in range(3)},
+            {(variant.uri, variant.groups["AUDIO"]) for variant in parsed.variants},
+        )
+        self.assertEqual(2, len(parsed.renditions))
+        self.assertEqual([], packaged.payloads("video-1/", MAIN))

@@ -56,6 +56,8 @@ window.rapidrtmp = {
   get state() { return document.getElementById("state").dataset.kind; },
   get engine() { return hls ? "hls.js" : video.src ? "native" : "none"; },
   get audioTracks() { return hls ? hls.audioTracks.length : 0; },
+  get sizes() { return hls ? hls.levels.length : 0; },
+  set size(height) { if (hls) hls.nextLevel = hls.levels.findIndex((level) => level.height === height); },
   get audioTrack() { return hls ? hls.audioTrack : -1; },
   recoveries: 0,
 };
