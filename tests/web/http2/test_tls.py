@@ -21,6 +21,7 @@ from twisted.internet.threads import deferToThread
 
 from rapidrtmp.web.abuse import Misconduct
 from tests.serving import ServerCase, loopback_settings
+from tests.slow import slow
 from tests.web.http2.kit import frame
 
 
@@ -141,6 +142,7 @@ class TlsTests(ServerCase):
 
         self.assertEqual(b'{"status": "ok"}\n', await self.talk(conversation, window=0))
 
+    @slow
     async def test_rapid_reset(self) -> None:
         """A client that takes its requests back as fast as it sends them is asked to be calm, and is gone."""
 
