@@ -84,6 +84,8 @@ class VideoConfig:
     :ivar pixel_aspect: sample aspect ratio, horizontal to vertical.
     :ivar frame_rate: what the bitstream claims, in frames a second; encoders lie, so measure before relying on it.
     :ivar colour: the colour description, if there is one.
+    :ivar skips_leading: whether decoders that begin at a keyframe leave out by themselves what is decoded after it,
+        shown before it, and needs others from before.
     :ivar mastering: the display it was mastered on, if that is said; likewise how bright it is, ``light``.
     """
 
@@ -96,6 +98,7 @@ class VideoConfig:
     colour: Colour | None = None
     mastering: MasteringDisplay | None = None
     light: ContentLight | None = None
+    skips_leading: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,8 @@ class RecordedPart:
 
     :ivar size: in bytes; 0 where a moment of the stream has no media of its own, or it was lost.
     :ivar duration: in ticks.
-    :ivar keyframe: whether all of it can be decoded from its first sample on.
+    :ivar keyframe: whether playing can begin with it.
+    :ivar open: whether some of it needs what is before nevertheless, and is left out where that is not there.
     :ivar lost: whether the storage did not take it.
     """
 
@@ -56,6 +57,7 @@ class RecordedPart:
     duration: int
     keyframe: bool = False
     lost: bool = False
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,7 @@ def render_segment(segment: RecordedSegment) -> bytes:
                     "duration": part.duration,
                     **({"keyframe": True} if part.keyframe else {}),
                     **({"lost": True} if part.lost else {}),
+                    **({"open": True} if part.open else {}),
                 }
                 for part in segment.parts
             ],
@@ -326,4 +329,5 @@ def _read_part(value: object) -> RecordedPart:
         part.whole("duration", most=MOST_PART_TICKS),
         part.flag("keyframe", default=False),
         part.flag("lost", default=False),
+        part.flag("open", default=False),
     )

@@ -92,7 +92,7 @@ def _text(ranges: Sequence[ClipRange], kind: str, target_s: int, segments: Itera
     is_over = kind == "VOD"
     is_independent = is_over
     for clip_range in ranges if is_over else ():
-        is_independent = is_independent and _begins_with_keyframe(clip_range)
+        is_independent = is_independent and _is_independent(clip_range)
         yield ""
     playlist = MediaPlaylist(
         version=VERSION,
@@ -104,8 +104,9 @@ def _text(ranges: Sequence[ClipRange], kind: str, target_s: int, segments: Itera
     yield from media_playlist_text(playlist, segments)
 
 
-def _begins_with_keyframe(clip_range: ClipRange) -> bool:
-    return clip_range.segment.is_gap or clip_range.parts[0].keyframe
+def _is_independent(clip_range: ClipRange) -> bool:
+    first = clip_range.parts[0]
+    return clip_range.segment.is_gap or (first.keyframe and not first.open)
 
 
 def _segments(

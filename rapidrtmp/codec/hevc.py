@@ -231,6 +231,7 @@ def _make_config(
         colour=first.usability.colour,
         mastering=mastering,
         light=light,
+        skips_leading=True,
     )
 
 

@@ -137,7 +137,7 @@ class ListedWindow:
 
     def advance(self) -> None:
         """List one segment more, and at the front no more than has to be."""
-        self._independent &= self._list[self.end].keyframe
+        self._independent &= self._list[self.end].closed
         self.end += 1
         segments = self.segments
         listed_ms = sum(segment.duration_ms for segment in segments)
@@ -201,15 +201,17 @@ class PlaylistWindow(ListedWindow):
         start: int,
         timescale: int,
         keyframe: bool,
+        closed: bool = True,
     ) -> OpenSegment:
         """
         Open the next segment.
 
-        :param keyframe: whether all of it can be decoded from its first sample on.
+        :param keyframe: whether playing can begin with it.
+        :param closed: whether all of it can be decoded then.
         """
-        self._independent &= keyframe
+        self._independent &= keyframe and closed
         self.open = OpenSegment(
-            self.end, init, utc_ms, start, timescale, keyframe=keyframe, discontinuity=discontinuity
+            self.end, init, utc_ms, start, timescale, keyframe=keyframe, discontinuity=discontinuity, closed=closed
         )
         return self.open
 

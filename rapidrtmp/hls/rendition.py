@@ -212,7 +212,8 @@ class Rendition:
             discontinuity=self.broken,
             start=part.start,
             timescale=timescale,
-            keyframe=part.is_closed,
+            keyframe=part.is_start,
+            closed=part.is_closed,
         )
         if self.broken:
             self._begin_discontinuity()

@@ -22,7 +22,7 @@ class ListedSegment(Segment):
     One complete segment.
 
     :ivar start: where it begins, in ticks of ``timescale``; ``end``: where it ends.
-    :ivar keyframe: whether all of it can be decoded from its first sample on.
+    :ivar keyframe: whether playing can begin with it; ``closed``: whether all of it can be decoded then.
     :ivar size: in bytes, if that is known.
     :ivar part_uris: the names of all its parts, also when those are not listed any more.
     """
@@ -31,6 +31,7 @@ class ListedSegment(Segment):
     end: int = 0
     timescale: int = 1
     keyframe: bool = False
+    closed: bool = False
     size: int = 0
     part_uris: tuple[str, ...] = ()
 
@@ -45,6 +46,7 @@ class ListedSegment(Segment):
         timescale: int,
         *,
         keyframe: bool,
+        closed: bool = True,
         discontinuity: bool = False,
         gap: bool = False,
         size: int = 0,
@@ -69,6 +71,7 @@ class ListedSegment(Segment):
             end=end,
             timescale=timescale,
             keyframe=keyframe,
+            closed=keyframe and closed,
             size=size,
         )
 
@@ -116,6 +119,7 @@ class OpenSegment:
         *,
         keyframe: bool,
         discontinuity: bool,
+        closed: bool = True,
     ) -> None:
         self.sequence = sequence
         self.init = init
@@ -123,6 +127,7 @@ class OpenSegment:
         self.start = start
         self.timescale = timescale
         self.keyframe = keyframe
+        self.closed = closed
         self.discontinuity = discontinuity
         self.parts: tuple[Part, ...] = ()
 
@@ -167,6 +172,7 @@ class OpenSegment:
             end,
             self.timescale,
             keyframe=self.keyframe,
+            closed=self.closed,
             discontinuity=self.discontinuity,
             gap=not size,
             size=size,

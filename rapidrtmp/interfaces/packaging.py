@@ -10,7 +10,7 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from rapidrtmp.media import Frame, Track
+from rapidrtmp.media import Frame, Track, VideoConfig
 
 __all__ = ["Constants", "Cutting", "IAllTracksSink", "IPartSink", "Part", "Sample", "TrackRun"]
 
@@ -94,6 +94,12 @@ class Part:
         """Whether all of it can be decoded from its first sample on: none that is shown before that needs others."""
         samples = self.runs[0].samples if self.on_keyframe and self.runs else ()
         return bool(samples) and all(sample.frame.pts >= samples[0].frame.pts for sample in samples)
+
+    @property
+    def is_start(self) -> bool:
+        """Whether playing can begin with it: all of it can be decoded, or decoders leave out what cannot (HEVC)."""
+        config = self.runs[0].track.config if self.on_keyframe and self.runs else None
+        return self.is_closed or (isinstance(config, VideoConfig) and config.skips_leading)
 
     @property
     def end(self) -> int:

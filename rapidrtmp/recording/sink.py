@@ -119,12 +119,13 @@ class _OpenPart:
     """
     Parts of the packager's that are joined to one of the recording.
 
-    :ivar keyframe: whether all of it can be decoded from its first sample on.
+    :ivar keyframe: whether playing can begin with it; ``open``: whether some of it needs what is before nevertheless.
     :ivar runs: its samples by the id of their track.
     :ivar duration: in ticks of the leading track.
     """
 
     keyframe: bool
+    open: bool
     runs: dict[int, TrackRun] = field(default_factory=dict)
     duration: int = 0
 
@@ -243,7 +244,7 @@ class RecorderSink:
             self._put_part()
         opened = self._part
         if opened is None:
-            opened = self._part = _OpenPart(part.is_closed)
+            opened = self._part = _OpenPart(part.is_start, open=part.is_start and not part.is_closed)
         opened.add(part)
         if opened.duration >= self._shortest_part:
             self._put_part()
@@ -256,7 +257,7 @@ class RecorderSink:
             runs = [part.runs[track.id] for track in self._tracks if track.id in part.runs]
             data = write_fragment(self._fragments, runs, self._base_s)
             self._bytes.inc(sum(map(len, data)))
-            self._take.add(data, part.duration, keyframe=part.keyframe)
+            self._take.add(data, part.duration, keyframe=part.keyframe, open=part.open)
 
     # ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

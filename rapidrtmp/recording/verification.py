@@ -17,6 +17,7 @@ from rapidrtmp.cmaf.reader import TrackInfo, complete_prefix, read_fragments, re
 from rapidrtmp.codec.table import CODECS
 from rapidrtmp.errors import MediaError, NotFoundError
 from rapidrtmp.interfaces import IStorage, ObjectInfo
+from rapidrtmp.media import VideoConfig
 
 __all__ = ["Examination", "examine"]
 
@@ -171,6 +172,7 @@ class _Fragment:
     start: int | None
     end: int | None
     keyframe: bool
+    open: bool = False
 
 
 class _Parts:
@@ -243,8 +245,21 @@ class _Parts:
         if not samples:
             return _Fragment(len(data), None, None, keyframe=False)
         end = samples[-1].dts + samples[-1].duration
-        keyframe = samples[0].keyframe and all(sample.pts >= samples[0].pts for sample in samples)
-        return _Fragment(len(data), samples[0].dts, end, keyframe=keyframe)
+        is_closed = all(sample.pts >= samples[0].pts for sample in samples)
+        keyframe = samples[0].keyframe and (is_closed or _skips_leading(self._tracks[0]))
+        return _Fragment(len(data), samples[0].dts, end, keyframe=keyframe, open=keyframe and not is_closed)
+
+
+def _skips_leading(track: TrackInfo) -> bool:
+    """Whether decoders that begin at a keyframe leave out what they cannot decode."""
+    codec = CODECS.get(track.fourcc)
+    if codec is None or codec.read_config is None:
+        return False
+    try:
+        config = codec.read_config(track.record)
+    except MediaError:
+        return False
+    return isinstance(config, VideoConfig) and config.skips_leading
 
 
 def _corrected(segment: RecordedSegment, sizes: dict[int, int]) -> RecordedSegment:
@@ -272,7 +287,7 @@ def _rebuilt_parts(fragments: dict[int, _Fragment], start: int) -> list[Recorded
             parts.append(RecordedPart(0, max(missing, 0), lost=missing > 0))
         else:
             end = at if fragment.end is None else max(fragment.end, at)
-            parts.append(RecordedPart(fragment.size, end - at, keyframe=fragment.keyframe))
+            parts.append(RecordedPart(fragment.size, end - at, keyframe=fragment.keyframe, open=fragment.open))
         at += parts[-1].duration
     return parts
 

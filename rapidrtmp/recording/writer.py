@@ -147,16 +147,17 @@ class Take:
         self._open.append(_Segment(self._next_number, utc_ms, start, discontinuity))
         self._next_number += 1
 
-    def add(self, data: Sequence[bytes], duration: int, *, keyframe: bool) -> None:
+    def add(self, data: Sequence[bytes], duration: int, *, keyframe: bool, open: bool = False) -> None:
         """
         Write one more part of the open segment.
 
         :param data: its bytes, in pieces; none where the stream has no media.
         :param duration: in ticks.
+        :param keyframe: as :class:`~rapidrtmp.archive.journal.RecordedPart` has it; likewise ``open``.
         """
         segment = self._open[-1]
         index = len(segment.parts)
-        part = RecordedPart(sum(map(len, data)), duration, keyframe)
+        part = RecordedPart(sum(map(len, data)), duration, keyframe, open=open)
         segment.parts.append(part)
         if not data:
             return
@@ -165,7 +166,7 @@ class Take:
         def lost(failure: Failure) -> None:
             failure.trap(StorageError)  # counted and said by the queue
             self.lost_parts += 1
-            segment.parts[index] = RecordedPart(0, duration, keyframe, lost=True)
+            segment.parts[index] = replace(part, size=0, lost=True)
 
         written = self._storage.put(f"{self.id.folder}/{part_name(segment.number, index)}", data, SEGMENT_TYPE)
         written.addErrback(lost).addCallback(lambda _: self._settle(segment))

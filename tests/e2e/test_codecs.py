@@ -150,8 +150,10 @@ class KeptTests(EndToEndTest):
         cut = f"{server.root}{recording['playlistUrl'].rpartition('/')[0]}/clip.mp4?from=2s&to=4s"
         self.assertEqual("", decode(cut), cut)
         lasts_s = float(sum(each.duration for each in track(read_packets(cut), "video")))
-        longest_s = CLIP_S if sent.name == "hevc-open-gops" else 3.5  # from keyframe to keyframe
-        self.assertTrue(2 <= lasts_s <= longest_s, f"{lasts_s} s of {cut}")
+        self.assertTrue(2 <= lasts_s <= 3.5, f"{lasts_s} s of {cut}")  # from keyframe to keyframe
+        for path in (f"{stream}/index.m3u8", f"{stream}/dvr.m3u8"):
+            is_claimed = "#EXT-X-INDEPENDENT-SEGMENTS" in fetch(path).text
+            self.assertEqual(sent.name != "hevc-open-gops", is_claimed, path)
         self._check_description(server, sent, fetch(f"{stream}/master.m3u8").text)
         self._check_tools(f"{stream}/master.m3u8", fetch(f"{server.root}{recording['movieUrl']}").body, folder)
 

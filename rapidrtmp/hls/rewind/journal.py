@@ -48,7 +48,11 @@ def as_stored(name: PageName, segments: Sequence[RecordedSegment], stored: Conta
 
 
 def _as_lost(segment: RecordedSegment) -> RecordedSegment:
-    return replace(segment, parts=(RecordedPart(0, segment.duration, segment.keyframe, lost=True),))
+    return replace(segment, parts=(RecordedPart(0, segment.duration, segment.keyframe, True, _is_open(segment)),))
+
+
+def _is_open(segment: RecordedSegment) -> bool:
+    return any(part.open for part in segment.parts[:1])
 
 
 def as_listed(segment: RecordedSegment, timescale: int, init: str) -> ListedSegment:
@@ -61,6 +65,7 @@ def as_listed(segment: RecordedSegment, timescale: int, init: str) -> ListedSegm
         segment.start + segment.duration,
         timescale,
         keyframe=segment.keyframe,
+        closed=not _is_open(segment),
         discontinuity=segment.discontinuity,
         gap=segment.is_gap,
     )

@@ -301,7 +301,8 @@ class Rewind:
 def _recorded(segment: ListedSegment, timescale: int) -> RecordedSegment:
     """A segment as the journal says it, in ticks of the timescale of its page."""
     start, end = (ticks * timescale // segment.timescale for ticks in (segment.start, segment.end))
-    part = RecordedPart(segment.size, end - start, segment.keyframe, lost=segment.gap)
+    is_open = segment.keyframe and not segment.closed
+    part = RecordedPart(segment.size, end - start, segment.keyframe, lost=segment.gap, open=is_open)
     return RecordedSegment(segment.sequence, segment.utc_ms, start, segment.discontinuity, (part,))
 
 

@@ -71,7 +71,7 @@ class RewindWindow:
         removed = []
         if self._rows and self._rows[-1].sequence + 1 != segment.sequence:
             removed = [self._pop() for _ in range(len(self._rows))]
-        self._independent &= segment.keyframe
+        self._independent &= segment.closed
         map_line = render_init(segment.init).encode()
         if self._rows and self._rows[-1].map_line == map_line:
             map_line = self._rows[-1].map_line  # one text for all
