@@ -27,10 +27,12 @@ from rapidrtmp.interfaces import (
     IApplication,
     IStreamDirectory,
     IViewers,
+    RecordEvent,
     Request,
     Response,
     StreamedResponse,
     UnavailableError,
+    no_event,
 )
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
@@ -58,6 +60,7 @@ class Admission:
     :param salt: of the hashes that distinguish clients.
     :param utc_ms: the time of day in milliseconds since 1970.
     :param revocations: which tokens are good no more.
+    :param record: records who is refused.
     """
 
     def __init__(
@@ -70,7 +73,9 @@ class Admission:
         salt: bytes,
         utc_ms: Callable[[], int],
         revocations: Revocations,
+        record: RecordEvent = no_event,
     ) -> None:
+        self._record = record
         self._directory = directory
         self._apps = apps
         self._of_client = of_client
@@ -133,7 +138,7 @@ class Admission:
         verdicts = self._verdicts.get(app.name)
         if verdicts is None or verdicts.judge is not app.play_authenticator:
             judge: Any = app.play_authenticator
-            verdicts = Verdicts(judge, self._utc_ms, self._clock, self._revocations)
+            verdicts = Verdicts(judge, self._utc_ms, self._clock, self._revocations, self._record)
             self._verdicts[app.name] = verdicts
         return verdicts
 

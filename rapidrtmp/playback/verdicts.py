@@ -14,15 +14,25 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rapidrtmp.auth.revocation import Revocations, fingerprint_of
 from rapidrtmp.http.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
-from rapidrtmp.interfaces import IPlayAuthenticator, PlayRequest, Request, UnavailableError, Verdict
+from rapidrtmp.interfaces import (
+    EventType,
+    IPlayAuthenticator,
+    PlayRequest,
+    RecordEvent,
+    Request,
+    UnavailableError,
+    Verdict,
+    no_event,
+)
 from rapidrtmp.names import StreamName
+from rapidrtmp.support.bug_log import BugLog
 from rapidrtmp.support.clock import now_ms
 
 __all__ = ["Verdicts"]
@@ -104,9 +114,8 @@ class Verdicts:
     :param utc_ms: the time of day in milliseconds since 1970, which consents end by.
     :param clock: timers, and what players are counted by.
     :param revocations: which tokens are good no more.
+    :param record: records whom the judge refuses.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -114,8 +123,11 @@ class Verdicts:
         utc_ms: Callable[[], int],
         clock: IReactorTime,
         revocations: Revocations,
+        record: RecordEvent = no_event,
     ) -> None:
         self.judge = judge
+        self._record = record
+        self._bugs = BugLog(Logger(), clock.seconds)
         self._utc_ms = utc_ms
         self._clock = clock
         self._revocations = revocations
@@ -180,7 +192,10 @@ class Verdicts:
         judging.addCallback(self._decided, key, kept)
 
     def _undecided(self, failure: Failure) -> Verdict:
-        self._log.failure("internal error in an authenticator, refusing viewers", failure)
+        if failure.check(TimeoutError):
+            self._bugs.error("the authenticator of viewers gives no answer; they are refused until it does")
+        else:
+            self._bugs.failure("internal error in an authenticator, refusing viewers", failure)
         return UNDECIDED
 
     def _decided(self, verdict: Verdict, key: Key, kept: _Kept) -> None:
@@ -192,6 +207,10 @@ class Verdicts:
             kept.ends_ms = min(ends, default=None)
         else:
             kept.ends_ms = time_ms + REFUSED_MS
+            if not verdict.is_undecided:
+                stream, _, client = key
+                said = {"action": "play", "reason": verdict.reason}
+                self._record(EventType.AUTH_REFUSED, StreamName(*stream), client, said)
             if self._kept.get(key) is kept:
                 del self._kept[key]
                 _keep(self._refused, key, kept, MAX_REFUSED)

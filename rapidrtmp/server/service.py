@@ -316,7 +316,8 @@ class RapidRtmpService(MultiService):
             utc_ms=utc_ms,
             contributions=self._contributions.current,
             viewer_salt=os.urandom(16),
-            access=ApiAccess(self._api_secret, policy, self._reactor),
+            access=ApiAccess(self._api_secret, policy, self._reactor, record=self.events.record),
+            record=self.events.record,
             find_public_door=self._find_public_door,
             revocations=self.revocations,
         )

@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from rapidrtmp.http.addresses import host_name, read_address
 from rapidrtmp.http.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
-from rapidrtmp.interfaces import Request
+from rapidrtmp.interfaces import EventType, RecordEvent, Request, no_event
 from rapidrtmp.support.backoff import Backoff
 from rapidrtmp.support.client_prefix import origin_of
 from rapidrtmp.support.clock import now_ms
@@ -67,6 +67,7 @@ class ApiAccess:
 
     :param clock: what wrong secrets are counted by.
     :param find_peer: tells the user at the other end of a connection.
+    :param record: records who tries a wrong secret.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class ApiAccess:
         policy: HttpPolicy,
         clock: IReactorTime,
         find_peer: Callable[[Any], LocalPeer | None] = find_local_peer,
+        record: RecordEvent = no_event,
     ) -> None:
+        self._record = record
         self._secret = secret
         self._trust_own_user = policy.trust_own_user
         self._wrong = Backoff(policy.max_wrong_secrets)
@@ -112,6 +115,8 @@ class ApiAccess:
             raise UnauthorizedError("a bearer token is needed", {"WWW-Authenticate": _CHALLENGE})
         if not self._secret.matches(secret.strip().encode("utf-8", "surrogateescape")):
             self._wrong.refused(origin, time_ms)
+            said = {"action": "manage", "reason": "the bearer token is wrong"}
+            self._record(EventType.AUTH_REFUSED, None, request.client, said)
             challenge = f'{_CHALLENGE}, error="invalid_token"'
             raise UnauthorizedError("the bearer token is wrong", {"WWW-Authenticate": challenge})
 

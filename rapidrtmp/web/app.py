@@ -36,11 +36,13 @@ from rapidrtmp.interfaces import (
     Audience,
     Contribution,
     IApplication,
+    RecordEvent,
     Request,
     Response,
     Route,
     StreamedResponse,
     UnavailableError,
+    no_event,
 )
 from rapidrtmp.interfaces.contributions import MediaFinder
 from rapidrtmp.live.registry import Registry
@@ -324,6 +326,7 @@ def make_sites(
     access: ApiAccess,
     find_public_door: Callable[[], tuple[str, int]],
     revocations: Revocations | None = None,
+    record: RecordEvent = no_event,
 ) -> Sites:
     """
     Make the sites that serve everything over HTTP.
@@ -336,13 +339,14 @@ def make_sites(
     :param access: decides who may use the management API.
     :param find_public_door: tells the scheme and the port (0 for none) that viewers come to.
     :param revocations: which tokens are good no more.
+    :param record: records which viewers are refused.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
     revocations = revocations or Revocations(utc_ms)
     api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms, find_public_door, contributions, revocations)
     proxies = TrustedProxies(policy.trusted_proxies)
     admission = Admission(
-        registry, apps, policy.max_viewers_per_client, proxies, clock, viewer_salt, utc_ms, revocations
+        registry, apps, policy.max_viewers_per_client, proxies, clock, viewer_salt, utc_ms, revocations, record
     )
     tally = Tally(policy)
     metrics.collect_from(admission.metrics)

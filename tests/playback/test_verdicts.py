@@ -1,11 +1,14 @@
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from rapidrtmp.auth.revocation import Revocations, fingerprint_of
 from rapidrtmp.http.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
-from rapidrtmp.interfaces import IPlayAuthenticator, PlayRequest, Request, UnavailableError, Verdict
+from rapidrtmp.interfaces import EventType, IPlayAuthenticator, PlayRequest, Request, UnavailableError, Verdict
 from rapidrtmp.names import StreamName
 from rapidrtmp.playback.verdicts import CHECK_MS, MAX_REFUSED, PLAYER_MS, REFUSED_MS, Verdicts
 
@@ -34,7 +37,10 @@ class VerdictsTests(SynchronousTestCase):
         self.clock = Clock()
         self.judge = Judge()
         self.revocations = Revocations(lambda: self.now_ms)
-        self.verdicts = Verdicts(self.judge, lambda: self.now_ms, self.clock, self.revocations)
+        self.events: list[tuple[Any, ...]] = []
+        self.verdicts = Verdicts(
+            self.judge, lambda: self.now_ms, self.clock, self.revocations, lambda *event: self.events.append(event)
+        )
 
     def ask(
         self, token: str = "t", name: StreamName = NAME, client: str = "192.0.2.1", most: int = 0
@@ -45,6 +51,35 @@ class VerdictsTests(SynchronousTestCase):
     def advance(self, ms: int) -> None:
         self.now_ms += ms
         self.clock.advance(ms / 1000)
+
+    def test_no_answer(self) -> None:
+        """A judge that hangs is given up after a while: its clients are refused, in words, and it is logged once."""
+        with capturedLogs() as logs:
+            for token in ("a", "b", "c"):
+                self.judge.answer = Deferred()
+                waiting = self.ask(token)
+                assert waiting is not None
+                self.advance(30_000)
+                self.failureResultOf(waiting, UnavailableError)
+        self.assertEqual(1, len(logs))
+        self.assertEqual([], self.clock.getDelayedCalls())
+        self.assertEqual([], self.events)
+
+    def test_fails_again_and_again(self) -> None:
+        """One that fails for each client is logged once per burst."""
+        self.judge.answer = RuntimeError("broken")
+        for number in range(20):
+            self.assertRaises(UnavailableError, self.ask, f"{number}")
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+
+    def test_recorded(self) -> None:
+        """A refusal is an event, once for each token while it holds; consent is none."""
+        self.ask("good")
+        self.judge.answer = NO
+        for _ in range(3):
+            self.assertRaises(ForbiddenError, self.ask, "bad")
+        said = {"action": "play", "reason": "not today"}
+        self.assertEqual([(EventType.AUTH_REFUSED, NAME, "192.0.2.1", said)], self.events)
 
     def test_kept(self) -> None:
         """A token is judged once, for each stream; another token anew."""

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.http.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
-from rapidrtmp.interfaces import HttpError, Request
+from rapidrtmp.interfaces import EventType, HttpError, Request
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.peer_user import LocalPeer
 from rapidrtmp.web.policy import HttpPolicy
@@ -130,6 +130,15 @@ class SecretTests(SynchronousTestCase):
         for authorization in ("", "Basic czNjcmV0", "s3cret"):
             error = self.refusal(request(authorization=authorization))
             self.assertEqual('Bearer realm="rapidrtmp"', error.headers["WWW-Authenticate"])
+
+    def test_recorded(self) -> None:
+        """A wrong secret is an event, which does not say which."""
+        events: list[Any] = []
+        record: Any = lambda *event: events.append(event)  # noqa: E731
+        access = ApiAccess(ApiSecret(b"s3cret"), HttpPolicy(), self.clock, lambda _: None, record)
+        self.assertRaises(UnauthorizedError, access.check, request("192.0.2.1", authorization="Bearer guess"), None)
+        self.assertEqual((EventType.AUTH_REFUSED, None, "192.0.2.1"), events[0][:3])
+        self.assertNotIn("guess", repr(events))
 
     def test_wrong_secret(self) -> None:
         """A wrong one is called wrong, of whichever user, and is not repeated."""
