@@ -170,6 +170,7 @@ class Application:
             in_thread=shared.in_thread,
             spawn_process=shared.reactor.spawnProcess,
             frame_queue=FrameQueue,
+            expected_tracks=lambda: stream.announced_tracks.difference([track.id for track in stream.tracks]),
             record=lambda type, data: shared.record(type, stream.name, "", data),
         )
         made: ISink | IPartSink = factory.create(context)

@@ -45,7 +45,7 @@ __all__ = ["HlsSink", "HlsSinkFactory"]
 #: What a starting server reads back into memory, at most.
 MAX_RECOVERED_BYTES = 256 << 20
 #: The multivariant playlist waits no longer for tracks that may be worth choosing.
-LONGEST_HOLD_MS = 6_000
+LONGEST_HOLD_MS, LONGEST_HOLD_SEGMENTS = 6_000, 2
 #: From the arrival of a part's last frame until the part can be fetched.
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
 
@@ -345,13 +345,14 @@ class HlsSink:
         Whether it is clear what there is to choose from. Players read the multivariant playlist once, so it is held as
         long as it is not, but no longer than for two segments, or some seconds.
         """
-        if self._has_multivariant or not self._of_tracks.is_undecided:
-            self._has_multivariant = True
+        if self._has_multivariant:
             return True
-        opened, listed_ms = rendition.window.open, sum(each.duration_ms for each in rendition.window.segments)
+        segments = rendition.window.segments
+        is_awaited = len(segments) < LONGEST_HOLD_SEGMENTS and bool(self._context.expected_tracks())
+        opened, listed_ms = rendition.window.open, sum(each.duration_ms for each in segments)
         if opened is not None:
             listed_ms += (self._end - opened.start) * 1000 // opened.timescale
-        self._has_multivariant = listed_ms >= LONGEST_HOLD_MS
+        self._has_multivariant = listed_ms >= LONGEST_HOLD_MS or not (is_awaited or self._of_tracks.is_undecided)
         return self._has_multivariant
 
     def _put_multivariant(self, rendition: Rendition, data: bytes) -> None:

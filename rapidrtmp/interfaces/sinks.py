@@ -237,6 +237,7 @@ class SinkContext:
         returns a ``Deferred`` of its result.
     :ivar spawn_process: starts a process.
     :ivar record: ``record(type, data)`` records an event of the stream: see ``IEventLog``.
+    :ivar expected_tracks: the ids of tracks that the publisher has announced, and that are not here: they may come yet.
     :ivar frame_queue: ``frame_queue(max_frames=300, max_bytes=16 MiB)`` makes a bounded queue for work that takes long.
     """
 
@@ -253,6 +254,7 @@ class SinkContext:
     spawn_process: SpawnProcess = _no_process
     frame_queue: Callable[..., IFrameQueue] = _no_queue
     record: Callable[[EventType, Mapping[str, object]], None] = lambda _type, _data: None
+    expected_tracks: Callable[[], frozenset[int]] = frozenset
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from rapidrtmp.codec.flv import Packet, PacketKind, read_audio, read_video
 from rapidrtmp.codec.pieces import Moment, PieceReader, Unit
 from rapidrtmp.codec.table import CODECS, Codec, ConfigSearch, GopCloser, SampleReader, display_name, names_carried
 from rapidrtmp.errors import MediaError, UnsupportedCodecError
+from rapidrtmp.live.announced_tracks import Label, read_track_labels
 from rapidrtmp.live.colour_info import ColourInfo, coloured, read_colour_info
 from rapidrtmp.media import CodecConfig, Frame, MediaKind, Track, VideoConfig
 from rapidrtmp.timeline.events import Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
@@ -37,6 +38,7 @@ __all__ = [
     "refusal_of",
 ]
 
+_NO_LABEL = Label()
 _CONFIG, _FRAMES, _METADATA, _UNKNOWN = (PacketKind.CONFIG, PacketKind.FRAMES, PacketKind.METADATA, PacketKind.UNKNOWN)
 #: Tracks of one kind that are taken from one publisher.
 MAX_TRACKS = 16
@@ -118,6 +120,7 @@ class Demuxer:
         self._audio: dict[int, _Source] = {}
         self._sources = {MediaKind.VIDEO: self._video, MediaKind.AUDIO: self._audio}
         self._searches: dict[tuple[MediaKind, int], ConfigSearch] = {}  # for tracks without a configuration
+        self._labels: dict[tuple[MediaKind, int], Label] = {}
         self._extra: set[tuple[MediaKind, int]] = set()  # the tracks beyond the bound
         self._unsupported: dict[tuple[MediaKind, int], str] = {}  # the codecs of tracks that are not carried
         self._changes = 0  # of those
@@ -143,6 +146,12 @@ class Demuxer:
     def health(self) -> PublishHealth:
         """How well the publish goes, as of the latest call; made on demand, a few times a minute."""
         return self._health.report(self._timeline.missing, self._open_gops)
+
+    @property
+    def announced_tracks(self) -> frozenset[int]:
+        """The ids in the stream of the tracks that metadata announces one by one, or that are configured."""
+        announced = {_id_of(kind, number) for kind, number in self._labels}
+        return frozenset(announced | {each.track.id for sources in self._sources.values() for each in sources.values()})
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
@@ -193,6 +202,7 @@ class Demuxer:
 
     def metadata_received(self, values: Mapping[str, object]) -> None:
         """Take ``onMetaData``: tracks that it announces are waited for longer, its frame rate is tried first."""
+        self._labels = read_track_labels(values)
         announced = {kind for name, kind in _ANNOUNCEMENTS.items() if values.get(name)}
         self._timeline.announced(announced, _read_rate(values.get("framerate")))
 
@@ -336,7 +346,10 @@ class Demuxer:
             if before.pieces is not None:
                 self._place(before, before.pieces.settle(), events)
         self._searches.pop((kind, track_id), None)
-        track = codec.make_track(_id_of(kind, track_id), self._coloured(codec, track_id, config))
+        language, name = self._labels.get((kind, track_id), _NO_LABEL)
+        track = codec.make_track(
+            _id_of(kind, track_id), self._coloured(codec, track_id, config), language=language, name=name
+        )
         source = _Source(codec, track_id, track, config, before)
         self._sources[kind][track_id] = source
         self._timeline.configured(source.track, now_ms, events)
@@ -345,7 +358,10 @@ class Demuxer:
     def _configure(self, source: _Source, config: CodecConfig, now_ms: int, events: list[MediaEvent]) -> Track:
         """Let another configuration, or the same with what is said of it elsewhere now, be in force for a track."""
         source.config = config
-        source.track = source.codec.make_track(source.track.id, self._coloured(source.codec, source.number, config))
+        track = source.track
+        source.track = source.codec.make_track(
+            track.id, self._coloured(source.codec, source.number, config), language=track.language, name=track.name
+        )
         self._timeline.configured(source.track, now_ms, events)
         return source.track
 

@@ -11,6 +11,7 @@ import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rapidrtmp.cmaf.segmenter import packaged_tracks
 from rapidrtmp.live.demuxer import LeftOut, refusal_of
 from rapidrtmp.live.fan_out import SinkLoad
 from rapidrtmp.media import MediaKind, Track
@@ -21,6 +22,7 @@ __all__ = [
     "FindingKind",
     "diagnose",
     "diagnose_codecs",
+    "diagnose_renditions",
     "diagnose_sinks",
     "diagnose_tracks",
     "notice_of",
@@ -31,6 +33,7 @@ class FindingKind(enum.StrEnum):
     """What can be wrong."""
 
     LONG_KEYFRAME_INTERVAL = "long_keyframe_interval"
+    TRACK_LEFT_OUT = "track_left_out"
     OPEN_GOPS = "open_gops"
     SKEW = "skew"
     SKEW_DRIFT = "skew_drift"
@@ -97,6 +100,8 @@ def diagnose_sinks(slow: Sequence[SinkLoad]) -> tuple[Finding, ...]:
 _REFUSED = "Most browsers and phones refuse"
 _PLAIN_AAC = "set the encoder to AAC-LC"
 _FOR_ALL = "set the encoder to H.264 if all viewers are to see it"
+_FEW_PLAY = "Safari plays, and most other browsers refuse,"
+_SOUND_FOR_ALL = "set the encoder to AAC if all viewers are to hear it"
 _PLAIN_AVC = "set the encoder's pixel format to yuv420p and its profile to High"
 #: Codecs that browsers refuse, or that decode in few of them, by what their codec strings begin with: up to a point
 #: that ends it, or anywhere within for the profiles of H.264. Which browsers those are, the name, and what to do.
@@ -115,6 +120,9 @@ _UNPLAYABLE = {
         _FOR_ALL,
     ),
     "av01.": ("iPhones, iPads and Macs without a decoder for it refuse, and other browsers play,", "AV1", _FOR_ALL),
+    "ac-3": (_FEW_PLAY, "AC-3", _SOUND_FOR_ALL),
+    "ec-3": (_FEW_PLAY, "E-AC-3", _SOUND_FOR_ALL),
+    "mp4a.40.34": (_REFUSED, "MP3 within MP4", _SOUND_FOR_ALL),
     "vp09.": ("iPhones and iPads refuse, and other browsers play,", "VP9", _FOR_ALL),
 }
 
@@ -127,6 +135,22 @@ def diagnose_tracks(tracks: Sequence[Track]) -> tuple[Finding, ...]:
         return ()
     advice = " ".join(f"{browsers} {name} ({string}): {cure}." for string, browsers, name, cure in found)
     return (Finding(FindingKind.UNPLAYABLE_CODEC, advice),)
+
+
+def diagnose_renditions(tracks: Sequence[Track]) -> tuple[Finding, ...]:
+    """Which tracks viewers cannot choose, because they are no further audio or size of the picture that leads."""
+    if not tracks:
+        return ()
+    packaged = {track.id for track in packaged_tracks(tracks)}
+    left_out = [track for track in tracks if track.id not in packaged]
+    if not left_out:
+        return ()
+    named = ", ".join(f"{track.kind.value} track {(track.id - 1) // 2}" for track in left_out)
+    advice = (
+        f"Viewers do not get {named}: beside the first video track only further audio, and video of the same shape, "
+        "are published; send another picture as a stream of its own."
+    )
+    return (Finding(FindingKind.TRACK_LEFT_OUT, advice),)
 
 
 def _begins(codec_string: str, prefix: str) -> bool:

@@ -162,6 +162,7 @@ class LiveStream:
     :ivar state: see :class:`StreamState`.
     :ivar publisher: who feeds it now, or ``None``. ``fingerprint``: what the token of the latest one is known by.
     :ivar tracks: what it consists of now; empty before the first frame.
+    :ivar announced_tracks: the ids of the tracks that the publisher has announced, those that are here among them.
     :ivar metadata: what the encoder said of itself (``onMetaData``); shown, never relied on.
     :ivar started_at_ms: when its first publisher came, in milliseconds since 1970. ``begun_ms``: the same on the clock
         that frames are stamped with.
@@ -202,6 +203,7 @@ class LiveStream:
         self.fingerprint = ""
         self.tracks: tuple[Track, ...] = ()
         self.metadata: Mapping[str, object] = {}
+        self.announced_tracks: frozenset[int] = frozenset()
         self.statistics = Statistics()
         self.discontinuities = 0
         self._utc_of = utc_of or (lambda arrived_ms: arrived_ms)

@@ -20,6 +20,7 @@ from rapidrtmp.live.health import (
     FindingKind,
     diagnose,
     diagnose_codecs,
+    diagnose_renditions,
     diagnose_sinks,
     diagnose_tracks,
     notice_of,
@@ -137,6 +138,7 @@ class Publisher(Role):
     def _metadata(self, event: MetadataReceived) -> None:
         self.stream.metadata = event.values
         self._demuxer.metadata_received(event.values)
+        self.stream.announced_tracks = self._demuxer.announced_tracks
 
     def _feed(self, events: Iterable[MediaEvent]) -> None:
         stream = self.stream
@@ -159,6 +161,7 @@ class Publisher(Role):
             self.stream.discontinuity("the publisher returned")
         codecs = " + ".join(track.config.codec_string for track in event.tracks)
         self._log.info("{stream} carries {codecs}", stream=self.stream.name, codecs=codecs)
+        self.stream.announced_tracks = self._demuxer.announced_tracks
         self.stream.tracks_changed(event.tracks)
         self._notify_viewers(event.tracks)
 
@@ -286,6 +289,7 @@ class Publisher(Role):
             *diagnose_codecs(self._demuxer.left_out),
             *findings,
             *diagnose_tracks(self.stream.tracks),
+            *diagnose_renditions(self.stream.tracks),
             *diagnose_sinks(self.stream.fan_out.slow),
         )
         if not (self.stream.tracks or findings):

@@ -186,6 +186,13 @@ def _watching() -> Json:
     html = {"text/html": {"schema": {"type": "string"}}}
     return {
         "/": {"get": operation("getIndexPage", "A page of what is live", {"200": media("The page.", html)})},
+        "/obs": {
+            "get": operation(
+                "getObsPage",
+                "A page that writes the configuration of OBS's multitrack output",
+                {"200": media("The page.", html)},
+            )
+        },
         "/favicon.ico": {"get": operation("getIcon", "Nothing", {"204": {"description": "No icon here."}})},
         "/static/{name}": {
             "get": operation(

@@ -96,6 +96,7 @@ class Pages:
         self._files = _static_files()
         self._player = read_template("player.html")
         self._index = read_template("index.html")
+        self._obs = read_template("obs.html")
 
     def player(self, request: Request, app: str, key: str) -> Response | Deferred[Response]:
         """
@@ -164,6 +165,10 @@ class Pages:
         rows = "".join(self._row(stream) for stream in sorted(live, key=lambda stream: stream.name))
         body = self._index.substitute(rows=rows or '<li class="empty">Nothing is live right now.</li>')
         return page_response(body, foreign_script="", cache_control="no-store")
+
+    def obs(self, _request: Request) -> Response:
+        """A page that writes the configuration of OBS's multitrack output: ``GET /obs``. It asks the server nothing."""
+        return page_response(self._obs.substitute(), foreign_script="", cache_control="public, max-age=300")
 
     def static(self, request: Request, name: str) -> Response:
         """

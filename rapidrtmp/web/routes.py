@@ -57,6 +57,7 @@ def routes(
         Route("GET", "/metrics", metrics, api.metrics),
         Route("GET", "/", public, pages.index),
         Route("GET", "/favicon.ico", public, pages.icon),
+        Route("GET", "/obs", public, pages.obs),
         Route("GET", "/static/<name>", public, pages.static),
         Route("GET", "/<app>/<key>", public, pages.player),
         Route("GET", "/<app>/<key>/", public, pages.player_redirect),

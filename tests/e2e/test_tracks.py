@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import subprocess
 from pathlib import Path
 
@@ -154,3 +155,38 @@ class BrowserTests(BrowserTest):
         self.assertEqual(0, last["recoveries"])
         self.assertEqual([], self.complaints(browser))
         publisher.kill()
+
+    def test_obs(self) -> None:
+        """The page for OBS makes a configuration of a publish URL: key and token are where OBS takes them from."""
+        paths = find_browser()
+        server = self.start_server()
+        browser = self.open_page(paths, f"{server.root}/obs")
+        url, text = browser.find_element("id", "url"), browser.find_element("id", "json")
+        url.send_keys("rtmp://media.example.org:1936/live/show?token=s3cr-et")
+        made = json.loads(text.get_attribute("value"))
+        self.assertEqual(
+            [
+                {
+                    "protocol": "RTMP",
+                    "url_template": "rtmp://media.example.org:1936/live/{stream_key}?token=s3cr-et",
+                    "authentication": "show",
+                }
+            ],
+            made["ingest_endpoints"],
+        )
+        self.assertEqual("", made["meta"]["config_id"])
+        sizes = [(each["width"], each["height"]) for each in made["encoder_configurations"]]
+        self.assertEqual([(1920, 1080), (1280, 720), (854, 480), (640, 360)], sizes)
+        self.assertEqual({2}, {each["settings"]["keyint_sec"] for each in made["encoder_configurations"]})
+        rates = [each["settings"]["bitrate"] for each in made["encoder_configurations"]]
+        self.assertEqual(sorted(rates, reverse=True), rates)
+        self.assertEqual({"live"}, set(made["audio_configurations"]))
+        browser.find_element("id", "second").click()
+        self.assertEqual(
+            [2], [each["track_id"] for each in json.loads(text.get_attribute("value"))["audio_configurations"]["vod"]]
+        )
+        url.clear()
+        url.send_keys("rtmp://media.example.org")
+        eventually("the problem", browser.find_element("id", "problem").is_displayed)
+        self.assertEqual("", text.get_attribute("value"))
+        self.assertEqual([], self.complaints(browser))

@@ -239,6 +239,19 @@ class OddTracksTests(SynchronousTestCase):
             [(variant.uri, variant.codecs, variant.groups) for variant in variants],
         )
 
+    def test_announced(self) -> None:
+        """For a track that is announced and not here the multivariant playlist waits, but for two segments at most."""
+        for expected, until_ms in ((frozenset(), 2_500), (frozenset({4}), 4_500)):
+            packaged = Packaged()
+            context = replace(packaged.context, expected_tracks=lambda expected=expected: expected)
+            packaged.sink = Packager(HlsSinkFactory().create(context))
+            packaged.sink.tracks_changed((VIDEO, MAIN))
+            for frame in interleaved(video_frames(VIDEO, 10), audio_frames(MAIN, 10)):
+                packaged.sink.frame_received(frame)
+                if "master.m3u8" in packaged.shelf.bodies:
+                    break
+            self.assertTrue(until_ms - 700 <= frame.arrived_ms <= until_ms, (expected, frame.arrived_ms))
+
     def test_late_track(self) -> None:
         """A track that is far behind delays no part by more than a tenth of a second, and loses nothing."""
         lag_ms = 800

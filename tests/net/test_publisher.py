@@ -12,7 +12,7 @@ from rapidrtmp.codec.table import names_carried
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.media import MediaKind
 from rapidrtmp.net import publisher
-from tests.codec.builders import aac_48k, audio_config, picture, sound, video_config
+from tests.codec.builders import aac_48k, audio_config, on_track, picture, sound, video_config
 from tests.net.edge import NAME, Edge, Peer, media
 from tests.rtmp import amf_bytes
 from tests.rtmp.amf_bytes import END, OBJECT, key, text
@@ -35,6 +35,11 @@ def sounds(until_ms: int, start_ms: int = 0) -> Iterator[tuple[int, bytes]]:
     yield start_ms, message(8, audio_config(), timestamp=start_ms)
     for time_ms in aac_48k((until_ms - start_ms) * 48 // 1024, start_ms):
         yield time_ms, message(8, sound(), timestamp=time_ms)
+
+
+def _slice(time_ms: int) -> bytes:
+    """A picture at that time, of a track with a keyframe every two seconds."""
+    return picture(time_ms % 2_000 == 0, mark=time_ms)
 
 
 class PublisherTests(SynchronousTestCase):
@@ -73,6 +78,21 @@ class PublisherTests(SynchronousTestCase):
         self.assertFalse(peer.is_closed)
         peer.leave()
         self.assertEqual((), stream.findings)
+
+    def test_left_out(self) -> None:
+        """A picture of another shape is no size of the first one: it is found, and the encoder hears what to do."""
+        peer = self.edge.publisher()
+        upright = video_config(width_mbs=20)
+        peer.say(message(9, on_track(2, upright), timestamp=0))
+        timed = list(pictures(range(0, 12_000, 40), gop=50))
+        both = [
+            each for at, data in timed for each in ((at, data), (at, message(9, on_track(2, _slice(at)), timestamp=at)))
+        ]
+        self.in_real_time(peer, both)
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        self.assertEqual(["track_left_out"], [finding.kind.value for finding in stream.findings])
+        self.assertIn("video track 2", stream.findings[0].advice)
 
     def test_unplayable(self) -> None:
         """What browsers refuse is found however well it arrives, and the encoder hears what to set."""

@@ -277,6 +277,7 @@ class AnswersTests(SynchronousTestCase):
 
     def _watching(self) -> None:
         self.get(200, "/")
+        self.get(200, "/obs")
         self.get(200, "/recordings")
         self.get(400, "/recordings", "/recordings?page=x")
         self.get(204, "/favicon.ico")
