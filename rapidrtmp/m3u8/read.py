@@ -116,17 +116,7 @@ class _MediaReader:
         if pending.duration_us is not None:
             self._problem("EXTINF of a segment that has no URI")
         if pending.parts:
-            opened = Segment(
-                sequence=self._sequence(),
-                discontinuity=pending.discontinuity,
-                date_us=pending.date_us,
-                init=self._init,
-                key=self._key,
-                gap=pending.gap,
-                parts=pending.parts,
-                first_line=pending.first_line,
-                last_line=self._line,
-            )
+            opened = self._segment(pending, "", 0)
         playlist = MediaPlaylist(
             **self._head,  # type: ignore[arg-type]
             segments=tuple(self._segments),
@@ -167,21 +157,22 @@ class _MediaReader:
         if pending.duration_us is None:
             raise BadValueError("no EXTINF before it")
         byte_range = self._byte_range(pending.byte_range, uri) if pending.byte_range else None
-        self._segments.append(
-            Segment(
-                sequence=self._sequence(),
-                uri=uri,
-                duration_us=pending.duration_us,
-                discontinuity=pending.discontinuity,
-                date_us=pending.date_us,
-                init=self._init,
-                key=self._key,
-                gap=pending.gap,
-                byte_range=byte_range,
-                parts=pending.parts,
-                first_line=pending.first_line,
-                last_line=self._line,
-            )
+        self._segments.append(self._segment(pending, uri, pending.duration_us, byte_range))
+
+    def _segment(self, pending: _Pending, uri: str, duration_us: int, byte_range: ByteRange | None = None) -> Segment:
+        return Segment(
+            sequence=self._sequence(),
+            uri=uri,
+            duration_us=duration_us,
+            discontinuity=pending.discontinuity,
+            date_us=pending.date_us,
+            init=self._init,
+            key=self._key,
+            gap=pending.gap,
+            byte_range=byte_range,
+            parts=pending.parts,
+            first_line=pending.first_line,
+            last_line=self._line,
         )
 
     def _byte_range(self, text: str, uri: str) -> ByteRange:

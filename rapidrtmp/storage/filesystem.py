@@ -13,8 +13,7 @@ platters, because the last seconds of a live stream are not worth every write of
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -26,15 +25,14 @@ from rapidrtmp.interfaces import (
     IStorage,
     IStorageFactory,
     IStorageSpace,
-    Lease,
     ObjectInfo,
     StorageContext,
     StoredObject,
 )
-from rapidrtmp.interfaces.storage import InThread
 from rapidrtmp.storage.directory import FileWrite, Flush, ObjectDirectory, OpenObject
 from rapidrtmp.storage.keys import byte_range, check_key
 from rapidrtmp.storage.locked_names import LockedNames
+from rapidrtmp.storage.threaded import ThreadedStorage
 
 __all__ = ["LocalStorage", "LocalStorageFactory"]
 
@@ -44,7 +42,7 @@ LOOK_INTERVAL_S = 5.0
 
 
 @implementer(IStorage, IGatheringStorage, IStorageSpace, ILeasingStorage)
-class LocalStorage:
+class LocalStorage(ThreadedStorage):
     """
     Objects as files below a directory.
 
@@ -52,7 +50,7 @@ class LocalStorage:
     written, nor an object inside another (``a/b`` where ``a`` is one): a ``StorageError``, not retryable.
 
     :param directory: exists.
-    :param context: where blocking calls run, and whose leases these are.
+    :param context: where blocking calls run, and whose leases these are (:mod:`~rapidrtmp.storage.locked_names`).
     """
 
     lease_s = 0.0  # the kernel lets go when the process dies
@@ -60,10 +58,8 @@ class LocalStorage:
 
     def __init__(self, directory: ObjectDirectory, context: StorageContext) -> None:
         self._directory = directory
-        self._in_thread = context.in_thread
-        self._in_read_thread = context.in_read_thread
-        self._in_lease_thread = context.in_lease_thread
         self._names = LockedNames(directory.folder, context.process)
+        super().__init__(self._names, context)
 
     def put(self, key: str, data: bytes, content_type: str, cache_control: str) -> Deferred[None]:
         """
@@ -111,22 +107,6 @@ class LocalStorage:
         """Give all leases back."""
         return self._in_lease_thread(self._names.close)
 
-    def claim(self, name: str) -> Deferred[Lease]:
-        """Lock a file; see :mod:`rapidrtmp.storage.locked_names`."""
-        return self._of_key(self._names.claim, name, self._in_lease_thread)
-
-    def renew(self) -> Deferred[Sequence[Lease]]:
-        """See that the locked files are those that others find."""
-        return self._in_lease_thread(self._names.renew)
-
-    def release(self, lease: Lease) -> Deferred[None]:
-        """Delete the file and let go of its lock."""
-        return self._in_lease_thread(self._names.release, lease)
-
-    def find_leases(self, prefix: str) -> Deferred[Sequence[Lease]]:
-        """Try every lock."""
-        return self._in_lease_thread(self._names.find, prefix)
-
     async def _put(self, key: str, pieces: Sequence[bytes]) -> None:
         write = FileWrite(check_key(key), pieces)
         await self._in_thread(self._directory.write, write).addErrback(write.give_up)
@@ -147,12 +127,6 @@ class LocalStorage:
             yield chunk
             left = min(CHUNK_BYTES, stop - start)
             chunk = await self._in_read_thread(opened.read, start, left) if left > 0 else b""
-
-    def _of_key(self, work: Callable[[str], Any], key: str, in_thread: InThread) -> Deferred[Any]:
-        async def carry_out() -> Any:
-            return await in_thread(work, check_key(key))
-
-        return Deferred.fromCoroutine(carry_out())
 
 
 @implementer(IStorageFactory)

@@ -9,7 +9,7 @@ thread; :mod:`rapidrtmp.storage.bucket` says how.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -22,16 +22,15 @@ from rapidrtmp.interfaces import (
     IStorage,
     IStorageFactory,
     IStorageRedirect,
-    Lease,
     ObjectInfo,
     StorageContext,
     StoredObject,
 )
-from rapidrtmp.interfaces.storage import InThread
 from rapidrtmp.storage.bucket import Bucket
 from rapidrtmp.storage.bucket_leases import LEASE_S, RENEW_INTERVAL_S, BucketLeases
 from rapidrtmp.storage.generations import ObjectWrite
 from rapidrtmp.storage.keys import byte_range, check_key
+from rapidrtmp.storage.threaded import ThreadedStorage
 
 __all__ = ["GcsStorage", "GcsStorageFactory"]
 
@@ -42,14 +41,14 @@ SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 
 
 @implementer(IStorage, ILeasingStorage, IPacedStorage, IStorageRedirect)
-class GcsStorage:
+class GcsStorage(ThreadedStorage):
     """
     Objects in a bucket; each is put with its content type and cache rule, so that the bucket can serve players.
 
     What is put as ``IMMUTABLE`` cannot be put with other bytes: a ``StorageError``, not retryable.
 
     :param bucket: does the work.
-    :param context: where blocking calls run, and whose leases these are.
+    :param context: where blocking calls run, and whose leases these are (:mod:`~rapidrtmp.storage.bucket_leases`).
     :param redirects: whether clients may be sent to the bucket.
     """
 
@@ -59,11 +58,9 @@ class GcsStorage:
 
     def __init__(self, bucket: Bucket, context: StorageContext, *, redirects: bool = False) -> None:
         self._bucket = bucket
-        self._leases = BucketLeases(bucket, context.process)
-        self._in_thread = context.in_thread
-        self._in_read_thread = context.in_read_thread
-        self._in_lease_thread = context.in_lease_thread
+        self._names = BucketLeases(bucket, context.process)
         self._redirects = redirects
+        super().__init__(self._names, context)
 
     def put(self, key: str, data: bytes, content_type: str, cache_control: str) -> Deferred[None]:
         """
@@ -94,28 +91,12 @@ class GcsStorage:
         """A signed URL, where redirects are chosen and the credentials can sign."""
         return self._of_key(self._bucket.signed_url, key, self._in_read_thread) if self._redirects else succeed(None)
 
-    def claim(self, name: str) -> Deferred[Lease]:
-        """Write the name's object; see :mod:`rapidrtmp.storage.bucket_leases`."""
-        return self._of_key(self._leases.claim, name, self._in_lease_thread)
-
-    def renew(self) -> Deferred[Sequence[Lease]]:
-        """Write the object of this process anew."""
-        return self._in_lease_thread(self._leases.renew)
-
-    def release(self, lease: Lease) -> Deferred[None]:
-        """Delete the name's object."""
-        return self._in_lease_thread(self._leases.release, lease)
-
-    def find_leases(self, prefix: str) -> Deferred[Sequence[Lease]]:
-        """List the objects of names and of processes."""
-        return self._in_lease_thread(self._leases.find, prefix)
-
     def close(self) -> Deferred[None]:
         """Give all leases back, and close the connections."""
         return self._in_lease_thread(self._close)
 
     def _close(self) -> None:
-        self._leases.close()
+        self._names.close()
         self._bucket.close()
 
     async def _put(self, key: str, data: bytes, content_type: str, cache_control: str) -> None:
@@ -135,12 +116,6 @@ class GcsStorage:
             )
             start += len(chunk)
             yield chunk
-
-    def _of_key(self, work: Callable[[str], Any], key: str, in_thread: InThread) -> Deferred[Any]:
-        async def carry_out() -> Any:
-            return await in_thread(work, check_key(key))
-
-        return Deferred.fromCoroutine(carry_out())
 
 
 @implementer(IStorageFactory)
