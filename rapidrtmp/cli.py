@@ -218,7 +218,10 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 def _diff(chosen: argparse.Namespace) -> int:
     file = Path(chosen.file)
-    asked = {"toml": file.read_text("utf-8"), "file": str(file)}
+    try:
+        asked = {"toml": file.read_text("utf-8"), "file": str(file)}
+    except ValueError as error:
+        raise ConfigurationError(f"{file} is not TOML: {error}") from error
     leading = chosen.config if chosen.config or chosen.server else chosen.file
     return _print_outcomes(chosen, _ask(chosen, "/api/v1/config/diff", asked, leading))
 

@@ -65,6 +65,15 @@ class CliTests(SynchronousTestCase):
             for words in (value, row.environment_name, row.help, *row.old_names):
                 self.assertIn(words, out)
 
+    def test_diff_of_no_file(self) -> None:
+        """A configuration that is missing, or no text, is one line on standard error; no server is asked."""
+        path = Path(self.mktemp())
+        path.write_bytes(b"\xff\xfe")
+        for name in (str(path), "no/such/file"):
+            status, out, err = self.run_tool("config", "diff", name)
+            self.assertEqual((1, ""), (status, out))
+            self.assertRegex(err, rf"\Arapidrtmp: [^\n]*{name}[^\n]*\n\Z")
+
     def test_check(self) -> None:
         """`rapidrtmp check` prints what was found, in words or JSON, and its exit status says whether that is bad."""
         report = Report("http://x/")

@@ -19,9 +19,11 @@ from rapidrtmp.interfaces import Outcome, Purpose, setting
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
-from rapidrtmp.settings.model import AppSettings, HlsSettings, Settings
+from rapidrtmp.settings.model import AppSettings, HlsSettings, Settings, all_settings, app_settings
 from rapidrtmp.settings.sources import load_settings
 from rapidrtmp.support.clock import utc_ms
+from tests.settings.samples import another_value
+from tests.slow import slow
 
 NAME = StreamName("live", "k")
 MEMORY = {"RAPIDRTMP_STORAGE_SPEC": "memory:", "RAPIDRTMP_SERVER_AUTH": "open"}
@@ -147,6 +149,21 @@ class ReplaceTests(ApplicationsCase):
         outcomes = self.replace({"RAPIDRTMP_STORAGE_SPEC": f"local:{folder}"})
         self.assertEqual({"apps.live.storage": RESTART, "apps.live.recordings": RESTART}, outcomes)
         self.assertEqual(before, self.live.stores)
+
+    @slow
+    def test_every_setting(self) -> None:
+        """Every setting that changes is answered for, and in force just where the answer does not say restart."""
+        before = self.apps.settings
+        models = {name for row in app_settings().values() for name in row.general}
+        for row in all_settings():
+            if row.environment_name in MEMORY:
+                continue
+            outcomes = self.replace({row.environment_name: another_value(row)})
+            after = self.apps.settings.value(row)
+            self.assertTrue(row.name in outcomes or (outcomes and row.name in models), row.name)
+            self.assertEqual(outcomes.get(row.name) is RESTART, after == before.value(row), row.name)
+            self.replace({})
+            self.assertEqual(before.value(row), self.apps.settings.value(row), row.name)
 
     def test_sections_of_plugins(self) -> None:
         """What a plugin's section says of its authenticator is applied, of its storage it needs a restart."""

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.settings.model import AppSettings, Settings, all_settings, read_field
 from rapidrtmp.settings.sources import Loaded, load_settings
+from tests.settings.samples import another_value
 
 
 class LoadTestCase(SynchronousTestCase):
@@ -93,34 +94,8 @@ class LoadTests(LoadTestCase):
 
     def test_every_key_acts_from_the_environment(self) -> None:
         """Every setting can be given as RAPIDRTMP_SECTION_KEY, and the value arrives in its field."""
-        samples = {"_ms": "77m", "_s": "77m", "_bytes": "77M"}
-        special = {
-            "server.rtmp": "tcp:7 tcp:8",
-            "server.http": "tcp:7 tcp:8",
-            "server.manage": "tcp:7 tcp:8",
-            "server.trust_own_user": "false",
-            "server.sinks": "hls hls:window=5",
-            "server.auth": "open",
-            "rtmp.app_aliases": "old/studio=live",
-            "server.log_format": "json",
-            "server.log_level": "warn",
-            "server.on_stop": "end",
-            "server.metrics_stream_labels": "true",
-            "storage.spec": "memory:",
-            "server.api_token": "text",
-            "server.public_names": "hashed",
-            "server.public_rtmp": "text",
-            "server.public_http": "https://watch.example.org",
-            "tokens.secret_file": "text",
-            "hls.part": "1s",
-            "http.trusted_proxies": "10.0.0.0/8 unix",
-            "server.proxy_protocol": "10.0.0.0/8 unix",
-            "http.open_metrics": "true",
-            "http.access_log": "true",
-        }
         for row in all_settings():
-            text = special.get(row.name) or samples.get(row.kind.suffix, "77")
-            loaded = self.load(**{row.environment_name: text})
+            loaded = self.load(**{row.environment_name: another_value(row)})
             value = read_field(getattr(loaded.settings, row.section), row.field_name)
             self.assertNotEqual(row.default, value, row.name)
             self.assertEqual(f"environment {row.environment_name}", loaded.provenance[row.name])
