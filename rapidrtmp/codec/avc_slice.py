@@ -14,14 +14,19 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from rapidrtmp.codec.avc import AVC_SYNTAX
 from rapidrtmp.codec.avc_nal import IDR_SLICE, PPS, SPS, nal_type, read_references
 from rapidrtmp.codec.avc_sps import Numbering, read_numbering
 from rapidrtmp.codec.bits import BitReader, remove_emulation_prevention
+from rapidrtmp.codec.nal import split_nals
 from rapidrtmp.errors import MediaError
+from rapidrtmp.media import VideoConfig
 
-__all__ = ["Numbers", "SliceWriter"]
+__all__ = ["Numbers", "SliceWriter", "avc_follows"]
 
 _NEEDS_PREVENTION = re.compile(rb"\0\0(?=[\0-\3])")
+#: Of a slice so much is read for its first numbers: they fit in with room to spare.
+_START_SIZE = 24
 _P, _B, _I = range(3)
 #: memory_management_control_operation (H.264, table 7-9): those that are about a picture by a difference; and how many
 #: values stand behind each. 5, which begins all numbers anew, is left alone.
@@ -91,7 +96,7 @@ class SliceWriter:
 
         :raises MediaError: it ends early, or uses a parameter set that is not there.
         """
-        header = self._read(remove_emulation_prevention(nal))
+        header = self.read(remove_emulation_prevention(nal))
         return header.numbers._replace(order=header.numbers.order + min(0, header.bottom))
 
     def as_idr(self, nal: bytes, idr_id: int) -> bytes:
@@ -102,7 +107,7 @@ class SliceWriter:
         :raises MediaError: as :meth:`numbers`; or it is no intra picture of a whole frame that others refer to.
         """
         data = remove_emulation_prevention(nal)
-        header = self._read(data)
+        header = self.read(data)
         if header.slice_type != _I or header.is_field or not data[0] & 0x60:
             raise MediaError("only an intra picture that others refer to can become an IDR picture")
         numbering, bits = header.pps.numbering, _Bits()
@@ -125,7 +130,7 @@ class SliceWriter:
         :raises MediaError: as :meth:`numbers`.
         """
         data = remove_emulation_prevention(nal)
-        header = self._read(data)
+        header = self.read(data)
         numbering = header.pps.numbering
         frame = (header.numbers.frame - base.frame) % (1 << numbering.frame_bits)
         order = (header.numbers.order - base.order) % (1 << numbering.order_bits)
@@ -148,8 +153,12 @@ class SliceWriter:
             bits.ue(value)
         return _with_data(bits, data, header)
 
-    def _read(self, data: bytes) -> _Header:
-        """Read a slice header of a frame that is no IDR picture."""
+    def read(self, data: bytes, *, is_start: bool = False) -> _Header:
+        """
+        Read a slice header.
+
+        :param is_start: no further than ``frame_num``; otherwise it is of no IDR picture.
+        """
         bits = BitReader(data)
         size = bits.bits_left
         is_reference = bool(bits.u(8) & 0x60)
@@ -161,6 +170,8 @@ class SliceWriter:
         numbering = pps.numbering
         frame_at = size - bits.bits_left
         frame = bits.u(numbering.frame_bits)
+        if is_start:
+            return _Header(pps, slice_type, False, Numbers(frame), 0, frame_at, 0, 0, None, 0, 0)
         is_field = numbering.has_fields and bits.flag()
         if is_field:
             bits.u(1)  # bottom_field_flag
@@ -190,6 +201,32 @@ class SliceWriter:
         return _Header(
             pps, slice_type, is_field, numbers, bottom, frame_at, order_at, marking_at, marking, rest_at, data_at
         )
+
+
+def avc_follows(config: VideoConfig, before: bytes, after: bytes) -> bool:
+    """
+    Whether no picture that others refer to is missing between two samples of a track, as far as their numbers tell.
+
+    :param after: of no IDR picture. ``frame_num`` rises by 1 behind each picture that others refer to (H.264, 7.4.3).
+    """
+    length_size, sets = AVC_SYNTAX.sets_of_record(config.record)
+    try:
+        writer = SliceWriter(sets)
+        (last, earlier), (_, later) = (_first_slice(writer, data, length_size) for data in (before, after))
+    except MediaError:
+        return True
+    if earlier.pps.numbering.has_gaps:
+        return True
+    is_reference = bool(last[0] & 0x60)
+    first = 0 if nal_type(last) == IDR_SLICE else earlier.numbers.frame
+    return later.numbers.frame == (first + is_reference) % (1 << later.pps.numbering.frame_bits)
+
+
+def _first_slice(writer: SliceWriter, data: bytes, length_size: int) -> tuple[bytes, _Header]:
+    for nal in split_nals(AVC_SYNTAX, data, length_size):
+        if nal_type(nal) in AVC_SYNTAX.slices:
+            return nal, writer.read(remove_emulation_prevention(nal[:_START_SIZE]), is_start=True)
+    raise MediaError("a sample without slices")
 
 
 def _skip_predictions(bits: BitReader, pps: _Pps, slice_type: int) -> None:

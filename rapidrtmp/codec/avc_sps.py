@@ -49,6 +49,7 @@ class Numbering(NamedTuple):
     :ivar has_order_deltas: whether differences of the picture order count are there instead.
     :ivar has_chroma: whether weights of predictions are there for chroma, too.
     :ivar has_fields: whether pictures may be fields, and each says so.
+    :ivar has_gaps: whether pictures may be left out, as of layers for faster players.
     """
 
     frame_bits: int
@@ -56,6 +57,7 @@ class Numbering(NamedTuple):
     has_order_deltas: bool
     has_chroma: bool = True
     has_fields: bool = False
+    has_gaps: bool = False
 
 
 def read_numbering(nal: bytes) -> Numbering:
@@ -73,10 +75,10 @@ def read_numbering(nal: bytes) -> Numbering:
         raise MediaError("pictures of 4:4:4 are left as they are")
     numbering = _read_numbering(bits)
     bits.ue()  # max_num_ref_frames
-    bits.u(1)  # gaps_in_frame_num_value_allowed_flag
+    has_gaps = bits.flag()  # gaps_in_frame_num_value_allowed_flag
     bits.ue()  # width
     bits.ue()  # height
-    return numbering._replace(has_chroma=chroma_format > 0, has_fields=not bits.flag())
+    return numbering._replace(has_chroma=chroma_format > 0, has_fields=not bits.flag(), has_gaps=has_gaps)
 
 
 def read_sps(nal: bytes) -> Sps:

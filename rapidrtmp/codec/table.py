@@ -19,6 +19,7 @@ from rapidrtmp.codec.ac3 import Ac3Reader, ac3_of_frame, read_dac3
 from rapidrtmp.codec.av1 import Av1Reader, Av1Search, is_known_av1, read_av1_config
 from rapidrtmp.codec.avc import AvcReader, AvcSearch, read_avc_config
 from rapidrtmp.codec.avc_closing import AvcCloser
+from rapidrtmp.codec.avc_slice import avc_follows
 from rapidrtmp.codec.eac3 import Eac3Pieces, Eac3Reader, eac3_of_frame, read_dec3
 from rapidrtmp.codec.esds import read_esds, write_esds
 from rapidrtmp.codec.flac import FlacReader, read_dfla, read_stream_info, silent_flac, write_dfla
@@ -145,6 +146,8 @@ class Codec:
     :ivar pieces: makes the reader of messages that are no whole frames, from the reader of those that are, and from
         what it was for the track's configuration before.
     :ivar closer: makes what closes the GOPs of a track whose reader tells of open ones (``open_gops``).
+    :ivar follows: whether nothing is missing between two samples, of a configuration, that came apart; the second is no
+        keyframe.
     :ivar box: the box in the sample entry that holds the configuration record.
     :ivar write_box: from the record to the payload of that box; ``read_box`` back again, raising ``MediaError``.
     :ivar other_entries: sample entries of the same codec in the files of others.
@@ -165,6 +168,7 @@ class Codec:
     reader: Callable[[Any], SampleReader] | None = None
     pieces: Callable[[Any, Any], PieceReader] | None = None
     closer: Callable[[Any], GopCloser] | None = None
+    follows: Callable[[Any, bytes, bytes], bool] | None = None
     entry: str = ""
     box: str = ""
     write_box: Callable[[bytes], bytes] = _as_it_is
@@ -198,6 +202,7 @@ AVC = Codec(
     reader=AvcReader,
     pieces=NalPieces,
     closer=AvcCloser,
+    follows=avc_follows,
     box="avcC",
     other_entries=("avc3",),
     flv_numbers=(7,),

@@ -44,6 +44,8 @@ _CONFIG, _FRAMES, _METADATA, _UNKNOWN = (PacketKind.CONFIG, PacketKind.FRAMES, P
 MAX_TRACKS = 16
 #: So often a codec that is not carried is reported to a publisher.
 MAX_UNSUPPORTED = 32
+#: Behind a longer pause of video it is seen whether pictures are missing.
+PAUSE_MS = 500
 #: The claims in ``onMetaData`` that a track will come.
 _ANNOUNCEMENTS = {
     "hasVideo": MediaKind.VIDEO,
@@ -77,9 +79,23 @@ class _Source:
     :ivar reader: reads its messages: whole frames, or ``pieces`` as long as that is needed.
     :ivar whole: reads whole frames.
     :ivar pieces: reads messages that are no whole frames, if the codec has such.
+    :ivar timestamp: of its last frame; likewise ``data``, and ``earlier`` that of the one before.
+    :ivar is_cut_off: whether pictures are missing in front of those that come, up to the next keyframe.
     """
 
-    __slots__ = ("codec", "config", "number", "pieces", "reader", "track", "whole")
+    __slots__ = (
+        "codec",
+        "config",
+        "data",
+        "earlier",
+        "is_cut_off",
+        "number",
+        "pieces",
+        "reader",
+        "timestamp",
+        "track",
+        "whole",
+    )
 
     def __init__(self, codec: Codec, number: int, track: Track, config: CodecConfig, before: _Source | None) -> None:
         assert codec.reader is not None
@@ -92,6 +108,7 @@ class _Source:
         if codec.pieces is not None:
             self.pieces = codec.pieces(self.whole, before.pieces if before and before.codec is codec else None)
         self.reader: SampleReader = self.whole
+        self.timestamp, self.earlier, self.data, self.is_cut_off = 0, b"", b"", False
         self.choose_reader()
 
     def choose_reader(self) -> None:
@@ -246,6 +263,11 @@ class Demuxer:
             return
         if self._unsupported_ms is not None:
             self._unsupported_ms = None
+        if kind is MediaKind.VIDEO:
+            may_miss = source.is_cut_off or timestamp - source.timestamp > PAUSE_MS
+            if may_miss and not reader.keyframe and self._is_cut_off(source, data, events):
+                return
+            source.timestamp, source.earlier, source.data = timestamp, source.data, data
         if reader.config is not source.config:
             track = self._configure(source, reader.config, now_ms, events)
         if kind is MediaKind.VIDEO and reader.keyframe:
@@ -276,6 +298,11 @@ class Demuxer:
         if units:
             self._unsupported_ms = None
         for (timestamp, nanoseconds, composition_ms, now_ms), config, keyframe, samples, data in units:
+            if source.track.kind is MediaKind.VIDEO:
+                may_miss = source.is_cut_off or timestamp - source.timestamp > PAUSE_MS
+                if may_miss and not keyframe and self._is_cut_off(source, data, events):
+                    continue
+                source.timestamp, source.earlier, source.data = timestamp, source.data, data
             if config is not source.config:
                 self._configure(source, config, now_ms, events)
             if keyframe and source.track.kind is MediaKind.VIDEO:
@@ -283,6 +310,18 @@ class Demuxer:
             self._timeline.frame_received(
                 source.track, timestamp, nanoseconds, composition_ms, keyframe, samples, data, now_ms, events
             )
+
+    def _is_cut_off(self, source: _Source, data: bytes, events: list[MediaEvent]) -> bool:
+        """Whether pictures that one is made from are missing, as of a camera that was off: it waits for a keyframe."""
+        follows, config = source.codec.follows, source.config
+        if follows is None or not source.earlier:
+            return False
+        if not source.is_cut_off:  # and its numbers can be trusted
+            has_followed = follows(config, source.earlier, source.data)
+            source.is_cut_off = has_followed and not follows(config, source.data, data)
+        if source.is_cut_off:
+            events.append(MediaProblem("waiting_for_keyframe", "video frame behind a pause, without what it refers to"))
+        return source.is_cut_off
 
     def _open_by_frame(self, kind: MediaKind, packet: Packet, now_ms: int, events: list[MediaEvent]) -> _Source | None:
         """Begin a track whose codec config has not come with a frame, where that tells enough."""
@@ -420,6 +459,7 @@ class Demuxer:
         Take note of what holds from a keyframe on: what metadata says of colour, and that GOPs have to be closed when
         one of them is open; returns the track.
         """
+        source.is_cut_off = False
         closer = source.codec.closer
         if closer is not None and getattr(source.whole, "open_gops", 0) > 0 and source.track.id not in self._closers:
             self._closers[source.track.id] = closer(source.track.config)

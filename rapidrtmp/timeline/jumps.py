@@ -182,7 +182,8 @@ class JumpGuard:
         if track is None or track.doubt is None:
             return ()
         if track.doubt.more:
-            return self._believed(track, track.doubt)
+            judged = self._believed(track, track.doubt)
+            return (*judged, *self.settle(track_id))  # one of those behind it may be held back anew
         if track.pace.has_begun:
             return (self._estimated(track, track.pace.time_ms + 2 * track.step_ms),)
         doubt, track.doubt = track.doubt, None

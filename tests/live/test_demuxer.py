@@ -453,6 +453,7 @@ _KINDS = {
     "timestamp_repaired",
     "timestamp_clamped",
     "timestamp_frozen",
+    "timestamp_shifted",
     "track_skew",
     "clamped_composition",
     "unknown_packet",

@@ -9,8 +9,10 @@ from fractions import Fraction
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp.live.demuxer import Demuxer, TracksChanged
+from rapidrtmp.codec.avc import AVC_SYNTAX
+from rapidrtmp.live.demuxer import Demuxer, MediaEvent, TracksChanged
 from rapidrtmp.media import Frame, MediaKind
+from tests.codec import test_avc_slice as slices
 from tests.codec.builders import (
     PPS,
     Message,
@@ -277,3 +279,52 @@ class OpenGopTests(SynchronousTestCase):
         self.assertEqual(["trimmed"] * 2, problems_of(events))
         self.assertEqual(88, len(frames))
         self.assertEqual(frames[0].pts, min(frame.pts for frame in frames))
+
+
+class PauseTests(SynchronousTestCase):
+    """A camera that was off: what it sends then may need pictures that it has not sent."""
+
+    SETS = slices.sets(cabac=True)
+
+    def config(self) -> Message:
+        return video(0, b"\x17\0\0\0\0" + AVC_SYNTAX.config_of_sets(self.SETS).record)
+
+    def demux(self, messages: list[Message]) -> list[MediaEvent]:
+        """What comes of messages that arrive in real time."""
+        return demux(messages, now_ms=lambda index: messages[index].timestamp)
+
+    def picture(self, number: int, at_ms: int, frame_number: int | None = None) -> Message:
+        """A picture of a GOP of 50, at 25 a second, each of which refers to the one before."""
+        place = number % 50
+        if not place:
+            return video(at_ms, b"\x17\1\0\0\0" + join(b"\x65\x88\x84\x21\xff"))
+        frame = place if frame_number is None else frame_number
+        nal = slices.slice_of(0, frame % 16, f"{2 * place % 64:06b}", "0", cabac=True, middle="00")
+        return video(at_ms, b"\x27\1\0\0\0" + join(nal))
+
+    def test_camera_off(self) -> None:
+        """Pictures behind a pause whose references were not sent are left out, and said so, up to the next keyframe."""
+        numbers = [*range(60), *range(313, 400)]
+        for in_slices_of_their_own in (False, True):
+            messages = [self.config()]
+            for number in numbers:
+                message = self.picture(number, 40 * number)
+                messages += [video(40 * number, b"\x27\1\0\0\0" + join(AUD))] if in_slices_of_their_own else []
+                messages.append(message)
+            events = self.demux(messages)
+            pictures = frames_of(events, VIDEO)
+            self.assertEqual(["waiting_for_keyframe"] * 37, problems_of(events))
+            self.assertEqual((60 + 50, True), (len(pictures), pictures[60].keyframe))
+            self.assertEqual((350 - 59) * 3600, pictures[60].dts - pictures[59].dts)
+
+    def test_camera_paused(self) -> None:
+        """A camera that has sent nothing because it coded nothing continues at once."""
+        messages = [self.config(), *(self.picture(number, 40 * number) for number in range(60))]
+        messages += [self.picture(number, 40 * number + 10_000) for number in range(60, 120)]
+        events = self.demux(messages)
+        self.assertEqual(([], 120), (problems_of(events), len(frames_of(events, VIDEO))))
+
+    def test_numbers_that_say_nothing(self) -> None:
+        """An encoder whose pictures have no proper numbers is taken as it is."""
+        messages = [self.config(), *(self.picture(number, 1_000 * number, 7) for number in range(60))]
+        self.assertEqual(60, len(frames_of(self.demux(messages), VIDEO)))
