@@ -50,6 +50,7 @@ from rapidrtmp.recording import catalogue, recovery
 from rapidrtmp.rtmp.events import AudioReceived, VideoReceived
 from rapidrtmp.server import service as server
 from rapidrtmp.settings.sources import load_settings
+from rapidrtmp.storage import leases, probe
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.support import clock
 from rapidrtmp.support.clock import now_ms
@@ -58,7 +59,12 @@ __all__: list[str] = []
 
 STREAM = StreamName("live", "cam")
 SPEED = 25.0
-LONGEST_LIFE_S = 0.7
+#: A life ends somewhere in so many times what the first one took until it had stored something, on this machine now.
+LONGEST_LIFE = 4.0
+#: Within these bounds: those behind it have more to do, as they go on with what is there.
+LONGEST_LIVES_S = 0.7, 2.0
+#: When the first one has had time enough, whatever the machine does.
+FIRST_LIFE_S = 20.0
 #: When the clocks of this world meet those of the disk, from its beginning: until then no file looks old.
 BEHIND_S = 3_600
 SINKS = ["hls:segment=1s:window=5:dvr=1m", "record:segment=2s:part=333ms:rotate=0"]
@@ -91,6 +97,7 @@ class Witness:
     """Looks over the shoulders of the stream, the queue and the shelves of this process, and says what they do."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def close(self) -> None:
@@ -167,6 +174,7 @@ class Encoder:
         self._queue: WriteBehind = service.applications[STREAM.app].stores[Purpose.LIVE].writer
         self._tags = tags
         self._sent = 0
+        self._is_read = True
         self.session = self  # what little of it a publisher asks for
 
     def begin(self) -> None:
@@ -181,7 +189,7 @@ class Encoder:
 
     def _send(self) -> None:
         time_ms = now_ms(self._reactor)
-        while self._queue.pending_objects <= MOST_PENDING and self._sent < len(self._tags):
+        while self._is_read and self._queue.pending_objects <= MOST_PENDING and self._sent < len(self._tags):
             kind, timestamp, body = self._tags[self._sent]
             if timestamp > time_ms - self._begun_ms:
                 break
@@ -201,6 +209,14 @@ class Encoder:
 
     def flush(self) -> None:
         """Nothing is sent to it."""
+
+    def pause_reading(self) -> None:
+        """It waits."""
+        self._is_read = False
+
+    def resume_reading(self) -> None:
+        """It goes on."""
+        self._is_read = True
 
     def set_low_water_mark(self, size: int) -> None:
         """Nothing is read from it."""
@@ -222,7 +238,8 @@ def live(folder: Path, number: int, tags: Sequence[Tag], witness: Witness) -> No
         monotonic=lambda: time.monotonic() * SPEED,
         time_ns=lambda: int((epoch_s + (time.time() - epoch_s) * SPEED) * 1_000_000_000),
     )
-    server.RECOVERY_S *= SPEED  # the disk is no faster than ever
+    for patient, name in ((server, "RECOVERY_S"), (probe, "PROBE_TIMEOUT_S"), (leases, "CLAIM_TIMEOUT_S")):
+        setattr(patient, name, getattr(patient, name) * SPEED)  # the disk is no faster than ever
     sys.modules.pop("twisted.internet.reactor", None)  # nor is its
     reactor = FastReactor()
     installReactor(reactor)  # type: ignore[no-untyped-call]
@@ -256,6 +273,7 @@ def main(folder: Path, clip: Path, seed: int, lives: int) -> None:
     (folder / "config.toml").write_text(CONFIG)
     tags = list(read_tags(clip.read_bytes()))
     chance = random.Random(seed)
+    longest_s = 0.0
     for number in range(lives):
         witness = Witness(folder / "lives" / f"{number:03d}.jsonl")
         child = os.fork()
@@ -266,7 +284,10 @@ def main(folder: Path, clip: Path, seed: int, lives: int) -> None:
                 traceback.print_exc()
             finally:
                 os._exit(1)
-        time.sleep(chance.uniform(0, LONGEST_LIFE_S))
+        if not number:
+            shortest_s, most_s = LONGEST_LIVES_S
+            longest_s = min(max(LONGEST_LIFE * time_until_stored(witness.path), shortest_s), most_s)
+        time.sleep(chance.uniform(0, longest_s) if number else longest_s)
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):
@@ -274,6 +295,16 @@ def main(folder: Path, clip: Path, seed: int, lives: int) -> None:
         if number % SPOILED_EVERY == SPOILED_EVERY - 1:
             spoil(folder / "store", witness, chance)
         witness.close()
+
+
+def time_until_stored(path: Path) -> float:
+    """Wait until a life says that something of a recording was stored; in seconds."""
+    began = time.monotonic()
+    while (taken := time.monotonic() - began) < FIRST_LIFE_S:
+        if '["stored", "recordings/' in path.read_text():
+            break
+        time.sleep(0.01)
+    return taken
 
 
 def spoil(store: Path, witness: Witness, chance: random.Random) -> None:
