@@ -48,6 +48,7 @@ class StrangerCase(EndToEndTest):
         viewer = Viewer(f"{server.root}/live/healthy")
         publisher = self.publish(FFMPEG, CLIP.path, token.publish_url)
         viewer.start()
+        eventually("its picture", lambda: viewer.has_segments(1))
         port = int(server.root.rpartition(":")[2])
         target = Target(server.rtmp_port, port, time.monotonic() + ATTACK_S)
         done: dict[str, int] = {}
