@@ -142,3 +142,34 @@ class OtherRecorderTests(ServerCase):
         self.assertEqual({"archive.place": "applied"}, said(service.applications.replace(place("vault"))))
         self.assertEqual((200, b'{"place": "vault"}\n'), await self.get(service, "/api/v1/archive"))
         await service.stopService()
+
+    async def test_comes_with_new_settings(self) -> None:
+        """An application that comes with it brings its routes, its recordings and their limits; they go with it."""
+        sections = load_settings({}, {}, None, plugin_sections()).settings.sections
+        settings = replace(loopback_settings(live=open_app("hls")), sections=sections)
+        radio = replace(open_app("hls", "archive:most=1"), grace_ms=0)
+        service = self.start(settings, choose_plugins(settings))
+        self.assertEqual(404, (await self.get(service, "/api/v1/archive"))[0])
+        with_radio = replace(settings, apps={**settings.apps, "radio": radio})
+        self.assertEqual({"apps.radio": "applied"}, said(service.applications.replace(with_radio)))
+        self.assertEqual((200, b'{"place": "shelf"}\n'), await self.get(service, "/api/v1/archive"))
+        encoder = await self.publish(service, b"".join(media(9)), "radio")
+
+        async def is_recorded() -> bool:
+            return await self.states(service) == ["recording"]
+
+        await self.until(is_recorded)
+        self.assertEqual({"apps.radio": "applied"}, said(service.applications.replace(settings)))
+        self.assertEqual(200, (await self.get(service, "/api/v1/archive"))[0], "its stream is still live")
+        encoder.transport.loseConnection()
+        await encoder.gone
+
+        async def is_over() -> bool:
+            return await self.states(service) == ["finished"]
+
+        await self.until(is_over)
+        (stream,) = service.registry
+        service.registry._forget(stream.name)  # as when its linger time is over
+        self.assertEqual(404, (await self.get(service, "/api/v1/archive"))[0])
+        self.assertEqual(["finished"], await self.states(service), "what it recorded stays")
+        await service.stopService()
