@@ -89,19 +89,30 @@ class Av1Reader:
         """
         start = offset = 2 if body[:2] == _DELIMITER else 0
         size, types = len(body), 0
-        while offset + 2 < size:
-            header, length = body[offset], body[offset + 1]
-            offset += 2
-            if header & 0x06 != 0x02 or header >= 0x80:  # a size and no extension is what all have
-                return self._read_closely(body)
-            if length >= 0x80:
-                length, offset = _read_leb128(body, offset - 1)
-            kind = header >> 3
-            types |= 1 << kind
-            # A key frame that is shown begins with 0001: show_existing_frame, frame_type, show_frame.
-            if 1 << kind & _FRAME_BITS and b"\x10" <= body[offset : offset + 1] < b"\x20":
-                return self._read_closely(body)
-            offset += length
+        try:
+            while offset < size:
+                header, length = body[offset], body[offset + 1]
+                offset += 2
+                if header & 0x86 != 0x02:  # a size and no extension is what all have
+                    return self._read_closely(body)
+                if length > 0x7F:  # seven bits a byte, the lowest ones first
+                    more = body[offset]
+                    offset += 1
+                    length += (more - 1) << 7
+                    if more > 0x7F:
+                        most = body[offset]
+                        offset += 1
+                        length += (most - 1) << 14
+                        if most > 0x7F:
+                            return self._read_closely(body)
+                kind = 1 << (header >> 3)
+                types |= kind
+                # A key frame that is shown begins with 0001: show_existing_frame, frame_type, show_frame.
+                if kind & _FRAME_BITS and 0x10 <= body[offset] < 0x20:
+                    return self._read_closely(body)
+                offset += length
+        except IndexError:
+            return self._read_closely(body)
         if types & _CLOSE_BITS or not types & _FRAME_BITS or offset != size:
             return self._read_closely(body)
         self.keyframe = False

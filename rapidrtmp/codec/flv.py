@@ -5,8 +5,9 @@ A message is one packet in its classic form (a codec number of four bits) and in
 FourCC); in the multitrack form it is one packet for each of its tracks. The first byte alone tells the forms apart:
 classic video never sets bit 7, and classic audio never has format 9. Nothing here depends on what came before.
 
-Almost every message of almost every publisher is classic AVC or AAC, so their first two bytes are looked up at once;
-all else goes the long way round. A codec may be any FourCC: which of them can be packaged is for others to say.
+Almost every message of almost every publisher is a frame in the classic form, or in the plain enhanced one, so their
+first bytes are looked up at once; all else goes the long way round. A codec may be any FourCC: which of them can be
+packaged is for others to say.
 """
 
 from __future__ import annotations
@@ -83,6 +84,24 @@ _VIDEO_HEADS = {
 }
 _AAC_FRAMES = {bytes([_AAC << 4 | sound, 1]) for sound in range(16)}
 
+#: Enhanced frames of the default track, by the first byte and the FourCC behind it (Enhanced RTMP v2): the codec; of
+#: video also whether it is a keyframe and has a composition time.
+_ENHANCED_VIDEO_FRAMES = {
+    bytes([0x80 | frame_type << 4 | packet_type]) + codec.fourcc.encode("ascii"): (
+        codec.fourcc,
+        frame_type in _KEYFRAMES,
+        packet_type == 1 and codec.reorders,
+    )
+    for codec in CODECS.values()
+    if codec.kind is MediaKind.VIDEO
+    for packet_type in (1, 3)
+    for frame_type in range(8)
+    if frame_type != _COMMAND
+}
+_ENHANCED_AUDIO_FRAMES = {
+    b"\x91" + codec.fourcc.encode("ascii"): codec.fourcc for codec in CODECS.values() if codec.kind is MediaKind.AUDIO
+}
+
 
 def read_video(payload: bytes) -> Sequence[Packet]:
     """
@@ -94,7 +113,14 @@ def read_video(payload: bytes) -> Sequence[Packet]:
     """
     head = _VIDEO_HEADS.get(payload[:2])
     if head is None or len(payload) < 5:
-        return _read_rare_video(payload)
+        frames = _ENHANCED_VIDEO_FRAMES.get(payload[:5])
+        if frames is None or len(payload) < 9:
+            return _read_rare_video(payload)
+        codec, keyframe, has_offset = frames
+        if has_offset:
+            offset = int.from_bytes(payload[5:8], "big", signed=True)
+            return (Packet(codec, PacketKind.FRAMES, 0, keyframe, offset, 0, payload[8:]),)
+        return (Packet(codec, PacketKind.FRAMES, 0, keyframe, 0, 0, payload[5:]),)
     codec, kind, keyframe = head
     # The composition time is SI24: with B-frames, and encoders that do not shift their clock, it may be negative.
     return (Packet(codec, kind, 0, keyframe, int.from_bytes(payload[2:5], "big", signed=True), 0, payload[5:]),)
@@ -111,6 +137,9 @@ def read_audio(payload: bytes) -> Sequence[Packet]:
     if payload[:2] in _AAC_FRAMES:
         body = payload[2:]
         return (Packet(AAC.fourcc, PacketKind.FRAMES, 0, True, 0, 0, body),) if body else ()
+    codec = _ENHANCED_AUDIO_FRAMES.get(payload[:5])
+    if codec is not None and len(payload) > 5:
+        return (Packet(codec, PacketKind.FRAMES, 0, True, 0, 0, payload[5:]),)
     return _read_rare_audio(payload)
 
 
