@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rapidrtmp.cmaf.segmenter import packaged_tracks
+from rapidrtmp.codec.table import CODECS
 from rapidrtmp.live.demuxer import LeftOut, refusal_of
 from rapidrtmp.live.fan_out import SinkLoad
 from rapidrtmp.media import MediaKind, Track
@@ -120,8 +121,11 @@ _UNPLAYABLE = {
         _FOR_ALL,
     ),
     "av01.": ("iPhones, iPads and Macs without a decoder for it refuse, and other browsers play,", "AV1", _FOR_ALL),
-    "ac-3": (_FEW_PLAY, "AC-3", _SOUND_FOR_ALL),
-    "ec-3": (_FEW_PLAY, "E-AC-3", _SOUND_FOR_ALL),
+    **{
+        codec.fourcc: (_FEW_PLAY, codec.name, _SOUND_FOR_ALL)
+        for codec in CODECS.values()
+        if codec.name in ("AC-3", "E-AC-3")
+    },
     "mp4a.40.34": (_REFUSED, "MP3 within MP4", _SOUND_FOR_ALL),
     "vp09.": ("iPhones and iPads refuse, and other browsers play,", "VP9", _FOR_ALL),
 }
