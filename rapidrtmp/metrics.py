@@ -87,7 +87,7 @@ class Metrics:
             "publishers_held_total", "Times a publisher was held back for sending faster than real time"
         )
         self.publishers_over_bitrate_total = self._counter(
-            "publishers_over_bitrate_total", "Publishers closed because they exceeded rtmp.max_publisher_kbps"
+            "publishers_over_bitrate_total", "Publishers closed because they exceeded their bit rate"
         )
         self.publishers_over_memory_total = self._counter(
             "publishers_over_memory_total", "Publishers closed because they exceeded live.max_stream_bytes"

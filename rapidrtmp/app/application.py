@@ -79,6 +79,9 @@ def limits_of(name: str, settings: Settings) -> AppLimits:
         max_streams=app.max_streams,
         max_viewers_per_stream=app.max_viewers_per_stream,
         max_players_per_token=app.max_players_per_token,
+        max_bitrate_bps=app.max_bitrate_bps,
+        max_egress_bps=app.max_egress_bps,
+        max_connections_per_ip=app.max_connections_per_ip,
     )
 
 

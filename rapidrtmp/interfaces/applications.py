@@ -27,6 +27,9 @@ class AppLimits:
     :ivar takeover_silence_ms: a publisher not heard of for this long gives way to one with the same credential.
     :ivar max_streams: how many streams of this application may be live at one time; 0 for no limit.
     :ivar max_viewers_per_stream: how many viewers one of them may have at one time; 0 for no limit.
+    :ivar max_bitrate_bps: bits a second that one publisher may send; 0 for no limit.
+    :ivar max_egress_bps: bits a second sent to all viewers from which on new ones are refused; 0 for no limit.
+    :ivar max_connections_per_ip: how many publishers may come from one address; 0 for no limit.
     :ivar max_players_per_token: how many players may use one token at one time, if it does not say; 0 for no limit.
     """
 
@@ -37,6 +40,11 @@ class AppLimits:
     takeover_silence_ms: int = limit(1_000, "Silence after which the same credential may take over a publish")
     max_streams: int = limit(0, "Streams live at once, all apps together; 0 for no limit")
     max_viewers_per_stream: int = limit(0, "Viewers of one stream at once; 0 for no limit")
+    max_bitrate_bps: int = limit(0, "What one publisher may send, over ten seconds; 0 for no limit")
+    max_egress_bps: int = limit(0, "What an app may send; beyond it new viewers are refused; 0 for no limit")
+    max_connections_per_ip: int = limit(
+        0, "Connections at once from one address, to RTMP, to HTTP, and publishing to one app; 0 for other limits alone"
+    )
     max_players_per_token: int = limit(0, "Players that may use one token at once, if it does not say; 0 for no limit")
 
 

@@ -21,6 +21,7 @@ from rapidrtmp.interfaces import IApplication, IStreamDirectory, IStreams
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.stream import LiveStream, Publisher, StreamState
 from rapidrtmp.names import StreamName
+from rapidrtmp.support.client_prefix import origin_of
 
 __all__ = ["LimitReachedError", "NameTakenError", "Registry", "StreamTotals"]
 
@@ -59,6 +60,7 @@ class Registry:
     :param target_ms: the target duration that a stream's playlists promise, in milliseconds.
     :param max_streams: how many streams may be live at one time on the whole server; 0 for no limit.
     :param forgetting: called with a stream that is no longer found.
+    :param find_no_room: tells why there is no room for a new stream now; ``""`` if there is.
     :param leases: held for each stream until it has ended; one whose leases are lost is ended.
     """
 
@@ -73,7 +75,9 @@ class Registry:
         max_streams: int = 0,
         forgetting: Callable[[LiveStream], None] = lambda _stream: None,
         leases: StreamLeases | None = None,
+        find_no_room: Callable[[], str] = lambda: "",
     ) -> None:
+        self._find_no_room = find_no_room
         self._clock = clock
         self._apps = apps
         self._made_by: dict[StreamName, IApplication] = {}
@@ -129,6 +133,8 @@ class Registry:
         stream = self._streams.get(name)
         if stream is None or stream.state is StreamState.ENDED:
             self._check_limits(name)
+            self._check_address(name, publisher)
+            self._check_headroom()
             self._forget(name)
             stream = self._begin(name)
             if stream.state is StreamState.ENDED:  # its lease was lost at once
@@ -157,6 +163,20 @@ class Registry:
             raise LimitReachedError(f"this server carries {self.max_streams} streams and takes no more")
         if limit and of_app >= limit:
             raise LimitReachedError(f"the application {name.app} carries {limit} streams and takes no more")
+
+    def _check_headroom(self) -> None:
+        reason = self._find_no_room()
+        if reason:
+            raise LimitReachedError(reason)
+
+    def _check_address(self, name: StreamName, publisher: Publisher) -> None:
+        limit = self._apps[name.app].limits.max_connections_per_ip
+        if not limit:
+            return
+        prefix = origin_of(publisher.peer)
+        others = [each.publisher for each in self._streams.values() if each.name.app == name.app]
+        if sum(other is not None and origin_of(other.peer) == prefix for other in others) >= limit:
+            raise LimitReachedError(f"one address may publish {limit} streams of the application {name.app} at a time")
 
     def _take_over(self, stream: LiveStream, old: Publisher, new: Publisher) -> None:
         silent_ms = old.silent_ms()

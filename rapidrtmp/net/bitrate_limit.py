@@ -34,3 +34,8 @@ class BitrateLimit:
         self._excess_bits = max(0, self._excess_bits + sent_bits - self.bits_per_second * passed_ms // 1000)
         self._received_bytes, self._updated_ms = received_bytes, time_ms
         return 0 < self.bits_per_second * WINDOW_S < self._excess_bits
+
+    @property
+    def is_near(self) -> bool:
+        """Whether half of what may come at once has come beyond the rate."""
+        return 0 < self.bits_per_second * WINDOW_S <= 2 * self._excess_bits

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rapidrtmp.support.limits import limit
 
-__all__ = ["ConnectionLimits"]
+__all__ = ["ConnectionLimits", "HeadroomLimits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +33,12 @@ class ConnectionLimits:
         10, "Refused publishes a minute from one address, before more are refused unasked; 0 for no limit"
     )
     max_publisher_kbps: int = limit(100_000, "Kilobits a second from one publisher, over ten seconds; 0 for no limit")
+
+
+@dataclass(frozen=True, slots=True)
+class HeadroomLimits:
+    """What must be left for a new stream to be admitted."""
+
+    max_lag_ms: int = limit(2_000, "How late the server may be, for seconds, to admit a new stream; 0 for no limit")
+    max_memory_bytes: int = limit(0, "What the process may hold to admit a new stream; 0 for no limit")
+    min_free_space_bytes: int = limit(0, "What must be free in a storage to admit a new stream; 0 for no limit")

@@ -103,9 +103,8 @@ class Publisher(Role):
         self._waiting = connection.role
         self._has_left = False
         self._throttle = Throttle(stream.end_ms, time_ms)
-        self._bitrate_limit = BitrateLimit(
-            _least(services.max_bitrate, verdict.max_bitrate), connection.session.bytes_received, time_ms
-        )
+        max_bitrate = _least(services.max_bitrate, services.apps[name.app].limits.max_bitrate_bps, verdict.max_bitrate)
+        self._bitrate_limit = BitrateLimit(max_bitrate, connection.session.bytes_received, time_ms)
         self._low_water = LowWater()
         self._continues = bool(stream.tracks)  # another publisher was here, whose frames these do not join
         self._is_over = False  # nothing more of it is taken
@@ -223,6 +222,11 @@ class Publisher(Role):
             self._diagnose(is_settled)
         if self._bitrate_limit.is_exceeded(self._connection.session.bytes_received, time_ms):
             self._close_for_bitrate()
+        elif self._bitrate_limit.is_near and "bit rate" not in self._logged:
+            self._logged.add("bit rate")
+            self._advise(
+                f"The bit rate is above this server's limit, {self._most_bitrate}: lower it, or be disconnected."
+            )
         elif self.stream.is_too_large():
             self._close_for_memory()
         else:
@@ -262,8 +266,12 @@ class Publisher(Role):
             self._logged.add("held")
             self._log.warn("{stream}: sent faster than real time, holding the publisher back", stream=self.stream.name)
 
+    @property
+    def _most_bitrate(self) -> str:
+        return f"{self._bitrate_limit.bits_per_second / 1_000_000:g} Mbit/s"
+
     def _close_for_bitrate(self) -> None:
-        limit = f"{self._bitrate_limit.bits_per_second / 1_000_000:g} Mbit/s"
+        limit = self._most_bitrate
         self._services.metrics.publishers_over_bitrate_total.inc()
         self._log.warn(
             "{stream}: {peer} sends more than {limit}, closing the connection",

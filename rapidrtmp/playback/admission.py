@@ -36,6 +36,7 @@ from rapidrtmp.interfaces import (
 )
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
+from rapidrtmp.playback.egress import Egress
 from rapidrtmp.playback.verdicts import Verdicts
 from rapidrtmp.support.clock import now_ms
 
@@ -85,6 +86,7 @@ class Admission:
         self._utc_ms = utc_ms
         self._revocations = revocations
         self._verdicts: dict[str, Verdicts] = {}
+        self._egress: dict[str, Egress] = {}
         self._recorded: dict[StreamName, Viewers] = {}
 
     def admit(self, request: Request, name: StreamName) -> Deferred[None] | None:
@@ -108,7 +110,7 @@ class Admission:
             waiting = self._verdicts_of(app).ask(request, name, limits.max_players_per_token)
             if waiting is not None:
                 return waiting.addCallback(lambda _: self.check_seat(request, name, self._find(name)))
-        if limits.max_viewers_per_stream:
+        if limits.max_viewers_per_stream or limits.max_egress_bps:
             self.check_seat(request, name, self._find(name))
         return None
 
@@ -142,11 +144,6 @@ class Admission:
             self._verdicts[app.name] = verdicts
         return verdicts
 
-    def _limit(self, name: StreamName) -> int:
-        app = self._apps.get(name.app)
-        limit: int = 0 if app is None else app.limits.max_viewers_per_stream
-        return limit
-
     def check_seat(self, request: Request, name: StreamName, viewers: IViewers | None) -> None:
         """
         Return if the request comes from one who watches, or there is a seat left.
@@ -154,7 +151,13 @@ class Admission:
         :param viewers: those of the stream; ``None`` if it has none.
         :raises UnavailableError: see :meth:`admit`; so for :class:`TooManyRequestsError`.
         """
-        limit = self._limit(name)
+        app = self._apps.get(name.app)
+        if app is None:
+            return
+        limits: AppLimits = app.limits
+        if limits.max_egress_bps:
+            self._check_egress(request, name, viewers, limits.max_egress_bps)
+        limit = limits.max_viewers_per_stream
         if not limit or viewers is None:
             return
         share = max(LEAST_SHARE, limit // 4) if self._of_client is None else self._of_client
@@ -169,13 +172,31 @@ class Admission:
                 f"one address may have {share} of the {limit} viewers of {name}", {"Retry-After": str(FULL_RETRY_S)}
             )
 
-    def count(self, request: Request, viewers: IViewers, asked: str, response: Response) -> None:
+    def _check_egress(self, request: Request, name: StreamName, viewers: IViewers | None, most_bps: int) -> None:
+        """Refuse one more viewer where those that there are are sent as much as may be."""
+        egress, now = self._egress.get(name.app), now_ms(self._clock)
+        if egress is None:
+            self._egress[name.app] = Egress()  # from now on it is measured
+            return
+        if egress.bits_per_second(now) < most_bps:
+            return
+        if viewers is None or not viewers.knows(request.client, request.headers.get("user-agent", ""), now):
+            raise UnavailableError("as much is sent as this application may send; try again later", FULL_RETRY_S)
+
+    def _count_egress(self, name: StreamName, size: int) -> None:
+        egress = self._egress.get(name.app)
+        if egress is not None:
+            egress.add(size, now_ms(self._clock))
+
+    def count(self, request: Request, name: StreamName, viewers: IViewers, asked: str, response: Response) -> None:
         """
         Count a client that is answered with media.
 
         :param asked: what was asked for; see :meth:`Viewers.saw <rapidrtmp.live.viewers.Viewers.saw>`.
         """
         if request.method == "GET" and response.status in (200, 206, 307):
+            if self._egress:
+                self._count_egress(name, len(response.body))
             viewers.saw(request.client, request.headers.get("user-agent", ""), asked, now_ms(self._clock))
 
     def seat(self, request: Request, name: StreamName, viewers: IViewers, asked: str, response: Response) -> Response:
@@ -188,14 +209,15 @@ class Admission:
         """
         self.check_seat(request, name, viewers)
         whole = response.status != 206 or response.headers["Content-Range"].startswith("bytes 0-")
-        self.count(request, viewers, asked if whole else "", response)
+        self.count(request, name, viewers, asked if whole else "", response)
         if not isinstance(response, StreamedResponse):
             return response
         begin = response.open
 
-        def watch() -> None:
+        def watch(size: int) -> None:
             self.check_again(request, name)
-            self.count(request, viewers, "", response)
+            self._count_egress(name, size)
+            self.count(request, name, viewers, "", response)
 
         return replace(response, open=lambda: _watched(begin(), watch))
 
@@ -244,9 +266,9 @@ class Admission:
         )
 
 
-async def _watched(chunks: AsyncIterator[bytes], watch: Callable[[], None]) -> AsyncIterator[bytes]:
-    """The same chunks, with ``watch`` called before each."""
+async def _watched(chunks: AsyncIterator[bytes], watch: Callable[[int], None]) -> AsyncIterator[bytes]:
+    """The same chunks, with ``watch`` called before each, with its size."""
     async with aclosing(chunks) as closing:  # type: ignore[type-var]
         async for chunk in closing:
-            watch()
+            watch(len(chunk))
             yield chunk

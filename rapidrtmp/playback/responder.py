@@ -149,7 +149,7 @@ class HlsResponder:
             request, text, cache_control or _playlist_caching(facts.target_ms, ended=facts.ended, blocking=blocking)
         )
         asked = f"{name}?{directives.sequence}.{directives.part}" if blocking else ""
-        self._admission.count(request, stream.viewers, asked, response)
+        self._admission.count(request, stream.name, stream.viewers, asked, response)
         return response
 
     def _text(self, request: Request, text: IMediaObject, cache_control: str) -> Response:
@@ -166,7 +166,7 @@ class HlsResponder:
     def _object(self, request: Request, stream: IPlayable, name: str, stored: IMediaObject) -> Response:
         if stored.content_type == PLAYLIST_TYPE or stored.content_type.startswith("text/"):
             response = self._text(request, stored, stored.cache_control)
-            self._admission.count(request, stream.viewers, "", response)
+            self._admission.count(request, stream.name, stream.viewers, "", response)
             return response
         key = (id(stored),)
         whole = self._ready.find(key)
@@ -175,7 +175,7 @@ class HlsResponder:
         headers = request.headers
         response = _range_of(request, whole) if "range" in headers or "if-none-match" in headers else whole
         if response.status == 200 or response.headers.get("Content-Range", "").startswith("bytes 0-"):
-            self._admission.count(request, stream.viewers, name, response)
+            self._admission.count(request, stream.name, stream.viewers, name, response)
         return response
 
     # ── requests that wait ───────────────────────────────────────────────────────────────────────────────────────────

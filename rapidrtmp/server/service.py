@@ -54,6 +54,7 @@ from rapidrtmp.server.api_secret import find_api_secret
 from rapidrtmp.server.configuration import Configuration
 from rapidrtmp.server.demo import DEMO, make_demo
 from rapidrtmp.server.descriptors import raise_descriptor_limit, share_descriptors
+from rapidrtmp.server.headroom import Headroom
 from rapidrtmp.server.listeners import Address, Ports, UnacceptedConnections
 from rapidrtmp.server.number_mark import NumberMark
 from rapidrtmp.server.own_addresses import find_own_addresses
@@ -140,6 +141,11 @@ class RapidRtmpService(MultiService):
         self._reactor = reactor
         self._settings = settings
         self.readiness = Readiness(reactor)
+        self.headroom = Headroom(
+            settings.limits.headroom,
+            lambda: self.readiness.lasting_lag_ms,
+            lambda: [store.storage for store in self.stores.all],
+        )
         self._plugin_threads = PluginThreads(reactor)
         self.events = EventLog(reactor, utc_ms, settings.events.kept, self.metrics.events_total)
         self.stores = Stores(
@@ -208,6 +214,7 @@ class RapidRtmpService(MultiService):
             max_streams=self._settings.server.max_streams,
             forgetting=self._forgotten,
             leases=self._leases,
+            find_no_room=self.headroom.refusal,
         )
 
     def _make_recovery(self, apps: Mapping[str, Application], stores: Sequence[Store]) -> Recovery:
@@ -299,7 +306,12 @@ class RapidRtmpService(MultiService):
             services,
             self.metrics,
             os.urandom,
-            policy=replace(rtmp.connections, max_connections=min(rtmp.connections.max_connections, self._shares.rtmp)),
+            policy=replace(
+                rtmp.connections,
+                max_connections=min(rtmp.connections.max_connections, self._shares.rtmp),
+                max_connections_per_ip=self._settings.limits.max_connections_per_ip
+                or rtmp.connections.max_connections_per_ip,
+            ),
             limits=rtmp.session,
         )
 
@@ -325,8 +337,11 @@ class RapidRtmpService(MultiService):
     def _make_http_policy(self, *, rtmp_is_encrypted: bool) -> HttpPolicy:
         """What the HTTP side tells, holds and hands out."""
         server, http, tokens = self._settings.server, self._settings.http, self._settings.tokens
+        limits = self._settings.limits
+        few = {"max_connections_per_client": limits.max_connections_per_ip} if limits.max_connections_per_ip else {}
+        bounds = {**vars(http.limits), "api_requests_per_minute": limits.api_requests_per_minute, **few}
         return HttpPolicy(
-            **vars(http.limits),
+            **bounds,
             max_connections=self._shares.http,
             trusted_proxies=http.trusted_proxies,
             open_metrics=http.open_metrics,
@@ -394,6 +409,7 @@ class RapidRtmpService(MultiService):
         self.stores.start()
         self.readiness.start(self._probed_storages())
         super().startService()  # type: ignore[no-untyped-call]
+        self.headroom.start(self._reactor)
         listed = self.revocations.start(self._reactor)
         if self.stores.persistent:
             listed.addTimeout(RECOVERY_S, self._reactor).addErrback(lambda _: None)
@@ -531,6 +547,7 @@ class RapidRtmpService(MultiService):
         for recovery in self._recoveries:
             recovery.stop()
         self.revocations.stop()
+        self.headroom.stop()
         await self._within(deadline_s, super().stopService())  # type: ignore[no-untyped-call]
         for closing in self.rtmp.close():
             await self._within(deadline_s, closing)

@@ -22,10 +22,11 @@ from twisted.internet.endpoints import quoteStringArgument
 
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import AppLimits, DeclaredSetting, Outcome
-from rapidrtmp.net.limits import ConnectionLimits
+from rapidrtmp.net.limits import ConnectionLimits, HeadroomLimits
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.settings.types import (
     ALIASES,
+    BITRATE,
     BOOLEAN,
     DURATION,
     DURATION_OR_AUTO,
@@ -199,6 +200,8 @@ def _kind_of_limit(limit: Limit, declared: Any) -> Kind:
     is_auto = declared.default is None
     if declared.name.endswith("_ms"):
         return DURATION_OR_AUTO if is_auto else DURATION
+    if declared.name.endswith("_bps"):
+        return BITRATE
     if declared.name.endswith("_s"):
         return SECONDS
     if declared.name.endswith("_bytes"):
@@ -381,6 +384,13 @@ class LimitsSettings:
     """What clients may do, in every app without a limit of its own."""
 
     max_players_per_token: int = _owned(AppLimits, "max_players_per_token")
+    max_bitrate_bps: int = _owned(AppLimits, "max_bitrate_bps")
+    max_egress_bps: int = _owned(AppLimits, "max_egress_bps")
+    max_connections_per_ip: int = _owned(AppLimits, "max_connections_per_ip")
+    api_requests_per_minute: int = _setting(
+        whole(0), "0", "Requests a minute to the management API from one address; 0 for no limit"
+    )
+    headroom: HeadroomLimits = field(default=HeadroomLimits())
 
 
 @dataclass(frozen=True)
@@ -498,7 +508,8 @@ class AppSettings:
     :ivar public_names: ``""``, ``hashed``, or a table of secret keys and public names in JSON.
     :ivar grace_ms: ``None`` for three target durations.
     :ivar max_streams: of this application; 0 for no limit. The server's own limit counts besides.
-    :ivar max_viewers_per_stream: 0 for no limit; likewise ``max_players_per_token``.
+    :ivar max_viewers_per_stream: 0 for no limit; likewise ``max_players_per_token``, ``max_bitrate_bps``,
+        ``max_egress_bps`` and ``max_connections_per_ip``.
     :ivar storage: spec of where its live streams leave their files. One spec is one storage, whichever application
         names it.
     :ivar recordings: spec of where its recordings lie.
@@ -512,6 +523,9 @@ class AppSettings:
     max_streams: int = _as("server.max_streams")
     max_viewers_per_stream: int = _as("server.max_viewers_per_stream")
     max_players_per_token: int = _as("limits.max_players_per_token")
+    max_bitrate_bps: int = _as("limits.max_bitrate")
+    max_egress_bps: int = _as("limits.max_egress")
+    max_connections_per_ip: int = _as("limits.max_connections_per_ip")
     storage: str = _as("storage.spec")
     recordings: str = _as("storage.recordings", "storage.spec", beside="storage")
 

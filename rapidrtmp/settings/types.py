@@ -17,15 +17,18 @@ from rapidrtmp.settings.spec import mask_spec, parse_spec
 from rapidrtmp.support.text import reason_of
 from rapidrtmp.support.units import (
     address_endpoint,
+    parse_bitrate,
     parse_duration_ms,
     parse_duration_s,
     parse_size,
+    render_bitrate,
     render_duration_ms,
     render_size,
 )
 
 __all__ = [
     "ALIASES",
+    "BITRATE",
     "BOOLEAN",
     "DURATION",
     "DURATION_OR_AUTO",
@@ -284,6 +287,7 @@ SECONDS = Kind(
 )
 SIZE = Kind(parse_size, render_size, suffix="_bytes", form="a size such as 64k, 10M or 2G")
 NETWORKS = Kind(_network, many=True, form="an address, a network such as 10.0.0.0/8, or unix")
+BITRATE = Kind(parse_bitrate, render_bitrate, suffix="_bps", form="bits a second such as 800k or 8M")
 ENDPOINTS = Kind(_endpoint, many=True, form="a Twisted endpoint such as tcp:1935")
 SPEC = Kind(_spec, mask_spec, secret=True, form=_SPEC_FORM)
 SPECS = Kind(_spec, mask_spec, many=True, secret=True, form=_SPEC_FORM)

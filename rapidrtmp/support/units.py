@@ -17,9 +17,11 @@ from rapidrtmp.errors import ConfigurationError
 __all__ = [
     "address_endpoint",
     "parse_address",
+    "parse_bitrate",
     "parse_duration_ms",
     "parse_duration_s",
     "parse_size",
+    "render_bitrate",
     "render_duration_ms",
     "render_size",
 ]
@@ -95,6 +97,28 @@ def render_size(size: int) -> str:
         if size and size % _UNIT_BYTES[unit] == 0:
             return f"{size // _UNIT_BYTES[unit]}{unit}"
     return str(size)
+
+
+def parse_bitrate(text: str) -> int:
+    """
+    Read a bit rate into bits a second.
+
+    :param text: ``800k``, ``8M``, ``1G`` (powers of 1000), or bits.
+    :raises ConfigurationError: anything else, and what is not a whole number of bits.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", text[:_MOST_TEXT])
+    rate = Fraction(match[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[match[2]] if match else Fraction(1, 2)
+    if rate % 1 or rate >= 1 << 63 or not text.isascii():
+        raise ConfigurationError(f"{text[:_MOST_TEXT]!r} is not a bit rate such as 800k or 8M")
+    return int(rate)
+
+
+def render_bitrate(rate: int) -> str:
+    """Write a bit rate the way it is read: in the largest unit that leaves it whole."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if rate and rate % size == 0:
+            return f"{rate // size}{unit}"
+    return str(rate)
 
 
 def parse_address(text: str) -> tuple[str, int]:

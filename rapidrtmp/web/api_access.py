@@ -81,6 +81,8 @@ class ApiAccess:
         self._record = record
         self._secret = secret
         self._trust_own_user = policy.trust_own_user
+        self._asked = Backoff(policy.api_requests_per_minute)
+        self._per_minute = policy.api_requests_per_minute
         self._wrong = Backoff(policy.max_wrong_secrets)
         self._clock = clock
         self._find_peer = find_peer
@@ -92,8 +94,9 @@ class ApiAccess:
         :param transport: of the connection that it came by.
         :raises ForbiddenError: a page of another origin sends it.
         :raises UnauthorizedError: the secret is wrong, or is missing and needed.
-        :raises TooManyRequestsError: the client was wrong too often to be asked again now.
+        :raises TooManyRequestsError: the client was wrong too often to be asked again now, or asks for too much.
         """
+        self._check_rate(request)
         if not _is_of_this_origin(request):
             raise ForbiddenError("the management API does not answer pages of other origins")
         if "authorization" in request.headers:
@@ -102,6 +105,18 @@ class ApiAccess:
             raise UnauthorizedError(
                 "the management secret is needed: Authorization: Bearer SECRET", {"WWW-Authenticate": _CHALLENGE}
             )
+
+    def _check_rate(self, request: Request) -> None:
+        if not self._per_minute:
+            return
+        origin, time_ms = origin_of(request.client), now_ms(self._clock)
+        wait_ms = self._asked.wait_ms(origin, time_ms)
+        if wait_ms:
+            raise TooManyRequestsError(
+                f"one address may ask the management API {self._per_minute} times a minute",
+                {"Retry-After": str(-(-wait_ms // 1000))},
+            )
+        self._asked.refused(origin, time_ms)  # counts it
 
     def _check_secret(self, request: Request) -> None:
         origin, time_ms = origin_of(request.client), now_ms(self._clock)

@@ -78,6 +78,11 @@ class Readiness:
         """How late the last timer of the reactor ran, in milliseconds."""
         return self._lags_ms[-1]
 
+    @property
+    def lasting_lag_ms(self) -> int:
+        """How late the reactor has been for some seconds, in milliseconds; 0 if that did not last."""
+        return min(self._lags_ms) if len(self._lags_ms) == LAG_SUSTAINED else 0
+
     # ── what is set ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def set(self, name: str, ok: bool, reason: str) -> None:
@@ -128,7 +133,7 @@ class Readiness:
         self._await_timer()
 
     def _check_lag(self) -> Check:
-        least_ms = min(self._lags_ms)
-        if len(self._lags_ms) == LAG_SUSTAINED and least_ms > LAG_LIMIT_MS:
+        least_ms = self.lasting_lag_ms
+        if least_ms > LAG_LIMIT_MS:
             return Check("reactor", False, f"timers run {least_ms} ms late or more, limit {LAG_LIMIT_MS} ms")
         return Check("reactor", True, f"the last timer ran {self.lag_ms} ms late")

@@ -368,3 +368,37 @@ class ResumeTests(RegistryCase):
         registry.end(registry.resume(NAME))
         registry.claim(NAME, FakePublisher())
         self.assertEqual([-1, 43, -1], reached)
+
+
+class RoomTests(RegistryCase):
+    limits = AppLimits(max_connections_per_ip=2)
+
+    def test_one_address(self) -> None:
+        """One address publishes as many streams of an application as the limit says, and another one has its own."""
+        self.publish(NAME)
+        self.publish(OTHER)
+        third = StreamName("live", "c")
+        with self.assertRaises(LimitReachedError) as caught:
+            self.registry.claim(third, FakePublisher())
+        self.assertIn("one address may publish 2 streams", str(caught.exception))
+        elsewhere = FakePublisher()
+        elsewhere.peer = "192.0.2.2"
+        self.registry.claim(third, elsewhere)
+        self.registry.claim(StreamName("other", "c"), FakePublisher())
+
+    def test_returns(self) -> None:
+        """A publisher that returns is no new stream: neither that limit nor a lack of room keeps it out."""
+        stream, publisher = self.publish(NAME)
+        self.publish(OTHER)
+        self.registry.release(stream, publisher)
+        self.registry._find_no_room = lambda: "too busy"
+        self.assertIs(stream, self.registry.claim(NAME, FakePublisher()))
+
+    def test_no_room(self) -> None:
+        """A new stream is refused with the reason while there is no room."""
+        self.registry._find_no_room = lambda: "too busy"
+        with self.assertRaises(LimitReachedError) as caught:
+            self.registry.claim(NAME, FakePublisher())
+        self.assertEqual("too busy", str(caught.exception))
+        self.registry._find_no_room = lambda: ""
+        self.registry.claim(NAME, FakePublisher())

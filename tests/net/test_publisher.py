@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -296,6 +297,34 @@ class PublisherTests(SynchronousTestCase):
         self.assertTrue(peer.is_closed)
         self.assertTrue(8 < self.edge.clock.seconds() < 16, self.edge.clock.seconds())
         self.assertEqual(1, self.edge.metric("publishers_over_bitrate_total"))
+
+    def test_bitrate_of_an_application(self) -> None:
+        """The limit of an application acts as well; the publisher is advised before it is disconnected, and in time."""
+        app = self.edge.apps["live"]
+        app.limits = replace(app.limits, max_bitrate_bps=1_000_000)
+        peer = self.edge.publisher()
+        statuses: list[tuple[str, str, str]] = []
+        for _ in range(300):
+            if peer.is_closed:
+                break
+            peer.say(message(99, bytes(60_000)))
+            self.edge.clock.advance(0.25)  # 1.92 Mbit/s
+            statuses += peer.statuses()
+        self.assertTrue(peer.is_closed)
+        words = [text for _, _, text in statuses if "1 Mbit/s" in text]
+        self.assertEqual(2, len(words), words)
+        self.assertIn("lower it", words[0])
+
+    def test_bitrate_at_its_limit(self) -> None:
+        """A publisher that sends just what it may is neither advised nor disconnected."""
+        app = self.edge.apps["live"]
+        app.limits = replace(app.limits, max_bitrate_bps=1_940_000)
+        peer = self.edge.publisher()
+        for _ in range(200):
+            peer.say(message(99, bytes(60_000)))
+            self.edge.clock.advance(0.25)
+        self.assertFalse(peer.is_closed)
+        self.assertEqual([], [text for _, _, text in peer.statuses() if "Mbit/s" in text])
 
     def test_memory(self) -> None:
         """A publisher whose stream takes too much memory is notified, closed and counted."""

@@ -16,6 +16,7 @@ from rapidrtmp.interfaces import EventType, HttpError, Request
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.peer_user import LocalPeer
 from rapidrtmp.web.policy import HttpPolicy
+from tests.web.kit import Server
 
 HERE = ip_address("127.0.0.1")
 
@@ -171,3 +172,17 @@ class SecretTests(SynchronousTestCase):
         self.access.check(request("2001:db8:0:1::9", authorization="Bearer s3cret"), None)
         self.clock.advance(20)
         self.access.check(right, None)
+
+
+class RateTests(SynchronousTestCase):
+    def test_edge(self) -> None:
+        """One address asks the API as often a minute as it may, and not once more; others and viewers do not mind."""
+        server = Server(api_requests_per_minute=6)
+        statuses = [server.get("/api/v1/streams").status for _ in range(7)]
+        self.assertEqual([200] * 6 + [429], statuses)
+        reply = server.get("/api/v1/streams")
+        self.assertEqual("10", reply.headers["retry-after"])
+        self.assertEqual(401, server.get("/api/v1/streams", peer="192.0.2.1").status)
+        self.assertEqual(200, server.get("/health").status)
+        server.clock.advance(10)
+        self.assertEqual([200, 429], [server.get("/api/v1/streams").status for _ in range(2)])
