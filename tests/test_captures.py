@@ -17,7 +17,7 @@ from rapidrtmp.codec.avc import AVC_SYNTAX
 from rapidrtmp.codec.avc_nal import IDR_SLICE, nal_type
 from rapidrtmp.codec.nal import split_nals
 from rapidrtmp.live.demuxer import Demuxer, Discontinuity, MediaEvent, TracksChanged
-from rapidrtmp.media import Colour, ContentLight, Frame, MediaKind, VideoConfig
+from rapidrtmp.media import AudioConfig, Colour, ContentLight, Frame, MediaKind, VideoConfig
 from rapidrtmp.rtmp.events import (
     AudioReceived,
     CommandIgnored,
@@ -230,6 +230,26 @@ class CaptureTests(SynchronousTestCase):
         self.assertEqual([at % 15 == 0 for at in range(40)], [frame.keyframe for frame in frames])
         config = _config(frames[0])
         self.assertEqual((64, 48, "vp09.00.10.08"), (config.width, config.height, config.codec_string))
+
+    def test_sounds(self) -> None:
+        """FFmpeg: every codec of audio comes out frame by frame, without a gap, as one track of what was encoded."""
+        for name, string, frame, count in (
+            ("opus", "opus", 960, 51),
+            ("flac", "fLaC", 1024, 47),
+            ("ac3", "ac-3", 1536, 32),
+            ("eac3", "ec-3", 1536, 32),
+            ("mp3", "mp4a.40.34", 1152, 43),
+        ):
+            publish = self.replay(f"ffmpeg-9.0-{name}")
+            self.assertEqual([], problems_of(publish.media), name)
+            (tracks,) = (event.tracks for event in publish.media if isinstance(event, TracksChanged))
+            config = tracks[0].config
+            assert isinstance(config, AudioConfig)
+            self.assertEqual((string, 48_000, 1), (config.codec_string, config.sample_rate, config.channels))
+            frames = frames_of(publish.media, AUDIO)
+            self.assertEqual(count, len(frames), name)
+            self.assertEqual({frame}, set(steps(frames)), name)
+            self.assertEqual(48_000 % 1024 if name == "flac" else frame, frames[-1].duration)
 
     def test_connect_arguments(self) -> None:
         """FFmpeg and librtmp: what users let them say to other servers when they connect changes nothing."""

@@ -87,8 +87,9 @@ class MediaProbe:
         timescale = self._main.timescale
         lasts_us = sum(sample.duration for sample in samples) * 1_000_000 // timescale
         off_us = abs(lasts_us - segment.duration_us)
-        if off_us > DURATION_TOLERANCE_US:
-            frame_us = max(sample.duration for sample in samples) * 1_000_000 // timescale
+        frame_us = max(sample.duration for sample in samples) * 1_000_000 // timescale
+        # Where pictures decide, audio cannot be cut but between its frames.
+        if off_us > (frame_us if self._main.handler == "soun" else DURATION_TOLERANCE_US):
             yield Violation(
                 Rule.MEDIA,
                 f"{name}: lasts {seconds(lasts_us)}, EXTINF says {seconds(segment.duration_us)}",

@@ -198,6 +198,42 @@ class TrackTests(SynchronousTestCase):
         self.assertEqual([1, 2], [track.id for track in told.tracks])
         self.assertEqual([], problems_of(events))
 
+    def test_forms_of_multitrack(self) -> None:
+        """One track to a message, many of one codec, or of many codecs: the same frames come out, at the same times."""
+
+        def sized(track_id: int, body: bytes) -> bytes:
+            return bytes([track_id]) + len(body).to_bytes(3, "big") + body
+
+        asc, opus = ASC_48K, b"OpusHead" + bytes.fromhex("01 02 3801 80BB0000 0000 00")
+        many = [audio(0, b"\x95\x10mp4a" + sized(0, asc) + sized(3, asc))]
+        one = [audio(0, b"\x90mp4a" + asc), audio(0, b"\x95\x00mp4a\x03" + asc)]
+        kinds = [audio(0, b"\x95\x20mp4a" + sized(0, asc) + b"Opus" + sized(3, opus))]
+        for index, time in enumerate(aac_48k(120)):
+            raw, packet = sound(index)[2:], b"\xfc" + bytes([index])
+            many.append(audio(time, b"\x95\x11mp4a" + sized(0, raw) + sized(3, raw)))
+            one += [audio(time, b"\x91mp4a" + raw), audio(time, b"\x95\x01mp4a\x03" + raw)]
+            kinds.append(audio(time, b"\x95\x21mp4a" + sized(0, raw) + b"Opus" + sized(3, packet)))
+        first, second = (
+            [(frame.track.id, frame.dts, frame.data) for frame in frames_of(demux(messages), MediaKind.AUDIO)]
+            for messages in (one, many)
+        )
+        self.assertEqual(first, second)
+        self.assertEqual({2, 8}, {track_id for track_id, *_ in first})
+        events = demux(kinds)
+        self.assertEqual("tracks mp4a+Opus", outline(events)[0])
+        self.assertEqual(120, len(track_frames(events, 8)))
+
+    def test_nanoseconds(self) -> None:
+        """Offsets below a millisecond put every frame of 60 a second exactly on its grid, for audio as well."""
+        times = [index * 1_000_000_000 // 60 for index in range(120)]
+        pictures_exact = [
+            video(time // 1_000_000, picture(index % 60 == 0, mark=index, nanoseconds=time % 1_000_000))
+            for index, time in enumerate(times)
+        ]
+        events = demux([*configs(asc=None), *pictures_exact])
+        self.assertEqual([], problems_of(events))
+        self.assertEqual({1_500}, {frame.duration for frame in frames_of(events, MediaKind.VIDEO)})
+
     def test_too_many_tracks(self) -> None:
         """Beyond sixteen tracks of a kind each further one is reported once, and left out."""
         extra = [audio(0, on_track(number, audio_config())) for number in range(1, 18)]
