@@ -12,18 +12,28 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from zlib import crc32
 
 from rapidrtmp.archive.clip import ClipRange
-from rapidrtmp.archive.journal import Header
+from rapidrtmp.archive.journal import Header, Journal
 from rapidrtmp.archive.layout import RecordingId, part_name
 from rapidrtmp.cmaf.reader import read_init_segment
 from rapidrtmp.errors import MediaError, StorageError
 from rapidrtmp.interfaces import IStorage
 from rapidrtmp.support.steps import Steps, finish
 
-__all__ = ["Movie", "Piece", "assemble_movie", "make_movie", "make_segment", "movie_steps", "pieces_of", "write_index"]
+__all__ = [
+    "Movie",
+    "Piece",
+    "assemble_movie",
+    "make_movie",
+    "make_segment",
+    "movie_steps",
+    "pieces_of",
+    "playable_steps",
+    "write_index",
+]
 
 _SIDX = struct.Struct(">I4sIIIQQHH")
 _ENTRY = struct.Struct(">III")
@@ -56,6 +66,15 @@ class Movie:
         self._pieces = pieces
         self._ends = list(accumulate((piece.size for piece in pieces), initial=len(head)))
         self.size = self._ends[-1]
+
+    def grown(self, pieces: Sequence[Piece]) -> Movie:
+        """With these pieces behind all that there are."""
+        movie = Movie(self._head, ())
+        movie._pieces = [*self._pieces, *pieces]
+        ends = accumulate((piece.size for piece in pieces), initial=self.size)
+        movie._ends = [*self._ends, *islice(ends, 1, None)]
+        movie.size = movie._ends[-1]
+        return movie
 
     @property
     def memory_bytes(self) -> int:
@@ -136,6 +155,20 @@ def movie_steps(
         yield
     index = (yield from _index_steps(header, playable)) if indexed else b""
     return Movie(header.init + index, found)
+
+
+def playable_steps(journal: Journal, since: int, pieces: Callable[[ClipRange], list[Piece]]) -> Steps[Sequence[Piece]]:
+    """
+    The objects of all segments of a recording that can be played.
+
+    :param since: leave out so many segments.
+    """
+    found: list[Piece] = []
+    for segment in journal.segments[since:]:
+        if not segment.is_gap:
+            found += pieces(ClipRange(segment, 0, len(segment.parts)))
+        yield
+    return found
 
 
 def make_segment(id: RecordingId, clip_range: ClipRange) -> Movie:

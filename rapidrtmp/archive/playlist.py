@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import accumulate, chain
+from itertools import accumulate, chain, islice
 
 from rapidrtmp.archive.clip import ClipRange
 from rapidrtmp.archive.clip_run import RECORDING, ClipRun, Naming
 from rapidrtmp.archive.journal import Header, Journal
 from rapidrtmp.m3u8.model import InitSegment, MediaPlaylist, Segment
-from rapidrtmp.m3u8.write import duration_us, media_playlist_text
+from rapidrtmp.m3u8.write import duration_us, media_playlist_text, render_segment
 
-__all__ = ["clip_text", "recording_text", "render_clip", "render_recording"]
+__all__ = ["clip_text", "growing_text", "recording_text", "render_clip", "render_recording"]
 
 #: EXT-X-GAP needs protocol version 8.
 VERSION = 8
@@ -39,6 +39,24 @@ def recording_text(journal: Journal, *, is_over: bool) -> Iterator[str]:
         yield ""
     segments = _segments(journal.header, ranges, RECORDING, 0, joins=True)
     yield from _text(ranges, "VOD" if is_over else "EVENT", journal.header.target_s, segments)
+
+
+def growing_text(journal: Journal, since: int) -> Iterator[str]:
+    """
+    What is new in the playlist of a recording that grows, in pieces; some of them are empty.
+
+    :param since: how many segments the playlist has already; with 0, all of the text.
+    """
+    ranges: list[ClipRange] = []
+    first = max(since - 1, 0)  # whether a segment joins on is seen by the one before
+    for segment in journal.segments[first:]:
+        ranges.append(ClipRange(segment, 0, len(segment.parts)))
+        yield ""
+    segments = _segments(journal.header, ranges, RECORDING, first, joins=True)
+    if since:
+        yield from map(render_segment, islice(segments, 1, None))
+    else:
+        yield from _text(ranges, "EVENT", journal.header.target_s, segments)
 
 
 def render_clip(runs: Sequence[ClipRun]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +20,7 @@ __all__ = [
     "GROWING",
     "OVER",
     "PlaylistBody",
+    "PlaylistDraft",
     "disposition",
     "movie_response",
     "playlist_response",
@@ -85,32 +86,46 @@ class PlaylistBody:
         return len(self.plain) + len(self.gzipped) + 500
 
 
-def playlist_steps(text: Iterator[str]) -> Steps[PlaylistBody]:
+class PlaylistDraft:
+    """The text of a playlist, plain and compressed, to which more can be added at the end."""
+
+    def __init__(self) -> None:
+        self._compressor = compressobj(6, DEFLATED, MAX_WBITS | 16)
+        self._plain: list[bytes] = []
+        self._gzipped: list[bytes] = []
+        self._checksum = 0
+
+    def extend(self, text: Iterable[str]) -> Steps[None]:
+        """Add pieces of text, some of which may be empty."""
+        waiting: list[str] = []
+        size = 0
+        for piece in text:
+            yield
+            waiting.append(piece)
+            size += len(piece)
+            if size >= STEP_CHARACTERS:
+                self._add("".join(waiting))
+                waiting.clear()
+                size = 0
+        self._add("".join(waiting))
+
+    def _add(self, text: str) -> None:
+        data = text.encode()
+        self._plain.append(data)
+        self._gzipped.append(self._compressor.compress(data))
+        self._checksum = crc32(data, self._checksum)
+
+    def body(self) -> PlaylistBody:
+        """All that there is by now."""
+        self._plain, self._gzipped = [b"".join(self._plain)], [b"".join(self._gzipped)]
+        return PlaylistBody(self._plain[0], self._gzipped[0] + self._compressor.copy().flush(), self._checksum)
+
+
+def playlist_steps(text: Iterable[str]) -> Steps[PlaylistBody]:
     """Put the pieces of a playlist together and compress them."""
-    compressor = compressobj(6, DEFLATED, MAX_WBITS | 16)
-    plain: list[bytes] = []
-    gzipped: list[bytes] = []
-    checksum = 0
-    waiting: list[str] = []
-    size = 0
-
-    def take_in() -> None:
-        nonlocal checksum
-        data = "".join(waiting).encode()
-        plain.append(data)
-        gzipped.append(compressor.compress(data))
-        checksum = crc32(data, checksum)
-
-    for piece in text:
-        yield
-        waiting.append(piece)
-        size += len(piece)
-        if size >= STEP_CHARACTERS:
-            take_in()
-            waiting.clear()
-            size = 0
-    take_in()
-    return PlaylistBody(b"".join(plain), b"".join((*gzipped, compressor.flush())), checksum)
+    draft = PlaylistDraft()
+    yield from draft.extend(text)
+    return draft.body()
 
 
 def playlist_response(request: Request, body: PlaylistBody, cache_control: str) -> Response:

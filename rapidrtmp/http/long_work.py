@@ -85,9 +85,15 @@ class LongWork:
         self._kept.move_to_end(key)
         return found[0]
 
+    def take(self, key: Hashable) -> Any:
+        """What is kept under that key, or ``None``; it is kept no more."""
+        found, size = self._kept.pop(key, (None, 0))
+        self._kept_bytes -= size
+        return found
+
     def keep(self, key: Hashable, value: object, size: int) -> None:
         """Keep something, in place of what has not been asked for the longest; not what is larger than all room."""
-        self._kept_bytes -= self._kept.pop(key, (None, 0))[1]
+        self.take(key)
         if size > self._most_bytes:
             return
         self._kept_bytes += size

@@ -114,7 +114,7 @@ async def _runs(
         except NotFoundError:  # deleted meanwhile, or damaged
             continue
         is_final = to_ms <= journal.ended_ms
-        key = (id, from_ms, to_ms, *journal.version)
+        key = (id, from_ms, to_ms, *(() if is_final else journal.version))
         ranges = await library.work.once(("clip", key), partial(clip_steps, journal, from_ms, to_ms), clip_bytes)
         count += len(ranges)
         if count > MAX_CLIP_SEGMENTS:

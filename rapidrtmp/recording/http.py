@@ -39,6 +39,7 @@ from rapidrtmp.interfaces import (
 )
 from rapidrtmp.names import DEFAULT_APP, StreamName
 from rapidrtmp.recording.description import describe_recording
+from rapidrtmp.recording.growing import GrowingRecordings
 from rapidrtmp.recording.libraries import Libraries
 from rapidrtmp.recording.library import RecordingKeptError
 from rapidrtmp.recording.sink import RecorderFactory
@@ -63,6 +64,7 @@ class Recordings:
 
     def __init__(self, libraries: Libraries, streams: IStreams, apps: Mapping[str, IApplication]) -> None:
         self._libraries = libraries
+        self._growing = GrowingRecordings(libraries.work)
         self._streams = streams
         self._apps = apps
 
@@ -86,10 +88,10 @@ class Recordings:
         journal, is_over = await self._libraries.of(id.app).journal(id)
         if not journal.segments and not is_over and name != INIT_NAME:
             raise NotYetError(f"{id} has no complete segment yet", RETRY_S)
+        if name == "index.m3u8" and is_over:
+            return await self._playlist(request, (id, *journal.version), recording_text(journal, is_over=True))
         if name == "index.m3u8":
-            return await self._playlist(
-                request, (id, is_over, *journal.version), recording_text(journal, is_over=is_over), is_over=is_over
-            )
+            return playlist_response(request, await self._growing.playlist(id, journal), GROWING)
         if name == "recording.mp4":
             begin_ms = journal.segments[0].utc_ms if journal.segments else journal.header.started_ms
             return self._movie(request, id, begin_ms, await self._whole(id, journal, is_over=is_over), is_over=is_over)
@@ -97,7 +99,9 @@ class Recordings:
             return await self._clip(request, id, journal, name, is_over=is_over)
         return await self._object(request, id, journal, name)
 
-    async def _playlist(self, request: Request, key: Hashable, text: Iterator[str], *, is_over: bool) -> Response:
+    async def _playlist(
+        self, request: Request, key: Hashable, text: Iterator[str], *, is_over: bool = True
+    ) -> Response:
         """A playlist, made once; ``key`` tells it from all others that there are or were."""
         body = await self._libraries.work.once(
             ("playlist", key), lambda: playlist_steps(text), lambda body: body.memory_bytes
@@ -109,15 +113,14 @@ class Recordings:
         from_ms, to_ms = (_moment(query, each, journal.header) for each in ("from", "to"))
         if from_ms is not None and to_ms is not None and from_ms >= to_ms:
             raise NotFoundError(f"nothing of {id} lies in that time: from is not before to")
-        work, key = self._libraries.work, (id, from_ms, to_ms, *journal.version)
+        is_final = is_over or (to_ms is not None and to_ms <= journal.ended_ms)
+        work, key = self._libraries.work, (id, from_ms, to_ms, *(() if is_final else journal.version))
         ranges = await work.once(("clip", key), lambda: clip_steps(journal, from_ms, to_ms), clip_bytes)
         if not ranges:
             raise NotFoundError(f"nothing of {id} was recorded then")
-        is_final = is_over or (to_ms is not None and to_ms <= journal.ended_ms)
         if name == "clip.m3u8":
-            return await self._playlist(
-                request, ("clip", key), clip_text([ClipRun(journal.header, ranges)]), is_over=is_final
-            )
+            text = clip_text([ClipRun(journal.header, ranges)])
+            return await self._playlist(request, ("clip", key), text, is_over=is_final)
         movie = await work.once(
             ("movie", key, is_final),
             lambda: movie_steps(journal.header, ranges, pieces_of(id), indexed=is_final),
@@ -127,12 +130,14 @@ class Recordings:
 
     async def _whole(self, id: RecordingId, journal: Journal, *, is_over: bool) -> Movie:
         """All of a recording as one file. Players ask for that range by range, so it is put together only once."""
+        if not is_over:
+            return await self._growing.movie(id, journal)
 
         def steps() -> Steps[Movie]:
             ranges = yield from whole_steps(journal)
-            return (yield from movie_steps(journal.header, ranges, pieces_of(id), indexed=is_over))
+            return (yield from movie_steps(journal.header, ranges, pieces_of(id), indexed=True))
 
-        key = ("recording", id, is_over, *journal.version)
+        key = ("recording", id, *journal.version)
         return await self._libraries.work.once(key, steps, lambda movie: movie.memory_bytes)
 
     def _movie(self, request: Request, id: RecordingId, begin_ms: int, movie: Movie, *, is_over: bool) -> Response:
