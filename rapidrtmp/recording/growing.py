@@ -84,8 +84,8 @@ class GrowingRecordings:
     def _extend_playlist(self, id: RecordingId, journal: Journal) -> Steps[PlaylistBody]:
         key = "growing playlist", id
         kept: _Playlist | None = self._work.take(key)  # where this is broken off, it is half of one
-        if kept is None or not kept.extent.is_of(journal):
-            kept = _Playlist()
+        if kept is None or not kept.extent.count or not kept.extent.is_of(journal):
+            kept = _Playlist()  # also in place of one that has its head alone
         if kept.body is None or not _is_all(kept.extent, journal):
             yield from kept.draft.extend(growing_text(journal, kept.extent.count))
             kept.extent.become(journal)
