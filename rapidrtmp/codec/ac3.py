@@ -13,7 +13,7 @@ from typing import NamedTuple
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import AudioConfig
 
-__all__ = ["CHANNELS", "FRAME_SAMPLES", "SAMPLE_RATES", "Ac3Reader", "ac3_of_frame", "read_dac3"]
+__all__ = ["CHANNELS", "FRAME_SAMPLES", "SAMPLE_RATES", "Ac3Reader", "ac3_of_frame", "frame_size", "read_dac3"]
 
 SYNC_WORD = b"\x0b\x77"
 SAMPLE_RATES = (48_000, 44_100, 32_000)
@@ -50,16 +50,16 @@ def _read_frame(body: bytes, offset: int = 0) -> _Frame:
     before = sum(2 for present in (mode & 1 and mode != 1, mode & 4, mode == 2) if present)  # levels of mixing
     low_frequency = head[6] >> (4 - before) & 1
     bits = rate << 22 | version << 17 | service << 14 | mode << 11 | low_frequency << 10 | size_code >> 1 << 5
-    size = 2 * _words(rate, size_code)
+    size = frame_size(rate, size_code)
     if size > len(body) - offset:
         raise MediaError(f"AC-3 sync frame of {size} bytes, {len(body) - offset} are there")
     return _Frame(bits.to_bytes(_RECORD_SIZE, "big"), size)
 
 
-def _words(rate: int, size_code: int) -> int:
-    """Words of 16 bits in a frame (table 4.13): at 44.1 kHz every other frame may have one more."""
+def frame_size(rate: int, size_code: int) -> int:
+    """Bytes of a frame, in whole words (table 4.13): at 44.1 kHz every other frame may have a word more."""
     words = _BITRATES[size_code >> 1] * 1000 * FRAME_SAMPLES // (16 * SAMPLE_RATES[rate])
-    return words + (size_code & 1) if SAMPLE_RATES[rate] == 44_100 else words
+    return 2 * (words + (size_code & 1) if SAMPLE_RATES[rate] == 44_100 else words)
 
 
 def read_dac3(record: bytes) -> AudioConfig:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from rapidrtmp.codec.aac import REFUSED_KINDS, AacReader, AacSearch, read_audio_config
 from rapidrtmp.codec.aac_silence import silent_frame
 from rapidrtmp.codec.ac3 import Ac3Reader, ac3_of_frame, read_dac3
+from rapidrtmp.codec.ac3_silence import silent_ac3, silent_eac3
 from rapidrtmp.codec.av1 import Av1Reader, Av1Search, is_known_av1, read_av1_config
 from rapidrtmp.codec.avc import AvcReader, AvcSearch, read_avc_config
 from rapidrtmp.codec.avc_closing import AvcCloser
@@ -308,6 +309,7 @@ CODECS: dict[str, Codec] = {
             reader=Ac3Reader,
             pieces=SeveralFrames,
             box="dac3",
+            silence=silent_ac3,
             describes_itself=True,
         ),
         Codec(
@@ -319,6 +321,7 @@ CODECS: dict[str, Codec] = {
             reader=Eac3Reader,
             pieces=Eac3Pieces,
             box="dec3",
+            silence=silent_eac3,
             describes_itself=True,
         ),
         Codec(
