@@ -248,6 +248,8 @@ def _plugin_sections() -> PluginSections:
 
 
 def _settings(chosen: argparse.Namespace) -> int:  # noqa: ARG001 - called as every tool is
+    from rapidrtmp.settings.model import hook_rows
+
     lines: list[str] = []
     section = ""
     for row in _plugin_sections().rows():
@@ -259,5 +261,10 @@ def _settings(chosen: argparse.Namespace) -> int:  # noqa: ARG001 - called as ev
         lines.append(f"{f'{row.key} = {row.kind.render_toml(row.default)}':<40}  # {several}{row.kind.form}")
         lines.append(f"    {row.help}.")
         lines.append(f"    {', '.join([*option, row.environment_name, *row.old_names])}")
+    lines += ["", "[[hooks]]", "    One table for each, in the configuration file alone."]
+    for row in hook_rows():
+        several = "a list; each " if row.kind.many else ""
+        lines.append(f"{f'{row.key} = {row.kind.render_toml(row.default)}':<40}  # {several}{row.kind.form}")
+        lines.append(f"    {row.help}.")
     print("\n".join(lines[1:]))
     return 0

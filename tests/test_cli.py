@@ -13,7 +13,7 @@ from rapidrtmp.check.fetch import FetchError
 from rapidrtmp.check.report import Report
 from rapidrtmp.cli import main
 from rapidrtmp.m3u8.rules import Rule, Violation
-from rapidrtmp.settings.model import all_settings
+from rapidrtmp.settings.model import all_settings, hook_rows
 
 
 class CliTests(SynchronousTestCase):
@@ -64,6 +64,10 @@ class CliTests(SynchronousTestCase):
             value = f"{row.key} = {row.kind.render_toml(row.default)}"
             for words in (value, row.environment_name, row.help, *row.old_names):
                 self.assertIn(words, out)
+        hooks = out.partition("[[hooks]]")[2]
+        for row in hook_rows():
+            self.assertIn(f"{row.key} = ", hooks)
+            self.assertIn(row.help, hooks)
 
     def test_diff_of_no_file(self) -> None:
         """A configuration that is missing, or no text, is one line on standard error; no server is asked."""

@@ -264,9 +264,10 @@ def _mask_url(url: str) -> str:
     return f"{parts.scheme}://{'***@' if '@' in parts.netloc else ''}{host}{parts.path}{'?***' if parts.query else ''}"
 
 
-HOOK_URL = Kind(_hook_url, lambda url: _mask_url(url) if url else "", secret=True)
-WORDS = Kind(lambda text: text, many=True)
-EVENT_TYPES = Kind(one_of(*(each.value for each in EventType)).parse, many=True)
+_EVENT_TYPE = one_of(*(each.value for each in EventType))
+HOOK_URL = Kind(_hook_url, lambda url: _mask_url(url) if url else "", secret=True, form="an http or https URL")
+WORDS = Kind(lambda text: text, many=True, form="a word")
+EVENT_TYPES = Kind(_EVENT_TYPE.parse, many=True, form=_EVENT_TYPE.form)
 ALIASES = Kind(_alias, many=True, form="PATH=APP")
 TEXT = Kind(lambda text: text)
 TEXTS = Kind(lambda text: text, many=True)

@@ -61,7 +61,7 @@ STREAM = StreamName("live", "cam")
 SPEED = 25.0
 #: A life ends somewhere in so many times what the first one took until it had stored something, on this machine now.
 LONGEST_LIFE = 4.0
-#: Within these bounds: those behind it have more to do, as they go on with what is there.
+#: Within these bounds: those behind it have more to do, as they continue with what is there.
 LONGEST_LIVES_S = 0.7, 2.0
 #: When the first one has had time enough, whatever the machine does.
 FIRST_LIFE_S = 20.0
@@ -215,7 +215,7 @@ class Encoder:
         self._is_read = False
 
     def resume_reading(self) -> None:
-        """It goes on."""
+        """It continues."""
         self._is_read = True
 
     def set_low_water_mark(self, size: int) -> None:

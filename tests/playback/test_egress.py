@@ -43,7 +43,7 @@ class LimitTests(SynchronousTestCase):
             self.server.clock.advance(1)
 
     def test_edge(self) -> None:
-        """At the limit a new viewer is refused in words, below it is not, and one that watches goes on watching."""
+        """At the limit a new viewer is refused in words, below it is not, and one that watches continues watching."""
         for limit, status in ((8_000, 503), (8_001, 200)):
             self.setUp()
             self.limit(limit)
