@@ -58,7 +58,7 @@ class AvcCloser:
             self._writer: SliceWriter | None = SliceWriter(sets)
         except MediaError:
             self._writer = None  # its pictures are left as they are
-        self._base = Numbers()  # of the last IDR picture that was made here
+        self._base: Numbers | None = None  # of the last IDR picture, if that was made here
         self._behind = 0  # how many pictures came since
         self._again: _Again | None = None
 
@@ -84,7 +84,7 @@ class AvcCloser:
                 idr, frame = _in_front(again, frame)
                 out.append(idr)
         if is_idr:
-            self._base, self.left_open = Numbers(), 0
+            self._base, self.left_open = None, 0
         elif frame.keyframe:
             frame = self._close_at(frame, nals)
         else:
@@ -116,12 +116,13 @@ class AvcCloser:
         return self._writer.numbers(slices[0]), made
 
     def _renumbered(self, frame: Frame, nals: Sequence[bytes]) -> Frame:
-        if self._writer is None or self._base == Numbers():
+        base = self._base
+        if self._writer is None or base is None:
             return frame
         self._behind += 1
         is_early, write = self._behind < LEAST_FRAME_NUMBERS, self._writer.renumber
         try:
-            made = [write(nal, self._base, is_early=is_early) if nal_type(nal) == SLICE else nal for nal in nals]
+            made = [write(nal, base, is_early=is_early) if nal_type(nal) == SLICE else nal for nal in nals]
         except MediaError:
             return frame
         return replace(frame, data=join_lengths(made, self._length_size))

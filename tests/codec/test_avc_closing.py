@@ -87,6 +87,16 @@ class ClosingTests(SynchronousTestCase):
             [Numbers(at, 2 * shown) for at, shown in ((1, 1), (2, 2), (3, 3), (4, 6), (5, 4), (5, 5))], numbers
         )
 
+    def test_numbers_that_wrap_to_zero(self) -> None:
+        """A keyframe whose own numbers are 0 is one like others: what refers to pictures before it is taken out."""
+        frames = [frame(_I, 0, 0, 0, idr=True), *gop(30, 16)]
+        late = slice_of(_P, 1, f"{2 * 33 % 64:06b}", "1" + ue(1) + ue(3) + ue(0), cabac=True, middle="00")
+        frames[4] = replace(frames[4], data=join_lengths([late], 4))
+        out = self.close(frames)
+        self.assertEqual(Numbers(0, 0), WRITER.numbers(split_nals(AVC_SYNTAX, frames[1].data, 4)[0]))
+        made = slice_of(_P, 1, f"{2 * 33 % 64:06b}", "1" + ue(0), cabac=True, middle="00")
+        self.assertEqual([made], split_nals(AVC_SYNTAX, out[5].data, 4))
+
     def test_nothing_leads(self) -> None:
         """A keyframe that nothing is shown before becomes an IDR picture in its place."""
         frames = [frame(_I, 0, -2, 0, idr=True), *(frame(_P, at, at - 2, at) for at in range(1, 4))]

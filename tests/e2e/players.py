@@ -145,14 +145,14 @@ class Stage:
         self._pages.shutdown()
         self._pages.server_close()
 
-    def show(self, browser: Any, source: str) -> None:
-        """Have all of them play this URL."""
+    def show(self, browser: Any, source: str | Mapping[str, str]) -> None:
+        """Have all of them play this URL, or each its own, by the player's name."""
         browser.get(f"http://stage.test:{self._port}/")
         browser.execute_script(_GATHER)
         browser.execute_script(
             "for (const url of arguments[0]) { const frame = document.createElement('iframe'); frame.width = 320; "
             "frame.height = 180; frame.allow = 'autoplay'; frame.src = url; document.body.append(frame); }",
-            [self._url(player, source) for player in self._players],
+            [self._url(each, source if isinstance(source, str) else source[each.name]) for each in self._players],
         )
 
     def _url(self, player: Player, source: str) -> str:
