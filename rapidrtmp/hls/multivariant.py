@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import count
@@ -26,11 +27,13 @@ class Rate:
     """
     The bit rate of one rendition, by what has been measured of it so far.
 
-    :ivar peak: the highest of a segment, in bits a second; likewise ``average`` over all of them.
+    :ivar peak: the highest of any segments in a row that last about as long as one (RFC 8216 bis, 4.1), in bits a
+        second; likewise ``average`` over all of them.
     """
 
     def __init__(self) -> None:
         self.peak = 0
+        self._latest: deque[tuple[int, int]] = deque()  # sizes and durations of the segments that may make such a run
         self._bytes = 0
         self._duration_ms = 0
 
@@ -39,12 +42,25 @@ class Rate:
         """See the class."""
         return self._bytes * 8000 // self._duration_ms if self._duration_ms else 0
 
-    def measure(self, size: int, duration_ms: int) -> None:
-        """Count one segment. One too short to tell a rate counts for the average alone."""
+    def measure(self, size: int, duration_ms: int, target_ms: int) -> None:
+        """
+        Count one segment.
+
+        :param target_ms: the target duration. Segments of less than half of it are no peak, but with their neighbours.
+        """
         self._bytes += size
         self._duration_ms += duration_ms
-        if duration_ms >= 500:
-            self.peak = max(self.peak, size * 8000 // duration_ms)
+        self._latest.append((size, duration_ms))
+        run_bytes = run_ms = 0
+        for index in range(len(self._latest) - 1, -1, -1):
+            run_bytes += self._latest[index][0]
+            run_ms += self._latest[index][1]
+            if 2 * run_ms > 3 * target_ms:
+                for _ in range(index + 1):
+                    self._latest.popleft()
+                break
+            if 2 * run_ms >= target_ms:
+                self.peak = max(self.peak, run_bytes * 8000 // run_ms)
 
     def measure_opening(self, size: int, duration_ms: int) -> None:
         """Go by the beginning of the first segment, as long as there is no other."""

@@ -193,7 +193,7 @@ class HlsSink:
         self._of_tracks.complete_segment(self._end)
         self._expects_end = False
         self._has_news = True
-        self._multivariant.measure(size, segment.duration_ms)
+        self._multivariant.measure(size, segment.duration_ms, 1000 * rendition.window.constants.target_s)
 
     def segment_continued(self) -> None:
         """See :meth:`IPartSink.segment_continued <rapidrtmp.interfaces.IPartSink.segment_continued>`."""
@@ -273,7 +273,8 @@ class HlsSink:
         self.constants = rendition.window.constants
         for segment in rendition.window.segments:
             if not segment.gap:
-                self._multivariant.measure(len(stored[segment.uri]), segment.duration_ms)
+                target_ms = 1000 * rendition.window.constants.target_s
+                self._multivariant.measure(len(stored[segment.uri]), segment.duration_ms, target_ms)
         if MULTIVARIANT_PLAYLIST in stored:
             self._put_multivariant(rendition, stored[MULTIVARIANT_PLAYLIST])
         self._put_version(rendition)

@@ -143,7 +143,7 @@ class TrackRendition:
         pieces, self._pieces = self._pieces, []
         segment = window.complete_segment(end, size=sum(map(len, pieces)))
         if pieces:
-            self.rate.measure(segment.size, segment.duration_ms)
+            self.rate.measure(segment.size, segment.duration_ms, 1000 * window.constants.target_s)
             self._folder.put(segment.uri, pieces, SEGMENT_TYPE)
         self._judge(has_media=bool(pieces))
         if self._context.shelf.is_crowded:

@@ -82,29 +82,43 @@ class MeasurementTests(SynchronousTestCase):
     def test_steps(self) -> None:
         """A tenth above what was measured, in steps; said again only when a step is passed, and never lower."""
         multivariant = Multivariant("index.m3u8")
-        multivariant.measure(250_000, 2_000)
+        multivariant.measure(250_000, 2_000, 2_000)
         self.assertEqual((1_100_000, 1_100_000), self.announced(multivariant, VIDEO))
-        multivariant.measure(125_000, 2_000)
+        multivariant.measure(125_000, 2_000, 2_000)
         self.assertIsNone(multivariant.render_if_changed((VIDEO,), None))
-        multivariant.measure(375_000, 2_000)
+        multivariant.measure(375_000, 2_000, 2_000)
         self.assertEqual((1_650_000, 1_100_000), self.announced(multivariant, VIDEO))
 
     def test_changes(self) -> None:
         """Other tracks, or another frame rate, are said at once; the bandwidth stays."""
         multivariant = Multivariant("index.m3u8")
-        multivariant.measure(250_000, 2_000)
+        multivariant.measure(250_000, 2_000, 2_000)
         self.announced(multivariant, VIDEO, rate=Fraction(30))
         self.assertEqual(1_100_000, self.announced(multivariant, VIDEO, AUDIO, rate=Fraction(30))[0])
         self.assertEqual(1_100_000, self.announced(multivariant, VIDEO, AUDIO, rate=Fraction(60))[0])
         self.assertIsNone(multivariant.render_if_changed((VIDEO, AUDIO), Fraction(60)))
 
     def test_short_segments(self) -> None:
-        """A keyframe alone, in a segment of a moment, is no peak; it counts for the average."""
+        """A keyframe alone, in a segment of a moment, is no peak by itself, but together with those before it."""
         multivariant = Multivariant("index.m3u8")
-        multivariant.measure(250_000, 2_000)
-        multivariant.measure(100_000, 40)
-        self.assertEqual(1_000_000, multivariant.peak)
+        multivariant.measure(250_000, 2_000, 2_000)
+        multivariant.measure(100_000, 40, 2_000)
+        self.assertEqual(350_000 * 8_000 // 2_040, multivariant.peak)
         self.assertEqual(350_000 * 8_000 // 2_040, multivariant.average)
+        alone = Multivariant("index.m3u8")
+        alone.measure(100_000, 40, 2_000)
+        self.assertEqual(0, alone.peak)
+
+    def test_runs(self) -> None:
+        """The peak is that of any run between half and one and a half target durations, whatever segments it is of."""
+        multivariant = Multivariant("index.m3u8")
+        for size in (100_000, 900_000, 100_000, 900_000):
+            multivariant.measure(size, 1_000, 2_000)
+        self.assertEqual(7_200_000, multivariant.peak)
+        halves = Multivariant("index.m3u8")
+        for size in (100_000, 900_000, 100_000, 900_000):
+            halves.measure(size, 900, 2_000)  # too short to be a peak alone
+        self.assertEqual(1_900_000 * 8_000 // 2_700, halves.peak)
 
     def test_nothing_measured(self) -> None:
         """A bandwidth is never 0."""
