@@ -16,7 +16,7 @@ def cut(recording: Journal, from_s: float | None, to_s: float | None) -> list[tu
 
 
 class ClipTests(SynchronousTestCase):
-    def test_everything(self) -> None:
+    def test_everything_without_limits(self) -> None:
         """Without limits, and with limits outside of it, a clip is the whole recording."""
         whole = [(0, 0, 6), (1, 0, 6), (2, 0, 3)]
         for limits in ((None, None), (-10, None), (None, 100), (0, 15)):
@@ -35,7 +35,7 @@ class ClipTests(SynchronousTestCase):
         self.assertEqual([(1, 0, 2), (2, 0, 6), (3, 0, 6)], cut(recording, 59, 61.5))
         self.assertEqual([(0, 4, 6), (2, 0, 1)], cut(recording, 5, 13))
 
-    def test_too_long(self) -> None:
+    def test_too_long_clip_is_bounded(self) -> None:
         """A clip has a bounded number of segments, however long the recording."""
         many = journal(*(segment(number, number, "k") for number in range(MAX_CLIP_SEGMENTS + 10)))
         self.assertEqual(MAX_CLIP_SEGMENTS, len(cut(many, 5, MAX_CLIP_SEGMENTS + 5)))
@@ -46,7 +46,7 @@ class ClipTests(SynchronousTestCase):
         recording = journal(segment(0, 0, "k....."), segment(1, 6, "......"))
         self.assertEqual([(0, 0, 6), (1, 0, 3)], cut(recording, 8, 9))
 
-    def test_nothing(self) -> None:
+    def test_nothing_recorded_is_not_found(self) -> None:
         """Where nothing was recorded, nothing is found: before, after, in a gap, or in reverse."""
         gap = journal(segment(0, 0), segment(1, 6, "k.x..."), segment(2, 12))
         for recording, from_s, to_s in (
@@ -58,7 +58,7 @@ class ClipTests(SynchronousTestCase):
         ):
             self.assertEqual([], cut(recording, from_s, to_s))
 
-    def test_gaps(self) -> None:
+    def test_gaps_at_clip_ends(self) -> None:
         """A clip that begins in a gap begins behind it; one in the middle stays, as a gap."""
         recording = journal(segment(0, 0), segment(1, 6, "k.x..."), segment(2, 12))
         self.assertEqual([(2, 0, 6)], cut(recording, 7, 20))
@@ -74,7 +74,7 @@ class ClipTests(SynchronousTestCase):
         recording = journal(segment(0, 0), segment(1, 6, discontinuity=True, utc_s=600))
         self.assertEqual([(1, 0, 2)], cut(recording, 300, 602))
 
-    def test_stretch(self) -> None:
+    def test_stretch_knows_its_times(self) -> None:
         """A range knows its times, its size, and whether it is a whole segment."""
         clip_range = ClipRange(segment(1, 6), 2, 5)
         self.assertEqual((8 * 90_000, 11 * 90_000, 210), (clip_range.start, clip_range.end, clip_range.size))

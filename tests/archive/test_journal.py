@@ -30,7 +30,7 @@ BROKEN = RecordedSegment(
 
 
 class LineTests(SynchronousTestCase):
-    def test_header(self) -> None:
+    def test_header_line_is_json(self) -> None:
         """The first line says what the recording is, in JSON that needs no program to be read."""
         self.assertEqual(
             {
@@ -49,7 +49,7 @@ class LineTests(SynchronousTestCase):
             json.loads(render_header(HEADER)),
         )
 
-    def test_segment(self) -> None:
+    def test_segment_line_leaves_out_defaults(self) -> None:
         """A segment's line names what a playlist needs, and leaves out what does not apply."""
         self.assertEqual(
             b'{"type":"segment","number":1,"utcMs":1767225601500,"start":135000,"discontinuity":true,"parts":'
@@ -75,7 +75,7 @@ class LineTests(SynchronousTestCase):
         self.assertEqual([WHOLE], parse_page(page))
         self.assertRaises(MediaError, parse_page, render_header(HEADER).replace(b'"format":1', b'"format":2'))
 
-    def test_nonsense(self) -> None:
+    def test_nonsense_ends_the_page(self) -> None:
         """What is no line ends the page, and so does a line that lacks something or says what no recorder writes."""
         self.assertEqual([WHOLE], parse_page(render_segment(WHOLE) + b"\0\xff\n" + render_segment(BROKEN)))
         self.assertEqual([], parse_page(b"[]\n"))
@@ -100,7 +100,7 @@ class LineTests(SynchronousTestCase):
 
 
 class JournalTests(SynchronousTestCase):
-    def test_facts(self) -> None:
+    def test_facts_follow_from_lines(self) -> None:
         """Sizes, times and gaps follow from the lines."""
         journal = Journal(HEADER, [WHOLE, BROKEN])
         self.assertEqual((WHOLE,), journal.playable)
@@ -110,7 +110,7 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual(1_767_225_603_500, journal.ended_ms)
         self.assertEqual((True, False), (BROKEN.is_gap, WHOLE.is_gap))
 
-    def test_find(self) -> None:
+    def test_find_segment_by_number(self) -> None:
         """A segment is found by its number even where others are missing."""
         journal = Journal(HEADER, [BROKEN])
         self.assertEqual(BROKEN, journal.find(1))
@@ -121,7 +121,7 @@ class JournalTests(SynchronousTestCase):
         mended = RecordedSegment(1, BROKEN.utc_ms, BROKEN.start, True, (RecordedPart(7, 180_000, keyframe=True),))
         self.assertEqual((WHOLE, mended), Journal(HEADER, [WHOLE, BROKEN, mended]).segments)
 
-    def test_silent_moment(self) -> None:
+    def test_silent_moment_is_no_gap(self) -> None:
         """A moment without media is no gap as long as the segment has any."""
         still = RecordedSegment(0, 0, 0, False, (RecordedPart(9, 90_000, keyframe=True), RecordedPart(0, 90_000)))
         empty = RecordedSegment(1, 0, 0, False, (RecordedPart(0, 90_000),))

@@ -20,7 +20,7 @@ ID = RecordingId("live", "cam", "20261122T134500Z")
 
 
 class RecordingIdTests(SynchronousTestCase):
-    def test_keys(self) -> None:
+    def test_keys_lie_in_their_folder(self) -> None:
         """A recording's objects lie in its folder, its entry beside all others, where no stream can be called so."""
         self.assertEqual("recordings/live/cam/20261122T134500Z", ID.folder)
         self.assertEqual("recordings/.catalogue/live/cam/20261122T134500Z.json", ID.catalogue_key)
@@ -28,7 +28,7 @@ class RecordingIdTests(SynchronousTestCase):
         for key in (ID.folder, ID.catalogue_key, ID.protection_key):
             check_key(key)
 
-    def test_start(self) -> None:
+    def test_start_names_the_second(self) -> None:
         """The name tells the second in which it began."""
         self.assertEqual(1_795_355_100_000, ID.start_ms)
 
@@ -47,7 +47,7 @@ class RecordingIdTests(SynchronousTestCase):
 
 
 class StartNamesTests(SynchronousTestCase):
-    def test_unique(self) -> None:
+    def test_start_names_are_unique(self) -> None:
         """Two recordings of a stream never share a name; other streams do not matter."""
         names, stream = StartNames(), StreamName("live", "cam")
         starts = [names.take(stream, ID.start_ms + more).start for more in (0, 999, 500, 10_000)]
@@ -57,7 +57,7 @@ class StartNamesTests(SynchronousTestCase):
         )
         self.assertEqual(ID.start, names.take(StreamName("live", "other"), ID.start_ms).start)
 
-    def test_known(self) -> None:
+    def test_known_recordings_are_not_named(self) -> None:
         """No recording that an earlier process made is named again, wherever the clock stands."""
         names, stream = StartNames(), StreamName("live", "cam")
         names.learn([ID, ID._replace(start="20261122T134501Z"), ID._replace(start="20261122T134503Z")])
@@ -76,7 +76,7 @@ class NameTests(SynchronousTestCase):
             self.assertIsNone(read("../part_00000001_000.m4s"))
         self.assertIsNone(read_part_name(segment_name(17)))
 
-    def test_order(self) -> None:
+    def test_order_of_sorted_names(self) -> None:
         """Sorted names are in the order of the media."""
         order = [(0, 0), (0, 1), (0, 10), (1, 0), (9, 999), (10, 0), (99_999_999, 0)]
         names = [part_name(*each) for each in order]

@@ -35,13 +35,13 @@ class MovieTests(SynchronousTestCase):
     def read(self, movie: Movie, start: int, stop: int) -> bytes:
         return self.successResultOf(Deferred.fromCoroutine(read_all(movie.read(self.storage, start, stop))))
 
-    def test_whole(self) -> None:
+    def test_whole_movie_is_all_parts(self) -> None:
         """A movie is the init segment and all parts, and as long as it says."""
         movie = make_movie(ID, header(), self.ranges, indexed=False)
         self.assertEqual(b"init" + self.media, self.read(movie, 0, movie.size))
         self.assertEqual(len(b"init" + self.media), movie.size)
 
-    def test_every_range(self) -> None:
+    def test_every_range_gives_its_bytes(self) -> None:
         """Whatever range is asked for, exactly those bytes come."""
         movie = make_movie(ID, header(), self.ranges, indexed=False)
         whole = b"init" + self.media
@@ -49,7 +49,7 @@ class MovieTests(SynchronousTestCase):
             for stop in (*range(start + 1, movie.size, 31), movie.size):
                 self.assertEqual(whole[start:stop], self.read(movie, start, stop))
 
-    def test_index(self) -> None:
+    def test_index_of_a_complete_movie(self) -> None:
         """A movie that is complete has its index behind the init segment."""
         movie = make_movie(ID, header(), self.ranges, indexed=True)
         index = write_index(header(), self.ranges)
@@ -62,7 +62,7 @@ class MovieTests(SynchronousTestCase):
         movie = make_movie(ID, header(), ranges, indexed=False)
         self.assertEqual(4 + 110 + 100, len(self.read(movie, 0, movie.size)))
 
-    def test_segment(self) -> None:
+    def test_segment_is_its_parts(self) -> None:
         """A segment is its parts, one behind the other."""
         movie = make_segment(ID, self.ranges[0])
         self.assertEqual(self.media[: self.ranges[0].size], self.read(movie, 0, movie.size))
@@ -78,7 +78,7 @@ class MovieTests(SynchronousTestCase):
 
 
 class IndexTests(SynchronousTestCase):
-    def test_bytes(self) -> None:
+    def test_index_byte_by_byte(self) -> None:
         """The box, byte by byte: an entry for each part, marked where a keyframe begins it."""
         ranges = whole_recording(journal(segment(0, 6, "k."), segment(1, 8, ".")))
         expected = (
@@ -89,7 +89,7 @@ class IndexTests(SynchronousTestCase):
         )
         self.assertEqual(expected, write_index(header(), ranges))
 
-    def test_holes(self) -> None:
+    def test_holes_count_for_the_part_before(self) -> None:
         """The time up to the next part counts for the one before it, be it silence or a hole."""
         ranges = whole_recording(journal(segment(0, 0, "k--."), segment(1, 60, "k")))
         index = write_index(header(), ranges)

@@ -48,7 +48,7 @@ class FetchTests(TestCase):
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.port.getHost().port}/{name}"
 
-    async def test_get(self) -> None:
+    async def test_get_tells_status_and_headers(self) -> None:
         """An answer is its status, its headers with the length, and its body."""
         answer = await self.fetch(self.url("media"))
         self.assertEqual((200, bytes(range(200)), False), (answer.status, answer.body, answer.redirected))
@@ -62,19 +62,19 @@ class FetchTests(TestCase):
         asked = await self.fetch(self.url("asked"), byte_range="10-19")
         self.assertEqual(b"bytes=10-19", asked.body)
 
-    async def test_gzip(self) -> None:
+    async def test_gzip_bodies_come_plain(self) -> None:
         """A compressed body comes plain, and its header still tells; one that is cut short is an error."""
         answer = await self.fetch(self.url("gzip"))
         self.assertEqual((b"#EXTM3U\n", "gzip"), (answer.body, answer.headers["content-encoding"]))
         with self.assertRaisesRegex(FetchError, "cut short"):
             await self.fetch(self.url("cut"))
 
-    async def test_redirect(self) -> None:
+    async def test_redirect_is_followed_and_reported(self) -> None:
         """A redirect is followed, and reported with the URL that answered in the end."""
         answer = await self.fetch(self.url("moved"))
         self.assertEqual((200, True, self.url("media")), (answer.status, answer.redirected, answer.url))
 
-    async def test_no_answer(self) -> None:
+    async def test_missing_answer_names_the_url(self) -> None:
         """No answer in time, and no server there, are errors that name the URL."""
         with self.assertRaisesRegex(FetchError, "silent"):
             await self.fetch(self.url("silent"), timeout_s=0.05)

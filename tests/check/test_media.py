@@ -36,12 +36,12 @@ class MediaProbeTests(SynchronousTestCase):
         """What is found in a part, the first of its segment."""
         return [str(found) for found in self.probe.check_part(Segment(5, parts=(part,)), 0, data)]
 
-    def test_good(self) -> None:
+    def test_good_segments_are_good(self) -> None:
         """Segments that join on, of one fragment or several, are good."""
         self.assertEqual([], self.segment(5, fragment(0)))
         self.assertEqual([], self.segment(6, fragment(30, 15) + fragment(45, 15, keyframe=False)))
 
-    def test_joins(self) -> None:
+    def test_joins_are_held_to_times(self) -> None:
         """A decode time that is not where the fragment before ended is wrong, a little off is worth a warning."""
         self.segment(5, fragment(0))
         (found,) = self.segment(6, fragment(31))
@@ -53,25 +53,25 @@ class MediaProbeTests(SynchronousTestCase):
         (found,) = self.segment(8, fragment(91, late=45))
         self.assertIn("warning", found)
 
-    def test_starts_anew(self) -> None:
+    def test_decode_time_starts_anew(self) -> None:
         """After a discontinuity, and after a segment that was not seen, decode times may be anything."""
         self.segment(5, fragment(0))
         self.assertEqual([], self.segment(6, fragment(500), discontinuity=True))
         self.assertEqual([], self.segment(8, fragment(900)))
 
-    def test_duration(self) -> None:
+    def test_duration_is_held_to_samples(self) -> None:
         """EXTINF is what the samples last: by more than a millisecond a doubt, by more than a frame an error."""
         self.assertEqual([], self.segment(5, fragment(0), seconds=1.0009))
         self.assertIn("warning", self.segment(7, fragment(0), seconds=1.002)[0])
         self.assertIn("error [media] segment 9: lasts 1 s", self.segment(9, fragment(0), seconds=1.04)[0])
 
-    def test_keyframe(self) -> None:
+    def test_keyframe_begins_a_segment(self) -> None:
         """A segment begins with a keyframe; not to is an error where the playlist claims it."""
         self.assertIn("error", self.segment(5, fragment(0, keyframe=False))[0])
         self.probe.independent = False
         self.assertIn("warning", self.segment(6, fragment(30, keyframe=False))[0])
 
-    def test_part(self) -> None:
+    def test_part_lasts_its_duration(self) -> None:
         """A part lasts what DURATION says, to a frame, and INDEPENDENT is true of it."""
         self.assertEqual([], self.part(Part("p", SECOND, independent=True), fragment(0)))
         self.assertEqual([], self.part(Part("p", SECOND + 30_000), fragment(0, keyframe=False)))
@@ -82,7 +82,7 @@ class MediaProbeTests(SynchronousTestCase):
         (found,) = self.part(Part("p", SECOND), fragment(0))
         self.assertIn("warning", found)
 
-    def test_damage(self) -> None:
+    def test_damage_is_said_with_its_place(self) -> None:
         """What cannot be read is said with its place, and forgotten with the next segment."""
         self.segment(5, fragment(0))
         (found,) = self.segment(6, fragment(30)[:-1])
@@ -90,7 +90,7 @@ class MediaProbeTests(SynchronousTestCase):
         self.assertEqual(["error [media] segment 7: no fragments"], self.segment(7, b""))
         self.assertEqual([], self.segment(8, fragment(90)))
 
-    def test_init_damage(self) -> None:
+    def test_init_damage_is_one_error(self) -> None:
         """A wrong init segment is one error, not one for each segment behind it."""
         (found,) = self.probe.read_init(b"")
         self.assertEqual("error [media] init segment: no moov: this is no init segment", str(found))

@@ -5,7 +5,7 @@ from rapidrtmp.m3u8.rules import Rule, Severity, Violation
 
 
 class ReportTests(SynchronousTestCase):
-    def test_many(self) -> None:
+    def test_many_violations_are_counted(self) -> None:
         """The first few violations of a rule are shown in full, the rest are counted; the same one counts once."""
         report = Report("http://x/")
         for number in range(SHOWN_PER_RULE + 3):
@@ -16,7 +16,7 @@ class ReportTests(SynchronousTestCase):
         self.assertIn("a.m3u8: 3 more of error [parts]", text)
         self.assertTrue(text.endswith(f"{SHOWN_PER_RULE + 3} errors, 0 warnings"))
 
-    def test_exit_status(self) -> None:
+    def test_exit_status_ignores_warnings(self) -> None:
         """Warnings alone are no failure."""
         report = Report("http://x/")
         report.add("a.m3u8", [Violation(Rule.HTTP, "no gzip", Severity.WARNING)])
@@ -24,7 +24,7 @@ class ReportTests(SynchronousTestCase):
         report.add("a.m3u8", [Violation(Rule.HTTP, "gone")])
         self.assertEqual(1, report.exit_status)
 
-    def test_measurements(self) -> None:
+    def test_measurements_are_all_shown(self) -> None:
         """What was measured is shown, and that dates lie in the future."""
         report = Report("http://x/")
         report.measured["a.m3u8"] = Measurements(

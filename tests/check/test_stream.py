@@ -31,7 +31,7 @@ class StreamTests(SynchronousTestCase):
         report = self.check(spoil={name: spoil}, **more)  # type: ignore[arg-type]
         return {(one.severity, one.rule) for _, one in report.violations}
 
-    def test_clean(self) -> None:
+    def test_clean_stream_is_clean(self) -> None:
         """A low-latency stream of ours is clean: by blocking reload, delta updates where offered, and hints."""
         report = self.check()
         self.assertEqual([], report.violations)
@@ -45,25 +45,25 @@ class StreamTests(SynchronousTestCase):
         for what in ("_HLS_msn=", "_HLS_part=", "_HLS_skip=YES", "HEAD segment_"):
             self.assertIn(what, asked)
 
-    def test_plain(self) -> None:
+    def test_plain_stream_goes_by_segments(self) -> None:
         """Without parts it goes by segments."""
         report = self.check(spec={"part": "0"})
         self.assertEqual([], report.violations)
         self.assertEqual(0, report.measured["playlist"].parts)
 
-    def test_delta_updates(self) -> None:
+    def test_delta_updates_are_merged(self) -> None:
         """With a long window delta updates are asked for, merged, and held to full versions in between."""
         report = self.check(spec={"window": "20"}, start_s=20)
         self.assertEqual([], report.violations)
         self.assertGreater(report.measured["playlist"].deltas, 5)
 
-    def test_ended(self) -> None:
+    def test_ended_stream_is_read_at_once(self) -> None:
         """What has ended is fetched from its beginning, in no time."""
         report = self.check(start_s=31)
         self.assertEqual([], report.violations)
         self.assertEqual(10, report.measured["playlist"].segments)
 
-    def test_multivariant(self) -> None:
+    def test_multivariant_leads_to_media_playlists(self) -> None:
         """A multivariant playlist leads to its media playlists, and its BANDWIDTH is held to what was fetched."""
         report = self.check("master.m3u8")
         self.assertEqual([], report.violations)
@@ -73,7 +73,7 @@ class StreamTests(SynchronousTestCase):
         self.assertIn(Rule.BANDWIDTH, {one.rule for _, one in report.violations})
         self.assertEqual(1, report.exit_status)
 
-    def test_json(self) -> None:
+    def test_json_report_is_the_same(self) -> None:
         """The report is the same for programs."""
         report = self.check(spoil={"index.m3u8": with_header("content-type", "text/plain")})
         told = json.loads(report.render_json())
@@ -91,12 +91,12 @@ class StreamTests(SynchronousTestCase):
 
     # ── what can be wrong ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def test_playlist(self) -> None:
+    def test_playlist_violations_are_found(self) -> None:
         """What a version says wrongly is found, and so is what it changes."""
         longer = with_body(lambda body: body.replace(b"PART-TARGET=0.334", b"PART-TARGET=0.3"))
         self.assertEqual({(Severity.ERROR, Rule.PARTS)}, self.spoiled("index.m3u8", longer))
 
-    def test_headers(self) -> None:
+    def test_headers_are_looked_at(self) -> None:
         """Content types, CORS, caching and compression are looked at."""
         error, warning = {(Severity.ERROR, Rule.HTTP)}, {(Severity.WARNING, Rule.HTTP)}
         for name, header, value, expected in (
@@ -114,7 +114,7 @@ class StreamTests(SynchronousTestCase):
             found = self.spoiled(name, with_header(header, value), start_s=4, seconds=0.5)
             self.assertEqual(expected, found, (name, header, value))
 
-    def test_missing(self) -> None:
+    def test_missing_segment_is_found(self) -> None:
         """A segment that is listed and not there is found."""
         gone = lambda answer: replace(answer, status=404)  # noqa: E731  as short as it gets
         self.assertEqual({(Severity.ERROR, Rule.HTTP)}, self.spoiled("segment_1003.m4s", gone))
@@ -124,7 +124,7 @@ class StreamTests(SynchronousTestCase):
         cut = with_body(lambda body: body[:-1])
         self.assertEqual({(Severity.ERROR, Rule.MEDIA)}, self.spoiled("segment_1005.m4s", cut))
 
-    def test_stale(self) -> None:
+    def test_stale_answers_are_found(self) -> None:
         """A server that answers blocking reloads at once, with nothing new, is found."""
         kept: list[Answer] = []
 

@@ -66,7 +66,7 @@ class DeliveryTests(SynchronousTestCase):
         self.answer(4)
         self.assertEqual((5, 0, 0), (self.delivery.delivered, self.delivery.waiting, self.delivery.retried))
 
-    def test_again(self) -> None:
+    def test_again_later_each_time(self) -> None:
         """What is not taken is tried again, later each time, and what follows of its stream waits for that."""
         self.delivery.take(event(1))
         self.delivery.take(event(2))
@@ -83,7 +83,7 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual([1, 1, 1, 1, 2], self.ids)
         self.assertEqual((2, 3, ""), (self.delivery.delivered, self.delivery.retried, self.delivery.last_error))
 
-    def test_dead_letter(self) -> None:
+    def test_dead_letter_after_attempts(self) -> None:
         """After a number of attempts an event is given up, counted and listed, and the next has its turn."""
         self.delivery.take(event(1))
         self.delivery.take(event(2))
@@ -97,7 +97,7 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual((1, 1), (self.delivery.dead, self.delivery.waiting))
         self.assertEqual(2, len(logs), "when it begins to fail, and when it gives up")
 
-    def test_retry_after(self) -> None:
+    def test_retry_after_is_kept(self) -> None:
         """A server that says when to come back is left alone until then, in bounds."""
         self.delivery.take(event(1))
         for asked_s, waits_s in ((30.0, 30), (10_000.0, 60)):
@@ -108,14 +108,14 @@ class DeliveryTests(SynchronousTestCase):
             self.clock.advance(1)
             self.assertEqual(attempts + 1, len(self.sent))
 
-    def test_types(self) -> None:
+    def test_types_choose_the_events(self) -> None:
         """A hook gets what it wants alone."""
         delivery = self.make(frozenset({EventType.UNPUBLISH}))
         delivery.take(event(1))
         delivery.take(event(2, type=EventType.UNPUBLISH))
         self.assertEqual([2], self.ids)
 
-    def test_bounds(self) -> None:
+    def test_bounds_on_waiting_events(self) -> None:
         """So many are under way at a time, and so many wait; what there is no room for is a dead letter at once."""
         self.patch(delivery_module, "MOST_WAITING", 20)
         for number in range(25):
@@ -136,7 +136,7 @@ class DeliveryTests(SynchronousTestCase):
         self.answer(99)
         self.assertEqual(1, self.delivery.delivered)
 
-    def test_drain(self) -> None:
+    def test_drain_delivers_what_waits(self) -> None:
         """When the server stops, what waits is delivered or tried once more, and nothing more is taken."""
         for number, key in ((1, "a"), (2, "a"), (3, "b")):
             self.delivery.take(event(number, key))
@@ -152,7 +152,7 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual([], self.clock.getDelayedCalls())
         self.successResultOf(self.delivery.drain())
 
-    def test_stop(self) -> None:
+    def test_stop_leaves_nothing_behind(self) -> None:
         """One that is stopped gives up what waits, and leaves nothing behind."""
         for number, key in ((1, "a"), (2, "b"), (3, "a")):
             self.delivery.take(event(number, key))
@@ -163,7 +163,7 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual([], self.clock.getDelayedCalls())
         self.assertEqual([1, 2], self.ids)
 
-    def test_raises(self) -> None:
+    def test_raising_is_failing_too(self) -> None:
         """What raises at once has failed like any other."""
 
         def send(_event: Event) -> Deferred[None]:

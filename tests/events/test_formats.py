@@ -17,12 +17,12 @@ RECORDED = Event(8, 1_000, EventType.RECORDING_DONE, NAME, "", {"movieUrl": "/re
 
 
 class FormatTests(SynchronousTestCase):
-    def test_json(self) -> None:
+    def test_json_is_that_of_the_api(self) -> None:
         """What is posted is what the API tells."""
         body = FORMATS["json"].render(PUBLISH)
         self.assertEqual(("application/json", describe_event(PUBLISH)), (body.content_type, json.loads(body.data)))
 
-    def test_nginx_rtmp(self) -> None:
+    def test_nginx_rtmp_form_is_known(self) -> None:
         """A backend for nginx-rtmp gets the form that it knows."""
         body = FORMATS["nginx-rtmp"].render(PUBLISH)
         self.assertEqual("application/x-www-form-urlencoded", body.content_type)
@@ -33,7 +33,7 @@ class FormatTests(SynchronousTestCase):
         done = parse_qs(FORMATS["nginx-rtmp"].render(RECORDED).data.decode())
         self.assertEqual((["record_done"], ["/recordings/live/k/x/recording.mp4"]), (done["call"], done["path"]))
 
-    def test_srs(self) -> None:
+    def test_srs_json_is_known(self) -> None:
         """A backend for SRS gets the JSON that it knows, and one client for a publisher's coming and going."""
         first, last = (json.loads(FORMATS["srs"].render(each).data) for each in (PUBLISH, UNPUBLISH))
         self.assertEqual(("on_publish", "on_unpublish"), (first["action"], last["action"]))
@@ -44,7 +44,7 @@ class FormatTests(SynchronousTestCase):
         self.assertEqual(first["client_id"], last["client_id"])
         self.assertEqual("on_dvr", json.loads(FORMATS["srs"].render(RECORDED).data)["action"])
 
-    def test_others(self) -> None:
+    def test_other_events_keep_their_names(self) -> None:
         """What those servers have no name for keeps its own, and is not sent unless it is asked for."""
         storage = Event(8, 1_000, EventType.STORAGE, None)
         self.assertIn(b"call=storage", FORMATS["nginx-rtmp"].render(storage).data)

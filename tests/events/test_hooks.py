@@ -132,7 +132,7 @@ class WebhookTests(HooksCase):
         self.assertNotIn("X-Rapidrtmp-Signature", {name.title() for name in headers})
         await service.stopService()
 
-    async def test_signed(self) -> None:
+    async def test_signed_posts_are_new(self) -> None:
         """What is sent can be distinguished from what others send, and is new."""
         service = self.serve(HookSettings(url=self.url, secret_file=self.file(b"shared secret\n")))
         service.events.record(EventType.RELAY, NAME)
@@ -145,7 +145,7 @@ class WebhookTests(HooksCase):
         self.assertApproximates(time.time(), int(said), 30)
         await service.stopService()
 
-    async def test_again(self) -> None:
+    async def test_again_with_the_same_id(self) -> None:
         """What is not taken, for whatever reason, comes again with the same id, and then what followed."""
         service = self.serve(HookSettings(url=self.url, timeout_ms=200))
         self.backend.answers = [(500, b""), (302, b""), None, (403, b""), (200, b"")]
@@ -159,7 +159,7 @@ class WebhookTests(HooksCase):
         self.assertEqual((4, 0), (hook["retried"], hook["deadLetters"]))
         await service.stopService()
 
-    async def test_dead_letters(self) -> None:
+    async def test_dead_letters_are_listed(self) -> None:
         """What cannot be delivered is listed with the reason, counted in the metrics, and names no secret."""
         service = self.serve(
             HookSettings(url=self.url, attempts=2), HookSettings(url="http://127.0.0.1:9/", attempts=1)
@@ -182,7 +182,7 @@ class WebhookTests(HooksCase):
         self.assertNotIn("secret", json.dumps(shown))
         await service.stopService()
 
-    async def test_srs(self) -> None:
+    async def test_srs_code_refuses_events(self) -> None:
         """In the words of SRS an answer with a code that is not 0 is a refusal."""
         service = self.serve(HookSettings(url=self.url, format="srs"))
         self.backend.answers = [(200, b'{"code": 1}'), (200, b"7"), (200, b"0")]
@@ -195,7 +195,7 @@ class WebhookTests(HooksCase):
         self.assertEqual("on_unpublish", self.backend.events[-1]["action"])
         await service.stopService()
 
-    async def test_stop(self) -> None:
+    async def test_stop_delivers_last_events(self) -> None:
         """What happens because the server stops is delivered before it is gone."""
         service = self.serve(HookSettings(url=self.url, events=("unpublish",)))
         await self.publish(service, b"".join(media(5)))
@@ -214,7 +214,7 @@ class WebhookTests(HooksCase):
         await service.stopService()
         self.assertLess(time.monotonic() - begun, 8)
 
-    async def test_reload(self) -> None:
+    async def test_reload_brings_and_ends_hooks(self) -> None:
         """New settings bring and end hooks; one that stays continues; a secret that cannot be read changes nothing."""
         stays = HookSettings(url=self.url, events=("publish",))
         service = self.serve(stays, HookSettings(url=self.url, events=("relay",)))
@@ -240,7 +240,7 @@ class CommandTests(HooksCase):
     def command(self, program: str) -> tuple[str, ...]:
         return (sys.executable, "-c", program)
 
-    async def test_input(self) -> None:
+    async def test_input_of_a_command(self) -> None:
         """A command has the event on its standard input, and of our environment nothing that may be a secret."""
         path = self.file(b"")
         self.patch(os, "environ", {**os.environ, "RAPIDRTMP_SERVER_API_TOKEN": "the-secret-token"})
@@ -258,7 +258,7 @@ class CommandTests(HooksCase):
         self.assertNotIn("the-secret-token", json.dumps(said))
         await service.stopService()
 
-    async def test_fails(self) -> None:
+    async def test_failing_command_is_dead_letter(self) -> None:
         """A command that fails, hangs or is not there is a dead letter in the end, in words."""
         service = self.serve(
             HookSettings(exec=self.command("import sys; sys.exit('disk full')"), attempts=2),
@@ -276,6 +276,6 @@ class CommandTests(HooksCase):
 
 
 class EnvironmentTests(SynchronousTestCase):
-    def test_ours(self) -> None:
+    def test_our_settings_stay_with_us(self) -> None:
         """Our own settings stay with us."""
         self.assertEqual({"PATH": "/bin"}, command_environment({"PATH": "/bin", "RAPIDRTMP_TOKENS_SECRET": "x"}))

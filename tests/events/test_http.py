@@ -90,7 +90,7 @@ class ServerTests(ServerCase):
         await service.stopService()
         await source.gone
 
-    async def test_replay(self) -> None:
+    async def test_replay_of_what_was_missed(self) -> None:
         """A client that comes back gets what it missed, once and in order, and can choose what it wants."""
         service = self.start(loopback_settings())
         first = await self.follow(service)
@@ -117,7 +117,7 @@ class ServerTests(ServerCase):
         self.assertEqual(405, (await self.get(service, "/api/v1/events", b"POST"))[0])
         await service.stopService()
 
-    async def test_last_words(self) -> None:
+    async def test_last_words_before_the_end(self) -> None:
         """What happens because the server stops is sent before its clients are let go."""
         service = self.start(loopback_settings())
         source = await self.follow(service)
@@ -128,7 +128,7 @@ class ServerTests(ServerCase):
         self.assertEqual("unpublish", source.events[-1].event)
         self.assertIn("shutting down", source.events[-1].data["data"]["reason"])
 
-    async def test_refused(self) -> None:
+    async def test_refused_publisher_is_reported(self) -> None:
         """A publisher that is not admitted is reported, without what it offered as a secret."""
         service = self.start(loopback_settings(live=AppSettings(auth=("token:secret=abcdefghijklmnop",))))
         source = await self.follow(service)
@@ -138,7 +138,7 @@ class ServerTests(ServerCase):
         self.assertTrue(refused.data["data"]["reason"])
         await service.stopService()
 
-    async def test_listeners(self) -> None:
+    async def test_listeners_hear_in_order(self) -> None:
         """A plugin hears the same, in order; one that fails is logged, and hears of the next all the same."""
         settings = loopback_settings()
         good, bad = Listener(), Listener()
@@ -154,7 +154,7 @@ class ServerTests(ServerCase):
             self.assertEqual([each.data["id"] for each in sent], [event.id for event in listener.events])
         self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
 
-    async def test_openapi(self) -> None:
+    async def test_openapi_describes_the_events(self) -> None:
         """The description of the API has it."""
         service = self.start(loopback_settings())
         described = json.loads((await self.get(service, "/api/v1/openapi.json"))[1])
@@ -162,7 +162,7 @@ class ServerTests(ServerCase):
         self.assertIn("Event", described["components"]["schemas"])
         await service.stopService()
 
-    async def test_bound(self) -> None:
+    async def test_bound_is_a_setting(self) -> None:
         """How much is kept is a setting."""
         service = self.start(replace(loopback_settings(), events=EventSettings(kept=2)))
         for _ in range(5):
@@ -207,7 +207,7 @@ class StreamTests(SynchronousTestCase):
         self.record()
         self.assertEqual(["tracks"], [each.event for each in read_events(self.pieces.pop())])
 
-    def test_many(self) -> None:
+    def test_many_events_in_portions(self) -> None:
         """Many events come in portions, a turn of the reactor for each."""
         self.record(480)
         self.read(self.ask(**{"last-event-id": "0"}))
@@ -217,7 +217,7 @@ class StreamTests(SynchronousTestCase):
         sent = read_events("".join(self.pieces))
         self.assertEqual([event.id for event in self.log.after(0)], [int(each.id) for each in sent])
 
-    def test_missed(self) -> None:
+    def test_missed_events_are_announced(self) -> None:
         """A client that was away for too long, or over a restart, learns that it missed something."""
         self.read(self.ask(**{"last-event-id": "77"}))
         self.assertEqual("missed", read_events(self.pieces[1])[0].event)
@@ -228,12 +228,12 @@ class StreamTests(SynchronousTestCase):
         self.record()
         self.assertEqual(["tracks"], [each.event for each in read_events("".join(self.pieces))])
 
-    def test_nonsense(self) -> None:
+    def test_nonsense_ids_are_refused(self) -> None:
         """What is no id, and no type, is refused."""
         for query, headers in (("type=x", {}), ("", {"last-event-id": "-1"}), ("", {"last-event-id": "1" * 30})):
             self.assertRaises(BadRequestError, self.ask, query, **headers)
 
-    def test_leaves(self) -> None:
+    def test_leaving_client_is_forgotten(self) -> None:
         """A client that leaves is forgotten, with its timer."""
         reading = self.read(self.ask())
         self.assertEqual(1, self.streams.count)
@@ -241,14 +241,14 @@ class StreamTests(SynchronousTestCase):
         reading.cancel()
         self.assertEqual((0, []), (self.streams.count, self.clock.getDelayedCalls()))
 
-    def test_too_many(self) -> None:
+    def test_too_many_followers_are_refused(self) -> None:
         """There is a bound to how many may follow."""
         self.patch(events_http, "MOST_CLIENTS", 2)
         for _ in range(2):
             self.read(self.ask())
         self.assertRaises(UnavailableError, self.ask)
 
-    def test_stop(self) -> None:
+    def test_stop_ends_every_answer(self) -> None:
         """When the server stops they get all that happened, and it ends."""
         reading = self.read(self.ask())
         self.log.record(EventType.TRACKS)

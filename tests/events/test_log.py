@@ -33,11 +33,11 @@ class LogCase(SynchronousTestCase):
 
 
 class LogTests(LogCase):
-    def test_interface(self) -> None:
+    def test_log_provides_the_interface(self) -> None:
         """It is what plugins are promised."""
         self.assertTrue(verifyObject(IEventLog, self.log))
 
-    def test_order(self) -> None:
+    def test_order_in_which_it_happened(self) -> None:
         """Events come in the order in which they happened, whatever their kind, from any of them on."""
         first = self.log.last_id
         self.record(EventType.PUBLISH, EventType.PLAY, EventType.TRACKS, EventType.PLAY)
@@ -46,7 +46,7 @@ class LogTests(LogCase):
         self.assertEqual([], self.types_after(self.log.last_id))
         self.assertEqual(first, self.log.oldest_gone)
 
-    def test_bound(self) -> None:
+    def test_bound_on_kept_events(self) -> None:
         """What is kept is bounded, and what strangers cause pushes out nothing else."""
         self.record(EventType.PUBLISH, *[EventType.PLAY] * 50, EventType.UNPUBLISH)
         self.assertEqual(["publish", *["play"] * 3, "unpublish"], self.types_after(0))
@@ -63,7 +63,7 @@ class LogTests(LogCase):
         self.assertGreaterEqual(later.oldest_gone, self.log.last_id)
         self.assertLess(later.last_id, 2**53)
 
-    def test_counted(self) -> None:
+    def test_events_counted_by_type(self) -> None:
         """Each is counted by its type."""
         self.record(EventType.PUBLISH, EventType.PUBLISH)
         self.assertEqual(2, self.metrics.registry.get_sample_value("rapidrtmp_events_total", {"type": "publish"}))
@@ -81,7 +81,7 @@ class FollowerTests(LogCase):
         self.heard += events
         self.portions.append(len(events))
 
-    def test_later(self) -> None:
+    def test_later_in_their_own_turn(self) -> None:
         """A follower is called in a turn of its own, in order and in portions, of what came since it follows."""
         self.record(EventType.PUBLISH)
         self.log.follow(self.follow)
@@ -92,7 +92,7 @@ class FollowerTests(LogCase):
         self.assertEqual(self.log.after(self.log.last_id - 450), self.heard)
         self.assertEqual([], self.clock.getDelayedCalls())
 
-    def test_ends(self) -> None:
+    def test_ended_follower_hears_nothing(self) -> None:
         """One that follows no more hears nothing, and one that fails keeps nothing from the others."""
 
         def fail(_events: Sequence[Event]) -> None:
@@ -108,7 +108,7 @@ class FollowerTests(LogCase):
         self.clock.advance(0)
         self.assertEqual(2, len(self.heard))
 
-    def test_stop(self) -> None:
+    def test_stop_delivers_what_is_left(self) -> None:
         """When the log stops, all that is left is delivered first."""
         self.log.follow(self.follow)
         self.record(*[EventType.TRACKS] * 450)
@@ -118,7 +118,7 @@ class FollowerTests(LogCase):
 
 
 class ValueTests(SynchronousTestCase):
-    def test_json(self) -> None:
+    def test_json_has_the_known_names(self) -> None:
         """An event is shown with the names that clients rely on; what there is not is null."""
         event = Event(7, 1_700_000_000_123, EventType.PUBLISH, NAME, "192.0.2.1", {"client": "x"})
         self.assertEqual(
@@ -136,7 +136,7 @@ class ValueTests(SynchronousTestCase):
         bare = describe_event(Event(8, 0, EventType.STORAGE, None))
         self.assertEqual((None, None, None, {}), (bare["app"], bare["stream"], bare["peer"], bare["data"]))
 
-    def test_filters(self) -> None:
+    def test_filters_by_type_and_stream(self) -> None:
         """Types and streams can be chosen; a key alone is one of ``live``, and patterns may be given."""
         event = Event(7, 0, EventType.PUBLISH, StreamName("live", "cam-1"))
         for types, pattern, expected in (

@@ -200,7 +200,7 @@ class NoFalseAlarmTests(SynchronousTestCase):
         st.sets(st.integers(0, 30)),
         st.booleans(),
     )
-    def test_oracle_agrees(
+    def test_oracle_agrees_with_checks(
         self, segments: int, size: int, parts: int, breaks: set[int], gaps: set[int], ahead: bool
     ) -> None:
         """Whatever good stream it is, neither these checks nor the rules for any server's text find anything."""

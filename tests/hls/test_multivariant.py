@@ -34,7 +34,7 @@ class TextTests(SynchronousTestCase):
     def render(self, *tracks: Track, rate: Fraction | None = None) -> dict[str, str]:
         return attributes_of(render_multivariant(tracks, "index.m3u8", (2_000_000, 1_500_000), rate))
 
-    def test_both_tracks(self) -> None:
+    def test_both_tracks_are_described(self) -> None:
         """Codecs of all tracks, what the picture is like, and two bandwidths."""
         expected = {
             "BANDWIDTH": "2000000",
@@ -46,22 +46,22 @@ class TextTests(SynchronousTestCase):
         }
         self.assertEqual(expected, self.render(VIDEO, AUDIO, rate=Fraction(30_000, 1001)))
 
-    def test_audio_alone(self) -> None:
+    def test_audio_alone_has_no_picture(self) -> None:
         """Nothing is said of a picture that there is not."""
         self.assertEqual({"BANDWIDTH", "AVERAGE-BANDWIDTH", "CODECS"}, set(self.render(AUDIO, rate=Fraction(40))))
 
-    def test_pixels(self) -> None:
+    def test_pixels_are_square_or_scaled(self) -> None:
         """The resolution is the one shown; an aspect that says nothing is square."""
         self.assertEqual("1707x720", self.render(video_with(pixel_aspect=(4, 3)))["RESOLUTION"])
         self.assertEqual("1280x720", self.render(video_with(pixel_aspect=(0, 0)))["RESOLUTION"])
         self.assertEqual("1280x720", self.render(video_with(pixel_aspect=(1, 0)))["RESOLUTION"])
 
-    def test_dynamic_range(self) -> None:
+    def test_dynamic_range_from_transfer_function(self) -> None:
         """The transfer function tells the video range."""
         for transfer, expected in ((16, "PQ"), (18, "HLG"), (1, "SDR")):
             self.assertEqual(expected, self.render(video_with(colour=Colour(9, transfer, 9, False)))["VIDEO-RANGE"])
 
-    def test_rewind(self) -> None:
+    def test_rewind_is_session_data(self) -> None:
         """That viewers can go back, and how far, is said in data of the session."""
         body = render_multivariant((VIDEO,), "index.m3u8", (2_000_000, 1_500_000), None, rewind_ms=7_200_000)
         lines = body.decode().splitlines()
@@ -79,7 +79,7 @@ class MeasurementTests(SynchronousTestCase):
         attributes = attributes_of(body)
         return int(attributes["BANDWIDTH"]), int(attributes["AVERAGE-BANDWIDTH"])
 
-    def test_steps(self) -> None:
+    def test_steps_above_the_measured(self) -> None:
         """A tenth above what was measured, in steps; said again only when a step is passed, and never lower."""
         multivariant = Multivariant("index.m3u8")
         multivariant.measure(250_000, 2_000, 2_000)
@@ -89,7 +89,7 @@ class MeasurementTests(SynchronousTestCase):
         multivariant.measure(375_000, 2_000, 2_000)
         self.assertEqual((1_650_000, 1_100_000), self.announced(multivariant, VIDEO))
 
-    def test_changes(self) -> None:
+    def test_changes_are_said_at_once(self) -> None:
         """Other tracks, or another frame rate, are said at once; the bandwidth stays."""
         multivariant = Multivariant("index.m3u8")
         multivariant.measure(250_000, 2_000, 2_000)
@@ -98,7 +98,7 @@ class MeasurementTests(SynchronousTestCase):
         self.assertEqual(1_100_000, self.announced(multivariant, VIDEO, AUDIO, rate=Fraction(60))[0])
         self.assertIsNone(multivariant.render_if_changed((VIDEO, AUDIO), Fraction(60)))
 
-    def test_short_segments(self) -> None:
+    def test_short_segments_are_no_peak(self) -> None:
         """A keyframe alone, in a segment of a moment, is no peak by itself, but together with those before it."""
         multivariant = Multivariant("index.m3u8")
         multivariant.measure(250_000, 2_000, 2_000)
@@ -120,7 +120,7 @@ class MeasurementTests(SynchronousTestCase):
             halves.measure(size, 900, 2_000)  # too short to be a peak alone
         self.assertEqual(1_900_000 * 8_000 // 2_700, halves.peak)
 
-    def test_nothing_measured(self) -> None:
+    def test_nothing_measured_is_not_zero(self) -> None:
         """A bandwidth is never 0."""
         self.assertEqual((50_000, 50_000), self.announced(Multivariant("index.m3u8"), AUDIO))
         multivariant = Multivariant("index.m3u8")

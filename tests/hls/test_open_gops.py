@@ -21,7 +21,7 @@ def part(config: VideoConfig, *offsets: int) -> Part:
 
 
 class OpenGopTests(SynchronousTestCase):
-    def test_parts(self) -> None:
+    def test_parts_of_open_gops(self) -> None:
         """HEVC decoders leave out leading pictures where they begin, so playing can; others show rubbish."""
         for config, offsets, facts in (
             (CONFIG, (2, 3, 4), (True, True)),
@@ -32,7 +32,7 @@ class OpenGopTests(SynchronousTestCase):
             made = part(config, *offsets)
             self.assertEqual(facts, (made.is_start, made.is_closed))
 
-    def test_journal(self) -> None:
+    def test_journal_keeps_open_gops(self) -> None:
         """The journal keeps both, and reads what it wrote; journals from before had closed GOPs."""
         parts = (RecordedPart(9, 90, True, open=True), RecordedPart(9, 90, True), RecordedPart(9, 90))
         line = render_segment(RecordedSegment(0, 1, 2, False, parts))

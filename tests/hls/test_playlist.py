@@ -86,7 +86,7 @@ class Packager:
 
 
 class TextTests(SynchronousTestCase):
-    def test_whole(self) -> None:
+    def test_whole_playlist_by_line(self) -> None:
         """A playlist, line by line."""
         packager = Packager(3, target_s=1)
         packager.segment(2)
@@ -131,7 +131,7 @@ segment_8.m4s
 
 
 class WindowTests(SynchronousTestCase):
-    def test_shortened(self) -> None:
+    def test_shortened_window_grows_again(self) -> None:
         """A window that has to be short lists three target durations, follows the rules, and grows again afterwards."""
         packager = Packager(20)
         for _ in range(15):
@@ -146,7 +146,7 @@ class WindowTests(SynchronousTestCase):
             packager.segment()
         self.assertEqual(20, len(packager.window.segments))
 
-    def test_versions(self) -> None:
+    def test_versions_follow_the_rules(self) -> None:
         """Every version of a long stream follows the rules, alone and after the one before, deltas included."""
         packager = Packager()
         deltas = 0
@@ -157,7 +157,7 @@ class WindowTests(SynchronousTestCase):
         self.assertTrue(packager.end().ended)
         self.assertEqual(0, deltas)  # 12 s are listed, and none of them is before the skip boundary
 
-    def test_delta(self) -> None:
+    def test_delta_leaves_out_the_beginning(self) -> None:
         """What lies before the skip boundary is left out of a delta update, and a player can put it in again."""
         packager = Packager(20)
         playlist = None
@@ -182,7 +182,7 @@ class WindowTests(SynchronousTestCase):
             counts.append(packager.window.discontinuity_sequence)
         self.assertEqual([0, 0, 0, 0, 0, 1, 2, 2], counts)
 
-    def test_length(self) -> None:
+    def test_length_as_asked_for(self) -> None:
         """The window lists as many segments as asked for, but never less than three target durations of them."""
         packager = Packager(3)
         for _ in range(6):
@@ -193,7 +193,7 @@ class WindowTests(SynchronousTestCase):
             short.segment(1)
         self.assertEqual(12, len(short.window.segments))
 
-    def test_parts_age(self) -> None:
+    def test_parts_age_off_the_window(self) -> None:
         """Parts are listed for three target durations from the end, also when the stream ends; then only segments."""
         packager = Packager(10)
         for _ in range(8):
@@ -202,7 +202,7 @@ class WindowTests(SynchronousTestCase):
         packager.end()
         self.assertEqual([0] * 5 + [4] * 3, [len(segment.parts) for segment in packager.player.latest.segments])
 
-    def test_claim(self) -> None:
+    def test_claim_ends_for_good(self) -> None:
         """A segment that does not begin with a keyframe ends the claim that all do, for good."""
         packager = Packager(3)
         packager.segment()
@@ -212,7 +212,7 @@ class WindowTests(SynchronousTestCase):
             packager.segment()
             self.assertFalse(packager.player.latest.independent)
 
-    def test_gap(self) -> None:
+    def test_gap_has_gap_parts(self) -> None:
         """A segment of nothing is a gap, and so are its parts."""
         packager = Packager()
         packager.segment()
@@ -220,7 +220,7 @@ class WindowTests(SynchronousTestCase):
         segment = packager.player.latest.segments[-1]
         self.assertTrue(segment.gap and all(part.gap for part in segment.parts))
 
-    def test_without_parts(self) -> None:
+    def test_without_parts_no_hints(self) -> None:
         """Ordinary HLS lists no parts and no hint, and says so nowhere."""
         packager = Packager(part_ms=0)
         for _ in range(9):
@@ -229,7 +229,7 @@ class WindowTests(SynchronousTestCase):
         self.assertNotIn(b"PART", playlist.body)
         packager.end()
 
-    def test_nothing_yet(self) -> None:
+    def test_nothing_yet_says_where(self) -> None:
         """Before the first segment is complete, the playlist already says where it will be."""
         packager = Packager()
         packager.window.begin_segment(
@@ -243,7 +243,7 @@ class WindowTests(SynchronousTestCase):
         playlist = packager.show("part_7.1.m4s")
         self.assertEqual((6, 1, 0), (playlist.last_sequence, playlist.open_parts, playlist.last_segment_parts))
 
-    def test_plain(self) -> None:
+    def test_plain_playlist_has_no_directives(self) -> None:
         """The same for a web server that cannot hold requests: complete segments, no directives."""
         packager = Packager(4)
         player = Follower()
@@ -256,7 +256,7 @@ class WindowTests(SynchronousTestCase):
         packager.window.ended = True
         self.assertTrue(player.see(render_media_playlist(packager.window.plain()).encode()).ended)
 
-    def test_lost_segment(self) -> None:
+    def test_lost_segment_is_a_gap(self) -> None:
         """A segment whose bytes were lost is listed in its place as a gap."""
         packager = Packager(4)
         packager.segment()
@@ -273,7 +273,7 @@ class WindowTests(SynchronousTestCase):
         st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.booleans(), st.booleans()), max_size=40),
         st.integers(3, 12),
     )
-    def test_any_stream(self, segments: list[tuple[int, bool, bool, bool]], size: int) -> None:
+    def test_any_stream_follows_the_rules(self, segments: list[tuple[int, bool, bool, bool]], size: int) -> None:
         """Whatever segments come, every version follows the rules."""
         packager = Packager(size)
         for parts, keyframe, breaks_off, new_init in segments:
@@ -301,7 +301,7 @@ class CheckerTests(SynchronousTestCase):
     def see(self, text: str) -> None:
         check_successor(self.good, read_playlist(text.encode()))
 
-    def test_broken_rules(self) -> None:
+    def test_broken_rules_are_found(self) -> None:
         """Each change breaks a rule, and is found."""
         self.see(self.text)
         for before, after in (

@@ -128,7 +128,7 @@ class PublicationTests(SynchronousTestCase):
 
 
 class SinkTests(SynchronousTestCase):
-    def test_broken_window(self) -> None:
+    def test_broken_window_keeps_the_last(self) -> None:
         """When the packager's window breaks, viewers keep its last good playlist, and get the next good one."""
         clock, shelf, metrics = Clock(), Shelf(), RecordingMetrics()
         sink = Packager(HlsSinkFactory().create(make_sink_context(clock=clock, shelf=shelf, metrics=metrics)))

@@ -159,7 +159,7 @@ class WatchedContractTests(SinkContract, SynchronousTestCase):
 
 class OrdinaryTests(SynchronousTestCase):
     @slow
-    def test_stream(self) -> None:
+    def test_stream_comes_out_once(self) -> None:
         """All frames come out once, as fragments that join on to each other and last as long as the playlist says."""
         for rate, b_frames in ((Fraction(30), 0), (Fraction(30_000, 1001), 2), (Fraction(25), 1), (Fraction(60), 0)):
             packaged = Packaged()
@@ -173,7 +173,7 @@ class OrdinaryTests(SynchronousTestCase):
             self.assertTrue(packaged.shelf.latest.independent)
             self.assertTrue(packaged.shelf.latest.ended)
 
-    def test_open_gops(self) -> None:
+    def test_open_gops_are_not_independent(self) -> None:
         """A segment with pictures that are shown before its keyframe is no independent one; its first part says so."""
         packaged = Packaged()
         frames = video_frames(VIDEO, 8, frame_rate=Fraction(25), gop=50, b_frames=2)
@@ -203,7 +203,7 @@ class OrdinaryTests(SynchronousTestCase):
             tail_s = 0.001 if fragments[-1].tracks[0].track_id != 1 else 0  # sound that was still under way at the end
             self.assertApproximates(float(segment.duration) - tail_s, (ends[1] - first.dts) / 90_000, 0.00002)
 
-    def test_audio_alone(self) -> None:
+    def test_audio_alone_is_packaged(self) -> None:
         """A stream of audio alone is packaged like any other."""
         packaged = Packaged()
         frames = audio_frames(AUDIO, 12)
@@ -212,7 +212,7 @@ class OrdinaryTests(SynchronousTestCase):
         self.assertEqual([frame.data for frame in frames], packaged.payloads(AUDIO))
         self.assertTrue(all(part.independent for segment in packaged.shelf.latest.segments for part in segment.parts))
 
-    def test_without_parts(self) -> None:
+    def test_without_parts_only_segments(self) -> None:
         """With ``part=0`` there are segments only."""
         packaged = Packaged({"part": "0"})
         packaged.range(VIDEO, AUDIO, frames=FrameSource(VIDEO, AUDIO).take(5))
@@ -221,7 +221,7 @@ class OrdinaryTests(SynchronousTestCase):
         self.assertIsNone(packaged.shelf.latest.part_target)
         self.assertEqual(5, len(packaged.shelf.latest.segments))
 
-    def test_first_playlist(self) -> None:
+    def test_first_playlist_at_second_keyframe(self) -> None:
         """The first playlist comes with the second keyframe, and holds the first GOP; before it, a promise."""
         packaged = Packaged()
         self.assertTrue(packaged.shelf.is_announced("index.m3u8"))
@@ -233,7 +233,7 @@ class OrdinaryTests(SynchronousTestCase):
         self.assertEqual(1, len(packaged.shelf.latest.segments))
         self.assertEqual(1_000, packaged.shelf.latest.sequence)
 
-    def test_counts(self) -> None:
+    def test_counts_of_parts_and_segments(self) -> None:
         """Parts, segments and the delay of parts are counted."""
         clock = Clock()
         packaged = Packaged(clock=clock)
@@ -248,7 +248,7 @@ class OrdinaryTests(SynchronousTestCase):
 
 
 class MultivariantTests(SynchronousTestCase):
-    def test_bandwidth(self) -> None:
+    def test_bandwidth_of_the_first_segment(self) -> None:
         """While the first segment is open, the announced bandwidth goes by all of it, not by its newest part."""
         packaged = Packaged()
         frames = video_frames(VIDEO, 4, gop=30, size=10_000)
@@ -257,7 +257,7 @@ class MultivariantTests(SynchronousTestCase):
         bits = sum(len(frame.data) for frame in frames[:30]) * 8
         self.assertTrue(bits < bandwidth < 1.3 * bits, f"{bandwidth} for {bits}")
 
-    def test_tracks(self) -> None:
+    def test_tracks_are_said_again(self) -> None:
         """It says what there is, again when that changes."""
         packaged = Packaged()
         packaged.range(VIDEO, AUDIO, frames=FrameSource(VIDEO, AUDIO).take(3))
@@ -269,7 +269,7 @@ class MultivariantTests(SynchronousTestCase):
 
 
 class BreakTests(SynchronousTestCase):
-    def test_config_change(self) -> None:
+    def test_config_change_is_a_discontinuity(self) -> None:
         """Another config is one discontinuity with an init segment of its own; the same one needs no new init."""
         packaged = Packaged()
         packaged.range(VIDEO, frames=video_frames(VIDEO, 4.5, gop=60))
@@ -283,7 +283,7 @@ class BreakTests(SynchronousTestCase):
         widths = [read_init_segment(packaged.shelf.bodies[f"init_{number}.mp4"])[0].width for number in (1_000, 1_003)]
         self.assertEqual([1280, 640], widths)
 
-    def test_repeated_discontinuity(self) -> None:
+    def test_repeated_discontinuity_is_one(self) -> None:
         """Several discontinuities without a frame between them are one; one before the first frame is none."""
         packaged = Packaged()
         packaged.sink.discontinuity()
@@ -328,7 +328,7 @@ class BreakTests(SynchronousTestCase):
         packaged.sink.finish()
         self.assertTrue(packaged.shelf.latest.ended)
 
-    def test_finish(self) -> None:
+    def test_finish_takes_hints_back(self) -> None:
         """The end makes the playlist final and takes the promise of another part back."""
         packaged = Packaged()
         packaged.range(VIDEO, frames=video_frames(VIDEO, 4.5, gop=60))
@@ -345,7 +345,7 @@ class BreakTests(SynchronousTestCase):
         self.assertTrue(version.facts.ended)
         self.assertFalse(packaged.shelf.is_announced("part_1003.0.m4s"))
 
-    def test_suspend(self) -> None:
+    def test_suspend_leaves_playlists_open(self) -> None:
         """When the server stops in between, the playlist stays open, on the shelf and in the storage, and complete."""
         packaged = Packaged()
         packaged.range(VIDEO, frames=video_frames(VIDEO, 7.0))
@@ -368,7 +368,7 @@ class BreakTests(SynchronousTestCase):
         self.successResultOf(packaged.sink.suspend())
         self.assertIsNone(self.successResultOf(waiting))
 
-    def test_nothing_came(self) -> None:
+    def test_nothing_came_answers_waiters(self) -> None:
         """A player that waits for a stream that ends before it began is answered."""
         packaged = Packaged()
         early = packaged.shelf.wait_for("master.m3u8")
@@ -401,7 +401,7 @@ class BreakTests(SynchronousTestCase):
 
 
 class WaitingTests(SynchronousTestCase):
-    def test_next_part(self) -> None:
+    def test_next_part_with_its_last_frame(self) -> None:
         """Who asks for the part that comes next gets it with its last frame."""
         packaged = Packaged()
         frames = video_frames(VIDEO, 6, gop=60)
@@ -416,7 +416,7 @@ class WaitingTests(SynchronousTestCase):
         assert stored is not None
         self.assertEqual(packaged.shelf.bodies[hint], stored.body)
 
-    def test_blocking_reload(self) -> None:
+    def test_blocking_reload_gets_the_first(self) -> None:
         """Who asks for a playlist with a part or a segment to come gets the first that has it."""
         packaged = Packaged()
         frames = video_frames(VIDEO, 6, gop=60)
@@ -511,7 +511,7 @@ class AheadTests(SynchronousTestCase):
         self.assertEqual("part_1002.0.m4s", packaged.shelf.latest.hint)
         self.assertEqual(1, self.withdrawn(packaged))
 
-    def test_constant_gops(self) -> None:
+    def test_constant_gops_need_no_correction(self) -> None:
         """With GOPs of one length no hint is ever wrong, whatever the rate, with sound and B-frames or without."""
         for rate, gop in ((Fraction(30), 60), (Fraction(24_000, 1001), 48), (Fraction(60), 64), (Fraction(25), 25)):
             packaged = Packaged()
@@ -520,7 +520,7 @@ class AheadTests(SynchronousTestCase):
             self.assertEqual(0, self.withdrawn(packaged))
 
     @slow
-    def test_drops(self) -> None:
+    def test_drops_behind_a_part(self) -> None:
         """Frames that are missing behind a part that has left: the next ones are decoded from its end on."""
         for missing in (range(130, 131), range(130, 137), range(130, 170), range(120, 125)):
             packaged = Packaged()
@@ -540,7 +540,7 @@ class AheadTests(SynchronousTestCase):
 
 class RetirementTests(SynchronousTestCase):
     @slow
-    def test_how_long(self) -> None:
+    def test_how_long_segments_stay(self) -> None:
         """What left the playlist stays for as long as it and the longest playlist last; then its memory is free."""
         packaged = Packaged({"window": "4"})
         left: dict[str, float] = {}
@@ -563,7 +563,7 @@ class RetirementTests(SynchronousTestCase):
                     self.assertTrue(kept or now - since >= 3 * 2, f"{name} was gone after {now - since} s")
         self.assertLess(len(packaged.shelf._objects), 12 * 7)
 
-    def test_init_segments(self) -> None:
+    def test_init_segments_stay_while_needed(self) -> None:
         """An init segment stays for as long as any segment that needs it, and goes then."""
         packaged = Packaged({"window": "4"})
         packaged.range(VIDEO, frames=video_frames(VIDEO, 6, gop=60, size=100))
@@ -573,7 +573,7 @@ class RetirementTests(SynchronousTestCase):
 
 
 class MirrorTests(SynchronousTestCase):
-    def test_persistent(self) -> None:
+    def test_persistent_storage_gets_copies(self) -> None:
         """A storage that outlives the process is given the same segments, and a playlist of them."""
         packaged = Packaged()
         packaged.range(VIDEO, AUDIO, frames=FrameSource(VIDEO, AUDIO).take(6))
@@ -587,7 +587,7 @@ class MirrorTests(SynchronousTestCase):
             self.assertEqual(packaged.shelf.bodies[uri], objects[f"live/test/{uri}"])
         self.assertEqual(packaged.shelf.bodies["master.m3u8"], objects["live/test/master.m3u8"])
 
-    def test_in_memory(self) -> None:
+    def test_in_memory_storage_is_left(self) -> None:
         """A storage that does not is left alone: the shelf has it all."""
         packaged = Packaged(storage=RecordingWriter(persistent=False))
         packaged.range(VIDEO, AUDIO, frames=FrameSource(VIDEO, AUDIO).take(6))
@@ -596,12 +596,12 @@ class MirrorTests(SynchronousTestCase):
 
 
 class FactoryTests(SynchronousTestCase):
-    def test_interface(self) -> None:
+    def test_factory_makes_the_sinks(self) -> None:
         """It makes sinks."""
         verifyObject(ISinkFactory, HlsSinkFactory())
         verifyClass(IShelf, Shelf)
 
-    def test_arguments(self) -> None:
+    def test_arguments_out_of_range(self) -> None:
         """Arguments out of range are refused in words."""
         makers: list[Callable[[], object]] = [
             lambda: HlsSinkFactory(segment="500ms"),
@@ -620,7 +620,7 @@ class FactoryTests(SynchronousTestCase):
 class AnyStreamTests(SynchronousTestCase):
     @settings(max_examples=15)
     @given(st.data())
-    def test_any_stream(self, data: st.DataObject) -> None:
+    def test_any_stream_keeps_the_rules(self, data: st.DataObject) -> None:
         """Whatever comes, the player finds every rule kept, and every frame."""
         packaged = Packaged({"window": str(data.draw(st.integers(3, 6)))}, metrics=RecordingMetrics())
         fed: list[Frame] = []
@@ -657,7 +657,7 @@ class AnyStreamTests(SynchronousTestCase):
 
     @settings(max_examples=20)
     @given(changing_videos(90_000), audios)
-    def test_changing_rhythm(self, video: list[Frame], audio: list[Frame]) -> None:
+    def test_changing_rhythm_keeps_the_rules(self, video: list[Frame], audio: list[Frame]) -> None:
         """Whatever was expected and does not come, no rule is broken and every frame comes out; in pauses, again."""
         packaged = Packaged()
         packaged.range(VIDEO, AUDIO, frames=interleaved(video, audio))

@@ -85,7 +85,7 @@ class Stored:
 
 
 class StoredCopyTests(SynchronousTestCase):
-    def test_order(self) -> None:
+    def test_order_of_stored_objects(self) -> None:
         """A segment is listed when the storage has it, and the multivariant playlist follows the media playlist."""
         stored = Stored()
         stored.put_init()
@@ -102,7 +102,7 @@ class StoredCopyTests(SynchronousTestCase):
         stored.copy.put_multivariant("master.m3u8", b"another")
         self.assertEqual(["live/test/master.m3u8"], stored.storage.waiting)
 
-    def test_lost_segment(self) -> None:
+    def test_lost_segment_is_a_gap(self) -> None:
         """A segment that was lost is a gap, in its place."""
         stored = Stored()
         stored.put_init()
@@ -113,7 +113,7 @@ class StoredCopyTests(SynchronousTestCase):
         assert playlist is not None
         self.assertEqual([True, False], [segment.gap for segment in playlist.segments])
 
-    def test_lost_init(self) -> None:
+    def test_lost_init_is_written_again(self) -> None:
         """Without its init segment nothing can be played, so it is written again, and until then there are gaps."""
         stored = Stored()
         stored.put_init()
@@ -138,7 +138,7 @@ class StoredCopyTests(SynchronousTestCase):
         self.assertEqual([PLAYLIST], stored.storage.waiting)
         stored.storage.settle_all()
 
-    def test_end(self) -> None:
+    def test_end_makes_it_final(self) -> None:
         """The playlist becomes final when all segments before the end are settled; with none it is at once."""
         stored = Stored()
         stored.put_init()
@@ -168,7 +168,7 @@ class StoredCopyTests(SynchronousTestCase):
         assert final is not None
         self.assertTrue(final.ended)
 
-    def test_retirement(self) -> None:
+    def test_retirement_after_the_window(self) -> None:
         """Segments are deleted so many segments after they left the playlist, an init with the last that needs it."""
         stored = Stored(size=3, keep_for=2)
         for number in range(12):
@@ -182,7 +182,7 @@ class StoredCopyTests(SynchronousTestCase):
         self.assertEqual(sorted(["index.m3u8", "init_11.mp4", *segments, "state.json"]), kept)
         self.assertIn(("delete", "live/test/init_7.mp4"), stored.storage.operations)
 
-    def test_reservation(self) -> None:
+    def test_reservation_of_a_number(self) -> None:
         """The storage knows a number above all that is published before it is; it gets the next every few segments."""
         stored = Stored()
         stored.put_init()
@@ -194,7 +194,7 @@ class StoredCopyTests(SynchronousTestCase):
         told = stored.storage.operations.count(("put", STATE))
         self.assertLess(told, 33 // (RESERVED_AHEAD - RENEW_BELOW))
 
-    def test_reservation_lost(self) -> None:
+    def test_reservation_lost_is_made_again(self) -> None:
         """A reservation that was lost is made again with the next segment."""
         stored = Stored()
         stored.put_init()
@@ -206,7 +206,7 @@ class StoredCopyTests(SynchronousTestCase):
         stored.storage.settle_all()
         self.assertEqual(18, stored.state.next_sequence)
 
-    def test_mark_lost(self) -> None:
+    def test_mark_lost_is_made_again(self) -> None:
         """If the word that the stream is running was lost, it is said again with the next reservation."""
         storage = RecordingWriter(holds=True)
         window = PlaylistWindow(Constants(2, 0), 3, 7)
@@ -219,7 +219,7 @@ class StoredCopyTests(SynchronousTestCase):
         storage.settle_all()
         self.assertIn(RUNNING, storage.objects)
 
-    def test_leftovers(self) -> None:
+    def test_leftovers_go_when_stored(self) -> None:
         """Media of an earlier presentation go when the new playlist is stored, and not before."""
         stored = Stored(orphans=["init_1.mp4", "segment_1.m4s"])
         old = [f"live/test/{name}" for name in ("init_1.mp4", "segment_1.m4s")]
@@ -235,7 +235,7 @@ class StoredCopyTests(SynchronousTestCase):
         self.assertEqual({"init_7.mp4", "segment_7.m4s"}, stored.copy.media)
         self.assertFalse(set(old) & stored.storage.objects.keys())
 
-    def test_many_leftovers(self) -> None:
+    def test_many_leftovers_go_slowly(self) -> None:
         """Many of them go little by little: what is written waits behind deletions."""
         stored = Stored(orphans=[f"segment_{number}.m4s" for number in range(100, 120)])
         stored.storage.objects |= {f"live/test/segment_{number}.m4s": b"old" for number in range(100, 120)}
@@ -249,7 +249,7 @@ class StoredCopyTests(SynchronousTestCase):
 
     @slow
     @given(st.data())
-    def test_any_losses(self, data: st.DataObject) -> None:
+    def test_any_losses_are_never_listed(self, data: st.DataObject) -> None:
         """Whatever is lost, and however late the storage answers, no playlist names what is not there."""
         stored = Stored()
         stored.put_init()

@@ -139,7 +139,7 @@ class TwoTracksTests(SynchronousTestCase):
         packaged.range(VIDEO, MAIN, COMMENT, frames=frames)
         return packaged
 
-    def test_folders(self) -> None:
+    def test_folders_of_single_tracks(self) -> None:
         """Video and each audio track have playlists of their own, and nothing is lost or in the wrong one."""
         packaged = self.packaged()
         packaged.sink.finish()
@@ -165,7 +165,7 @@ class TwoTracksTests(SynchronousTestCase):
         self.assertEqual(same, {name: one.shelf.bodies[name] for name in same})
         self.assertEqual(shape(one.shelf.latest("")), shape(both.shelf.latest("")))
 
-    def test_in_step(self) -> None:
+    def test_playlists_are_in_step(self) -> None:
         """At every moment all playlists have the same segments, parts, dates and promises, and report on each other."""
         for spec in (None, {"part": "0"}):
             packaged = self.packaged(spec=spec)
@@ -183,7 +183,7 @@ class TwoTracksTests(SynchronousTestCase):
                 last = {(each.last_sequence, each.last_part) for each in read.reports}
                 self.assertEqual({(sequence, part - 1)} if part else {(sequence - 1, 5)}, last)
 
-    def test_multivariant(self) -> None:
+    def test_multivariant_offers_audio_groups(self) -> None:
         """The multivariant playlist offers video alone with a group of audio tracks, by language and name."""
         text = self.packaged().multivariant()
         self.assertIn(
@@ -199,7 +199,7 @@ class TwoTracksTests(SynchronousTestCase):
             (variant.uri, variant.codecs, variant.groups),
         )
 
-    def test_stored(self) -> None:
+    def test_stored_copy_is_muxed_alone(self) -> None:
         """What is stored is the muxed rendition, and a multivariant playlist of that alone."""
         packaged = Packaged()
         frames = interleaved(video_frames(VIDEO, 10), audio_frames(MAIN, 10), audio_frames(COMMENT, 10))
@@ -213,7 +213,7 @@ class TwoTracksTests(SynchronousTestCase):
 
 
 class OddTracksTests(SynchronousTestCase):
-    def test_names(self) -> None:
+    def test_names_differ_within_a_group(self) -> None:
         """Names in a group differ, and hold nothing that ends them early."""
         packaged = Packaged()
         tracks = (VIDEO, MAIN, COMMENT, replace(COMMENT, id=6), replace(MONO, name='"quoted"\n'))
@@ -223,7 +223,7 @@ class OddTracksTests(SynchronousTestCase):
         for name in ("Audio 1", "Kommentar", "Kommentar (2)", "quoted"):
             self.assertIn(f'NAME="{name}"', text)
 
-    def test_codecs_apart(self) -> None:
+    def test_codecs_apart_in_groups(self) -> None:
         """Audio of another codec is a group of its own, and a variant with the same video."""
         opus = CODECS["Opus"].make_track(4, opus_of_packet(b"\xfc"))
         packaged = Packaged()
@@ -239,7 +239,7 @@ class OddTracksTests(SynchronousTestCase):
             [(variant.uri, variant.codecs, variant.groups) for variant in variants],
         )
 
-    def test_announced(self) -> None:
+    def test_announced_track_is_waited_for(self) -> None:
         """For a track that is announced and not here the multivariant playlist waits, but for two segments at most."""
         for expected, until_ms in ((frozenset(), 2_500), (frozenset({4}), 4_500)):
             packaged = Packaged()
@@ -252,7 +252,7 @@ class OddTracksTests(SynchronousTestCase):
                     break
             self.assertTrue(until_ms - 700 <= frame.arrived_ms <= until_ms, (expected, frame.arrived_ms))
 
-    def test_late_track(self) -> None:
+    def test_late_track_delays_little(self) -> None:
         """A track that is far behind delays no part by more than a tenth of a second, and loses nothing."""
         lag_ms = 800
         prompt, late = Packaged(), Packaged()
@@ -306,7 +306,7 @@ class OddTracksTests(SynchronousTestCase):
         self.assertEqual(1, comment.segments[0].discontinuity + comment.discontinuity_sequence)
         self.assertTrue(comment.segments[0].discontinuity)
 
-    def test_windows(self) -> None:
+    def test_windows_slide_in_every_folder(self) -> None:
         """What has left a playlist is taken down in its folder as well."""
         packaged = Packaged({"window": "3"})
         seconds = 60
@@ -340,7 +340,7 @@ class SizesTests(SynchronousTestCase):
         packaged.range(VIDEO, self.SMALL, self.TINY, *audio, frames=frames)
         return packaged
 
-    def test_rungs(self) -> None:
+    def test_rungs_are_variants_in_step(self) -> None:
         """Each size is a variant, muxed with the same audio, in step; the one to start with comes first."""
         packaged = self.packaged(*self.frames(20, MAIN))
         variants = parse_multivariant_playlist(packaged.multivariant()).variants
@@ -360,7 +360,7 @@ class SizesTests(SynchronousTestCase):
             self.assertEqual(sent, packaged.payloads(folder, track))
             self.assertEqual(packaged.payloads("", MAIN), packaged.payloads(folder, MAIN))
 
-    def test_reports(self) -> None:
+    def test_reports_of_all_other_playlists(self) -> None:
         """Each playlist that can be chosen reports on all others."""
         packaged = self.packaged(*self.frames(10, MAIN))
         playlists = {"index.m3u8", "video-1/index.m3u8", "video-2/index.m3u8"}
@@ -371,7 +371,7 @@ class SizesTests(SynchronousTestCase):
             up = "../" if "/" in name else ""
             self.assertEqual({up + other for other in playlists - {name}}, {each.uri for each in reports})
 
-    def test_held(self) -> None:
+    def test_held_until_keyframes_are_known(self) -> None:
         """The multivariant playlist is not put up before it is clear of each size whether its keyframes coincide."""
         packaged = Packaged()
         packaged.sink.tracks_changed((VIDEO, self.SMALL, self.TINY, MAIN))
@@ -382,7 +382,7 @@ class SizesTests(SynchronousTestCase):
         self.assertTrue(4_000 <= frame.arrived_ms <= 6_100, frame.arrived_ms)
         self.assertEqual(3, len(parse_multivariant_playlist(packaged.multivariant()).variants))
 
-    def test_other_keyframes(self) -> None:
+    def test_other_keyframes_are_not_offered(self) -> None:
         """A size whose keyframes are elsewhere is not offered, said once, and delays none of the others."""
         packaged = self.packaged(*self.frames(20, MAIN, shifted=10))
         variants = parse_multivariant_playlist(packaged.multivariant()).variants
@@ -390,7 +390,7 @@ class SizesTests(SynchronousTestCase):
         self.assertEqual(shape(packaged.shelf.latest("")), shape(packaged.shelf.latest("video-2/")))
         self.assertTrue(all(segment.gap for segment in packaged.shelf.latest("video-2/").segments))
 
-    def test_dropped_keyframe(self) -> None:
+    def test_dropped_keyframe_makes_a_gap(self) -> None:
         """A segment whose keyframe was dropped in one size is a gap there, and the next one is not."""
         packaged = self.packaged(*self.frames(20, MAIN, gap=range(235, 250)))
         gaps = [segment.gap for segment in packaged.shelf.latest("video-1/").segments]
@@ -416,7 +416,7 @@ class SizesTests(SynchronousTestCase):
                 starts.append(first.pts)
             self.assertEqual(starts[0], starts[1])
 
-    def test_other_pictures(self) -> None:
+    def test_other_pictures_are_no_size(self) -> None:
         """A picture of another shape is not a size of this one."""
         upright = make_video_track(360, 640, id=3)
         packaged = Packaged()

@@ -16,7 +16,7 @@ AUDIO, VIDEO = MediaKind.AUDIO, MediaKind.VIDEO
 
 
 class ReadingTests(SynchronousTestCase):
-    def test_labels(self) -> None:
+    def test_labels_of_announced_tracks(self) -> None:
         """Tracks are announced by their numbers, with names and languages where the encoder says some."""
         values = {
             "audioTrackIdInfoMap": {
@@ -34,7 +34,7 @@ class ReadingTests(SynchronousTestCase):
         }
         self.assertEqual(expected, read_track_labels(values))
 
-    def test_nonsense(self) -> None:
+    def test_nonsense_is_passed_over(self) -> None:
         """What is not understood is passed over."""
         for values in (
             {},
@@ -47,7 +47,7 @@ class ReadingTests(SynchronousTestCase):
         self.assertEqual([Label(), Label("und", "n" * 64), Label()], list(found.values()))
 
     @given(st.dictionaries(st.text(max_size=4), st.dictionaries(st.text(max_size=8), st.text(max_size=90))))
-    def test_any_text(self, tracks: dict[str, dict[str, str]]) -> None:
+    def test_any_text_is_shortened(self, tracks: dict[str, dict[str, str]]) -> None:
         """Any names are short and printable, any languages three letters."""
         for label in read_track_labels({"audioTrackIdInfoMap": tracks}).values():
             self.assertTrue(label.name.isprintable())

@@ -45,14 +45,14 @@ class ReadTests(SynchronousTestCase):
         assert info is not None
         return info
 
-    def test_all(self) -> None:
+    def test_all_information_is_understood(self) -> None:
         """All that there is to say is understood."""
         info = self.read(colorConfig=PQ, hdrCll=LIGHT, hdrMdcv=DISPLAY)
         config = coloured(PLAIN, info)
         self.assertEqual(Colour(9, 16, 9, False), config.colour)
         self.assertEqual((ContentLight(1000, 400), P3), (config.light, config.mastering))
 
-    def test_little(self) -> None:
+    def test_little_information_is_enough(self) -> None:
         """Nothing has to be there: parts, fields, and the object itself may be missing."""
         for values in (["colorInfo"], ["colorInfo", None], ["colorInfo", {}], ["colorInfo", {"colorConfig": {}}]):
             info = read_colour_info(write_values(*values))
@@ -61,11 +61,11 @@ class ReadTests(SynchronousTestCase):
         self.assertRaises(MediaError, read_colour_info, b"\xff")
         self.assertRaises(MediaError, read_colour_info, b"")
 
-    def test_false_matrix(self) -> None:
+    def test_false_matrix_is_not_believed(self) -> None:
         """FFmpeg sends a matrix of 0, which is RGB, alone, of pictures that it copies: the bitstream tells better."""
         self.assertIs(PLAIN, coloured(PLAIN, self.read(colorConfig={"matrixCoefficients": 0.0})))
 
-    def test_luminance_alone(self) -> None:
+    def test_luminance_alone_is_kept(self) -> None:
         """OBS tells of a display how bright it is and no more: its primaries are those of the pictures."""
         for primaries, red in (
             (9, (35_400, 14_600)),
@@ -78,14 +78,14 @@ class ReadTests(SynchronousTestCase):
             assert mastering is not None
             self.assertEqual((red, 10_000_000, 0), (mastering.red, mastering.max_luminance, mastering.min_luminance))
 
-    def test_bitstream_first(self) -> None:
+    def test_bitstream_comes_first(self) -> None:
         """What the bitstream says is believed, and what it leaves open is filled in."""
         info = self.read(colorConfig=PQ, hdrCll=LIGHT)
         own = VideoConfig(b"", "", 16, 16, colour=Colour(1, 2, 1, True), light=ContentLight(1, 1))
         self.assertEqual(Colour(1, 16, 1, True), coloured(own, info).colour)
         self.assertEqual(ContentLight(1, 1), coloured(own, info).light)
 
-    def test_nonsense(self) -> None:
+    def test_nonsense_numbers_are_left_out(self) -> None:
         """Numbers that cannot be, and what is no number, are not there."""
         for value in (-1.0, 1e300, float("nan"), float("inf"), "9", True, None, {}):
             info = self.read(
@@ -96,7 +96,7 @@ class ReadTests(SynchronousTestCase):
             self.assertEqual(ColourInfo(), info)
 
     @given(st.binary(max_size=60))
-    def test_any_bytes(self, data: bytes) -> None:
+    def test_any_bytes_are_read_or_refused(self, data: bytes) -> None:
         """Any bytes are some information, or none, or refused as media."""
         try:
             read_colour_info(body(colorConfig=PQ)[:20] + data)
@@ -121,7 +121,7 @@ class DemuxerTests(SynchronousTestCase):
         configs = [event.tracks[0].config for event in events if isinstance(event, TracksChanged)]
         return [config for config in configs if isinstance(config, VideoConfig)]
 
-    def test_places(self) -> None:
+    def test_places_where_it_may_come(self) -> None:
         """It may come before the configuration or behind it, as OBS and FFmpeg have it, and be repeated."""
         start = video(0, b"\x90hvc1" + RECORD)
         for head in (0x84, 0xD4):
@@ -131,7 +131,7 @@ class DemuxerTests(SynchronousTestCase):
                 self.assertEqual([Colour(9, 16, 9, False)], [config.colour for config in configs])
                 self.assertEqual([ContentLight(1000, 400)], [config.light for config in configs])
 
-    def test_change(self) -> None:
+    def test_change_at_the_next_keyframe(self) -> None:
         """A change holds from the next keyframe on, where the init segment changes; no picture is lost."""
         start, changed = video(0, b"\x90hvc1" + RECORD), video(4_200, packet({"colorConfig": PQ}))
         configs = self.tracks([start, *self.pictures(105), changed, *self.pictures(60, 105)])
@@ -146,13 +146,13 @@ class DemuxerTests(SynchronousTestCase):
         configs = self.tracks([*start, *self.pictures(24, 1)])
         self.assertEqual([Colour(9, 16, 9, False)], [config.colour for config in configs])
 
-    def test_other_track(self) -> None:
+    def test_other_track_keeps_its_own(self) -> None:
         """FFmpeg sends that of further tracks without their number: by its codec it is not the first track's."""
         start = video(0, b"\x90hvc1" + RECORD)
         configs = self.tracks([start, video(0, packet({"colorConfig": PQ}, b"av01", 0xD4)), *self.pictures()])
         self.assertEqual([None], [config.colour for config in configs])
 
-    def test_malformed(self) -> None:
+    def test_malformed_information_is_counted(self) -> None:
         """What is no AMF0 is counted."""
         events = Demuxer().video_received(0, b"\x84hvc1\xff", 0)
         self.assertEqual(["malformed"], problems_of(events))

@@ -71,7 +71,7 @@ class SlowSinkTests(SynchronousTestCase):
     def states(self) -> dict[str, SinkState]:
         return {load.name: load.state for load in self.fan_out.loads}
 
-    def test_quick(self) -> None:
+    def test_quick_sink_is_measured(self) -> None:
         """What each sink takes is known to within the sampling, and nothing is wrong with a quick one."""
         self.attach("quick", 1)
         self.attach("quicker", 0.25)
@@ -81,7 +81,7 @@ class SlowSinkTests(SynchronousTestCase):
         self.assertEqual({SinkState.RUNNING}, set(self.states().values()))
         self.assertTrue(0.25 < self.measured["quick"] <= 0.3, self.measured)
 
-    def test_slow(self) -> None:
+    def test_slow_sink_is_named(self) -> None:
         """A sink beyond 5 ms a frame is named, in a finding as well, and not the one beside it; it stays attached."""
         slow = self.attach("slow", 8)
         self.attach("quick", 0.1)
@@ -96,7 +96,7 @@ class SlowSinkTests(SynchronousTestCase):
         self.assertEqual({SinkState.RUNNING}, set(self.states().values()))
         self.assertEqual((), diagnose_sinks(self.fan_out.slow))
 
-    def test_too_slow(self) -> None:
+    def test_too_slow_sink_is_detached(self) -> None:
         """A sink beyond the limit for three seconds is detached, counted and shown as such; the other continues."""
         slow, quick = self.attach("slow", 25), self.attach("quick", 0.1)
         self.play(8)
@@ -105,7 +105,7 @@ class SlowSinkTests(SynchronousTestCase):
         self.assertTrue(90 <= len(slow.frames) <= 150, len(slow.frames))
         self.assertEqual(240, len(quick.frames))
 
-    def test_slow_once(self) -> None:
+    def test_one_slow_call_detaches_nothing(self) -> None:
         """One long call detaches nothing."""
         sink = self.attach("sink", 0.1)
         self.play(2)
@@ -115,14 +115,14 @@ class SlowSinkTests(SynchronousTestCase):
         self.play(6)
         self.assertEqual([], self.failed)
 
-    def test_no_limit(self) -> None:
+    def test_no_limit_detaches_nothing(self) -> None:
         """With a limit of 0 nothing is detached for being slow."""
         self.fan_out = FanOut(StreamName("live", "k"), failed=self.failed.append)
         self.attach("slow", 100)
         self.play(8)
         self.assertEqual(([], {"slow": SinkState.SLOW}), (self.failed, self.states()))
 
-    def test_part_sinks(self) -> None:
+    def test_part_sinks_are_measured_apart(self) -> None:
         """Of sinks that take parts each is measured by itself."""
         self.patch(packager, "perf_counter", lambda: self.clock[0])
         slow = WorkingPartSink(leader().cutting, leads=True)

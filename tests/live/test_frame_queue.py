@@ -22,18 +22,18 @@ class FrameQueueTests(SynchronousTestCase):
     def read(self, queue: FrameQueue) -> list[Frame]:
         return [frame for _ in range(len(queue)) if (frame := self.successResultOf(queue.get()))]
 
-    def test_interface(self) -> None:
+    def test_queue_provides_the_interface(self) -> None:
         """It provides what the context promises."""
         verifyObject(IFrameQueue, FrameQueue())
 
-    def test_in_order(self) -> None:
+    def test_frames_come_in_order(self) -> None:
         """What fits comes out as it went in, and nothing is dropped."""
         queue = FrameQueue()
         queue.tracks_changed((VIDEO, AUDIO))
         self.assertEqual([True] * 20, [queue.put(frame) for frame in FRAMES[:20]])
         self.assertEqual((FRAMES[:20], 0), (self.read(queue), queue.dropped))
 
-    def test_waiting_reader(self) -> None:
+    def test_waiting_reader_gets_the_next(self) -> None:
         """A reader that waits gets the next frame at once, even where nothing may wait."""
         queue = FrameQueue(max_frames=0)
         reading = queue.get()
@@ -42,7 +42,7 @@ class FrameQueueTests(SynchronousTestCase):
         self.assertIs(FRAMES[0], self.successResultOf(reading))
         self.assertFalse(queue.put(FRAMES[1]))
 
-    def test_one_reader(self) -> None:
+    def test_only_one_reader_waits(self) -> None:
         """Only one may wait; one that is cancelled waits no more."""
         queue = FrameQueue()
         reading = queue.get()
@@ -52,7 +52,7 @@ class FrameQueueTests(SynchronousTestCase):
         queue.put(FRAMES[0])
         self.assertIs(FRAMES[0], self.successResultOf(queue.get()))
 
-    def test_closed(self) -> None:
+    def test_closed_queue_can_be_emptied(self) -> None:
         """What is in it can still be read when it is closed, then the end; nothing more goes in."""
         queue = FrameQueue()
         queue.put(FRAMES[0])
@@ -65,7 +65,7 @@ class FrameQueueTests(SynchronousTestCase):
         queue.close()
         self.assertIsNone(self.successResultOf(reading))
 
-    def test_audio_alone(self) -> None:
+    def test_audio_alone_drops_little(self) -> None:
         """Audio can start anywhere: no more is dropped than does not fit."""
         queue = FrameQueue(max_frames=2)
         queue.tracks_changed((AUDIO,))

@@ -35,11 +35,11 @@ class DiagnoseTests(SynchronousTestCase):
         """What is found in a publish that was well at the last look, and now has these numbers."""
         return {each.kind: each.advice for each in diagnose(replace(WELL, **numbers), WELL)}
 
-    def test_well(self) -> None:
+    def test_good_publish_has_no_findings(self) -> None:
         """A publish that goes well has no findings, whatever was wrong earlier."""
         self.assertEqual((), diagnose(WELL, WELL))
 
-    def test_each(self) -> None:
+    def test_each_finding_comes_alone(self) -> None:
         """Every kind of finding has its numbers, and comes alone."""
         cases = {
             FindingKind.LONG_KEYFRAME_INTERVAL: ({"keyframe_interval_ms": 8300}, "8.3 s apart"),
@@ -67,7 +67,7 @@ class DiagnoseTests(SynchronousTestCase):
             self.assertEqual([kind], list(found), numbers)
             self.assertIn(words, found[kind])
 
-    def test_no_keyframes(self) -> None:
+    def test_missing_keyframes_are_found(self) -> None:
         """A keyframe interval without an end is the longest of all: viewers cannot join."""
         words = "Viewers cannot join: the encoder sends no keyframes"
         for numbers in (
@@ -80,12 +80,12 @@ class DiagnoseTests(SynchronousTestCase):
             self.assertNotIn(FindingKind.VIDEO_MISSING, found)
         self.assertNotIn(words, self.found(since_keyframe_ms=6000)[FindingKind.LONG_KEYFRAME_INTERVAL])
 
-    def test_unreadable_video(self) -> None:
+    def test_unreadable_video_is_not_missing(self) -> None:
         """Video of which nothing can be read is distinguished from video that is not sent."""
         found = self.found(video_missing=True, dropped_frames=90)
         self.assertIn("no picture of it can be read", found[FindingKind.VIDEO_MISSING])
 
-    def test_unplayable_codecs(self) -> None:
+    def test_unplayable_codecs_are_reported(self) -> None:
         """What browsers refuse is reported, with what to set; what they play is not."""
         track, sound = make_video_track(), make_audio_track()
         self.assertEqual((), diagnose_tracks([track, sound]))
@@ -102,7 +102,7 @@ class DiagnoseTests(SynchronousTestCase):
                 (), diagnose_tracks([replace(sound, config=replace(sound.config, codec_string=codec_string))])
             )
 
-    def test_first_look(self) -> None:
+    def test_first_look_sees_all(self) -> None:
         """At the first look all that was counted is new."""
         kinds = {each.kind for each in diagnose(WELL, None)}
         self.assertEqual({FindingKind.REPAIRED_TIMESTAMPS, FindingKind.DROPPED_FRAMES, FindingKind.GAPS}, kinds)

@@ -48,7 +48,7 @@ class LeaseCase(SynchronousTestCase):
 
 
 class StreamLeasesTests(LeaseCase):
-    def test_uses(self) -> None:
+    def test_uses_hold_until_the_last(self) -> None:
         """Leases are held in every storage until the last who needs them is done."""
         self.successResultOf(self.leases.claim(NAME))
         self.leases.hold(NAME)
@@ -64,7 +64,7 @@ class StreamLeasesTests(LeaseCase):
         self.failureResultOf(self.leases.claim(NAME), LeaseHeldError)
         self.assertEqual([0, 0], self.held())
 
-    def test_given_up(self) -> None:
+    def test_given_up_claim_is_released(self) -> None:
         """A publisher that leaves while a storage is asked needs nothing any more."""
         silent = self.storages[0].silent = []
         claim = self.leases.claim(NAME)
@@ -73,12 +73,12 @@ class StreamLeasesTests(LeaseCase):
         silent[0].callback(Lease(str(NAME), "me", 1))
         self.assertEqual([0, 0], self.held())
 
-    def test_other_applications(self) -> None:
+    def test_other_applications_need_no_leases(self) -> None:
         """An application that stores nothing needs no leases."""
         self.successResultOf(self.leases.claim(StreamName("other", "cam")))
         self.assertEqual(0, self.storages[0].claims)
 
-    def test_written_first(self) -> None:
+    def test_written_first_then_released(self) -> None:
         """A lease is given back when all that its stream has left behind is written, and not if it has come back."""
         self.successResultOf(self.leases.claim(NAME))
         writer = self.stores[0].writer
@@ -101,7 +101,7 @@ class RegistryLeasesTests(LeaseCase):
             leases=self.leases,
         )
 
-    def test_life(self) -> None:
+    def test_life_of_a_streams_leases(self) -> None:
         """A stream holds its leases from its first publisher until it has ended, also while it waits for another."""
         publisher = FakePublisher()
         stream = self.registry.claim(NAME, publisher)
@@ -113,7 +113,7 @@ class RegistryLeasesTests(LeaseCase):
         self.assertIs(StreamState.ENDED, stream.state)
         self.assertEqual([0, 0], self.held())
 
-    def test_lost(self) -> None:
+    def test_lost_lease_ends_the_stream(self) -> None:
         """A stream whose lease is lost ends: its publisher gets the reason, once, and no lease is left."""
         publisher = FakePublisher()
         stream = self.registry.claim(NAME, publisher)
@@ -125,7 +125,7 @@ class RegistryLeasesTests(LeaseCase):
         self.assertEqual(["another server publishes this stream now"], publisher.reasons)
         self.assertEqual([0, 0], self.held())
 
-    def test_not_ours(self) -> None:
+    def test_lease_of_another_process_refuses(self) -> None:
         """A stream that begins although another process has its lease ends at once, and its publisher is refused."""
         self.storages[0].answer = HELD
         with capturedLogs():
@@ -159,7 +159,7 @@ class RecoveryLeasesTests(LeaseCase):
         self.successResultOf(self.recovery.run(self.clock, 5))
         return claimed
 
-    def test_ours(self) -> None:
+    def test_recovered_streams_are_held(self) -> None:
         """What is recovered is held meanwhile, and given back when that is done and no publisher continues it."""
         seen: list[list[int]] = []
         self.assertEqual([True, True], self.recover(lambda: seen.append(self.held())))

@@ -51,7 +51,7 @@ class RecoveryTests(SynchronousTestCase):
         recovery.run(self.clock, 5).addCallback(done.append)
         return recovery, done
 
-    def test_found(self) -> None:
+    def test_found_streams_are_handed_out(self) -> None:
         """What factories found is handed out by stream and sink, once; those that do not look are not asked."""
 
         def first(context: RecoveryContext) -> Deferred[None]:
@@ -73,7 +73,7 @@ class RecoveryTests(SynchronousTestCase):
         self.assertEqual(78, self.numbering.first())
         self.assertEqual([], self.clock.getDelayedCalls())
 
-    def test_storages(self) -> None:
+    def test_storages_of_each_factory(self) -> None:
         """Each factory is shown what its sinks of that application wrote to; where nothing stays, none is asked."""
         seen: list[tuple[str, IStorage]] = []
 
@@ -99,7 +99,7 @@ class RecoveryTests(SynchronousTestCase):
         self.assertEqual([("live", one), ("radio", other)], seen)
         self.assertEqual([0, 0, 1], [len(self.successResultOf(each.list(""))) for each in (one, other, volatile)])
 
-    def test_discard(self) -> None:
+    def test_discarded_objects_are_deleted(self) -> None:
         """Objects that a factory discards are deleted."""
         self.storage.put("live/one/old", b"", "", "")
 
@@ -110,7 +110,7 @@ class RecoveryTests(SynchronousTestCase):
         self.run_with(Finding(discard))
         self.assertEqual([], self.successResultOf(self.storage.list("")))
 
-    def test_failure(self) -> None:
+    def test_failure_of_one_factory(self) -> None:
         """A factory that fails, in whatever way, takes nothing from the others, and is logged."""
 
         def raising(_: RecoveryContext) -> Deferred[None]:
@@ -127,7 +127,7 @@ class RecoveryTests(SynchronousTestCase):
         self.assertEqual([ONE], recovery.streams())
         self.assertEqual(2, len(self.flushLoggedErrors(ZeroDivisionError)))
 
-    def test_slow_storage(self) -> None:
+    def test_slow_storage_is_bounded(self) -> None:
         """The wait is bounded: what was found by then is continued, what comes later is not."""
         contexts: list[RecoveryContext] = []
         cancelled: list[object] = []
@@ -151,7 +151,7 @@ class RecoveryTests(SynchronousTestCase):
         recovery.stop()
         self.assertEqual(1, len(cancelled))
 
-    def test_afterwards(self) -> None:
+    def test_afterwards_comes_one_by_one(self) -> None:
         """What takes long is done one after the other when the sinks are there; what fails stops nothing of it."""
         begun: list[str] = []
         waits: Deferred[None] = Deferred(lambda _: begun.append("cancelled"))
@@ -179,7 +179,7 @@ class RecoveryTests(SynchronousTestCase):
         recovery.stop()
         self.assertEqual(["quick", "slow", "cancelled"], begun)
 
-    def test_stopped(self) -> None:
+    def test_stopped_recovery_leaves_no_timer(self) -> None:
         """A server that is stopped meanwhile looks no further, and leaves no timer."""
         recovery, done = self.run_with(Finding(lambda _: Deferred()))
         recovery.stop()
@@ -187,7 +187,7 @@ class RecoveryTests(SynchronousTestCase):
         self.assertEqual([], self.clock.getDelayedCalls())
         recovery.stop()
 
-    def test_probes(self) -> None:
+    def test_probes_of_dead_servers_go(self) -> None:
         """Probes of servers that are no more are removed; younger ones may belong to another server."""
         self.storage.put(".readiness/old", b"", "", "")
         self.now_ms += DEAD_PROBE_MS + 1
@@ -195,7 +195,7 @@ class RecoveryTests(SynchronousTestCase):
         self.run_with()
         self.assertEqual([".readiness/young"], [info.key for info in self.successResultOf(self.storage.list(""))])
 
-    def test_no_listing(self) -> None:
+    def test_missing_listing_is_said(self) -> None:
         """A storage that cannot even list is said, and stops nothing."""
         self.patch(self.storage, "list", lambda _prefix: fail(OSError("gone")))
         with capturedLogs() as events:

@@ -25,7 +25,7 @@ def playlist(
 
 
 class ObjectTests(SynchronousTestCase):
-    def test_bytes(self) -> None:
+    def test_bytes_are_the_pieces(self) -> None:
         """An object is its pieces, in order; one piece is not copied."""
         stored = ShelfObject([b"ab", b"c"], "video/mp4", "no-store")
         self.assertEqual(
@@ -35,7 +35,7 @@ class ObjectTests(SynchronousTestCase):
         self.assertIs(piece, ShelfObject([piece], "", "").body)
         self.assertEqual((0, b""), (ShelfObject([], "", "").size, ShelfObject([], "", "").body))
 
-    def test_forms(self) -> None:
+    def test_forms_and_tags_are_stable(self) -> None:
         """Its compressed form and its tag are the same each time; the tag tells bytes apart."""
         stored, other = ShelfObject([b"text" * 50], "", ""), ShelfObject([b"other"], "", "")
         self.assertEqual(stored.body, gzip.decompress(stored.gzipped))
@@ -46,7 +46,7 @@ class ObjectTests(SynchronousTestCase):
 
 
 class ContainsTests(SynchronousTestCase):
-    def test_positions(self) -> None:
+    def test_positions_that_are_reached(self) -> None:
         """A position is reached when it, or anything later, is listed; a part too many is the next segment's first."""
         for position, reached in (
             ((8, None), True),
@@ -69,11 +69,11 @@ class ShelfTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.shelf = Shelf(max_waiters=5)
 
-    def test_interface(self) -> None:
+    def test_shelf_provides_the_interface(self) -> None:
         """It is what sinks are promised."""
         verifyObject(IShelf, self.shelf)
 
-    def test_objects(self) -> None:
+    def test_objects_are_put_and_withdrawn(self) -> None:
         """What is put can be found, replaced and withdrawn; withdrawing the unknown is no error."""
         self.shelf.put("a", [b"1"], "video/mp4")
         first = self.shelf.find("a")
@@ -87,7 +87,7 @@ class ShelfTests(SynchronousTestCase):
         self.shelf.withdraw("a")
         self.assertIsNone(self.shelf.find("a"))
 
-    def test_size(self) -> None:
+    def test_size_of_all_objects(self) -> None:
         """It tells how many bytes its objects take, as they are put, replaced and withdrawn."""
         sizes = [self.shelf.size]
         for name, pieces in (("a", [b"123"]), ("b", [b"12", b"345"]), ("a", [b"1"]), ("a", None), ("a", None)):
@@ -100,7 +100,7 @@ class ShelfTests(SynchronousTestCase):
         self.shelf.clear()
         self.assertEqual([0, 3, 8, 6, 5, 5, 0], [*sizes, self.shelf.size])
 
-    def test_playlists(self) -> None:
+    def test_playlists_whole_and_delta(self) -> None:
         """The newest version of a playlist can be found, whole and as a delta update."""
         self.assertIsNone(self.shelf.find_playlist("index.m3u8"))
         self.assertEqual(0, self.shelf.target_ms)
@@ -114,7 +114,7 @@ class ShelfTests(SynchronousTestCase):
         self.assertEqual(b"#delta", version.delta.body)
         self.assertEqual(2_000, self.shelf.target_ms)
 
-    def test_target_found(self) -> None:
+    def test_target_found_by_a_listener(self) -> None:
         """A listener gets the longest target duration when it is first known and when it grows."""
         told: list[int] = []
         self.shelf.target_found = told.append
@@ -122,7 +122,7 @@ class ShelfTests(SynchronousTestCase):
             self.shelf.put_playlist(name, replace(playlist(), target_ms=target_ms))
         self.assertEqual([2_000, 8_000], told)
 
-    def test_promise_kept(self) -> None:
+    def test_promise_kept_to_each_waiter(self) -> None:
         """Who waits for an announced name gets it when it is put, each with a Deferred of its own."""
         self.shelf.announce("p")
         self.assertTrue(self.shelf.is_announced("p"))
@@ -157,7 +157,7 @@ class ShelfTests(SynchronousTestCase):
         self.shelf.announce("index.m3u8")
         self.assertFalse(self.shelf.is_announced("index.m3u8"))
 
-    def test_blocking(self) -> None:
+    def test_blocking_until_the_position(self) -> None:
         """Who waits for a position gets the first version that reaches it; the playlist need not exist yet."""
         early = self.shelf.wait_for_playlist("index.m3u8", -1, None)
         segment = self.shelf.wait_for_playlist("index.m3u8", 10, None)
@@ -176,7 +176,7 @@ class ShelfTests(SynchronousTestCase):
         self.assertTrue(self.successResultOf(segment).facts.ended)
         self.assertEqual(0, self.shelf.waiting)
 
-    def test_leaving(self) -> None:
+    def test_leaving_waiter_is_forgotten(self) -> None:
         """One who stops waiting is forgotten, and the others never notice."""
         self.shelf.announce("p")
         one, other = self.shelf.wait_for("p"), self.shelf.wait_for("p")
@@ -203,7 +203,7 @@ class ShelfTests(SynchronousTestCase):
         self.shelf.put("p", [b""], "")
         self.assertEqual(0, self.shelf.waiting)
 
-    def test_bound(self) -> None:
+    def test_bound_turns_waiters_away(self) -> None:
         """One more than the bound is turned away, and leaves nothing behind; when one leaves there is room again."""
         self.shelf.announce("p")
         waiters = [self.shelf.wait_for("p") for _ in range(5)]
@@ -214,7 +214,7 @@ class ShelfTests(SynchronousTestCase):
         waiters[0].cancel()
         self.shelf.wait_for_playlist("index.m3u8", 1, None)
 
-    def test_clear(self) -> None:
+    def test_clear_answers_all_waiters(self) -> None:
         """Clearing takes everything down and answers all requests that wait."""
         self.shelf.put("a", [b""], "")
         self.shelf.put_playlist("index.m3u8", playlist())
@@ -229,7 +229,7 @@ class ShelfTests(SynchronousTestCase):
         self.assertIsNone(self.shelf.find("a") or self.shelf.find_playlist("index.m3u8"))
         self.assertEqual((0, False), (self.shelf.waiting, self.shelf.is_announced("p")))
 
-    def test_stop_holding(self) -> None:
+    def test_stop_holding_any_request(self) -> None:
         """For all that wait the time is over, whatever they wait for, and no request waits any more."""
         self.shelf.announce("p")
         waiters: list[Deferred[Any]] = [self.shelf.wait_for("p"), self.shelf.wait_for("p")]
@@ -242,7 +242,7 @@ class ShelfTests(SynchronousTestCase):
         self.assertRaises(TooManyWaitersError, self.shelf.wait_for_playlist, "index.m3u8", 7, None)
         self.shelf.clear()
 
-    def test_slices(self) -> None:
+    def test_slices_of_many_waiters(self) -> None:
         """Waiters so many that frames would have to wait are answered in slices, even if some leave meanwhile."""
         clock = Clock()
         shelf = Shelf(clock=clock)
@@ -264,7 +264,7 @@ class ShelfTests(SynchronousTestCase):
             st.tuples(st.sampled_from(["wait", "reload", "put", "playlist", "withdraw", "cancel"]), st.integers(0, 4))
         )
     )
-    def test_count(self, steps: list[tuple[str, int]]) -> None:
+    def test_count_of_waiters_holds(self, steps: list[tuple[str, int]]) -> None:
         """Whatever happens, as many wait as have not been answered, and none is answered twice."""
         shelf, waiters = Shelf(), []
         for step, number in steps:

@@ -16,7 +16,7 @@ class StatisticsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.statistics = Statistics()
 
-    def test_counts(self) -> None:
+    def test_counts_of_frames_and_bytes(self) -> None:
         """Frames, keyframes of video and bytes are counted."""
         frames = interleaved(video_frames(VIDEO, 2, gop=30, size=100), audio_frames(AUDIO, 2, size=50))
         for frame in frames:
@@ -25,7 +25,7 @@ class StatisticsTests(SynchronousTestCase):
         self.assertEqual((len(frames), 60, 2), (counted.frames, counted.video_frames, counted.keyframes))
         self.assertEqual(sum(len(frame.data) for frame in frames), counted.byte_count)
 
-    def test_bitrate(self) -> None:
+    def test_bitrate_of_whole_seconds(self) -> None:
         """The bitrate is that of the last whole seconds; those in which nothing came count as well."""
         self.assertEqual(0, self.statistics.bits_per_second(0))
         template = audio_frames(AUDIO, 0.1, size=1_000)[0]

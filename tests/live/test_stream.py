@@ -90,7 +90,7 @@ class StreamCase(SynchronousTestCase):
 
 
 class MemoryTests(StreamCase):
-    def test_bound(self) -> None:
+    def test_bound_on_kept_memory(self) -> None:
         """From half of what a stream may keep on its shelf is crowded, and above all of it the stream is too large."""
         for size, crowded, too_large in ((400_000, False, False), (200_000, True, False), (500_000, True, True)):
             self.stream.shelf.put(f"segment_{size}.m4s", [bytes(size)], "video/mp4")
@@ -103,7 +103,7 @@ class MemoryTests(StreamCase):
 
 
 class FanOutTests(StreamCase):
-    def test_order(self) -> None:
+    def test_order_of_all_calls(self) -> None:
         """Every sink gets every call in order, from the tracks to the end."""
         sinks = [FrameCollector(), FrameCollector()]
         for number, sink in enumerate(sinks):
@@ -123,7 +123,7 @@ class FanOutTests(StreamCase):
             self.assertEqual((told, frames), (sink.call_names, sink.frames))
         self.assertEqual(1, self.stream.discontinuities)
 
-    def test_failing_sinks(self) -> None:
+    def test_failing_sinks_are_taken_off(self) -> None:
         """A sink that raises is taken off, counted and logged once, in whatever method; the other gets everything."""
         for what in ("tracks_changed", "frame_received", "discontinuity", "interrupted", "finish"):
             self.setUp()
@@ -149,7 +149,7 @@ class FanOutTests(StreamCase):
             self.assertEqual(((), ["bad"]), (self.stream.fan_out.names, self.failed))
             self.flushLoggedErrors(CancelledError)
 
-    def test_late(self) -> None:
+    def test_late_sink_starts_at_keyframe(self) -> None:
         """A sink that comes late gets the tracks and the frames since the last keyframe, then the live ones."""
         frames = interleaved(video_frames(VIDEO, 1.5, gop=30), audio_frames(AUDIO, 1.5))
         self.publish(frames[:-5], VIDEO, AUDIO)
@@ -177,7 +177,7 @@ class FanOutTests(StreamCase):
         self.assertEqual((["bad"], []), (self.failed, bad.frames))
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
-    def test_detach(self) -> None:
+    def test_detached_sink_is_finished(self) -> None:
         """A sink can be detached: it is finished, and gets no more calls."""
         sink, slow = FrameCollector(), SlowSink()
         self.stream.attach("s", sink)
@@ -192,7 +192,7 @@ class FanOutTests(StreamCase):
         slow.done.callback(None)
         self.successResultOf(done)
 
-    def test_slow_end(self) -> None:
+    def test_slow_end_waits_for_sinks(self) -> None:
         """The end is reached when every sink has finished, well or badly."""
         one, other = SlowSink(), SlowSink()
         self.stream.attach("one", one)
@@ -212,7 +212,7 @@ class CacheTests(SynchronousTestCase):
         cache.start(tracks)
         return cache
 
-    def test_gop(self) -> None:
+    def test_gop_since_the_keyframe(self) -> None:
         """It holds everything since the last keyframe; nothing before the first."""
         cache = self.cache(1_000_000, VIDEO)
         frames = video_frames(VIDEO, 1, gop=10)
@@ -220,7 +220,7 @@ class CacheTests(SynchronousTestCase):
             cache.add(frame)
         self.assertEqual(frames[10:17], cache.frames)
 
-    def test_bound(self) -> None:
+    def test_bound_of_the_cache(self) -> None:
         """A GOP that outgrows the bound is let go, until the next keyframe."""
         cache = self.cache(20_000, VIDEO)
         frames = video_frames(VIDEO, 2, gop=30, size=1_000)
@@ -231,7 +231,7 @@ class CacheTests(SynchronousTestCase):
             cache.add(frame)
         self.assertEqual(frames[30:33], cache.frames)
 
-    def test_audio(self) -> None:
+    def test_audio_alone_needs_one_frame(self) -> None:
         """Of audio alone the newest frame is enough; beside video it does not begin a GOP."""
         cache = self.cache(20_000, AUDIO)
         frames = audio_frames(AUDIO, 0.2)
@@ -242,7 +242,7 @@ class CacheTests(SynchronousTestCase):
         cache.add(frames[0])
         self.assertEqual([], cache.frames)
 
-    def test_other_video(self) -> None:
+    def test_other_video_has_its_keyframe(self) -> None:
         """Other video begins with a keyframe of its own, also where that came before the leading track's."""
         other = make_video_track(640, 360, id=3)
         cache = self.cache(1_000_000, VIDEO, AUDIO, other)
@@ -257,7 +257,7 @@ class CacheTests(SynchronousTestCase):
 
 
 class TimeTests(StreamCase):
-    def test_end(self) -> None:
+    def test_end_of_the_newest_frames(self) -> None:
         """Its end is that of its newest frames, of whatever track, as shown."""
         self.assertEqual(0, self.stream.end_ms)
         self.publish(interleaved(video_frames(VIDEO, 2, b_frames=1), audio_frames(AUDIO, 1)), VIDEO, AUDIO)
@@ -265,7 +265,7 @@ class TimeTests(StreamCase):
         end = last.dts + max(last.composition_offset, 0) + last.duration
         self.assertEqual(-(-end // 90), self.stream.end_ms)
 
-    def test_wall_clock(self) -> None:
+    def test_wall_clock_dates_every_moment(self) -> None:
         """Once a frame has arrived, every moment has its date; until then, by when the stream began."""
         self.assertEqual(STARTED_AT_MS + 1_000, self.stream.utc_ms(90_000, 90_000))
         (frame,) = video_frames(VIDEO, 1 / 30)

@@ -11,7 +11,7 @@ class ViewersTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.viewers = Viewers(b"salt", WINDOW_MS)
 
-    def test_clients(self) -> None:
+    def test_clients_by_address_and_agent(self) -> None:
         """Each address with each user agent is a viewer, however often it asks."""
         for _ in range(3):
             for address in ("192.0.2.1", "192.0.2.2"):
@@ -19,14 +19,14 @@ class ViewersTests(SynchronousTestCase):
                     self.viewers.saw(address, agent, "", 1000)
         self.assertEqual(4, self.viewers.count(1000))
 
-    def test_shared_client(self) -> None:
+    def test_shared_client_is_several_viewers(self) -> None:
         """Viewers behind one address are distinguished by how often the same piece is asked for."""
         for number in range(5):
             self.viewers.saw("192.0.2.1", "Safari", "segment_1.m4s", 1000 + number)
         self.viewers.saw("192.0.2.1", "Safari", "segment_2.m4s", 1010)
         self.assertEqual(5, self.viewers.count(1010))
 
-    def test_places(self) -> None:
+    def test_places_distinguish_viewers(self) -> None:
         """Viewers behind one address who watch different moments are distinguished by what they ask for in turn."""
         for number in range(5):
             for first in (100, 40, 7):
@@ -36,14 +36,14 @@ class ViewersTests(SynchronousTestCase):
             self.viewers.saw("192.0.2.1", "Safari", f"segment_{100 + number}.m4s", 1000 + 2000 * number)
         self.assertEqual(1, self.viewers.count(23_000))
 
-    def test_places_shared(self) -> None:
+    def test_places_shared_by_two(self) -> None:
         """Two at the end of the stream and one an hour behind are three."""
         for number in range(3):
             for first in (2_000, 200, 2_000):
                 self.viewers.saw("192.0.2.1", "Safari", f"part_{first + number}.0.m4s", 1000 + number)
         self.assertEqual(3, self.viewers.count(1010))
 
-    def test_seeking(self) -> None:
+    def test_seeking_viewer_is_one(self) -> None:
         """One viewer who seeks here and there, and catches up while playlists are waited for, is one."""
         for at, first in enumerate((100, 40, 7, 70)):
             for number in range(first, first + 6):
@@ -51,13 +51,13 @@ class ViewersTests(SynchronousTestCase):
                 self.viewers.saw("192.0.2.1", "Safari", f"index.m3u8?{106 + at}.{number}", 1000 + at)
         self.assertEqual(1, self.viewers.count(1010))
 
-    def test_blocked_reloads(self) -> None:
+    def test_blocked_reloads_count_viewers(self) -> None:
         """Viewers behind one address who wait for the same version are as many as wait."""
         for _ in range(3):
             self.viewers.saw("192.0.2.1", "Safari", "index.m3u8?7.2", 1000)
         self.assertEqual(3, self.viewers.count(1010))
 
-    def test_recordings(self) -> None:
+    def test_recordings_count_viewers_too(self) -> None:
         """So are those who watch recordings, each at another moment."""
         for number in range(3):
             for first in (30, 5):
@@ -70,7 +70,7 @@ class ViewersTests(SynchronousTestCase):
             self.viewers.saw("192.0.2.1", "Safari", "", number)
         self.assertEqual(1, self.viewers.count(50))
 
-    def test_leaving(self) -> None:
+    def test_leaving_after_the_window(self) -> None:
         """A client that is not heard of for the window has left."""
         self.viewers.saw("192.0.2.1", "Safari", "a", 1000)
         self.viewers.saw("192.0.2.2", "Safari", "a", 9000)
@@ -78,7 +78,7 @@ class ViewersTests(SynchronousTestCase):
         self.assertEqual(1, self.viewers.count(1001 + WINDOW_MS))
         self.assertEqual(0, self.viewers.count(9001 + WINDOW_MS))
 
-    def test_long_segments(self) -> None:
+    def test_long_segments_keep_viewers(self) -> None:
         """A client that fetches a segment of 20 s now and then is a viewer all the time; short ones change nothing."""
         self.viewers.allow_for(6_000)
         self.assertEqual(WINDOW_MS, self.viewers.window_ms)
@@ -99,7 +99,7 @@ class ViewersTests(SynchronousTestCase):
         self.viewers.saw("192.0.2.1", "Safari", "", 1001 + WINDOW_MS)
         self.assertEqual(2, self.viewers.count(1001 + WINDOW_MS))
 
-    def test_knows(self) -> None:
+    def test_known_while_it_counts(self) -> None:
         """A client is known while it counts, and no longer."""
         self.viewers.saw("192.0.2.1", "Safari", "a", 1000)
         self.assertTrue(self.viewers.knows("192.0.2.1", "Safari", 1000 + WINDOW_MS))
@@ -107,7 +107,7 @@ class ViewersTests(SynchronousTestCase):
         self.assertFalse(self.viewers.knows("192.0.2.1", "Firefox", 1000))
         self.assertFalse(self.viewers.knows("192.0.2.9", "Safari", 1000))
 
-    def test_bounded(self) -> None:
+    def test_bounded_memory_of_requests(self) -> None:
         """A client that asks for ever new things is remembered by the latest of them."""
         for number in range(10 * MAX_REMEMBERED):
             self.viewers.saw("192.0.2.1", "Safari", f"thing {number}", 1000)
@@ -124,7 +124,7 @@ class ViewersTests(SynchronousTestCase):
         self.assertNotIn(b"192.0.2.1", b"".join(kept))
 
     @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["", "a", "b", "c"]), st.integers(0, 9000))))
-    def test_total(self, requests: list[tuple[int, str, int]]) -> None:
+    def test_total_is_that_of_clients(self, requests: list[tuple[int, str, int]]) -> None:
         """The count kept on the way is that of all clients who asked within the window, each by its own requests."""
         viewers, now_ms = Viewers(b"salt", WINDOW_MS), 0
         seen: dict[int, list[tuple[str, int]]] = {}

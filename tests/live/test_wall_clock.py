@@ -16,16 +16,16 @@ class WallClockMapTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.map = WallClockMap()
 
-    def test_nothing_observed(self) -> None:
+    def test_nothing_observed_no_date(self) -> None:
         """Before the first frame there is no date."""
         self.assertIsNone(self.map.utc_ms(5))
 
-    def test_first_frame(self) -> None:
+    def test_first_frame_is_dated(self) -> None:
         """The first frame is dated by its arrival, and the rest by their distance to it."""
         self.map.observe(40, 1_000_000, 0)
         self.assertEqual([1_000_000, 1_000_960], [self.map.utc_ms(40), self.map.utc_ms(1000)])
 
-    def test_slow_start(self) -> None:
+    def test_slow_start_dates_nothing_ahead(self) -> None:
         """An encoder that delivers its first frame late does not date the rest into the future."""
         for media_ms, utc_ms in ((0, 10_550), (33, 10_551), (66, 10_560), (1000, 11_000)):
             self.map.observe(media_ms, utc_ms, utc_ms)
@@ -39,7 +39,7 @@ class WallClockMapTests(SynchronousTestCase):
         self.map.observe(66, 1500, 500)
         self.assertEqual(before, self.map.utc_ms(7000))
 
-    def test_jitter(self) -> None:
+    def test_jitter_moves_no_dates(self) -> None:
         """Delays of half a second, as long as some frames come in time, move nothing in an hour."""
         source = random.Random(1)
         self.map.observe(0, 0, 0)
@@ -68,7 +68,7 @@ class WallClockMapTests(SynchronousTestCase):
             self.assertLessEqual(max(map(abs, steps)), LONGEST_STEP_MS)
             self.assertLessEqual(abs(DAY_MS * per_million // 1_000_000 - dates.corrections_ms), 250)
 
-    def test_sudden_shift(self) -> None:
+    def test_sudden_shift_is_followed_slowly(self) -> None:
         """A delay that comes to stay is followed in steps that are far enough apart, until the dates are true again."""
         self.map.observe(0, 0, 0)
         self.map.utc_ms(0)

@@ -82,18 +82,18 @@ def problems(text: str | bytes) -> list[tuple[int, str]]:
 
 
 class MediaPlaylistTests(SynchronousTestCase):
-    def test_everything(self) -> None:
+    def test_everything_in_a_playlist(self) -> None:
         """A low-latency playlist reads as what it says, to the last attribute."""
         playlist = parse_media_playlist(EXAMPLE)
         self.assertEqual((VALUE, ()), (playlist, playlist.problems))
         self.assertEqual((266, 2), playlist.edge)
 
-    def test_carriage_returns(self) -> None:
+    def test_carriage_returns_end_lines(self) -> None:
         """Lines may end in CR LF, and the last one in nothing."""
         self.assertEqual(VALUE, parse_media_playlist(EXAMPLE.replace("\n", "\r\n").encode()))
         self.assertEqual(VALUE, parse_media_playlist(EXAMPLE.rstrip("\n")))
 
-    def test_wrong_lines(self) -> None:
+    def test_wrong_lines_are_numbered(self) -> None:
         """Each wrong line is a problem with its number, and the rest is read all the same."""
         for line, detail in (
             ("#EXTINF:2", "#EXTINF: no comma after the duration"),
@@ -123,7 +123,7 @@ class MediaPlaylistTests(SynchronousTestCase):
             self.assertIn(detail, found.problems[0].detail)
             self.assertEqual("a.ts", found.segments[-1].uri)
 
-    def test_misplaced_lines(self) -> None:
+    def test_misplaced_lines_are_problems(self) -> None:
         """What belongs before the first segment, before its segment's parts, or last, is a problem elsewhere."""
         part = '#EXT-X-PART:DURATION=1.0,URI="p"\n'
         for text, line in (
@@ -141,13 +141,13 @@ class MediaPlaylistTests(SynchronousTestCase):
         ):
             self.assertEqual(line, problems(text)[0][0], text)
 
-    def test_bytes(self) -> None:
+    def test_bytes_that_are_no_text(self) -> None:
         """What is not UTF-8, or begins with a byte order mark, is a problem."""
         self.assertEqual([(3, "not UTF-8")], problems(HEAD.encode() + b"#\xff\n"))
         self.assertEqual([(1, "begins with a byte order mark")], problems("\ufeff" + HEAD))
 
     @given(st.text(alphabet='#EXT-INF:PART,MAP="@0123.\n\r ') | st.binary())
-    def test_anything(self, text: str | bytes) -> None:
+    def test_anything_reads_as_playlist(self, text: str | bytes) -> None:
         """Whatever the text is, it reads as a playlist, with problems perhaps; nothing is raised."""
         parse_media_playlist(text)
         parse_multivariant_playlist(text)
@@ -166,14 +166,14 @@ class MergeTests(SynchronousTestCase):
         + "".join(f"#EXTINF:2.0,\n{number}.m4s\n" for number in (8, 9))
     )
 
-    def test_merge(self) -> None:
+    def test_merge_takes_skipped_segments(self) -> None:
         """A delta update takes what it skips, and the init segment that was set there, from the version before."""
         merged = merge_delta(parse_media_playlist(self.FULL), parse_media_playlist(self.DELTA))
         self.assertEqual((6, 0, 10), (merged.sequence, merged.skipped, merged.next_sequence))
         self.assertEqual([f"{number}.m4s" for number in range(6, 10)], [segment.uri for segment in merged.segments])
         self.assertEqual({InitSegment("i")}, {segment.init for segment in merged.segments})
 
-    def test_too_old(self) -> None:
+    def test_too_old_to_be_merged(self) -> None:
         """A version that never listed what is skipped cannot be merged with."""
         old = parse_media_playlist(self.FULL.replace("SEQUENCE:5", "SEQUENCE:3"))
         with self.assertRaisesRegex(MergeError, "6 to 7 are skipped, but the version before listed 3 to 6"):
@@ -192,7 +192,7 @@ class MultivariantTests(SynchronousTestCase):
 v.m3u8
 """
 
-    def test_everything(self) -> None:
+    def test_everything_in_a_multivariant(self) -> None:
         """Variants and renditions read as what they say."""
         playlist = parse_multivariant_playlist(self.TEXT)
         variant = Variant("v.m3u8", 5_200_000, 0, "avc1.640028,mp4a.40.2", "1920x1080", {"AUDIO": "a"})
@@ -202,7 +202,7 @@ v.m3u8
         self.assertTrue(is_multivariant(self.TEXT))
         self.assertFalse(is_multivariant(EXAMPLE))
 
-    def test_wrong(self) -> None:
+    def test_wrong_multivariants_are_problems(self) -> None:
         """Missing URIs, groups and attributes, and media playlist tags, are problems."""
         for old, new, line in (
             ("v.m3u8\n", "", 4),

@@ -50,29 +50,29 @@ class CheckerTests(SynchronousTestCase):
 
     # ── one version ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def test_syntax(self) -> None:
+    def test_syntax_with_its_line(self) -> None:
         """What cannot be read is reported with its line."""
         (found,) = PlaylistChecker().check(HEAD + "#EXTINF:2.0\na.ts\n")
         self.assertEqual("error [syntax] line 4: #EXTINF: no comma after the duration", str(found))
 
-    def test_target_duration(self) -> None:
+    def test_target_duration_is_held(self) -> None:
         """EXTINF rounds to the target duration or less."""
         self.assert_rules(set(), HEAD + "#EXTINF:2.499,\na.ts\n")
         self.assert_rules({Rule.TARGET_DURATION}, HEAD + "#EXTINF:2.5,\na.ts\n")
 
-    def test_told_once(self) -> None:
+    def test_wrong_segment_counts_once(self) -> None:
         """A wrong segment is one violation, however many versions list it."""
         checker = PlaylistChecker()
         text = HEAD + "#EXTINF:3.0,\na.ts\n"
         self.assertEqual(1, len(checker.check(text)))
         self.assertEqual([], checker.check(text + "#EXTINF:2.0,\nb.ts\n"))
 
-    def test_part_target(self) -> None:
+    def test_part_target_is_held(self) -> None:
         """No part is longer than PART-TARGET, be it by a millisecond, be it the last."""
         self.assert_rules(set(), parts("0.5", "0.5"))
         self.assert_rules({Rule.PARTS}, parts("0.5", "0.501"))
 
-    def test_short_parts(self) -> None:
+    def test_short_parts_are_found(self) -> None:
         """Parts last 85 % of the target: but for the last of a segment, gaps and what goes before one, INDEPENDENT."""
         self.assert_rules({Rule.PARTS}, parts("0.42", "0.5"))
         self.assert_rules(set(), parts("0.425", "0.42"))
@@ -93,7 +93,7 @@ class CheckerTests(SynchronousTestCase):
         """Parts need EXT-X-PART-INF."""
         self.assert_rules({Rule.PARTS}, HEAD + '#EXT-X-MAP:URI="i"\n#EXT-X-PART:DURATION=1.0,URI="p"\n')
 
-    def test_hold_backs(self) -> None:
+    def test_hold_backs_are_held(self) -> None:
         """Hold-backs and the skip boundary are as far from the edge as they must be."""
         good = parts("0.5")
         self.assert_rules({Rule.HOLD_BACK}, good.replace("PART-HOLD-BACK=1.5", "PART-HOLD-BACK=0.999"))
@@ -104,7 +104,7 @@ class CheckerTests(SynchronousTestCase):
             {Rule.HOLD_BACK}, good.replace("PART-HOLD-BACK=1.5", "PART-HOLD-BACK=1.4"), severity=Severity.WARNING
         )
 
-    def test_hint(self) -> None:
+    def test_hint_is_exactly_one(self) -> None:
         """Exactly one part is hinted at, and it is not listed yet."""
         good = parts("0.5")
         self.assert_rules({Rule.HINT}, good.replace(HINT, ""))
@@ -112,14 +112,14 @@ class CheckerTests(SynchronousTestCase):
         self.assert_rules({Rule.HINT}, good.replace("next.m4s", "0.m4s"))
         self.assert_rules({Rule.HINT}, good + "#EXT-X-ENDLIST\n")
 
-    def test_init_segment(self) -> None:
+    def test_init_segment_needs_its_version(self) -> None:
         """Fragmented MP4 needs EXT-X-MAP, which needs version 6; another one should come with a discontinuity."""
         self.assert_rules({Rule.INIT}, HEAD + "#EXTINF:2.0,\na.m4s\n")
         self.assert_rules({Rule.VERSION}, '#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MAP:URI="i"\n#EXTINF:2,\na.m4s\n')
         text = HEAD + '#EXT-X-MAP:URI="i"\n#EXTINF:2.0,\na.m4s\n#EXT-X-MAP:URI="j"\n#EXTINF:2.0,\nb.m4s\n'
         self.assert_rules({Rule.INIT}, text, severity=Severity.WARNING)
 
-    def test_dates(self) -> None:
+    def test_dates_follow_one_another(self) -> None:
         """Dates follow from one another and from EXTINF; going back, or a second off, is wrong; after a break not."""
         first = HEAD + "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:10Z\n#EXTINF:2.0,\na.ts\n"
         second = "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:{}Z\n#EXTINF:2.0,\nb.ts\n"
@@ -130,7 +130,7 @@ class CheckerTests(SynchronousTestCase):
         self.assert_rules({Rule.DATE}, first + second.format("10"))
         self.assert_rules(set(), first + "#EXT-X-DISCONTINUITY\n" + second.format("05"))
 
-    def test_repeated_uri(self) -> None:
+    def test_repeated_uri_is_wrong(self) -> None:
         """Two segments have two names, unless they are ranges of one."""
         self.assert_rules({Rule.FINAL}, HEAD + "#EXTINF:2.0,\na.ts\n#EXTINF:2.0,\na.ts\n")
         ranges = "#EXTINF:2.0,\n#EXT-X-BYTERANGE:9@0\na.ts\n#EXTINF:2.0,\n#EXT-X-BYTERANGE:9\na.ts\n"
@@ -138,11 +138,11 @@ class CheckerTests(SynchronousTestCase):
 
     # ── from version to version ──────────────────────────────────────────────────────────────────────────────────────
 
-    def test_good_stream(self) -> None:
+    def test_good_stream_breaks_no_rule(self) -> None:
         """A stream of our packager breaks no rule, and gives no reason for a warning."""
         assert_valid_playlists(STREAM, warnings=True)
 
-    def test_frozen(self) -> None:
+    def test_frozen_values_stay_constant(self) -> None:
         """What players take for constant stays as it is."""
         for old, new in (
             ("TARGETDURATION:2", "TARGETDURATION:1"),
@@ -152,13 +152,13 @@ class CheckerTests(SynchronousTestCase):
         ):
             self.assert_rules({Rule.FROZEN}, STREAM[7], STREAM[8].replace(old, new))
 
-    def test_sequence(self) -> None:
+    def test_sequence_never_goes_back(self) -> None:
         """The media sequence number never goes back; behind all that was listed it may only have been missed."""
         self.assert_rules({Rule.SEQUENCE}, sliding(5, 5), sliding(4, 7))
         self.assert_rules({Rule.SEQUENCE}, sliding(5, 5), sliding(11, 5), severity=Severity.WARNING)
         self.assert_rules(set(), sliding(5, 5), sliding(10, 5), severity=Severity.WARNING)
 
-    def test_discontinuity_sequence(self) -> None:
+    def test_discontinuity_sequence_counts_gone(self) -> None:
         """It counts the discontinuities that are gone, no more and no less."""
         before = sliding(5, 5, breaks=(6, 7))
         self.assert_rules(set(), before, sliding(6, 5, breaks=(6, 7)))
@@ -167,12 +167,12 @@ class CheckerTests(SynchronousTestCase):
         self.assert_rules({Rule.SEQUENCE}, before, sliding(7, 5, breaks=(7,), passed=2))
         self.assert_rules({Rule.SEQUENCE}, before, sliding(5, 5, breaks=(6, 7), passed=1))
 
-    def test_window(self) -> None:
+    def test_window_keeps_three_targets(self) -> None:
         """What remains is never less than three target durations."""
         self.assert_rules(set(), sliding(5, 4), sliding(7, 3))
         self.assert_rules({Rule.WINDOW}, sliding(5, 4), sliding(7, 2))
 
-    def test_final(self) -> None:
+    def test_final_segments_stay_listed(self) -> None:
         """What was listed is listed as it was: name, duration, date, discontinuity, init segment, gap."""
         before = STREAM[50]
         for old, new in (
@@ -187,7 +187,7 @@ class CheckerTests(SynchronousTestCase):
             self.assert_rules({Rule.FINAL}, before, STREAM[51].replace(old, new))
         self.assert_rules({Rule.FINAL}, sliding(5, 4, breaks=(6,)), sliding(5, 5), severity=Severity.ERROR)
 
-    def test_taken_back(self) -> None:
+    def test_taken_back_segments_are_found(self) -> None:
         """Nothing is taken back at the end: no segment, no part."""
         self.assert_rules({Rule.FINAL}, sliding(5, 5), sliding(5, 4))
         self.assert_rules({Rule.FINAL}, STREAM[9], STREAM[8])
@@ -212,7 +212,7 @@ class CheckerTests(SynchronousTestCase):
         self.assert_rules(set(), text, other)
         self.assert_rules({Rule.HINT}, text, text.replace(HINT, part + HINT))
 
-    def test_end(self) -> None:
+    def test_end_changes_nothing_after(self) -> None:
         """After EXT-X-ENDLIST nothing changes; with it, what only matters live may go."""
         ended = sliding(5, 4) + "#EXT-X-ENDLIST\n"
         self.assert_rules(set(), sliding(5, 4), ended, ended)
@@ -224,7 +224,7 @@ class CheckerTests(SynchronousTestCase):
             HEAD + '#EXT-X-MAP:URI="i.mp4"\n#EXTINF:0.5,\ns.m4s\n#EXT-X-ENDLIST\n',
         )
 
-    def test_event(self) -> None:
+    def test_event_playlist_keeps_everything(self) -> None:
         """An EVENT playlist keeps everything."""
         kind = "#EXT-X-PLAYLIST-TYPE:EVENT\n#EXT-X-MEDIA"
         texts = [sliding(first, 5).replace("#EXT-X-MEDIA", kind) for first in (5, 6)]
@@ -232,7 +232,7 @@ class CheckerTests(SynchronousTestCase):
 
     # ── delta updates ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def test_delta(self) -> None:
+    def test_delta_merges_to_the_full(self) -> None:
         """Every delta update of our packager merges to the full version, and a checker can live on them alone."""
         writer = PlaylistWriter()
         published = [write_version(version, writer) for version in versions(24, size=16, breaks=(5, 9))]
@@ -244,7 +244,7 @@ class CheckerTests(SynchronousTestCase):
         self.assertGreater(deltas, 50)
         assert_valid_playlists([published[0].body, *(one.delta or one.body for one in published[1:])])
 
-    def test_wrong_delta(self) -> None:
+    def test_wrong_delta_is_found(self) -> None:
         """It skips nothing behind the boundary, and what it does not skip is what the full version says."""
         writer = PlaylistWriter()
         *_, before, after = [write_version(version, writer) for version in versions(24, size=16)]
@@ -270,7 +270,7 @@ class CheckerTests(SynchronousTestCase):
 
 
 class MultivariantTests(SynchronousTestCase):
-    def test_violations(self) -> None:
+    def test_violations_of_variants(self) -> None:
         """Variants need a BANDWIDTH and should have CODECS; AVERAGE-BANDWIDTH is not more."""
         for line, expected in (
             ('BANDWIDTH=10,CODECS="a"', []),
@@ -286,18 +286,18 @@ class MultivariantTests(SynchronousTestCase):
 
 
 class AssertionTests(SynchronousTestCase):
-    def test_good(self) -> None:
+    def test_good_playlists_pass_assertion(self) -> None:
         """Good playlists pass, bytes or text."""
         assert_valid_playlist(STREAM[3])
         assert_valid_playlists([text.encode() for text in STREAM])
 
-    def test_bad(self) -> None:
+    def test_bad_playlists_fail_assertion(self) -> None:
         """A bad one fails with its number, what it breaks, and its text."""
         bad = STREAM[4].replace("TARGETDURATION:2", "TARGETDURATION:3")
         with self.assertRaisesRegex(AssertionError, r"(?s)version 1 breaks.*error \[frozen\].*#EXTM3U"):
             assert_valid_playlists([STREAM[3], bad])
 
-    def test_warnings(self) -> None:
+    def test_warnings_fail_when_asked(self) -> None:
         """What is only advised against fails only if asked to."""
         text = STREAM[3].replace("PART-HOLD-BACK=1.002", "PART-HOLD-BACK=0.9")
         assert_valid_playlist(text)

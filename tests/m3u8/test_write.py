@@ -77,7 +77,7 @@ class ValueTests(SynchronousTestCase):
 
 class WriterTests(SynchronousTestCase):
     @given(playlists())
-    def test_reads_back(self, playlist: MediaPlaylist) -> None:
+    def test_written_playlist_reads_back(self, playlist: MediaPlaylist) -> None:
         """Whatever is written, the reader finds the same values in it and no problem but with what is no playlist."""
         parsed = parse_media_playlist(render_media_playlist(playlist))
         self.assertEqual(playlist, parsed)
@@ -96,7 +96,7 @@ class WriterTests(SynchronousTestCase):
 
     @settings(max_examples=50)
     @given(playlists(), st.data())
-    def test_delta_merges(self, playlist: MediaPlaylist, data: st.DataObject) -> None:
+    def test_delta_merges_as_written(self, playlist: MediaPlaylist, data: st.DataObject) -> None:
         """A delta update, merged with the full version, is the full version but for the parts it skips."""
         if len(playlist.segments) < 2:
             return

@@ -14,7 +14,7 @@ NAME, OTHER = StreamName("live", "mine"), StreamName("live", "other")
 class AuthBackoffTests(SynchronousTestCase):
     """So many wrong guesses a minute, and what they cost."""
 
-    def test_allowance(self) -> None:
+    def test_allowance_of_each_client(self) -> None:
         """After as many refusals as are allowed a client waits, and no other does."""
         backoff = AuthBackoff(per_minute=3)
         waits = []
@@ -24,7 +24,7 @@ class AuthBackoffTests(SynchronousTestCase):
         self.assertEqual([0, 0, 0, 20_000, 20_000], waits)
         self.assertEqual(0, backoff.wait_ms("b", NAME, 0))
 
-    def test_wearing_off(self) -> None:
+    def test_wearing_off_frees_attempts(self) -> None:
         """One more attempt is allowed as soon as one refusal has worn off, and all of them after a minute."""
         backoff = AuthBackoff(per_minute=3)
         for _ in range(3):
@@ -45,14 +45,14 @@ class AuthBackoffTests(SynchronousTestCase):
         self.assertEqual(0, backoff.wait_ms("a", NAME, 0))
         self.assertGreater(backoff.wait_ms("a", OTHER, 0), 0)
 
-    def test_no_limit(self) -> None:
+    def test_zero_is_no_limit(self) -> None:
         """Zero is no limit."""
         backoff = AuthBackoff(per_minute=0)
         for _ in range(100):
             backoff.refused("a", 0)
         self.assertEqual(0, backoff.wait_ms("a", NAME, 0))
 
-    def test_memory(self) -> None:
+    def test_memory_of_clients_is_bounded(self) -> None:
         """A million clients are not remembered: the oldest are forgotten."""
         backoff = AuthBackoff(per_minute=1)
         for number in range(MAX_CLIENTS + 1):

@@ -36,7 +36,7 @@ class DeadlineTests(EdgeCase):
     def timed_out(self, peer: Peer, stage: str) -> bool:
         return peer.is_closed and self.edge.metric("rtmp_timeouts_total", stage=stage) == 1
 
-    def test_handshake(self) -> None:
+    def test_handshake_must_be_done_in_time(self) -> None:
         """A handshake must be done in ten seconds, however busily its bytes drip."""
         peer = self.edge.peer()
         for _ in range(9):
@@ -46,7 +46,7 @@ class DeadlineTests(EdgeCase):
         self.edge.wait(1.5)
         self.assertTrue(self.timed_out(peer, "handshake"))
 
-    def test_publish(self) -> None:
+    def test_publish_must_come_in_time(self) -> None:
         """A connection that does not publish within fifteen seconds is closed, whatever else it says."""
         peer = self.edge.peer().connect()
         for _ in range(14):
@@ -68,7 +68,7 @@ class DeadlineTests(EdgeCase):
         self.edge.wait(2)
         self.assertTrue(self.timed_out(peer, "publish"))
 
-    def test_idle(self) -> None:
+    def test_idle_publisher_is_closed(self) -> None:
         """Half a minute of silence ends a publisher; its stream waits for it to return."""
         peer = self.edge.publisher()
         peer.say(*media(1))
@@ -77,7 +77,7 @@ class DeadlineTests(EdgeCase):
         self.edge.wait(2)
         self.assertTrue(self.timed_out(peer, "idle"))
 
-    def test_ping(self) -> None:
+    def test_ping_once_per_silence(self) -> None:
         """A silent publisher is pinged, once per silence; any byte is a sign of life."""
         peer = self.edge.publisher()
         for _ in range(3):
@@ -88,7 +88,7 @@ class DeadlineTests(EdgeCase):
             peer.say(message(4, b"\x00\x07" + bytes(4), msid=0, csid=2))
         self.assertFalse(peer.is_closed)
 
-    def test_stubborn_peer(self) -> None:
+    def test_stubborn_peer_is_cut_off(self) -> None:
         """A peer that does not take the last words is cut off a second later; one that leaves is not."""
         peer = self.edge.peer()
         cut: list[bool] = []
@@ -122,7 +122,7 @@ class DeadlineTests(EdgeCase):
 class PauseTests(EdgeCase):
     """The process was stopped, or the host suspended."""
 
-    def test_media_waits(self) -> None:
+    def test_waiting_media_is_read_first(self) -> None:
         """A publisher whose media waits in the socket is read before it is judged; a silent one is closed later."""
         peer, silent = self.edge.publisher(), self.edge.peer("192.0.2.2").connect().publish("other?token=x")
         peer.say(*media(1))
@@ -143,7 +143,7 @@ class PauseTests(EdgeCase):
         self.edge.wait(2)
         self.assertTrue(peer.is_closed)
 
-    def test_not_blamed(self) -> None:
+    def test_late_media_is_not_blamed(self) -> None:
         """What was sent in the meantime comes late and all at once: no finding, and it is not held back."""
         peer = self.edge.publisher()
         sent = list(media(60))
@@ -165,7 +165,7 @@ class PauseTests(EdgeCase):
 class LimitTests(EdgeCase):
     policy = ConnectionLimits(max_connections=3, max_connections_per_ip=2)
 
-    def test_limits(self) -> None:
+    def test_limits_where_all_publish(self) -> None:
         """Where all publish, one beyond the limits, in all or of one address, is not let in; when one leaves, it is."""
         peers = [self.edge.peer("192.0.2.1").connect().publish(f"k{number}?token=secret") for number in range(2)]
         self.assertTrue(self.edge.peer("192.0.2.1").transport.disconnected)
@@ -186,7 +186,7 @@ class LimitTests(EdgeCase):
 
 
 class ConnectionTests(EdgeCase):
-    def test_options(self) -> None:
+    def test_options_of_the_socket(self) -> None:
         """TCP is set not to wait and to look after dead peers; a UNIX socket has no such options."""
         transport = TcpTransport()
         self.addCleanup(transport.socket.close)
@@ -195,7 +195,7 @@ class ConnectionTests(EdgeCase):
         self.assertEqual(["no delay True", "keep alive True"], transport.options)
         self.assertEqual("local", protocol.peer)
 
-    def test_broken_protocol(self) -> None:
+    def test_broken_protocol_ends_the_connection(self) -> None:
         """A peer that breaks the protocol is disconnected and counted; its stream waits for it."""
         peer = self.edge.publisher()
         peer.say(*media(1))
@@ -214,7 +214,7 @@ class ConnectionTests(EdgeCase):
         peer.publish()
         self.assertEqual([], self.edge.authenticator.requests)
 
-    def test_a_bug(self) -> None:
+    def test_bug_ends_the_connection(self) -> None:
         """A bug of ours ends the connection, is logged once, and frees the name."""
         peer = self.edge.publisher()
         self.patch(peer.protocol.role, "react", lambda *_: 1 / 0)
@@ -234,7 +234,7 @@ class ConnectionTests(EdgeCase):
         self.assertRaises(ZeroDivisionError, peer.leave)
         self.assertEqual(set(), self.edge.factory.connections)
 
-    def test_close_all(self) -> None:
+    def test_close_all_with_last_words(self) -> None:
         """All can be closed, with their last words; it is done when the last is gone."""
         self.successResultOf(self.edge.factory.close_all())
         peers = [self.edge.publisher(), self.edge.peer("192.0.2.2")]
@@ -245,7 +245,7 @@ class ConnectionTests(EdgeCase):
         peers[1].leave()
         self.successResultOf(done)
 
-    def test_received(self) -> None:
+    def test_received_bytes_are_counted(self) -> None:
         """What came in is counted over all connections."""
         self.edge.peer().say(b"\x03", bytes(10))
         self.edge.peer().say(b"\x03")
@@ -255,7 +255,7 @@ class ConnectionTests(EdgeCase):
 @slow
 class AnyBytesTests(SynchronousTestCase):
     @given(st.lists(st.binary(max_size=80), max_size=8), st.integers(0, 3))
-    def test_any_bytes(self, pieces: list[bytes], stage: int) -> None:
+    def test_any_bytes_at_any_stage(self, pieces: list[bytes], stage: int) -> None:
         """Whatever bytes come, at whatever stage, nothing leaves the protocol but its own end."""
         edge = Edge()
         peer = edge.peer()
@@ -270,7 +270,7 @@ class AnyBytesTests(SynchronousTestCase):
         self.assertEqual([], self.flushLoggedErrors())
 
     @given(cuts_of(HANDSHAKE + connect() + command("createStream", 4) + publish() + b"".join(media(1))))
-    def test_any_cuts(self, pieces: list[bytes]) -> None:
+    def test_any_cuts_give_same_frames(self, pieces: list[bytes]) -> None:
         """However TCP cuts what an encoder sends, the same frames come out."""
         edge = Edge()
         peer = edge.peer()
@@ -281,7 +281,7 @@ class AnyBytesTests(SynchronousTestCase):
         edge.close()
 
     @given(st.lists(st.tuples(st.integers(0, 2_000), st.binary(min_size=1, max_size=3)), max_size=5))
-    def test_broken_media(self, mistakes: list[tuple[int, bytes]]) -> None:
+    def test_broken_media_harms_its_connection_alone(self, mistakes: list[tuple[int, bytes]]) -> None:
         """Media with bytes that are not the encoder's is a matter for that connection alone."""
         edge = Edge()
         sent = bytearray(b"".join(media(1)))

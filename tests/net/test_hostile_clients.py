@@ -49,7 +49,7 @@ class FloodTests(HostileCase):
 
     policy = ConnectionLimits(max_connections=20, max_connections_per_ip=8, max_unauthorised_connections=10)
 
-    def test_one_address(self) -> None:
+    def test_flood_from_one_address(self) -> None:
         """A flood from one address closes its own oldest connections, and no one else's."""
         waiting = self.edge.peer("192.0.2.2").connect()
         flood = []
@@ -64,7 +64,7 @@ class FloodTests(HostileCase):
         self.assertGreater(self.edge.metric("rtmp_connections_evicted_total", limit="max_connections_per_ip"), 100)
         self.assertLoggedOnce("make room")
 
-    def test_many_addresses(self) -> None:
+    def test_flood_from_many_addresses(self) -> None:
         """A flood from everywhere closes itself; a publisher gets in and stays, and so does one that is on its way."""
         slow = self.edge.peer("198.51.100.2").connect()
         flood = [self.edge.peer(f"192.0.2.{host}") for host in range(10)]
@@ -77,7 +77,7 @@ class FloodTests(HostileCase):
         self.assertEqual(101, self.edge.metric("rtmp_connections_evicted_total", limit="max_unauthorised_connections"))
         self.assertEqual(16, self.lines["{peer}: closed to make room for another connection: {limit} reached"])
 
-    def test_told_why(self) -> None:
+    def test_connected_clients_learn_why(self) -> None:
         """A client that is connected gets the reason for being closed."""
         first = self.edge.peer("192.0.2.1").connect()
         first.heard()
@@ -85,7 +85,7 @@ class FloodTests(HostileCase):
             self.edge.peer("192.0.2.1").connect()
         self.assertEqual([("error", SHUTDOWN, "there are too many connections; try again")], first.statuses())
 
-    def test_ipv6(self) -> None:
+    def test_ipv6_network_is_one_client(self) -> None:
         """All addresses of one /64 are one client's."""
         peers = [Peer(self.edge.factory, IPv6Address("TCP", f"2001:db8::{host:x}", 1)) for host in range(9)]
         self.assertEqual([True, *[False] * 8], [peer.is_closed for peer in peers])
@@ -105,7 +105,7 @@ class FloodTests(HostileCase):
 class SlownessTests(HostileCase):
     """Those who take their time."""
 
-    def test_slow_handshake(self) -> None:
+    def test_slow_handshake_is_closed(self) -> None:
         """A byte a second is not progress: the handshake has its deadline in all."""
         peer = self.edge.peer()
         for at in range(12):
@@ -115,7 +115,7 @@ class SlownessTests(HostileCase):
         self.assertTrue(peer.is_closed)
         self.assertEqual(1, self.edge.metric("rtmp_timeouts_total", stage="handshake"))
 
-    def test_slow_commands(self) -> None:
+    def test_slow_commands_are_closed(self) -> None:
         """Nor is a command now and then, or a ping: so is the way to the publish."""
         peer = self.edge.peer().connect()
         for _ in range(17):
@@ -125,7 +125,7 @@ class SlownessTests(HostileCase):
         self.assertTrue(peer.is_closed)
         self.assertEqual(1, self.edge.metric("rtmp_timeouts_total", stage="publish"))
 
-    def test_idle_sockets(self) -> None:
+    def test_idle_sockets_are_closed(self) -> None:
         """Five hundred sockets that say nothing are gone after the deadline, with one line for them all."""
         peers = [self.edge.peer(f"192.0.2.{number % 10}") for number in range(500)]
         self.edge.wait(11)
@@ -133,7 +133,7 @@ class SlownessTests(HostileCase):
         self.assertEqual(500, self.edge.metric("rtmp_timeouts_total", stage="handshake"))
         self.assertEqual(10, self.lines["{peer} timed out ({stage}) after {ms} ms"])
 
-    def test_half_open(self) -> None:
+    def test_half_open_publisher_is_closed(self) -> None:
         """A publisher whose connection died without a word is pinged, and then gone."""
         peer = self.edge.publisher()
         peer.say(*media(seconds=1))
@@ -144,7 +144,7 @@ class SlownessTests(HostileCase):
         self.assertTrue(peer.is_closed)
         self.assertEqual(1, self.edge.metric("rtmp_timeouts_total", stage="idle"))
 
-    def test_never_reads(self) -> None:
+    def test_peer_that_never_reads_is_closed(self) -> None:
         """A peer that does not read its answers is cut off as soon as 64 KiB of them wait."""
         peer = self.edge.publisher()
         peer.transport.producer.pauseProducing()  # as a transport does that holds so much
@@ -190,32 +190,32 @@ class BombTests(HostileCase):
         self.assertEqual(3, self.edge.metric("rtmp_protocol_errors_total"))
         self.assertLoggedOnce("RTMP protocol error")
 
-    def test_chunk_streams(self) -> None:
+    def test_chunk_streams_are_bounded(self) -> None:
         """Ten thousand chunk streams: the seventeenth is one too many."""
         chunks = [fmt0(csid, 0, 200, 9, 1, bytes(128)) for csid in range(10, 10_010)]
         self.assertBrokenOff("one chunk stream more than the limit, 16", *chunks)
 
-    def test_declared_length(self) -> None:
+    def test_declared_length_is_refused_early(self) -> None:
         """A message of 16 MiB is refused by its header, before anything of it is kept."""
         self.assertBrokenOff("message of 16777215 bytes", fmt0(5, 0, 0xFFFFFF, 9, 1, b"\0"))
 
-    def test_partial_messages(self) -> None:
+    def test_partial_messages_are_bounded(self) -> None:
         """So are many of just less than is allowed, as soon as they hold more than one pending connection may."""
         size = DEFAULT_LIMITS.unauthorised_message_bytes
         headers = [message(1, (60_000).to_bytes(4, "big"), msid=0, csid=2)]
         headers += [fmt0(csid, 0, size, 9, 1, bytes(60_000)) for csid in range(10, 14)]
         self.assertBrokenOff("bytes of incomplete messages", *headers)
 
-    def test_message_streams(self) -> None:
+    def test_message_streams_are_bounded(self) -> None:
         """A client that creates one message stream after the other is stopped at the ninth."""
         self.assertBrokenOff("more than 8 message streams", *[command("createStream", 4)] * 20)
 
-    def test_commands(self) -> None:
+    def test_commands_before_publishing_are_bounded(self) -> None:
         """A client that talks and never publishes is stopped after a hundred commands."""
         self.assertBrokenOff("commands without publishing", *[command("releaseStream", 4, text("k"))] * 200)
 
     @slow
-    def test_amf(self) -> None:
+    def test_amf_values_are_bounded(self) -> None:
         """Of values too deep, too many or too wide little is read, and a client that continues is stopped."""
         deep = text("onMetaData") + b"\x0a\0\0\0\1" * 5000
         many = text("onMetaData") + b"\x05" * 5000
@@ -223,7 +223,7 @@ class BombTests(HostileCase):
         bombs = [message(18, bomb, msid=1, csid=4) for bomb in (deep, many, wide)]
         self.assertBrokenOff("messages without publishing", *(bombs * 334))
 
-    def test_pings(self) -> None:
+    def test_pings_before_publishing_are_bounded(self) -> None:
         """A client that pings and never publishes is stopped after a thousand."""
         self.assertBrokenOff("messages without publishing", *[message(4, b"\0\6\0\0\0\1", msid=0, csid=2)] * 1001)
 
@@ -239,7 +239,7 @@ class _Stopwatch(Clock):
 class SharingTests(HostileCase):
     """Pending connections share a little of each turn of the reactor."""
 
-    def test_turns(self) -> None:
+    def test_turns_of_pending_connections(self) -> None:
         """A pending connection that sends a lot is read in pieces, with pauses; a publisher is read at once."""
         publisher = self.edge.publisher()
         greedy = self.edge.peer("192.0.2.2").connect()
@@ -286,7 +286,7 @@ class SharingTests(HostileCase):
         peer.say(message(1, (1).to_bytes(4, "big"), msid=0, csid=2))
         self.assertEqual(4096, peer.transport.bufferSize)
 
-    def test_newcomer_first(self) -> None:
+    def test_newcomer_is_read_first(self) -> None:
         """A client on the way in is read before those who have had much already."""
         self.edge.clock.__class__ = _Stopwatch
         crowd = [self.edge.peer(f"192.0.2.{host}").connect() for host in range(10)]
@@ -320,7 +320,7 @@ class GuessingTests(HostileCase):
             peer.leave()
         return peer
 
-    def test_throttled(self) -> None:
+    def test_guesses_are_throttled_by_address(self) -> None:
         """After ten wrong guesses a minute the next is refused unasked, learns when to try again, and let in then."""
         self.edge.authenticator.answer = NO
         for _ in range(10):

@@ -25,14 +25,14 @@ def looked(water: LowWater, looks: int, pictures: Iterable[int]) -> int:
 
 
 class LowWaterTests(SynchronousTestCase):
-    def test_smallest_picture(self) -> None:
+    def test_mark_is_the_smallest_picture(self) -> None:
         """After two seconds of regular pictures the mark is no more than the smallest of them."""
         water = LowWater()
         self.assertEqual(1, looked(water, 7, [9000, 5000, 4200, 7000, 5000, 5000]))
         self.assertEqual(4096, looked(water, 1, [9000, 5000, 4200, 7000, 5000, 5000]))
         self.assertEqual(2048, looked(water, 1, [9000, 5000, 4095, 7000, 5000, 5000]))
 
-    def test_change(self) -> None:
+    def test_only_a_change_is_news(self) -> None:
         """Only a new mark is news."""
         water, news = LowWater(), []
         for _ in range(10):
@@ -41,12 +41,12 @@ class LowWaterTests(SynchronousTestCase):
             news.append(water.update())
         self.assertEqual([7], [look for look, is_news in enumerate(news) if is_news])
 
-    def test_bounds(self) -> None:
+    def test_bounds_of_the_mark(self) -> None:
         """Large pictures ask for no more than the largest mark, pictures like audio for none."""
         self.assertEqual(LARGEST_MARK, looked(LowWater(), 8, [100_000] * 6))
         self.assertEqual(1, looked(LowWater(), 8, [1023] * 6))
 
-    def test_few_pictures(self) -> None:
+    def test_few_pictures_lift_the_mark(self) -> None:
         """Where pictures are rare, or cease, nothing waits for them; the mark returns two seconds after they do."""
         self.assertEqual(1, looked(LowWater(), 20, [9000] * 4))
         water = LowWater()
@@ -80,7 +80,7 @@ class SocketTests(SynchronousTestCase):
             self.peer.say(message(9, header + struct.pack(">I", len(nal)) + nal, timestamp=time_ms))
             self.edge.clock.advance(0.04)
 
-    def test_publish(self) -> None:
+    def test_publish_sets_the_socket_mark(self) -> None:
         """The socket has a mark while pictures come, none when they pause, and none when the publish is over."""
         self.assertEqual(1, self.mark)
         self.send_pictures(4)
@@ -92,7 +92,7 @@ class SocketTests(SynchronousTestCase):
         self.peer.say(command("FCUnpublish", 6))
         self.assertEqual(1, self.mark)
 
-    def test_segments(self) -> None:
+    def test_segments_bound_the_mark(self) -> None:
         """A mark that one TCP segment cannot fill is never set: an encoder's Nagle would hold back what fills none."""
         for largest, mark in ((0, 1), (1448, 2048)):  # loopback has segments of 64 KB unless it is set otherwise
             with socket.create_server(("127.0.0.1", 0)) as port, socket.socket() as encoder:
@@ -105,7 +105,7 @@ class SocketTests(SynchronousTestCase):
                 self.assertEqual(mark, self.mark)
                 self.edge.wait(0.5)
 
-    def test_end(self) -> None:
+    def test_end_with_a_mark(self) -> None:
         """A connection that ends while it has a mark ends like any other."""
         self.send_pictures(4)
         self.transport.socket.close()

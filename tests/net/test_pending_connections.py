@@ -37,7 +37,7 @@ class PendingConnectionsTests(SynchronousTestCase):
             self.pending.remove(connection)
         return closed
 
-    def test_crowd_first(self) -> None:
+    def test_crowd_makes_room_first(self) -> None:
         """While one client has more than a few, one of its own goes, however long others have waited."""
         old, *crowd = self.connect("a", *"bbbbbbb")
         for connection in crowd:
@@ -63,7 +63,7 @@ class PendingConnectionsTests(SynchronousTestCase):
         a, b = self.connect("a", "b")
         self.assertEqual([a, b, None], [self.pending.first_to_close(client) for client in "abc"])
 
-    def test_counted_once(self) -> None:
+    def test_each_connection_is_counted_once(self) -> None:
         """Adding or removing twice counts once, and progress of one that is not pending makes it none."""
         (connection,) = self.connect("a")
         self.pending.add(connection)

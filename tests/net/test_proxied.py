@@ -70,7 +70,7 @@ class ProxiedCase(EdgeCase):
 
 
 class TrustedTests(ProxiedCase):
-    def test_peer(self) -> None:
+    def test_peer_is_the_named_client(self) -> None:
         """The peer is the client that the proxy names, for the authenticator as for everything else."""
         wire = self.forwarded("192.0.2.7")
         wire.send(HANDSHAKE, connect(), command("createStream", 4), publish())
@@ -83,7 +83,7 @@ class TrustedTests(ProxiedCase):
         self.assertEqual({"192.0.2.7": 1}, self.counted())
         self.assertEqual("192.0.2.7", wire.transport.getPeer().host)
 
-    def test_binary(self) -> None:
+    def test_binary_header_names_the_client(self) -> None:
         """Version 2 says the same, one byte at a time and with the client's bytes behind it."""
         address = socket.inet_aton("192.0.2.7") + socket.inet_aton(PROXY) + struct.pack("!HH", 50_000, 1935)
         header = SIGNATURE + struct.pack("!BBH", 0x21, 0x11, len(address)) + address
@@ -91,7 +91,7 @@ class TrustedTests(ProxiedCase):
         self.wire().send(header + HANDSHAKE + connect())
         self.assertEqual({"192.0.2.7": 2}, self.counted())
 
-    def test_many_clients(self) -> None:
+    def test_many_clients_of_one_proxy(self) -> None:
         """A proxy's own address counts for nothing; a client's does, as if it came by itself."""
         first = [self.forwarded(f"192.0.2.{number}").send(HANDSHAKE + connect()) for number in range(1, 9)]
         self.assertFalse(any(wire.is_closed for wire in first))
@@ -100,7 +100,7 @@ class TrustedTests(ProxiedCase):
         self.assertTrue(first[0].is_closed)
         self.assertEqual(1, self.edge.metric("rtmp_connections_evicted_total", limit="max_connections_per_ip"))
 
-    def test_refused(self) -> None:
+    def test_refused_client_is_closed(self) -> None:
         """Where all of a client's connections publish, one more is refused and closed."""
         for number in range(2):
             wire = self.forwarded("192.0.2.1")
@@ -108,26 +108,26 @@ class TrustedTests(ProxiedCase):
         self.assertTrue(self.forwarded("192.0.2.1").is_closed)
         self.assertEqual(1, self.edge.metric("rtmp_connections_refused_total", limit="max_connections_per_ip"))
 
-    def test_read_sizes(self) -> None:
+    def test_read_sizes_are_as_ever(self) -> None:
         """A publisher's socket is read as any other's."""
         wire = self.forwarded("192.0.2.1")
         self.assertEqual(4096, wire.transport.bufferSize)
         wire.send(HANDSHAKE + connect() + command("createStream", 4) + publish())
         self.assertEqual(65_536, wire.transport.bufferSize)
 
-    def test_no_address(self) -> None:
+    def test_proxy_without_client_is_itself(self) -> None:
         """A proxy that names no client (its own health check), or sends no header, is taken as itself."""
         self.wire().send(b"PROXY UNKNOWN\r\n" + HANDSHAKE)
         self.wire("10.0.0.2").send(HANDSHAKE)
         self.assertEqual({PROXY: 1, "10.0.0.2": 1}, self.counted())
 
-    def test_elsewhere(self) -> None:
+    def test_header_from_elsewhere_is_refused(self) -> None:
         """From elsewhere a header is no way to begin, in either version; what comes without one is as ever."""
         for header in (b"PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n", SIGNATURE + b"\x20\x00\x00\x00"):
             self.assertTrue(self.wire("192.0.2.9").send(header + HANDSHAKE).is_closed)
         self.assertFalse(self.wire("192.0.2.10").send(HANDSHAKE).is_closed)
 
-    def test_malformed(self) -> None:
+    def test_malformed_header_closes_the_connection(self) -> None:
         """A header that is none closes the connection; it is counted, and said once a burst."""
         with capturedLogs() as logs:
             for _ in range(5):
@@ -136,7 +136,7 @@ class TrustedTests(ProxiedCase):
         self.assertEqual(1, len(logs))
         self.assertEqual({}, self.counted())
 
-    def test_late(self) -> None:
+    def test_late_header_closes_the_connection(self) -> None:
         """One whose header does not come is closed after a while, and so is the oldest of too many."""
         self.patch(proxied, "MOST_WAITING", 2)
         wires = [self.wire() for _ in range(3)]
@@ -148,7 +148,7 @@ class TrustedTests(ProxiedCase):
         self.assertTrue(wires[2].is_closed)
         self.assertEqual(2, self.edge.metric("proxy_headers_refused_total", reason="late"))
 
-    def test_listens(self) -> None:
+    def test_factory_is_watched_while_open(self) -> None:
         """The factory behind it is watched for as long as a door is open, and what waits is closed with the door."""
         self.factory.doStart()
         self.edge.factory.doStop()
@@ -165,12 +165,12 @@ class NeedsHeaderTests(ProxiedCase):
 
     needs_header = True
 
-    def test_from_anywhere(self) -> None:
+    def test_everyone_may_be_a_proxy(self) -> None:
         """All who connect are proxies."""
         self.wire("192.0.2.9").send(b"PROXY TCP4 192.0.2.7 192.0.2.9 50000 1935\r\n" + HANDSHAKE)
         self.assertEqual({"192.0.2.7": 1}, self.counted())
 
-    def test_missing(self) -> None:
+    def test_missing_header_closes_the_connection(self) -> None:
         """A connection without a header is closed."""
         self.assertTrue(self.wire().send(HANDSHAKE).is_closed)
         self.assertEqual(1, self.edge.metric("proxy_headers_refused_total", reason="missing"))

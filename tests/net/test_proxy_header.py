@@ -57,7 +57,7 @@ BAD = (
 
 
 class HeaderTests(SynchronousTestCase):
-    def test_good(self) -> None:
+    def test_good_headers_name_their_client(self) -> None:
         """Every kind of header names its client, or none, however much of what follows is there already."""
         for data, client in GOOD.items():
             for rest in (b"", b"\x03", b"GET / HTTP/1.1\r\n\r\n"):
@@ -66,19 +66,19 @@ class HeaderTests(SynchronousTestCase):
                 found = header.client and (str(header.client[0]), header.client[1])
                 self.assertEqual((client, len(data)), (found, header.size), data)
 
-    def test_in_pieces(self) -> None:
+    def test_header_comes_in_pieces(self) -> None:
         """Until the last byte has come, more is asked for."""
         for data in GOOD:
             for cut in range(len(data)):
                 self.assertIsNone(read_proxy_header(data[:cut]), data[:cut])
 
-    def test_bad(self) -> None:
+    def test_bad_headers_are_refused(self) -> None:
         """What begins as a header and is none is refused in words."""
         for data in BAD:
             error = self.assertRaises(PeerProtocolError, read_proxy_header, data)
             self.assertIn("PROXY header", str(error))
 
-    def test_none(self) -> None:
+    def test_other_protocols_have_no_header(self) -> None:
         """Bytes of RTMP, HTTP and TLS are the client's own from the first that no header has."""
         for data in (b"\x03", b"GET /", b"POST", b"PUT", b"PROPFIND /", b"\x16\x03\x01", b"\r\nGET", b"\r\n\r\nX"):
             header = read_proxy_header(data)
@@ -88,7 +88,7 @@ class HeaderTests(SynchronousTestCase):
     @given(
         st.binary(max_size=300), st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", SIGNATURE, SIGNATURE + b"\x21\x11"])
     )
-    def test_anything(self, data: bytes, start: bytes) -> None:
+    def test_any_bytes_are_decided(self, data: bytes, start: bytes) -> None:
         """Whatever arrives, it is a header, none, the beginning of one, or refused."""
         try:
             header = read_proxy_header(start + data)

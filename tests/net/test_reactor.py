@@ -74,7 +74,7 @@ class LeanReactorTests(SynchronousTestCase):
             deadline.cancel()
         return [asker.heard for asker in askers]
 
-    def test_monotonic(self) -> None:
+    def test_monotonic_clock_for_timers(self) -> None:
         """Its timers are reckoned by a clock that is never set."""
         self.patch(runtime, "seconds", lambda: 1_767_225_600.0)
         self.patch(time, "time", lambda: 1_767_225_600.0)
@@ -82,7 +82,7 @@ class LeanReactorTests(SynchronousTestCase):
         self.assertApproximates(time.monotonic() + 60, waiting.getTime(), 5)
         self.assertApproximates(60, self.reactor.timeout(), 5)
 
-    def test_a_handful(self) -> None:
+    def test_handful_accepted_in_a_turn(self) -> None:
         """However many connections wait, a port accepts a handful of them in one turn."""
         made: list[Echo] = []
 
@@ -102,12 +102,12 @@ class LeanReactorTests(SynchronousTestCase):
             client.close()
         port.connectionLost(None)
 
-    def test_serves(self) -> None:
+    def test_serves_many_connections_at_once(self) -> None:
         """Many connections at once all get their answer."""
         questions = [b"%d" % number * 1000 for number in range(1, 40)]
         self.assertEqual(questions, self.ask(*questions))
 
-    def test_isolates(self) -> None:
+    def test_isolates_protocols_that_raise(self) -> None:
         """A protocol that raises loses its own connection, with a logged failure; the others continue."""
         self.assertEqual([b"one", b"", b"two"], self.ask(b"one", b"raise", b"two"))
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))

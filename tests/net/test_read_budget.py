@@ -53,14 +53,14 @@ class ReadBudgetTests(SynchronousTestCase):
             self.clock.calls.pop(0).func()
         return list(self.diary)
 
-    def test_at_once(self) -> None:
+    def test_reads_at_once_when_alone(self) -> None:
         """Where no other connection waits, one is read as it comes, and never paused."""
         self.budget.serve(self.reader("a", 1))
         self.assertEqual(["a"], self.diary)
         self.assertEqual([], self.next_turn())
         self.assertEqual([], self.clock.getDelayedCalls())
 
-    def test_bounded(self) -> None:
+    def test_turn_is_bounded_in_time(self) -> None:
         """However much there is to be read of however many, a turn takes no longer than it may."""
         for name in "abc":
             self.budget.serve(self.reader(name, 3))
@@ -81,7 +81,7 @@ class ReadBudgetTests(SynchronousTestCase):
         self.budget.serve(self.reader("new", 1))
         self.assertEqual(["new", "resume new"], self.next_turn()[:2])
 
-    def test_a_failure(self) -> None:
+    def test_failure_of_one_is_its_own(self) -> None:
         """A connection whose reading raises is not read again, and the others have their turns."""
 
         class Broken(Reader):

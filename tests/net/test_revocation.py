@@ -32,7 +32,7 @@ class RevokedTests(EdgeCase):
         self.edge.wait(1)
         self.assert_refused(peer, "revoked")
 
-    def test_comes_back(self) -> None:
+    def test_revoked_publisher_cannot_come_back(self) -> None:
         """It cannot come back with it, and one with another token can."""
         self.edge.revocations.revoke_token(TOKEN)
         self.assert_refused(self.edge.peer().connect().publish(), "revoked")
@@ -51,7 +51,7 @@ class RevokedTests(EdgeCase):
         self.edge.authenticator.answer = Verdict(True, credential="c", issued_ms=STARTED_AT_MS + 1)
         self.assertFalse(self.edge.publisher().is_closed)
 
-    def test_fingerprint(self) -> None:
+    def test_fingerprint_is_not_the_token(self) -> None:
         """The stream knows what the token of its latest publisher is known by, and not the token."""
         self.edge.publisher().leave()
         stream = self.edge.registry.find(NAME)
@@ -64,7 +64,7 @@ class OneSessionTests(EdgeCase):
         super().setUp()
         self.edge.authenticator.answer = Verdict(True, credential="c", reconnect_s=10)
 
-    def test_reconnect(self) -> None:
+    def test_reconnect_in_the_same_session(self) -> None:
         """A token for one session serves a reconnect in time, however often, and none that comes later."""
         for _ in range(2):
             self.edge.publisher().leave()
@@ -75,12 +75,12 @@ class OneSessionTests(EdgeCase):
         self.edge.wait(10.5)
         self.assert_refused(self.edge.peer().connect().publish(), "one session, which is over")
 
-    def test_other_stream(self) -> None:
+    def test_other_stream_is_refused_meanwhile(self) -> None:
         """While it is used it serves no other stream."""
         self.edge.publisher()
         self.assert_refused(self.edge.peer().connect().publish("other?token=secret"), "in use elsewhere")
 
-    def test_take_over(self) -> None:
+    def test_take_over_in_the_session(self) -> None:
         """A new connection takes over from a silent one in the same session."""
         self.edge.publisher()
         self.edge.wait(2)
@@ -88,7 +88,7 @@ class OneSessionTests(EdgeCase):
         self.edge.wait(20)
         self.assertFalse(self.edge.publisher().is_closed)
 
-    def test_refused_attempt(self) -> None:
+    def test_refused_attempt_begins_no_session(self) -> None:
         """An attempt that is refused because another connection publishes does not begin a session."""
         self.edge.authenticator.answer = Verdict(True, credential="first")
         first = self.edge.peer().connect().publish("k?token=first")

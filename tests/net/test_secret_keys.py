@@ -30,7 +30,7 @@ class SecretKeyTests(SynchronousTestCase):
         for event in events:
             self.assertNotIn("s3cret", str({name: each for name, each in event.items() if name != "log_failure"}))
 
-    def test_public_name(self) -> None:
+    def test_public_name_is_the_stream(self) -> None:
         """The stream is called by the public name, and the authenticator is given both."""
         self.app.names = {KEY: "show"}
         self.assertEqual("NetStream.Publish.Start", self.publish().statuses()[-1][1])
@@ -52,7 +52,7 @@ class SecretKeyTests(SynchronousTestCase):
         self.assertIn("too many", words)
         self.assertEqual([], self.edge.authenticator.requests)
 
-    def test_refused(self) -> None:
+    def test_refused_key_is_not_shown(self) -> None:
         """Where a key may be a secret a refusal does not show it, however it comes about."""
         self.edge.authenticator.takes_secret_keys = True  # type: ignore[attr-defined]
         for answer in (Verdict(False, "no"), RuntimeError("away"), Verdict(False, "later", is_undecided=True)):

@@ -8,7 +8,7 @@ from rapidrtmp.net.throttle import LONGEST_LEAD_MS, Throttle
 
 
 class ThrottleTests(SynchronousTestCase):
-    def test_real_time(self) -> None:
+    def test_real_time_is_never_held(self) -> None:
         """A publisher in real time, a burst of some seconds included, is never held, be its clock fast or slow."""
         for per_million in (0, 500, -500):
             throttle = Throttle(0, 0)

@@ -33,7 +33,7 @@ class _Hung:
 
 
 class PublishTests(EdgeCase):
-    def test_publish(self) -> None:
+    def test_publish_gives_frames_of_both_tracks(self) -> None:
         """A publish, fed as the bytes an encoder sends, comes out as the frames of both tracks."""
         peer = self.edge.peer().connect()
         peer.heard()
@@ -50,7 +50,7 @@ class PublishTests(EdgeCase):
         assert stream is not None
         self.assertEqual((STARTED_AT_MS, STARTED_AT_MS + 2_000), (stream.utc_ms(0, 1), stream.utc_ms(2, 1)))
 
-    def test_names(self) -> None:
+    def test_names_with_dots_are_published(self) -> None:
         """What may be a stream key elsewhere may be published: dots are a matter of names alone, wherever they are."""
         for number, key in enumerate(("a..b", "a.", "-", "~x", "k" * 128)):
             peer = self.edge.peer(f"192.0.2.{number}").connect()
@@ -58,14 +58,14 @@ class PublishTests(EdgeCase):
             self.assertEqual([("status", START)], [status[:2] for status in peer.publish(f"{key}?token=s").statuses()])
             self.assertIsNotNone(self.edge.registry.find(StreamName("live", key)))
 
-    def test_one_write(self) -> None:
+    def test_one_write_loses_nothing(self) -> None:
         """An encoder that sends all at once, without waiting for answers, loses nothing, and nothing is reordered."""
         peer = self.edge.peer()
         peer.say(HANDSHAKE + connect() + command("createStream", 4) + publish() + b"".join(media(3)))
         peer.leave()
         self.assertEqual(216, len(self.edge.collectors[0].frames))
 
-    def test_metadata(self) -> None:
+    def test_metadata_is_kept_for_display(self) -> None:
         """What the encoder says of itself is kept to be shown."""
         peer = self.edge.publisher()
         values = b"\x02\x00\x0aonMetaData\x03\x00\x07encoder\x02\x00\x04test\x00\x00\x09"
@@ -74,7 +74,7 @@ class PublishTests(EdgeCase):
         assert stream is not None
         self.assertEqual({"encoder": "test"}, stream.metadata)
 
-    def test_request(self) -> None:
+    def test_request_has_name_token_and_peer(self) -> None:
         """The authenticator gets the name, the token and the peer; the token's usual names all serve."""
         for number, query in enumerate(("token=s", "key=s", "auth=s", "pass=s", "token=&key=s", "other=x")):
             peer = self.edge.peer(f"192.0.2.{number}").connect().publish(f"k{number}?{query}")
@@ -83,7 +83,7 @@ class PublishTests(EdgeCase):
             self.assertEqual((f"live/k{number}", f"192.0.2.{number}"), (str(request.stream), request.peer))
             self.assertFalse(peer.is_closed)
 
-    def test_instances(self) -> None:
+    def test_instances_name_their_application(self) -> None:
         """An instance names its application, unless an alias says otherwise; a default instance is none."""
         spellings = (("live/0", "a"), ("live/room7", "b"), ("live/_definst_", "c"), ("old/studio", "d"), ("live/e", ""))
         for number, (app, name) in enumerate(spellings):
@@ -91,12 +91,12 @@ class PublishTests(EdgeCase):
         names = [str(request.stream) for request in self.edge.authenticator.requests]
         self.assertEqual(["live/a", "live/b", "live/c", "live/d", "live/e"], names)
 
-    def test_key_alone(self) -> None:
+    def test_key_alone_with_its_token(self) -> None:
         """A URL of one segment and a query is the key, with its token."""
         self.edge.peer().connect("a?token=x").publish("")
         self.assertEqual(["live/a"], [str(stream.name) for stream in self.edge.registry])
 
-    def test_end(self) -> None:
+    def test_end_interrupts_the_stream(self) -> None:
         """The encoder's own end interrupts the stream, which ends when no publisher returns in time."""
         peer = self.edge.publisher()
         peer.say(*media(1))
@@ -106,7 +106,7 @@ class PublishTests(EdgeCase):
         self.edge.wait(7)
         self.assertEqual("finish", self.edge.collectors[0].call_names[-1])
 
-    def test_two_publishes(self) -> None:
+    def test_two_publishes_on_one_connection(self) -> None:
         """One connection may publish again, the same name or another."""
         peer = self.edge.publisher()
         peer.say(*media(2))
@@ -125,7 +125,7 @@ class PublishTests(EdgeCase):
         peer.say(command("closeStream", 8, msid=1), publish("other?token=x"))
         self.assertEqual({"live/k", "live/other"}, {str(stream.name) for stream in self.edge.registry})
 
-    def test_return(self) -> None:
+    def test_return_continues_the_stream(self) -> None:
         """A publisher that returns in time continues its stream, behind one discontinuity and with a new date."""
         peer = self.edge.publisher()
         peer.say(*media(2))
@@ -142,7 +142,7 @@ class PublishTests(EdgeCase):
         assert stream is not None
         self.assertEqual(STARTED_AT_MS + 3_000, stream.utc_ms(video[50].pts, 90_000))
 
-    def test_problems(self) -> None:
+    def test_problems_are_counted_each_time(self) -> None:
         """What is wrong with the media is counted each time and said once."""
         said: list[str] = []
 
@@ -158,7 +158,7 @@ class PublishTests(EdgeCase):
         self.assertEqual(["no_config"], said)
         self.assertEqual(5, self.edge.metric("media_problems_total", kind="no_config"))
 
-    def test_ignored(self) -> None:
+    def test_ignored_messages_are_counted(self) -> None:
         """Unknown commands and messages, and attempts to play, are counted."""
         peer = self.edge.peer().connect()
         peer.say(command("selfDestruct", 9), message(99, b"?"), command("play", 10, b"\x02\x00\x01k", msid=1))
@@ -180,12 +180,12 @@ class RefusalTests(EdgeCase):
         peer.heard()
         return peer.publish(name)
 
-    def test_bad_name(self) -> None:
+    def test_bad_name_is_refused_unasked(self) -> None:
         """A name that no stream can have is refused without asking."""
         self.assertRefused(self.refused("a b?token=x"), BAD_NAME, "stream key")
         self.assertEqual([], self.edge.authenticator.requests)
 
-    def test_unknown_application(self) -> None:
+    def test_unknown_application_is_refused_early(self) -> None:
         """An application that does not exist is refused when the encoder connects."""
         for app in ("other", "other/k", "other/k?token=x", "live2"):
             peer = self.edge.peer().connect(app)
@@ -203,13 +203,13 @@ class RefusalTests(EdgeCase):
         """One that may be the key of a URL of one segment is refused when the encoder publishes."""
         self.assertRefused(self.refused("k", app="other?token=x"), BAD_NAME, "no application 'other'")
 
-    def test_denied(self) -> None:
+    def test_denial_has_its_reason(self) -> None:
         """The authenticator's reason reaches the encoder."""
         self.edge.authenticator.answer = Verdict(False, "this token has expired")
         self.assertRefused(self.refused(), DENIED, "this token has expired")
         self.assertIsNone(self.edge.registry.find(NAME))
 
-    def test_authenticator_raises(self) -> None:
+    def test_authenticator_that_raises_refuses(self) -> None:
         """An authenticator that raises refuses, in neutral words."""
         self.edge.authenticator.answer = StorageError("the password is hunter2")
         peer = self.refused()
@@ -243,7 +243,7 @@ class RefusalTests(EdgeCase):
             self.assertIn("ScriptedAuthenticator failed: TimeoutError: no answer within 5 s", line)
         self.assertTrue(line.endswith(f"from {__name__}._Hung"), line)
 
-    def test_authenticator_fails(self) -> None:
+    def test_authenticator_that_fails_refuses(self) -> None:
         """One whose Deferred fails likewise."""
         self.edge.authenticator.answer = answer = Deferred()
         peer = self.refused()
@@ -267,7 +267,7 @@ class RefusalTests(EdgeCase):
         answer.callback(Verdict(True))
         self.assertIsNone(self.edge.registry.find(NAME))
 
-    def test_taken(self) -> None:
+    def test_taken_name_is_refused(self) -> None:
         """A name that another connection publishes is refused, and the first continues."""
         first = self.edge.publisher()
         peer = self.refused()
@@ -275,14 +275,14 @@ class RefusalTests(EdgeCase):
         first.say(*media(3))
         self.assertTrue(self.edge.collectors[0].frames)
 
-    def test_another_server(self) -> None:
+    def test_name_taken_by_another_server(self) -> None:
         """A name that another server on the same storage publishes is refused, in words that name no machine."""
         self.edge.lease = lambda: fail(LeaseHeldError("process 7 on elsewhere writes live/k into this storage"))
         peer = self.refused()
         self.assertRefused(peer, BAD_NAME, "another server publishes this stream")
         self.assertIsNone(self.edge.registry.find(NAME))
 
-    def test_full(self) -> None:
+    def test_full_server_refuses_with_number(self) -> None:
         """A stream more than the server takes is refused with the number."""
         self.edge.registry.max_streams = 1
         self.edge.publisher()
@@ -342,7 +342,7 @@ class SlowAuthenticatorTests(EdgeCase):
         peer.leave()
         self.assertEqual(72, len(self.edge.collectors[1].frames))
 
-    def test_peer_leaves(self) -> None:
+    def test_leaving_peer_cancels_the_question(self) -> None:
         """When the encoder leaves, the authenticator's work is called off; how that ends does not matter."""
         peer = self.edge.peer().connect().publish()
         peer.leave()
@@ -384,7 +384,7 @@ class SlowAuthenticatorTests(EdgeCase):
 
 
 class TakeoverTests(EdgeCase):
-    def test_takeover(self) -> None:
+    def test_takeover_of_a_silent_connection(self) -> None:
         """A silent connection gives way to one with the same credential, learns why, and costs one discontinuity."""
         old = self.edge.publisher()
         old.say(*media(2))
@@ -402,7 +402,7 @@ class TakeoverTests(EdgeCase):
         self.assertEqual(1, collector.call_names.count("interrupted"))
         self.assertEqual(100, sum(frame.track.kind is MediaKind.VIDEO for frame in collector.frames))
 
-    def test_alive(self) -> None:
+    def test_alive_publisher_does_not_give_way(self) -> None:
         """One that was heard of lately does not give way."""
         old = self.edge.publisher()
         old.say(*media(2))
@@ -412,7 +412,7 @@ class TakeoverTests(EdgeCase):
 
 
 class VerdictTests(EdgeCase):
-    def test_another_name(self) -> None:
+    def test_verdict_gives_another_name(self) -> None:
         """An authenticator may give a stream another name than was asked for; that alone is known of it."""
         self.edge.authenticator.answer = Verdict(True, credential="c", public_name="public")
         with capturedLogs() as events:
@@ -421,14 +421,14 @@ class VerdictTests(EdgeCase):
         self.assertEqual(["live/public"], [str(stream.name) for stream in self.edge.registry])
         self.assertFalse(any("thesecretkey" in str(event) for event in events))
 
-    def test_undecided(self) -> None:
+    def test_undecided_is_no_failed_attempt(self) -> None:
         """A refusal for now is no failed attempt: the one to be asked was away."""
         self.edge.authenticator.answer = Verdict(False, "try again later", is_undecided=True)
         for _ in range(30):
             peer = self.edge.peer().connect().publish()
             self.assertIn("try again later", peer.statuses()[-1][2])
 
-    def test_bit_rate(self) -> None:
+    def test_verdict_limits_the_bit_rate(self) -> None:
         """A verdict may limit the bit rate below what the server allows."""
         self.edge.authenticator.answer = Verdict(True, credential="c", max_bitrate=1_000)
         peer = self.edge.publisher()
@@ -447,7 +447,7 @@ class VerdictTests(EdgeCase):
 
 
 class EndTests(EdgeCase):
-    def test_expiry(self) -> None:
+    def test_expiry_disconnects_the_publisher(self) -> None:
         """When its permission expires the publisher is notified and disconnected."""
         self.edge.authenticator.answer = Verdict(True, expires_ms=STARTED_AT_MS + 5_000)
         peer = self.edge.publisher()
@@ -457,7 +457,7 @@ class EndTests(EdgeCase):
         self.assertIn("expired", peer.statuses()[-1][2])
         self.assertTrue(peer.is_closed)
 
-    def test_stop(self) -> None:
+    def test_stop_disconnects_the_publisher(self) -> None:
         """A stream that is ended disconnects its publisher, which is given the reason."""
         peer = self.edge.publisher()
         peer.say(*media(1))
@@ -470,7 +470,7 @@ class EndTests(EdgeCase):
         self.assertIs(StreamState.ENDED, stream.state)
         self.assertEqual("finish", self.edge.collectors[0].call_names[-1])
 
-    def test_failing_sink(self) -> None:
+    def test_failing_sink_is_taken_off(self) -> None:
         """A sink that raises is taken off; the publisher and the other sink never notice."""
 
         class Failing(FrameCollector):

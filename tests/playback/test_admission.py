@@ -33,7 +33,7 @@ class RewoundTests(RewindCase):
         assert self.stream.shelf.find(uri) is None
         return uri
 
-    def test_counted(self) -> None:
+    def test_rewound_viewers_are_counted(self) -> None:
         """Who is rewound, or plays a clip, is a viewer, and leaves as others do."""
         for name in (*REWOUND, self.old_segment):
             self.assertEqual(200, self.watch(1, name).status)
@@ -41,7 +41,7 @@ class RewoundTests(RewindCase):
             self.server.clock.advance(60)
             self.assertEqual(0, self.count(), name)
 
-    def test_full(self) -> None:
+    def test_full_stream_refuses_rewinding(self) -> None:
         """A full stream refuses all of it to others, as it refuses live playback, and to no one who is there."""
         for number in (1, 2):
             self.watch(number, "index.m3u8")
@@ -52,7 +52,7 @@ class RewoundTests(RewindCase):
             self.assertEqual(200, self.watch(1, name).status, name)
         self.assertEqual(2, self.count())
 
-    def test_shared_address(self) -> None:
+    def test_shared_address_has_several_viewers(self) -> None:
         """Several behind one address are distinguished by old segments and clips too."""
         for name in (self.old_segment, "clip.mp4?from=-9s"):
             for _ in range(2):
@@ -60,7 +60,7 @@ class RewoundTests(RewindCase):
             self.assertEqual(2, self.count(), name)
             self.server.clock.advance(60)
 
-    def test_ranges(self) -> None:
+    def test_ranges_are_one_viewer(self) -> None:
         """A client that jumps in a clip is one viewer, and is there as long as it asks."""
         for start in (0, 50, 50, 50):
             self.assertEqual(206, self.watch(1, "clip.mp4?from=-9s", Range=f"bytes={start}-99").status)
@@ -86,7 +86,7 @@ class RecordedTests(SynchronousTestCase):
     def watching(self) -> float:
         return self.server.metric("recording_viewers")
 
-    def test_counted(self) -> None:
+    def test_viewers_of_recordings_are_counted(self) -> None:
         """Who watches a recording of a stream that is not live counts, and leaves when nothing more is asked for."""
         for name in RECORDED:
             self.assertEqual(200, self.watch(1, name).status, name)
@@ -94,7 +94,7 @@ class RecordedTests(SynchronousTestCase):
             self.server.clock.advance(31)
             self.assertEqual(0, self.watching(), name)
 
-    def test_full(self) -> None:
+    def test_full_recordings_refuse_more(self) -> None:
         """A stream has as many seats for its recordings as for itself, and a viewer that has one keeps it."""
         for number in (1, 2):
             self.assertEqual(200, self.watch(number, "index.m3u8").status)
@@ -113,7 +113,7 @@ class RecordedTests(SynchronousTestCase):
         self.assertEqual(2, stream.viewers.count(int(self.server.clock.seconds() * 1000)))
         self.assertEqual(503, self.server.get(f"/{ID.app}/{ID.key}/index.m3u8", peer="192.0.2.3").status)
 
-    def test_long_download(self) -> None:
+    def test_long_download_is_one_viewer(self) -> None:
         """Who takes a movie slowly is a viewer as long as that continues."""
         wire = self.server.connect("192.0.2.1")
         take = wire.transport.write
@@ -132,7 +132,7 @@ class RecordedTests(SynchronousTestCase):
         self.server.clock.advance(31)
         self.assertEqual(0, self.watching())
 
-    def test_not_there(self) -> None:
+    def test_missing_recording_makes_no_viewer(self) -> None:
         """What is not there makes no viewer, and nothing is kept for it."""
         for number in range(50):
             path = f"/recordings/live/missing{number}/{ID.start}/index.m3u8"
@@ -151,7 +151,7 @@ class ShareTests(SynchronousTestCase):
     def watch(self, server: Server, peer: str, number: int = 0, **headers: str) -> int:
         return server.get("/live/k/index.m3u8", peer=peer, User_Agent=f"agent {number}", **headers).status
 
-    def test_agents(self) -> None:
+    def test_agents_share_a_quarter(self) -> None:
         """However many user agents an address has, it takes a quarter of the seats, at least four, and keeps them."""
         for limit, share in ((50, 12), (10, 4), (4, 4), (2, 2)):
             server = self.server(limit)
@@ -161,7 +161,7 @@ class ShareTests(SynchronousTestCase):
             self.assertEqual(200, self.watch(server, "192.0.2.1", 0))
             self.assertEqual(200 if share < limit else 503, self.watch(server, "192.0.2.2"))
 
-    def test_networks(self) -> None:
+    def test_networks_share_as_one_address(self) -> None:
         """All addresses of one IPv6 /64 are one, also behind a proxy that is trusted."""
         server = self.server(50, trusted_proxies=("10.0.0.0/8",))
         direct = [self.watch(server, f"2001:db8::{number}") for number in range(1, 21)]
@@ -171,7 +171,7 @@ class ShareTests(SynchronousTestCase):
         self.assertEqual([200] * 12 + [429] * 8, direct)
         self.assertEqual([200] * 12 + [429] * 8, proxied)
 
-    def test_setting(self) -> None:
+    def test_setting_changes_the_share(self) -> None:
         """The operator can say another number, or none."""
         for of_client, expected in ((1, 1), (30, 30), (0, 50)):
             server = self.server(50, max_viewers_per_client=of_client)

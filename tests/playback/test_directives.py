@@ -44,20 +44,20 @@ REFUSED = (
 
 
 class ReadDirectivesTests(SynchronousTestCase):
-    def test_understood(self) -> None:
+    def test_understood_directives_are_read(self) -> None:
         """What a playlist promises can be asked for; everything else in the query is ignored."""
         facts = playlist(9, 2, delta=b"#EXTM3U delta")
         for query, expected in UNDERSTOOD:
             self.assertEqual(expected, read_directives(facts, query), query)
 
-    def test_refused(self) -> None:
+    def test_bad_directives_are_refused(self) -> None:
         """A directive that is not a number, given twice, or too far ahead is refused with its name."""
         facts = playlist(9, 2, delta=b"#EXTM3U delta")
         for query, words in REFUSED:
             error = self.assertRaises(BadRequestError, read_directives, facts, query)
             self.assertIn(words, str(error), query)
 
-    def test_among_others(self) -> None:
+    def test_directives_among_other_fields(self) -> None:
         """Directives mean the same by themselves, as players send them, and among other fields."""
         facts = playlist(9, 2, delta=b"#EXTM3U delta")
         for query, expected in UNDERSTOOD:
@@ -66,7 +66,7 @@ class ReadDirectivesTests(SynchronousTestCase):
             error = self.assertRaises(BadRequestError, read_directives, facts, f"token=abc&{query}")
             self.assertIn(words, str(error), query)
 
-    def test_final_playlist(self) -> None:
+    def test_final_playlist_ignores_directives(self) -> None:
         """A final playlist is what it is, whatever is asked of it."""
         facts = playlist(9, 0, ended=True, delta=b"#EXTM3U delta")
         for query in ("_HLS_msn=99", "_HLS_part=1", "_HLS_msn=x", "_HLS_skip=YES&_HLS_skip=YES"):
@@ -79,16 +79,16 @@ class ReadDirectivesTests(SynchronousTestCase):
             self.assertEqual(NOTHING, read_directives(facts, query), query)
         self.assertEqual(Directives(skip=True), read_directives(facts, "_HLS_msn=10&_HLS_skip=YES"))
 
-    def test_no_parts(self) -> None:
+    def test_no_parts_means_whole_segments(self) -> None:
         """Where there are no parts, a blocking reload asks for whole segments."""
         facts = playlist(9, 0, parts=0, part_target_ms=0)
         self.assertEqual(Directives(10), read_directives(facts, "_HLS_msn=10&_HLS_part=3"))
 
-    def test_no_delta(self) -> None:
+    def test_no_delta_means_the_whole(self) -> None:
         """Where nothing can be skipped, the whole playlist is what is asked for."""
         self.assertEqual(NOTHING, read_directives(playlist(9, 2), "_HLS_skip=YES"))
 
-    def test_advance_limit(self) -> None:
+    def test_advance_limit_of_parts(self) -> None:
         """How far ahead a part may be is three seconds' worth, three parts if they are long, or a whole segment."""
         cases = (  # part target, target duration, parts of the last segment, listed: the last part that may be asked
             (334, 2000, 6, 2, 10),

@@ -23,14 +23,14 @@ class DoorTests(SynchronousTestCase):
         self.asked.append(request)
         return self.answer
 
-    def test_admitted(self) -> None:
+    def test_admitted_client_is_answered(self) -> None:
         """A client that may watch is answered, and a stream that is full is full for it, too."""
         for number in range(4):
             self.assertEqual(200, self.server.get(PATH, peer=f"192.0.2.{number}").status)
         self.assertEqual(503, self.server.get(PATH, peer="192.0.2.9").status)
         self.assertEqual(5, len(self.asked))
 
-    def test_refused(self) -> None:
+    def test_refused_client_learns_why(self) -> None:
         """One that may not is refused with the reason, whatever there is to be had."""
         self.answer = Verdict(allowed=False, reason="members only")
         for path in (PATH, "/live/k/none.m4s", "/live/missing/index.m3u8", "/live/k/clip.mp4"):
@@ -38,7 +38,7 @@ class DoorTests(SynchronousTestCase):
             self.assertEqual((401, "members only"), (reply.status, reply.json()["error"]), path)
             self.assertEqual("*", reply.headers["access-control-allow-origin"])
 
-    def test_held(self) -> None:
+    def test_held_while_it_is_decided(self) -> None:
         """While that is being decided the request is held, and counts as such."""
         self.answer = judging = Deferred()
         wire = self.server.connect()
@@ -49,7 +49,7 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(200, wire.reply().status)
         self.assertEqual(0, self.server.metric("http_waiting_requests"))
 
-    def test_token(self) -> None:
+    def test_token_is_judged_once(self) -> None:
         """The token in front of a name is what is judged, on either way through the server, and each is judged once."""
         self.stream.shelf.put("part.m4s", [b"moof"], MP4)
         for token in ("abc", "eyJh.eyJz_d-I.c~1", "%61bc", "x" * 1200):

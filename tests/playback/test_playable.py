@@ -8,7 +8,7 @@ from tests.web.kit import Server, playlist
 
 
 class PlayableTests(SynchronousTestCase):
-    def test_provided(self) -> None:
+    def test_streams_provide_the_interface(self) -> None:
         """In one process, streams and their registry are what the HTTP side sees."""
         server = Server()
         stream = server.live()
@@ -18,7 +18,7 @@ class PlayableTests(SynchronousTestCase):
         self.assertTrue(verifyObject(IPlaylistVersion, PlaylistVersion(playlist())))
         self.assertTrue(verifyObject(IMediaObject, ShelfObject((b"x",), "", "")))
 
-    def test_facts(self) -> None:
+    def test_facts_of_a_live_stream(self) -> None:
         """A stream tells whether more is to come, and how long its segments are."""
         server = Server()
         stream = server.live()

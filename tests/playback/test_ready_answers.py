@@ -6,7 +6,7 @@ from rapidrtmp.playback.ready_answers import ReadyAnswers
 
 
 class ReadyAnswersTests(SynchronousTestCase):
-    def test_kept(self) -> None:
+    def test_answers_are_kept_by_parts(self) -> None:
         """Answers are found by what they are made of and by what tells them apart."""
         ready, one, other = ReadyAnswers(), ShelfObject((b"1",), "", ""), ShelfObject((b"2",), "", "")
         answers = {}
@@ -18,7 +18,7 @@ class ReadyAnswersTests(SynchronousTestCase):
         for key, answer in answers.items():
             self.assertIs(answer, ready.find(key))
 
-    def test_let_go(self) -> None:
+    def test_answers_go_with_their_object(self) -> None:
         """When an object is gone from its shelf, so are all answers made of it, and no other's."""
         ready, one, other = ReadyAnswers(), ShelfObject((b"1",), "", ""), ShelfObject((b"2",), "", "")
         for made_of in (one, other):

@@ -36,7 +36,7 @@ class HlsTestCase(SynchronousTestCase):
 
 
 class PlaylistTests(HlsTestCase):
-    def test_plain(self) -> None:
+    def test_plain_playlist_comes_whole(self) -> None:
         """A playlist comes whole, as what it is, and cannot be asked for in ranges."""
         reply = self.server.get(PLAIN, Range="bytes=0-3")
         self.assertEqual(200, reply.status)
@@ -46,12 +46,12 @@ class PlaylistTests(HlsTestCase):
         self.assertEqual("Accept-Encoding", reply.headers["vary"])
         self.assertNotIn("content-encoding", reply.headers)
 
-    def test_any_name(self) -> None:
+    def test_any_name_of_a_rendition(self) -> None:
         """A rendition's playlist is served under the name its sink chose."""
         self.shelf.put_playlist("audio.m3u8", playlist(4))
         self.assertIn("# 4.0\n", self.server.get("/live/k/audio.m3u8").text())
 
-    def test_gzip(self) -> None:
+    def test_gzip_has_its_own_tag(self) -> None:
         """A playlist is compressed for those who accept that, under an entity tag of its own."""
         plain, packed = self.server.get(PLAIN), self.server.get(PLAIN, Accept_Encoding="gzip, br")
         self.assertEqual("gzip", packed.headers["content-encoding"])
@@ -60,7 +60,7 @@ class PlaylistTests(HlsTestCase):
         self.assertNotEqual(plain.headers["etag"], packed.headers["etag"])
         self.assertEqual("Accept-Encoding", packed.headers["vary"])
 
-    def test_not_modified(self) -> None:
+    def test_known_version_is_not_modified(self) -> None:
         """A client that has this version, in this coding, gets an empty answer; the next version has another tag."""
         for coding in ("identity", "gzip"):
             etag = self.server.get(PLAIN, Accept_Encoding=coding).headers["etag"]
@@ -70,7 +70,7 @@ class PlaylistTests(HlsTestCase):
         self.shelf.put_playlist("index.m3u8", playlist(9, 3))
         self.assertEqual(200, self.server.get(PLAIN, If_None_Match=etag).status)
 
-    def test_head(self) -> None:
+    def test_head_has_no_body(self) -> None:
         """HEAD says all that GET says, and sends no body."""
         for path in (PLAIN, "/live/k/segment_9.m4s"):
             got, head = self.server.get(path), self.server.request("HEAD", path)
@@ -79,7 +79,7 @@ class PlaylistTests(HlsTestCase):
                 {**got.headers, "date": ""}, {**head.headers, "date": ""}, "the same fields, Content-Length included"
             )
 
-    def test_caching(self) -> None:
+    def test_caching_follows_the_target_duration(self) -> None:
         """How long a playlist may be kept follows from its target duration and from whether it can still change."""
         cases = (
             (playlist(9, target_ms=1000), "", "public, max-age=1"),
@@ -96,7 +96,7 @@ class PlaylistTests(HlsTestCase):
             self.shelf.put_playlist("index.m3u8", facts)
             self.assertEqual(expected, self.server.get(PLAIN + query).headers["cache-control"], query)
 
-    def test_delta(self) -> None:
+    def test_delta_for_those_who_can(self) -> None:
         """A delta update is sent to those who can use one, where there is one."""
         for query, delta in (("?_HLS_skip=YES", True), ("?_HLS_skip=v2", True), ("?_HLS_skip=no", False), ("", False)):
             self.assertEqual(delta, "delta" in self.server.get(PLAIN + query).text(), query)
@@ -126,7 +126,7 @@ class BlockingReloadTests(HlsTestCase):
         ):
             self.assertIn("# 9.2\n", self.ask(query).reply().text(), query)
 
-    def test_refused(self) -> None:
+    def test_bad_directives_are_named(self) -> None:
         """Directives that make no sense are a 400 that names them."""
         for query in (
             "_HLS_part=0",
@@ -166,13 +166,13 @@ class BlockingReloadTests(HlsTestCase):
         self.shelf.put_playlist("index.m3u8", playlist(10, 1))
         self.assertIn("# 10.1\n", wire.reply().text())
 
-    def test_held_delta(self) -> None:
+    def test_held_delta_is_of_its_version(self) -> None:
         """A held request for a delta update gets the delta of the version it waited for."""
         wire = self.waiting(f"{PLAIN}?_HLS_msn=10&_HLS_part=2&_HLS_skip=YES")
         self.shelf.put_playlist("index.m3u8", playlist(9, 3, delta=b"#EXTM3U newer delta"))
         self.assertEqual("#EXTM3U newer delta", wire.reply().text())
 
-    def test_too_late(self) -> None:
+    def test_late_version_asks_to_retry(self) -> None:
         """After three target durations a held request is asked to try again, and waits no more."""
         wire = self.waiting(f"{PLAIN}?_HLS_msn=10")
         self.server.clock.advance(5.9)
@@ -198,13 +198,13 @@ class BlockingReloadTests(HlsTestCase):
         self.shelf.put_playlist("index.m3u8", playlist(9, ended=True))
         self.assertIn(" end\n", wire.reply().text())
 
-    def test_stream_forgotten(self) -> None:
+    def test_forgotten_stream_answers_waiters(self) -> None:
         """When the stream is forgotten, a player that still waits learns that it is gone."""
         wire = self.waiting(f"{PLAIN}?_HLS_msn=10")
         self.shelf.clear()
         self.assert_media_error(404, wire.reply())
 
-    def test_client_leaves(self) -> None:
+    def test_leaving_client_stops_waiting(self) -> None:
         """A player that leaves waits no more, and the others continue waiting."""
         leaving, staying = self.waiting(f"{PLAIN}?_HLS_msn=10"), self.waiting(f"{PLAIN}?_HLS_msn=10")
         self.assertEqual(2, self.shelf.waiting)
@@ -228,7 +228,7 @@ class BlockingReloadTests(HlsTestCase):
         self.shelf.put_playlist("index.m3u8", playlist(10))
         self.assertEqual(200, wire.reply("HEAD").status)
 
-    def test_keep_alive(self) -> None:
+    def test_keep_alive_after_waiting(self) -> None:
         """A connection that waited serves the next request."""
         wire = self.waiting(f"{PLAIN}?_HLS_msn=10&_HLS_part=2")
         self.shelf.put_playlist("index.m3u8", playlist(9, 3))
@@ -242,7 +242,7 @@ class EarlyRequestTests(HlsTestCase):
         super().setUp()
         self.early = self.server.publish("early")
 
-    def test_unknown_stream(self) -> None:
+    def test_unknown_stream_is_not_waited_for(self) -> None:
         """A stream that no one publishes is not waited for, but worth asking for again."""
         reply = self.server.get("/live/missing/index.m3u8")
         self.assert_media_error(404, reply)
@@ -271,7 +271,7 @@ class EarlyRequestTests(HlsTestCase):
         self.assertEqual(0, self.early.shelf.waiting)
         self.assertEqual(0, self.server.metric("http_waiting_requests"))
 
-    def test_multivariant(self) -> None:
+    def test_multivariant_playlist_is_waited_for(self) -> None:
         """The multivariant playlist is waited for whether or not its sink has announced it."""
         for announced in (False, True):
             stream = self.server.publish(f"early-{announced}")
@@ -281,7 +281,7 @@ class EarlyRequestTests(HlsTestCase):
             stream.shelf.put("master.m3u8", [b"#EXTM3U variants"], PLAYLIST_TYPE, "public, max-age=2")
             self.assertEqual("#EXTM3U variants", wire.reply().text())
 
-    def test_announced_rendition(self) -> None:
+    def test_announced_rendition_is_waited_for(self) -> None:
         """A rendition's playlist is waited for if it was announced, and unknown if it was not."""
         self.early.shelf.announce("audio.m3u8")
         wire = self.waiting("/live/early/audio.m3u8")
@@ -289,7 +289,7 @@ class EarlyRequestTests(HlsTestCase):
         self.assertIn("# 1.0\n", wire.reply().text())
         self.assert_media_error(404, self.server.get("/live/early/other.m3u8"))
 
-    def test_too_late(self) -> None:
+    def test_slow_start_is_given_up(self) -> None:
         """A stream that does not get going is not waited for longer than the operator wants."""
         wires = [self.waiting(f"/live/early/{name}") for name in ("index.m3u8", "master.m3u8")]
         self.server.clock.advance(2.9)
@@ -301,7 +301,7 @@ class EarlyRequestTests(HlsTestCase):
             self.assertEqual("1", reply.headers["retry-after"])
         self.assertEqual(0, self.early.shelf.waiting)
 
-    def test_ended(self) -> None:
+    def test_ended_stream_is_not_waited_for(self) -> None:
         """Nothing is waited for when the stream has ended."""
         self.server.registry.end(self.early)
         for name in ("index.m3u8", "master.m3u8"):
@@ -333,20 +333,20 @@ class AnnouncedPartTests(HlsTestCase):
         reply = wire.reply()
         self.assertEqual((206, b"mdat"), (reply.status, reply.body))
 
-    def test_withdrawn(self) -> None:
+    def test_withdrawn_hint_is_not_found(self) -> None:
         """A hint that is taken back is a 404 that no cache keeps."""
         wire = self.waiting("/live/k/part_10.2.m4s")
         self.shelf.withdraw("part_10.2.m4s")
         self.assert_media_error(404, wire.reply())
 
-    def test_too_late(self) -> None:
+    def test_late_part_is_reported(self) -> None:
         """A part that does not come within three target durations is reported to be late."""
         wire = self.waiting("/live/k/part_10.2.m4s")
         self.server.clock.advance(6.1)
         self.assert_media_error(503, wire.reply())
         self.assertEqual(0, self.shelf.waiting)
 
-    def test_client_leaves(self) -> None:
+    def test_leaving_client_waits_for_nothing(self) -> None:
         """A player that leaves waits for no part."""
         self.waiting("/live/k/part_10.2.m4s").leave()
         self.assertEqual(0, self.shelf.waiting)
@@ -356,7 +356,7 @@ class ObjectTests(HlsTestCase):
     def get(self, **headers: str) -> Reply:
         return self.server.get("/live/k/segment_9.m4s", **headers)
 
-    def test_whole(self) -> None:
+    def test_whole_segment_is_kept_for_ever(self) -> None:
         """A segment comes whole, may be kept for ever, and is never compressed."""
         reply = self.get(Accept_Encoding="gzip")
         self.assertEqual((200, SEGMENT), (reply.status, reply.body))
@@ -366,7 +366,7 @@ class ObjectTests(HlsTestCase):
         self.assertNotIn("content-encoding", reply.headers)
         self.assertNotIn("vary", reply.headers)
 
-    def test_range(self) -> None:
+    def test_range_has_its_bytes(self) -> None:
         """A range is answered with its bytes and where they lie."""
         for value, start, stop in (("bytes=0-9", 0, 10), ("bytes=90-", 90, 100), ("bytes=-1", 99, 100)):
             reply = self.get(Range=value)
@@ -374,25 +374,25 @@ class ObjectTests(HlsTestCase):
             self.assertEqual(f"bytes {start}-{stop - 1}/100", reply.headers["content-range"])
             self.assertEqual(str(stop - start), reply.headers["content-length"])
 
-    def test_several_ranges(self) -> None:
+    def test_several_ranges_give_the_whole(self) -> None:
         """Several ranges at once are answered with the whole."""
         reply = self.get(Range="bytes=0-1,5-6")
         self.assertEqual((200, SEGMENT), (reply.status, reply.body))
 
-    def test_range_outside(self) -> None:
+    def test_range_outside_is_refused(self) -> None:
         """A range outside the segment is refused with its size."""
         reply = self.get(Range="bytes=100-")
         self.assert_media_error(416, reply)
         self.assertEqual("bytes */100", reply.headers["content-range"])
 
-    def test_if_range(self) -> None:
+    def test_range_on_condition_is_honoured(self) -> None:
         """A range on condition is honoured if the segment is still the same, else the whole is sent."""
         etag = self.get().headers["etag"]
         self.assertEqual(206, self.get(Range="bytes=0-1", If_Range=etag).status)
         self.assertEqual(200, self.get(Range="bytes=0-1", If_Range='"another"').status)
         self.assertEqual(200, self.get(Range="bytes=0-1", If_Range=f"W/{etag}").status)
 
-    def test_not_modified(self) -> None:
+    def test_known_segment_is_not_modified(self) -> None:
         """A client that has the segment learns that it is unchanged, range or not."""
         etag = self.get().headers["etag"]
         for headers in ({}, {"Range": "bytes=0-1"}, {"Range": "bytes=900-"}):
@@ -405,7 +405,7 @@ class ObjectTests(HlsTestCase):
         reply = self.server.request("HEAD", "/live/k/segment_9.m4s", Range="bytes=0-1")
         self.assertEqual((200, "100"), (reply.status, reply.headers["content-length"]))
 
-    def test_multivariant(self) -> None:
+    def test_multivariant_playlist_has_no_ranges(self) -> None:
         """The multivariant playlist is text: compressed, and not cut into ranges."""
         self.shelf.put("master.m3u8", [b"#EXTM3U", b" variants"], PLAYLIST_TYPE, "public, max-age=2")
         reply = self.server.get("/live/k/master.m3u8", Accept_Encoding="gzip", Range="bytes=0-1")
@@ -415,7 +415,7 @@ class ObjectTests(HlsTestCase):
             ("public, max-age=2", "none"), (reply.headers["cache-control"], reply.headers["accept-ranges"])
         )
 
-    def test_withdrawn(self) -> None:
+    def test_withdrawn_segment_is_not_found(self) -> None:
         """What has aged off the shelf is not found."""
         self.shelf.withdraw("segment_9.m4s")
         self.assert_media_error(404, self.get())
@@ -431,7 +431,7 @@ class ObjectTests(HlsTestCase):
 
 
 class OtherOriginTests(HlsTestCase):
-    def test_preflight(self) -> None:
+    def test_preflight_allows_player_fields(self) -> None:
         """A page of any origin may ask for media with the fields that players send, without credentials."""
         for path in (PLAIN, "/live/k/segment_9.m4s", "/live/missing/part_1.m4s"):
             reply = self.server.request(
@@ -458,7 +458,7 @@ class OtherOriginTests(HlsTestCase):
             self.assertIn("Range", reply.headers["access-control-allow-headers"])
             self.assertNotIn("<", reply.headers["access-control-allow-headers"])
 
-    def test_answers(self) -> None:
+    def test_answers_can_be_read_everywhere(self) -> None:
         """Every answer, errors too, lets the page read what the player needs."""
         for path in (PLAIN, "/live/k/segment_9.m4s", "/live/k/none.m4s", "/live/missing/index.m3u8", "/live/.k/x"):
             reply = self.server.get(path, Origin="https://player.example")
@@ -516,7 +516,7 @@ class ViewerTests(HlsTestCase):
         self.shelf.put_playlist("index.m3u8", playlist(9, 3))
         self.assertEqual(1, self.count())
 
-    def test_proxies(self) -> None:
+    def test_proxies_pass_on_clients(self) -> None:
         """Clients are distinguished behind a trusted proxy, and behind no other."""
         for trusted, expected in (((), 1), (("10.0.0.0/8",), 2)):
             server = Server(trusted_proxies=trusted)
@@ -537,13 +537,13 @@ class ViewerLimitTests(SynchronousTestCase):
     def watch(self, number: int, path: str = PLAIN) -> Reply:
         return self.server.get(path, peer=f"192.0.2.{number}")
 
-    def test_full(self) -> None:
+    def test_full_stream_refuses_new_viewers(self) -> None:
         """A full stream refuses new viewers for now, and continues for those it has."""
         reply = self.watch(3)
         self.assertEqual((503, "10"), (reply.status, reply.headers["retry-after"]))
         self.assertEqual(200, self.watch(1).status)
 
-    def test_somebody_leaves(self) -> None:
+    def test_seat_is_free_when_left(self) -> None:
         """A place that is left is free for another."""
         self.server.clock.advance(10)
         self.watch(1)
@@ -551,13 +551,13 @@ class ViewerLimitTests(SynchronousTestCase):
         self.assertEqual(200, self.watch(3).status)
         self.assertEqual(503, self.watch(4).status)
 
-    def test_other_applications(self) -> None:
+    def test_other_applications_have_no_limit(self) -> None:
         """An application without a limit has none."""
         self.server.live(app="open").shelf.put_playlist("index.m3u8", playlist())
         for number in range(5):
             self.assertEqual(200, self.watch(number, "/open/k/index.m3u8").status)
 
-    def test_early_crowd(self) -> None:
+    def test_early_crowd_is_let_in(self) -> None:
         """Those who wait for a stream to start are let in up to the limit when it does."""
         stream = self.server.publish("early")
         wires = [self.server.connect(f"192.0.2.{number}") for number in range(4)]
@@ -568,7 +568,7 @@ class ViewerLimitTests(SynchronousTestCase):
 
 
 class PathTests(HlsTestCase):
-    def test_tricks(self) -> None:
+    def test_tricks_lead_to_no_file(self) -> None:
         """No path leads to a file: it names a stream and something on its shelf, or nothing."""
         for path in (
             "/live/../../etc/passwd",

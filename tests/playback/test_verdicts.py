@@ -52,7 +52,7 @@ class VerdictsTests(SynchronousTestCase):
         self.now_ms += ms
         self.clock.advance(ms / 1000)
 
-    def test_no_answer(self) -> None:
+    def test_hanging_judge_is_given_up(self) -> None:
         """A judge that hangs is given up after a while: its clients are refused, in words, and it is logged once."""
         with capturedLogs() as logs:
             for token in ("a", "b", "c"):
@@ -72,7 +72,7 @@ class VerdictsTests(SynchronousTestCase):
             self.assertRaises(UnavailableError, self.ask, f"{number}")
         self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
 
-    def test_recorded(self) -> None:
+    def test_refusal_is_recorded_once(self) -> None:
         """A refusal is an event, once for each token while it holds; consent is none."""
         self.ask("good")
         self.judge.answer = NO
@@ -81,7 +81,7 @@ class VerdictsTests(SynchronousTestCase):
         said = {"action": "play", "reason": "not today"}
         self.assertEqual([(EventType.AUTH_REFUSED, NAME, "192.0.2.1", said)], self.events)
 
-    def test_kept(self) -> None:
+    def test_verdicts_are_kept_by_token(self) -> None:
         """A token is judged once, for each stream; another token anew."""
         for _ in range(3):
             self.assertIsNone(self.ask())
@@ -100,7 +100,7 @@ class VerdictsTests(SynchronousTestCase):
         self.assertRaises(ForbiddenError, self.ask)
         self.assertEqual(2, len(self.judge.asked))
 
-    def test_refusal(self) -> None:
+    def test_refusal_holds_some_seconds(self) -> None:
         """A refusal tells the reason, holds for some seconds, and asks for a token where none was shown."""
         self.judge.answer = NO
         error = self.assertRaises(ForbiddenError, self.ask)
@@ -112,7 +112,7 @@ class VerdictsTests(SynchronousTestCase):
         self.advance(REFUSED_MS)
         self.assertIsNone(self.ask())
 
-    def test_waiting(self) -> None:
+    def test_waiting_requests_share_a_verdict(self) -> None:
         """Requests that come while a token is judged wait for one verdict, and one that leaves takes no other along."""
         self.judge.answer = judging = Deferred()
         waiting = [self.ask() for _ in range(3)]
@@ -127,7 +127,7 @@ class VerdictsTests(SynchronousTestCase):
         self.assertIsNone(self.ask())
         self.assertEqual(1, len(self.judge.asked))
 
-    def test_refused_later(self) -> None:
+    def test_late_refusal_reaches_waiters(self) -> None:
         """A refusal that took time reaches those who wait."""
         self.judge.answer = judging = Deferred()
         waiting = self.ask()
@@ -135,7 +135,7 @@ class VerdictsTests(SynchronousTestCase):
         judging.callback(NO)
         self.failureResultOf(waiting, ForbiddenError)
 
-    def test_undecided(self) -> None:
+    def test_failing_judge_lets_no_one_in(self) -> None:
         """A judge that fails lets no one in, is logged, and is asked again some seconds later."""
         self.judge.answer = RuntimeError("no connection to the token t")
         error = self.assertRaises(UnavailableError, self.ask)
@@ -146,7 +146,7 @@ class VerdictsTests(SynchronousTestCase):
         self.advance(REFUSED_MS)
         self.assertIsNone(self.ask())
 
-    def test_hung(self) -> None:
+    def test_hung_judge_holds_no_others(self) -> None:
         """A judge that does not answer lets no one in, after a while, and others do not wait for it."""
         self.judge.answer = Deferred()
         waiting = self.ask()
@@ -157,14 +157,14 @@ class VerdictsTests(SynchronousTestCase):
         self.failureResultOf(waiting, UnavailableError)
         self.flushLoggedErrors()
 
-    def test_each_client(self) -> None:
+    def test_each_client_is_judged(self) -> None:
         """Another client with the same token is judged for itself: a token may be for a network."""
         self.ask()
         self.judge.answer = NO
         self.assertRaises(ForbiddenError, self.ask, client="192.0.2.2")
         self.assertIsNone(self.ask())
 
-    def test_unauthenticated(self) -> None:
+    def test_unauthenticated_differs_from_forbidden(self) -> None:
         """A token that is no good at all is another matter than one for something else."""
         self.judge.answer = Verdict(allowed=False, reason="it has expired", is_unauthenticated=True)
         error = self.assertRaises(UnauthorizedError, self.ask)
@@ -178,7 +178,7 @@ class VerdictsTests(SynchronousTestCase):
             self.assertRaises(ForbiddenError, self.ask, f"wrong-{number}")
         self.assertIsNone(self.ask())
 
-    def test_keep(self) -> None:
+    def test_kept_consent_is_renewed(self) -> None:
         """Consent that may be kept for some time only is asked for again then."""
         self.judge.answer = Verdict(allowed=True, expires_ms=self.now_ms + 60_000, keep_ms=5_000)
         self.ask()
@@ -189,7 +189,7 @@ class VerdictsTests(SynchronousTestCase):
         self.ask()
         self.assertEqual(2, len(self.judge.asked))
 
-    def test_revoked(self) -> None:
+    def test_revoked_token_ends_soon(self) -> None:
         """A token that is revoked is good no more, two seconds later at the latest."""
         self.ask()
         self.revocations.revoke_token(fingerprint_of("t"))
@@ -210,7 +210,7 @@ class VerdictsTests(SynchronousTestCase):
         self.judge.answer = Verdict(allowed=True, issued_ms=self.now_ms)
         self.assertIsNone(self.ask("newer"))
 
-    def test_players(self) -> None:
+    def test_players_of_a_token_are_bounded(self) -> None:
         """As many players as the limit says use one token at a time; one that stops makes room for another."""
         for most, verdict in ((2, YES), (9, Verdict(allowed=True, max_players=2))):
             self.judge.answer = verdict
@@ -230,7 +230,7 @@ class VerdictsTests(SynchronousTestCase):
         for number in range(5):
             self.assertIsNone(self.ask("", client=f"192.0.2.{number}", most=1))
 
-    def test_one_session(self) -> None:
+    def test_session_is_its_first_clients(self) -> None:
         """A token for one session is its first client's, and good for some time after the last request."""
         self.judge.answer = Verdict(allowed=True, reconnect_s=30)
         self.ask()
@@ -240,6 +240,6 @@ class VerdictsTests(SynchronousTestCase):
         self.advance(30_001)
         self.assertRaises(UnauthorizedError, self.ask)
 
-    def test_secret(self) -> None:
+    def test_secret_token_is_not_shown(self) -> None:
         """What is asked does not show the token."""
         self.assertNotIn("hidden", repr(PlayRequest(NAME, "hidden", "192.0.2.1")))

@@ -47,11 +47,11 @@ class RecordedClipTests(SynchronousTestCase):
         fragments = read_fragments(media, read_init_segment(media))
         return sum(len(track.samples) for each in fragments for track in each.tracks[:1])
 
-    def test_rotated(self) -> None:
+    def test_rotated_stream_has_three_recordings(self) -> None:
         """The stream of these tests lies in three recordings."""
         self.assertEqual(3, len(self.starts))
 
-    def test_playlist(self) -> None:
+    def test_playlist_goes_through_all_recordings(self) -> None:
         """A playlist goes through all the recordings that the time touches, each behind a discontinuity."""
         reply = self.get("clip.m3u8", **{"from": date(8), "to": date(37)})
         self.assertEqual((200, "public, max-age=3600"), (reply.status, reply.headers["cache-control"]))
@@ -68,7 +68,7 @@ class RecordedClipTests(SynchronousTestCase):
             frames += self.frames_of(init.body + media.body)
         self.assertApproximates(30 * 29, frames, 60)
 
-    def test_one_recording(self) -> None:
+    def test_one_recording_gives_a_file(self) -> None:
         """What lies in one recording can be had as a file, with an index, as a clip of that recording."""
         reply = self.get("clip.mp4", **{"from": date(4), "to": date(8)})
         self.assertEqual((200, "video/mp4"), (reply.status, reply.headers["content-type"]))
@@ -77,7 +77,7 @@ class RecordedClipTests(SynchronousTestCase):
         same = self.server.get(f"{FOLDER}/{self.starts[0]}/clip.mp4?{urlencode({'from': date(4), 'to': date(8)})}")
         self.assertEqual(same.body, reply.body)
 
-    def test_several_recordings(self) -> None:
+    def test_several_recordings_give_no_file(self) -> None:
         """Across a rotation there is no file; the answer names the files that there are, and these are all of it."""
         refused = self.get("clip.mp4", **{"from": date(8), "to": date(37)})
         self.assertEqual(409, refused.status)
@@ -87,7 +87,7 @@ class RecordedClipTests(SynchronousTestCase):
         self.assertEqual([200] * 3, [reply.status for reply in replies])
         self.assertApproximates(30 * 29, sum(self.frames_of(reply.body) for reply in replies), 60)
 
-    def test_refused(self) -> None:
+    def test_bad_dates_are_refused(self) -> None:
         """Two dates are needed; of dates out of order, of other times, streams and names there is nothing."""
         for query in ({}, {"from": date(1)}, {"from": "90s", "to": "95s"}):
             reply = self.get("clip.mp4", **query)
@@ -99,14 +99,14 @@ class RecordedClipTests(SynchronousTestCase):
         self.assertEqual(404, self.server.get(f"{FOLDER}x/clip.mp4?{urlencode(past)}").status)
         self.assertEqual(404, self.get("index.m3u8").status)
 
-    def test_deleted(self) -> None:
+    def test_deleted_recording_is_left_out(self) -> None:
         """A recording that is gone is left out."""
         self.server.request("DELETE", f"/api/v1{FOLDER}/{self.starts[1]}")
         playlist = parse_media_playlist(self.get("clip.m3u8", **{"from": date(8), "to": date(37)}).body)
         folders = {segment.uri.partition("/")[0] for segment in playlist.segments}
         self.assertEqual({self.starts[0], self.starts[2]}, folders)
 
-    def test_too_many(self) -> None:
+    def test_too_many_recordings_are_refused(self) -> None:
         """A clip of more recordings than two days have hours is refused, and none of them is read."""
         for number in range(60):
             name = f"20250101T0000{number:02d}Z"

@@ -76,7 +76,7 @@ class RecordingsCase(SynchronousTestCase):
 
 
 class MediaTests(RecordingsCase):
-    def test_playlist(self) -> None:
+    def test_finished_playlist_may_be_kept(self) -> None:
         """The playlist of a finished recording is final, and may be kept."""
         response = self.get("index.m3u8")
         self.assertEqual("application/vnd.apple.mpegurl", response.headers["Content-Type"])
@@ -98,7 +98,7 @@ class MediaTests(RecordingsCase):
         for name in ("init.mp4", names[0], "part_00000000_000.m4s"):
             self.assertEqual(IMMUTABLE, self.get(name).headers["Cache-Control"])
 
-    def test_growing(self) -> None:
+    def test_growing_playlist_is_asked_again(self) -> None:
         """What grows must be asked for again; before its first segment there is nothing to play yet."""
         self.use(store(record(4, finish=False)))
         self.assertEqual("no-cache", self.get("index.m3u8").headers["Cache-Control"])
@@ -110,7 +110,7 @@ class MediaTests(RecordingsCase):
         self.use(store(record(7, finish=False)))
         self.assertTrue(self.body(self.get("recording.mp4")).startswith(whole), "a download can be resumed")
 
-    def test_redirect(self) -> None:
+    def test_redirect_to_the_storage(self) -> None:
         """Where the storage lets clients fetch objects, one that is a single object is fetched from there."""
 
         @implementer(IStorageRedirect)
@@ -126,7 +126,7 @@ class MediaTests(RecordingsCase):
         for name in ("part_00000000_001.m4s", "segment_00000000.m4s", "init.mp4"):
             self.assertEqual(200, self.get(name).status, name)
 
-    def test_movie(self) -> None:
+    def test_movie_has_the_promised_length(self) -> None:
         """The movie is one file of exactly the promised length, with an index, and named for what it is."""
         response = self.get("recording.mp4")
         media = self.body(response)
@@ -136,7 +136,7 @@ class MediaTests(RecordingsCase):
         self.assertEqual("video/mp4", response.headers["Content-Type"])
         self.assertEqual('inline; filename="live-test-20260101T000000Z.mp4"', response.headers["Content-Disposition"])
 
-    def test_ranges(self) -> None:
+    def test_ranges_of_the_same_file(self) -> None:
         """Any range is answered with just those bytes, and only as long as the file is the same."""
         whole = self.get("recording.mp4")
         media = self.body(whole)
@@ -161,7 +161,7 @@ class MediaTests(RecordingsCase):
             self.clock.advance(2)
             self.assertGreater(self.get("recording.mp4").length, short)
 
-    def test_clip(self) -> None:
+    def test_clip_begins_at_a_keyframe(self) -> None:
         """A clip is named by dates or by times from the beginning, and begins at the keyframe before."""
         for limits in (
             {"from": "2026-01-01T00:00:05Z", "to": "2026-01-01T00:00:07Z"},
@@ -178,14 +178,14 @@ class MediaTests(RecordingsCase):
             ]
             self.assertEqual((90, True), (len(samples), samples[0].keyframe))
 
-    def test_bad_clips(self) -> None:
+    def test_bad_clips_are_refused(self) -> None:
         """Limits that make no sense are refused; where nothing was recorded, nothing is found."""
         for query in ("from=now", "to=-5"):
             self.fails(BadRequestError, "clip.m3u8", query=query)
         for query in ("from=1h", "from=9&to=3", "from=5&to=5"):
             self.fails(NotFoundError, "clip.mp4", query=query)
 
-    def test_not_there(self) -> None:
+    def test_missing_media_is_not_found(self) -> None:
         """What is not there is not found, and what is no media is not served."""
         for name in ("journal_000000.jsonl", "segment_00000009.m4s", "part_00000000_009.m4s", "x", "part_9.m4s"):
             self.fails(NotFoundError, name)
@@ -202,7 +202,7 @@ class LibraryTests(RecordingsCase):
         answer = what(Request("POST", "", {}, "", "", json.dumps(body).encode()), *ID)
         return json.loads(self.successResultOf(answer).body)
 
-    def test_describes(self) -> None:
+    def test_description_is_complete(self) -> None:
         """A recording is described with all that a player or an operator needs."""
         (described,) = self.index()["recordings"]
         self.assertGreater(described.pop("size"), 100_000)
@@ -229,7 +229,7 @@ class LibraryTests(RecordingsCase):
         shown = self.ask(self.recordings.show)
         self.assertEqual(described, {name: value for name, value in shown.items() if name != "size"})
 
-    def test_filters(self) -> None:
+    def test_filters_choose_recordings(self) -> None:
         """Recordings are found by application, key and the time at which they began."""
         self.use(store(record(1), record(1, stream=StreamName("live", "b")), record(1, stream=StreamName("tv", "b"))))
         for query, keys in (
@@ -246,13 +246,13 @@ class LibraryTests(RecordingsCase):
             self.assertEqual(keys, found, query)
         self.assertEqual(3, self.index("page=1&itemsPerPage=2")["total"])
 
-    def test_bad_filters(self) -> None:
+    def test_bad_filters_are_refused(self) -> None:
         """A query that makes no sense is refused."""
         for query in ("page=x", "itemsPerPage=0", "from=tomorrow"):
             self.assertRaises(BadRequestError, self.recordings.index, Request("GET", query, {}, "", ""))
         self.assertRaises(BadNameError, self.recordings.index, Request("GET", "streamKey=..", {}, "", ""))
 
-    def test_delete(self) -> None:
+    def test_delete_unless_protected(self) -> None:
         """A recording can be deleted unless it is protected."""
         self.assertTrue(self.ask(self.recordings.protect, {"protected": True})["protected"])
         delete = self.recordings.delete(Request("DELETE", "", {}, "", ""), *ID)
@@ -261,7 +261,7 @@ class LibraryTests(RecordingsCase):
         self.assertGreater(self.ask(self.recordings.delete)["size"], 100_000)
         self.assertEqual({"recordings": [], "total": 0}, self.index())
 
-    def test_bad_bodies(self) -> None:
+    def test_bad_bodies_are_refused(self) -> None:
         """What says neither yes nor no is refused."""
         for body in (b"", b"[]", b"{}", b'{"protected": 1}'):
             request = Request("POST", "", {}, "", "", body)
@@ -303,7 +303,7 @@ class ByHandTests(RecordingsCase):
         self.record("stop")
         self.assertEqual(["record"], list(stream.sinks))
 
-    def test_conflicts(self) -> None:
+    def test_conflicts_of_starting_and_stopping(self) -> None:
         """What is recorded cannot be started, what is not cannot be stopped, and what has ended neither."""
         self.server.live()
         self.assertRaises(ConflictError, self.record, "stop")
@@ -313,7 +313,7 @@ class ByHandTests(RecordingsCase):
         self.server.registry.end(ended, "over")
         self.assertRaises(ConflictError, self.record, "start", "ended")
 
-    def test_refused(self) -> None:
+    def test_unknown_actions_are_refused(self) -> None:
         """Another action, and a stream that is not there, are refused."""
         self.assertRaises(BadRequestError, self.record, "pause")
         self.assertRaises(BadRequestError, self.record, None)

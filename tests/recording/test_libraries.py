@@ -35,18 +35,18 @@ class LibrariesTests(SynchronousTestCase):
         listed, total = self.finish(self.libraries.page(prefix, lambda _: True, number, size))
         return [each.entry.id.key for each in listed], total
 
-    def test_of(self) -> None:
+    def test_library_of_each_application(self) -> None:
         """Each application's are in its own library, those of applications that are no more in the general one."""
         found = [self.libraries.of(app) for app in ("live", "radio", "tv", "gone")]
         self.assertEqual([self.live, self.radio, self.live, self.live], found)
 
-    def test_all(self) -> None:
+    def test_all_libraries_make_one_list(self) -> None:
         """All libraries make one list, the newest first and each recording once, from where it belongs, in pages."""
         self.assertEqual((["c", "b", "a", "d"], 4), self.keys(""))
         self.assertEqual((["c", "b"], 4), self.keys("", 0, 2))
         self.assertEqual((["a", "d"], 4), self.keys("", 1, 2))
 
-    def test_some(self) -> None:
+    def test_some_recordings_are_asked_for(self) -> None:
         """Those of one application or one key can be asked for, and any of them be left out."""
         self.assertEqual((["c"], 1), self.keys("radio/"))
         self.assertEqual((["b"], 1), self.keys("live/b/"))
@@ -59,7 +59,7 @@ class LibrariesTests(SynchronousTestCase):
         self.libraries = Libraries({"live": self.live, "radio": again}, self.live)
         self.assertEqual((["moved", "b", "a", "d"], 4), self.keys(""))
 
-    def test_deleted_meanwhile(self) -> None:
+    def test_recordings_deleted_meanwhile_are_left_out(self) -> None:
         """One that is gone before it could be described is left out of the page."""
         listed = self.live.listed
 
@@ -71,7 +71,7 @@ class LibrariesTests(SynchronousTestCase):
         self.patch(self.live, "listed", without_a)
         self.assertEqual((["c", "b", "d"], 4), self.keys(""))
 
-    def test_failure(self) -> None:
+    def test_failure_of_one_storage(self) -> None:
         """Where one storage fails there is no list of all, but still one of the applications of the other."""
         self.patch(self.radio.storage, "list", lambda _prefix: fail(StorageError("away")))
         page = self.libraries.page("", lambda _: True, 0, 9)

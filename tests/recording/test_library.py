@@ -43,13 +43,13 @@ class LibraryCase(SynchronousTestCase):
 
 
 class LookingTests(LibraryCase):
-    def test_show(self) -> None:
+    def test_show_reads_the_catalogue_alone(self) -> None:
         """A finished recording is described by the catalogue alone."""
         listed = self.finish(self.library(store(record())).show(ID))
         self.assertIs(RecordingState.FINISHED, listed.entry.state)
         self.assertEqual((14_000, 3, False), (listed.entry.duration_ms, listed.entry.segments, listed.protected))
 
-    def test_growing(self) -> None:
+    def test_growing_recording_is_read_again(self) -> None:
         """One that grows is described as far as it has come, and read again only after a while."""
         storage = store(record(4, finish=False))
         library = self.library(storage)
@@ -61,7 +61,7 @@ class LookingTests(LibraryCase):
         self.clock.advance(2)
         self.assertEqual(12_000, self.finish(library.entry(ID)).duration_ms)
 
-    def test_entries_once(self) -> None:
+    def test_entries_are_read_once(self) -> None:
         """What a list says of recordings that are over is read once, and again only when its object has changed."""
         storage = store(record())
         library = self.library(storage)
@@ -85,7 +85,7 @@ class LookingTests(LibraryCase):
         storage.put(ID.catalogue_key, entry.replace(b"finished", b"recovered"), "", "")
         self.assertEqual([RecordingState.RECOVERED] * 2, [listed() for _ in range(2)])
 
-    def test_change(self) -> None:
+    def test_change_number_follows_changes(self) -> None:
         """The number of a list's change is another one when something has changed, and only then."""
         storage = store(record())
         library = self.library(storage)
@@ -130,7 +130,7 @@ class LookingTests(LibraryCase):
         self.assertNotIn("journal_000000.jsonl", read)
         self.assertEqual(10, sum(name == "journal_000002.jsonl" for name in read), read)
 
-    def test_journal(self) -> None:
+    def test_complete_journal_is_read_once(self) -> None:
         """The journal comes with whether it is complete; of one that is, nothing is read twice."""
         storage = store(record())
         library = self.library(storage)
@@ -150,7 +150,7 @@ class LookingTests(LibraryCase):
             self.clock.advance(2)
         self.assertEqual((14_000, True), (journal.duration_ms, is_over))
 
-    def test_many_pages(self) -> None:
+    def test_many_pages_are_read_whole(self) -> None:
         """A growing journal of many pages is read whole, and then only its last page."""
         recorder = make_recorder(context := make_sink_context())
         source = FrameSource(make_video_track(), None, frame_rate=Fraction(5), gop=10)
@@ -165,7 +165,7 @@ class LookingTests(LibraryCase):
         self.clock.advance(2)
         self.assertEqual(139, len(self.finish(library.journal(ID))[0].segments))
 
-    def test_unknown(self) -> None:
+    def test_unknown_recordings_are_not_found(self) -> None:
         """What is not there, is being deleted or cannot be played is not found."""
         library = self.library(store(record()))
         other = ID._replace(key="other")
@@ -185,7 +185,7 @@ class LookingTests(LibraryCase):
 class StrangersTests(LibraryCase):
     """Requests for recordings that never were."""
 
-    def test_cost(self) -> None:
+    def test_cost_of_unknown_recordings(self) -> None:
         """They cost the storage a few look-ups a second, however many there are; what is there is found meanwhile."""
         storage = UnreliableStorage(store(record()), self.clock)
         library = Library(storage, self.clock, StartNames())
@@ -205,8 +205,8 @@ class StrangersTests(LibraryCase):
 
 
 class ChangingTests(LibraryCase):
-    def test_delete(self) -> None:
-        """Deleting leaves nothing, tells how much that was, and is and nothing remembers it."""
+    def test_delete_leaves_nothing_behind(self) -> None:
+        """Deleting leaves nothing, tells how much that was, and nothing remembers it."""
         storage = store(record())
         library = self.library(storage)
         self.finish(library.journal(ID))
@@ -215,7 +215,7 @@ class ChangingTests(LibraryCase):
         self.fail_with(library.journal(ID), NotFoundError)
         self.fail_with(library.delete(ID), NotFoundError)
 
-    def test_protected(self) -> None:
+    def test_protected_recordings_stay_until_released(self) -> None:
         """A protected recording cannot be deleted until it is released."""
         library = self.library(store(record()))
         self.finish(library.protect(ID, True))
@@ -226,7 +226,7 @@ class ChangingTests(LibraryCase):
         self.assertFalse(self.finish(library.show(ID)).protected)
         self.finish(library.delete(ID))
 
-    def test_long_list(self) -> None:
+    def test_long_list_is_kept_briefly(self) -> None:
         """A long list is kept for seconds; what is deleted and protected here shows in it at once."""
         storage = store(record())
         for number in range(FEW + 1):
@@ -248,7 +248,7 @@ class ChangingTests(LibraryCase):
         self.clock.advance(60)
         self.assertEqual(other, self.finish(library.listing()).newest_first[0])
 
-    def test_read_once(self) -> None:
+    def test_journal_is_read_once_together(self) -> None:
         """However many ask for a recording at a time, its journal is read once."""
         storage = store(record())
         reading: list[Deferred[Any]] = []
@@ -266,17 +266,17 @@ class ChangingTests(LibraryCase):
         self.assertEqual(1, len({id(self.successResultOf(each)[0]) for each in asked}))
         self.assertEqual(3, len(reading), "the entry, a page, and that there is no other")
 
-    def test_protecting_nothing(self) -> None:
+    def test_protecting_nothing_is_not_found(self) -> None:
         """What is not there cannot be protected."""
         self.fail_with(self.library(MemoryStorage()).protect(ID, True), NotFoundError)
 
-    def test_growing(self) -> None:
+    def test_growing_recording_can_be_protected(self) -> None:
         """A recording that grows cannot be deleted, but be protected."""
         library = self.library(store(record(4, finish=False)))
         self.fail_with(library.delete(ID), RecordingKeptError)
         self.finish(library.protect(ID, True))
 
-    def test_foreign_objects(self) -> None:
+    def test_foreign_objects_do_no_harm(self) -> None:
         """What lies in the catalogue and is no entry does no harm."""
         storage = store(record())
         for name in (
@@ -320,11 +320,11 @@ class OrderTests(LibraryCase):
         self.assertEqual(answers[0] is None, self.is_there())
         return answers[0] is None
 
-    def test_protect_first(self) -> None:
+    def test_protection_asked_first_holds(self) -> None:
         """A recording whose protection was asked for first stays."""
         self.assertTrue(self.race(self.slow.protect(ID, True), self.slow.delete(ID)))
 
-    def test_delete_first(self) -> None:
+    def test_deletion_asked_first_holds(self) -> None:
         """One whose deletion was asked for first goes, and protecting it fails."""
         deleting = self.slow.delete(ID)
         deleted = self.start(deleting)
@@ -334,13 +334,13 @@ class OrderTests(LibraryCase):
         self.assertGreater(self.successResultOf(deleted), 0)
         self.assertEqual([], self.successResultOf(self.storage._storage.list("recordings/")))
 
-    def test_interrupted_deletion(self) -> None:
+    def test_interrupted_deletion_is_not_protected(self) -> None:
         """What was begun to be deleted is protected no more, as it will go with the next start."""
         data = self.successResultOf(Deferred.fromCoroutine(read_object(self.storage._storage, ID.catalogue_key)))
         self.storage._storage.put(ID.catalogue_key, data.replace(b'"finished"', b'"deleting"'), "", "")
         self.fail_with(self.library(self.storage._storage).protect(ID, True), NotFoundError)
 
-    def test_client_leaves(self) -> None:
+    def test_deletion_survives_its_client(self) -> None:
         """A deletion continues to its end when its client leaves, and what comes behind it waits for that."""
         deleted = Deferred.fromCoroutine(self.slow.delete(ID))
         deleted.addErrback(lambda _: None)
@@ -352,7 +352,7 @@ class OrderTests(LibraryCase):
         self.assertEqual([], self.successResultOf(self.storage._storage.list("recordings/")))
 
     @slow
-    def test_between_processes(self) -> None:
+    def test_protection_holds_between_processes(self) -> None:
         """Two servers on one folder, whatever the timing: what one shows as protected, the other does not delete."""
         for number in range(30):
             root = os.path.abspath(self.mktemp())

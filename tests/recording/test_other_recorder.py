@@ -61,7 +61,7 @@ class OtherRecorderTests(ServerCase):
         while not await check():
             pass
 
-    async def test_recorder(self) -> None:
+    async def test_other_recorder_is_a_recorder(self) -> None:
         """It is started and stopped by the API, its recordings are in the library, and its limits are kept."""
         settings = loopback_settings(live=open_app("hls", "archive:most=1"))
         settings = replace(settings, server=replace(settings.server, sinks=("hls",)))
@@ -98,7 +98,7 @@ class OtherRecorderTests(ServerCase):
         await service.stopService()
         await encoder.gone
 
-    async def test_section(self) -> None:
+    async def test_section_of_its_own_settings(self) -> None:
         """What its section of the settings says is what its sinks and its routes go by, also when that changes."""
         plugins = plugin_sections()
 

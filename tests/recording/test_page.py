@@ -23,12 +23,12 @@ class LibraryPageTests(SynchronousTestCase):
         self.assertEqual(200, reply.status)
         return reply.text()
 
-    def test_empty(self) -> None:
+    def test_empty_library_says_so(self) -> None:
         """Where nothing was recorded the page says so, and the list of live streams leads to it."""
         self.assertIn("Nothing has been recorded yet", self.page())
         self.assertIn('href="recordings"', self.page("/"))
 
-    def test_recordings(self) -> None:
+    def test_recordings_are_shown_with_links(self) -> None:
         """Every viewer sees each recording with its stream, time, duration and size; its links can be followed."""
         store_into(self.server.storage, record(), record(4, stream=StreamName("live", "other"), finish=False))
         text = self.page()
@@ -39,7 +39,7 @@ class LibraryPageTests(SynchronousTestCase):
         for url in re.findall(r'href="(recordings/[^"]+)"', text):
             self.assertEqual(200, self.server.get(f"/{url}", peer="192.0.2.1").status, url)
 
-    def test_not_playable(self) -> None:
+    def test_broken_recordings_have_no_links(self) -> None:
         """What cannot be played is shown, without links."""
         writer = record(4)
         for key in [key for key in writer.objects if "journal" in key or "init" in key]:
@@ -51,7 +51,7 @@ class LibraryPageTests(SynchronousTestCase):
         self.assertIn("damaged", text)
         self.assertNotIn("recording.mp4", text)
 
-    def test_pages(self) -> None:
+    def test_recordings_come_in_pages(self) -> None:
         """Many recordings come on several pages."""
         (entry,) = [(key, data) for key, data in record(1).objects.items() if "catalogue" in key]
         for number in range(ROWS_PER_PAGE + 1):
@@ -63,7 +63,7 @@ class LibraryPageTests(SynchronousTestCase):
         self.assertIn('href="?page=0"', second)
         self.assertEqual((ROWS_PER_PAGE, 1), (first.count("<li>"), second.count("<li>")))
 
-    def test_made_once(self) -> None:
+    def test_page_is_made_once(self) -> None:
         """A page is made once, and anew when the catalogue has changed."""
         store_into(self.server.storage, record())
         first = self.page()
@@ -79,7 +79,7 @@ class LibraryPageTests(SynchronousTestCase):
         self.patch(page, "_row", lambda _: "<li>another</li>")
         self.assertIn("another", self.page())
 
-    def test_words(self) -> None:
+    def test_durations_and_sizes_in_words(self) -> None:
         """Durations and sizes are written as players and file managers write them."""
         self.assertEqual(("0:07", "1:02:03"), (render_clock(7_900), render_clock(3_723_000)))
         sizes = (12, 2_000, 3_450_000, 7 * 10**9)

@@ -161,7 +161,7 @@ class KillTests(RecoveryCase):
             keys = [info.key for info in self.successResultOf(storage.list(f"{ID.folder}/part_"))]
             self.assertEqual(whole, len(keys), "what is cut off is gone, so that the listing is the recording")
 
-    def test_within_recovery(self) -> None:
+    def test_killed_recovery_is_done_again(self) -> None:
         """A recovery that is killed is done again, with the same outcome."""
         tape, _ = self.recorded()
         complete = self.stored(tape.puts[:-2])
@@ -201,7 +201,7 @@ class Mortal:
 
 
 class RecoverTests(RecoveryCase):
-    def test_own_recordings(self) -> None:
+    def test_own_recordings_are_not_recovered(self) -> None:
         """What this process records is not recovered, and what is finished neither."""
         tape, _ = self.recorded()
         storage = MemoryStorage()
@@ -211,7 +211,7 @@ class RecoverTests(RecoveryCase):
         self.assertIs(RecordingState.RECORDING, self.entry(storage).state)
         self.assertEqual([], self.finish(recover_all(self.stored(tape.puts))))
 
-    def test_lost_part(self) -> None:
+    def test_lost_part_is_a_gap(self) -> None:
         """A part that is missing among others is a gap, and the time continues behind it."""
         tape, _ = self.recorded()
         lost = f"{ID.folder}/part_00000001_002.m4s"
@@ -223,7 +223,7 @@ class RecoverTests(RecoveryCase):
             self.assertEqual([0, 540_000, 1_080_000], [segment.start for segment in journal.segments])
             self.assertTrue(journal.segments[1].parts[2].lost)
 
-    def test_lost_journal(self) -> None:
+    def test_lost_journal_is_made_again(self) -> None:
         """Without its journal a recording is described by its init segment and its parts."""
         tape, _ = self.recorded()
         storage = self.stored([put for put in tape.puts[:-1] if "journal" not in put[0]])
@@ -232,7 +232,7 @@ class RecoverTests(RecoveryCase):
         self.assertEqual(self.journal(whole).segments, self.journal(storage).segments)
         self.assertEqual(self.journal(whole).header, self.journal(storage).header)
 
-    def test_lost_init(self) -> None:
+    def test_lost_init_is_put_back(self) -> None:
         """The init segment is put back from the journal."""
         tape, _ = self.recorded()
         storage = self.stored([put for put in tape.puts[:-1] if "init" not in put[0]])
@@ -240,7 +240,7 @@ class RecoverTests(RecoveryCase):
         self.assertEqual(self.journal(storage).header.init, self.finish(_read(storage, f"{ID.folder}/init.mp4")))
 
     @slow
-    def test_lost_page(self) -> None:
+    def test_lost_page_is_filled_again(self) -> None:
         """A page that is missing before others is filled again, so that the journal can be read in one go."""
         tape = Tape()
         recorder = make_recorder(make_sink_context(storage=tape))
@@ -261,7 +261,7 @@ class RecoverTests(RecoveryCase):
         self.assertGreater(self.entry(storage).size, 0)
         self.failureResultOf(Deferred.fromCoroutine(read_journal(storage, ID)), NotFoundError)
 
-    def test_discontinuity(self) -> None:
+    def test_discontinuity_is_dated_by_storage(self) -> None:
         """A segment that the journal lost and that does not join on is dated by when it was stored."""
         tape = Tape()
         recorder = make_recorder(make_sink_context(storage=tape))
@@ -281,7 +281,7 @@ class RecoverTests(RecoveryCase):
         self.assertEqual((0, 9_000_000), (first.start, second.start))
         self.assertGreater(second.utc_ms, first.utc_ms)
 
-    def test_interrupted_deletion(self) -> None:
+    def test_interrupted_deletion_is_finished(self) -> None:
         """A deletion that was begun is finished."""
         tape, _ = self.recorded()
         storage = self.stored(tape.puts)
@@ -291,7 +291,7 @@ class RecoverTests(RecoveryCase):
         self.finish(recover_all(storage))
         self.assertEqual([], self.successResultOf(storage.list("")))
 
-    def test_unreadable_entry(self) -> None:
+    def test_unreadable_entry_is_written_again(self) -> None:
         """An entry that is cut off is written again."""
         tape, _ = self.recorded()
         storage = self.stored([*tape.puts, (ID.catalogue_key, b'{"state"')])
@@ -307,13 +307,13 @@ class RecoverTests(RecoveryCase):
 
 
 class ExaminationTests(RecoveryCase):
-    def test_sound(self) -> None:
+    def test_sound_recording_has_no_problems(self) -> None:
         """A recording that is as its journal says has no problems, however deeply it is looked at."""
         tape, _ = self.recorded()
         for deep in (False, True):
             self.assertEqual([], self.finish(examine(self.stored(tape.puts), ID, deep=deep)).problems)
 
-    def test_problems(self) -> None:
+    def test_problems_are_said_in_words(self) -> None:
         """What is wrong is said in words; damage inside an object shows only to a deep look."""
         tape, _ = self.recorded()
         key = f"{ID.folder}/part_00000001_002.m4s"
@@ -349,7 +349,7 @@ class OtherProcessTests(RecoveryCase):
         keys = [info.key for info in self.successResultOf(storage.list(""))]
         return [self.finish(_read(storage, key)) for key in keys]
 
-    def test_alive(self) -> None:
+    def test_living_process_keeps_its_recordings(self) -> None:
         """What its process still writes is left as it is, also by who repairs by hand."""
         storage = self.growing(Lease("live/test", "0" * 16, 7), Lease("live/test2", "1" * 16, 8))
         before = self.contents(storage)
@@ -358,7 +358,7 @@ class OtherProcessTests(RecoveryCase):
         self.assertEqual(([f"{ID}: left alone: a server is recording it"], False), (outcome.lines, outcome.is_well))
         self.assertEqual(before, self.contents(storage))
 
-    def test_dead(self) -> None:
+    def test_dead_process_loses_its_recordings(self) -> None:
         """What no one writes any more is recovered, also where another process has the stream now."""
         for leases in ((), (Lease("live/test", "1" * 16, 8),), (Lease("live/test2", "0" * 16, 8),)):
             storage = self.growing(*leases)
@@ -366,14 +366,14 @@ class OtherProcessTests(RecoveryCase):
             self.assertIs(RecordingState.RECOVERED, self.entry(storage).state)
             self.assertEqual([ID.folder], storage.released)
 
-    def test_at_once(self) -> None:
+    def test_one_of_two_processes_recovers(self) -> None:
         """Of two processes that start at the same moment, one recovers."""
         storage = self.growing()
         storage.answer = LeaseHeldError("process 7 on elsewhere")
         self.assertEqual([], self.finish(recover_all(storage)))
         self.assertIs(RecordingState.RECORDING, self.entry(storage).state)
 
-    def test_unreadable_entry(self) -> None:
+    def test_unreadable_entry_is_left_alone(self) -> None:
         """A recording of which the catalogue does not say whose it is, is left to the server that has the stream."""
         storage = self.growing(Lease("live/test", "0" * 16, 7))
         self.successResultOf(storage.put(ID.catalogue_key, b"{", "", ""))
@@ -390,7 +390,7 @@ class DamageTests(RecoveryCase):
         self.successResultOf(storage.put(key, spoiled, "", ""))
         return spoiled
 
-    def test_page(self) -> None:
+    def test_damaged_page_is_set_aside(self) -> None:
         """A damaged page is named and set aside, and its recording is whole again from its parts."""
         tape, frames = self.recorded()
         page = f"{ID.folder}/journal_000000.jsonl"
@@ -413,7 +413,7 @@ class DamageTests(RecoveryCase):
                 self.assertIn(page, [log.get("key") for log in logs])
             self.assertEqual([], self.finish(examine(storage, ID)).problems)
 
-    def test_entry(self) -> None:
+    def test_damaged_entry_is_set_aside(self) -> None:
         """A damaged entry of the catalogue is named, set aside and written again; no other recording is concerned."""
         for old, new in (
             (b'"startedMs":', b'"startedMs":9e99,"x":'),

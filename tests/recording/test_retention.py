@@ -94,7 +94,7 @@ class RetentionCase(SynchronousTestCase):
 class RetentionTests(RetentionCase):
     # ── the limits
 
-    def test_age(self) -> None:
+    def test_age_deletes_old_recordings(self) -> None:
         """What ended longer ago than it may is deleted, all of it, and counted."""
         for day in (0, 2, 3, 9):
             self.add(day)
@@ -102,7 +102,7 @@ class RetentionTests(RetentionCase):
         self.assertEqual((2, 2 * SIZE), (self.deletions.deleted["retain"], self.deletions.bytes["retain"]))
         self.assertEqual(2, len(self.storage.successful_list()))
 
-    def test_size(self) -> None:
+    def test_size_deletes_the_oldest(self) -> None:
         """While there is too much, the oldest goes; each application counts for itself."""
         for day in range(5):
             self.add(day)
@@ -110,7 +110,7 @@ class RetentionTests(RetentionCase):
         rules = RetentionRules(max_bytes=3 * SIZE + 1)
         self.assertEqual(["live 2", "live 3", "live 4", "tv 0"], self.sweep(live=rules, tv=rules))
 
-    def test_room(self) -> None:
+    def test_room_deletes_the_oldest(self) -> None:
         """While there is too little room, the oldest goes, whatever the application."""
         for day in range(8):
             self.add(day, "tv" if day % 2 else "live")
@@ -118,7 +118,7 @@ class RetentionTests(RetentionCase):
         rules = RetentionRules(min_free_bytes=5 * SIZE)
         self.assertEqual(["live 4", "live 6", "tv 3", "tv 5", "tv 7"], self.sweep(live=rules, tv=rules))
 
-    def test_no_limits(self) -> None:
+    def test_no_limits_keep_everything(self) -> None:
         """An application without limits keeps everything, also for the sake of another."""
         for day in range(8):
             self.add(day)
@@ -127,7 +127,7 @@ class RetentionTests(RetentionCase):
         self.assertEqual(8, len(self.sweep(tv=RetentionRules(min_free_bytes=SIZE * 5))))
         self.assertFalse(self.retention(live=RetentionRules()).has_limits)
 
-    def test_strictest(self) -> None:
+    def test_strictest_of_limits_counts(self) -> None:
         """Of several recorders of an application, every limit counts."""
         self.assertEqual(
             RetentionRules(5, 7, 9),
@@ -136,7 +136,7 @@ class RetentionTests(RetentionCase):
 
     # ── what stays
 
-    def test_growing(self) -> None:
+    def test_growing_recording_never_goes(self) -> None:
         """A recording that grows never goes, however old or large it is."""
         self.storage = SmallStorage(0)
         for key, data in record(4, finish=False).objects.items():
@@ -144,7 +144,7 @@ class RetentionTests(RetentionCase):
         self.now_ms = START_MS + 1000 * DAY_MS
         self.assertEqual(["live 0"], self.sweep(live=RetentionRules(1, 1, 1)))
 
-    def test_protected(self) -> None:
+    def test_protected_recording_never_goes(self) -> None:
         """A protected recording never goes, but counts; that a limit cannot be kept is said once."""
         self.add(0, protected=True)
         self.add(1, protected=True)
@@ -156,7 +156,7 @@ class RetentionTests(RetentionCase):
         self.assertEqual(["live 0", "live 1"], self.left())
         self.assertEqual(1, sum("cannot be kept" in event["log_format"] for event in logs))
 
-    def test_damaged(self) -> None:
+    def test_damaged_recording_ages_from_beginning(self) -> None:
         """What was never finished properly ages from its beginning."""
         self.add(1, state="damaged")
         self.add(9, state="recovered")
@@ -164,7 +164,7 @@ class RetentionTests(RetentionCase):
 
     # ── failures
 
-    def test_storage_fails(self) -> None:
+    def test_storage_failure_is_retried_later(self) -> None:
         """What cannot be deleted now is left for the next time, and the others go."""
         first, _ = self.add(0), self.add(1)
         delete = self.storage.delete
@@ -179,7 +179,7 @@ class RetentionTests(RetentionCase):
         self.patch(self.storage, "delete", delete)
         self.assertEqual([], self.sweep(live=RetentionRules(age_ms=DAY_MS)))
 
-    def test_unknown_room(self) -> None:
+    def test_unknown_room_is_said_once(self) -> None:
         """Where a storage cannot tell its room, that is said at the start, and nothing is deleted for it."""
         storage = store(record())
         with capturedLogs() as logs:
@@ -191,7 +191,7 @@ class RetentionTests(RetentionCase):
 
 
 class RecorderRulesTests(SynchronousTestCase):
-    def test_new_settings(self) -> None:
+    def test_new_settings_count_at_once(self) -> None:
         """Where an application has another recorder, its limits are those of that one, at once."""
         app = FakeApplication(sinks={"record": RecorderFactory(retain="1d")})
         apps = {"live": app, "tv": FakeApplication("tv")}
@@ -212,7 +212,7 @@ class ServiceTests(RetentionCase):
         self.names = StartNames()
         return RecordingsService(library, retention, self.clock, self.names)
 
-    def test_names(self) -> None:
+    def test_names_are_never_used_twice(self) -> None:
         """A server that is started in the second in which another began a recording does not write over that."""
         self.add(0)
         (id,) = self.successResultOf(Deferred.fromCoroutine(Library(self.storage, self.clock).find()))
@@ -237,7 +237,7 @@ class ServiceTests(RetentionCase):
         service.stopService()
         self.assertEqual([], self.clock.getDelayedCalls())
 
-    def test_without_limits(self) -> None:
+    def test_without_limits_nothing_is_read(self) -> None:
         """Where nothing is limited nothing is looked at, until new settings set a limit."""
         self.add(0)
         rules = {"live": RetentionRules()}
@@ -254,7 +254,7 @@ class ServiceTests(RetentionCase):
         self.assertEqual(1, self.deletions.deleted["retain"])
         service.stopService()
 
-    def test_storage_fails(self) -> None:
+    def test_failing_storage_is_asked_again(self) -> None:
         """A storage that fails is reported, and asked again."""
         self.add(0)
         listing = self.storage.list

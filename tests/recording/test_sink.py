@@ -104,7 +104,7 @@ class RecorderTests(SynchronousTestCase):
 
     # ── what is written
 
-    def test_all_frames(self) -> None:
+    def test_all_frames_are_recorded_once(self) -> None:
         """The init segment and the parts in the order of their names are a file that holds every frame, once."""
         frames = self.record_all()
         media = read_media(self.writer.objects, FIRST)
@@ -112,7 +112,7 @@ class RecorderTests(SynchronousTestCase):
             self.assertEqual([each.data for each in frames if each.track is track], payloads(media, track.id))
 
     @slow
-    def test_drops(self) -> None:
+    def test_drops_leave_no_hole(self) -> None:
         """Frames that are missing right behind a part that is stored already leave no hole and take no others along."""
         for missing in (range(150, 151), range(150, 157), range(150, 230)):
             self.setUp()
@@ -135,7 +135,7 @@ class RecorderTests(SynchronousTestCase):
                 self.assertEqual(one.start + one.duration, other.start)
             self.assertTrue(all(segment.keyframe for segment in journal.segments))
 
-    def test_journal(self) -> None:
+    def test_journal_has_segments_and_times(self) -> None:
         """Segments begin with keyframes at the wanted distance, and say when, in ticks and by the wall clock."""
         self.record_all()
         journal = read_journal(self.writer.objects, FIRST)
@@ -149,7 +149,7 @@ class RecorderTests(SynchronousTestCase):
         self.assertTrue(all(segment.keyframe for segment in journal.segments))
         self.assertEqual([True, False, True, False, True, False], [part.keyframe for part in journal.segments[0].parts])
 
-    def test_entry(self) -> None:
+    def test_entry_has_duration_and_size(self) -> None:
         """The catalogue says that it is recorded, and in the end how long and large it is."""
         source = FrameSource(VIDEO, AUDIO, gop=60)
         self.recorder.tracks_changed(source.tracks)
@@ -164,7 +164,7 @@ class RecorderTests(SynchronousTestCase):
         # and the sound of the last pictures, which came after their part had left
         self.assertEqual((8_001, media_size, 2, 0), (entry.duration_ms, entry.size, entry.segments, entry.gaps))
 
-    def test_order(self) -> None:
+    def test_order_of_what_is_stored(self) -> None:
         """Nothing is stored of which the catalogue does not know, and no part that could not be decoded."""
         self.record_all()
         names = [key.rpartition("/")[2] for _, key in self.writer.operations]
@@ -187,13 +187,13 @@ class RecorderTests(SynchronousTestCase):
             self.assertLessEqual(given - stored, 32)
         self.assertIn(f"{FIRST.folder}/part_00000000_008.m4s", self.writer.objects)
 
-    def test_nothing_came(self) -> None:
+    def test_nothing_recorded_leaves_nothing(self) -> None:
         """A stream without a frame leaves nothing."""
         self.recorder.tracks_changed((VIDEO,))
         self.successResultOf(self.recorder.finish())
         self.assertEqual([], self.writer.operations)
 
-    def test_pages(self) -> None:
+    def test_pages_of_the_journal_fill(self) -> None:
         """A page of the journal is full at some time; then a new one is begun, and the old one is left alone."""
         self.recorder = Packager(
             RecorderSink(self.context, Cutting(segment_ms=1_000, part_ms=1_000), Rotation(0, by_utc=True), StartNames())
@@ -227,7 +227,7 @@ class RecorderTests(SynchronousTestCase):
         self.assertEqual([135_000, 72_000], [track.base_decode_time for track in tracks])
         self.assertEqual(135_000, read_journal(self.writer.objects, recording).segments[0].start)
 
-    def test_interruption(self) -> None:
+    def test_interruption_is_a_discontinuity(self) -> None:
         """A publisher that returns continues in the same recording, with a discontinuity."""
         self.recorder.tracks_changed((VIDEO,))
         self.record(video_frames(VIDEO, 3, gop=30))
@@ -240,7 +240,7 @@ class RecorderTests(SynchronousTestCase):
 
     # ── where a recording ends
 
-    def test_other_tracks(self) -> None:
+    def test_other_tracks_begin_another_recording(self) -> None:
         """Tracks that need another init segment begin another recording; the same ones do not."""
         self.recorder.tracks_changed((VIDEO,))
         self.record(video_frames(VIDEO, 3, gop=30))
@@ -254,7 +254,7 @@ class RecorderTests(SynchronousTestCase):
         self.assertEqual([1280, 640], widths)
 
     @slow
-    def test_rotation(self) -> None:
+    def test_rotation_loses_no_frame(self) -> None:
         """A recording ends at the first keyframe that may begin a segment from its limit on; no frame is lost."""
         self.recorder, _ = self.new_recorder(every_ms=60_000)
         source = FrameSource(VIDEO, AUDIO, gop=60)
@@ -271,7 +271,7 @@ class RecorderTests(SynchronousTestCase):
             ]
             self.assertEqual([each.data for each in frames if each.track is track], stored)
 
-    def test_limits(self) -> None:
+    def test_limits_by_clock_or_start(self) -> None:
         """By UTC, limits are full hours; from the start, each recording has its whole time."""
         at_ms = 1_767_225_600_000 + 20 * 60_000
         self.assertEqual(at_ms + 40 * 60_000, Rotation(3_600_000, by_utc=True).limit_ms(at_ms))
@@ -280,7 +280,7 @@ class RecorderTests(SynchronousTestCase):
 
     # ── a storage that fails
 
-    def test_lost_part(self) -> None:
+    def test_lost_part_makes_a_gap(self) -> None:
         """A part that the storage did not take makes its segment a gap; the rest is as it was."""
         self.writer.holds = True
         source = FrameSource(VIDEO, AUDIO, gop=60)
@@ -295,7 +295,7 @@ class RecorderTests(SynchronousTestCase):
         self.assertEqual(540_000, journal.segments[1].duration)
         self.assertEqual(1, read_entry(self.writer.objects, FIRST).gaps)
 
-    def test_lost_page(self) -> None:
+    def test_lost_page_is_written_again(self) -> None:
         """What is lost of the entry, the init segment and the journal is written again with what follows."""
         self.writer.holds = True
         source = FrameSource(VIDEO, AUDIO, gop=60)
@@ -312,7 +312,7 @@ class RecorderTests(SynchronousTestCase):
         self.assertEqual(4, len(read_journal(self.writer.objects, FIRST).segments))
         self.assertIn(f"{FIRST.folder}/init.mp4", self.writer.objects)
 
-    def test_lost_journal(self) -> None:
+    def test_lost_journal_is_not_finished(self) -> None:
         """Without its journal a recording is not called finished, so that the next start recovers it."""
         self.writer.holds = True
         source = FrameSource(VIDEO, AUDIO, gop=60)
@@ -329,14 +329,14 @@ def replace_start(name: str) -> RecordingId:
 
 
 class RecorderFactoryTests(SynchronousTestCase):
-    def test_arguments(self) -> None:
+    def test_arguments_are_read_with_units(self) -> None:
         """Durations and sizes are read the way operators write them."""
         factory = RecorderFactory("4s", "500ms", "30m", "start", "7d", "50G", "5G")
         self.assertEqual(replace(Cutting(), segment_ms=4_000, part_ms=500), factory.cutting)
         self.assertEqual(Rotation(1_800_000, by_utc=False), factory.rotation)
         self.assertEqual(RetentionRules(604_800_000, 50 << 30, 5 << 30), factory.retention)
 
-    def test_bad_arguments(self) -> None:
+    def test_bad_arguments_are_refused(self) -> None:
         """What cannot work is refused."""
         for bad in (
             {"segment": "500ms"},
@@ -350,7 +350,7 @@ class RecorderFactoryTests(SynchronousTestCase):
         ):
             self.assertRaises(ConfigurationError, RecorderFactory, **bad)
 
-    def test_create(self) -> None:
+    def test_factory_creates_a_recorder(self) -> None:
         """It makes a recorder for each stream."""
         context = make_sink_context()
         sink = Packager(RecorderFactory().create(context))
@@ -360,7 +360,7 @@ class RecorderFactoryTests(SynchronousTestCase):
         storage: Any = context.storage
         self.assertTrue(any(key.startswith("recordings/live/test/") for key in storage.objects))
 
-    def test_memory(self) -> None:
+    def test_memory_storage_is_warned_of(self) -> None:
         """Recording into a storage that keeps nothing is allowed, and said."""
         with capturedLogs() as logs:
             RecorderFactory().create(make_sink_context())
@@ -380,7 +380,7 @@ class BesideHlsTests(SynchronousTestCase):
     def parts(self) -> list[bytes]:
         return [data for key, data in self.writer.objects.items() if "/part_" in key]
 
-    def test_joined(self) -> None:
+    def test_parts_join_three_fragments(self) -> None:
         """Each part is one fragment of three of HLS, and each segment begins with a keyframe after six seconds."""
         source = FrameSource(VIDEO, AUDIO, gop=60)
         self.packager.tracks_changed(source.tracks)
@@ -391,7 +391,7 @@ class BesideHlsTests(SynchronousTestCase):
         # audio that belongs to no picture any more is a part of its own at the end
         self.assertEqual([6, 6, 5], [sum(f"part_0000000{number}" in name for name in names) for number in range(3)])
 
-    def test_all_frames(self) -> None:
+    def test_frames_beside_hls_once(self) -> None:
         """Every frame is recorded once, in order."""
         source = FrameSource(VIDEO, AUDIO, gop=60)
         self.packager.tracks_changed(source.tracks)

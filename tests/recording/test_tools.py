@@ -36,16 +36,16 @@ class ToolsCase(SynchronousTestCase):
 
 
 class VerifyTests(ToolsCase):
-    def test_good(self) -> None:
+    def test_good_recording_is_good(self) -> None:
         """A recording that is as its journal says is good."""
         for deep in (False, True):
             self.assertEqual(Outcome([f"{ID}: good"]), self.run_with(verify(store(record()), deep=deep)))
 
-    def test_nothing(self) -> None:
+    def test_nothing_recorded_is_no_complaint(self) -> None:
         """Without recordings there is nothing to complain of."""
         self.assertTrue(self.run_with(verify(MemoryStorage())).is_well)
 
-    def test_problems(self) -> None:
+    def test_problems_are_all_reported(self) -> None:
         """What is missing, unfinished or unknown to the catalogue is reported."""
         missing = store(record())
         self.successResultOf(missing.delete(PART))
@@ -59,7 +59,7 @@ class VerifyTests(ToolsCase):
             outcome = self.run_with(verify(storage))
             self.assertEqual(([f"{ID}: {words}"], False), (outcome.lines, outcome.is_well))
 
-    def test_newer_format(self) -> None:
+    def test_newer_format_is_not_judged(self) -> None:
         """A recording of a newer program is not judged."""
         storage = store(record())
         self.successResultOf(
@@ -77,7 +77,7 @@ class RepairTests(ToolsCase):
         self.assertEqual(["there was nothing to repair"], self.run_with(repair(storage)).lines)
         self.assertEqual(before, self.successResultOf(storage.list("")))
 
-    def test_unfinished(self) -> None:
+    def test_unfinished_recording_is_closed(self) -> None:
         """What a dead server left is closed, but not before it has been quiet for a minute."""
         storage = store(record(finish=False), by_another=True)
         newest = max(info.modified_ms for info in self.successResultOf(storage.list("")))
@@ -88,14 +88,14 @@ class RepairTests(ToolsCase):
         self.assertEqual(([f"{ID}: recovered, 14 s, 0 gaps"], True), (late.lines, late.is_well))
         self.assertEqual(["there was nothing to repair"], self.run_with(repair(storage)).lines)
 
-    def test_lost_catalogue(self) -> None:
+    def test_lost_catalogue_is_found_again(self) -> None:
         """Recordings that were copied without the catalogue are found again."""
         storage = store(record())
         self.successResultOf(storage.delete(ID.catalogue_key))
         self.assertEqual([f"{ID}: recovered, 14 s, 0 gaps"], self.run_with(repair(storage, lambda: 1 << 60)).lines)
         self.assertTrue(self.run_with(verify(storage)).is_well)
 
-    def test_lost_part(self) -> None:
+    def test_later_lost_part_is_a_gap(self) -> None:
         """A part that got lost later makes its segment a gap, once and for all; the recording stays finished."""
         storage = store(record())
         self.successResultOf(storage.delete(PART))
@@ -133,7 +133,7 @@ class CommandTests(ToolsCase):
         self.assertEqual(1, self.run_tool("verify", str(self.folder))[0])
         self.assertEqual((0, f"{ID}: finished, 14 s, 1 gaps\n", ""), self.run_tool("repair", str(self.folder)))
 
-    def test_export_file(self) -> None:
+    def test_export_as_one_file(self) -> None:
         """A recording is taken out as one file that holds every frame; what is there is not overwritten."""
         target = self.folder / "out.mp4"
         self.assertEqual(0, self.run_tool("export", str(self.folder), str(ID), str(target))[0])
@@ -142,7 +142,7 @@ class CommandTests(ToolsCase):
         self.assertEqual(14 * 30, len(payloads(media, 1)))
         self.assertEqual(1, self.run_tool("export", str(self.folder), str(ID), str(target))[0])
 
-    def test_export_folder(self) -> None:
+    def test_export_as_a_folder(self) -> None:
         """Or as a folder whose playlist names what is in it."""
         target = self.folder / "out"
         self.assertEqual(0, self.run_tool("export", str(self.folder), str(ID), str(target))[0])
@@ -151,7 +151,7 @@ class CommandTests(ToolsCase):
         media = b"".join((target / name).read_bytes() for name in ("init.mp4", *names))
         self.assertEqual(14 * 30, len(payloads(media, 1)))
 
-    def test_not_there(self) -> None:
+    def test_missing_recording_is_one_line(self) -> None:
         """What is not there is one line on standard error."""
         for name in ("live/test", "live/none/20260101T000000Z", "live/test/now"):
             status, out, err = self.run_tool("export", str(self.folder), name, "out.mp4")

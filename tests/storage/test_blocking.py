@@ -93,12 +93,12 @@ class BlockingTests(TestCase):
             watch().thread = None
         return watch().seen
 
-    async def test_local(self) -> None:
+    async def test_local_files_in_threads_alone(self) -> None:
         """Files are opened, listed and removed in threads alone."""
         storage = LocalStorageFactory(self.mktemp()).create(self.context)
         self.assertEqual([], await self.watched(self.use(storage)))
 
-    async def test_gcs(self) -> None:
+    async def test_gcs_client_in_threads_alone(self) -> None:
         """From the search for credentials on, Google's client works in threads alone."""
         if missing:
             raise SkipTest(missing)
@@ -111,7 +111,7 @@ class BlockingTests(TestCase):
 
             self.assertEqual([], await self.watched(made_and_used()))
 
-    async def test_watch(self) -> None:
+    async def test_blocking_watch_sees_opened_files(self) -> None:
         """What opens a file in the reactor's thread is seen."""
 
         async def blocks() -> None:

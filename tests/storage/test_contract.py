@@ -119,11 +119,11 @@ class ContractTests(SynchronousTestCase):
         self.assertGreaterEqual(result.testsRun, least)
         return len(result.failures) + len(result.errors)
 
-    def test_whole(self) -> None:
+    def test_whole_storage_keeps_all_promises(self) -> None:
         """A storage that keeps all promises passes."""
         self.assertEqual(0, self.failures(MemoryStorage, least=20))
 
-    def test_broken(self) -> None:
+    def test_broken_promises_are_caught(self) -> None:
         """Each way to break a promise is caught."""
         for broken in (
             Ranges,
@@ -160,7 +160,7 @@ class UnreliableStorageTests(SynchronousTestCase):
     def put(self, storage: UnreliableStorage, key: str = "a") -> Deferred[None]:
         return storage.put(key, b"x", "", "")
 
-    def test_latency(self) -> None:
+    def test_latency_delays_every_call(self) -> None:
         """Nothing happens before the latency is over; it may differ from call to call."""
         latencies = iter([2.0, 0.5])
         storage = UnreliableStorage(self.memory, self.clock, lambda: next(latencies))
@@ -175,7 +175,7 @@ class UnreliableStorageTests(SynchronousTestCase):
         self.assertEqual([("put", "quick"), ("put", "slow")], storage.done)
         self.assertEqual(0, storage.under_way)
 
-    def test_failures(self) -> None:
+    def test_failures_replace_the_call(self) -> None:
         """A failure replaces the call: what is behind is not touched."""
         seen: list[tuple[str, str]] = []
 
@@ -190,7 +190,7 @@ class UnreliableStorageTests(SynchronousTestCase):
         self.assertEqual([], self.successResultOf(self.memory.list("")))
         self.assertEqual([], storage.done)
 
-    def test_stall(self) -> None:
+    def test_stall_holds_all_calls(self) -> None:
         """While it is stalled no call ends; then all of them do."""
         storage = UnreliableStorage(self.memory, self.clock)
         storage.stall()
@@ -202,7 +202,7 @@ class UnreliableStorageTests(SynchronousTestCase):
         stored = self.successResultOf(storage.get("a"))
         self.assertEqual(b"x", self.successResultOf(Deferred.fromCoroutine(read_all(stored))))
 
-    def test_cancelled(self) -> None:
+    def test_cancelled_call_never_happens(self) -> None:
         """A call that is cancelled while it waits or stalls never happens."""
         storage = UnreliableStorage(self.memory, self.clock, 1.0)
         late, stalled = self.put(storage, "late"), self.put(storage, "stalled")
@@ -216,7 +216,7 @@ class UnreliableStorageTests(SynchronousTestCase):
         self.assertEqual([], self.successResultOf(self.memory.list("")))
         self.assertEqual([], self.clock.getDelayedCalls())
 
-    def test_deaf(self) -> None:
+    def test_deaf_storage_continues_cancelled_calls(self) -> None:
         """A deaf one continues with a call that was cancelled, as a thread does, in its own time."""
         storage = UnreliableStorage(self.memory, self.clock, 1.0, deaf=True)
         put = self.put(storage)

@@ -53,23 +53,23 @@ class FlushTests(SynchronousTestCase):
             self.successResultOf(storage.put("folder/a", b"x", "", ""))
         return happened
 
-    def test_never(self) -> None:
+    def test_never_waits_for_the_disk(self) -> None:
         """By default no write waits for the disk."""
         self.assertEqual(["named"], self.told())
 
-    def test_file(self) -> None:
+    def test_file_is_flushed_before_its_name(self) -> None:
         """With fsync=file the bytes are on the disk before the file gets its name."""
         self.assertEqual(["file", "named"], self.told(fsync="file"))
 
-    def test_folder(self) -> None:
+    def test_folder_is_flushed_as_well(self) -> None:
         """With fsync=folder the name of the file is on the disk as well, and those of new folders."""
         self.assertEqual(["folder", "file", "named", "folder"], self.told(fsync="folder"))
 
-    def test_unknown(self) -> None:
+    def test_unknown_word_stops_the_start(self) -> None:
         """Another word stops the start."""
         self.assertRaises(ConfigurationError, LocalStorageFactory, "data", fsync="always")
 
-    def test_failing(self) -> None:
+    def test_failing_flush_fails_the_put(self) -> None:
         """A disk that fails to flush fails the put, which can be repeated, and leaves no file without a name."""
         directory = self.mktemp()
         storage = make_storage(directory, fsync="file")
@@ -124,7 +124,7 @@ class DiskTests(SmallDisk):
         self.assertIn(told, str(error))
         self.assertTrue(error.retryable)
 
-    def test_full(self) -> None:
+    def test_full_disk_fails_the_put(self) -> None:
         """On a full disk a put fails, leaves nothing, and succeeds once there is room."""
         self.fill()
         self.assert_recovers("No space left on device")
@@ -132,14 +132,14 @@ class DiskTests(SmallDisk):
         os.unlink(f"{self.disk}/ballast")
         self.successResultOf(self.put())
 
-    def test_read_only(self) -> None:
+    def test_read_only_disk_fails_the_put(self) -> None:
         """On a disk that has turned read-only a put fails, and succeeds once it can be written again."""
         self.remount("ro")
         self.assert_recovers("Read-only file system")
         self.remount("rw")
         self.successResultOf(self.put())
 
-    def test_taken_away(self) -> None:
+    def test_disk_taken_away_is_noticed(self) -> None:
         """While its disk is not mounted, nothing is written below the mount point, and nothing read from there."""
         self.unmount()
         self.assert_recovers("is not there any more")

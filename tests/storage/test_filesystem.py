@@ -118,13 +118,13 @@ class LinkTests(Case):
         self.successResultOf(storage.put("a/b", b"x", "", ""))
         self.assertEqual(["a/b"], self.keys())
 
-    def test_named_pipe(self) -> None:
+    def test_named_pipe_is_no_object(self) -> None:
         """A named pipe is no object and blocks no reader."""
         os.mkfifo(self.path("pipe"))
         self.failureResultOf(self.storage.get("pipe"), NotFoundError)
         self.assertEqual([], self.keys())
 
-    def test_foreign_names(self) -> None:
+    def test_foreign_names_are_not_listed(self) -> None:
         """Files whose names no key can have are not listed."""
         for name in (b"back\\slash", b"line\nfeed", b"not-utf8-\xff"):
             with open(os.path.join(os.fsencode(self.root), name), "wb"):
@@ -151,7 +151,7 @@ class WriteTests(Case):
         self.assertEqual([(["a/object"], b"old")], seen)
         self.assertEqual([self.path("a", "object")], self.files())
 
-    def test_disk_failures(self) -> None:
+    def test_disk_failures_are_worth_a_retry(self) -> None:
         """A full or broken disk is worth a retry, a key that does not fit is not; nothing is left of either."""
         for number, retryable in (
             (errno.ENOSPC, True),
@@ -179,7 +179,7 @@ class WriteTests(Case):
             self.assertEqual(size, len(self.read("object")))
             self.assertEqual(goes, in_thread.call_count, size)
 
-    def test_read_failure(self) -> None:
+    def test_read_failure_reaches_the_reader(self) -> None:
         """A disk that fails in the middle of an object says so to its reader."""
         self.put("object", b"x" * (CHUNK_BYTES + 1))
         stored = self.successResultOf(self.storage.get("object"))
@@ -187,7 +187,7 @@ class WriteTests(Case):
             reading = Deferred.fromCoroutine(read_all(stored))
             self.assertTrue(self.failureResultOf(reading, StorageError).value.retryable)
 
-    def test_cut_off(self) -> None:
+    def test_cut_off_object_fails_its_reader(self) -> None:
         """An object that is cut short while it is read fails its reader, who waits for no more."""
         self.put("object", b"x" * (CHUNK_BYTES + 1))
         stored = self.successResultOf(self.storage.get("object"))
@@ -224,7 +224,7 @@ class WriteTests(Case):
             self.successResultOf(self.storage.put_pieces("object", [b"0123", b"", b"45", b"678901"], "", ""))
         self.assertEqual(b"012345678901", self.read("object"))
 
-    def test_given_up(self) -> None:
+    def test_cancelled_put_has_no_effect(self) -> None:
         """A put that was cancelled while it waited for a thread has no effect when its turn comes."""
         queue: list[Callable[[], Any]] = []
 
@@ -241,12 +241,12 @@ class WriteTests(Case):
         self.assertEqual(b"new", self.read("playlist.m3u8"))
         self.assertEqual(1, len(self.files()))
 
-    def test_types(self) -> None:
+    def test_types_follow_from_names(self) -> None:
         """The content type follows from the name, whatever it was put with."""
         self.successResultOf(self.storage.put("a/init.mp4", b"x", "text/plain", "no-cache"))
         self.assertEqual("video/mp4", self.successResultOf(self.storage.stat("a/init.mp4")).content_type)
 
-    def test_full_disk(self) -> None:
+    def test_full_disk_is_retried_later(self) -> None:
         """On a disk that is full a put fails, to be retried, leaves nothing, and succeeds once there is room."""
         if sys.platform != "linux" or os.geteuid():
             raise SkipTest("mounting a tiny disk takes root on Linux")
@@ -292,7 +292,7 @@ class FolderTests(Case):
         self.assertEqual(3, len(removed))
         self.assertEqual(b"safe", self.read("a/b/object"))
 
-    def test_root_vanished(self) -> None:
+    def test_vanished_root_is_not_made_again(self) -> None:
         """When the directory itself is gone (a disk unmounted), puts fail to be retried and make no new one."""
         os.rmdir(self.root)
         error = self.failureResultOf(self.storage.put("a", b"x", "", ""), StorageError).value

@@ -78,7 +78,7 @@ class GcsStorageTests(Case):
         self.successResultOf(storage.put("a.m4s", b"x", "", ""))
         self.assertEqual("video/iso.segment", self.successResultOf(storage.stat("a.m4s")).content_type)
 
-    def test_without_prefix(self) -> None:
+    def test_without_prefix_all_is_ours(self) -> None:
         """Without a prefix the bucket is all ours."""
         storage = self.make_storage(prefix="")
         self.put(storage, "root-object")
@@ -97,7 +97,7 @@ class GcsStorageTests(Case):
         self.put(storage, "folder/object")
         self.assertEqual(["folder/object"], [info.key for info in self.successResultOf(storage.list(""))])
 
-    def test_endpoint(self) -> None:
+    def test_endpoint_is_named_in_the_spec(self) -> None:
         """Another server of the same API can be named in the spec; over plain http no credentials are looked for."""
         with patch.dict(os.environ):
             del os.environ["STORAGE_EMULATOR_HOST"]
@@ -106,7 +106,7 @@ class GcsStorageTests(Case):
         stored = self.successResultOf(storage.get("a"))
         self.assertEqual(b"there", self.successResultOf(Deferred.fromCoroutine(read_all(stored))))
 
-    def test_chunks(self) -> None:
+    def test_chunks_of_a_large_object(self) -> None:
         """A large object is downloaded in ranges of at most 1 MiB."""
         storage = self.make_storage()
         self.put(storage, "a", bytes(2 * CHUNK_BYTES + 5))
@@ -130,7 +130,7 @@ class GcsStorageTests(Case):
         error = self.failureResultOf(storage.put("a", b"x", "", ""), StorageError).value
         self.assertFalse(error.retryable, error)
 
-    def test_unreachable(self) -> None:
+    def test_unreachable_server_is_retried(self) -> None:
         """A server that cannot be reached is worth a retry."""
         with patch("rapidrtmp.storage.bucket.READ_RETRY_S", 0.0):
             storage = self.make_storage(endpoint="http://127.0.0.1:1")
@@ -159,7 +159,7 @@ class WriteTests(Case):
         storage._in_thread = in_thread
         return storage, calls
 
-    def test_immutable_twice(self) -> None:
+    def test_immutable_object_is_put_twice(self) -> None:
         """What never changes can be put again with the same bytes, as after an answer that was lost, and no others."""
         storage = self.make_storage()
         for _ in range(2):
@@ -168,7 +168,7 @@ class WriteTests(Case):
         self.assertFalse(error.retryable)
         self.assertEqual(b"same", self.stored(storage))
 
-    def test_after_restart(self) -> None:
+    def test_after_restart_objects_are_replaced(self) -> None:
         """A process that knows nothing of an object replaces what another one left."""
         self.successResultOf(self.put(self.make_storage(), b"old"))
         storage = self.make_storage()
@@ -179,7 +179,7 @@ class WriteTests(Case):
         self.successResultOf(self.put(storage, b"again"))
         self.assertEqual(b"again", self.stored(storage))
 
-    def test_late_write(self) -> None:
+    def test_late_write_never_happens(self) -> None:
         """A write that was given up and had not begun never happens."""
         storage, calls = self.held_storage()
         late = self.put(storage, b"late")
@@ -192,7 +192,7 @@ class WriteTests(Case):
         storage._in_thread = maybeDeferred
         self.assertEqual(b"newer", self.stored(storage))
 
-    def test_late_upload(self) -> None:
+    def test_late_upload_loses_its_place(self) -> None:
         """A write that was already on its way when a newer one was made does not take its place."""
         storage = self.make_storage()
         self.successResultOf(self.put(storage, b"first"))
@@ -208,7 +208,7 @@ class WriteTests(Case):
         self.successResultOf(newer[0])
         self.assertEqual(b"newer", self.stored(storage))
 
-    def test_damaged(self) -> None:
+    def test_damaged_object_is_removed_again(self) -> None:
         """What is stored with another checksum than was sent is removed again, and the write can be repeated."""
         storage = self.make_storage()
         with patch("rapidrtmp.storage.bucket._crc32c", return_value="else"):
@@ -217,7 +217,7 @@ class WriteTests(Case):
         self.failureResultOf(storage.stat("a"), NotFoundError)
         self.successResultOf(self.put(storage, b"bytes", IMMUTABLE))
 
-    def test_large(self) -> None:
+    def test_large_object_in_pieces(self) -> None:
         """An object of more than 8 MiB is uploaded in pieces, under the same conditions."""
         storage = self.make_storage()
         data = bytes(range(256)) * 40_000
@@ -250,7 +250,7 @@ class RedirectTests(Case):
             )
         return path
 
-    def test_signed(self) -> None:
+    def test_signed_url_needs_no_credentials(self) -> None:
         """With a key file, anyone can fetch an object under the URL, from the bucket itself."""
         self.successResultOf(self.make_storage().put("a b.m4s", b"there", "", IMMUTABLE))
         storage = self.make_storage(credentials=self.key_file(), read="redirect")
@@ -258,7 +258,7 @@ class RedirectTests(Case):
         self.assertIn("X-Goog-Signature=", url)
         self.assertEqual(b"there", urlopen(url).read())
 
-    def test_not_chosen(self) -> None:
+    def test_redirects_are_not_the_default(self) -> None:
         """Unless redirects are chosen, everything is read through the server."""
         storage = self.make_storage(credentials=self.key_file())
         self.assertIsNone(self.successResultOf(storage.redirect_url("a")))
@@ -330,7 +330,7 @@ class FailureTests(SynchronousTestCase):
         ):
             self.assert_told(error, retryable=False)
 
-    def test_not_found(self) -> None:
+    def test_missing_object_is_not_found(self) -> None:
         """An object that is not there is deleted without complaint, and not found."""
         from google.api_core.exceptions import NotFound
 
@@ -343,26 +343,26 @@ class FailureTests(SynchronousTestCase):
 class FactoryTests(SynchronousTestCase):
     """Starting up."""
 
-    def test_interface(self) -> None:
+    def test_factory_provides_the_interface(self) -> None:
         """The factory provides IStorageFactory; what it stores outlives the process."""
         factory = GcsStorageFactory("bucket")
         verifyObject(IStorageFactory, factory)
         self.assertTrue(factory.persistent)
 
-    def test_arguments(self) -> None:
+    def test_bad_arguments_stop_the_start(self) -> None:
         """No bucket, or a prefix that no key could begin with, stops the start."""
         self.assertRaises(ConfigurationError, GcsStorageFactory, "")
         self.assertRaises(ConfigurationError, GcsStorageFactory, "bucket", "a/../b")
         self.assertRaises(ConfigurationError, GcsStorageFactory, "bucket", prefix="back\\slash")
         self.assertRaises(ConfigurationError, GcsStorageFactory, "bucket", read="elsewhere")
 
-    def test_no_library(self) -> None:
+    def test_missing_library_stops_the_start(self) -> None:
         """Without the client library the start stops and says what to install."""
         with patch.dict(sys.modules, {"google.cloud.storage": None}):
             error = self.assertRaises(ConfigurationError, GcsStorageFactory("bucket").create, CONTEXT)
         self.assertIn("rapidrtmp[gcs]", str(error))
 
-    def test_no_credentials(self) -> None:
+    def test_missing_credentials_are_looked_for(self) -> None:
         """Credentials are looked for with each call until there are some: who gives them out may start later."""
         if missing:
             raise SkipTest(missing)
@@ -376,7 +376,7 @@ class FactoryTests(SynchronousTestCase):
             client().bucket().get_blob.return_value = None
             self.failureResultOf(storage.stat("a"), NotFoundError)
 
-    def test_key_file(self) -> None:
+    def test_bad_key_file_fails(self) -> None:
         """A key file that cannot be read stops the start; one that is none fails every call for good."""
         if missing:
             raise SkipTest(missing)

@@ -81,7 +81,7 @@ class FaultTests(Case):
         self.assertEqual(data, self.stored("a.m4s"))
 
     @slow
-    def test_passing(self) -> None:
+    def test_passing_faults_are_survived(self) -> None:
         """Whatever happens to a write, even if it was done and only the answer was lost, it is done once in the end."""
         faults: tuple[Fault, ...] = (500, 503, 429, 408, "reset", "lost", "truncated", "garbled")
         for number, fault in enumerate(faults):
@@ -94,12 +94,12 @@ class FaultTests(Case):
             self.put(b"good", IMMUTABLE)
         self.assertEqual((0, 2 * len(faults)), (self.writer.lost_total, self.writer.written_total))
 
-    def test_large(self) -> None:
+    def test_large_upload_begins_again(self) -> None:
         """An upload in pieces that is interrupted begins again, and ends whole."""
         self.suffer(None, "reset")
         self.put(b"good" * 2_500_000, IMMUTABLE)
 
-    def test_credentials_refused(self) -> None:
+    def test_credentials_refused_are_reported(self) -> None:
         """What Google refuses is lost at once, counted, and said with what to do; afterwards all is well again."""
         for status in (401, 403):
             self.suffer(*[status] * 4)  # the client may fetch another token, and ask again
@@ -110,7 +110,7 @@ class FaultTests(Case):
         self.suffer()
         self.put(b"after", IMMUTABLE)
 
-    def test_reading(self) -> None:
+    def test_reading_gives_no_other_bytes(self) -> None:
         """A read whose answer is cut off, or does not come, fails, and never gives other bytes."""
         self.put(b"x" * 1000, IMMUTABLE)
         for fault in ("truncated", "reset", 503):

@@ -175,12 +175,12 @@ class UploadTests(Case):
         self.google.answer = answer
         return self.put(self.DATA)
 
-    def test_whole(self) -> None:
+    def test_whole_pieces_follow_one_another(self) -> None:
         """Pieces follow one another."""
         self.successResultOf(self.upload(lambda has, gets: gets))
         self.assertEqual(self.DATA, bytes(self.received))
 
-    def test_partly_kept(self) -> None:
+    def test_partly_kept_piece_fails(self) -> None:
         """If a part of a piece was kept (308 with a shorter Range), the upload fails, and may be made again."""
         failed = self.upload(lambda has, gets: gets // 2 if has == UPLOAD_CHUNK_BYTES else gets)
         self.assertTrue(self.failureResultOf(failed, StorageError).value.retryable)
@@ -191,7 +191,7 @@ class UploadTests(Case):
 class TokenTests(Case):
     """Credentials that expire."""
 
-    def test_expired(self) -> None:
+    def test_expired_token_is_replaced(self) -> None:
         """A token that is refused is replaced, and the object is stored all the same."""
 
         def answer(request: Request) -> Answer:
@@ -202,7 +202,7 @@ class TokenTests(Case):
         self.successResultOf(self.put(b"data"))
         self.assertEqual((2, 2), (self.tokens.handed_out, len(self.google.requests)))
 
-    def test_revoked(self) -> None:
+    def test_revoked_token_fails_for_good(self) -> None:
         """Where no token helps the write fails for good."""
         self.google.answer = lambda request: Answer(401, b"{}")
         self.assertFalse(self.failureResultOf(self.put(b"data"), StorageError).value.retryable)
@@ -240,23 +240,23 @@ class DownloadTests(Case):
         self.assertEqual(self.DATA[3:7], self.successResultOf(self.read(3, 4)))
         self.assertEqual(self.DATA, self.successResultOf(self.read()))
 
-    def test_generation(self) -> None:
+    def test_bytes_are_of_their_generation(self) -> None:
         """The bytes are those of the object that was looked at, and of no newer one."""
         self.serve(self.part)
         self.successResultOf(self.read())
         self.assertIn("generation=7", self.google.requests[-1].path)
 
-    def test_deleted_meanwhile(self) -> None:
+    def test_object_deleted_meanwhile_is_an_error(self) -> None:
         """An object that is deleted between a look and the bytes is an error of the storage, not an empty object."""
         self.serve(lambda start, stop: Answer(404, b"No such object"))
         self.failureResultOf(self.read(), StorageError)
 
-    def test_deleted_before(self) -> None:
+    def test_object_deleted_before_is_missing(self) -> None:
         """One that was deleted is not there."""
         self.google.answer = lambda request: Answer(404, b"{}")
         self.failureResultOf(self.read(), NotFoundError)
 
-    def test_too_little(self) -> None:
+    def test_short_range_is_an_error(self) -> None:
         """A range that is shorter than was asked for is an error, however well it claims to be complete."""
         self.serve(lambda start, stop: self.part(start, stop - 1))
         self.failureResultOf(self.read(), StorageError)
@@ -285,7 +285,7 @@ class NonsenseTests(Case):
     """Answers with the status 200 that are none of Google's."""
 
     @slow
-    def test_any_call(self) -> None:
+    def test_nonsense_in_any_call(self) -> None:
         """Whatever is asked, what makes no sense is an error of the storage that may pass, and nothing is deleted."""
         calls: dict[str, Callable[[], Deferred[Any]]] = {
             "put": lambda: self.put(b"data"),
@@ -314,7 +314,7 @@ class UnreachableTests(SynchronousTestCase):
         if missing:
             raise SkipTest(missing)
 
-    def test_at_once(self) -> None:
+    def test_first_call_fails_at_once(self) -> None:
         """A first call fails at once, and is not tried again for seconds; later ones are once there was an answer."""
         google = Google()
         url = google.url

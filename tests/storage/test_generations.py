@@ -19,7 +19,7 @@ class GenerationsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.generations = Generations()
 
-    def test_overtaken(self) -> None:
+    def test_overtaken_by_newer_writes(self) -> None:
         """A write is overtaken by a newer one of its key, or by a deletion, and by nothing else."""
         older, newer, other = write_of("a"), write_of("a"), write_of("b")
         for write in (older, newer, other):
@@ -28,7 +28,7 @@ class GenerationsTests(SynchronousTestCase):
         self.generations.delete("a")
         self.assertEqual([True, False], [write.overtaken for write in (newer, other)])
 
-    def test_over(self) -> None:
+    def test_finished_write_is_forgotten(self) -> None:
         """A write that is over is forgotten; an older one that ends late takes nothing from the newest."""
         older, newer = write_of("a"), write_of("a")
         self.generations.begin(older)
@@ -37,7 +37,7 @@ class GenerationsTests(SynchronousTestCase):
         self.generations.begin(write_of("a"))
         self.assertTrue(newer.overtaken)
 
-    def test_newest_generation(self) -> None:
+    def test_newest_generation_stays_known(self) -> None:
         """Answers may come out of order: the highest generation stays, until the object is known to be gone."""
         self.assertEqual(ABSENT, self.generations.of("a"))
         for generation in (7, 9, 8):
@@ -46,13 +46,13 @@ class GenerationsTests(SynchronousTestCase):
         self.generations.saw("a", ABSENT)
         self.assertEqual(ABSENT, self.generations.of("a"))
 
-    def test_bounded(self) -> None:
+    def test_remembered_objects_are_bounded(self) -> None:
         """Only so many objects are remembered, those seen last."""
         for number in range(REMEMBERED + 5):
             self.generations.saw(f"{number}", 1)
         self.assertEqual((ABSENT, 1), (self.generations.of("4"), self.generations.of("5")))
 
-    def test_given_up(self) -> None:
+    def test_given_up_write_raises(self) -> None:
         """Asking for the bytes of a write that was given up raises ``CancelledError``."""
         write = write_of("a")
         self.assertEqual(b"x", write.wanted())

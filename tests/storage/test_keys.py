@@ -14,19 +14,19 @@ from rapidrtmp.testing.storage import BAD_KEYS, ODD_KEYS
 class KeyTests(SynchronousTestCase):
     """Which keys are let through."""
 
-    def test_bad(self) -> None:
+    def test_bad_keys_are_refused(self) -> None:
         """Every bad key is refused for good."""
         for key in BAD_KEYS:
             error = self.assertRaises(StorageError, check_key, key)
             self.assertFalse(error.retryable, repr(key))
 
-    def test_good(self) -> None:
+    def test_good_keys_come_back(self) -> None:
         """A key that is only unusual comes back as it is."""
         for key in (*ODD_KEYS, "live/key/segment_1.m4s", "x" * 1024, "é" * 512):
             self.assertEqual(key, check_key(key))
 
     @given(st.text(st.characters(), max_size=30))
-    def test_any_text(self, text: str) -> None:
+    def test_any_text_stays_below(self, text: str) -> None:
         """A key that passes stays below whatever folder it is appended to, and can be written in UTF-8."""
         try:
             check_key(text)
@@ -48,14 +48,14 @@ class KeyTests(SynchronousTestCase):
 class ContentTypeTests(SynchronousTestCase):
     """What the suffix of a key stands for."""
 
-    def test_ours(self) -> None:
+    def test_types_of_our_media(self) -> None:
         """Playlists, segments and init segments get the types players insist on."""
         self.assertEqual("application/vnd.apple.mpegurl", guess_content_type("live/a/index.m3u8"))
         self.assertEqual("video/mp4", guess_content_type("live/a/init.mp4"))
         self.assertEqual("video/iso.segment", guess_content_type("live/a/segment_1.m4s"))
         self.assertEqual("video/iso.segment", guess_content_type("SEGMENT.M4S"))
 
-    def test_unknown(self) -> None:
+    def test_unknown_names_are_bytes(self) -> None:
         """Anything else is just bytes."""
         for key in ("live/a", "a.exe", "m4s", "a.m4s/b", "a."):
             self.assertEqual("application/byte-stream", guess_content_type(key), key)
@@ -71,7 +71,7 @@ class ByteRangeTests(SynchronousTestCase):
         self.assertTrue(0 <= first <= stop <= len(data))
         self.assertEqual(data[start:] if length is None else data[start : start + length], data[first:stop])
 
-    def test_negative(self) -> None:
+    def test_negative_start_is_refused(self) -> None:
         """Counting from the end is not offered."""
         for start, length in ((-1, None), (0, -1)):
             self.assertRaises(MisuseError, byte_range, 10, start, length)

@@ -76,7 +76,7 @@ class LeaseCase(SynchronousTestCase):
 
 
 class ClaimTests(LeaseCase):
-    def test_claimed(self) -> None:
+    def test_claimed_once_and_renewed(self) -> None:
         """A lease is claimed once, renewed again and again, and given back; without one nothing is asked."""
         self.pass_s(20)
         self.assertEqual((0, 0, 0), (self.storage.claims, self.storage.renewals, len(self.leases)))
@@ -97,7 +97,7 @@ class ClaimTests(LeaseCase):
         self.storage.answer = None
         self.successResultOf(self.leases.claim(NAME))
 
-    def test_storage_fails(self) -> None:
+    def test_failing_storage_delays_writes(self) -> None:
         """Where the storage fails, the stream continues; what it writes waits until the lease is there after all."""
         self.storage.answer = StorageError("no route to host")
         with capturedLogs() as logs:
@@ -122,13 +122,13 @@ class ClaimTests(LeaseCase):
         self.assertEqual(([NAME], 1), (self.lost, self.leases.lost_total))
         self.assertEqual([], self.successResultOf(self.storage.list("")))
 
-    def test_no_locks(self) -> None:
+    def test_no_locks_means_no_leases(self) -> None:
         """Where there can never be leases, as on a disk without locks, all is written as if there were none."""
         self.storage.answer = StorageError("no locks available", retryable=False)
         self.successResultOf(self.leases.claim(NAME))
         self.successResultOf(self.put())
 
-    def test_silence(self) -> None:
+    def test_silent_storage_is_not_waited_for(self) -> None:
         """The wait for a storage that does not answer is short; late answers count all the same."""
         silent = self.storage.silent = []
         waiting = [self.leases.claim(NAME), self.leases.claim(NAME)]
@@ -170,7 +170,7 @@ class RenewalTests(LeaseCase):
         super().setUp()
         self.successResultOf(self.leases.claim(NAME))
 
-    def test_lost(self) -> None:
+    def test_lost_lease_stops_writing(self) -> None:
         """A lease that another process has is lost: that is said and counted once, and nothing more is written."""
         self.storage.lost = [self.renewed_by_lease()]
         held = self.writer.lane(f"{NAME}/hls")
@@ -184,7 +184,7 @@ class RenewalTests(LeaseCase):
         self.assertEqual(["other"], [info.key for info in self.successResultOf(self.storage.list(""))])
         self.assertEqual((0, 0), (self.writer.lost_total, self.writer.pending_objects))
 
-    def test_published_again(self) -> None:
+    def test_published_again_after_a_loss(self) -> None:
         """When the other process has given it back, it can be claimed and written again."""
         self.storage.lost = [self.renewed_by_lease()]
         self.pass_s(6)
@@ -192,7 +192,7 @@ class RenewalTests(LeaseCase):
         self.successResultOf(self.leases.claim(NAME))
         self.successResultOf(self.put())
 
-    def test_too_late(self) -> None:
+    def test_late_renewal_pauses_writing(self) -> None:
         """What has not been renewed for nearly as long as a lease lasts is not written, until it is renewed."""
         self.pass_s(5)
         self.storage.answer = StorageError("no route to host")
@@ -218,7 +218,7 @@ class RenewalTests(LeaseCase):
 
 
 class WrittenTests(LeaseCase):
-    def test_when_written(self) -> None:
+    def test_end_of_writing_is_notified(self) -> None:
         """It is notified when nothing of a stream waits any more, whatever waits of others."""
         self.successResultOf(self.writer.when_written(NAME))
         self.writer.withhold(NAME)

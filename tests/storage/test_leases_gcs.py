@@ -98,7 +98,7 @@ class GcsLeaseTests(Case, SynchronousTestCase):
         self.front.fault = lambda method, path: None
         return "lost"
 
-    def test_cost(self) -> None:
+    def test_one_request_renews_all(self) -> None:
         """Renewing is one request for all leases, and none where there are none."""
         self.successResultOf(self.one.renew())
         self.assertEqual([], self.requests)
@@ -108,7 +108,7 @@ class GcsLeaseTests(Case, SynchronousTestCase):
         self.successResultOf(self.one.renew())
         self.assertEqual(["POST"], [method for method, _ in self.requests])
 
-    def test_renewed(self) -> None:
+    def test_renewed_leases_are_kept(self) -> None:
         """A process that renews in time keeps what it has for as long as it likes."""
         self.claim(self.one)
         with patch.object(ProcessPlace, "here", lambda: ELSEWHERE):
@@ -116,7 +116,7 @@ class GcsLeaseTests(Case, SynchronousTestCase):
                 self.successResultOf(self.one.renew())
                 self.assert_held(self.other)
 
-    def test_late(self) -> None:
+    def test_late_process_learns_its_losses(self) -> None:
         """A process that was stopped for too long learns with its next renewal what others have taken meanwhile."""
         taken, kept = self.claim(self.one), self.claim(self.one, "live/kept")
         self.pass_over(self.one)
@@ -142,14 +142,14 @@ class GcsLeaseTests(Case, SynchronousTestCase):
             self.claim(self.one)
         self.claim(self.other)
 
-    def test_elsewhere(self) -> None:
+    def test_elsewhere_only_time_tells(self) -> None:
         """Of one that ran elsewhere only time tells."""
         with patch.object(ProcessPlace, "here", lambda: ELSEWHERE):
             self.claim(self.one)
         error = self.failureResultOf(self.other.claim("live/cam"), LeaseHeldError).value
         self.assertIn("process 7 on elsewhere", str(error))
 
-    def test_idle(self) -> None:
+    def test_idle_process_claims_again(self) -> None:
         """A process that held nothing for long can claim again."""
         self.successResultOf(self.one.release(self.claim(self.one)))
         self.pass_over(self.one)
@@ -157,7 +157,7 @@ class GcsLeaseTests(Case, SynchronousTestCase):
         self.claim(self.one)
         self.assert_held(self.other)
 
-    def test_lost_answers(self) -> None:
+    def test_lost_answers_lose_nothing(self) -> None:
         """A renewal or a claim that was carried out, but whose answer was lost, is no reason to lose anything."""
         self.claim(self.one)
         self.answers_lost("POST")

@@ -78,7 +78,7 @@ class LocalLeaseTests(SynchronousTestCase):
         return process
 
     @slow
-    def test_killed_process(self) -> None:
+    def test_killed_process_frees_its_lease(self) -> None:
         """What another process holds is refused with its number; the moment it is killed it is free."""
         process = self.start_other_process()
         error = self.failureResultOf(self.one.claim("live/cam"), LeaseHeldError).value
@@ -91,14 +91,14 @@ class LocalLeaseTests(SynchronousTestCase):
         self.claim(self.one)
 
     @slow
-    def test_stopped_process(self) -> None:
+    def test_stopped_process_keeps_its_lease(self) -> None:
         """A process that is only stopped keeps what it has."""
         process = self.start_other_process()
         process.send_signal(signal.SIGSTOP)
         self.failureResultOf(self.one.claim("live/cam"), LeaseHeldError)
         self.assertEqual(1, len(self.successResultOf(self.one.find_leases(""))))
 
-    def test_child(self) -> None:
+    def test_child_holds_no_locks(self) -> None:
         """A child that is forked does not keep its parent's locks alive."""
         self.claim(self.one)
         reading, writing = os.pipe()
@@ -113,14 +113,14 @@ class LocalLeaseTests(SynchronousTestCase):
         os.close(reading)
         os.waitpid(child, 0)
 
-    def test_deleted_file(self) -> None:
+    def test_deleted_file_is_made_anew(self) -> None:
         """Where the files are deleted under a running server, its leases are made anew with the next look."""
         self.claim(self.one)
         shutil.rmtree(os.path.join(self.root, FOLDER))
         self.assertEqual([], self.successResultOf(self.one.renew()))
         self.failureResultOf(self.other.claim("live/cam"), LeaseHeldError)
 
-    def test_lost(self) -> None:
+    def test_lost_lease_is_reported_once(self) -> None:
         """Where another process was quicker, the lease is lost, once, and giving it back takes it from none."""
         lease = self.claim(self.one)
         shutil.rmtree(os.path.join(self.root, FOLDER))
@@ -147,7 +147,7 @@ class LocalLeaseTests(SynchronousTestCase):
             self.successResultOf(self.one.release(self.claim(self.one, name)))
         self.assertEqual(1, len(os.listdir(os.path.join(self.root, FOLDER))))
 
-    def test_damaged_files(self) -> None:
+    def test_damaged_files_hide_nothing(self) -> None:
         """Files that say nothing, or are none, hide no lease and stop none from being claimed."""
         lease = self.claim(self.one)
         folder = os.path.join(self.root, FOLDER)
@@ -161,7 +161,7 @@ class LocalLeaseTests(SynchronousTestCase):
         for name in ("live/empty", "live/deep", "live/odd"):
             self.assertGreater(self.claim(self.other, name).fence, lease.fence)
 
-    def test_no_locks(self) -> None:
+    def test_no_locks_fail_for_good(self) -> None:
         """Where the file system has no locks, claiming fails for good."""
         with patch("fcntl.flock", side_effect=OSError(errno.ENOLCK, "No locks available")):
             error = self.failureResultOf(self.one.claim("live/cam"), StorageError).value

@@ -25,7 +25,7 @@ class MemoryStorageContractTests(StorageContract, TestCase):
 class MemoryStorageTests(SynchronousTestCase):
     """What is said of this storage alone."""
 
-    def test_factory(self) -> None:
+    def test_factory_makes_forgetful_storages(self) -> None:
         """The factory makes a storage that forgets with the process and dates objects by the time of day."""
         factory = MemoryStorageFactory()
         verifyObject(IStorageFactory, factory)
@@ -34,7 +34,7 @@ class MemoryStorageTests(SynchronousTestCase):
         self.successResultOf(storage.put("a.m4s", b"x", "", ""))
         self.assertApproximates(utc_ms(), self.successResultOf(storage.stat("a.m4s")).modified_ms, 60_000)
 
-    def test_content_type(self) -> None:
+    def test_content_type_as_it_was_put(self) -> None:
         """The content type is as it was put, or follows from the key if none was given."""
         storage = MemoryStorage()
         self.successResultOf(storage.put("a.m4s", b"x", "", ""))
@@ -50,14 +50,14 @@ class MemoryStorageTests(SynchronousTestCase):
         stored = self.successResultOf(storage.get("a"))
         self.assertEqual(b"before", self.successResultOf(Deferred.fromCoroutine(read_all(stored))))
 
-    def test_negative_range(self) -> None:
+    def test_negative_range_is_a_mistake(self) -> None:
         """Asking for bytes before the first is the caller's mistake."""
         storage = MemoryStorage()
         self.successResultOf(storage.put("a", b"x", "", ""))
         self.failureResultOf(storage.get("a", -1), MisuseError)
         self.failureResultOf(storage.get("a", 0, -1), MisuseError)
 
-    def test_closed(self) -> None:
+    def test_closed_storage_lets_go(self) -> None:
         """Closing lets go of all the bytes."""
         storage = MemoryStorage()
         self.successResultOf(storage.put("a", b"x", "", ""))

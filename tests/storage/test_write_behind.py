@@ -65,7 +65,7 @@ class Case(SynchronousTestCase):
 class OrderTests(Case):
     """What is carried out before what."""
 
-    def test_interface(self) -> None:
+    def test_writer_provides_the_interface(self) -> None:
         """The writer and its lanes provide IStorageWriter and know whether the storage is persistent."""
         for persistent in (True, False):
             writer = self.writer(persistent=persistent)
@@ -73,7 +73,7 @@ class OrderTests(Case):
                 verifyObject(IStorageWriter, one)
                 self.assertEqual(persistent, one.persistent)
 
-    def test_pieces(self) -> None:
+    def test_pieces_are_concatenated(self) -> None:
         """An object given in pieces, or in none, is stored as their concatenation."""
         writer = self.writer()
         self.successResultOf(writer.put("a", [b"one ", b"", b"two"], "text/plain"))
@@ -81,7 +81,7 @@ class OrderTests(Case):
         self.assertEqual((b"one two", b""), (self.stored("a"), self.stored("b")))
         self.assertEqual("text/plain", self.successResultOf(self.memory.stat("a")).content_type)
 
-    def test_joined_late(self) -> None:
+    def test_pieces_are_joined_late(self) -> None:
         """Pieces stay pieces until the write begins."""
         writer = self.writer(latency=1.0)
         self.put(writer, "first")
@@ -149,7 +149,7 @@ class OrderTests(Case):
         self.assertEqual([], self.clock.getDelayedCalls())
 
     @slow
-    def test_long_queue(self) -> None:
+    def test_long_queue_piles_no_calls(self) -> None:
         """However long the queue, a storage that then answers at once piles up no calls."""
         writer = self.writer()
         self.storage.stall()
@@ -199,7 +199,7 @@ class ReplaceTests(Case):
         self.run_s(4)
         self.assertEqual(["segment_1.m4s", "segment_2.m4s", "index.m3u8"], [key for _, key in self.storage.done])
 
-    def test_under_way(self) -> None:
+    def test_put_under_way_is_not_replaced(self) -> None:
         """A put that has begun is not replaced: the newer follows it."""
         writer = self.writer(latency=1.0)
         older, newer = self.put(writer, "index.m3u8", b"older"), self.put(writer, "index.m3u8", b"newer")
@@ -210,7 +210,7 @@ class ReplaceTests(Case):
         self.run_s(1)
         self.assertEqual(b"newer", self.stored("index.m3u8"))
 
-    def test_between_attempts(self) -> None:
+    def test_put_between_attempts_is_replaced(self) -> None:
         """A put that waits for its next attempt is replaced; the newer has all its attempts."""
         writer = self.writer(failures=lambda operation, key: StorageError("no"), attempts=2, first_delay_s=4.0)
         older = self.put(writer, "index.m3u8", b"older")
@@ -223,7 +223,7 @@ class ReplaceTests(Case):
         self.assertEqual((1, 5), (writer.lost_total, writer.lost_bytes_total))
         self.assertEqual(0, writer.pending_bytes)
 
-    def test_deletion_between(self) -> None:
+    def test_deletion_follows_the_playlist(self) -> None:
         """What is deleted after a playlist no longer names it is not deleted before that playlist is written."""
         writer = self.writer(latency=1.0)
         self.put(writer, "segment_9.m4s")
@@ -350,7 +350,7 @@ class PaceTests(Case):
         self.assertEqual(b"1", self.stored("index.m3u8"))
         self.assertEqual(0, writer.pending_objects)
 
-    def test_stopping(self) -> None:
+    def test_stopped_drain_leaves_no_timer(self) -> None:
         """A drain waits for what waits; when its time is over, nothing is left to fire."""
         for timeout_s, complete in ((2.0, True), (0.5, False)):
             writer = self.writer()
@@ -387,7 +387,7 @@ class RetryTests(Case):
         self.assertEqual(0, writer.pending_bytes)
         self.assertEqual([], self.events)
 
-    def test_delays(self) -> None:
+    def test_delays_between_attempts_grow(self) -> None:
         """Attempts are spaced 0.25, 0.5, 1, 2, 4 and then 8 seconds apart; after the last the object is lost."""
         for random, factor in ((1.0, 1.0), (0.0, 0.5)):
             times: list[float] = []
@@ -415,7 +415,7 @@ class RetryTests(Case):
         self.assertIsNone(self.successResultOf(good))
         self.assertEqual((0, 1), (writer.retried_total, writer.lost_total))
 
-    def test_foreign_exception(self) -> None:
+    def test_foreign_exception_is_retried(self) -> None:
         """A storage that fails with words of its own is retried; the caller hears a StorageError."""
         writer = self.writer(failures=lambda operation, key: ConnectionError("reset"), attempts=2)
         put = self.put(writer, "a")
@@ -433,7 +433,7 @@ class RetryTests(Case):
         writer = WriteBehind(Raising(), self.clock, attempts=1, log=Logger(observer=self.events.append))
         self.assertIn("a bug", str(self.successResultOf(self.put(writer, "a"))))
 
-    def test_deletion_fails(self) -> None:
+    def test_failing_deletion_is_no_loss(self) -> None:
         """A deletion is retried too; one that fails for good is counted, and is no lost object."""
         writer = self.writer(failures=lambda operation, key: StorageError("403"), attempts=3)
         writer.delete("a")
@@ -445,7 +445,7 @@ class RetryTests(Case):
 class SilenceTests(Case):
     """A storage that does not answer."""
 
-    def test_times_out(self) -> None:
+    def test_hanging_call_times_out(self) -> None:
         """A call that hangs is cancelled after its time and made again."""
         writer = self.writer(timeout_s=30.0)
         self.storage.stall()
@@ -470,7 +470,7 @@ class SilenceTests(Case):
         self.run_s(1)
         self.assertIsNone(self.successResultOf(hung))
 
-    def test_late_answer(self) -> None:
+    def test_late_answer_gives_room_back(self) -> None:
         """An answer that comes after its call was given up changes nothing but gives back its room."""
         writer = self.writer(deaf=True, timeout_s=1.0, attempts=2)
         self.storage.stall()
@@ -481,7 +481,7 @@ class SilenceTests(Case):
         self.storage.resume()
         self.assertEqual((0, 0, 1), (writer.pending_bytes, writer.written_total, writer.lost_total))
 
-    def test_bounded(self) -> None:
+    def test_held_bytes_stay_bounded(self) -> None:
         """However long a storage is silent, what is held stays within the bound, calls it did not end included."""
         writer = self.writer(deaf=True, timeout_s=1.0, attempts=2, max_bytes=20 * (1000 + JOB_BYTES))
         self.storage.stall()
@@ -501,7 +501,7 @@ class SilenceTests(Case):
 class LossTests(Case):
     """What is said of losses."""
 
-    def test_full(self) -> None:
+    def test_full_queue_refuses_new_objects(self) -> None:
         """A full queue refuses what is new at once and keeps what it has; one line says so, one that it is over."""
         writer = self.writer(max_bytes=4 * (1000 + JOB_BYTES))
         self.storage.stall()
@@ -550,7 +550,7 @@ class LossTests(Case):
         self.assertEqual(2, len(self.events))
         self.assertEqual([], self.clock.getDelayedCalls())
 
-    def test_full_disk(self) -> None:
+    def test_full_disk_loses_objects(self) -> None:
         """While a disk is full objects are lost and said once; once there is room all is written again."""
         full = True
         writer = self.writer(
@@ -570,12 +570,12 @@ class LossTests(Case):
 class DrainTests(Case):
     """The end."""
 
-    def test_nothing_waits(self) -> None:
+    def test_nothing_waiting_drains_at_once(self) -> None:
         """With nothing to write, draining is over at once."""
         self.assertTrue(self.successResultOf(self.writer().drain(5.0)))
         self.assertEqual([], self.clock.getDelayedCalls())
 
-    def test_in_time(self) -> None:
+    def test_drained_in_time_means_written(self) -> None:
         """What is queued, and what comes while the rest is written, is written; then nothing is taken."""
         writer = self.writer(latency=1.0)
         puts = [self.put(writer, "a"), self.put(writer.lane("b"), "b")]
@@ -590,7 +590,7 @@ class DrainTests(Case):
         self.run_s(QUIET_S)
         self.assertEqual(3, len(self.storage.begun))
 
-    def test_what_follows(self) -> None:
+    def test_following_writes_are_written_too(self) -> None:
         """What is asked for when the last write is done is written as well: a playlist follows its last segment."""
         writer = self.writer(latency=1.0)
         self.put(writer, "segment").addCallback(lambda _: self.put(writer, "playlist"))
@@ -601,7 +601,7 @@ class DrainTests(Case):
         self.assertTrue(self.successResultOf(drained))
         self.assertEqual((b"x", 0), (self.stored("playlist"), writer.lost_total))
 
-    def test_too_late(self) -> None:
+    def test_late_writes_are_lost(self) -> None:
         """What is not written in time is lost, counted and said; the storage is not called again."""
         writer = self.writer(deaf=True)
         self.storage.stall()
@@ -618,7 +618,7 @@ class DrainTests(Case):
         self.assertEqual(2, len(self.storage.begun))
         self.assertEqual((0, []), (writer.pending_bytes, self.clock.getDelayedCalls()))
 
-    def test_between_attempts(self) -> None:
+    def test_writes_between_attempts_are_lost(self) -> None:
         """An object that waits for its next attempt when the time is over is lost as well."""
         writer = self.writer(failures=lambda operation, key: StorageError("no"), first_delay_s=8.0)
         put = self.put(writer, "a")
@@ -642,7 +642,7 @@ class AnyCourseTests(SynchronousTestCase):
 
     @slow
     @given(st.lists(OPERATION, max_size=40), st.integers(0, 999), st.booleans())
-    def test_accounts_balance(self, course: list[tuple[str, str, str, int]], seed: int, deaf: bool) -> None:
+    def test_accounts_balance_always(self, course: list[tuple[str, str, str, int]], seed: int, deaf: bool) -> None:
         """Every put is answered once, the bound holds throughout, and in the end nothing is held."""
         clock, memory, chance = Clock(), MemoryStorage(), Random(seed).random
         storage = UnreliableStorage(

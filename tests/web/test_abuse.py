@@ -46,7 +46,7 @@ class EpisodeTests(MisconductCase):
         for _ in range(times):
             self.send(b"\x16\x03\x01 what is this?\r\n", peer).leave()
 
-    def test_flood(self) -> None:
+    def test_flood_is_two_lines(self) -> None:
         """A flood is two lines: that it has begun, and that it is over, with how often it was."""
         with self.listening():
             for _ in range(5):
@@ -59,7 +59,7 @@ class EpisodeTests(MisconductCase):
         self.assertEqual([over], self.lines[1:])
         self.assertEqual(1000, self.count("malformed"))
 
-    def test_again(self) -> None:
+    def test_what_begins_anew_is_logged_anew(self) -> None:
         """What begins anew is said anew."""
         for _ in range(2):
             with self.listening():
@@ -68,14 +68,14 @@ class EpisodeTests(MisconductCase):
         self.assertEqual(4, len(self.lines))
         self.assertEqual([], self.server.clock.getDelayedCalls()[1:], "no look when nothing happens")
 
-    def test_once(self) -> None:
+    def test_what_happened_once_is_one_line(self) -> None:
         """What happened once is one line."""
         with self.listening():
             self.flood(1)
             self.server.clock.advance(2 * QUIET_S)
         self.assertEqual(["192.0.2.1 sends what is not HTTP"], self.lines)
 
-    def test_from_everywhere(self) -> None:
+    def test_sixteen_addresses_of_a_flood_are_named(self) -> None:
         """Of a flood from everywhere sixteen addresses are named, and the others are counted together."""
         with self.listening():
             for number in range(200):
@@ -89,7 +89,7 @@ class EpisodeTests(MisconductCase):
             any(line.startswith("other addresses: sends what is not HTTP: 368 times") for line in over), over
         )
 
-    def test_networks(self) -> None:
+    def test_addresses_of_one_network_are_one(self) -> None:
         """The addresses of one IPv6 /64 are one."""
         with self.listening():
             for number in range(1, 100):
@@ -105,7 +105,7 @@ class KindTests(MisconductCase):
         others = ("malformed", "oversized", "slow", "stalled", "bad", "denied", "greedy")
         self.assertEqual(count, sum(map(self.count, others)))
 
-    def test_header_floods(self) -> None:
+    def test_header_floods_are_counted(self) -> None:
         """Too many header fields, too long ones, and one line without an end."""
         many = b"".join(b"X-%d: y\r\n" % number for number in range(MAX_HEADERS + 2))
         long = b"".join(b"X-%d: %s\r\n" % (number, b"y" * 1000) for number in range(MAX_HEADER_BYTES // 1000 + 2))
@@ -114,7 +114,7 @@ class KindTests(MisconductCase):
                 self.assertTrue(self.send(HEAD + flood + b"\r\n").transport.disconnecting)
         self.check("oversized", "sends headers or bodies that are too long", 3)
 
-    def test_slow_requests(self) -> None:
+    def test_slow_requests_are_counted(self) -> None:
         """Requests that are never finished; a connection that is only kept is none of them."""
         with self.listening():
             for _ in range(10):
@@ -126,7 +126,7 @@ class KindTests(MisconductCase):
         self.assertTrue(kept.transport.disconnecting)
         self.check("slow", "does not finish its requests", 10)
 
-    def test_bad_requests(self) -> None:
+    def test_bad_requests_are_counted(self) -> None:
         """Requests that are HTTP and make no sense."""
         with self.listening():
             for path in ("/live/k/index.m3u8?_HLS_msn=x", "/recordings?page=x", "/live/.k"):
@@ -134,14 +134,14 @@ class KindTests(MisconductCase):
             self.assertEqual(405, self.server.post("/live/k/index.m3u8", peer="192.0.2.1").status)
         self.check("bad", "sends requests that make no sense", 4)
 
-    def test_denied(self) -> None:
+    def test_denied_clients_are_counted(self) -> None:
         """A client that tries the management API without a right to it."""
         with self.listening():
             for _ in range(50):
                 self.assertEqual(401, self.server.get("/api/v1/streams", peer="192.0.2.1").status)
         self.check("denied", "asks for what it has no right to", 50)
 
-    def test_greedy(self) -> None:
+    def test_greedy_clients_are_counted(self) -> None:
         """A client that wants more requests held than it may."""
         next(iter(self.server.registry)).shelf.max_waiters = 10_000
         with self.listening():
@@ -149,7 +149,7 @@ class KindTests(MisconductCase):
                 self.send(b"GET /live/k/index.m3u8?_HLS_msn=10 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self.check("greedy", "asks for more at a time than it may", 4)
 
-    def test_no_misconduct(self) -> None:
+    def test_ordinary_clients_are_not_counted(self) -> None:
         """Neither what is not there, nor a full stream, nor a client that leaves, nor an idle one is any."""
         with self.listening():
             for path in ("/live/none/index.m3u8", "/none", "/static/none", "/live/k/index.m3u8"):

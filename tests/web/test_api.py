@@ -26,7 +26,7 @@ class PublishTests(ApiTestCase):
     def publish(self, **fields: object) -> Reply:
         return self.server.post("/api/v1/publish", fields)
 
-    def test_grant(self) -> None:
+    def test_grant_has_url_token_and_expiry(self) -> None:
         """A caller gets a URL to publish to, the token in it, and until when it is good."""
         reply = self.publish(streamKey="show")
         self.assertEqual(200, reply.status)
@@ -47,14 +47,14 @@ class PublishTests(ApiTestCase):
         expires = datetime.fromisoformat(reply.json()["expiresAt"]).timestamp()
         self.assertEqual((EPOCH_MS / 1000) + 1000 + 3600, expires)
 
-    def test_through_treq(self) -> None:
+    def test_grant_through_an_ordinary_client(self) -> None:
         """An ordinary HTTP client gets on with it."""
         treq = self.server.treq
         response = self.successResultOf(treq.post("http://localhost/api/v1/publish", json={"streamKey": "show"}))
         self.assertEqual(200, response.code)
         self.assertEqual("show", self.successResultOf(treq.json_content(response))["streamKey"])
 
-    def test_lifetimes(self) -> None:
+    def test_lifetimes_in_seconds_or_durations(self) -> None:
         """How long a token lives is said in seconds or as a duration, or left to the operator."""
         for value, seconds in (
             (None, 3600),
@@ -67,7 +67,7 @@ class PublishTests(ApiTestCase):
         ):
             self.assertEqual(f"secret-live-k-{seconds}", self.publish(streamKey="k", expiresIn=value).json()["token"])
 
-    def test_bad_lifetimes(self) -> None:
+    def test_bad_lifetimes_are_refused(self) -> None:
         """A lifetime that is none, or longer than allowed, is refused with the field and the limit."""
         for value in (0, -1, "0s", "", "soon", "500ms", 1.5, True, [], {}, "-1h"):
             self.assert_error(400, "expiresIn", self.publish(streamKey="k", expiresIn=value))
@@ -79,7 +79,7 @@ class PublishTests(ApiTestCase):
         server = Server(default_expiration_s=3600, max_expiration_s=60)
         self.assertEqual("secret-live-k-60", server.post("/api/v1/publish", {"streamKey": "k"}).json()["token"])
 
-    def test_bad_bodies(self) -> None:
+    def test_bad_bodies_are_refused(self) -> None:
         """A body that is not as described is refused with what is wrong with it."""
         for body, words in (
             (b"", "not JSON"),
@@ -95,19 +95,19 @@ class PublishTests(ApiTestCase):
         ):
             self.assert_error(400, words, self.server.request("POST", "/api/v1/publish", body))
 
-    def test_bad_names(self) -> None:
+    def test_bad_names_are_refused(self) -> None:
         """A key or application that cannot be one is refused in words."""
         for key in ("", "a/b", "../x", ".x", "a b", "k" * 129, "k?token=1", "caf\u00e9"):
             self.assert_error(400, "stream key", self.publish(streamKey=key))
         for app in ("", "a/b", "api"):
             self.assert_error(400, "application", self.publish(streamKey="k", app=app))
 
-    def test_applications(self) -> None:
+    def test_only_applications_with_tokens_grant(self) -> None:
         """Only an application that there is, and that uses such tokens, gives one."""
         self.assert_error(404, "'nowhere'", self.publish(streamKey="k", app="nowhere"))
         self.assert_error(409, "'open'", self.publish(streamKey="k", app="open"))
 
-    def test_address(self) -> None:
+    def test_url_names_the_configured_host(self) -> None:
         """The URL names the configured host, else the one that was asked, never what is not a host."""
         cases = (
             ({}, "localhost:8080", "rtmp://localhost:1935/"),
@@ -122,12 +122,12 @@ class PublishTests(ApiTestCase):
             reply = Server(**policy).post("/api/v1/publish", {"streamKey": "k"}, Host=host)
             self.assertEqual(f"{expected}live/k?token=secret-live-k-3600", reply.json()["publishUrl"])
 
-    def test_encrypted(self) -> None:
+    def test_encrypted_door_is_named(self) -> None:
         """Where RTMP is taken over TLS alone, publishers are sent there."""
         reply = Server(rtmp_is_encrypted=True).post("/api/v1/publish", {"streamKey": "k"})
         self.assertEqual("rtmps://localhost:1935/live", reply.json()["server"])
 
-    def test_watch_address(self) -> None:
+    def test_watch_address_is_configured_or_asked(self) -> None:
         """Viewers come to the configured URL, else to the door that was asked, else to the public one."""
         proxied = {"trusted_proxies": ("127.0.0.1",)}
         https = {"X_Forwarded_Proto": "https", "Authorization": "Bearer made-on-first-start"}
@@ -144,7 +144,7 @@ class PublishTests(ApiTestCase):
         wire.request("POST", "/api/v1/publish", b'{"streamKey": "k"}', Host="localhost:9080")
         self.assertEqual("https://localhost:8443/live/k", wire.reply().json()["watchUrl"])
 
-    def test_body_limit(self) -> None:
+    def test_body_limit_is_inclusive(self) -> None:
         """A body beyond the limit is refused, and so is no body at the limit."""
         server = Server(max_body_bytes=100)
         self.assert_error(413, "100 bytes", server.request("POST", "/api/v1/publish", b" " * 101))
@@ -160,11 +160,11 @@ class StreamsTests(ApiTestCase):
     def keys(self, query: str = "") -> list[str]:
         return [stream["streamKey"] for stream in self.streams(query).json()["streams"]]
 
-    def test_none(self) -> None:
+    def test_empty_server_lists_nothing(self) -> None:
         """A server on which nothing is live lists nothing."""
         self.assertEqual({"streams": [], "total": 0}, self.streams().json())
 
-    def test_facts(self) -> None:
+    def test_facts_come_from_the_bitstream(self) -> None:
         """A stream is described by what was measured and what its bitstream says."""
         self.server.live()
         self.server.clock.advance(2.5)
@@ -222,7 +222,7 @@ class StreamsTests(ApiTestCase):
         }
         self.assertEqual(expected, told)
 
-    def test_health(self) -> None:
+    def test_health_is_reported_with_advice(self) -> None:
         """What is wrong with a publish is reported with advice, and with the numbers behind it."""
         stream = self.server.live()
         stream.health = PublishHealth(**{each.name: 0 for each in fields(PublishHealth)} | {"audio_missing": True})
@@ -234,13 +234,13 @@ class StreamsTests(ApiTestCase):
         stream.findings = ()
         self.assertEqual("good", self.server.get("/api/v1/streams/k").json()["health"]["verdict"])
 
-    def test_by_application(self) -> None:
+    def test_key_alone_means_live(self) -> None:
         """A key alone means the application live; others are named."""
         self.server.live("k", "open")
         self.assertEqual(404, self.server.get("/api/v1/streams/k").status)
         self.assertEqual("open", self.server.get("/api/v1/streams/open/k").json()["app"])
 
-    def test_starting(self) -> None:
+    def test_starting_stream_claims_nothing(self) -> None:
         """Of a stream that has not sent anything, nothing is claimed."""
         self.server.publish()
         told = self.server.get("/api/v1/streams/k").json()
@@ -259,7 +259,7 @@ class StreamsTests(ApiTestCase):
         told = self.server.get("/api/v1/streams/k").json()
         self.assertEqual(("ended", False, 1.0), (told["state"], told["active"], told["duration"]))
 
-    def test_metadata(self) -> None:
+    def test_metadata_is_shown_as_json(self) -> None:
         """What an encoder says of itself is shown as far as JSON can say it, and no further."""
         stream = self.server.live()
         stream.metadata = {
@@ -297,13 +297,13 @@ class StreamsTests(ApiTestCase):
             told,
         )
 
-    def test_no_secret(self) -> None:
+    def test_no_secret_is_listed(self) -> None:
         """Nothing that is listed tells what the publisher gave to be let in."""
         self.server.live()
         self.assertNotIn(b"the-credential", self.streams().body)
         self.assertNotIn(b"secret", self.streams().body)
 
-    def test_pages(self) -> None:
+    def test_list_comes_in_pages(self) -> None:
         """A long list can be read page by page; the total stays that of all."""
         for number in range(7):
             self.server.publish(f"s{number}")
@@ -319,14 +319,14 @@ class StreamsTests(ApiTestCase):
             self.assertEqual([f"s{number}" for number in numbers], self.keys(query), query)
             self.assertEqual(7, self.streams(query).json()["total"])
 
-    def test_bad_pages(self) -> None:
+    def test_bad_pages_are_refused(self) -> None:
         """A page that is none is refused with the name of the field."""
         for query in ("?page=-1", "?page=x", "?page=", "?page=1.5", "?page=99999999999999999999"):
             self.assert_error(400, "page", self.streams(query))
         for query in ("?itemsPerPage=0", "?itemsPerPage=1001", "?itemsPerPage=x"):
             self.assert_error(400, "itemsPerPage", self.streams(query))
 
-    def test_states(self) -> None:
+    def test_list_narrows_to_a_state(self) -> None:
         """The list can be narrowed to one state."""
         self.server.publish("starting")
         self.server.live("live")
@@ -337,7 +337,7 @@ class StreamsTests(ApiTestCase):
             self.assertEqual(1, self.streams(f"?state={state}").json()["total"])
         self.assert_error(400, "state is not one of", self.streams("?state=dead"))
 
-    def test_unknown(self) -> None:
+    def test_unknown_stream_is_not_found(self) -> None:
         """A stream that there is not is a 404, a name that can be none is a 400."""
         self.assert_error(404, "live/missing", self.server.get("/api/v1/streams/missing"))
         self.assert_error(404, "live/missing", self.server.post("/api/v1/streams/missing/stop"))
@@ -348,7 +348,7 @@ class StopTests(ApiTestCase):
     def stop(self, path: str = "k") -> Reply:
         return self.server.post(f"/api/v1/streams/{path}/stop")
 
-    def test_stop(self) -> None:
+    def test_stop_closes_the_publisher(self) -> None:
         """Stopping a stream tells its publisher why, closes it, and ends the stream."""
         stream = self.server.live()
         publisher = stream.publisher
@@ -358,27 +358,27 @@ class StopTests(ApiTestCase):
         self.assertEqual(["stopped by the operator"], publisher.reasons)
         self.assertEqual("ended", self.server.get("/api/v1/streams/k").json()["state"])
 
-    def test_by_application(self) -> None:
+    def test_stop_by_full_name(self) -> None:
         """A stream of another application is stopped by its full name."""
         stream = self.server.live("k", "open")
         self.assertEqual(404, self.stop().status)
         self.assertEqual(200, self.stop("open/k").status)
         self.assertIsNone(stream.publisher)
 
-    def test_twice(self) -> None:
+    def test_stopping_twice_is_refused(self) -> None:
         """What has ended cannot be stopped again."""
         self.server.live()
         self.stop()
         self.assert_error(409, "not live", self.stop())
 
-    def test_interrupted(self) -> None:
+    def test_interrupted_stream_can_be_stopped(self) -> None:
         """A stream that waits for its publisher can be stopped as well."""
         stream = self.server.live()
         assert stream.publisher is not None
         self.server.registry.release(stream, stream.publisher)
         self.assertEqual(200, self.stop().status)
 
-    def test_slow_sink(self) -> None:
+    def test_stop_does_not_wait_for_sinks(self) -> None:
         """The answer does not wait for the sinks to finish."""
         self.server.live()
         self.patch(LiveStream, "finish", lambda _self: _never())
@@ -386,14 +386,14 @@ class StopTests(ApiTestCase):
 
 
 class ServerTests(ApiTestCase):
-    def test_liveness(self) -> None:
+    def test_liveness_is_open_to_all(self) -> None:
         """The server says that it lives, to every client."""
         for path, expected in (("/api/ping", {"message": "pong"}), ("/health", {"status": "ok"})):
             reply = self.server.get(path, peer="192.0.2.1")
             self.assertEqual((200, expected), (reply.status, reply.json()))
             self.assertEqual("no-store", reply.headers["cache-control"])
 
-    def test_startup(self) -> None:
+    def test_startup_is_open_to_all(self) -> None:
         """The server says whether it has come up, to every client, and does not take that back when it stops."""
         statuses = []
         for happens in (lambda: None, self.server.readiness.listening, self.server.readiness.drain):
@@ -401,7 +401,7 @@ class ServerTests(ApiTestCase):
             statuses.append(self.server.get("/startup", peer="192.0.2.1").status)
         self.assertEqual([503, 200, 200], statuses)
 
-    def test_readiness(self) -> None:
+    def test_readiness_has_reasons(self) -> None:
         """The server says whether it is ready, with a reason for each check, to every client."""
         reply = self.server.get("/ready", peer="192.0.2.1")
         self.assertEqual((503, False), (reply.status, reply.json()["ready"]))
@@ -414,7 +414,7 @@ class ServerTests(ApiTestCase):
         self.assertEqual(503, reply.status)
         self.assertIn({"name": "draining", "ok": False, "reason": "shutting down"}, reply.json()["checks"])
 
-    def test_metrics(self) -> None:
+    def test_metrics_are_in_text_format(self) -> None:
         """Metrics come in the text format of Prometheus."""
         reply = self.server.get("/metrics")
         self.assertEqual("text/plain; version=0.0.4; charset=utf-8", reply.headers["content-type"])
@@ -437,7 +437,7 @@ class ManagementTests(SynchronousTestCase):
     def statuses(self, server: Server, peer: str = "127.0.0.1", **headers: str) -> set[int]:
         return {server.request(method, path, peer=peer, **headers).status for method, path in self.paths}
 
-    def test_own_user(self) -> None:
+    def test_own_user_needs_no_secret(self) -> None:
         """The server's own user on this machine needs no secret; all others do, and learn what is wanted."""
         server = Server()
         self.assertFalse({401, 403} & self.statuses(server))
@@ -445,7 +445,7 @@ class ManagementTests(SynchronousTestCase):
         reply = server.get("/api/v1/streams", peer="192.0.2.1")
         self.assertEqual('Bearer realm="rapidrtmp"', reply.headers["www-authenticate"])
 
-    def test_secret(self) -> None:
+    def test_secret_opens_to_every_client(self) -> None:
         """With the secret every client is answered; a wrong one is refused to all, and never repeated."""
         server = Server(api_token="s3cret", max_wrong_secrets=0)
         for peer in ("127.0.0.1", "192.0.2.1"):
@@ -455,7 +455,7 @@ class ManagementTests(SynchronousTestCase):
         self.assertIn("invalid_token", reply.headers["www-authenticate"])
         self.assertNotIn(b"s3cre", reply.body)
 
-    def test_guesses(self) -> None:
+    def test_guesses_are_refused_unread(self) -> None:
         """After so many wrong secrets from one address, or one /64, more are refused unread for a while."""
         server = Server(api_token="s3cret")
         guess = [server.get("/metrics", peer="192.0.2.1", Authorization=f"Bearer {n}") for n in range(11)]
@@ -466,13 +466,13 @@ class ManagementTests(SynchronousTestCase):
         server.clock.advance(6)
         self.assertEqual(200, server.get("/metrics", peer="192.0.2.1", Authorization="Bearer s3cret").status)
 
-    def test_open_metrics(self) -> None:
+    def test_metrics_alone_can_be_opened(self) -> None:
         """The metrics, and nothing else, can be opened to every client."""
         server = Server(open_metrics=True)
         self.assertEqual(200, server.get("/metrics", peer="192.0.2.1").status)
         self.assertEqual(401, server.get("/api/v1/streams", peer="192.0.2.1").status)
 
-    def test_pages(self) -> None:
+    def test_pages_of_others_are_refused(self) -> None:
         """A page of another origin is never answered, neither on this machine nor with the secret."""
         server = Server(api_token="s3cret")
         stream = server.live()
@@ -509,7 +509,7 @@ class DoorTests(SynchronousTestCase):
         wire.request("GET", path, **headers)
         return wire.reply()
 
-    def test_public(self) -> None:
+    def test_public_door_has_no_management(self) -> None:
         """At the public door there is no such thing, for any client; streams, pages and probes are there."""
         for path in ("/api/v1/streams", "/api/v1/openapi.json", "/metrics", "/api/v1/recordings"):
             self.assertEqual(404, self.server.get(path).status, path)
@@ -518,7 +518,7 @@ class DoorTests(SynchronousTestCase):
         for path in ("/", "/live/k", *self.probes):
             self.assertEqual(200, self.server.get(path, peer="192.0.2.1").status, path)
 
-    def test_management(self) -> None:
+    def test_management_door_has_no_streams(self) -> None:
         """At the other one are the API, guarded as ever, the metrics and the probes, which are open, and no streams."""
         self.assertEqual(401, self.at_the_door("/api/v1/streams").status)
         self.assertEqual(200, self.at_the_door("/api/v1/streams", Authorization="Bearer s3cret").status)

@@ -31,7 +31,7 @@ from tests.web.kit import Reply, Server, Wire, playlist
 
 
 class ErrorTableTests(SynchronousTestCase):
-    def test_statuses(self) -> None:
+    def test_each_exception_has_its_status(self) -> None:
         """Each exception has its status, its words, and what else the client must know."""
         cases = (
             (BadRequestError("x"), 400, {}),
@@ -69,7 +69,7 @@ class MethodTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.server = Server()
 
-    def test_wrong_method(self) -> None:
+    def test_wrong_method_names_the_right_ones(self) -> None:
         """A method that a path does not know is refused with those it does."""
         for method, path, allowed in (
             ("GET", "/api/v1/publish", "OPTIONS, POST"),
@@ -88,7 +88,7 @@ class MethodTests(SynchronousTestCase):
             self.assertEqual((405, allowed), (reply.status, reply.headers.get("allow")), (method, path))
             self.assertEqual(["error"], list(reply.json()))
 
-    def test_options(self) -> None:
+    def test_options_name_the_methods(self) -> None:
         """Every path tells which methods it knows, to every client."""
         for path, allowed in (
             ("/", "GET, HEAD, OPTIONS"),
@@ -101,20 +101,20 @@ class MethodTests(SynchronousTestCase):
             reply = self.server.request("OPTIONS", path, peer="192.0.2.1")
             self.assertEqual((204, allowed), (reply.status, reply.headers["allow"]), path)
 
-    def test_head(self) -> None:
+    def test_head_is_get_without_body(self) -> None:
         """HEAD is GET without a body, on every path."""
         for path in ("/", "/live/k", "/health", "/ready", "/api/v1/streams", "/nothing", "/static/player.js"):
             got, head = self.server.get(path), self.server.request("HEAD", path)
             self.assertEqual((got.status, b""), (head.status, head.body), path)
             self.assertEqual(got.headers["content-length"], head.headers["content-length"])
 
-    def test_nothing_there(self) -> None:
+    def test_unknown_paths_are_not_found(self) -> None:
         """What no route takes is not found, in JSON as everything else, and nothing is redirected."""
         for path in ("/nothing", "/live/", "/api", "/api/v1", "/api/v2/streams", "/a/b/c/d", "/health/", "/metrics/x"):
             reply = self.server.get(path)
             self.assertEqual((404, ["error"]), (reply.status, list(reply.json())), path)
 
-    def test_unreadable(self) -> None:
+    def test_unreadable_urls_are_refused(self) -> None:
         """A URL or a host that is no text, or no host, is refused before anything is looked up."""
         for path, host in (
             ("/%ff", "localhost"),
@@ -151,13 +151,13 @@ class CountingTests(SynchronousTestCase):
         self.server.get("/health")
         self.assertEqual(1, self.requests("/health", 200))
 
-    def test_bytes(self) -> None:
+    def test_sent_bytes_are_counted(self) -> None:
         """The bytes of bodies that were sent are counted, and HEAD sends none."""
         size = len(self.server.get("/live/k/index.m3u8").body)
         self.server.request("HEAD", "/live/k/index.m3u8")
         self.assertEqual(size, self.server.metric("http_sent_bytes_total", route="/<app>/<key>/<name>"))
 
-    def test_waiting(self) -> None:
+    def test_waiting_requests_are_counted(self) -> None:
         """A held request shows while it is held, however it ends."""
         wires = [self.server.connect() for _ in range(3)]
         for wire in wires:
@@ -218,12 +218,12 @@ class SafetyTests(SynchronousTestCase):
                 wire.request(method, path, Accept="text/html")
                 yield f"{method} {path}", wire.reply(method)
 
-    def test_no_guesses(self) -> None:
+    def test_no_type_is_guessed(self) -> None:
         """Nothing, of media, API, pages and errors, may be taken for another type than it is sent as."""
         for asked, reply in self.replies():
             self.assertEqual("nosniff", reply.headers.get("x-content-type-options"), asked)
 
-    def test_frames(self) -> None:
+    def test_no_page_is_framed(self) -> None:
         """No page, those of errors included, may be shown within another."""
         pages = [reply for _, reply in self.replies() if reply.headers.get("content-type", "").startswith("text/html")]
         self.assertGreater(len(pages), 3)
@@ -231,7 +231,7 @@ class SafetyTests(SynchronousTestCase):
             self.assertIn("frame-ancestors 'none'", reply.headers["content-security-policy"])
             self.assertEqual("DENY", reply.headers["x-frame-options"])
 
-    def test_https_only(self) -> None:
+    def test_https_only_where_it_is_wanted(self) -> None:
         """Browsers are asked to come by HTTPS only where the operator wants that, and only over HTTPS."""
         for hsts_s, is_encrypted, expected in ((0, True, None), (60, False, None), (60, True, "max-age=60")):
             for asked, reply in self.replies(is_encrypted=is_encrypted, hsts_s=hsts_s):
@@ -254,7 +254,7 @@ class BugTests(SynchronousTestCase):
         wire.request("GET", "/")
         return wire
 
-    def test_bug(self) -> None:
+    def test_bug_is_logged_whole(self) -> None:
         """A bug is logged whole, and shown as no more than that there is one; now or later."""
 
         def at_once(_request: Request) -> Response:
@@ -268,7 +268,7 @@ class BugTests(SynchronousTestCase):
             self.assertEqual((500, {"error": "internal error"}), (reply.status, reply.json()))
             self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
 
-    def test_burst(self) -> None:
+    def test_burst_is_logged_once(self) -> None:
         """A bug that a client causes again and again is logged once."""
 
         def respond(_request: Request) -> Response:
@@ -281,7 +281,7 @@ class BugTests(SynchronousTestCase):
             self.assertEqual(500, wire.reply().status)
         self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
 
-    def test_later(self) -> None:
+    def test_answers_may_come_later(self) -> None:
         """An answer or a refusal may come at any later time."""
         answer: Deferred[Response] = Deferred()
         wire = self.ask(lambda _request: answer)

@@ -77,7 +77,7 @@ class TurnsTests(SynchronousTestCase):
         self.server.clock.advance(0)
         self.assertEqual(3, answers(wire))
 
-    def test_time(self) -> None:
+    def test_spent_time_ends_the_turn(self) -> None:
         """When the time for requests is used up, all who ask wait for the next turn, each once in it."""
         clock = Slowly()
         self.server.site.read_budget = ReadBudget(clock, TURN_S)
@@ -88,7 +88,7 @@ class TurnsTests(SynchronousTestCase):
             self.assertEqual([1] * count + [0] * (4 - count), [answers(wire) for wire in wires])
             self.next_turn(clock)
 
-    def test_encrypted(self) -> None:
+    def test_encrypted_requests_share_the_time(self) -> None:
         """Over TLS, where one packet can hold any number of requests, the fast path shares that time."""
         clock = Slowly()
         self.server.site.read_budget = ReadBudget(clock, TURN_S)
@@ -99,7 +99,7 @@ class TurnsTests(SynchronousTestCase):
         while answers(wire) < 3:
             self.next_turn(clock)
 
-    def test_left(self) -> None:
+    def test_clients_that_left_are_skipped(self) -> None:
         """A client that leaves while its requests wait for their turns is asked no more."""
         wire = self.server.connect()
         wire.send(PLAIN * 3)
@@ -148,7 +148,7 @@ class UnreadTests(SynchronousTestCase):
         transport = Unread()
         return Wire(self.server.site, "192.0.2.1", transport=transport), transport
 
-    def test_not_answered(self) -> None:
+    def test_unread_answers_stop_further_ones(self) -> None:
         """A client that leaves so much unread is not answered, nor read from, until it has read that."""
         for request in (PLAIN, OTHER, MISSING):
             wire, transport = self.connect()
@@ -173,7 +173,7 @@ class UnreadTests(SynchronousTestCase):
             self.assertLess(len(transport.value()), MAX_UNSENT_BYTES + 2000)
             self.assertEqual("paused", transport.producerState)
 
-    def test_dropped(self) -> None:
+    def test_clients_that_read_nothing_are_dropped(self) -> None:
         """One that reads nothing for the idle timeout is dropped, and counted, even if it continues sending."""
         wire, transport = self.connect()
         wire.send(PLAIN * 200)
@@ -184,7 +184,7 @@ class UnreadTests(SynchronousTestCase):
         self.assertTrue(transport.disconnected)
         self.assertEqual(1, self.server.metric("http_misconduct_total", kind="stalled"))
 
-    def test_slow(self) -> None:
+    def test_slow_readers_are_served(self) -> None:
         """One that reads now and then is served on."""
         wire, transport = self.connect()
         wire.send(PLAIN * 500)
@@ -229,11 +229,11 @@ class LoopbackTests(TestCase):
             await client.closed
             await port.stopListening()
 
-    async def test_flood(self) -> None:
+    async def test_flood_on_the_fast_path(self) -> None:
         """However much a client sends without reading, little of it is kept, and when it reads all is answered."""
         await self.flood(PLAIN, 3000)
 
-    async def test_other_flood(self) -> None:
+    async def test_flood_on_the_normal_way(self) -> None:
         """So it is on the normal way."""
         await self.flood(OTHER, 1000)
 

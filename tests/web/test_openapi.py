@@ -63,7 +63,7 @@ class RoutesTests(SynchronousTestCase):
             routed |= {(method, path) for method in rule.methods - {"HEAD", "OPTIONS"}}
         self.assertEqual(routed, set(described()))
 
-    def test_parameters(self) -> None:
+    def test_parameters_are_those_of_the_path(self) -> None:
         """Every operation describes just the names that its path has."""
         for (method, path), operation in described().items():
             named = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"}
@@ -75,7 +75,7 @@ class RoutesTests(SynchronousTestCase):
         self.assertEqual(len(operations), len({operation["operationId"] for operation in operations}))
         self.assertTrue(all(operation["summary"] for operation in operations))
 
-    def test_references(self) -> None:
+    def test_references_lead_to_schemas(self) -> None:
         """Every schema that is referred to exists, and every schema is referred to and is one."""
         text, schemas = json.dumps(document()), document()["components"]["schemas"]
         for name, schema in schemas.items():
@@ -83,7 +83,7 @@ class RoutesTests(SynchronousTestCase):
             self.assertIn(f'"#/components/schemas/{name}"', text)
         self.assertEqual(set(schemas), {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]})
 
-    def test_served(self) -> None:
+    def test_served_as_it_is_written(self) -> None:
         """The description is served to every client, as it is written."""
         reply = Server().get("/api/v1/openapi.json", peer="192.0.2.1")
         self.assertEqual((200, "application/json"), (reply.status, reply.headers["content-type"]))
@@ -135,7 +135,7 @@ class AnswersTests(SynchronousTestCase):
     def post(self, status: int, template: str, path: str = "", value: object = None, **headers: Any) -> None:
         self.check(status, template, self.server.post(path or template, value, **headers), "POST")
 
-    def test_all(self) -> None:
+    def test_all_answers_fit_their_schemas(self) -> None:
         """Every status of every operation that can be had is had, and fits its schema."""
         self._denied()
         self._management()

@@ -94,21 +94,21 @@ class LifetimeTests(SynchronousTestCase):
 
     @settings(max_examples=30)
     @given(st.sampled_from((1, 59, 60, 61, 90, 3600, 86_399, 86_400, 86_401, 1_234_567)), st.data())
-    def test_durations(self, maximum_s: int, data: st.DataObject) -> None:
+    def test_durations_that_fit_are_allowed(self, maximum_s: int, data: st.DataObject) -> None:
         """Every duration that fits is one of at most the longest, for a server that permits more or less than a day."""
         _, pattern = self.patterns(maximum_s)
         text = data.draw(st.from_regex(pattern, fullmatch=True))
         self.assertTrue(1 <= parse_duration_s(text) <= maximum_s, text)
 
     @given(st.integers(1, 10**6), st.integers(1, 10**6))
-    def test_all_seconds(self, maximum_s: int, seconds: int) -> None:
+    def test_all_seconds_fit_or_not(self, maximum_s: int, seconds: int) -> None:
         """Every number of seconds that a token may be valid for fits, and no longer one does."""
         whole, pattern = self.patterns(maximum_s)
         for text in (str(seconds), f"{seconds}s"):
             self.assertEqual(seconds <= maximum_s, bool(pattern.search(text)), text)
         self.assertEqual((1, maximum_s), (whole["minimum"], whole["maximum"]))
 
-    def test_served(self) -> None:
+    def test_served_with_its_own_limit(self) -> None:
         """The longest of this very server is described."""
         document = server(max_expiration_s=60).get("/api/v1/openapi.json").json()
         whole = document["components"]["schemas"]["PublishRequest"]["properties"]["expiresIn"]["anyOf"][0]

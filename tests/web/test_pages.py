@@ -14,7 +14,7 @@ class PlayerPageTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.server = Server()
 
-    def test_page(self) -> None:
+    def test_every_stream_has_a_page(self) -> None:
         """Every stream has a page that knows where its playlists are, also before it is live."""
         reply = self.server.get("/live/my-show", peer="192.0.2.1")
         self.assertEqual((200, "text/html; charset=utf-8"), (reply.status, reply.headers["content-type"]))
@@ -23,7 +23,7 @@ class PlayerPageTests(SynchronousTestCase):
         self.assertIn('data-notice="my-show/notice.json"', reply.text())
         self.assertIn("my-show", re.findall("<title>(.*?)</title>", reply.text())[0])
 
-    def test_rewinding(self) -> None:
+    def test_rewinding_is_on_the_page(self) -> None:
         """The page knows where the rewind window is and where clips are made, and shows nothing of it by itself."""
         page = self.server.get("/live/my-show").text()
         self.assertIn('data-rewind="my-show/dvr.m3u8"', page)
@@ -33,7 +33,7 @@ class PlayerPageTests(SynchronousTestCase):
         self.assertRegex(page, '<button id="back"[^>]* aria-label=')
         self.assertRegex(page, '<button id="golive"[^>]*>Live</button>')
 
-    def test_scripts(self) -> None:
+    def test_scripts_find_what_they_import(self) -> None:
         """What scripts import is there, and names the data of the session as the playlist does."""
         names = ("player.js", "library.js", "timeline.js", "window.js", "words.js")
         texts = {name: self.server.get(f"/static/{name}").text() for name in names}
@@ -41,7 +41,7 @@ class PlayerPageTests(SynchronousTestCase):
         self.assertEqual({"timeline.js", "window.js", "words.js"}, imported)
         self.assertIn(f'"{REWIND_DATA}"', texts["window.js"])
 
-    def test_redirects(self) -> None:
+    def test_redirects_lead_to_playlist_and_page(self) -> None:
         """What other servers name the playlist leads to it, and a slash too many to the page; the query is kept."""
         for path, location in (
             ("/live/k.m3u8", "k/index.m3u8"),
@@ -124,7 +124,7 @@ class PlayerPageTests(SynchronousTestCase):
         self.assertIn(f'src="{hlsjs.CDN_URL}" integrity="{hlsjs.INTEGRITY}" crossorigin', response.body.decode())
         self.assertIn(f"script-src 'self' {hlsjs.CDN_URL};", response.headers["Content-Security-Policy"])
 
-    def test_labels(self) -> None:
+    def test_labels_name_every_control(self) -> None:
         """The page can be used without seeing it: the picture, the state and the figures have names."""
         page = self.server.get("/live/k").text()
         for expected in (
@@ -143,11 +143,11 @@ class IndexPageTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.server = Server()
 
-    def test_nothing_live(self) -> None:
+    def test_nothing_live_is_shown(self) -> None:
         """When nothing is live, the page says so."""
         self.assertIn("Nothing is live", self.server.get("/", peer="192.0.2.1").text())
 
-    def test_keeps_up(self) -> None:
+    def test_page_keeps_itself_up_to_date(self) -> None:
         """The page keeps itself up to date by its script; only without scripts it is loaded anew."""
         page = self.server.get("/").text()
         self.assertIn('<noscript><meta http-equiv="refresh"', page)
@@ -156,7 +156,7 @@ class IndexPageTests(SynchronousTestCase):
         )
         self.assertIn('src="static/index.js"', page)
 
-    def test_live(self) -> None:
+    def test_live_streams_are_listed(self) -> None:
         """What is live is listed with a link to its page; what has ended is not."""
         self.server.live("one")
         self.server.publish("two", "open")
@@ -167,7 +167,7 @@ class IndexPageTests(SynchronousTestCase):
         self.assertIn("live · 1280×720 · 0 viewers", reply.text())
         self.assertIn("starting · 0 viewers", reply.text())
 
-    def test_notice(self) -> None:
+    def test_notice_stands_in_the_list(self) -> None:
         """Why a stream has no picture stands in the list, and where its page looks for it, as long as that is so."""
         stream = self.server.live("one")
         stream.notify_viewers("No picture: <b>")
@@ -177,7 +177,7 @@ class IndexPageTests(SynchronousTestCase):
         stream.notify_viewers("")
         self.assertEqual({"notice": ""}, self.server.get("/live/one/notice.json").json())
 
-    def test_one_viewer(self) -> None:
+    def test_one_viewer_in_the_singular(self) -> None:
         """One viewer is one viewer."""
         stream = self.server.live()
         stream.viewers.saw("192.0.2.1", "a", "", int(self.server.clock.seconds() * 1000))
@@ -188,7 +188,7 @@ class StaticTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.server = Server()
 
-    def test_files(self) -> None:
+    def test_files_come_as_their_type(self) -> None:
         """Each file comes as what it is, and as nothing else."""
         for name, content_type in (
             ("player.js", "text/javascript; charset=utf-8"),
@@ -216,6 +216,6 @@ class StaticTests(SynchronousTestCase):
         for name in ("player.html", "index.html", "__init__.py", "none"):
             self.assertEqual(404, self.server.get(f"/static/{name}").status, name)
 
-    def test_icon(self) -> None:
+    def test_icon_is_answered_unasked(self) -> None:
         """Browsers that ask for an icon unasked are answered without fuss."""
         self.assertEqual(204, self.server.get("/favicon.ico").status)

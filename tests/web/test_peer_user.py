@@ -71,12 +71,12 @@ class LookUpCase(SynchronousTestCase):
 class OwnerTests(LookUpCase):
     """The owner of one socket."""
 
-    def test_own(self) -> None:
+    def test_own_user_is_known(self) -> None:
         """Our own user is known, over IPv4, IPv6, and IPv4 to a socket that speaks both."""
         for host, listen in (("127.0.0.1", ""), ("127.0.0.5", ""), ("::1", ""), ("127.0.0.1", "::")):
             self.assertEqual(os.geteuid(), self.owner(self.connect(host, listen)[0]), (host, listen))
 
-    def test_mapped(self) -> None:
+    def test_mapped_address_is_known(self) -> None:
         """A client whose own socket is one of IPv6 with a mapped address is known too."""
         listener = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listener.close)
@@ -87,25 +87,25 @@ class OwnerTests(LookUpCase):
         self.addCleanup(server.close)
         self.assertEqual(os.geteuid(), self.owner(server))
 
-    def test_other(self) -> None:
+    def test_other_user_is_known(self) -> None:
         """Another user's socket is that user's."""
         with user(NOBODY):
             server, _ = self.connect()
         self.assertEqual(NOBODY, self.owner(server))
 
-    def test_closed(self) -> None:
+    def test_closed_socket_has_no_owner(self) -> None:
         """What its process has closed is no one's, not root's, though the kernel writes 0."""
         server, client = self.connect()
         client.close()
         self.assertIsNone(self.owner(server))
 
-    def test_half_closed(self) -> None:
+    def test_half_closed_socket_has_its_owner(self) -> None:
         """A client that has said all and waits for the answer still has its socket."""
         server, client = self.connect()
         client.shutdown(socket.SHUT_WR)
         self.assertEqual(os.geteuid(), self.owner(server))
 
-    def test_listener(self) -> None:
+    def test_listener_is_not_the_client(self) -> None:
         """A socket that listens at the port is not the one that is connected."""
         listener = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listener.close)
@@ -128,14 +128,14 @@ class TableTests(OwnerTests):
 class LocalPeerTests(LookUpCase):
     """Who is at the other end of a transport."""
 
-    def test_tcp(self) -> None:
+    def test_tcp_peer_is_known(self) -> None:
         """Of a connection within this machine, user and own address are known."""
         server, _ = self.connect()
         found = find_local_peer(Transport(server))
         assert found is not None
         self.assertEqual((os.geteuid(), "127.0.0.1"), (found.uid, str(found.address)))
 
-    def test_unix(self) -> None:
+    def test_unix_peer_is_known(self) -> None:
         """Of a UNIX socket the user is known."""
         ours, theirs = socket.socketpair(socket.AF_UNIX)
         self.addCleanup(ours.close)
@@ -151,7 +151,7 @@ class LocalPeerTests(LookUpCase):
         claimed = IPv4Address("TCP", *other.getpeername()[:2])
         self.assertIsNone(find_local_peer(Transport(server, claimed)))
 
-    def test_unknown(self) -> None:
+    def test_unknown_peers_stay_unknown(self) -> None:
         """A connection that is gone, one in memory, and users that a namespace does not tell apart are not known."""
         server, _ = self.connect()
         told = Transport(server).getPeer()

@@ -47,7 +47,7 @@ class ReadinessTestCase(SynchronousTestCase):
 
 
 class ToldTests(ReadinessTestCase):
-    def test_life(self) -> None:
+    def test_ready_from_listening_to_stopping(self) -> None:
         """A server is ready from when it listens until it is asked to stop."""
         self.assertFalse(self.readiness.is_ready)
         self.readiness.listening()
@@ -56,7 +56,7 @@ class ToldTests(ReadinessTestCase):
         self.assertFalse(self.readiness.is_ready)
         self.assertEqual(Check("draining", False, "shutting down"), self.check("draining"))
 
-    def test_own_checks(self) -> None:
+    def test_own_checks_can_be_added(self) -> None:
         """A part that knows more can add a check, and change its mind."""
         self.readiness.listening()
         self.readiness.set("disk", False, "3 MB are free")
@@ -76,13 +76,13 @@ class LagTests(ReadinessTestCase):
         for each in seconds:
             self.clock.advance(each)
 
-    def test_punctual(self) -> None:
+    def test_punctual_reactor_is_fit(self) -> None:
         """A reactor that runs its timers on time is fit."""
         self.turns(1, 1, 1, 1)
         self.assertEqual(0, self.readiness.lag_ms)
         self.assertTrue(self.check("reactor").ok)
 
-    def test_one_pause(self) -> None:
+    def test_one_pause_is_forgiven(self) -> None:
         """One long pause is no reason to send clients elsewhere."""
         self.turns(1, 5, 1, 1)
         self.assertTrue(self.readiness.is_ready)
@@ -90,7 +90,7 @@ class LagTests(ReadinessTestCase):
         self.assertTrue(self.readiness.is_ready)
         self.assertEqual(200, self.readiness.lag_ms)
 
-    def test_sustained(self) -> None:
+    def test_sustained_lag_is_unfit(self) -> None:
         """A reactor that is late again and again is not ready, and is again when it has caught up."""
         self.turns(1.75, 1.6, 1.9)
         self.assertFalse(self.readiness.is_ready)
@@ -98,7 +98,7 @@ class LagTests(ReadinessTestCase):
         self.turns(1)
         self.assertTrue(self.readiness.is_ready)
 
-    def test_stop(self) -> None:
+    def test_stop_leaves_nothing_running(self) -> None:
         """Once stopped, nothing is left to run."""
         self.readiness.stop()
         self.assertEqual([], self.clock.getDelayedCalls())
@@ -117,7 +117,7 @@ class StorageTests(ReadinessTestCase):
         """Let the time of one probe pass, with a reactor that is never late."""
         self.clock.pump([1] * 15)
 
-    def test_works(self) -> None:
+    def test_working_storage_is_fit(self) -> None:
         """A storage that takes, knows and deletes an object is fit, and nothing stays behind in it."""
         self.start()
         self.assertTrue(self.readiness.is_ready)
@@ -125,7 +125,7 @@ class StorageTests(ReadinessTestCase):
         self.wait()
         self.assertEqual(6, self.storage.calls)
 
-    def test_real_storage(self) -> None:
+    def test_real_storage_takes_the_probe(self) -> None:
         """The probe's key and object are good for a real storage."""
         storage: IStorage = MemoryStorage()
         self.readiness.start({"storage": storage})
@@ -146,7 +146,7 @@ class StorageTests(ReadinessTestCase):
         self.clock.advance(10.1)
         self.assertEqual(Check("storage", False, "does not answer within 10 s"), self.check("storage"))
 
-    def test_one_failure(self) -> None:
+    def test_one_failure_changes_nothing(self) -> None:
         """One failed probe among good ones changes nothing; two in a row do, and one good one mends it."""
         self.start()
         self.storage.error = StorageError("503")
@@ -158,13 +158,13 @@ class StorageTests(ReadinessTestCase):
         self.wait()
         self.assertTrue(self.readiness.is_ready)
 
-    def test_wrong_size(self) -> None:
+    def test_wrong_size_is_unfit(self) -> None:
         """A storage that knows another object than was put is not fit."""
         self.storage.size_told = 0
         self.start()
         self.assertFalse(self.check("storage").ok)
 
-    def test_foreign_exception(self) -> None:
+    def test_foreign_exception_is_survived(self) -> None:
         """Whatever a storage plugin raises, the probe continues."""
         self.storage.error = KeyError("bug")
         self.start()
@@ -173,14 +173,14 @@ class StorageTests(ReadinessTestCase):
         self.wait()
         self.assertTrue(self.check("storage").ok)
 
-    def test_stop(self) -> None:
+    def test_stop_gives_the_probe_up(self) -> None:
         """A probe under way is given up when the server stops."""
         self.storage.stalled = True
         self.start()
         self.readiness.stop()
         self.assertEqual([], self.clock.getDelayedCalls())
 
-    def test_several(self) -> None:
+    def test_several_storages_have_their_checks(self) -> None:
         """Each storage has a check of its own, and a probe of its own, for two may be one and the same place."""
         other = FaultyStorage()
         self.storage.stalled = other.stalled = True

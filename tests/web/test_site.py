@@ -21,7 +21,7 @@ class ConnectionTests(SynchronousTestCase):
         self.server.live().shelf.put_playlist("index.m3u8", playlist())
         self.clock: Clock = self.server.clock
 
-    def test_keep_alive(self) -> None:
+    def test_keep_alive_serves_several(self) -> None:
         """One connection serves one request after another."""
         wire = self.server.connect()
         for _ in range(3):
@@ -29,7 +29,7 @@ class ConnectionTests(SynchronousTestCase):
             self.assertEqual(200, wire.reply().status)
         self.assertFalse(wire.transport.disconnecting)
 
-    def test_pipelined(self) -> None:
+    def test_pipelined_requests_in_order(self) -> None:
         """Requests sent at once are answered in order, held ones too."""
         wire = self.server.connect()
         wire.send(
@@ -42,7 +42,7 @@ class ConnectionTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual({"status": "ok"}, wire.reply().json())
 
-    def test_every_cut(self) -> None:
+    def test_same_answer_at_every_cut(self) -> None:
         """However a request is cut on its way, it is answered the same."""
         request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
         wire = self.server.connect()
@@ -50,7 +50,7 @@ class ConnectionTests(SynchronousTestCase):
             wire.send(request[position : position + 1])
         self.assertEqual({"status": "ok"}, wire.reply().json())
 
-    def test_close(self) -> None:
+    def test_close_is_done_when_asked(self) -> None:
         """A client that wants the connection closed has it closed behind the answer."""
         wire = self.server.connect()
         wire.request("GET", PATH, Connection="close")
@@ -63,7 +63,7 @@ class ConnectionTests(SynchronousTestCase):
         wire.send(b"GET /health HTTP/1.0\r\n\r\n")
         self.assertEqual({"status": "ok"}, wire.reply().json())
 
-    def test_idle(self) -> None:
+    def test_idle_connection_is_closed(self) -> None:
         """A connection that says nothing is closed after a while, before or after a request."""
         for asks_first in (False, True):
             wire = self.server.connect()
@@ -74,7 +74,7 @@ class ConnectionTests(SynchronousTestCase):
             self.clock.advance(2)
             self.assertTrue(wire.transport.disconnecting)
 
-    def test_dripping_request(self) -> None:
+    def test_dripping_request_must_end(self) -> None:
         """A request must be whole in time, however steadily its bytes drip in."""
         for dripping in (
             b"G",
@@ -100,7 +100,7 @@ class ConnectionTests(SynchronousTestCase):
         stream.shelf.put_playlist("index.m3u8", playlist(10))
         self.assertEqual(200, wire.reply().status)
 
-    def test_header_limits(self) -> None:
+    def test_header_limits_close_the_connection(self) -> None:
         """Too many header fields, or too long ones, are refused, and the connection is closed."""
         for fields in (
             b"X: y\r\n" * 101,
@@ -123,7 +123,7 @@ class ConnectionTests(SynchronousTestCase):
                 self.assertIn("16384 bytes", reply.json()["error"])
                 self.assertTrue(wire.transport.disconnecting)
 
-    def test_dripping_header(self) -> None:
+    def test_dripping_header_must_end(self) -> None:
         """A header that is not whole within 15 s closes the connection, also behind another request."""
         for first in (b"", b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"):
             wire = self.server.connect()
@@ -135,7 +135,7 @@ class ConnectionTests(SynchronousTestCase):
             self.clock.advance(2)
             self.assertTrue(wire.transport.disconnecting)
 
-    def test_slow_body(self) -> None:
+    def test_slow_body_has_the_idle_timeout(self) -> None:
         """A body has the idle timeout to arrive, and so has the next request after a slow header."""
         wire = self.server.connect()
         wire.send(b"POST /api/v1/publish HTTP/1.1\r\nHost: localhost\r\n")
@@ -149,7 +149,7 @@ class ConnectionTests(SynchronousTestCase):
         self.clock.advance(2)
         self.assertTrue(wire.transport.disconnecting)
 
-    def test_endless_body(self) -> None:
+    def test_endless_body_is_not_kept(self) -> None:
         """Of a body that is too long, no more is kept than shows it, and the connection stays usable."""
         server = Server(max_body_bytes=100)
         wire = server.connect()
@@ -163,7 +163,7 @@ class ConnectionTests(SynchronousTestCase):
         wire.request("GET", "/health")
         self.assertEqual(200, wire.reply().status)
 
-    def test_server_field(self) -> None:
+    def test_server_field_has_no_version(self) -> None:
         """The answer names the product and no version."""
         self.assertEqual("RapidRTMP", self.server.get("/health").headers["server"])
 
@@ -176,11 +176,11 @@ class AccessLogTests(SynchronousTestCase):
             server.get(f"{PATH}?token=secret", peer="192.0.2.1")
         return [event for event in events if event.get("path") == PATH]
 
-    def test_quiet(self) -> None:
+    def test_access_log_is_off_by_default(self) -> None:
         """Requests are not logged unless that is asked for."""
         self.assertEqual([], self.lines())
 
-    def test_wanted(self) -> None:
+    def test_access_log_has_no_query(self) -> None:
         """If it is, a line tells who asked for what with which outcome, without the query."""
         (event,) = self.lines(access_log=True)
         self.assertEqual(("192.0.2.1", "GET", 200), (event["client"], event["method"], event["status"]))

@@ -104,13 +104,13 @@ class FloodTests(SynchronousTestCase):
         """The connection is being closed."""
         self.assertTrue(wire.transport.disconnecting)
 
-    def test_many_fields(self) -> None:
+    def test_many_fields_end_the_connection(self) -> None:
         """A request of more fields than any client needs ends its connection before they are all kept."""
         wire = self.server.connect()
         wire.send(b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(MAX_HEADERS + 2)))
         self.assertEnded(wire)
 
-    def test_long_fields(self) -> None:
+    def test_long_fields_end_the_connection(self) -> None:
         """So does one whose fields are longer than the bound in all."""
         wire = self.server.connect()
         wire.send(b"GET / HTTP/1.1\r\n")
@@ -119,7 +119,7 @@ class FloodTests(SynchronousTestCase):
                 wire.send(b"X-%d: %s\r\n" % (number, b"y" * 1000))
         self.assertEnded(wire)
 
-    def test_dripping(self) -> None:
+    def test_dripping_ends_the_connection(self) -> None:
         """A request must be whole in time, a byte a second or not."""
         wire = self.server.connect()
         for at in range(32):
@@ -128,7 +128,7 @@ class FloodTests(SynchronousTestCase):
             self.server.clock.advance(1)
         self.assertEnded(wire)
 
-    def test_missing_streams(self) -> None:
+    def test_missing_streams_leave_nothing_behind(self) -> None:
         """Hundreds of requests for streams that are not there leave nothing behind."""
         wire = self.server.connect()
 

@@ -86,7 +86,7 @@ class StreamedTests(SynchronousTestCase):
         self.successResultOf(sending)
         self.assertEqual(10, self.made)
 
-    def test_client_leaves(self) -> None:
+    def test_leaving_client_closes_the_source(self) -> None:
         """When the client leaves, no more is made and what was opened is closed."""
         client = Client(room=3)
         sending = self.send(client)
@@ -95,7 +95,7 @@ class StreamedTests(SynchronousTestCase):
         self.failureResultOf(sending, CancelledError)
         self.assertEqual((3, True), (self.made, self.is_closed))
 
-    def test_cut_off(self) -> None:
+    def test_cut_off_body_drops_the_connection(self) -> None:
         """A body that cannot be made to its end drops the connection: the client must not take it for whole."""
         client = Client()
         with capturedLogs() as logs:
@@ -103,14 +103,14 @@ class StreamedTests(SynchronousTestCase):
         self.assertTrue(client.is_dropped)
         self.assertIn("gone", str(logs[0]["error"]))
 
-    def test_bug(self) -> None:
+    def test_bug_drops_the_connection(self) -> None:
         """A bug on the way drops the connection as well, and is logged as one."""
         client = Client()
         self.assertNoResult(self.send(client, error=ZeroDivisionError()))
         self.assertTrue(client.is_dropped)
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
-    def test_head(self) -> None:
+    def test_head_opens_nothing(self) -> None:
         """Nothing is opened until it is sent."""
         StreamedResponse(200, {}, size=10, open=self.pieces)
         self.assertEqual(0, self.made)
@@ -124,7 +124,7 @@ class WireTests(SynchronousTestCase):
         store_into(self.server.storage, record())
         self.path = f"/{ID.folder}/recording.mp4"
 
-    def test_reads_slowly(self) -> None:
+    def test_slow_reader_bounds_the_storage(self) -> None:
         """The storage is asked for no more than the transport has room for, and all of it comes in the end."""
         whole = self.server.get(self.path)
         wire = self.server.connect()
@@ -153,7 +153,7 @@ class WireTests(SynchronousTestCase):
             before = len(asked)
         self.assertEqual(whole.body, wire.reply().body)
 
-    def test_leaves(self) -> None:
+    def test_leaving_midway_leaves_no_trace(self) -> None:
         """A client that leaves in the middle leaves no trace but in the count."""
         wire = self.server.connect()
         get = self.server.storage.get
@@ -165,7 +165,7 @@ class WireTests(SynchronousTestCase):
         wire.leave()
         self.assertEqual([], self.flushLoggedErrors())
 
-    def test_breaks_off(self) -> None:
+    def test_failing_storage_breaks_off(self) -> None:
         """Where the storage fails in the middle, the connection is closed, short of the promised length."""
         self.successResultOf(self.server.storage.delete(f"{ID.folder}/part_00000001_000.m4s"))
         wire = self.server.connect()

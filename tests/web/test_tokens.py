@@ -52,7 +52,7 @@ class GuardedCase(SynchronousTestCase):
 
 
 class GrantTests(GuardedCase):
-    def test_play(self) -> None:
+    def test_play_token_comes_with_urls(self) -> None:
         """Who manages the server gets a token to watch with, and the URLs that carry it."""
         grant = self.grant(expiresIn="1m")
         token = grant["token"]
@@ -62,7 +62,7 @@ class GrantTests(GuardedCase):
         for url in (grant["watchUrl"], grant["playlistUrl"]):
             self.assertEqual(200, self.server.get(url.removeprefix("http://localhost:8080")).status)
 
-    def test_open(self) -> None:
+    def test_open_watching_has_empty_token(self) -> None:
         """Where watching is open the token is empty and the URLs are those of all."""
         reply = self.server.post("/api/v1/play", {"streamKey": "k", "app": "open"})
         self.assertEqual(
@@ -70,7 +70,7 @@ class GrantTests(GuardedCase):
             tuple(reply.json()[name] for name in ("token", "watchUrl", "playlistUrl")),
         )
 
-    def test_terms(self) -> None:
+    def test_bad_terms_are_refused(self) -> None:
         """Terms that make no sense are refused by name."""
         for name, values in {
             "expiresIn": (0, "x", 10**9, True, [1]),
@@ -82,24 +82,24 @@ class GrantTests(GuardedCase):
             for value in values:
                 self.assertIn(name, self.refusal("/api/v1/play", **{name: value}), value)
 
-    def test_nothing_said(self) -> None:
+    def test_null_says_nothing_at_all(self) -> None:
         """``null`` says nothing."""
         self.grant(expiresIn=None, network=None, maxPlayers=None, singleUse=None, streams=None)
 
-    def test_network(self) -> None:
+    def test_network_binds_the_token(self) -> None:
         """A token for a network lets no other address watch, and one that was tried elsewhere is still good there."""
         path = f"/live/k/~{self.grant(network='192.0.2.0/24')['token']}/index.m3u8"
         self.assertEqual(403, self.server.get(path, peer="198.51.100.1").status)
         self.assertEqual(200, self.server.get(path, peer="192.0.2.1").status)
 
-    def test_streams(self) -> None:
+    def test_pattern_of_streams_is_granted(self) -> None:
         """A token for a pattern of streams is good for all of them."""
         token = self.grant(streams="k*")["token"]
         self.server.live("k2").shelf.put_playlist("index.m3u8", playlist())
         self.assertEqual(200, self.server.get(f"/live/k2/~{token}/index.m3u8").status)
         self.assertEqual(403, self.server.get(f"/live/other/~{token}/index.m3u8").status)
 
-    def test_max_players(self) -> None:
+    def test_max_players_use_a_token(self) -> None:
         """As many players as asked for use a token at one time."""
         path = f"/live/k/~{self.grant(maxPlayers=2)['token']}/index.m3u8"
         statuses = [self.server.get(path, peer=f"192.0.2.{number}").status for number in (1, 2, 3, 1)]
@@ -111,7 +111,7 @@ class GrantTests(GuardedCase):
         request = PublishRequest(CAMERA, reply.json()["token"], {}, "192.0.2.1")
         self.assertEqual(120, self.tokens.authorize_publish(request).reconnect_s)
 
-    def test_secret_key(self) -> None:
+    def test_secret_key_stays_in_publish_urls(self) -> None:
         """Where keys are secret the publish URL has the key, all else the public name, which the token is for."""
         self.server.apps["live"].names = {"s3cret": "k"}
         reply = self.server.post("/api/v1/publish", {"streamKey": "s3cret"})
@@ -123,7 +123,7 @@ class GrantTests(GuardedCase):
         self.assertEqual(404, reply.status)
         self.assertNotIn("other", reply.text())
 
-    def test_unknown_application(self) -> None:
+    def test_unknown_application_has_no_tokens(self) -> None:
         """There are tokens of applications that exist only."""
         for path in ("/api/v1/play", "/api/v1/tokens/revoke"):
             self.assertEqual(404, self.server.post(path, {"streamKey": "k", "app": "none"}).status)
@@ -135,7 +135,7 @@ class GrantTests(GuardedCase):
 
 
 class WatchTests(GuardedCase):
-    def test_statuses(self) -> None:
+    def test_statuses_by_kind_of_token(self) -> None:
         """Without or with an expired token 401, with one for something else 403, with a good one all there is."""
         good, brief, other = self.issue(), self.issue(lifetime_s=1), self.issue("other")
         publish = self.tokens.issue_token(CAMERA, 60, TokenTerms())
@@ -170,7 +170,7 @@ class WatchTests(GuardedCase):
             self.assertEqual((status, "text/html; charset=utf-8"), (reply.status, reply.headers["content-type"]))
             self.assertIn(words, reply.text())
 
-    def test_page(self) -> None:
+    def test_page_names_no_token(self) -> None:
         """The page is the same for every token and names none; what it needs it finds from where it is."""
         pages = [self.server.get(f"/live/k/~{self.issue()}/") for _ in range(2)]
         self.assertEqual(pages[0].body, pages[1].body)
@@ -183,7 +183,7 @@ class WatchTests(GuardedCase):
         reply = self.server.get("/live/k/~abc")
         self.assertEqual((307, "~abc/"), (reply.status, reply.headers["location"]))
 
-    def test_redirects(self) -> None:
+    def test_query_token_is_led_into_path(self) -> None:
         """A token in the query is led into the path before it is judged, whatever it is, and other fields stay."""
         for path, location in (
             ("/live/k?token=T", "k/~T/"),
@@ -202,7 +202,7 @@ class WatchTests(GuardedCase):
             self.assertEqual((307, location), (reply.status, reply.headers.get("location")), path)
             self.assertEqual("no-store", reply.headers["cache-control"])
 
-    def test_no_redirect(self) -> None:
+    def test_no_redirect_without_a_token(self) -> None:
         """An empty token is none, and where watching is open a token in the query changes nothing."""
         self.assertEqual(401, self.server.get("/live/k/index.m3u8?token=").status)
         self.server.live(app="open").shelf.put_playlist("index.m3u8", playlist())
@@ -210,7 +210,7 @@ class WatchTests(GuardedCase):
             plain, with_token = self.server.get(path), self.server.get(f"{path}?token=T")
             self.assertEqual((200, plain.body), (with_token.status, with_token.body))
 
-    def test_recordings(self) -> None:
+    def test_recordings_need_a_token(self) -> None:
         """Recordings of a stream need a token as the stream does."""
         good, path = self.issue(), "20261130T100000Z/index.m3u8"
         self.assertEqual(401, self.server.get(f"/recordings/live/k/{path}").status)
@@ -219,7 +219,7 @@ class WatchTests(GuardedCase):
         self.assertEqual(400, self.server.get(f"/recordings/live/k/~{good}/clip.m3u8").status)
         self.assertEqual(401, self.server.get("/recordings/live/k/clip.m3u8").status)
 
-    def test_authorization(self) -> None:
+    def test_authorization_header_is_a_token(self) -> None:
         """A player that can sends its token in a header; what it gets may be kept by no cache that others use."""
         for field in (f"Bearer {self.issue()}", f"bearer  {self.issue()}"):
             for path in ("/live/k/index.m3u8", "/live/k/part.m4s", "/live/k"):
@@ -230,7 +230,7 @@ class WatchTests(GuardedCase):
         for field in ("Bearer", "Basic x", f"Basic {basic}", "Digest x", "Basic /w=="):
             self.assertEqual(401, self.server.get("/live/k/index.m3u8", Authorization=field).status)
 
-    def test_same_bytes(self) -> None:
+    def test_same_bytes_for_every_token(self) -> None:
         """Playlists and media are the same, bytes and fields, for every token."""
         for name in ("index.m3u8", "part.m4s", "master.m3u8"):
             one, other = (self.server.get(f"/live/k/~{self.issue()}/{name}") for _ in range(2))
@@ -261,7 +261,7 @@ class WatchTests(GuardedCase):
         self.assertEqual(401, wire.reply().status)
 
     @given(st.binary(min_size=1, max_size=80))
-    def test_any_token(self, data: bytes) -> None:
+    def test_any_token_is_answered_in_words(self, data: bytes) -> None:
         """Whatever stands for a token, the answer is an error in words, and never that of a bug."""
         element = "".join(f"%{byte:02x}" for byte in data)
         reply: Reply = self.server.get(f"/live/k/~{element}/index.m3u8")
@@ -272,7 +272,7 @@ class RevocationTests(GuardedCase):
     def get(self, token: str) -> int:
         return self.server.get(f"/live/k/~{token}/index.m3u8").status
 
-    def test_token(self) -> None:
+    def test_revoked_token_ends_within_seconds(self) -> None:
         """A revoked token watches no more within five seconds, and others do."""
         one, other = self.issue(), self.issue()
         self.assertEqual([200, 200], [self.get(one), self.get(other)])
@@ -281,7 +281,7 @@ class RevocationTests(GuardedCase):
         self.advance(4.9)
         self.assertEqual([401, 200], [self.get(one), self.get(other)])
 
-    def test_stream(self) -> None:
+    def test_revoked_stream_ends_all_tokens(self) -> None:
         """All of a stream issued up to now are revoked, and later ones are good."""
         before = self.issue()
         self.get(before)
@@ -290,7 +290,7 @@ class RevocationTests(GuardedCase):
         self.advance(4.9)
         self.assertEqual([401, 200], [self.get(before), self.get(self.issue())])
 
-    def test_bodies(self) -> None:
+    def test_bodies_name_token_or_stream(self) -> None:
         """Either a token or a stream is revoked, and nothing else."""
         for body in ({}, {"token": ""}, {"token": "a", "streamKey": "k"}, {"token": 3}, {"token": "a" * 9000}, []):
             self.assertEqual(400, self.server.post("/api/v1/tokens/revoke", body).status, body)
@@ -302,7 +302,7 @@ class RevocationTests(GuardedCase):
         self.assertEqual(200, reply.status)
         self.assertIn("revoked", self.server.revocations.refusal(CAMERA, "the publisher's", None))
 
-    def test_stop_alone(self) -> None:
+    def test_stop_alone_revokes_nothing(self) -> None:
         """One that is stopped without that can."""
         for key, body in (("a", None), ("b", {}), ("c", {"revoke": False})):
             self.server.registry.claim(StreamName("live", key), Encoder()).fingerprint = key

@@ -105,11 +105,11 @@ class AnyMomentTests(SynchronousTestCase):
         resumed = [self.check(moment) for moment in moments]
         self.assertGreater(resumed.count(True), len(moments) // 2)
 
-    def test_prompt_storage(self) -> None:
+    def test_killed_with_prompt_storage(self) -> None:
         """With a storage that is up to date."""
         self.check_all(8, lag=0)
 
-    def test_slow_storage(self) -> None:
+    def test_killed_with_slow_storage(self) -> None:
         """With a storage that is one segment behind."""
         self.check_all(12, lag=3)
 
@@ -147,7 +147,7 @@ class AnyMomentTests(SynchronousTestCase):
 class ResumeTests(SynchronousTestCase):
     """A stream that is resumed."""
 
-    def test_window(self) -> None:
+    def test_window_is_served_at_once(self) -> None:
         """What is stored is served at once, byte for byte, and players of low-latency HLS are kept waiting."""
         server = killed()
         again = Server(server.writer.objects, STARTED_AT_MS + AWAY_MS)
@@ -160,7 +160,7 @@ class ResumeTests(SynchronousTestCase):
         assert playlist.part_hint is not None
         self.assertTrue(again.shelf.is_announced(playlist.part_hint.uri))
 
-    def test_nobody_returns(self) -> None:
+    def test_final_playlist_without_an_encoder(self) -> None:
         """If no encoder comes, the playlist becomes final, for players and in the storage."""
         again = Server(killed().writer.objects, STARTED_AT_MS + AWAY_MS)
         again.finish()
@@ -170,7 +170,7 @@ class ResumeTests(SynchronousTestCase):
         self.assertTrue(playlist.ended)
         self.assertFalse(Server(again.writer.objects, STARTED_AT_MS).resumed)
 
-    def test_dates(self) -> None:
+    def test_dates_of_the_gaps(self) -> None:
         """Gaps last about as long as the server was away, none longer than the target duration."""
         stored = killed().writer.objects
         playlist = stored_playlist(stored)
@@ -184,7 +184,7 @@ class ResumeTests(SynchronousTestCase):
             gaps = [segment.duration_us for segment in served.segments if segment.gap]
             self.assertEqual([each_ms * 1_000] * 3, gaps)
 
-    def test_lost_discontinuity(self) -> None:
+    def test_lost_discontinuity_keeps_its_number(self) -> None:
         """A discontinuity that was seen and never stored keeps its number: another one follows it."""
         second = Server(killed().writer.objects, STARTED_AT_MS + AWAY_MS)
         publish(second, 0.9)
@@ -196,7 +196,7 @@ class ResumeTests(SynchronousTestCase):
                 seen.setdefault(number, set()).add(init)
         self.assertEqual([1, 1, 1], [len(inits) for inits in seen.values()])
 
-    def test_lost_discontinuities(self) -> None:
+    def test_lost_discontinuities_keep_their_numbers(self) -> None:
         """Several that were seen, and of which only the state tells, keep their numbers."""
         second = Server(killed().writer.objects, STARTED_AT_MS + AWAY_MS)
         stored = second.writer.objects
@@ -211,7 +211,7 @@ class ResumeTests(SynchronousTestCase):
         before, after = (parse_media_playlist(server.shelf.versions[-1]) for server in (second, third))
         self.assertEqual([3, 4], [playlist.last_discontinuity for playlist in (before, after)])
 
-    def test_small_numbers(self) -> None:
+    def test_small_numbers_begin_at_zero(self) -> None:
         """Discontinuity sequence numbers begin at 0, and continue over restarts and presentations by one at a time."""
         server = killed()
         seen = [server.shelf.versions[0], server.shelf.versions[-1]]
@@ -230,7 +230,7 @@ class ResumeTests(SynchronousTestCase):
         seen.append(server.shelf.versions[-1])
         self.assertEqual([0, 0, 1, 2, 3, 4, 5], [parse_media_playlist(each).last_discontinuity for each in seen])
 
-    def test_large_numbers(self) -> None:
+    def test_large_numbers_are_kept(self) -> None:
         """A presentation that an earlier version began at a large number keeps it; the next one begins at 0."""
         number = 436_424_132
         key, state = f"{STREAM}/{MEDIA_PLAYLIST}", f"{STREAM}/{STATE}"
@@ -250,7 +250,7 @@ class ResumeTests(SynchronousTestCase):
                 again.finish()
             stored, number = again.writer.objects, number + 1
 
-    def test_missing_segment(self) -> None:
+    def test_missing_segment_is_a_gap(self) -> None:
         """A segment that is listed and not there is a gap, as are all without their init segment."""
         stored = killed().writer.objects
         playlist = stored_playlist(stored)
@@ -264,7 +264,7 @@ class ResumeTests(SynchronousTestCase):
             gaps = {segment.uri for segment in served.segments if segment.gap}
             self.assertEqual(expected, gaps & {segment.uri for segment in playlist.segments})
 
-    def test_no_parts(self) -> None:
+    def test_no_parts_stay_none(self) -> None:
         """Where there were no parts there are none, whatever the encoder and the operator do."""
         first = Server({}, STARTED_AT_MS, spec={"segment": "1s", "window": "4", "part": "0"})
         publish(first, 8)
@@ -277,7 +277,7 @@ class ResumeTests(SynchronousTestCase):
 class EndTests(SynchronousTestCase):
     """Streams that are not resumed."""
 
-    def test_ended(self) -> None:
+    def test_ended_playlist_stays_final(self) -> None:
         """A final playlist stays as it is with all it names, until another presentation takes its place."""
         server = killed()
         server.finish()
@@ -293,7 +293,7 @@ class EndTests(SynchronousTestCase):
         left = {key.rpartition("/")[2] for key in again.writer.objects}
         self.assertEqual(set(), left & named(old))
 
-    def test_second_presentation(self) -> None:
+    def test_second_presentation_removes_the_first(self) -> None:
         """In one process as well, a presentation removes what the one before it left."""
         server = killed()
         server.finish()
@@ -313,7 +313,7 @@ class EndTests(SynchronousTestCase):
         publish(again, 5)
         self.assertGreater(parse_media_playlist(again.shelf.versions[0]).sequence, last.next_sequence)
 
-    def test_unknown_state(self) -> None:
+    def test_unknown_state_ends_the_playlist(self) -> None:
         """Without a state that can be read no one knows what was promised: the playlist becomes final."""
         stored = killed().writer.objects
         key = f"{STREAM}/{STATE}"
@@ -329,7 +329,7 @@ class EndTests(SynchronousTestCase):
         without = {name: data for name, data in stored.items() if name != key}
         self.assertFalse(Server(without, STARTED_AT_MS + AWAY_MS).resumed)
 
-    def test_unreadable_playlist(self) -> None:
+    def test_unreadable_playlist_is_left_alone(self) -> None:
         """What is not one of our playlists is left alone, and said."""
         stored = {**killed().writer.objects, f"{STREAM}/{MEDIA_PLAYLIST}": b"<html>"}
         with capturedLogs() as events:
@@ -338,7 +338,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(stored, again.writer.objects)
         self.assertEqual(["error"], [event["log_level"].name for event in events])
 
-    def test_others(self) -> None:
+    def test_objects_of_others_stay(self) -> None:
         """What others keep is not touched, wherever it lies."""
         others = [
             "live/segment_1.m4s",
@@ -359,7 +359,7 @@ class EndTests(SynchronousTestCase):
 class OtherProcessTests(SynchronousTestCase):
     """Streams that other processes, which are alive, write into the same storage."""
 
-    def test_running(self) -> None:
+    def test_running_elsewhere_is_not_resumed(self) -> None:
         """What another process has live is not resumed, nor made final, and no media of it is removed."""
         orphan = {f"{STREAM}/segment_1.m4s": b"just written"}
         stored = killed().writer.objects | orphan
@@ -369,13 +369,13 @@ class OtherProcessTests(SynchronousTestCase):
             self.assertFalse(again.resumed)
             self.assertEqual(left, again.writer.objects)
 
-    def test_begun_anew(self) -> None:
+    def test_begun_elsewhere_keeps_its_segments(self) -> None:
         """Of what another process has only begun no segment is removed, though no playlist names it yet."""
         stored = {f"{STREAM}/init_1.mp4": b"...", f"{STREAM}/segment_1.m4s": b"..."}
         self.assertEqual(stored, Server(stored, STARTED_AT_MS, held={STREAM}).writer.objects)
         self.assertEqual({}, Server(stored, STARTED_AT_MS).writer.objects)
 
-    def test_cost(self) -> None:
+    def test_cost_of_finished_streams(self) -> None:
         """Streams that are over, and in order, are not claimed, however many there are."""
         server = killed()
         server.finish()
@@ -388,7 +388,7 @@ class OtherProcessTests(SynchronousTestCase):
 class DamageTests(SynchronousTestCase):
     """Objects that say what no writer of ours says."""
 
-    def test_state(self) -> None:
+    def test_damaged_state_is_set_aside(self) -> None:
         """A damaged state is named and set aside; its stream ends, and no number of any other is spoiled."""
         stored = killed().writer.objects
         state = stored[f"{STREAM}/{STATE}"]
@@ -401,7 +401,7 @@ class DamageTests(SynchronousTestCase):
             self.assertTrue(any(STATE in str(log.get("name")) for log in logs))
             self.assertLess(again.numbering.first(), 2**40)
 
-    def test_playlist(self) -> None:
+    def test_damaged_playlist_spoils_no_number(self) -> None:
         """Nor by a playlist with a number out of bounds."""
         stored = killed().writer.objects
         playlist = stored[f"{STREAM}/{MEDIA_PLAYLIST}"]
@@ -447,12 +447,12 @@ class StorageTests(SynchronousTestCase):
         )
         return stored, again
 
-    def test_passing_failure(self) -> None:
+    def test_passing_failure_is_retried(self) -> None:
         """A call that fails now and then is made again."""
         for method in ("get", "put"):
             self.assertTrue(self.start(method, times=2)[1].resumed)
 
-    def test_lasting_failure(self) -> None:
+    def test_lasting_failure_leaves_the_stream(self) -> None:
         """A stream that cannot be read, or not be written, is left as it is."""
         for method in ("get", "put"):
             for times, retryable in ((3, True), (1, False), (1_000, True)):
@@ -460,7 +460,7 @@ class StorageTests(SynchronousTestCase):
                 self.assertFalse(again.resumed)
                 self.assertEqual(stored, again.writer.objects)
 
-    def test_given_up(self) -> None:
+    def test_given_up_recovery_ends(self) -> None:
         """Given up in the middle, it just ends."""
         storage = MemoryStorage()
         for key, data in killed().writer.objects.items():
@@ -474,7 +474,7 @@ class StorageTests(SynchronousTestCase):
         recovering.cancel()
         self.failureResultOf(recovering, CancelledError)
 
-    def test_no_list(self) -> None:
+    def test_missing_list_fails_the_whole(self) -> None:
         """A storage that cannot say what it holds fails the whole."""
         self.assertRaises(StorageError, self.start, "list")
 

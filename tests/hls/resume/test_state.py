@@ -10,7 +10,7 @@ from rapidrtmp.interfaces import Constants
 
 
 class MirrorStateTests(SynchronousTestCase):
-    def test_text(self) -> None:
+    def test_text_is_one_line(self) -> None:
         """It is one line of JSON."""
         self.assertEqual(
             b'{"format": 1, "targetDuration": 2, "partTarget": 334, "nextSequence": 77, "ended": false, '
@@ -18,17 +18,17 @@ class MirrorStateTests(SynchronousTestCase):
             StoredState(Constants(2, 334), 77, discontinuity=5).render(),
         )
 
-    def test_read_back(self) -> None:
+    def test_written_state_reads_back(self) -> None:
         """What was written is read."""
         for state in (StoredState(Constants(2, 334), 77), StoredState(Constants(10, 0), 0, ended=True)):
             self.assertEqual(state, StoredState.parse(state.render()))
 
-    def test_earlier_versions(self) -> None:
+    def test_earlier_versions_are_read(self) -> None:
         """A state that does not tell of discontinuities is read all the same."""
         stored = b'{"format": 1, "targetDuration": 2, "partTarget": 334, "nextSequence": 77, "ended": false}\n'
         self.assertEqual(StoredState(Constants(2, 334), 77), StoredState.parse(stored))
 
-    def test_damaged(self) -> None:
+    def test_damaged_state_is_refused_whole(self) -> None:
         """What is cut off, of another format or makes no sense is refused as a whole."""
         whole = StoredState(Constants(2, 334), 77, discontinuity=5).render()
         for length in range(len(whole) - 1):

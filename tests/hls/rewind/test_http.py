@@ -99,14 +99,14 @@ class SegmentTests(RewindCase):
         self.assertEqual(200, self.server.get(f"/live/k/{uri}").status)
         self.assertEqual(404, self.server.get("/live/k/segment_1.m4s").status)
 
-    def test_delta(self) -> None:
+    def test_delta_of_the_long_playlist(self) -> None:
         """A player that has the long playlist gets only its end, compressed if it likes."""
         whole, delta = self.server.get("/live/k/dvr.m3u8"), self.server.get("/live/k/dvr.m3u8?_HLS_skip=YES")
         self.assertIn("#EXT-X-SKIP:SKIPPED-SEGMENTS=", delta.text())
         self.assertLess(len(delta.body), len(whole.body) / 2)
         self.assertEqual(whole.text(), self.server.get("/live/k/dvr.m3u8", Accept_Encoding="gzip").text())
 
-    def test_nothing_else(self) -> None:
+    def test_nothing_else_is_served(self) -> None:
         """What was never a segment, the journal, and what other streams stored, is not served."""
         (page,) = [key.rpartition("/")[2] for key in self.writer.objects if key.endswith(".jsonl")]
         for name in (page, "state.json", "segment_1.m4s", "segment_x.m4s", "init_1.mp4"):
@@ -137,7 +137,7 @@ class ClipTests(RewindCase):
         self.assertEqual(reply.headers["content-length"], str(len(reply.body)))
         return reply.body
 
-    def test_dates(self) -> None:
+    def test_dates_cut_at_keyframes(self) -> None:
         """A clip by the wall clock begins with the keyframe at or before it, and has an index."""
         media = self.clip(f"from={DATE.format(10)}&to={DATE.format(15)}")
         self.assertEqual(["ftyp", "moov", "sidx"], [box.kind for box in read_boxes(media)][:3])
@@ -155,7 +155,7 @@ class ClipTests(RewindCase):
         self.assertEqual(5 * 30, len(self.video_times(self.clip("from=-5s"))))
         self.assertEqual(last * 30, len(self.video_times(self.clip(""))))
 
-    def test_playlist(self) -> None:
+    def test_playlist_of_a_clip_is_final(self) -> None:
         """As a playlist it is final, and names segments that can be fetched beside it."""
         reply = self.server.get(f"/live/k/clip.m3u8?from={DATE.format(3)}&to={DATE.format(6)}")
         playlist = parse_media_playlist(reply.body)
@@ -183,7 +183,7 @@ class ClipTests(RewindCase):
         self.assertEqual(34.0, self.video_times(after)[0])
         self.assertNotEqual(before[: before.index(b"sidx")], after[: after.index(b"sidx")])
 
-    def test_tracks_change(self) -> None:
+    def test_tracks_change_names_the_clips(self) -> None:
         """Across such a change there is no file, but the answer names those that there are, and these are all of it."""
         self.change_tracks()
         reply = self.server.get("/live/k/clip.mp4?from=-9s")
@@ -218,7 +218,7 @@ class ClipTests(RewindCase):
             count += len(self.video_times(init + media))
         return count
 
-    def test_made_once(self) -> None:
+    def test_clip_is_made_once(self) -> None:
         """A clip is made for the first that asks for it; for the others, and for HEAD, nothing is read but media."""
         query = f"from={DATE.format(10)}&to={DATE.format(15)}"
         first = self.clip(query)
@@ -231,7 +231,7 @@ class ClipTests(RewindCase):
         self.assertEqual(first, self.clip(query))
         self.assertEqual({"get": 5}, asked, "the segments themselves")
 
-    def test_grows(self) -> None:
+    def test_grown_pages_are_read_again(self) -> None:
         """With each segment more the edge is another, and a page that was read once is read again only if it grew."""
         before = self.clip("from=-5s")
         asked = self.count_reads()
@@ -257,7 +257,7 @@ class ClipTests(RewindCase):
         self.server.clock.advance(1)
         self.assertNotEqual(before, self.clip("from=-5s"))
 
-    def test_damaged_page(self) -> None:
+    def test_damaged_page_is_left_out(self) -> None:
         """A page that cannot be read is named, and left out; clips of what others describe are cut as before."""
         self.change_tracks()
         page = min(key for key in self.writer.objects if key.endswith(".jsonl"))
@@ -269,7 +269,7 @@ class ClipTests(RewindCase):
         self.assertEqual([page.rpartition("/")[2]], [str(event["page"]) for event in logs if "page" in event])
         self.assertEqual(34.0, self.video_times(self.clip("from=-2s"))[0])
 
-    def test_too_long(self) -> None:
+    def test_too_long_clip_is_refused(self) -> None:
         """A clip of more segments than one may have is refused in words, also where they are known from names alone."""
         self.patch(clip, "MAX_CLIP_SEGMENTS", 12)
         self.patch(rewind_http, "MAX_CLIP_SEGMENTS", 12)
@@ -280,13 +280,13 @@ class ClipTests(RewindCase):
             self.assertIn("a clip has 12 at most", reply.json()["error"])
         self.assertEqual(200, self.server.get("/live/k/clip.m3u8?from=-9s").status)
 
-    def test_ended(self) -> None:
+    def test_ended_stream_still_has_clips(self) -> None:
         """Clips can be cut from a stream that has ended, as long as its playlists are there."""
         self.sink.finish()
         self.store()
         self.assertEqual(90, len(self.video_times(self.clip(f"from={DATE.format(5)}&to={DATE.format(8)}"))))
 
-    def test_refused(self) -> None:
+    def test_refused_limits_are_named(self) -> None:
         """Limits that make no sense are refused in words; of another time there is nothing."""
         for query in ("from=now", "from=90s", "to=-x"):
             reply = self.server.get(f"/live/k/clip.mp4?{query}")

@@ -87,7 +87,7 @@ class Rewound:
 
 
 class WindowTests(SynchronousTestCase):
-    def test_slides(self) -> None:
+    def test_window_slides_with_time(self) -> None:
         """It lists the last minute, and tells who asks for a delta update only what is new to them."""
         rewound = Rewound()
         rewound.begin_run()
@@ -100,7 +100,7 @@ class WindowTests(SynchronousTestCase):
         self.assertNotIn(b"PART", version.facts.body)
         self.assertEqual((56, 0), (version.facts.last_sequence, version.facts.part_target_ms))
 
-    def test_discontinuities(self) -> None:
+    def test_discontinuities_that_slide_are_counted(self) -> None:
         """Discontinuities that slide out are counted, and each segment is found with its own init segment."""
         rewound = Rewound()
         rewound.begin_run()
@@ -112,7 +112,7 @@ class WindowTests(SynchronousTestCase):
         self.assertEqual(1, latest.discontinuity_sequence)
         self.assertEqual({"init_10.mp4"}, {segment.map_uri for segment in latest.segments})
 
-    def test_hole(self) -> None:
+    def test_hole_leaves_nothing_before_it(self) -> None:
         """Where numbers are missing nothing is left before them: a playlist has no holes."""
         rewound = Rewound()
         rewound.begin_run()
@@ -121,7 +121,7 @@ class WindowTests(SynchronousTestCase):
         rewound.add(skip=3)
         self.assertEqual([15], [segment.sequence for segment in rewound.player.latest.segments])
 
-    def test_end(self) -> None:
+    def test_end_makes_it_final(self) -> None:
         """When the stream ends the playlist is final; one that lists nothing is taken back."""
         rewound = Rewound()
         rewound.begin_run()
@@ -137,7 +137,7 @@ class WindowTests(SynchronousTestCase):
 
 
 class RetirementTests(SynchronousTestCase):
-    def test_how_long(self) -> None:
+    def test_how_long_segments_are_kept(self) -> None:
         """What left the playlist can be fetched for as long again, and is gone then, init segments included."""
         rewound = Rewound()
         rewound.begin_run()
@@ -149,7 +149,7 @@ class RetirementTests(SynchronousTestCase):
         self.assertEqual(["init_17.mp4"], rewound.stored(".mp4"))
         self.assertEqual({key.rpartition("/")[2] for key in rewound.writer.objects}, rewound.rewind.names)
 
-    def test_no_burst(self) -> None:
+    def test_no_burst_of_deletions(self) -> None:
         """Where everything is to be deleted at once, it is little by little: what is written waits behind it."""
         rewound = Rewound()
         rewound.begin_run()
@@ -163,7 +163,7 @@ class RetirementTests(SynchronousTestCase):
             counts.append([what for what, _ in rewound.writer.operations].count("delete"))
         self.assertEqual([8, 8, 8, 1], [count for count in counts if count][:4])
 
-    def test_pages(self) -> None:
+    def test_pages_go_when_empty(self) -> None:
         """The journal describes all that is stored, in pages that are deleted when nothing on them is."""
         rewound = Rewound()
         rewound.begin_run()
@@ -175,7 +175,7 @@ class RetirementTests(SynchronousTestCase):
         rewound.add(SEGMENTS_PER_PAGE)
         self.assertEqual(2, len(rewound.stored(".jsonl")))
 
-    def test_lost_page(self) -> None:
+    def test_lost_page_is_written_again(self) -> None:
         """A page that the storage did not take is written again with the next segment."""
         rewound = Rewound(writer=RecordingWriter(holds=True))
         rewound.begin_run()
@@ -215,7 +215,7 @@ class RestoreTests(SynchronousTestCase):
         before.add(2, gap=True)
         self.assertEqual(before.rewind.names, after.rewind.names)
 
-    def test_damaged(self) -> None:
+    def test_damaged_page_takes_earlier_along(self) -> None:
         """A page that cannot be read takes those before it along; what is not stored counts as lost."""
         rewound = Rewound()
         rewound.begin_run()
@@ -255,7 +255,7 @@ class RestoreTests(SynchronousTestCase):
             {key.rpartition("/")[2] for key in after.writer.objects} | {"segment_27.m4s"}, after.rewind.names
         )
 
-    def test_killed_again(self) -> None:
+    def test_killed_again_before_the_window(self) -> None:
         """A server that is killed before the window was back leaves a hole in the journal; it is filled with gaps."""
         before = Rewound()
         before.begin_run()
@@ -281,7 +281,7 @@ class RestoreTests(SynchronousTestCase):
             give_back(rewound.rewind, name, rewound.writer.objects[f"{STREAM}/{name}"], stored)
         rewound.rewind.join_pages()
 
-    def test_ended_meanwhile(self) -> None:
+    def test_ended_meanwhile_comes_back_final(self) -> None:
         """If the stream ends before the window is back, it comes back final."""
         before = Rewound()
         before.begin_run()
@@ -328,15 +328,15 @@ class KilledTests(SynchronousTestCase):
     def assert_stored(self, server: Server, names: Sequence[str]) -> None:
         self.assertEqual(set(), {f"{STREAM}/{name}" for name in names} - server.writer.objects.keys())
 
-    def test_prompt_storage(self) -> None:
+    def test_killed_with_prompt_storage(self) -> None:
         """However promptly it was stored."""
         self.check(lag=0)
 
-    def test_slow_storage(self) -> None:
+    def test_killed_with_slow_storage(self) -> None:
         """However slowly it was stored."""
         self.check(lag=4)
 
-    def test_again(self) -> None:
+    def test_killed_again_keeps_gaps(self) -> None:
         """What was a gap after one kill is one after the next, also when the short playlist has forgotten it."""
         server = Server({}, STARTED_AT_MS, 0, SPEC)
         publish(server, 8)
@@ -351,7 +351,7 @@ class KilledTests(SynchronousTestCase):
             third_versions = [version.body for version in third.shelf.rewound]
             players.follow(third_versions, {}, stored=next_stored(second.moments[-1]))
 
-    def test_unreadable_page(self) -> None:
+    def test_unreadable_page_leaves_the_stream(self) -> None:
         """A stream of whose journal a page cannot be read is left as it is; those beside it do not suffer."""
         server = Server({}, STARTED_AT_MS, 0, SPEC)
         publish(server, 8)
@@ -363,7 +363,7 @@ class KilledTests(SynchronousTestCase):
         self.assertFalse(again.resumed)
         self.assertEqual(stored, again.writer.objects)
 
-    def test_back_late(self) -> None:
+    def test_back_late_loses_nothing(self) -> None:
         """An encoder comes, and the server is killed again, before the window is back: nothing of it is lost."""
         server = Server({}, STARTED_AT_MS, 0, SPEC)
         publish(server, 8)
@@ -395,7 +395,7 @@ class KilledTests(SynchronousTestCase):
         played = {segment.uri for segment in before.segments}
         self.assertEqual(played, played & {segment.uri for segment in after.segments if not segment.gap})
 
-    def test_switched_off(self) -> None:
+    def test_switched_off_removes_the_window(self) -> None:
         """A server without a rewind window removes what an earlier one kept for it."""
         server = Server({}, STARTED_AT_MS, 0, SPEC)
         publish(server, 14)
@@ -405,7 +405,7 @@ class KilledTests(SynchronousTestCase):
         self.assertNotIn(f"{STREAM}/segment_{again.numbering.first()}.m4s", again.writer.objects)
         self.assertLess(len(again.writer.objects), 10)
 
-    def test_switched_on(self) -> None:
+    def test_switched_on_begins_a_window(self) -> None:
         """A server with a rewind window resumes a stream that had none."""
         server = Server({}, STARTED_AT_MS, 0, {"segment": "1s", "window": "4"})
         publish(server, 8)
@@ -433,7 +433,7 @@ class SinkTests(SynchronousTestCase):
         sink.finish()
         self.assertTrue(parse_media_playlist(shelf.rewound[-1].body).ended)
 
-    def test_announced(self) -> None:
+    def test_announced_in_the_multivariant(self) -> None:
         """The multivariant playlist says how far back viewers can go, unless the storage forgets."""
         for persistent, expected in ((True, [f'"{REWIND_DATA}",VALUE="60"']), (False, [])):
             shelf = SeenShelf()
@@ -456,7 +456,7 @@ class SinkTests(SynchronousTestCase):
         self.assertFalse(shelf.is_announced(REWIND_PLAYLIST))
         self.assertIn("dvr.m3u8", "".join(str(event.get("name", "")) for event in events))
 
-    def test_arguments(self) -> None:
+    def test_arguments_of_the_window(self) -> None:
         """A window is from a minute to two days long, or there is none."""
         self.assertEqual((0, 7_200_000), (HlsSinkFactory().dvr_ms, HlsSinkFactory(dvr="2h").dvr_ms))
         for wrong in ("59s", "49h", "long"):

@@ -301,7 +301,7 @@ class TwoWays(SynchronousTestCase):
 
 
 class SameAnswersTests(TwoWays):
-    def test_express(self) -> None:
+    def test_players_take_the_express_way(self) -> None:
         """What players ask takes the express way, and is answered with the bytes of the other way."""
         for request in EXPRESS:
             self.send(request)
@@ -309,7 +309,7 @@ class SameAnswersTests(TwoWays):
             self.assertIn(b"HTTP/1.1 200 OK\r\nServer: RapidRTMP\r\nDate: ", sent, request)
             self.assertTrue(self.fast.express.pop(), request)
 
-    def test_known(self) -> None:
+    def test_known_version_on_both_ways(self) -> None:
         """A browser that asks whether what it has is the newest gets its answer on both ways."""
         for request in KNOWN:
             self.reopen()
@@ -317,7 +317,7 @@ class SameAnswersTests(TwoWays):
             self.assertIn(b"HTTP/1.1 304 Not Modified\r\n", self.assert_same(request))
         self.assertEqual([True] * 2 * len(KNOWN), self.fast.express)
 
-    def test_others(self) -> None:
+    def test_others_go_the_other_way(self) -> None:
         """What is not plain, or not alone, goes the other way, and the connection is left in the same state."""
         for request in OTHERS:
             self.reopen()
@@ -352,7 +352,7 @@ class SameAnswersTests(TwoWays):
                 self.send(first + second, PLAIN, b"\r\n" + PLAIN, b"\r\n")
                 self.assert_same((first, second))
 
-    def test_after_crumbs(self) -> None:
+    def test_crumbs_are_forgiven_once(self) -> None:
         """An empty line before a request is forgiven once, on both ways, also between requests of either."""
         for pieces in (
             (b"\r\n", PLAIN, b"\r\n", PLAIN),
@@ -364,7 +364,7 @@ class SameAnswersTests(TwoWays):
             self.assert_same(pieces)
 
     @given(st.data())
-    def test_mutated(self, data: st.DataObject) -> None:
+    def test_mutated_requests_are_answered_alike(self, data: st.DataObject) -> None:
         """A request with anything in it changed is answered the same, and so is the next one."""
         request = bytearray(data.draw(st.sampled_from(EXPRESS)))
         for _ in range(data.draw(st.integers(1, 3))):
@@ -376,7 +376,7 @@ class SameAnswersTests(TwoWays):
         self.send(bytes(request), PLAIN)
         self.assert_same(bytes(request))
 
-    def test_proxies(self) -> None:
+    def test_proxies_pass_on_addresses(self) -> None:
         """Behind a trusted proxy viewers are distinguished by the address it passes on."""
         self.ways = self.fast, self.slow = self.make(trusted_proxies=("10.0.0.0/8",))
         for number in range(5):
@@ -385,7 +385,7 @@ class SameAnswersTests(TwoWays):
         self.assertEqual([True] * 5, self.fast.express)
         self.assertEqual(5, self.fast.stream.viewers.count(1_000_000))
 
-    def test_viewer_limit(self) -> None:
+    def test_viewer_limit_on_both_ways(self) -> None:
         """A stream that has all its viewers refuses one more on both ways."""
         self.ways = self.fast, self.slow = self.make(max_viewers=1)
         for agent in (b"one", b"two", b"one"):
@@ -393,7 +393,7 @@ class SameAnswersTests(TwoWays):
             self.assert_same(agent)
         self.assertEqual([True, False, True], self.fast.express)
 
-    def test_ended(self) -> None:
+    def test_ended_stream_is_answered_alike(self) -> None:
         """A stream that has ended is answered alike."""
         for way in self.ways:
             way.server.registry.end(way.stream, "the test")
@@ -401,7 +401,7 @@ class SameAnswersTests(TwoWays):
             self.send(request)
             self.assert_same(request)
 
-    def test_new_version(self) -> None:
+    def test_prepared_answer_is_for_its_version(self) -> None:
         """An answer that was prepared is never sent for another version."""
         for last in range(10, 13):
             self.each("put_playlist", "index.m3u8", playlist(last))
@@ -409,7 +409,7 @@ class SameAnswersTests(TwoWays):
             self.send(PLAIN)
             self.assertIn(b"# %d.0" % last, self.assert_same())
 
-    def test_date(self) -> None:
+    def test_date_is_that_of_sending(self) -> None:
         """The date is that of the second in which the answer is sent."""
         now = [EPOCH_MS // 1000]
         self.patch(__import__("time"), "time", lambda: float(now[0]))
@@ -430,7 +430,7 @@ class HeldTests(TwoWays):
         self.assertEqual([True], self.fast.express)
         self.assertEqual(1, self.fast.tally.held)
 
-    def test_woken(self) -> None:
+    def test_part_wakes_the_reload(self) -> None:
         """A blocking reload is answered when its part is there."""
         self.hold()
         self.advance(1)
@@ -440,7 +440,7 @@ class HeldTests(TwoWays):
         self.assert_same()
         self.assertEqual([True, True], self.fast.express)
 
-    def test_part(self) -> None:
+    def test_hinted_part_is_sent_when_there(self) -> None:
         """A hinted part is sent when it is there, small or large."""
         for name, body in (("part_10.2.m4s", SEGMENT), ("part_10.3.m4s", LARGE)):
             self.each("announce", name)
@@ -450,14 +450,14 @@ class HeldTests(TwoWays):
             self.assertTrue(self.assert_same().endswith(body))
         self.assertEqual([True, True], self.fast.express)
 
-    def test_withdrawn(self) -> None:
+    def test_withdrawn_part_is_refused_alike(self) -> None:
         """A part that does not come after all is refused in the same words."""
         self.each("announce", "part_10.2.m4s")
         self.hold(line("part_10.2.m4s") + BROWSER)
         self.each("withdraw", "part_10.2.m4s")
         self.assertIn(b" 404 Not Found", self.assert_same())
 
-    def test_late(self) -> None:
+    def test_late_part_is_refused_alike(self) -> None:
         """What does not come in time is refused in the same words, and the connection can be used again."""
         self.hold()
         self.advance(6.1)
@@ -465,7 +465,7 @@ class HeldTests(TwoWays):
         self.send(PLAIN)
         self.assert_same()
 
-    def test_starting(self) -> None:
+    def test_starting_stream_is_waited_for(self) -> None:
         """A stream that is just starting is waited for."""
         for way in self.ways:
             way.starting = way.server.publish("new")  # type: ignore[attr-defined]
@@ -473,7 +473,7 @@ class HeldTests(TwoWays):
         self.advance(4)
         self.assertIn(b" 404 Not Found", self.assert_same())
 
-    def test_pipelined(self) -> None:
+    def test_pipelined_requests_wait_their_turn(self) -> None:
         """What comes behind a request that is held waits, and may then go the express way itself."""
         self.hold()
         self.send(LINE + BROWSER, b"\r\n", PLAIN[:9])
@@ -483,14 +483,14 @@ class HeldTests(TwoWays):
         self.advance(0)
         self.assertEqual(3, self.assert_same().count(b" 200 OK"))
 
-    def test_flood(self) -> None:
+    def test_flood_behind_a_held_request(self) -> None:
         """Who sends on and on behind a request that is held is not listened to any more."""
         self.hold()
         self.send(bytes(20_000))
         self.assert_same()
         self.assertEqual(["paused"] * 2, [way.transport.producerState for way in self.ways])
 
-    def test_left(self) -> None:
+    def test_waiter_leaves_with_its_client(self) -> None:
         """A client that leaves takes its waiter with it."""
         self.hold()
         for way in self.ways:
@@ -499,7 +499,7 @@ class HeldTests(TwoWays):
         self.assertEqual((0, 0), (self.fast.tally.held, self.fast.stream.shelf.waiting))
         self.assertIn(499, [status for _, status in self.fast.tally.requests])
 
-    def test_bounds(self) -> None:
+    def test_bounds_hold_for_both_ways(self) -> None:
         """The bounds on held requests hold for both ways together."""
         self.ways = self.fast, self.slow = self.make(max_waiters_per_client=1)
         self.hold()
@@ -508,7 +508,7 @@ class HeldTests(TwoWays):
         self.send(self.AHEAD)
         self.assertIn(b" 429 ", self.assert_same())
 
-    def test_bug(self) -> None:
+    def test_bug_in_a_held_request(self) -> None:
         """A bug while a request is held is logged whole, and shown as no more than that there is one."""
         self.hold()
         for way in self.ways:
@@ -551,7 +551,7 @@ class SlowReaderTests(TwoWays):
             way.open(Stalled())
         return ways
 
-    def test_bounded(self) -> None:
+    def test_unread_bytes_are_bounded(self) -> None:
         """However large a body is, no more is kept for a client than a piece it has not read yet."""
         self.send(line("large.m4s") + fields(), PLAIN)
         for way in self.ways:
@@ -565,7 +565,7 @@ class SlowReaderTests(TwoWays):
             self.assertEqual(2, transport.sent.count(b" 200 OK"))
         self.assertTrue(self.fast.express[0])
 
-    def test_slow(self) -> None:
+    def test_slow_readers_are_not_dropped(self) -> None:
         """A client may be slow: while it reads at all, it is not dropped."""
         self.send(line("large.m4s") + fields())
         for way in self.ways:
@@ -575,7 +575,7 @@ class SlowReaderTests(TwoWays):
             self.assertFalse(way.transport.disconnecting or way.transport.disconnected)
             self.assertEqual(0, way.stalled)
 
-    def test_dropped(self) -> None:
+    def test_clients_that_read_nothing_are_dropped(self) -> None:
         """A client that reads nothing is dropped after the idle timeout, with what it left, and counted."""
         self.send(line("large.m4s") + fields())
         self.advance(29)
@@ -586,7 +586,7 @@ class SlowReaderTests(TwoWays):
             way.leave()
             self.assertEqual(1, way.stalled)
 
-    def test_left(self) -> None:
+    def test_clients_that_leave_midway(self) -> None:
         """A client that leaves in the middle of a body leaves nothing behind."""
         self.send(line("large.m4s") + fields())
         for way in self.ways:
@@ -600,7 +600,7 @@ class SlowReaderTests(TwoWays):
 class LoopbackTests(TestCase):
     """Over a real socket, which takes what it has room for."""
 
-    async def test_large(self) -> None:
+    async def test_large_body_arrives_whole(self) -> None:
         """A large body arrives whole, again and again, however much of it the socket takes at once."""
         way = Recorder(express=True)
         body = LARGE * 10

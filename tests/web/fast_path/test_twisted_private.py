@@ -14,19 +14,19 @@ from rapidrtmp.web.fast_path.twisted_private import CHANNEL_NAMES, TRANSPORT_NAM
 class PrivateNamesTests(SynchronousTestCase):
     """What is used of Twisted without being promised: a release that lacks one of these names needs another way."""
 
-    def test_channel(self) -> None:
+    def test_channel_of_twisted_has_the_names(self) -> None:
         """A connection of Twisted has all that is used of it."""
         channel = HTTPChannel()  # type: ignore[no-untyped-call]
         channel.makeConnection(StringTransport())
         self.assertEqual([], [name for name in CHANNEL_NAMES if not hasattr(channel, name)])
 
-    def test_transport(self) -> None:
+    def test_transport_of_twisted_has_the_names(self) -> None:
         """So has a TCP transport."""
         with socket.socket() as bare:
             transport = Connection(bare, None, None)  # type: ignore[no-untyped-call]
             self.assertEqual([], [name for name in TRANSPORT_NAMES if not hasattr(transport, name)])
 
-    def test_nowhere_else(self) -> None:
+    def test_names_are_used_nowhere_else(self) -> None:
         """No other module of the web server uses one."""
         here = Path(twisted_private.__file__)
         for path in Path(rapidrtmp.web.__file__).parent.rglob("*.py"):

@@ -42,7 +42,7 @@ class Http2TestCase(SynchronousTestCase):
 
 
 class ServingTests(Http2TestCase):
-    def test_answers(self) -> None:
+    def test_answers_one_request_after_another(self) -> None:
         """One connection serves one request after another, whatever the method."""
         wire = self.connect()
         for path, method, status in (
@@ -56,7 +56,7 @@ class ServingTests(Http2TestCase):
             self.assertEqual((status, True), (answer.status, answer.is_whole), (path, method))
         self.assertFalse(wire.is_closed)
 
-    def test_body(self) -> None:
+    def test_body_is_read_in_pieces(self) -> None:
         """A request's body is read, in however many pieces it comes."""
         wire = Http2Wire(self.server)
         number = wire.request("/api/v1/publish", "POST", end=False, content_type="application/json")
@@ -68,13 +68,13 @@ class ServingTests(Http2TestCase):
         self.assertEqual(200, wire.answers[number].status)
         self.assertIn(b'"streamKey": "demo"', wire.answers[number].body)
 
-    def test_expect(self) -> None:
+    def test_expectation_is_answered(self) -> None:
         """A client that asks whether it may send its body is answered."""
         wire = Http2Wire(self.server)
         wire.request("/api/v1/publish", "POST", end=False, expect="100-continue")
         self.assertTrue(any(isinstance(e, h2.events.InformationalResponseReceived) for e in wire.events))
 
-    def test_large_body(self) -> None:
+    def test_large_body_arrives_beside_others(self) -> None:
         """A large answer arrives whole, as fast as the client lets it out, beside others."""
         wire = self.connect()
         first, second = (wire.request("/live/k/big.m4s", flush=False) for _ in range(2))
@@ -93,7 +93,7 @@ class ServingTests(Http2TestCase):
         self.assertEqual(0, self.unsent)
         self.assertFalse(wire.is_closed)
 
-    def test_held(self) -> None:
+    def test_held_request_is_answered_later(self) -> None:
         """A request for what is coming is held, does not make the connection idle, and is answered when it is there."""
         server = Server(idle_timeout_ms=2_000)
         stream = server.live()
@@ -119,7 +119,7 @@ class ServingTests(Http2TestCase):
         self.assertEqual((413, 0), (wire.answers[number].status, wire.answers[number].reset))
         self.assertEqual(200, wire.get("/health").status)
 
-    def test_headers(self) -> None:
+    def test_too_many_headers_are_refused(self) -> None:
         """Too many header fields are refused on their stream; too long ones end the connection."""
         wire = self.connect()
         number = wire.request("/health", **{f"x-{n}": "y" for n in range(101)})
@@ -130,20 +130,20 @@ class ServingTests(Http2TestCase):
         self.assertTrue(wire.is_closed)
         self.assertEqual(2, self.misconduct("oversized"))
 
-    def test_connect(self) -> None:
+    def test_connect_is_never_served(self) -> None:
         """No connection is made on behalf of a client."""
         wire = self.connect()
         block = Encoder().encode([(":method", "CONNECT"), (":authority", "localhost:22")])
         wire.protocol.dataReceived(frame(FrameType.HEADERS, 5, 1, block))
         self.assertEqual(1, self.misconduct("bad") + self.misconduct("malformed"))
 
-    def test_protocols(self) -> None:
+    def test_http2_is_offered_first(self) -> None:
         """TLS offers HTTP/2 before HTTP/1.1."""
         self.assertEqual([b"h2", b"http/1.1"], self.server.site.acceptableProtocols())
 
 
 class ClosedWindowTests(Http2TestCase):
-    def test_waits(self) -> None:
+    def test_closed_window_makes_answers_wait(self) -> None:
         """An answer whose window is closed costs no timer, and goes out when the window opens, in either way."""
         for opens_by_settings in (False, True):
             wire = self.connect(window=0)
@@ -163,7 +163,7 @@ class ClosedWindowTests(Http2TestCase):
             self.assertTrue(wire.answers[number].is_whole)
             self.assertIn(b"#EXTM3U", wire.answers[number].body)
 
-    def test_gives_up(self) -> None:
+    def test_unread_answer_gives_up(self) -> None:
         """An answer that the client does not let out ends after the idle timeout, and so does its connection."""
         for window in (0, 1):
             with self.subTest(window=window):
@@ -177,7 +177,7 @@ class ClosedWindowTests(Http2TestCase):
                 self.assertEqual(0, self.unsent)
         self.assertEqual(2, self.misconduct("stalled"))
 
-    def test_trickle(self) -> None:
+    def test_trickle_is_no_progress(self) -> None:
         """To let out a byte now and then is no progress."""
         wire = self.connect(window=0)
         number = wire.request("/live/k/big.m4s")
@@ -189,7 +189,7 @@ class ClosedWindowTests(Http2TestCase):
             wire.flush()
         self.assertTrue(wire.is_closed)
 
-    def test_steady_reader(self) -> None:
+    def test_steady_reader_keeps_its_answer(self) -> None:
         """A client that reads slowly, but reads, keeps its answer for as long as it takes."""
         wire = self.connect(window=16_384)
         number = wire.request("/live/k/big.m4s")
@@ -214,7 +214,7 @@ class ClosedWindowTests(Http2TestCase):
         self.assertEqual(int(h2.errors.ErrorCodes.CANCEL), wire.answers[stalled].reset)
         self.assertFalse(wire.is_closed)
 
-    def test_connection_bound(self) -> None:
+    def test_connection_bound_on_waiting_bytes(self) -> None:
         """What one connection makes wait is bounded, however many answers it asks for."""
         wire = self.connect(window=1)
         for _ in range(100):
@@ -224,7 +224,7 @@ class ClosedWindowTests(Http2TestCase):
         wire.leave()
         self.assertEqual(0, self.unsent)
 
-    def test_crowd(self) -> None:
+    def test_crowd_continues_in_its_turn(self) -> None:
         """Answers that had to wait for others of their connection continue when those are done or taken back."""
         self.patch(http2, "MAX_UNSENT_BYTES", 100_000)
         wire = self.connect(window=1)
@@ -254,7 +254,7 @@ class ClosedWindowTests(Http2TestCase):
         self.assertTrue(any(wire.is_closed for wire in greedy))
         self.assertFalse(modest.is_closed)
 
-    def test_transport(self) -> None:
+    def test_full_transport_stops_reading(self) -> None:
         """A connection whose transport is full is read no further, and dropped if that lasts."""
         wire = self.connect()
         wire.protocol._channel.pauseProducing()
@@ -281,7 +281,7 @@ class ErrorTests(Http2TestCase):
         self.assertTrue(wire.transport.aborted)
         self.assertEqual(1, self.misconduct(kind))
 
-    def test_errors(self) -> None:
+    def test_errors_are_one_log_line(self) -> None:
         """After whatever is not HTTP/2, nothing is read or kept, and the log has one line and no traceback."""
         settings = frame(FrameType.SETTINGS, 0, 0)
         headers = frame(FrameType.HEADERS, 4, 1, Encoder().encode([(":method", "GET")]))
@@ -306,7 +306,7 @@ class ErrorTests(Http2TestCase):
                 warnings = [event for event in events if event["log_level"] >= LogLevel.warn]
                 self.assertEqual([None], [event.get("log_failure") for event in warnings])
 
-    def test_too_long(self) -> None:
+    def test_nothing_is_kept_beyond_limits(self) -> None:
         """Of a frame or header block that is too long, nothing is kept but what showed it."""
         long = b"\x00\x40\x01" + bytes([FrameType.DATA, 0]) + bytes(4)
         block = frame(FrameType.HEADERS, 1, 1, b"\x82") + frame(FrameType.CONTINUATION, 0, 1, bytes(16_000)) * 2
@@ -317,7 +317,7 @@ class ErrorTests(Http2TestCase):
             wire.raw(PREFACE + raw)
             self.assert_over(wire, "oversized")
 
-    def test_every_cut(self) -> None:
+    def test_answers_at_every_cut(self) -> None:
         """However the bytes of a request are cut on their way, it is answered the same."""
         wire = _bare(self.server)
         block = Encoder().encode([(":method", "GET"), (":path", "/health"), (":scheme", "https"), (":authority", "a")])
@@ -355,7 +355,7 @@ class GoneStreamTests(Http2TestCase):
         self.assertFalse([event for event in events if event["log_level"] >= LogLevel.warn])
         self.assertFalse(wire.is_closed)
 
-    def test_late_frames(self) -> None:
+    def test_late_frames_disturb_nothing(self) -> None:
         """What was on its way for a stream that is done, or was taken back, disturbs nothing."""
         wire = self.connect()
         done = wire.request(PATH)
@@ -378,7 +378,7 @@ class GoneStreamTests(Http2TestCase):
         wire.flush()
         self.assertTrue(producer._is_stopped)
 
-    def test_broken_answer(self) -> None:
+    def test_broken_answer_is_reset(self) -> None:
         """An answer that breaks off is reset, so that the client does not take it for whole."""
         wire = self.connect()
         number = wire.request(f"{PATH}?_HLS_msn=10")
@@ -406,7 +406,7 @@ class FloodTests(Http2TestCase):
         self.assertTrue(wire.transport.aborted)
         self.assertEqual(1, self.misconduct(kind))
 
-    def test_floods(self) -> None:
+    def test_floods_are_borne_a_while(self) -> None:
         """Frames that ask for nothing are borne for a while only, whatever their type."""
         floods: dict[str, bytes] = {
             "ping": frame(FrameType.PING, 0, 0, bytes(8)),
@@ -430,7 +430,7 @@ class FloodTests(Http2TestCase):
                 self.assertLess(self.flood(wire, raw), 600)
                 self.assert_calmed(wire, "flooding")
 
-    def test_rapid_reset(self) -> None:
+    def test_rapid_resets_end_the_connection(self) -> None:
         """Requests that are taken back at once are borne for a while only."""
         wire = self.connect()
         with capturedLogs() as events:
@@ -444,7 +444,7 @@ class FloodTests(Http2TestCase):
         self.assert_calmed(wire, "resetting")
         self.assertEqual(1, len([event for event in events if event["log_level"] >= LogLevel.warn]))
 
-    def test_answered_reset(self) -> None:
+    def test_resets_after_answers_count_too(self) -> None:
         """So are those whose answer was faster."""
         wire = self.connect()
         for _ in range(1000):
@@ -473,7 +473,7 @@ class FloodTests(Http2TestCase):
                 self.assertEqual(1, self.misconduct("resetting") + self.misconduct("flooding"))
                 self.assertEqual(0, self.server.metric("http_waiting_requests"))
 
-    def test_continuations(self) -> None:
+    def test_endless_continuations_end_the_connection(self) -> None:
         """A header block in endless pieces, empty or not, ends the connection."""
         for body, kind in ((b"", "flooding"), (b"\0" * 64, "flooding"), (bytes(4000), "oversized")):
             with self.subTest(size=len(body)):
@@ -484,7 +484,7 @@ class FloodTests(Http2TestCase):
                 self.assertTrue(wire.connection._is_over)
                 self.assertEqual(1, self.misconduct("flooding") + self.misconduct("malformed") + self.misconduct(kind))
 
-    def test_header_bomb(self) -> None:
+    def test_header_bomb_is_not_spelled_out(self) -> None:
         """A few bytes that stand for many header fields are not spelled out."""
         wire = self.connect()
         encoder = Encoder()
@@ -493,14 +493,14 @@ class FloodTests(Http2TestCase):
         self.assertEqual(CALM, wire.goaway)
         self.assertEqual(1, self.misconduct("oversized"))
 
-    def test_dribble(self) -> None:
+    def test_dribbled_windows_are_a_flood(self) -> None:
         """A window that is opened byte by byte is a flood like any other."""
         wire = self.connect(window=0)
         number = wire.request("/live/k/big.m4s")
         self.flood(wire, frame(FrameType.WINDOW_UPDATE, 0, number, b"\0\0\0\1"))
         self.assert_calmed(wire, "flooding")
 
-    def test_many_streams(self) -> None:
+    def test_open_streams_are_bounded(self) -> None:
         """No more requests are open at a time than was announced."""
         wire = self.connect(window=0)
         wire.client.remote_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = 1000
@@ -513,7 +513,7 @@ class FloodTests(Http2TestCase):
         self.assertTrue(wire.is_closed)
         self.assertEqual(0, self.unsent)
 
-    def test_busy_client(self) -> None:
+    def test_busy_client_is_no_flood(self) -> None:
         """A client that asks much, and acknowledges every frame of it, is not taken for a flood."""
         wire = self.connect()
         for _ in range(200):
@@ -531,7 +531,7 @@ class FloodTests(Http2TestCase):
             self.assertEqual(MEGABYTE, len(wire.answers[number].body))
         self.assertFalse(wire.is_closed)
 
-    def test_impatient_client(self) -> None:
+    def test_impatient_client_is_no_flood(self) -> None:
         """A viewer that leaves its requests now and then is not taken for a flood."""
         wire = self.connect()
         for _ in range(250):
@@ -542,14 +542,14 @@ class FloodTests(Http2TestCase):
             wire.flush()
         self.assertFalse(wire.is_closed)
 
-    def test_compression_table(self) -> None:
+    def test_compression_table_stays_small(self) -> None:
         """The table that answers are compressed with stays small, whatever the client could bear."""
         wire = self.connect(HEADER_TABLE_SIZE=1 << 30)
         for count in range(100):
             wire.get(f"/nothing-{count}")
         self.assertLessEqual(wire.connection._h2.encoder.header_table_size, http2.HEADER_TABLE_BYTES)
 
-    def test_turns(self) -> None:
+    def test_answers_take_several_turns(self) -> None:
         """Requests that arrive together are answered in as many turns as they take, and the rest is not read before."""
         wire = self.connect()
         turns: list[int] = []
@@ -582,7 +582,7 @@ class _Busy:
 
 
 class IdleTests(Http2TestCase):
-    def test_idle(self) -> None:
+    def test_idle_connections_are_closed(self) -> None:
         """A connection that asks nothing is closed after a while, before or after a request."""
         for asks_first in (False, True):
             wire = self.connect()
@@ -613,7 +613,7 @@ class IdleTests(Http2TestCase):
                     wire.raw(raw)
             self.assertTrue(wire.is_closed, raw)
 
-    def test_requests_count(self) -> None:
+    def test_requests_keep_a_connection_open(self) -> None:
         """A connection that asks now and then stays."""
         wire = self.connect()
         for _ in range(10):
@@ -621,7 +621,7 @@ class IdleTests(Http2TestCase):
             self.assertEqual(200, wire.get(PATH).status)
         self.assertFalse(wire.is_closed)
 
-    def test_slow_header(self) -> None:
+    def test_slow_header_block_is_refused(self) -> None:
         """A header block, or the rest of a small frame, must come within the 15 s that HTTP/1 gives a header."""
         block = Encoder().encode([(":method", "GET"), (":path", PATH), (":scheme", "https"), (":authority", "x")])
         whole = frame(FrameType.HEADERS, 5, 1, block)
@@ -658,7 +658,7 @@ class IdleTests(Http2TestCase):
         self.assertEqual([200, 200], [answer.status for answer in wire.answers.values()])
         self.assertFalse(wire.is_closed)
 
-    def test_slow_data(self) -> None:
+    def test_slow_data_has_a_body_time(self) -> None:
         """A frame of a body may take as long as a body."""
         wire = self.connect()
         number = wire.request("/api/v1/publish", "POST", end=False)
@@ -666,7 +666,7 @@ class IdleTests(Http2TestCase):
         self.clock.advance(20)
         self.assertFalse(wire.is_closed)
 
-    def test_slow_preface(self) -> None:
+    def test_slow_preface_is_refused(self) -> None:
         """So may not the very first bytes."""
         wire = object.__new__(Http2Wire)
         wire.open(self.server, "192.0.2.9")
@@ -674,7 +674,7 @@ class IdleTests(Http2TestCase):
         self.clock.advance(15)
         self.assertTrue(wire.is_closed)
 
-    def test_slow_request(self) -> None:
+    def test_slow_request_must_end_in_time(self) -> None:
         """A request must be whole in time, however steadily its bytes drip in, and takes its connection with it."""
         wire = self.connect()
         number = wire.request("/api/v1/publish", "POST", end=False)
@@ -686,7 +686,7 @@ class IdleTests(Http2TestCase):
         self.assertTrue(wire.is_closed)
         self.assertEqual(1, self.misconduct("slow"))
 
-    def test_leaves(self) -> None:
+    def test_leaving_leaves_nothing_behind(self) -> None:
         """A client that leaves, with or without a word, leaves nothing behind."""
         for says_so in (False, True):
             wire = self.connect(window=0)
@@ -704,7 +704,7 @@ class IdleTests(Http2TestCase):
 
 
 class DeferredBodyTests(Http2TestCase):
-    def test_pull_producer(self) -> None:
+    def test_pull_producer_is_asked_again(self) -> None:
         """A producer that waits to be asked is asked whenever the client can take more."""
         asked: list[int] = []
         done: Deferred[None] = Deferred()

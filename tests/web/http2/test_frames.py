@@ -31,7 +31,7 @@ def cut(*pieces: bytes) -> list[Frame]:
 
 
 class FrameCutterTests(SynchronousTestCase):
-    def test_frames(self) -> None:
+    def test_frames_come_out_whole(self) -> None:
         """Frames come out whole, behind the preface, with what their headers say."""
         found = cut(PREFACE + PING + LARGEST)
         self.assertEqual([PREFACE, PING, LARGEST], [frame.data for frame in found])
@@ -41,7 +41,7 @@ class FrameCutterTests(SynchronousTestCase):
         )
         self.assertEqual(MAX_FRAME_BYTES, found[2].size)
 
-    def test_every_cut(self) -> None:
+    def test_same_frames_at_every_cut(self) -> None:
         """However the bytes arrive, the same frames come out."""
         data = PREFACE + PING * 3 + frame(0x2A, 7, 3, b"grease")
 
@@ -52,18 +52,18 @@ class FrameCutterTests(SynchronousTestCase):
 
         check()
 
-    def test_other_protocol(self) -> None:
+    def test_other_protocol_is_refused_early(self) -> None:
         """What does not begin as HTTP/2 does is refused with its first byte that differs."""
         with self.assertRaises(PeerProtocolError):
             cut(b"PRI * HTTP/1")
         self.assertEqual([], cut(b"PRI * HTTP/2"))
 
-    def test_long_frame(self) -> None:
+    def test_long_frame_is_refused_by_header(self) -> None:
         """A frame that is too long is refused by its header."""
         with self.assertRaises(FrameTooLongError):
             cut(PREFACE, frame(FrameType.DATA, 0, 1, bytes(MAX_FRAME_BYTES + 1))[:9])
 
-    def test_long_block(self) -> None:
+    def test_long_block_is_measured_whole(self) -> None:
         """A header block is measured over all its frames, and each block anew."""
         half = bytes(MAX_BLOCK_BYTES // 2)
         headers, more = frame(FrameType.HEADERS, 0, 1, half), frame(FrameType.CONTINUATION, 0, 1, half)
@@ -72,7 +72,7 @@ class FrameCutterTests(SynchronousTestCase):
         with self.assertRaises(FrameTooLongError):
             cut(PREFACE + headers + more + more[:9])
 
-    def test_garbage(self) -> None:
+    def test_garbage_is_frames_or_too_long(self) -> None:
         """Whatever arrives behind the preface is frames, or too long."""
 
         @given(st.binary(max_size=200))
@@ -87,7 +87,7 @@ class FrameCutterTests(SynchronousTestCase):
 
 
 class CostTests(SynchronousTestCase):
-    def test_costs(self) -> None:
+    def test_costs_of_each_frame_type(self) -> None:
         """Data that carries something is free, and so is to take back a request; all else costs."""
         for kind, flags, size, is_open, cost in (
             (FrameType.PREFACE, 0, 0, False, 0),
@@ -106,12 +106,12 @@ class CostTests(SynchronousTestCase):
 
 
 class AllowanceTests(SynchronousTestCase):
-    def test_spent(self) -> None:
+    def test_allowance_has_a_burst(self) -> None:
         """There is so much at once."""
         allowance = Allowance(3, 1, 0)
         self.assertEqual([True, True, True, False], [allowance.spend(1, 0) for _ in range(4)])
 
-    def test_refilled(self) -> None:
+    def test_allowance_refills_by_time_and_use(self) -> None:
         """Time and use refill it, up to what it was; a clock that is set back does nothing."""
         allowance = Allowance(3, 2, 10)
         self.assertTrue(allowance.spend(3, 10))

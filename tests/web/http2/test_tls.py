@@ -119,7 +119,7 @@ class TlsTests(ServerCase):
 
         return deferToThread(run)
 
-    async def test_answers(self) -> None:
+    async def test_answers_http2_over_tls(self) -> None:
         """A client that can speak HTTP/2 over TLS does so."""
 
         def conversation(client: Client) -> tuple[str | None, bytes]:
@@ -129,7 +129,7 @@ class TlsTests(ServerCase):
 
         self.assertEqual(("h2", b'{"status": "ok"}\n'), await self.talk(conversation))
 
-    async def test_closed_window(self) -> None:
+    async def test_closed_window_opens_over_tls(self) -> None:
         """An answer whose window is closed goes out when it opens."""
 
         def conversation(client: Client) -> bytes:
@@ -143,7 +143,7 @@ class TlsTests(ServerCase):
         self.assertEqual(b'{"status": "ok"}\n', await self.talk(conversation, window=0))
 
     @slow
-    async def test_rapid_reset(self) -> None:
+    async def test_rapid_reset_ends_over_tls(self) -> None:
         """A client that takes its requests back as fast as it sends them is asked to be calm, and is gone."""
 
         def conversation(client: Client) -> tuple[int | None, bool]:
@@ -155,7 +155,7 @@ class TlsTests(ServerCase):
 
         self.assertEqual((int(ErrorCodes.ENHANCE_YOUR_CALM), True), await self.talk(conversation))
 
-    async def test_protocol_error(self) -> None:
+    async def test_protocol_error_ends_over_tls(self) -> None:
         """A client that breaks the protocol is notified, and is gone however much it sends."""
 
         def conversation(client: Client) -> tuple[int | None, bool]:
