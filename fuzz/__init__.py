@@ -32,6 +32,7 @@ TARGETS = (
     "flac",
     "mp3",
     "ac3",
+    "proxies",
     "directives",
     "names",
     "stored",
