@@ -12,7 +12,8 @@ import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -54,12 +55,31 @@ def getPlugins(interface: Any, package: ModuleType) -> Iterator[Any]:
 
 def plugins_of_entry_points(interface: Any) -> Iterator[Any]:
     """Plugins that entry points of the group ``rapidrtmp`` name; ``interface`` is what they provide."""
-    for point in entry_points(group=GROUP):
+    for point in _entry_points():
         plugin = _load(_title(point), point.load)
         if interface.providedBy(plugin):
             yield plugin
         elif plugin is not None and not IPlugin.providedBy(plugin):
             _break(_title(point), "it names no plugin such as SinkPlugin(…)")
+
+
+def _entry_points() -> Sequence[EntryPoint]:
+    """Those of our group. All that is installed is read for them, so only when there may be something new."""
+    folders = tuple((folder, _changed_ns(folder)) for folder in sys.path)
+    return _read_entry_points(entry_points, folders)
+
+
+@lru_cache(maxsize=1)
+def _read_entry_points(read: Callable[..., Iterable[EntryPoint]], _folders: object) -> Sequence[EntryPoint]:
+    return tuple(read(group=GROUP))
+
+
+def _changed_ns(folder: str) -> int:
+    """When something came into a folder of the path, or left it."""
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return 0
 
 
 def search_working_folder() -> None:

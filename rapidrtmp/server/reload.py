@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -36,6 +37,8 @@ from rapidrtmp.settings.model import Settings
 __all__ = ["DIFF_PATH", "RELOAD_PATH", "Reloading"]
 
 RELOAD_PATH, DIFF_PATH = "/api/v1/reload", "/api/v1/config/diff"
+#: Between two reloads that signals ask for.
+HANG_UP_S = 1.0
 #: What each outcome is called in JSON.
 _NAMES = {
     Outcome.APPLIED: "applied",
@@ -70,6 +73,8 @@ class Reloading:
         self._follow = follow
         self._compare = compare
         self._lock = DeferredLock()
+        self._hang_up: IDelayedCall | None = None
+        self._hung_up_s = float("-inf")
 
     def reload(self) -> Deferred[Outcomes]:
         """
@@ -92,7 +97,22 @@ class Reloading:
         return outcomes
 
     def hang_up(self) -> None:
-        """Reload, as a signal asks for it: what is wrong is a line in the log."""
+        """
+        Reload, as a signal asks for it: what is wrong is a line in the log. Signals within :data:`HANG_UP_S` of a
+        reload are one, which follows when that time is over.
+        """
+        if self._hang_up is None or not self._hang_up.active():
+            now_s = self._reactor.seconds()
+            due_s = max(now_s, self._hung_up_s + HANG_UP_S)
+            self._hang_up = self._reactor.callLater(due_s - now_s, self._reload_and_log)
+
+    def stop(self) -> None:
+        """Reload no more."""
+        if self._hang_up is not None and self._hang_up.active():
+            self._hang_up.cancel()
+
+    def _reload_and_log(self) -> None:
+        self._hung_up_s = self._reactor.seconds()
 
         def failed(failure: Failure) -> None:
             if failure.check(ConfigurationError):

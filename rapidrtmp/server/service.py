@@ -544,6 +544,8 @@ class RapidRtmpService(MultiService):
         timeout_s = self._settings.server.shutdown_timeout_ms / 1000
         deadline_s = self._reactor.seconds() + timeout_s
         self.readiness.drain()
+        if self._reloading is not None:
+            self._reloading.stop()
         for recovery in self._recoveries:
             recovery.stop()
         self.revocations.stop()

@@ -1,6 +1,6 @@
 import os
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from io import StringIO
 from pathlib import Path
 
@@ -47,6 +47,28 @@ class EntryPointTests(SearchCase):
         """A plugin that is found in both ways is one."""
         self.install(a="rapidrtmp.plugins.builtin:hls")
         self.assertEqual("HlsSinkFactory", type(make_sink_factory("hls")).__name__)
+
+    def test_installed_meanwhile(self) -> None:
+        """What is installed while the process runs is found, and all that is installed is read only when it changes."""
+        folder = Path(self.mktemp()).resolve()
+        folder.mkdir()
+        sys.path.append(str(folder))
+        self.assertNotIn("Named by an entry point", list_plugins())
+        read: list[str] = []
+
+        def counted(group: str) -> list[EntryPoint]:
+            read.append(group)
+            return list(entry_points(group=group))
+
+        self.patch(search, "entry_points", counted)
+        list_plugins()
+        self.assertEqual(1, len(read))
+        info = folder / "meters-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Name: meters\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[rapidrtmp]\nmeter = {__name__}:meter\n")
+        self.assertRegex(list_plugins(), r"meter +Named by an entry point")
+        self.assertEqual(2, len(read))
 
     def test_broken(self) -> None:
         """One that cannot be imported has one traceback, however often plugins are looked for, and hinders no other."""

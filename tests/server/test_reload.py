@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from twisted.logger import capturedLogs
 
 from rapidrtmp.app.plugins import choose_plugins
 from rapidrtmp.names import StreamName
+from rapidrtmp.server import reload
 from rapidrtmp.server.configuration import Configuration
 from rapidrtmp.server.service import RapidRtmpService, make_service
 from rapidrtmp.settings.sources import PluginSections
@@ -49,6 +51,11 @@ class ReloadCase(ServerCase):
         """The answer when the file has become another."""
         self.path.write_text(toml)
         return await self.post(service, "/api/v1/reload")
+
+
+def lines(events: Sequence[Any]) -> list[str]:
+    """What a reload has logged."""
+    return [event["log_format"].format(**event) for event in events if event["log_namespace"].endswith("Reloading")]
 
 
 def answer(applied: str = "", new_streams: str = "", restart: str = "") -> tuple[int, dict[str, list[str]]]:
@@ -147,6 +154,7 @@ class ReloadTests(ReloadCase):
     async def test_hang_up(self) -> None:
         """What a hang-up changed, or why it changed nothing, is a line in the log."""
         service = self.run_server(LIVE)
+        self.patch(reload, "HANG_UP_S", 0.05)
         for toml, expected in (
             (f"{LIVE}[apps.radio]\n", "reloaded the configuration: applied: apps.radio"),
             (f"{LIVE}[apps.radio]\n", "reloaded the configuration: nothing has changed"),
@@ -154,9 +162,27 @@ class ReloadTests(ReloadCase):
         ):
             self.path.write_text(toml)
             with capturedLogs() as events:
-                service.hang_up()
-            (line,) = (event["log_format"].format(**event) for event in events)
+                for _ in range(100):  # at once: they are one
+                    service.hang_up()
+                while not lines(events):
+                    await self.get(service, "/api/ping")
+            (line,) = lines(events)
             self.assertTrue(line.startswith(expected), line)
+
+    async def test_hang_up_meanwhile(self) -> None:
+        """A hang-up that comes just after a reload is followed by another, so that the file is as it was left."""
+        service = self.run_server(LIVE)
+        self.patch(reload, "HANG_UP_S", 0.05)
+        with capturedLogs() as events:
+            service.hang_up()
+            while not lines(events):
+                await self.get(service, "/api/ping")
+            self.path.write_text(f"{LIVE}[apps.radio]\n")
+            service.hang_up()
+            while "radio" not in service.applications:
+                await self.get(service, "/api/ping")
+        service.hang_up()
+        await service.stopService()
 
     async def test_described(self) -> None:
         """The routes are in the description of the API, and belong to the management API."""
