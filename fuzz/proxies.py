@@ -1,8 +1,8 @@
 """
 What proxies say of their clients: PROXY headers, ``X-Forwarded-For`` and ``Forwarded``.
 
-Nothing but ``PeerProtocolError`` may escape. Once a header is whole, what follows changes nothing of it; and a client is
-the peer, or an address that a field names.
+Nothing but ``PeerProtocolError`` may escape. Once a header is whole, what follows changes nothing of it; and a client
+is the peer, or an address that a field names.
 """
 
 from __future__ import annotations
