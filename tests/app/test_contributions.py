@@ -89,13 +89,13 @@ class ContributionsCase(SynchronousTestCase):
 
 
 class AskingTests(ContributionsCase):
-    def test_factories(self) -> None:
+    def test_factories_are_asked_once(self) -> None:
         """The factory of a sink in use is asked too, once however often it is used; one that brings nothing is not."""
         guestbook = Guestbook()
         asked = self.ask(guests=guestbook, again=guestbook, hls=FrameCollectorFactory())
         self.assertEqual(1, len(asked))
 
-    def test_same_route(self) -> None:
+    def test_same_route_stops_the_start(self) -> None:
         """Two that answer the same request stop the start, in one line that names both."""
         error = self.assertRaises(ConfigurationError, self.ask, Guestbook(), Guestbook())
         self.assertRegex(str(error), r"\A.*Guestbook and .*Guestbook both answer GET /api/v1/guests\Z")
@@ -110,7 +110,7 @@ class AskingTests(ContributionsCase):
 
         self.assertIn("names no stream", str(self.assertRaises(ConfigurationError, self.ask, Nameless())))
 
-    def test_failure(self) -> None:
+    def test_failure_stops_the_start(self) -> None:
         """One that raises stops the start in one line."""
 
         @implementer(IContributes)
@@ -138,7 +138,7 @@ class FollowingTests(ContributionsCase):
         self.assertEqual((0, 1), (first.service.running, len(contributions.current)))
         self.assertEqual([second.service], list(self.parent))
 
-    def test_lingers(self) -> None:
+    def test_contribution_lingers_for_its_streams(self) -> None:
         """What one brought that no application has any more stays for its streams, behind what its successor brings."""
         old, new = Guestbook(), Guestbook()
         former = FakeApplication(sinks={"guests": old})
@@ -160,7 +160,7 @@ class FollowingTests(ContributionsCase):
         self.assertEqual(2, len(contributions.current))
         self.assertTrue(first.service.running and second.service.running)
 
-    def test_refused(self) -> None:
+    def test_refused_contribution_changes_nothing(self) -> None:
         """Where one cannot work beside the others, all stays as it was."""
         contributions = self.contributions(Guestbook())
         contributions.follow([])
@@ -168,7 +168,7 @@ class FollowingTests(ContributionsCase):
         self.assertRaises(ConfigurationError, contributions.follow, [FakeApplication(sinks={"guests": stranger})])
         self.assertEqual((0, 1), (stranger.service.running, len(contributions.current)))
 
-    def test_metrics(self) -> None:
+    def test_metrics_go_with_their_factory(self) -> None:
         """A factory's metrics go with it, and those of its successor may have the same names."""
 
         class Counting(Guestbook):
@@ -184,7 +184,7 @@ class FollowingTests(ContributionsCase):
         contributions.follow([now], lingering=[former])
         self.assertEqual([0.0], [metric.samples[0].value for metric in contributions.metrics()])
 
-    def test_apps_changed(self) -> None:
+    def test_apps_changed_is_passed_on(self) -> None:
         """All are notified of other applications; one that fails is logged, and hinders no other."""
         notified: list[str] = []
 
@@ -209,7 +209,7 @@ class FollowingTests(ContributionsCase):
 
 
 class ServerTests(ServerCase):
-    async def test_third_party(self) -> None:
+    async def test_third_party_is_part_of_the_server(self) -> None:
         """Routes, media, services and the description of a third party are part of the server, beside our own."""
         guestbook = Guestbook()
         settings = loopback_settings(live=open_app())
@@ -257,7 +257,7 @@ class CommandTests(SynchronousTestCase):
         self.patch(factories, "_entries", lambda _kind: {"greeting": None})
         self.patch(factories, "_make", lambda _kind, _name, _defaults: Greeting())
 
-    def test_command(self) -> None:
+    def test_command_of_a_plugin(self) -> None:
         """A command of a plugin is one of the program, with its arguments, its status and its errors in one line."""
         self.assertEqual(7, cli.main(["greet", "7"]))
         self.assertEqual(1, cli.main(["greet", "10"]))

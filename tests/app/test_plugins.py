@@ -20,7 +20,7 @@ from rapidrtmp.testing.sinks import FrameCollectorFactory
 
 
 class ChoosingTests(SynchronousTestCase):
-    def test_defaults(self) -> None:
+    def test_defaults_of_live_streams(self) -> None:
         """By default `live` is packaged as HLS, asks for tokens, and is kept on disk."""
         choice = choose_plugins(Settings())
         self.assertEqual(["live"], list(choice.apps))
@@ -44,7 +44,7 @@ class ChoosingTests(SynchronousTestCase):
         self.assertIsInstance(choice.apps["radio"].authenticator, OpenAuthenticatorFactory)
         self.assertIsInstance(choice.apps["both"].authenticator, AnyOfAuthenticatorFactory)
 
-    def test_section_defaults(self) -> None:
+    def test_section_defaults_fill_the_spec(self) -> None:
         """What a spec of `hls` does not say, the section [hls] does."""
         settings = Settings(
             hls=HlsSettings(segment_ms=4000, window=7, part_ms=0), apps={"live": AppSettings(sinks=("hls:window=8",))}
@@ -52,7 +52,7 @@ class ChoosingTests(SynchronousTestCase):
         sink = choose_plugins(settings).apps["live"].sinks["hls"]
         self.assertEqual((4000, 0, 8), (sink.cutting.segment_ms, sink.cutting.part_ms, sink.window))
 
-    def test_storages(self) -> None:
+    def test_storages_are_shared_by_spec(self) -> None:
         """One spec is one storage, whatever names it; each is called after the setting that chose it first."""
         apps = {
             "live": AppSettings(storage="local:a", recordings="local:b"),
@@ -72,7 +72,7 @@ class ChoosingTests(SynchronousTestCase):
         self.assertIs(choice["radio"].storages[Purpose.LIVE], choice["tv"].storages[Purpose.LIVE])
         self.assertEqual(4, len({storage for plugins in choice.values() for storage in plugins.storages.values()}))
 
-    def test_bad_storage(self) -> None:
+    def test_bad_storage_stops_the_start(self) -> None:
         """A storage that no one has, or that refuses its arguments, stops the start, and the setting is named."""
         for spec, said in (("lcoal:a", "did you mean local?"), ("local:a:b=1", "has no argument b")):
             for app in (AppSettings(storage=spec), AppSettings(recordings=spec)):
@@ -80,7 +80,7 @@ class ChoosingTests(SynchronousTestCase):
                 self.assertRegex(str(error), r"\Aapps\.radio\.(storage|recordings): [^\n]+\Z")
                 self.assertIn(said, str(error))
 
-    def test_unknown(self) -> None:
+    def test_unknown_plugin_stops_the_start(self) -> None:
         """A plugin that no one has stops the start."""
         settings = Settings(apps={"live": AppSettings(sinks=("hsl",))})
         self.assertIn("did you mean hls?", str(self.assertRaises(ConfigurationError, choose_plugins, settings)))
@@ -94,14 +94,14 @@ class Archiver(FrameCollectorFactory):
 
 
 class PurposeTests(SynchronousTestCase):
-    def test_said(self) -> None:
+    def test_said_purpose_chooses_the_storage(self) -> None:
         """Sinks store live streams' files, unless their factory says that it is recordings."""
         live, archiver = FrameCollectorFactory(), Archiver()
         self.assertEqual((Purpose.LIVE, Purpose.RECORDINGS), (purpose_of(live), purpose_of(archiver)))
         sinks = choose_plugins(Settings(apps={"live": AppSettings(sinks=("hls", "record"))})).apps["live"].sinks
         self.assertEqual([Purpose.LIVE, Purpose.RECORDINGS], [purpose_of(factory) for factory in sinks.values()])
 
-    def test_unknown(self) -> None:
+    def test_unknown_purpose_stops_the_start(self) -> None:
         """A purpose that no storage is for stops the start."""
         archiver = Archiver()
         archiver.purpose = "archive"

@@ -21,13 +21,13 @@ class NameTests(SynchronousTestCase):
     def names(self, text: str, app: str = "live") -> PublicNames:
         return PublicNames(app, text, self.file, Logger())
 
-    def test_same(self) -> None:
+    def test_same_name_without_a_setting(self) -> None:
         """Where nothing is said a stream is called by its key, and no file is made."""
         names = self.names("")
         self.assertEqual((False, "k"), (names.are_others, names.find("k")))
         self.assertFalse(Path(self.file).exists())
 
-    def test_hashed(self) -> None:
+    def test_hashed_name_is_stable(self) -> None:
         """A hashed name is the same at each start, and that of no other key, application or server."""
         name = self.names("hashed").find("secret")
         assert name is not None
@@ -39,13 +39,13 @@ class NameTests(SynchronousTestCase):
         others.add(self.names("hashed").find("secret"))
         self.assertEqual(3, len(others - {name, None}))
 
-    def test_table(self) -> None:
+    def test_table_names_the_streams(self) -> None:
         """A table names the streams of its keys; others, and the public names, publish nothing."""
         names = self.names(json.dumps({"s3cret": "show", "other": "show"}))
         found = [names.find(key) for key in ("s3cret", "other", "show", "S3cret", "")]
         self.assertEqual(["show", "show", None, None, None], found)
 
-    def test_file(self) -> None:
+    def test_bad_file_stops_the_start(self) -> None:
         """A file that cannot be made, or is empty, stops the start."""
         Path(self.file).parent.mkdir()
         Path(self.file).write_text("")
@@ -60,7 +60,7 @@ class SettingTests(SynchronousTestCase):
         self.shown = loaded.render()
         return loaded.settings.apps["live"].public_names
 
-    def test_values(self) -> None:
+    def test_values_of_the_setting(self) -> None:
         """It is hashed, a table, or true for the keys themselves; a table is not shown."""
         self.assertEqual("hashed", self.load('[apps.live]\npublic_names = "hashed"'))
         self.assertEqual("hashed", self.load('[server]\npublic_names = "hashed"'))
@@ -70,7 +70,7 @@ class SettingTests(SynchronousTestCase):
         self.assertEqual({"s3cret": "show"}, json.loads(text))
         self.assertNotIn("s3cret", self.shown)
 
-    def test_wrong(self) -> None:
+    def test_wrong_values_show_no_key(self) -> None:
         """What is wrong is said without the key."""
         for text in (
             '"s3cret"',

@@ -74,23 +74,23 @@ class StoresTests(SynchronousTestCase):
         one, other = self.chosen
         self.stores = Stores(Clock(), [one, one, one, other], 1 << 20)
 
-    def test_shared(self) -> None:
+    def test_shared_storage_is_opened_once(self) -> None:
         """What is chosen again is opened once, and has one queue."""
         self.assertEqual((1, 1), (len(self.one.contexts), len(self.other.contexts)))
         self.assertEqual(["storage", "apps.radio.recordings"], [store.name for store in self.stores.all])
         self.assertEqual(list(self.stores.all), [self.stores.of(each) for each in self.chosen])
 
-    def test_persistent(self) -> None:
+    def test_persistent_if_one_is(self) -> None:
         """There is something to resume if one of them keeps what it holds."""
         self.assertTrue(self.stores.persistent)
         self.assertFalse(Stores(Clock(), [ChosenStorage("storage", CountingFactory())], 1 << 20).persistent)
 
-    def test_threads(self) -> None:
+    def test_threads_of_each_storage(self) -> None:
         """Each has threads of its own: one that hangs holds up no other."""
         pools = [context.in_thread.args[1] for factory in (self.one, self.other) for context in factory.contexts]
         self.assertEqual(2, len(set(map(id, pools))))
 
-    def test_drain(self) -> None:
+    def test_drain_waits_for_all_queues(self) -> None:
         """Draining waits for all queues, and tells whether all were emptied."""
         stuck = self.stores.of(self.chosen[1])
         self.patch(stuck.storage, "put", lambda *_: Deferred())
@@ -166,7 +166,7 @@ class ServerTests(ServerCase):
             await encoder.gone
 
     @slow
-    async def test_apart(self) -> None:
+    async def test_applications_are_stored_apart(self) -> None:
         """Each application's files and recordings lie where it says, and are listed, played and deleted from there."""
         service = self.start(self.settings)
         encoders = await self.publish_to_both(service)
@@ -186,7 +186,7 @@ class ServerTests(ServerCase):
         self.assertEqual([".catalogue", "live"], sorted(os.listdir(f"{self.folders['recordings']}/recordings")))
         self.assertEqual([".catalogue", "radio"], sorted(os.listdir(f"{self.folders['radio']}/recordings")))
 
-    async def test_looked_after(self) -> None:
+    async def test_each_storage_is_looked_after(self) -> None:
         """Each storage is tried and measured once, under the setting that chose it, whatever uses it."""
         service = self.start(self.settings)
         names = ["storage", "recordings", "apps.radio.storage"]
@@ -197,7 +197,7 @@ class ServerTests(ServerCase):
         self.assertEqual([f'rapidrtmp_storage_written_total{{storage="{name}"}} 0.0' for name in names], lines)
         await service.stopService()
 
-    async def test_recovery(self) -> None:
+    async def test_recovery_in_each_storage(self) -> None:
         """What an earlier server left unfinished is closed in each storage of recordings."""
         for folder, app in (("recordings", "live"), ("radio", "radio")):
             leave_unfinished(Path(self.folders[folder]), app)
@@ -212,7 +212,7 @@ class ServerTests(ServerCase):
             self.assertEqual(left, [each["app"] for each in await self.recordings(service)])
         await service.stopService()
 
-    async def test_third_party(self) -> None:
+    async def test_third_party_recorder_has_its_storage(self) -> None:
         """A sink that says that it stores recordings is given the storage for those, to write and to recover from."""
         archiver = ArchiverFactory()
         apps = {app: each for app, each in self.settings.apps.items() if app != "tv"}

@@ -78,7 +78,7 @@ class MakingTests(PluginTestCase):
         made_with: dict[str, str | None] = make_sink_factory(spec, defaults).made_with
         return made_with
 
-    def test_arguments(self) -> None:
+    def test_arguments_fill_parameters_in_order(self) -> None:
         """Arguments without a key fill parameters in order, those with one by name, a dash reading as an underscore."""
         self.assertEqual(
             {"target": "t", "part": "2s", "note": "n", "limit_ms": "5"},
@@ -86,17 +86,17 @@ class MakingTests(PluginTestCase):
         )
         self.assertEqual("2s", self.made_with("probe:part=2s:target=t")["part"])
 
-    def test_unsaid(self) -> None:
+    def test_empty_argument_says_nothing(self) -> None:
         """An empty argument says nothing."""
         self.assertEqual("1s", self.made_with("probe:t:")["part"])
         self.assertEqual("1s", self.made_with("probe::target=t")["part"])
 
-    def test_defaults(self) -> None:
+    def test_defaults_fill_the_spec(self) -> None:
         """Defaults fill what the spec leaves out, as far as the plugin has such arguments."""
         self.assertEqual("3s", self.made_with("probe:t", part="3s", window="4")["part"])
         self.assertEqual("2s", self.made_with("probe:t:2s", part="3s")["part"])
 
-    def test_unknown_name(self) -> None:
+    def test_unknown_name_stops_the_start(self) -> None:
         """An unknown plugin stops the start, with the nearest and all the known ones."""
         line = self.refusal("prob:t")
         self.assertIn("'prob'", line)
@@ -109,14 +109,14 @@ class MakingTests(PluginTestCase):
         self.assertIn("looked in the entry points of the group rapidrtmp and in ", line)
         self.assertIn(str(Path(rapidrtmp.plugins.__file__).parent), line)
 
-    def test_unknown_argument(self) -> None:
+    def test_unknown_argument_stops_the_start(self) -> None:
         """An unknown argument stops the start, with the nearest and all the known ones, without any value."""
         line = self.refusal("probe:t:parts=hidden")
         self.assertIn("sink probe has no argument parts; did you mean part?", line)
         self.assertIn("target, part, note, limit_ms", line)
         self.assertNotIn("hidden", line)
 
-    def test_wrong_arguments(self) -> None:
+    def test_wrong_arguments_stop_the_start(self) -> None:
         """One argument too many, one missing, or one given twice stops the start."""
         self.assertIn("takes 2 arguments", self.refusal("probe:a:b:c"))
         self.assertIn(r"\:", self.refusal("probe:http://h/:x:y"))
@@ -129,7 +129,7 @@ class MakingTests(PluginTestCase):
         """What a factory objects to stops the start with the plugin's name."""
         self.assertIn("sink probe: part is bad (given target, part)", self.refusal("probe:t:bad"))
 
-    def test_factory_raises(self) -> None:
+    def test_raising_factory_is_one_line(self) -> None:
         """Whatever a factory raises is one line with the plugin, the names of its arguments and the reason."""
         line = self.refusal("probe:t:part=worse")
         self.assertRegex(line, r"\Asink probe: KeyError: .*that name.* \(given target, part\)\Z")
@@ -139,11 +139,11 @@ class MakingTests(PluginTestCase):
         self.assertIn("No module named 'rapidrtmp_gone'", self.refusal("gone"))
         self.assertIn("Renamed", self.refusal("renamed"))
 
-    def test_provides_nothing(self) -> None:
+    def test_factory_that_provides_nothing(self) -> None:
         """A factory that does not say what it provides stops the start."""
         self.assertIn("does not provide ISinkFactory", self.refusal("stranger"))
 
-    def test_list(self) -> None:
+    def test_list_shows_every_plugin(self) -> None:
         """The list has every plugin with its line, its arguments and their defaults, or why it cannot be used."""
         listed = list_plugins()
         for words in ("Sinks (--sink)", "Storages (--storage)", "Authenticators (--auth)"):
@@ -160,7 +160,7 @@ class TwoOfOneNameTests(PluginTestCase):
         self.assertIn("ProbeFactory", line)
         self.assertIn("Stranger", line)
 
-    def test_other_kinds(self) -> None:
+    def test_other_kinds_share_a_name(self) -> None:
         """A sink and a storage may share a name."""
         self.install(SinkPlugin("x", "", HERE + "ProbeFactory"), StoragePlugin("x", "", HERE + "Stranger"))
         self.assertEqual("t", make_sink_factory("x:t").made_with["target"])
@@ -169,7 +169,7 @@ class TwoOfOneNameTests(PluginTestCase):
 
 
 class BuiltinTests(SynchronousTestCase):
-    def test_entries(self) -> None:
+    def test_own_entries_are_declared_alike(self) -> None:
         """Our own plugins are declared as those of others are."""
         from rapidrtmp.plugins import builtin
 
@@ -185,7 +185,7 @@ class BuiltinTests(SynchronousTestCase):
                 self.assertTrue(each.summary)
             self.assertLessEqual(names, {each.name for each in of_kind})
 
-    def test_are_found(self) -> None:
+    def test_own_plugins_are_found(self) -> None:
         """They are found by name, and nothing else is imported for it."""
         self.assertEqual("OpenAuthenticatorFactory", type(make_authenticator_factory("open")).__name__)
         self.assertEqual("MemoryStorageFactory", type(make_storage_factory("memory:")).__name__)
@@ -193,7 +193,7 @@ class BuiltinTests(SynchronousTestCase):
 
 
 class ThirdPartyTests(SynchronousTestCase):
-    def test_is_found(self) -> None:
+    def test_third_party_module_is_found(self) -> None:
         """A module in a directory `rapidrtmp/plugins` anywhere on the path is found, and works like ours."""
         folder = Path(self.mktemp())
         folder.mkdir()
@@ -216,7 +216,7 @@ class ProbeListener:
 
 
 class ListenerTests(PluginTestCase):
-    def test_made(self) -> None:
+    def test_listeners_are_made_and_listed(self) -> None:
         """Every listener that is installed is made, and listed; what is none stops the start in one line."""
         self.install(ListenerPlugin("probe", "Hears of events", f"{HERE}ProbeListener"))
         (listener,) = make_listeners()

@@ -36,14 +36,14 @@ class SearchCase(SynchronousTestCase):
 
 
 class EntryPointTests(SearchCase):
-    def test_is_found(self) -> None:
+    def test_entry_point_is_found(self) -> None:
         """What an entry point of the group `rapidrtmp` names is a plugin like any other, by the name it has itself."""
         self.install(a=f"{__name__}:meter", b=f"{__name__}:door")
         self.assertEqual("FrameCollectorFactory", type(make_sink_factory("meter")).__name__)
         self.assertRegex(list_plugins(), r"meter +Named by an entry point")
         self.assertRegex(list_plugins(), r"door +Named by an entry point")
 
-    def test_both_ways(self) -> None:
+    def test_found_both_ways_is_one(self) -> None:
         """A plugin that is found in both ways is one."""
         self.install(a="rapidrtmp.plugins.builtin:hls")
         self.assertEqual("HlsSinkFactory", type(make_sink_factory("hls")).__name__)
@@ -70,7 +70,7 @@ class EntryPointTests(SearchCase):
         self.assertRegex(list_plugins(), r"meter +Named by an entry point")
         self.assertEqual(2, len(read))
 
-    def test_broken(self) -> None:
+    def test_broken_entry_has_one_traceback(self) -> None:
         """One that cannot be imported has one traceback, however often plugins are looked for, and hinders no other."""
         self.install(
             a="no_such_module:meter", b=f"{__name__}:missing", c=f"{__name__}:meter", d=f"{__name__}:no_plugin"
@@ -104,7 +104,7 @@ class FolderTests(SearchCase):
         self.addCleanup(os.chdir, before)
         return folder
 
-    def test_working_folder(self) -> None:
+    def test_working_folder_comes_last(self) -> None:
         """What is saved in the working folder is found, behind all that is installed."""
         folder = self.working_folder()
         search_working_folder()
@@ -129,7 +129,7 @@ class FolderTests(SearchCase):
         self.assertNotIn(str(folder), sys.path)
         self.assertIn(f"not in {folder}, which others can write to", self.refusal("saved"))
 
-    def test_broken(self) -> None:
+    def test_broken_module_has_one_traceback(self) -> None:
         """A module that cannot be imported has one traceback and one line in the log, and hinders no other."""
         folder = self.working_folder()
         broken = folder / "rapidrtmp" / "plugins" / "broken_here_plugin.py"
@@ -142,7 +142,7 @@ class FolderTests(SearchCase):
         self.assertEqual(["rapidrtmp.plugins.broken_here_plugin"], [each["title"].split()[-1] for each in events])
         self.assertIn("Not usable: the module rapidrtmp.plugins.broken_here_plugin: ModuleNotFoundError", listed)
 
-    def test_exits(self) -> None:
+    def test_exiting_module_is_left_out(self) -> None:
         """A module that would end the process is left out likewise."""
         folder = self.working_folder()
         (folder / "rapidrtmp" / "plugins" / "exiting_here_plugin.py").write_text("raise SystemExit(3)")

@@ -5,7 +5,7 @@ from rapidrtmp.http.addresses import UNIX_PEER, TrustedProxies, forwarded_hops, 
 
 
 class TrustedProxiesTests(SynchronousTestCase):
-    def test_client(self) -> None:
+    def test_client_behind_trusted_proxies(self) -> None:
         """The client is the last address that no trusted proxy has; no one else's word is taken."""
         cases = (
             ((), "10.0.0.1", "203.0.113.5", "10.0.0.1"),
@@ -43,7 +43,7 @@ class TrustedProxiesTests(SynchronousTestCase):
         for forwarded, expected in cases:
             self.assertEqual(expected, TrustedProxies(["10.0.0.0/8"]).client("10.1.2.3", forwarded), forwarded)
 
-    def test_forwarded(self) -> None:
+    def test_forwarded_field_is_read(self) -> None:
         """The standard field is read as well, where the usual one is not there."""
         cases = (
             ("", "for=203.0.113.5", "203.0.113.5"),
@@ -63,14 +63,14 @@ class TrustedProxiesTests(SynchronousTestCase):
             found = proxies.client("10.1.2.3", forwarded_hops(forwarded_for, forwarded))
             self.assertEqual(expected, found, (forwarded_for, forwarded))
 
-    def test_bad_proxy(self) -> None:
+    def test_bad_proxy_stops_the_start(self) -> None:
         """A proxy that is no address stops the start with its name."""
         error = self.assertRaises(ConfigurationError, TrustedProxies, ["the-proxy"])
         self.assertIn("'the-proxy'", str(error))
 
 
 class HostNameTests(SynchronousTestCase):
-    def test_names(self) -> None:
+    def test_names_without_the_port(self) -> None:
         """A host field gives its name without the port, and nothing if it is no host."""
         cases = (
             ("localhost", "localhost"),

@@ -33,19 +33,19 @@ RANGES = (
 
 
 class HeadersTests(SynchronousTestCase):
-    def test_ranges(self) -> None:
+    def test_ranges_are_clipped_or_whole(self) -> None:
         """One range of bytes is honoured, clipped to the object; anything else means the whole."""
         for value, expected in RANGES:
             self.assertEqual(expected, parse_range(value, 10), value)
 
-    def test_unsatisfiable(self) -> None:
+    def test_unsatisfiable_range_is_refused(self) -> None:
         """A range none of whose bytes exists is refused with the size of the object."""
         for value, size in (("bytes=10-", 10), ("bytes=10-12", 10), ("bytes=-0", 10), ("bytes=0-", 0), ("bytes=-5", 0)):
             error = self.assertRaises(RangeNotSatisfiableError, parse_range, value, size)
             self.assertEqual(f"bytes */{size}", error.headers["Content-Range"])
 
     @given(st.text(alphabet="bytes=0123456789-, ", max_size=30), st.integers(0, 20))
-    def test_any_range(self, value: str, size: int) -> None:
+    def test_any_range_lies_within(self, value: str, size: int) -> None:
         """Whatever a client sends, the range lies within the object and is not empty."""
         try:
             span = parse_range(value, size)
@@ -55,14 +55,14 @@ class HeadersTests(SynchronousTestCase):
             start, stop = span
             self.assertTrue(0 <= start < stop <= size)
 
-    def test_etags(self) -> None:
+    def test_etags_match_in_lists(self) -> None:
         """An entity tag matches itself in any list, weak or strong, and a star matches all."""
         for value in ('"a"', 'W/"a"', '"b", "a"', '"b",W/"a"', "*"):
             self.assertTrue(etag_matches(value, '"a"'), value)
         for value in ("", '"b"', "a", '"a-gzip"'):
             self.assertFalse(etag_matches(value, '"a"'), value)
 
-    def test_gzip(self) -> None:
+    def test_gzip_by_its_weight(self) -> None:
         """Gzip is sent to those who name it, or a star, and do not give it the weight of nothing."""
         for value in (
             "gzip",

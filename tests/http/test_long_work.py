@@ -36,7 +36,7 @@ class LongWorkTests(SynchronousTestCase):
         for _ in range(count):
             self.clock.advance(0)
 
-    def test_slices(self) -> None:
+    def test_slices_give_the_reactor_turns(self) -> None:
         """Between two slices the reactor has its turn."""
         result = self.begin(self.work.do(self.steps("a")))
         self.assertNoResult(result)
@@ -52,7 +52,7 @@ class LongWorkTests(SynchronousTestCase):
         self.assertEqual(["A", "B"], [self.successResultOf(each) for each in results])
         self.assertEqual(list("aaabbb"), self.done)
 
-    def test_once(self) -> None:
+    def test_once_for_all_who_ask(self) -> None:
         """Of those who want the same all get what was made once, also later."""
         results = [self.begin(self.work.once("k", lambda: self.steps("a"), len)) for _ in range(3)]
         self.turns(20)
@@ -60,7 +60,7 @@ class LongWorkTests(SynchronousTestCase):
         self.assertEqual(["A"] * 4, [self.successResultOf(each) for each in results])
         self.assertEqual(list("aaa"), self.done)
 
-    def test_room(self) -> None:
+    def test_room_for_recent_answers(self) -> None:
         """What was not asked for the longest goes when there is no room; what is larger than all room is not kept."""
         for name, size in (("a", 40), ("b", 40)):
             self.work.keep(name, name, size)
@@ -72,7 +72,7 @@ class LongWorkTests(SynchronousTestCase):
         self.work.keep("d", "d", 101)
         self.assertEqual(["again", "c", None], [self.work.kept(name) for name in "acd"])
 
-    def test_client_leaves(self) -> None:
+    def test_client_leaves_the_queue(self) -> None:
         """What its client does not wait for any more is dropped, and the next one has its turn."""
         left = self.begin(self.work.do(self.steps("a")))
         other = self.begin(self.work.do(self.steps("b")))
@@ -82,14 +82,14 @@ class LongWorkTests(SynchronousTestCase):
         self.assertEqual("B", self.successResultOf(other))
         self.assertEqual(list("abbb"), self.done)
 
-    def test_too_many(self) -> None:
+    def test_too_many_are_turned_away(self) -> None:
         """A flood is asked to come again, and holds nothing."""
         waiting = [self.begin(self.work.do(self.steps("a", 1))) for _ in range(MOST_WAITING + 1)]
         self.failureResultOf(self.begin(self.work.do(self.steps("b"))), UnavailableError)
         self.turns(2 * MOST_WAITING)
         self.assertEqual({"A"}, {self.successResultOf(each) for each in waiting})
 
-    def test_failure(self) -> None:
+    def test_failure_is_not_kept(self) -> None:
         """What fails fails for who asked, and is not kept."""
 
         def failing() -> Iterator[None]:
@@ -100,6 +100,6 @@ class LongWorkTests(SynchronousTestCase):
         result = self.begin(self.work.once("k", lambda: self.steps("a", 0), len))
         self.assertEqual("A", self.successResultOf(result))
 
-    def test_at_once(self) -> None:
+    def test_steps_done_at_once(self) -> None:
         """The same steps can be done in one go."""
         self.assertEqual("A", finish(self.steps("a")))

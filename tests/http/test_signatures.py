@@ -11,7 +11,7 @@ from rapidrtmp.http.signatures import read_signing_secret, sign
 
 
 class SignatureTests(SynchronousTestCase):
-    def test_fields(self) -> None:
+    def test_fields_are_signed_with_time(self) -> None:
         """A body is signed together with the time, so that neither can be another's."""
         expected = hmac.new(b"secret", b'1700000000.{"a": 1}', hashlib.sha256).hexdigest()
         self.assertEqual(
@@ -19,7 +19,7 @@ class SignatureTests(SynchronousTestCase):
             sign(b"secret", 1_700_000_000, b'{"a": 1}'),
         )
 
-    def test_secret(self) -> None:
+    def test_secret_is_read_from_a_file(self) -> None:
         """A secret is what its file holds, less the line break that editors add; an empty one is none."""
         path = Path(self.mktemp())
         for data, expected in ((b"secret\n", b"secret"), (b"secret\r\n", b"secret"), (b"a\nb\n\n", b"a\nb\n")):

@@ -33,7 +33,7 @@ class ApiSecretTests(SynchronousTestCase):
     def warnings(self) -> int:
         return sum(event["log_level"] is LogLevel.warn for event in self.events)
 
-    def test_made(self) -> None:
+    def test_made_by_the_first_start(self) -> None:
         """The first start makes it, random and for the server's own eyes; its place is logged, its content never."""
         secret = self.find()
         self.assertGreaterEqual(len(secret), 32)
@@ -43,19 +43,19 @@ class ApiSecretTests(SynchronousTestCase):
         self.assertNotIn(secret.decode(), self.said() + self.out.getvalue())
         self.assertEqual(0, self.warnings())
 
-    def test_kept(self) -> None:
+    def test_kept_by_the_next_start(self) -> None:
         """The next start finds it, whatever wrote it; the space around it does not count."""
         self.assertEqual(self.find(), self.find())
         self.path.write_text("  a secret of the operator's\n")
         self.assertEqual(b"a secret of the operator's", self.find())
 
-    def test_given(self) -> None:
+    def test_given_secret_makes_no_file(self) -> None:
         """One that is given is used, and no file is made."""
         self.assertEqual(b"a secret that is given", self.find("a secret that is given"))
         self.assertFalse(self.folder.exists())
         self.assertNotIn("a secret that is given", self.said())
 
-    def test_short(self) -> None:
+    def test_short_secret_is_warned_of(self) -> None:
         """One that can be guessed is used, with a warning that does not show it."""
         self.assertEqual(b"hidden", self.find("hidden"))
         self.assertEqual(1, self.warnings())
@@ -68,7 +68,7 @@ class ApiSecretTests(SynchronousTestCase):
         self.find()
         self.assertIn("others may read it", self.said())
 
-    def test_bad_file(self) -> None:
+    def test_bad_file_stops_the_start(self) -> None:
         """A file that the operator chose and that holds nothing, or cannot be a file, stops the start with its name."""
         self.find()
         self.path.write_text(" \n")
@@ -91,7 +91,7 @@ class ApiSecretTests(SynchronousTestCase):
     def lines(self) -> list[str]:
         return self.out.getvalue().splitlines()
 
-    def test_flushed(self) -> None:
+    def test_flushed_before_it_is_used(self) -> None:
         """The file and its name are flushed to the disk before the server relies on them."""
         flushed: list[bool] = []
         self.patch(os, "fsync", lambda descriptor: flushed.append(stat.S_ISDIR(os.fstat(descriptor).st_mode)))

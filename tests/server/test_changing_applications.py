@@ -39,7 +39,7 @@ class ChangingTests(ServerCase):
         listed: list[dict[str, Any]] = json.loads(body)["recordings"]
         return listed
 
-    async def test_comes(self) -> None:
+    async def test_application_comes_with_its_storage(self) -> None:
         """One that comes takes streams, stores and records them where it says, and its storage is looked after."""
         service = self.start(self.settings())
         self.assertEqual(404, (await self.get(service, "/radio/k"))[0])
@@ -59,7 +59,7 @@ class ChangingTests(ServerCase):
         await service.stopService()
         await encoder.gone
 
-    async def test_goes(self) -> None:
+    async def test_application_goes_with_its_stream(self) -> None:
         """One that goes keeps its live stream, takes no other, and is gone when that has ended."""
         service = self.start(self.settings(radio=self.radio()))
         encoder = await self.publish(service, b"".join(media(3)), "radio")

@@ -69,7 +69,7 @@ class DemoTests(SynchronousTestCase):
         assert stopping is not None
         return stopping
 
-    def test_publishes(self) -> None:
+    def test_demo_publishes_picture_and_tone(self) -> None:
         """It starts FFmpeg in real time with picture and tone, towards the URL."""
         self.start()
         _, executable, arguments = self.reactor.spawned[0]
@@ -99,7 +99,7 @@ class DemoTests(SynchronousTestCase):
             child = self.reactor.spawned[-1][0]
         self.assertEqual(len(self.reactor.spawned), len({arguments[-1] for _, _, arguments in self.reactor.spawned}))
 
-    def test_good_run(self) -> None:
+    def test_good_run_shortens_the_pause(self) -> None:
         """After a long run the next pause is short again."""
         child = self.start()
         self.end(child)
@@ -109,7 +109,7 @@ class DemoTests(SynchronousTestCase):
         self.reactor.advance(1)
         self.assertEqual(3, len(self.reactor.spawned))
 
-    def test_stops(self) -> None:
+    def test_stop_terminates_the_process(self) -> None:
         """Stopping terminates FFmpeg and waits for its end; nothing is started after it, and no timer left."""
         child = self.start()
         stopping = self.stop()
@@ -120,7 +120,7 @@ class DemoTests(SynchronousTestCase):
         self.successResultOf(stopping)
         self.assertEqual([], self.reactor.getDelayedCalls())
 
-    def test_kills(self) -> None:
+    def test_stubborn_process_is_killed(self) -> None:
         """One that does not end when it is asked to is killed."""
         child = self.start()
         stopping = self.stop()
@@ -143,7 +143,7 @@ class DemoTests(SynchronousTestCase):
         self.assertIsNone(self.publisher.stopService())
         self.assertEqual([], self.reactor.getDelayedCalls())
 
-    def test_no_ffmpeg(self) -> None:
+    def test_missing_ffmpeg_is_said(self) -> None:
         """Without FFmpeg it says so, and how to get one, and the server continues."""
         publisher = DemoPublisher(self.reactor, self.make_url, Logger(), find=lambda: None)
         with capturedLogs() as events:
@@ -189,14 +189,14 @@ class MakingTests(SynchronousTestCase):
         reactor.advance(0)
         return reactor.spawned[0][2][-1]
 
-    def test_url(self) -> None:
+    def test_url_with_token_and_port(self) -> None:
         """It publishes where the server listens, with the token it is given; without one where none is needed."""
         plain, encrypted = Address("localhost:1936", False), Address("localhost:1937", True)
         self.assertEqual("rtmp://localhost:1936/live/demo?token=hidden", self.url(Issuer("hidden"), plain))
         self.assertEqual("rtmp://localhost:1936/live/demo", self.url(Issuer(""), encrypted, plain))
         self.assertEqual("rtmps://localhost:1937/live/demo", self.url(Issuer(""), encrypted))
 
-    def test_no_port(self) -> None:
+    def test_no_port_means_no_demo(self) -> None:
         """The demo takes a port, not a UNIX socket; where there is none the log says why there is no demo."""
         socket, plain = Address("/run/rtmp", False, is_socket=True), Address("localhost:1936", False)
         self.assertEqual("rtmp://localhost:1936/live/demo", self.url(Issuer(""), socket, plain))
@@ -204,19 +204,19 @@ class MakingTests(SynchronousTestCase):
             self.assertRaises(IndexError, self.url, Issuer(""), socket)
         self.assertIn("UNIX sockets only", events[0]["log_format"])
 
-    def test_no_tokens(self) -> None:
+    def test_no_tokens_means_no_demo(self) -> None:
         """An authenticator that issues no tokens is refused with one line that says what would be right."""
         error = self.assertRaises(ConfigurationError, self.url, object())
         self.assertRegex(str(error), r"\A--demo publishes live/demo[^\n]+: add token or open to it\Z")
 
 
 class FindTests(SynchronousTestCase):
-    def test_path_first(self) -> None:
+    def test_ffmpeg_on_path_comes_first(self) -> None:
         """An FFmpeg on the PATH is preferred to the one that imageio-ffmpeg brings."""
         self.patch(demo.shutil, "which", {"ffmpeg": "/opt/ffmpeg"}.get)
         self.assertEqual("/opt/ffmpeg", find_ffmpeg())
 
-    def test_none(self) -> None:
+    def test_no_ffmpeg_is_found(self) -> None:
         """Where there is neither, there is none."""
         self.patch(demo.shutil, "which", {}.get)
         with mock.patch.dict(sys.modules, {"imageio_ffmpeg": None}):

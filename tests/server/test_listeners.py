@@ -25,7 +25,7 @@ NO_PROXIES = ProxyRules((), Clock(), Metrics().proxy_headers_refused_total)
 class UnacceptedTests(SynchronousTestCase):
     """One line now and then."""
 
-    def test_lines(self) -> None:
+    def test_lines_of_unaccepted_connections(self) -> None:
         """However many there are, one line a minute says how many there were."""
         clock, metrics = Clock(), Metrics()
         unaccepted = UnacceptedConnections(clock, metrics.unaccepted_total)
@@ -38,7 +38,7 @@ class UnacceptedTests(SynchronousTestCase):
         self.assertEqual([(1, "EMFILE"), (100, "ENFILE")], [(each["count"], each["error"]) for each in events])
         self.assertEqual(101, metrics.registry.get_sample_value("rapidrtmp_connections_unaccepted_total"))
 
-    def test_private_name(self) -> None:
+    def test_private_name_is_used(self) -> None:
         """Twisted's ports report by the name that is used."""
         self.assertTrue(hasattr(Port, "_logger"))
 
@@ -46,7 +46,7 @@ class UnacceptedTests(SynchronousTestCase):
 class PortTests(TestCase):
     """On a real port."""
 
-    async def test_exhausted(self) -> None:
+    async def test_exhausted_descriptors_are_counted(self) -> None:
         """Where the system has no descriptor left, the client is counted, and Twisted's own lines are not logged."""
         reactor: Any = real_reactor
         metrics = Metrics()
@@ -88,7 +88,7 @@ class _Exhausted:
 class AddressTests(SynchronousTestCase):
     """Where ports can be reached."""
 
-    def test_elsewhere(self) -> None:
+    def test_elsewhere_over_both_families(self) -> None:
         """A port that listens everywhere over IPv6 does so over IPv4 as well; one over IPv4 does not over IPv6."""
         own = ["192.0.2.7", "2001:db8::7"]
         for host, expected in (

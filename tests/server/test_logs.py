@@ -18,7 +18,7 @@ def logger(out: Any, log_format: str = "text", level: str = "debug") -> Logger:
 
 
 class FormTests(SynchronousTestCase):
-    def test_text(self) -> None:
+    def test_text_line_with_milliseconds(self) -> None:
         """A line of text has the time with milliseconds, the place and the level, and the sentence."""
         out = StringIO()
         logger(out).info("{stream} published", stream=StreamName("live", "camera"))
@@ -27,7 +27,7 @@ class FormTests(SynchronousTestCase):
             r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d{4} \[here#info\] live/camera published\n\Z",
         )
 
-    def test_places(self) -> None:
+    def test_places_name_the_part(self) -> None:
         """A line of text names the part of the server, not the class; a plugin's own name stays."""
         for namespace, place in (
             ("rapidrtmp.net.waiting.Waiting", "rapidrtmp.net"),
@@ -41,7 +41,7 @@ class FormTests(SynchronousTestCase):
         Logger("rapidrtmp.net.waiting.Waiting", observer=LogPublisher(server_log_observer(out, "text"))).info("here")
         self.assertIn(" [rapidrtmp.net#info] here\n", out.getvalue())
 
-    def test_json(self) -> None:
+    def test_json_line_with_fields(self) -> None:
         """Each event is one line of JSON, with the sentence and the fields it was made of."""
         out = StringIO()
         log = logger(out, "json")
@@ -65,7 +65,7 @@ class FormTests(SynchronousTestCase):
         self.assertEqual(("critical", "again"), (second["level"], second["text"]))
         self.assertIn("ZeroDivisionError: never mind", second["traceback"])
 
-    def test_level(self) -> None:
+    def test_level_hides_what_is_below(self) -> None:
         """What is below the level is not written."""
         for log_format in ("text", "json"):
             out = StringIO()
@@ -74,7 +74,7 @@ class FormTests(SynchronousTestCase):
                 write(f"{write.__name__} line")
             self.assertEqual(["warn line", "error line", "critical line"], re.findall(r"\w+ line", out.getvalue()))
 
-    def test_encodings(self) -> None:
+    def test_encodings_lose_no_line(self) -> None:
         """Whatever the encoding of the stream lacks is written in escapes, and the line is not lost."""
         for encoding, written in (
             ("ascii", r"caf\xe9 \u20ac \U0001f3a5 \udcff"),
@@ -85,7 +85,7 @@ class FormTests(SynchronousTestCase):
             logger(io.TextIOWrapper(raw, encoding, errors="strict")).warn("{name}", name="café € 🎥 \udcff")
             self.assertTrue(raw.getvalue().endswith(f"{written}\n".encode(encoding)), raw.getvalue())
 
-    def test_no_time(self) -> None:
+    def test_missing_time_is_a_dash(self) -> None:
         """An event without a time has a dash for it."""
         self.assertEqual("-", render_time(None))
 
@@ -95,7 +95,7 @@ class FileTests(SynchronousTestCase):
         log = ServerLog(lambda out: server_log_observer(out, "text"), path)
         return log, Logger("here", observer=LogPublisher(log.observer))
 
-    def test_reopen(self) -> None:
+    def test_reopen_writes_a_new_file(self) -> None:
         """After the file was moved away and is opened anew, lines go into a new one of its name."""
         path = Path(self.mktemp())
         log, here = self.log_to(str(path))
@@ -107,7 +107,7 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(["one é \\udcff", "two"], [line.partition("] ")[2] for line in moved.read_text().splitlines()])
         self.assertEqual(["three"], [line.partition("] ")[2] for line in path.read_text().splitlines()])
 
-    def test_reopen_fails(self) -> None:
+    def test_failed_reopen_keeps_the_file(self) -> None:
         """Where it cannot be opened anew, the one that is open stays."""
         folder = Path(self.mktemp())
         folder.mkdir()
@@ -117,12 +117,12 @@ class FileTests(SynchronousTestCase):
         here.info("still")
         self.assertIn("still", (moved / "log").read_text())
 
-    def test_no_file(self) -> None:
+    def test_no_file_to_reopen(self) -> None:
         """Standard output is nothing that could be opened anew."""
         log, _ = self.log_to(None)
         self.assertFalse(log.reopen())
 
-    def test_refusal(self) -> None:
+    def test_refused_file_stops_the_start(self) -> None:
         """A file that cannot be made stops the start with one line."""
         line = str(self.assertRaises(ConfigurationError, self.log_to, "no/such/folder/log"))
         self.assertIn("no/such/folder/log: No such file", line)

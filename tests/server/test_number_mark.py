@@ -34,7 +34,7 @@ class NumberMarkTests(SynchronousTestCase):
         mark.start()
         return numbering, mark
 
-    def test_killed(self) -> None:
+    def test_killed_server_numbers_begin_above(self) -> None:
         """After a kill numbers begin above all that a stream can have used, however early the clock is."""
         numbering, _ = self.start()
         first = numbering.first()
@@ -47,7 +47,7 @@ class NumberMarkTests(SynchronousTestCase):
             self.assertGreater(self.start()[0].first(), used)
             self.utc_ms += back_ms
 
-    def test_stopped(self) -> None:
+    def test_stopped_server_numbers_continue(self) -> None:
         """After a stop in order numbers continue from where the clock was."""
         numbering, mark = self.start()
         numbering.first()
@@ -73,7 +73,7 @@ class NumberMarkTests(SynchronousTestCase):
         self.successResultOf(mark.stop())
         self.assertEqual(90_002, self.start()[0].first())
 
-    def test_no_streams(self) -> None:
+    def test_no_streams_write_nothing(self) -> None:
         """A server without streams writes nothing."""
         _, mark = self.start()
         self.clock.advance(EVERY_S)
@@ -98,7 +98,7 @@ class NumberMarkTests(SynchronousTestCase):
 
 
 class RestartTests(ServerCase):
-    async def test_memory(self) -> None:
+    async def test_memory_streams_leave_a_mark(self) -> None:
         """A server with streams in memory alone leaves its mark, so that the next one begins above them."""
         settings = loopback_settings()
         service = self.start(settings)

@@ -33,7 +33,7 @@ class HeapTests(SynchronousTestCase):
             raise SkipTest("the heap of another C library")
 
     @slow
-    def test_kept(self) -> None:
+    def test_kept_heap_is_not_returned(self) -> None:
         """Memory that media needs again and again is not given back in between."""
         environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         faults = [
@@ -42,7 +42,7 @@ class HeapTests(SynchronousTestCase):
         ]
         self.assertLess(10 * faults[1], faults[0], faults)
 
-    def test_operator(self) -> None:
+    def test_operator_has_the_last_word(self) -> None:
         """An operator who has set the heap's limits has the last word."""
         for variable, value in (("MALLOC_TRIM_THRESHOLD_", "1"), ("GLIBC_TUNABLES", "glibc.malloc.top_pad=1")):
             self.assertFalse(keep_heap({variable: value}))

@@ -75,25 +75,25 @@ class DoorTests(ServerCase):
             for client in clients:
                 client.close()
 
-    async def test_counted(self) -> None:
+    async def test_counted_for_each_client(self) -> None:
         """Behind a proxy that is trusted each client is counted for itself, in either version."""
         port = self.serve("127.0.0.0/8")
         for header in (line, binary):
             served = await self.run_blocking(lambda header=header: self.limits(port, header))
             self.assertEqual([False, True, True], served)
 
-    async def test_needs_header(self) -> None:
+    async def test_needs_header_at_its_endpoint(self) -> None:
         """At a ``haproxy:`` endpoint it is the same, and one without a header is closed."""
         port = self.serve(http=(f"haproxy:{LOOPBACK[0]}",))
         self.assertEqual([False, True, True], await self.run_blocking(lambda: self.limits(port, line)))
         self.assertFalse(await self.run_blocking(lambda: is_served(self.connect(port, b""))))
 
-    async def test_plain(self) -> None:
+    async def test_plain_connection_is_itself(self) -> None:
         """Without a header a connection from such a network is taken as itself."""
         port = self.serve("127.0.0.1")
         self.assertTrue(await self.run_blocking(lambda: is_served(self.connect(port, b""))))
 
-    async def test_elsewhere(self) -> None:
+    async def test_header_from_elsewhere_is_refused(self) -> None:
         """A header from elsewhere closes the connection, and nothing behind it is answered."""
 
         def answers(header: bytes) -> bytes:
@@ -108,7 +108,7 @@ class DoorTests(ServerCase):
             for header in (line("192.0.2.1"), binary("192.0.2.1")):
                 self.assertNotIn(b" 200 ", await self.run_blocking(lambda header=header: answers(header)))
 
-    async def test_encrypted(self) -> None:
+    async def test_encrypted_behind_the_header(self) -> None:
         """The header comes before TLS, and before HTTP/2 within it."""
         path = Path(self.mktemp())
         write_certificate(path)

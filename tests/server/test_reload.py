@@ -64,7 +64,7 @@ def answer(applied: str = "", new_streams: str = "", restart: str = "") -> tuple
 
 
 class ReloadTests(ReloadCase):
-    async def test_outcomes(self) -> None:
+    async def test_outcomes_for_each_key(self) -> None:
         """Each key that differs is answered with what becomes of it, a file that is the same with nothing."""
         service = self.run_server(LIVE)
         self.assertEqual(answer(), await self.reload(service, LIVE))
@@ -92,7 +92,7 @@ class ReloadTests(ReloadCase):
         await service.stopService()
         await encoder.gone
 
-    async def test_bad_files(self) -> None:
+    async def test_bad_files_change_nothing(self) -> None:
         """A file that is wrong is refused with why, in one line, and changes nothing."""
         service = self.run_server(LIVE)
         before = dict(service.applications)
@@ -113,7 +113,7 @@ class ReloadTests(ReloadCase):
         self.assertIn(str(self.path), (await self.post(service, "/api/v1/reload"))[1]["error"])
         self.assertEqual(before, dict(service.applications))
 
-    async def test_diff(self) -> None:
+    async def test_diff_tells_what_would_change(self) -> None:
         """What another file would change is answered beforehand, and nothing changes."""
         service = self.run_server(LIVE)
         before = dict(service.applications)
@@ -151,7 +151,7 @@ class ReloadTests(ReloadCase):
         both = [Deferred.fromCoroutine(self.post(service, "/api/v1/reload")) for _ in range(2)]
         self.assertCountEqual([answer("apps.radio"), answer()], [await each for each in both])
 
-    async def test_hang_up(self) -> None:
+    async def test_hang_up_is_one_line(self) -> None:
         """What a hang-up changed, or why it changed nothing, is a line in the log."""
         service = self.run_server(LIVE)
         self.patch(reload, "HANG_UP_S", 0.05)
@@ -184,7 +184,7 @@ class ReloadTests(ReloadCase):
         service.hang_up()
         await service.stopService()
 
-    async def test_described(self) -> None:
+    async def test_described_in_the_openapi(self) -> None:
         """The routes are in the description of the API, and belong to the management API."""
         service = self.run_server(LIVE)
         described = json.loads((await self.get(service, "/api/v1/openapi.json"))[1])["paths"]

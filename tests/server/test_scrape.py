@@ -26,7 +26,7 @@ class ScrapeTests(SynchronousTestCase):
         registry.register(CallbackCollector(read))
         return lambda name, **labels: registry.get_sample_value(f"rapidrtmp_{name}", labels)
 
-    def test_streams(self) -> None:
+    def test_streams_by_state_and_viewers(self) -> None:
         """Streams by state, viewers, and totals that survive the streams; names only if wanted."""
         edge = Edge()
         self.addCleanup(edge.close)
@@ -44,7 +44,7 @@ class ScrapeTests(SynchronousTestCase):
         self.assertEqual((0, 216, 1), (sample("viewers"), sample("frames_total"), sample("streams_ended_total")))
         self.assertEqual(stream.statistics.byte_count, sample("media_bytes_total"))
 
-    def test_labelled(self) -> None:
+    def test_labelled_streams_have_their_numbers(self) -> None:
         """With labels each stream tells its viewers and bitrate."""
         edge = Edge()
         self.addCleanup(edge.close)
@@ -54,7 +54,7 @@ class ScrapeTests(SynchronousTestCase):
         self.assertEqual(0, sample("stream_viewers", stream="live/k"))
         self.assertGreater(sample("stream_bits_per_second", stream="live/k") or 0, 0)
 
-    def test_connections(self) -> None:
+    def test_connections_open_and_total(self) -> None:
         """Connections that are open, and what came in over all there ever were."""
         edge = Edge()
         self.addCleanup(edge.close)
@@ -64,7 +64,7 @@ class ScrapeTests(SynchronousTestCase):
         sample = self.scrape(lambda: connection_metrics(edge.factory))
         self.assertEqual((2, 7), (sample("rtmp_connections"), sample("rtmp_received_bytes_total")))
 
-    def test_storage(self) -> None:
+    def test_storage_written_and_waiting(self) -> None:
         """What the queues have written, and what waits in them."""
         clock = Clock()
         stores = [Store(name, storage := MemoryStorage(), WriteBehind(storage, clock)) for name in ("one", "other")]
@@ -77,7 +77,7 @@ class ScrapeTests(SynchronousTestCase):
             self.assertEqual(0, sample("storage_pending_objects", storage=name))
             self.assertEqual(0, sample("storage_lost_total", storage=name))
 
-    def test_readiness(self) -> None:
+    def test_readiness_as_zero_or_one(self) -> None:
         """Each check as a yes or a no."""
         readiness = Readiness(Clock())
         sample = self.scrape(lambda: readiness_metrics(readiness))

@@ -52,7 +52,7 @@ def shown(stream: LiveStream) -> Playlist:
 
 
 class ServerTests(ServerCase):
-    async def test_life(self) -> None:
+    async def test_life_of_a_stream(self) -> None:
         """A stream that is published can be watched; when the server stops, its publisher learns it and it ends."""
         service = self.start(loopback_settings())
         encoder = await self.publish(service, b"".join(media(5)))
@@ -76,7 +76,7 @@ class ServerTests(ServerCase):
         assert version is not None
         self.assertTrue(version.facts.ended)
 
-    async def test_limits(self) -> None:
+    async def test_limits_of_the_settings_hold(self) -> None:
         """What the settings allow a connection is what it gets: here one message without meaning, not two."""
         settings = replace(
             loopback_settings(), rtmp=RtmpSettings(session=SessionLimits(unreadable_messages=1, amf=AmfLimits(depth=4)))
@@ -90,7 +90,7 @@ class ServerTests(ServerCase):
         self.assertTrue(b"NetConnection.Connect.Closed" in encoder.heard)
         await service.stopService()
 
-    async def test_long_segments(self) -> None:
+    async def test_long_segments_keep_their_viewers(self) -> None:
         """A client that plays segments of 8 s is a viewer from one of them to the next, and so for two of them."""
         service = self.start(loopback_settings(live=open_app("hls:segment=8s")))
         encoder = await self.publish(service, b"".join(media(10)))
@@ -102,7 +102,7 @@ class ServerTests(ServerCase):
         await service.stopService()
         await encoder.gone
 
-    async def test_nothing_happens(self) -> None:
+    async def test_nothing_happens_without_clients(self) -> None:
         """A server that no one came to starts and stops, as often as one likes."""
         for _ in range(2):
             service = self.start(loopback_settings())
@@ -110,7 +110,7 @@ class ServerTests(ServerCase):
             await service.stopService()
         self.assertFalse(service.readiness.is_ready)
 
-    async def test_applications(self) -> None:
+    async def test_applications_have_their_sinks(self) -> None:
         """Each application has its own sinks, and one that cannot be made is left out, counted and logged."""
 
         class Broken:
@@ -134,7 +134,7 @@ class ServerTests(ServerCase):
         await encoder.gone
         self.assertEqual("finish", collectors.collectors[StreamName("radio", "k")].call_names[-1])
 
-    async def test_slow_work(self) -> None:
+    async def test_slow_work_in_threads_and_processes(self) -> None:
         """What a sink is given for work that takes long works: a thread, a process, and a queue of frames before it."""
         results: dict[str, Any] = {}
 
@@ -170,7 +170,7 @@ class ServerTests(ServerCase):
         await service.stopService()
         await encoder.gone
 
-    async def test_slow_recorder(self) -> None:
+    async def test_slow_recorder_holds_nothing_up(self) -> None:
         """While the storage takes nothing of its recording, a stream's files for web servers are written."""
 
         class NoRecordings(MemoryStorage):
@@ -197,7 +197,7 @@ class ServerTests(ServerCase):
         await service.stopService()
         await encoder.gone
 
-    async def test_recordings_apart(self) -> None:
+    async def test_recordings_apart_from_live_files(self) -> None:
         """Recordings go to the storage chosen for them, are played from there, and both storages are looked after."""
         folders = self.mktemp(), self.mktemp()
         specs = [f"local:{folder}" for folder in folders]
@@ -216,7 +216,7 @@ class ServerTests(ServerCase):
         self.assertEqual({"live", FOLDER}, set(os.listdir(folders[0])))
         self.assertEqual({"recordings", FOLDER}, set(os.listdir(folders[1])))
 
-    async def test_planned_stop(self) -> None:
+    async def test_planned_stop_leaves_streams_open(self) -> None:
         """
         A stream in a persistent storage stays open when the server stops: its publisher is closed without being
         refused, requests that are held are answered, its recording is finished, and the next server resumes it.
@@ -258,7 +258,7 @@ class ServerTests(ServerCase):
         self.assertEqual(["finished"], [recording["state"] for recording in recordings])
         await again.stopService()
 
-    async def test_planned_end(self) -> None:
+    async def test_planned_end_ends_streams(self) -> None:
         """With on_stop = "end" a stop ends what is in a persistent storage, too: the next server has nothing of it."""
         settings = loopback_settings(live=open_app(storage=f"local:{self.mktemp()}"))
         settings = replace(settings, server=replace(settings.server, on_stop="end"))
@@ -283,7 +283,7 @@ class ServerTests(ServerCase):
         return stream
 
     @slow
-    async def test_unreachable_bucket(self) -> None:
+    async def test_unreachable_bucket_holds_nothing_up(self) -> None:
         """A bucket that no one answers for keeps no client waiting at the door, and a stream is live without it."""
         if find_spec("google.cloud.storage") is None:
             raise SkipTest("needs google-cloud-storage")
@@ -297,7 +297,7 @@ class ServerTests(ServerCase):
         await service.stopService()
         await encoder.gone
 
-    async def test_stubborn_publisher(self) -> None:
+    async def test_stubborn_publisher_does_not_hold(self) -> None:
         """A connection that says nothing does not keep the server from stopping."""
         service = self.start(loopback_settings())
         encoder = await self.encoder(service)
@@ -319,7 +319,7 @@ class AddressTests(ServerCase):
         settings = replace(loopback_settings(), server=ServerSettings(rtmp=(rtmp,), http=(http,)))
         return make_service(reactor, settings, choose_plugins(settings))
 
-    async def test_sockets(self) -> None:
+    async def test_sockets_are_logged_as_such(self) -> None:
         """UNIX sockets are logged as what they are, and publish URLs then name no port."""
         folder = Path(tempfile.mkdtemp())  # its path must be short
         self.addCleanup(shutil.rmtree, folder)
@@ -330,7 +330,7 @@ class AddressTests(ServerCase):
         self.assertFalse(any("localhost" in line or ":0" in line for line in said), said)
         self.assertEqual(0, service.rtmp.number)
 
-    async def test_elsewhere(self) -> None:
+    async def test_elsewhere_addresses_are_logged(self) -> None:
         """What listens everywhere is logged with the addresses by which other machines reach it."""
         self.patch(server, "find_own_addresses", lambda: iter(["192.0.2.7", "2001:db8::7"]))
         service = self.service("tcp:0", "tcp:0")
@@ -340,7 +340,7 @@ class AddressTests(ServerCase):
         self.assertEqual([rtmp.format(service.rtmp.number), http.format(service.http.number)], urls)
         self.assertFalse(any("other machines" in line for line in self.said(self.service(*LOOPBACK, *LOOPBACK))))
 
-    async def test_demo(self) -> None:
+    async def test_demo_address_comes_last(self) -> None:
         """With the demo the last line is the address to open."""
         self.patch(DemoPublisher, "startService", lambda self: None)
         settings = loopback_settings()
@@ -348,7 +348,7 @@ class AddressTests(ServerCase):
         said = self.said(service)
         self.assertEqual(f"the demo: open http://localhost:{service.http.number}/live/demo in a browser", said[-1])
 
-    async def test_without_http2(self) -> None:
+    async def test_without_http2_is_said(self) -> None:
         """The log says what Safari lacks: HTTPS, or HTTP/2 where its library is not installed; or nothing."""
         encrypted = [Address("localhost:8443", True)]
         for addresses, has_http2, words in (

@@ -76,7 +76,7 @@ class SignalsTests(SynchronousTestCase):
                 self.reactor.work()
         return [event["log_format"].format(**event) for event in events]
 
-    def test_stop_requests(self) -> None:
+    def test_stop_requests_stop_the_reactor(self) -> None:
         """TERM, INT and QUIT stop the reactor, TERM and INT by its own handlers, which set the exit status."""
         for name, stops in (("SIGTERM", ["sigTerm", "stop"]), ("SIGINT", ["sigInt", "stop"]), ("SIGQUIT", ["stop"])):
             self.setUp()
@@ -91,7 +91,7 @@ class SignalsTests(SynchronousTestCase):
         self.reactor.start()
         self.assertEqual(["sigTerm"], self.reactor.stops)
 
-    def test_second_request(self) -> None:
+    def test_second_request_is_one_line(self) -> None:
         """While the server stops a second request is answered with a line, and stops nothing twice."""
         for second in ("SIGTERM", "SIGINT", "SIGQUIT"):
             self.setUp()
@@ -106,7 +106,7 @@ class SignalsTests(SynchronousTestCase):
         self.reactor.stop()
         self.assertEqual(["received SIGTERM, already stopping"], self.receive("SIGTERM"))
 
-    def test_cut_short(self) -> None:
+    def test_third_request_cuts_short(self) -> None:
         """The third request, or the second by QUIT, ends the process at once, whatever the reactor does."""
         for names in (("SIGTERM", "SIGINT", "SIGTERM"), ("SIGQUIT", "SIGQUIT")):
             self.setUp()
@@ -125,7 +125,7 @@ class SignalsTests(SynchronousTestCase):
         self.reactor.work()
         self.assertEqual((["sigInt"], []), (self.reactor.stops, self.ends))
 
-    def test_hang_up(self) -> None:
+    def test_hang_up_reloads_each_time(self) -> None:
         """HUP reloads the configuration, as often as it comes, once there is something that can."""
         self.assertEqual(["received SIGHUP, still starting"], self.receive("SIGHUP"))
         reloads: list[int] = []
@@ -134,7 +134,7 @@ class SignalsTests(SynchronousTestCase):
         self.assertEqual(2, len(reloads))
         self.assertEqual(([], []), (self.reactor.stops, self.ends))
 
-    def test_reopen(self) -> None:
+    def test_usr_signals_reopen_the_log(self) -> None:
         """USR1 and USR2 reopen the log file; where there is none, or it cannot be opened, the log says that."""
         for name in ("SIGUSR1", "SIGUSR2"):
             self.log_file = True
@@ -144,13 +144,13 @@ class SignalsTests(SynchronousTestCase):
             self.log_file = PermissionError(13, "Permission denied")
             self.assertIn("Permission denied", self.receive(name)[0])
 
-    def test_before(self) -> None:
+    def test_before_the_import_is_done(self) -> None:
         """While the server is imported HUP does nothing, and INT ends the process without a traceback."""
         self.handlers.clear()
         signals.prepare_signals()
         self.assertEqual({signal.SIGHUP: signal.SIG_IGN, signal.SIGINT: signal.SIG_DFL}, self.handlers)
 
-    def test_other_thread(self) -> None:
+    def test_other_thread_installs_nothing(self) -> None:
         """A thread that is not the main one cannot install them, and the process keeps its own."""
         self.handlers.clear()
         self.patch(signals, "_in_main_thread", lambda: False)

@@ -22,7 +22,7 @@ class BugLogTests(SynchronousTestCase):
                 self.bugs.failure("a bug in {what}", what="this")
             self.clock.advance(0.01)
 
-    def test_burst(self) -> None:
+    def test_burst_is_one_traceback(self) -> None:
         """One traceback, and after a quiet minute the next, with the count of those that were not logged."""
         with capturedLogs() as events:
             self.fail(KeyError, 400)
@@ -32,13 +32,13 @@ class BugLogTests(SynchronousTestCase):
         counts = [event["count"] for event in events if "count" in event]
         self.assertEqual([400], counts)
 
-    def test_kinds(self) -> None:
+    def test_kinds_are_logged_apart(self) -> None:
         """Another kind of error is news."""
         self.fail(KeyError, 3)
         self.fail(ValueError, 3)
         self.assertEqual((1, 1), (len(self.flushLoggedErrors(KeyError)), len(self.flushLoggedErrors(ValueError))))
 
-    def test_known_reason(self) -> None:
+    def test_known_reason_is_logged_once(self) -> None:
         """So is what fails for a known reason logged once."""
         with capturedLogs() as events:
             for _ in range(9):

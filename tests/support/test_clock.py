@@ -20,7 +20,7 @@ class IdleReactor(ReactorBase):
 
 
 class ClockTests(SynchronousTestCase):
-    def test_now(self) -> None:
+    def test_now_in_whole_milliseconds(self) -> None:
         """A reactor's seconds as whole milliseconds."""
         clock = Clock()
         clock.advance(1.2345)
@@ -34,7 +34,7 @@ class ClockTests(SynchronousTestCase):
 
 
 class MonotonicReactorTests(SynchronousTestCase):
-    def test_stock_reactor(self) -> None:
+    def test_stock_reactor_becomes_monotonic(self) -> None:
         """A reactor of Twisted's reckons by the monotonic clock from then on; what waited waits as long as before."""
         reactor, called = IdleReactor(), []
         gone = reactor.callLater(5, called.append, "cancelled")
@@ -53,7 +53,7 @@ class MonotonicReactorTests(SynchronousTestCase):
         for call in reactor.getDelayedCalls():
             call.cancel()
 
-    def test_twice(self) -> None:
+    def test_second_time_changes_nothing(self) -> None:
         """A second time changes nothing, nor does it to a clock that is not the host's."""
         reactor, clock = IdleReactor(), Clock()
         keep_monotonic(reactor)

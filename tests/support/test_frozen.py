@@ -42,7 +42,7 @@ class FilledBySlotTests(SynchronousTestCase):
             self.assertRaises(TypeError, make, 1, "", (0, 0), 4)
         self.assertEqual(*(str(inspect.signature(make)) for make in (Plain, Filled)))
 
-    def test_default_factory(self) -> None:
+    def test_default_factory_is_refused(self) -> None:
         """A field whose default has to be made is refused where the class is declared."""
 
         @dataclass(frozen=True, slots=True)

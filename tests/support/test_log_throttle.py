@@ -15,7 +15,7 @@ class EpisodesTests(SynchronousTestCase):
         episodes = Episodes(quiet_ms=1000)
         self.assertEqual([True, *[False] * 9], [episodes.is_news("flood", "a", at) for at in range(0, 10_000, 1000)])
 
-    def test_after_quiet(self) -> None:
+    def test_after_quiet_it_is_news(self) -> None:
         """After more than the quiet time the same thing is news again."""
         episodes = Episodes(quiet_ms=1000)
         self.assertTrue(episodes.is_news("flood", "a", 0))
@@ -27,14 +27,14 @@ class EpisodesTests(SynchronousTestCase):
         happened = (("flood", "a"), ("flood", "b"), ("junk", "a"), ("flood", "a"))
         self.assertEqual([True, True, True, False], [episodes.is_news(kind, source, 0) for kind, source in happened])
 
-    def test_many_sources(self) -> None:
+    def test_many_sources_are_few_lines(self) -> None:
         """Of a flood from everywhere a few sources are named, and others when those have been quiet for long."""
         episodes = Episodes(quiet_ms=1000, max_sources=3)
         named = [number for number in range(100) if episodes.is_news("flood", str(number), number)]
         self.assertEqual([0, 1, 2], named)
         self.assertTrue(episodes.is_news("flood", "another", 1003))
 
-    def test_over(self) -> None:
+    def test_over_after_the_quiet_time(self) -> None:
         """What has been quiet for long is over, with how often and how long it was; the others continue."""
         ended: list[tuple[str, str, int, int]] = []
         episodes = Episodes(1000, ended=lambda kind, source, it: ended.append((kind, source, it.count, it.last_ms)))
@@ -50,7 +50,7 @@ class EpisodesTests(SynchronousTestCase):
         self.assertEqual([("junk", "b", 1, 1500)], ended[1:])
         self.assertFalse(episodes)
 
-    def test_others(self) -> None:
+    def test_other_sources_share_an_episode(self) -> None:
         """Sources beyond those counted separately share one episode without a beginning."""
         ended: list[tuple[str, int]] = []
         episodes = Episodes(1000, max_sources=2, ended=lambda _, source, it: ended.append((source, it.count)))

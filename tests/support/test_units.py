@@ -18,7 +18,7 @@ from rapidrtmp.support.units import (
 
 
 class DurationTests(SynchronousTestCase):
-    def test_spellings(self) -> None:
+    def test_spellings_of_a_duration(self) -> None:
         """Every usual spelling of a duration is read; a bare number counts seconds."""
         for text, expected_ms in (
             ("2s", 2000),
@@ -36,13 +36,13 @@ class DurationTests(SynchronousTestCase):
         ):
             self.assertEqual(expected_ms, parse_duration_ms(text), text)
 
-    def test_refusals(self) -> None:
+    def test_refusals_of_a_duration(self) -> None:
         """What is no duration is refused with an example of one."""
         for text in ("", "2x", "-1s", "s", "1 s", "2s!", "1,5s", "٢s", "1e3", "ms"):
             error = self.assertRaises(ConfigurationError, parse_duration_ms, text)
             self.assertIn("500ms", str(error))
 
-    def test_endless(self) -> None:
+    def test_endless_duration_is_refused(self) -> None:
         """A number without end is refused like any other nonsense, whatever its length."""
         for text in ("9" * 26, "9" * 29 + "d", "1d" * 40, "9" * 5000, "-" * 10**6, "3660001d"):
             self.assertRaises(ConfigurationError, parse_duration_ms, text)
@@ -50,19 +50,19 @@ class DurationTests(SynchronousTestCase):
                 self.assertRaises(ConfigurationError, parse_size, text)
         self.assertEqual(3_660_000 * 86_400_000, parse_duration_ms("3660000d"))
 
-    def test_whole_seconds(self) -> None:
+    def test_whole_seconds_are_required(self) -> None:
         """A setting that counts seconds refuses a fraction rather than rounding it."""
         self.assertEqual(90, parse_duration_s("1m30s"))
         self.assertRaises(ConfigurationError, parse_duration_s, "1500ms")
 
     @given(st.integers(min_value=0, max_value=10**12))
-    def test_reads_back(self, milliseconds: int) -> None:
+    def test_duration_shown_reads_back(self, milliseconds: int) -> None:
         """A duration that is shown reads back as itself."""
         self.assertEqual(milliseconds, parse_duration_ms(render_duration_ms(milliseconds)))
 
 
 class SizeTests(SynchronousTestCase):
-    def test_spellings(self) -> None:
+    def test_spellings_of_a_size(self) -> None:
         """Units are powers of 1024, however they are spelled; a bare number counts bytes."""
         for text, expected in (
             ("64k", 65536),
@@ -77,20 +77,20 @@ class SizeTests(SynchronousTestCase):
         ):
             self.assertEqual(expected, parse_size(text), text)
 
-    def test_refusals(self) -> None:
+    def test_refusals_of_a_size(self) -> None:
         """What is no whole number of bytes is refused with an example."""
         for text in ("", "M", "-1", "10X", "1.3", "10 M", "1.0001k"):
             error = self.assertRaises(ConfigurationError, parse_size, text)
             self.assertIn("10M", str(error))
 
     @given(st.integers(min_value=0, max_value=1 << 45))
-    def test_reads_back(self, size: int) -> None:
+    def test_size_shown_reads_back(self, size: int) -> None:
         """A size that is shown reads back as itself."""
         self.assertEqual(size, parse_size(render_size(size)))
 
 
 class AddressTests(SynchronousTestCase):
-    def test_spellings(self) -> None:
+    def test_spellings_of_an_address(self) -> None:
         """An address has a port, and a host unless it means all interfaces."""
         for text, expected in (
             (":8080", ("", 8080)),
@@ -100,7 +100,7 @@ class AddressTests(SynchronousTestCase):
         ):
             self.assertEqual(expected, parse_address(text))
 
-    def test_refusals(self) -> None:
+    def test_refusals_of_an_address(self) -> None:
         """What is no address is refused with an example."""
         for text in ("", "8080", ":", "host:", ":65536", "::1:80", "http://h:80", "h:80/x", ":８０"):
             error = self.assertRaises(ConfigurationError, parse_address, text)

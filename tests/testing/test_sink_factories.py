@@ -77,7 +77,7 @@ class ContractTests(SynchronousTestCase):
             Case(name).run(result)
         return {str(case).split()[0] for case, _ in result.failures + result.errors}
 
-    def test_faults(self) -> None:
+    def test_faults_fail_the_factory_contract(self) -> None:
         """A factory that is right passes; each fault fails the test it should."""
         self.assertEqual(set(), self.failures_of(_Faulty("none")))
         self.assertEqual({"test_purpose"}, self.failures_of(_Faulty("unknown purpose")))

@@ -33,7 +33,7 @@ class FrameCollectorTests(SinkContract, SynchronousTestCase):
     def make_sink(self, context: SinkContext) -> ISink:
         return FrameCollectorFactory().create(context)
 
-    def test_memory(self) -> None:
+    def test_collector_remembers_its_calls(self) -> None:
         """It remembers its calls, in order."""
         source, sink = FrameSource(make_video_track(), make_audio_track(), gop=10), FrameCollector()
         frames = source.take()
@@ -48,7 +48,7 @@ class FrameCollectorTests(SinkContract, SynchronousTestCase):
         self.assertEqual(told, sink.call_names)
         self.assertEqual(("tracks_changed", source.tracks), sink.calls[0])
 
-    def test_factory(self) -> None:
+    def test_factory_keeps_its_collectors(self) -> None:
         """The factory keeps the collector of each stream."""
         factory = FrameCollectorFactory()
         verifyObject(ISinkFactory, factory)
@@ -57,7 +57,7 @@ class FrameCollectorTests(SinkContract, SynchronousTestCase):
 
 
 class RecordingWriterTests(SynchronousTestCase):
-    def test_at_once(self) -> None:
+    def test_objects_kept_at_once(self) -> None:
         """By default it keeps and forgets objects at once."""
         writer = RecordingWriter(persistent=False)
         verifyObject(IStorageWriter, writer)
@@ -69,7 +69,7 @@ class RecordingWriterTests(SynchronousTestCase):
         self.assertEqual({}, writer.objects)
         self.assertEqual([("put", "a"), ("delete", "a"), ("delete", "b")], writer.operations)
 
-    def test_held(self) -> None:
+    def test_objects_held_and_lost(self) -> None:
         """It can hold what it is given, in order, and lose it."""
         writer = RecordingWriter(holds=True)
         first, second = writer.put("a", [b"1"], ""), writer.put("b", [b"2"], "")
@@ -83,7 +83,7 @@ class RecordingWriterTests(SynchronousTestCase):
 
 
 class RecordingMetricsTests(SynchronousTestCase):
-    def test_memory(self) -> None:
+    def test_metrics_remember_what_they_saw(self) -> None:
         """Counters and histograms are the same each time they are asked for, and remember what they observed."""
         metrics = RecordingMetrics()
         verifyObject(IMetricsScope, metrics)
@@ -141,7 +141,7 @@ class ContractTests(SynchronousTestCase):
         return {str(case).split()[0] for case, _ in result.failures + result.errors}
 
     @slow
-    def test_faults(self) -> None:
+    def test_faults_fail_the_sink_contract(self) -> None:
         """A sink that is right passes; each fault fails the tests it should."""
         self.assertEqual(set(), self.failures_of("none"))
         self.assertIn("test_ordinary_streams", self.failures_of("video only"))

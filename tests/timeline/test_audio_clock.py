@@ -29,13 +29,13 @@ class AudioClockTests(SynchronousTestCase):
         for (dts, duration), (following, _) in itertools.pairwise(placed):
             self.assertEqual(following, dts + duration)
 
-    def test_counts_samples(self) -> None:
+    def test_counts_samples_not_milliseconds(self) -> None:
         """Frames that come every 21 or 22 ms last 1024 samples each."""
         placed, repairs = place(round(index * 64 / 3) * 48 for index in range(1000))
         self.assertEqual([(index * FRAME, FRAME) for index in range(1000)], placed)
         self.assertEqual({None}, set(repairs))
 
-    def test_follows_drift(self) -> None:
+    def test_follows_drift_by_ticks(self) -> None:
         """A publisher whose samples are 0.05 % slow is followed by a tick a frame, without a gap."""
         placed, repairs = place(int(index * FRAME * 1.0005) for index in range(30_000))
         self.assertEqual({None}, set(repairs))
@@ -51,20 +51,20 @@ class AudioClockTests(SynchronousTestCase):
         self.assertLessEqual({duration for _, duration in placed}, {FRAME, FRAME - 1})
         self.assertLess(abs(placed[-1][0] - 29_999 * FRAME * 0.9995), 2 * FRAME)
 
-    def test_bad_start(self) -> None:
+    def test_bad_start_shifts_nothing(self) -> None:
         """A first frame that was late by 30 ms does not shift the sound for ever."""
         placed, _ = place([1440, *(index * FRAME for index in range(1, 3000))])
         self.assertContinuous(placed)
         self.assertLess(abs(placed[-1][0] - 2999 * FRAME), 100)
 
-    def test_bursts(self) -> None:
+    def test_bursts_last_their_samples(self) -> None:
         """Frames stamped two at a time last 1024 samples each."""
         noise = random.Random(7)
         placed, repairs = place(index // 2 * 2 * FRAME + noise.randrange(-200, 200) for index in range(3000))
         self.assertEqual({None}, set(repairs))
         self.assertEqual({FRAME}, {duration for _, duration in placed})
 
-    def test_gap(self) -> None:
+    def test_gap_in_whole_frames(self) -> None:
         """After a pause the clock moves on to where the sound is, by whole frames, so that silence can be as long."""
         before = [index * FRAME for index in range(100)]
         for pause, frames in ((24 * FRAME, 24), (24 * FRAME - 30, 24), (24_000, 23), (24 * FRAME + 520, 25)):
@@ -75,7 +75,7 @@ class AudioClockTests(SynchronousTestCase):
             )
             self.assertEqual([None] * 100 + [AudioRepair.GAP] + [None] * 99, repairs)
 
-    def test_overlap(self) -> None:
+    def test_overlap_is_dropped_exactly(self) -> None:
         """Sound for a time that is filled is dropped until the clock is caught up with, and not one frame longer."""
         arrivals = [*(index * FRAME for index in range(100)), *(index * FRAME for index in range(90, 200))]
         placed, repairs = place(arrivals)

@@ -27,7 +27,7 @@ VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
 
 
 class JumpTests(DisturbanceCase):
-    def test_t10_jumps(self) -> None:
+    def test_t10_jumps_are_one_discontinuity(self) -> None:
         """T10: a clock that jumps an hour either way, or back to 0, makes one discontinuity at the next keyframe."""
         for jump_ms in (3_600_000, -3_600_000, 3_500, -600):
             wire = lambda _kind, moment, by=jump_ms: 7_200_000 + moment + (by if moment >= 5_300 else 0)  # noqa: E731
@@ -112,7 +112,7 @@ class GapTests(DisturbanceCase):
         """P7: audio that starts 700 ms late is as late for the viewer, or the stream begins with it."""
         self.assertSound(Broadcast(10, is_sent=lambda kind, moment: kind is VIDEO or moment >= 700), lost=50)
 
-    def test_short_pauses(self) -> None:
+    def test_short_pauses_keep_tracks_together(self) -> None:
         """Pauses of any length up to three seconds, in real time or not, keep sound and picture together."""
         for pause_ms in (120, 300, 700, 1_500, 2_900):
             for hurry in (1, 1_000):
@@ -126,7 +126,7 @@ class GapTests(DisturbanceCase):
 
 
 class OtherPublisherTests(DisturbanceCase):
-    def test_t16_reconnect(self) -> None:
+    def test_t16_reconnect_continues_the_stream(self) -> None:
         """T16: a publisher that comes back with another clock continues where the stream was, as one range."""
         first = Broadcast(5)
         for start in (0, 4_000_000_000):
@@ -175,7 +175,7 @@ class AnyDisturbanceTests(DisturbanceCase):
 
     @settings(max_examples=40)
     @given(disturbances)
-    def test_together(self, drawn: list[tuple[int, str, int]]) -> None:
+    def test_tracks_together_whatever_comes(self, drawn: list[tuple[int, str, int]]) -> None:
         """Whatever comes one after the other, sound and picture stay together, and nothing breaks but for jumps."""
         disturbances = [(4_000 * index + at, what, size) for index, (at, what, size) in enumerate(drawn, 1)]
         jumps = {"jump back": -1, "jump ahead": 9}

@@ -45,11 +45,11 @@ class HealthTests(SynchronousTestCase):
             self.skews += [e.detail for e in events if isinstance(e, MediaProblem) and e.kind == "track_skew"]
         return demuxer
 
-    def test_nothing_yet(self) -> None:
+    def test_nothing_yet_is_zero(self) -> None:
         """Before anything has come all numbers are 0."""
         self.assertEqual(PublishHealth(*[0] * 12, False, False, 0, 0), Demuxer().health)
 
-    def test_good(self) -> None:
+    def test_good_publish_shows_keyframes(self) -> None:
         """A good publish in real time has nothing but keyframes to show."""
         health = self.publish(media(60)).health
         self.assertTrue(-2 <= health.lead_ms <= 0)
@@ -89,7 +89,7 @@ class HealthTests(SynchronousTestCase):
         ).health
         self.assertTrue(-2 <= health.lead_ms <= 0, health.lead_ms)
 
-    def test_skew(self) -> None:
+    def test_skew_is_reported_once(self) -> None:
         """Audio that arrives three seconds after its video is reported once, with the number."""
         health = self.publish(
             media(60), arrives=lambda message: message.timestamp + (3_000 if message.kind is AUDIO else 0)
@@ -98,7 +98,7 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(1, len(self.skews))
         self.assertRegex(self.skews[0], r"^audio is (2999|300\d) ms behind video, and gains 0 ms a minute$")
 
-    def test_skew_drift(self) -> None:
+    def test_skew_drift_is_reported_early(self) -> None:
         """Tracks whose clocks drift apart by 200 ms a minute are reported once, long before a viewer hears it."""
         messages = [
             message._replace(timestamp=message.timestamp * 3010 // 3000) if message.kind is AUDIO else message
@@ -112,14 +112,14 @@ class HealthTests(SynchronousTestCase):
         self.assertTrue(195 <= health.skew_drift_ms <= 205, health.skew_drift_ms)
         self.assertEqual(1, len(self.skews))
 
-    def test_jitter(self) -> None:
+    def test_jitter_shows_as_jitter(self) -> None:
         """Arrivals that vary by some 60 ms show as jitter, and as nothing else."""
         health = self.publish(media(60), arrives=lambda message: message.timestamp + message.timestamp * 7 % 61).health
         self.assertTrue(10 <= health.jitter_ms <= 40, health.jitter_ms)
         self.assertEqual((0, 0), (health.repaired_timestamps, health.gaps))
         self.assertLessEqual(abs(health.skew_ms), 10)
 
-    def test_counts(self) -> None:
+    def test_counts_of_repairs_and_gaps(self) -> None:
         """Repaired timestamps, dropped frames and gaps are counted."""
         messages = [
             message._replace(timestamp=900_000) if index == 200 else message
@@ -131,13 +131,13 @@ class HealthTests(SynchronousTestCase):
         health = demuxer.health
         self.assertEqual((1, 1, 2), (health.repaired_timestamps, health.dropped_frames, health.gaps))
 
-    def test_keyframes(self) -> None:
+    def test_keyframes_last_and_longest(self) -> None:
         """The last distance of keyframes and the longest one are reported."""
         messages = [*media(12, gop=40), *video_messages([12_000, 19_000, 20_500], gop=1)]
         health = self.publish(messages).health
         self.assertEqual((1_500, 7_000), (health.keyframe_interval_ms, health.keyframe_interval_max_ms))
 
-    def test_missing_audio(self) -> None:
+    def test_missing_audio_was_announced(self) -> None:
         """Audio that was announced, or configured, and never came is missing; audio never mentioned is not."""
         pictures = [message for message in media(10) if message.kind is VIDEO]
         self.assertFalse(self.publish(pictures, asc=None).health.audio_missing)
@@ -149,7 +149,7 @@ class HealthTests(SynchronousTestCase):
         self.assertTrue(demuxer.health.audio_missing)
         self.assertFalse(self.publish(media(10)).health.audio_missing)
 
-    def test_silence(self) -> None:
+    def test_silence_of_one_track(self) -> None:
         """How long a track has sent nothing is reported while the other continues, and when neither does."""
         messages = [message for message in media(20) if message.kind is VIDEO or message.timestamp < 8_000]
         demuxer = self.publish(messages)

@@ -39,7 +39,7 @@ class JumpGuardTests(SynchronousTestCase):
     def assertSteps(self, expected: list[Step], *arrivals: Arrival) -> None:
         self.assertEqual(expected, [step for step, _, _ in self.judge(*arrivals)])
 
-    def test_jitter(self) -> None:
+    def test_jitter_is_let_through(self) -> None:
         """Steps of a tenth of a second back or ahead are let through as they come."""
         times = (0, 100, 0, 40, 139, 60)
         self.assertEqual(
@@ -47,7 +47,7 @@ class JumpGuardTests(SynchronousTestCase):
             self.judge(*((VIDEO, time, 0) for time in times), settled=False),
         )
 
-    def test_gap(self) -> None:
+    def test_gap_that_really_lasted(self) -> None:
         """A pause that really lasted is a gap at once, on one track or both, however long."""
         for pause_ms in (400, 4_000, 400_000):
             times = (0, 40, 80, 80 + pause_ms, 120 + pause_ms)
@@ -60,18 +60,18 @@ class JumpGuardTests(SynchronousTestCase):
         after = [(VIDEO, time, max(14_000, time)) for time in range(13_960, 16_000, 40)]
         self.assertEqual({CONTINUES}, {step for step, _, _ in self.judge(*before, *burst, *after)})
 
-    def test_small_step(self) -> None:
+    def test_small_step_without_time(self) -> None:
         """A step of up to three seconds for which no time has passed is a gap when a second frame agrees."""
         arrivals = [(VIDEO, time, 0) for time in (0, 40, 80, 3_080, 3_120)]
         self.assertEqual([(CONTINUES, VIDEO, time) for _, time, _ in arrivals], self.judge(*arrivals))
 
-    def test_jump_ahead(self) -> None:
+    def test_jump_ahead_needs_two(self) -> None:
         """A longer one is a jump, which begins with the first of the two."""
         arrivals = [(VIDEO, time, 0) for time in (0, 40, 80, 3_081, 3_121)]
         self.assertSteps([CONTINUES] * 3 + [JUMPED, CONTINUES], *arrivals)
         self.assertSteps([CONTINUES] * 3 + [OUTLIER], *arrivals[:4])
 
-    def test_jump_back(self) -> None:
+    def test_jump_back_beyond_jitter(self) -> None:
         """So is a step back of more than half a second; up to that, it is jitter."""
         arrivals = [(VIDEO, time, 0) for time in (9_000, 9_040, 8_539, 8_579)]
         self.assertSteps([CONTINUES, CONTINUES, JUMPED, CONTINUES], *arrivals)
@@ -87,7 +87,7 @@ class JumpGuardTests(SynchronousTestCase):
         )
         self.assertSteps([CONTINUES, CONTINUES, JUMPED, CONTINUES, CONTINUES], *arrivals)
 
-    def test_outlier(self) -> None:
+    def test_outlier_is_put_between(self) -> None:
         """One frame far from those around it is put between them, wherever it was, while the other track continues."""
         for astray_ms in (0, 779, 1_041, 3_000, 90_000_000):
             arrivals = [*track(VIDEO, 840, 880), (VIDEO, astray_ms, 920), *track(AUDIO, 930, 951), (VIDEO, 960, 960)]
@@ -106,7 +106,7 @@ class JumpGuardTests(SynchronousTestCase):
         arrivals = [*track(VIDEO, 9_000, 9_040), (VIDEO, 500_000, 9_080), (VIDEO, 5, 9_120), (VIDEO, 45, 9_160)]
         self.assertSteps([CONTINUES, CONTINUES, OUTLIER, JUMPED, CONTINUES], *arrivals)
 
-    def test_lagging_track(self) -> None:
+    def test_lagging_track_is_fine(self) -> None:
         """A track that lags behind the other by seconds is as good as any."""
         lag = [
             (kind, 40 * index - (8_000 if kind is AUDIO else 0), 40 * index) for index in range(50) for kind in KINDS
@@ -127,7 +127,7 @@ class JumpGuardTests(SynchronousTestCase):
         self.assertSteps([CONTINUES, OUTLIER, CONTINUES], (VIDEO, 0, 0), far, (AUDIO, 60, 60))
         self.assertSteps([CONTINUES, JUMPED, CONTINUES], (VIDEO, 0, 0), far, (AUDIO, 3_600_021, 61))
 
-    def test_stragglers(self) -> None:
+    def test_stragglers_on_the_old_clock(self) -> None:
         """After a jump, frames of the other track still on the old clock are known as such, however near that is."""
         for jump_ms in (900_000, -5_000, -2_000):
             new = 10_000 + jump_ms
@@ -141,7 +141,7 @@ class JumpGuardTests(SynchronousTestCase):
                 (AUDIO, new + 570, 601),
             )
 
-    def test_one_track(self) -> None:
+    def test_one_track_is_moved_back(self) -> None:
         """A track that jumps while another continues is moved back to where it was, frame by frame, either way."""
         for jump_ms in (900_000, 3_000, 2_000, 600, -600, -2_000, -900_000_000):
             for jumping, step, other, other_step in ((VIDEO, 40, AUDIO, 20), (AUDIO, 20, VIDEO, 40)):
@@ -168,7 +168,7 @@ class JumpGuardTests(SynchronousTestCase):
         self.assertEqual(sorted(arrival[2] for arrival in arrivals), sorted(time for _, _, time in judged))
         self.assertEqual(2, sum(step is SHIFTED for step, _, _ in judged))
 
-    def test_both_later(self) -> None:
+    def test_both_later_forget_offsets(self) -> None:
         """When the whole clock jumps afterwards, what had been added to one track's times is forgotten."""
         arrivals = [(VIDEO, at + (2_000 if at >= 10_000 else 0), at) for at in range(9_000, 12_000, 40)]
         arrivals += [(AUDIO, at + 5, at + 5) for at in range(9_000, 12_000, 20)]
@@ -205,14 +205,14 @@ class JumpGuardTests(SynchronousTestCase):
             (AUDIO, 10_165, 905),
         )
 
-    def test_both_held(self) -> None:
+    def test_both_held_go_along(self) -> None:
         """Frames of both tracks that are held back when the clock jumps go along if they are on the new one."""
         steps = self.judge(
             (VIDEO, 0, 0), (AUDIO, 0, 0), (VIDEO, 900_000, 40), (AUDIO, 903_000, 41), (VIDEO, 900_040, 80)
         )
         self.assertEqual([JUMPED, CONTINUES, CONTINUES], [step for step, _, _ in steps[2:]])
 
-    def test_frozen(self) -> None:
+    def test_frozen_timestamps_follow_arrivals(self) -> None:
         """Timestamps that stand still for half a second are made from arrivals, until they move again."""
         still = [(VIDEO, 1_000, now) for now in range(1_000, 4_001, 100)]
         made = self.judge(*track(VIDEO, 900, 950), *still, *track(VIDEO, 4_040, 4_080))

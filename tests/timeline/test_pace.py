@@ -17,7 +17,7 @@ class PaceTests(SynchronousTestCase):
             pace.note(time_ms, int(time_ms / speed) + chance.randint(0, jitter_ms))
         return pace
 
-    def test_real_time(self) -> None:
+    def test_real_time_leads_nothing(self) -> None:
         """A publisher in real time leads by nothing, whatever the network adds."""
         for jitter_ms in (0, 80):
             pace = self.make(120, jitter_ms=jitter_ms)
@@ -30,7 +30,7 @@ class PaceTests(SynchronousTestCase):
         self.assertTrue(59_900 <= pace.lead_ms <= 60_000, pace.lead_ms)
         self.assertTrue(59_000 <= pace.drift_ms <= 61_000, pace.drift_ms)
 
-    def test_slow_clock(self) -> None:
+    def test_slow_clock_loses_time(self) -> None:
         """A clock 500 ppm slow loses 30 ms a minute."""
         pace = self.make(600, speed=0.9995)
         # Furthest ahead of the last half a minute, 15 ms ago.
@@ -51,19 +51,19 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual(0, pace.drift_ms)
         self.assertGreater(pace.lead_ms, 14_000)
 
-    def test_jitter(self) -> None:
+    def test_jitter_is_a_mean_difference(self) -> None:
         """Jitter is the mean difference of two arrivals' distance from that of their frames."""
         self.assertEqual(0, self.make(20).jitter_ms)
         self.assertTrue(20 <= self.make(20, jitter_ms=90).jitter_ms <= 40)
 
-    def test_stall(self) -> None:
+    def test_stall_is_caught_up(self) -> None:
         """While a burst catches up after a stall, what is due is reckoned from before it."""
         pace = self.make(60)
         pace.note(60_000, 72_000)
         self.assertEqual(-12_000, pace.lead_at(72_000))
         self.assertEqual(60_000, pace.due_ms(60_000))
 
-    def test_restart(self) -> None:
+    def test_restart_keeps_the_lead(self) -> None:
         """Beginning anew on another clock keeps the lead that is asked for."""
         pace = self.make(60)
         self.assertTrue(pace.has_begun)
