@@ -263,15 +263,16 @@ class Demuxer:
             return
         if self._unsupported_ms is not None:
             self._unsupported_ms = None
-        if kind is MediaKind.VIDEO:
-            may_miss = source.is_cut_off or timestamp - source.timestamp > PAUSE_MS
-            if may_miss and not reader.keyframe and self._is_cut_off(source, data, events):
-                return
-            source.timestamp, source.earlier, source.data = timestamp, source.data, data
         if reader.config is not source.config:
             track = self._configure(source, reader.config, now_ms, events)
-        if kind is MediaKind.VIDEO and reader.keyframe:
-            track = self._keyframe_came(source, now_ms, events)
+        if kind is MediaKind.VIDEO:
+            if reader.keyframe:
+                track = self._keyframe_came(source, now_ms, events)
+            elif (source.is_cut_off or timestamp - source.timestamp > PAUSE_MS) and self._is_cut_off(
+                source, data, events
+            ):
+                return
+            source.timestamp, source.earlier, source.data = timestamp, source.data, data
         self._timeline.frame_received(
             track, timestamp, nanoseconds, composition_ms, reader.keyframe, reader.samples, data, now_ms, events
         )
