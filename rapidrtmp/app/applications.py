@@ -26,7 +26,6 @@ from rapidrtmp.app.plugins import (
 )
 from rapidrtmp.app.public_names import PublicNames
 from rapidrtmp.app.storages import Stores
-from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import AuthenticatorContext, IReplacingSinkFactory, Outcome, Purpose
 from rapidrtmp.settings.model import Settings, app_settings
 from rapidrtmp.settings.spec import parse_spec
@@ -198,7 +197,7 @@ class Applications(dict[str, Application]):
             for name in coming:
                 plugins = choose_app(effective, name)
                 apps[name] = self._make(name, effective, replace(plugins, storages=chosen[name]))
-        except ConfigurationError:
+        except Exception:
             self._stores.discard(opened)
             raise
         self._coming = {name: apps[name] for name in coming}
@@ -221,7 +220,7 @@ class Applications(dict[str, Application]):
         self._become(replacement.apps, replacement.settings)
         try:
             self.changed()
-        except ConfigurationError:
+        except Exception:
             self._become(former, settings)
             self.changed()
             self.discard(replacement)

@@ -527,10 +527,16 @@ class RapidRtmpService(MultiService):
             self._leases.watch(self.stores.all)
             self._recoveries.append(recovery)
             await recovery.run(self._reactor, RECOVERY_S)
-        if not self.running:
-            self.applications.discard(replacement)
-            raise ConfigurationError("the server is stopping")
-        outcomes = self.applications.apply(replacement)
+        try:
+            if not self.running:
+                self.applications.discard(replacement)
+                raise ConfigurationError("the server is stopping")
+            outcomes = self.applications.apply(replacement)
+        except Exception:
+            if recovery in self._recoveries:
+                self._recoveries.remove(recovery)
+            recovery.stop()
+            raise
         self._resume(recovery)
         return outcomes
 

@@ -449,7 +449,7 @@ def check_section(section: str, section_class: Any) -> None:
     :raises ConfigurationError: its name is the server's or none, or its class is not as
         :mod:`rapidrtmp.interfaces.settings` has it.
     """
-    if section in (*_SECTIONS, "apps"):
+    if section in (*_SECTIONS, "apps", "hooks"):
         raise ConfigurationError(f"[{section}] is a section of the server itself")
     if not re.fullmatch(r"[A-Za-z][\w-]*", section, re.ASCII):
         raise ConfigurationError(f"{section!r} cannot be the name of a section")

@@ -152,6 +152,7 @@ class DeclarationTests(SynchronousTestCase):
         cases: Mapping[str, Mapping[str, Any]] = {
             "[server] is a section of the server itself": {"server": good},
             "[apps] is a section of the server itself": {"apps": good},
+            "[hooks] is a section of the server itself": {"hooks": good},
             "'a b' cannot be the name of a section": {"a b": good},
             "is not a dataclass of settings": {"vault": object},
             "[vault]: depth must be declared by setting()": {"vault": self.section(depth=field(default=1))},
