@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import treq
 from treq.client import HTTPClient
@@ -14,7 +16,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from rapidrtmp import __version__
 from rapidrtmp.errors import RapidRTMPError
 
-__all__ = ["HttpAnswer", "OutgoingError", "OutgoingHttp"]
+__all__ = ["HttpAnswer", "OutgoingError", "OutgoingHttp", "split_credentials"]
 
 #: Connections to one server that are kept, and how long one that is not used stays open, in seconds.
 CONNECTIONS, IDLE_S = 16, 30
@@ -57,10 +59,12 @@ class OutgoingHttp:
         """
         Ask, in so many seconds at most; fails with ``OutgoingError``.
 
+        :param url: with a name and a password, if it has them: they are sent as a header field.
         :param body: sent if it is not empty.
         """
         fields: dict[bytes | str, bytes | str] = {"User-Agent": f"RapidRTMP/{__version__}"}
-        fields.update(headers or {})
+        url, credentials = split_credentials(url)
+        fields.update({**credentials, **(headers or {})})
         asking = Deferred.fromCoroutine(self._ask(method, url, fields, body))
         asking.addTimeout(timeout_s, self._reactor)
         return asking.addErrback(_in_words, timeout_s)
@@ -88,6 +92,17 @@ class OutgoingHttp:
         return HttpAnswer(response.code, fields, b"".join(pieces))
 
 
+def split_credentials(url: str) -> tuple[str, Mapping[str, str]]:
+    """A URL without the name and password in it, and the field that they are sent in (RFC 7617)."""
+    scheme, slashes, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    said, at, host = authority.rpartition("@")
+    if not at:
+        return url, {}
+    encoded = base64.b64encode(unquote(said).encode()).decode("ascii")
+    return f"{scheme}{slashes}{host}{slash}{path}", {"Authorization": f"Basic {encoded}"}
+
+
 def _make_pool(reactor: Any) -> HTTPConnectionPool:
     pool = HTTPConnectionPool(reactor, persistent=True)
     pool.maxPersistentPerHost = CONNECTIONS
@@ -105,6 +120,8 @@ def _in_words(failure: Failure, timeout_s: float) -> HttpAnswer:
         raise OutgoingError(f"no answer within {timeout_s:g} s") from failure.value
     if failure.check(OutgoingError):
         failure.raiseException()
+    if failure.check(ValueError):  # whose words may hold parts of the URL
+        raise OutgoingError("its URL cannot be asked") from failure.value
     reasons = getattr(failure.value, "reasons", None)
     inner = reasons[0] if isinstance(reasons, list) and reasons else failure
     said = inner.getErrorMessage() if isinstance(inner, Failure) else str(inner)

@@ -45,8 +45,8 @@ class PublishRequest:
     :ivar parameters: everything the URL's queries held, the token included.
     :ivar peer: the network address, without the port.
     :ivar client_id: the connection, by a name that no other has.
-    :ivar key: the stream key that was asked for, where that is another than the stream is called by: a secret.
     :ivar said: what the client said of itself when it connected, as far as that is text: ``flashVer``, ``tcUrl``, ….
+    :ivar key: the stream key that was asked for, where that is another than the stream is called by: a secret.
     """
 
     stream: StreamName
@@ -54,8 +54,8 @@ class PublishRequest:
     parameters: Mapping[str, str] = field(repr=False)
     peer: str
     client_id: str = ""
-    key: str = field(default="", repr=False)
     said: Mapping[str, str] = field(default_factory=dict, repr=False)
+    key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

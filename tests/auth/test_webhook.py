@@ -165,6 +165,27 @@ class AskingTests(WebhookCase):
         self.assertEqual(("on_play", "?token=T"), (played["action"], played["param"]))
 
     @inlineCallbacks
+    def test_credentials_in_the_url(self) -> Any:
+        """A name and a password in the URL are sent as a field, and shown nowhere."""
+        url = f"http://na%20me:p%40ss@127.0.0.1:{self.port.getHost().port}/auth"
+        context = AuthenticatorContext(reactor, lambda: NOW_MS, Logger())  # type: ignore[arg-type]
+        judge = WebhookAuthenticatorFactory(url=url).create(context)
+        self.made.append(judge)
+        yield judge.authorize_publish(PUBLISH)
+        ((fields, _),) = self.backend.asked
+        self.assertEqual([b"Basic bmEgbWU6cEBzcw=="], fields.getRawHeaders(b"authorization"))
+
+    @inlineCallbacks
+    def test_url_that_is_none(self) -> Any:
+        """A URL that cannot be asked fails without being shown."""
+        context = AuthenticatorContext(reactor, lambda: NOW_MS, Logger())  # type: ignore[arg-type]
+        for url in ("http://s3cret:p@ss@[::1/x", "http://s3cret host:99999/x", "http://s3cret:port/"):
+            with capturedLogs() as events:
+                verdict = yield WebhookAuthenticatorFactory(url=url).create(context).authorize_publish(PUBLISH)
+            self.assertTrue(verdict.is_undecided)
+            self.assertNotIn("s3cret", str([event.get("reason") for event in events]))
+
+    @inlineCallbacks
     def test_connections_are_reused(self) -> Any:
         """One connection serves one question after the other."""
         judge = self.make()
