@@ -114,6 +114,6 @@ class ArrowTests(SynchronousTestCase):
         unused = {name: set(others.split()) - used[name] for name, others in ARROWS.items()}
         self.assertEqual({}, {name: others for name, others in unused.items() if others})
 
-    def test_no_cycles(self) -> None:
+    def test_no_cycles_among_packages(self) -> None:
         """No package imports one that imports it, by whatever way round."""
         TopologicalSorter(self.allowed).prepare()

@@ -125,7 +125,7 @@ class CaptureTests(SynchronousTestCase):
         self.assertEqual((0, 59), (pictures[0].dts, sounds[0].dts * 1000 // 48_000))
         self.assertEqual({7200 + at * 3600 for at in range(40)}, {frame.pts for frame in pictures})
 
-    def test_extended_timestamps(self) -> None:
+    def test_extended_timestamps_in_each_chunk(self) -> None:
         """FFmpeg: timestamps that outgrow their field, repeated in each chunk of 128 bytes, are continuous."""
         publish = self.replay("ffmpeg-5.1-extended-timestamps")
         self.assertGreater(max(publish.timestamps[VIDEO]), 0xFFFFFF)
@@ -145,7 +145,7 @@ class CaptureTests(SynchronousTestCase):
         self.assertEqual(publish.timestamps[VIDEO][-1] + 99, publish.timestamps[AUDIO][-1])
         self.check_clip(publish)
 
-    def test_multitrack(self) -> None:
+    def test_multitrack_of_ffmpeg_is_taken(self) -> None:
         """FFmpeg: every track is taken, classic and enhanced, each with its own frames."""
         publish = self.replay("ffmpeg-9.0-multitrack")
         self.assertEqual([], problems_of(publish.media))
@@ -154,7 +154,7 @@ class CaptureTests(SynchronousTestCase):
         for track_id in (2, 4):
             self.assertEqual([1024] * 29, steps(track_frames(publish.media, track_id)))
 
-    def test_open_gops(self) -> None:
+    def test_open_gops_of_ffmpeg(self) -> None:
         """FFmpeg: of open GOPs every picture comes out, each keyframe again as an IDR picture behind what leads it."""
         publish = self.replay("ffmpeg-5.1-open-gop")
         self.assertEqual([], problems_of(publish.media))
@@ -174,7 +174,7 @@ class CaptureTests(SynchronousTestCase):
             self.assertTrue(all(later.pts > frame.pts for later in frames[at + 1 :]))
         self.assertEqual({7200 + at * 3600 for at in range(40)}, {frame.pts for frame in once})
 
-    def test_hevc(self) -> None:
+    def test_hevc_of_ffmpeg_comes_whole(self) -> None:
         """FFmpeg: HEVC comes out whole, open GOPs and pictures that lead their keyframe among them."""
         publish = self.replay("ffmpeg-9.0-hevc-open-gops")
         self.assertEqual([], problems_of(publish.media))
@@ -201,7 +201,7 @@ class CaptureTests(SynchronousTestCase):
         types = {nal[0] >> 1 for frame in frames_of(publish.media, VIDEO) for nal in _units(frame)}
         self.assertFalse({32, 33, 34} & types)
 
-    def test_av1(self) -> None:
+    def test_av1_of_three_encoders(self) -> None:
         """FFmpeg: AV1 of three encoders, announced in full, by a level alone, and at first with nothing."""
         for name, size, pictures in (
             ("ffmpeg-9.0-av1-svt", (64, 64), 40),
@@ -220,7 +220,7 @@ class CaptureTests(SynchronousTestCase):
                 self.assertEqual(frame.keyframe, frame.data.startswith(config.record[4:]))
                 self.assertFalse(frame.data.startswith(b"\x12\0"))
 
-    def test_vp9(self) -> None:
+    def test_vp9_of_ffmpeg_comes_whole(self) -> None:
         """FFmpeg: VP9 comes out whole; its size is that of the first keyframe."""
         publish = self.replay("ffmpeg-9.0-vp9")
         self.assertEqual([], problems_of(publish.media))
@@ -251,7 +251,7 @@ class CaptureTests(SynchronousTestCase):
             self.assertEqual({frame}, set(steps(frames)), name)
             self.assertEqual(48_000 % 1024 if name == "flac" else frame, frames[-1].duration)
 
-    def test_connect_arguments(self) -> None:
+    def test_connect_arguments_of_others(self) -> None:
         """FFmpeg and librtmp: what users let them say to other servers when they connect changes nothing."""
         for name, client, pictures in (
             ("ffmpeg-5.1-connect-arguments", "FMLE/3.0 (compatible; Lavf59.27.100)", 7),
@@ -284,7 +284,7 @@ class CaptureTests(SynchronousTestCase):
         self.assertGreater(publish.names.count("MetadataReceived"), 1)
         self.assertEqual(PublishEnded(1, "FCUnpublish"), publish.said[-1])
 
-    def test_late_video(self) -> None:
+    def test_late_video_of_gstreamer(self) -> None:
         """GStreamer: pictures that its muxer gives one and the same time all come out, in order."""
         publish = self.replay("gstreamer-1.22-late-video")
         sent, pictures = publish.timestamps[VIDEO], frames_of(publish.media, VIDEO)
@@ -307,7 +307,7 @@ class CaptureTests(SynchronousTestCase):
         sent = Fraction(publish.timestamps[AUDIO][-1] - publish.timestamps[VIDEO][-1], 1000)
         self.assertLess(abs(apart - sent), Fraction(2, 1000))
 
-    def test_killed(self) -> None:
+    def test_killed_librtmp_within_a_message(self) -> None:
         """librtmp: what came before an end within a message comes out; nothing says that it has ended."""
         publish = self.replay("librtmp-2.4-killed")
         self.assertNotIn("PublishEnded", publish.names)

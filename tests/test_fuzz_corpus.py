@@ -11,7 +11,7 @@ from tests.slow import slow
 
 
 class FuzzCorpusTests(SynchronousTestCase):
-    def test_corpus(self) -> None:
+    def test_corpus_breaks_no_promise(self) -> None:
         """No input of any target makes it break its promises."""
         for target in TARGETS:
             run = importlib.import_module(f"fuzz.{target}").run
@@ -22,7 +22,7 @@ class FuzzCorpusTests(SynchronousTestCase):
                     raise AssertionError(f"fuzz/corpus/{target}/{path.name}: {error!r}") from error
 
     @slow
-    def test_torn_inputs(self) -> None:
+    def test_torn_inputs_break_no_promise(self) -> None:
         """Nor does any that is cut off or has a byte changed."""
         for target in TARGETS:
             run = importlib.import_module(f"fuzz.{target}").run

@@ -17,11 +17,11 @@ class TargetTests(SynchronousTestCase):
     def roots(self, **environment: str) -> list[str]:
         return [str(target) for target in find_targets(load_settings({}, environment))]
 
-    def test_default(self) -> None:
+    def test_default_place_of_a_server(self) -> None:
         """With nothing said it is where a server with nothing said is."""
         self.assertEqual(["http://localhost:8080"], self.roots())
 
-    def test_endpoints(self) -> None:
+    def test_endpoints_in_their_order(self) -> None:
         """Every endpoint that can be connected to is one, in order; one at any port is not."""
         cases = {
             "tcp:81 tcp:port=82": ["http://localhost:81", "http://localhost:82"],
@@ -38,7 +38,7 @@ class TargetTests(SynchronousTestCase):
         """Where the API has a door of its own it is there and nowhere else."""
         self.assertEqual(["http://localhost:9080"], self.roots(RAPIDRTMP_SERVER_MANAGE="tcp:9080"))
 
-    def test_url(self) -> None:
+    def test_url_with_or_without_scheme(self) -> None:
         """A URL may be given, with or without its scheme."""
         for text, expected in (
             ("https://media.example.com/", "https://media.example.com"),
@@ -48,7 +48,7 @@ class TargetTests(SynchronousTestCase):
         for text in ("ftp://media.example.com", "http://", ""):
             self.assertRaises(ConfigurationError, check_url, text)
 
-    def test_local(self) -> None:
+    def test_local_doors_are_known(self) -> None:
         """Which doors are on this machine is known from their addresses."""
         for target in (HERE, Target("https://127.0.0.9:1"), Target("http://[::1]:1"), Target("http://x", "/run/s")):
             self.assertTrue(target.is_local, target)
@@ -65,7 +65,7 @@ class SecretTests(SynchronousTestCase):
     def secret(self, target: Target, folder: Path | None = None, **environment: str) -> str:
         return find_secret(load_settings({}, environment), target, [Path("nowhere"), folder or self.folder])
 
-    def test_beside(self) -> None:
+    def test_secret_beside_the_server(self) -> None:
         """The secret that a server on this machine made is found where it put it, if that can be read."""
         self.assertEqual("secret of this folder", self.secret(HERE))
         self.assertEqual("", self.secret(HERE, self.folder / "data"))

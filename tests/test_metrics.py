@@ -19,7 +19,7 @@ class MetricsTests(SynchronousTestCase):
     def sample(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(name, labels)
 
-    def test_text(self) -> None:
+    def test_text_reads_back_with_names(self) -> None:
         """What is shown reads back, and every name is ours, or the process's by the names of all Prometheus clients."""
         self.metrics.rtmp_timeouts_total.labels("idle").inc(2)
         families = list(text_string_to_metric_families(self.metrics.render().decode()))
@@ -27,7 +27,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertTrue(all(family.name.startswith(("rapidrtmp_", "process_", "python_")) for family in families))
         self.assertEqual(2, self.sample("rapidrtmp_rtmp_timeouts_total", stage="idle"))
 
-    def test_process(self) -> None:
+    def test_process_and_versions_are_shown(self) -> None:
         """The process, the interpreter and the versions of what runs are shown."""
         shown = {family.name: family for family in text_string_to_metric_families(self.metrics.render().decode())}
         self.assertGreater(shown["process_resident_memory_bytes"].samples[0].value, 1 << 20)
@@ -48,7 +48,7 @@ class MetricsTests(SynchronousTestCase):
         other = Metrics()
         self.assertEqual(0, other.registry.get_sample_value("rapidrtmp_rtmp_connections_total"))
 
-    def test_sinks(self) -> None:
+    def test_sinks_share_their_metrics(self) -> None:
         """A sink's metrics are the same for every stream, and labelled with its name."""
         hls, record = self.metrics.sink("hls"), self.metrics.sink("record")
         verifyObject(IMetricsScope, hls)
@@ -68,7 +68,7 @@ class MetricsTests(SynchronousTestCase):
         error = self.assertRaises(MisuseError, scope.histogram, "things_total", "Things", (1,))
         self.assertEqual("the metric things_total is a Counter already, not a Histogram", str(error))
 
-    def test_callback(self) -> None:
+    def test_callback_is_asked_at_scrapes(self) -> None:
         """Numbers that live elsewhere are asked for at each scrape, and not before."""
         asked: list[int] = []
 

@@ -22,7 +22,7 @@ class MetadataTests(SynchronousTestCase):
         self.patch(setuptools, "setup", lambda **said: self.metadata.update(said))
         runpy.run_path(str(ROOT / "setup.py"))
 
-    def test_packages(self) -> None:
+    def test_packages_are_all_installed(self) -> None:
         """Every package of ours is installed, and `twisted.plugins` with it, or twistd would not know us."""
         here = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "rapidrtmp").rglob("__init__.py")}
         self.assertEqual({*here, "twisted.plugins"}, set(self.metadata["packages"]))
@@ -31,21 +31,21 @@ class MetadataTests(SynchronousTestCase):
         """There is no `__init__.py` beside the twistd plugin: it would hide Twisted itself."""
         self.assertEqual([], list((ROOT / "twisted").rglob("__init__.py")))
 
-    def test_python(self) -> None:
+    def test_python_versions_agree(self) -> None:
         """The oldest Python is the same in the metadata and for the tools."""
         self.assertEqual(">=3.11", self.metadata["python_requires"])
         tools = (ROOT / "pyproject.toml").read_text()
         self.assertIn('target-version = "py311"', tools)
         self.assertIn('python_version = "3.11"', tools)
 
-    def test_extras(self) -> None:
+    def test_extras_of_tox_exist(self) -> None:
         """What tox installs besides is an extra that exists."""
         tox = configparser.ConfigParser(interpolation=None)
         tox.read(ROOT / "tox.ini")
         wanted = {extra for section in tox.sections() for extra in tox[section].get("extras", "").split()}
         self.assertLessEqual(wanted | {"gcs", "transcode", "http2", "dev"}, set(self.metadata["extras_require"]))
 
-    def test_console_script(self) -> None:
+    def test_console_script_leads_somewhere(self) -> None:
         """The command `rapidrtmp` leads to a function that is there."""
         (script,) = self.metadata["entry_points"]["console_scripts"]
         name, module, function = re.fullmatch(r"(\w+) = ([\w.]+):(\w+)", script).groups()
@@ -54,7 +54,7 @@ class MetadataTests(SynchronousTestCase):
 
 
 class PlayerLibraryTests(SynchronousTestCase):
-    def test_one_version(self) -> None:
+    def test_one_version_of_the_library(self) -> None:
         """package.json, its lock and the page name one and the same version of hls.js, exactly."""
         package = json.loads((ROOT / "package.json").read_text())
         lock = json.loads((ROOT / "package-lock.json").read_text())
@@ -71,7 +71,7 @@ class PlayerLibraryTests(SynchronousTestCase):
         is_pinned = runpy.run_path(str(ROOT / "setup.py"))["_is_pinned"]
         self.assertTrue(is_pinned(copy))
 
-    def test_gives_up(self) -> None:
+    def test_gives_up_after_seconds(self) -> None:
         """Where no registry answers the build gives npm up after seconds, and continues without the library."""
         self.patch(setuptools, "setup", lambda **said: None)
         fetch = runpy.run_path(str(ROOT / "setup.py"))["_fetch"]
@@ -110,13 +110,13 @@ class TestSelectionTests(SynchronousTestCase):
         self.assertFalse({*quick} & {*slow})
         self.assertEqual(["tests.test_absent"], chosen_tests(["tests.test_absent"], slow=False))
 
-    def test_shares(self) -> None:
+    def test_shares_cover_all_classes(self) -> None:
         """The processes share the classes among them: none is left out, none runs twice, none is torn apart."""
         tests = ["m.A.test_1", "m.A.test_2", "m.B.test_1", "n.A.test_1", "n.A.test_2"]
         self.assertEqual(["m.A.test_1", "m.A.test_2", "n.A.test_1", "n.A.test_2"], share_of(tests, 0, 2))
         self.assertEqual(["m.B.test_1"], share_of(tests, 1, 2))
 
-    def test_environments(self) -> None:
+    def test_environments_run_all_tests(self) -> None:
         """`tox` runs the quick tests, the slow ones and the end-to-end ones."""
         tox = configparser.ConfigParser(interpolation=None)
         tox.read(ROOT / "tox.ini")
@@ -126,7 +126,7 @@ class TestSelectionTests(SynchronousTestCase):
 
 
 class LicenceTests(SynchronousTestCase):
-    def test_license(self) -> None:
+    def test_license_is_the_one_named(self) -> None:
         """The licence that the metadata names is the one in the distribution."""
         metadata: dict[str, Any] = {}
         self.patch(setuptools, "setup", lambda **said: metadata.update(said))

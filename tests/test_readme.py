@@ -56,7 +56,7 @@ class GopMeterTests(SinkContract, SynchronousTestCase):
     def make_sink(self, context: SinkContext) -> ISink:
         return example("GopMeterFactory").GopMeterFactory("10").create(context)
 
-    def test_warns(self) -> None:
+    def test_warns_of_long_gops(self) -> None:
         """A GOP over the limit is warned of, when it is over."""
         video = make_video_track()
         sink, _ = self.new_sink()
@@ -68,13 +68,13 @@ class GopMeterTests(SinkContract, SynchronousTestCase):
 
 
 class PluginEntryTests(SynchronousTestCase):
-    def test_entry(self) -> None:
+    def test_entry_of_the_readme(self) -> None:
         """The entry that the README shows is one that discovery understands."""
         entry = example("gop_meter").gop_meter
         self.assertIsInstance(entry, SinkPlugin)
         self.assertEqual(("gop-meter", "gop_meter.GopMeterFactory"), (entry.name, entry.factory_path))
 
-    def test_section(self) -> None:
+    def test_section_of_the_readme(self) -> None:
         """The section of settings that the README shows is one, and means what the README says."""
         plugins = PluginSections({"gop-meter": example("GopMeterSettings").GopMeterSettings})
         path = Path(self.mktemp())

@@ -73,13 +73,13 @@ class OptionsTests(CommandLineTestCase):
         self.parse("--sink", "hls:window=5")
         self.assertEqual(("hls",), self.parse().loaded.settings.server.sinks)
 
-    def test_environment(self) -> None:
+    def test_environment_gives_way(self) -> None:
         """The environment counts, and gives way to the command line."""
         self.environment["RTMP_ADDR"] = ":7"
         self.assertEqual(("tcp:7",), self.parse().loaded.settings.server.rtmp)
         self.assertEqual(("tcp:8",), self.parse("--rtmp", "tcp:8").loaded.settings.server.rtmp)
 
-    def test_refusals(self) -> None:
+    def test_refusals_are_one_line(self) -> None:
         """Whatever is wrong is one line on standard error that says what would be right, and exit status 1."""
         self.assertIn("did you mean --rtmp?", self.refusal("--rtpm", "tcp:1"))
         self.assertIn("tcp:1 is not an option", self.refusal("tcp:1"))
@@ -115,15 +115,15 @@ class OptionsTests(CommandLineTestCase):
 
 
 class AnswerTests(CommandLineTestCase):
-    def test_list_plugins(self) -> None:
+    def test_list_plugins_prints_and_exits(self) -> None:
         """--list-plugins prints what is installed and exits."""
         self.assertIn("hls", self.answer("--list-plugins"))
 
-    def test_version(self) -> None:
+    def test_version_is_our_own(self) -> None:
         """--version prints our version, not Twisted's."""
         self.assertIn("RapidRTMP", self.answer("--version"))
 
-    def test_check_config(self) -> None:
+    def test_check_config_shows_sources(self) -> None:
         """--check-config prints each value with its source, without secrets, and exits."""
         printed = self.answer("--check-config", "--api-token", "hidden", "--http", "tcp:3")
         self.assertRegex(printed, r'(?m)^http = \["tcp:3"\] +# --http$')
@@ -143,7 +143,7 @@ class AnswerTests(CommandLineTestCase):
 
 
 class ServiceTests(CommandLineTestCase):
-    def test_make_service(self) -> None:
+    def test_make_service_without_listening(self) -> None:
         """A command line makes a service, without listening yet."""
         folder = self.mktemp()
         options = self.parse("--storage", "memory:", "--auth", f"token:secret-file={folder}/key", "--rtmp", "tcp:0")
@@ -165,7 +165,7 @@ class ServiceTests(CommandLineTestCase):
             makeService(self.parse(*quiet))
         self.assertNotIn("process list", " ".join(str(formatEvent(event)) for event in events))
 
-    def test_refusal(self) -> None:
+    def test_refusal_stops_the_start(self) -> None:
         """A plugin that cannot be had stops the start with one line."""
         options = self.parse("--sink", "hsl")
         self.assertEqual(1, self.assertRaises(SystemExit, makeService, options).code)
@@ -179,7 +179,7 @@ class ServiceTests(CommandLineTestCase):
         self.assertEqual(1, self.assertRaises(SystemExit, makeService, options).code)
         self.assertIn("5 bytes", self.one_line())
 
-    def test_twistd_plugin(self) -> None:
+    def test_twistd_plugin_leads_here(self) -> None:
         """The twistd plugin leads to this module."""
         path = Path(__file__).parent.parent / "twisted" / "plugins" / "rapidrtmp_plugin.py"
         scope: dict[str, Any] = {}
@@ -213,17 +213,17 @@ class PidFileTests(CommandLineTestCase):
         found: str = program["pidfile"]
         return found
 
-    def test_none(self) -> None:
+    def test_no_pid_file_is_kept(self) -> None:
         """twistd is asked to keep no pid file, whether it stays in the foreground or not."""
         self.assertEqual(["", ""], [self.pid_file("-n"), self.pid_file()])
 
-    def test_asked_for(self) -> None:
+    def test_pid_file_asked_for_is_kept(self) -> None:
         """One that twistd's own command line names is kept, also where it is called as twistd would have called it."""
         for arguments in (("--pidfile", "twistd.pid"), ("--pidfile=twistd.pid",), ("--pidfile", "our.pid")):
             name = arguments[-1].rpartition("=")[2]
             self.assertEqual(str(Path(name).absolute()), self.pid_file("-n", *arguments))
 
-    def test_other_program(self) -> None:
+    def test_other_program_is_not_asked(self) -> None:
         """`twist` knows no pid file, and is asked for nothing."""
         parent = Parent(fileLogObserverFactory=None)
         self.parse(parent=parent)
@@ -251,19 +251,19 @@ class LogTests(CommandLineTestCase):
         log.info("info line")
         return self.out.getvalue().splitlines()
 
-    def test_twistd(self) -> None:
+    def test_twistd_log_has_our_form(self) -> None:
         """Under twistd the log has the form and the level that are asked for: text and info unless another is."""
         (line,) = self.lines()
         self.assertRegex(line, r"\.\d{3}\+\d{4} \[here#info\] info line\Z")
         self.assertIn("debug line", self.lines("--log-level", "debug")[1])
         self.assertEqual("info line", json.loads(self.lines("--log-format", "json")[-1])["text"])
 
-    def test_chosen_logger(self) -> None:
+    def test_chosen_logger_stays_chosen(self) -> None:
         """A logger or syslog chosen on twistd's own command line stays."""
         self.assertIsNone(self.observer("--log-format", "json", logger=object()))
         self.assertIsNone(self.observer(syslog=True))
 
-    def test_file(self) -> None:
+    def test_file_gets_the_form(self) -> None:
         """A log file of twistd gets the form that is asked for; a server in the background logs to one by itself."""
         path = Path(self.mktemp())
         observer = self.observer("--log-format", "json", logfile=str(path))
@@ -279,7 +279,7 @@ class LogTests(CommandLineTestCase):
             self.assertEqual(1, self.assertRaises(SystemExit, self.application, **values).code)
             self.assertIn(words, self.one_line())
 
-    def test_twist(self) -> None:
+    def test_twist_log_has_our_times(self) -> None:
         """Under `twist` the form and level are those asked for, if any is; its text has our times."""
         for arguments, before, kind in (
             ((), "twist's", None),

@@ -135,7 +135,7 @@ class PictureTests(Claims, EndToEndTest):
 class KeptTests(EndToEndTest):
     """What is kept of every codec: recordings, the rewind window, clips and files; and what our own tools say of it."""
 
-    def test_kept(self) -> None:
+    def test_kept_packet_for_packet(self) -> None:
         """All of it is packet for packet what was sent, decodes, and is described truly."""
         server = self.start_server(RECORDED)
         clips = [*map(clip, ("opus", "flac", "ac3", "eac3", "mp3")), *map(picture_clip, PICTURES)]
@@ -220,11 +220,11 @@ class BrowserTests(BrowserTest):
         self.assertEqual([], self.complaints(browser))
         publisher.kill()
 
-    def test_av1(self) -> None:
+    def test_av1_is_shown_with_aac(self) -> None:
         """AV1 is shown, with AAC."""
         self._check_shows("av1-svt")
 
-    def test_vp9(self) -> None:
+    def test_vp9_is_shown_with_flac(self) -> None:
         """VP9 is shown, with FLAC."""
         self._check_shows("vp9", "flac")
 
@@ -241,23 +241,23 @@ class BrowserTests(BrowserTest):
         self.assertEqual(words, state.text)
         publisher.kill()
 
-    def test_opus(self) -> None:
+    def test_opus_is_heard_beside_picture(self) -> None:
         """Opus is heard beside the picture."""
         self._check_plays("opus")
 
-    def test_flac(self) -> None:
+    def test_flac_is_heard_beside_picture(self) -> None:
         """FLAC is heard beside the picture."""
         self._check_plays("flac")
 
-    def test_ac3(self) -> None:
+    def test_ac3_is_named_as_missing(self) -> None:
         """What the browser has no decoder for is named."""
         self._check_refuses("ac3", "This browser cannot decode AC-3")
 
-    def test_mp3(self) -> None:
+    def test_mp3_is_named_as_missing(self) -> None:
         """MP3 within MP4 as well, though by itself it would be played."""
         self._check_refuses("mp3", "This browser cannot decode MP3")
 
-    def test_hevc(self) -> None:
+    def test_hevc_is_named_as_missing(self) -> None:
         """Where the browser cannot decode a codec, the page says so, and does not try over and over to recover."""
         paths = find_browser()
         server = self.start_server(RECORDED)

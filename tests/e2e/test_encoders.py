@@ -164,11 +164,11 @@ class Claims:
         if wrong:
             raise AssertionError("\n".join(f"{name}: {problem}" for name, problem in wrong.items()))
 
-    def test_decodes(self) -> None:
+    def test_decodes_without_an_error(self) -> None:
         """A decoder that stops at the first error has nothing to say."""
         self.hold(lambda result: result.decoded)
 
-    def test_every_packet(self) -> None:
+    def test_every_packet_comes_out(self) -> None:
         """Every packet sent comes out, in order and byte for byte, and no other."""
 
         def claim(result: Result) -> str:
@@ -220,7 +220,7 @@ class Claims:
 
         self.hold(claim)
 
-    def test_one_piece(self) -> None:
+    def test_one_piece_without_discontinuity(self) -> None:
         """There is no discontinuity, one init segment, and as many seconds of segments as of media."""
 
         def claim(result: Result) -> str:
@@ -362,11 +362,11 @@ class ReturnTests(EndToEndTest):
             self.assertTrue(before, f"no {kind} from before")
             self.assertEqual(sent[: len(before)], before, f"{kind} from before")
 
-    def test_ffmpeg(self) -> None:
+    def test_ffmpeg_returns_without_loss(self) -> None:
         """FFmpeg killed and started again costs one discontinuity; of what arrived not a packet is lost."""
         self._check(published_by_ffmpeg(FFMPEG, _clip("back", Fraction(30), 48_000, 2, b_frames=2)))
 
-    def test_gstreamer(self) -> None:
+    def test_gstreamer_returns_without_loss(self) -> None:
         """So does GStreamer, though it was in the middle of a message of many chunks."""
         if shutil.which(Rtmp2SinkTests.wanted) is None:
             raise SkipTest(f"no {Rtmp2SinkTests.wanted} here; Debian has it in {Rtmp2SinkTests.package}")

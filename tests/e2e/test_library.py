@@ -59,7 +59,7 @@ class LibraryTests(BrowserTest):
         state = browser.find_element("id", "state")
         eventually("the page to say what is wrong", lambda: "there is no recording" in state.text)
 
-    def test_movie(self) -> None:
+    def test_movie_plays_and_jumps(self) -> None:
         """The file plays in a video element as it is, and the browser jumps in it by its index."""
         paths = find_browser()
         server = self.start_server(SETTINGS)

@@ -25,7 +25,7 @@ STOP_WITHIN_S = 10
 class AdmissionTests(EndToEndTest):
     """Who may publish."""
 
-    def test_refusals(self) -> None:
+    def test_refusals_reach_every_ffmpeg(self) -> None:
         """Every FFmpeg prints why it may not publish, and nothing is live."""
         server = self.start_server()
         mine, other = server.issue_token("mine"), server.issue_token("other")
@@ -46,7 +46,7 @@ class AdmissionTests(EndToEndTest):
         self.assertNotIn(mine.token, server.get("/metrics").text)
         server.stop()
 
-    def test_second_publisher(self) -> None:
+    def test_second_publisher_is_refused(self) -> None:
         """While a stream is live, a publisher with another token is refused and disturbs no one."""
         server = self.start_server(SETTINGS)
         viewer = Viewer(f"{server.root}/live/mine")
@@ -65,7 +65,7 @@ class AdmissionTests(EndToEndTest):
 class ReturnTests(EndToEndTest):
     """A publisher that is cut off and comes back."""
 
-    def test_return(self) -> None:
+    def test_return_costs_one_discontinuity(self) -> None:
         """A viewer is carried over a lost and renewed connection by one discontinuity, and loses nothing listed."""
         server = self.start_server(SETTINGS)
         token = server.issue_token("mine")
@@ -122,7 +122,7 @@ class ReturnTests(EndToEndTest):
 class StopTests(EndToEndTest):
     """A server that is stopped, for good, while a stream is live."""
 
-    def test_terminated(self) -> None:
+    def test_terminated_server_ends_playlists(self) -> None:
         """It is gone within ten seconds, and what it leaves on the disk has ended and plays without a hole."""
         server = self.start_server(f'{SETTINGS}[server]\non_stop = "end"\n')
         streams = ("plain", "bframes")
@@ -152,7 +152,7 @@ class StopTests(EndToEndTest):
             self.assertEqual([packet.digest for packet in sent[kind]][begin : begin + len(digests)], digests)
             self.assertGreater(len(digests), len(sent[kind]) // 6)  # two of ten seconds, less what a cut takes
 
-    def test_without_twistd(self) -> None:
+    def test_without_twistd_the_same_server(self) -> None:
         """``python -m twisted rapidrtmp``, which works in a checkout as well, is the same server."""
         server = self.start_server(program=TWIST)
         self.assertEqual({"status": "ok"}, server.get("/health").json())

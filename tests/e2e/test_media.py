@@ -44,12 +44,12 @@ class MediaClaims(BroadcastClaims):
 
     # ── what FFmpeg says ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def test_decodes(self) -> None:
+    def test_decodes_without_a_word(self) -> None:
         """Every FFmpeg here decodes the init segment and all segments without a word."""
         for ffmpeg in every_ffmpeg():
             self.assertEqual("", decode(self.file, ffmpeg))
 
-    def test_packets(self) -> None:
+    def test_packets_are_those_sent(self) -> None:
         """The packets that come out are those that went in, byte for byte, none missing and in order."""
         sent = self.recording.clip.packets.tracks
         self.assertEqual(set(sent), set(self.packets.tracks))
@@ -57,7 +57,7 @@ class MediaClaims(BroadcastClaims):
             expected = [packet.digest for packet in sent[kind]][self.trimmed(kind) :]
             self.assertEqual(expected, [packet.digest for packet in packets], kind)
 
-    def test_trimming(self) -> None:
+    def test_trimming_before_the_first_picture(self) -> None:
         """Nothing is left out but audio that ends before the first picture."""
         sent = self.recording.clip.packets.tracks
         if "video" in sent:
@@ -68,16 +68,16 @@ class MediaClaims(BroadcastClaims):
         else:
             self.assertEqual(0, self.trimmed("audio"))
 
-    def test_configurations(self) -> None:
+    def test_configurations_are_those_sent(self) -> None:
         """Decoders are set up with the very records that the publisher sent."""
         self.assertEqual(self.recording.clip.packets.configurations, self.packets.configurations)
 
-    def test_times(self) -> None:
+    def test_times_are_those_sent(self) -> None:
         """Every packet is where the publisher put it, and audio and video as far apart as he sent them."""
         moved = [out.pts - sent.pts for kind in self.packets.tracks for sent, out in self.pairs(kind)]
         self.assertLessEqual(max(moved) - min(moved), ROUNDING_S)
 
-    def test_pulled(self) -> None:
+    def test_pulled_packets_are_those_listed(self) -> None:
         """FFmpeg playing the playlist is given the packets that the playlist's segments hold."""
         for kind, packets in self.recording.pulled.tracks.items():
             digests = [packet.digest for packet in self.packets.tracks[kind]]
@@ -89,7 +89,7 @@ class MediaClaims(BroadcastClaims):
 
     # ── what the boxes say ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def test_two_witnesses(self) -> None:
+    def test_two_witnesses_read_alike(self) -> None:
         """pymp4 and FFmpeg read the same samples at the same times."""
         for track in self.tracks:
             samples = [sample for run in self.runs(track) for sample in run]
@@ -97,13 +97,13 @@ class MediaClaims(BroadcastClaims):
             packets = self.packets.tracks[KINDS[track.handler]]
             self.assertEqual([(packet.dts, packet.pts, packet.size) for packet in packets], read)
 
-    def test_decode_times(self) -> None:
+    def test_decode_times_join_on(self) -> None:
         """Each fragment begins, per track, exactly where the one before ended."""
         for track in self.tracks:
             for before, after in pairwise(self.runs(track)):
                 self.assertEqual(before[-1].dts + before[-1].duration, after[0].dts)
 
-    def test_even_durations(self) -> None:
+    def test_even_durations_of_frames(self) -> None:
         """Frames last what the frame rate says to within a tick, and audio its samples, whatever milliseconds say."""
         for track in self.tracks:
             durations = {sample.duration for run in self.runs(track) for sample in run}
@@ -114,12 +114,12 @@ class MediaClaims(BroadcastClaims):
                 assert frame_rate is not None
                 self.assertTrue(all(abs(each - 90_000 / frame_rate) < 1 for each in durations), durations)
 
-    def test_fragment_numbers(self) -> None:
+    def test_fragment_numbers_count_on(self) -> None:
         """Fragments are numbered one by one."""
         numbers = [fragment.sequence_number for segment in self.fragments for fragment in segment]
         self.assertEqual(list(range(numbers[0], numbers[0] + len(numbers))), numbers)
 
-    def test_keyframes(self) -> None:
+    def test_keyframes_begin_every_segment(self) -> None:
         """Every segment begins with a keyframe; it is the only one in a segment of one GOP."""
         track = self.tracks[0]
         for segment in self.fragments:
@@ -127,7 +127,7 @@ class MediaClaims(BroadcastClaims):
             self.assertTrue(keyframes[0])
             self.assertEqual(len(keyframes) if track.handler == "soun" else 1, sum(keyframes))
 
-    def test_announced_durations(self) -> None:
+    def test_announced_durations_are_true(self) -> None:
         """EXTINF and the parts' durations are those of the samples, to a millisecond; but for sound left at the end."""
         track = self.tracks[0]
         for segment, fragments in zip(self.recording.segments, self.fragments, strict=True):
@@ -139,13 +139,13 @@ class MediaClaims(BroadcastClaims):
             for seconds, ticks in zip(told, [sum(measured), *measured], strict=True):
                 self.assertLessEqual(abs(Fraction(seconds) - Fraction(ticks, track.timescale)), MS)
 
-    def test_parts(self) -> None:
+    def test_parts_make_their_segment(self) -> None:
         """A segment is its parts, one behind the other, to the byte."""
         for segment in self.recording.segments:
             parts = [self.recording.body(part.uri) for part in segment.parts]
             self.assertEqual(self.recording.body(segment.uri), b"".join(parts))
 
-    def test_stored(self) -> None:
+    def test_stored_files_are_those_served(self) -> None:
         """The files in the storage are what was served, end with ENDLIST, and play from the disk."""
         folder = self.recording.folder
         for segment in self.recording.final.segments:

@@ -26,7 +26,7 @@ DROPPED = Fraction(1, 20)
 class PlayerTests(BrowserTest):
     """``/live/KEY`` in headless Chromium."""
 
-    def test_plays(self) -> None:
+    def test_page_plays_smoothly(self) -> None:
         """The page plays picture and sound, smoothly and less than three seconds behind the encoder."""
         paths = find_browser()
         server = self.start_server()
@@ -45,7 +45,7 @@ class PlayerTests(BrowserTest):
         self.assertEqual([], self.complaints(browser))
         publisher.kill()
 
-    def test_waits(self) -> None:
+    def test_page_waits_for_the_stream(self) -> None:
         """Opened too early, the page says that it waits, and plays when the stream begins."""
         paths = find_browser()
         server = self.start_server()
@@ -56,7 +56,7 @@ class PlayerTests(BrowserTest):
         self.assertGreater(eventually("the page to play", lambda: self.figures_of_play(browser))["decoded"], 0)
         publisher.kill()
 
-    def test_nobody_publishes(self) -> None:
+    def test_page_says_no_one_publishes(self) -> None:
         """After half a minute of waiting the page says that no encoder publishes, and shows a way back."""
         paths = find_browser()
         server = self.start_server()
@@ -71,7 +71,7 @@ class PlayerTests(BrowserTest):
         way_back.find_element("tag name", "a").click()
         eventually("the list", lambda: browser.title == "Live streams")
 
-    def test_no_sound(self) -> None:
+    def test_page_says_why_no_sound(self) -> None:
         """Where the audio's codec is not carried the page plays the picture and says why there is no sound."""
         paths = find_browser()
         server = self.start_server()
@@ -85,7 +85,7 @@ class PlayerTests(BrowserTest):
         self.assertEqual("No sound: the encoder sends G.711 A-law, which this server does not carry", reason.text)
         publisher.kill()
 
-    def test_list(self) -> None:
+    def test_list_keeps_its_focus(self) -> None:
         """The list of streams keeps up by itself, and what has the focus keeps it."""
         paths = find_browser()
         server = self.start_server()
@@ -103,7 +103,7 @@ class PlayerTests(BrowserTest):
         for publisher in publishers:
             publisher.kill()
 
-    def test_full(self) -> None:
+    def test_full_stream_is_said(self) -> None:
         """Where there is no seat left the page says so in the server's words, and tries again."""
         paths = find_browser()
         server = self.start_server("[server]\nmax_viewers_per_stream = 1\n")

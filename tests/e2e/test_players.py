@@ -229,27 +229,27 @@ class PlayerClaims(_Base):
         self.assertLess(run.last.blocked_ms, MOST_BLOCKED_MS)
         return run
 
-    def test_live(self) -> None:
+    def test_live_stream_is_played(self) -> None:
         """An ordinary live stream."""
         self.check_steady("live")
 
-    def test_low_latency(self) -> None:
+    def test_low_latency_by_media_playlist(self) -> None:
         """Low-latency HLS by its media playlist."""
         self.check_steady("low latency")
 
-    def test_multivariant(self) -> None:
+    def test_low_latency_by_multivariant_playlist(self) -> None:
         """Low-latency HLS by its multivariant playlist."""
         self.check_steady("multivariant")
 
-    def test_return(self) -> None:
+    def test_plays_on_after_a_return(self) -> None:
         """It plays on when the encoder has come back and sends another size."""
         self.check("return")
 
-    def test_kill(self) -> None:
+    def test_plays_on_after_a_kill(self) -> None:
         """It plays on when the server was killed and started again."""
         self.check("kill")
 
-    def test_restart(self) -> None:
+    def test_plays_on_after_a_restart(self) -> None:
         """It plays on when the server was stopped, and started again five seconds later."""
         self.check("restart")
 

@@ -23,7 +23,7 @@ class PlaylistClaims(BroadcastClaims):
 
     # ── what never changes ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def test_constants(self) -> None:
+    def test_constants_never_change(self) -> None:
         """Version, target duration, part target and server control are the same in all versions."""
         versions = [*self.recording.versions, *self.recording.delta_versions]
         self.assertEqual(1, len({str(version.playlist.header) for version in versions}))
@@ -37,12 +37,12 @@ class PlaylistClaims(BroadcastClaims):
         self.assertGreaterEqual(Decimal(control["HOLD-BACK"]), 3 * playlist.target)
         self.assertGreaterEqual(Decimal(control["CAN-SKIP-UNTIL"]), 6 * playlist.target)
 
-    def test_durations(self) -> None:
+    def test_durations_within_the_target(self) -> None:
         """No segment is longer than the target duration, rounded."""
         for segment in self.segments:
             self.assertLessEqual(round(segment.duration), self.playlists[0].target)
 
-    def test_final(self) -> None:
+    def test_final_values_never_change(self) -> None:
         """What was said of a segment or part once is said in every version that lists it."""
         said: dict[int, Segment] = {}
         for playlist in self.playlists:
@@ -56,7 +56,7 @@ class PlaylistClaims(BroadcastClaims):
                     said[segment.sequence] = segment
                 said.setdefault(segment.sequence, segment)
 
-    def test_window(self) -> None:
+    def test_window_appends_and_removes(self) -> None:
         """Generations only append at the end and remove in front, never below three target durations."""
         for before, after in pairwise(self.playlists):
             self.assertLessEqual(before.sequence, after.sequence)
@@ -68,12 +68,12 @@ class PlaylistClaims(BroadcastClaims):
         numbers = [segment.sequence for segment in self.segments]
         self.assertEqual(list(range(numbers[0], numbers[0] + len(numbers))), numbers)
 
-    def test_independence(self) -> None:
+    def test_independence_of_all_segments(self) -> None:
         """All segments are independent, and so say the playlist and their first parts."""
         self.assertTrue(all(playlist.independent for playlist in self.playlists))
         self.assertTrue(all(segment.parts[0].independent for segment in self.segments))
 
-    def test_dates(self) -> None:
+    def test_dates_follow_durations(self) -> None:
         """Every segment is dated, and its date is that of the one before plus its duration, to a millisecond."""
         for before, after in pairwise(self.segments):
             assert before.date is not None and after.date is not None
@@ -81,7 +81,7 @@ class PlaylistClaims(BroadcastClaims):
 
     # ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def test_part_durations(self) -> None:
+    def test_part_durations_within_limits(self) -> None:
         """No part is longer than the part target; none but the last of a segment is shorter than 85 % of it."""
         target = self.playlists[0].part_target
         for segment in self.segments:
@@ -95,7 +95,7 @@ class PlaylistClaims(BroadcastClaims):
         for segment in self.segments:
             self.assertEqual(segment.duration, sum(part.duration for part in segment.parts))
 
-    def test_hints(self) -> None:
+    def test_hints_are_held_until_there(self) -> None:
         """While the stream continues the very next part is hinted at; a request for it is held until it is there."""
         parts = {(each.sequence, at): part.uri for each in self.segments for at, part in enumerate(each.parts)}
         last = parts.popitem()  # that may be sound which was left when the stream ended, and that no one expected
@@ -116,7 +116,7 @@ class PlaylistClaims(BroadcastClaims):
 
     # ── reloads ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def test_blocking_reload(self) -> None:
+    def test_blocking_reload_has_its_part(self) -> None:
         """A reload is answered with the part it asks for, or, when nothing follows any more, with all there is."""
         for version in self.recording.versions[1:]:
             if version.playlist.edge != self.recording.final.edge:
@@ -130,7 +130,7 @@ class PlaylistClaims(BroadcastClaims):
             if segment.sequence >= first.edge[0]:
                 self.assertLessEqual({part.uri for part in segment.parts}, seen)
 
-    def test_delta_updates(self) -> None:
+    def test_delta_updates_merge_exactly(self) -> None:
         """Delta updates merge into the very playlists that are served in full."""
         full = {playlist.edge: playlist for playlist in self.playlists if not playlist.ended}
         merged = [version.playlist for version in self.recording.delta_versions if not version.playlist.ended]
@@ -148,7 +148,7 @@ class PlaylistClaims(BroadcastClaims):
                 self.assertEqual(expected, version.skipped, version.playlist.edge)
             before = expected
 
-    def test_end(self) -> None:
+    def test_end_after_the_grace(self) -> None:
         """The playlist ends when the publisher has not come back within the grace, and not before."""
         self.assertTrue(self.recording.final.ended)
         self.assertGreater(self.recording.waited_s, GRACE_S / 2)
@@ -156,7 +156,7 @@ class PlaylistClaims(BroadcastClaims):
 
     # ── what is said about the stream ────────────────────────────────────────────────────────────────────────────────
 
-    def test_multivariant(self) -> None:
+    def test_multivariant_says_the_truth(self) -> None:
         """The multivariant playlist names codecs, size and frame rate as they are, and a bitrate that suffices."""
         clip = self.recording.clip
         for text in self.recording.multivariants:
@@ -176,7 +176,7 @@ class PlaylistClaims(BroadcastClaims):
         self.assertLess(int(variant["BANDWIDTH"]), 1.25 * max(rates) + 50_000)
         self.assertLessEqual(int(variant["AVERAGE-BANDWIDTH"]), int(variant["BANDWIDTH"]))
 
-    def test_description(self) -> None:
+    def test_description_by_the_api(self) -> None:
         """The API describes the stream as it is."""
         clip, description = self.recording.clip, self.recording.description
         self.assertEqual(clip.name, description["streamKey"])
@@ -186,7 +186,7 @@ class PlaylistClaims(BroadcastClaims):
         self.assertEqual(clip.sample_rate or None, description["audioSampleRate"])
         self.assertGreaterEqual(description["viewers"], 1)
 
-    def test_headers(self) -> None:
+    def test_headers_of_every_answer(self) -> None:
         """Media is immutable, measured and open to pages elsewhere."""
         for name, answer in self.recording.objects.items():
             self.assertEqual(
@@ -246,13 +246,13 @@ class NarrowPlaylistTests(PlaylistClaims, EndToEndTest):
 class SecretTests(EndToEndTest):
     """What no one may learn."""
 
-    def test_tokens(self) -> None:
+    def test_tokens_appear_nowhere(self) -> None:
         """No token appears in the log, the metrics, a list, a page or a playlist."""
         made = broadcast()
         self.assertEqual(len(made.recordings), len(made.tokens))
         for where, text in made.said.items():
             self.assertEqual([], [at for at, token in enumerate(made.tokens) if token in text], where)
 
-    def test_log(self) -> None:
+    def test_log_has_no_traceback(self) -> None:
         """A broadcast leaves no traceback in the log."""
         self.assertEqual([], broadcast().complaints)

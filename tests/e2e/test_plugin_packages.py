@@ -98,15 +98,15 @@ class InstalledTests(SynchronousTestCase):
         run([*pip, *how, self.source], self.source)
         return run([self.python, "-m", "rapidrtmp", "serve", "--list-plugins"], new_folder("elsewhere"))
 
-    def test_install(self) -> None:
+    def test_install_makes_it_known(self) -> None:
         """`pip install .` makes it known."""
         self.assertRegex(self.installed(), LISTED)
 
-    def test_editable(self) -> None:
+    def test_editable_install_makes_it_known(self) -> None:
         """So does `pip install -e .`."""
         self.assertRegex(self.installed("-e"), LISTED)
 
-    def test_section(self) -> None:
+    def test_section_reaches_server_and_tools(self) -> None:
         """A package with a section of settings brings it to the server and to the tools."""
         source, folder = new_folder("shelves"), new_folder("elsewhere")
         install_archive("shelves", source, source / "shelves_plugin.py")

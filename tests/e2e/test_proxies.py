@@ -106,7 +106,7 @@ class ProxyTests(EndToEndTest):
         self.assertEqual(200, fetch(f"{root}/live/demo").status)
         self.assertNotIn(secret, server.log)
 
-    def test_nginx(self) -> None:
+    def test_nginx_clients_need_the_secret(self) -> None:
         """nginx with nothing but proxy_pass, with the name its client asks for, and with the usual fields."""
         server = self.start_server()
         self.check_closed(server, self.nginx(server))
@@ -116,7 +116,7 @@ class ProxyTests(EndToEndTest):
         self.check_closed(server, self.nginx(server, "proxy_set_header Host $host", usual))
         server.stop()
 
-    def test_haproxy(self) -> None:
+    def test_haproxy_clients_need_the_secret(self) -> None:
         """HAProxy that reads HTTP, and HAProxy that hands on bytes."""
         server = self.start_server()
         self.check_closed(server, self.haproxy(server, "http"))
@@ -132,7 +132,7 @@ class ProxyTests(EndToEndTest):
         self.check_closed(server, root)
         server.stop()
 
-    def test_distrust(self) -> None:
+    def test_distrust_asks_every_client(self) -> None:
         """Where the server's own user is not trusted every client needs the secret."""
         server = self.start_server("[server]\ntrust_own_user = false\n")
         self.assertEqual([401] * 4, [answer.status for answer in self.ask(server.root)])
@@ -162,7 +162,7 @@ class DirectTests(EndToEndTest):
         asked = subprocess.run([curl, "-s", *arguments], capture_output=True, text=True, timeout=30)
         return asked.stdout
 
-    def test_readme(self) -> None:
+    def test_readme_lines_work_here(self) -> None:
         """The lines of the README work as they stand, by each name of this machine."""
         server = self.start_server()
         port = server.root.rpartition(":")[2]
@@ -174,7 +174,7 @@ class DirectTests(EndToEndTest):
             self.assertIn("rapidrtmp_", self.curl(f"{host}:{port}/metrics"))
         server.stop()
 
-    def test_another_user(self) -> None:
+    def test_another_user_needs_the_secret(self) -> None:
         """Another user of this machine needs the secret."""
         server = self.start_server()
         curl = shutil.which("curl")
@@ -185,7 +185,7 @@ class DirectTests(EndToEndTest):
         self.assertEqual("401", asked.stdout)
         server.stop()
 
-    def test_unix(self) -> None:
+    def test_unix_socket_knows_the_user(self) -> None:
         """At a UNIX socket the kernel knows the user as well."""
         server = self.start_server("[server]\nmanage = ['unix:manage.sock']\n")
         path = server.folder / "manage.sock"
@@ -195,7 +195,7 @@ class DirectTests(EndToEndTest):
         self.assertEqual(404, server.get("/api/v1/streams").status)
         server.stop()
 
-    def test_proxy_protocol(self) -> None:
+    def test_proxy_header_is_not_believed(self) -> None:
         """A PROXY header that claims a connection of the server's own user is not believed."""
         port = _free_port()
         server = self.start_server(f"[server]\nmanage = ['haproxy:tcp:{port}:interface=127.0.0.1']\n")
@@ -212,7 +212,7 @@ class DirectTests(EndToEndTest):
 class EncryptedTests(EndToEndTest):
     """The server's own user over TLS."""
 
-    def test_versions(self) -> None:
+    def test_versions_of_http_over_tls(self) -> None:
         """The user is known over HTTP/1.1 and HTTP/2 with TLS."""
         openssl, curl = shutil.which("openssl"), shutil.which("curl")
         if openssl is None or curl is None:

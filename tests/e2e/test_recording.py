@@ -119,7 +119,7 @@ class FinishedTests(RecordingCase):
                 self.assertApproximates(3.0, float(sum(packet.duration for packet in video)), 2 * PART_S)
                 self.assertEqual("", decode(url))
 
-    def test_by_hand(self) -> None:
+    def test_recorded_by_hand_and_watched(self) -> None:
         """Recording is begun and ended by hand while the stream continues; what grows can be watched already."""
         server = self.start_server('[live]\ngrace = "1s"\n')
         publisher = self.publish(FFMPEG, CLIP.path, server.issue_token("hand").publish_url, ["-stream_loop", "-1"])
@@ -144,7 +144,7 @@ class FinishedTests(RecordingCase):
 
 
 class StoppedTests(RecordingCase):
-    def test_stop(self) -> None:
+    def test_stop_finishes_the_recording(self) -> None:
         """A server that is stopped while it records finishes its recordings before it goes."""
         server = self.start_server(SETTINGS)
         self.publish(FFMPEG, CLIP.path, server.issue_token("cam").publish_url)
@@ -157,7 +157,7 @@ class StoppedTests(RecordingCase):
 
 
 class KilledTests(RecordingCase):
-    def test_kill(self) -> None:
+    def test_kill_loses_only_what_grew(self) -> None:
         """A server that is killed loses no more of a recording than what was growing, and closes it when it is back."""
         chance = random.Random(time.time_ns())
         server = self.start_server(SETTINGS)

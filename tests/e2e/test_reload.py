@@ -32,7 +32,7 @@ class ReloadTests(EndToEndTest):
         eventually("the stream", lambda: server.get("/live/mine/index.m3u8").status == 200)
         return server
 
-    def test_hang_up(self) -> None:
+    def test_hang_up_follows_the_file(self) -> None:
         """HUP follows what the file says now, a wrong file changes nothing, and the stream goes through all of it."""
         server = self.live_server()
         (server.folder / "config.toml").write_text("[hls\n")
@@ -53,7 +53,7 @@ class ReloadTests(EndToEndTest):
         self.assertFalse(self.publisher.has_ended)
         server.stop()
 
-    def test_tool(self) -> None:
+    def test_tool_says_the_difference(self) -> None:
         """`rapidrtmp config diff` says beforehand what `rapidrtmp config reload` then does."""
         server = self.start_server(BEFORE)
         new = server.folder / "new.toml"

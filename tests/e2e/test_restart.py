@@ -60,7 +60,7 @@ class ResumingBrowserTest(BrowserTest):
 class KilledServerTests(ResumingBrowserTest):
     """A server that is killed and started again on the same storage."""
 
-    def test_publisher_returns(self) -> None:
+    def test_publisher_returns_after_a_kill(self) -> None:
         """The stream continues where it was: with its promises, above its numbers, behind one discontinuity."""
         server = self.start_server(SETTINGS)
         watched = Watched("mine")
@@ -98,7 +98,7 @@ class KilledServerTests(ResumingBrowserTest):
             path.write_bytes(b"".join(server.get(f"/live/mine/{name}").body for name in names))
             self.assertEqual("", decode(path))
 
-    def test_applications_apart(self) -> None:
+    def test_applications_apart_after_a_kill(self) -> None:
         """Streams of two applications continue, each with what is in the storage of its own."""
         server = self.start_server(f"{SETTINGS}[apps.radio]\nstorage = 'local:radio'\n")
         watched = {app: Watched("mine", app) for app in ("live", "radio")}
@@ -124,7 +124,7 @@ class KilledServerTests(ResumingBrowserTest):
             self.assertEqual([], each.broken)
         again.stop()
 
-    def test_nobody_returns(self) -> None:
+    def test_playlist_ends_without_a_publisher(self) -> None:
         """The playlist becomes final after the grace time, for viewers and on the disk."""
         server = self.start_server(SETTINGS.replace("20s", "2s"))
         watched = Watched("mine")
@@ -144,7 +144,7 @@ class KilledServerTests(ResumingBrowserTest):
         eventually("the end on the disk", lambda: "#EXT-X-ENDLIST" in stored.read_text())
         again.stop()
 
-    def test_page(self) -> None:
+    def test_page_plays_after_a_kill(self) -> None:
         """The page continues playing by itself."""
         paths = find_browser()
         server = self.start_server(SETTINGS)
@@ -163,7 +163,7 @@ class KilledServerTests(ResumingBrowserTest):
 class KilledEncoderTests(ResumingBrowserTest):
     """An encoder that is killed and started again."""
 
-    def test_page(self) -> None:
+    def test_page_plays_after_encoder_kill(self) -> None:
         """Five seconds later, the page continues playing by itself."""
         paths = find_browser()
         server = self.start_server(SETTINGS)
@@ -183,7 +183,7 @@ class KilledEncoderTests(ResumingBrowserTest):
 class PlannedRestartTests(ResumingBrowserTest):
     """A server that is stopped while streams are live, and started again a while later."""
 
-    def test_publisher_returns(self) -> None:
+    def test_publisher_returns_after_a_restart(self) -> None:
         """
         Nothing that viewers were shown is lost, the stream continues behind one discontinuity, and a request that was
         held when the server stopped was answered.
@@ -221,7 +221,7 @@ class PlannedRestartTests(ResumingBrowserTest):
         publisher.kill()
         again.stop()
 
-    def test_memory(self) -> None:
+    def test_memory_ends_with_the_server(self) -> None:
         """What is in memory only ends: the request that is held is notified, and the encoder."""
         server = self.start_server(SETTINGS, storage="memory:")
         watched = Watched("mine")
@@ -235,7 +235,7 @@ class PlannedRestartTests(ResumingBrowserTest):
         thread.join()
         self.assertTrue(watched.see(held[0].text).ended)
 
-    def test_page(self) -> None:
+    def test_page_plays_after_a_restart(self) -> None:
         """The page continues playing by itself when the server was away for five seconds."""
         paths = find_browser()
         server = self.start_server(SETTINGS)

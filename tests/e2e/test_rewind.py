@@ -19,7 +19,7 @@ FOREVER = ["-stream_loop", "-1"]
 
 
 class RewindTests(EndToEndTest):
-    def test_rewind(self) -> None:
+    def test_rewind_plays_what_was_forgotten(self) -> None:
         """All that the short playlist has forgotten can be played, and cut into clips, also after a kill."""
         server = self.start_server(SETTINGS)
         publisher = self.publish(FFMPEG, CLIP.path, server.issue_token("cam").publish_url, FOREVER)

@@ -25,7 +25,7 @@ class SignalTests(EndToEndTest):
         eventually("two segments", lambda: watched.has(server, 2))
         return server
 
-    def test_harmless(self) -> None:
+    def test_harmless_signals_end_nothing(self) -> None:
         """HUP, USR1 and USR2 end nothing, and HUP is a line in the log."""
         for program in PROGRAMS:
             server = self.live_server(program)
@@ -35,7 +35,7 @@ class SignalTests(EndToEndTest):
             self.assertEqual("live", server.get("/api/v1/streams/mine").json()["state"])
             server.stop()
 
-    def test_stop(self) -> None:
+    def test_stop_signals_stop_in_order(self) -> None:
         """TERM, INT and QUIT stop in one order: the stored playlist is ended, and all is said in the log."""
         for program in PROGRAMS:
             for number in STOPPING:
@@ -44,7 +44,7 @@ class SignalTests(EndToEndTest):
                 self.assertIn("#EXT-X-ENDLIST", (server.store / "live" / "mine" / "index.m3u8").read_text())
                 self.assertIn("live/mine has ended: the server is shutting down", server.log)
 
-    def test_repeated(self) -> None:
+    def test_repeated_stop_is_one_line(self) -> None:
         """A second request while the server stops is a line in the log: no traceback, and the stop is as ever."""
         for number in STOPPING:
             server = self.live_server(TWISTD)
@@ -54,7 +54,7 @@ class SignalTests(EndToEndTest):
             self.assertIn("already stopping", server.log)
             self.assertIn("#EXT-X-ENDLIST", (server.store / "live" / "mine" / "index.m3u8").read_text())
 
-    def test_while_starting(self) -> None:
+    def test_hang_up_while_starting(self) -> None:
         """A hang-up at any moment from the first that Python is ours leaves the start as it is."""
         for program in (TWISTD, SERVE):
             ended = threading.Event()
@@ -74,7 +74,7 @@ class SignalTests(EndToEndTest):
 
         threading.Thread(target=send, daemon=True).start()
 
-    def test_log_file(self) -> None:
+    def test_log_file_is_opened_anew(self) -> None:
         """With a log file, USR1 opens it anew after it was moved away."""
         folder = new_folder("logged")
         program = (*TWISTD[:-1], "--logfile", "server.log", TWISTD[-1])

@@ -45,7 +45,7 @@ class PidFileTests(EndToEndTest):
             for server in servers:
                 server.stop()
 
-    def test_left_behind(self) -> None:
+    def test_pid_file_left_behind(self) -> None:
         """The server starts, whatever a `twistd.pid` that lies in its folder holds."""
         for program in (TWISTD, SERVE):
             for held in ("1", str(os.getpid()), "", "nonsense"):
@@ -55,7 +55,7 @@ class PidFileTests(EndToEndTest):
                 self.assertEqual(held, (folder / "twistd.pid").read_text())
                 server.kill()
 
-    def test_process_1(self) -> None:
+    def test_process_1_is_started_again(self) -> None:
         """A server that is process 1, as in a container, is killed and started again, and its stream continues."""
         program = (*permitted(*CONTAINER), *TWISTD)
         server = self.start_server(SETTINGS, program=program)
@@ -71,7 +71,7 @@ class PidFileTests(EndToEndTest):
 
 
 class LocaleTests(EndToEndTest):
-    def test_ascii(self) -> None:
+    def test_ascii_locale_loses_nothing(self) -> None:
         """In a locale that knows ASCII only the log has every line, with escapes for the rest, and so has all else."""
         locale = ("env", "LC_ALL=C", "PYTHONUTF8=0", "PYTHONCOERCECLOCALE=0")
         for program in (TWISTD, SERVE, TWIST):
@@ -93,7 +93,7 @@ class ReadOnlyFolderTests(EndToEndTest):
         self.assertIn("tokens are good until this server ends", server.log)
         server.stop()
 
-    def test_starts(self) -> None:
+    def test_starts_in_a_read_only_folder(self) -> None:
         """With its storage elsewhere the server starts in a folder that cannot be written to."""
         prefix = permitted(*READ_ONLY)
         for program in (TWISTD, SERVE):

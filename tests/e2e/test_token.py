@@ -35,7 +35,7 @@ class TokenToolTests(EndToEndTest):
         server.tokens.append(found["token"])
         return found
 
-    def test_publish(self) -> None:
+    def test_printed_url_can_be_published(self) -> None:
         """What it prints is what an encoder publishes with, and where the stream is watched."""
         server = self.start_server()
         status, out, err = self.run_tool(
@@ -52,7 +52,7 @@ class TokenToolTests(EndToEndTest):
         eventually("the stream", lambda: fetch(f"{shown['Watch']}/index.m3u8").status == 200)
         server.stop()
 
-    def test_finding(self) -> None:
+    def test_finding_a_running_server(self) -> None:
         """A server is found by a URL, by its file, and by the environment; also at a UNIX socket and over TLS."""
         port = free_port()
         server = self.start_server(f"[server]\nmanage = ['tcp:{port}:interface=127.0.0.1', 'unix:manage.sock']\n")
@@ -70,7 +70,7 @@ class TokenToolTests(EndToEndTest):
             )
         server.stop()
 
-    def test_encrypted(self) -> None:
+    def test_encrypted_server_is_asked(self) -> None:
         """A server of this machine is asked over TLS whatever the name in its certificate."""
         openssl = shutil.which("openssl")
         if openssl is None:
@@ -87,7 +87,7 @@ class TokenToolTests(EndToEndTest):
         self.grant(server, "show", "--config", str(server.folder / "config.toml"))
         server.stop()
 
-    def test_secret(self) -> None:
+    def test_secret_beside_the_server(self) -> None:
         """Where the server wants the secret it is found beside the server, or as given; without it the tool says so."""
         server = self.start_server("[server]\ntrust_own_user = false\n")
         self.grant(server, "show", "--server", server.root, cwd=server.folder)
@@ -103,7 +103,7 @@ class TokenToolTests(EndToEndTest):
         self.assertNotIn("wrong-wrong", out + err)
         server.stop()
 
-    def test_refusals(self) -> None:
+    def test_refusals_are_one_line(self) -> None:
         """What goes wrong is one line on standard error, in the server's words where it has any."""
         server = self.start_server()
         for arguments, expected in (

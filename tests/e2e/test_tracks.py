@@ -64,7 +64,7 @@ def master_of(server: Server, name: str) -> str:
 
 
 class AudioTests(EndToEndTest):
-    def test_renditions(self) -> None:
+    def test_renditions_of_each_audio_track(self) -> None:
         """Each audio track has a playlist of its own, in step with the others, and comes out as it was sent."""
         clip = two_languages(CLIP_S)
         server = self.start_server(SETTINGS.format(grace="1s"))
@@ -88,7 +88,7 @@ class AudioTests(EndToEndTest):
 
 
 class SizesTests(EndToEndTest):
-    def test_rungs(self) -> None:
+    def test_rungs_of_one_picture(self) -> None:
         """Video tracks of one picture become rungs, in step: each segment of each decodes alone, none lacks sound."""
         server = self.start_server(SETTINGS.format(grace="1s"))
         publisher = self.publish(FFMPEG, three_sizes(CLIP_S + 3), server.issue_token("show").publish_url)
@@ -118,7 +118,7 @@ class SizesTests(EndToEndTest):
 
 
 class BrowserTests(BrowserTest):
-    def test_rungs(self) -> None:
+    def test_rungs_play_in_hls_js(self) -> None:
         """hls.js finds all sizes of a picture, and plays from one to another without a stop."""
         paths = find_browser()
         server = self.start_server()
@@ -136,7 +136,7 @@ class BrowserTests(BrowserTest):
         self.assertEqual([], self.complaints(browser))
         publisher.kill()
 
-    def test_choice(self) -> None:
+    def test_choice_of_audio_in_hls_js(self) -> None:
         """hls.js plays one of several audio tracks, and the viewer chooses another while it plays."""
         paths = find_browser()
         server = self.start_server()
@@ -156,7 +156,7 @@ class BrowserTests(BrowserTest):
         self.assertEqual([], self.complaints(browser))
         publisher.kill()
 
-    def test_obs(self) -> None:
+    def test_obs_page_makes_a_configuration(self) -> None:
         """The page for OBS makes a configuration of a publish URL: key and token are where OBS takes them from."""
         paths = find_browser()
         server = self.start_server()

@@ -103,7 +103,7 @@ class TwoServersTests(RecordingCase):
         answer = server.get("/api/v1/streams/mine")
         return answer.status == 200 and answer.json()["state"] == "live"
 
-    def test_taking_turns(self) -> None:
+    def test_taking_turns_on_one_stream(self) -> None:
         """What one server has ended, another one may publish at once, and the first one again after that."""
         servers = [self.start_server(SETTINGS)]
         servers.append(self.start_beside(servers[0], SETTINGS))

@@ -28,11 +28,11 @@ class StartWindowTests(SynchronousTestCase):
         window.opened(0)
         return window
 
-    def test_ticks(self) -> None:
+    def test_ticks_to_the_nearest(self) -> None:
         """Nanoseconds become ticks to the nearest one, before zero too."""
         self.assertEqual([0, 1, 90, -90, 1500], [video_ticks(ns) for ns in (0, 5_556, 10**6, -(10**6), 16_666_667)])
 
-    def test_nothing_held(self) -> None:
+    def test_nothing_held_waits_for_ever(self) -> None:
         """A window with nothing in it waits for ever."""
         self.assertFalse(self.make().is_over(1_000_000, ()))
 
@@ -46,7 +46,7 @@ class StartWindowTests(SynchronousTestCase):
         self.assertTrue(window.is_over(0, ()))
         self.assertEqual({TRACKS[AUDIO].id}, window.ready)
 
-    def test_limits(self) -> None:
+    def test_limits_of_waiting_frames(self) -> None:
         """However long a track is waited for, memory is bounded, in bytes and in frames."""
         window = self.make(TimelinePolicy(start_bytes=100))
         window.hold(coded(VIDEO, 0, data=bytes(100)), None)
@@ -69,7 +69,7 @@ class StartWindowTests(SynchronousTestCase):
         self.assertFalse(window.hold(coded(VIDEO, 2_000, keyframe=False), None))
         self.assertTrue(window.is_over(0, ()))
 
-    def test_forget_everything(self) -> None:
+    def test_forget_everything_begins_anew(self) -> None:
         """Forgetting everything begins the media's clock anew."""
         window = self.make()
         window.hold(coded(AUDIO, 0), None)
@@ -77,7 +77,7 @@ class StartWindowTests(SynchronousTestCase):
         window.hold(coded(AUDIO, 1_000_000), None)
         self.assertFalse(window.is_over(0, ()))
 
-    def test_order(self) -> None:
+    def test_order_by_time_and_track(self) -> None:
         """Frames come out by time, each track's in the order they came, but the keyframe first of all."""
         window = self.make()
         frames = [coded(VIDEO, 0), coded(VIDEO, 40), coded(VIDEO, 30), *(coded(AUDIO, time) for time in (-5, 15, 35))]
@@ -93,7 +93,7 @@ class StartWindowTests(SynchronousTestCase):
         window.hold(coded(VIDEO, 100, composition_ms=-33), None)
         self.assertEqual(66_000_000, window.take(None).origin_ns)
 
-    def test_leading_pictures(self) -> None:
+    def test_leading_pictures_are_dropped(self) -> None:
         """What is shown before the keyframe to start at needs pictures that are not there: it is dropped."""
         window = self.make()
         times = (

@@ -15,7 +15,7 @@ class StormWatchTests(SynchronousTestCase):
         self.assertEqual([False] * 9, self.told(0, 1, 2, 3, *range(10_001, 60_000, 10_000)))
         self.assertEqual([False] * 40, self.told(*range(0, 40 * 2_501, 2_501)))
 
-    def test_storm(self) -> None:
+    def test_storm_is_reported_once(self) -> None:
         """The fifth break within ten seconds is reported, with the numbers, and none after it."""
         self.assertEqual([False] * 4 + [True] + [False] * 9, self.told(*range(0, 35_000, 2_500)))
         watch = StormWatch(2, 10_000)

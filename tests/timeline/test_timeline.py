@@ -136,7 +136,7 @@ class SteadyClockTests(SynchronousTestCase):
         self.assertEqual([3000 * index for index in range(len(shown))], sorted(frame.pts for frame in frames))
         self.assertEqual({-3000, 0, 6000}, {frame.composition_offset for frame in frames})
 
-    def test_t17_nanoseconds(self) -> None:
+    def test_t17_nanoseconds_are_exact(self) -> None:
         """T17: nanosecond offsets make 60 frames a second exactly 1500 ticks apart, on a grid or off it."""
         instants = [index * 1_000_000_000 // 60 for index in range(240)]
         for gop in (60, 1):
@@ -175,7 +175,7 @@ def _only_tracks(test: SynchronousTestCase, events: list[MediaEvent]) -> tuple[o
 
 
 class WrapTests(SynchronousTestCase):
-    def test_t6_wraps(self) -> None:
+    def test_t6_wraps_change_nothing(self) -> None:
         """T6: a clock that wraps at 2^32, 2^31 or 2^24 in the middle of a GOP makes the same frames as one from 0."""
         messages = publish()
         expected = [
@@ -289,7 +289,7 @@ class StartTests(SynchronousTestCase):
                 seen.append(message.timestamp)
         self.assertEqual(500, seen[0])
 
-    def test_long_gop(self) -> None:
+    def test_long_gop_comes_after_a_second(self) -> None:
         """Without a second keyframe frames come out after a second at the latest."""
         demuxer = Demuxer()
         times = [index * 41 + index % 3 * 7 for index in range(100)]
@@ -338,7 +338,7 @@ class StartTests(SynchronousTestCase):
 
 
 class JumpTests(SynchronousTestCase):
-    def test_jump(self) -> None:
+    def test_jump_is_one_discontinuity(self) -> None:
         """Where the clock jumps there is one discontinuity; then a keyframe, with the sound that goes along."""
         for jump_ms in (3_600_000, -3_600_000, -5_000):
             before = shifted(publish(), 4_000_000)
@@ -364,7 +364,7 @@ class JumpTests(SynchronousTestCase):
         placed_ms = sound_.dts / 48 - picture_.dts / 90
         self.assertLessEqual(abs(placed_ms - sent_ms), 2)
 
-    def test_straggler(self) -> None:
+    def test_straggler_of_the_old_clock(self) -> None:
         """A frame that still has the old clock behind the first ones on the new one is kept, before the jump."""
         before, after = publish(), shifted(publish(), 3_600_000)
         after.sort(key=lambda message: message.timestamp + (40 if message.kind is AUDIO else 0))

@@ -37,13 +37,13 @@ class ClockStepTests(SynchronousTestCase):
         self.assertEqual(-3_600_000, clock_step(3_600_000, 0))
 
     @given(st.integers(0, 2**32 - 1), st.integers(-(10**7), 10**7))
-    def test_small_steps(self, before: int, step: int) -> None:
+    def test_small_steps_are_what_they_seem(self, before: int, step: int) -> None:
         """Whatever the clock shows, a step of less than three hours is what it seems."""
         self.assertEqual(step, clock_step(before, (before + step) % 2**32))
 
 
 class WireClockTests(SynchronousTestCase):
-    def test_first_timestamp(self) -> None:
+    def test_first_timestamp_is_taken(self) -> None:
         """The first timestamp is taken as it is."""
         self.assertEqual(0xFFFFFFF0, WireClock().unwrap(0xFFFFFFF0))
 
@@ -53,7 +53,7 @@ class WireClockTests(SynchronousTestCase):
         times = [clock.unwrap(timestamp) for timestamp in (0x7FFFFFF0, 0x10, 0x31, 0x7FFFFFFF, 0x52)]
         self.assertEqual([0, 32, 65, 15, 98], [time - times[0] for time in times])
 
-    def test_months(self) -> None:
+    def test_months_of_wraps_add_up(self) -> None:
         """Wraps add up: a stream of four months never goes back."""
         clock = WireClock()
         self.assertEqual([*range(0, 10**10, 10**7)], [clock.unwrap(time % 2**32) for time in range(0, 10**10, 10**7)])

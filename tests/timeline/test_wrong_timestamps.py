@@ -26,7 +26,7 @@ VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
 
 class OutlierTests(DisturbanceCase):
     @slow
-    def test_single_outlier(self) -> None:
+    def test_single_outlier_loses_nothing(self) -> None:
         """One frame with a wrong timestamp is put where it belongs: not a frame is lost, and nothing is shifted."""
         for kind in (VIDEO, AUDIO):
             moment = next(m for m in (every(30, 200) if kind is VIDEO else aac_48k(300)) if m >= 5_000)
@@ -119,7 +119,7 @@ class StormTests(DisturbanceCase):
     def storms(self, broadcast: Broadcast) -> list[str]:
         return [event.reason for event in broadcast.events if isinstance(event, PublisherUnusable)]
 
-    def test_storm(self) -> None:
+    def test_storm_makes_publisher_unusable(self) -> None:
         """A clock that jumps every second makes the publisher unusable after five times, which is reported once."""
         broadcast = Broadcast(30, wire=lambda _kind, moment: moment + moment // 1_000 * 3_600_000)
         (reason,) = self.storms(broadcast)

@@ -94,7 +94,7 @@ class WorkTests(SynchronousTestCase):
     def attach(self, work: Callable[[Frame], object]) -> Callable[[World], object]:
         return lambda world: world.stream.attach("idle", IdleSink(work))
 
-    def test_budget(self) -> None:
+    def test_budget_of_every_request(self) -> None:
         """For a message, a playlist, a part, a reload that is held: no more steps, memory or garbage than allowed."""
         found = [str(excess) for excess in excesses(count_all(), self.table)]
         if found:
@@ -114,7 +114,7 @@ class WorkTests(SynchronousTestCase):
         )
         self.assertEqual({"nothing", "call_nothing.<locals>.work"}, {name.rpartition(":")[2] for name, _ in changed})
 
-    def test_tokens(self) -> None:
+    def test_tokens_cost_few_instructions(self) -> None:
         """A viewer's token costs less than a hundred instructions a request, some two microseconds."""
         key = b"the key of the server"
         tokens = TokenAuthenticator(FixedKeys([key]), lambda: int(STARTED_AT_S * 1000))
@@ -144,7 +144,7 @@ class WorkTests(SynchronousTestCase):
         self.assertEqual((MESSAGE, BYTES_HELD), held.row)
         self.assertIn((MESSAGE, CYCLES), [each.row for each in excesses(self.memory(leave_a_cycle), self.table)])
 
-    def test_table(self) -> None:
+    def test_table_reads_as_written(self) -> None:
         """The table is written as it is read."""
         text = TABLE.read_text()
         self.assertEqual(text, write_table(read_table(text)))
