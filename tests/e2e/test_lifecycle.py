@@ -33,7 +33,7 @@ class AdmissionTests(EndToEndTest):
         refusals = {
             f"{address}/live/mine": "a token is needed",
             f"{address}/live/mine?token={other.token}": "the token is for another stream",
-            f"{address}/live/mine?token=guessed": "the token is malformed",
+            f"{address}/live/mine?token=guessed": "the token is not one of this server's",
             f"{address}/nowhere/mine?token={mine.token}": "there is no application",
         }
         for ffmpeg in every_ffmpeg():
