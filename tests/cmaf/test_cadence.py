@@ -24,7 +24,7 @@ def seen(frames: Iterable[Frame]) -> Cadence:
 
 
 class NextFrameTests(SynchronousTestCase):
-    def test_steady(self) -> None:
+    def test_steady_frames_are_predicted(self) -> None:
         """Once enough frames in a row came when they were due, the next one's time is known; an odd one ends that."""
         frames = video_frames(VIDEO, 2)
         self.assertIsNone(seen(frames[:STEADY_FRAMES]).next_dts)
@@ -46,14 +46,14 @@ class NextFrameTests(SynchronousTestCase):
         for count in range(1, 89):
             self.assertIsNone(seen(frames[:count]).next_dts)
 
-    def test_audio(self) -> None:
+    def test_audio_is_steady_too(self) -> None:
         """Audio on its sample clock is as steady as anything."""
         track = make_audio_track()
         self.assertEqual(20 * 1_024, seen(audio_frames(track, 1)[:20]).next_dts)
 
 
 class NextKeyframeTests(SynchronousTestCase):
-    def test_equal_gops(self) -> None:
+    def test_equal_gops_are_predicted(self) -> None:
         """After a GOP a keyframe is due when another one of its length is over."""
         for rate in (Fraction(30), Fraction(24_000, 1001), Fraction(60_000, 1001)):
             frames = video_frames(VIDEO, 10, frame_rate=rate, gop=47)
@@ -61,14 +61,14 @@ class NextKeyframeTests(SynchronousTestCase):
                 expected = count > 47 and count % 47 == 0
                 self.assertEqual(expected, seen(frames[:count]).is_keyframe_due, f"{count} at {rate}")
 
-    def test_unequal_gops(self) -> None:
+    def test_unequal_gops_are_not_expected(self) -> None:
         """Keyframes of scene cuts are not expected, and what they upset is trusted again after three equal GOPs."""
         keyframes = [0, 30, 60, 90, 97, 127, 157, 187, 217, 247]
         frames = video_frames_at(VIDEO, range(0, 3_000 * 260, 3_000), keyframes)
         due = [count for count in range(1, 261) if seen(frames[:count]).is_keyframe_due]
         self.assertEqual([60, 90, 217, 247], due)
 
-    def test_longest_gop(self) -> None:
+    def test_longest_gop_is_known(self) -> None:
         """The longest of the last GOPs is known."""
         frames = video_frames_at(VIDEO, range(0, 3_000 * 60, 3_000), [0, 10, 30, 40])
         self.assertEqual(60_000, seen(frames).longest_gop)

@@ -23,7 +23,7 @@ class DescribeTests(SynchronousTestCase):
         self.assertIn(": track_ID 2, default_sample_duration 0, default_sample_size 0", describe(INIT))
         self.assertTrue(describe(INIT).startswith("ftyp 24 at 0: major_brand iso6, minor_version 0, compatible_brands"))
 
-    def test_fragment(self) -> None:
+    def test_fragment_sums_up_samples(self) -> None:
         """The tree of a fragment sums up its samples."""
         expected = """\
 moof 196 at 0
@@ -39,30 +39,30 @@ moof 196 at 0
 mdat 17 at 196"""
         self.assertEqual(expected, describe(FIRST))
 
-    def test_cut_short(self) -> None:
+    def test_cut_short_file_says_where(self) -> None:
         """What is whole is described, and then where and how it broke off."""
         self.assertEqual(
             [*describe(FIRST).splitlines()[:-1], "! box 'mdat' at 196: 16 bytes of 17"],
             describe(FIRST[:-1]).splitlines(),
         )
 
-    def test_unreadable_box(self) -> None:
+    def test_unreadable_box_is_marked(self) -> None:
         """A box that cannot be read is marked, and the tree continues behind it."""
         lines = describe(FIRST.replace(b"mfhd\0\0\0\0", b"mfhd\1\0\0\0")).splitlines()
         self.assertRegex(lines[1], "^  mfhd 16 at 8: ! mfhd at 8 cannot be read: ")
         self.assertEqual(describe(FIRST).splitlines()[2:], lines[2:])
 
-    def test_deep_nesting(self) -> None:
+    def test_deep_nesting_is_not_followed(self) -> None:
         """Boxes in boxes without end are not followed for ever."""
         data = b""
         for _ in range(2_000):
             data = boxes.box(b"moof", data)
         self.assertLess(len(describe(data).splitlines()), 30)
 
-    def test_terminal(self) -> None:
+    def test_terminal_gets_no_controls(self) -> None:
         """Nothing that could move a terminal's cursor comes out, whatever a box is called."""
         self.assertEqual("?[2J 8 at 0", describe(b"\0\0\0\x08\x1b[2J"))
 
-    def test_nothing(self) -> None:
+    def test_nothing_is_described_as_nothing(self) -> None:
         """Nothing is described as nothing."""
         self.assertEqual("", describe(b""))

@@ -47,7 +47,7 @@ class ByteTests(SynchronousTestCase):
         """Compare the first piece with hexadecimal digits, spaced as pleases the eye."""
         self.assertEqual(bytes.fromhex(expected).hex(" ", 4), pieces[0].hex(" ", 4))
 
-    def test_video(self) -> None:
+    def test_video_fragment_byte_by_byte(self) -> None:
         """A keyframe presented late and a frame presented early, at a decode time beyond 32 bits."""
         run = TrackRun(
             VIDEO,
@@ -69,7 +69,7 @@ class ByteTests(SynchronousTestCase):
             write_fragment(7, [run]),
         )
 
-    def test_audio(self) -> None:
+    def test_audio_fragment_byte_by_byte(self) -> None:
         """Equal durations are said once, in the header, with the flags; only sizes are listed."""
         run = TrackRun(AUDIO, [audio_sample(2_048, b"one"), audio_sample(3_072, b"three")])
         self.assertHead(
@@ -99,7 +99,7 @@ class ByteTests(SynchronousTestCase):
             write_fragment(1, [run]),
         )
 
-    def test_muxed(self) -> None:
+    def test_muxed_fragment_offsets_lead_on(self) -> None:
         """Each track has its traf, and its data offset leads past the payloads of those before."""
         video = TrackRun(VIDEO, [video_sample(0, b"picture", keyframe=True)])
         audio = TrackRun(AUDIO, [audio_sample(0, b"sound")])
@@ -133,7 +133,7 @@ class ByteTests(SynchronousTestCase):
 class DescribedTests(SynchronousTestCase):
     """Runs that several fragments are made of."""
 
-    def test_described_once(self) -> None:
+    def test_run_is_described_once(self) -> None:
         """A run is described once for all fragments that it is written into, and those are like any others."""
         video = [video_sample(0, b"one", keyframe=True), video_sample(3_600, b"three")]
         audio = [audio_sample(0, b"two"), audio_sample(1_024, b"four")]
@@ -145,7 +145,7 @@ class DescribedTests(SynchronousTestCase):
                 self.assertEqual(expected, fragment_of(*runs, number=number))
                 self.assertEqual(2 if number == 1 else 0, describe.call_count)
 
-    def test_joined(self) -> None:
+    def test_described_runs_are_joined(self) -> None:
         """Runs that were described are joined with what is known of them, as long as it is of one kind."""
         longer = audio_sample(2_048, b"five", duration=1_025)
         for track, first, second, is_known in (
@@ -209,7 +209,7 @@ class ReadBackTests(SynchronousTestCase):
         audio=st.lists(st.tuples(st.binary(max_size=30), st.sampled_from([1_024, 1_023])), max_size=6),
     )
     @settings(max_examples=60)
-    def test_any_samples(
+    def test_any_samples_are_found_again(
         self,
         number: int,
         base: tuple[int, int],
@@ -339,7 +339,7 @@ class DecodedByFFmpegTests(SynchronousTestCase):
         ]
         self.assertEqual(expected, [[pts, size, digest] for _, _, pts, _, size, digest in rows])
 
-    def test_source(self) -> None:
+    def test_source_is_worth_the_effort(self) -> None:
         """The source is worth the effort: pictures out of order, several keyframes, and a file FFmpeg likes."""
         video, audio = _source()
         self.assertEqual((50, 88), (len(video.samples), len(audio.samples)))
@@ -347,7 +347,7 @@ class DecodedByFFmpegTests(SynchronousTestCase):
         self.assertEqual([0, 90_000], [frame.dts for frame, _ in video.samples if frame.keyframe])
         self.assertEqual(50, len(set(_decoded(_encoded(), 0))))
 
-    def test_muxed(self) -> None:
+    def test_muxed_tracks_decode_together(self) -> None:
         """Pictures and sound together."""
         video, audio = _source()
         data = _file_of(video, audio)
@@ -356,7 +356,7 @@ class DecodedByFFmpegTests(SynchronousTestCase):
         self.assertEqual(_decoded(_encoded(), 0), _decoded(data, 0))
         self.assertEqual(_decoded(_encoded(), 1), _decoded(data, 1))
 
-    def test_negative_offsets(self) -> None:
+    def test_negative_offsets_decode_alike(self) -> None:
         """
         Pictures that are presented before the time they are decoded at.
 
@@ -369,14 +369,14 @@ class DecodedByFFmpegTests(SynchronousTestCase):
         self.assertPackets(video, data, 0, later=(0, 7_200))
         self.assertEqual(_decoded(_encoded(), 0), _decoded(data, 0))
 
-    def test_video_only(self) -> None:
+    def test_video_only_fragments_decode(self) -> None:
         """Pictures without sound, a fragment for each."""
         video, _ = _source()
         data = _file_of(video, parts=50)
         self.assertPackets(video, data, 0)
         self.assertEqual(_decoded(_encoded(), 0), _decoded(data, 0))
 
-    def test_audio_only(self) -> None:
+    def test_audio_only_fragments_decode(self) -> None:
         """Sound without pictures."""
         _, audio = _source()
         data = _file_of(audio)

@@ -43,7 +43,7 @@ def _with_video(**changes: object) -> Track:
 
 
 class LayoutTests(SynchronousTestCase):
-    def test_tree(self) -> None:
+    def test_tree_has_mandatory_boxes(self) -> None:
         """A muxed init segment has every mandatory box, once and in order."""
         tables = [["stts"], ["stsc"], ["stsz"], ["stco"]]
         dinf = ["dinf", ["dref", ["url "]]]
@@ -61,7 +61,7 @@ class LayoutTests(SynchronousTestCase):
         ]
         self.assertEqual(expected, _tree(_moov(write_init_segment([VIDEO, AUDIO]))))
 
-    def test_reads_back(self) -> None:
+    def test_segment_reads_back_elsewhere(self) -> None:
         """A reader that is not ours finds the tracks, their clocks and their codecs."""
         expected = [
             TrackInfo(1, "vide", 90_000, "avc1", AVCC, width=160, height=120, fourcc="avc1"),
@@ -69,7 +69,7 @@ class LayoutTests(SynchronousTestCase):
         ]
         self.assertEqual(expected, read_init_segment(write_init_segment([VIDEO, AUDIO])))
 
-    def test_brands(self) -> None:
+    def test_brands_of_one_track(self) -> None:
         """One track is CMAF and says so; muxed tracks are not, and do not."""
         self.assertTrue(write_init_segment([VIDEO]).startswith(b"\0\0\0\x1cftypiso6\0\0\0\0iso6cmfcmp41\0\0"))
         self.assertTrue(write_init_segment([VIDEO, AUDIO]).startswith(b"\0\0\0\x18ftypiso6\0\0\0\0iso6mp41\0\0"))
@@ -84,20 +84,20 @@ class LayoutTests(SynchronousTestCase):
         tracks = [replace(VIDEO, id=7), replace(AUDIO, id=5)]
         self.assertEqual([7, 5], [info.track_id for info in read_init_segment(write_init_segment(tracks))])
 
-    def test_equal_tracks(self) -> None:
+    def test_equal_tracks_equal_bytes(self) -> None:
         """Equal tracks make equal bytes, so that a viewer is not sent what they have."""
         again = [_with_video(), replace(AUDIO, config=replace(AUDIO.config))]
         self.assertEqual(write_init_segment([VIDEO, AUDIO]), write_init_segment(again))
 
 
 class PictureTests(SynchronousTestCase):
-    def test_square_pixels(self) -> None:
+    def test_square_pixels_have_no_aspect(self) -> None:
         """With square pixels the display size is the coded size, and no aspect is written."""
         data = write_init_segment([VIDEO])
         self.assertEqual(bytes.fromhex("00a00000 00780000"), _moov(data).child("trak", "tkhd").body[-8:])
         self.assertEqual(["avcC"], [box.kind for box in _entry(data).children()])
 
-    def test_wide_pixels(self) -> None:
+    def test_wide_pixels_stretch_the_display(self) -> None:
         """With pixels that are not square the display width is stretched, the coded width kept, the aspect written."""
         data = write_init_segment([_with_video(width=720, height=576, pixel_aspect=(64, 45))])
         self.assertEqual(bytes.fromhex("04000000 02400000"), _moov(data).child("trak", "tkhd").body[-8:])
@@ -109,16 +109,16 @@ class PictureTests(SynchronousTestCase):
         data = write_init_segment([_with_video(pixel_aspect=(10, 11))])
         self.assertEqual(round(160 * 10 / 11 * 65536).to_bytes(4, "big"), _moov(data).child("trak", "tkhd").body[-8:-4])
 
-    def test_reducible_aspect(self) -> None:
+    def test_reducible_aspect_is_square(self) -> None:
         """An aspect of equal numbers is square, whatever the numbers."""
         self.assertEqual(write_init_segment([VIDEO]), write_init_segment([_with_video(pixel_aspect=(12, 12))]))
 
-    def test_unspecified_aspect(self) -> None:
+    def test_unspecified_aspect_is_square(self) -> None:
         """An aspect with a 0 says nothing, so pixels count as square."""
         for aspect in ((0, 1), (1, 0), (0, 0)):
             self.assertEqual(write_init_segment([VIDEO]), write_init_segment([_with_video(pixel_aspect=aspect)]))
 
-    def test_colour(self) -> None:
+    def test_colour_behind_the_record(self) -> None:
         """A known colour description is written behind the codec record."""
         entry = _entry(write_init_segment([_with_video(colour=Colour(9, 16, 9, full_range=True))]))
         self.assertEqual(["avcC", "colr"], [box.kind for box in entry.children()])
@@ -126,13 +126,13 @@ class PictureTests(SynchronousTestCase):
 
 
 class SoundTests(SynchronousTestCase):
-    def test_high_rate(self) -> None:
+    def test_high_rate_is_zero_there(self) -> None:
         """A rate beyond the sample entry's field is 0 there; the track's clock and the codec still have it."""
         config = replace(AUDIO.config, record=b"\x10\x10", sample_rate=96_000)
         (info,) = read_init_segment(write_init_segment([replace(AUDIO, config=config)]))
         self.assertEqual((0, 96_000, b"\x10\x10"), (info.sample_rate, info.timescale, info.record))
 
-    def test_volume(self) -> None:
+    def test_volume_of_sound_tracks(self) -> None:
         """A sound track is at full volume and has no size; a picture track is the other way round."""
         sound = _moov(write_init_segment([AUDIO])).child("trak", "tkhd").body
         picture = _moov(write_init_segment([VIDEO])).child("trak", "tkhd").body
@@ -141,20 +141,20 @@ class SoundTests(SynchronousTestCase):
 
 
 class RefusalTests(SynchronousTestCase):
-    def test_unknown_codec(self) -> None:
+    def test_unknown_codec_is_refused(self) -> None:
         """A codec without a sample entry is refused, with the ones there are."""
         with self.assertRaisesRegex(MediaError, "'vp08', only for avc1"):
             write_init_segment([replace(VIDEO, codec="vp08")])
         with self.assertRaisesRegex(MediaError, "'flv:11', only for mp4a"):
             write_init_segment([replace(AUDIO, codec="flv:11")])
 
-    def test_too_large(self) -> None:
+    def test_too_large_picture_is_refused(self) -> None:
         """A picture that its fields cannot describe is refused, not cut off."""
         for changes in ({"width": 65_536}, {"height": 65_536}, {"width": 40_000, "pixel_aspect": (2, 1)}):
             with self.assertRaisesRegex(MediaError, "does not fit"):
                 write_init_segment([_with_video(**changes)])
 
-    def test_tracks(self) -> None:
+    def test_tracks_must_be_distinct(self) -> None:
         """No tracks at all, or two with one id, is a bug of the caller."""
         for tracks in ([], [VIDEO, replace(AUDIO, id=1)]):
             with self.assertRaises(MisuseError):

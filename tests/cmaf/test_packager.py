@@ -95,12 +95,12 @@ class PackagerTests(SynchronousTestCase):
             packager.tracks_changed(self.source.tracks)
         feed(packager, self.source.take(gops))
 
-    def test_interfaces(self) -> None:
+    def test_interfaces_of_the_packager(self) -> None:
         """It is an ISink, and what it feeds are part sinks."""
         verifyObject(ISink, Packager())
         verifyObject(IPartSink, leader())
 
-    def test_shared(self) -> None:
+    def test_shared_parts_are_the_same(self) -> None:
         """Two sinks get the very same parts, cut as the one that leads wants, whichever came first."""
         for order in (slice(None), slice(None, None, -1)):
             self.setUp()
@@ -128,7 +128,7 @@ class PackagerTests(SynchronousTestCase):
         self.assertEqual(500, leads.chosen().part_target_ms)
         self.assertEqual({45_000}, {part.duration for part in follows.parts})
 
-    def test_alone(self) -> None:
+    def test_lone_follower_cuts_itself(self) -> None:
         """A follower that is alone has its own cutting, and the bounds it promised need no first GOP."""
         follows = follower()
         packager = Packager(follows)
@@ -136,7 +136,7 @@ class PackagerTests(SynchronousTestCase):
         feed(packager, video_frames(VIDEO, 1.2, gop=60))
         self.assertEqual((Constants(12, 1_000), 1), (follows.chosen(), len(follows.parts)))
 
-    def test_late(self) -> None:
+    def test_late_sink_gets_the_open_segment(self) -> None:
         """A sink that comes late gets the parts of the open segment, then what the others get."""
         first, late = leader(), follower()
         packager = Packager(first)
@@ -166,7 +166,7 @@ class PackagerTests(SynchronousTestCase):
         packager.finish()
         self.assertTrue(late.parts[0].on_keyframe and late.parts[0].starts_segment)
 
-    def test_failing_sink(self) -> None:
+    def test_failing_sink_gets_no_more(self) -> None:
         """A sink that raises gets no more calls; the other one gets everything."""
         for call in ("tracks_changed", "constants_chosen", "part_cut", "segment_ended", "flushed", "interrupted"):
             self.setUp()
@@ -184,7 +184,7 @@ class PackagerTests(SynchronousTestCase):
             self.assertEqual("finish", good.names[-1])
             self.assertEqual((good,), packager.sinks or (good,))
 
-    def test_suspend(self) -> None:
+    def test_suspend_leaves_resumable_sinks(self) -> None:
         """When the server stops, a sink that the next one resumes is suspended, any other finished; both have all."""
 
         @implementer(IResumableSink)
@@ -201,7 +201,7 @@ class PackagerTests(SynchronousTestCase):
         self.assertEqual(sinks[0].parts, sinks[1].parts)
         self.assertEqual((), packager.sinks)
 
-    def test_finish_waits(self) -> None:
+    def test_finish_waits_for_all_sinks(self) -> None:
         """It has finished when all its sinks have."""
         sink = leader()
         sink.finishing = Deferred()
@@ -210,7 +210,7 @@ class PackagerTests(SynchronousTestCase):
         sink.finishing.callback(None)
         self.successResultOf(done)
 
-    def test_removed(self) -> None:
+    def test_removed_sink_gets_no_more(self) -> None:
         """A sink that is removed gets no more calls."""
         stays, goes = leader(), follower()
         packager = Packager(stays, goes)

@@ -59,7 +59,7 @@ def _traf(tfhd: str, truns: str, place: str) -> bytes:
 
 
 class BoxTests(SynchronousTestCase):
-    def test_whole(self) -> None:
+    def test_whole_boxes_are_read(self) -> None:
         """Boxes are read by kind, place and size; what is behind a box is not touched."""
         first, second = read_boxes(b"\0\0\0\x0afreeab" + b"\0\0\0\x08skip")
         self.assertEqual(
@@ -81,12 +81,12 @@ class BoxTests(SynchronousTestCase):
                 self.assertIn(length, (0, 10, 19))
             self.assertEqual(["free", "skip"][: (length >= 10) + (length >= 19)], seen)
 
-    def test_large_size(self) -> None:
+    def test_large_size_is_read(self) -> None:
         """A size of 64 bits is read, and its longer header is not part of the body."""
         (box,) = read_boxes(b"\0\0\0\x01mdat" + b"\0\0\0\0\0\0\0\x12" + b"ab")
         self.assertEqual((18, 16, b"ab"), (box.size, box.body_offset, box.body))
 
-    def test_impossible_sizes(self) -> None:
+    def test_impossible_sizes_are_errors(self) -> None:
         """A size below that of the header, or of 0, or beyond the data, is an error with its numbers."""
         for data, message in (
             (b"\0\0\0\x07free", "'free' at 0: size 7 is less"),
@@ -105,7 +105,7 @@ class BoxTests(SynchronousTestCase):
         with self.assertRaisesRegex(MediaError, "'mfhd' at 8: 8 bytes of 16"):
             next(read_boxes(data)).child("mfhd")
 
-    def test_missing_child(self) -> None:
+    def test_missing_child_is_named(self) -> None:
         """Asking for a box that is not there tells which, and where it should be."""
         with self.assertRaisesRegex(MediaError, "mdia at 8 has no minf"):
             next(read_boxes(boxes.box(b"trak", boxes.box(b"mdia")))).child("mdia", "minf")
@@ -124,7 +124,7 @@ class InitSegmentTests(SynchronousTestCase):
         self.assertEqual(TRACKS, read_init_segment(RECORDING))
         self.assertEqual(TRACKS, read_init_segment(INIT + FIRST[:50]))
 
-    def test_foreign_esds(self) -> None:
+    def test_foreign_esds_are_read(self) -> None:
         """The AudioSpecificConfig is found behind sizes of four bytes, as FFmpeg writes them, and other boxes."""
         esds = boxes.full_box(
             b"esds",
@@ -135,7 +135,7 @@ class InitSegmentTests(SynchronousTestCase):
         )
         self.assertEqual(bytes.fromhex("121056e500"), self._with_audio_children(boxes.box(b"btrt", bytes(12)), esds))
 
-    def test_damaged_esds(self) -> None:
+    def test_damaged_esds_are_errors(self) -> None:
         """An esds that is cut short, too long for its box or of another make is an error."""
         whole = write_esds(b"\x12\x10")[4:]
         for descriptor in (
@@ -151,12 +151,12 @@ class InitSegmentTests(SynchronousTestCase):
         entry = boxes.audio_sample_entry(b"mp4a", 2, 44_100, *children)
         return _read_track(boxes.hdlr(b"soun", b""), entry).record
 
-    def test_other_codec(self) -> None:
+    def test_other_codec_is_shown_partly(self) -> None:
         """Of a codec that is unknown here, as much is shown as its track says without it."""
         info = _read_track(boxes.hdlr(b"subt", b""), boxes.box(b"wxyz", bytes(20)))
         self.assertEqual(TrackInfo(5, "subt", 1_000, "wxyz", b""), info)
 
-    def test_hevc(self) -> None:
+    def test_hevc_record_from_its_box(self) -> None:
         """The record of another video codec is taken from its own box."""
         record = bytes.fromhex("01016000000090000000000078f000fcfdf8f800000f00")
         entry = boxes.visual_sample_entry(b"hvc1", 1_920, 1_080, boxes.box(b"hvcC", record), boxes.pasp(1, 1))
@@ -187,7 +187,7 @@ class FragmentTests(SynchronousTestCase):
         self.assertEqual([], read_fragments(b"", TRACKS))
         self.assertEqual(1, len(read_fragments(FIRST, TRACKS)))
 
-    def test_recording(self) -> None:
+    def test_recording_gives_every_fragment(self) -> None:
         """In a recording every fragment is found, with its place, its times and its payloads."""
         first, second = read_fragments(RECORDING, TRACKS)
         self.assertEqual((1, len(INIT), len(FIRST)), first[:3])
@@ -199,7 +199,7 @@ class FragmentTests(SynchronousTestCase):
         self.assertEqual([SampleInfo(0, 0, 1_024, 5, True, b"sound")], audio.samples)
         self.assertEqual([SampleInfo(7_200, 7_200, 3_600, 4, False, b"more")], second.tracks[0].samples)
 
-    def test_mapped_file(self) -> None:
+    def test_mapped_file_reads_as_bytes(self) -> None:
         """A file mapped into memory is as good as bytes."""
         with tempfile.TemporaryFile() as file:
             file.write(RECORDING)
@@ -221,7 +221,7 @@ class FragmentTests(SynchronousTestCase):
         data = _fragment(("00020000 00000001", "00000001 00000002 DATA"))
         self.assertEqual([(1_000, 7, False, b"ab"), (1_007, 7, False, b"cd")], self._brief(data, track))
 
-    def test_several_runs(self) -> None:
+    def test_several_runs_follow_one_another(self) -> None:
         """A run without a data offset continues where the one before ended, in time and in place."""
         sizes = "00000200 00000001 00000003"
         data = _fragment(("00020008 00000001 0000000a", f"00000201 00000001 DATA 00000002 | {sizes}"))
@@ -252,23 +252,23 @@ class BrokenFragmentTests(SynchronousTestCase):
         with self.assertRaisesRegex(MediaError, message):
             read_fragments(data, TRACKS)
 
-    def test_unknown_track(self) -> None:
+    def test_unknown_track_is_an_error(self) -> None:
         """A track that the init segment does not know cannot be read."""
         self.assertBroken("no track 3", _fragment(("00020000 00000003", "00000001 00000000 DATA")))
 
-    def test_data_elsewhere(self) -> None:
+    def test_data_elsewhere_is_an_error(self) -> None:
         """A sample before, behind or only partly within its mdat is an error."""
         for shift, size in ((-1, 1), (8, 1), (0, 9), (-1_000, 1), (4, 0xFFFFFFFF)):
             trun = f"00000201 00000001 DATA {size:08x}"
             self.assertBroken("is not in the mdat", _fragment(("00020008 00000001 0000000a", trun), shift=shift))
 
-    def test_no_mdat(self) -> None:
+    def test_missing_mdat_is_an_error(self) -> None:
         """A moof must have its mdat before the next."""
         moof = FIRST[: next(read_boxes(FIRST)).end]
         self.assertBroken("moof at 0 has no mdat", moof)
         self.assertBroken("moof at 0 has no mdat", moof + SECOND)
 
-    def test_missing_box(self) -> None:
+    def test_missing_box_is_an_error(self) -> None:
         """A fragment without the boxes that CMAF demands is an error."""
         for kind in (b"mfhd", b"tfhd", b"tfdt"):
             self.assertBroken(f"has no {kind.decode()}", FIRST.replace(kind, b"free"))
@@ -302,7 +302,7 @@ class BrokenFragmentTests(SynchronousTestCase):
 
     @given(st.binary(max_size=64))
     @example(b"\0\0\0\x0emoof\0\0\0\0\0\0")
-    def test_noise(self, data: bytes) -> None:
+    def test_noise_is_a_media_error(self, data: bytes) -> None:
         """Bytes that are no boxes at all are a MediaError too."""
         with self.assertRaises(MediaError):
             read_init_segment(data)
@@ -322,12 +322,12 @@ class CompletePrefixTests(SynchronousTestCase):
         (fragment,) = read_fragments(broken[: complete_prefix(broken)], TRACKS)
         self.assertEqual(1, fragment.sequence_number)
 
-    def test_noise_behind(self) -> None:
+    def test_noise_behind_is_cut_off(self) -> None:
         """What is behind the last fragment, zeros of a file system or a moof without its mdat, is not kept."""
         moof = FIRST[: next(read_boxes(FIRST)).end]
         for tail in (bytes(4_096), b"\xff" * 100, moof, boxes.box(b"free", b"x")):
             self.assertEqual(len(RECORDING), complete_prefix(RECORDING + tail))
 
-    def test_nothing(self) -> None:
+    def test_nothing_whole_is_kept(self) -> None:
         """Without a fragment there is nothing to keep."""
         self.assertEqual([0, 0, 0], [complete_prefix(data) for data in (b"", INIT, b"\0" * 64)])

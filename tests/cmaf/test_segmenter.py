@@ -168,7 +168,7 @@ class SegmenterCase(SynchronousTestCase):
 class RegularTests(SegmenterCase):
     """Encoders that do what they say."""
 
-    def test_gops(self) -> None:
+    def test_gops_begin_every_segment(self) -> None:
         """With GOPs of 0.5 to 10 s, at every frame rate, every segment begins with a keyframe."""
         for rate in RATES:
             for gop_s in (Fraction(1, 2), 1, 2, 4, 10):
@@ -215,7 +215,7 @@ class RegularTests(SegmenterCase):
             segmenter.add(frame)
         self.assertIs(constants, segmenter.constants)
 
-    def test_audio_alone(self) -> None:
+    def test_audio_alone_is_cut_anywhere(self) -> None:
         """Audio alone is cut anywhere between its frames, at any sample rate."""
         for rate in (48_000, 44_100, 22_050):
             track = make_audio_track(rate)
@@ -255,7 +255,7 @@ class RegularTests(SegmenterCase):
             segmenter.add(frame)
         self.assertEqual(Fraction(50), segmenter.frame_rate)
 
-    def test_without_parts(self) -> None:
+    def test_without_parts_in_one_piece(self) -> None:
         """With ``part_ms=0`` a segment leaves in one piece."""
         frames = video_frames(VIDEO, 9, gop=30)
         parts, _ = cut(frames, VIDEO, cutting=Cutting(part_ms=0))
@@ -288,7 +288,7 @@ class AheadTests(SegmenterCase):
         self.assertGreater(len(ends), 1)
         self.assertEqual(ends, [part.end for part in parts if part.expected_last and ends[0] <= part.end <= ends[-1]])
 
-    def test_steady(self) -> None:
+    def test_steady_streams_leave_ahead(self) -> None:
         """At every frame rate, with B-frames and with sound interleaved by decode time, in GOPs of whole parts."""
         for rate in RATES:
             for b_frames in (0, 2):
@@ -302,7 +302,7 @@ class AheadTests(SegmenterCase):
                 )
                 self.assertLeavesWithLastFrame(by_decode_time, VIDEO, AUDIO)
 
-    def test_audio_alone(self) -> None:
+    def test_audio_alone_leaves_ahead(self) -> None:
         """Audio alone is as steady as can be; only what is too short for a part waits for the end of its segment."""
         segmenter = Segmenter(Cutting())
         segmenter.start((AUDIO,))
@@ -427,7 +427,7 @@ class LagTests(SegmenterCase):
             ends.append(Fraction(part.start_pts + part.duration, 90) - Fraction(last.dts + last.duration, 48))
         return ends
 
-    def test_bound(self) -> None:
+    def test_bound_on_late_sound(self) -> None:
         """No more is missing in a part than interleaving explains, however late the sound is, up to half a second."""
         bound_ms = Fraction(3_000 + 3_000, 90) + Fraction(1_024, 48)
         for late_ms in (-900, -200, -30, 0, 30, 100, 200, 400):
@@ -471,7 +471,7 @@ class PauseTests(SegmenterCase):
             for one, other in pairwise(samples):
                 self.assertEqual(one.frame.dts + one.duration, other.frame.dts)
 
-    def test_microphone_off(self) -> None:
+    def test_microphone_off_is_silence(self) -> None:
         """Silence takes the place of audio that pauses or ends: frames of the codec, as long as the others."""
         for returns in (20, 100):
             audio = [frame for frame in audio_frames(AUDIO, 30) if not 10 <= frame.dts / 48_000 < returns]
@@ -494,7 +494,7 @@ class PauseTests(SegmenterCase):
         self.assertEveryPartHas(parts, VIDEO, AUDIO, other)
         self.assertLess(longest, 1)
 
-    def test_camera_off(self) -> None:
+    def test_camera_off_repeats_the_keyframe(self) -> None:
         """The last keyframe stands in for pictures that pause, once a part; segments begin with it."""
         video = [frame for frame in video_frames(VIDEO, 30) if not 10 <= frame.dts / 90_000 < 20]
         parts, longest = self.cut_at_once(interleaved(video, audio_frames(AUDIO, 30)), VIDEO, AUDIO)
@@ -550,7 +550,7 @@ class PauseTests(SegmenterCase):
             self.assertLess(longest, 2.5)
             self.assertGreater(parts[-1].end, 28.5 * 90_000)
 
-    def test_both_pause(self) -> None:
+    def test_both_pause_makes_a_gap(self) -> None:
         """Where nothing comes at all, there is a gap and no silence."""
         both = interleaved(video_frames(VIDEO, 60), audio_frames(AUDIO, 60))
         frames = [frame for frame in both if not 10 <= frame.dts / frame.track.timescale < 50]
@@ -602,7 +602,7 @@ class IrregularTests(SegmenterCase):
                 parts = parts_of(events_of(segmenter, frames) + segmenter.flush())
                 self.assertCutWell(parts, segmenter, frames, VIDEO)
 
-    def test_freeze(self) -> None:
+    def test_freeze_is_cut_in_parts(self) -> None:
         """A picture that stays for seconds is cut into parts; those behind it hold no picture, or audio alone."""
         times = [*range(0, 270_000, 3_000), *range(720_000, 1_100_000, 3_000)]
         video = video_frames_at(VIDEO, times, range(0, 300, 30))
@@ -630,7 +630,7 @@ class IrregularTests(SegmenterCase):
             parts, segmenter = cut(held, VIDEO)
             self.assertCutWell(parts, segmenter, held, VIDEO)
 
-    def test_audio_lags(self) -> None:
+    def test_audio_lags_half_a_second(self) -> None:
         """Parts wait for audio half a second, then leave without it; it comes with later ones, none is lost."""
         frames = interleaved(video_frames(VIDEO, 8, gop=30), delayed(audio_frames(AUDIO, 8), 1_500))
         segmenter = Segmenter(Cutting())
@@ -645,13 +645,13 @@ class IrregularTests(SegmenterCase):
         parts = parts_of(events + segmenter.flush())
         self.assertCutWell(parts, segmenter, frames, VIDEO, AUDIO)
 
-    def test_audio_ceases(self) -> None:
+    def test_audio_ceases_and_video_continues(self) -> None:
         """Video continues when audio does not, half a second later."""
         frames = interleaved(video_frames(VIDEO, 9, gop=30), audio_frames(AUDIO, 3))
         parts, segmenter = cut(frames, VIDEO, AUDIO)
         self.assertCutWell(parts, segmenter, frames, VIDEO, AUDIO)
 
-    def test_video_ceases(self) -> None:
+    def test_video_ceases_and_audio_continues(self) -> None:
         """After three target durations without a picture audio continues alone, and nothing is held any longer."""
         frames = interleaved(video_frames(VIDEO, 4, gop=30), audio_frames(AUDIO, 30))
         segmenter = Segmenter(Cutting())
@@ -667,7 +667,7 @@ class IrregularTests(SegmenterCase):
         parts = parts_of(events + segmenter.flush())
         self.assertCutWell(parts, segmenter, frames, VIDEO, AUDIO)
 
-    def test_video_returns(self) -> None:
+    def test_video_returns_and_joins_in(self) -> None:
         """Pictures that come back after that join in where they belong."""
         pictures = [*video_frames(VIDEO, 4, gop=30), *video_frames(VIDEO, 4, gop=30, start=20 * 90_000)]
         frames = interleaved(pictures, audio_frames(AUDIO, 25))
@@ -700,7 +700,7 @@ class IrregularTests(SegmenterCase):
         parts, _ = cut(audio_frames(AUDIO, 3), VIDEO, AUDIO)
         self.assertEqual([], parts)
 
-    def test_single_frames(self) -> None:
+    def test_single_frames_make_single_parts(self) -> None:
         """One frame makes one part, as long as it is said to be."""
         for track, frame in ((VIDEO, video_frames(VIDEO, 0.04)[0]), (AUDIO, audio_frames(AUDIO, 0.02)[0])):
             parts, segmenter = cut([frame], track)
@@ -722,7 +722,7 @@ class AnyStreamTests(SegmenterCase):
     """What holds for every stream."""
 
     @given(st.one_of(videos(), free_videos(), changing_videos()), cuttings)
-    def test_video(self, frames: list[Frame], cutting: Cutting) -> None:
+    def test_video_of_any_shape(self, frames: list[Frame], cutting: Cutting) -> None:
         """Video alone, of any shape, is cut well."""
         parts, segmenter = cut(frames, VIDEO, cutting=cutting)
         self.assertCutWell(parts, segmenter, frames, VIDEO)
@@ -738,7 +738,7 @@ class AnyStreamTests(SegmenterCase):
         self.assertEqual(len(video), len(came_of(video, parts, VIDEO)))
 
     @given(st.integers(1, 60), st.sampled_from(RATES), st.integers(0, 3), cuttings)
-    def test_regular_gops(self, half_seconds: int, rate: Fraction, b_frames: int, cutting: Cutting) -> None:
+    def test_regular_gops_begin_segments(self, half_seconds: int, rate: Fraction, b_frames: int, cutting: Cutting) -> None:
         """With GOPs of one length, up to 10 s, every segment begins with a keyframe."""
         gop = max(1, round(rate * min(half_seconds, 20) / 2))
         frames = video_frames(VIDEO, 25, frame_rate=rate, gop=gop, b_frames=b_frames, size=20)
@@ -753,7 +753,7 @@ class AnyStreamTests(SegmenterCase):
             max_size=4,
         )
     )
-    def test_ranges(self, ranges: list[tuple[list[Frame], bool]]) -> None:
+    def test_ranges_keep_the_constants(self, ranges: list[tuple[list[Frame], bool]]) -> None:
         """Each range between discontinuities is cut well, by the constants of the first."""
         segmenter = Segmenter(Cutting())
         for index, (frames, with_audio) in enumerate(ranges):

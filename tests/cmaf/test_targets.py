@@ -16,7 +16,7 @@ def starts_of(rate: Fraction, seconds: int = 2) -> list[int]:
 
 
 class PartTargetTests(SynchronousTestCase):
-    def test_grids(self) -> None:
+    def test_grids_of_whole_frames(self) -> None:
         """A part is a whole number of frames, rounded up to a millisecond: never shorter than the frames it holds."""
         for rate, part_target_ms in (
             (Fraction(30), 334),
@@ -31,13 +31,13 @@ class PartTargetTests(SynchronousTestCase):
             constants = choose_constants(Cutting(), 90_000, starts_of(rate), 180_000)
             self.assertEqual(part_target_ms, constants.part_target_ms, rate)
 
-    def test_audio(self) -> None:
+    def test_audio_is_a_grid(self) -> None:
         """Audio alone is a grid as well."""
         for sample_rate, part_target_ms in ((48_000, 342), (44_100, 326)):
             starts = [0, 1_024]
             self.assertEqual(part_target_ms, choose_constants(Cutting(), sample_rate, starts, None).part_target_ms)
 
-    def test_no_grid(self) -> None:
+    def test_no_grid_has_a_margin(self) -> None:
         """Off a grid a part is so long that one frame more or less stays above 85 %, but no longer than a second."""
         jittery = [0, 3_000, 5_000, 9_000, 12_000]
         self.assertEqual(333, choose_constants(Cutting(), 90_000, jittery, 180_000).part_target_ms)
@@ -46,13 +46,13 @@ class PartTargetTests(SynchronousTestCase):
         slower = [0, 40_000, 90_000]
         self.assertEqual(1_000, choose_constants(Cutting(), 90_000, slower, 180_000).part_target_ms)
 
-    def test_without_parts(self) -> None:
+    def test_without_parts_no_target(self) -> None:
         """No parts, no target."""
         self.assertEqual(0, choose_constants(Cutting(part_ms=0), 90_000, [0, 3_000], 180_000).part_target_ms)
 
 
 class TargetDurationTests(SynchronousTestCase):
-    def test_gops(self) -> None:
+    def test_gops_make_up_the_length(self) -> None:
         """As many whole GOPs as make up the wanted length, rounded."""
         for gop_ms, segment_ms, target_s in (
             (500, 2_000, 2),
@@ -91,11 +91,11 @@ class TargetDurationTests(SynchronousTestCase):
             starts = [number * 3_600 + number % 3 * 400 for number in range(50)]
             self.assertEqual(2, choose_constants(Cutting(), 90_000, starts, gop_ms * 90).target_s, gop_ms)
 
-    def test_audio(self) -> None:
+    def test_audio_without_gops_as_wanted(self) -> None:
         """Without GOPs a segment is as long as wanted."""
         self.assertEqual(2, choose_constants(Cutting(), 48_000, [0, 1_024], None).target_s)
 
-    def test_one_frame(self) -> None:
+    def test_one_frame_has_constants(self) -> None:
         """A stream of one frame has constants as well."""
         self.assertEqual(Constants(2, 334), choose_constants(Cutting(), 90_000, [0], None))
         self.assertEqual(Constants(2, 334), choose_constants(Cutting(), 90_000, [], None))

@@ -14,29 +14,29 @@ class SpellingTests(SynchronousTestCase):
         address = parse_address(*sent)
         self.assertEqual((app, name, parameters), (address.app, address.key, address.parameters))
 
-    def test_ffmpeg(self) -> None:
+    def test_ffmpeg_leaves_the_query(self) -> None:
         """FFmpeg leaves the query on the stream name."""
         sent = ("live", "rtmp://h:1935/live", "k?token=x")
         self.assert_address(sent, "live", "k", token="x")
 
-    def test_deep_ffmpeg(self) -> None:
+    def test_deep_ffmpeg_path_is_two_segments(self) -> None:
         """Of a longer path FFmpeg makes an application of two segments."""
         self.assert_address(("a/b", "rtmp://h/a/b", "k"), "a/b", "k")
 
-    def test_one_segment(self) -> None:
+    def test_one_segment_is_an_application(self) -> None:
         """A one-segment URL arrives as an application without a stream name (FFmpeg, GoPro)."""
         sent = ("k?token=x", "rtmp://h/k?token=x", "")
         self.assert_address(sent, "live", "k", token="x")
         self.assertEqual("studio", parse_address(*sent, default_app="studio").app)
 
-    def test_obs(self) -> None:
+    def test_obs_sends_two_boxes(self) -> None:
         """OBS sends its two boxes as they are, the server's with its query."""
         self.assert_address(("live", "rtmp://h/live", "k?token=x"), "live", "k", token="x")
         self.assert_address(("live?token=x", "rtmp://h/live?token=x", "k"), "live", "k", token="x")
         self.assert_address(("live/k?token=x", "rtmp://h/live/k?token=x", ""), "live", "k", token="x")
         self.assert_address(("", "rtmp://h", "k?token=x"), "live", "k", token="x")
 
-    def test_obs_multitrack(self) -> None:
+    def test_obs_multitrack_adds_to_query(self) -> None:
         """OBS with multitrack adds to the key's query, or has the query for a name."""
         sent = ("live", "rtmp://h/live", "k?clientConfigId=7")
         self.assert_address(sent, "live", "k", clientConfigId="7")
@@ -53,7 +53,7 @@ class SpellingTests(SynchronousTestCase):
         self.assert_address(("live", "", "mp4:flv:k"), "live", "flv:k")
         self.assert_address(("live", "", "amp4:k"), "live", "amp4:k")
 
-    def test_slashes(self) -> None:
+    def test_slashes_do_not_count(self) -> None:
         """Slashes around an application do not count."""
         self.assert_address(("/live/", "", "/k"), "live", "k")
         self.assert_address(("//live//k//", "", ""), "live", "k")
@@ -68,7 +68,7 @@ class SpellingTests(SynchronousTestCase):
         sent = ("live?a=app&b=app", "rtmp://h/live?a=url&b=url&c=url", "k?a=name")
         self.assert_address(sent, "live", "k", a="name", b="app", c="url")
 
-    def test_decoding(self) -> None:
+    def test_decoding_is_done_once(self) -> None:
         """Parameters are percent-decoded once, plus signs stay, and names without a value are empty."""
         self.assert_address(("live", "", "k?a=%2541%2F&b=1+2&c&d=x=y&&"), "live", "k", a="%41/", b="1+2", c="", d="x=y")
 
@@ -80,7 +80,7 @@ class SpellingTests(SynchronousTestCase):
 class RefusalTests(SynchronousTestCase):
     """Names that cannot be meant well."""
 
-    def test_refused(self) -> None:
+    def test_unusable_addresses_are_refused(self) -> None:
         """No name, control characters, backslashes and parent directories are refused, and nothing is quoted."""
         for app, tc_url, name in (
             ("", "", ""),
@@ -100,13 +100,13 @@ class RefusalTests(SynchronousTestCase):
                 parse_address(app, tc_url, name)
             self.assertNotIn("secret", str(caught.exception))
 
-    def test_repr(self) -> None:
+    def test_repr_shows_no_secret(self) -> None:
         """A secret does not show when an address is printed."""
         self.assertNotIn("secret", repr(parse_address("live?token=secret", "rtmp://h/?token=secret", "k?token=secret")))
 
     @slow
     @given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
-    def test_arbitrary_text(self, app: str, tc_url: str, name: str) -> None:
+    def test_arbitrary_text_is_decided(self, app: str, tc_url: str, name: str) -> None:
         """Whatever is sent, it is an address with a name, or refused."""
         try:
             address = parse_address(app, tc_url, name)
@@ -119,7 +119,7 @@ class RefusalTests(SynchronousTestCase):
 class HintTests(SynchronousTestCase):
     """What is shown of a client's URL."""
 
-    def test_host(self) -> None:
+    def test_host_without_port_and_path(self) -> None:
         """The host comes without port, credentials and path; without a URL it is empty."""
         for tc_url, host in (
             ("rtmp://media.example.org:1935/live?token=x", "media.example.org"),
@@ -132,7 +132,7 @@ class HintTests(SynchronousTestCase):
         ):
             self.assertEqual(host, tc_url_host(tc_url), tc_url)
 
-    def test_app_path(self) -> None:
+    def test_app_path_without_query(self) -> None:
         """The application comes without slashes and without the query that may hold a secret."""
         for app, tc_url, path in (
             ("live?token=secret", "", "live"),

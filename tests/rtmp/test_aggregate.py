@@ -22,20 +22,20 @@ def aggregate(payload: bytes, timestamp: int = 5000) -> Message:
 class AggregateTests(SynchronousTestCase):
     """Aggregates, written by hand as FLV tags."""
 
-    def test_whole(self) -> None:
+    def test_whole_aggregate_becomes_messages(self) -> None:
         """Tags become messages whose times start at the aggregate's, on the aggregate's message stream."""
         self.assertEqual(PARTS, list(read_aggregate(aggregate(AUDIO + VIDEO + DATA))))
 
-    def test_empty(self) -> None:
+    def test_empty_aggregate_is_nothing(self) -> None:
         """An aggregate of nothing is nothing."""
         self.assertEqual([], list(read_aggregate(aggregate(b""))))
 
-    def test_empty_tag(self) -> None:
+    def test_empty_tag_is_a_message(self) -> None:
         """A tag without data is a message without payload."""
         silence = b"\x08" + bytes(10) + b"\x00\x00\x00\x0b"
         self.assertEqual([Message(8, 1, 5000, b"", 4)] * 2, list(read_aggregate(aggregate(silence * 2))))
 
-    def test_timestamp_extension(self) -> None:
+    def test_timestamp_extension_is_highest(self) -> None:
         """The fourth byte of a tag's timestamp is its highest, and sums wrap."""
         late = VIDEO[:4] + b"\x00\x00\x00\x01" + VIDEO[8:]
         early = AUDIO[:4] + b"\xff\xff\xff\x00" + AUDIO[8:]
@@ -45,7 +45,7 @@ class AggregateTests(SynchronousTestCase):
         backwards = aggregate(VIDEO + AUDIO, 0)
         self.assertEqual([0, 2**32 - 40], [part.timestamp for part in read_aggregate(backwards)])
 
-    def test_truncated(self) -> None:
+    def test_truncated_anywhere_is_said(self) -> None:
         """Cut anywhere, the tags before the cut come out, and a cut within a tag is said; a pointer may be missing."""
         whole = AUDIO + VIDEO
         ends = {0: 0, 14: 1, 15: 1, 16: 1, 17: 1, 18: 1, 31: 2, 32: 2, 33: 2, 34: 2}
@@ -59,7 +59,7 @@ class AggregateTests(SynchronousTestCase):
             self.assertEqual(size not in ends, is_cut, size)
             self.assertEqual(PARTS[: ends.get(size, 0 if size < 14 else 1)], parts, size)
 
-    def test_nested(self) -> None:
+    def test_nested_aggregate_ends_reading(self) -> None:
         """An aggregate within an aggregate, or a command, ends the reading."""
         for type_id in (22, 20, 1):
             parts = read_aggregate(aggregate(AUDIO + bytes([type_id]) + AUDIO[1:] + VIDEO))

@@ -18,22 +18,22 @@ NEXT_MESSAGE = Message(18, 1, 77, b"ok", 5)
 class BasicHeaderTests(SynchronousTestCase):
     """The one, two or three bytes that every chunk begins with."""
 
-    def test_one_byte(self) -> None:
+    def test_one_byte_for_low_streams(self) -> None:
         """Chunk streams 2 to 63 stand in the first byte."""
         self.assertEqual((0, 2, 1), read_basic_header(b"\x02", 0))
         self.assertEqual((3, 63, 2), read_basic_header(b"?\xff", 1))
 
-    def test_two_bytes(self) -> None:
+    def test_two_bytes_for_middle_streams(self) -> None:
         """Chunk streams 64 to 319 stand in a second byte."""
         self.assertEqual((1, 64, 2), read_basic_header(b"\x40\x00", 0))
         self.assertEqual((2, 319, 2), read_basic_header(b"\x80\xff", 0))
 
-    def test_three_bytes(self) -> None:
+    def test_three_bytes_for_high_streams(self) -> None:
         """Chunk streams up to 65599 stand in two more bytes, the low one first."""
         self.assertEqual((0, 320, 3), read_basic_header(b"\x01\x00\x01", 0))
         self.assertEqual((3, 65599, 3), read_basic_header(b"\xc1\xff\xff", 0))
 
-    def test_cut_short(self) -> None:
+    def test_cut_short_header_asks_more(self) -> None:
         """A header that is not all there asks for more."""
         for cut in (b"", b"\x00", b"\x01", b"\x01\x00"):
             self.assertIsNone(read_basic_header(cut, 0))
@@ -71,7 +71,7 @@ class RuleTests(SynchronousTestCase):
 
     # ── headers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def test_chunk_streams(self) -> None:
+    def test_chunk_streams_of_every_size(self) -> None:
         """Every size of chunk stream id carries messages of one chunk and of several."""
         for csid in (2, 63, 64, 319, 320, 65599):
             chunks = fmt0(csid, 9, 130, 9, 1, b"v" * 128) + fmt3(csid, b"vv") + fmt1(csid, 1, 1, 8, b"a")
@@ -82,7 +82,7 @@ class RuleTests(SynchronousTestCase):
         chunks = fmt0(64, 5, 1, 9, 1, b"a") + b"\x41\x00\x00" + fmt1(2, 3, 1, 9, b"b")[1:]
         self.assert_read(chunks, Message(9, 1, 5, b"a", 64), Message(9, 1, 8, b"b", 64))
 
-    def test_inheritance(self) -> None:
+    def test_inheritance_of_header_fields(self) -> None:
         """Each header format takes what it leaves out from the one before."""
         chunks = (
             fmt0(6, 1000, 2, 9, 0x01020304, b"aa")
@@ -105,12 +105,12 @@ class RuleTests(SynchronousTestCase):
         chunks = fmt0(4, 26, 1, 8, 1, b"a") + fmt3(4, b"b")
         self.assert_read(chunks, Message(8, 1, 26, b"a", 4), Message(8, 1, 52, b"b", 4))
 
-    def test_delta_backwards(self) -> None:
+    def test_delta_backwards_modulo_32_bits(self) -> None:
         """Deltas add modulo 2**32, so an extended delta of 0xFFFFFFFB steps back by five."""
         chunks = fmt0(4, 100, 1, 8, 1, b"a") + fmt1(4, 0xFFFFFFFB, 1, 8, b"b") + fmt1(4, 5, 1, 8, b"c")
         self.assert_read(chunks, *(Message(8, 1, at, data, 4) for at, data in ((100, b"a"), (95, b"b"), (100, b"c"))))
 
-    def test_clock_wraps(self) -> None:
+    def test_clock_wraps_to_zero(self) -> None:
         """A delta past 2**32 milliseconds continues from 0."""
         chunks = fmt0(4, 0xFFFFFFFF, 1, 8, 1, b"a") + fmt1(4, 23, 1, 8, b"b")
         self.assert_read(chunks, Message(8, 1, 0xFFFFFFFF, b"a", 4), Message(8, 1, 22, b"b", 4))
@@ -124,14 +124,14 @@ class RuleTests(SynchronousTestCase):
         self.assert_read(fmt2(6, 7) + NEXT, Message(0, 0, 7, b"", 6), NEXT_MESSAGE)
         self.assert_read(fmt3(6) + NEXT, Message(0, 0, 0, b"", 6), NEXT_MESSAGE)
 
-    def test_empty_messages(self) -> None:
+    def test_empty_messages_are_complete(self) -> None:
         """A message of length 0 is complete with its header, also when fmt 3 repeats it."""
         chunks = fmt0(4, 10, 0, 8, 1) + fmt1(4, 5, 0, 9) + fmt3(4)
         self.assert_read(chunks, Message(8, 1, 10, b"", 4), Message(9, 1, 15, b"", 4), Message(9, 1, 20, b"", 4))
 
     # ── reassembly ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def test_interleaving(self) -> None:
+    def test_interleaving_by_their_ends(self) -> None:
         """Messages on different chunk streams overlap, and come out in the order of their ends."""
         chunks = (
             fmt0(6, 40, 300, 9, 1, b"1" * 128)
@@ -171,7 +171,7 @@ class RuleTests(SynchronousTestCase):
 
     # ── extended timestamps ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def test_extended_timestamps(self) -> None:
+    def test_extended_timestamps_behind_the_header(self) -> None:
         """From 0xFFFFFF ms on the timestamp stands behind the header; a delta below that does not."""
         chunks = fmt0(6, 0xFFFFFE, 1, 9, 1, b"a")
         expected = [Message(9, 1, 0xFFFFFE, b"a", 6)]
@@ -254,7 +254,7 @@ class RuleTests(SynchronousTestCase):
         self.assert_refused(set_chunk_size(0x80000000), "Set Chunk Size to 2147483648")
         self.assert_refused(NEXT + fmt0(2, 0, 3, 1, 0, b"\0\x10\0"), "Set Chunk Size of 3 bytes", NEXT_MESSAGE)
 
-    def test_abort(self) -> None:
+    def test_abort_drops_a_message(self) -> None:
         """Abort drops a message that has begun; the next chunk begins another, with the old header to lean on."""
         abort = fmt0(2, 0, 4, 2, 0, (6).to_bytes(4, "big"))
         chunks = fmt0(6, 40, 130, 9, 1, b"1" * 128) + abort + fmt3(6, b"2" * 128) + fmt3(6, b"22")
@@ -269,7 +269,7 @@ class RuleTests(SynchronousTestCase):
 
     # ── limits ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def test_length_limits(self) -> None:
+    def test_length_limits_before_payload(self) -> None:
         """Media and other messages have limits of their own, which count before any payload is there."""
         limits = ChunkLimits(max_media_bytes=20, max_command_bytes=10)
         for type_id, limit in ((8, 20), (9, 20), (22, 20), (20, 10), (18, 10), (1, 10), (77, 10)):
@@ -278,11 +278,11 @@ class RuleTests(SynchronousTestCase):
             reader = self.reader_class(limits)
             self.assertEqual([], list(new_feed(reader)(fmt0(6, 0, limit, type_id, 1, b"x"))))
 
-    def test_length_bomb(self) -> None:
+    def test_length_bomb_is_refused(self) -> None:
         """A message announced as 16 MiB is refused by its header alone."""
         self.assert_refused(NEXT + fmt0(6, 0, 0xFFFFFF, 9, 1), "16777215 bytes .type 9., limit 10485760", NEXT_MESSAGE)
 
-    def test_limits_replaced(self) -> None:
+    def test_limits_replaced_for_trusted_peers(self) -> None:
         """Limits can be raised once a peer is trusted, and count from the next header on."""
         reader = self.reader_class(ChunkLimits.unauthorised())
         reader.chunk_size = 0xFFFFFF
@@ -300,7 +300,7 @@ class RuleTests(SynchronousTestCase):
         messages = [Message(8, 1, 0, b"a", 4), Message(9, 1, 0, b"v", 300), Message(8, 1, 1, b"b", 4)]
         self.assert_refused(used + fmt0(5, 0, 1, 8, 1, b"c"), "csid 5: .* limit, 2$", *messages, limits=limits)
 
-    def test_partial_limit(self) -> None:
+    def test_partial_limit_counts_what_came(self) -> None:
         """All incomplete messages together have a limit, which counts what came, not what was announced."""
         limits = ChunkLimits(max_partial_bytes=300)
         begun = fmt0(4, 0, 10_000, 9, 1, b"a" * 128) + fmt0(5, 0, 10_000, 9, 1, b"b" * 128)
@@ -331,7 +331,7 @@ class RuleTests(SynchronousTestCase):
         seen = [message.type_id for message in reader.messages()]
         self.assertEqual([1, *[-1] * 15, 9], seen)
 
-    def test_tiny_chunks(self) -> None:
+    def test_tiny_chunks_are_bounded(self) -> None:
         """Chunks below 128 bytes are for messages of up to 64 KiB, whichever came first."""
         small, tiny = set_chunk_size(127), Message(1, 0, 0, b"\0\0\0\x7f", 2)
         self.assert_refused(small + fmt0(6, 0, 65_537, 9, 1), "65537 bytes in chunks of 127, at least 128", tiny)

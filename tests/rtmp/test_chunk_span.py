@@ -164,13 +164,13 @@ class AgreementTests(SynchronousTestCase):
 
     @settings(max_examples=200)
     @given(st.binary(max_size=600), PIECE_SIZES)
-    def test_noise(self, noise: bytes, size: int) -> None:
+    def test_noise_is_read_alike(self, noise: bytes, size: int) -> None:
         """So they do for bytes that were never chunks."""
         self.assert_agree(in_pieces(noise, size), ChunkLimits())
         begun = fmt0(6, 0, 300, 9, 1, b"x" * 128)
         self.assert_agree(in_pieces(begun + noise, size), ChunkLimits())
 
-    def test_every_cut(self) -> None:
+    def test_every_cut_of_a_message(self) -> None:
         """A message of many chunks, cut in two anywhere, is the same message."""
         wire = set_chunk_size(130) + b"".join(encoder_wire(130, messages=3, length=521))
         for at in range(len(wire) + 1):
@@ -226,13 +226,13 @@ class WorkTests(SynchronousTestCase):
         self.assertEqual(20, len(fed(new_feed(reader), pieces)))
         return reader.headers
 
-    def test_whole_messages(self) -> None:
+    def test_whole_messages_show_one_header(self) -> None:
         """Of messages that arrive whole, the rules see one header: the first on a chunk stream."""
         for chunk_size in (128, 4096, 60000):
             pieces = encoder_wire(chunk_size, messages=20, length=9000)
             self.assertEqual(1, self.headers_left(pieces, chunk_size))
 
-    def test_pieces(self) -> None:
+    def test_pieces_show_few_headers(self) -> None:
         """Of messages in pieces, the rules see few headers more: those that a cut divides."""
         wire = b"".join(encoder_wire(128, messages=20, length=9000))
         pieces = in_pieces(wire, 1448)

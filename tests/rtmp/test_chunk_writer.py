@@ -15,7 +15,7 @@ from rapidrtmp.rtmp.chunk_writer import write_basic_header
 class BasicHeaderTests(SynchronousTestCase):
     """The one, two or three bytes that every chunk begins with."""
 
-    def test_sizes(self) -> None:
+    def test_sizes_of_chunk_stream_ids(self) -> None:
         """A chunk stream id takes the fewest bytes that hold it."""
         for csid, data in (
             (2, b"\xc2"),
@@ -28,7 +28,7 @@ class BasicHeaderTests(SynchronousTestCase):
             self.assertEqual(data, write_basic_header(3, csid))
         self.assertEqual(b"\x03", write_basic_header(0, 3))
 
-    def test_bounds(self) -> None:
+    def test_bounds_of_chunk_stream_ids(self) -> None:
         """There is no chunk stream below 2 or above 65599."""
         for csid in (0, 1, -1, 65600):
             with self.assertRaisesRegex(MisuseError, f"csid {csid}, not 2..65599"):
@@ -38,16 +38,16 @@ class BasicHeaderTests(SynchronousTestCase):
 class ChunkWriterTests(SynchronousTestCase):
     """Whole messages."""
 
-    def test_one_chunk(self) -> None:
+    def test_one_chunk_has_a_full_header(self) -> None:
         """A message has a full header, its message stream id the low byte first."""
         data = ChunkWriter().write(3, 0x010203, 20, 0x0A0B0C0D, b"body")
         self.assertEqual(b"\x03\x01\x02\x03\x00\x00\x04\x14\x0d\x0c\x0b\x0abody", data)
 
-    def test_empty(self) -> None:
+    def test_empty_message_is_a_header(self) -> None:
         """A message without payload is a header."""
         self.assertEqual(b"\x04" + bytes(6) + b"\x08\x01\0\0\0", ChunkWriter().write(4, 0, 8, 1, b""))
 
-    def test_chunk_size(self) -> None:
+    def test_chunk_size_divides_messages(self) -> None:
         """A message longer than the chunk size, 128 until it is changed, continues in chunks with one-byte headers."""
         writer = ChunkWriter()
         header = b"\x06\0\0\x01\0\0\x82\x09\x01\0\0\0"
@@ -55,7 +55,7 @@ class ChunkWriterTests(SynchronousTestCase):
         writer.chunk_size = 65
         self.assertEqual(header + b"v" * 65 + b"\xc6" + b"v" * 65, writer.write(6, 1, 9, 1, b"v" * 130))
 
-    def test_extended_timestamp(self) -> None:
+    def test_extended_timestamp_is_repeated(self) -> None:
         """From 0xFFFFFF on the timestamp stands behind the header, and is repeated on every continuation."""
         writer = ChunkWriter(2)
         self.assertEqual(b"\x06\xff\xff\xfe\0\0\1\x09\1\0\0\0v", writer.write(6, 0xFFFFFE, 9, 1, b"v"))
@@ -63,12 +63,12 @@ class ChunkWriterTests(SynchronousTestCase):
         expected = b"\x06\xff\xff\xff\0\0\3\x09\1\0\0\0" + extended + b"vv\xc6" + extended + b"v"
         self.assertEqual(expected, writer.write(6, 0xFFFFFF, 9, 1, b"vvv"))
 
-    def test_clock_wraps(self) -> None:
+    def test_clock_wraps_modulo_32_bits(self) -> None:
         """Timestamps are taken modulo 2**32."""
         writer = ChunkWriter()
         self.assertEqual(writer.write(6, 5, 9, 1, b"v"), writer.write(6, 2**32 + 5, 9, 1, b"v"))
 
-    def test_too_long(self) -> None:
+    def test_too_long_is_our_mistake(self) -> None:
         """A message that its length field cannot tell is our own mistake."""
         with self.assertRaisesRegex(MisuseError, "message of 16777216 bytes, limit 16777215"):
             ChunkWriter().write(6, 0, 9, 1, bytes(0x1000000))
@@ -86,7 +86,7 @@ class ChunkWriterTests(SynchronousTestCase):
         ),
         st.integers(1, 50),
     )
-    def test_read_back(self, sent: list[tuple[int, int, int, int, bytes]], chunk_size: int) -> None:
+    def test_written_chunks_read_back(self, sent: list[tuple[int, int, int, int, bytes]], chunk_size: int) -> None:
         """What is written is what both readers read, at any chunk size."""
         writer = ChunkWriter(chunk_size)
         wire = b"".join(writer.write(*message) for message in sent)

@@ -27,7 +27,7 @@ from .amf_bytes import END, NULL, OBJECT, key, number, text
 class ConnectTests(SynchronousTestCase):
     """The connect command as clients really send it."""
 
-    def test_ffmpeg(self) -> None:
+    def test_ffmpeg_says_what_is_kept(self) -> None:
         """Of what FFmpeg says of itself, application, tcUrl and software are kept."""
         data = (
             b"\x02\x00\x07connect"
@@ -41,7 +41,7 @@ class ConnectTests(SynchronousTestCase):
         )
         self.assertEqual(Connect(1.0, "live", "rtmp://127.0.0.1/live", "FMLE/3.0 Lavf"), read_command(data))
 
-    def test_odd_objects(self) -> None:
+    def test_odd_objects_are_read(self) -> None:
         """Keys of another case, wrong types, nulls, lists, an ECMA array and values behind it are all met."""
         properties = (
             (key("app") + number(5))
@@ -56,7 +56,7 @@ class ConnectTests(SynchronousTestCase):
         self.assertEqual(Connect(1.0, "", "", ""), read_command(text("connect") + number(1)))
         self.assertEqual(Connect(1.0, "", "", ""), read_command(text("connect") + number(1) + NULL))
 
-    def test_secrets(self) -> None:
+    def test_secrets_do_not_show(self) -> None:
         """Tokens in application, tcUrl or name do not show when a command is printed."""
         commands = (
             Connect(1.0, "live?token=secret", "rtmp://h/live?token=secret", "x"),
@@ -69,7 +69,7 @@ class ConnectTests(SynchronousTestCase):
 class CommandTests(SynchronousTestCase):
     """The other commands."""
 
-    def test_named(self) -> None:
+    def test_named_commands_are_recognised(self) -> None:
         """Every command that is answered in its own way is recognised."""
         for name, expected in (
             ("createStream", CreateStream(4.0)),
@@ -88,14 +88,14 @@ class CommandTests(SynchronousTestCase):
             self.assertEqual(expected, read_command(data))
             self.assertEqual(type(expected), type(read_command(text(name.upper()) + data[3 + len(name) :])))
 
-    def test_publish_kinds(self) -> None:
+    def test_publish_kinds_live_by_default(self) -> None:
         """A publish is live unless it says record or append."""
         for said, kind in ((text("record"), "record"), (text("APPEND"), "append"), (text("x"), "live"), (b"", "live")):
             data = text("publish") + number(0) + NULL + text("k") + said
             self.assertEqual(Publish(0.0, "k", kind), read_command(data))
         self.assertEqual(Publish(0.0, "", "live"), read_command(text("publish") + number(0) + NULL + NULL))
 
-    def test_delete_targets(self) -> None:
+    def test_delete_targets_are_whole_numbers(self) -> None:
         """A stream to delete is a whole number from 1; names and other numbers are none in particular."""
         for target, msid in (
             (number(1), 1),
@@ -113,7 +113,7 @@ class CommandTests(SynchronousTestCase):
             data = text("deleteStream") + number(0) + NULL + target
             self.assertEqual(DeleteStream(0.0, msid), read_command(data), target)
 
-    def test_transactions(self) -> None:
+    def test_transactions_that_want_answers(self) -> None:
         """A positive transaction id wants an answer; zero, none at all and things that are no id do not."""
         for data, wants_answer in (
             (number(2), True),
@@ -131,12 +131,12 @@ class CommandTests(SynchronousTestCase):
             command = read_command(text(name) + number(7) + NULL)
             self.assertEqual(UnknownCommand(0.0, name), command)
 
-    def test_amf3(self) -> None:
+    def test_amf3_has_a_byte_before(self) -> None:
         """A command of type 17 has a byte of its own in front, and may hold AMF3."""
         data = b"\x00" + text("connect") + number(1) + b"\x11\x0a\x0b\x01\x07app\x06\x09live\x01"
         self.assertEqual(Connect(1.0, "live", "", ""), read_command(data))
 
-    def test_unreadable_arguments(self) -> None:
+    def test_unreadable_arguments_are_left_out(self) -> None:
         """Arguments that are no AMF are left out; without name, transaction or object there is no command."""
         data = text("publish") + number(5) + NULL + text("k") + b"\x04"
         self.assertEqual(Publish(5.0, "k", "live"), read_command(data))
@@ -149,14 +149,14 @@ class CommandTests(SynchronousTestCase):
         ):
             self.assertRaises(UnreadableError, read_command, bad)
 
-    def test_printable(self) -> None:
+    def test_printable_names_for_logs(self) -> None:
         """What a client calls itself or a command is fit for a log: short, and in one line."""
         self.assertEqual("a\N{REPLACEMENT CHARACTER}b", printable("a\nb"))
         self.assertEqual(64, len(printable("x" * 1000)))
         self.assertEqual(UnknownCommand(0.0, "\N{REPLACEMENT CHARACTER}"), read_command(text("\x1b")))
 
     @given(st.binary(max_size=100))
-    def test_arbitrary_bytes(self, data: bytes) -> None:
+    def test_arbitrary_bytes_are_commands_or_not(self, data: bytes) -> None:
         """Whatever comes, it is a command or unreadable."""
         for read in (read_command, read_data):
             try:
@@ -168,7 +168,7 @@ class CommandTests(SynchronousTestCase):
 class DataTests(SynchronousTestCase):
     """Data messages."""
 
-    def test_metadata(self) -> None:
+    def test_metadata_without_the_instruction(self) -> None:
         """``@setDataFrame`` is an instruction, not the name."""
         values = text("onMetaData") + b"\x08\0\0\0\x14" + key("width") + number(1280) + END
         expected = ("onMetaData", [{"width": 1280.0}])
@@ -176,7 +176,7 @@ class DataTests(SynchronousTestCase):
         self.assertEqual(expected, read_data(values))
         self.assertEqual(expected, read_data(b"\x00" + values))
 
-    def test_unreadable_values(self) -> None:
+    def test_unreadable_values_are_left_out(self) -> None:
         """Values that are no AMF are left out; without a name there is nothing."""
         self.assertEqual(("onFI", [None]), read_data(text("onFI") + NULL + b"\x04"))
         for bad in (b"", b"\x04", number(1), text("@setDataFrame"), text("@setDataFrame") + NULL):

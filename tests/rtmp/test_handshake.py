@@ -67,16 +67,16 @@ def answer_to(c1: bytes, time_ms: int = 0) -> bytes:
 class SimpleHandshakeTests(SynchronousTestCase):
     """The handshake of the published specification."""
 
-    def test_three_ways(self) -> None:
+    def test_three_ways_to_the_end(self) -> None:
         """The handshake is done with C2's last byte, whatever follows."""
         assert_read_three_ways(self, new_feed, b"\x03" + SIMPLE_C1 + C2, [HandshakeDone()], behind=b"\x02more")
 
     @given(cuts_of(b"\x03" + SIMPLE_C1 + C2))
-    def test_any_cut(self, pieces: list[bytes]) -> None:
+    def test_any_cut_ends_once(self, pieces: list[bytes]) -> None:
         """However TCP cuts the handshake, it is done once."""
         self.assertEqual([HandshakeDone()], fed(new_feed(), pieces))
 
-    def test_answer(self) -> None:
+    def test_answer_repeats_c1(self) -> None:
         """S1 carries our time, no version and our nonce; S2 repeats C1."""
         answer = answer_to(SIMPLE_C1, time_ms=2**32 + 5)
         self.assertEqual(b"\x03" + b"\0\0\0\x05" + bytes(4) + NONCE + SIMPLE_C1, answer)
@@ -93,7 +93,7 @@ class SimpleHandshakeTests(SynchronousTestCase):
         self.assertEqual(b"", handshake.data_to_send())
         self.assertFalse(handshake.is_done)
 
-    def test_rest(self) -> None:
+    def test_rest_is_handed_on(self) -> None:
         """What comes behind C2, at once or later, is handed on untouched and once."""
         handshake = ServerHandshake(NONCE)
         handshake.receive_data(b"\x03" + SIMPLE_C1 + C2[:-1])
@@ -112,7 +112,7 @@ class SimpleHandshakeTests(SynchronousTestCase):
         """Any 1536 bytes are a C2."""
         self.assertEqual([HandshakeDone()], fed(new_feed(), [b"\x03" + SIMPLE_C1, b"\xff" * 1536]))
 
-    def test_nonce_length(self) -> None:
+    def test_nonce_length_is_our_mistake(self) -> None:
         """A nonce that cannot fill S1 is our own mistake."""
         with self.assertRaisesRegex(MisuseError, "nonce of 32 bytes, not 1528"):
             ServerHandshake(bytes(32))
@@ -131,7 +131,7 @@ class SignedHandshakeTests(SynchronousTestCase):
         c1 = signed_c1(776)
         self.assertTrue(player_accepts(c1, 776, answer_to(c1)))
 
-    def test_damaged_digest(self) -> None:
+    def test_damaged_digest_gets_simple_answer(self) -> None:
         """A C1 whose digest does not verify gets the simple answer, without a version that promises signatures."""
         c1 = bytearray(signed_c1(12))
         c1[1535] ^= 1
@@ -139,11 +139,11 @@ class SignedHandshakeTests(SynchronousTestCase):
         self.assertEqual(bytes(4), answer[5:9])
         self.assertEqual(bytes(c1), answer[1537:])
 
-    def test_length(self) -> None:
+    def test_length_of_the_answer(self) -> None:
         """Signed or not, the answer is one byte and two packets."""
         self.assertEqual(3073, len(answer_to(signed_c1(776), time_ms=2**40)))
 
-    def test_three_ways(self) -> None:
+    def test_three_ways_when_signed(self) -> None:
         """Signed or not, C2 ends the handshake."""
         assert_read_three_ways(self, new_feed, b"\x03" + signed_c1(12) + C2, [HandshakeDone()], behind=b"\x02more")
 
@@ -157,26 +157,26 @@ class WrongProtocolTests(SynchronousTestCase):
             with self.assertRaisesRegex(PeerProtocolError, reason):
                 list(feed(first))
 
-    def test_tls(self) -> None:
+    def test_tls_hello_is_named(self) -> None:
         """A TLS hello on a plain port is named."""
         self.assert_refused(b"\x16\x03\x01", "0x16 .*TLS hello")
 
-    def test_http(self) -> None:
+    def test_http_request_is_named(self) -> None:
         """An HTTP request is named, whatever its method."""
         for method in (b"GET /", b"POST /open/1", b"HEAD", b"OPTIONS", b"CONNECT", b"DELETE", b"TRACE"):
             self.assert_refused(method, "HTTP")
 
-    def test_encrypted(self) -> None:
+    def test_encrypted_rtmp_is_named(self) -> None:
         """RTMPE, in its three versions, is named."""
         for version in (6, 8, 9):
             self.assert_refused(bytes([version]), "RTMPE")
 
-    def test_text(self) -> None:
+    def test_text_is_recognised_early(self) -> None:
         """Any byte from 32 on is text."""
         for first in (0x20, ord("S"), 0xFF):
             self.assert_refused(bytes([first]), "text: not RTMP")
 
-    def test_other_versions(self) -> None:
+    def test_other_versions_are_numbered(self) -> None:
         """Any other version is named by its number."""
         for version in (0, 1, 2, 4, 31):
             self.assert_refused(bytes([version]), f"0x{version:02x} instead of 0x03: not a version")
@@ -194,11 +194,11 @@ class ClientHandshakeTests(SynchronousTestCase):
 
         return feed
 
-    def test_three_ways(self) -> None:
+    def test_three_ways_for_the_client(self) -> None:
         """The handshake is done with S2's last byte, whatever S1 and S2 hold and whatever follows."""
         assert_read_three_ways(self, self.new_feed, b"\x03" + SIMPLE_C1 + C2, [HandshakeDone()], behind=b"\x02more")
 
-    def test_words(self) -> None:
+    def test_words_come_early_enough(self) -> None:
         """C0 and C1 are there at once, C2 as soon as S1 has come: some servers wait for it before they send S2."""
         handshake = ClientHandshake(NONCE, 123_456)
         self.assertEqual(b"\x03" + (123_456).to_bytes(4, "big") + bytes(4) + NONCE, handshake.data_to_send())
@@ -206,7 +206,7 @@ class ClientHandshakeTests(SynchronousTestCase):
         self.assertEqual([], list(handshake.events()))
         self.assertEqual(SIMPLE_C1, handshake.data_to_send())
 
-    def test_both_ends(self) -> None:
+    def test_both_ends_accept_each_other(self) -> None:
         """Our server's end accepts it, and it accepts our server's."""
         client, server = ClientHandshake(NONCE), ServerHandshake(NONCE)
         server.receive_data(client.data_to_send())

@@ -213,7 +213,7 @@ class PublishTests(SynchronousTestCase):
         expected = Status("error", "NetConnection.Connect.AppShutdown", "The server is restarting.")
         self.assertEqual([PublishStopped(expected)], wire.at_client())
 
-    def test_application_unknown(self) -> None:
+    def test_application_unknown_closes_the_session(self) -> None:
         """A connection that is refused closes the session."""
         wire = Wire()
         wire.client.connect("other", URL)
@@ -228,14 +228,14 @@ class PublishTests(SynchronousTestCase):
         self.assertEqual([ConnectRejected(expected)], wire.at_client())
         self.assertIs(State.CLOSED, wire.client.state)
 
-    def test_pings(self) -> None:
+    def test_pings_of_either_end(self) -> None:
         """Either end answers the other's pings."""
         wire = Wire().publishing()
         wire.server.send_ping(5)
         wire.client.send_ping(6)
         self.assertEqual(([], []), (wire.at_client(), wire.at_server()))
 
-    def test_acknowledgements(self) -> None:
+    def test_acknowledgements_after_each_window(self) -> None:
         """After each window of bytes the receiver says so, in either direction, and nothing else comes of it."""
         wire = Wire().playing()
         for timestamp in range(60):
@@ -243,7 +243,7 @@ class PublishTests(SynchronousTestCase):
             wire.carry()
         self.assertGreater(wire.client._acknowledged, 5_000_000)
 
-    def test_misuse(self) -> None:
+    def test_misuse_says_nothing_outside(self) -> None:
         """Asking in the wrong order is a bug of the caller, and says nothing to the server."""
         client = ClientSession(bytes)
         self.assertRaises(MisuseError, client.publish, "k")
@@ -259,7 +259,7 @@ class PublishTests(SynchronousTestCase):
 class PlayTests(SynchronousTestCase):
     """Playing from our own server."""
 
-    def test_play(self) -> None:
+    def test_play_arrives_with_parameters(self) -> None:
         """A play arrives with its name and parameters; media comes out as it was sent, however large."""
         wire = Wire().connected()
         wire.client.play("k?token=secret")
@@ -276,7 +276,7 @@ class PlayTests(SynchronousTestCase):
         ]
         self.assertEqual(expected, wire.at_client())
 
-    def test_end(self) -> None:
+    def test_end_allows_another_play(self) -> None:
         """A player that leaves says so, and may play something else."""
         wire = Wire().playing()
         wire.client.end()
@@ -284,7 +284,7 @@ class PlayTests(SynchronousTestCase):
         wire.client.play("other")
         self.assertEqual([PlayRequested(1, "live", "other", {})], wire.at_server())
 
-    def test_stopped(self) -> None:
+    def test_stopped_stream_is_reported_once(self) -> None:
         """The end of a stream is reported once."""
         wire = Wire().playing()
         wire.server.end_play(1, "The stream has ended.")
@@ -292,7 +292,7 @@ class PlayTests(SynchronousTestCase):
         self.assertEqual([EofReceived(1), stopped], wire.at_client())
         self.assertIs(State.CONNECTED, wire.client.state)
 
-    def test_rejected(self) -> None:
+    def test_rejected_play_is_a_refusal(self) -> None:
         """A stream that is not there is a refusal."""
         wire = Wire().connected()
         wire.client.play("k")
@@ -322,7 +322,7 @@ class CuttingTests(SynchronousTestCase):
         wire.server.end_play(1, "Over.")
         return {"client": wire.at_client(), "server": at_server}
 
-    def test_any_cut(self) -> None:
+    def test_any_cut_is_seen_alike(self) -> None:
         """Byte by byte, in segments and whole, both see the same."""
         expected = self.converse(whole)
         for end in ("client", "server"):
@@ -331,7 +331,7 @@ class CuttingTests(SynchronousTestCase):
         self.assertEqual(expected, self.converse(lambda data: in_pieces(data, 1448)))
 
     @given(st.lists(st.integers(1, 2000), min_size=1, max_size=20))
-    def test_arbitrary_cuts(self, sizes: list[int]) -> None:
+    def test_arbitrary_cuts_are_seen_alike(self, sizes: list[int]) -> None:
         """So they do however else it is cut."""
 
         def cut(data: bytes) -> list[bytes]:
@@ -345,7 +345,7 @@ class CuttingTests(SynchronousTestCase):
         self.assertEqual(self.converse(whole), self.converse(cut))
 
     @given(st.binary(max_size=300), st.integers(0, 3))
-    def test_arbitrary_bytes(self, data: bytes, stage: int) -> None:
+    def test_arbitrary_bytes_raise_protocol_errors(self, data: bytes, stage: int) -> None:
         """Whatever a server sends, nothing but a protocol error comes of it."""
         wire = Wire() if stage == 0 else (Wire().connected() if stage == 1 else None)
         wire = wire or (Wire().publishing() if stage == 2 else Wire().playing())
@@ -401,7 +401,7 @@ class Elsewhere:
 class OtherServerTests(SynchronousTestCase):
     """What other servers say."""
 
-    def test_words(self) -> None:
+    def test_words_of_an_encoder(self) -> None:
         """A publisher says what encoders say, each command where servers look for it."""
         elsewhere = Elsewhere()
         elsewhere.client.connect("live", URL)
@@ -428,7 +428,7 @@ class OtherServerTests(SynchronousTestCase):
         farewell = [["FCUnpublish", 6.0, None, "k"], ["deleteStream", 7.0, None, 5.0]]
         self.assertEqual(farewell, elsewhere.said_commands())
 
-    def test_play_words(self) -> None:
+    def test_words_of_a_player(self) -> None:
         """A player says what it buffers, and that it takes what is live."""
         elsewhere = Elsewhere().connected()
         elsewhere.client.play("k", buffer_ms=500)
@@ -438,7 +438,7 @@ class OtherServerTests(SynchronousTestCase):
         self.assertEqual((1, ["play", 3.0, None, "k", -2000.0]), (play.msid, list(read_values(play.payload))))
         self.assertEqual(b"\0\3\0\0\0\1\0\0\1\xf4", buffered.payload)
 
-    def test_politeness_unanswered(self) -> None:
+    def test_unanswered_politeness_is_fine(self) -> None:
         """A server that refuses releaseStream and FCPublish, or sends notices of its own, is borne."""
         elsewhere = Elsewhere().connected()
         elsewhere.client.publish("k")
@@ -449,7 +449,7 @@ class OtherServerTests(SynchronousTestCase):
         self.assertEqual([StatusReceived(Status("status", START, "k"))], notice)
         self.assertIs(State.PUBLISH_PENDING, elsewhere.client.state)
 
-    def test_no_stream(self) -> None:
+    def test_no_stream_is_a_refusal(self) -> None:
         """A createStream that fails, or gives no number, is a refusal."""
         for name, result in (("_error", {"code": "x"}), ("_result", None), ("_result", -1), ("_result", 1.5)):
             elsewhere = Elsewhere().connected()
@@ -459,7 +459,7 @@ class OtherServerTests(SynchronousTestCase):
             elsewhere.client.play("k")
             self.assertIs(State.PLAY_PENDING, elsewhere.client.state)
 
-    def test_redirect(self) -> None:
+    def test_redirect_is_part_of_refusal(self) -> None:
         """Where a server would have us go is part of its refusal; so is a request to reconnect."""
         elsewhere = Elsewhere()
         elsewhere.client.connect("live", URL)
@@ -485,7 +485,7 @@ class OtherServerTests(SynchronousTestCase):
         (event,) = elsewhere.answers("onStatus", 0, None, refusal)
         self.assertEqual(ConnectRejected(Status("error", "NetConnection.Connect.InvalidApp", "no")), event)
 
-    def test_challenge(self) -> None:
+    def test_challenge_is_passed_on(self) -> None:
         """The description of a refusal, which may be a challenge to authenticate, is passed on."""
         elsewhere = Elsewhere()
         elsewhere.client.connect("live", URL)
@@ -504,7 +504,7 @@ class OtherServerTests(SynchronousTestCase):
         seen = elsewhere.answers("onStatus", 0, None, {"level": "status", "code": "NetStream.Play.Start"}, msid=1)
         self.assertEqual([PlayAccepted(1), VideoReceived(1, 0, b"config")], seen)
 
-    def test_limits(self) -> None:
+    def test_limits_of_an_endless_server(self) -> None:
         """A server that talks without end while nothing runs is an error."""
         elsewhere = Elsewhere(SessionLimits(unpublished_messages=10)).connected()
         with self.assertRaises(PeerProtocolError):
@@ -513,7 +513,7 @@ class OtherServerTests(SynchronousTestCase):
         self.assertIs(State.CLOSED, elsewhere.client.state)
         self.assertEqual([], elsewhere.said())
 
-    def test_not_rtmp(self) -> None:
+    def test_not_rtmp_is_an_error(self) -> None:
         """What is no RTMP server is an error."""
         client = ClientSession(bytes)
         client.receive_data(b"HTTP/1.1 400 Bad Request\r\n")

@@ -48,7 +48,7 @@ class ConnectTests(SynchronousTestCase):
         client.say(HANDSHAKE + data)
         return client.heard()
 
-    def test_answers(self) -> None:
+    def test_answers_come_in_order(self) -> None:
         """The client gets window, bandwidth and chunk size, and then learns that it is connected, in this order."""
         *control, result = self.heard_after(connect())
         expected = [
@@ -60,7 +60,7 @@ class ConnectTests(SynchronousTestCase):
         self.assertEqual({(0, 0)}, {(heard.msid, heard.timestamp) for heard in [*control, result]})
         self.assertEqual(20, result.type_id)
 
-    def test_result(self) -> None:
+    def test_result_has_both_objects(self) -> None:
         """The result has both objects that clients look for, each saying what Enhanced RTMP we take."""
         name, transaction, server, information = read_values(self.heard_after(connect())[-1].payload)
         self.assertEqual(("_result", 1.0), (name, transaction))
@@ -79,24 +79,24 @@ class ConnectTests(SynchronousTestCase):
         }
         self.assertEqual(success | enhanced, information)
 
-    def test_event(self) -> None:
+    def test_event_without_the_secrets(self) -> None:
         """What is known of the client is reported, without the secrets in its URLs."""
         seen = Client().say(HANDSHAKE, connect("a/b?token=secret", "rtmp://u:secret@h:1935/a/b?token=secret", "x\ny"))
         self.assertEqual([ConnectRequested("a/b", "h", "x\N{REPLACEMENT CHARACTER}y")], seen)
         self.assertNotIn("secret", repr(seen))
 
-    def test_empty(self) -> None:
+    def test_empty_connect_is_connected(self) -> None:
         """A client that tells nothing of itself is connected all the same."""
         self.assertEqual([ConnectRequested("", "", "")], Client().say(HANDSHAKE, command("connect", 1)))
 
-    def test_flash_encoding(self) -> None:
+    def test_flash_encoding_is_understood(self) -> None:
         """A connect in an AMF3 message is understood, and answered in AMF0."""
         client = Client()
         payload = b"\0" + text("connect") + number(1) + OBJECT + key("app") + text("live") + END
         self.assertEqual([ConnectRequested("live", "", "")], client.say(HANDSHAKE, message(17, payload, msid=0)))
         self.assertEqual(20, client.heard()[-1].type_id)
 
-    def test_too_long(self) -> None:
+    def test_too_long_connect_is_answered(self) -> None:
         """A connect of absurd length is answered with the reason, and closes the session."""
         for data, what in ((connect(app="a" * 8193), "app"), (connect(tc_url="t" * 9217), "tcUrl")):
             client = Client()
@@ -106,11 +106,11 @@ class ConnectTests(SynchronousTestCase):
             self.assertEqual("NetConnection.Connect.Rejected", information["code"])
             self.assertIn(what, str(information["description"]))
 
-    def test_twice(self) -> None:
+    def test_second_connect_breaks_protocol(self) -> None:
         """A second connect breaks the protocol: a connection belongs to one application."""
         self.assertRaises(PeerProtocolError, Client().connected().say, connect("other"))
 
-    def test_too_early(self) -> None:
+    def test_too_early_commands_break_protocol(self) -> None:
         """Known commands before connect break the protocol, unknown ones are ignored."""
         client = Client()
         self.assertEqual([CommandIgnored("hello")], client.say(HANDSHAKE, command("hello", 0)))
@@ -128,7 +128,7 @@ class EncoderTests(SynchronousTestCase):
         client.session.accept_publish(msid)
         self.assertIs(State.PUBLISHING, client.session.state)
 
-    def test_ffmpeg(self) -> None:
+    def test_ffmpeg_speaks_and_publishes(self) -> None:
         """FFmpeg: releaseStream, FCPublish, createStream, publish; FCUnpublish and deleteStream at the end."""
         client = Client().connected()
         name = text("k?token=secret")
@@ -146,7 +146,7 @@ class EncoderTests(SynchronousTestCase):
         self.assertEqual([PublishEnded(1, "FCUnpublish")], client.say(*ending))
         self.assertIs(State.CONNECTED, client.session.state)
 
-    def test_obs(self) -> None:
+    def test_obs_speaks_and_publishes(self) -> None:
         """OBS (librtmp): the same, behind a chunk size of its own that comes before connect."""
         client = Client()
         client.say(HANDSHAKE, set_chunk_size(4096), connect())
@@ -159,7 +159,7 @@ class EncoderTests(SynchronousTestCase):
         ending = command("FCUnpublish", 6, text("k")), command("deleteStream", 7, number(1))
         self.assertEqual([PublishEnded(1, "FCUnpublish")], client.say(*ending))
 
-    def test_gstreamer(self) -> None:
+    def test_gstreamer_speaks_and_publishes(self) -> None:
         """GStreamer wants no answers to its politeness, a status on its stream, and deletes by name."""
         client = Client().connected()
         client.say(command("releaseStream", 0, text("k")), command("FCPublish", 0, text("k")))
@@ -200,7 +200,7 @@ class EncoderTests(SynchronousTestCase):
         client.session.reject_publish(1, "NetStream.Publish.Denied", "No.")
         self.assertNotIn("onFCPublish", [values[0] for values in client.heard_commands()])
 
-    def test_haishinkit(self) -> None:
+    def test_haishinkit_speaks_and_publishes(self) -> None:
         """HaishinKit: nulls and a list of codecs in connect, then FCPublish after createStream."""
         client = Client()
         properties = (
@@ -217,7 +217,7 @@ class EncoderTests(SynchronousTestCase):
         self.assertEqual([PUBLISH_START], client.heard_statuses())
         self.assertEqual([PublishEnded(1, "closeStream")], client.say(command("closeStream", 0, msid=1)))
 
-    def test_check_bandwidth(self) -> None:
+    def test_check_bandwidth_is_answered(self) -> None:
         """Hardware that checks the bandwidth first gets an answer."""
         client = Client().connected()
         client.say(command("_checkbw", 2))
@@ -239,7 +239,7 @@ class EncoderTests(SynchronousTestCase):
         self.assertEqual([], client.say(command("deleteStream", 0, number(1))))
         self.assertEqual([PublishEnded(2, "deleteStream")], client.say(command("deleteStream", 0, number(2))))
 
-    def test_publish_again(self) -> None:
+    def test_publish_again_after_the_end(self) -> None:
         """After its end, a connection may publish again."""
         client = Client().publishing()
         client.say(command("deleteStream", 0, number(1)))
@@ -256,7 +256,7 @@ class EncoderTests(SynchronousTestCase):
 class RefusalTests(SynchronousTestCase):
     """What is not done, and how that is said."""
 
-    def test_second_publish(self) -> None:
+    def test_second_publish_is_refused(self) -> None:
         """A connection publishes one stream: a second is refused, and the first continues."""
         client = Client().publishing()
         self.assertEqual([CommandIgnored("publish")], client.say(publish("other")))
@@ -266,7 +266,7 @@ class RefusalTests(SynchronousTestCase):
         client.say(publish(), publish("other", msid=1))
         self.assertIs(State.PUBLISH_PENDING, client.session.state)
 
-    def test_bad_names(self) -> None:
+    def test_bad_names_are_not_quoted(self) -> None:
         """A name that cannot be one is refused at once, without quoting it."""
         for name in ("../secret", "secret\\k", "k\nsecret", "secret" * 1366):
             client = Client().connected()
@@ -276,7 +276,7 @@ class RefusalTests(SynchronousTestCase):
             self.assertNotIn(b"secret", heard.payload)
             self.assertIs(State.CONNECTED, client.session.state)
 
-    def test_long_token(self) -> None:
+    def test_long_token_is_taken(self) -> None:
         """A token may be as long as 8 KiB, behind the stream's name or behind the application's."""
         token = "t" * 8000
         for said in ((connect(), publish(f"k?token={token}")), (connect(app=f"live?token={token}"), publish("k"))):
@@ -284,14 +284,14 @@ class RefusalTests(SynchronousTestCase):
             request = client.say(HANDSHAKE, *said)[-1]
             self.assertEqual(PublishRequested(1, "live", "k", {"token": token}, "live"), request)
 
-    def test_odd_transactions(self) -> None:
+    def test_odd_transactions_are_answered(self) -> None:
         """Some encoders wait for the answer to a createStream with the transaction id 0 or -1: it is answered."""
         client = Client().connected()
         client.say(command("createStream", 0), command("createStream", -1))
         expected: list[list[Value]] = [["_result", 0.0, None, 1.0], ["_result", -1.0, None, 2.0]]
         self.assertEqual(expected, client.heard_commands())
 
-    def test_reject_connect(self) -> None:
+    def test_reject_connect_with_reason(self) -> None:
         """A connection can be refused: the client is given the reason, and the session is closed."""
         session = Client().session
         session.receive_data(HANDSHAKE + connect("other") + command("createStream", 2))
@@ -310,13 +310,13 @@ class RefusalTests(SynchronousTestCase):
             assert isinstance(event, ConnectRequested)
             self.assertIs(expected, event.app_may_be_key, app)
 
-    def test_properties(self) -> None:
+    def test_properties_are_there_to_see(self) -> None:
         """What a client says of itself in connect is there to be looked at."""
         (event, *_) = Client().say(HANDSHAKE, connect(), command("hello", 0))
         assert isinstance(event, ConnectRequested)
         self.assertEqual("nonprivate", event.properties["type"])
 
-    def test_reconnect_request(self) -> None:
+    def test_reconnect_request_where_declared(self) -> None:
         """A client that declares it can is asked to connect again, there or elsewhere, and its media is still taken."""
         client = capable_client(number(1 | 2))
         self.assertTrue(client.session.request_reconnect("The server restarts."))
@@ -347,7 +347,7 @@ class RefusalTests(SynchronousTestCase):
         client.heard()
         self.assertFalse(client.session.request_reconnect("The server restarts."))
 
-    def test_accepted_play(self) -> None:
+    def test_accepted_play_is_answered(self) -> None:
         """A play that is accepted is answered in the order players wait for, and ends once."""
         client = Client().connected()
         client.say(command("createStream", 2), command("play", 0, text("k"), msid=1))
@@ -378,7 +378,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertIn("HLS", str(information["description"]))
         self.assertEqual([CommandIgnored("play")], client.say(command("play", 5, text("../k"), msid=1)))
 
-    def test_unknown_commands(self) -> None:
+    def test_unknown_commands_are_ignored(self) -> None:
         """An unknown command is ignored; a client that waits for an answer learns that it failed."""
         client = Client().connected()
         self.assertEqual([CommandIgnored("FCSubscribe")], client.say(command("FCSubscribe", 9, text("k"))))
@@ -388,13 +388,13 @@ class RefusalTests(SynchronousTestCase):
         client.say(command("onBWDone", 0), command("_result", 3))
         self.assertEqual([], client.heard())
 
-    def test_ending_nothing(self) -> None:
+    def test_ending_nothing_is_no_error(self) -> None:
         """Ending what was never begun, or ending twice, is no event and no error."""
         client = Client().connected()
         for name in ("FCUnpublish", "deleteStream", "closeStream"):
             self.assertEqual([], client.say(command(name, 0, number(1))))
 
-    def test_giving_up(self) -> None:
+    def test_giving_up_is_said_once(self) -> None:
         """A publish given up before it was answered is over, and said once."""
         client = Client().connected()
         client.say(publish())

@@ -65,7 +65,7 @@ EXPECTED: dict[Trigger, tuple[State | None, ...]] = {
 class TransitionTests(SynchronousTestCase):
     """The table of a session's life."""
 
-    def test_every_pair(self) -> None:
+    def test_every_pair_leads_or_raises(self) -> None:
         """Every trigger in every state leads where it should, or raises: the peer's fault or ours."""
         for (trigger, row), role in itertools.product(EXPECTED.items(), Role):
             for state, expected in zip(State, row, strict=True):
@@ -75,13 +75,13 @@ class TransitionTests(SynchronousTestCase):
                     is_ours = isinstance(trigger, Decision) is (role is Role.SERVER)
                     self.assertRaises(MisuseError if is_ours else PeerProtocolError, next_state, state, trigger, role)
 
-    def test_complete(self) -> None:
+    def test_table_is_complete_and_closed(self) -> None:
         """Every command and every decision is among them, and the table holds nothing else."""
         self.assertEqual({*get_args(Command), *Decision, HandshakeDone, PeerProtocolError}, set(EXPECTED))
         pairs = {pair for pair in itertools.product(State, EXPECTED) if EXPECTED[pair[1]][list(State).index(pair[0])]}
         self.assertEqual(pairs, set(TRANSITIONS))
 
-    def test_words(self) -> None:
+    def test_words_of_a_wrong_state(self) -> None:
         """An error says what and when, in words for a log."""
         with self.assertRaisesRegex(PeerProtocolError, "^Publish while not connected to an application$"):
             next_state(State.UNCONNECTED, Publish, Role.SERVER)
