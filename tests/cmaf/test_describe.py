@@ -13,7 +13,7 @@ from tests.cmaf.test_reader import FIRST, INIT
 class DescribeTests(SynchronousTestCase):
     maxDiff = None
 
-    def test_init_segment(self) -> None:
+    def test_init_segment_as_a_tree(self) -> None:
         """The tree of an init segment shows its tracks at a glance."""
         video, audio = (line for line in describe(INIT).splitlines() if line.strip().startswith(("avc1", "mp4a")))
         self.assertEqual("            avc1 140 at 416: 160x120", video)

@@ -738,7 +738,7 @@ class AnyStreamTests(SegmenterCase):
         self.assertEqual(len(video), len(came_of(video, parts, VIDEO)))
 
     @given(st.integers(1, 60), st.sampled_from(RATES), st.integers(0, 3), cuttings)
-    def test_regular_gops_begin_segments(self, half_seconds: int, rate: Fraction, b_frames: int, cutting: Cutting) -> None:
+    def test_regular_gops_are_cut(self, half_seconds: int, rate: Fraction, b_frames: int, cutting: Cutting) -> None:
         """With GOPs of one length, up to 10 s, every segment begins with a keyframe."""
         gop = max(1, round(rate * min(half_seconds, 20) / 2))
         frames = video_frames(VIDEO, 25, frame_rate=rate, gop=gop, b_frames=b_frames, size=20)

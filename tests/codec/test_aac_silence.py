@@ -24,7 +24,7 @@ def adts(frame: bytes, channels: int) -> bytes:
 class SilenceTests(SynchronousTestCase):
     """What a track without sound says."""
 
-    def test_stereo(self) -> None:
+    def test_stereo_frame_is_a_pair(self) -> None:
         """A stereo frame is a pair of channels without a coded band, and the end."""
         frame = silent_frame(read_audio_config(bytes.fromhex("1190")))
         self.assertEqual(bytes.fromhex("21000000001c"), frame)
@@ -48,7 +48,7 @@ class SilenceTests(SynchronousTestCase):
             self.assertEqual(4 * 1024 * sounding * 2, len(done.stdout), channels)
             self.assertEqual({0}, set(struct.unpack(f"<{len(done.stdout) // 2}h", done.stdout)))
 
-    def test_program_config(self) -> None:
+    def test_program_config_names_channels(self) -> None:
         """Where a program config names the channels, the frame has just those, with their tags; else there is none."""
         bits = f"{2:05b}{3:04b}0000" + "000" + f"{0:04b}{1:02b}{3:04b}" + f"{1:04b}{0:04b}{0:04b}{1:02b}{0:03b}{0:04b}"
         bits += "000" + f"1{5:04b}" + f"{2:04b}"

@@ -53,7 +53,7 @@ def publish(bodies: list[bytes], fourcc: bytes, step_ms: int = 32) -> list[Messa
 
 
 class BoxTests(SynchronousTestCase):
-    def test_captured(self) -> None:
+    def test_captured_frame_makes_the_box(self) -> None:
         """The first sync frame becomes the box that FFmpeg makes of it, and tells rate and channels."""
         for codec, config, rate, channels, box in (
             (AC3, ac3_of_frame(AC3_STEREO), 48_000, 2, "10 11 40"),
@@ -69,13 +69,13 @@ class BoxTests(SynchronousTestCase):
         self.assertEqual(ac3_of_frame(AC3_SURROUND), read_dac3(bytes.fromhex("503DE0 00")))
         self.assertEqual(eac3_of_frame(EAC3_SURROUND), read_dec3(bytes.fromhex("0E00 200F00")))
 
-    def test_mixing_levels(self) -> None:
+    def test_mixing_levels_are_passed_over(self) -> None:
         """The channel for low frequencies is found behind whatever levels the coding mode has."""
         for mode, levels, channels in ((0, 0, 2), (1, 0, 1), (2, 2, 2), (3, 2, 3), (4, 2, 3), (5, 4, 4), (7, 4, 5)):
             low = filled(f"0B77 0000 14 40 {mode << 5 | 1 << 4 - levels:02x}", 768)
             self.assertEqual(channels + 1, ac3_of_frame(low).channels, mode)
 
-    def test_dependent_substream(self) -> None:
+    def test_dependent_substream_adds_channels(self) -> None:
         """Seven channels and one: a dependent substream adds two, and ``dec3`` says where they are."""
         unit = eac3(mode=7, size=128) + eac3(1, 0, mode=2, channel_map=1 << 15 - 6)
         config = eac3_of_frame(unit)
@@ -85,13 +85,13 @@ class BoxTests(SynchronousTestCase):
         self.assertEqual(int(bits, 2).to_bytes(6, "big"), config.record)
         self.assertIs(unit, Eac3Reader(config).read(unit))
 
-    def test_half_rates(self) -> None:
+    def test_half_rates_in_frames_alone(self) -> None:
         """Half the sampling rates are in frames alone."""
         half = filled("0B77 001F F4 80 00", 64)
         self.assertEqual(16_000, eac3_of_frame(filled("0B77 001F E4 80 00", 64)).sample_rate)
         self.assertRaises(MediaError, eac3_of_frame, half)
 
-    def test_refused(self) -> None:
+    def test_damaged_frames_are_refused(self) -> None:
         """What is cut short, of another version or reserved is refused as media."""
         for body in (b"", AC3_STEREO[:6], AC3_STEREO[:-1], b"\x0b\x78" + AC3_STEREO[2:], EAC3_STEREO):
             self.assertRaises(MediaError, ac3_of_frame, body)
@@ -105,7 +105,7 @@ class BoxTests(SynchronousTestCase):
             self.assertRaises(MediaError, read_dec3, record)
 
     @given(st.binary(max_size=40))
-    def test_any_bytes(self, data: bytes) -> None:
+    def test_any_bytes_are_frames_or_refused(self, data: bytes) -> None:
         """Any bytes behind the sync word are frames, or are refused as media."""
         body = b"\x0b\x77" + data
         for codec in (AC3, EAC3):
@@ -131,7 +131,7 @@ class PublishTests(SynchronousTestCase):
             self.assertEqual({1536}, {frame.duration for frame in frames})
             self.assertEqual({body}, {frame.data for frame in frames})
 
-    def test_said_beforehand(self) -> None:
+    def test_said_beforehand_is_as_good(self) -> None:
         """A sequence start with the box in it is as good; one with anything else is reported, and frames tell."""
         events = demux([audio(0, b"\x90ac-3\x10\x11\x40"), *publish([AC3_STEREO] * 60, b"ac-3")])
         self.assertEqual([], problems_of(events))
@@ -139,7 +139,7 @@ class PublishTests(SynchronousTestCase):
         self.assertEqual(["malformed"], problems_of(events))
         self.assertEqual(60, len(frames_of(events, MediaKind.AUDIO)))
 
-    def test_bit_rates(self) -> None:
+    def test_bit_rates_are_no_news(self) -> None:
         """Another bit rate, or a longer frame at 44.1 kHz, is no news; other channels are."""
         faster = filled("0B77 FE95 16 40 43", 896)
         events = demux(publish([AC3_STEREO, faster] * 50, b"ac-3"))
@@ -153,7 +153,7 @@ class PublishTests(SynchronousTestCase):
         told = [event.tracks[0].config for event in events if isinstance(event, TracksChanged)]
         self.assertEqual([2, 1], [config.channels for config in told])  # type: ignore[union-attr]
 
-    def test_several_frames(self) -> None:
+    def test_several_frames_in_a_message(self) -> None:
         """Sync frames that share a message are taken apart, each at its own time."""
         for body, fourcc in ((AC3_STEREO, b"ac-3"), (EAC3_STEREO, b"ec-3")):
             events = demux(publish([3 * body] * 40, fourcc, step_ms=96))
@@ -162,7 +162,7 @@ class PublishTests(SynchronousTestCase):
             self.assertEqual([n * 1536 for n in range(120)], [frame.dts for frame in frames])
             self.assertEqual({body}, {frame.data for frame in frames})
 
-    def test_few_blocks(self) -> None:
+    def test_few_blocks_are_joined(self) -> None:
         """Sync frames of fewer than six blocks make access units of six, however they share messages."""
         for blocks, size in ((1, 64), (2, 66), (3, 68)):
             short, count = eac3(blocks=blocks, size=size), 6 // blocks
@@ -173,7 +173,7 @@ class PublishTests(SynchronousTestCase):
                 self.assertEqual({short * count}, {frame.data for frame in frames_of(events, MediaKind.AUDIO)})
                 self.assertEqual(60, len(frames_of(events, MediaKind.AUDIO)))
 
-    def test_torn_units(self) -> None:
+    def test_torn_units_are_left_out(self) -> None:
         """A unit that lacks blocks is left out and reported; what follows is whole again."""
         short = eac3(blocks=2)
         bodies = [short] * 5 + [eac3()] * 60
@@ -181,7 +181,7 @@ class PublishTests(SynchronousTestCase):
         self.assertEqual(["malformed"], problems_of(events)[:1])
         self.assertEqual([short * 3] + [eac3()] * 60, [frame.data for frame in frames_of(events, MediaKind.AUDIO)])
 
-    def test_substreams(self) -> None:
+    def test_substreams_belong_to_their_unit(self) -> None:
         """Dependent substreams in messages of their own belong to the unit before; without one they are left out."""
         main, extra = eac3(blocks=3, mode=7), eac3(1, blocks=3, channel_map=1 << 9)
         events = demux(publish([extra, *[main + extra, main + extra] * 40], b"ec-3", step_ms=16))

@@ -39,20 +39,20 @@ MASTERING = obu(5, bytes.fromhex("02 ae14 51ec 43d7 b0a4 2666 0f5c 5007 5438 000
 
 
 class SequenceTests(SynchronousTestCase):
-    def test_facts(self) -> None:
+    def test_facts_of_the_sequence_header(self) -> None:
         """Size, depth and level come from the sequence header."""
         self.assertEqual((320, 180, None, None), (CONFIG.width, CONFIG.height, CONFIG.frame_rate, CONFIG.colour))
         self.assertEqual(("av01.0.00M.08", RECORD), (CONFIG.codec_string, CONFIG.record))
         other = read_av1_config(RECORD[:4] + OTHER)
         self.assertEqual((64, 48), (other.width, other.height))
 
-    def test_no_level(self) -> None:
+    def test_no_level_in_the_stream(self) -> None:
         """Of a stream that keeps to no level the codec string has the one it would keep to."""
         config = read_av1_config(RAV1E_RECORD + RAV1E)
         self.assertEqual(("av01.0.00M.08", 320, 180), (config.codec_string, config.width, config.height))
         self.assertEqual(RAV1E_RECORD + RAV1E, config.record)
 
-    def test_many_kinds(self) -> None:
+    def test_many_kinds_of_sequence_headers(self) -> None:
         """Profiles, depths, subsampling, tiers, rates and colours: by sequence headers put together by hand."""
         hdr, video = Colour(9, 16, 9, False), Colour(1, 1, 1, False)
         full = replace(video, full_range=True)
@@ -74,7 +74,7 @@ class SequenceTests(SynchronousTestCase):
             self.assertEqual(config, read_av1_config(config.record))
             self.assertEqual(30 if bits[0] & 4 else None, config.frame_rate)
 
-    def test_malformed(self) -> None:
+    def test_malformed_records_are_refused(self) -> None:
         """A record that no decoder can use is refused, and the message says why."""
         for record, reason in (
             (b"", "begins with nothing"),
@@ -88,7 +88,7 @@ class SequenceTests(SynchronousTestCase):
             error = self.assertRaises(MediaError, read_av1_config, record)
             self.assertIn(reason, str(error))
 
-    def test_known(self) -> None:
+    def test_known_headers_are_no_news(self) -> None:
         """Another header is no other configuration as long as coding tools alone differ, or brightness is left out."""
         sent = read_av1_config(RECORD[:4] + SENT)
         bright = replace(sent, light=ContentLight(1, 1))
@@ -118,7 +118,7 @@ class TemporalUnitTests(SynchronousTestCase):
         reader = Av1Reader(read_av1_config(record))
         return reader.read(body), reader.keyframe
 
-    def test_delimiter(self) -> None:
+    def test_delimiter_is_not_stored(self) -> None:
         """The temporal delimiter is not in the sample; without one the very object stays."""
         for unit in (INTER, SHOWN, LIGHT + INTER, HIDDEN_KEY + INTER, obu(3, b"\x30\0") + TILES, obu(6, b"\x30" * 127)):
             self.assertEqual((unit, False), self.read(DELIMITER + unit))
@@ -127,7 +127,7 @@ class TemporalUnitTests(SynchronousTestCase):
         self.assertEqual((long, False), self.read(DELIMITER + long))
         self.assertEqual((INTER, False), self.read(DELIMITER + PADDING + INTER + obu(8, b"\0") + DELIMITER))
 
-    def test_keyframes(self) -> None:
+    def test_keyframes_hold_their_header(self) -> None:
         """A key frame that is shown is a keyframe, and has the sequence header in it, sent or not."""
         self.assertEqual((SENT + KEY, True), self.read(DELIMITER + SENT + KEY))
         self.assertEqual((SENT + LIGHT + KEY, True), self.read(DELIMITER + SENT + LIGHT + KEY + PADDING))
@@ -136,7 +136,7 @@ class TemporalUnitTests(SynchronousTestCase):
         self.assertEqual((SENT + INTER, False), self.read(DELIMITER + SENT + INTER))
         self.assertRaises(MediaError, self.read, DELIMITER + KEY, RAV1E_RECORD)
 
-    def test_sizes(self) -> None:
+    def test_sizes_are_always_written(self) -> None:
         """Every OBU says how long it is, also the last one, whatever it said before; extensions stay."""
         self.assertEqual((INTER, False), self.read(DELIMITER + obu(6, b"\x30\x03\x80", sized=False)))
         self.assertEqual((SENT + KEY, True), self.read(DELIMITER + SENT + obu(6, b"\x10\xaa\x94", sized=False)))
@@ -144,12 +144,12 @@ class TemporalUnitTests(SynchronousTestCase):
         self.assertEqual((layered, False), self.read(DELIMITER + layered))
         self.assertEqual((layered, False), self.read(DELIMITER + b"\x34\x08\x30\x03"))
 
-    def test_no_picture(self) -> None:
+    def test_no_picture_no_sample(self) -> None:
         """Without a frame there is no sample."""
         for body in (b"", DELIMITER, DELIMITER + SENT, PADDING, LIGHT):
             self.assertEqual((None, False), self.read(body))
 
-    def test_overrun(self) -> None:
+    def test_overrun_obu_is_refused(self) -> None:
         """An OBU that reaches past the end is refused."""
         for body in (
             DELIMITER + INTER[:-1],
@@ -160,7 +160,7 @@ class TemporalUnitTests(SynchronousTestCase):
         ):
             self.assertRaises(MediaError, self.read, body)
 
-    def test_config(self) -> None:
+    def test_config_of_the_first_header(self) -> None:
         """The first sequence header that is sent takes the announced one's place; then coding tools may differ."""
         reader = Av1Reader(CONFIG)
         reader.read(DELIMITER + SENT + KEY)
@@ -172,7 +172,7 @@ class TemporalUnitTests(SynchronousTestCase):
         reader.read(DELIMITER + OTHER + KEY)
         self.assertEqual(read_av1_config(CONFIG.record[:4] + OTHER), reader.config)
 
-    def test_brightness(self) -> None:
+    def test_brightness_is_in_the_config(self) -> None:
         """What metadata of a keyframe says of brightness is part of the config, once."""
         reader = Av1Reader(CONFIG)
         reader.read(DELIMITER + SENT + LIGHT + MASTERING + KEY)
@@ -186,7 +186,7 @@ class TemporalUnitTests(SynchronousTestCase):
             reader.read(DELIMITER + unit + KEY)
             self.assertIs(after, reader.config)
 
-    def test_search(self) -> None:
+    def test_search_for_a_configuration(self) -> None:
         """Without a sequence start, or with one of another kind, the first sequence header is the configuration."""
         search = Av1Search()
         self.assertIsNone(search.look_at_config(b"\x80\x04\x81\x00\x0c\x00"))
@@ -204,7 +204,7 @@ class TemporalUnitTests(SynchronousTestCase):
             ),
         )
     )
-    def test_any_bytes(self, body: bytes) -> None:
+    def test_any_bytes_read_the_same(self, body: bytes) -> None:
         """Any bytes are a temporal unit that reads the same again, or nothing, or refused as media."""
         reader = Av1Reader(CONFIG)
         try:

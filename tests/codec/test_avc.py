@@ -66,7 +66,7 @@ def read_access_unit(body: bytes, config: VideoConfig) -> AccessUnit | None:
 
 
 class ReadConfigTests(SynchronousTestCase):
-    def test_high(self) -> None:
+    def test_high_record_stays_as_it_is(self) -> None:
         """A record tells size, rate and colour from its SPS, and stays byte by byte."""
         self.assertEqual(
             VideoConfig(
@@ -83,13 +83,13 @@ class ReadConfigTests(SynchronousTestCase):
         self.assertEqual(25, CONFIG.frame_rate)
         self.assertEqual(RECORD, record_of([SPS], [PPS]))
 
-    def test_baseline(self) -> None:
+    def test_baseline_record_ends_early(self) -> None:
         """A record of a lower profile ends behind its PPS."""
         config = read_avc_config(BASELINE)
         self.assertEqual((BASELINE, "avc1.42c01e"), (config.record, config.codec_string))
         self.assertEqual((640, 360, 30, None), (config.width, config.height, config.frame_rate, config.colour))
 
-    def test_rewritten(self) -> None:
+    def test_rewritten_records_compare_equal(self) -> None:
         """Records that say the same in a slovenly way become the proper one, and so compare equal."""
         for record in (
             RECORD[:-4],
@@ -107,7 +107,7 @@ class ReadConfigTests(SynchronousTestCase):
         ):
             self.assertEqual(CONFIG, read_avc_config(record))
 
-    def test_many_sets(self) -> None:
+    def test_many_sets_are_all_kept(self) -> None:
         """All parameter sets are kept; the first SPS says how pictures look."""
         second = b"\x67\x42\xc0\x1e\x57" + BASELINE[12:33]  # an SPS of id 1
         record = record_of([SPS, second], [PPS, b"\x68\x57\x80"])
@@ -129,7 +129,7 @@ class ReadConfigTests(SynchronousTestCase):
         self.assertRaises(MediaError, read_avc_config, reserved)
         self.assertRaises(MediaError, nal_length_size, VideoConfig(reserved, "avc1.640028", 16, 16))
 
-    def test_malformed(self) -> None:
+    def test_malformed_records_are_refused(self) -> None:
         """A record that no decoder can use is refused, and the message says why."""
         for record, reason in (
             (b"", "begins with nothing"),
@@ -148,12 +148,12 @@ class ReadConfigTests(SynchronousTestCase):
             self.assertIn(reason, str(error))
 
     @given(st.integers(0, len(RECORD) - 1), st.integers(0, 255), st.integers(0, len(RECORD)))
-    def test_damaged(self, at: int, byte: int, end: int) -> None:
+    def test_damaged_records_are_decided(self, at: int, byte: int, end: int) -> None:
         """A damaged record is a config that reads the same from its own record, or refused as media."""
         self._check((RECORD[:at] + bytes([byte]) + RECORD[at + 1 :])[:end])
 
     @given(st.binary(max_size=60), st.sampled_from([b"", b"\1", RECORD[:6], RECORD[:12], b"\0\0\1\x67"]))
-    def test_any_bytes(self, data: bytes, start: bytes) -> None:
+    def test_any_bytes_are_decided(self, data: bytes, start: bytes) -> None:
         """Any bytes are a config that reads the same from its own record, or refused as media."""
         self._check(start + data)
 
@@ -168,23 +168,23 @@ class ReadConfigTests(SynchronousTestCase):
 
 
 class RecordTests(SynchronousTestCase):
-    def test_bytes(self) -> None:
+    def test_bytes_as_the_specification_draws(self) -> None:
         """A record is written byte by byte as the specification draws it."""
         expected = "01 640028 ff e1 001e" + SPS.hex() + "01 0006" + PPS.hex() + "fd f8 f8 00"
         self.assertEqual(bytes.fromhex(expected), read_avc_config(start_codes(SPS, PPS)).record)
 
-    def test_order(self) -> None:
+    def test_order_of_parameter_sets(self) -> None:
         """Parameter sets stay in the order in which they came."""
         second = b"\x68\x57\x80"
         self.assertEqual(record_of([SPS], [second, PPS]), read_avc_config(start_codes(SPS, second, PPS)).record)
 
-    def test_too_large(self) -> None:
+    def test_too_large_sets_are_refused(self) -> None:
         """A parameter set that its length cannot count makes no record."""
         self.assertRaises(MediaError, read_avc_config, start_codes(SPS, PPS + b"\1" * 65_536))
 
 
 class AccessUnitTests(SynchronousTestCase):
-    def test_untouched(self) -> None:
+    def test_untouched_unit_is_the_same(self) -> None:
         """An access unit in order is handed back as the very object that came."""
         for nals, is_idr in (
             ([SLICE], False),
@@ -199,7 +199,7 @@ class AccessUnitTests(SynchronousTestCase):
             self.assertIs(body, unit.data)
             self.assertEqual((is_idr, None), (unit.is_idr, unit.config))
 
-    def test_glance(self) -> None:
+    def test_glance_at_headers_alone(self) -> None:
         """Of pictures that are no keyframes headers alone are looked at, in however many slices, behind whatever."""
         further, later = b"\x41\x53\x44\x88", b"\x06\x06\x01\x64\x80"
         with patch.object(AvcReader, "_read_closely", side_effect=AssertionError):
@@ -208,7 +208,7 @@ class AccessUnitTests(SynchronousTestCase):
                 self.assertIs(body, reader.read(body))
                 self.assertFalse(reader.keyframe)
 
-    def test_recovery_point(self) -> None:
+    def test_recovery_point_makes_a_keyframe(self) -> None:
         """An intra picture with a recovery point at itself is a keyframe; a refresh that takes its time is none."""
         now, later, intra = b"\x06\x06\x01\xc4\x80", b"\x06\x06\x01\x64\x80", b"\x41\x88\x84"
         behind = b"\x06\x05\x03abc\x06\x01\xc4\x80"  # another message before it
@@ -237,7 +237,7 @@ class AccessUnitTests(SynchronousTestCase):
         for nals in ([b"", SEI, SLICE], [SEI, b"", b"", SLICE], [SEI, SLICE, b""]):
             self.assertEqual(expected, read_access_unit(lengths(*nals), CONFIG))
 
-    def test_no_picture(self) -> None:
+    def test_no_picture_no_access_unit(self) -> None:
         """Without a slice there is no access unit."""
         for nals in ([], [b""], [b"", b""], [SEI], [AUD, SEI], [SPS, PPS], [SEI, SPS], [b"\x42\x01"]):
             self.assertIsNone(read_access_unit(lengths(*nals), CONFIG))
@@ -274,7 +274,7 @@ class AccessUnitTests(SynchronousTestCase):
         assert unit is not None and unit.config is not None
         self.assertEqual(record_of([SPS], [another, PPS]), unit.config.record)
 
-    def test_new_id(self) -> None:
+    def test_new_id_comes_first(self) -> None:
         """An SPS under a new id comes first when a picture uses it, for it says how pictures look from now on."""
         another, its_pps = b"\x67\x42\xc0\x1e\x57" + BASELINE[12:33], b"\x68\x4b\xcb\x20"  # of id 1, both
         its_idr = b"\x65\x88\x48"  # of PPS 1
@@ -311,7 +311,7 @@ class AccessUnitTests(SynchronousTestCase):
         self.assertRaises(MediaError, read_access_unit, lengths(SPS[:8], IDR), CONFIG)
         self.assertRaises(MediaError, read_access_unit, lengths(b"\x68", IDR), CONFIG)
 
-    def test_start_codes(self) -> None:
+    def test_start_codes_become_lengths(self) -> None:
         """Start codes in place of lengths are replaced by lengths."""
         for nals in ([SLICE], [IDR], [AUD, SEI, IDR], [SPS, PPS, IDR], [AUD, SLICE + bytes(range(1, 200)) * 3]):
             expected = read_access_unit(lengths(*nals), CONFIG)
@@ -343,7 +343,7 @@ class AccessUnitTests(SynchronousTestCase):
         assert unit is not None
         self.assertIs(body, unit.data)
 
-    def test_length_sizes(self) -> None:
+    def test_length_sizes_as_configured(self) -> None:
         """Lengths are as long as the config says, also those that are written."""
         for size in (1, 2, 4):
             config = read_avc_config(record_of([SPS], [PPS], length_size=size))
@@ -355,7 +355,7 @@ class AccessUnitTests(SynchronousTestCase):
         config = read_avc_config(record_of([SPS], [PPS], length_size=1))
         self.assertRaises(MediaError, read_access_unit, start_codes(SLICE + b"\xf0" * 253), config)
 
-    def test_overrun(self) -> None:
+    def test_overrun_unit_is_refused(self) -> None:
         """A NAL unit that reaches past the end is refused, and the message says where."""
         body = lengths(SEI, SLICE)
         for end in range(len(body)):
@@ -368,7 +368,7 @@ class AccessUnitTests(SynchronousTestCase):
     @given(
         st.lists(st.sampled_from([b"", SLICE, IDR, SEI, AUD, SPS, PPS, OTHER_SPS, OTHER_PPS, EXTENSION]), max_size=7)
     )
-    def test_any_order(self, nals: list[bytes]) -> None:
+    def test_any_order_of_units(self, nals: list[bytes]) -> None:
         """Of any NAL units in any order, those stay that are neither empty nor parameter sets."""
         unit = read_access_unit(lengths(*nals), CONFIG)
         kept = [nal for nal in nals if nal and nal[0] & 0x1F not in (7, 8, 13)]
@@ -387,7 +387,7 @@ class AccessUnitTests(SynchronousTestCase):
             st.lists(st.binary(max_size=9)).map(lambda nals: start_codes(*nals)),
         )
     )
-    def test_any_bytes(self, body: bytes) -> None:
+    def test_any_bytes_read_the_same(self, body: bytes) -> None:
         """Any bytes are an access unit that reads the same again, or nothing, or refused as media."""
         try:
             unit = read_access_unit(body, CONFIG)

@@ -64,7 +64,7 @@ class ClosingTests(SynchronousTestCase):
         self.assertEqual(0, closer.left_open)
         return out
 
-    def test_leading_pictures(self) -> None:
+    def test_leading_pictures_follow_a_keyframe(self) -> None:
         """A keyframe stays before what leads it, and comes again behind that as an IDR picture, shown behind itself."""
         frames = [frame(_I, 0, 0, 0, idr=True), *(frame(_P, at, at, at) for at in range(1, 6)), *gop(6, 6)]
         out = self.close(frames)
@@ -77,7 +77,7 @@ class ClosingTests(SynchronousTestCase):
         numbers = [WRITER.numbers(split_nals(AVC_SYNTAX, each.data, 4)[0]) for each in out[10:]]
         self.assertEqual([Numbers(at, 2 * at) for at in range(1, 4)], numbers)
 
-    def test_next_gop(self) -> None:
+    def test_next_gop_counts_anew(self) -> None:
         """The keyframe after that counts from the last IDR picture first, and is counted from then."""
         frames = [frame(_I, 0, 0, 0, idr=True), *gop(1, 1), *gop(7, 5), *gop(13, 9)]
         out = self.close(frames)
@@ -97,7 +97,7 @@ class ClosingTests(SynchronousTestCase):
         made = slice_of(_P, 1, f"{2 * 33 % 64:06b}", "1" + ue(0), cabac=True, middle="00")
         self.assertEqual([made], split_nals(AVC_SYNTAX, out[5].data, 4))
 
-    def test_nothing_leads(self) -> None:
+    def test_nothing_leads_a_keyframe(self) -> None:
         """A keyframe that nothing is shown before becomes an IDR picture in its place."""
         frames = [frame(_I, 0, -2, 0, idr=True), *(frame(_P, at, at - 2, at) for at in range(1, 4))]
         frames += [frame(_I, 4, 2, 4), *(frame(_P, at, at - 2, at) for at in range(5, 8))]
@@ -106,7 +106,7 @@ class ClosingTests(SynchronousTestCase):
         self.assertEqual([0, 4], [at for at, each in enumerate(out) if each.keyframe])
         self.assertEqual([IDR_SLICE, SLICE, SLICE, SLICE] * 2, kinds(out))
 
-    def test_range(self) -> None:
+    def test_range_begins_with_idr(self) -> None:
         """The keyframe that a range begins with becomes an IDR picture: what leads it has been left out."""
         closer = AvcCloser(TRACK.config)  # type: ignore[arg-type]
         self.close([frame(_I, 0, 0, 0, idr=True), *gop(1, 1)], closer)
@@ -116,12 +116,12 @@ class ClosingTests(SynchronousTestCase):
         self.assertEqual((4, [IDR_SLICE, SLICE, SLICE, SLICE]), (len(out), kinds(out)))
         self.assertEqual((True, intra.dts, intra.pts), (out[0].keyframe, out[0].dts, out[0].pts))
 
-    def test_idr_pictures(self) -> None:
+    def test_idr_pictures_end_it(self) -> None:
         """Behind an IDR picture of the encoder all is again as it came."""
         out = self.close([frame(_I, 0, 0, 0, idr=True), *gop(1, 1), frame(_I, 7, 7, 0, idr=True), frame(_P, 8, 8, 1)])
         self.assertEqual([frame(_I, 7, 7, 0, idr=True), frame(_P, 8, 8, 1)], out[-2:])
 
-    def test_left_open(self) -> None:
+    def test_left_open_pictures_are_counted(self) -> None:
         """Pictures that say too much stay as they are, keyframes too, and are counted."""
         in_groups = [SETS[0], nal(0x68, ue(0), ue(0), "10", ue(1), "1" * 30)]
         closer = AvcCloser(AVC.make_track(1, AVC_SYNTAX.config_of_sets(in_groups)).config)  # type: ignore[arg-type]

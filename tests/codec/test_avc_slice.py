@@ -51,7 +51,7 @@ def slice_of(
 
 
 class IdrTests(SynchronousTestCase):
-    def test_intra_picture(self) -> None:
+    def test_intra_picture_becomes_idr(self) -> None:
         """An intra picture becomes an IDR picture: number 0, an id of its own, and the data stays, bit by bit."""
         for cabac in (True, False):
             writer = SliceWriter(sets(cabac=cabac))
@@ -60,7 +60,7 @@ class IdrTests(SynchronousTestCase):
             self.assertEqual(expected.rstrip(b"\0"), made)
             self.assertEqual(IDR_SLICE, nal_type(made))
 
-    def test_marking(self) -> None:
+    def test_marking_of_references_goes(self) -> None:
         """What it said of references goes: an IDR picture lets go of all of them."""
         for cabac in (True, False):
             marking = "1" + ue(1) + ue(0) + ue(3) + ue(2) + ue(1) + ue(0)
@@ -82,7 +82,7 @@ class IdrTests(SynchronousTestCase):
         made = writer.as_idr(slice_of(_I, 9, "0" + "101101", "0", cabac=True), 0)
         self.assertEqual(slice_of(_I, 0, "0" + ue(0) + "000000", "00", cabac=True, head=0x45), made)
 
-    def test_cut_short(self) -> None:
+    def test_cut_short_slices_are_refused(self) -> None:
         """A slice that ends within its header, or has a parameter set that is not there, is refused."""
         writer, whole = SliceWriter(sets(cabac=True)), slice_of(_I, 9, "101101", "0", cabac=True)
         for size in range(1, 6):
@@ -93,7 +93,7 @@ class IdrTests(SynchronousTestCase):
 
 
 class RenumberTests(SynchronousTestCase):
-    def test_numbers(self) -> None:
+    def test_numbers_count_from_the_idr(self) -> None:
         """Numbers count from those of the IDR picture, and wrap as they did; nothing else changes."""
         base = Numbers(14, 60)
         for cabac in (True, False):
@@ -108,13 +108,13 @@ class RenumberTests(SynchronousTestCase):
                 after = slice_of(slice_type, 3, f"{8:06b}", "0", cabac=cabac, middle=middle)
                 self.assertEqual(after, writer.renumber(before, base, is_early=True))
 
-    def test_without_order(self) -> None:
+    def test_without_order_one_number(self) -> None:
         """A stream that is shown as it is decoded has one number."""
         writer = SliceWriter(sets(cabac=True, order=False))
         before, after = (slice_of(_P, frame, "", "0", cabac=True, middle="00") for frame in (1, 3))
         self.assertEqual(after, writer.renumber(before, Numbers(14), is_early=True))
 
-    def test_letting_go(self) -> None:
+    def test_letting_go_of_references(self) -> None:
         """A picture lets go of those behind the IDR picture, not of others, which are gone; later of all it says."""
         gone, there, long_term = ue(1) + ue(3), ue(1) + ue(1), ue(4) + ue(2)
         for cabac in (True, False):
@@ -127,7 +127,7 @@ class RenumberTests(SynchronousTestCase):
             self.assertEqual(early.rstrip(b"\0"), made.rstrip(b"\0"))
             self.assertEqual(late, writer.renumber(before, Numbers(14, 60), is_early=False))
 
-    def test_weights(self) -> None:
+    def test_weights_are_passed_over(self) -> None:
         """Weights of predictions stand in the way and are passed over."""
         writer = SliceWriter(sets(cabac=True, weighted=True))
         weights = ue(5) + ue(5) + "1" + se(3) + se(-1) + "1" + 4 * se(2) + "0" + "0" + "0" + "1" + 4 * se(0)

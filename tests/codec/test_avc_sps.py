@@ -130,12 +130,12 @@ def size_of(sps: Sps) -> tuple[int, int]:
 
 
 class EncodedTests(SynchronousTestCase):
-    def test_x264(self) -> None:
+    def test_x264_is_read_alike(self) -> None:
         """What a real encoder writes is read as another reader reads it."""
         for text, expected in ENCODED.items():
             self.assertEqual(expected, read_sps(bytes.fromhex(text)))
 
-    def test_cut_short(self) -> None:
+    def test_cut_short_sets_are_refused(self) -> None:
         """A set that ends before its usability information is refused; one that ends in it still has its size."""
         for text, expected in ENCODED.items():
             whole, sizes = bytes.fromhex(text), set[tuple[int, int]]()
@@ -150,7 +150,7 @@ class EncodedTests(SynchronousTestCase):
 
 
 class PictureTests(SynchronousTestCase):
-    def test_cropping_units(self) -> None:
+    def test_cropping_units_of_the_format(self) -> None:
         """Cropping counts in the chroma format's units, and in lines of both fields."""
         for chroma, fields, cropped in (
             (0, False, (640 - 3, 480 - 7)),
@@ -163,12 +163,12 @@ class PictureTests(SynchronousTestCase):
             nal = sps_of(profile=244, high=high_of(chroma), fields=fields, crop=(1, 2, 3, 4))
             self.assertEqual(cropped, size_of(read_sps(nal)))
 
-    def test_separate_planes(self) -> None:
+    def test_separate_planes_are_monochrome(self) -> None:
         """Planes coded apart are each like monochrome."""
         nal = sps_of(profile=244, high=ue(3) + "1" + ue(0) + ue(0) + "0" + "0", crop=(0, 1, 0, 1))
         self.assertEqual((639, 479), size_of(read_sps(nal)))
 
-    def test_impossible(self) -> None:
+    def test_impossible_pictures_are_refused(self) -> None:
         """Sizes, formats and numbers that no picture has are refused, with the numbers."""
         for nal, reason in (
             (sps_of(crop=(0, 320, 0, 0)), "cropped to 0x480 pixels"),
@@ -184,13 +184,13 @@ class PictureTests(SynchronousTestCase):
         ):
             self.assertIn(reason, str(self.assertRaises(MediaError, read_sps, nal)))
 
-    def test_picture_order(self) -> None:
+    def test_picture_order_is_passed_over(self) -> None:
         """The three ways of numbering pictures are passed over."""
         cycle = ue(1) + "1" + se(-7) + se(9) + ue(3) + se(1) + se(-2) + se(2**30)
         for order in (ue(0) + ue(12), cycle, ue(1) + "0" + se(0) + se(0) + ue(0), ue(2)):
             self.assertEqual((640, 480), size_of(read_sps(sps_of(order=order))))
 
-    def test_scaling_lists(self) -> None:
+    def test_scaling_lists_are_passed_over(self) -> None:
         """Scaling lists are passed over, whole ones and those that end early."""
         flat4, flat8 = "1" + se(8) + se(0) * 15, "1" + se(8) + se(0) * 63
         default, rising = "1" + se(-8), "1" + se(1) * 16
@@ -221,7 +221,7 @@ class PictureTests(SynchronousTestCase):
         st.tuples(*[st.integers(0, 1)] * 4),
         st.integers(0, 3),
     )
-    def test_any_size(
+    def test_any_size_is_read_back(
         self, profile: int, size: tuple[int, int], fields: bool, crop: tuple[int, ...], chroma: int
     ) -> None:
         """Any size, in any form, is read as it was written."""
@@ -249,12 +249,12 @@ class UsabilityTests(SynchronousTestCase):
     def _read(self, vui: str) -> Usability:
         return read_sps(sps_of(vui=vui)).usability
 
-    def test_nothing_said(self) -> None:
+    def test_nothing_said_means_square(self) -> None:
         """Where nothing is said, pixels are square, rate and colour unknown."""
         self.assertEqual(Usability((1, 1), None, None), self._read(vui_of()))
         self.assertEqual(Usability((1, 1), None, None), read_sps(sps_of()).usability)
 
-    def test_pixel_aspects(self) -> None:
+    def test_pixel_aspects_by_index(self) -> None:
         """All indexed aspects have their ratio; reserved and impossible ones are square."""
         ratios = "1:1 1:1 12:11 10:11 16:11 40:33 24:11 20:11 32:11 80:33 18:11 15:11 64:33 160:99 4:3 3:2 2:1 1:1 1:1"
         for index, ratio in enumerate(ratios.split()):
@@ -264,7 +264,7 @@ class UsabilityTests(SynchronousTestCase):
             vui = vui_of(f"1{255:08b}{across:016b}{down:016b}")
             self.assertEqual(expected, self._read(vui).pixel_aspect)
 
-    def test_colour(self) -> None:
+    def test_colour_as_the_description_says(self) -> None:
         """Colour is what the description says and the range; said to be unspecified, it is unknown."""
         for signal, expected in (
             ("1 101 0 0", None),
@@ -275,7 +275,7 @@ class UsabilityTests(SynchronousTestCase):
         ):
             self.assertEqual(expected, self._read(vui_of(signal=signal.replace(" ", ""))).colour)
 
-    def test_frame_rate(self) -> None:
+    def test_frame_rate_of_two_ticks(self) -> None:
         """Two ticks make a frame; rates that no camera has are unknown."""
         for ticks, scale, expected in (
             (1, 60, Fraction(30)),
@@ -291,13 +291,13 @@ class UsabilityTests(SynchronousTestCase):
             vui = vui_of(overscan="11", chroma="1" + ue(2) + ue(5), timing=timing_of(ticks, scale))
             self.assertEqual(expected, self._read(vui).frame_rate)
 
-    def test_breaks_off(self) -> None:
+    def test_breaks_off_after_what_it_said(self) -> None:
         """Usability information that breaks off tells what it said before."""
         nal = sps_of(vui="1" + f"{14:08b}" + "0" + "1" + "101" + "1" + "0" + "0" + "1" + "0" * 20)
         self.assertEqual(Usability((4, 3), None, FULL_RANGE), read_sps(nal).usability)
 
     @given(st.binary(max_size=50), st.sampled_from(["67", "674d401f", "67640028ac", "67f40015919b"]))
-    def test_any_bytes(self, data: bytes, start: str) -> None:
+    def test_any_bytes_are_sets_or_refused(self, data: bytes, start: str) -> None:
         """Any bytes are a set of sound numbers, or refused as media."""
         try:
             sps = read_sps(bytes.fromhex(start) + data)

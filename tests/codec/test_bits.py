@@ -30,18 +30,18 @@ class FixedWidthTests(SynchronousTestCase):
         self.assertEqual([0b101, 0b00101_00, 0b0, 0b0, 0xFF, 0b000, 0], [reader.u(n) for n in (3, 7, 1, 1, 8, 3, 0)])
         self.assertEqual(1, reader.bits_left)
 
-    def test_flag(self) -> None:
+    def test_flag_is_one_bit(self) -> None:
         """A flag is one bit."""
         reader = BitReader(b"\x40")
         self.assertEqual([False, True, False], [reader.flag() for _ in range(3)])
 
-    def test_empty(self) -> None:
+    def test_empty_reader_gives_nothing(self) -> None:
         """Nothing can be taken from nothing, save for no bits."""
         reader = BitReader(b"")
         self.assertEqual(0, reader.u(0))
         self.assertRaises(MediaError, reader.u, 1)
 
-    def test_ends_early(self) -> None:
+    def test_ends_early_with_numbers(self) -> None:
         """A field cut short says how much was wanted, where, and how much there was."""
         reader = BitReader(b"\xff\xff")
         reader.u(9)
@@ -67,13 +67,13 @@ class ExpGolombTests(SynchronousTestCase):
         reader = BitReader(data("1 010 011 00100 00101 00110 00111"))
         self.assertEqual([0, 1, -1, 2, -2, 3, -3], [reader.se() for _ in range(7)])
 
-    def test_widest(self) -> None:
+    def test_widest_code_is_bounded(self) -> None:
         """The widest code allowed is read; one zero more is refused, however many bits follow."""
         self.assertEqual(2**32 - 2, BitReader(data("0" * 31 + "1" * 32)).ue())
         error = self.assertRaises(MediaError, BitReader(bytes(4) + b"\xff" * 5).ue)
         self.assertIn("more than 31 zeros", str(error))
 
-    def test_ends_early(self) -> None:
+    def test_ends_early_in_a_code(self) -> None:
         """A code that breaks off in its zeros or in its value is refused."""
         for cut in (b"", b"\0", data("0000 0001 0")[:1]):
             self.assertRaises(MediaError, BitReader(cut).ue)
@@ -86,7 +86,7 @@ class ExpGolombTests(SynchronousTestCase):
 
 
 class EmulationPreventionTests(SynchronousTestCase):
-    def test_removed(self) -> None:
+    def test_removed_byte_behind_zeros(self) -> None:
         """The byte 03 behind two zeros goes, all others stay."""
         for escaped, meant in (
             ("67 000003 00 80", "67 0000 00 80"),

@@ -25,12 +25,12 @@ class EsdsTests(SynchronousTestCase):
         self.assertTrue(written[4:].startswith(b"\x03\x81\x61\0\0\0\x04"), written[4:12].hex())
 
     @given(st.binary(max_size=300))
-    def test_read_back(self, config: bytes) -> None:
+    def test_written_descriptor_reads_back(self, config: bytes) -> None:
         """What was written is read as the same."""
         self.assertEqual(config, read_esds(write_esds(config)))
 
     @given(st.binary(max_size=60))
-    def test_any_bytes(self, data: bytes) -> None:
+    def test_any_bytes_are_decided(self, data: bytes) -> None:
         """Any bytes hold a config, or are refused as media."""
         try:
             self.assertIn(read_esds(data), data)

@@ -29,14 +29,14 @@ def frame(code: int, number: bytes = b"\0", told: bytes = b"") -> bytes:
 
 
 class StreamInfoTests(SynchronousTestCase):
-    def test_captured(self) -> None:
+    def test_captured_stream_info_makes_box(self) -> None:
         """What FFmpeg sends becomes ``dfLa`` with one block, the last; what only the end can tell is blank."""
         config = read_stream_info(START)
         self.assertEqual((48_000, 2, 1024, "fLaC"), (48_000, config.channels, config.samples_per_frame, "fLaC"))
         self.assertEqual(bytes.fromhex("00000000 80 000022") + BLANK, write_dfla(config.record))
         self.assertEqual(BLANK, read_dfla(write_dfla(config.record)))
 
-    def test_forms(self) -> None:
+    def test_forms_of_a_stream_info(self) -> None:
         """It comes bare, with the header of its block, behind the mark of a file, and with further blocks behind it."""
         comment = bytes.fromhex("84 000004 00000000")
         block = bytes.fromhex("00 000022") + START
@@ -48,19 +48,19 @@ class StreamInfoTests(SynchronousTestCase):
         self.assertEqual(read_stream_info(START), read_stream_info(END))
         self.assertEqual((), tuple(read_audio(b"\x91fLaC")), "the empty frame that follows")
 
-    def test_high_rates(self) -> None:
+    def test_high_rates_are_read(self) -> None:
         """Rates beyond 16 bits, depths and eight channels are read."""
         info = START[:10] + (192_000 << 12 | 7 << 9 | 23 << 4).to_bytes(4, "big") + START[14:]
         config = read_stream_info(info)
         self.assertEqual((192_000, 8), (config.sample_rate, config.channels))
 
-    def test_refused(self) -> None:
+    def test_damaged_info_is_refused(self) -> None:
         """What is cut short, or has no rate or no blocks, is refused as media."""
         for info in (b"", START[:-1], b"fLaC" + START[:-1], bytes(34), START[:10] + bytes(2) + START[12:]):
             self.assertRaises(MediaError, read_stream_info, info)
 
     @given(st.binary(max_size=60))
-    def test_any_bytes(self, data: bytes) -> None:
+    def test_any_bytes_read_the_same(self, data: bytes) -> None:
         """Any bytes are read as the same again, or refused as media."""
         try:
             config = read_stream_info(data)
@@ -70,7 +70,7 @@ class StreamInfoTests(SynchronousTestCase):
 
 
 class FrameTests(SynchronousTestCase):
-    def test_durations(self) -> None:
+    def test_durations_by_block_size(self) -> None:
         """A frame lasts what its block size says, wherever that stands."""
         for body, samples in (
             (FRAME, 1024),
@@ -86,7 +86,7 @@ class FrameTests(SynchronousTestCase):
             self.assertIs(body, reader.read(body))
             self.assertEqual(samples, reader.samples)
 
-    def test_refused(self) -> None:
+    def test_headerless_frames_are_refused(self) -> None:
         """What begins with no header, or does not tell its block size, is no frame."""
         for body in (
             b"\x00" * 9,
@@ -99,7 +99,7 @@ class FrameTests(SynchronousTestCase):
             self.assertRaises(MediaError, FlacReader(read_stream_info(START)).read, body)
         self.assertIsNone(FlacReader(read_stream_info(START)).read(b""))
 
-    def test_silence(self) -> None:
+    def test_silence_decodes_to_zeros(self) -> None:
         """Silent frames decode to nothing but zeros, at any depth and number of channels."""
         for packed in (0x0BB802F0, 0x0BB80170, 0x0BB80B70, 0x177002F0):
             track = FLAC.make_track(1, read_stream_info(START[:10] + packed.to_bytes(4, "big") + START[14:]))
@@ -109,7 +109,7 @@ class FrameTests(SynchronousTestCase):
 
 
 class PublishTests(SynchronousTestCase):
-    def test_whole_publish(self) -> None:
+    def test_whole_publish_is_timed(self) -> None:
         """Frames are timed by their blocks, the last and shorter one as well; the end is no news."""
         start = [audio(0, b"\x90fLaC" + START), audio(0, b"\x94fLaC" + bytes.fromhex("01 02 00000003"))]
         frames = [audio(each * 1024 // 48, b"\x91fLaC" + FRAME) for each in range(180)]

@@ -34,7 +34,7 @@ def hexed(text: str) -> str:
 
 
 class ClassicVideoTests(SynchronousTestCase):
-    def test_avc(self) -> None:
+    def test_avc_packets_are_distinguished(self) -> None:
         """Config, frames and end of sequence of AVC are distinguished, with their composition times."""
         for text, expected in (
             ("17 00 000000 0164001f", Packet("avc1", CONFIG, 0, True, 0, 0, b"\x01\x64\x00\x1f")),
@@ -46,24 +46,24 @@ class ClassicVideoTests(SynchronousTestCase):
         ):
             self.assertEqual([expected], video(text))
 
-    def test_unofficial_numbers(self) -> None:
+    def test_unofficial_numbers_have_avc_layout(self) -> None:
         """The unofficial numbers of HEVC and AV1 have the layout of AVC."""
         self.assertEqual([Packet("hvc1", FRAMES, 0, True, 1, 0, b"\xaa")], video("1c 01 000001 aa"))
         self.assertEqual([Packet("av01", CONFIG, 0, True, 0, 0, b"\x81")], video("1d 00 000000 81"))
 
-    def test_other_codecs(self) -> None:
+    def test_other_codecs_by_number(self) -> None:
         """Codecs of Flash's own are named by number, their bodies untouched."""
         self.assertEqual([Packet("flv:2", FRAMES, 0, True, 0, 0, b"\0\x84")], video("12 0084"))
         self.assertEqual([Packet("flv:4", FRAMES, 0, False, 0, 0, b"")], video("24"))
 
-    def test_commands(self) -> None:
+    def test_commands_are_ignored_here(self) -> None:
         """Commands to the player are ignored; undefined packet types are not known."""
         for text in ("57 00", "57 01 000000 aa", "52 01"):
             self.assertEqual([IGNORED], [packet.kind for packet in video(text)])
         for text in ("17 03 000000 aa", "27 ff 000000"):
             self.assertEqual([UNKNOWN], [packet.kind for packet in video(text)])
 
-    def test_cut_short(self) -> None:
+    def test_cut_short_video_is_refused(self) -> None:
         """A message that ends within its header is refused with its size."""
         for text in ("", "17", "17 01", "17 01 0000", "27 07 00", "1c 00 00"):
             self.assertRaises(MediaError, video, text)
@@ -73,35 +73,35 @@ class ClassicVideoTests(SynchronousTestCase):
 
 
 class ClassicAudioTests(SynchronousTestCase):
-    def test_aac(self) -> None:
+    def test_aac_packets_are_distinguished(self) -> None:
         """Config and frames of AAC are distinguished, whatever the bits for rate and channels claim."""
         self.assertEqual([audio_packet("mp4a", CONFIG, 0, 0, b"\x12\x10")], audio("af 00 1210"))
         self.assertEqual([audio_packet("mp4a", FRAMES, 0, 0, b"\x21\x10")], audio("af 01 2110"))
         self.assertEqual([audio_packet("mp4a", FRAMES, 0, 0, b"\x21")], audio("a2 01 21"))
 
-    def test_nothing(self) -> None:
+    def test_nothing_makes_no_packets(self) -> None:
         """An empty message or frame (silence), and an AAC config that is empty, are no packets."""
         self.assertEqual([], audio(""))
         self.assertEqual([], audio("af 01"))
         self.assertEqual([], audio("af 00"))
 
-    def test_undefined_type(self) -> None:
+    def test_undefined_type_is_unknown(self) -> None:
         """An undefined packet type of AAC is not known."""
         self.assertEqual([UNKNOWN], [packet.kind for packet in audio("af 02 00")])
 
-    def test_other_codecs(self) -> None:
+    def test_other_codecs_by_name(self) -> None:
         """MP3 has its FourCC, other formats are named by number."""
         self.assertEqual([audio_packet(".mp3", FRAMES, 0, 0, b"\xff\xfb")], audio("2f fffb"))
         self.assertEqual([audio_packet(".mp3", FRAMES, 0, 0, b"\xff\xfb")], audio("ef fffb"))
         self.assertEqual([audio_packet("flv:11", FRAMES, 0, 0, b"\1")], audio("b2 01"))
 
-    def test_cut_short(self) -> None:
+    def test_cut_short_audio_is_refused(self) -> None:
         """An AAC message without its packet type is refused."""
         self.assertRaises(MediaError, audio, "af")
 
 
 class EnhancedVideoTests(SynchronousTestCase):
-    def test_one_track(self) -> None:
+    def test_one_track_of_each_kind(self) -> None:
         """Each packet type has its kind; CodedFrames of reordering codecs begin with a composition time."""
         avc, hevc, av1, vp9 = map(hexed, ("avc1", "hvc1", "av01", "vp09"))
         for text, expected in (
@@ -119,19 +119,19 @@ class EnhancedVideoTests(SynchronousTestCase):
         ):
             self.assertEqual([expected], video(text))
 
-    def test_nothing(self) -> None:
+    def test_nothing_coded_makes_no_packets(self) -> None:
         """Coded frames of no bytes, with a composition time or without it, are no packets."""
         self.assertEqual([], video(f"91 {hexed('hvc1')} 000001"))
         self.assertEqual([], video(f"91 {hexed('hvc1')}"))
         self.assertEqual([], video(f"a3 {hexed('hvc1')}"))
 
-    def test_metadata(self) -> None:
+    def test_metadata_whatever_the_frame_type(self) -> None:
         """Metadata is read whatever its frame type claims: OBS says 0, FFmpeg says it were a command."""
         hevc = hexed("hvc1")
         for text, track in ((f"84 {hevc} 0200", 0), (f"d4 {hevc} 0200", 0), (f"d6 04 {hevc} 07 0200", 7)):
             self.assertEqual([Packet("hvc1", METADATA, track, False, 0, 0, b"\2\0")], video(text))
 
-    def test_ignored(self) -> None:
+    def test_ignored_and_unknown_packets(self) -> None:
         """Commands are ignored, reserved packet types are not known, alone and within multitrack messages."""
         for text in ("d0 00", "d1 01", "d6 00"):
             self.assertEqual([IGNORED], [packet.kind for packet in video(text)])
@@ -145,7 +145,7 @@ class EnhancedVideoTests(SynchronousTestCase):
             [Packet("avc1", FRAMES, 255, False, -33, 0, b"\xaa")], video(f"a6 01 {hexed('avc1')} ff ffffdf aa")
         )
 
-    def test_many_tracks(self) -> None:
+    def test_many_tracks_share_a_codec(self) -> None:
         """ManyTracks shares a codec; sizes count the composition time, and a track of no bytes is left out."""
         packets = video(f"a6 11 {hexed('hvc1')} 01 000005 000021 aabb 03 000000 02 000004 ffffff cc")
         self.assertEqual(
@@ -161,7 +161,7 @@ class EnhancedVideoTests(SynchronousTestCase):
         packets = video(f"92 {hexed('hvc1')}") + video(f"96 12 {hexed('hvc1')} 01 000000 02 000000")
         self.assertEqual([(END, 0), (END, 1), (END, 2)], [(packet.kind, packet.track_id) for packet in packets])
 
-    def test_many_codecs(self) -> None:
+    def test_many_codecs_of_tracks(self) -> None:
         """ManyTracksManyCodecs gives each track its own codec."""
         packets = video(f"96 21 {hexed('avc1')} 00 000004 000001 aa {hexed('av01')} 01 000002 bbcc")
         self.assertEqual(
@@ -172,7 +172,7 @@ class EnhancedVideoTests(SynchronousTestCase):
             packets,
         )
 
-    def test_nanoseconds(self) -> None:
+    def test_nanoseconds_of_a_block(self) -> None:
         """A ModEx block adds nanoseconds; what is more than a millisecond is cut to just less."""
         hevc = hexed("hvc1")
         for text, nanoseconds in (
@@ -193,7 +193,7 @@ class EnhancedVideoTests(SynchronousTestCase):
             block = f"ff {size - 1:04x} {'ab' * size} 17"
             self.assertEqual(expected, video(f"97 {block} 02 000005 03 {hevc} aa"))
 
-    def test_malformed(self) -> None:
+    def test_malformed_video_is_refused(self) -> None:
         """What contradicts itself is refused, and the message says how."""
         avc = hexed("avc1")
         for text, reason in (
@@ -226,7 +226,7 @@ class EnhancedVideoTests(SynchronousTestCase):
 
 
 class EnhancedAudioTests(SynchronousTestCase):
-    def test_one_track(self) -> None:
+    def test_one_audio_track_of_each_kind(self) -> None:
         """Each packet type has its kind; audio bodies are untouched."""
         for text, expected in (
             (f"90 {hexed('Opus')} {hexed('OpusHead')}", audio_packet("Opus", CONFIG, 0, 0, b"OpusHead")),
@@ -238,12 +238,12 @@ class EnhancedAudioTests(SynchronousTestCase):
         ):
             self.assertEqual([expected], audio(text))
 
-    def test_nothing(self) -> None:
+    def test_nothing_heard_makes_no_packets(self) -> None:
         """Frames of no bytes, and an empty AAC config, are no packets."""
         self.assertEqual([], audio(f"91 {hexed('Opus')}"))
         self.assertEqual([], audio(f"90 {hexed('mp4a')}"))
 
-    def test_multitrack(self) -> None:
+    def test_multitrack_forms_of_audio(self) -> None:
         """Audio has the three multitrack forms too, under packet type 5."""
         mp4a, opus = hexed("mp4a"), hexed("Opus")
         first, second = audio_packet("mp4a", FRAMES, 1, 0, b"\x21"), audio_packet("mp4a", FRAMES, 2, 0, b"\x22\x23")
@@ -254,12 +254,12 @@ class EnhancedAudioTests(SynchronousTestCase):
             audio(f"95 21 {mp4a} 01 000001 21 {opus} 00 000001 fc"),
         )
 
-    def test_ignored(self) -> None:
+    def test_ignored_and_unknown_audio(self) -> None:
         """Reserved packet types are not known; video's number of multitrack is one of them."""
         for text in ("93", "96 01", "98", "9f", "95 03 6d703461 01"):
             self.assertEqual([UNKNOWN], [packet.kind for packet in audio(text)])
 
-    def test_malformed(self) -> None:
+    def test_malformed_audio_is_refused(self) -> None:
         """What contradicts itself is refused."""
         for text in ("90", "91 4f70", "95", "95 05 6d703461 01", "95 11 6d703461 01 000002 21", "97 00"):
             self.assertRaises(MediaError, audio, text)
@@ -310,16 +310,16 @@ class AnyBytesTests(SynchronousTestCase):
             self.assertIn(packet.nanoseconds, range(1_000_000))
 
     @given(st.one_of(st.binary(max_size=40), damaged(VALID_VIDEO)))
-    def test_video(self, payload: bytes) -> None:
+    def test_video_of_any_bytes(self, payload: bytes) -> None:
         """Any bytes are packets of sound fields, or refused as media."""
         self._check(read_video, payload)
 
     @given(st.one_of(st.binary(max_size=40), damaged(VALID_AUDIO)))
-    def test_audio(self, payload: bytes) -> None:
+    def test_audio_of_any_bytes(self, payload: bytes) -> None:
         """Any bytes are packets of sound fields, or refused as media."""
         self._check(read_audio, payload)
 
-    def test_every_cut(self) -> None:
+    def test_every_cut_never_lengthens(self) -> None:
         """A message cut anywhere is refused, or its packets are cut, but never made longer."""
         for read, messages in ((read_video, VALID_VIDEO), (read_audio, VALID_AUDIO)):
             for message in messages:

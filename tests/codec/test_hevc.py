@@ -66,7 +66,7 @@ def reader_of(record: bytes = RECORD) -> HevcReader:
 
 
 class ReadConfigTests(SynchronousTestCase):
-    def test_main(self) -> None:
+    def test_main_record_becomes_complete(self) -> None:
         """A record tells size and rate from its SPS; it becomes complete, and user data leaves it."""
         config = read_hevc_config(SENT)
         self.assertEqual((RECORD, "hvc1.1.6.L60.90"), (config.record, config.codec_string))
@@ -90,7 +90,7 @@ class ReadConfigTests(SynchronousTestCase):
         self.assertEqual(head + complete, config.record)
         self.assertEqual(config, read_hevc_config(config.record))
 
-    def test_many_colours(self) -> None:
+    def test_many_colours_are_read(self) -> None:
         """Range extensions: more bits, less subsampling, scaling lists and temporal layers are read past."""
         for sps, string, facts in (
             (SPS_422, "hvc1.4.10.L60.9D.8", (2, 10, 10, 2)),
@@ -106,7 +106,7 @@ class ReadConfigTests(SynchronousTestCase):
                 (0xFC | facts[0], 0xF8 | facts[1] - 8, facts[3]), (*config.record[16:18], config.record[21] >> 3 & 7)
             )
 
-    def test_codec_strings(self) -> None:
+    def test_codec_strings_without_zeros(self) -> None:
         """Profile space, tier and constraints are in it, without constraint bytes of zero at the end."""
         for profile, string in (
             ("01 60000000 000000000000 5d", "hvc1.1.6.L93"),
@@ -118,7 +118,7 @@ class ReadConfigTests(SynchronousTestCase):
             sps = SPS[:3] + _prevented(raw) + SPS[18:]
             self.assertEqual(string, read_hevc_config(start_codes(VPS, sps, PPS)).codec_string)
 
-    def test_rewritten(self) -> None:
+    def test_rewritten_records_compare_equal(self) -> None:
         """Records that say the same in a slovenly way become the proper one, and so compare equal."""
         for record in (
             SENT,
@@ -133,7 +133,7 @@ class ReadConfigTests(SynchronousTestCase):
         ):
             self.assertEqual(CONFIG, read_hevc_config(record))
 
-    def test_malformed(self) -> None:
+    def test_malformed_records_are_refused(self) -> None:
         """A record that no decoder can use is refused, and the message says why."""
         for record, reason in (
             (b"", "begins with nothing"),
@@ -150,7 +150,7 @@ class ReadConfigTests(SynchronousTestCase):
             self.assertIn(reason, str(error))
 
     @given(st.integers(0, len(SENT) - 1), st.integers(0, 255), st.integers(0, len(SENT)))
-    def test_damaged(self, at: int, byte: int, end: int) -> None:
+    def test_damaged_records_are_decided(self, at: int, byte: int, end: int) -> None:
         """A damaged record is a config that reads the same from its own record, or refused as media."""
         try:
             config = read_hevc_config((SENT[:at] + bytes([byte]) + SENT[at + 1 :])[:end])
@@ -183,7 +183,7 @@ def _renumbered(sps: bytes, at: int) -> bytes:
 
 
 class AccessUnitTests(SynchronousTestCase):
-    def test_glance(self) -> None:
+    def test_glance_at_headers_alone(self) -> None:
         """Of pictures that are no keyframes headers alone are looked at, in however many slices, behind whatever."""
         with patch.object(HevcReader, "_read_closely", side_effect=AssertionError):
             for nals in ([TRAIL], [TRAIL, SECOND, SECOND], [AUD, SEI, TRAIL, SECOND, SUFFIX]):
@@ -191,7 +191,7 @@ class AccessUnitTests(SynchronousTestCase):
                 self.assertIs(body, reader.read(body))
                 self.assertFalse(reader.keyframe)
 
-    def test_untouched(self) -> None:
+    def test_untouched_unit_is_the_same(self) -> None:
         """An access unit in order is handed back as the very object that came."""
         for nals, is_keyframe in (
             ([TRAIL], False),
@@ -259,7 +259,7 @@ class AccessUnitTests(SynchronousTestCase):
         reader.read(lengths(IDR))
         self.assertEqual("hvc1.1.6.L60.90", reader.config.codec_string)
 
-    def test_open_gops(self) -> None:
+    def test_open_gops_are_recognised(self) -> None:
         """Keyframes count as open where pictures that need others from before follow; a CRA picture alone does not."""
         for pictures, count in (
             ([IDR, TRAIL, CRA, RASL, RASL, TRAIL, CRA, RASL], 2),
@@ -273,7 +273,7 @@ class AccessUnitTests(SynchronousTestCase):
                 reader.read(lengths(picture))
             self.assertEqual(count, reader.open_gops)
 
-    def test_start_codes(self) -> None:
+    def test_start_codes_become_lengths(self) -> None:
         """Start codes in place of lengths, or behind them, are replaced by lengths."""
         for body in (
             start_codes(AUD, SEI, IDR),
@@ -289,18 +289,18 @@ class AccessUnitTests(SynchronousTestCase):
         self.assertEqual(lengths(TRAIL), reader_of().read(lengths(b"\0\0\0\1" + TRAIL)))
         self.assertEqual(lengths(b"\x00\x01\xd0"), reader_of().read(lengths(b"\0\0\1\x00\x01\xd0")))
 
-    def test_no_picture(self) -> None:
+    def test_no_picture_no_access_unit(self) -> None:
         """Without a slice there is no access unit."""
         for nals in ([], [b""], [SEI], [AUD, SEI], [VPS, SPS, PPS], [b"\x6e\x01\x00"]):
             self.assertIsNone(reader_of().read(lengths(*nals)))
 
-    def test_overrun(self) -> None:
+    def test_overrun_unit_is_refused(self) -> None:
         """A NAL unit that reaches past the end is refused, and the message says where."""
         error = self.assertRaises(MediaError, reader_of().read, lengths(TRAIL) + b"\0\0\0\5\x02\x01")
         self.assertEqual("NAL unit at byte 8 reaches to 17, the access unit has 14 bytes", str(error))
 
     @given(st.lists(st.sampled_from([b"", TRAIL, IDR, CRA, SEI, AUD, VPS, SPS, PPS, HDR_SPS, MASTERING]), max_size=7))
-    def test_any_order(self, nals: list[bytes]) -> None:
+    def test_any_order_of_units(self, nals: list[bytes]) -> None:
         """Of any NAL units in any order, those stay that are neither empty nor parameter sets."""
         reader = reader_of()
         data = reader.read(lengths(*nals))
@@ -314,7 +314,7 @@ class AccessUnitTests(SynchronousTestCase):
             st.lists(st.binary(max_size=9)).map(lambda nals: start_codes(*nals)),
         )
     )
-    def test_any_bytes(self, body: bytes) -> None:
+    def test_any_bytes_read_the_same(self, body: bytes) -> None:
         """Any bytes are an access unit that reads the same again, or nothing, or refused as media."""
         reader = reader_of()
         try:
@@ -347,7 +347,7 @@ class PiecesTests(SynchronousTestCase):
             ),
         )
 
-    def test_search(self) -> None:
+    def test_search_before_a_keyframe(self) -> None:
         """Without a sequence header the configuration is found in front of a keyframe."""
         assert HEVC.search is not None
         search = HEVC.search()

@@ -29,7 +29,7 @@ LAYOUT = b"\x94Opus" + bytes.fromhex("01 02 00000003")
 
 
 class HeaderTests(SynchronousTestCase):
-    def test_captured(self) -> None:
+    def test_captured_headers_become_boxes(self) -> None:
         """The headers that FFmpeg sends become the boxes that it writes itself, and are read back."""
         for head, channels, box in (
             (STEREO, 2, "00 02 0138 0000BB80 0000 00"),
@@ -40,7 +40,7 @@ class HeaderTests(SynchronousTestCase):
             self.assertEqual(bytes.fromhex(box), write_dops(config.record))
             self.assertEqual(head, read_dops(bytes.fromhex(box)))
 
-    def test_clock(self) -> None:
+    def test_clock_is_always_48_khz(self) -> None:
         """The clock is 48 kHz, whatever the rate of what was encoded; the header's gain is kept with its sign."""
         head = STEREO[:12] + bytes.fromhex("44AC0000 00FF 00")
         config = read_opus_head(head)
@@ -52,7 +52,7 @@ class HeaderTests(SynchronousTestCase):
         self.assertEqual(read_opus_head(STEREO), read_opus_head(STEREO + b"junk"))
         self.assertEqual(read_opus_head(STEREO), read_opus_head(STEREO[:8] + b"\x00" + STEREO[9:]))
 
-    def test_refused(self) -> None:
+    def test_damaged_headers_are_refused(self) -> None:
         """Headers that are cut short, too new or contradict themselves are refused as media."""
         for head in (
             b"",
@@ -71,13 +71,13 @@ class HeaderTests(SynchronousTestCase):
             self.assertRaises(MediaError, read_opus_head, head)
         read_opus_head(SURROUND[:-1] + b"\xff")  # a silent channel
 
-    def test_init_segment(self) -> None:
+    def test_init_segment_has_the_box(self) -> None:
         """Its sample entry has the channels, 48 kHz, and the box."""
         (info,) = read_init_segment(write_init_segment([OPUS.make_track(2, read_opus_head(SURROUND))]))
         self.assertEqual(("Opus", 6, 48_000, SURROUND), (info.codec, info.channels, info.sample_rate, info.record))
 
     @given(st.binary(max_size=40))
-    def test_any_bytes(self, data: bytes) -> None:
+    def test_any_bytes_are_decided(self, data: bytes) -> None:
         """Any bytes behind the magic are a header, or are refused as media."""
         try:
             config = read_opus_head(b"OpusHead" + data)
@@ -87,7 +87,7 @@ class HeaderTests(SynchronousTestCase):
 
 
 class PacketTests(SynchronousTestCase):
-    def test_durations(self) -> None:
+    def test_durations_by_first_byte(self) -> None:
         """A packet lasts what its first byte says, or the number of frames in the second one."""
         for packet, samples in (
             ("00", 480),  # SILK, 10 ms
@@ -106,18 +106,18 @@ class PacketTests(SynchronousTestCase):
             self.assertIs(body, reader.read(body))
             self.assertEqual(samples, reader.samples, packet)
 
-    def test_refused(self) -> None:
+    def test_impossible_packets_are_refused(self) -> None:
         """No frames, more than 120 ms of them, or no number where one belongs: no packet."""
         for packet in ("fb00", "fb", "fb07", "1b03"):
             self.assertRaises(MediaError, OpusReader(read_opus_head(STEREO)).read, bytes.fromhex(packet))
         self.assertIsNone(OpusReader(read_opus_head(STEREO)).read(b""))
 
-    def test_of_packet(self) -> None:
+    def test_channels_of_a_packet(self) -> None:
         """Without a header the first byte tells one channel or two."""
         self.assertEqual((1, 2), (opus_of_packet(b"\xf8").channels, opus_of_packet(b"\xfc").channels))
         self.assertRaises(MediaError, opus_of_packet, b"")
 
-    def test_silence(self) -> None:
+    def test_silence_decodes_to_zeros(self) -> None:
         """Silent packets decode to nothing but zeros, in all channels."""
         for head in (STEREO, STEREO[:9] + b"\x01" + STEREO[10:], SURROUND):
             track = OPUS.make_track(1, read_opus_head(head))
@@ -142,7 +142,7 @@ def opus_messages(packets: list[str], start: bytes | None = STEREO) -> list[Mess
 class PublishTests(SynchronousTestCase):
     """Opus over Enhanced RTMP."""
 
-    def test_sample_clock(self) -> None:
+    def test_sample_clock_is_exact(self) -> None:
         """Frames last their samples exactly, whatever milliseconds they come with, and however long each is."""
         packets = ["fc00", "fc01", "f402", "fb8303", "e404"] * 50
         events = demux(opus_messages(packets))
@@ -153,7 +153,7 @@ class PublishTests(SynchronousTestCase):
         for before, after in itertools.pairwise(frames):
             self.assertEqual(before.dts + before.duration, after.dts)
 
-    def test_beside_video(self) -> None:
+    def test_beside_video_one_more(self) -> None:
         """Beside video it is one track more."""
         packets = opus_messages(["fc00"] * 150)
         events = demux(interleaved([*configs(asc=None), *pictures(every(30, 90))], packets))
@@ -161,7 +161,7 @@ class PublishTests(SynchronousTestCase):
         (tracks,) = (event.tracks for event in events if isinstance(event, TracksChanged))
         self.assertEqual(["H.264", "Opus"], [CODECS[track.codec].name for track in tracks])
 
-    def test_no_header(self) -> None:
+    def test_no_header_is_as_good(self) -> None:
         """An empty sequence start, or none, is as good: packets tell their channels."""
         for start in (None, b""):
             events = demux(opus_messages(["fc00"] * 60, start))
@@ -170,7 +170,7 @@ class PublishTests(SynchronousTestCase):
             self.assertEqual([("opus", 2)], [(each.config.codec_string, each.config.channels) for each in tracks])  # type: ignore[union-attr]
             self.assertEqual(60, len(frames_of(events, AUDIO)))
 
-    def test_repeated_header(self) -> None:
+    def test_repeated_header_is_no_news(self) -> None:
         """The same header again is no news; another one is a new range."""
         again = opus_messages(["fc00"] * 180)
         later = [message._replace(timestamp=message.timestamp + 3_600) for message in again]
@@ -180,7 +180,7 @@ class PublishTests(SynchronousTestCase):
         events = demux([*again, *mono])
         self.assertEqual(2, sum(isinstance(event, TracksChanged) for event in events))
 
-    def test_broken_packet(self) -> None:
+    def test_broken_packet_is_left_out(self) -> None:
         """A packet that cannot be read is left out and reported; those around it stay where they are."""
         events = demux([*opus_messages(["fc00"] * 30)[:-1], audio(580, b"\x91Opus\xfb\x00")])
         self.assertEqual(["malformed"], problems_of(events))

@@ -97,7 +97,7 @@ class OneRowTests(SynchronousTestCase):
             self.addCleanup(CODECS.pop, codec.fourcc)
             CODECS[codec.fourcc] = codec
 
-    def test_frames(self) -> None:
+    def test_frames_of_a_new_row(self) -> None:
         """Its frames come out of the demuxer, with what its reader says of them."""
         events = demux(toy_frames())
         self.assertEqual([], problems_of(events))
@@ -113,7 +113,7 @@ class OneRowTests(SynchronousTestCase):
         told = [event.tracks[0] for event in events if isinstance(event, TracksChanged)]
         self.assertEqual(["toy1.140a", "toy1.3020"], [track.config.codec_string for track in told])
 
-    def test_init_segment(self) -> None:
+    def test_init_segment_of_a_new_row(self) -> None:
         """Its init segment holds the box that its row makes, and reads back."""
         tracks = [TOY.make_track(1, read_toy_config(b"\x14\x0a")), HUM.make_track(2, read_hum_config(b"la"), "eng")]
         init = write_init_segment(tracks)
@@ -124,7 +124,7 @@ class OneRowTests(SynchronousTestCase):
             [(info.codec, info.record, info.width) for info in read_init_segment(init)],
         )
 
-    def test_self_describing(self) -> None:
+    def test_self_describing_codec_needs_nothing(self) -> None:
         """A codec whose frames say it all needs no sequence start, or an empty one; its frames last what they say."""
         for opening in ([], [audio(0, b"\x90hum1")]):
             frames = [audio(time, b"\x91hum1" + b"m" * size) for time, size in ((0, 80), (100, 40), (150, 80))]
@@ -144,7 +144,7 @@ class OneRowTests(SynchronousTestCase):
         told = [event.tracks[0] for event in events if isinstance(event, TracksChanged)]
         self.assertEqual([(1, "avc1"), (1, "toy1")], [(track.id, track.codec) for track in told])
 
-    def test_names(self) -> None:
+    def test_names_of_a_new_row(self) -> None:
         """It is named to encoders, and known by its sample entry and codec string."""
         self.assertRegex(names_carried(), r"H\.264.* or Toy and AAC.* or Hum$")
         self.assertIs(TOY, codec_of_entry("toy1"))
@@ -152,7 +152,7 @@ class OneRowTests(SynchronousTestCase):
 
 
 class TableTests(SynchronousTestCase):
-    def test_rows(self) -> None:
+    def test_rows_are_all_complete(self) -> None:
         """A codec that is carried has all that carrying it takes."""
         self.assertLessEqual({AVC, HEVC, AAC}, set(carried()))
         for codec in carried():
@@ -160,11 +160,11 @@ class TableTests(SynchronousTestCase):
         for fourcc, codec in CODECS.items():
             self.assertEqual((fourcc, 4), (codec.fourcc, len(fourcc)))
 
-    def test_names(self) -> None:
+    def test_names_in_one_breath(self) -> None:
         """What is carried can be said in one breath."""
         self.assertRegex(names_carried(), r"^H\.264[^,]*(, [^,]+)* and AAC[^,]*(, [^,]+)*$")
 
-    def test_entries(self) -> None:
+    def test_entries_of_other_names(self) -> None:
         """Sample entries of others name the same codecs; what is none names none."""
         for entry, codec in (("avc1", AVC), ("avc3", AVC), ("hev1", HEVC), ("mp4a", AAC)):
             self.assertIs(codec, codec_of_entry(entry))
@@ -172,7 +172,7 @@ class TableTests(SynchronousTestCase):
         self.assertIsNone(codec_of_string(""))
         self.assertIs(CODECS["Opus"], codec_of_string("opus"))
 
-    def test_unknown_config(self) -> None:
+    def test_unknown_config_is_reported(self) -> None:
         """A known codec that is not carried is reported by its name; an unknown one by its code."""
         demuxer = Demuxer()
         events = demuxer.video_received(0, b"\x90vvc1\1", 0) + demuxer.audio_received(0, b"\x90wxyz\1", 0)

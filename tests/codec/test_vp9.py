@@ -34,7 +34,7 @@ class ConfigTests(SynchronousTestCase):
         self.assertEqual(reader.config.codec_string, read_vp9_config(reader.config.record).codec_string)
         return reader.config.codec_string, reader.config.record
 
-    def test_record(self) -> None:
+    def test_record_with_and_without_box(self) -> None:
         """A record is read with and without what the box has in front of it; size comes with the first keyframe."""
         config = read_vp9_config(SENT)
         self.assertEqual(
@@ -48,7 +48,7 @@ class ConfigTests(SynchronousTestCase):
         for record in (b"", RECORD[:7], SENT[:11]):
             self.assertRaises(MediaError, read_vp9_config, record)
 
-    def test_false_matrix(self) -> None:
+    def test_false_matrix_is_not_believed(self) -> None:
         """Subsampled pictures are not RGB, though FFmpeg says so where it copies a stream from FLV to RTMP."""
         self.assertEqual(RECORD, read_vp9_config(bytes.fromhex("000b820202000000")).record)
         announced = bytes.fromhex("010b860202000000")
@@ -56,13 +56,13 @@ class ConfigTests(SynchronousTestCase):
         found = self.config_of(keyframe(0, profile=1, chroma="000"), announced)
         self.assertEqual("vp09.01.11.08.03.02.02.02.00", found[0])
 
-    def test_box(self) -> None:
+    def test_box_has_version_one(self) -> None:
         """The record is in a full box of version 1."""
         self.assertEqual(SENT, write_vpcc(RECORD))
         self.assertEqual(RECORD, read_vpcc(SENT))
         self.assertRaises(MediaError, read_vpcc, SENT[:11])
 
-    def test_level(self) -> None:
+    def test_level_comes_from_the_size(self) -> None:
         """A level that is missing, or too low for the size, comes from the size."""
         unknown = RECORD[:1] + b"\0" + RECORD[2:]
         for size, level in (
@@ -76,7 +76,7 @@ class ConfigTests(SynchronousTestCase):
         self.assertEqual("vp09.00.40.08", self.config_of(keyframe(0, size=(1920, 1080)))[0])
         self.assertEqual("vp09.00.62.08", self.config_of(keyframe(0, size=(16384, 8704)), unknown)[0])
 
-    def test_header(self) -> None:
+    def test_header_facts_of_keyframes(self) -> None:
         """Profile, depth, subsampling, range and matrix are those of keyframes."""
         for frame, string, record in (
             (keyframe(2), "vp09.00.11.08.01.02.02.01.00", "000b820202010000"),
@@ -98,7 +98,7 @@ class ConfigTests(SynchronousTestCase):
             (reader.config.codec_string, reader.config.colour),
         )
 
-    def test_known(self) -> None:
+    def test_known_record_is_no_news(self) -> None:
         """A record that comes again is known, and so is one that says less; another transfer is not."""
         reader = Vp9Reader(read_vp9_config(RECORD))
         reader.read(keyframe(2, size=(1920, 1080)))
@@ -112,7 +112,7 @@ class ConfigTests(SynchronousTestCase):
 
 
 class FrameTests(SynchronousTestCase):
-    def test_untouched(self) -> None:
+    def test_untouched_frames_stay_so(self) -> None:
         """Frames stay as they are; keyframes are what their first byte says, in every profile."""
         reader = Vp9Reader(read_vp9_config(RECORD))
         for frame, is_keyframe in (
@@ -126,7 +126,7 @@ class FrameTests(SynchronousTestCase):
             self.assertIs(frame, reader.read(frame))
             self.assertEqual(is_keyframe, reader.keyframe)
 
-    def test_changes(self) -> None:
+    def test_changes_of_the_size(self) -> None:
         """Another size is another configuration, once."""
         reader = Vp9Reader(read_vp9_config(RECORD))
         reader.read(KEY)
@@ -141,14 +141,14 @@ class FrameTests(SynchronousTestCase):
         reader.read(KEY)
         self.assertEqual(first, reader.config)
 
-    def test_malformed(self) -> None:
+    def test_malformed_frames_are_refused(self) -> None:
         """Bytes that are no frame are refused; none are nothing."""
         reader = Vp9Reader(read_vp9_config(RECORD))
         self.assertIsNone(reader.read(b""))
         for body in (b"\x02", b"\xc2\x49\x83\x42", KEY[:8], b"\x82\x49\x83\x43" + KEY[4:]):
             self.assertRaises(MediaError, reader.read, body)
 
-    def test_search(self) -> None:
+    def test_search_for_a_keyframe(self) -> None:
         """Without a sequence start the first keyframe is the configuration."""
         search = Vp9Search()
         self.assertIsNone(search.look_at_config(b"\0"))
@@ -160,7 +160,7 @@ class FrameTests(SynchronousTestCase):
         self.assertEqual(("vp09.00.11.08", 320, 180), (config.codec_string, config.width, config.height))
 
     @given(st.binary(max_size=30), st.sampled_from([b"", KEY[:4], KEY[:6], b"\xb0\x49\x83\x42", b"\xa2\x49\x83\x42"]))
-    def test_any_bytes(self, data: bytes, start: bytes) -> None:
+    def test_any_bytes_read_the_same(self, data: bytes, start: bytes) -> None:
         """Any bytes are a frame, whose configuration reads the same from its record, or refused as media."""
         reader = Vp9Reader(read_vp9_config(RECORD))
         body = start + data

@@ -137,7 +137,7 @@ class TwistedsOwnTests(SynchronousTestCase):
         skip = "epoll is Linux's"
 
     @slow
-    def test_tcp(self) -> None:
+    def test_twisted_tcp_tests_pass(self) -> None:
         """Twisted's tests of TCP pass with this as the reactor."""
         command = [sys.executable, "-m", "twisted.trial", "--reactor=rapidrtmp", f"--temp-directory={self.mktemp()}"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["", str(ROOT), *filter(None, sys.path)])}

@@ -91,13 +91,13 @@ class CuttingTests(SynchronousTestCase):
 
     @settings(max_examples=50)
     @given(cuts_of(VISIT))
-    def test_any_cuts(self, pieces: list[bytes]) -> None:
+    def test_any_cuts_make_same_events(self, pieces: list[bytes]) -> None:
         """However TCP cuts the bytes, the same events come."""
         self.assertEqual(SEEN, visit(pieces)[0])
 
     @settings(max_examples=100)
     @given(st.integers(0, len(VISIT) - 1), st.binary(min_size=1, max_size=20))
-    def test_damage(self, at: int, damage: bytes) -> None:
+    def test_damage_makes_protocol_errors(self, at: int, damage: bytes) -> None:
         """Bytes overwritten anywhere make other events, or a PeerProtocolError, and nothing else."""
         data = VISIT[:at] + damage + VISIT[at + len(damage) :]
         try:
@@ -107,7 +107,7 @@ class CuttingTests(SynchronousTestCase):
 
     @settings(max_examples=200)
     @given(st.lists(st.binary(max_size=100), max_size=8))
-    def test_arbitrary_bytes(self, pieces: list[bytes]) -> None:
+    def test_arbitrary_bytes_make_protocol_errors(self, pieces: list[bytes]) -> None:
         """Whatever comes behind a handshake, it makes events or a PeerProtocolError."""
         try:
             visit([HANDSHAKE, *pieces])
@@ -116,7 +116,7 @@ class CuttingTests(SynchronousTestCase):
 
     @settings(max_examples=200)
     @given(st.lists(st.tuples(st.sampled_from(TYPES), st.binary(max_size=60))))
-    def test_arbitrary_messages(self, messages: list[tuple[int, bytes]]) -> None:
+    def test_arbitrary_messages_make_protocol_errors(self, messages: list[tuple[int, bytes]]) -> None:
         """Whatever messages hold, they make events or a PeerProtocolError."""
         client = Client().publishing()
         try:
@@ -129,7 +129,7 @@ class CuttingTests(SynchronousTestCase):
 class MemoryTests(SynchronousTestCase):
     """What a session leaves behind."""
 
-    def test_no_cycles(self) -> None:
+    def test_no_cycles_are_left(self) -> None:
         """A session that is let go is gone at once, without the cycle collector, which would stop all streams."""
         gc.disable()
         self.addCleanup(gc.enable)
@@ -150,7 +150,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(3073, len(client.session.data_to_send()))
         self.assertIs(State.HANDSHAKING, client.session.state)
 
-    def test_not_rtmp(self) -> None:
+    def test_not_rtmp_closes_the_session(self) -> None:
         """Another protocol is an error, and closes the session for good."""
         client = Client()
         self.assertRaises(PeerProtocolError, client.say, b"GET / HTTP/1.1\r\n\r\n")
@@ -158,7 +158,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual([], client.say(HANDSHAKE))
         self.assertEqual(b"", client.session.data_to_send())
 
-    def test_bytes_received(self) -> None:
+    def test_bytes_received_are_all(self) -> None:
         """Every byte counts, the handshake's too."""
         client = Client()
         client.say(VISIT[:3500])
@@ -174,7 +174,7 @@ class MediaTests(SynchronousTestCase):
         seen = client.say(message(9, b"v", msid=7, csid=40), message(8, b"", msid=0))
         self.assertEqual([VideoReceived(1, 0, b"v"), AudioReceived(1, 0, b"")], seen)
 
-    def test_without_publish(self) -> None:
+    def test_without_publish_media_is_ignored(self) -> None:
         """Media of no accepted publish is ignored, before a publish and after it."""
         client = Client().connected()
         self.assertEqual([MessageIgnored(9, "nothing is published")], client.say(message(9, b"v")))
@@ -218,7 +218,7 @@ class MediaTests(SynchronousTestCase):
             client.session.accept_publish(1)
             self.assertEqual([VideoReceived(1, 0, b"new")], client.say())
 
-    def test_metadata(self) -> None:
+    def test_metadata_in_either_amf(self) -> None:
         """Metadata comes with or without ``@setDataFrame``, in AMF0 or AMF3, and may be of no use."""
         client = Client().publishing()
         for type_id, payload, values in (
@@ -232,7 +232,7 @@ class MediaTests(SynchronousTestCase):
         ):
             self.assertEqual([MetadataReceived(1, values)], client.say(message(type_id, payload)))
 
-    def test_other_data(self) -> None:
+    def test_other_data_comes_along(self) -> None:
         """Any other data message comes with its name, values and time."""
         seen = Client().publishing().say(message(18, text("onTextData") + number(1) + NULL, timestamp=40))
         self.assertEqual([DataReceived(1, "onTextData", [1.0, None], 40)], seen)
@@ -249,7 +249,7 @@ class MediaTests(SynchronousTestCase):
         seen = Client().publishing().say(message(22, bad + AUDIO_TAG))
         self.assertEqual([MessageIgnored, AudioReceived], [type(event) for event in seen])
 
-    def test_unknown_types(self) -> None:
+    def test_unknown_types_are_ignored(self) -> None:
         """Shared objects and unknown types are ignored."""
         seen = Client().publishing().say(message(16, b""), message(19, b""), message(99, b"x"))
         self.assertEqual([16, 19, 99], [event.type_id for event in seen if isinstance(event, MessageIgnored)])
@@ -268,7 +268,7 @@ class MediaTests(SynchronousTestCase):
 class LimitTests(SynchronousTestCase):
     """What a peer may make us hold."""
 
-    def test_before_accepting(self) -> None:
+    def test_before_accepting_messages_are_short(self) -> None:
         """Before a publish is accepted no message may be long; afterwards one may be as long as a keyframe is."""
         big = message(9, bytes(70_000))
         self.assertEqual([VideoReceived(1, 0, bytes(70_000))], Client().publishing().say(big))
@@ -280,7 +280,7 @@ class LimitTests(SynchronousTestCase):
         client.session.end_publish(1, "NetStream.Publish.Denied", "Stopped.")
         self.assertEqual([MessageIgnored(9, "nothing is published")], client.say(message(9, bytes(70_000))))
 
-    def test_advice(self) -> None:
+    def test_advice_changes_nothing_else(self) -> None:
         """A publisher can be sent a report of how it does, which changes nothing; no other client gets one."""
         client = Client().publishing()
         client.heard()
@@ -307,7 +307,7 @@ class AcknowledgementTests(SynchronousTestCase):
     def heard_numbers(self, client: Client) -> list[int]:
         return [int.from_bytes(heard.payload, "big") for heard in client.heard() if heard.type_id == 3]
 
-    def test_announced_window(self) -> None:
+    def test_announced_window_is_acknowledged(self) -> None:
         """Each time a window of bytes has come, the client gets the sum of all."""
         client = Client().publishing()
         client.say(message(5, (1000).to_bytes(4, "big"), msid=0, csid=2))
@@ -318,7 +318,7 @@ class AcknowledgementTests(SynchronousTestCase):
         first, second = self.heard_numbers(client)
         self.assertTrue(start + 1500 < first < second == client.session.bytes_received)
 
-    def test_default_window(self) -> None:
+    def test_default_window_is_acknowledged(self) -> None:
         """A client that announces no window, or none at all of it, gets it every two and a half megabytes."""
         client = Client().publishing()
         client.say(message(5, bytes(4), msid=0, csid=2))
@@ -350,13 +350,13 @@ class ControlTests(SynchronousTestCase):
         session.receive_data(b"".join(messages))
         self.assertEqual(len(messages), len(list(session.events())))
 
-    def test_ping(self) -> None:
+    def test_ping_is_answered_alike(self) -> None:
         """A ping is answered with its own timestamp."""
         client = Client().connected()
         self.assertEqual([], client.say(message(4, b"\x00\x06\x00\x00\x04\xd2", msid=0, csid=2)))
         self.assertEqual([Message(4, 0, 0, b"\x00\x07\x00\x00\x04\xd2", 2)], client.heard())
 
-    def test_our_ping(self) -> None:
+    def test_our_ping_after_the_handshake(self) -> None:
         """A ping goes out once the handshake is done, and its answer is taken silently."""
         client = Client()
         client.session.send_ping(5)
@@ -365,14 +365,14 @@ class ControlTests(SynchronousTestCase):
         self.assertEqual([Message(4, 0, 0, b"\x00\x06\x00\x00\x00\x05", 2)], client.heard())
         self.assertEqual([], client.say(message(4, b"\x00\x07\x00\x00\x00\x05", msid=0)))
 
-    def test_peer_bandwidth(self) -> None:
+    def test_peer_bandwidth_that_is_news(self) -> None:
         """A bandwidth that is news is said back as a window, one that is known is not."""
         client = Client().connected()
         for window in (2_500_000, 1000, 1000):
             client.say(message(6, window.to_bytes(4, "big") + b"\x02", msid=0))
         self.assertEqual([Message(5, 0, 0, b"\x00\x00\x03\xe8", 2)], client.heard())
 
-    def test_nothing_fatal(self) -> None:
+    def test_nothing_fatal_passes_silently(self) -> None:
         """Acknowledgements, aborts and user control of every kind pass in silence; short ones are ignored."""
         client = Client().connected()
         quiet = [message(3, bytes(4)), message(2, bytes(4)), *(message(4, bytes([0, n]) + bytes(8)) for n in range(40))]
@@ -385,7 +385,7 @@ class ControlTests(SynchronousTestCase):
 class DecisionTests(SynchronousTestCase):
     """What the server decides."""
 
-    def test_reject(self) -> None:
+    def test_reject_on_its_message_stream(self) -> None:
         """A refused publish is answered on its message stream, with the reason."""
         client = Client().connected()
         client.say(publish(msid=3))
@@ -395,14 +395,14 @@ class DecisionTests(SynchronousTestCase):
         self.assertIn(b"The token has expired.", heard.payload)
         self.assertIs(State.CONNECTED, client.session.state)
 
-    def test_end(self) -> None:
+    def test_end_is_an_error_there(self) -> None:
         """A publish that the server ends is answered with an error, and makes no event."""
         client = Client().publishing()
         client.session.end_publish(1, "NetStream.Publish.Denied", "Stopped.")
         self.assertEqual([Status(1, "error", "NetStream.Publish.Denied")], client.heard_statuses())
         self.assertEqual([], client.say(command("deleteStream", 0, number(1))))
 
-    def test_refuse_connection(self) -> None:
+    def test_refuse_connection_only_once(self) -> None:
         """A server that goes down says so on the connection itself, once, and hears nothing more."""
         client = Client().publishing()
         client.session.refuse_connection("The server is restarting.")
@@ -422,7 +422,7 @@ class DecisionTests(SynchronousTestCase):
                 client.session.refuse_connection("Enough.")
             self.assertEqual(1, len(seen))
 
-    def test_refuse_unconnected(self) -> None:
+    def test_refuse_unconnected_sends_nothing(self) -> None:
         """A client that has not connected cannot be sent anything."""
         client = Client()
         client.say(HANDSHAKE)
@@ -430,7 +430,7 @@ class DecisionTests(SynchronousTestCase):
         client.session.refuse_connection("The server is full.")
         self.assertEqual([], client.heard())
 
-    def test_misuse(self) -> None:
+    def test_misuse_is_the_callers_bug(self) -> None:
         """A decision about nothing, or about another message stream, is a bug of the caller."""
         session = Client().connected().session
         self.assertRaises(MisuseError, session.accept_publish, 0)
@@ -441,6 +441,6 @@ class DecisionTests(SynchronousTestCase):
         client.session.accept_publish(1)
         self.assertRaises(MisuseError, client.session.accept_publish, 1)
 
-    def test_ignored_name(self) -> None:
+    def test_ignored_name_is_an_event(self) -> None:
         """An error in a command is an event, not the end."""
         self.assertEqual([CommandIgnored("onBWDone")], Client().connected().say(command("onBWDone", 0)))

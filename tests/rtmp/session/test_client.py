@@ -129,7 +129,7 @@ class Wire:
 class PublishTests(SynchronousTestCase):
     """Publishing to our own server."""
 
-    def test_connect(self) -> None:
+    def test_connect_tells_the_server(self) -> None:
         """The server learns the application, the software and all that was said besides; the client what it answers."""
         wire = Wire()
         wire.client.connect("live", URL, flash_version="Relay/1", properties={"capsEx": 3, "fourCcList": ["hvc1"]})
@@ -142,7 +142,7 @@ class PublishTests(SynchronousTestCase):
         self.assertEqual("FMS/3,0,1,123", accepted.properties["fmsVer"])
         self.assertEqual("NetConnection.Connect.Success", accepted.properties["code"])
 
-    def test_publish(self) -> None:
+    def test_publish_arrives_as_sent(self) -> None:
         """A publish arrives with its name and token; metadata and media come out as they were sent."""
         wire = Wire().connected()
         wire.client.publish("k?token=secret")
@@ -161,7 +161,7 @@ class PublishTests(SynchronousTestCase):
         ]
         self.assertEqual(expected, wire.at_server())
 
-    def test_end(self) -> None:
+    def test_end_frees_the_name(self) -> None:
         """A publish that ends frees its name, and the connection may publish again."""
         wire = Wire().publishing()
         wire.client.end()
@@ -171,7 +171,7 @@ class PublishTests(SynchronousTestCase):
         wire.client.publish("other")
         self.assertIn(PublishRequested(1, "live", "other", {}, "live"), wire.at_server())
 
-    def test_taken_back(self) -> None:
+    def test_taken_back_before_the_answer(self) -> None:
         """A request may be taken back before it is answered, however far it got."""
         wire = Wire().connected()
         wire.client.publish("k")
@@ -184,7 +184,7 @@ class PublishTests(SynchronousTestCase):
         self.assertIsInstance(wire.at_server()[-1], PublishEnded)
         self.assertIs(State.CONNECTED, wire.server.state)
 
-    def test_rejected(self) -> None:
+    def test_rejected_publish_has_a_reason(self) -> None:
         """A refusal comes with its code and reason, and leaves the connection as it was."""
         wire = Wire().connected()
         wire.client.publish("k")
@@ -194,7 +194,7 @@ class PublishTests(SynchronousTestCase):
         self.assertIn(PublishRejected(status), wire.at_client())
         self.assertIs(State.CONNECTED, wire.client.state)
 
-    def test_stopped(self) -> None:
+    def test_stopped_publish_has_a_reason(self) -> None:
         """A publish that the server ends is answered with the reason; advice alone ends nothing."""
         wire = Wire().publishing()
         wire.server.advise("Keyframes are far apart.")
