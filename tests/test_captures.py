@@ -231,7 +231,7 @@ class CaptureTests(SynchronousTestCase):
         config = _config(frames[0])
         self.assertEqual((64, 48, "vp09.00.10.08"), (config.width, config.height, config.codec_string))
 
-    def test_sounds(self) -> None:
+    def test_sounds_come_out_whole(self) -> None:
         """FFmpeg: every codec of audio comes out frame by frame, without a gap, as one track of what was encoded."""
         for name, string, frame, count in (
             ("opus", "opus", 960, 51),

@@ -37,18 +37,18 @@ class AnyOfTests(SynchronousTestCase):
     def ask(self, *authenticators: Answering) -> Deferred[Verdict]:
         return AnyOfAuthenticator(authenticators, Logger()).authorize_publish(REQUEST)
 
-    def test_first_consent(self) -> None:
+    def test_first_consent_decides_alone(self) -> None:
         """The first that consents decides, and the rest are not asked."""
         last = Answering(NO)
         self.assertEqual(YES, self.successResultOf(self.ask(Answering(NO), Answering(YES), last)))
         self.assertEqual(0, last.asked)
 
-    def test_last_refusal(self) -> None:
+    def test_last_refusal_gives_the_reason(self) -> None:
         """If none consents, the last reason is given."""
         last = Verdict(allowed=False, reason="last")
         self.assertEqual(last, self.successResultOf(self.ask(Answering(NO), Answering(last))))
 
-    def test_waits(self) -> None:
+    def test_waits_before_asking_the_next(self) -> None:
         """One that takes its time is waited for before the next is asked."""
         slow: Deferred[Verdict] = Deferred()
         last = Answering(YES)
@@ -58,7 +58,7 @@ class AnyOfTests(SynchronousTestCase):
         slow.callback(NO)
         self.assertEqual(YES, self.successResultOf(asked))
 
-    def test_failure(self) -> None:
+    def test_failure_counts_as_refusal(self) -> None:
         """One that fails is logged and counts as a refusal, with a neutral reason."""
         self.assertEqual(YES, self.successResultOf(self.ask(Answering(ZeroDivisionError()), Answering(YES))))
         verdict = self.successResultOf(self.ask(Answering(ZeroDivisionError("hidden"))))
@@ -66,7 +66,7 @@ class AnyOfTests(SynchronousTestCase):
         self.assertNotIn("hidden", verdict.reason)
         self.assertEqual(2, len(self.flushLoggedErrors(ZeroDivisionError)))
 
-    def test_cancelled(self) -> None:
+    def test_cancelled_question_is_given_up(self) -> None:
         """When the server gives up on the answer, so does the one being asked, and no other is."""
         slow: Deferred[Verdict] = Deferred()
         last = Answering(YES)
@@ -75,7 +75,7 @@ class AnyOfTests(SynchronousTestCase):
         self.failureResultOf(asked, CancelledError)
         self.assertEqual(0, last.asked)
 
-    def test_issuer(self) -> None:
+    def test_issuer_if_one_issues(self) -> None:
         """It issues tokens if one of its authenticators does."""
         context = AuthenticatorContext(clock=Clock(), utc_ms=lambda: 0, log=Logger())
         issuing = AnyOfAuthenticatorFactory([OpenAuthenticatorFactory()]).create(context)

@@ -41,7 +41,7 @@ class UsersTests(SynchronousTestCase):
         request = PublishRequest(stream, parameters.get("pass", ""), parameters, "192.0.2.1")
         return self.successResultOf(self.users.authorize_publish(request))
 
-    def test_watch(self) -> None:
+    def test_watch_by_name_and_password(self) -> None:
         """One who authenticates may watch what the file says; a wrong name or password is asked for again."""
         self.assertTrue(self.play(f"anna:{PASSWORD}").allowed)
         for token in (
@@ -60,7 +60,7 @@ class UsersTests(SynchronousTestCase):
         verdict = self.play(f"bert:{PASSWORD}")
         self.assertEqual((False, False), (verdict.allowed, verdict.is_unauthenticated))
 
-    def test_publish(self) -> None:
+    def test_publish_by_either_spelling(self) -> None:
         """A publisher says name and password in its URL, by either spelling."""
         for names in (("user", "pass"), ("username", "password")):
             given = dict(zip(names, ("anna", PASSWORD), strict=True))
@@ -73,13 +73,13 @@ class UsersTests(SynchronousTestCase):
         ):
             self.assertEqual(allowed, self.publish(stream, user="bert", **{"pass": PASSWORD}).allowed, stream)
 
-    def test_credentials(self) -> None:
+    def test_credentials_follow_the_name(self) -> None:
         """One name is one credential, wherever it comes from."""
         verdicts = [self.publish(user="anna", **{"pass": PASSWORD}) for _ in range(2)]
         self.assertEqual(verdicts[0].credential, verdicts[1].credential)
         self.assertNotIn(PASSWORD, verdicts[0].credential)
 
-    def test_changed(self) -> None:
+    def test_changed_file_is_read_again(self) -> None:
         """The file is read again when it changes; one that is wrong changes nothing and is reported."""
         self.write(f"carl:{HASH}\n")
         self.assertTrue(self.play(f"carl:{PASSWORD}").allowed)
@@ -91,7 +91,7 @@ class UsersTests(SynchronousTestCase):
             self.assertTrue(self.play(f"carl:{PASSWORD}").allowed)
         self.assertEqual({LogLevel.error}, {event["log_level"] for event in events})
 
-    def test_wrong_files(self) -> None:
+    def test_wrong_files_stop_the_start(self) -> None:
         """A file that is wrong stops the start with the number of the line, and shows no hash."""
         for text, words in (
             ("anna", "line 1"),
@@ -110,7 +110,7 @@ class UsersTests(SynchronousTestCase):
         with self.assertRaises(ConfigurationError):
             HttpUsersAuthenticatorFactory("/nowhere/x").create(self.context)
 
-    def test_flood(self) -> None:
+    def test_flood_of_passwords_is_bounded(self) -> None:
         """Of passwords that wait to be checked there are only so many."""
         held: list[Deferred[bool]] = []
 

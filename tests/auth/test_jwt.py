@@ -80,14 +80,14 @@ class ClaimTests(JwtCase):
         said = {name: value for name, value in {**GOOD, **claims}.items() if value is not None}
         return jwt.encode(said, SECRET, "HS256")
 
-    def test_interfaces(self) -> None:
+    def test_interfaces_of_both_decisions(self) -> None:
         """It decides who may publish and who may watch."""
         judge = self.make()
         verifyObject(IAuthenticator, judge)
         verifyObject(IPlayAuthenticator, judge)
         verifyObject(IAuthenticatorFactory, JwtAuthenticatorFactory(key="x"))
 
-    def test_good(self) -> None:
+    def test_good_token_lets_in(self) -> None:
         """A good token lets in, says until when and since when, and is not its own credential."""
         token = self.token()
         for ask in (self.play, self.publish):
@@ -97,7 +97,7 @@ class ClaimTests(JwtCase):
             self.assertEqual((NOW_S - 5) * 1000, verdict.issued_ms)
             self.assertNotIn(token, verdict.credential)
 
-    def test_actions(self) -> None:
+    def test_actions_as_list_or_text(self) -> None:
         """Actions are a list, or text with spaces; one that is not named is refused, and so is nonsense."""
         for actions, allowed in (
             ("play", True),
@@ -112,7 +112,7 @@ class ClaimTests(JwtCase):
             verdict = self.play(self.make(), self.token(actions=actions))
             self.assertEqual((allowed, False), (verdict.allowed, verdict.is_unauthenticated), actions)
 
-    def test_streams(self) -> None:
+    def test_streams_are_patterns(self) -> None:
         """Streams are patterns, in a list or in text with spaces; without an application they are of live."""
         for streams, allowed in (
             (["live/*"], True),
@@ -135,7 +135,7 @@ class ClaimTests(JwtCase):
         self.assertTrue(self.play(judge, self.token(can="play", what="live/cam-1")).allowed)
         self.assertFalse(self.play(judge, self.token()).allowed)
 
-    def test_times(self) -> None:
+    def test_times_with_a_leeway(self) -> None:
         """A token is good from nbf to exp, give or take the leeway; to the second."""
         for claims, leeway, allowed in (
             ({"exp": NOW_S - 59}, "60s", True),
@@ -166,7 +166,7 @@ class ClaimTests(JwtCase):
         for claims in ({"iss": "x", "aud": "b"}, {"iss": "a", "aud": "x"}, {"iss": "a"}, {"aud": "b"}):
             self.assertTrue(self.play(judge, self.token(**claims)).is_unauthenticated, claims)
 
-    def test_no_token(self) -> None:
+    def test_no_token_is_refused(self) -> None:
         """None at all, and nonsense, are refused in words."""
         for token in ("", "x", "a.b.c", "é", "." * 9000, "a" * 9000, "eyJ.eyJ.", self.token()[:-2], self.token() + "A"):
             verdict = self.play(self.make(), token)
@@ -175,14 +175,14 @@ class ClaimTests(JwtCase):
 
 
 class AlgorithmTests(JwtCase):
-    def test_kinds(self) -> None:
+    def test_kinds_of_keys_verify(self) -> None:
         """A public key verifies what its private one has signed, with each algorithm of its kind."""
         for key, algorithms in ((RSA, ("RS256", "RS512", "PS256")), (EC, ("ES256",)), (ED, ("EdDSA",))):
             for algorithm in algorithms:
                 judge = self.make(public_pem(key))
                 self.assertTrue(self.play(judge, jwt.encode(GOOD, key, algorithm)).allowed, algorithm)
 
-    def test_none(self) -> None:
+    def test_unsigned_tokens_are_refused(self) -> None:
         """Tokens without a signature are refused, however they say it."""
         for judge in (self.make(), self.make(public_pem(RSA))):
             for name in ("none", "None", "NONE", "", None):
@@ -190,7 +190,7 @@ class AlgorithmTests(JwtCase):
                     token = f"{unsigned({'alg': name, 'typ': 'JWT'}, GOOD)}.{signature}"
                     self.assertTrue(self.play(judge, token).is_unauthenticated, name)
 
-    def test_confusion(self) -> None:
+    def test_confusion_of_keys_is_refused(self) -> None:
         """A public key is not taken for the secret of an HMAC, nor are keys within the token believed."""
         pem = public_pem(RSA)
         judge = self.make(pem)
@@ -202,13 +202,13 @@ class AlgorithmTests(JwtCase):
         header = {"jwk": json.loads(RSAAlgorithm.to_jwk(other.public_key())), "jku": "https://a.example", "kid": "x"}
         self.assertFalse(self.play(judge, jwt.encode(GOOD, other, "RS256", header)).allowed)
 
-    def test_allowed(self) -> None:
+    def test_only_allowed_algorithms_serve(self) -> None:
         """Only the algorithms that are allowed serve."""
         judge = self.make(algorithms="HS384, HS512")
         for algorithm, allowed in (("HS256", False), ("HS384", True), ("HS512", True)):
             self.assertEqual(allowed, self.play(judge, jwt.encode(GOOD, SECRET, algorithm)).allowed)
 
-    def test_key_file(self) -> None:
+    def test_key_file_without_line_break(self) -> None:
         """Of the file one line break at the end is no part of the secret."""
         for data, secret in ((b"abc\n", b"abc"), (b"abc", b"abc"), (b"abc\n\n", b"abc\n"), (b" abc ", b" abc ")):
             self.assertTrue(self.play(self.make(data), jwt.encode(GOOD, secret, "HS256")).allowed, data)
@@ -220,7 +220,7 @@ class SettingTests(JwtCase):
             JwtAuthenticatorFactory(**options).create(self.context)
         return str(caught.exception)
 
-    def test_wrong(self) -> None:
+    def test_wrong_settings_stop_the_start(self) -> None:
         """What cannot work stops the start with one line that shows no secret."""
         secret, private = self.file(SECRET), RSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         for options, words in (
@@ -288,11 +288,11 @@ class JwksTests(JwtCase):
             self.assertTrue(self.play(self.judge, self.token(key, algorithm, None)).allowed, kid)
         self.assertEqual(1, self.issuer.asked)
 
-    def test_another_name(self) -> None:
+    def test_another_key_name_is_refused(self) -> None:
         """A token that names another key than has signed it is refused."""
         self.assertTrue(self.play(self.judge, self.token(RSA, "RS256", "e")).is_unauthenticated)
 
-    def test_unknown_key(self) -> None:
+    def test_unknown_key_is_fetched_rarely(self) -> None:
         """A key that is not known is looked for every half a minute at most, however many tokens name one."""
         self.play(self.judge, self.token(RSA, "RS256", "r"))
         other = ec.generate_private_key(ec.SECP256R1())
@@ -304,7 +304,7 @@ class JwksTests(JwtCase):
         self.assertTrue(self.play(self.judge, self.token(other, "ES256", "new")).allowed)
         self.assertEqual(2, self.issuer.asked)
 
-    def test_removed(self) -> None:
+    def test_removed_key_is_forgotten(self) -> None:
         """A key that the issuer has removed is believed for ten minutes at most."""
         token = self.token(RSA, "RS256", "r")
         self.play(self.judge, token)
@@ -312,7 +312,7 @@ class JwksTests(JwtCase):
         self.clock.advance(FRESH_MS / 1000)
         self.assertFalse(self.play(self.judge, token).allowed)
 
-    def test_no_answer(self) -> None:
+    def test_no_answer_is_undecided(self) -> None:
         """Where the keys cannot be had it is undecided; where they were had once, they serve on."""
         token = self.token(RSA, "RS256", "r")
         for answer in (
@@ -330,7 +330,7 @@ class JwksTests(JwtCase):
         self.clock.advance(FRESH_MS / 1000)
         self.assertTrue(self.play(self.judge, token).allowed)
 
-    def test_together(self) -> None:
+    def test_waiting_tokens_share_a_fetch(self) -> None:
         """Tokens that come while the keys are fetched wait for them, and one that is given up takes no other along."""
         self.issuer.held = []
         token = self.token(RSA, "RS256", "r")

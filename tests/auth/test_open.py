@@ -17,7 +17,7 @@ from rapidrtmp.names import StreamName
 
 
 class OpenTests(SynchronousTestCase):
-    def test_consents(self) -> None:
+    def test_open_consents_to_any_peer(self) -> None:
         """Any peer may publish without a token; connections from one address are one publisher."""
         factory = OpenAuthenticatorFactory()
         verifyObject(IAuthenticatorFactory, factory)

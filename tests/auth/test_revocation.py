@@ -35,7 +35,7 @@ class RevocationsCase(SynchronousTestCase):
 
 
 class ListTests(RevocationsCase):
-    def test_token(self) -> None:
+    def test_revoked_token_is_refused_everywhere(self) -> None:
         """A revoked token is refused for every stream, and no other one is."""
         self.assertEqual("", self.revocations.refusal(NAME, TOKEN, 5))
         self.done(self.revocations.revoke_token(TOKEN))
@@ -43,14 +43,14 @@ class ListTests(RevocationsCase):
             self.assertIn("revoked", self.revocations.refusal(stream, TOKEN, None))
         self.assertEqual("", self.revocations.refusal(NAME, fingerprint_of("another"), None))
 
-    def test_stream(self) -> None:
+    def test_revoked_stream_by_issue_time(self) -> None:
         """Tokens of a stream are refused by when they were issued; where that is not known they are not."""
         self.done(self.revocations.revoke_stream(NAME))
         self.assertIn("revoked", self.revocations.refusal(NAME, TOKEN, self.now_ms))
         for stream, issued_ms in ((NAME, self.now_ms + 1), (NAME, None), (OTHER, self.now_ms)):
             self.assertEqual("", self.revocations.refusal(stream, TOKEN, issued_ms))
 
-    def test_restart(self) -> None:
+    def test_restart_keeps_the_list(self) -> None:
         """What was revoked stays so for the next server, and nothing that is stored is a token."""
         self.done(self.revocations.revoke_token(TOKEN))
         self.done(self.revocations.revoke_stream(NAME))
@@ -58,7 +58,7 @@ class ListTests(RevocationsCase):
         self.assertIn("revoked", again.refusal(OTHER, TOKEN, None))
         self.assertIn("revoked", again.refusal(NAME, "", self.now_ms))
 
-    def test_two_servers(self) -> None:
+    def test_two_servers_share_a_list(self) -> None:
         """Servers that share a storage add to one list, and learn of each other's within a minute."""
         other = self.make()
         self.done(other.revoke_token(TOKEN))
@@ -69,7 +69,7 @@ class ListTests(RevocationsCase):
         self.assertIn("revoked", other.refusal(NAME, "", self.now_ms))
         self.assertGreater(other.version, before)
 
-    def test_expired(self) -> None:
+    def test_expired_token_is_forgotten(self) -> None:
         """A token that has expired by itself is forgotten."""
         self.done(self.revocations.revoke_token(TOKEN, self.now_ms + 1000))
         self.now_ms += 1001
@@ -82,7 +82,7 @@ class ListTests(RevocationsCase):
         self.failureResultOf(self.revocations.revoke_token(TOKEN), StorageError)
         self.assertIn("revoked", self.revocations.refusal(NAME, TOKEN, None))
 
-    def test_damaged(self) -> None:
+    def test_damaged_list_is_written_anew(self) -> None:
         """A list that cannot be read is reported, stops nothing, and is written anew."""
         for damage in (b"{", b"[]", b'{"tokens": 3, "streams": {}, "uses": {}}', b'{"tokens": {"a": 1e999}}'):
             self.storage.put(KEY, damage, "application/json", "no-store")
@@ -98,7 +98,7 @@ class SessionTests(RevocationsCase):
         self.assertEqual("", self.revocations.session_refusal(TOKEN, where))
         self.revocations.begin_session(TOKEN, where, 30, None)
 
-    def test_reconnect(self) -> None:
+    def test_reconnect_resumes_the_session(self) -> None:
         """A session can be resumed within its time after the end, again and again, and not later."""
         for _ in range(3):
             self.begin()
@@ -110,12 +110,12 @@ class SessionTests(RevocationsCase):
         self.now_ms += 30_001
         self.assertIn("is over", self.revocations.session_refusal(TOKEN, "live/k"))
 
-    def test_elsewhere(self) -> None:
+    def test_session_elsewhere_is_refused(self) -> None:
         """It is for one place."""
         self.begin()
         self.assertIn("elsewhere", self.revocations.session_refusal(TOKEN, "live/other"))
 
-    def test_take_over(self) -> None:
+    def test_take_over_keeps_one_session(self) -> None:
         """While one connection takes over from another the session is one, and lasts until both are gone."""
         self.begin()
         self.begin()
@@ -123,7 +123,7 @@ class SessionTests(RevocationsCase):
         self.now_ms += 60_000
         self.assertEqual("", self.revocations.session_refusal(TOKEN, "live/k"))
 
-    def test_restart(self) -> None:
+    def test_restart_keeps_the_session(self) -> None:
         """After a restart of the server the session can be resumed for as long as after an end; then it is over."""
         self.begin()
         again = self.make()

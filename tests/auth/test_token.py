@@ -62,14 +62,14 @@ class TokenTests(SynchronousTestCase):
         self.is_unauthenticated = verdict.is_unauthenticated
         return verdict.reason
 
-    def test_interfaces(self) -> None:
+    def test_interfaces_decide_and_issue(self) -> None:
         """It decides, and it issues tokens."""
         verifyObject(IAuthenticator, self.authenticator)
         verifyObject(IPlayAuthenticator, self.authenticator)
         verifyObject(ITokenIssuer, self.authenticator)
         verifyObject(IAuthenticatorFactory, TokenAuthenticatorFactory(secret=SECRET.decode()))
 
-    def test_good_token(self) -> None:
+    def test_good_token_for_its_stream(self) -> None:
         """A token lets its stream be published, says when that ends, and is not its own credential."""
         token = self.authenticator.issue_token(CAMERA, 60, TO_PUBLISH)
         self.assertRegex(token, r"\A[A-Za-z0-9_-]{60}\Z")
@@ -78,7 +78,7 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual(1_800_000_061_000, verdict.expires_ms)
         self.assertNotIn(token, verdict.credential)
 
-    def test_by_hand(self) -> None:
+    def test_token_made_by_hand(self) -> None:
         """A token is flags, key, number, times, a digest of its stream and half an HMAC: here is one made elsewhere."""
         authenticator = TokenAuthenticator(KEYS, self.day.utc_ms, random_bytes=lambda count: bytes(range(count)))
         head = b"\x40" + hashlib.sha256(b"rapidrtmp key\0" + SECRET).digest()[:3] + bytes(range(6))
@@ -95,7 +95,7 @@ class TokenTests(SynchronousTestCase):
         verdicts = [each.authorize_publish(request(token)) for each in (self.authenticator, self.authenticator, other)]
         self.assertEqual([verdicts[0]] * 3, verdicts)
 
-    def test_credentials_differ(self) -> None:
+    def test_credentials_of_tokens_differ(self) -> None:
         """Two tokens for one stream are two credentials."""
         credentials = {
             self.authenticator.authorize_publish(
@@ -119,7 +119,7 @@ class TokenTests(SynchronousTestCase):
         self.assertIn("expired", self.refusal(token))
         self.assertTrue(self.is_unauthenticated)
 
-    def test_actions(self) -> None:
+    def test_actions_are_not_interchangeable(self) -> None:
         """A token to watch with is none to publish with, nor the other way round."""
         play = self.authenticator.issue_token(CAMERA, 60, TO_PLAY)
         self.assertIn("to play with, not to publish", self.refusal(play))
@@ -131,14 +131,14 @@ class TokenTests(SynchronousTestCase):
     def watch(self, token: str, peer: str = "192.0.2.1", stream: StreamName = CAMERA) -> Verdict:
         return self.authenticator.authorize_play(PlayRequest(stream, token, peer))
 
-    def test_patterns(self) -> None:
+    def test_patterns_stand_for_streams(self) -> None:
         """A token for a pattern is for every stream that it stands for."""
         token = self.authenticator.issue_token(CAMERA, 60, TokenTerms(Action.PLAY, streams="live/cam*"))
         for key, allowed in (("camera", True), ("cam", True), ("ca", False), ("xcam", False)):
             self.assertEqual(allowed, self.watch(token, stream=StreamName("live", key)).allowed, key)
         self.assertFalse(self.watch(token, stream=StreamName("radio", "camera")).allowed)
 
-    def test_networks(self) -> None:
+    def test_networks_bind_a_token(self) -> None:
         """A token for a network is refused from elsewhere; an IPv4 address may be written as an IPv6 one."""
         for network, inside, outside in (
             ("192.0.2.0/24", ("192.0.2.1", "::ffff:192.0.2.9"), ("198.51.100.1", "2001:db8::1", "unix", "")),
@@ -150,7 +150,7 @@ class TokenTests(SynchronousTestCase):
             for peer in outside:
                 self.assertIn("another network", self.watch(token, peer).reason)
 
-    def test_terms(self) -> None:
+    def test_terms_are_in_the_verdict(self) -> None:
         """What a token says of sessions and players is in the verdict, and the longest for one stream is short."""
         terms = TokenTerms(Action.PLAY, network="2001:db8::/32", reconnect_s=86_400, max_players=65_535)
         token = self.authenticator.issue_token(CAMERA, 60, terms)
@@ -158,7 +158,7 @@ class TokenTests(SynchronousTestCase):
         verdict = self.watch(token, "2001:db8::1")
         self.assertEqual((86_400, 65_535, NOW_MS), (verdict.reconnect_s, verdict.max_players, verdict.issued_ms))
 
-    def test_rotated_keys(self) -> None:
+    def test_rotated_keys_stay_good(self) -> None:
         """The first key signs; what the others signed is good until they are removed."""
         old, new = SECRET, b"the key of this month"
         token = self.authenticator.issue_token(CAMERA, 60, TO_PUBLISH)
@@ -170,7 +170,7 @@ class TokenTests(SynchronousTestCase):
         self.assertTrue(removed.authorize_publish(request(newer)).allowed)
         self.assertFalse(removed.authorize_publish(request(token)).allowed)
 
-    def test_another_secret(self) -> None:
+    def test_another_secret_is_refused(self) -> None:
         """A token of a server with another secret is refused."""
         token = TokenAuthenticator(FixedKeys([b"another secret entirely"]), self.day.utc_ms).issue_token(
             CAMERA, 60, TO_PUBLISH
@@ -185,7 +185,7 @@ class TokenTests(SynchronousTestCase):
         self.day.now_ms = NOW_MS + 61_000
         self.assertIn("expired", self.refusal(token))
 
-    def test_keep(self) -> None:
+    def test_kept_consent_has_no_end(self) -> None:
         """With mid-session=keep consent has no end, though the token does."""
         authenticator = TokenAuthenticator(KEYS, self.day.utc_ms, ends_publish=False)
         verdict = authenticator.authorize_publish(request(authenticator.issue_token(CAMERA, 60, TO_PUBLISH)))
@@ -220,7 +220,7 @@ class SecretTests(SynchronousTestCase):
         self.assertEqual(0o600, stat.S_IMODE(self.path.stat().st_mode))
         self.assertEqual([self.path], list(self.path.parent.iterdir()))
 
-    def test_is_kept(self) -> None:
+    def test_secret_is_kept_over_restarts(self) -> None:
         """A token issued before a restart is good after it."""
         token = self.create().issue_token(CAMERA, 60, TO_PUBLISH)
         self.assertTrue(self.create().authorize_publish(request(token)).allowed)
@@ -233,7 +233,7 @@ class SecretTests(SynchronousTestCase):
         self.create()
         self.assertNotEqual(first, self.path.read_bytes())
 
-    def test_lost_race(self) -> None:
+    def test_lost_race_uses_the_winner(self) -> None:
         """If another process makes the file at the same moment, both use that one."""
         real_link = os.link
 
@@ -247,7 +247,7 @@ class SecretTests(SynchronousTestCase):
         self.assertTrue(other.authorize_publish(request(token)).allowed)
         self.assertEqual([self.path], list(self.path.parent.iterdir()))
 
-    def test_rotation(self) -> None:
+    def test_rotation_by_a_new_line(self) -> None:
         """A key that is written above the first one signs from then on; a file that is damaged changes nothing."""
         day = Day()
         kept = KeysInFile(self.path, day.utc_ms, Logger())
@@ -265,14 +265,14 @@ class SecretTests(SynchronousTestCase):
         day.now_ms += keys.LOOK_EVERY_MS
         self.assertEqual(2, len(kept.all))
 
-    def test_given_secret(self) -> None:
+    def test_given_secret_makes_no_file(self) -> None:
         """A secret in the spec is used as it is, and no file is made."""
         factory = TokenAuthenticatorFactory(secret=SECRET.decode(), secret_file=str(self.path))
         token = factory.create(self.context).issue_token(CAMERA, 60, TO_PUBLISH)
         self.assertTrue(TokenAuthenticator(KEYS, Day().utc_ms).authorize_publish(request(token)).allowed)
         self.assertFalse(self.path.exists())
 
-    def test_unusable_files(self) -> None:
+    def test_unusable_files_stop_the_start(self) -> None:
         """A file that cannot be read, or holds next to nothing, stops the start with its name."""
         self.path.mkdir(parents=True)
         self.assertIn(str(self.path), str(self.assertRaises(ConfigurationError, self.create)))
@@ -295,13 +295,13 @@ class SecretTests(SynchronousTestCase):
         self.assertFalse(other.authorize_publish(request(kept.issue_token(CAMERA, 60, TO_PUBLISH))).allowed)
         self.assertIn("Read-only", str(self.assertRaises(ConfigurationError, self.create)))
 
-    def test_unreadable_default(self) -> None:
+    def test_unreadable_default_stops_the_start(self) -> None:
         """A default file that is there is never passed over: the tokens it signed would be void."""
         Path("data/token.key").mkdir(parents=True)
         self.addCleanup(shutil.rmtree, "data")
         self.assertRaises(ConfigurationError, TokenAuthenticatorFactory().create, self.context)
 
-    def test_open_file(self) -> None:
+    def test_open_file_is_warned_of(self) -> None:
         """A secret that others may read is used, with a warning."""
         self.create()
         self.path.chmod(0o644)
@@ -309,7 +309,7 @@ class SecretTests(SynchronousTestCase):
             self.create()
         self.assertEqual([LogLevel.warn], [event["log_level"] for event in events])
 
-    def test_arguments(self) -> None:
+    def test_bad_arguments_stop_the_start(self) -> None:
         """A guessable secret or an unknown mid-session stops the start, without showing the secret."""
         line = self.refusal(secret="hidden")
         self.assertIn("6 bytes", line)

@@ -82,7 +82,7 @@ class WebhookCase(TestCase):
 
 class AskingTests(WebhookCase):
     @inlineCallbacks
-    def test_json(self) -> Any:
+    def test_json_question_is_complete(self) -> Any:
         """It is asked in JSON who wants what from where, and with which credential."""
         judge = self.make()
         yield judge.authorize_publish(PUBLISH)
@@ -107,7 +107,7 @@ class AskingTests(WebhookCase):
         self.assertEqual(("play", "2001:db8::1", "hls"), (said["action"], said["address"], said["protocol"]))
 
     @inlineCallbacks
-    def test_signature(self) -> Any:
+    def test_signature_over_time_and_body(self) -> Any:
         """With a secret it is signed: by an HMAC over the time, a dot and the body."""
         path = Path(self.mktemp())
         path.write_bytes(b"the secret\n")
@@ -118,7 +118,7 @@ class AskingTests(WebhookCase):
         self.assertEqual([f"sha256={expected}".encode()], fields.getRawHeaders(b"x-rapidrtmp-signature"))
 
     @inlineCallbacks
-    def test_nginx_rtmp(self) -> Any:
+    def test_nginx_rtmp_form_is_sent(self) -> Any:
         """With format=nginx-rtmp it is the form of that one's on_publish and on_play, the query's fields among it."""
         judge = self.make(format="nginx-rtmp")
         spoofed = PublishRequest(CAMERA, "", {"name": "other", "addr": "1.1.1.1", "x": "1"}, "192.0.2.1")
@@ -145,7 +145,7 @@ class AskingTests(WebhookCase):
         self.assertEqual((["play"], ["T"]), (third["call"], third["token"]))
 
     @inlineCallbacks
-    def test_srs(self) -> Any:
+    def test_srs_json_is_sent(self) -> Any:
         """With format=srs it is the JSON of that one's callbacks."""
         judge = self.make(format="srs")
         yield judge.authorize_publish(PUBLISH)
@@ -196,7 +196,7 @@ class AskingTests(WebhookCase):
 
 class AnswerTests(WebhookCase):
     @inlineCallbacks
-    def test_consent(self) -> Any:
+    def test_consent_with_its_terms(self) -> Any:
         """Any 2xx is consent, whatever its body; what it says of name, time and limits is followed."""
         judge = self.make()
         for body, status in ((b"", 200), (b"OK", 200), (b"", 204), (b"[1]", 201), ({}, 200), ({"allow": True}, 202)):
@@ -212,7 +212,7 @@ class AnswerTests(WebhookCase):
         self.assertNotIn("T&1", verdict.credential)
 
     @inlineCallbacks
-    def test_refusal(self) -> Any:
+    def test_refusal_with_a_short_reason(self) -> Any:
         """401, 403 and allow=false refuse, with a reason if one is given, which is one short line."""
         judge = self.make()
         for body, status, words in (
@@ -231,7 +231,7 @@ class AnswerTests(WebhookCase):
             self.assertLessEqual(len(verdict.reason), 200)
 
     @inlineCallbacks
-    def test_failure(self) -> Any:
+    def test_failure_decides_as_chosen(self) -> Any:
         """Anything else decides nothing: it refuses for now or lets in, as is chosen, and is logged once."""
         for on_failure, allowed in (("deny", False), ("allow", True)):
             judge = self.make(on_failure=on_failure)
@@ -257,7 +257,7 @@ class AnswerTests(WebhookCase):
             self.assertEqual([LogLevel.error, LogLevel.info], levels)
 
     @inlineCallbacks
-    def test_hangs(self) -> Any:
+    def test_hanging_server_is_a_failure(self) -> Any:
         """A server that does not answer in time is one that fails, and others are asked meanwhile."""
         self.backend.hangs = True
         judge = self.make(timeout="300ms")
@@ -271,7 +271,7 @@ class AnswerTests(WebhookCase):
         self.assertTrue((yield hung).is_undecided)
 
     @inlineCallbacks
-    def test_is_away(self) -> Any:
+    def test_server_away_shows_no_url(self) -> Any:
         """One that cannot be connected to fails in words without its URL."""
         judge = self.make()
         yield self.port.stopListening()
@@ -281,13 +281,13 @@ class AnswerTests(WebhookCase):
         self.assertFalse(any("/auth" in str(event) for event in events))
 
     @inlineCallbacks
-    def test_too_long(self) -> Any:
+    def test_too_long_answer_is_failure(self) -> Any:
         """An answer without end is a failure."""
         self.answer(b" " * (1 << 20))
         self.assertTrue((yield self.make().authorize_publish(PUBLISH)).is_undecided)
 
     @inlineCallbacks
-    def test_nginx_rtmp(self) -> Any:
+    def test_nginx_rtmp_redirect_renames(self) -> Any:
         """In its words a redirect gives the stream another name; it leads to no other server."""
         judge = self.make(format="nginx-rtmp")
         self.answer(b"", 302, location="public-name")
@@ -298,7 +298,7 @@ class AnswerTests(WebhookCase):
         self.assertEqual(2, len(self.backend.asked))
 
     @inlineCallbacks
-    def test_srs(self) -> Any:
+    def test_srs_codes_are_understood(self) -> Any:
         """In its words 0, and a code of 0, are consent; any other code refuses."""
         judge = self.make(format="srs")
         for body, allowed in ((b"0", True), ({"code": 0}, True), (b"", True), (b"1", False), ({"code": 403}, False)):
@@ -308,7 +308,7 @@ class AnswerTests(WebhookCase):
 
 
 class SettingTests(SynchronousTestCase):
-    def test_wrong(self) -> None:
+    def test_wrong_settings_stop_the_start(self) -> None:
         """What cannot work stops the start with one line."""
         for options, words in (
             ({"url": "ftp://a"}, "not a URL"),

@@ -50,7 +50,7 @@ class SilenceTests(SynchronousTestCase):
                 self.assertEqual(0, len(sound) % config.channels)
                 self.assertGreaterEqual(len(sound), 3 * 1536 * config.channels)
 
-    def test_checks(self) -> None:
+    def test_checks_of_frames_are_right(self) -> None:
         """The checks of the frames are right, at every rate and in the smallest frames that are usual."""
         for rate in range(3):
             for mode, low, bit_rate in ((1, 0, 0), (2, 0, 4), (2, 0, 10), (7, 1, 14), (7, 1, 18)):
@@ -58,19 +58,19 @@ class SilenceTests(SynchronousTestCase):
             for mode, low, kilobits in ((1, 0, 32), (2, 0, 192), (7, 1, 448)):
                 self.assertEqual("", complaints("eac3", 4 * silent_eac3(dec3(rate, mode, low, kilobits))))
 
-    def test_wrong_checks(self) -> None:
+    def test_wrong_checks_are_noticed(self) -> None:
         """The witness does look: a bit of the padding that has changed is complained about."""
         for name, frame in (("ac3", silent_ac3(dac3(0, 2, 0))), ("eac3", silent_eac3(dec3(0, 2, 0)))):
             wrong = frame[:-9] + bytes([frame[-9] ^ 1]) + frame[-8:]
             self.assertNotEqual("", complaints(name, 4 * wrong), name)
 
-    def test_size(self) -> None:
+    def test_size_as_the_track_began(self) -> None:
         """A frame is as large as those that the track began with."""
         self.assertEqual(768, len(silent_ac3(dac3(0, 2, 0, 10))))
         self.assertEqual(1_950, len(silent_ac3(dac3(1, 7, 1, 15))))
         self.assertEqual(768, len(silent_eac3(dec3(0, 2, 0, 192))))
 
-    def test_several_substreams(self) -> None:
+    def test_several_substreams_have_none(self) -> None:
         """A track with dependent substreams has none."""
         config = eac3_of_frame(eac3(mode=7, size=128) + eac3(1, 0, mode=2, channel_map=1 << 9))
         self.assertEqual(b"", silent_eac3(config))

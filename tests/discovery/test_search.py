@@ -48,7 +48,7 @@ class EntryPointTests(SearchCase):
         self.install(a="rapidrtmp.plugins.builtin:hls")
         self.assertEqual("HlsSinkFactory", type(make_sink_factory("hls")).__name__)
 
-    def test_installed_meanwhile(self) -> None:
+    def test_installed_meanwhile_is_found(self) -> None:
         """What is installed while the process runs is found, and all that is installed is read only when it changes."""
         folder = Path(self.mktemp()).resolve()
         folder.mkdir()

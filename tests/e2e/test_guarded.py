@@ -80,7 +80,7 @@ class CacheTests(EndToEndTest):
         self.assertEqual(200, fetch(f"{root}/live/show/~{tokens[1]}/{segment}").status)
         server.stop()
 
-    def test_sessions_end(self) -> None:
+    def test_sessions_end_within_seconds(self) -> None:
         """Expiry and revocation end the sessions of publishers and players within five seconds."""
         server = self.start_server('[apps.live]\nplay = ["token"]\n')
         publisher = self.publish(

@@ -210,11 +210,11 @@ class PauseTests(EndToEndTest):
         """Nearly all pictures of a time were decoded."""
         self.assertGreater(seen.decoded(from_s, until_s), 0.8 * FRAME_RATE * (until_s - from_s))
 
-    def test_microphone_off(self) -> None:
+    def test_microphone_off_plays_on(self) -> None:
         """The picture plays on while the microphone is off, and when it is on again."""
         self.check_pictures(self.check("microphone"), FROM_MS / 1000, SECONDS - 1)
 
-    def test_camera_off(self) -> None:
+    def test_camera_off_plays_on(self) -> None:
         """The last picture stands while the camera is off, the sound plays on, and pictures come again."""
         seen = self.check("camera")
         self.check_pictures(seen, UNTIL_MS / 1000 + 4, SECONDS - 1)
@@ -223,6 +223,6 @@ class PauseTests(EndToEndTest):
         """A clock of the sound that goes back by two seconds is not to be noticed."""
         self.check_pictures(self.check("clock"), FROM_MS / 1000 - 1, SECONDS - 1)
 
-    def test_open_gops(self) -> None:
+    def test_open_gops_show_pictures(self) -> None:
         """A viewer who comes when the only IDR picture is long gone sees the pictures."""
         self.check_pictures(self.check("open"), FROM_MS / 1000 - 1, SECONDS - 1)

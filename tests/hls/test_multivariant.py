@@ -109,7 +109,7 @@ class MeasurementTests(SynchronousTestCase):
         alone.measure(100_000, 40, 2_000)
         self.assertEqual(0, alone.peak)
 
-    def test_runs(self) -> None:
+    def test_runs_make_the_peak(self) -> None:
         """The peak is that of any run between half and one and a half target durations, whatever segments it is of."""
         multivariant = Multivariant("index.m3u8")
         for size in (100_000, 900_000, 100_000, 900_000):

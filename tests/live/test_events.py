@@ -48,7 +48,7 @@ class StreamEventTests(SynchronousTestCase):
     def types(self) -> list[str]:
         return [event[0].value for event in self.events]
 
-    def test_viewers(self) -> None:
+    def test_viewers_begin_and_end(self) -> None:
         """A client that begins to watch is an event, once, and so is its end; its name there tells nothing of it."""
         viewers = self.stream.viewers
         for time_ms in (1_000, 2_000, 3_000):
@@ -61,14 +61,14 @@ class StreamEventTests(SynchronousTestCase):
         self.assertEqual((NAME, ""), stop[1:3])
         self.assertEqual(play[3], stop[3])
 
-    def test_first_segment(self) -> None:
+    def test_first_segment_is_an_event(self) -> None:
         """The first playlist that lists a whole segment is an event; parts before it and what follows are none."""
         for last, parts in ((4, 1), (4, 3), (5, 0), (6, 2)):
             self.stream.shelf.put_playlist("index.m3u8", listing(last, parts))
         self.stream.shelf.put_playlist("other.m3u8", listing(9))
         self.assertEqual([(EventType.FIRST_SEGMENT, NAME, "", {"playlist": "index.m3u8"})], self.events)
 
-    def test_tracks(self) -> None:
+    def test_tracks_are_described_whole(self) -> None:
         """What a stream consists of is described, whatever it is."""
         self.stream.tracks_changed((make_video_track(), make_audio_track()))
         (event,) = self.events
@@ -76,7 +76,7 @@ class StreamEventTests(SynchronousTestCase):
         self.assertEqual(("video", 1280, 720), (video["kind"], video["width"], video["height"]))
         self.assertEqual(("audio", 48_000), (audio["kind"], audio["sampleRate"]))
 
-    def test_health(self) -> None:
+    def test_health_changes_are_events(self) -> None:
         """Health is an event when something else is wrong than before, or nothing any more; another number is none."""
         jitter = Finding(FindingKind.JITTER, "by 120 ms")
         for findings in ((), (jitter,), (Finding(FindingKind.JITTER, "by 130 ms"),), ()):
@@ -84,7 +84,7 @@ class StreamEventTests(SynchronousTestCase):
         self.assertEqual(["attention", "good"], [event[3]["verdict"] for event in self.events])
         self.assertEqual([{"kind": "jitter", "advice": "by 120 ms"}], self.events[0][3]["findings"])
 
-    def test_publisher_leaves(self) -> None:
+    def test_publisher_leaves_without_news(self) -> None:
         """That a publisher with a finding is gone is no news of its health."""
         self.stream.findings = (Finding(FindingKind.JITTER, "by 120 ms"),)
         self.stream.publisher_left()
@@ -92,7 +92,7 @@ class StreamEventTests(SynchronousTestCase):
 
 
 class StorageEventTests(SynchronousTestCase):
-    def test_trouble(self) -> None:
+    def test_trouble_begins_and_ends(self) -> None:
         """A storage that loses what it is given is an event when that begins, and when it is over, with the extent."""
         clock, said = Clock(), list[Any]()
         log = LossLog(clock, Logger(), said.append)

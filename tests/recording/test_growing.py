@@ -56,7 +56,7 @@ class GrowingTests(SynchronousTestCase):
     @given(
         st.lists(st.sampled_from(["whole", "discontinuity", "late", "lost"]), max_size=12), st.sets(st.integers(0, 12))
     )
-    def test_grows(self, kinds: list[str], looks: set[int]) -> None:
+    def test_grows_into_the_whole(self, kinds: list[str], looks: set[int]) -> None:
         """However often it is asked for while it grows, the answer is that of the whole recording."""
         self.growing = GrowingRecordings(LongWork(Clock()))
         segments = [segment(number, kind) for number, kind in enumerate(kinds)]
@@ -78,7 +78,7 @@ class GrowingTests(SynchronousTestCase):
         self.finish(self.growing.movie(ID, Journal(HEADER, segments)))
         self.assertEqual([99, 99], rendered)
 
-    def test_another(self) -> None:
+    def test_another_journal_begins_anew(self) -> None:
         """A journal that is another one, or has lost its end, is begun anew."""
         segments = [segment(number, "whole") for number in range(9)]
         self.check(Journal(HEADER, segments))
@@ -86,7 +86,7 @@ class GrowingTests(SynchronousTestCase):
         self.check(Journal(HEADER, [*segments[:3], *segments[5:]]))
         self.check(Journal(replace(HEADER, started_ms=5), segments))
 
-    def test_broken_off(self) -> None:
+    def test_broken_off_spoils_nothing(self) -> None:
         """A client that leaves while it is made spoils nothing for the next."""
         segments = [segment(number, "whole") for number in range(5000)]
         self.check(Journal(HEADER, segments[:10]))

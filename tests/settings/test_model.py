@@ -8,7 +8,7 @@ from rapidrtmp.settings.model import AppSettings, Settings, all_settings, app_se
 
 
 class TableTests(SynchronousTestCase):
-    def test_defaults(self) -> None:
+    def test_defaults_with_nothing_said(self) -> None:
         """With nothing said the server listens on 1935 and 8080, keeps on disk, packages HLS and wants tokens."""
         settings = Settings()
         self.assertEqual(("tcp:1935",), settings.server.rtmp)

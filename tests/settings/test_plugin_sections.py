@@ -60,7 +60,7 @@ class SectionCase(SynchronousTestCase):
 
 
 class LoadTests(SectionCase):
-    def test_nothing_said(self) -> None:
+    def test_nothing_said_means_defaults(self) -> None:
         """With nothing said, the section is what its class has by default."""
         loaded = self.load()
         self.assertEqual({"archive": ArchiveSettings()}, loaded.settings.sections)
@@ -94,7 +94,7 @@ class LoadTests(SectionCase):
         archive = self.archive("[archive]\nkeep_days = 9\npacked = true\nshare = 0.25\nuploads = 'auto'\n")
         self.assertEqual((9, True, 0.25, None), (archive.keep_days, archive.packed, archive.share, archive.uploads))
 
-    def test_rendered(self) -> None:
+    def test_rendered_section_reads_back(self) -> None:
         """What is shown reads back as the same, says where each value came from, and shows no secret."""
         loaded = self.load("[archive]\nplace = 'vault'\nhosts = ['a']\n", RAPIDRTMP_ARCHIVE_PASSWORD="hidden")
         printed = loaded.render()
@@ -106,7 +106,7 @@ class LoadTests(SectionCase):
 
 
 class RefusalTests(SectionCase):
-    def test_values(self) -> None:
+    def test_bad_values_stop_the_start(self) -> None:
         """A bad value stops the start with its key, its source and what would be right."""
         for key, text, words in (
             ("keep_days", "0", "'0' is not a whole number, 1 or more"),
@@ -122,16 +122,16 @@ class RefusalTests(SectionCase):
             self.assertTrue(line.startswith(f"archive.{key} (environment {name}): "), line)
             self.assertIn(words, line)
 
-    def test_together(self) -> None:
+    def test_values_refused_together(self) -> None:
         """Values that do not go together are refused by the section, which is named."""
         self.assertEqual("[archive]: a vault needs a password", self.refusal("[archive]\nplace = 'vault'\n"))
 
-    def test_unknown_key(self) -> None:
+    def test_unknown_key_names_its_neighbour(self) -> None:
         """An unknown key of a known section is refused with its neighbour."""
         self.assertIn("[archive] has no key keep_day; did you mean keep_days?", self.refusal("[archive]\nkeep_day = 1"))
         self.assertIn("mean RAPIDRTMP_ARCHIVE_KEEP_DAYS?", self.refusal(RAPIDRTMP_ARCHIVE_KEEP_DAY="1"))
 
-    def test_unknown_section(self) -> None:
+    def test_unknown_section_is_refused(self) -> None:
         """A section that no plugin brings is refused with where plugins were looked for."""
         line = self.refusal("[archvie]\nkeep_days = 1\n")
         self.assertIn("there is no section [archvie]; did you mean archive?", line)
@@ -146,7 +146,7 @@ class DeclarationTests(SynchronousTestCase):
     def section(self, **declared: Any) -> type:
         return make_dataclass("Section", [(name, Any, each) for name, each in declared.items()], frozen=True)
 
-    def test_sections(self) -> None:
+    def test_sections_that_cannot_be(self) -> None:
         """What cannot be a section stops the start, and says why."""
         good = self.section(depth=setting(1, "Depth"))
         cases: Mapping[str, Mapping[str, Any]] = {
@@ -165,7 +165,7 @@ class DeclarationTests(SynchronousTestCase):
         for said, classes in cases.items():
             self.assertIn(said, self.refusal(**classes))
 
-    def test_dashes(self) -> None:
+    def test_dashes_become_underscores(self) -> None:
         """The section of a plugin with a dash in its name has an underscore there in the environment."""
         plugins = PluginSections({"gop-meter": self.section(limit=setting(1, "Largest GOP"))})
         settings = load_settings({}, {"RAPIDRTMP_GOP_METER_LIMIT": "5"}, None, plugins).settings

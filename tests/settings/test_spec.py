@@ -13,16 +13,16 @@ class SpecTests(SynchronousTestCase):
         spec = parse_spec("gcs:bucket:prefix=a/b:project=p")
         self.assertEqual(("gcs", ("bucket",), {"prefix": "a/b", "project": "p"}), _parts(spec))
 
-    def test_escapes(self) -> None:
+    def test_escapes_are_taken_literally(self) -> None:
         """A backslash takes a colon, an equals sign or itself literally."""
         spec = parse_spec(r"relay:rtmp\://host/app?a\=b:path=C\:\\x=y")
         self.assertEqual(("relay", ("rtmp://host/app?a=b",), {"path": r"C:\x=y"}), _parts(spec))
 
-    def test_dashes(self) -> None:
+    def test_dashes_in_keys_and_values(self) -> None:
         """A dash in a key means the underscore of the parameter's name, and one in a value itself."""
         self.assertEqual({"secret_file": "a-b"}, parse_spec("token:secret-file=a-b").options)
 
-    def test_refusals(self) -> None:
+    def test_refusals_show_no_spec(self) -> None:
         """A spec without a name, with a key twice or cut off after a backslash is refused, without its values."""
         for text in ("", ":a", "=a", "a=hidden", "x:b=hidden:b=hidden", "x:hidden\\"):
             error = self.assertRaises(ConfigurationError, parse_spec, text)
@@ -46,7 +46,7 @@ class SpecTests(SynchronousTestCase):
 
 
 class MaskTests(SynchronousTestCase):
-    def test_secrets(self) -> None:
+    def test_secrets_are_not_shown(self) -> None:
         """Secrets among the options, and what a URL holds besides its host, are not shown; the rest is."""
         for text, expected in (
             ("token:secret=abc:mid-session=end", "token:secret=***:mid-session=end"),

@@ -305,7 +305,7 @@ class FolderTests(Case):
 class ReadTests(Case):
     """What reading holds, and lets go."""
 
-    def test_chunks(self) -> None:
+    def test_chunks_of_bounded_size(self) -> None:
         """However large an object, it is read in chunks of at most 256 KiB."""
         self.put("object", bytes(3 * CHUNK_BYTES + 5))
 
@@ -314,7 +314,7 @@ class ReadTests(Case):
 
         self.assertEqual([CHUNK_BYTES] * 3 + [4], self.successResultOf(Deferred.fromCoroutine(sizes())))
 
-    def test_descriptors(self) -> None:
+    def test_descriptors_are_all_closed(self) -> None:
         """No file stays open, whether it was read to the end, in part, never, or was not there."""
         if not os.path.isdir("/proc/self/fd"):
             raise SkipTest("nowhere to count open files")
@@ -351,7 +351,7 @@ directory.ObjectDirectory(sys.argv[1]).write(directory.FileWrite("live/key/segme
 
 
 class SpaceTests(Case):
-    def test_room(self) -> None:
+    def test_room_that_is_left(self) -> None:
         """It tells how much can still be written; not even that where its directory is gone."""
         self.assertGreater(self.successResultOf(self.storage.free_bytes()), 0)
         shutil.rmtree(self.root)
@@ -361,7 +361,7 @@ class SpaceTests(Case):
 class FactoryTests(Case):
     """Starting up."""
 
-    def test_interface(self) -> None:
+    def test_factory_provides_the_interface(self) -> None:
         """The factory provides IStorageFactory; what it stores outlives the process."""
         factory = LocalStorageFactory(self.root)
         verifyObject(IStorageFactory, factory)
@@ -372,14 +372,14 @@ class FactoryTests(Case):
         LocalStorageFactory(os.path.join(self.base, "new", "below")).create(context())
         self.assertTrue(os.path.isdir(os.path.join(self.base, "new", "below")))
 
-    def test_refuses(self) -> None:
+    def test_refuses_a_bad_directory(self) -> None:
         """No directory, or one that cannot be made, stops the start and says which."""
         self.assertRaises(ConfigurationError, LocalStorageFactory, "")
         path = os.path.join(self.outside, "secret", "below")
         error = self.assertRaises(ConfigurationError, LocalStorageFactory(path).create, context())
         self.assertIn(f"local:{path}: Not a directory", str(error))
 
-    def test_not_writable(self) -> None:
+    def test_not_writable_stops_the_start(self) -> None:
         """A directory where this process may not write stops the start."""
         with patch("os.access", return_value=False):
             self.assertRaises(ConfigurationError, LocalStorageFactory(self.root).create, context())
@@ -410,7 +410,7 @@ class FactoryTests(Case):
             self.put("live/object", b"safe")
         self.assertEqual(b"safe", self.read("live/object"))
 
-    def test_sweep_fails(self) -> None:
+    def test_failed_sweep_is_a_warning(self) -> None:
         """A sweep that fails is a warning: the storage works."""
         events: list[LogEvent] = []
         with patch("os.fwalk", side_effect=OSError(errno.EIO, "Input/output error")):

@@ -216,7 +216,7 @@ class ByteFuzzTests(SynchronousTestCase):
         protocol.connectionLost(Failure(ConnectionError("the client left")))
         self.assertNoBug(data, transport)
 
-    def test_every_value(self) -> None:
+    def test_every_value_in_every_place(self) -> None:
         """Each value that has broken a reader, in the place of each value of each request."""
         source, server = Random(1), make_server()
         for target in TARGETS:
@@ -239,7 +239,7 @@ class ByteFuzzTests(SynchronousTestCase):
                 head = b"GET %s HTTP/1.1\r\nHost: localhost\r\n%s: %s\r\n\r\n" % (target.encode(), name.encode(), value)
                 self.send(server, head)
 
-    def test_spoilt_requests(self) -> None:
+    def test_spoilt_requests_are_answered(self) -> None:
         """Requests of which values and bytes were changed, several on a connection and cut anywhere."""
         source = Random(2)
         made = requests(source)
@@ -263,7 +263,7 @@ class Http2ByteFuzzTests(SynchronousTestCase):
         failures = self.flushLoggedErrors()
         self.assertEqual([], failures, (data, failures and failures[0].getTraceback()))
 
-    def test_spoilt_fields(self) -> None:
+    def test_spoilt_fields_are_answered(self) -> None:
         """Requests whose fields have values that broke readers: no answer is 500."""
         source, server = Random(3), make_server()
         made = requests(source)
@@ -285,7 +285,7 @@ class Http2ByteFuzzTests(SynchronousTestCase):
             self.assertNoBug(repr((method, target, more)).encode())
             wire.leave()
 
-    def test_spoilt_frames(self) -> None:
+    def test_spoilt_frames_are_answered(self) -> None:
         """Frames of which bytes were changed, dropped and doubled."""
         source, server = Random(4), make_server()
         made = requests(source)
