@@ -6,7 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
+from random import Random
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.cmaf.packager import Packager
@@ -29,6 +32,7 @@ from rapidrtmp.testing.frames import (
 )
 from rapidrtmp.testing.sinks import RecordingMetrics, feed, make_sink_context
 from tests.m3u8.checker import Follower, ReadPlaylist
+from tests.slow import slow
 
 VIDEO = make_video_track()
 MAIN, COMMENT, MONO = (
@@ -435,3 +439,52 @@ class SizesTests(SynchronousTestCase):
         )
         self.assertEqual(2, len(parsed.renditions))
         self.assertEqual([], packaged.payloads("video-1/", MAIN))
+
+
+class AnyStreamTests(SynchronousTestCase):
+    """Tracks that come, go, lag, drop frames and have keyframes of their own."""
+
+    @slow
+    @settings(max_examples=40)
+    @given(st.randoms(use_true_random=False))
+    def test_any_tracks(self, random: Random) -> None:
+        """Whatever they do, playlists keep the rules and are in step, and segments begin where decoding can."""
+        packaged, start_s = Packaged(random.choice([{}, {"part": "0"}, {"window": "3"}, {"segment": "1"}])), 0
+        for _ in range(random.randint(1, 3)):
+            seconds = random.randint(1, 6)
+            audio = [track for track in (MAIN, COMMENT, MONO) if random.random() < 0.6]
+            sizes = [track for track in (SizesTests.SMALL, SizesTests.TINY) if random.random() < 0.6]
+            gop = random.choice([15, 30, 60])
+            lead = video_frames(VIDEO, seconds, gop=gop, b_frames=random.choice([0, 2]), start=start_s * 90_000)
+            others = [
+                video_frames(each, seconds, gop=random.choice([gop, 45]), start=start_s * 90_000) for each in sizes
+            ]
+            others += [audio_frames(each, seconds, start=start_s * each.timescale) for each in audio]
+            others = [self._mangled(random, frames) for frames in others]
+            packaged.range(VIDEO, *sizes, *audio, frames=interleaved(lead, *others))
+            start_s += seconds + random.choice([1, 4])
+        packaged.sink.finish()
+        self.assertEqual(0, packaged.metrics.total("playlist_violations_total"))
+        muxed = packaged.shelf.latest("")
+        for folder in packaged.shelf.players:
+            ours = packaged.shelf.latest(folder)
+            listed = min(len(ours.segments), len(muxed.segments))
+            self.assertEqual(shape(muxed)[-1][-listed:], shape(ours)[-1][-listed:])  # type: ignore[index]
+            self.assertTrue(ours.ended)
+            self._check_begins(packaged.shelf, folder, ours)
+
+    def _mangled(self, random: Random, frames: list[Frame]) -> list[Frame]:
+        """Frames that come late, or not at all: some, the first ones, the last ones, or a stretch of them."""
+        frames = [frame for frame in frames if random.random() > random.choice([0, 0, 0.02])]
+        at = random.randint(0, len(frames))
+        lost = random.choice([slice(0, 0), slice(0, 0), slice(at, None), slice(0, at), slice(at, at + 40)])
+        del frames[lost]
+        return delayed(frames, random.choice([0, 0, 20, 150, 900]))
+
+    def _check_begins(self, shelf: WatchedShelf, folder: str, playlist: ReadPlaylist) -> None:
+        for segment in playlist.segments if folder.startswith("video-") else ():
+            if segment.gap or segment.uri is None:
+                continue
+            init = read_init_segment(shelf.bodies[folder + segment.map_uri])
+            first = read_fragments(shelf.bodies[folder + segment.uri], init)[0].tracks[0]
+            self.assertTrue(first.samples[0].keyframe, f"{folder}{segment.uri}")
