@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rapidrtmp.codec.adts import AdtsFrame, is_adts, read_adts, split_adts
+from rapidrtmp.codec.adts import LATM, SEVERAL, AdtsFrame, has_several, is_adts, is_latm, read_adts, split_adts
 from rapidrtmp.codec.bits import BitReader
 from rapidrtmp.errors import MediaError, UnsupportedCodecError
 from rapidrtmp.media import AudioConfig
@@ -23,7 +23,15 @@ _MAIN, _LOW_COMPLEXITY, _SCALABLE_RATE, _LONG_TERM_PREDICTION, _SBR, _PARAMETRIC
 _CORES = (_MAIN, _LOW_COMPLEXITY, _SCALABLE_RATE, _LONG_TERM_PREDICTION)
 _ESCAPE = 31
 #: Kinds that encoders make and that are not carried, by codec string.
-REFUSED_KINDS = {"mp4a.40.23": "AAC-LD", "mp4a.40.39": "AAC-ELD", "mp4a.40.42": "xHE-AAC"}
+REFUSED_KINDS = {
+    "mp4a.40.23": "AAC-LD",
+    "mp4a.40.39": "AAC-ELD",
+    "mp4a.40.42": "xHE-AAC",
+    LATM: "AAC in LATM",
+    SEVERAL: "AAC with several frames behind one ADTS header",
+}
+#: What frames begin with that are not raw.
+_SYNC = frozenset({b"\xff", b"\x56"})
 
 #: By samplingFrequencyIndex (table 1.18); 13 and 14 are reserved, 15 escapes to 24 bits.
 _FREQUENCIES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
@@ -98,10 +106,16 @@ class AacReader:
         The raw AAC frame in the body of a frames packet: ``body`` itself if it has no header. ``b""`` stays ``b""``.
 
         :returns: ``None`` if there are several.
+        :raises UnsupportedCodecError: it is LATM.
         :raises MediaError: a header promises more bytes than there are, or names no usable configuration.
         """
-        if body[:1] != b"\xff" or not is_adts(body):
+        if body[:1] not in _SYNC:
             return body
+        _refuse_latm(body)
+        if not is_adts(body):
+            return body
+        if has_several(body):
+            return None
         frame = read_adts(body)
         return self.read_described(frame) if frame.end == len(body) else None
 
@@ -150,7 +164,14 @@ class AacSearch:
 
         :raises MediaError: it begins with a header, but that cannot be used.
         """
+        _refuse_latm(body)
         return read_audio_config(read_adts(body).config) if is_adts(body) else None
+
+
+def _refuse_latm(body: bytes) -> None:
+    """:raises UnsupportedCodecError: it is LATM, which no decoder takes for what an MP4 track holds."""
+    if is_latm(body):
+        raise UnsupportedCodecError(f"LATM of {len(body)} bytes", LATM)
 
 
 def _read_object_type(bits: BitReader) -> int:

@@ -211,6 +211,9 @@ class Demuxer:
                     self._take_metadata(kind, packet)
                 elif packet.kind is _UNKNOWN:
                     events.append(MediaProblem("unknown_packet", f"{kind.value} message of a packet type not known"))
+            except UnsupportedCodecError as error:
+                sources.pop(packet.track_id, None)
+                self._leave_out((kind, packet.track_id), error.codec, now_ms, events)
             except MediaError as error:
                 events.append(MediaProblem("malformed", f"{kind.value}: {error}"))
         if len(events) != 1 or type(events[0]) is not Frame:  # that is nearly every message
@@ -353,12 +356,7 @@ class Demuxer:
         codec = self._codec_of(kind, packet, now_ms, events)
         if codec is None or codec.read_config is None or not (packet.body or not codec.describes_itself):
             return
-        try:
-            config = self._read_config(kind, packet, codec, codec.read_config)
-        except UnsupportedCodecError as error:
-            self._sources[kind].pop(packet.track_id, None)
-            self._leave_out((kind, packet.track_id), error.codec, now_ms, events)
-            return
+        config = self._read_config(kind, packet, codec, codec.read_config)
         if config is not None:
             self._open(kind, packet.track_id, codec, config, now_ms, events)
 
@@ -490,8 +488,8 @@ class Demuxer:
             return
         self._changes += 1
         self._unsupported[track] = codec
-        kind, _ = track
-        self._timeline.leave_out(kind)
+        kind, number = track
+        self._timeline.leave_out(kind, _id_of(kind, number))
         if self._unsupported_ms is None:
             self._unsupported_ms = now_ms
         events.append(MediaProblem("unsupported_codec", str(LeftOut(kind, display_name(kind, codec)))))

@@ -168,9 +168,11 @@ class StartWindow:
             self._expected[track.id] = track.kind
             self._complete_ns = None
 
-    def leave_out(self, kind: MediaKind) -> None:
+    def leave_out(self, kind: MediaKind, track_id: int) -> None:
         """Do not wait for a track of this kind: the one there is cannot be taken."""
         self._kinds -= {kind}
+        if track_id not in self._ready:
+            self._expected.pop(track_id, None)
         if self._held and self._complete_ns is None and self._is_complete:
             self._complete_ns = self._latest_ns
 

@@ -95,12 +95,19 @@ class Timeline:
         self._announced.update(set(kinds) - self._left_out)
         self._claim = rate or self._claim
 
-    def leave_out(self, kind: MediaKind) -> None:
-        """Learn that a track of this kind has come that cannot be taken: wait for none, and miss none."""
+    def leave_out(self, kind: MediaKind, track_id: int) -> None:
+        """
+        Learn that a track of this kind has come that cannot be taken: wait for none, and miss none.
+
+        :param track_id: its id; it may have been configured, if its frames are not what that says.
+        """
         self._left_out.add(kind)
         self._announced.discard(kind)
+        is_held = self._window is not None and track_id in self._window.ready
+        if track_id not in self._current and not is_held and self._tracks.pop(track_id, None) is not None:
+            self._note_changes()
         if self._window is not None:
-            self._window.leave_out(kind)
+            self._window.leave_out(kind, track_id)
 
     def configured(self, track: Track, now_ms: int, events: list[MediaEvent]) -> None:
         """Learn of a track, and how its frames that follow are to be decoded. A repeated config changes nothing."""

@@ -154,6 +154,22 @@ class TrackTests(SynchronousTestCase):
         self.assertEqual(["unsupported_codec"], problems_of(events))
         self.assertEqual(140, len(frames_of(events, MediaKind.AUDIO)))
 
+    def test_other_forms_of_aac(self) -> None:
+        """AAC in LATM, or whose frames only a decoder finds, is left out by its name at its first frame."""
+        raw = b"\x21" + bytes(60)
+        latm = b"\x56\xe0" + bytes([len(raw)]) + raw
+        several = b"\xff\xf1\x4c\x80" + bytes([(len(raw) + 7) >> 3, (len(raw) + 7 & 7) << 5 | 0x1F, 0xFD]) + raw
+        for body, name in ((latm, "AAC in LATM"), (several, "AAC with several frames behind one ADTS header")):
+            for has_config in (True, False):
+                demuxer = Demuxer()
+                odd = [audio(each.timestamp, b"\xaf\x01" + body) for each in sounds(90)]
+                opening = configs(asc=ASC_48K if has_config else None)
+                events = demux([*opening, *interleaved(pictures(60), odd)], demuxer)
+                self.assertEqual(["unsupported_codec"], problems_of(events))
+                self.assertIn(f"audio codec {name}", str(demuxer.left_out[0]))
+                self.assertEqual(["tracks avc1", "V"], outline(events))
+                self.assertFalse(demuxer.health.audio_missing)
+
     def test_unknown_packets(self) -> None:
         """Messages of packet types that are not known are counted, and change nothing."""
         odd = [video(500, b"\x98avc1"), audio(500, b"\x93"), video(500, b"\xd0\x00")]
