@@ -92,7 +92,7 @@ class _HevcSyntax(NalSyntax):
             if offset + 3 > len(record):
                 raise MediaError(f"HEVC record of {len(record)} bytes ends within its arrays")
             found, offset = read_counted(record, offset + 3, int.from_bytes(record[offset + 1 : offset + 3], "big"))
-            nals += [nal for nal in found if nal]
+            nals += found
         return (record[21] & 0x03) + 1, nals
 
     def config_of_sets(self, nals: Iterable[bytes], length_size: int = 4) -> VideoConfig:

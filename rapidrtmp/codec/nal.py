@@ -184,7 +184,7 @@ def read_counted(record: bytes, offset: int, count: int) -> tuple[list[bytes], i
     """
     Read NAL units of a record, each behind a u16 length.
 
-    :returns: them, and the offset of what follows.
+    :returns: them, without the empty ones, and the offset of what follows.
     :raises MediaError: the record ends before they do.
     """
     nals = []
@@ -193,7 +193,8 @@ def read_counted(record: bytes, offset: int, count: int) -> tuple[list[bytes], i
         end = start + int.from_bytes(record[offset:start], "big")
         if end > len(record):
             raise MediaError(f"parameter set at byte {offset} reaches to {end}, the record has {len(record)} bytes")
-        nals.append(record[start:end])
+        if end > start:
+            nals.append(record[start:end])
         offset = end
     return nals, offset
 

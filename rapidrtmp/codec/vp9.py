@@ -134,7 +134,7 @@ def read_vp9_config(record: bytes) -> VideoConfig:
 
     :raises MediaError: it is too short.
     """
-    if record.startswith(_BOX_HEAD):
+    if record.startswith(_BOX_HEAD) and len(record) != _RECORD_SIZE:
         record = record[len(_BOX_HEAD) :]
     if len(record) < _RECORD_SIZE:
         raise MediaError(f"VP9 record of {len(record)} bytes, {_RECORD_SIZE} wanted")
