@@ -23,7 +23,7 @@ class CliTests(SynchronousTestCase):
             status = main(arguments)
         return status, out.getvalue(), err.getvalue()
 
-    def test_inspect(self) -> None:
+    def test_inspect_shows_the_boxes(self) -> None:
         """`rapidrtmp inspect` shows the boxes of a file."""
         path = Path(self.mktemp())
         path.write_bytes(b"\x00\x00\x00\x18ftypiso5\x00\x00\x02\x00iso5iso6")
@@ -31,19 +31,19 @@ class CliTests(SynchronousTestCase):
         self.assertEqual((0, ""), (status, err))
         self.assertIn("ftyp", out)
 
-    def test_inspect_nothing(self) -> None:
+    def test_inspect_nothing_is_fine(self) -> None:
         """An empty file has no boxes, and that is no error."""
         path = Path(self.mktemp())
         path.touch()
         self.assertEqual((0, "\n", ""), self.run_tool("inspect", str(path)))
 
-    def test_inspect_missing(self) -> None:
+    def test_inspect_missing_is_one_line(self) -> None:
         """A file that is not there is one line on standard error."""
         status, out, err = self.run_tool("inspect", "no/such/file")
         self.assertEqual((1, ""), (status, out))
         self.assertRegex(err, r"\Arapidrtmp: [^\n]*no/such/file[^\n]*\n\Z")
 
-    def test_version(self) -> None:
+    def test_version_is_printed_alone(self) -> None:
         """`rapidrtmp --version` prints the version."""
         with contextlib.redirect_stdout(StringIO()) as out:
             self.assertEqual(0, self.assertRaises(SystemExit, main, ["--version"]).code)
@@ -56,7 +56,7 @@ class CliTests(SynchronousTestCase):
             self.assertEqual(0, self.assertRaises(SystemExit, runpy.run_module, "rapidrtmp", run_name="__main__").code)
         self.assertEqual(f"RapidRTMP {__version__}\n", out.getvalue())
 
-    def test_settings(self) -> None:
+    def test_settings_show_every_name(self) -> None:
         """`rapidrtmp settings` shows every setting with all of its names and its default."""
         status, out, _ = self.run_tool("settings")
         self.assertEqual(0, status)
@@ -78,7 +78,7 @@ class CliTests(SynchronousTestCase):
             self.assertEqual((1, ""), (status, out))
             self.assertRegex(err, rf"\Arapidrtmp: [^\n]*{name}[^\n]*\n\Z")
 
-    def test_check(self) -> None:
+    def test_check_prints_what_it_found(self) -> None:
         """`rapidrtmp check` prints what was found, in words or JSON, and its exit status says whether that is bad."""
         report = Report("http://x/")
         self.patch(command, "run_check", lambda url, seconds: report)
@@ -89,7 +89,7 @@ class CliTests(SynchronousTestCase):
         status, out, _ = self.run_tool("check", "--json", "http://x/")
         self.assertEqual((1, 1), (status, json.loads(out)["errors"]))
 
-    def test_check_impossible(self) -> None:
+    def test_check_impossible_is_one_line(self) -> None:
         """What cannot be checked is one line on standard error, and another status."""
 
         def refuse(url: str, seconds: float) -> Report:

@@ -68,7 +68,7 @@ class ApplicationsCase(SynchronousTestCase):
 
 
 class MappingTests(ApplicationsCase):
-    def test_names(self) -> None:
+    def test_names_find_the_applications(self) -> None:
         """Applications are found by their names, and each has storages, limits and an authenticator."""
         self.assertEqual(["live"], list(self.apps))
         self.assertNotIn("radio", self.apps)
@@ -76,18 +76,18 @@ class MappingTests(ApplicationsCase):
         self.assertEqual(60_000, self.live.limits.linger_ms)
         self.assertEqual(["storage"], [store.name for store in self.apps.stores_of("live")])
 
-    def test_immutable(self) -> None:
+    def test_immutable_values_make_one(self) -> None:
         """What an application is made of cannot be changed."""
         self.assertRaises(AttributeError, setattr, self.live, "limits", None)
 
-    def test_streams(self) -> None:
+    def test_streams_have_their_sinks(self) -> None:
         """A stream has the sinks of its application, and tells what made them."""
         stream = self.live.make_stream(NAME)
         self.assertEqual(self.live.sinks, stream.sinks)
 
 
 class ReplaceTests(ApplicationsCase):
-    def test_nothing(self) -> None:
+    def test_nothing_different_changes_nothing(self) -> None:
         """Where nothing is different, nothing happens."""
         before = self.live
         self.assertEqual({}, self.replace({}))
@@ -102,7 +102,7 @@ class ReplaceTests(ApplicationsCase):
         self.assertEqual((2000, 4000), tuple(app.sinks["hls"].cutting.segment_ms for app in (old, self.live)))
         self.assertIs(self.live.sinks["hls"], self.live.make_stream(NAME).sinks["hls"])
 
-    def test_kept(self) -> None:
+    def test_kept_factories_stay_the_same(self) -> None:
         """A sink factory whose arguments stay the same stays the same, whatever comes beside it."""
         kept = self.live.sinks["hls"]
         new = replace(self.settings, apps={"live": replace(self.settings.apps["live"], sinks=("record", "hls"))})
@@ -110,13 +110,13 @@ class ReplaceTests(ApplicationsCase):
         self.assertEqual(["record", "hls"], list(self.live.sinks))
         self.assertIs(kept, self.live.sinks["hls"])
 
-    def test_goes_on(self) -> None:
+    def test_packager_passes_on_memory(self) -> None:
         """A packager that takes the place of another one remembers what that knew of streams."""
         old = self.live.sinks["hls"]
         self.replace({"RAPIDRTMP_HLS_WINDOW": "20"})
         self.assertIs(old._discontinuities, self.live.sinks["hls"]._discontinuities)
 
-    def test_applied(self) -> None:
+    def test_applied_limits_hold_at_once(self) -> None:
         """Limits of publishers and viewers hold from now on."""
         outcomes = self.replace({"RAPIDRTMP_SERVER_MAX_STREAMS": "3", "RAPIDRTMP_SERVER_MAX_VIEWERS_PER_STREAM": "4"})
         self.assertEqual(
@@ -124,7 +124,7 @@ class ReplaceTests(ApplicationsCase):
         )
         self.assertEqual((3, 4), (self.live.limits.max_streams, self.live.limits.max_viewers_per_stream))
 
-    def test_authenticator(self) -> None:
+    def test_authenticator_is_asked_at_once(self) -> None:
         """Another authenticator is asked from now on; one that stays the same is not made anew."""
         before = self.live.authenticator
         self.replace({"RAPIDRTMP_HLS_WINDOW": "20"})
@@ -142,7 +142,7 @@ class ReplaceTests(ApplicationsCase):
             self.assertEqual(self.settings.server.rtmp, self.apps.settings.server.rtmp)
         self.assertEqual({}, self.replace({}))
 
-    def test_storage(self) -> None:
+    def test_storage_needs_a_restart(self) -> None:
         """Another storage needs a restart: until then everything is where it was."""
         folder = self.mktemp()
         before = self.live.stores
@@ -151,7 +151,7 @@ class ReplaceTests(ApplicationsCase):
         self.assertEqual(before, self.live.stores)
 
     @slow
-    def test_every_setting(self) -> None:
+    def test_every_setting_is_answered_for(self) -> None:
         """Every setting that changes is answered for, and in force just where the answer does not say restart."""
         before = self.apps.settings
         models = {name for row in app_settings().values() for name in row.general}
@@ -204,7 +204,7 @@ class ComingAndGoingTests(ApplicationsCase):
         """What becomes of applications other than `live`."""
         return self.apps.replace(replace(self.settings, apps={"live": self.app, **others}))
 
-    def test_comes(self) -> None:
+    def test_application_comes_at_once(self) -> None:
         """An application that is new is there at once, with a storage that it shares, or one that is opened for it."""
         self.assertEqual({"apps.radio": APPLIED}, self.become(radio=replace(self.app, max_streams=3)))
         self.assertEqual(["live", "radio"], list(self.apps))
@@ -217,7 +217,7 @@ class ComingAndGoingTests(ApplicationsCase):
         self.assertEqual({}, self.become(radio=replace(self.app, max_streams=3), tv=own))
         self.assertEqual([["live", "radio"], ["live", "radio", "tv"], ["live", "radio", "tv"]], self.changes)
 
-    def test_goes(self) -> None:
+    def test_application_goes_when_idle(self) -> None:
         """One that is gone from the settings is gone, if nothing of it is live."""
         self.become(radio=self.app)
         self.assertEqual({"apps.radio": APPLIED}, self.become())
@@ -240,7 +240,7 @@ class ComingAndGoingTests(ApplicationsCase):
         self.assertEqual(["live"], list(self.apps))
         self.assertEqual(["live"], self.changes[-1])
 
-    def test_comes_back(self) -> None:
+    def test_application_comes_back_as_before(self) -> None:
         """One that comes back while something of before is live is there again, but not in another storage."""
         self.become(radio=self.app)
         self.on_air.add("radio")
@@ -270,7 +270,7 @@ class ComingAndGoingTests(ApplicationsCase):
         self.assertEqual((APPLIED, RESTART), (outcomes["apps.radio"], outcomes["apps.live.storage"]))
         self.assertEqual(["storage", "apps.radio.storage"], [store.name for store in self.stores.all])
 
-    def test_refused(self) -> None:
+    def test_refused_plugin_brings_none(self) -> None:
         """Where one that comes has a plugin that refuses its arguments, none comes, and no storage stays open."""
         good = replace(self.app, storage=f"local:{self.mktemp()}")
         bad = replace(self.app, sinks=("hls:window=1",))

@@ -42,7 +42,7 @@ def cost(call: Callable[[], object]) -> tuple[int, int]:
 
 
 class CostTests(SynchronousTestCase):
-    def test_reading(self) -> None:
+    def test_reading_costs_like_avc(self) -> None:
         """To read a picture of HEVC, AV1 or VP9 takes one call, and hardly more instructions than one of H.264."""
         avc = self._reading(AvcReader(test_avc.CONFIG), test_avc.lengths(test_avc.SLICE + FILLING))
         for reader, body in (
@@ -57,7 +57,7 @@ class CostTests(SynchronousTestCase):
         self.assertEqual(2, calls)  # the one that counts is another
         return instructions
 
-    def test_demultiplexing(self) -> None:
+    def test_demultiplexing_costs_like_avc(self) -> None:
         """From message to frame each takes as many calls as H.264 does, and hardly more instructions."""
         avc = b"\x27\1\0\0\0" + test_avc.lengths(test_avc.SLICE + FILLING)
         calls, instructions = self._demultiplexing([b"\x17\0\0\0\0" + test_avc.RECORD, self._key_of_avc()], avc)

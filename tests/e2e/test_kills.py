@@ -108,7 +108,7 @@ class KillsTests(SynchronousTestCase):
 
     maxDiff = None  # what a life has to say is long
 
-    def test_kills(self) -> None:
+    def test_kills_lose_nothing_stored(self) -> None:
         """Whenever a server is killed, the next one continues, and everything that was stored can be played."""
         seed = int(os.environ.get("RAPIDRTMP_TEST_SEED", time.time_ns()))
         try:

@@ -94,33 +94,33 @@ class StrangerCase(EndToEndTest):
 class StrangerTests(StrangerCase):
     """Attacks that cost a healthy stream nothing, and clients that are bounded."""
 
-    def test_connections(self) -> None:
+    def test_connections_delay_no_part(self) -> None:
         """Connections by the hundred, from one address and from everywhere, idle, slow or gone again."""
         kinds = [kind for kind in ATTACKS if kind.startswith("connections")] + ["slow handshakes"]
         server = self.assertUnharmed(kinds)
         self.assertGreater(sample(server, "rtmp_connections_evicted_total"), 100)
 
-    def test_bytes(self) -> None:
+    def test_bytes_delay_no_part(self) -> None:
         """Chunks, messages and values that are made to hurt."""
         kinds = ["10,000 chunk streams", "16 MiB declared", "chunks of one byte", "empty messages", "AMF, many"]
         server = self.assertUnharmed(kinds)
         self.assertGreater(sample(server, "rtmp_protocol_errors_total"), 10)
 
-    def test_publish_attempts(self) -> None:
+    def test_publish_attempts_delay_no_part(self) -> None:
         """Wrong tokens in a loop, message streams without end, and a peer that never reads."""
         server = self.assertUnharmed(["wrong tokens", "createStream", "answers never read"])
         self.assertGreater(sample(server, 'publishes_total{result="throttled"'), 10)
         self.assertEqual(1, sample(server, 'publishes_total{result="accepted"'))
 
-    def test_requests(self) -> None:
+    def test_requests_delay_no_part(self) -> None:
         """Requests for streams that are not there, floods of fields, and slow ones."""
         self.assertUnharmed(["requests for missing streams", "header floods", "slow requests"])
 
-    def test_held_requests(self) -> None:
+    def test_held_requests_delay_no_part(self) -> None:
         """Requests by the thousand that wait for the same segment keep no part waiting."""
         self.assertUnharmed(["blocking requests"])
 
-    def test_waiters(self) -> None:
+    def test_waiters_of_one_client(self) -> None:
         """One client holds so many requests and no more; the next is asked to come back, and others may still wait."""
         server = self.start_server(SETTINGS)
         publisher = self.publish(FFMPEG, CLIP.path, server.issue_token("healthy").publish_url)

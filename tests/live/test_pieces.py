@@ -120,7 +120,7 @@ class SlicesTests(SynchronousTestCase):
             assert isinstance(frame, Frame)
             self.assertEqual((body, message.timestamp), (frame.data, frame.arrived_ms))
 
-    def test_last_slices(self) -> None:
+    def test_last_slices_wait_a_second(self) -> None:
         """A picture of slices waits no longer than a second while nothing follows, nor beyond the end."""
         demuxer = Demuxer()
         for message in [*configs(asc=None), *in_slices(pictures(90))]:
@@ -128,7 +128,7 @@ class SlicesTests(SynchronousTestCase):
         self.assertEqual([], frames_of(demuxer.poll(3_000), VIDEO))
         self.assertEqual(1, len(frames_of(demuxer.poll(4_000), VIDEO)))
 
-    def test_splitting_late(self) -> None:
+    def test_splitting_late_counts_one(self) -> None:
         """An encoder that begins to split its pictures has one of them counted, and the others come out whole."""
         whole = pictures(90)
         events = demux([*configs(asc=None), *whole[:45], *in_slices(whole[45:])])
@@ -144,7 +144,7 @@ class SlicesTests(SynchronousTestCase):
 
 
 class MissingPicturesTests(SynchronousTestCase):
-    def test_no_pictures(self) -> None:
+    def test_missing_pictures_are_counted(self) -> None:
         """Video messages without any picture are counted, and the health says that video is missing."""
         demuxer = Demuxer()
         empty = [with_body(message, join(SEI)) for message in pictures(90)]
@@ -173,7 +173,7 @@ class ConfigTests(SynchronousTestCase):
         self.assertEqual(expected.tracks[0], told.tracks[0])
         self.assertEqual([body_of(message) for message in pictures()], [f.data for f in frames_of(events, VIDEO)])
 
-    def test_in_band(self) -> None:
+    def test_in_band_sets_are_enough(self) -> None:
         """Parameter sets in front of keyframes, behind lengths or start codes, are all the config that is needed."""
         for spell in (join, start_codes):
             self.check(
@@ -195,7 +195,7 @@ class ConfigTests(SynchronousTestCase):
                 for body in ([*sets, body_of(message)] if is_key(message) else [body_of(message)])
             )
 
-    def test_sequence_headers(self) -> None:
+    def test_sequence_headers_in_any_spelling(self) -> None:
         """A sequence header may hold parameter sets in any spelling, or some of them, or none if they are in band."""
         record = avcc(sps())
         in_band = [
@@ -213,7 +213,7 @@ class ConfigTests(SynchronousTestCase):
         ):
             self.check([*(video(0, b"\x17\0\0\0\0" + header) for header in headers), *media])
 
-    def test_adts(self) -> None:
+    def test_adts_needs_no_header(self) -> None:
         """Audio behind ADTS headers needs no sequence header, one frame to a message or two."""
 
         def adts(message: Message) -> bytes:
@@ -233,7 +233,7 @@ class ConfigTests(SynchronousTestCase):
             self.assertEqual([message.payload[2:] for message in sounds()], [frame.data for frame in frames])
             self.assertEqual({1_024}, {after.dts - frame.dts for frame, after in itertools.pairwise(frames)})
 
-    def test_repeated_header(self) -> None:
+    def test_repeated_header_delays_nothing(self) -> None:
         """A sequence header before each keyframe, as some encoders send it, delays no picture."""
         demuxer = Demuxer()
         for message in [*configs(asc=None), *pictures(90)]:
@@ -263,7 +263,7 @@ class OpenGopTests(SynchronousTestCase):
             messages.append(message)
         return messages
 
-    def test_keyframes(self) -> None:
+    def test_keyframes_by_recovery_points(self) -> None:
         """Every intra picture with a recovery point is a keyframe, and no picture between them is lost."""
         demuxer = Demuxer()
         events = demux([*configs(Fraction(25), asc=None), *self.pictures(0)], demuxer)
@@ -272,7 +272,7 @@ class OpenGopTests(SynchronousTestCase):
         self.assertEqual(([], 90), (problems_of(events), len(frames)))
         self.assertEqual([0, 30, 60], [at for at, frame in enumerate(frames) if frame.keyframe])
 
-    def test_join(self) -> None:
+    def test_joining_leaves_pictures_out(self) -> None:
         """Who joins at such a keyframe is not sent what is shown before it, which needs pictures from before."""
         events = demux([*configs(Fraction(25), asc=None), *self.pictures(30)])
         frames = frames_of(events, VIDEO)
@@ -302,7 +302,7 @@ class PauseTests(SynchronousTestCase):
         nal = slices.slice_of(0, frame % 16, f"{2 * place % 64:06b}", "0", cabac=True, middle="00")
         return video(at_ms, b"\x27\1\0\0\0" + join(nal))
 
-    def test_camera_off(self) -> None:
+    def test_camera_off_without_references(self) -> None:
         """Pictures behind a pause whose references were not sent are left out, and said so, up to the next keyframe."""
         numbers = [*range(60), *range(313, 400)]
         for in_slices_of_their_own in (False, True):
@@ -317,7 +317,7 @@ class PauseTests(SynchronousTestCase):
             self.assertEqual((60 + 50, True), (len(pictures), pictures[60].keyframe))
             self.assertEqual((350 - 59) * 3600, pictures[60].dts - pictures[59].dts)
 
-    def test_camera_paused(self) -> None:
+    def test_camera_paused_continues_at_once(self) -> None:
         """A camera that has sent nothing because it coded nothing continues at once."""
         messages = [self.config(), *(self.picture(number, 40 * number) for number in range(60))]
         messages += [self.picture(number, 40 * number + 10_000) for number in range(60, 120)]

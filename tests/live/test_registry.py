@@ -88,7 +88,7 @@ class RegistryCase(SynchronousTestCase):
 
 
 class LifeTests(RegistryCase):
-    def test_life(self) -> None:
+    def test_life_of_a_stream(self) -> None:
         """A stream is live, waits for its publisher, ends, stays to be seen, and is forgotten."""
         stream, publisher = self.publish()
         self.assertIs(stream, self.registry.find(NAME))
@@ -148,7 +148,7 @@ class LifeTests(RegistryCase):
         self.clock.advance(0)
         self.assertIs(StreamState.ENDED, stream.state)
 
-    def test_end(self) -> None:
+    def test_end_with_a_reason(self) -> None:
         """A stream can be ended: its publisher gets the reason, its sinks finish, and ending it again is no error."""
         stream, publisher = self.publish()
         publisher.releases = lambda: self.registry.release(stream, publisher)
@@ -158,7 +158,7 @@ class LifeTests(RegistryCase):
         self.assertEqual("finish", self.sinks[stream].call_names[-1])
         self.assertEqual(1, self.registry.ended)
 
-    def test_shut_down(self) -> None:
+    def test_shut_down_ends_all(self) -> None:
         """All are ended when the server stops: it is done when every sink is, no timer is left, none is admitted."""
         stream, _ = self.publish()
         self.publish(OTHER)
@@ -172,7 +172,7 @@ class LifeTests(RegistryCase):
         self.assertEqual({StreamState.ENDED}, {stream.state for stream in self.registry})
         self.assertEqual([], self.clock.getDelayedCalls())
 
-    def test_suspend(self) -> None:
+    def test_suspend_leaves_streams_open(self) -> None:
         """A stream that the next server resumes is left open, as soon as its publisher has gone at a keyframe."""
         stream, publisher = self.publish()
         ended, _ = self.publish(StreamName("other", "a"))
@@ -206,7 +206,7 @@ class LifeTests(RegistryCase):
         self.successResultOf(done)
         self.assertEqual((StreamState.ENDED, "stopped by the operator"), (stream.state, publisher.reasons[-1]))
 
-    def test_totals(self) -> None:
+    def test_totals_include_the_forgotten(self) -> None:
         """What streams received is counted over all there ever were, the forgotten ones too."""
         for _ in range(3):
             stream, publisher = self.publish()
@@ -220,7 +220,7 @@ class LifeTests(RegistryCase):
 
 
 class TakeoverTests(RegistryCase):
-    def test_rules(self) -> None:
+    def test_rules_of_giving_way(self) -> None:
         """Only a silent publisher gives way, and only to the same credential."""
         for silent_ms, credential, gives_way in ((1_000, "c", True), (999, "c", False), (60_000, "d", False)):
             self.setUp()
@@ -236,7 +236,7 @@ class TakeoverTests(RegistryCase):
                 self.assertEqual([], old.reasons)
                 self.assertIs(old, stream.publisher)
 
-    def test_order(self) -> None:
+    def test_order_of_a_takeover(self) -> None:
         """What the old one still held comes before the interruption, and its leaving ends nothing."""
         stream, old = self.publish(publisher=FakePublisher(silent_ms=5_000))
         last = video_frames(VIDEO, 0.2)[-1]
@@ -255,7 +255,7 @@ class TakeoverTests(RegistryCase):
         self.assertIs(new, stream.publisher)
         self.assertIsNot(StreamState.ENDED, stream.state)
 
-    def test_late_release(self) -> None:
+    def test_late_release_changes_nothing(self) -> None:
         """One who has lost the name changes nothing by leaving."""
         stream, old = self.publish(publisher=FakePublisher(silent_ms=5_000))
         new = FakePublisher()
@@ -264,7 +264,7 @@ class TakeoverTests(RegistryCase):
         self.assertIs(new, stream.publisher)
 
     @given(st.lists(st.tuples(st.sampled_from(["claim", "release", "wait", "end"]), st.integers(0, 2)), max_size=30))
-    def test_races(self, steps: list[tuple[str, int]]) -> None:
+    def test_races_leave_one_publisher(self, steps: list[tuple[str, int]]) -> None:
         """However publishers race, a name has one of them at most, and every timer leads somewhere."""
         self.setUp()
         publishers = [FakePublisher(credential, silent_ms=2_000) for credential in "ccd"]
@@ -299,7 +299,7 @@ class LimitTests(RegistryCase):
     limits = AppLimits(grace_ms=6_000, max_streams=1)
     max_streams = 2
 
-    def test_limits(self) -> None:
+    def test_limits_of_live_streams(self) -> None:
         """An application, and the server, take so many streams and no more; ended ones do not count."""
         stream, publisher = self.publish()
         self.assertRaises(LimitReachedError, self.registry.claim, OTHER, FakePublisher())
@@ -323,7 +323,7 @@ class ResumeTests(RegistryCase):
             stream.shelf.put_playlist("index.m3u8", Playlist(b"", None, 41, 0, 0, 2_000, 0, ended=False))
         return stream
 
-    def test_publisher_returns(self) -> None:
+    def test_publisher_returns_in_grace(self) -> None:
         """It waits for its publisher in grace, also for one that comes and goes without a word."""
         stream = self.registry.resume(NAME)
         self.assertIs(StreamState.INTERRUPTED, stream.state)
@@ -336,7 +336,7 @@ class ResumeTests(RegistryCase):
         self.assertIs(stream, self.publish()[0])
         self.assertEqual(["tracks_changed", "frame_received"], self.sinks[stream].call_names)
 
-    def test_nobody_returns(self) -> None:
+    def test_stream_ends_without_publisher(self) -> None:
         """Without a publisher it ends, is still seen for a while, and is forgotten."""
         stream = self.registry.resume(NAME)
         self.clock.advance(6)
@@ -351,7 +351,7 @@ class ResumeTests(RegistryCase):
         self.clock.advance(0)
         self.assertIs(StreamState.ENDED, stream.state)
 
-    def test_forgetting(self) -> None:
+    def test_forgetting_keeps_the_numbers(self) -> None:
         """Where its numbers stood is known when it is forgotten, and before another of its name is made."""
         reached: list[int] = []
 
@@ -373,7 +373,7 @@ class ResumeTests(RegistryCase):
 class RoomTests(RegistryCase):
     limits = AppLimits(max_connections_per_ip=2)
 
-    def test_one_address(self) -> None:
+    def test_one_address_has_a_limit(self) -> None:
         """One address publishes as many streams of an application as the limit says, and another one has its own."""
         self.publish(NAME)
         self.publish(OTHER)
@@ -386,7 +386,7 @@ class RoomTests(RegistryCase):
         self.registry.claim(third, elsewhere)
         self.registry.claim(StreamName("other", "c"), FakePublisher())
 
-    def test_returns(self) -> None:
+    def test_returns_are_no_new_streams(self) -> None:
         """A publisher that returns is no new stream: neither that limit nor a lack of room keeps it out."""
         stream, publisher = self.publish(NAME)
         self.publish(OTHER)
@@ -394,7 +394,7 @@ class RoomTests(RegistryCase):
         self.registry._find_no_room = lambda: "too busy"
         self.assertIs(stream, self.registry.claim(NAME, FakePublisher()))
 
-    def test_no_room(self) -> None:
+    def test_no_room_refuses_new_streams(self) -> None:
         """A new stream is refused with the reason while there is no room."""
         self.registry._find_no_room = lambda: "too busy"
         with self.assertRaises(LimitReachedError) as caught:

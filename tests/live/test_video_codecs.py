@@ -79,18 +79,18 @@ class FormTests(SynchronousTestCase):
         """Hold a capture in another form to making the same frames."""
         self.assertEqual(self.frames(sent(name)), self.frames(map(change, sent(name))))
 
-    def test_classic_numbers(self) -> None:
+    def test_classic_numbers_are_understood(self) -> None:
         """HEVC as number 12 of classic tags, as many hardware encoders have it, and AV1 as 13, are the same."""
         self.same(HEVC, lambda message: classic(message, 12))
         self.same(AV1, lambda message: classic(message, 13))
 
-    def test_enhanced_avc(self) -> None:
+    def test_enhanced_avc_is_understood(self) -> None:
         """So is H.264 in the enhanced form, with its composition times and without, or in both forms at once."""
         self.same(AVC, enhanced)
         turns = itertools.cycle((True, False, False))
         self.same(AVC, lambda message: enhanced(message) if next(turns) else message)
 
-    def test_repeated_starts(self) -> None:
+    def test_repeated_starts_change_nothing(self) -> None:
         """A sequence start that comes again, spelled otherwise even, is no change."""
         plain = self.frames(sent(HEVC))
         start = next(message for message in sent(HEVC) if message.payload[0] == 0x90)
@@ -108,7 +108,7 @@ class FormTests(SynchronousTestCase):
             again = [each for message in sent(name) for each in (message, start._replace(timestamp=0))]
             self.assertEqual(self.frames(sent(name)), self.frames(again))
 
-    def test_no_start(self) -> None:
+    def test_no_start_loses_nothing(self) -> None:
         """Without a sequence start nothing is lost where keyframes say it all: in HEVC, with parameter sets in band."""
         for name in (AV1, VP9):
             frames = self.frames(message for message in sent(name) if message.payload[0] != 0x90)
@@ -118,7 +118,7 @@ class FormTests(SynchronousTestCase):
         pictures = [video(FRAME_MS * at, b"\xa3hvc1" + lengths(TRAIL)) for at in range(1, 50)]
         self.assertEqual(50, len(self.frames(opening + pictures)))
 
-    def test_ends(self) -> None:
+    def test_ends_touch_nothing_else(self) -> None:
         """Sequence ends, at any time, and packets of types that nothing is known of, touch nothing."""
         for name, fourcc in ((HEVC, b"hvc1"), (AV1, b"av01"), (VP9, b"vp09"), (AVC, b"avc1")):
             plain = self.frames(sent(name))
@@ -128,7 +128,7 @@ class FormTests(SynchronousTestCase):
             self.assertEqual(["unknown_packet"] * 2, problems_of(events))
             self.assertEqual(len(plain), len(track_frames(events, 1)))
 
-    def test_nanoseconds(self) -> None:
+    def test_nanoseconds_make_steps_exact(self) -> None:
         """At 60 frames a second, nanoseconds beside the milliseconds make every step exact."""
         messages = [video(0, b"\x90hvc1" + RECORD)]
         for at in range(180):
@@ -164,7 +164,7 @@ class ChangeTests(SynchronousTestCase):
         without = [message for message in second if message.payload[0] not in (0x90, 0xD4)]
         self.check_change(first, without, [(64, 48), (64, 48)])
 
-    def test_av1(self) -> None:
+    def test_av1_changes_its_size(self) -> None:
         """AV1 of another size, with a sequence start, with one that says nothing, and with none."""
         first = self.of_two_seconds(sent(AV1))
         second = [message for message in sent("ffmpeg-9.0-av1-aom") if message.payload[0] != 0xD4]
@@ -180,13 +180,13 @@ class ChangeTests(SynchronousTestCase):
         self.check_change(first, [sent(VP9)[0], *larger], [(64, 48), (640, 360)])
         self.check_change(first, [video(0, b"\x91vp09" + KEY), *larger[1:]], [(64, 48), (320, 180)])
 
-    def test_other_codec(self) -> None:
+    def test_other_codec_continues_the_track(self) -> None:
         """A track that continues in another codec."""
         for first, second in ((AV1, HEVC), (HEVC, AV1), (VP9, HEVC), (HEVC, VP9)):
             sizes = [(64, 64) if name == AV1 else (64, 48) for name in (first, second)]
             self.check_change(self.of_two_seconds(sent(first)), sent(second), sizes)
 
-    def test_starts_alone(self) -> None:
+    def test_starts_alone_come_to_nothing(self) -> None:
         """A publish of nothing but sequence starts comes to nothing."""
         demuxer = Demuxer()
         for name in (HEVC, AV1, VP9):

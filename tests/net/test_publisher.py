@@ -55,7 +55,7 @@ class PublisherTests(SynchronousTestCase):
                 self.edge.clock.advance(0.02)
             peer.say(data)
 
-    def test_good(self) -> None:
+    def test_good_publisher_hears_nothing(self) -> None:
         """A publisher that does well hears nothing, and the API shows numbers without findings."""
         peer = self.edge.publisher()
         self.in_real_time(peer, pictures(range(0, 12_000, 40), gop=50))
@@ -65,7 +65,7 @@ class PublisherTests(SynchronousTestCase):
         self.assertEqual(((), 2000), (stream.findings, stream.health.keyframe_interval_ms))
         self.assertEqual([], peer.statuses())
 
-    def test_advice(self) -> None:
+    def test_advice_is_given_once(self) -> None:
         """Keyframes that are far apart are found, counted, and reported to the encoder, once, and it continues."""
         peer = self.edge.publisher()
         self.in_real_time(peer, pictures(range(0, 30_000, 40), gop=200))
@@ -80,7 +80,7 @@ class PublisherTests(SynchronousTestCase):
         peer.leave()
         self.assertEqual((), stream.findings)
 
-    def test_left_out(self) -> None:
+    def test_left_out_size_is_found(self) -> None:
         """A picture of another shape is no size of the first one: it is found, and the encoder hears what to do."""
         peer = self.edge.publisher()
         upright = video_config(width_mbs=20)
@@ -95,7 +95,7 @@ class PublisherTests(SynchronousTestCase):
         self.assertEqual(["track_left_out"], [finding.kind.value for finding in stream.findings])
         self.assertIn("video track 2", stream.findings[0].advice)
 
-    def test_unplayable(self) -> None:
+    def test_unplayable_codecs_are_found(self) -> None:
         """What browsers refuse is found however well it arrives, and the encoder hears what to set."""
         peer = self.edge.publisher()
         main = (
@@ -107,7 +107,7 @@ class PublisherTests(SynchronousTestCase):
         ((_, _, advice),) = peer.statuses()
         self.assertIn("refuse AAC Main (mp4a.40.1): set the encoder to AAC-LC", advice)
 
-    def test_nothing_usable(self) -> None:
+    def test_nothing_usable_is_found(self) -> None:
         """Video of which no picture can be shown is found before there is any track, and each way has its words."""
         delimiters = [
             (at_ms, message(9, b"\x27\1\0\0\0\0\0\0\2\x09\xf0", timestamp=at_ms)) for at_ms in range(0, 12_000, 40)
@@ -193,7 +193,7 @@ class PublisherTests(SynchronousTestCase):
         self.assertFalse(peer.is_closed)
         self.assertEqual([MediaKind.AUDIO], [track.kind for track in self.live_stream().tracks])
 
-    def test_carried_again(self) -> None:
+    def test_carried_again_has_no_finding(self) -> None:
         """An encoder that changes to a codec that is carried has no finding any more, and viewers no notice."""
         peer = self.edge.publisher()
         peer.say(VVC)
@@ -266,7 +266,7 @@ class PublisherTests(SynchronousTestCase):
         stream.publisher.disconnect_at_keyframe("the server is shutting down", 1_000)
         self.assertTrue(silent.is_closed)
 
-    def test_too_fast(self) -> None:
+    def test_too_fast_publisher_is_held(self) -> None:
         """A file that is sent at once is not read any further until time has caught up, and is not taken for silent."""
         peer = self.edge.publisher()
         for _, data in pictures(range(0, 20_000, 40), gop=50):
@@ -282,7 +282,7 @@ class PublisherTests(SynchronousTestCase):
         self.edge.wait(8)
         self.assertEqual("producing", peer.transport.producerState)
 
-    def test_bitrate(self) -> None:
+    def test_bitrate_above_the_limit(self) -> None:
         """A publisher that stays above the limit is notified, closed, counted, and named in one line of the log."""
         self.edge.close()
         self.edge = Edge(max_bitrate=1_000_000)
@@ -326,7 +326,7 @@ class PublisherTests(SynchronousTestCase):
         self.assertFalse(peer.is_closed)
         self.assertEqual([], [text for _, _, text in peer.statuses() if "Mbit/s" in text])
 
-    def test_memory(self) -> None:
+    def test_memory_above_the_limit(self) -> None:
         """A publisher whose stream takes too much memory is notified, closed and counted."""
         self.edge.close()
         self.edge = Edge(max_stream_bytes=1_000_000)
@@ -342,7 +342,7 @@ class PublisherTests(SynchronousTestCase):
         self.assertTrue(peer.is_closed)
         self.assertEqual(1, self.edge.metric("publishers_over_memory_total"))
 
-    def test_storm(self) -> None:
+    def test_storm_ends_the_publisher(self) -> None:
         """A clock that jumps again and again ends its publisher, which learns why; the stream stays for another."""
         peer = self.edge.publisher()
         now_ms = 0
@@ -363,7 +363,7 @@ class PublisherTests(SynchronousTestCase):
         assert stream is not None
         self.assertIsNone(stream.publisher)
 
-    def test_bug(self) -> None:
+    def test_bug_frees_the_name(self) -> None:
         """A name is free again even when a bug of ours ends the publish before it begins."""
         with patch.object(publisher, "Demuxer", side_effect=ZeroDivisionError):
             self.edge.publisher()

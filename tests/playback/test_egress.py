@@ -11,7 +11,7 @@ from tests.web.kit import MP4, Server, playlist
 
 
 class MeasureTests(SynchronousTestCase):
-    def test_rate(self) -> None:
+    def test_rate_over_five_seconds(self) -> None:
         """It is the mean of the last five whole seconds, and forgets what came before."""
         egress = Egress()
         for second in range(5):
@@ -42,7 +42,7 @@ class LimitTests(SynchronousTestCase):
             self.assertEqual(200, self.server.get("/live/k/part.m4s", peer="192.0.2.1").status)
             self.server.clock.advance(1)
 
-    def test_edge(self) -> None:
+    def test_edge_of_the_limit(self) -> None:
         """At the limit a new viewer is refused in words, below it is not, and one that watches continues watching."""
         for limit, status in ((8_000, 503), (8_001, 200)):
             self.setUp()
@@ -55,7 +55,7 @@ class LimitTests(SynchronousTestCase):
                 self.assertEqual("10", reply.headers["retry-after"])
             self.assertEqual(200, self.server.get("/live/k/part.m4s", peer="192.0.2.1").status)
 
-    def test_recovers(self) -> None:
+    def test_recovers_when_less_is_sent(self) -> None:
         """When less is sent again a new viewer is let in."""
         self.limit(8_000)
         self.watch()

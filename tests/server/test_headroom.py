@@ -42,7 +42,7 @@ class HeadroomTests(SynchronousTestCase):
         self.addCleanup(made.stop)
         return made
 
-    def test_lag(self) -> None:
+    def test_lag_up_to_the_limit(self) -> None:
         """At the limit a stream is admitted, a millisecond beyond it is refused in words."""
         headroom = self.make(max_lag_ms=500)
         self.lag_ms = 500
@@ -51,7 +51,7 @@ class HeadroomTests(SynchronousTestCase):
         self.assertIn("501 ms behind", headroom.refusal())
         self.assertEqual("", self.make(max_lag_ms=0).refusal())
 
-    def test_memory(self) -> None:
+    def test_memory_up_to_the_limit(self) -> None:
         """Likewise of memory, by the byte."""
         headroom = self.make(max_memory_bytes=1000)
         self.memory = 1000
@@ -59,7 +59,7 @@ class HeadroomTests(SynchronousTestCase):
         self.memory = 1001
         self.assertIn("too little memory", headroom.refusal())
 
-    def test_space(self) -> None:
+    def test_space_in_any_storage(self) -> None:
         """Likewise of space in any storage; one that does not answer is as it was."""
         headroom = self.make(min_free_space_bytes=1000)
         self.assertEqual("", headroom.refusal())
@@ -68,6 +68,6 @@ class HeadroomTests(SynchronousTestCase):
             self.clock.advance(LOOK_EVERY_S)
             self.assertEqual(bool(words), words in headroom.refusal() and bool(headroom.refusal()))
 
-    def test_this_process(self) -> None:
+    def test_process_holds_some_megabytes(self) -> None:
         """A process holds some megabytes."""
         self.assertGreater(resident_bytes(), 1 << 20)

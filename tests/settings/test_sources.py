@@ -28,14 +28,14 @@ class LoadTestCase(SynchronousTestCase):
 
 
 class LoadTests(LoadTestCase):
-    def test_nothing_said(self) -> None:
+    def test_nothing_said_means_defaults(self) -> None:
         """With nothing said everything is as by default, and says so."""
         loaded = self.load()
         self.assertEqual(Settings(), loaded.settings)
         self.assertEqual({"default"}, {loaded.provenance[row.name] for row in all_settings()})
         self.assertEqual("as server.sinks", loaded.provenance["apps.live.sinks"])
 
-    def test_strongest_first(self) -> None:
+    def test_strongest_source_comes_first(self) -> None:
         """The command line beats the environment, today's name an old one, that the file, and the file the default."""
         toml = '[server]\nhttp = "tcp:1"'
         said = {"HTTP_ADDR": ":2", "RAPIDRTMP_SERVER_HTTP": "tcp:3"}
@@ -100,7 +100,7 @@ class LoadTests(LoadTestCase):
             self.assertNotEqual(row.default, value, row.name)
             self.assertEqual(f"environment {row.environment_name}", loaded.provenance[row.name])
 
-    def test_aliases(self) -> None:
+    def test_aliases_are_path_and_application(self) -> None:
         """An alias is a path and an application; anything else is said to be none."""
         settings = self.load("[rtmp]\napp_aliases = ['live/room7=rooms', 'old=live']\n").settings
         self.assertEqual(("live/room7=rooms", "old=live"), settings.rtmp.app_aliases)
@@ -112,7 +112,7 @@ class LoadTests(LoadTestCase):
         """A variable that is set but empty means nothing."""
         self.assertEqual(Settings(), self.load(HTTP_ADDR="", RAPIDRTMP_HLS_SEGMENT="", STORAGE_TYPE="").settings)
 
-    def test_toml_values(self) -> None:
+    def test_toml_values_by_type(self) -> None:
         """In TOML numbers, truths and lists are written as such, or as text."""
         settings = self.load(
             "[server]\nrtmp = ['tcp:1', 'ssl:2:privateKey=k:certKey=c']\nmetrics_stream_labels = true\n"
@@ -126,7 +126,7 @@ class LoadTests(LoadTestCase):
 
 
 class RefusalTests(LoadTestCase):
-    def test_connection_limits(self) -> None:
+    def test_connection_limits_have_bounds(self) -> None:
         """The bounds on HTTP connections go down to one, and to none for a client; ``auto`` leaves the first open."""
         for text, expected in (('"auto"', None), ("1", 1), ("70000", 70_000)):
             self.assertEqual(expected, self.load(f"[http]\nmax_connections = {text}").settings.http.max_connections)
@@ -143,7 +143,7 @@ class RefusalTests(LoadTestCase):
         self.assertIn("RAPIDRTMP_HLS_SEGMNT", line)
         self.assertIn("did you mean RAPIDRTMP_HLS_SEGMENT?", line)
 
-    def test_foreign_environment(self) -> None:
+    def test_foreign_environment_is_ignored(self) -> None:
         """What Kubernetes sets beside a Service called rapidrtmp is not taken for a misspelled setting."""
         self.load(
             RAPIDRTMP_SERVICE_HOST="10.0.0.1",
@@ -167,7 +167,7 @@ class RefusalTests(LoadTestCase):
         self.assertIn("did you mean sinks?", self.refusal("[apps.radio]\nsink = 'hls'\n"))
         self.assertIn("[apps.live]", self.refusal("[apps]\nlive = 'x'\n"))
 
-    def test_bad_values(self) -> None:
+    def test_bad_values_stop_the_start(self) -> None:
         """A bad value stops the start with its setting, its source and what would be right."""
         for environment, words in (
             ({"HLS_SEGMENT_DURATION": "2x"}, ("hls.segment", "environment HLS_SEGMENT_DURATION", "'2x'", "500ms")),
@@ -185,7 +185,7 @@ class RefusalTests(LoadTestCase):
             for word in words:
                 self.assertIn(word, line)
 
-    def test_bad_toml(self) -> None:
+    def test_bad_toml_stops_the_start(self) -> None:
         """A file that is missing, is no TOML or holds the wrong type stops the start with one line."""
         missing = self.mktemp()
         self.assertIn(missing, str(self.assertRaises(ConfigurationError, load_settings, {}, {}, missing)))
@@ -207,7 +207,7 @@ class RefusalTests(LoadTestCase):
 
 
 class AppTests(LoadTestCase):
-    def test_inheritance(self) -> None:
+    def test_inheritance_of_all_settings(self) -> None:
         """An application has what its table says, and for the rest what holds for all; `live` is always there."""
         loaded = self.load(
             "[server]\nsinks = ['hls', 'hls:window=5']\nmax_streams = 9\n"
@@ -233,7 +233,7 @@ class AppStorageTests(LoadTestCase):
         sources = (loaded.provenance[f"apps.radio.{key}"] for key in ("storage", "recordings"))
         return radio.storage, radio.recordings, *sources
 
-    def test_order(self) -> None:
+    def test_order_of_storage_settings(self) -> None:
         """What an application says of itself goes before what holds for all, its storage for its recordings too."""
         general = "[storage]\nspec = 'local:a'\n"
         apart = f"{general}recordings = 'local:b'\n"
@@ -248,11 +248,11 @@ class AppStorageTests(LoadTestCase):
             found = self.stored(toml)
             self.assertEqual(tuple(self.path if each == "FILE" else each for each in expected), found, toml)
 
-    def test_environment(self) -> None:
+    def test_environment_reaches_applications(self) -> None:
         """What the environment says of the storage holds for an application that says nothing."""
         self.assertEqual("local:/srv", self.stored("[apps.radio]\n", STORAGE_DIR="/srv")[1])
 
-    def test_rendered(self) -> None:
+    def test_rendered_settings_read_back(self) -> None:
         """What is printed reads back as the same, and shows no secret."""
         loaded = self.load("[storage]\nrecordings = 'memory:'\n[apps.radio]\nstorage = 'local:a\\:b'\n")
         printed = loaded.render()
@@ -260,7 +260,7 @@ class AppStorageTests(LoadTestCase):
         self.assertEqual(loaded.settings, self.load(printed).settings)
         self.assertNotIn("hidden", self.load("[apps.radio]\nstorage = 'x:secret=hidden'\n").render())
 
-    def test_refused(self) -> None:
+    def test_refused_storage_stops_the_start(self) -> None:
         """A storage that is no spec stops the start, with its application."""
         self.assertIn("apps.radio.storage", self.refusal("[apps.radio]\nstorage = ':'\n"))
         self.assertIn("apps.radio.recordings", self.refusal("[apps.radio]\nrecordings = ''\n"))
@@ -273,13 +273,13 @@ class RenderTests(LoadTestCase):
         loaded = self.load(toml, HTTP_ADDR=":81", STORAGE_DIR="/srv/a:b")
         self.assertEqual(loaded.settings, self.load(loaded.render()).settings)
 
-    def test_sources(self) -> None:
+    def test_sources_end_each_line(self) -> None:
         """Each line ends in where its value came from."""
         lines = self.load(HTTP_ADDR=":81").render().splitlines()
         self.assertIn("# environment HTTP_ADDR", next(line for line in lines if line.startswith("http = ")))
         self.assertIn("# default", next(line for line in lines if line.startswith("rtmp = ")))
 
-    def test_secrets(self) -> None:
+    def test_secrets_are_not_shown(self) -> None:
         """No secret is shown."""
         loaded = self.load(
             RAPIDRTMP_SERVER_API_TOKEN="hidden", RAPIDRTMP_SERVER_AUTH="token:secret=hidden-hidden-hidden"
@@ -295,7 +295,7 @@ class HookTests(LoadTestCase):
     def hooks(self, *tables: str) -> Loaded:
         return self.load("".join(f"[[hooks]]\n{table}\n" for table in tables))
 
-    def test_values(self) -> None:
+    def test_values_of_each_hook(self) -> None:
         """Each table is one hook, in the order of the file."""
         first, second = self.hooks(
             'url = "https://example.com/x"\nevents = ["publish", "stop"]\n'
@@ -310,7 +310,7 @@ class HookTests(LoadTestCase):
         self.assertEqual((("/bin/tell", "with space"), 3, ""), (second.exec, second.attempts, second.url))
         self.assertEqual((), self.load().settings.hooks)
 
-    def test_refused(self) -> None:
+    def test_refused_hook_stops_the_start(self) -> None:
         """What makes no sense stops the start with the hook, the key and what would be right."""
         for table, words in (
             ("", "either url or exec"),
@@ -327,7 +327,7 @@ class HookTests(LoadTestCase):
             self.assertIn(words, self.refusal(f"[[hooks]]\n{table}\n"), table)
         self.assertIn("write [[hooks]]", self.refusal('[hooks]\nurl = "https://a/"\n'))
 
-    def test_shown(self) -> None:
+    def test_shown_hook_reads_back(self) -> None:
         """What is shown of a hook reads back, but for the secrets in its URL."""
         loaded = self.hooks('url = "https://me:pw@example.com/x?token=t"', 'exec = ["/bin/tell", "it"]')
         text = loaded.render()
