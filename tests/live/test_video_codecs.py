@@ -156,7 +156,7 @@ class ChangeTests(SynchronousTestCase):
         frames = [message for message in messages if message.payload[0] & 0x8F in (0x81, 0x83)]
         return [*messages, *later(frames, frames[-1].timestamp + FRAME_MS)]
 
-    def test_hevc(self) -> None:
+    def test_hevc_changes_its_depth(self) -> None:
         """HEVC that continues in 10 bits, with a sequence start or with parameter sets in band alone."""
         second = sent("ffmpeg-9.0-hevc-hdr")
         first = self.of_two_seconds(sent(HEVC))
@@ -171,7 +171,7 @@ class ChangeTests(SynchronousTestCase):
         self.check_change(first, second, [(64, 64), (64, 48)])
         self.check_change(first, second[2:], [(64, 64), (64, 48)])
 
-    def test_vp9(self) -> None:
+    def test_vp9_changes_its_size(self) -> None:
         """VP9 of another size, with a sequence start and with none."""
         first = self.of_two_seconds(sent(VP9))
         larger = [video(0, b"\x91vp09" + keyframe(0, size=(640, 360)))]
