@@ -173,6 +173,7 @@ class Application:
             in_thread=shared.in_thread,
             spawn_process=shared.reactor.spawnProcess,
             frame_queue=FrameQueue,
+            advise=stream.advise,
             expected_tracks=lambda: stream.announced_tracks.difference([track.id for track in stream.tracks]),
             record=lambda type, data: shared.record(type, stream.name, "", data),
         )

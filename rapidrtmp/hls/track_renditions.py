@@ -156,16 +156,21 @@ class TrackRendition:
         if self._is_audio:
             return
         self._in_a_row = max(self._in_a_row, 0) + 1 if has_media else min(self._in_a_row, 0) - 1
-        if self._in_a_row >= JOINS_AFTER:
+        if self._in_a_row >= JOINS_AFTER and not self.is_offered:
             self.is_offered = True
-        elif self._in_a_row <= -LEAVES_AFTER:
-            if self.is_offered or self._in_a_row == -LEAVES_AFTER:
-                self._context.log.warn(
-                    "{stream}: {rendition} is left out: its keyframes are not those of the leading video track",
-                    stream=self._context.stream,
-                    rendition=self.name,
-                )
+            self._context.advise(self.name, "")
+        elif self._in_a_row == -LEAVES_AFTER:
             self.is_offered = False
+            self._context.log.warn(
+                "{stream}: {rendition} is left out: its keyframes are not those of the leading video track",
+                stream=self._context.stream,
+                rendition=self.name,
+            )
+            self._context.advise(
+                self.name,
+                f"Viewers do not get {self.name.replace('-', ' track ')}: its keyframes are not at the same times as "
+                "those of the first video track; give all of them one keyframe interval, without scene detection.",
+            )
 
     def publish(self, hint: str, others: Sequence[str]) -> None:
         """

@@ -238,6 +238,8 @@ class SinkContext:
     :ivar spawn_process: starts a process.
     :ivar record: ``record(type, data)`` records an event of the stream: see ``IEventLog``.
     :ivar expected_tracks: the ids of tracks that the publisher has announced, and that are not here: they may come yet.
+    :ivar advise: ``advise(topic, advice)`` says in one sentence to the person at the encoder, and in the API, what the
+        sink leaves out of the stream, and what would help; an empty one takes back what was said on that topic.
     :ivar frame_queue: ``frame_queue(max_frames=300, max_bytes=16 MiB)`` makes a bounded queue for work that takes long.
     """
 
@@ -255,6 +257,7 @@ class SinkContext:
     frame_queue: Callable[..., IFrameQueue] = _no_queue
     record: Callable[[EventType, Mapping[str, object]], None] = lambda _type, _data: None
     expected_tracks: Callable[[], frozenset[int]] = frozenset
+    advise: Callable[[str, str], None] = lambda _topic, _advice: None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ it labels a metric.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from rapidrtmp.cmaf.segmenter import packaged_tracks
@@ -141,20 +141,22 @@ def diagnose_tracks(tracks: Sequence[Track]) -> tuple[Finding, ...]:
     return (Finding(FindingKind.UNPLAYABLE_CODEC, advice),)
 
 
-def diagnose_renditions(tracks: Sequence[Track]) -> tuple[Finding, ...]:
-    """Which tracks viewers cannot choose, because they are no further audio or size of the picture that leads."""
-    if not tracks:
-        return ()
-    packaged = {track.id for track in packaged_tracks(tracks)}
+def diagnose_renditions(tracks: Sequence[Track], advice: Iterable[str] = ()) -> tuple[Finding, ...]:
+    """
+    Which tracks viewers cannot choose, because they are no further audio or size of the picture that leads.
+
+    :param advice: what sinks say of those that they leave out.
+    """
+    packaged = {track.id for track in packaged_tracks(tracks)} if tracks else set()
     left_out = [track for track in tracks if track.id not in packaged]
-    if not left_out:
-        return ()
-    named = ", ".join(f"{track.kind.value} track {(track.id - 1) // 2}" for track in left_out)
-    advice = (
-        f"Viewers do not get {named}: beside the first video track only further audio, and video of the same shape, "
-        "are published; send another picture as a stream of its own."
-    )
-    return (Finding(FindingKind.TRACK_LEFT_OUT, advice),)
+    sentences = list(advice)
+    if left_out:
+        named = ", ".join(f"{track.kind.value} track {(track.id - 1) // 2}" for track in left_out)
+        sentences.append(
+            f"Viewers do not get {named}: beside the first video track only further audio, and video of the same "
+            "shape, are published; send another picture as a stream of its own."
+        )
+    return (Finding(FindingKind.TRACK_LEFT_OUT, " ".join(sentences)),) if sentences else ()
 
 
 def _begins(codec_string: str, prefix: str) -> bool:

@@ -163,6 +163,7 @@ class LiveStream:
     :ivar publisher: who feeds it now, or ``None``. ``fingerprint``: what the token of the latest one is known by.
     :ivar tracks: what it consists of now; empty before the first frame.
     :ivar announced_tracks: the ids of the tracks that the publisher has announced, those that are here among them.
+    :ivar advice: what its sinks have to say to the encoder, by topic.
     :ivar metadata: what the encoder said of itself (``onMetaData``); shown, never relied on.
     :ivar started_at_ms: when its first publisher came, in milliseconds since 1970. ``begun_ms``: the same on the clock
         that frames are stamped with.
@@ -204,6 +205,7 @@ class LiveStream:
         self.tracks: tuple[Track, ...] = ()
         self.metadata: Mapping[str, object] = {}
         self.announced_tracks: frozenset[int] = frozenset()
+        self.advice: dict[str, str] = {}
         self.statistics = Statistics()
         self.discontinuities = 0
         self._utc_of = utc_of or (lambda arrived_ms: arrived_ms)
@@ -385,6 +387,12 @@ class LiveStream:
         """
         newest = self._newest.get(track.id)
         return Rhythm() if newest is None or now_ms - newest.arrived_ms > SILENT_MS else newest.rhythm
+
+    def advise(self, topic: str, advice: str) -> None:
+        """Keep what a sink has to say to the encoder, or with no advice nothing more on that topic."""
+        self.advice.pop(topic, None)
+        if advice:
+            self.advice[topic] = advice
 
     def notify_viewers(self, notice: str) -> None:
         """Have pages show a sentence, as the object ``NOTICE`` on the shelf; nothing any more if it is empty."""

@@ -297,7 +297,7 @@ class Publisher(Role):
             *diagnose_codecs(self._demuxer.left_out),
             *findings,
             *diagnose_tracks(self.stream.tracks),
-            *diagnose_renditions(self.stream.tracks),
+            *diagnose_renditions(self.stream.tracks, self.stream.advice.values()),
             *diagnose_sinks(self.stream.fan_out.slow),
         )
         if not (self.stream.tracks or findings):

@@ -386,13 +386,18 @@ class SizesTests(SynchronousTestCase):
         self.assertTrue(4_000 <= frame.arrived_ms <= 6_100, frame.arrived_ms)
         self.assertEqual(3, len(parse_multivariant_playlist(packaged.multivariant()).variants))
 
-    def test_other_keyframes_are_not_offered(self) -> None:
-        """A size whose keyframes are elsewhere is not offered, said once, and delays none of the others."""
-        packaged = self.packaged(*self.frames(20, MAIN, shifted=10))
+    def test_other_keyframes(self) -> None:
+        """A size whose keyframes are elsewhere is not offered, the encoder hears of it, and no other waits for it."""
+        packaged, said = Packaged(), list[tuple[str, str]]()
+        context = replace(packaged.context, advise=lambda topic, advice: said.append((topic, advice)))
+        packaged.sink = Packager(HlsSinkFactory().create(context))
+        packaged.range(VIDEO, self.SMALL, self.TINY, MAIN, frames=self.frames(20, MAIN, shifted=10))
         variants = parse_multivariant_playlist(packaged.multivariant()).variants
         self.assertEqual({"index.m3u8", "video-1/index.m3u8"}, {variant.uri for variant in variants})
         self.assertEqual(shape(packaged.shelf.latest("")), shape(packaged.shelf.latest("video-2/")))
         self.assertTrue(all(segment.gap for segment in packaged.shelf.latest("video-2/").segments))
+        self.assertEqual([("video-1", ""), ("video-2", said[-1][1])], said)
+        self.assertIn("Viewers do not get video track 2: its keyframes", said[-1][1])
 
     def test_dropped_keyframe_makes_a_gap(self) -> None:
         """A segment whose keyframe was dropped in one size is a gap there, and the next one is not."""

@@ -94,6 +94,13 @@ class PublisherTests(SynchronousTestCase):
         assert stream is not None
         self.assertEqual(["track_left_out"], [finding.kind.value for finding in stream.findings])
         self.assertIn("video track 2", stream.findings[0].advice)
+        stream.advise("video-1", "Its keyframes are elsewhere.")
+        self.edge.wait(6)
+        advice = " ".join(finding.advice for finding in stream.findings)
+        self.assertIn("Its keyframes are elsewhere. Viewers do not get", advice)
+        stream.advise("video-1", "")
+        self.edge.wait(6)
+        self.assertNotIn("elsewhere", " ".join(finding.advice for finding in stream.findings))
 
     def test_unplayable_codecs_are_found(self) -> None:
         """What browsers refuse is found however well it arrives, and the encoder hears what to set."""
