@@ -25,6 +25,7 @@ KNOWN = {
     "key": ["k", "test"],
     "start": ["20260101T000000Z"],
     "token": ["a.b-c_d~e"],
+    "rendition": ["audio-2"],
     "name": ["index.m3u8", "master.m3u8", "clip.m3u8", "clip.mp4", "recording.mp4", "segment_1.m4s"],
 }
 
