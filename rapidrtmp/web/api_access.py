@@ -87,11 +87,12 @@ class ApiAccess:
         self._clock = clock
         self._find_peer = find_peer
 
-    def check(self, request: Request, transport: Any) -> None:
+    def check(self, request: Request, transport: Any) -> str:
         """
         Return if the request may pass.
 
         :param transport: of the connection that it came by.
+        :returns: who it is from, in words.
         :raises ForbiddenError: a page of another origin sends it.
         :raises UnauthorizedError: the secret is wrong, or is missing and needed.
         :raises TooManyRequestsError: the client was wrong too often to be asked again now, or asks for too much.
@@ -101,10 +102,12 @@ class ApiAccess:
             raise ForbiddenError("the management API does not answer pages of other origins")
         if "authorization" in request.headers:
             self._check_secret(request)
-        elif not (self._trust_own_user and self._is_own_user(request, transport)):
+            return "with the secret"
+        if not (self._trust_own_user and self._is_own_user(request, transport)):
             raise UnauthorizedError(
                 "the management secret is needed: Authorization: Bearer SECRET", {"WWW-Authenticate": _CHALLENGE}
             )
+        return "as the server's own user"
 
     def _check_rate(self, request: Request) -> None:
         if not self._per_minute:

@@ -20,7 +20,7 @@ from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import Site
@@ -72,6 +72,8 @@ from rapidrtmp.web.token_urls import token_redirect
 __all__ = ["Sites", "WebApp", "make_sites"]
 
 UNROUTED = "other"
+#: So much of a path is shown of a call of the management API.
+MAX_AUDITED_PATH = 300
 #: What is below a stream that is watched is asked for with a token as well: ``/APP/KEY/~TOKEN/…``.
 _STREAM, _TOKEN = "<app:app>/<key>/", "~<token>/"
 #: Picks the routes of one door.
@@ -116,6 +118,7 @@ class WebApp:
         is_open: Callable[[str], bool] = lambda _app: True,
     ) -> None:
         self._is_open = is_open
+        self._audit_log = Logger("rapidrtmp.audit")
         self.klein = Klein()
         self.klein.url_map.merge_slashes = False  # which would answer // with a redirect
         self.klein.url_map.converters["app"] = _AppConverter
@@ -172,7 +175,7 @@ class WebApp:
         if request.method == "OPTIONS":
             return self._send(self._preflight(route, request), twisted)
         if route.audience is Audience.MANAGEMENT:
-            self._access.check(request, transport_of(twisted))
+            twisted.rapidrtmp_who = f"{request.client} {self._access.check(request, transport_of(twisted))}"
         if len(request.body) > self._policy.max_body_bytes:
             raise BodyTooLargeError(self._policy.max_body_bytes)
         answer = self._watched(route, request, names) if is_watching else route.respond(request, **names)
@@ -234,6 +237,9 @@ class WebApp:
         if length is not None and response.status not in (204, 304):
             twisted.setHeader(b"content-length", b"%d" % length)
         self._tally.requests[label, response.status] += 1
+        who = getattr(twisted, "rapidrtmp_who", "")
+        if who:
+            self._audit(who, twisted, response.status)
         if response.status >= 400:
             self._misconduct.note_status(response.status, client_of(twisted, self._proxies))
         if twisted.method == b"HEAD":
@@ -246,6 +252,18 @@ class WebApp:
         written: Deferred[bytes] = Deferred()
         BodyProducer(twisted, response.body, partial(written.callback, b"")).start()
         return written
+
+    def _audit(self, who: str, twisted: Any, status: int) -> None:
+        """Log a call of the management API: who it was, from where, and what was asked; never bodies and queries."""
+        method = twisted.method.decode("latin-1")
+        self._audit_log.emit(
+            LogLevel.debug if method in ("GET", "HEAD") else LogLevel.info,
+            "{who}: {method} {path} answered {status}",
+            who=who,
+            method=method,
+            path=twisted.path.decode("latin-1")[:MAX_AUDITED_PATH],
+            status=status,
+        )
 
     def _count_sent(self, label: str, size: int) -> None:
         self._tally.sent_bytes[label] += size

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.http.addresses import TrustedProxies
@@ -186,3 +187,51 @@ class RateTests(SynchronousTestCase):
         self.assertEqual(200, server.get("/health").status)
         server.clock.advance(10)
         self.assertEqual([200, 429], [server.get("/api/v1/streams").status for _ in range(2)])
+
+
+class AuditTests(SynchronousTestCase):
+    def lines(self, *requests: tuple[str, str, bytes, dict[str, str]]) -> list[tuple[str, str]]:
+        """The level and the words of each line that tells of a call of the API."""
+        server = Server(api_token="s3cret")
+        server.live()
+        with capturedLogs() as events:
+            for method, path, body, headers in requests:
+                server.request(method, path, body, **headers)
+        return [
+            (event["log_level"].name, str(formatEvent(event)))
+            for event in events
+            if event["log_namespace"] == "rapidrtmp.audit"
+        ]
+
+    def test_calls(self) -> None:
+        """A call is logged with who it was, from where, what was asked and the outcome; one that only reads for us."""
+        token = {"Authorization": "Bearer s3cret"}
+        lines = self.lines(
+            ("POST", "/api/v1/streams/k/stop?x=s3cret", b"{}", {}),
+            ("POST", "/api/v1/publish", b'{"streamKey": "s3cret"}', {"peer": "192.0.2.9", **token}),
+            ("DELETE", "/api/v1/recordings/live/k/20260101T000000Z", b"", {}),
+            ("GET", "/api/v1/streams", b"", {}),
+        )
+        self.assertEqual(
+            [
+                ("info", "127.0.0.1 as the server's own user: POST /api/v1/streams/k/stop answered 200"),
+                ("info", "192.0.2.9 with the secret: POST /api/v1/publish answered 200"),
+                (
+                    "info",
+                    "127.0.0.1 as the server's own user: DELETE /api/v1/recordings/live/k/20260101T000000Z "
+                    "answered 404",
+                ),
+                ("debug", "127.0.0.1 as the server's own user: GET /api/v1/streams answered 200"),
+            ],
+            lines,
+        )
+
+    def test_others(self) -> None:
+        """What is refused or open is no call of the API."""
+        wrong = {"Authorization": "Bearer wrong", "peer": "192.0.2.9"}
+        self.assertEqual(
+            [],
+            self.lines(
+                ("POST", "/api/v1/publish", b"{}", wrong), ("GET", "/live/k", b"", {}), ("GET", "/health", b"", {})
+            ),
+        )
