@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonschema import Draft202012Validator
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
@@ -187,6 +189,11 @@ class ReloadTests(ReloadCase):
     async def test_described_in_the_openapi(self) -> None:
         """The routes are in the description of the API, and belong to the management API."""
         service = self.run_server(LIVE)
-        described = json.loads((await self.get(service, "/api/v1/openapi.json"))[1])["paths"]
+        _, text = await self.get(service, "/api/v1/openapi.json")
+        described = json.loads(text)
         for path in ("/api/v1/reload", "/api/v1/config/diff"):
-            self.assertIn("security", described[path]["post"])
+            self.assertIn("security", described["paths"][path]["post"])
+        named = set(re.findall(r"#/components/schemas/(\w+)", text.decode()))
+        self.assertEqual(described["components"]["schemas"].keys(), named)
+        for schema in described["components"]["schemas"].values():
+            Draft202012Validator.check_schema(schema)
