@@ -15,6 +15,7 @@ from tests.e2e.browser import BrowserTest, check_library, find_browser
 from tests.e2e.encoders import CLIP_S, Process, Stream, published_by_ffmpeg
 from tests.e2e.ffmpeg import FFMPEG, Clip, decode, read_packets
 from tests.e2e.harness import DEADLINE_S, EndToEndTest, Server, eventually, fetch, new_folder, server_environment
+from tests.e2e.playlists import parse_media_playlist
 from tests.e2e.test_encoders import Claims, Result, digests, track
 from tests.e2e.viewer import in_parallel
 
@@ -26,6 +27,8 @@ sinks = ["hls:segment=1s:window=60:dvr=1h", "record"]
 """
 #: So many clips are published, recorded and looked at together.
 AT_A_TIME = 7
+#: Those whose segments are decoded one by one: of each codec, and of HEVC with open GOPs.
+ALONE = ("hevc", "hevc-open-gops", "av1-svt", "vp9-superframes")
 #: By the name of a clip: FFmpeg's encoder of its audio with options, and how long frames are, in samples.
 SOUNDS: Mapping[str, tuple[tuple[str, ...], int]] = {
     "opus": (("-c:a", "libopus", "-b:a", "64k"), 960),
@@ -164,12 +167,26 @@ class KeptTests(EndToEndTest):
         for path in (f"{stream}/index.m3u8", f"{stream}/dvr.m3u8"):
             is_claimed = "#EXT-X-INDEPENDENT-SEGMENTS" in fetch(path).text
             self.assertEqual(sent.name != "hevc-open-gops", is_claimed, path)
+        if sent.name in ALONE:
+            self._check_segments(stream, folder)
         self._check_description(server, sent, fetch(f"{stream}/master.m3u8").text)
         self._check_tools(f"{stream}/master.m3u8", fetch(f"{server.root}{recording['movieUrl']}").body, folder)
 
     def _over(self, server: Server, key: str) -> Any:
         found = server.get(f"/api/v1/recordings?streamKey={key}").json()["recordings"]
         return found[0] if found and found[0]["state"] == "finished" else None
+
+    def _check_segments(self, stream: str, folder: Path) -> None:
+        """Every segment decodes by itself behind its init segment, its times to a millisecond."""
+        segments = parse_media_playlist(fetch(f"{stream}/index.m3u8").text).complete
+        for segment in segments:
+            file = folder / "alone.mp4"
+            file.write_bytes(fetch(f"{stream}/{segment.map_uri}").body + fetch(f"{stream}/{segment.uri}").body)
+            self.assertEqual("", decode(file), segment.uri)
+            if segment is segments[-1]:  # whose sound may be a little longer
+                continue
+            lasts_s = float(sum(each.duration for each in track(read_packets(file), "video")))
+            self.assertApproximates(float(segment.duration), lasts_s, 0.001)
 
     def _check_description(self, server: Server, sent: Clip, multivariant: str) -> None:
         """The multivariant playlist names the codecs, the size and the rate of what was sent."""
