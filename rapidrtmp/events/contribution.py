@@ -54,7 +54,7 @@ class EventsService(Service):
         self.streams = EventStreams(log, clock)
         self._log = log
         self._listeners = listeners
-        self._looking = LoopingCall(look)
+        self._looking = LoopingCall(self._look, look)
         self._looking.clock = clock
         self._bugs = BugLog(Logger())
         log.follow(self._tell)
@@ -74,15 +74,19 @@ class EventsService(Service):
     def startService(self) -> None:
         """Begin."""
         super().startService()  # type: ignore[no-untyped-call]
-        self._looking.start(LOOK_S, now=False).addErrback(
-            lambda failure: self._bugs.failure("internal error, viewers are not counted for events any more", failure)
-        )
+        self._looking.start(LOOK_S, now=False)
 
     def stopService(self) -> None:
         """Look no more; clients still hear of what happens while the server stops."""
         super().stopService()  # type: ignore[no-untyped-call]
         if self._looking.running:
             self._looking.stop()
+
+    def _look(self, look: Callable[[], object]) -> None:
+        try:
+            look()
+        except Exception:
+            self._bugs.failure("internal error, looking for what has ended")
 
     def _tell(self, events: Sequence[Event]) -> None:
         listeners = list(self._listeners())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from rapidrtmp.events.values import describe_event
+from rapidrtmp.events.values import render_event
 from rapidrtmp.interfaces import Event, EventType
 
 __all__ = ["FORMATS", "Body", "Format", "json_body"]
@@ -53,7 +53,7 @@ class Format(NamedTuple):
 
 def json_body(event: Event) -> Body:
     """An event as the API tells it."""
-    return Body(_JSON, json.dumps(describe_event(event), ensure_ascii=False, separators=(",", ":")).encode())
+    return Body(_JSON, render_event(event).encode("utf-8", "replace"))
 
 
 def _nginx_rtmp_body(event: Event) -> Body:

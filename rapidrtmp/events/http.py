@@ -8,7 +8,6 @@ served from the log, when it takes more.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Sequence
 from urllib.parse import parse_qsl
 
@@ -17,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from rapidrtmp.events.log import EventLog
-from rapidrtmp.events.values import EventFilter, describe_event
+from rapidrtmp.events.values import EventFilter, render_event
 from rapidrtmp.http.params import read_query, read_whole
 from rapidrtmp.interfaces import (
     NO_STORE,
@@ -103,8 +102,8 @@ class EventStreams:
 
 
 def _render(event: Event) -> bytes:
-    data = json.dumps(describe_event(event), ensure_ascii=False, separators=(",", ":"))
-    return f"id: {event.id}\nevent: {event.type.value}\ndata: {data}\n\n".encode()
+    text = f"id: {event.id}\nevent: {event.type.value}\ndata: {render_event(event)}\n\n"
+    return text.encode("utf-8", "replace")
 
 
 class _Client:

@@ -62,6 +62,11 @@ class EventLog:
         self, type: EventType, stream: StreamName | None = None, peer: str = "", data: Mapping[str, object] = {}, /
     ) -> None:
         """See :meth:`IEventLog.record <rapidrtmp.interfaces.IEventLog.record>`."""
+        try:
+            type = EventType(type)
+        except ValueError:
+            self._bugs.failure("{type} is no type of event", type=type)
+            return
         self.last_id += 1
         event = Event(self.last_id, self._utc_ms(), type, stream, peer, data)
         self._counter.labels(type.value).inc()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -10,7 +11,7 @@ from rapidrtmp.http.params import rfc3339
 from rapidrtmp.interfaces import BadRequestError, Event, EventType
 from rapidrtmp.names import DEFAULT_APP
 
-__all__ = ["EventFilter", "describe_event"]
+__all__ = ["EventFilter", "describe_event", "render_event"]
 
 
 def describe_event(event: Event) -> dict[str, Any]:
@@ -25,6 +26,19 @@ def describe_event(event: Event) -> dict[str, Any]:
         "peer": event.peer or None,
         "data": event.data,
     }
+
+
+def render_event(event: Event) -> str:
+    """One event as JSON; what a plugin has put into it that JSON cannot say is left out."""
+    said = describe_event(event)
+    try:
+        return _dumps(said)
+    except (TypeError, ValueError, RecursionError):
+        return _dumps({**said, "data": {}})
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
 
 
 @dataclass(frozen=True, slots=True)

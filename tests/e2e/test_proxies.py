@@ -124,6 +124,13 @@ class ProxyTests(EndToEndTest):
         self.check_closed(server, self.haproxy(server, "tcp"))
         server.stop()
 
+    def test_haproxy_with_proxy_headers_opens_nothing(self) -> None:
+        """HAProxy that says by either version of the PROXY header for whom it hands on bytes, and is believed."""
+        server = self.start_server('[server]\nproxy_protocol = ["127.0.0.0/8"]\n')
+        for send in ("send-proxy", "send-proxy-v2"):
+            self.check_closed(server, self.haproxy(server, "tcp", send=send))
+        server.stop()
+
     def test_proxy_of_the_same_user(self) -> None:
         """A proxy of the server's own user that says it is one opens nothing either."""
         server = self.start_server()

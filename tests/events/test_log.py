@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from rapidrtmp.events.formats import json_body
+from rapidrtmp.events.http import _render
 from rapidrtmp.events.log import EventLog
 from rapidrtmp.events.values import EventFilter, describe_event
 from rapidrtmp.interfaces import BadRequestError, Event, EventType, IEventLog
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
+from tests.events.sse import read_events
 
 NAME = StreamName("live", "k")
 
@@ -62,6 +67,13 @@ class LogTests(LogCase):
         self.assertGreater(later.last_id, self.log.last_id)
         self.assertGreaterEqual(later.oldest_gone, self.log.last_id)
         self.assertLess(later.last_id, 2**53)
+
+    def test_wrong_type_is_a_bug(self) -> None:
+        """A plugin's event of a type that there is not is a bug of the plugin's, and logged; its caller lives on."""
+        self.log.record("relay", NAME)  # type: ignore[arg-type]
+        self.log.record("nonsense", NAME)  # type: ignore[arg-type]
+        self.assertEqual(["relay"], self.types_after(0))
+        self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
 
     def test_events_counted_by_type(self) -> None:
         """Each is counted by its type."""
@@ -135,6 +147,19 @@ class ValueTests(SynchronousTestCase):
         )
         bare = describe_event(Event(8, 0, EventType.STORAGE, None))
         self.assertEqual((None, None, None, {}), (bare["app"], bare["stream"], bare["peer"], bare["data"]))
+
+    def test_json_leaves_out_what_it_cannot_say(self) -> None:
+        """Whatever a plugin puts into an event, it is JSON that others can read."""
+        for data, expected in (
+            ({"at": NAME, "path": Path("x")}, {"at": ["live", "k"], "path": "x"}),
+            ({"rate": float("nan")}, {}),
+            ({(1, 2): 3}, {}),
+            ({"text": "line\nline \ud800"}, {"text": "line\nline ?"}),
+        ):
+            event = Event(7, 0, EventType.RELAY, NAME, "", data)  # type: ignore[arg-type]
+            for text in (json_body(event).data.decode(), read_events(_render(event).decode())):
+                said = json.loads(text) if isinstance(text, str) else text[0].data
+                self.assertEqual(expected, said["data"])
 
     def test_filters_by_type_and_stream(self) -> None:
         """Types and streams can be chosen; a key alone is one of ``live``, and patterns may be given."""
