@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -51,7 +52,7 @@ class AnyOfAuthenticator:
         return token
 
     def authorize_publish(self, request: PublishRequest) -> Deferred[Verdict]:
-        """The first consent; else the last refusal. One that fails is logged and counts as a refusal."""
+        """The first consent; else the refusal that tells most. One that fails is logged, and decides nothing."""
         return Deferred.fromCoroutine(self._ask_in_turn(request, lambda each: each.authorize_publish))
 
     def authorize_play(self, request: PlayRequest) -> Deferred[Verdict]:
@@ -59,10 +60,10 @@ class AnyOfAuthenticator:
         return Deferred.fromCoroutine(self._ask_in_turn(request, lambda each: each.authorize_play))
 
     async def _ask_in_turn(self, request: PublishRequest | PlayRequest, question: Callable[[Any], Any]) -> Verdict:
-        verdict = Verdict(allowed=False, reason="the server cannot check this now")
+        refusals: list[Verdict] = []
         for authenticator in self._authenticators:
             try:
-                verdict = await maybeDeferred(question(authenticator), request)
+                verdict: Verdict = await maybeDeferred(question(authenticator), request)
             except CancelledError as error:
                 raise CancelledError(class_name(authenticator)) from error
             except Exception as error:
@@ -72,9 +73,28 @@ class AnyOfAuthenticator:
                     authenticator=class_name(authenticator),
                     error=reason_of(error),
                 )
+                verdict = _FAILED
             if verdict.allowed:
-                break
-        return verdict
+                return verdict
+            refusals.append(verdict)
+        return _most_telling(refusals)
+
+
+#: Of an authenticator that failed.
+_FAILED = Verdict(allowed=False, reason="the server cannot check this now", is_undecided=True)
+
+
+def _most_telling(refusals: Sequence[Verdict]) -> Verdict:
+    """
+    The refusal that tells most, of several the last: one for now, for it may be consent later; then one of a good
+    credential, which is for something else; then one of a credential that says nothing, with the challenges of all.
+    """
+    for is_kind in (lambda each: each.is_undecided, lambda each: not each.is_unauthenticated):
+        found = [each for each in refusals if is_kind(each)]
+        if found:
+            return found[-1]
+    challenges = dict.fromkeys(each.challenge for each in refusals)
+    return replace(refusals[-1], challenge=", ".join(challenges))
 
 
 @implementer(IAuthenticatorFactory)

@@ -137,7 +137,8 @@ class Waiting(Role):
 
     def _request(self, event: PublishRequested, name: StreamName, key: str) -> PublishRequest:
         token = next((event.parameters[each] for each in TOKEN_NAMES if event.parameters.get(each)), "")
-        self._fingerprint = fingerprint_of(token)
+        user = event.parameters.get("user") or event.parameters.get("username", "")
+        self._fingerprint = fingerprint_of(f"{user}:{token}" if user and token else token)
         return PublishRequest(
             name,
             token,

@@ -48,6 +48,19 @@ class AnyOfTests(SynchronousTestCase):
         last = Verdict(allowed=False, reason="last")
         self.assertEqual(last, self.successResultOf(self.ask(Answering(NO), Answering(last))))
 
+    def test_most_telling_refusal(self) -> None:
+        """One that could not decide comes first, then one who knows the credential; strangers get all challenges."""
+        stranger = Verdict(allowed=False, reason="who?", is_unauthenticated=True)
+        basic = Verdict(allowed=False, reason="who?", is_unauthenticated=True, challenge="Basic realm=x")
+        later = Verdict(allowed=False, reason="later", is_undecided=True)
+        for verdicts, expected in (
+            ((NO, stranger), NO),
+            ((later, NO, stranger), later),
+            ((stranger, basic), Verdict(False, "who?", is_unauthenticated=True, challenge="Bearer, Basic realm=x")),
+        ):
+            asked = self.ask(*map(Answering, verdicts))
+            self.assertEqual(expected, self.successResultOf(asked))
+
     def test_waits_before_asking_the_next(self) -> None:
         """One that takes its time is waited for before the next is asked."""
         slow: Deferred[Verdict] = Deferred()
