@@ -106,6 +106,7 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
         self._read_size = 0
         self._unread: Iterator[Event] | None = None
         self._pauses = 0
+        self._mark = self._mark_in_force = NO_MARK
         self._backlog: int | None = None  # bytes that the transport holds at least, while it holds many
         self._stage_since_ms = self._judged_since_ms = self.heard_ms
 
@@ -167,6 +168,8 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
         if session.chunk_size < LEAST_FREE_CHUNK_SIZE:
             self._is_costly = True
             self._set_read_size(BUDGETED_READ_BYTES)
+        if self._mark != NO_MARK:
+            self._put_mark_in_force()
 
     def _set_read_size(self, size: int) -> None:
         """Read so many bytes at a time from the socket, whatever is between it and us: TLS."""
@@ -181,6 +184,8 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
             events = self._unread or self.session.events()
             self._unread = None
             self._react_to(self._within_budget(events, until_s))
+            if self._mark != NO_MARK:
+                self._put_mark_in_force()
             stage = Stage.HANDSHAKING if self.session.state is State.HANDSHAKING else Stage.READY
             if stage is not self.stage:
                 self.factory.pending_connections.reached(self, stage)
@@ -237,16 +242,38 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
         Read no sooner than ``size`` bytes are there (or the peer has closed), where the socket has such an option.
 
         More than one TCP segment's it must be. What is left unread is acknowledged late, and an encoder with Nagle's
-        algorithm on (FFmpeg) sends what does not fill a segment only when all before it has been acknowledged: on
-        loopback, where a segment holds 64 KB, audio that waits for a picture would make that picture wait for 40 ms.
+        algorithm on (FFmpeg) sends what does not fill a segment only when all before it has been acknowledged: where a
+        segment holds 64 KB, as on loopback, audio that waits for a picture would make that picture wait for 40 ms. (So
+        the RTMP ports ask for Ethernet's: ``server/listeners.py``.)
         """
-        # Once it closes there may be no socket left.
+        handle = self._socket()
+        if handle is not None:
+            with suppress(OSError):  # a system that does not know the option reads at once
+                size = size if size > handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) else NO_MARK
+                self._mark = size
+                self._put_mark_in_force()
+
+    def _put_mark_in_force(self) -> None:
+        """
+        Set the mark, or take it off while a message is not whole.
+
+        A picture may come in pieces, over a slow line or from behind Nagle's algorithm: what is left of it can be less
+        than the mark, and must not wait for the picture behind it.
+        """
+        mark = NO_MARK if self.session.is_within_message else self._mark
+        if mark == self._mark_in_force:
+            return
+        handle = self._socket()
+        if handle is not None:
+            with suppress(OSError):
+                handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, mark)
+                self._mark_in_force = mark
+
+    def _socket(self) -> socket.socket | None:
+        """The TCP socket, if it is a bare one; TLS has a handle of its own, and what closes may have none any more."""
         has_options = self._state is not _CLOSING and ITCPTransport.providedBy(self.transport)
         handle = self.transport.getHandle() if has_options else None
-        if isinstance(handle, socket.socket):  # TLS has a handle of its own
-            with suppress(OSError):  # a system that does not know the options reads at once
-                fills = size > handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
-                handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size if fills else NO_MARK)
+        return handle if isinstance(handle, socket.socket) else None
 
     # ── writing, and the end ─────────────────────────────────────────────────────────────────────────────────────────
 

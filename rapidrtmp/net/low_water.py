@@ -7,7 +7,7 @@ the smallest picture of late: then audio is read together with the picture behin
 What that buys stands in ``docs/performance.md``.
 
 The mark goes as soon as it could hold something up: where pictures are further apart than audio may wait, where they
-are hardly larger than audio, and where they cease.
+are hardly larger than audio, where they cease, and from when a part of one has been read until all of it has.
 """
 
 from __future__ import annotations

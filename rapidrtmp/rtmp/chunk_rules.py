@@ -134,6 +134,11 @@ class PlainChunkReader:
         """How many bytes are kept: those of incomplete messages and the unread."""
         return self._held + self.unread_bytes
 
+    @property
+    def is_within_message(self) -> bool:
+        """Whether more of a message, or of a header, is to come, or unread."""
+        return self._open is not None or self._held > 0 or self._at < len(self._data)
+
     def receive_data(self, data: bytes) -> None:
         """Store bytes from the peer."""
         self._arrived.append(data)

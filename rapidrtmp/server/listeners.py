@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from prometheus_client import Counter
@@ -21,11 +23,14 @@ from zope.interface import implementer
 
 from rapidrtmp.net.proxied import ProxiedFactory, ProxyRules
 
-__all__ = ["Address", "Ports", "UnacceptedConnections"]
+__all__ = ["ETHERNET_SEGMENT_BYTES", "Address", "Ports", "UnacceptedConnections"]
 
 #: How many connections may wait to be accepted: fifty, Twisted's default, fill up within one burst, and then the system
 #: drops all that come, publishers too, who try again a second later.
 LISTEN_BACKLOG = 1024
+#: What a TCP segment of Ethernet carries, options included. Over loopback it would be 64 kB, and there an encoder with
+#: Nagle's algorithm on (FFmpeg) holds a whole picture back until what came before it has been read.
+ETHERNET_SEGMENT_BYTES = 1460
 #: Between two lines about connections that could not be accepted, in seconds.
 SAID_EVERY_S = 60.0
 #: What endpoints begin with where all who connect are proxies.
@@ -91,11 +96,18 @@ class Ports:
         send a PROXY header.
     :param unaccepted: called for connections that cannot be accepted.
     :param proxies: whose PROXY headers are read elsewhere, too.
+    :param segment_bytes: the largest TCP segment that clients may send; 0 for what the network allows.
     """
 
     def __init__(
-        self, reactor: Any, descriptions: Sequence[str], unaccepted: UnacceptedConnections, proxies: ProxyRules
+        self,
+        reactor: Any,
+        descriptions: Sequence[str],
+        unaccepted: UnacceptedConnections,
+        proxies: ProxyRules,
+        segment_bytes: int = 0,
     ) -> None:
+        self._segment_bytes = segment_bytes
         self._reactor = reactor
         self._proxies = proxies
         self._unaccepted = unaccepted
@@ -122,6 +134,9 @@ class Ports:
             raise SystemExit(1)
         if isinstance(result, Port):
             result.socket.listen(LISTEN_BACKLOG)
+            if self._segment_bytes:
+                with suppress(OSError):  # a UNIX socket, or a system that has no such option
+                    result.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, self._segment_bytes)
             result._logger = Logger(observer=self._unaccepted)  # what ``Port.doRead`` reports to; not a public name
         needs_header = description.startswith(BEHIND_PROXY)
         if needs_header or self._proxies.proxies:

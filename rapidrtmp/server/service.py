@@ -55,7 +55,7 @@ from rapidrtmp.server.configuration import Configuration
 from rapidrtmp.server.demo import DEMO, make_demo
 from rapidrtmp.server.descriptors import raise_descriptor_limit, share_descriptors
 from rapidrtmp.server.headroom import Headroom
-from rapidrtmp.server.listeners import Address, Ports, UnacceptedConnections
+from rapidrtmp.server.listeners import ETHERNET_SEGMENT_BYTES, Address, Ports, UnacceptedConnections
 from rapidrtmp.server.number_mark import NumberMark
 from rapidrtmp.server.own_addresses import find_own_addresses
 from rapidrtmp.server.process_memory import settle_memory
@@ -129,7 +129,7 @@ class RapidRtmpService(MultiService):
         proxies = ProxyRules(
             TrustedProxies(settings.server.proxy_protocol), reactor, self.metrics.proxy_headers_refused_total
         )
-        self.rtmp = Ports(reactor, settings.server.rtmp, unaccepted, proxies)
+        self.rtmp = Ports(reactor, settings.server.rtmp, unaccepted, proxies, ETHERNET_SEGMENT_BYTES)
         self.http = Ports(reactor, settings.server.http, unaccepted, proxies)
         self.manage = Ports(reactor, settings.server.manage, unaccepted, proxies)
         self._descriptors = raise_descriptor_limit()

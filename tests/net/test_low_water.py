@@ -92,6 +92,21 @@ class SocketTests(SynchronousTestCase):
         self.peer.say(command("FCUnpublish", 6))
         self.assertEqual(1, self.mark)
 
+    def test_picture_in_pieces(self) -> None:
+        """What is left of a picture, or of a header, does not wait for the picture behind it."""
+        self.send_pictures(4)
+        header, nal = picture(False)[:5], picture(False)[9:] + b"\x80" * 3000
+        data = message(9, header + struct.pack(">I", len(nal)) + nal, timestamp=4_000)
+        for cuts in ([2_100], [4], [12], [2_100, 2_200], [len(data) - 1]):
+            self.assertEqual(2048, self.mark)
+            begin = 0
+            for end in cuts:
+                self.peer.say(data[begin:end])
+                self.assertEqual(1, self.mark, cuts)
+                begin = end
+            self.peer.say(data[begin:])
+        self.assertEqual(2048, self.mark)
+
     def test_segments_bound_the_mark(self) -> None:
         """A mark that one TCP segment cannot fill is never set: an encoder's Nagle would hold back what fills none."""
         for largest, mark in ((0, 1), (1448, 2048)):  # loopback has segments of 64 KB unless it is set otherwise

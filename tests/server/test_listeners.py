@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.net.proxied import ProxyRules
-from rapidrtmp.server.listeners import SAID_EVERY_S, Address, Ports, UnacceptedConnections
+from rapidrtmp.server.listeners import ETHERNET_SEGMENT_BYTES, SAID_EVERY_S, Address, Ports, UnacceptedConnections
 
 NO_PROXIES = ProxyRules((), Clock(), Metrics().proxy_headers_refused_total)
 
@@ -70,6 +70,23 @@ class PortTests(TestCase):
             for closing in ports.close():
                 if isinstance(closing, Deferred):
                     await closing
+
+
+class SegmentTests(TestCase):
+    async def test_as_over_ethernet(self) -> None:
+        """A client on the same machine is asked for no larger segments than one elsewhere, if that is wanted."""
+        reactor: Any = real_reactor
+        for bound, largest in ((ETHERNET_SEGMENT_BYTES, range(1, 1461)), (0, range(1461, 65_536))):
+            unaccepted = UnacceptedConnections(reactor, Metrics().unaccepted_total)
+            ports = Ports(reactor, ["tcp:0:interface=127.0.0.1"], unaccepted, NO_PROXIES, bound)
+            ports.open(Factory.forProtocol(Protocol))
+            try:
+                with socket.create_connection(("127.0.0.1", ports.number)) as client:
+                    self.assertIn(client.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG), largest)
+            finally:
+                for closing in ports.close():
+                    if isinstance(closing, Deferred):
+                        await closing
 
 
 class _Exhausted:

@@ -106,6 +106,11 @@ class Session:
         return self._reader.chunk_size
 
     @property
+    def is_within_message(self) -> bool:
+        """Whether a message has begun whose end has not been read."""
+        return self._reader.is_within_message
+
+    @property
     def is_busy(self) -> bool:
         """Whether a publish or a play runs, or waits to be accepted."""
         return self.state in BUSY_STATES
