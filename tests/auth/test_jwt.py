@@ -13,11 +13,14 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
-from twisted.internet.defer import Deferred
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.resource import Resource
+from twisted.web.server import Site
 from zope.interface.verify import verifyObject
 
 from rapidrtmp.auth.jwks import FRESH_MS, REFETCH_MS, KeySet
@@ -353,3 +356,32 @@ class JwksTests(JwtCase):
         self.assertTrue(self.play(self.judge, self.token(RSA, "RS256", "r")).allowed)
         self.assertFalse(self.play(self.judge, self.token(RSA, "RS256", "enc")).allowed)
         self.assertFalse(self.play(self.judge, jwt.encode(GOOD, SECRET, "HS256", {"kid": "r"})).allowed)
+
+
+class Keys(Resource):
+    """Publishes keys."""
+
+    isLeaf = True
+
+    def __init__(self, keys: list[dict[str, Any]]) -> None:
+        super().__init__()
+        self.keys = keys
+
+    def render_GET(self, request: Any) -> bytes:
+        request.setHeader("connection", "close")
+        return json.dumps({"keys": self.keys}).encode()
+
+
+class FetchTests(TestCase):
+    @inlineCallbacks
+    def test_keys_are_fetched(self) -> Any:
+        """The keys are fetched from the URL that is set, over HTTP, and verify what their owner has signed."""
+        issuer = Issuer()
+        issuer.add(RSA, RSAAlgorithm, kid="r")
+        port: Any = reactor.listenTCP(0, Site(Keys(issuer.keys)), interface="127.0.0.1")  # type: ignore[attr-defined]
+        self.addCleanup(port.stopListening)
+        url = f"http://127.0.0.1:{port.getHost().port}/keys"
+        context = AuthenticatorContext(reactor, lambda: NOW_S * 1000, Logger())  # type: ignore[arg-type]
+        judge = JwtAuthenticatorFactory(jwks=url).create(context)
+        verdict = yield judge.authorize_play(PlayRequest(CAMERA, jwt.encode(GOOD, RSA, "RS256", {"kid": "r"}), "::1"))
+        self.assertTrue(verdict.allowed, verdict)

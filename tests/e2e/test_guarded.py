@@ -18,6 +18,7 @@ from typing import Any
 import jwt
 
 from tests.e2e import test_proxies
+from tests.e2e.browser import FIGURES, BrowserTest, check_library, find_browser
 from tests.e2e.ffmpeg import CLIPS, FFMPEG
 from tests.e2e.harness import EndToEndTest, Server, eventually, fetch, server_environment
 from tests.e2e.test_proxies import _free_port, _other_user, _program
@@ -100,6 +101,28 @@ class CacheTests(EndToEndTest):
         again = self.start_again(server)
         self.assertEqual(401, again.get(f"/live/show/~{other}/index.m3u8").status)
         again.stop()
+
+
+class PageTests(BrowserTest):
+    def test_page_plays_with_a_token(self) -> None:
+        """A link with a token plays in a browser, from ?token= as well, and says so when the token is revoked."""
+        paths = find_browser()
+        server = self.start_server('[apps.live]\nplay = ["token"]\n')
+        check_library(server)
+        url, endless = server.issue_token("show").publish_url, ("-stream_loop", "-1")
+        self.publish(FFMPEG, CLIPS["plain"].path, url, endless)
+        token = play(server)
+        browser = self.open_page(paths, f"{server.root}/live/show?token={token}")
+        self.assertEqual(f"{server.root}/live/show/~{token}/", browser.current_url)
+        first = eventually("the page to play", lambda: self.figures_of_play(browser))
+        eventually("it to play on", lambda: self.figures_of_play(browser, first["currentTime"] + 2))
+        fetch(f"{server.root}/api/v1/tokens/revoke", method="POST", body=json.dumps({"token": token}))
+        said = eventually(
+            "the page to say so",
+            lambda: (found := browser.execute_script(FIGURES))["state"] == "failed" and found["said"],
+        )
+        self.assertIn("revoked", said)
+        server.stop()
 
 
 class Backend(BaseHTTPRequestHandler):
@@ -231,12 +254,20 @@ class SecretTests(EndToEndTest):
         eventually("the streams", lambda: len(self.live(server)) == 4)
         eventually("the playlist", lambda: server.get(watched).status == 200)
         basic = base64.b64encode(b"anna:users-s3cret-password").decode()
+        (key,) = (each for each in self.live(server) if each not in ("show", "shown", "renamed"))
+        hashed = f"/hashed/{key}/index.m3u8"
+        self.assertEqual(200, server.get(hashed, Authorization=f"Basic {basic}").status)
+        self.assertEqual(200, server.get(hashed, Authorization=f"Bearer {said}").status)
+        refused = server.get(hashed)
+        self.assertEqual(401, refused.status)
+        self.assertIn("Basic realm=", refused.headers["www-authenticate"])
         for path, headers in (
             (watched, {}),
             (f"/live/show?token={grants[1]}", {}),
             ("/live/show/~wrong-s3cret/index.m3u8", {"Accept": "text/html"}),
             ("/live/show/index.m3u8", {"Authorization": "Bearer wrong-s3cret"}),
-            ("/hashed/x/index.m3u8", {"Authorization": f"Basic {basic}"}),
+            (hashed, {"Authorization": f"Basic {basic}"}),
+            (hashed, {"Authorization": f"Bearer {said}"}),
             ("/api/v1/streams", {"Authorization": "Bearer wrong-s3cret"}),
         ):
             answer = server.get(path, **headers)
