@@ -138,8 +138,8 @@ class SinkTests(SynchronousTestCase):
         good = shelf.find_playlist("index.m3u8")
         whole = PlaylistWindow.version
 
-        def without_newest_segment(window: PlaylistWindow, hint: str = "") -> Version:
-            version = whole(window, hint)
+        def without_newest_segment(window: PlaylistWindow, *arguments: Any) -> Version:
+            version = whole(window, *arguments)
             return replace(version, playlist=replace(version.playlist, segments=version.playlist.segments[:-1]))
 
         self.patch(PlaylistWindow, "version", without_newest_segment)
