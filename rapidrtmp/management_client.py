@@ -32,6 +32,7 @@ from zope.interface import implementer
 from rapidrtmp.errors import ConfigurationError, RapidRTMPError
 from rapidrtmp.settings.sources import DEFAULT, Loaded
 from rapidrtmp.settings.spec import parse_spec
+from rapidrtmp.support.secret import reveal
 
 __all__ = ["ManagementError", "Target", "ask", "check_url", "find_secret", "find_targets"]
 
@@ -95,7 +96,7 @@ def find_secret(loaded: Loaded, target: Target, folders: Iterable[Path]) -> str:
     """
     server = loaded.settings.server
     if server.api_token:
-        return server.api_token
+        return reveal(server.api_token)
     if loaded.provenance["server.api_token_file"] == DEFAULT and not target.is_local:
         return ""
     for folder in folders:

@@ -14,6 +14,7 @@ from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import EventType
 from rapidrtmp.names import DEFAULT_APP, BadNameError, StreamName
 from rapidrtmp.settings.spec import mask_spec, parse_spec
+from rapidrtmp.support.secret import Secret, reveal
 from rapidrtmp.support.text import reason_of
 from rapidrtmp.support.units import (
     address_endpoint,
@@ -92,7 +93,7 @@ class Kind:
 
     def render_plain(self, value: Any) -> str:
         """As ``render``, without a mask: a secret is text as it was given."""
-        return (value or "") if self.secret else self.render(value)
+        return reveal(value or "") if self.secret else self.render(value)
 
     def render_toml(self, value: Any) -> str:
         """The value as TOML that reads back as the same; secrets as ``***``."""
@@ -271,7 +272,7 @@ EVENT_TYPES = Kind(_EVENT_TYPE.parse, many=True, form=_EVENT_TYPE.form)
 ALIASES = Kind(_alias, many=True, form="PATH=APP")
 TEXT = Kind(lambda text: text)
 TEXTS = Kind(lambda text: text, many=True)
-SECRET = Kind(lambda text: text or None, lambda value: "***" if value else "", secret=True)
+SECRET = Kind(lambda text: Secret(text) if text else None, lambda value: "***" if value else "", secret=True)
 BOOLEAN = Kind(_boolean, lambda value: "true" if value else "false", form="true or false")
 DURATION = Kind(parse_duration_ms, render_duration_ms, suffix="_ms", form=_DURATION_FORM)
 DURATION_OR_AUTO = Kind(
