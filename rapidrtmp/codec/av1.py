@@ -36,6 +36,8 @@ _CLOSE_BITS = 0xFFFF ^ (_FRAME_BITS | 1 << TILE_GROUP | 1 << METADATA | 1 << RED
 
 # metadata_type (6.7.2)
 _LIGHT, _MASTERING = 1, 2
+#: Of tiles, which may each be one, there are no more than this in a frame (A.3).
+_MOST_OBUS = 4_096
 #: The size of the record before its OBUs, and its first byte: marker and version (binding, 2.3.3).
 _HEAD_SIZE, _MARKER = 4, 0x81
 #: The largest picture and the most samples a second of a level, in luma samples (A.3).
@@ -90,7 +92,9 @@ class Av1Reader:
         start = offset = 2 if body[:2] == _DELIMITER else 0
         size, types = len(body), 0
         try:
-            while offset < size:
+            for _ in range(_MOST_OBUS):
+                if offset >= size:
+                    break
                 header, length = body[offset], body[offset + 1]
                 offset += 2
                 if header & 0x86 != 0x02:  # a size and no extension is what all have
@@ -219,10 +223,13 @@ def split_obus(data: bytes) -> Iterable[Obu]:
     """
     The OBUs of a temporal unit, or of a record (AV1 bitstream specification, 5.3).
 
-    :raises MediaError: one reaches past the end, or breaks the form of its header.
+    :raises MediaError: one reaches past the end, or breaks the form of its header; or there are too many.
     """
-    offset = 0
+    offset = count = 0
     while offset < len(data):
+        count += 1
+        if count > _MOST_OBUS:
+            raise MediaError(f"more than {_MOST_OBUS} OBUs in a temporal unit")
         start, header = offset, data[offset]
         if header & 0x80:
             raise MediaError(f"OBU at byte {start} with its forbidden bit set")

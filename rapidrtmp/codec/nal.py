@@ -30,6 +30,10 @@ __all__ = [
 _START_CODE = b"\0\0\1"
 STREAM_STARTS = (b"\0" + _START_CODE, _START_CODE)
 _LENGTH_SIZES = (4, 2, 1)
+#: Units of an access unit: a slice for each macroblock of 1080 lines is half of it. More are made to cost.
+_MOST_UNITS = 16_384
+#: So many bytes of an SEI unit are looked at: what matters stands in front, and user data may be of any size.
+_MOST_SEI = 1 << 16
 
 
 class SliceStart(NamedTuple):
@@ -162,8 +166,13 @@ def split_start_codes(stream: bytes) -> list[bytes]:
     """
     Split a byte stream (annex B of H.264 and of HEVC); a NAL unit never ends in 00, so those before a start code belong
     to it.
+
+    :raises MediaError: there are too many.
     """
-    return [nal for nal in (piece.rstrip(b"\0") for piece in stream.split(_START_CODE)) if nal]
+    pieces = stream.split(_START_CODE, _MOST_UNITS)
+    if len(pieces) > _MOST_UNITS:
+        raise MediaError(f"more than {_MOST_UNITS} NAL units in an access unit")
+    return [nal for nal in (piece.rstrip(b"\0") for piece in pieces) if nal]
 
 
 def join_lengths(nals: Iterable[bytes], length_size: int) -> bytes:
@@ -200,8 +209,11 @@ def read_counted(record: bytes, offset: int, count: int) -> tuple[list[bytes], i
 
 
 def _split_lengths(body: bytes, length_size: int) -> list[bytes]:
-    nals, offset = [], 0
-    while offset < len(body):
+    nals: list[bytes] = []
+    offset = 0
+    for _ in range(_MOST_UNITS):
+        if offset >= len(body):
+            return nals
         start = offset + length_size
         end = start + int.from_bytes(body[offset:start], "big")
         if end > len(body):
@@ -209,7 +221,7 @@ def _split_lengths(body: bytes, length_size: int) -> list[bytes]:
         if end > start:
             nals.append(body[start:end])
         offset = end
-    return nals
+    raise MediaError(f"more than {_MOST_UNITS} NAL units in an access unit")
 
 
 def _split_other_lengths(syntax: NalSyntax, body: bytes, length_size: int) -> list[bytes]:
@@ -229,11 +241,12 @@ def _split_other_lengths(syntax: NalSyntax, body: bytes, length_size: int) -> li
 
 def _split_mixed(body: bytes, length_size: int) -> list[bytes]:
     """Units of which the first have lengths and the others start codes; none if that is not what it is."""
-    nals, offset = [], 0
+    nals: list[bytes] = []
+    offset = 0
     while offset < len(body) and not body.startswith(STREAM_STARTS, offset):
         start = offset + length_size
         end = start + int.from_bytes(body[offset:start], "big")
-        if end > len(body) or end == start:
+        if end > len(body) or end == start or len(nals) == _MOST_UNITS:
             return []
         nals.append(body[start:end])
         offset = end
@@ -245,11 +258,12 @@ def _split_mixed(body: bytes, length_size: int) -> list[bytes]:
 
 def payloads_of_sei(data: bytes) -> Iterator[tuple[int, bytes]]:
     """
-    The messages of an SEI unit: type and payload (H.264, 7.3.2.3.1; HEVC, 7.3.5); as far as they are whole.
+    The messages of an SEI unit: type and payload (H.264, 7.3.2.3.1; HEVC, 7.3.5); as far as they are whole, and none
+    that begins far behind.
 
     :param data: what is behind the unit's header, without emulation prevention.
     """
-    offset = 0
+    offset, data = 0, data[:_MOST_SEI]
     while offset + 1 < len(data):
         values = []
         for _ in ("payloadType", "payloadSize"):
