@@ -183,7 +183,7 @@ class Viewers:
         """
         identity = self._identity(address, agent)
         client = self._clients.get(identity)
-        if client is None:
+        if client is None or client.last_seen_ms < now_ms - self.window_ms:  # or has left, and comes back
             self._forget(now_ms)
             client = self._clients[identity] = _Client(self._prefix(address))
             self._add(client, 1)

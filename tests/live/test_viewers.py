@@ -139,7 +139,11 @@ class ViewersTests(SynchronousTestCase):
 def _stands_for(asked: list[tuple[str, int]]) -> int:
     """The most often that one thing was asked for, with never more than the window between one time and the next."""
     counts: dict[str, tuple[int, int]] = {}
+    latest_ms = 0
     for thing, at_ms in asked:
+        if at_ms - latest_ms > WINDOW_MS:  # it had left
+            counts = {}
+        latest_ms = at_ms
         counts = {each: (n, last) for each, (n, last) in counts.items() if last >= at_ms - WINDOW_MS or each == thing}
         if thing:
             counts[thing] = counts.get(thing, (0, 0))[0] + 1, at_ms
