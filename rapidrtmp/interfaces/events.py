@@ -102,8 +102,8 @@ class IEventListener(Interface):
     """
     A plugin that hears of everything.
 
-    A contributor brings it (``Contribution.listeners``), or it is a plugin itself: an entry of ``rapidrtmp.plugins`` or
-    of the entry points, or the object that they name.
+    A contributor brings it (``Contribution.listeners``), or it is an instance of the class that a ``ListenerPlugin``
+    names, which is called without arguments.
     """
 
     def event_recorded(event: Event) -> None:
