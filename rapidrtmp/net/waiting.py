@@ -138,7 +138,10 @@ class Waiting(Role):
     def _request(self, event: PublishRequested, name: StreamName, key: str) -> PublishRequest:
         token = next((event.parameters[each] for each in TOKEN_NAMES if event.parameters.get(each)), "")
         user = event.parameters.get("user") or event.parameters.get("username", "")
-        self._fingerprint = fingerprint_of(f"{user}:{token}" if user and token else token)
+        shown = f"{user}:{token}" if user and token else token
+        if not shown and (self._is_key_secret or key != name.key):  # then the key is what can be revoked
+            shown = f"{name.app}/{key}"
+        self._fingerprint = fingerprint_of(shown)
         return PublishRequest(
             name,
             token,

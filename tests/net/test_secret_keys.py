@@ -59,3 +59,12 @@ class SecretKeyTests(SynchronousTestCase):
             self.edge.authenticator.answer = answer
             self.publish()
             self.flushLoggedErrors()
+
+    def test_key_can_be_revoked(self) -> None:
+        """Where the key is all that a publisher shows it is what keeps it out when its stream is stopped for good."""
+        self.app.names = {KEY: "show", "another": "show"}
+        self.publish().leave()
+        (stream,) = self.edge.registry
+        self.edge.revocations.revoke_token(stream.fingerprint)
+        self.assertIn("revoked", self.publish().statuses()[-1][2])
+        self.assertEqual("NetStream.Publish.Start", self.publish("another").statuses()[-1][1])

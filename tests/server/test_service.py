@@ -33,7 +33,7 @@ from rapidrtmp.server import service as server
 from rapidrtmp.server.demo import DemoPublisher
 from rapidrtmp.server.listeners import Address
 from rapidrtmp.server.service import RapidRtmpService, make_service
-from rapidrtmp.settings.model import RtmpSettings, ServerSettings, StorageSettings
+from rapidrtmp.settings.model import LimitsSettings, RtmpSettings, ServerSettings, StorageSettings
 from rapidrtmp.storage.locked_names import FOLDER
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.sinks import FrameCollector, FrameCollectorFactory
@@ -88,6 +88,18 @@ class ServerTests(ServerCase):
         encoder.transport.write(HANDSHAKE + connect() + 2 * unreadable)
         await encoder.gone
         self.assertTrue(b"NetConnection.Connect.Closed" in encoder.heard)
+        await service.stopService()
+
+    async def test_limits_section_holds_at_every_door(self) -> None:
+        """What [limits] says of one address and of the API holds for RTMP and HTTP connections and for requests."""
+        settings = replace(
+            loopback_settings(), limits=LimitsSettings(max_connections_per_ip=3, api_requests_per_minute=2)
+        )
+        service = self.start(settings)
+        encoders = [await self.encoder(service) for _ in range(4)]
+        await encoders[0].gone  # the fourth came in its place
+        policy = service._make_http_policy(rtmp_is_encrypted=False)
+        self.assertEqual((3, 2), (policy.max_connections_per_client, policy.api_requests_per_minute))
         await service.stopService()
 
     async def test_long_segments_keep_their_viewers(self) -> None:
