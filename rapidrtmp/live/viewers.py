@@ -78,10 +78,13 @@ class _Client:
         has_changed = False
         if thing:
             known = asked.pop(thing, None)
-            place = self._place(thing) if known is None else known[2]
-            count = 1 if known is None else known[0] + 1
+            if known is None:
+                count, place = 1, self._place(thing)
+            else:
+                count, place = known[0] + 1, known[2]
             asked[thing] = count, now_ms, place
-            has_changed = self._visit(place)
+            if place is not self._newest and place is not self._reloads:
+                has_changed = self._visit(place)
             if count > place.most:
                 place.most = count
                 has_changed = True
@@ -113,8 +116,6 @@ class _Client:
     def _visit(self, place: _Place) -> bool:
         """Learn that something was asked for from a place; whether that tells of one more."""
         before = self._newest
-        if place is self._reloads or place is before:
-            return False
         self._newest = place
         if before is None or not place.most or (place.is_revisited and before.is_revisited):
             return False
