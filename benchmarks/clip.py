@@ -1,7 +1,7 @@
 """
-The load of the benchmarks: real H.264 and AAC clips, made once by FFmpeg and kept, as RTMP messages.
+The load of the benchmarks: real clips, H.264 and AAC as a rule, made once by FFmpeg and kept, as RTMP messages.
 
-One is a 720p30 stream of 2.5 Mbit/s; :data:`MIX` is what differs among real encoders.
+One is a 720p30 stream of 2.5 Mbit/s; :data:`MIX` is what differs among real encoders, :data:`ENCODERS` the codecs.
 """
 
 from __future__ import annotations
@@ -12,12 +12,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from imageio_ffmpeg import get_ffmpeg_exe
+
 from rapidrtmp.server.demo import find_ffmpeg
 
 SECONDS = 10
 KEYFRAME_INTERVAL_S = 2
 #: Of video a second, unless other streams are asked for.
 KILOBITS = 2_370
+
+
+#: FFmpeg's encoder of each codec; all but that of H.264 need a current FFmpeg.
+ENCODERS = {
+    "h264": "libx264 -preset veryfast",
+    "hevc": "libx265 -preset ultrafast -x265-params log-level=error:open-gop=0:bframes=0:scenecut=0",
+    "av1": "libaom-av1 -usage realtime -cpu-used 8",
+    "vp9": "libvpx-vp9 -deadline realtime -cpu-used 8",
+}
 
 
 class Shape(NamedTuple):
@@ -28,6 +39,7 @@ class Shape(NamedTuple):
     :ivar rate: frames a second.
     :ivar b_frames: pictures in a row that are decoded after one that is shown later, at most.
     :ivar slices: of each picture.
+    :ivar codec: one of :data:`ENCODERS`.
     """
 
     kilobits: int
@@ -36,6 +48,7 @@ class Shape(NamedTuple):
     b_frames: int = 0
     slices: int = 1
     interval_s: int = KEYFRAME_INTERVAL_S
+    codec: str = "h264"
 
     @property
     def name(self) -> str:
@@ -63,17 +76,19 @@ class Tag(NamedTuple):
 
     @property
     def is_config(self) -> bool:
-        """Whether it is a codec config."""
+        """Whether it is a codec config, or metadata of its colour."""
+        if self.kind == 9 and self.payload[0] & 0x80:
+            return self.payload[0] & 0x0F in (0, 4)
         return self.kind in (8, 9) and self.payload[1] == 0
 
 
-def make_clip(directory: Path | None = None, kilobits: int = KILOBITS) -> Path:
+def make_clip(directory: Path | None = None, kilobits: int = KILOBITS, codec: str = "h264") -> Path:
     """
     A clip of :data:`SECONDS` seconds, 720p30, 2.5 Mbit/s in all, made by FFmpeg unless it is there already.
 
     :param kilobits: of video a second.
     """
-    return _make(Shape(kilobits), directory)
+    return _make(Shape(kilobits, codec=codec), directory)
 
 
 def make_mix(directory: Path | None = None) -> list[Path]:
@@ -85,16 +100,17 @@ def _make(shape: Shape, directory: Path | None) -> Path:
     path = (directory or Path(tempfile.gettempdir())) / f"{shape.name}.flv"
     if path.exists():
         return path
-    ffmpeg = find_ffmpeg()
+    ffmpeg = find_ffmpeg() if shape.codec == "h264" else get_ffmpeg_exe()
     if ffmpeg is None:
         raise SystemExit("the benchmarks need FFmpeg: install it, or pip install imageio-ffmpeg")
+    only_avc = f"-x264-params sliced-threads=0:slices={shape.slices} -bf {shape.b_frames} -sc_threshold 0 "
     rate, interval = f"{shape.kilobits}k", shape.rate * shape.interval_s
     command = (
         f"{ffmpeg} -v error -y -f lavfi -i testsrc2=size={shape.size}:rate={shape.rate},noise=alls=12:allf=t "
         f"-f lavfi -i sine=frequency=440:sample_rate=48000 -t {SECONDS} "
-        f"-c:v libx264 -preset veryfast -x264-params sliced-threads=0:slices={shape.slices} -bf {shape.b_frames} "
-        f"-g {interval} -keyint_min {interval} -sc_threshold 0 "
-        f"-b:v {rate} -maxrate {rate} -bufsize {rate} -pix_fmt yuv420p -c:a aac -b:a 128k -ac 2"
+        f"-c:v {ENCODERS[shape.codec]} {only_avc if shape.codec == 'h264' else ''}"
+        f"-g {interval} -keyint_min {interval} -b:v {rate} -maxrate {rate} -bufsize {rate} "
+        f"-pix_fmt yuv420p -c:a aac -b:a 128k -ac 2"
     )
     partial = path.with_suffix(".partial.flv")
     subprocess.run([*command.split(), str(partial)], check=True)

@@ -6,6 +6,7 @@ What it costs to take in a stream: CPU-milliseconds per stream-second, beside ng
 Each server takes the same publishers turn by turn, pinned to one processor, the load on the others. They differ, and
 begin at random moments (``--mixed`` of ``benchmarks.publishers``); with ``--even`` all send one clip, evenly spaced
 within one frame, so that nginx wakes for every message and what we do falls together: not what real encoders do.
+With ``--codec`` they send that one, evenly; compare with ``--even``, and leave nginx out, which knows H.264 alone.
 With ``--loopback`` they send what a publisher on the same machine does: segments of up to 64 kB instead of Ethernet's.
 
 CPU time is that of the server's whole process tree between two moments while all publish; the ratio is to nginx-rtmp
@@ -24,7 +25,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from benchmarks.clip import make_clip, make_mix
+from benchmarks.clip import ENCODERS, make_clip, make_mix
 from benchmarks.generators import publishing
 from benchmarks.publishers import MIXED_SPREAD_S
 from benchmarks.servers import Running, nginx, rapidrtmp
@@ -57,29 +58,32 @@ class Load(NamedTuple):
     :ivar chunk: the size of their chunks, in bytes.
     :ivar network: ``ethernet`` or ``loopback``.
     :ivar is_even: whether they are all alike, and evenly spaced within one frame.
+    :ivar codec: of their pictures; another than H.264 only where they are alike.
     """
 
     publishers: int
     chunk: int = 4096
     network: str = "ethernet"
     is_even: bool = False
+    codec: str = "h264"
 
     @property
     def options(self) -> list[str]:
         """For ``benchmarks.publishers``."""
         network = ["--mss=0"] if self.network == "loopback" else []
-        return [f"--chunk={self.chunk}", *network, *([] if self.is_even else ["--mixed"])]
+        return [f"--chunk={self.chunk}", *network, *([f"--codec={self.codec}"] if self.is_even else ["--mixed"])]
 
     def __str__(self) -> str:
         alike = ", alike and evenly spaced" if self.is_even else ""
-        return f"{self.publishers} publishers, chunk size {self.chunk}, {self.network}{alike}"
+        codec = "" if self.codec == "h264" else f", {self.codec}"
+        return f"{self.publishers} publishers, chunk size {self.chunk}, {self.network}{alike}{codec}"
 
 
 def make_clips(loads: Iterable[Load]) -> None:
     """All that they publish, before anything is measured."""
-    for is_even in {load.is_even for load in loads}:
+    for is_even, codec in {(load.is_even, load.codec) for load in loads}:
         if is_even:
-            make_clip()
+            make_clip(codec=codec)
         else:
             make_mix()
 
@@ -145,10 +149,12 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=4096)
     parser.add_argument("--loopback", action="store_true", help="as a publisher on the same machine")
     parser.add_argument("--even", action="store_true", help="all alike, and evenly spaced within one frame")
+    parser.add_argument("--codec", default="h264", choices=list(ENCODERS), help="another than h264 means --even")
     parser.add_argument("--only", nargs="*", default=list(CONTENDERS), choices=list(CONTENDERS))
     arguments = parser.parse_args()
     network = "loopback" if arguments.loopback else "ethernet"
-    load = Load(arguments.publishers, arguments.chunk, network, arguments.even)
+    is_even = arguments.even or arguments.codec != "h264"
+    load = Load(arguments.publishers, arguments.chunk, network, is_even, arguments.codec)
     make_clips([load])
     rounds = [run_round(load, arguments.only, arguments.seconds) for _ in range(arguments.rounds)]
     summary: dict[str, Any] = {name: medians([each[name] for each in rounds]) for name in arguments.only}

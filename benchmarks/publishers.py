@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from benchmarks.clip import KILOBITS, Tag, make_clip, make_mix, read_tags, repeat
+from benchmarks.clip import ENCODERS, KILOBITS, Tag, make_clip, make_mix, read_tags, repeat
 
 #: Chunk streams as FFmpeg uses them: 3 for commands, 4 for audio and data, 6 for video, 8 for publish.
 COMMAND, AUDIO, VIDEO, PUBLISH = 3, 4, 6, 8
@@ -152,7 +152,7 @@ def open_publisher(host: str, port: int, app: str, key: str, chunk_size: int, ms
 
 def make_scripts(arguments: argparse.Namespace) -> list[list[Due]]:
     """All that is to be sent, for each clip."""
-    paths = make_mix() if arguments.mixed else [make_clip(kilobits=arguments.kilobits)]
+    paths = make_mix() if arguments.mixed else [make_clip(kilobits=arguments.kilobits, codec=arguments.codec)]
     scripts = []
     for path in paths:
         clip = list(read_tags(path))
@@ -247,6 +247,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--chunk", type=int, default=4096)
     parser.add_argument("--kilobits", type=int, default=KILOBITS, help="of video a second")
+    parser.add_argument("--codec", default="h264", choices=list(ENCODERS), help="of the clip that all send")
     parser.add_argument("--spread", type=float, default=1 / 30, help="seconds from the first to begin to the last")
     parser.add_argument("--mixed", action="store_true", help="different clips, begun at random moments")
     parser.add_argument("--mss", type=int, default=ETHERNET_MSS, help="of TCP; 0 for the network's own")
