@@ -370,7 +370,7 @@ class EveryCaptureTests(SynchronousTestCase):
             again = [frame for frame in frames if frame.keyframe and (frame.track.id, frame.pts - 1) in shown]
             self.assertEqual(publish.sent, len(frames) - len(again) + lost.total(), name)
 
-    def test_findings(self) -> None:
+    def test_findings_are_the_true_ones(self) -> None:
         """No finding is untrue, and none is missing."""
         for name, publish in self.publishes():
             assert publish.health is not None

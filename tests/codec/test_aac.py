@@ -41,7 +41,7 @@ def adts(frame: bytes, *, checksum: bytes = b"", blocks: int = 1, size: int | No
 
 
 class ConfigTests(SynchronousTestCase):
-    def test_encoders(self) -> None:
+    def test_encoders_are_read_alike(self) -> None:
         """What a real encoder writes is read as another reader reads it, and kept as it is."""
         for text, (sample_rate, channels) in ENCODED.items():
             config = read_audio_config(bytes.fromhex(text))
@@ -68,14 +68,14 @@ class ConfigTests(SynchronousTestCase):
             else:
                 self.assertRaises(MediaError, read_audio_config, data)
 
-    def test_explicit_frequency(self) -> None:
+    def test_explicit_frequency_is_read(self) -> None:
         """A frequency may be written out; one that AAC cannot have is refused."""
         config = read_audio_config(config_of(f"00010 1111 {37_800:024b} 0010 000"))
         self.assertEqual((37_800, 2), (config.sample_rate, config.channels))
         for rate in (0, 1, 7_349, 96_001, 0xFFFFFF):
             self.assertRaises(MediaError, read_audio_config, config_of(f"00010 1111 {rate:024b} 0010 000"))
 
-    def test_explicit_sbr(self) -> None:
+    def test_explicit_sbr_counts_in_rate(self) -> None:
         """HE-AAC that says so counts in the rate that comes out."""
         config = read_audio_config(config_of("00101 0111 0010 0100 00010 000"))
         self.assertEqual(("mp4a.40.5", 44_100, 2), (config.codec_string, config.sample_rate, config.channels))
@@ -92,7 +92,7 @@ class ConfigTests(SynchronousTestCase):
         self.assertEqual(("mp4a.40.29", 48_000, 2), (config.codec_string, config.sample_rate, config.channels))
         self.assertEqual(2048, config.samples_per_frame)
 
-    def test_impossible_sbr(self) -> None:
+    def test_impossible_sbr_is_refused(self) -> None:
         """SBR of any other rate than the core's or twice that is refused."""
         self.assertRaises(MediaError, read_audio_config, config_of("00101 0111 0010 0000 00010 000"))
 
@@ -105,7 +105,7 @@ class ConfigTests(SynchronousTestCase):
         )
         self.assertEqual(data, config.record)
 
-    def test_short_frames(self) -> None:
+    def test_short_frames_of_960_samples(self) -> None:
         """Frames may have 960 samples, or twice that with SBR."""
         self.assertEqual(960, read_audio_config(config_of("00010 0011 0010 100")).samples_per_frame)
         self.assertEqual(1920, read_audio_config(config_of("00101 0110 0010 0011 00010 100")).samples_per_frame)
@@ -116,7 +116,7 @@ class ConfigTests(SynchronousTestCase):
         data = config_of(f"00010 0011 0000 0 1 {5:014b} 0 {program}") + b"\0"
         self.assertEqual(1, read_audio_config(data).channels)
 
-    def test_program_config(self) -> None:
+    def test_program_config_counts_pairs(self) -> None:
         """A program config element counts pairs twice, low frequency once; data, coupling and comment not at all."""
         elements = "1 0000 0 00011 00011 001000000000 00001 0011"
         program = f"0000 01 0011 0010 0001 0001 01 010 0001 1 0000 1 0000 1 000 {elements}"
@@ -133,7 +133,7 @@ class ConfigTests(SynchronousTestCase):
         error = self.assertRaises(MediaError, read_audio_config, config_of(f"00010 0011 0000 000 {program}") + b"\0")
         self.assertEqual("AAC with channel configuration 0 has no channels", str(error))
 
-    def test_object_types(self) -> None:
+    def test_object_types_by_number(self) -> None:
         """Main, LC, SSR and LTP are read; others, also those behind the escape, are refused by number."""
         for object_type in (1, 2, 3, 4):
             config = read_audio_config(config_of(f"{object_type:05b} 0011 0010 000"))
@@ -142,7 +142,7 @@ class ConfigTests(SynchronousTestCase):
             error = self.assertRaises(MediaError, read_audio_config, config_of(f"{bits} 0011 0010 000"))
             self.assertIn(f"object type {number},", str(error))
 
-    def test_junk(self) -> None:
+    def test_junk_is_taken_off(self) -> None:
         """Bytes behind the config that announce nothing are taken off the record, and so it equals the plain one."""
         plain = read_audio_config(b"\x11\x90")
         for junk in (b"\0", bytes(40), b"\xff\xff\xff", b"\x56", b"padding"):
@@ -153,23 +153,23 @@ class ConfigTests(SynchronousTestCase):
         data = b"\x11\x90\0" + config_of("000 01010110111 00101 1 0011")
         self.assertEqual(data, read_audio_config(data).record)
 
-    def test_extension_flag(self) -> None:
+    def test_extension_flag_keeps_the_rest(self) -> None:
         """Where the config claims an extension that we do not read, nothing is taken off."""
         data = config_of("00010 0011 0010 001") + b"\x80\0"
         self.assertEqual(data, read_audio_config(data).record)
 
-    def test_cut_short(self) -> None:
+    def test_cut_short_config_is_refused(self) -> None:
         """A config that ends early is refused."""
         for data in (b"", b"\x11", config_of(f"00010 1111 {44_100:024b} 0010")[:4], config_of("00101 0111 0010 0100")):
             self.assertRaises(MediaError, read_audio_config, data)
 
-    def test_too_long(self) -> None:
+    def test_too_long_config_is_refused(self) -> None:
         """A config longer than any that makes sense is refused before it is read."""
         self.assertEqual(b"\x11\x90", read_audio_config(b"\x11\x90" + bytes(4094)).record)
         self.assertRaises(MediaError, read_audio_config, b"\x11\x90" + bytes(4095))
 
     @given(st.one_of(st.binary(max_size=40), st.binary(max_size=30).map(lambda tail: b"\x11\x80\x04\xc4" + tail)))
-    def test_any_bytes(self, data: bytes) -> None:
+    def test_any_bytes_are_decided(self, data: bytes) -> None:
         """Any bytes are a config of sound numbers, whose record reads the same, or refused as media."""
         try:
             config = read_audio_config(data)
@@ -188,19 +188,19 @@ def read_frame(body: bytes) -> bytes | None:
 
 
 class FrameTests(SynchronousTestCase):
-    def test_raw(self) -> None:
+    def test_raw_frame_stays_the_same(self) -> None:
         """A raw frame is the very object that came."""
         for body in (b"", b"\x21\x10\x04", b"\xff", b"\xff\x00", b"\xff\xe1", b"\xff\xf3" + bytes(9)):
             self.assertIs(body, read_frame(body))
 
-    def test_adts(self) -> None:
+    def test_adts_header_is_taken_off(self) -> None:
         """An ADTS header is taken off, with its checksum if it has one."""
         self.assertEqual(b"\x21\x10", read_frame(adts(b"\x21\x10")))
         self.assertEqual(b"\x21\x10", read_frame(adts(b"\x21\x10", checksum=b"\xab\xcd")))
         self.assertEqual(b"", read_frame(adts(b"")))
         self.assertEqual(bytes(8184), read_frame(adts(bytes(8184))))
 
-    def test_adts_blocks(self) -> None:
+    def test_adts_blocks_come_apart(self) -> None:
         """Several raw frames behind one header come out one by one where it says at which places they begin."""
         frames = b"\x21\x10", b"\x22", b"\x23\x11\x12"
         blocks = b"".join(frame + b"\xcc\xcc" for frame in frames)
@@ -226,7 +226,7 @@ class FrameTests(SynchronousTestCase):
             self.assertRaises(MediaError, read_frame, body)
 
     @given(st.binary(max_size=20).map(lambda tail: b"\xff\xf1" + tail))
-    def test_any_bytes(self, body: bytes) -> None:
+    def test_any_frame_bytes_are_decided(self, body: bytes) -> None:
         """Whatever begins like ADTS becomes a part of itself, or is refused as media."""
         try:
             frame = read_frame(body)
@@ -238,7 +238,7 @@ class FrameTests(SynchronousTestCase):
 
 
 class DescribedTests(SynchronousTestCase):
-    def test_change(self) -> None:
+    def test_change_of_header_begins_anew(self) -> None:
         """A header that says another thing than those before makes a new config; the first one does not argue."""
         reader = AacReader(read_audio_config(b"\x11\x90"))
         self.assertEqual((b"\x21", 48_000), (reader.read(adts(b"\x21")), reader.config.sample_rate))
@@ -246,7 +246,7 @@ class DescribedTests(SynchronousTestCase):
         mono[3] = mono[3] & 0x3F | 1 << 6
         self.assertEqual((b"\x22", 1), (reader.read(bytes(mono)), reader.config.channels))
 
-    def test_search(self) -> None:
+    def test_search_in_frame_headers(self) -> None:
         """The config is found in a frame's header, or in one that came as the config; raw frames tell nothing."""
         config = read_audio_config(b"\x12\x10")
         self.assertEqual(config, AacSearch().look_at_frame(adts(b"\x21\x10")))
@@ -256,7 +256,7 @@ class DescribedTests(SynchronousTestCase):
         self.assertRaises(MediaError, AacSearch().look_at_config, b"\xff\xf1")
         self.assertRaises(MediaError, AacSearch().look_at_config, b"\0\0")
 
-    def test_several(self) -> None:
+    def test_several_frames_in_a_message(self) -> None:
         """Frames that share a message follow each other by their length."""
         pieces = SeveralFrames(AacReader(read_audio_config(b"\x12\x10")))
         self.assertIsNone(pieces.reader.read(adts(b"\x21") + adts(b"\x22")))

@@ -386,7 +386,7 @@ class SizesTests(SynchronousTestCase):
         self.assertTrue(4_000 <= frame.arrived_ms <= 6_100, frame.arrived_ms)
         self.assertEqual(3, len(parse_multivariant_playlist(packaged.multivariant()).variants))
 
-    def test_other_keyframes(self) -> None:
+    def test_other_keyframes_are_not_offered(self) -> None:
         """A size whose keyframes are elsewhere is not offered, the encoder hears of it, and no other waits for it."""
         packaged, said = Packaged(), list[tuple[str, str]]()
         context = replace(packaged.context, advise=lambda topic, advice: said.append((topic, advice)))
@@ -452,7 +452,7 @@ class AnyStreamTests(SynchronousTestCase):
     @slow
     @settings(max_examples=40)
     @given(st.randoms(use_true_random=False))
-    def test_any_tracks(self, random: Random) -> None:
+    def test_any_tracks_keep_the_rules(self, random: Random) -> None:
         """Whatever they do, playlists keep the rules and are in step, and segments begin where decoding can."""
         packaged, start_s = Packaged(random.choice([{}, {"part": "0"}, {"window": "3"}, {"segment": "1"}])), 0
         for _ in range(random.randint(1, 3)):

@@ -131,7 +131,7 @@ class TrackTests(SynchronousTestCase):
         self.assertEqual(["no_config", "no_config"], problems_of(events))
         self.assertEqual(["tracks avc1+mp4a", "V"], outline(events))
 
-    def test_other_codecs(self) -> None:
+    def test_other_codecs_are_reported_once(self) -> None:
         """A track whose codec is not packaged is reported once and left out; the others continue."""
         vp6 = [video(message.timestamp, b"\x14" + message.payload[1:]) for message in pictures(90)]
         telephone = [audio(message.timestamp, b"\x72" + bytes(9)) for message in sounds(20)]
@@ -170,14 +170,14 @@ class TrackTests(SynchronousTestCase):
                 self.assertEqual(["tracks avc1", "V"], outline(events))
                 self.assertFalse(demuxer.health.audio_missing)
 
-    def test_unknown_packets(self) -> None:
+    def test_unknown_packets_are_counted(self) -> None:
         """Messages of packet types that are not known are counted, and change nothing."""
         odd = [video(500, b"\x98avc1"), audio(500, b"\x93"), video(500, b"\xd0\x00")]
         events = demux([*configs(), *interleaved(pictures(60), sounds(90), odd)])
         self.assertEqual(["unknown_packet", "unknown_packet"], problems_of(events))
         self.assertEqual(["tracks avc1+mp4a", "V"], outline(events))
 
-    def test_further_tracks(self) -> None:
+    def test_further_tracks_are_all_taken(self) -> None:
         """Every track of a known codec is taken, with ids that do not depend on which others there are."""
         extra = [*configs(), video(0, on_track(5, video_config(width_mbs=40))), audio(0, on_track(1, audio_config()))]
         rung = [video(each.timestamp, on_track(5, each.payload)) for each in pictures(60)]
@@ -239,7 +239,7 @@ class TrackTests(SynchronousTestCase):
         self.assertEqual("tracks mp4a+Opus", outline(events)[0])
         self.assertEqual(120, len(track_frames(events, 8)))
 
-    def test_nanoseconds(self) -> None:
+    def test_nanoseconds_put_frames_on_grid(self) -> None:
         """Offsets below a millisecond put every frame of 60 a second exactly on its grid, for audio as well."""
         times = [index * 1_000_000_000 // 60 for index in range(120)]
         pictures_exact = [
@@ -258,7 +258,7 @@ class TrackTests(SynchronousTestCase):
         self.assertEqual(["extra_track", "extra_track"], problems_of(events))
         self.assertEqual(90, len(frames_of(events, AUDIO)))
 
-    def test_malformed_track(self) -> None:
+    def test_malformed_track_costs_no_others(self) -> None:
         """Of a message of several tracks one that cannot be read costs the others nothing."""
         nal = b"\0\0\0\3\x65\x88\x84"
         tracks = b"".join(
@@ -270,7 +270,7 @@ class TrackTests(SynchronousTestCase):
         self.assertEqual(["malformed"], problems_of(events))
         self.assertEqual([nal], [frame.data for frame in frames_of(events, VIDEO)])
 
-    def test_malformed(self) -> None:
+    def test_malformed_messages_are_counted(self) -> None:
         """What cannot be read is counted, and the stream continues; the problem says nothing of what was in it."""
         broken = [
             video(40, b"\x17"),
@@ -283,14 +283,14 @@ class TrackTests(SynchronousTestCase):
         self.assertNotIn("secret", repr([event for event in events if isinstance(event, MediaProblem)]))
         self.assertEqual({3000}, set(steps(frames_of(events, VIDEO))))
 
-    def test_short_publish(self) -> None:
+    def test_short_publish_comes_out_whole(self) -> None:
         """A publish that ends while everything is still held comes out whole."""
         demuxer = Demuxer()
         events = demux([*configs(), *interleaved(pictures(5), sounds(8))], demuxer)
         self.assertEqual([5, 8], [len(frames_of(events, kind)) for kind in (VIDEO, AUDIO)])
         self.assertEqual(171, demuxer.end_ms)
 
-    def test_nothing(self) -> None:
+    def test_nothing_published_makes_nothing(self) -> None:
         """A publish of nothing, or of configs only, makes nothing, and the timeline stays where it was."""
         for messages in ([], configs(), [*configs(), video(0, END_OF_VIDEO)]):
             demuxer = Demuxer(start_ms=700)
@@ -299,7 +299,7 @@ class TrackTests(SynchronousTestCase):
 
 
 class ChangeTests(SynchronousTestCase):
-    def test_repeated_config(self) -> None:
+    def test_repeated_config_is_nothing(self) -> None:
         """The same config again, in front of every keyframe, is nothing."""
         messages = [video(message.timestamp, video_config()) for message in pictures(120)[::30]]
         self.assertEqual(
@@ -373,7 +373,7 @@ def _configs(*tracks: tuple[Track, ...]) -> list[tuple[VideoConfig, object]]:
 
 
 class LateTrackTests(SynchronousTestCase):
-    def test_late_audio(self) -> None:
+    def test_late_audio_begins_at_keyframe(self) -> None:
         """Sound that comes seconds late begins at the next keyframe, and no picture is lost for it."""
         late = [audio(4_100, audio_config()), *sounds(150, 4_100)]
         events = demux([*configs(asc=None), *interleaved(pictures(210), late)])
@@ -396,7 +396,7 @@ class LateTrackTests(SynchronousTestCase):
         self.assertEqual(["tracks avc1", "V", "audio came late", "tracks avc1+mp4a", "a"], outline(events))
         self.assertEqual([0, 420], [mark_of(frame) for frame in frames_of(events, VIDEO) if frame.keyframe])
 
-    def test_late_video(self) -> None:
+    def test_late_video_begins_at_keyframe(self) -> None:
         """A picture that comes late begins with its first keyframe."""
         late = [video(4_100, video_config()), video(4_105, picture(keyframe=False)), *pictures(60, 4_110)]
         events = demux([*configs(has_video=False), *interleaved(sounds(300), late)])
@@ -439,7 +439,7 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=150)
     @given(st.lists(st.tuples(payloads, steps_ms, st.integers(0, 1000)), max_size=120), st.booleans())
-    def test_promises(self, messages: list[tuple[bytes, int, int]], configured: bool) -> None:
+    def test_promises_of_the_demuxer(self, messages: list[tuple[bytes, int, int]], configured: bool) -> None:
         """Decode times rise, tracks are announced first, and no frame is lost without a problem."""
         demuxer, timestamp, now_ms, sent = Demuxer(start_ms=250), 0, 0, 0
         opening = [(video_config(), 0, 0), (audio_config(), 0, 0)] if configured else []
@@ -458,7 +458,7 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=150)
     @given(st.lists(st.tuples(st.booleans(), st.integers(0, 2**32 - 1), st.binary(max_size=40))))
-    def test_any_bytes(self, messages: list[tuple[bool, int, bytes]]) -> None:
+    def test_any_bytes_are_events(self, messages: list[tuple[bool, int, bytes]]) -> None:
         """Any bytes at any time are events at most."""
         demuxer = Demuxer()
         events: list[MediaEvent] = []

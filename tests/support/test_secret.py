@@ -11,7 +11,7 @@ SECRET = Secret("hidden")
 
 
 class SecretTests(SynchronousTestCase):
-    def test_shows_nowhere(self) -> None:
+    def test_shows_nowhere_when_printed(self) -> None:
         """It is not shown by any way of printing, nor in a log line, nor in an error."""
         log = Logger()
         with capturedLogs() as events:
@@ -31,7 +31,7 @@ class SecretTests(SynchronousTestCase):
         ]
         self.assertEqual([], [each for each in shown if "hidden" in each])
 
-    def test_is_text(self) -> None:
+    def test_is_text_where_meant(self) -> None:
         """It can be compared, measured and encoded, and revealed where that is meant."""
         self.assertEqual(("hidden", 6, b"hidden"), (SECRET, len(SECRET), SECRET.encode()))
         self.assertEqual("it is hidden", f"it is {reveal(SECRET)}")

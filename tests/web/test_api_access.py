@@ -41,7 +41,7 @@ class OwnUserTests(SynchronousTestCase):
             return False
         return True
 
-    def test_own_user(self) -> None:
+    def test_own_user_may_pass(self) -> None:
         """A program of the server's user may pass, by whichever of this machine's names."""
         own = socket.gethostname()
         for host in ("localhost", "localhost:8080", "LOCALHOST", "127.0.0.1:1", "[::1]:8080", "api.localhost", own):
@@ -50,17 +50,17 @@ class OwnUserTests(SynchronousTestCase):
         self.assertTrue(self.passes(request(host="192.0.2.1:8080"), address))
         self.assertTrue(self.passes(request(), LocalPeer(os.geteuid(), None)))
 
-    def test_other_users(self) -> None:
+    def test_other_users_may_not_pass(self) -> None:
         """Neither another user of this machine nor a client that the kernel does not know may pass."""
         self.assertFalse(self.passes(request(), LocalPeer(os.geteuid() + 1, HERE)))
         access = ApiAccess(ApiSecret(b"s3cret"), HttpPolicy(), Clock(), lambda _: None)
         self.assertRaises(UnauthorizedError, access.check, request(), None)
 
-    def test_distrust(self) -> None:
+    def test_distrust_asks_every_client(self) -> None:
         """The operator may ask the secret of every client."""
         self.assertFalse(self.passes(request(), trust_own_user=False))
 
-    def test_other_names(self) -> None:
+    def test_other_names_are_not_meant(self) -> None:
         """A request that names another host was meant for another: a proxy's client, or a page's own name rebound."""
         for host in (
             "evil.example",
@@ -83,7 +83,7 @@ class OwnUserTests(SynchronousTestCase):
             for value in ("127.0.0.1", ""):
                 self.assertFalse(self.passes(request(**{name: value})), name)
 
-    def test_own_pages(self) -> None:
+    def test_own_pages_may_ask(self) -> None:
         """A page of this very server may ask, and so may a person by the address bar."""
         own = "http://localhost:8080"
         self.assertTrue(self.passes(request(origin=own, referer=f"{own}/x", sec_fetch_site="same-origin")))
@@ -93,7 +93,7 @@ class OwnUserTests(SynchronousTestCase):
 class PageTests(SynchronousTestCase):
     """Pages of other origins are never answered."""
 
-    def test_pages(self) -> None:
+    def test_pages_of_others_may_not(self) -> None:
         """Neither on this machine nor with the secret."""
         access = ApiAccess(ApiSecret(b"s3cret"), HttpPolicy(), Clock(), lambda _: LocalPeer(os.geteuid(), HERE))
         origins = ("https://evil.example", "http://localhost:3000", "null", "http://localhost:8080.evil.example", "")
@@ -119,7 +119,7 @@ class SecretTests(SynchronousTestCase):
     def refusal(self, asked: Request) -> HttpError:
         return self.assertRaises(UnauthorizedError, self.access.check, asked, None)
 
-    def test_right_secret(self) -> None:
+    def test_right_secret_passes_anywhere(self) -> None:
         """The right secret passes from anywhere, also through a proxy."""
         for scheme in ("Bearer", "bearer", "BEARER"):
             asked = request(
@@ -127,13 +127,13 @@ class SecretTests(SynchronousTestCase):
             )
             self.access.check(asked, None)
 
-    def test_no_secret(self) -> None:
+    def test_no_secret_names_what_is_wanted(self) -> None:
         """Without one the client learns what is wanted."""
         for authorization in ("", "Basic czNjcmV0", "s3cret"):
             error = self.refusal(request(authorization=authorization))
             self.assertEqual('Bearer realm="rapidrtmp"', error.headers["WWW-Authenticate"])
 
-    def test_recorded(self) -> None:
+    def test_wrong_secret_is_an_event(self) -> None:
         """A wrong secret is an event, which does not say which."""
         events: list[Any] = []
         record: Any = lambda *event: events.append(event)  # noqa: E731
@@ -142,7 +142,7 @@ class SecretTests(SynchronousTestCase):
         self.assertEqual((EventType.AUTH_REFUSED, None, "192.0.2.1"), events[0][:3])
         self.assertNotIn("guess", repr(events))
 
-    def test_wrong_secret(self) -> None:
+    def test_wrong_secret_is_not_repeated(self) -> None:
         """A wrong one is called wrong, of whichever user, and is not repeated."""
         self.access = ApiAccess(ApiSecret(b"s3cret"), HttpPolicy(), self.clock, lambda _: LocalPeer(os.geteuid(), HERE))
         for secret in ("", "s3cre", "s3crett", "S3CRET", "caf\u00e9", "\udcff"):
@@ -150,7 +150,7 @@ class SecretTests(SynchronousTestCase):
             self.assertIn("invalid_token", error.headers["WWW-Authenticate"])
             self.assertEqual("the bearer token is wrong", str(error))
 
-    def test_not_yet(self) -> None:
+    def test_not_yet_known_is_wrong(self) -> None:
         """Before the secret is known nothing is right."""
         self.access = ApiAccess(ApiSecret(), HttpPolicy(), self.clock, lambda _: None)
         self.refusal(request(authorization="Bearer "))
@@ -160,7 +160,7 @@ class SecretTests(SynchronousTestCase):
         secret = ApiSecret(b"s3cret")
         self.assertNotIn(b"s3cret", repr(vars(secret)).encode())
 
-    def test_guesses(self) -> None:
+    def test_guesses_are_slowed_down(self) -> None:
         """Wrong secrets are slowed down by address, of IPv6 by /64; what is missing altogether is not counted."""
         self.access = ApiAccess(ApiSecret(b"s3cret"), HttpPolicy(max_wrong_secrets=3), self.clock, lambda _: None)
         for _ in range(20):
@@ -176,7 +176,7 @@ class SecretTests(SynchronousTestCase):
 
 
 class RateTests(SynchronousTestCase):
-    def test_edge(self) -> None:
+    def test_edge_of_the_rate(self) -> None:
         """One address asks the API as often a minute as it may, and not once more; others and viewers do not mind."""
         server = Server(api_requests_per_minute=6)
         statuses = [server.get("/api/v1/streams").status for _ in range(7)]
@@ -203,7 +203,7 @@ class AuditTests(SynchronousTestCase):
             if event["log_namespace"] == "rapidrtmp.audit"
         ]
 
-    def test_calls(self) -> None:
+    def test_calls_are_logged_whole(self) -> None:
         """A call is logged with who it was, from where, what was asked and the outcome; one that only reads for us."""
         token = {"Authorization": "Bearer s3cret"}
         lines = self.lines(
@@ -226,7 +226,7 @@ class AuditTests(SynchronousTestCase):
             lines,
         )
 
-    def test_others(self) -> None:
+    def test_others_are_no_calls(self) -> None:
         """What is refused or open is no call of the API."""
         wrong = {"Authorization": "Bearer wrong", "peer": "192.0.2.9"}
         self.assertEqual(
