@@ -36,7 +36,7 @@ from rapidrtmp.rtmp.events import (
 from rapidrtmp.rtmp.session import ServerSession
 from tests.codec.builders import frames_of, problems_of, steps, track_frames
 from tests.cutting import in_bytes, in_pieces
-from tests.live.test_demuxer import PropertyTests as DemuxerPropertyTests
+from tests.live.test_demuxer import DROPPING
 
 DATA = Path(__file__).parent / "data"
 VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
@@ -363,7 +363,7 @@ class EveryCaptureTests(SynchronousTestCase):
     def test_nothing_is_lost(self) -> None:
         """Every frame that was sent comes out once, or is counted as one that cannot be carried."""
         for name, publish in self.publishes():
-            lost = Counter(kind for kind in problems_of(publish.media) if kind in DemuxerPropertyTests.dropping)
+            lost = Counter(kind for kind in problems_of(publish.media) if kind in DROPPING)
             self.assertEqual(LOST.get(name, {}), lost, name)
             frames = [event for event in publish.media if isinstance(event, Frame)]
             shown = {(frame.track.id, frame.pts) for frame in frames}

@@ -95,13 +95,15 @@ class PlayerLibraryTests(SynchronousTestCase):
 
 class TestSelectionTests(SynchronousTestCase):
     def test_nothing_is_left_out(self) -> None:
-        """`python -m tests` runs tests of every test module but the end-to-end ones."""
-        modules = {type(test).__module__ for test in every_test(unit_tests())}
+        """`python -m tests` runs tests of every test module but the end-to-end ones, and none of them twice."""
+        tests = list(every_test(unit_tests()))
+        self.assertEqual(len(tests), len({test.id() for test in tests}))
+        modules = {type(test).__module__ for test in tests}
         for path in (ROOT / "tests").rglob("test_*.py"):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             self.assertEqual(not name.startswith("tests.e2e."), name in modules, name)
 
-    def test_quick_and_slow(self) -> None:
+    def test_quick_and_slow_are_apart(self) -> None:
         """Each test of a module is quick or slow, by its mark or that of its class; what cannot be loaded is quick."""
         modules = ["tests.codec.test_bits", "tests.net.test_connection"]
         quick, slow = (chosen_tests(modules, slow=each) for each in (False, True))

@@ -23,6 +23,7 @@ INSTEAD = {
 BANNED = re.compile(rf"\b({'|'.join(INSTEAD)})\b", re.IGNORECASE)
 #: Names that others have given, the last one that of an account, and one of ours that is gone.
 QUOTED = re.compile(r"application/octet-stream|``octets``|\"nobody\"|nor nobody", re.IGNORECASE)
+TEST_NAME = re.compile(r"^    (?:async )?def (test_\w+)", re.MULTILINE)
 
 
 def prose(path: Path) -> Iterator[tuple[int, str]]:
@@ -67,6 +68,12 @@ class WordTests(SynchronousTestCase):
     def test_documents_speak_plainly(self) -> None:
         """So are all documents, and the news."""
         self.assert_plain(*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("changelog.d/*.rst"))
+
+    def test_names_of_tests_say_something(self) -> None:
+        """The name of every test has three words or more."""
+        modules = sorted((ROOT / "tests").rglob("test_*.py"))
+        names = [(path, name) for path in modules for name in TEST_NAME.findall(path.read_text("utf-8"))]
+        self.assertEqual([], [f"{path.relative_to(ROOT)}: {name}" for path, name in names if name.count("_") < 3])
 
     def test_words_are_found_in_prose(self) -> None:
         """A word is found in strings and comments, and not as a name of the code."""

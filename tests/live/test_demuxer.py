@@ -408,19 +408,22 @@ class LateTrackTests(SynchronousTestCase):
         self.assertLess(abs(seen.dts / 90 - 4_110 - (heard.dts / 48 - 299 * 64 / 3)), 2)
 
 
+#: The kinds of problems with which a frame is lost.
+DROPPING = (
+    "no_config",
+    "no_picture",
+    "waiting_for_keyframe",
+    "waiting_for_cut",
+    "trimmed",
+    "timestamp_jump",
+    "config_replaced",
+    "audio_overlap",
+)
+
+
 class PropertyTests(SynchronousTestCase):
     """Whatever comes: built from true messages, torn ones, any timestamp, and time that passes."""
 
-    dropping = (
-        "no_config",
-        "no_picture",
-        "waiting_for_keyframe",
-        "waiting_for_cut",
-        "trimmed",
-        "timestamp_jump",
-        "config_replaced",
-        "audio_overlap",
-    )
     payloads = st.sampled_from(
         [
             *([picture(keyframe=True), picture(keyframe=False, composition_ms=-40), picture(False, 67), sound()] * 3),
@@ -453,7 +456,7 @@ class PropertyTests(SynchronousTestCase):
             sent += payload[1] == 1
         events += demuxer.finish()
         self.check(events, demuxer.end_ms)
-        lost = sum(kind in self.dropping for kind in problems_of(events))
+        lost = sum(kind in DROPPING for kind in problems_of(events))
         self.assertEqual(sent, lost + sum(isinstance(event, Frame) for event in events))
 
     @settings(max_examples=150)
@@ -499,7 +502,7 @@ class PropertyTests(SynchronousTestCase):
 
 
 _KINDS = {
-    *PropertyTests.dropping,
+    *DROPPING,
     "malformed",
     "audio_gap",
     "timestamp_repaired",
