@@ -14,6 +14,7 @@ from rapidrtmp.codec.table import CODECS
 from rapidrtmp.media import AudioConfig
 from tests.codec.decoding import decoded_samples
 from tests.codec.test_ac3 import eac3
+from tests.slow import slow
 
 #: Each coding mode, with and without the channel for low frequencies.
 MODES = [(mode, low) for mode in range(8) for low in range(2)]
@@ -39,6 +40,7 @@ def complaints(name: str, frames: bytes) -> str:
 
 
 class SilenceTests(SynchronousTestCase):
+    @slow
     def test_decodes_to_zeros(self) -> None:
         """Every coding mode decodes to nothing but zeros, in all of its channels."""
         for make, silent, codec in ((dac3, silent_ac3, CODECS["ac-3"]), (dec3, silent_eac3, CODECS["ec-3"])):
@@ -50,6 +52,7 @@ class SilenceTests(SynchronousTestCase):
                 self.assertEqual(0, len(sound) % config.channels)
                 self.assertGreaterEqual(len(sound), 3 * 1536 * config.channels)
 
+    @slow
     def test_checks_of_frames_are_right(self) -> None:
         """The checks of the frames are right, at every rate and in the smallest frames that are usual."""
         for rate in range(3):

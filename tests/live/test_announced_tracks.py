@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -46,6 +46,7 @@ class ReadingTests(SynchronousTestCase):
         found = read_track_labels({"audioTrackIdInfoMap": odd})
         self.assertEqual([Label(), Label("und", "n" * 64), Label()], list(found.values()))
 
+    @settings(max_examples=30)
     @given(st.dictionaries(st.text(max_size=4), st.dictionaries(st.text(max_size=8), st.text(max_size=90))))
     def test_any_text_is_shortened(self, tracks: dict[str, dict[str, str]]) -> None:
         """Any names are short and printable, any languages three letters."""
