@@ -132,6 +132,7 @@ setup(
         "httptools>=0.6",
         "pymp4>=1.4",
         "attrs>=23.2",
+        "cryptography>=42",
     ],
     extras_require={
         "gcs": GCS,

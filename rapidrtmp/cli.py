@@ -231,12 +231,24 @@ def _reload(chosen: argparse.Namespace) -> int:
 
 
 def _print_outcomes(chosen: argparse.Namespace, answer: Mapping[str, Any]) -> int:
+    refused = [each for each in answer.get("certificates", ()) if "error" in each]
     if chosen.json:
         print(json.dumps(answer))
-        return 0
+        return 1 if refused else 0
     lines = [f"{words}: {', '.join(answer[name])}" for name, words in _OUTCOMES.items() if answer.get(name)]
-    print("\n".join(lines) or "nothing differs from what is in force")
-    return 0
+    lines += [
+        f"{each['door']} at port {each['port']}: new certificate, valid until {each['expiresAt']}"
+        for each in answer.get("certificates", ())
+        if each["changed"]
+    ]
+    if lines or not refused:
+        print("\n".join(lines) or "nothing differs from what is in force")
+    for each in refused:
+        print(
+            f"rapidrtmp: {each['door']} at port {each['port']}: the old certificate stays: {each['error']}",
+            file=sys.stderr,
+        )
+    return 1 if refused else 0
 
 
 def _plugin_sections() -> PluginSections:

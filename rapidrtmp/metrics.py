@@ -77,6 +77,9 @@ class Metrics:
         self.proxy_headers_refused_total = self._counter(
             "proxy_headers_refused_total", "Connections from proxies closed for their PROXY header", "reason"
         )
+        self.certificates_read_total = self._counter(
+            "certificates_read_total", "Times the files of an encrypted door were read again", "result"
+        )
         self.events_total = self._counter("events_total", "Events that were recorded", "type")
         self.publishes_total = self._counter("publishes_total", "Publish requests by what became of them", "result")
         self.media_problems_total = self._counter("media_problems_total", "Media that was dropped or repaired", "kind")

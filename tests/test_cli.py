@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rapidrtmp import __version__
+from rapidrtmp import __version__, cli
 from rapidrtmp.check import command
 from rapidrtmp.check.fetch import FetchError
 from rapidrtmp.check.report import Report
@@ -97,3 +97,27 @@ class CliTests(SynchronousTestCase):
 
         self.patch(command, "run_check", refuse)
         self.assertEqual((2, "", "rapidrtmp: http://x/: 404\n"), self.run_tool("check", "http://x/"))
+
+
+class ReloadTests(SynchronousTestCase):
+    """What `rapidrtmp config reload` prints."""
+
+    def run_reload(self, *certificates: dict[str, object]) -> tuple[int, str, str]:
+        """Exit status, standard output and standard error for an answer of the server."""
+        outcomes: dict[str, list[str]] = {"applied": [], "forNewStreams": [], "needsRestart": []}
+        self.patch(cli, "_ask", lambda *_: {**outcomes, "certificates": list(certificates)})
+        out, err = StringIO(), StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main(["config", "reload"])
+        return status or 0, out.getvalue(), err.getvalue()
+
+    def test_certificates(self) -> None:
+        """A new certificate is a line; one that is refused is an error, and the exit status says so."""
+        new = {"door": "http", "port": 443, "changed": True, "expiresAt": "2030-03-31T00:00:00.000Z"}
+        line = "http at port 443: new certificate, valid until 2030-03-31T00:00:00.000Z\n"
+        self.assertEqual((0, line, ""), self.run_reload(new))
+        self.assertEqual((0, "nothing differs from what is in force\n", ""), self.run_reload({**new, "changed": False}))
+        bad = {**new, "door": "rtmp", "port": 1936, "changed": False, "error": "k.pem is empty"}
+        error = "rapidrtmp: rtmp at port 1936: the old certificate stays: k.pem is empty\n"
+        self.assertEqual((1, line, error), self.run_reload(new, bad))
+        self.assertEqual((1, "", error), self.run_reload(bad))

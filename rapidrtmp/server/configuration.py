@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from twisted.internet.endpoints import serverFromString
 
 from rapidrtmp.app.plugins import ChosenPlugins, choose_plugins
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.server.tls_endpoint import TlsEndpoint, is_tls
 from rapidrtmp.settings.model import Settings
 from rapidrtmp.settings.sources import Loaded, PluginSections, load_settings
 from rapidrtmp.support.text import reason_of
@@ -43,10 +44,11 @@ class Configuration:
         return load_settings(self.options, self.environment, name, self.sections, text)
 
 
-def check_settings(reactor: Any, settings: Settings) -> ChosenPlugins:
+def check_settings(reactor: Any, settings: Settings, open_doors: Collection[str] = ()) -> ChosenPlugins:
     """
     See that a server can work with settings, as far as that can be known before it does.
 
+    :param open_doors: the endpoints of encrypted doors that are open, and have what they need.
     :returns: the plugins that they choose.
     :raises ConfigurationError: an endpoint is not usable, or what
         :func:`~rapidrtmp.app.plugins.choose_plugins` finds.
@@ -55,8 +57,13 @@ def check_settings(reactor: Any, settings: Settings) -> ChosenPlugins:
     doors = (("server.rtmp", server.rtmp), ("server.http", server.http), ("server.manage", server.manage))
     for name, descriptions in doors:
         for description in descriptions:
+            if description in open_doors:
+                continue
             try:
-                serverFromString(reactor, description)
+                if is_tls(description):
+                    TlsEndpoint.parse(description).load()
+                else:
+                    serverFromString(reactor, description)
             except Exception as error:
                 raise ConfigurationError(f"{name}: {description} is not usable: {reason_of(error)}") from error
     return choose_plugins(settings)

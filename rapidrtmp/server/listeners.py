@@ -5,23 +5,27 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
 
 from prometheus_client import Counter
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
+from twisted.internet.interfaces import IListeningPort, IReactorTime, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
 from twisted.logger import ILogObserver, LogEvent, Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.net.proxied import ProxiedFactory, ProxyRules
+from rapidrtmp.server.certificates import TlsDoor
+from rapidrtmp.server.tls_endpoint import BEHIND_PROXY, is_tls
 
 __all__ = ["ETHERNET_SEGMENT_BYTES", "Address", "Ports", "UnacceptedConnections"]
 
@@ -33,8 +37,6 @@ LISTEN_BACKLOG = 1024
 ETHERNET_SEGMENT_BYTES = 1460
 #: Between two lines about connections that could not be accepted, in seconds.
 SAID_EVERY_S = 60.0
-#: What endpoints begin with where all who connect are proxies.
-BEHIND_PROXY = "haproxy:"
 #: What a port that listens on all interfaces has for an address.
 _ANYWHERE = ("0.0.0.0", "::")
 
@@ -97,6 +99,8 @@ class Ports:
     :param unaccepted: called for connections that cannot be accepted.
     :param proxies: whose PROXY headers are read elsewhere, too.
     :param segment_bytes: the largest TCP segment that clients may send; 0 for what the network allows.
+    :param open_tls: makes the encrypted doors of ``ssl:`` endpoints; without it they keep the certificates that they
+        begin with.
     """
 
     def __init__(
@@ -106,12 +110,14 @@ class Ports:
         unaccepted: UnacceptedConnections,
         proxies: ProxyRules,
         segment_bytes: int = 0,
+        open_tls: Callable[[str], TlsDoor] | None = None,
     ) -> None:
         self._segment_bytes = segment_bytes
         self._reactor = reactor
         self._proxies = proxies
         self._unaccepted = unaccepted
         self._descriptions = descriptions
+        self._open_tls = open_tls or partial(TlsDoor, "door")
         self._open: list[IListeningPort] = []
 
     @property
@@ -126,12 +132,13 @@ class Ports:
 
     def _listen(self, description: str, factory: Factory[Any]) -> IListeningPort:
         results: list[IListeningPort | Failure] = []
-        endpoint = description.removeprefix(BEHIND_PROXY)
-        serverFromString(self._reactor, endpoint).listen(factory).addBoth(results.append)
+        endpoint, door = self._endpoint(description)
+        endpoint.listen(factory).addBoth(results.append)
         result = results[0] if results else Failure(RuntimeError("the endpoint did not answer at once"))
         if isinstance(result, Failure):
-            print(f"rapidrtmp: cannot listen on {description}: {result.getErrorMessage()}", file=sys.stderr)
-            raise SystemExit(1)
+            _stop(description, result.getErrorMessage())
+        if door is not None:
+            door.port = _number(result)
         if isinstance(result, Port):
             result.socket.listen(LISTEN_BACKLOG)
             if self._segment_bytes:
@@ -144,6 +151,16 @@ class Ports:
             port.factory = ProxiedFactory(port.factory, self._proxies, needs_header=needs_header)
         return result
 
+    def _endpoint(self, description: str) -> tuple[IStreamServerEndpoint, TlsDoor | None]:
+        if not is_tls(description):
+            return serverFromString(self._reactor, description.removeprefix(BEHIND_PROXY)), None
+        try:
+            door = self._open_tls(description)
+        except ConfigurationError as error:
+            _stop(description, str(error))
+        where = door.endpoint
+        return SSL4ServerEndpoint(self._reactor, where.port, door, where.backlog, where.interface), door
+
     def accept(self, accepting: bool) -> None:
         """Let clients in, or leave them to the system for a while: it completes their connections and holds them."""
         for port in self._open:
@@ -153,7 +170,7 @@ class Ports:
     def addresses(self) -> Iterator[Address]:
         """Those of the open ports; one that listens on all interfaces is at ``localhost``."""
         for description, port in zip(self._descriptions, self._open, strict=True):
-            yield _address(port.getHost(), is_encrypted=_is_encrypted(description))
+            yield _address(port.getHost(), is_encrypted=is_tls(description))
 
     def addresses_elsewhere(self, own: Iterable[str]) -> Iterator[Address]:
         """
@@ -169,7 +186,7 @@ class Ports:
                 continue
             for address in addresses:
                 if everywhere == "::" or ":" not in address:
-                    yield Address(_socket_text(address, host), _is_encrypted(description))
+                    yield Address(_socket_text(address, host), is_tls(description))
 
     def close(self) -> Iterator[Deferred[None] | None]:
         """Close one after the other; each may take a moment."""
@@ -177,8 +194,9 @@ class Ports:
             yield self._open.pop(0).stopListening()
 
 
-def _is_encrypted(description: str) -> bool:
-    return description.removeprefix(BEHIND_PROXY).startswith("ssl:")
+def _stop(description: str, reason: str) -> NoReturn:
+    print(f"rapidrtmp: cannot listen on {description}: {reason}", file=sys.stderr)
+    raise SystemExit(1)
 
 
 def _address(host: object, *, is_encrypted: bool) -> Address:

@@ -7,8 +7,8 @@ possible, and the answer says of each key what becomes of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall
@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.http.openapi_parts import Json, content, object_of, operation, ref
-from rapidrtmp.http.params import read_json_object, read_text
+from rapidrtmp.http.params import read_json_object, read_text, rfc3339
 from rapidrtmp.interfaces import (
     Audience,
     BadRequestError,
@@ -31,6 +31,7 @@ from rapidrtmp.interfaces import (
     Route,
     json_response,
 )
+from rapidrtmp.server.certificates import Certificates, Renewal
 from rapidrtmp.server.configuration import Configuration, check_settings
 from rapidrtmp.settings.model import Settings
 
@@ -49,6 +50,18 @@ _NAMES = {
 Outcomes = Mapping[str, Outcome]
 
 
+class Reloaded(NamedTuple):
+    """
+    What a reload has come to.
+
+    :ivar outcomes: what becomes of each key that differs from what was in force.
+    :ivar renewals: what became of the certificates of encrypted doors.
+    """
+
+    outcomes: Outcomes
+    renewals: Sequence[Renewal]
+
+
 @implementer(IContributes)
 class Reloading:
     """
@@ -57,6 +70,7 @@ class Reloading:
     :param configuration: where it comes from.
     :param follow: has the server follow new settings; the Deferred fails with ``ConfigurationError``.
     :param compare: what would become of each key.
+    :param certificates: those of the encrypted doors, whose files are read again as well.
     """
 
     _log = Logger()
@@ -67,34 +81,35 @@ class Reloading:
         configuration: Configuration,
         follow: Callable[[Settings], Deferred[Outcomes]],
         compare: Callable[[Settings], Outcomes],
+        certificates: Certificates,
     ) -> None:
         self._reactor = reactor
         self._configuration = configuration
         self._follow = follow
         self._compare = compare
+        self._certificates = certificates
         self._lock = DeferredLock()
         self._hang_up: IDelayedCall | None = None
         self._hung_up_s = float("-inf")
 
-    def reload(self) -> Deferred[Outcomes]:
+    def reload(self) -> Deferred[Reloaded]:
         """
-        Read the configuration again, and follow it.
+        Read the configuration again, and follow it; then the certificates.
 
-        :returns: a Deferred of the caller's own of what becomes of each key that differs from what is in force. It
-            fails with ``ConfigurationError``, and nothing has changed.
+        :returns: a Deferred of the caller's own. It fails with ``ConfigurationError``, and nothing has changed.
         """
-        waiter: Deferred[Outcomes] = Deferred()
+        waiter: Deferred[Reloaded] = Deferred()
         work = self._lock.run(lambda: Deferred.fromCoroutine(self._reload()))
         work.addBoth(_hand_over, waiter)  # which may have been cancelled: the work is not
         return waiter
 
-    async def _reload(self) -> Outcomes:
+    async def _reload(self) -> Reloaded:
         settings = self._configuration.load().settings
-        check_settings(self._reactor, settings)
+        check_settings(self._reactor, settings, self._certificates.descriptions)
         outcomes = await self._follow(settings)
         changes = [f"{outcome.value}: {', '.join(keys)}" for outcome in Outcome if (keys := _keys(outcomes, outcome))]
         self._log.info("reloaded the configuration: {changes}", changes="; ".join(changes) or "nothing has changed")
-        return outcomes
+        return Reloaded(outcomes, self._certificates.reload())
 
     def hang_up(self) -> None:
         """
@@ -144,7 +159,7 @@ class Reloading:
             failure.trap(ConfigurationError)
             raise BadRequestError(str(failure.value)) from failure.value
 
-        return self.reload().addCallbacks(_answer, failed)
+        return self.reload().addCallbacks(_answer_reload, failed)
 
     def _respond_diff(self, request: Request) -> Response:
         """
@@ -157,7 +172,7 @@ class Reloading:
         name = read_text(fields, "file") if "file" in fields else "the file"
         try:
             settings = self._configuration.load_text(text, name).settings
-            check_settings(self._reactor, settings)
+            check_settings(self._reactor, settings, self._certificates.descriptions)
         except ConfigurationError as error:
             raise BadRequestError(str(error)) from error
         return _answer(self._compare(settings))
@@ -175,13 +190,36 @@ def _keys(outcomes: Outcomes, wanted: Outcome) -> list[str]:
 
 
 def _answer(outcomes: Outcomes) -> Response:
-    return json_response({name: _keys(outcomes, outcome) for outcome, name in _NAMES.items()})
+    return json_response(_named(outcomes))
+
+
+def _answer_reload(reloaded: Reloaded) -> Response:
+    certificates = {"certificates": [_renewal(each) for each in reloaded.renewals]} if reloaded.renewals else {}
+    return json_response({**_named(reloaded.outcomes), **certificates})
+
+
+def _named(outcomes: Outcomes) -> Json:
+    return {name: _keys(outcomes, outcome) for outcome, name in _NAMES.items()}
+
+
+def _renewal(renewal: Renewal) -> Json:
+    error = {"error": renewal.error} if renewal.error else {}
+    return {
+        "door": renewal.door,
+        "port": renewal.port,
+        "file": str(renewal.file),
+        "changed": renewal.changed,
+        "expiresAt": rfc3339(int(renewal.expires_s) * 1000),
+        **error,
+    }
 
 
 def _paths() -> Json:
-    answer, errors = {"200": content("What becomes of each key that differs.", "ReloadAnswer")}, (400, 413)
+    meaning, errors = "What becomes of each key that differs.", (400, 413)
+    answer = {"200": content(meaning, "ConfigDiffAnswer")}
+    reloaded = {"200": content(f"{meaning} With encrypted doors, also of their certificates.", "ReloadAnswer")}
     body = {"required": True, "content": {"application/json": {"schema": ref("ConfigDiffRequest")}}}
-    reload = operation("reloadConfiguration", "Read the configuration file again", answer, errors, management=True)
+    reload = operation("reloadConfiguration", "Read the configuration file again", reloaded, errors, management=True)
     diff = operation(
         "compareConfiguration",
         "Say what another configuration file would change",
@@ -196,8 +234,23 @@ def _paths() -> Json:
 def _schemas() -> Json:
     keys = {"type": "array", "items": {"type": "string"}}
     text = {"type": "string"}
+    outcomes = dict.fromkeys(_NAMES.values(), keys)
+    certificate = object_of(
+        {
+            "door": {"enum": ["rtmp", "http", "manage"]},
+            "port": {"type": "integer"},
+            "file": text,
+            "changed": {"type": "boolean", "description": "Whether new connections get another certificate."},
+            "expiresAt": {**text, "format": "date-time"},
+            "error": {**text, "description": "Why the files could not be used; the old certificate stays."},
+        },
+        ("error",),
+    )
     return {
-        "ReloadAnswer": object_of(dict.fromkeys(_NAMES.values(), keys)),
+        "ConfigDiffAnswer": object_of(outcomes),
+        "ReloadAnswer": object_of(
+            {**outcomes, "certificates": {"type": "array", "items": certificate}}, ("certificates",)
+        ),
         "ConfigDiffRequest": object_of(
             {"toml": {**text, "description": "The file."}, "file": {**text, "description": "Its name."}}, ("file",)
         ),

@@ -51,6 +51,7 @@ from rapidrtmp.net.factory import RtmpServerFactory
 from rapidrtmp.net.proxied import ProxyRules
 from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.server.api_secret import find_api_secret
+from rapidrtmp.server.certificates import Certificates
 from rapidrtmp.server.configuration import Configuration
 from rapidrtmp.server.demo import DEMO, make_demo
 from rapidrtmp.server.descriptors import raise_descriptor_limit, share_descriptors
@@ -129,9 +130,15 @@ class RapidRtmpService(MultiService):
         proxies = ProxyRules(
             TrustedProxies(settings.server.proxy_protocol), reactor, self.metrics.proxy_headers_refused_total
         )
-        self.rtmp = Ports(reactor, settings.server.rtmp, unaccepted, proxies, ETHERNET_SEGMENT_BYTES)
-        self.http = Ports(reactor, settings.server.http, unaccepted, proxies)
-        self.manage = Ports(reactor, settings.server.manage, unaccepted, proxies)
+        self._certificates = Certificates(reactor, utc_ms, self.metrics.certificates_read_total)
+        self.rtmp, self.http, self.manage = (
+            Ports(reactor, endpoints, unaccepted, proxies, segment_bytes, partial(self._certificates.open, name))
+            for name, endpoints, segment_bytes in (
+                ("rtmp", settings.server.rtmp, ETHERNET_SEGMENT_BYTES),
+                ("http", settings.server.http, 0),
+                ("manage", settings.server.manage, 0),
+            )
+        )
         self._descriptors = raise_descriptor_limit()
         self._shares = share_descriptors(
             self._descriptors, settings.rtmp.connections.max_connections, settings.http.max_connections
@@ -185,7 +192,7 @@ class RapidRtmpService(MultiService):
         self._reloading = (
             None
             if configuration is None
-            else Reloading(reactor, configuration, self.follow, self.applications.outcomes)
+            else Reloading(reactor, configuration, self.follow, self.applications.outcomes, self._certificates)
         )
         self._hooks = Hooks(self.events, reactor, utc_ms)
         self._hooks.follow(settings.hooks)
@@ -373,6 +380,7 @@ class RapidRtmpService(MultiService):
             lease_metrics(self.stores.all),
             readiness_metrics(self.readiness),
             self._hooks.metrics(),
+            self._certificates.metrics(),
         )
 
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -406,6 +414,7 @@ class RapidRtmpService(MultiService):
         self._find_api_secret()
         self._plugin_threads.start()
         self._number_mark.start()
+        self._certificates.start()
         self.stores.start()
         self.readiness.start(self._probed_storages())
         super().startService()  # type: ignore[no-untyped-call]
@@ -552,6 +561,7 @@ class RapidRtmpService(MultiService):
         self.readiness.drain()
         if self._reloading is not None:
             self._reloading.stop()
+        self._certificates.stop()
         for recovery in self._recoveries:
             recovery.stop()
         self.revocations.stop()
