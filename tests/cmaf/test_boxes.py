@@ -2,7 +2,7 @@
 
 import struct
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -32,6 +32,7 @@ class FramingTests(BoxTestCase):
         """A full box begins with a version and 24 bits of flags."""
         self.assertEqual(b"\0\0\0\x0dtest\x01\x02\x03\x04x", boxes.full_box(b"test", 1, 0x020304, b"x"))
 
+    @settings(max_examples=25)
     @given(st.lists(st.binary(max_size=20), max_size=5))
     def test_sequence_of_boxes_is_found(self, payloads: list[bytes]) -> None:
         """Boxes written one behind the other are found again, each with its payload."""

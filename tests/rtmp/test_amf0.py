@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -199,6 +199,7 @@ class WriterTests(SynchronousTestCase):
         """AMF0 has no byte strings."""
         self.assertRaises(TypeError, write_values, b"bytes")
 
+    @settings(max_examples=50)
     @given(st.lists(_VALUES, max_size=3))
     def test_written_values_read_back(self, values: list[Value]) -> None:
         """What is written reads the same."""

@@ -105,7 +105,7 @@ class CuttingTests(SynchronousTestCase):
         except PeerProtocolError:
             pass
 
-    @settings(max_examples=200)
+    @settings(max_examples=80)
     @given(st.lists(st.binary(max_size=100), max_size=8))
     def test_arbitrary_bytes_make_protocol_errors(self, pieces: list[bytes]) -> None:
         """Whatever comes behind a handshake, it makes events or a PeerProtocolError."""
@@ -114,7 +114,7 @@ class CuttingTests(SynchronousTestCase):
         except PeerProtocolError:
             pass
 
-    @settings(max_examples=200)
+    @settings(max_examples=80)
     @given(st.lists(st.tuples(st.sampled_from(TYPES), st.binary(max_size=60))))
     def test_arbitrary_messages_make_protocol_errors(self, messages: list[tuple[int, bytes]]) -> None:
         """Whatever messages hold, they make events or a PeerProtocolError."""

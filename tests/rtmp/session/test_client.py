@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -330,6 +330,7 @@ class CuttingTests(SynchronousTestCase):
         self.assertEqual(expected, self.converse(in_bytes))
         self.assertEqual(expected, self.converse(lambda data: in_pieces(data, 1448)))
 
+    @settings(max_examples=40)
     @given(st.lists(st.integers(1, 2000), min_size=1, max_size=20))
     def test_arbitrary_cuts_are_seen_alike(self, sizes: list[int]) -> None:
         """So they do however else it is cut."""
