@@ -111,7 +111,7 @@ class ReloadTests(SynchronousTestCase):
             status = main(["config", "reload"])
         return status or 0, out.getvalue(), err.getvalue()
 
-    def test_certificates(self) -> None:
+    def test_new_certificate_is_a_line(self) -> None:
         """A new certificate is a line; one that is refused is an error, and the exit status says so."""
         new = {"door": "http", "port": 443, "changed": True, "expiresAt": "2030-03-31T00:00:00.000Z"}
         line = "http at port 443: new certificate, valid until 2030-03-31T00:00:00.000Z\n"

@@ -344,7 +344,7 @@ class EndpointTests(SynchronousTestCase):
         self.assertEqual(expected, (*read, endpoint.interface, endpoint.backlog))
         self.assertEqual([Path("server.pem")] * 2, TlsEndpoint.parse("haproxy:ssl:443").files)
 
-    def test_wrong_endpoints(self) -> None:
+    def test_wrong_endpoints_are_said_in_words(self) -> None:
         """A key that does not exist, a port that is no number and an old version are said in words."""
         for wrong, words in (
             ("ssl:443:certkey=c.pem", "ssl: takes port, privateKey"),
