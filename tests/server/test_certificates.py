@@ -28,9 +28,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.ssl import CertificateOptions, TLSVersion
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
+from twisted.internet.utils import getProcessOutputAndValue
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -146,9 +147,9 @@ class CertificatesCase(ServerCase):
         self.addCleanup(lambda: service.stopService() if service.running else None)
         return service
 
-    async def visit(self, port: int, protocols: tuple[bytes, ...] = (), **options: Any) -> Guest:
+    async def visit(self, port: int, protocols: tuple[bytes, ...] = ()) -> Guest:
         """A client that has shaken hands."""
-        tls = CertificateOptions(acceptableProtocols=list(protocols) or None, **options)  # which trust any server
+        tls = CertificateOptions(acceptableProtocols=list(protocols) or None)  # which trust any server
         endpoint = wrapClientTLS(tls, TCP4ClientEndpoint(reactor, "127.0.0.1", port))
         guest: Guest = await connectProtocol(endpoint, Guest())
         self.addCleanup(self.leave, guest)
@@ -268,6 +269,31 @@ class RenewalTests(CertificatesCase):
             pass
         self.assertFalse(guest.is_gone)
 
+    async def test_documented_hook(self) -> None:
+        """The hook for certbot that the documentation shows puts new files where a server finds them."""
+        self.patch(certificates, "LOOK_EVERY_S", 0.01)
+        service = self.serve(self.files.endpoint())
+        renewed = Files(self.folder / "renewed")
+        renewed.authority.number = 7
+        renewed.renew()
+        script = (
+            (Path(__file__).parents[2] / "docs" / "https.md").read_text("utf-8").split("```sh\n")[1].split("```")[0]
+        )
+        for documented, here in (
+            ("/etc/letsencrypt/live/media.example.com", str(self.folder / "renewed")),
+            ("/etc/rapidrtmp/tls", str(self.folder / "live")),
+            ("-o root -g rapidrtmp", f"-o {os.geteuid()} -g {os.getegid()}"),
+        ):
+            self.assertIn(documented, script)
+            script = script.replace(documented, here)
+        for lineage, expected in (("another", 1), ("renewed", 8)):
+            environment = {**os.environ, "RENEWED_LINEAGE": str(self.folder / lineage)}
+            done = await getProcessOutputAndValue("/bin/sh", ["-c", script], environment)
+            self.assertEqual((b"", b"", 0), done)
+            while (serial := (await self.visit(service.http.number)).chain[0]) != expected:
+                self.assertEqual(1, serial)
+        self.assertEqual(0o640, self.files.key.stat().st_mode & 0o777)
+
     async def test_hang_up_renews(self) -> None:
         """A hang-up reads certificates again as well."""
         service = self.serve(self.files.endpoint())
@@ -301,29 +327,32 @@ class ProtocolTests(CertificatesCase):
     async def test_old_versions_are_refused(self) -> None:
         """TLS 1.2 and 1.3 are spoken, and nothing older, before and after a renewal."""
         service = self.serve(self.files.endpoint())
+        refused = "TLSV1_ALERT_PROTOCOL_VERSION"
         for _ in range(2):
-            for version, name in ((TLSVersion.TLSv1_2, "TLSv1.2"), (TLSVersion.TLSv1_3, "TLSv1.3")):
-                only = {"insecurelyLowerMinimumTo": version, "lowerMaximumSecurityTo": version}
-                guest = await self.visit(service.http.number, **only)
-                self.assertEqual(name, guest.transport.getHandle().get_protocol_version_name())  # type: ignore[union-attr]
-            self.assertIn("PROTOCOL_VERSION", await deferToThread(self.speak_old, service.http.number))
+            for version, expected in (
+                (ssl.TLSVersion.TLSv1, refused),
+                (ssl.TLSVersion.TLSv1_1, refused),
+                (ssl.TLSVersion.TLSv1_2, "TLSv1.2"),
+                (ssl.TLSVersion.TLSv1_3, "TLSv1.3"),
+            ):
+                self.assertEqual(expected, await deferToThread(self.speak, service.http.number, version))
             self.files.renew()
             await self.reload(service)
 
-    def speak_old(self, port: int) -> str:
-        """What becomes of a client that knows TLS 1.1 at best, blocking."""
+    def speak(self, port: int, version: ssl.TLSVersion) -> str:
+        """What becomes of a client that knows one version, blocking: the version, or why there is none."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.set_ciphers("ALL:@SECLEVEL=0")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+            context.minimum_version = context.maximum_version = version
         with socket.create_connection(("127.0.0.1", port), 20) as plain:
             try:
-                context.wrap_socket(plain)
+                with context.wrap_socket(plain) as encrypted:
+                    return str(encrypted.version())
             except ssl.SSLError as error:
                 return str(error.reason)
-        return ""
 
     async def test_whole_chain_is_shown(self) -> None:
         """Certificates behind the first in a file, and those of another, are shown to clients."""
