@@ -269,7 +269,7 @@ class RenewalTests(CertificatesCase):
             pass
         self.assertFalse(guest.is_gone)
 
-    async def test_documented_hook(self) -> None:
+    async def test_documented_hook_of_certbot(self) -> None:
         """The hook for certbot that the documentation shows puts new files where a server finds them."""
         self.patch(certificates, "LOOK_EVERY_S", 0.01)
         service = self.serve(self.files.endpoint())
