@@ -32,7 +32,7 @@ class Interleaving:
     """
     The meeting of the tracks over one range.
 
-    :param tracks: the primary one, and any number of others. For those behind the second no part waits for long.
+    :param tracks: the primary one, and any number of others. Parts wait long for the first of audio beside video alone.
     :param patience: for how many ticks of the primary track a part waits for the others, at most.
     :ivar cuts: what has not left yet.
     :ivar companions: the other tracks by id, in order, but for those of video.
@@ -124,7 +124,8 @@ class Interleaving:
             return True
         frame = cut.samples[-1].frame.duration if cut.samples else 0
         for index, companion in enumerate(self.companions.values()):
-            if index and newest is not None and newest - cut.end > self._further_patience:
+            is_further = index > 0 or self._primary.kind is MediaKind.AUDIO
+            if is_further and newest is not None and newest - cut.end > self._further_patience:
                 break
             needed = cut.shown_until - self._usual_lag(cut, frame + companion.frame_ticks)
             if not companion.has_reached(needed, cut, newest):

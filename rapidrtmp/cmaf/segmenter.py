@@ -66,20 +66,22 @@ MOST_SIZES = 8
 
 def packaged_tracks(tracks: Sequence[Track]) -> tuple[Track, ...]:
     """
-    Those tracks of a stream that are cut together: the leading one; beside video all of audio, and then other video of
+    Those tracks of a stream that are cut together: the leading one, all of audio, and beside video then other video of
     the same shape, which is the same picture in another size.
     """
     leading, *others = tracks
-    if leading.kind is not MediaKind.VIDEO:
-        return (leading,)
     audio = [track for track in others if track.kind is MediaKind.AUDIO]
+    if leading.kind is not MediaKind.VIDEO:
+        return (leading, *audio)
     sizes = [track for track in others if track.kind is MediaKind.VIDEO and _has_shape(track, leading)]
     return (leading, *audio, *sizes[: MOST_SIZES - 1])
 
 
 def main_tracks(packaged: Sequence[Track]) -> tuple[Track, ...]:
-    """Those of them that are muxed: the leading one, and the first of audio."""
-    return tuple(track for index, track in enumerate(packaged[:2]) if not index or track.kind is MediaKind.AUDIO)
+    """Those of them that are muxed: the leading one, and beside video the first of audio."""
+    leading, *others = packaged
+    is_accompanied = leading.kind is MediaKind.VIDEO and others and others[0].kind is MediaKind.AUDIO
+    return (leading, others[0]) if is_accompanied else (leading,)
 
 
 def _has_shape(track: Track, leading: Track) -> bool:
@@ -337,7 +339,7 @@ class Segmenter:
             companion.forget_old()
             return
         due = newest + companion.alone(newest)
-        if not self._is_still and not self._gop.is_whole(cut, self._loose):
+        if self._primary.kind is MediaKind.AUDIO or not (self._is_still or self._gop.is_whole(cut, self._loose)):
             last, self._loose = self._loose, None
             cut = self._reach_over(cut, last, max(due, cut.start))
             self._promised = cut.start

@@ -108,13 +108,19 @@ class Multivariant(Rate):
 
         :param tracks: those of the muxed rendition.
         :param video: other sizes of its picture. Where there is ``audio``, the leading one is the first, without audio.
-        :param audio: the audio tracks that go with each of those; then the muxed rendition is not listed.
+        :param audio: the audio tracks that go with each of those, or are all there is; then the muxed rendition is not
+            listed.
         """
         muxed = Variant(self._media_uri, tracks, self, frame_rate)
-        listed = [*video] if audio else [muxed, *video]
-        if audio:  # what was measured of the leading track is of the muxed rendition
-            listed[0] = listed[0]._replace(rate=self, frame_rate=frame_rate)
-        rates = [self._announce(variant, audio, is_muxed=variant.rate is self) for variant in listed]
+        if video or not audio:
+            listed = [*video] if audio else [muxed, *video]
+            if audio:  # what was measured of the leading track is of the muxed rendition
+                listed[0] = listed[0]._replace(rate=self, frame_rate=frame_rate)
+            rates = [self._announce(variant, audio, is_muxed=variant.rate is self) for variant in listed]
+        else:
+            groups = _groups(audio).values()
+            listed = [choices[0] for choices in groups]
+            rates = [self._announce_audio(choices) for choices in groups]
         shown = [(each.uri, each.tracks, each.frame_rate) for each in (*listed, *audio)]
         if shown == self._shown and all(
             peak <= self._peaks[each.uri] for each, (peak, _) in zip(listed, rates, strict=True)
@@ -140,6 +146,13 @@ class Multivariant(Rate):
         announced = _announced(max(rate.peak + peak, average))
         self._peaks.setdefault(variant.uri, 0)
         return announced, _announced(average) if average else max(announced, self._peaks[variant.uri])
+
+    def _announce_audio(self, choices: Sequence[Variant]) -> tuple[int, int]:
+        """The same of audio without video, by the largest track of its group."""
+        self._peaks.setdefault(choices[0].uri, 0)
+        peak = max(each.rate.peak for each in choices) or self.peak
+        average = max(each.rate.average for each in choices) or peak
+        return _announced(max(peak, average)), _announced(average)
 
     def render_muxed(self, tracks: Sequence[Track], frame_rate: Fraction | None) -> bytes:
         """The playlist with the muxed rendition alone, and its measured rates."""
@@ -171,13 +184,14 @@ def render_multivariant(
 
 
 def _render(variants: Sequence[tuple[Variant, tuple[int, int]]], audio: Sequence[Variant], rewind_ms: int) -> bytes:
-    """The playlist of variants with their bandwidths, each with every group of audio."""
+    """The playlist of variants with their bandwidths, each with every group of audio, or the one that it is of."""
     data = f'#EXT-X-SESSION-DATA:DATA-ID="{REWIND_DATA}",VALUE="{rewind_ms // 1000}"\n' if rewind_ms else ""
     groups: dict[str, list[Variant]] = _groups(audio) or {"": []}
     text = "".join(_render_group(*item) for item in groups.items())
     is_alone = len(variants) == 1 and not audio
     for group, choices in groups.items():
-        for variant, bandwidth in _middle_first(variants):
+        goes_with = [each for each in variants if each[0] not in audio or each[0] in choices]
+        for variant, bandwidth in _middle_first(goes_with):
             text += _render_variant(variant, bandwidth, _one_of_each(choices), group, is_alone=is_alone)
     return f"#EXTM3U\n#EXT-X-VERSION:{VERSION}\n{data}{text}".encode()
 
@@ -196,7 +210,7 @@ def _render_variant(
     attributes = [
         f"BANDWIDTH={peak}",
         f"AVERAGE-BANDWIDTH={average}",
-        f'CODECS="{",".join(track.config.codec_string for track in tracks)}"',
+        f'CODECS="{",".join(dict.fromkeys(track.config.codec_string for track in tracks))}"',
     ]
     for config in (track.config for track in tracks):
         if isinstance(config, VideoConfig):

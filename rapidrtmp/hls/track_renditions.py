@@ -4,8 +4,8 @@ Renditions beside the muxed one: what a stream with several audio tracks, or siz
 Each has a folder of its own on the shelf (``audio-1/index.m3u8``) and a playlist in step with the muxed one: the same
 segments, parts, dates, discontinuities and promises, for its parts are those of the stream with the samples of some
 tracks alone. With one audio track, another size of the picture is muxed with it, as the leading one is; with several,
-video and audio are apart. Where a track has nothing a part is a gap, and so is one that has ended: its playlist
-continues for those who still play it.
+video and audio are apart, and without video there is audio alone. Where a track has nothing a part is a gap, and so is
+one that has ended: its playlist continues for those who still play it.
 
 They live on the shelf alone; what is stored of a stream is its muxed rendition.
 """
@@ -205,7 +205,7 @@ def _is_closed(part: Part) -> bool:
 
 class TrackRenditions:
     """
-    All of one stream: none as long as it has one video and one audio track.
+    All of one stream: none as long as it has no more than one video and one audio track.
 
     :param size: how many segments their playlists list.
     """
@@ -228,9 +228,7 @@ class TrackRenditions:
         """Learn of which tracks the parts that follow are: the leading one, those of audio, and other sizes of it."""
         video = [track for track in tracks if track.kind is MediaKind.VIDEO]
         audio = [track for track in tracks if track.kind is MediaKind.AUDIO]
-        if not video:
-            self._wanted = ()
-        elif len(audio) > 1:
+        if len(audio) > 1:
             self._wanted = tuple((track,) for track in (*video, *audio))
         else:
             self._wanted = tuple((track, *audio) for track in video[1:])

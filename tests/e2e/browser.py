@@ -94,10 +94,11 @@ class BrowserTest(EndToEndTest):
         browser.get(url)
         return browser
 
-    def figures_of_play(self, browser: Any, since: float = 0.0) -> dict[str, Any] | None:
-        """The figures, if the video plays and has come past ``since``, in seconds of its own time."""
+    def figures_of_play(self, browser: Any, since: float = 0.0, *, has_picture: bool = True) -> dict[str, Any] | None:
+        """The figures, if it plays and has come past ``since``, in seconds of its own time."""
         figures: dict[str, Any] = browser.execute_script(FIGURES)
-        playing = figures["readyState"] >= 3 and not figures["paused"] and figures["decoded"] > 0
+        has_decoded = figures["decoded"] > 0 or (not has_picture and figures["audioBytes"] > 0)
+        playing = figures["readyState"] >= 3 and not figures["paused"] and has_decoded
         return figures if playing and figures["currentTime"] > since else None
 
     def complaints(self, browser: Any) -> list[str]:

@@ -17,14 +17,15 @@ from tests.e2e.test_encoders import SETTINGS, digests, fetch_all, track
 
 
 @functools.cache
-def two_languages(seconds: int) -> Path:
-    """A clip of a picture and two tones, each an AAC track."""
+def two_languages(seconds: int, *, has_picture: bool = True) -> Path:
+    """A clip of a picture, or none, and two tones, each an AAC track."""
     path = new_folder("clip") / "two.flv"
     tones = [f"sine=frequency={pitch}:beep_factor=2:sample_rate=48000" for pitch in (440, 660)]
     inputs = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=30"]
     inputs += [each for tone in tones for each in ("-f", "lavfi", "-i", tone)]
     codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "30", "-c:a", "aac", "-ac", "2"]
-    arguments = [*inputs, "-map", "0", "-map", "1", "-map", "2", *codecs, "-t", str(seconds), "-f", "flv", str(path)]
+    maps = [*(["-map", "0"] if has_picture else []), "-map", "1", "-map", "2"]
+    arguments = [*inputs, *maps, *codecs, "-t", str(seconds), "-f", "flv", str(path)]
     subprocess.run(
         [FFMPEG, "-nostdin", "-v", "error", "-y", *arguments], stdin=subprocess.DEVNULL, check=True, timeout=RUN_S
     )
@@ -86,6 +87,20 @@ class AudioTests(EndToEndTest):
         self.assertEqual("", decode(media))
         self.assertEqual(shape, [(each.sequence, each.duration, each.date) for each in playlist.complete])
 
+    def test_audio_tracks_without_video(self) -> None:
+        """Of a publish of audio alone each track has a playlist of its own, and comes out as it was sent."""
+        clip = two_languages(CLIP_S, has_picture=False)
+        server = self.start_server(SETTINGS.format(grace="1s"))
+        publisher = self.publish(FFMPEG, clip, server.issue_token("show").publish_url)
+        master = parse_multivariant_playlist(eventually("the stream", lambda: master_of(server, "show")))
+        self.assertEqual(["audio-0/index.m3u8"], [variant.uri for variant in master.variants])
+        self.assertEqual(["audio-0/index.m3u8", "audio-1/index.m3u8"], [each.uri for each in master.renditions])
+        self.assertEqual(0, publisher.wait(), publisher.said)
+        for number in (0, 1):
+            _, media = fetch_all(server, f"show/audio-{number}", new_folder(f"audio-{number}"))
+            self.assertEqual("", decode(media))
+            self.assertEqual(digests(audio_packets(clip, number)), digests(track(read_packets(media), "audio")))
+
 
 class SizesTests(EndToEndTest):
     def test_rungs_of_one_picture(self) -> None:
@@ -138,19 +153,28 @@ class BrowserTests(BrowserTest):
 
     def test_choice_of_audio_in_hls_js(self) -> None:
         """hls.js plays one of several audio tracks, and the viewer chooses another while it plays."""
+        self._choose_audio(has_picture=True)
+
+    def test_choice_of_audio_without_video_in_hls_js(self) -> None:
+        """So it does where there is no video."""
+        self._choose_audio(has_picture=False)
+
+    def _choose_audio(self, *, has_picture: bool) -> None:
+        clip = two_languages(60, has_picture=has_picture)
         paths = find_browser()
         server = self.start_server()
         check_library(server)
-        publisher = self.publish(FFMPEG, two_languages(60), server.issue_token("show").publish_url)
+        publisher = self.publish(FFMPEG, clip, server.issue_token("show").publish_url)
         browser = self.open_page(paths, f"{server.root}/live/show")
-        first = eventually("the page to play", lambda: self.figures_of_play(browser))
+        first = eventually("the page to play", lambda: self.figures_of_play(browser, has_picture=has_picture))
         choice = browser.find_element("id", "audio")
         self.assertTrue(choice.is_displayed())
         options = choice.find_elements("tag name", "option")
         self.assertEqual(["Audio 1", "Audio 2"], [each.text for each in options])
         options[1].click()
         eventually("the other track", lambda: browser.execute_script("return window.rapidrtmp.audioTrack") == 1)
-        last = eventually("it to play on", lambda: self.figures_of_play(browser, first["currentTime"] + 6))
+        since = first["currentTime"] + 6
+        last = eventually("it to play on", lambda: self.figures_of_play(browser, since, has_picture=has_picture))
         self.assertGreater(last["audioBytes"], first["audioBytes"])
         self.assertEqual(0, last["recoveries"])
         self.assertEqual([], self.complaints(browser))

@@ -216,6 +216,79 @@ class TwoTracksTests(SynchronousTestCase):
         self.assertEqual(["index.m3u8"], [each.uri for each in parse_multivariant_playlist(master).variants])
 
 
+class AudioAloneTests(SynchronousTestCase):
+    """Several audio tracks without video."""
+
+    def packaged(self, *tracks: Track, seconds: int = 20, frames: Sequence[Frame] = ()) -> Packaged:
+        packaged = Packaged()
+        sound = frames or interleaved(*(audio_frames(track, seconds) for track in tracks))
+        packaged.range(*tracks, frames=sound)
+        return packaged
+
+    def test_each_track_comes_out(self) -> None:
+        """Each track has a playlist of its own, in step; the stream's own one is that of the first track."""
+        packaged = self.packaged(MAIN, COMMENT, MONO)
+        packaged.sink.finish()
+        shelf = packaged.shelf
+        self.assertEqual(["", "audio-0/", "audio-1/", "audio-3/"], sorted(shelf.players))
+        for folder, track in (("", MAIN), ("audio-0/", MAIN), ("audio-1/", COMMENT), ("audio-3/", MONO)):
+            sent = [frame.data for frame in audio_frames(track, 20)]
+            self.assertEqual(sent, packaged.payloads(folder, track), folder)
+            self.assertEqual(shape(shelf.latest("")), shape(shelf.latest(folder)))
+            self.assertTrue(all(part.independent for each in shelf.latest(folder).segments for part in each.parts))
+
+    def test_muxed_as_with_one(self) -> None:
+        """The stream's own media are what they are without the other tracks, byte for byte."""
+        both, one = self.packaged(MAIN, COMMENT), self.packaged(MAIN)
+        same = {name: body for name, body in both.shelf.bodies.items() if "/" not in name and name != "master.m3u8"}
+        self.assertEqual(same, {name: one.shelf.bodies[name] for name in same})
+
+    def test_multivariant_offers_all(self) -> None:
+        """The multivariant playlist has a variant for each codec, whose URI is one of its group of audio."""
+        opus = CODECS["Opus"].make_track(6, opus_of_packet(b"\xfc"))
+        sound = [replace(frame, data=b"\xfc" + frame.data) for frame in audio_frames(opus, 12)]
+        frames = interleaved(audio_frames(MAIN, 12), audio_frames(COMMENT, 12, size=900), sound)
+        packaged = self.packaged(MAIN, COMMENT, opus, frames=frames)
+        parsed = parse_multivariant_playlist(packaged.multivariant())
+        self.assertEqual(
+            [
+                ("audio-0/index.m3u8", "mp4a.40.2", {"AUDIO": "audio-mp4a"}),
+                ("audio-2/index.m3u8", "opus", {"AUDIO": "audio-opus"}),
+            ],
+            [(variant.uri, variant.codecs, variant.groups) for variant in parsed.variants],
+        )
+        self.assertEqual(
+            [f"audio-{number}/index.m3u8" for number in range(3)], [each.uri for each in parsed.renditions]
+        )
+        largest = 8 * 900 * 44_100 // 1024
+        self.assertTrue(largest < parsed.variants[0].bandwidth < 2 * largest, parsed.variants[0].bandwidth)
+
+    def test_first_track_pauses(self) -> None:
+        """While the first track is silent the others continue, in gaps of the first; it joins in where it belongs."""
+        back = audio_frames(MAIN, 6, start=14 * 48_000)
+        frames = interleaved([*audio_frames(MAIN, 6), *back], audio_frames(COMMENT, 20))
+        packaged = self.packaged(MAIN, COMMENT, frames=frames)
+        edges = packaged.shelf.latest("audio-1/").segments
+        self.assertGreater(sum(segment.duration or 0 for segment in edges), 16)
+        packaged.sink.finish()
+        sent = [frame.data for frame in audio_frames(COMMENT, 20)]
+        self.assertEqual(sent, packaged.payloads("audio-1/", COMMENT))
+        self.assertEqual([frame.data for frame in (*audio_frames(MAIN, 6), *back)], packaged.payloads("", MAIN))
+        self.assertEqual(0, packaged.metrics.total("playlist_violations_total"))
+
+    def test_camera_comes_and_goes(self) -> None:
+        """Video that comes later makes variants with the same audio to choose from, and leaves them behind."""
+        packaged = self.packaged(MAIN, COMMENT, seconds=8)
+        both = [audio_frames(track, 8, start=10 * track.timescale) for track in (MAIN, COMMENT)]
+        packaged.range(VIDEO, MAIN, COMMENT, frames=interleaved(video_frames(VIDEO, 8, start=900_000), *both))
+        parsed = parse_multivariant_playlist(packaged.multivariant())
+        self.assertEqual(["video-0/index.m3u8"], [variant.uri for variant in parsed.variants])
+        both = [audio_frames(track, 8, start=20 * track.timescale) for track in (MAIN, COMMENT)]
+        packaged.range(MAIN, COMMENT, frames=interleaved(*both))
+        parsed = parse_multivariant_playlist(packaged.multivariant())
+        self.assertEqual(["audio-0/index.m3u8"], [variant.uri for variant in parsed.variants])
+
+
 class OddTracksTests(SynchronousTestCase):
     def test_names_differ_within_a_group(self) -> None:
         """Names in a group differ, and hold nothing that ends them early."""
@@ -461,15 +534,20 @@ class AnyStreamTests(SynchronousTestCase):
             sizes = [track for track in (SizesTests.SMALL, SizesTests.TINY) if random.random() < 0.6]
             gop = random.choice([15, 30, 60])
             lead = video_frames(VIDEO, seconds, gop=gop, b_frames=random.choice([0, 2]), start=start_s * 90_000)
+            leading = [VIDEO]
+            if audio and random.random() < 0.2:
+                lead, leading, sizes = [], [], []
             others = [
                 video_frames(each, seconds, gop=random.choice([gop, 45]), start=start_s * 90_000) for each in sizes
             ]
             others += [audio_frames(each, seconds, start=start_s * each.timescale) for each in audio]
             others = [self._mangled(random, frames) for frames in others]
-            packaged.range(VIDEO, *sizes, *audio, frames=interleaved(lead, *others))
+            packaged.range(*leading, *sizes, *audio, frames=interleaved(lead, *others))
             start_s += seconds + random.choice([1, 4])
         packaged.sink.finish()
         self.assertEqual(0, packaged.metrics.total("playlist_violations_total"))
+        if not packaged.shelf.players:  # no frame of a leading track has come
+            return
         muxed = packaged.shelf.latest("")
         for folder in packaged.shelf.players:
             ours = packaged.shelf.latest(folder)
