@@ -229,10 +229,20 @@ class ServerSettings:
     """What the server as a whole listens on, admits and tells."""
 
     rtmp: tuple[str, ...] = _setting(
-        ENDPOINTS, "tcp:1935", "Endpoints that take RTMP", option="rtmp", old="RTMP_ADDR", from_old=address_endpoint
+        ENDPOINTS,
+        "tcp:1935",
+        "Endpoints that take RTMP; ssl: ones RTMPS, with certificates that are read again when they change",
+        option="rtmp",
+        old="RTMP_ADDR",
+        from_old=address_endpoint,
     )
     http: tuple[str, ...] = _setting(
-        ENDPOINTS, "tcp:8080", "Endpoints that serve HTTP", option="http", old="HTTP_ADDR", from_old=address_endpoint
+        ENDPOINTS,
+        "tcp:8080",
+        "Endpoints that serve HTTP; ssl: ones HTTPS, likewise",
+        option="http",
+        old="HTTP_ADDR",
+        from_old=address_endpoint,
     )
     manage: tuple[str, ...] = _setting(
         ENDPOINTS, "", "Endpoints that serve the API and the metrics; without one the HTTP ones do", option="manage"
