@@ -7,6 +7,7 @@ digest of all samples, when a stream ends, and may then send it again: those fie
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 from rapidrtmp.errors import MediaError
@@ -24,6 +25,12 @@ _VERSION_AND_FLAGS = bytes(4)
 #: Samples in a block by its code (9.1.1); 0 is reserved, and 6 and 7 say that 8 or 16 bits tell.
 _BLOCK_SAMPLES = (0, 192, 576, 1152, 2304, 4608, 0, 0, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 _IN_8_BITS, _IN_16_BITS = 6, 7
+_LEAST_FRAME = 6
+_COUNTS_SAMPLES = 0x01  # in the second byte: blocks vary in size, so that headers count samples and not frames
+#: Frames that one message may have, and marks within a frame that may be the next one's and are not.
+_MOST_FRAMES, _MOST_MARKS = 128, 256
+#: How many bytes of a header the rate takes, by its code (9.1.2).
+_RATE_SIZES = {12: 1, 13: 2, 14: 2}
 
 
 def read_stream_info(data: bytes) -> AudioConfig:
@@ -68,23 +75,86 @@ class FlacReader:
         """
         Read the body of a frames packet: one frame.
 
-        :returns: the body; ``None`` if it is empty, as at the end of a stream.
+        :returns: the body; ``None`` if it is empty, as at the end of a stream, or has several frames.
         :raises MediaError: it begins with no frame header, or with one that does not tell its block size.
         """
         if not body:
             return None
-        if len(body) < 6 or body[0] != 0xFF or body[1] & 0xFE != 0xF8:
+        if len(body) < _LEAST_FRAME or body[0] != 0xFF or body[1] & 0xFE != 0xF8:
             raise MediaError(f"no FLAC frame header, but {body[:6].hex(' ')}")
-        code = body[2] >> 4
-        samples = _BLOCK_SAMPLES[code] or _written_samples(body, code)
-        self.samples = samples
+        self.samples = _BLOCK_SAMPLES[body[2] >> 4] or _samples_of(body)
+        if body.find(body[:2], _LEAST_FRAME) >= 0 and _next_frame(body, 0) < len(body):  # the first is rare within one
+            return None
         return body
+
+    def split(self, body: bytes) -> Iterator[bytes]:
+        """See :class:`~rapidrtmp.codec.several.SplittingReader`."""
+        at = 0
+        for _ in range(_MOST_FRAMES):
+            end = _next_frame(body, at)
+            self.samples = _samples_of(body[at : at + 16])
+            yield body[at:end]
+            at = end
+            if at == len(body):
+                return
+        raise MediaError(f"more than {_MOST_FRAMES} FLAC frames in one message")
+
+
+def _next_frame(body: bytes, at: int) -> int:
+    """
+    Where the frame behind one begins, or the body ends. A frame does not say how long it is: it ends where a header of
+    the same kind follows, undamaged (9.1.8), that has the next number.
+    """
+    begins, found = body[at : at + 16], at + _LEAST_FRAME
+    for _ in range(_MOST_MARKS):
+        found = body.find(begins[:2], found)
+        if found < 0:
+            break
+        if _follows(body[found : found + 16], begins):
+            return found
+        found += 1
+    return len(body)
+
+
+def _follows(head: bytes, before: bytes) -> bool:
+    """Whether a frame header begins here that is next to the one before."""
+    if len(head) < _LEAST_FRAME or (head[2] ^ before[2]) & 0x0F or (head[3] ^ before[3]) & 0x0F:
+        return False
+    code, rate = head[2] >> 4, head[2] & 0x0F
+    size = 4 + _number_size(head) + {_IN_8_BITS: 1, _IN_16_BITS: 2}.get(code, 0) + _RATE_SIZES.get(rate, 0)
+    step = _samples_of(before) if before[1] & _COUNTS_SAMPLES else 1
+    return (
+        (code in (_IN_8_BITS, _IN_16_BITS) or _BLOCK_SAMPLES[code] > 0)
+        and len(head) > size
+        and _number(head) == _number(before) + step
+        and _crc(head[:size], 0x07, 8) == head[size]
+    )
+
+
+def _number(frame: bytes) -> int:
+    """The number of a frame, or of its first sample (9.1.5), which is written as UTF-8 writes characters."""
+    size = _number_size(frame)
+    value = frame[4] & (0x7F if size == 1 else 0x7F >> size)
+    for byte in frame[5 : 4 + size]:
+        value = value << 6 | byte & 0x3F
+    return value
+
+
+def _number_size(frame: bytes) -> int:
+    """How many bytes that takes: 1 to 7."""
+    leading_ones = 8 - (~frame[4] & 0xFF).bit_length()
+    return max(1, leading_ones)
+
+
+def _samples_of(frame: bytes) -> int:
+    """The block size of a frame (9.1.1)."""
+    code = frame[2] >> 4
+    return _BLOCK_SAMPLES[code] or _written_samples(frame, code)
 
 
 def _written_samples(frame: bytes, code: int) -> int:
     """The block size that stands behind the number of the frame, which takes 1 to 7 bytes (9.1.5 and 9.1.6)."""
-    leading_ones = 8 - (~frame[4] & 0xFF).bit_length()
-    at = 4 + max(1, leading_ones)
+    at = 4 + _number_size(frame)
     told = frame[at : at + {_IN_8_BITS: 1, _IN_16_BITS: 2}.get(code, 0)]
     if not told:
         raise MediaError(f"FLAC frame with block size code {code}, and {len(frame)} bytes in all")

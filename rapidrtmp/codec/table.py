@@ -294,6 +294,7 @@ CODECS: dict[str, Codec] = {
             "FLAC",
             read_config=read_stream_info,
             reader=FlacReader,
+            pieces=SeveralFrames,
             box="dfLa",
             write_box=write_dfla,
             read_box=read_dfla,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+
 from hypothesis import given
 from hypothesis import strategies as st
+from imageio_ffmpeg import get_ffmpeg_exe
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.codec.flac import FlacReader, read_dfla, read_stream_info, silent_flac, write_dfla
@@ -106,6 +109,81 @@ class FrameTests(SynchronousTestCase):
             sound = decoded_samples(track, [(silent_flac(track.config), 1024)] * 5)  # type: ignore[arg-type]
             self.assertEqual({0}, set(sound))
             self.assertEqual(5 * 1024 * track.config.channels, len(sound))  # type: ignore[union-attr]
+
+
+def encoded(seconds: int, *options: str) -> tuple[bytes, list[bytes]]:
+    """STREAMINFO, and the frames of a tone, by FFmpeg."""
+    command = [
+        get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        f"sine=sample_rate=48000:duration={seconds}",
+        "-ac",
+        "2",
+    ]
+    made = subprocess.run([*command, *options, "-f", "flv", "-"], capture_output=True, check=True, timeout=60).stdout
+    bodies, at = [], 13
+    while at + 15 < len(made):
+        size = int.from_bytes(made[at + 1 : at + 4], "big")
+        if made[at] == 8:
+            bodies.append(made[at + 11 : at + 11 + size])
+        at += 15 + size
+    info = next(body[5:] for body in bodies if body[:1] == b"\x90")
+    return info, [body[5:] for body in bodies if body[:1] == b"\x91" and body[5:]]
+
+
+class SeveralFramesTests(SynchronousTestCase):
+    """Messages with several frames, of which none says how long it is."""
+
+    def test_encoded_frames_come_apart(self) -> None:
+        """Frames of a real encoder that share messages come out as they were, each at its own time."""
+        info, frames = encoded(8, "-c:a", "flac")
+        for count in (1, 2, 5):
+            bodies = [b"".join(frames[at : at + count]) for at in range(0, len(frames), count)]
+            block = read_stream_info(info).samples_per_frame
+            messages = [audio(at * count * block // 48, b"\x91fLaC" + body) for at, body in enumerate(bodies)]
+            events = demux([audio(0, b"\x90fLaC" + info), *messages])
+            self.assertEqual([], problems_of(events))
+            heard = frames_of(events, MediaKind.AUDIO)
+            self.assertEqual(frames, [each.data for each in heard])
+            self.assertEqual([at * block for at in range(len(frames))], [each.dts for each in heard])
+
+    def test_marks_within_are_no_frames(self) -> None:
+        """Bytes like the beginning of a frame, or a header with another number or a wrong sum, are part of a frame."""
+        first, second = headed(0), headed(1)
+        for inside in (b"\xff\xf8" * 1000, second[:5] + b"\x00" + second[6:], headed(2), headed(0), second[:5]):
+            body = first + inside
+            self.assertIs(body, FlacReader(read_stream_info(START)).read(body), inside[:12].hex())
+        self.assertIsNone(FlacReader(read_stream_info(START)).read(first + second))
+
+    def test_samples_are_counted_where_blocks_vary(self) -> None:
+        """Where blocks vary in size the number that follows is that of the next frame's first sample."""
+        reader = FlacReader(read_stream_info(START))
+        varying = [headed(0, 0xF9, 4), headed(2304, 0xF9, 5), headed(2304 + 4608, 0xF9, 4)]
+        self.assertIsNone(reader.read(b"".join(varying)))
+        self.assertEqual(varying, list(reader.split(b"".join(varying))))
+        self.assertEqual(2304, reader.samples)
+
+    def test_countless_frames_are_refused(self) -> None:
+        """A message of more frames than any encoder sends is refused."""
+        body = b"".join(map(headed, range(1000)))
+        events = demux([audio(0, b"\x90fLaC" + START), audio(0, b"\x91fLaC" + body)])
+        self.assertEqual(["malformed"], problems_of(events))
+
+
+def headed(number: int, second: int = 0xF8, code: int = 10) -> bytes:
+    """A frame with a whole header, and some bytes behind it."""
+    written = chr(number).encode() if number else b"\0"
+    head = bytes([0xFF, second, code << 4 | 0x0A, 0x88]) + written
+    value = 0
+    for byte in head:
+        value ^= byte
+        for _ in range(8):
+            value = (value << 1 ^ (0x107 if value & 0x80 else 0)) & 0x1FF
+    return head + bytes([value & 0xFF]) + b"\x5b\x4c\x00\x00\x00\xa6\x01"
 
 
 class PublishTests(SynchronousTestCase):
