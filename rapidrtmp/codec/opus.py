@@ -4,7 +4,7 @@ stores.
 
 Opus always counts in 1/48000 s, whatever the rate of what was encoded. A packet tells in its first byte how long its
 frames are, so packets of different lengths may follow one another. Where the header is missing, packets tell enough of
-one or two channels; more channels have a table that only the header has.
+one or two channels; of more channels their number does, for encoders share them among streams in one usual way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from functools import lru_cache
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import AudioConfig
 
-__all__ = ["OpusReader", "opus_of_packet", "read_dops", "read_opus_head", "silent_packet", "write_dops"]
+__all__ = [
+    "OpusReader",
+    "opus_of_channels",
+    "opus_of_packet",
+    "read_dops",
+    "read_opus_head",
+    "silent_packet",
+    "write_dops",
+]
 
 SAMPLE_RATE = 48_000
 _MAGIC = b"OpusHead"
@@ -28,6 +36,18 @@ _PLAIN, _SURROUND = 0, 1
 _TABLED = (_SURROUND, 2, 255)
 _MOST_CHANNELS = {_PLAIN: 2, _SURROUND: 8}
 _SILENT_CHANNEL = 255
+#: How encoders share three to eight channels among streams: streams, coupled ones, and the channel of each output.
+_USUAL_TABLES = {
+    len(table) - 2: bytes(table)
+    for table in (
+        (2, 1, 0, 2, 1),
+        (2, 2, 0, 1, 2, 3),
+        (3, 2, 0, 4, 1, 2, 3),
+        (4, 2, 0, 4, 1, 2, 3, 5),
+        (4, 3, 0, 4, 1, 2, 3, 5, 6),
+        (5, 3, 0, 6, 1, 2, 3, 4, 5, 7),
+    )
+}
 
 #: How long the frames of a packet are, by its configuration (RFC 6716, table 2).
 _FRAME_SAMPLES = 3 * (480, 960, 1920, 2880) + 2 * (480, 960) + 4 * (120, 240, 480, 960)
@@ -90,6 +110,19 @@ def opus_of_packet(packet: bytes) -> AudioConfig:
         raise MediaError("an Opus packet of no bytes")
     channels = 2 if packet[0] & _STEREO else 1
     return read_opus_head(_MAGIC + _HEAD.pack(_HEAD_VERSION, channels, 0, SAMPLE_RATE, 0, _PLAIN))
+
+
+def opus_of_channels(channels: int) -> AudioConfig | None:
+    """
+    The configuration of a track whose header says nothing, by how many channels it is said to have.
+
+    :returns: surround as encoders make it, its channels in the order of Vorbis (RFC 7845, 5.1.1.2); ``None`` where a
+        packet tells all, and where there is no usual order.
+    """
+    table = _USUAL_TABLES.get(channels)
+    if table is None:
+        return None
+    return read_opus_head(_MAGIC + _HEAD.pack(_HEAD_VERSION, channels, 0, SAMPLE_RATE, 0, _SURROUND) + table)
 
 
 class OpusReader:

@@ -27,7 +27,15 @@ from rapidrtmp.codec.flac import FlacReader, read_dfla, read_stream_info, silent
 from rapidrtmp.codec.hevc import HevcReader, HevcSearch, is_known_hevc, read_hevc_config
 from rapidrtmp.codec.mp3 import Mp3Reader, mp3_of_frame, read_mp3_esds, read_mp3_record, silent_mp3, write_mp3_esds
 from rapidrtmp.codec.nal_pieces import NalPieces
-from rapidrtmp.codec.opus import OpusReader, opus_of_packet, read_dops, read_opus_head, silent_packet, write_dops
+from rapidrtmp.codec.opus import (
+    OpusReader,
+    opus_of_channels,
+    opus_of_packet,
+    read_dops,
+    read_opus_head,
+    silent_packet,
+    write_dops,
+)
 from rapidrtmp.codec.pieces import PieceReader
 from rapidrtmp.codec.several import SeveralFrames
 from rapidrtmp.codec.vp9 import Vp9Reader, Vp9Search, is_known_vp9, read_vp9_config, read_vpcc, write_vpcc
@@ -142,6 +150,8 @@ class Codec:
         ``MediaError``. The configuration's ``record`` holds the bytes from which it can be read again.
     :ivar config_of_frame: makes a configuration of the body of a frames packet, if frames describe themselves;
         likewise.
+    :ivar config_of_channels: makes one of the number of channels, where frames do not describe themselves well enough
+        with so many of them; else ``None``.
     :ivar search: makes the search for a configuration that some frames, or none, may tell.
     :ivar reader: makes the reader of a track's frames, from its first configuration.
     :ivar pieces: makes the reader of messages that are no whole frames, from the reader of those that are, and from
@@ -165,6 +175,7 @@ class Codec:
     name: str
     read_config: Callable[[bytes], CodecConfig] | None = None
     config_of_frame: Callable[[bytes], CodecConfig] | None = None
+    config_of_channels: Callable[[int], CodecConfig | None] | None = None
     search: Callable[[], ConfigSearch] | None = None
     reader: Callable[[Any], SampleReader] | None = None
     pieces: Callable[[Any, Any], PieceReader] | None = None
@@ -280,6 +291,7 @@ CODECS: dict[str, Codec] = {
             "Opus",
             read_config=read_opus_head,
             config_of_frame=opus_of_packet,
+            config_of_channels=opus_of_channels,
             reader=OpusReader,
             box="dOps",
             write_box=write_dops,

@@ -18,6 +18,7 @@ from rapidrtmp.codec.pieces import Moment, PieceReader, Unit
 from rapidrtmp.codec.table import CODECS, Codec, ConfigSearch, GopCloser, SampleReader, display_name, names_carried
 from rapidrtmp.errors import MediaError, UnsupportedCodecError
 from rapidrtmp.live.announced_tracks import Label, read_track_labels
+from rapidrtmp.live.channel_layout import read_channel_count
 from rapidrtmp.live.colour_info import ColourInfo, coloured, read_colour_info
 from rapidrtmp.media import CodecConfig, Frame, MediaKind, Track, VideoConfig
 from rapidrtmp.timeline.events import Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
@@ -142,6 +143,7 @@ class Demuxer:
         self._unsupported: dict[tuple[MediaKind, int], str] = {}  # the codecs of tracks that are not carried
         self._changes = 0  # of those
         self._colours: dict[tuple[str, int], ColourInfo] = {}  # by codec and number of video tracks
+        self._channels: dict[tuple[str, int], int] = {}  # of audio tracks, likewise, as packets of that tell
         self._closers: dict[int, GopCloser] = {}  # of tracks that have had an open GOP, by id
         self._unsupported_ms: int | None = None  # since when there is one, and no frame that is carried
 
@@ -334,7 +336,7 @@ class Demuxer:
             return None
         config: CodecConfig | None = None
         if codec.config_of_frame is not None:
-            config = codec.config_of_frame(packet.body)
+            config = self._config_of_channels(codec, packet.track_id) or codec.config_of_frame(packet.body)
         elif (search := self._search(kind, packet.track_id, codec)) is not None:
             config = search.look_at_frame(packet.body)
             if config is None and search.is_warm:
@@ -343,6 +345,11 @@ class Demuxer:
             events.append(MediaProblem("no_config", f"{kind.value} frame before its codec config"))
             return None
         return self._open(kind, packet.track_id, codec, config, now_ms, events)
+
+    def _config_of_channels(self, codec: Codec, track_id: int) -> CodecConfig | None:
+        """The configuration of a track, where it takes what is said of its channels to know it."""
+        channels = self._channels.get((codec.fourcc, track_id))
+        return codec.config_of_channels(channels) if channels and codec.config_of_channels is not None else None
 
     def _search(self, kind: MediaKind, track_id: int, codec: Codec) -> ConfigSearch | None:
         """The search for the configuration of a track that has none."""
@@ -407,12 +414,15 @@ class Demuxer:
 
     def _take_metadata(self, kind: MediaKind, packet: Packet) -> None:
         """
-        Take what a packet says of a video track's colour. It may come before the configuration; behind it, it holds
-        from the next keyframe on.
+        Take what a packet says of a video track's colour, or of an audio track's channels. It may come before the
+        configuration; behind it, colour holds from the next keyframe on, and channels are what the configuration says.
         """
-        if kind is not MediaKind.VIDEO:
-            return
         key = (packet.codec, packet.track_id)
+        if kind is MediaKind.AUDIO:
+            channels = read_channel_count(packet.body)
+            if channels is not None and (key in self._channels or len(self._channels) < MAX_TRACKS):
+                self._channels[key] = channels
+            return
         info = read_colour_info(packet.body)
         if info is not None and (key in self._colours or len(self._colours) < MAX_TRACKS):
             self._colours[key] = info

@@ -10,7 +10,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.cmaf.reader import read_init_segment
-from rapidrtmp.codec.opus import OpusReader, opus_of_packet, read_dops, read_opus_head, silent_packet, write_dops
+from rapidrtmp.codec.opus import (
+    OpusReader,
+    opus_of_channels,
+    opus_of_packet,
+    read_dops,
+    read_opus_head,
+    silent_packet,
+    write_dops,
+)
 from rapidrtmp.codec.table import CODECS
 from rapidrtmp.errors import MediaError
 from rapidrtmp.live.demuxer import TracksChanged
@@ -29,6 +37,17 @@ LAYOUT = b"\x94Opus" + bytes.fromhex("01 02 00000003")
 
 
 class HeaderTests(SynchronousTestCase):
+    def test_usual_surround_by_channels(self) -> None:
+        """Three to eight channels have the tables of usual encoders, which decoders take; others have none."""
+        self.assertEqual(SURROUND[18:], opus_of_channels(6).record[18:])  # type: ignore[union-attr]
+        for channels in range(3, 9):
+            config = opus_of_channels(channels)
+            assert config is not None
+            sound = decoded_samples(OPUS.make_track(1, config), [(silent_packet(config), 960)] * 5)
+            self.assertEqual((channels, 5 * 960 * channels), (config.channels, len(sound)))
+        for channels in (0, 1, 2, 9, 255):
+            self.assertIsNone(opus_of_channels(channels))
+
     def test_captured_headers_become_boxes(self) -> None:
         """The headers that FFmpeg sends become the boxes that it writes itself, and are read back."""
         for head, channels, box in (
@@ -169,6 +188,37 @@ class PublishTests(SynchronousTestCase):
             (tracks,) = (event.tracks for event in events if isinstance(event, TracksChanged))
             self.assertEqual([("opus", 2)], [(each.config.codec_string, each.config.channels) for each in tracks])  # type: ignore[union-attr]
             self.assertEqual(60, len(frames_of(events, AUDIO)))
+
+    def test_channels_told_without_header(self) -> None:
+        """Where the header is missing the channels are those of the packet that tells their layout, in any order."""
+        for layout, channels in (
+            ("01 06 0000003F", 6),
+            ("00 03", 3),
+            ("02 04 00 01 04 05", 4),
+            ("01 02 00000003", 2),
+            ("01 06 00000003", 2),  # contradicts itself
+            ("02 06 00 01", 2),
+            ("07 06", 2),
+            ("00 09", 2),  # no usual order
+            ("00", 2),
+        ):
+            told = audio(0, b"\x94Opus" + bytes.fromhex(layout))
+            packets = opus_messages(["fc00"] * 60, None)
+            events = demux([audio(0, b"\x90Opus"), told, *packets])
+            self.assertEqual([], problems_of(events))
+            (tracks,) = (event.tracks for event in events if isinstance(event, TracksChanged))
+            self.assertEqual([channels], [each.config.channels for each in tracks], layout)  # type: ignore[union-attr]
+
+    def test_header_knows_channels_better(self) -> None:
+        """A header says more than the packet that tells the layout, which is of its own track alone."""
+        told = audio(0, b"\x94Opus" + bytes.fromhex("01 06 0000003F"))
+        for messages in (
+            [told, *opus_messages(["fc00"] * 60)],
+            [audio(0, b"\x95\x04Opus\x01" + told.payload[5:]), *opus_messages(["fc00"] * 60, None)],
+        ):
+            events = demux(messages)
+            (tracks,) = (event.tracks for event in events if isinstance(event, TracksChanged))
+            self.assertEqual([2], [each.config.channels for each in tracks])  # type: ignore[union-attr]
 
     def test_repeated_header_is_no_news(self) -> None:
         """The same header again is no news; another one is a new range."""
