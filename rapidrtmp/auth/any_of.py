@@ -1,4 +1,4 @@
-"""Several authenticators of one application: a peer that one of them admits may publish, or watch."""
+"""Several authenticators of one application, or of the server: a peer that one of them admits may do what it wants."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rapidrtmp.interfaces import (
     IAuthenticatorFactory,
     IPlayAuthenticator,
     ITokenIssuer,
+    ManageRequest,
     PlayRequest,
     PublishRequest,
     TokenTerms,
@@ -59,7 +60,13 @@ class AnyOfAuthenticator:
         """Likewise."""
         return Deferred.fromCoroutine(self._ask_in_turn(request, lambda each: each.authorize_play))
 
-    async def _ask_in_turn(self, request: PublishRequest | PlayRequest, question: Callable[[Any], Any]) -> Verdict:
+    def authorize_manage(self, request: ManageRequest) -> Deferred[Verdict]:
+        """Likewise; each of them must be an ``IManageAuthenticator``."""
+        return Deferred.fromCoroutine(self._ask_in_turn(request, lambda each: each.authorize_manage))
+
+    async def _ask_in_turn(
+        self, request: PublishRequest | PlayRequest | ManageRequest, question: Callable[[Any], Any]
+    ) -> Verdict:
         refusals: list[Verdict] = []
         for authenticator in self._authenticators:
             try:
@@ -68,8 +75,8 @@ class AnyOfAuthenticator:
                 raise CancelledError(class_name(authenticator)) from error
             except Exception as error:
                 self._log.failure(
-                    "application {app}: the authenticator {authenticator} failed: {error}",
-                    app=request.stream.app,
+                    "{asked}: the authenticator {authenticator} failed: {error}",
+                    asked="management" if isinstance(request, ManageRequest) else f"application {request.stream.app}",
                     authenticator=class_name(authenticator),
                     error=reason_of(error),
                 )

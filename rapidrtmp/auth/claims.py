@@ -13,6 +13,11 @@ from rapidrtmp.names import StreamName
 
 __all__ = ["ClaimNames", "Claims", "read_claims"]
 
+#: The action of the management API.
+MANAGE = "manage"
+#: The pattern of every stream.
+EVERYTHING = "*/*"
+
 #: So many patterns are looked at.
 MAX_PATTERNS = 256
 
@@ -34,11 +39,15 @@ class Claims:
     """
     What a token says.
 
+    :ivar is_for_all: whether it is for every stream: it says so, or does not speak of streams at all.
+    :ivar subject: whom it was issued to; ``""`` if it does not say.
     :ivar expires_s: seconds since 1970; ``None`` if it does not say. Likewise ``not_before_s`` and ``issued_s``.
     """
 
     actions: frozenset[str]
     streams: Sequence[str]
+    is_for_all: bool
+    subject: str
     expires_s: float | None
     not_before_s: float | None
     issued_s: float | None
@@ -51,13 +60,30 @@ class Claims:
             return "the token is for another stream"
         return ""
 
+    def manage_mismatch(self, stream: StreamName | None) -> str:
+        """Why it is not to manage a stream with, or the whole server; ``""`` if it is."""
+        if MANAGE not in self.actions:
+            return "the token is not to manage with"
+        if self.is_for_all:
+            return ""
+        if stream is None:
+            return "the token is for some streams only, and this is about the whole server"
+        return "" if any(matches(pattern, stream) for pattern in self.streams) else "the token is for another stream"
+
 
 def read_claims(claims: Mapping[str, Any], names: ClaimNames) -> Claims:
     """Read the claims of a token that was verified. :raises ValueError: a time is none."""
+    expires_s, not_before_s, issued_s = (_time(claims, name) for name in ("exp", "nbf", "iat"))
+    streams = _patterns(_texts(claims.get(names.streams))[:MAX_PATTERNS])
+    subject = claims.get("sub")
     return Claims(
         frozenset(_texts(claims.get(names.actions))),
-        _patterns(_texts(claims.get(names.streams))[:MAX_PATTERNS]),
-        *(_time(claims, name) for name in ("exp", "nbf", "iat")),
+        streams,
+        names.streams not in claims or EVERYTHING in streams,
+        subject if isinstance(subject, str) else "",
+        expires_s,
+        not_before_s,
+        issued_s,
     )
 
 

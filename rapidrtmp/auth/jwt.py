@@ -26,13 +26,14 @@ from rapidrtmp.interfaces import (
     Action,
     AuthenticatorContext,
     IAuthenticator,
-    IAuthenticatorFactory,
+    IManageAuthenticator,
+    IManageAuthenticatorFactory,
     IPlayAuthenticator,
+    ManageRequest,
     PlayRequest,
     PublishRequest,
     Verdict,
 )
-from rapidrtmp.names import StreamName
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.support.units import parse_duration_s
 
@@ -55,7 +56,7 @@ _UNCHECKED = {f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "sub",
 _NO_TOKEN = Verdict(allowed=False, reason="a token is needed: ...?token=TOKEN", is_unauthenticated=True)
 
 
-@implementer(IAuthenticator, IPlayAuthenticator)
+@implementer(IAuthenticator, IPlayAuthenticator, IManageAuthenticator)
 class JwtAuthenticator:
     """
     Checks tokens.
@@ -87,13 +88,20 @@ class JwtAuthenticator:
 
     def authorize_publish(self, request: PublishRequest) -> Deferred[Verdict]:
         """Consent if the token lets this stream be published."""
-        return Deferred.fromCoroutine(self._judge(Action.PUBLISH, request.stream, request.token))
+        return self._judged(request.token, lambda claims: claims.mismatch(Action.PUBLISH, request.stream))
 
     def authorize_play(self, request: PlayRequest) -> Deferred[Verdict]:
         """Consent if the token lets this stream be watched."""
-        return Deferred.fromCoroutine(self._judge(Action.PLAY, request.stream, request.token))
+        return self._judged(request.token, lambda claims: claims.mismatch(Action.PLAY, request.stream))
 
-    async def _judge(self, action: Action, stream: StreamName, token: str) -> Verdict:
+    def authorize_manage(self, request: ManageRequest) -> Deferred[Verdict]:
+        """Consent if the token lets this stream, or the whole server, be managed."""
+        return self._judged(request.token, lambda claims: claims.manage_mismatch(request.stream))
+
+    def _judged(self, token: str, find_mismatch: Callable[[Claims], str]) -> Deferred[Verdict]:
+        return Deferred.fromCoroutine(self._judge(token, find_mismatch))
+
+    async def _judge(self, token: str, find_mismatch: Callable[[Claims], str]) -> Verdict:
         if not token:
             return _NO_TOKEN
         try:
@@ -103,16 +111,16 @@ class JwtAuthenticator:
             return Verdict(allowed=False, reason=reason, is_undecided=True)
         except (PyJWTError, ValueError):
             return Verdict(allowed=False, reason="the token is not a valid one", is_unauthenticated=True)
-        return self._verdict(claims, action, stream, token)
+        return self._verdict(claims, find_mismatch, token)
 
-    def _verdict(self, claims: Claims, action: Action, stream: StreamName, token: str) -> Verdict:
+    def _verdict(self, claims: Claims, find_mismatch: Callable[[Claims], str], token: str) -> Verdict:
         """What is thought of a token whose signature is good."""
         now_s = self._utc_ms() / 1000
         if claims.expires_s is not None and claims.expires_s + self._leeway_s <= now_s:
             return Verdict(allowed=False, reason="the token has expired: ask for a new one", is_unauthenticated=True)
         if claims.not_before_s is not None and claims.not_before_s - self._leeway_s > now_s:
             return Verdict(allowed=False, reason="the token is not valid yet", is_unauthenticated=True)
-        mismatch = claims.mismatch(action, stream)
+        mismatch = find_mismatch(claims)
         if mismatch:
             return Verdict(allowed=False, reason=mismatch)
         return Verdict(
@@ -121,6 +129,7 @@ class JwtAuthenticator:
             expires_ms=None if claims.expires_s is None else int((claims.expires_s + self._leeway_s) * 1000),
             issued_ms=None if claims.issued_s is None else int(claims.issued_s * 1000),
             keep_ms=KEEP_MS,
+            subject=claims.subject,
         )
 
     async def _verified(self, token: str) -> Claims:
@@ -161,7 +170,7 @@ class JwtAuthenticator:
         return claims
 
 
-@implementer(IAuthenticatorFactory)
+@implementer(IManageAuthenticatorFactory)
 class JwtAuthenticatorFactory:
     """
     ``jwt:key=FILE`` or ``jwt:jwks=URL``; see ``docs/authentication.md``.

@@ -26,16 +26,16 @@ Json = dict[str, Any]
 _REASONS = {
     400: "The request is wrong; the message names the field.",
     401: "The management secret, or a viewer's token, is needed, or the one given is wrong or has expired.",
-    403: "The API does not answer pages of other origins; or the viewer's token is for something else.",
+    403: "The API does not answer pages of other origins; or the token is for something else.",
     404: "There is no such thing here now. `Retry-After` says when to ask again, if that may help.",
     405: "The path is that of an action.",
     409: "The state of things does not permit it.",
     413: "The body is too long.",
     416: "The range lies outside the object.",
     429: "This client asks for too much at a time, or sent too many wrong secrets.",
-    503: "Not now: the wait was too long, or a limit is reached.",
+    503: "Not now: the wait was too long, a limit is reached, or a token cannot be checked.",
 }
-_MANAGEMENT = (401, 403, 429)
+_MANAGEMENT = (401, 403, 429, 503)
 MEDIA_FILES = {
     "application/vnd.apple.mpegurl": {"schema": {"type": "string"}},
     "video/mp4": {},

@@ -1,4 +1,4 @@
-"""Who may publish and who may watch: authenticators, and what they are asked."""
+"""Who may publish, who may watch and who may manage: authenticators, and what they are asked."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ __all__ = [
     "AuthenticatorContext",
     "IAuthenticator",
     "IAuthenticatorFactory",
+    "IManageAuthenticator",
+    "IManageAuthenticatorFactory",
     "IPlayAuthenticator",
     "ITokenIssuer",
+    "ManageRequest",
     "PlayRequest",
     "PublishRequest",
     "TokenTerms",
@@ -78,6 +81,21 @@ class PlayRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ManageRequest:
+    """
+    A client that wants to use the management API.
+
+    :ivar stream: the one that it is about; ``None`` for the whole server.
+    :ivar token: the secret that it shows; never ``""``.
+    :ivar peer: its address, behind the proxies that are trusted.
+    """
+
+    stream: StreamName | None
+    token: str = field(repr=False)
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """
     An authenticator's answer.
@@ -100,6 +118,7 @@ class Verdict:
     :ivar max_players: for consent to play: how many players may use the credential at one time; 0 for no limit.
     :ivar public_name: for consent to publish: the stream's key, if that is to be another than was asked for.
     :ivar max_bitrate: for consent to publish: bits a second that may be sent; 0 for no limit but the server's.
+    :ivar subject: for consent to manage: whom the credential was issued to, for the log; ``""`` if it does not say.
     :ivar challenge: for a refusal to play: how browsers and players authenticate (RFC 9110, 11.6.1).
     """
 
@@ -116,6 +135,7 @@ class Verdict:
     challenge: str = "Bearer"
     public_name: str = ""
     max_bitrate: int = 0
+    subject: str = ""
 
 
 class IAuthenticator(Interface):
@@ -136,6 +156,16 @@ class IPlayAuthenticator(Interface):
         """
         Decide. The answer is kept for the stream, the token and the address until it ends; a Deferred that fails, or
         takes longer than ten seconds, refuses the client for now, and only that client waits.
+        """
+
+
+class IManageAuthenticator(Interface):
+    """What an authenticator provides besides, if it can decide who may use the management API."""
+
+    def authorize_manage(request: ManageRequest) -> Verdict | Deferred[Verdict]:
+        """
+        Decide. Called for each request; a Deferred that fails, or takes longer than ten seconds, refuses the client for
+        now, and only that client waits.
         """
 
 
@@ -193,3 +223,10 @@ class IAuthenticatorFactory(Interface):
         Make the authenticator; for ``--play``, an ``IPlayAuthenticator``. Raises ``ConfigurationError`` if it can never
         work.
         """
+
+
+class IManageAuthenticatorFactory(IAuthenticatorFactory):
+    """
+    One whose authenticators provide ``IManageAuthenticator``: where the server's own ``--auth`` names it, it makes one
+    more, for the management API.
+    """

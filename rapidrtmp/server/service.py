@@ -28,6 +28,7 @@ from rapidrtmp import __version__
 from rapidrtmp.app.application import Application, Recovered, Shared
 from rapidrtmp.app.applications import Applications
 from rapidrtmp.app.contributions import Contributions
+from rapidrtmp.app.managers import Managers
 from rapidrtmp.app.plugins import ChosenPlugins
 from rapidrtmp.app.storages import Stores
 from rapidrtmp.app.threads import PluginThreads
@@ -37,7 +38,15 @@ from rapidrtmp.events.contribution import EventsService
 from rapidrtmp.events.hooks import Hooks
 from rapidrtmp.events.log import EventLog
 from rapidrtmp.http.addresses import TrustedProxies
-from rapidrtmp.interfaces import ContributionContext, IContributes, IEventListener, IStorage, Outcome, Purpose
+from rapidrtmp.interfaces import (
+    AuthenticatorContext,
+    ContributionContext,
+    IContributes,
+    IEventListener,
+    IStorage,
+    Outcome,
+    Purpose,
+)
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import Recovery
@@ -177,6 +186,10 @@ class RapidRtmpService(MultiService):
             shared,
             has_streams=lambda app: any(stream.name.app == app for stream in self.registry),
         )
+        self._managers = Managers(
+            settings,
+            AuthenticatorContext(reactor, utc_ms, Logger("rapidrtmp.auth"), self._plugin_threads.in_thread),
+        )
         self.revocations = Revocations(utc_ms, self._find_access_storage)
         self._leases = StreamLeases(self.applications.stores_of, self.stores.all)
         self._recovery = self._make_recovery(self.applications, self.stores.all)
@@ -267,6 +280,7 @@ class RapidRtmpService(MultiService):
 
     def _applications_changed(self) -> None:
         """Look after what the applications that there are now consist of."""
+        self._managers.follow(self.applications.settings)
         self._hooks.follow(self.applications.settings.hooks)
         self._follow_contributors()
         self.registry.max_streams = self.applications.settings.server.max_streams
@@ -335,7 +349,14 @@ class RapidRtmpService(MultiService):
             utc_ms=utc_ms,
             contributions=self._contributions.current,
             viewer_salt=os.urandom(16),
-            access=ApiAccess(self._api_secret, policy, self._reactor, record=self.events.record),
+            access=ApiAccess(
+                self._api_secret,
+                policy,
+                self._reactor,
+                record=self.events.record,
+                find_judge=lambda: self._managers.judge,
+                revocations=self.revocations,
+            ),
             record=self.events.record,
             find_public_door=self._find_public_door,
             revocations=self.revocations,

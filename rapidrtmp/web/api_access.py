@@ -1,5 +1,6 @@
 """
-Who may use the management API: the server's own user on this machine, and every client that sends the secret.
+Who may use the management API: the server's own user on this machine, and every client that sends the secret, or a
+token that the server's own authenticators consent to.
 
 A loopback address is no credential, for a reverse proxy on the same host has one too, and lends it to the whole world.
 So without the secret the kernel must know the user at the other end (:mod:`rapidrtmp.web.peer_user`), and the request
@@ -17,11 +18,22 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 
+from rapidrtmp.auth.revocation import Revocations, fingerprint_of
 from rapidrtmp.http.addresses import host_name, read_address
 from rapidrtmp.http.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
-from rapidrtmp.interfaces import EventType, RecordEvent, Request, no_event
+from rapidrtmp.interfaces import (
+    EventType,
+    ManageRequest,
+    RecordEvent,
+    Request,
+    UnavailableError,
+    Verdict,
+    no_event,
+)
+from rapidrtmp.names import StreamName
 from rapidrtmp.support.backoff import Backoff
 from rapidrtmp.support.client_prefix import origin_of
 from rapidrtmp.support.clock import now_ms
@@ -37,6 +49,14 @@ _PROXY_PREFIXES = (
     "x-proxy", "x-real-", "x-remote-",
 )  # fmt: skip
 _CHALLENGE = 'Bearer realm="rapidrtmp"'
+#: How long the judge of a token may take.
+JUDGE_S = 10
+#: How soon to ask again, where it could not decide.
+RETRY_S = 2
+#: So much of a token's subject is logged.
+MAX_SUBJECT = 64
+#: Of a judge that took too long.
+_UNDECIDED = Verdict(allowed=False, reason="the server cannot check the token now", is_undecided=True)
 
 
 class ApiSecret:
@@ -68,6 +88,8 @@ class ApiAccess:
     :param clock: what wrong secrets are counted by.
     :param find_peer: tells the user at the other end of a connection.
     :param record: records who tries a wrong secret.
+    :param find_judge: tells the ``IManageAuthenticator`` of tokens; ``None`` if there is none.
+    :param revocations: which tokens are good no more.
     """
 
     def __init__(
@@ -77,8 +99,12 @@ class ApiAccess:
         clock: IReactorTime,
         find_peer: Callable[[Any], LocalPeer | None] = find_local_peer,
         record: RecordEvent = no_event,
+        find_judge: Callable[[], Any] = lambda: None,
+        revocations: Revocations | None = None,
     ) -> None:
         self._record = record
+        self._find_judge = find_judge
+        self._revocations = revocations
         self._secret = secret
         self._trust_own_user = policy.trust_own_user
         self._asked = Backoff(policy.api_requests_per_minute)
@@ -87,13 +113,15 @@ class ApiAccess:
         self._clock = clock
         self._find_peer = find_peer
 
-    def check(self, request: Request, transport: Any) -> str:
+    def check(self, request: Request, transport: Any, stream: StreamName | None = None) -> str | Deferred[str]:
         """
         Return if the request may pass.
 
         :param transport: of the connection that it came by.
-        :returns: who it is from, in words.
-        :raises ForbiddenError: a page of another origin sends it.
+        :param stream: what the request is about; ``None`` for the whole server.
+        :returns: who it is from, in words; a Deferred of that where a token must be judged, which fails with what is
+            raised else, or ``UnavailableError``.
+        :raises ForbiddenError: a page of another origin sends it; or the token is for something else.
         :raises UnauthorizedError: the secret is wrong, or is missing and needed.
         :raises TooManyRequestsError: the client was wrong too often to be asked again now, or asks for too much.
         """
@@ -101,8 +129,7 @@ class ApiAccess:
         if not _is_of_this_origin(request):
             raise ForbiddenError("the management API does not answer pages of other origins")
         if "authorization" in request.headers:
-            self._check_secret(request)
-            return "with the secret"
+            return self._check_bearer(request, stream)
         if not (self._trust_own_user and self._is_own_user(request, transport)):
             raise UnauthorizedError(
                 "the management secret is needed: Authorization: Bearer SECRET", {"WWW-Authenticate": _CHALLENGE}
@@ -121,9 +148,8 @@ class ApiAccess:
             )
         self._asked.refused(origin, time_ms)  # counts it
 
-    def _check_secret(self, request: Request) -> None:
-        origin, time_ms = origin_of(request.client), now_ms(self._clock)
-        wait_ms = self._wrong.wait_ms(origin, time_ms)
+    def _check_bearer(self, request: Request, stream: StreamName | None) -> str | Deferred[str]:
+        wait_ms = self._wrong.wait_ms(origin_of(request.client), now_ms(self._clock))
         if wait_ms:
             raise TooManyRequestsError(
                 "too many wrong secrets came from this address", {"Retry-After": str(-(-wait_ms // 1000))}
@@ -131,12 +157,51 @@ class ApiAccess:
         scheme, _, secret = request.header("authorization").partition(" ")
         if scheme.lower() != "bearer":
             raise UnauthorizedError("a bearer token is needed", {"WWW-Authenticate": _CHALLENGE})
-        if not self._secret.matches(secret.strip().encode("utf-8", "surrogateescape")):
-            self._wrong.refused(origin, time_ms)
-            said = {"action": "manage", "reason": "the bearer token is wrong"}
-            self._record(EventType.AUTH_REFUSED, None, request.client, said)
-            challenge = f'{_CHALLENGE}, error="invalid_token"'
-            raise UnauthorizedError("the bearer token is wrong", {"WWW-Authenticate": challenge})
+        token = secret.strip()
+        if self._secret.matches(token.encode("utf-8", "surrogateescape")):
+            return "with the secret"
+        judge = self._find_judge()
+        if judge is None or not token:
+            raise self._wrong_token(request, "the bearer token is wrong")
+        return Deferred.fromCoroutine(self._check_token(judge, request, ManageRequest(stream, token, request.client)))
+
+    async def _check_token(self, judge: Any, request: Request, asked: ManageRequest) -> str:
+        """Whom a token names, in words, if it may pass; else as :meth:`check`."""
+        verdict = await self._judge(judge, asked)
+        if verdict.is_undecided:
+            raise UnavailableError(verdict.reason, RETRY_S)
+        if not verdict.allowed and verdict.is_unauthenticated:
+            raise self._wrong_token(request, verdict.reason)
+        if not verdict.allowed:
+            self._record_refusal(request, verdict.reason)
+            raise ForbiddenError(verdict.reason, {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope"'})
+        revoked = self._revocation(asked, verdict)
+        if revoked:
+            raise self._wrong_token(request, revoked)
+        subject = "".join(each if each.isprintable() else "?" for each in verdict.subject[:MAX_SUBJECT])
+        return f"with a token of {subject}" if subject else "with a token of no name"
+
+    async def _judge(self, judge: Any, asked: ManageRequest) -> Verdict:
+        judging = maybeDeferred(judge.authorize_manage, asked)
+        judging.addTimeout(JUDGE_S, self._clock, lambda *_: _UNDECIDED)
+        verdict: Verdict = await judging
+        return verdict
+
+    def _revocation(self, asked: ManageRequest, verdict: Verdict) -> str:
+        """Why a token that was good is good no more; ``""`` if it still is."""
+        if self._revocations is None:
+            return ""
+        name = asked.stream or StreamName("", "")
+        return self._revocations.refusal(name, fingerprint_of(asked.token), verdict.issued_ms)
+
+    def _wrong_token(self, request: Request, reason: str) -> UnauthorizedError:
+        """The error of a secret or token that says nothing, once it is counted and recorded."""
+        self._wrong.refused(origin_of(request.client), now_ms(self._clock))
+        self._record_refusal(request, reason)
+        return UnauthorizedError(reason, {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'})
+
+    def _record_refusal(self, request: Request, reason: str) -> None:
+        self._record(EventType.AUTH_REFUSED, None, request.client, {"action": "manage", "reason": reason})
 
     def _is_own_user(self, request: Request, transport: Any) -> bool:
         """Whether a program of the server's user sends it for itself; what costs least is looked at first."""

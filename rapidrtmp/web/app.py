@@ -64,7 +64,7 @@ from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.readiness import Readiness
 from rapidrtmp.web.request_metrics import CLIENT_LEFT, Tally
-from rapidrtmp.web.routes import MEDIA_RULE, management_routes, public_routes, routes
+from rapidrtmp.web.routes import MEDIA_RULE, managed_stream, management_routes, public_routes, routes
 from rapidrtmp.web.site import BoundedChannel, BoundedSite, CheckedResource, client_of, read_request, transport_of
 from rapidrtmp.web.streamed import send_streamed
 from rapidrtmp.web.token_urls import token_redirect
@@ -175,10 +175,28 @@ class WebApp:
         if request.method == "OPTIONS":
             return self._send(self._preflight(route, request), twisted)
         if route.audience is Audience.MANAGEMENT:
-            twisted.rapidrtmp_who = f"{request.client} {self._access.check(request, transport_of(twisted))}"
+            who = self._access.check(request, transport_of(twisted), managed_stream(route, names))
+            if isinstance(who, Deferred):
+                judged = who.addCallback(self._managed, route, request, names, twisted)
+                return self._held_answer(request.client, judged, twisted)
+            return self._answer(self._managed(who, route, request, names, twisted), request, twisted)
+        self._check_length(request)
+        answer = self._watched(route, request, names) if is_watching else route.respond(request, **names)
+        return self._answer(answer, request, twisted)
+
+    def _managed(
+        self, who: str, route: Route, request: Request, names: Mapping[str, str], twisted: Any
+    ) -> Response | Deferred[Response]:
+        """Answer a client that may manage."""
+        twisted.rapidrtmp_who = f"{request.client} {who}"
+        self._check_length(request)
+        return route.respond(request, **names)
+
+    def _check_length(self, request: Request) -> None:
         if len(request.body) > self._policy.max_body_bytes:
             raise BodyTooLargeError(self._policy.max_body_bytes)
-        answer = self._watched(route, request, names) if is_watching else route.respond(request, **names)
+
+    def _answer(self, answer: Response | Deferred[Response], request: Request, twisted: Any) -> bytes | Deferred[bytes]:
         if isinstance(answer, Response):
             return self._send(answer, twisted)
         return self._held_answer(request.client, answer, twisted)

@@ -68,7 +68,8 @@ def description(max_expiration_s: int = MAX_EXPIRATION_S, contributions: Sequenc
                 "managementSecret": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The management secret; the server's own user, on the same machine, needs none.",
+                    "description": "The management secret, or a token to manage with; the server's own user, on the "
+                    "same machine, needs none.",
                 }
             },
         },

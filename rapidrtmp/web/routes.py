@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
 from rapidrtmp.interfaces import Audience, Route
+from rapidrtmp.names import DEFAULT_APP, BadNameError, StreamName
 from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.media import MediaResponder
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
 
-__all__ = ["MEDIA_RULE", "management_routes", "public_routes", "routes"]
+__all__ = ["MEDIA_RULE", "managed_stream", "management_routes", "public_routes", "routes"]
 
 #: Playlists, segments and parts of every stream, and of its renditions that have a folder of their own.
 MEDIA_RULE = "/<app>/<key>/<name>"
@@ -77,6 +78,16 @@ def public_routes(table: Iterable[Route]) -> tuple[Route, ...]:
 def management_routes(table: Iterable[Route]) -> tuple[Route, ...]:
     """Those of the door of the management API."""
     return tuple(route for route in table if route.audience in (*_MANAGEMENT, Audience.PROBE))
+
+
+def managed_stream(route: Route, names: Mapping[str, str]) -> StreamName | None:
+    """The one stream that a request to the management API is about; ``None`` for the whole server."""
+    if not route.rule.startswith("/api/v1/streams/<"):
+        return None
+    try:
+        return StreamName.checked(names.get("app", DEFAULT_APP), names.get("key", ""))
+    except BadNameError:
+        return None  # the route says what is wrong with it, to a client that may know
 
 
 def _seated(route: Route, admission: Admission) -> Route:

@@ -30,7 +30,8 @@ from rapidrtmp.http.outgoing import HttpAnswer, OutgoingError
 from rapidrtmp.interfaces import (
     AuthenticatorContext,
     IAuthenticator,
-    IAuthenticatorFactory,
+    IManageAuthenticator,
+    IManageAuthenticatorFactory,
     IPlayAuthenticator,
     PlayRequest,
     PublishRequest,
@@ -83,12 +84,13 @@ class ClaimTests(JwtCase):
         said = {name: value for name, value in {**GOOD, **claims}.items() if value is not None}
         return jwt.encode(said, SECRET, "HS256")
 
-    def test_interfaces_of_both_decisions(self) -> None:
-        """It decides who may publish and who may watch."""
+    def test_interfaces_of_all_decisions(self) -> None:
+        """It decides who may publish, who may watch and who may manage."""
         judge = self.make()
         verifyObject(IAuthenticator, judge)
         verifyObject(IPlayAuthenticator, judge)
-        verifyObject(IAuthenticatorFactory, JwtAuthenticatorFactory(key="x"))
+        verifyObject(IManageAuthenticator, judge)
+        verifyObject(IManageAuthenticatorFactory, JwtAuthenticatorFactory(key="x"))
 
     def test_good_token_lets_in(self) -> None:
         """A good token lets in, says until when and since when, and is not its own credential."""

@@ -23,7 +23,15 @@ from rapidrtmp.auth.revocation import Revocations
 from rapidrtmp.codec.table import AAC, AVC
 from rapidrtmp.hls.rewind.http import Rewinding
 from rapidrtmp.http.addresses import TrustedProxies
-from rapidrtmp.interfaces import AppLimits, ContributionContext, ITokenIssuer, Playlist, TokenTerms
+from rapidrtmp.interfaces import (
+    AppLimits,
+    ContributionContext,
+    ITokenIssuer,
+    Playlist,
+    RecordEvent,
+    TokenTerms,
+    no_event,
+)
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.stream import LiveStream
@@ -104,6 +112,8 @@ class Server:
         max_viewers: int = 0,
         judge: Any = None,
         max_players: int = 0,
+        manager: Any = None,
+        record: RecordEvent = no_event,
         **policy: Any,
     ) -> None:
         self.clock = Clock()
@@ -143,7 +153,15 @@ class Server:
             utc_ms=self.utc_ms,
             contributions=self.contributions,
             viewer_salt=b"salt",
-            access=ApiAccess(ApiSecret(api_token.encode()), self.policy, self.clock, find_peer),
+            access=ApiAccess(
+                ApiSecret(api_token.encode()),
+                self.policy,
+                self.clock,
+                find_peer,
+                record,
+                lambda: manager,
+                self.revocations,
+            ),
             find_public_door=lambda: ("https", 8443),
             revocations=self.revocations,
         )

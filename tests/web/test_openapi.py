@@ -148,6 +148,7 @@ class AnswersTests(SynchronousTestCase):
         }
         elsewhere = {  # these want a server of their own: see the tests of the gate, of held requests and of clips
             *((*operation, 429) for operation in described()),
+            *((*operation, 503) for operation, told in described().items() if "security" in told),
             ("GET", "/{app}/{key}/{name}", 409),
             ("GET", "/recordings/{app}/{key}/{name}", 409),
             ("GET", "/{app}/{key}/{name}", 503),
