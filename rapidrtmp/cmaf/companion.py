@@ -163,8 +163,11 @@ class Companion:
             return []
         samples = [Sample(frame, after.dts - frame.dts) for frame, after in pairwise(frames)]
         last = frames[-1]
-        samples.append(Sample(last, last.duration))
-        self._left = last.dts + last.duration
+        duration = last.duration
+        if self._frames:  # one that was moved a little, because it came late, would reach into the next
+            duration = min(duration, self._frames[0].dts - last.dts)
+        samples.append(Sample(last, duration))
+        self._left = last.dts + duration
         return samples
 
     # ── silence ──────────────────────────────────────────────────────────────────────────────────────────────────────
