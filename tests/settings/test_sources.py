@@ -329,9 +329,9 @@ class HookTests(LoadTestCase):
 
     def test_shown_hook_reads_back(self) -> None:
         """What is shown of a hook reads back, but for the secrets in its URL."""
-        loaded = self.hooks('url = "https://me:pw@example.com/x?token=t"', 'exec = ["/bin/tell", "it"]')
+        loaded = self.hooks('url = "https://me:passphrase@example.com/x?token=t"', 'exec = ["/bin/tell", "it"]')
         text = loaded.render()
-        for secret in ("pw", "token=t"):
+        for secret in ("passphrase", "token=t"):
             self.assertNotIn(secret, text)
             self.assertNotIn(secret, repr(loaded.settings))
         self.assertIn('[[hooks]]\nurl = "https://***@example.com/x?***"', text)
