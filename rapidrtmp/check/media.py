@@ -18,6 +18,8 @@ __all__ = ["MediaProbe"]
 
 #: A segment's EXTINF may be this far from its samples' durations.
 DURATION_TOLERANCE_US = 1_000
+#: Durations are written with a few decimals.
+ROUNDING_US = 10
 #: Decode times that miss each other by less are a matter of rounding.
 JOIN_TOLERANCE_US = 1_000
 
@@ -66,7 +68,7 @@ class MediaProbe:
         timescale = self._main.timescale
         frame_us = max(sample.duration for sample in samples) * 1_000_000 // timescale
         lasts_us = sum(sample.duration for sample in samples) * 1_000_000 // timescale
-        if abs(lasts_us - part.duration_us) > frame_us:
+        if abs(lasts_us - part.duration_us) > frame_us + ROUNDING_US:
             yield Violation(Rule.MEDIA, f"{name}: lasts {seconds(lasts_us)}, DURATION says {seconds(part.duration_us)}")
         has_keyframe = any(sample.keyframe for sample in samples)
         if part.independent and not has_keyframe:
@@ -89,11 +91,11 @@ class MediaProbe:
         off_us = abs(lasts_us - segment.duration_us)
         frame_us = max(sample.duration for sample in samples) * 1_000_000 // timescale
         # Where pictures decide, audio cannot be cut but between its frames.
-        if off_us > (frame_us if self._main.handler == "soun" else DURATION_TOLERANCE_US):
+        if off_us > (frame_us + ROUNDING_US if self._main.handler == "soun" else DURATION_TOLERANCE_US):
             yield Violation(
                 Rule.MEDIA,
                 f"{name}: lasts {seconds(lasts_us)}, EXTINF says {seconds(segment.duration_us)}",
-                Severity.ERROR if off_us > frame_us else Severity.WARNING,
+                Severity.ERROR if off_us > frame_us + ROUNDING_US else Severity.WARNING,
             )
         if self._main.handler == "vide" and not samples[0].keyframe:
             severity = Severity.ERROR if self.independent else Severity.WARNING

@@ -75,6 +75,7 @@ class MediaProbeTests(SynchronousTestCase):
         """A part lasts what DURATION says, to a frame, and INDEPENDENT is true of it."""
         self.assertEqual([], self.part(Part("p", SECOND, independent=True), fragment(0)))
         self.assertEqual([], self.part(Part("p", SECOND + 30_000), fragment(0, keyframe=False)))
+        self.assertEqual([], self.part(Part("p", SECOND + 33_340), fragment(0, keyframe=False)), "it is rounded")
         (found,) = self.part(Part("p", SECOND + 40_000), fragment(0, keyframe=False))
         self.assertIn("lasts 1 s, DURATION says 1.04 s", found)
         (found,) = self.part(Part("p", SECOND, independent=True), fragment(0, keyframe=False))
