@@ -4,8 +4,8 @@ What strangers cost a healthy stream: how late its parts are while they attack, 
     python -m benchmarks.attack --seconds 8
 
 One publisher at 2.5 Mbit/s; the server counts, for every part, the time from the arrival of its last frame to its
-publication. Each attack of ``benchmarks.strangers`` runs for so long, in a process of its own, and calm comes before
-and after. What the load generator itself was late by is shown as well: a busy machine is no fault of the server.
+publication. Each attack of ``benchmarks.hostile_clients`` runs for so long, in a process of its own, and calm comes
+before and after. What the load generator itself was late by is shown as well: a busy machine is no fault of the server.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.clip import make_clip
+from benchmarks.hostile_clients import ATTACKS
 from benchmarks.lateness import figures, lateness
 from benchmarks.servers import ROOT, Running, rapidrtmp
-from benchmarks.strangers import ATTACKS
 
 SETTLE_S, PAUSE_S = 6, 2
 CALM = "calm"
@@ -46,7 +46,7 @@ def measure(server: Running, kind: str, seconds: float) -> dict[str, Any]:
     if kind == CALM:
         time.sleep(seconds)
     else:
-        command = [sys.executable, "-m", "benchmarks.strangers", kind, "--stream=/healthy/bench0"]
+        command = [sys.executable, "-m", "benchmarks.hostile_clients", kind, "--stream=/healthy/bench0"]
         command += [f"--rtmp-port={server.rtmp_port}", f"--http-port={server.http_port}", f"--seconds={seconds}"]
         if shutil.which("taskset"):
             command = ["taskset", "-c", "1", *command]

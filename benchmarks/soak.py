@@ -23,9 +23,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.clip import make_clip, read_tags
+from benchmarks.hostile_clients import HANDSHAKE
 from benchmarks.publishers import connect_commands, open_publisher, write_chunks
 from benchmarks.servers import Running, rapidrtmp
-from benchmarks.strangers import HANDSHAKE
 
 WORKERS = 16
 GROWTH = 1.10

@@ -2,8 +2,9 @@
 The recorder: a sink that writes a stream down, as the same fragments that live viewers get.
 
 The stream's packager decides where to cut. Of its parts the recorder joins as many as its own are to be long, and of
-its segments likewise; :class:`~rapidrtmp.recording.writer.Take` puts them where they belong. A recording has one init
-segment, so that all of it is one file: tracks that need another one, and the rotation by time, begin a new recording.
+its segments likewise; :class:`~rapidrtmp.recording.writer.RecordingWriter` puts them where they belong. A recording
+has one init segment, so that all of it is one file: tracks that need another one, and the rotation by time, begin a new
+recording.
 Its decode times begin near zero however long the stream has run: they are moved by whole seconds, which every
 timescale can say exactly.
 """
@@ -36,7 +37,7 @@ from rapidrtmp.interfaces import (
     TrackRun,
 )
 from rapidrtmp.media import Track
-from rapidrtmp.recording.writer import Take
+from rapidrtmp.recording.writer import RecordingWriter
 from rapidrtmp.support.units import parse_duration_ms, parse_size
 
 __all__ = ["RecorderFactory", "RecorderSink", "Rotation"]
@@ -167,7 +168,7 @@ class RecorderSink:
         self._names = names
         self._tracks: tuple[Track, ...] = ()
         self._init = b""
-        self._take: Take | None = None
+        self._writer: RecordingWriter | None = None
         self._limit_ms: int | None = None
         self._base_s = 0  # what decode times are moved back by
         self._fragments = 0
@@ -186,7 +187,7 @@ class RecorderSink:
         """See :meth:`IPartSink.tracks_changed <rapidrtmp.interfaces.IPartSink.tracks_changed>`."""
         init = write_init_segment(tracks)
         if init != self._init:
-            self._end_take()
+            self._end_recording()
         self._tracks, self._init = tracks, init
         timescale = tracks[0].timescale
         self._wanted = self.cutting.segment_ms * timescale // 1000
@@ -205,12 +206,12 @@ class RecorderSink:
         if self._segment_start is None or (part.starts_segment and self._begins_segment(part, self._segment_start)):
             self._complete_segment()
             self._begin_segment(part)
-        assert self._take is not None
+        assert self._writer is not None
         if part.runs:
             self._join(part)
         else:
             self._put_part()
-            self._take.add((), part.duration, keyframe=False)
+            self._writer.add((), part.duration, keyframe=False)
 
     def segment_ended(self) -> None:
         """See :meth:`IPartSink.segment_ended <rapidrtmp.interfaces.IPartSink.segment_ended>`: clips may begin there."""
@@ -233,7 +234,7 @@ class RecorderSink:
 
     def finish(self) -> Deferred[None]:
         """See :meth:`IPartSink.finish <rapidrtmp.interfaces.IPartSink.finish>`; fires when all is stored."""
-        self._end_take()
+        self._end_recording()
         return DeferredList(self._endings, consumeErrors=True).addCallback(lambda _: None)
 
     # ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -252,12 +253,12 @@ class RecorderSink:
     def _put_part(self) -> None:
         part, self._part = self._part, None
         if part is not None:
-            assert self._take is not None
+            assert self._writer is not None
             self._fragments += 1
             runs = [part.runs[track.id] for track in self._tracks if track.id in part.runs]
             data = write_fragment(self._fragments, runs, self._base_s)
             self._bytes.inc(sum(map(len, data)))
-            self._take.add(data, part.duration, keyframe=part.keyframe, open=part.open)
+            self._writer.add(data, part.duration, keyframe=part.keyframe, open=part.open)
 
     # ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -274,18 +275,18 @@ class RecorderSink:
     def _begin_segment(self, part: Part) -> None:
         utc_ms = self._utc_ms(part)
         if self._limit_ms is not None and utc_ms >= self._limit_ms and part.on_keyframe:
-            self._end_take()
-        take = self._take or self._begin_take(part, utc_ms)
+            self._end_recording()
+        writer = self._writer or self._begin_recording(part, utc_ms)
         start = part.start - self._base_s * self._tracks[0].timescale
-        take.begin_segment(utc_ms, start, discontinuity=self._broken)
+        writer.begin_segment(utc_ms, start, discontinuity=self._broken)
         self._broken = False
         self._segment_start = part.start
 
     def _complete_segment(self) -> None:
         if self._segment_start is not None:
-            assert self._take is not None
+            assert self._writer is not None
             self._put_part()
-            self._take.complete_segment()
+            self._writer.complete_segment()
             self._segment_start = None
 
     def _utc_ms(self, part: Part) -> int:
@@ -293,7 +294,7 @@ class RecorderSink:
 
     # ── recordings ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _begin_take(self, part: Part, utc_ms: int) -> Take:
+    def _begin_recording(self, part: Part, utc_ms: int) -> RecordingWriter:
         context = self._context
         starts = [run.samples[0].frame.dts // run.track.timescale for run in part.runs]
         self._base_s = max(0, min(starts, default=part.start // self._tracks[0].timescale) - HEADROOM_S)
@@ -303,32 +304,32 @@ class RecorderSink:
         header = Header.of_tracks(
             context.stream.app, context.stream.key, utc_ms, self.constants.target_s, self._tracks, self._init
         )
-        take = self._take = Take(context.storage, self._names.take(context.stream, utc_ms), header)
+        writer = self._writer = RecordingWriter(context.storage, self._names.take(context.stream, utc_ms), header)
         self._started.inc()
-        context.record(EventType.RECORDING_STARTED, _said_of(take.id))
-        context.log.info("{stream} is recorded as {recording}", stream=context.stream, recording=take.id)
-        return take
+        context.record(EventType.RECORDING_STARTED, _said_of(writer.id))
+        context.log.info("{stream} is recorded as {recording}", stream=context.stream, recording=writer.id)
+        return writer
 
-    def _end_take(self) -> None:
+    def _end_recording(self) -> None:
         self._complete_segment()
-        take, self._take = self._take, None
-        if take is None:
+        writer, self._writer = self._writer, None
+        if writer is None:
             return
         self._endings = [ending for ending in self._endings if not ending.called]
-        self._endings.append(take.end().addCallback(self._ended, take))
+        self._endings.append(writer.end().addCallback(self._ended, writer))
 
-    def _ended(self, _: None, take: Take) -> None:
-        entry = take.entry
-        numbers = {"duration": entry.duration_ms / 1000, "size": entry.size, "lostParts": take.lost_parts}
-        self._context.record(EventType.RECORDING_DONE, {**_said_of(take.id), **numbers})
-        if take.lost_parts:
+    def _ended(self, _: None, writer: RecordingWriter) -> None:
+        entry = writer.entry
+        numbers = {"duration": entry.duration_ms / 1000, "size": entry.size, "lostParts": writer.lost_parts}
+        self._context.record(EventType.RECORDING_DONE, {**_said_of(writer.id), **numbers})
+        if writer.lost_parts:
             self._context.log.error(
                 "{recording} is finished with {lost} parts that the storage did not take",
-                recording=take.id,
-                lost=take.lost_parts,
+                recording=writer.id,
+                lost=writer.lost_parts,
             )
         else:
-            self._context.log.info("{recording} is finished", recording=take.id)
+            self._context.log.info("{recording} is finished", recording=writer.id)
 
 
 def _said_of(id: RecordingId) -> dict[str, object]:

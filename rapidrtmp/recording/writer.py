@@ -31,7 +31,7 @@ from rapidrtmp.errors import StorageError
 from rapidrtmp.interfaces import IMMUTABLE, IStorageWriter
 from rapidrtmp.recording.catalogue import Entry, RecordingState
 
-__all__ = ["LINES_PER_PAGE", "JournalWriter", "Take"]
+__all__ = ["LINES_PER_PAGE", "JournalWriter", "RecordingWriter"]
 
 #: A page of the journal is written anew with each of its lines, and then never again.
 LINES_PER_PAGE = 64
@@ -110,7 +110,7 @@ class _Segment:
     complete: bool = False
 
 
-class Take:
+class RecordingWriter:
     """
     Writes one recording.
 

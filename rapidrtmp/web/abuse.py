@@ -1,7 +1,7 @@
 """
 Clients that misbehave over HTTP: each time counted, and said once when it begins and once when it is over.
 
-What is misconduct here is no error of ours, and one of them is harmless; thousands are an attack, or a player that is
+What is abuse here is no error of ours, and one of them is harmless; thousands are an attack, or a player that is
 broken, and the operator will want to know since when and from where.
 """
 
@@ -19,12 +19,12 @@ from rapidrtmp.support.client_prefix import origin_of
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.support.log_throttle import OTHERS, Episode, Episodes
 
-__all__ = ["Misconduct", "MisconductKind"]
+__all__ = ["Abuse", "AbuseKind"]
 
 QUIET_MS = 60_000
 
 
-class MisconductKind(enum.Enum):
+class AbuseKind(enum.Enum):
     """What a client does; the value says it in words."""
 
     MALFORMED = "sends what is not HTTP"
@@ -45,16 +45,16 @@ class MisconductKind(enum.Enum):
 
 #: What answers with these statuses are given to.
 BY_STATUS = {
-    400: MisconductKind.BAD,
-    401: MisconductKind.DENIED,
-    403: MisconductKind.DENIED,
-    405: MisconductKind.BAD,
-    413: MisconductKind.OVERSIZED,
-    429: MisconductKind.GREEDY,
+    400: AbuseKind.BAD,
+    401: AbuseKind.DENIED,
+    403: AbuseKind.DENIED,
+    405: AbuseKind.BAD,
+    413: AbuseKind.OVERSIZED,
+    429: AbuseKind.GREEDY,
 }
 
 
-class Misconduct:
+class Abuse:
     """
     What clients of one site have done.
 
@@ -65,12 +65,12 @@ class Misconduct:
     _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
-        self.counts: Counter[MisconductKind] = Counter()
+        self.counts: Counter[AbuseKind] = Counter()
         self._clock = clock
         self._episodes = Episodes(QUIET_MS, ended=self._ended)
         self._is_looking = False
 
-    def note(self, kind: MisconductKind, client: str) -> None:
+    def note(self, kind: AbuseKind, client: str) -> None:
         """Count what a client has done, and say so if it is new."""
         self.counts[kind] += 1
         if self._episodes.is_news(kind.label, origin_of(client), now_ms(self._clock)):
@@ -100,7 +100,7 @@ class Misconduct:
         self._log.warn(
             "{client} {conduct}: {count} times in {seconds} s, and no more for {quiet} s",
             client="other addresses:" if source == OTHERS else source,
-            conduct=MisconductKind[kind.upper()].value,
+            conduct=AbuseKind[kind.upper()].value,
             count=episode.count,
             seconds=(episode.last_ms - episode.first_ms) // 1000,
             quiet=QUIET_MS // 1000,
@@ -111,6 +111,6 @@ class Misconduct:
         counter = CounterMetricFamily(
             "rapidrtmp_http_misconduct_total", "What HTTP clients should not have done, by kind", labels=["kind"]
         )
-        for kind in MisconductKind:
+        for kind in AbuseKind:
             counter.add_metric([kind.label], self.counts[kind])
         yield counter

@@ -52,18 +52,18 @@ from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.media import MediaResponder
 from rapidrtmp.playback.responder import HlsResponder
 from rapidrtmp.support.bug_log import BugLog
-from rapidrtmp.web.abuse import Misconduct
+from rapidrtmp.web.abuse import Abuse
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.api_access import ApiAccess
 from rapidrtmp.web.error_pages import ErrorPages
 from rapidrtmp.web.errors import STATUS_BY_ERROR, error_response
-from rapidrtmp.web.fast_path.channel import ExpressChannel, ExpressLane
+from rapidrtmp.web.fast_path.channel import FastPath, FastPathChannel
 from rapidrtmp.web.fast_path.sending import SMALL_BYTES, BodyProducer
 from rapidrtmp.web.open_connections import OpenConnections
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.readiness import Readiness
-from rapidrtmp.web.request_metrics import CLIENT_LEFT, Tally
+from rapidrtmp.web.request_metrics import CLIENT_LEFT, RequestMetrics
 from rapidrtmp.web.routes import MEDIA_RULE, managed_stream, management_routes, public_routes, routes
 from rapidrtmp.web.site import BoundedChannel, BoundedSite, CheckedResource, client_of, read_request, transport_of
 from rapidrtmp.web.streamed import send_streamed
@@ -112,8 +112,8 @@ class WebApp:
         self,
         table: Iterable[Route],
         access: ApiAccess,
-        tally: Tally,
-        misconduct: Misconduct,
+        tally: RequestMetrics,
+        abuse: Abuse,
         policy: HttpPolicy,
         is_open: Callable[[str], bool] = lambda _app: True,
     ) -> None:
@@ -126,7 +126,7 @@ class WebApp:
         self._bugs = BugLog(self._log)
         self._error_pages = ErrorPages()
         self._tally = tally
-        self._misconduct = misconduct
+        self._abuse = abuse
         self._policy = policy
         self._proxies = TrustedProxies(policy.trusted_proxies)
         self._access = access
@@ -259,7 +259,7 @@ class WebApp:
         if who:
             self._audit(who, twisted, response.status)
         if response.status >= 400:
-            self._misconduct.note_status(response.status, client_of(twisted, self._proxies))
+            self._abuse.note_status(response.status, client_of(twisted, self._proxies))
         if twisted.method == b"HEAD":
             return response.body
         if isinstance(response, StreamedResponse):
@@ -384,11 +384,11 @@ def make_sites(
     admission = Admission(
         registry, apps, policy.max_viewers_per_client, proxies, clock, viewer_salt, utc_ms, revocations, record
     )
-    tally = Tally(policy)
+    tally = RequestMetrics(policy)
     metrics.collect_from(admission.metrics)
     metrics.collect_from(tally.metrics)
-    misconduct = Misconduct(clock)
-    metrics.collect_from(misconduct.metrics)
+    abuse = Abuse(clock)
+    metrics.collect_from(abuse.metrics)
     connections = OpenConnections(policy, clock)
     metrics.collect_from(connections.metrics)
     hls = HlsResponder(registry, admission, policy.early_hold_ms, clock)
@@ -396,7 +396,7 @@ def make_sites(
     data: dict[str, str] = {}
     media = MediaResponder(hls, registry, admission, finders)
     pages = Pages(registry, apps, clock, admission, data)
-    make_http2 = _http2(policy, clock, misconduct, metrics)
+    make_http2 = _http2(policy, clock, abuse, metrics)
     doors: list[tuple[WebApp, _Chosen]] = []
 
     def follow(contributions: Sequence[Contribution]) -> None:
@@ -410,14 +410,14 @@ def make_sites(
             app.serve(choose(table))
 
     def make_site(choose: _Chosen, make_channel: Callable[[], BoundedChannel]) -> Site:
-        app = WebApp((), access, tally, misconduct, policy, admission.is_open)
+        app = WebApp((), access, tally, abuse, policy, admission.is_open)
         doors.append((app, choose))
         return BoundedSite(app.resource(), policy, clock, make_channel, make_http2, connections)
 
-    plain: Callable[[], BoundedChannel] = partial(BoundedChannel, misconduct)
+    plain: Callable[[], BoundedChannel] = partial(BoundedChannel, abuse)
     express = plain
     if not policy.access_log:  # a line of it costs more than an answer of the express way: who wants one goes the other
-        express = partial(ExpressChannel, ExpressLane(hls.respond, tally, policy, MEDIA_RULE), misconduct)
+        express = partial(FastPathChannel, FastPath(hls.respond, tally, policy, MEDIA_RULE), abuse)
     public = make_site(public_routes if policy.has_management_door else tuple, express)
     management = make_site(management_routes, plain) if policy.has_management_door else None
     follow(contributions)
@@ -425,13 +425,13 @@ def make_sites(
 
 
 def _http2(
-    policy: HttpPolicy, clock: IReactorTime, misconduct: Misconduct, metrics: Metrics
+    policy: HttpPolicy, clock: IReactorTime, abuse: Abuse, metrics: Metrics
 ) -> Callable[[Any, Any, Any], Protocol] | None:
     """Makes HTTP/2 connections; ``None`` if the packages for it are not installed."""
     try:
         from rapidrtmp.web.http2.connection import Http2
     except ImportError:
         return None
-    http2 = Http2(policy, clock, misconduct)
+    http2 = Http2(policy, clock, abuse)
     metrics.collect_from(http2.metrics)
     return http2.connection

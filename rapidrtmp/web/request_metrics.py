@@ -18,13 +18,13 @@ from rapidrtmp.interfaces import UnavailableError
 from rapidrtmp.support.client_prefix import origin_of
 from rapidrtmp.web.policy import HttpPolicy
 
-__all__ = ["CLIENT_LEFT", "Tally"]
+__all__ = ["CLIENT_LEFT", "RequestMetrics"]
 
 #: What a request is counted as when its client left before the answer.
 CLIENT_LEFT = 499
 
 
-class Tally:
+class RequestMetrics:
     """
     The requests of one site.
 

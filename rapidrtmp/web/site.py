@@ -32,7 +32,7 @@ from rapidrtmp.interfaces import BadRequestError, HttpError, Request
 from rapidrtmp.net.read_budget import BudgetedReader, ReadBudget
 from rapidrtmp.support.client_prefix import origin_of
 from rapidrtmp.support.refused import Refused
-from rapidrtmp.web.abuse import Misconduct, MisconductKind
+from rapidrtmp.web.abuse import Abuse, AbuseKind
 from rapidrtmp.web.errors import error_response
 from rapidrtmp.web.fast_path.twisted_private import OpenChannel
 from rapidrtmp.web.http2.negotiation import NegotiatedChannel
@@ -175,7 +175,7 @@ class BoundedChannel(OpenChannel, BudgetedReader):
     :mod:`rapidrtmp.net.read_budget`). What has arrived behind it is kept unread in ``arrived``, where ``paused``, an
     attribute of Twisted's ``LineReceiver``, holds it: until the answer is given and read, and until its turn comes.
 
-    :param misconduct: notes clients that are refused below the level of requests.
+    :param abuse: notes clients that are refused below the level of requests.
     :ivar has_asked: whether a whole request has come.
     """
 
@@ -194,9 +194,9 @@ class BoundedChannel(OpenChannel, BudgetedReader):
     _may_throw_away = 0
     _idle_s = 0
 
-    def __init__(self, misconduct: Misconduct) -> None:
+    def __init__(self, abuse: Abuse) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._misconduct = misconduct
+        self._abuse = abuse
         self._peer = UNIX_PEER
 
     def connectionMade(self) -> None:
@@ -325,20 +325,20 @@ class BoundedChannel(OpenChannel, BudgetedReader):
         if self.is_header_long:
             self._refuse_header()
         else:
-            self._erred(MisconductKind.MALFORMED)
+            self._erred(AbuseKind.MALFORMED)
             super().request_refused()
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """A line is too long: that of the request, or a field."""
         del line
         if self._at_start:
-            self._erred(MisconductKind.OVERSIZED)
+            self._erred(AbuseKind.OVERSIZED)
             self._answer_and_close(UriTooLongError(self.MAX_LENGTH))
         else:
             self._refuse_header()
 
     def _refuse_header(self) -> None:
-        self._erred(MisconductKind.OVERSIZED)
+        self._erred(AbuseKind.OVERSIZED)
         self._answer_and_close(HeaderTooLargeError(self.maxHeaders, self.totalHeadersSize))
 
     def _answer_and_close(self, error: HttpError) -> None:
@@ -365,11 +365,11 @@ class BoundedChannel(OpenChannel, BudgetedReader):
         if self._is_lingering and self._may_throw_away < 0:
             self.transport.abortConnection()  # type: ignore[union-attr]
 
-    def _erred(self, kind: MisconductKind) -> None:
+    def _erred(self, kind: AbuseKind) -> None:
         """Tell of it once: what else is on its way may be refused again and again."""
         if not self._has_erred:
             self._has_erred = True
-            self._misconduct.note(kind, self._peer)
+            self._abuse.note(kind, self._peer)
 
     # ── clients that are slow ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -398,11 +398,11 @@ class BoundedChannel(OpenChannel, BudgetedReader):
             self.transport.abortConnection()  # type: ignore[union-attr]
             return
         if self.is_full:
-            self._misconduct.note(MisconductKind.STALLED, self._peer)
+            self._abuse.note(AbuseKind.STALLED, self._peer)
             self.transport.abortConnection()  # type: ignore[union-attr]
             return
         if self._arriving:
-            self._misconduct.note(MisconductKind.SLOW, self._peer)
+            self._abuse.note(AbuseKind.SLOW, self._peer)
         self.abort_later()
         self.loseConnection()  # type: ignore[no-untyped-call]
 

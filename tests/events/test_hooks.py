@@ -26,7 +26,7 @@ from rapidrtmp.interfaces import EventType, Outcome
 from rapidrtmp.names import StreamName
 from rapidrtmp.server.service import RapidRtmpService
 from rapidrtmp.settings.model import HookSettings, Settings
-from rapidrtmp.web.abuse import Misconduct
+from rapidrtmp.web.abuse import Abuse
 from tests.net.edge import media
 from tests.serving import ServerCase, loopback_settings
 
@@ -82,7 +82,7 @@ class Backend(Resource):
 class HooksCase(ServerCase):
     def setUp(self) -> None:
         super().setUp()
-        self.patch(Misconduct, "_look_later", lambda _self: None)  # its timer outlives a server by a minute
+        self.patch(Abuse, "_look_later", lambda _self: None)  # its timer outlives a server by a minute
         self.patch(delivery, "FIRST_DELAY_S", 0.02)
         self.backend = Backend()
         site = Site(self.backend)

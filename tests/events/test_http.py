@@ -28,7 +28,7 @@ from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
 from rapidrtmp.server.service import RapidRtmpService
 from rapidrtmp.settings.model import AppSettings, EventSettings
-from rapidrtmp.web.abuse import Misconduct
+from rapidrtmp.web.abuse import Abuse
 from tests.events.sse import EventSource, read_events
 from tests.net.edge import media
 from tests.serving import ServerCase, loopback_settings, open_app
@@ -51,7 +51,7 @@ class Listener:
 class ServerTests(ServerCase):
     def setUp(self) -> None:
         super().setUp()
-        self.patch(Misconduct, "_look_later", lambda _self: None)  # its timer outlives a server by a minute
+        self.patch(Abuse, "_look_later", lambda _self: None)  # its timer outlives a server by a minute
 
     async def follow(self, service: RapidRtmpService, query: str = "", headers: str = "") -> EventSource:
         source = await EventSource.open(service.http.number, f"/api/v1/events{query}", headers)

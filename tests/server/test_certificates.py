@@ -47,7 +47,7 @@ from rapidrtmp.server.configuration import Configuration, check_settings
 from rapidrtmp.server.service import RapidRtmpService, make_service
 from rapidrtmp.server.tls_endpoint import TlsEndpoint, user_name
 from rapidrtmp.settings.sources import PluginSections, load_settings
-from rapidrtmp.web.abuse import Misconduct
+from rapidrtmp.web.abuse import Abuse
 from tests.rtmp.client import HANDSHAKE
 from tests.serving import ServerCase
 
@@ -127,7 +127,7 @@ class Guest(Protocol):
 class CertificatesCase(ServerCase):
     def setUp(self) -> None:
         super().setUp()
-        self.patch(Misconduct, "note_status", lambda *_: None)  # its timer outlives the server
+        self.patch(Abuse, "note_status", lambda *_: None)  # its timer outlives the server
         self.folder = Path(self.mktemp()).resolve()
         self.folder.mkdir()
         self.files = Files(self.folder / "live")

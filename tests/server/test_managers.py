@@ -13,7 +13,7 @@ from twisted.web.http_headers import Headers
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.server.service import RapidRtmpService
 from rapidrtmp.settings.model import Settings
-from rapidrtmp.web.abuse import Misconduct
+from rapidrtmp.web.abuse import Abuse
 from tests.serving import ServerCase, loopback_settings, open_app
 
 KEYS = {name: f"the secret of the issuer {name}, of many bytes".encode() for name in ("server", "app", "later")}
@@ -22,7 +22,7 @@ KEYS = {name: f"the secret of the issuer {name}, of many bytes".encode() for nam
 class ManagersTests(ServerCase):
     def setUp(self) -> None:
         super().setUp()
-        self.patch(Misconduct, "_look_later", lambda _self: None)  # its timer outlives a server by a minute
+        self.patch(Abuse, "_look_later", lambda _self: None)  # its timer outlives a server by a minute
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
         for name, key in KEYS.items():

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from rapidrtmp.net.proxy_header import SIGNATURE
-from rapidrtmp.web.abuse import Misconduct
+from rapidrtmp.web.abuse import Abuse
 from rapidrtmp.web.policy import HttpLimits
 from tests.serving import LOOPBACK, ServerCase, loopback_settings
 from tests.web.http2.test_tls import write_certificate
@@ -45,7 +45,7 @@ def is_served(client: socket.socket) -> bool:
 class DoorTests(ServerCase):
     def serve(self, *networks: str, http: tuple[str, ...] = LOOPBACK) -> int:
         """A server at which one client may have one connection; returns the HTTP door's port."""
-        self.patch(Misconduct, "_look_later", lambda _self: None)  # its timer outlives a server by a minute
+        self.patch(Abuse, "_look_later", lambda _self: None)  # its timer outlives a server by a minute
         settings = loopback_settings()
         served = self.start(
             replace(

@@ -19,7 +19,7 @@ from rapidrtmp.server import reload
 from rapidrtmp.server.configuration import Configuration
 from rapidrtmp.server.service import RapidRtmpService, make_service
 from rapidrtmp.settings.sources import PluginSections
-from rapidrtmp.web.abuse import Misconduct
+from rapidrtmp.web.abuse import Abuse
 from tests.net.edge import media
 from tests.serving import ServerCase
 
@@ -30,7 +30,7 @@ LIVE = f"{DOORS}[storage]\nspec = 'memory:'\n[hls]\nsegment = '1s'\n"
 class ReloadCase(ServerCase):
     def setUp(self) -> None:
         super().setUp()
-        self.patch(Misconduct, "note_status", lambda *_: None)  # its timer outlives the server
+        self.patch(Abuse, "note_status", lambda *_: None)  # its timer outlives the server
         self.path = Path(self.mktemp()).resolve()
         self.folder = f"local:{self.mktemp()}"
 

@@ -20,12 +20,12 @@ from rapidrtmp.interfaces import Audience, BadRequestError, ConflictError, Reque
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError
 from rapidrtmp.live.shelf import TooManyWaitersError
 from rapidrtmp.names import BadNameError
-from rapidrtmp.web.abuse import Misconduct
+from rapidrtmp.web.abuse import Abuse
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import WebApp
 from rapidrtmp.web.errors import error_response
 from rapidrtmp.web.policy import HttpPolicy
-from rapidrtmp.web.request_metrics import Tally
+from rapidrtmp.web.request_metrics import RequestMetrics
 from rapidrtmp.web.site import BoundedChannel, BoundedSite
 from tests.web.kit import Reply, Server, Wire, playlist
 
@@ -244,10 +244,10 @@ class BugTests(SynchronousTestCase):
     def make_site(self, respond: object) -> BoundedSite:
         route = Route("GET", "/", Audience.PUBLIC, respond)  # type: ignore[arg-type]
         policy = HttpPolicy()
-        misconduct = Misconduct(Clock())
+        abuse = Abuse(Clock())
         access = ApiAccess(ApiSecret(), policy, Clock())
-        app = WebApp((route,), access, Tally(policy), misconduct, policy)
-        return BoundedSite(app.resource(), policy, Clock(), partial(BoundedChannel, misconduct))
+        app = WebApp((route,), access, RequestMetrics(policy), abuse, policy)
+        return BoundedSite(app.resource(), policy, Clock(), partial(BoundedChannel, abuse))
 
     def ask(self, respond: object) -> Wire:
         wire = Wire(self.make_site(respond))

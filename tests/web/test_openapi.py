@@ -13,13 +13,13 @@ from rapidrtmp.errors import StorageError
 from rapidrtmp.names import StreamName
 from rapidrtmp.playback.media import MediaResponder
 from rapidrtmp.playback.responder import HlsResponder
-from rapidrtmp.web.abuse import Misconduct
+from rapidrtmp.web.abuse import Abuse
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import WebApp
 from rapidrtmp.web.openapi import description
 from rapidrtmp.web.pages import Pages
-from rapidrtmp.web.request_metrics import Tally
+from rapidrtmp.web.request_metrics import RequestMetrics
 from rapidrtmp.web.routes import routes
 from tests.recording.recordings import record, store_into
 from tests.web.kit import MP4, Reply, Server, open_admission, playlist
@@ -321,4 +321,4 @@ def _application(server: Server) -> WebApp:
     contributed = [route for each in server.contributions for route in each.routes]
     table = routes(api, media, pages, contributed, admission, server.policy)
     access = ApiAccess(ApiSecret(), server.policy, server.clock)
-    return WebApp(table, access, Tally(server.policy), Misconduct(server.clock), server.policy)
+    return WebApp(table, access, RequestMetrics(server.policy), Abuse(server.clock), server.policy)

@@ -27,23 +27,23 @@ from rapidrtmp.http.errors import TooManyRequestsError
 from rapidrtmp.http.headers import CORS, safety_fields
 from rapidrtmp.interfaces import Request, Response, UnavailableError
 from rapidrtmp.support.bug_log import BugLog
-from rapidrtmp.web.abuse import Misconduct
+from rapidrtmp.web.abuse import Abuse
 from rapidrtmp.web.errors import error_response
 from rapidrtmp.web.fast_path.request_line import MAX_BLOCK_BYTES, MAX_LINE_BYTES, NotPlainError, read_fields, read_line
 from rapidrtmp.web.fast_path.sending import SMALL_BYTES, BodyProducer
 from rapidrtmp.web.fast_path.twisted_private import offer
 from rapidrtmp.web.policy import HttpPolicy
-from rapidrtmp.web.request_metrics import CLIENT_LEFT, Tally
+from rapidrtmp.web.request_metrics import CLIENT_LEFT, RequestMetrics
 from rapidrtmp.web.site import BoundedChannel
 
-__all__ = ["ExpressChannel", "ExpressLane"]
+__all__ = ["FastPath", "FastPathChannel"]
 
 MAX_REQUEST_BYTES = MAX_LINE_BYTES + MAX_BLOCK_BYTES
 
 Answer = Response | Deferred[Response]
 
 
-class ExpressLane:
+class FastPath:
     """
     What all connections of a site share.
 
@@ -55,7 +55,7 @@ class ExpressLane:
     _log = Logger()
 
     def __init__(
-        self, respond: Callable[[Request, str, str, str], Answer], tally: Tally, policy: HttpPolicy, route: str
+        self, respond: Callable[[Request, str, str, str], Answer], tally: RequestMetrics, policy: HttpPolicy, route: str
     ) -> None:
         self.tally = tally
         self.route = route
@@ -118,7 +118,7 @@ class ExpressLane:
         return Response(response.status, {**CORS, **response.headers}, response.body)
 
 
-class ExpressChannel(BoundedChannel):
+class FastPathChannel(BoundedChannel):
     """
     An HTTP/1 connection that looks at each request first: may it go the express way?
 
@@ -126,8 +126,8 @@ class ExpressChannel(BoundedChannel):
     rest of the channel (order, back-pressure, time limits, a client that leaves) works as ever.
     """
 
-    def __init__(self, lane: ExpressLane, misconduct: Misconduct) -> None:
-        super().__init__(misconduct)
+    def __init__(self, lane: FastPath, abuse: Abuse) -> None:
+        super().__init__(abuse)
         self._lane = lane
         self._is_refused = False
 

@@ -40,7 +40,7 @@ from zope.interface import implementer
 from rapidrtmp.errors import PeerProtocolError
 from rapidrtmp.http.addresses import UNIX_PEER
 from rapidrtmp.net.read_budget import BudgetedReader
-from rapidrtmp.web.abuse import Misconduct, MisconductKind
+from rapidrtmp.web.abuse import Abuse, AbuseKind
 from rapidrtmp.web.http2.frames import Allowance, Frame, FrameCutter, FrameTooLongError, FrameType, cost_of
 from rapidrtmp.web.http2.stream import Fields, Http2Stream
 from rapidrtmp.web.policy import HttpPolicy
@@ -82,14 +82,14 @@ class Http2:
     What all HTTP/2 connections of a site share.
 
     :param clock: time and timers.
-    :param misconduct: notes clients that are refused below the level of requests.
+    :param abuse: notes clients that are refused below the level of requests.
     :ivar unsent: bytes of answers that clients have not read yet.
     """
 
-    def __init__(self, policy: HttpPolicy, clock: IReactorTime, misconduct: Misconduct) -> None:
+    def __init__(self, policy: HttpPolicy, clock: IReactorTime, abuse: Abuse) -> None:
         self.policy = policy
         self.clock = clock
-        self.misconduct = misconduct
+        self.abuse = abuse
         self.unsent = 0
         self.connections: set[Http2Connection] = set()
 
@@ -102,7 +102,7 @@ class Http2:
         self.unsent += size
         while self.unsent > MAX_UNSENT_BYTES_IN_ALL and self.connections:
             largest = max(self.connections, key=lambda connection: connection.unsent)
-            largest.refuse(MisconductKind.STALLED, ErrorCodes.ENHANCE_YOUR_CALM)
+            largest.refuse(AbuseKind.STALLED, ErrorCodes.ENHANCE_YOUR_CALM)
 
     def metrics(self) -> list[Metric]:
         """For a scrape."""
@@ -224,10 +224,10 @@ class Http2Connection(Protocol, BudgetedReader):
         try:
             is_done = self._take_frames(until_s)
         except FrameTooLongError:
-            self.refuse(MisconductKind.OVERSIZED, ErrorCodes.FRAME_SIZE_ERROR)
+            self.refuse(AbuseKind.OVERSIZED, ErrorCodes.FRAME_SIZE_ERROR)
             return True
         except PeerProtocolError:
-            self.refuse(MisconductKind.MALFORMED, ErrorCodes.PROTOCOL_ERROR)
+            self.refuse(AbuseKind.MALFORMED, ErrorCodes.PROTOCOL_ERROR)
             return True
         finally:
             self._is_busy = False
@@ -277,18 +277,18 @@ class Http2Connection(Protocol, BudgetedReader):
     def _take(self, frame: Frame) -> None:
         cost = cost_of(frame, is_for_open_stream=frame.stream in self._streams)
         if not self._frame_allowance.spend(cost, self.now_s()):
-            self.refuse(MisconductKind.FLOODING, ErrorCodes.ENHANCE_YOUR_CALM)
+            self.refuse(AbuseKind.FLOODING, ErrorCodes.ENHANCE_YOUR_CALM)
             return
         if frame.type == FrameType.RST_STREAM and not self._may_reset():
             return
         try:
             events = self._h2.receive_data(frame.data)
         except DenialOfServiceError:
-            self.refuse(MisconductKind.OVERSIZED, ErrorCodes.ENHANCE_YOUR_CALM)
+            self.refuse(AbuseKind.OVERSIZED, ErrorCodes.ENHANCE_YOUR_CALM)
             return
         except ProtocolError as error:
             is_half_right = isinstance(error, InvalidBodyLengthError)
-            self.refuse(MisconductKind.BAD if is_half_right else MisconductKind.MALFORMED, error.error_code)
+            self.refuse(AbuseKind.BAD if is_half_right else AbuseKind.MALFORMED, error.error_code)
             return
         except Exception as error:  # whatever frame h2 did not expect: it is its sender's
             raise PeerProtocolError("a frame that makes no sense") from error
@@ -301,17 +301,17 @@ class Http2Connection(Protocol, BudgetedReader):
         fields: Fields = event.headers
         number = event.stream_id
         if len(fields) > MAX_HEADERS:
-            self._decline(event, MisconductKind.OVERSIZED, b"431")
+            self._decline(event, AbuseKind.OVERSIZED, b"431")
         elif not any(name == b":path" for name, _ in fields):  # CONNECT, and it is no proxy that is asked
-            self._decline(event, MisconductKind.BAD, b"405")
+            self._decline(event, AbuseKind.BAD, b"405")
         else:
             stream = self._streams[number] = Http2Stream(number, self, fields, self.now_s())
             if stream.expects_continue and event.stream_ended is None:
                 self._h2.send_headers(number, [(b":status", b"100")])
 
-    def _decline(self, event: RequestReceived, kind: MisconductKind, status: bytes) -> None:
+    def _decline(self, event: RequestReceived, kind: AbuseKind, status: bytes) -> None:
         """Answer a request that does not become one of ours."""
-        self._shared.misconduct.note(kind, self._peer)
+        self._shared.abuse.note(kind, self._peer)
         self._h2.send_headers(event.stream_id, [(b":status", status)], end_stream=True)
         if event.stream_ended is None:
             self._close_stream(event.stream_id, ErrorCodes.NO_ERROR)
@@ -342,7 +342,7 @@ class Http2Connection(Protocol, BudgetedReader):
         """Charge for a request that is taken back; the connection is closed if it takes back too many."""
         if self._reset_allowance.spend(1, self.now_s()):
             return True
-        self.refuse(MisconductKind.RESETTING, ErrorCodes.ENHANCE_YOUR_CALM)
+        self.refuse(AbuseKind.RESETTING, ErrorCodes.ENHANCE_YOUR_CALM)
         return False
 
     def _window_updated(self, event: WindowUpdated) -> None:
@@ -493,10 +493,10 @@ class Http2Connection(Protocol, BudgetedReader):
         self._watch = None
         overdue_s = self.now_s() - self._timeout_s
         if self._owed_since_s is not None and self.now_s() - self._owed_since_s >= self._header_s and self._may_read:
-            self.refuse(MisconductKind.SLOW, ErrorCodes.ENHANCE_YOUR_CALM)
+            self.refuse(AbuseKind.SLOW, ErrorCodes.ENHANCE_YOUR_CALM)
             return
         if self._blocked_since_s is not None and self._blocked_since_s <= overdue_s:
-            self.refuse(MisconductKind.STALLED, ErrorCodes.CANCEL)
+            self.refuse(AbuseKind.STALLED, ErrorCodes.CANCEL)
             return
         for stream in list(self._streams.values()):
             if stream.waits_since_s is not None and stream.waits_since_s <= overdue_s:
@@ -516,16 +516,16 @@ class Http2Connection(Protocol, BudgetedReader):
         return [since_s for since_s in (*waits, self._blocked_since_s) if since_s is not None]
 
     def _give_up(self, stream: Http2Stream) -> None:
-        kind = MisconductKind.STALLED if stream.is_whole else MisconductKind.SLOW
-        self._shared.misconduct.note(kind, self._peer)
+        kind = AbuseKind.STALLED if stream.is_whole else AbuseKind.SLOW
+        self._shared.abuse.note(kind, self._peer)
         self.reset(stream, ErrorCodes.CANCEL)
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def refuse(self, kind: MisconductKind, code: int) -> None:
+    def refuse(self, kind: AbuseKind, code: int) -> None:
         """Say why, and go: from now on nothing is read or kept."""
         if not self._is_over:
-            self._shared.misconduct.note(kind, self._peer)
+            self._shared.abuse.note(kind, self._peer)
             self._goodbye(code)
             self._listen_or_not()
             self._abort_after(TELL_S)

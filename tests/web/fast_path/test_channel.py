@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.web.fast_path import channel
-from rapidrtmp.web.fast_path.channel import ExpressChannel
+from rapidrtmp.web.fast_path.channel import FastPathChannel
 from rapidrtmp.web.fast_path.sending import PIECE_BYTES
 from rapidrtmp.web.site import BoundedChannel
 from tests.web.kit import EPOCH_MS, MP4, Server, playlist
@@ -210,16 +210,16 @@ class Recorder:
         self.server = Server(early_hold_ms=3000, **policy)
         self.express: list[bool] = []
         site = self.server.site
-        lane, self.misconduct = site._make_channel.args
+        lane, self.abuse = site._make_channel.args
         self.tally = lane.tally
         noted = self.express
 
-        class Noting(ExpressChannel):
+        class Noting(FastPathChannel):
             def _goes_express(self, data: bytes) -> bool:
                 noted.append(super()._goes_express(data))
                 return noted[-1]
 
-        site._make_channel = partial(*((Noting, lane) if express else (BoundedChannel,)), self.misconduct)
+        site._make_channel = partial(*((Noting, lane) if express else (BoundedChannel,)), self.abuse)
         self.stream: LiveStream = self.server.live()
         shelf = self.stream.shelf
         shelf.put_playlist("index.m3u8", playlist(9, 2, delta=b"#EXTM3U delta\n"))
@@ -260,7 +260,7 @@ class Recorder:
             dict(self.tally.requests),
             +self.tally.sent_bytes,
             self.tally.held,
-            +self.misconduct.counts,
+            +self.abuse.counts,
             self.stream.shelf.waiting,
             self.stream.viewers.count(int(self.server.clock.seconds() * 1000)),
             len(self.server.clock.getDelayedCalls()),

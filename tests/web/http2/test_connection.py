@@ -33,7 +33,7 @@ class Http2TestCase(SynchronousTestCase):
         numbers = {int(SettingCodes[name]): value for name, value in settings.items()}
         return Http2Wire(server or self.server, "192.0.2.9", numbers or None)
 
-    def misconduct(self, kind: str) -> float:
+    def abuse(self, kind: str) -> float:
         return self.server.metric("http_misconduct_total", kind=kind)
 
     @property
@@ -128,14 +128,14 @@ class ServingTests(Http2TestCase):
         wire.request("/health", x="y" * 40_000, flush=False)
         wire.flush()
         self.assertTrue(wire.is_closed)
-        self.assertEqual(2, self.misconduct("oversized"))
+        self.assertEqual(2, self.abuse("oversized"))
 
     def test_connect_is_never_served(self) -> None:
         """No connection is made on behalf of a client."""
         wire = self.connect()
         block = Encoder().encode([(":method", "CONNECT"), (":authority", "localhost:22")])
         wire.protocol.dataReceived(frame(FrameType.HEADERS, 5, 1, block))
-        self.assertEqual(1, self.misconduct("bad") + self.misconduct("malformed"))
+        self.assertEqual(1, self.abuse("bad") + self.abuse("malformed"))
 
     def test_http2_is_offered_first(self) -> None:
         """TLS offers HTTP/2 before HTTP/1.1."""
@@ -175,7 +175,7 @@ class ClosedWindowTests(Http2TestCase):
                 self.clock.advance(2)
                 self.assertTrue(wire.is_closed)
                 self.assertEqual(0, self.unsent)
-        self.assertEqual(2, self.misconduct("stalled"))
+        self.assertEqual(2, self.abuse("stalled"))
 
     def test_trickle_is_no_progress(self) -> None:
         """To let out a byte now and then is no progress."""
@@ -264,7 +264,7 @@ class ClosedWindowTests(Http2TestCase):
         wire.protocol._channel.pauseProducing()
         self.clock.advance(61)
         self.assertTrue(wire.is_closed)
-        self.assertEqual(1, self.misconduct("stalled"))
+        self.assertEqual(1, self.abuse("stalled"))
 
 
 class ErrorTests(Http2TestCase):
@@ -279,7 +279,7 @@ class ErrorTests(Http2TestCase):
         self.assertEqual(0, len(wire.connection._frames))
         self.clock.advance(1)
         self.assertTrue(wire.transport.aborted)
-        self.assertEqual(1, self.misconduct(kind))
+        self.assertEqual(1, self.abuse(kind))
 
     def test_errors_are_one_log_line(self) -> None:
         """After whatever is not HTTP/2, nothing is read or kept, and the log has one line and no traceback."""
@@ -404,7 +404,7 @@ class FloodTests(Http2TestCase):
         self.assertEqual(CALM, wire.goaway)
         self.clock.advance(1)
         self.assertTrue(wire.transport.aborted)
-        self.assertEqual(1, self.misconduct(kind))
+        self.assertEqual(1, self.abuse(kind))
 
     def test_floods_are_borne_a_while(self) -> None:
         """Frames that ask for nothing are borne for a while only, whatever their type."""
@@ -470,7 +470,7 @@ class FloodTests(Http2TestCase):
                         wire.protocol.dataReceived(frame(FrameType.HEADERS, 5, number, block) + provocation(number))
                 wire.read_goaway()
                 self.assertEqual(CALM, wire.goaway)
-                self.assertEqual(1, self.misconduct("resetting") + self.misconduct("flooding"))
+                self.assertEqual(1, self.abuse("resetting") + self.abuse("flooding"))
                 self.assertEqual(0, self.server.metric("http_waiting_requests"))
 
     def test_endless_continuations_end_the_connection(self) -> None:
@@ -482,7 +482,7 @@ class FloodTests(Http2TestCase):
                 wire.protocol.dataReceived(frame(FrameType.HEADERS, 1, 1, b"\x82"))
                 self.flood(wire, frame(FrameType.CONTINUATION, 0, 1, body))
                 self.assertTrue(wire.connection._is_over)
-                self.assertEqual(1, self.misconduct("flooding") + self.misconduct("malformed") + self.misconduct(kind))
+                self.assertEqual(1, self.abuse("flooding") + self.abuse("malformed") + self.abuse(kind))
 
     def test_header_bomb_is_not_spelled_out(self) -> None:
         """A few bytes that stand for many header fields are not spelled out."""
@@ -491,7 +491,7 @@ class FloodTests(Http2TestCase):
         first = encoder.encode([(":method", "GET"), (":path", "/"), (":scheme", "https"), ("x", "y" * 3000)])
         wire.raw(frame(FrameType.HEADERS, 5, 1, first + b"\xbe" * 10_000))
         self.assertEqual(CALM, wire.goaway)
-        self.assertEqual(1, self.misconduct("oversized"))
+        self.assertEqual(1, self.abuse("oversized"))
 
     def test_dribbled_windows_are_a_flood(self) -> None:
         """A window that is opened byte by byte is a flood like any other."""
@@ -644,7 +644,7 @@ class IdleTests(Http2TestCase):
             self.assertFalse(wire.is_closed, name)
             self.clock.advance(1.2)
             self.assertTrue(wire.is_closed, name)
-        self.assertEqual(len(dribbles), self.misconduct("slow"))
+        self.assertEqual(len(dribbles), self.abuse("slow"))
 
     def test_header_in_time(self) -> None:
         """One that comes in pieces, but in time, is answered, and the next is judged anew."""
@@ -684,7 +684,7 @@ class IdleTests(Http2TestCase):
                 wire.client.send_data(number, b"x" * 300)
                 wire.flush()
         self.assertTrue(wire.is_closed)
-        self.assertEqual(1, self.misconduct("slow"))
+        self.assertEqual(1, self.abuse("slow"))
 
     def test_leaving_leaves_nothing_behind(self) -> None:
         """A client that leaves, with or without a word, leaves nothing behind."""

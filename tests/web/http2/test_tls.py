@@ -19,7 +19,7 @@ from h2.settings import SettingCodes
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from rapidrtmp.web.abuse import Misconduct
+from rapidrtmp.web.abuse import Abuse
 from tests.serving import ServerCase, loopback_settings
 from tests.slow import slow
 from tests.web.http2.kit import frame
@@ -100,7 +100,7 @@ class Client:
 class TlsTests(ServerCase):
     def setUp(self) -> None:
         super().setUp()
-        self.patch(Misconduct, "_look_later", lambda _self: None)  # its timer outlives a server by a minute
+        self.patch(Abuse, "_look_later", lambda _self: None)  # its timer outlives a server by a minute
         path = Path(self.mktemp())
         write_certificate(path)
         settings = loopback_settings()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from threading import Thread
 
-from benchmarks.strangers import ATTACKS, Target, attack
+from benchmarks.hostile_clients import ATTACKS, Target, attack
 from tests.e2e.ffmpeg import CLIPS, FFMPEG, read_packets
 from tests.e2e.harness import Answer, EndToEndTest, Server, eventually, fetch, new_folder
 from tests.e2e.viewer import Viewer
@@ -38,7 +38,7 @@ def sample(server: Server, name: str) -> float:
     return sum(map(float, lines))
 
 
-class StrangerCase(EndToEndTest):
+class HostileClientCase(EndToEndTest):
     """A healthy publish before, while and after something else happens."""
 
     def assertUnharmed(self, kinds: Sequence[str]) -> Server:
@@ -91,7 +91,7 @@ class StrangerCase(EndToEndTest):
         self.assertLess(len(server.log.splitlines()), 300)
 
 
-class StrangerTests(StrangerCase):
+class HostileClientTests(HostileClientCase):
     """Attacks that cost a healthy stream nothing, and clients that are bounded."""
 
     def test_connections_delay_no_part(self) -> None:

@@ -1,7 +1,7 @@
 """
 Strangers: what a client that may not publish can do to a server, over real sockets.
 
-    python -m benchmarks.strangers 'wrong tokens' --rtmp-port 1935 --http-port 8080 --seconds 10
+    python -m benchmarks.hostile_clients 'wrong tokens' --rtmp-port 1935 --http-port 8080 --seconds 10
 
 Every kind continues until its time is over, as fast as it can with a few threads, and counts what it has done.
 Source addresses are of 127.0.0.0/8, which Linux lets every process choose from.
