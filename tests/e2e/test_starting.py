@@ -78,7 +78,7 @@ class LocaleTests(EndToEndTest):
             folder = new_folder("caf\xe9 \u20ac")
             server = self.start_server(program=(*locale, *program), folder=folder)
             server.stop()
-            self.assertRegex(server.log, r"token secret in .*caf(\\xe9|\\udcc3\\udca9) ")
+            self.assertRegex(server.log, r"token secret is in .*caf(\\xe9|\\udcc3\\udca9) ")
             self.assertNotIn("Unable to", server.log)
             command = [*locale, *program, "--check-config", "--storage", "local:caf\xe9"]
             done = subprocess.run(command, cwd=folder, capture_output=True, env=server_environment())
