@@ -239,10 +239,10 @@ def _skew_drift(now: PublishHealth, _: PublishHealth | None) -> str:
 
 
 def _clock_drift(now: PublishHealth, _: PublishHealth | None) -> str:
-    if not CLOCK_DRIFT_MS < abs(now.lead_drift_ms) <= NOT_A_CLOCK_MS:
+    if not CLOCK_DRIFT_MS < abs(now.clock_drift_ms) <= NOT_A_CLOCK_MS:
         return ""
-    pace = "fast" if now.lead_drift_ms > 0 else "slow"
-    return f"The encoder's clock runs {pace} by {abs(now.lead_drift_ms)} ms a minute: synchronise it."
+    pace = "fast" if now.clock_drift_ms > 0 else "slow"
+    return f"The encoder's clock runs {pace} by {abs(now.clock_drift_ms)} ms a minute: synchronise it."
 
 
 def _too_fast(now: PublishHealth, _: PublishHealth | None) -> str:

@@ -41,6 +41,7 @@ class PublishHealth:
         was furthest ahead in the last half a minute. Growing for who sends faster than real time, or has a fast clock;
         negative for who cannot keep up. Over a jump of the publisher's clock it counts on, but from 0 if it was less.
     :ivar lead_drift_ms: by how much the lead grows in a minute: 12 at 200 ppm. 0 in the first half a minute.
+    :ivar clock_drift_ms: the same, where it is steady for a minute: then the clocks differ.
     :ivar skew_ms: by how much audio is ahead of video as they arrive; 0 unless there are both.
     :ivar skew_drift_ms: by how much that grows in a minute: the tracks' clocks differ.
     :ivar jitter_ms: how much the distance of two arrivals differs from that of the frames, on average, on the worse
@@ -62,6 +63,7 @@ class PublishHealth:
 
     lead_ms: int
     lead_drift_ms: int
+    clock_drift_ms: int
     skew_ms: int
     skew_drift_ms: int
     jitter_ms: int
@@ -157,6 +159,7 @@ class HealthMonitor:
         return PublishHealth(
             lead_ms=fore.lead_ms,
             lead_drift_ms=fore.drift_ms,
+            clock_drift_ms=fore.clock_drift_ms,
             skew_ms=self._skew_ms,
             skew_drift_ms=self._skew_drift_ms,
             jitter_ms=max(video.jitter_ms, audio.jitter_ms),

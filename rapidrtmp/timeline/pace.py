@@ -8,6 +8,7 @@ publisher's clock is, and the others tell how much the network, or the encoder, 
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 
 __all__ = ["Pace"]
 
@@ -91,6 +92,19 @@ class Pace:
             return 0
         (since, before), (until, after) = self._spells[0], self._spells[-1]
         return (after - before) * 60_000 // (until - since)
+
+    @property
+    def clock_drift_ms(self) -> int:
+        """
+        The drift, if it is one of clocks: in every spell of a minute the lead has grown, or shrunk, by a third of the
+        mean at least. A busy machine or network moves it now and then; 0 for that.
+        """
+        tops = [top for _, top in self._spells]
+        if len(tops) < _SPELLS:
+            return 0
+        whole = tops[-1] - tops[0]
+        least = min((after - before) * (1 if whole > 0 else -1) for before, after in pairwise(tops))
+        return self.drift_ms if least * 3 * (_SPELLS - 1) >= abs(whole) else 0
 
     @property
     def jitter_ms(self) -> int:

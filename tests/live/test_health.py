@@ -13,6 +13,7 @@ from rapidrtmp.timeline.health import PublishHealth
 WELL = PublishHealth(
     lead_ms=40,
     lead_drift_ms=2,
+    clock_drift_ms=2,
     skew_ms=-21,
     skew_drift_ms=0,
     jitter_ms=6,
@@ -46,7 +47,7 @@ class DiagnoseTests(SynchronousTestCase):
             FindingKind.OPEN_GOPS: ({"open_gops": 4}, "closed GOPs"),
             FindingKind.SKEW: ({"skew_ms": -700}, "700 ms behind video"),
             FindingKind.SKEW_DRIFT: ({"skew_drift_ms": 150}, "150 ms a minute"),
-            FindingKind.CLOCK_DRIFT: ({"lead_drift_ms": -60}, "slow by 60 ms"),
+            FindingKind.CLOCK_DRIFT: ({"clock_drift_ms": -60}, "slow by 60 ms"),
             FindingKind.TOO_FAST: ({"lead_ms": 6000, "lead_drift_ms": 20_000}, "6.0 s ahead"),
             FindingKind.UNDERRUN: ({"lead_ms": -3000, "lead_drift_ms": -9000}, "3.0 s behind"),
             FindingKind.JITTER: ({"jitter_ms": 180}, "180 ms"),

@@ -47,13 +47,13 @@ class HealthTests(SynchronousTestCase):
 
     def test_nothing_yet_is_zero(self) -> None:
         """Before anything has come all numbers are 0."""
-        self.assertEqual(PublishHealth(*[0] * 12, False, False, 0, 0), Demuxer().health)
+        self.assertEqual(PublishHealth(*[0] * 13, False, False, 0, 0), Demuxer().health)
 
     def test_good_publish_shows_keyframes(self) -> None:
         """A good publish in real time has nothing but keyframes to show."""
         health = self.publish(media(60)).health
         self.assertTrue(-2 <= health.lead_ms <= 0)
-        self.assertEqual(PublishHealth(health.lead_ms, *[0] * 7, 6_000, 6_000, 6_000, 0, False, False, 0, 68), health)
+        self.assertEqual(PublishHealth(health.lead_ms, *[0] * 8, 6_000, 6_000, 6_000, 0, False, False, 0, 68), health)
         self.assertEqual([], self.skews)
 
     def test_faster_than_real_time(self) -> None:

@@ -37,6 +37,18 @@ class PaceTests(SynchronousTestCase):
         self.assertTrue(-300 <= pace.lead_ms <= -280, pace.lead_ms)
         self.assertTrue(-32 <= pace.drift_ms <= -28, pace.drift_ms)
 
+    def test_clock_drift_is_steady(self) -> None:
+        """A slow clock loses time all the time; a machine that is busy for a while delays what comes then."""
+        self.assertTrue(-32 <= self.make(600, speed=0.9995).clock_drift_ms <= -28)
+        self.assertEqual(0, self.make(60, speed=0.9995).clock_drift_ms, "too early to tell")
+        for delays in ((0, 0, 40, 40, 40, 40, 40, 40, 40), (0, 10, 20, 40, 10, 30, 40, 50, 60)):
+            pace = Pace()
+            pace.restart(0, 0)
+            for time_ms in range(0, 90_000, 40):
+                pace.note(time_ms, time_ms + delays[time_ms // 10_000])
+            self.assertNotEqual(0, pace.drift_ms)
+            self.assertEqual(0, pace.clock_drift_ms)
+
     @slow
     def test_t15_day_of_a_fast_clock(self) -> None:
         """T15: a clock 200 ppm fast has gained 17.28 s after a day, and 12 ms in the last minute."""
