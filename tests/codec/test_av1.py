@@ -118,6 +118,11 @@ class TemporalUnitTests(SynchronousTestCase):
         reader = Av1Reader(read_av1_config(record))
         return reader.read(body), reader.keyframe
 
+    def test_existing_frame_is_shown(self) -> None:
+        """A unit that only shows a frame decoded before is a whole one, and no keyframe."""
+        unit = bytes.fromhex("1a01e8")
+        self.assertEqual((unit, False), self.read(DELIMITER + unit))
+
     def test_delimiter_is_not_stored(self) -> None:
         """The temporal delimiter is not in the sample; without one the very object stays."""
         for unit in (INTER, SHOWN, LIGHT + INTER, HIDDEN_KEY + INTER, obu(3, b"\x30\0") + TILES, obu(6, b"\x30" * 127)):
