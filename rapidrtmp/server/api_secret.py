@@ -34,6 +34,7 @@ def find_api_secret(server: ServerSettings, log: Logger, out: TextIO | None = No
     """
     path = Path(server.api_token_file)
     try:
+        was_there = not server.api_token and path.exists()
         secret = server.api_token.encode() if server.api_token else keep_secret(path, "management secret", log)
     except OSError as error:
         if server.api_token_file != ServerSettings.api_token_file:
@@ -43,7 +44,7 @@ def find_api_secret(server: ServerSettings, log: Logger, out: TextIO | None = No
         raise ConfigurationError(f"server.api_token_file: {path} is empty: delete it to have a new secret made")
     if len(secret) < SHORT:
         log.warn("the management secret has fewer than {count} characters and can be guessed", count=SHORT)
-    if not server.api_token:
+    if was_there:
         log.info("the management secret is in {path}", path=str(path.absolute()))
     return secret
 

@@ -134,58 +134,26 @@ class RapidRtmpService(MultiService):
         demo: bool,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._reactor = reactor
+        self._settings = settings
+        self._sites: Sites | None = None
+        self._is_open = False
+        self._has_demo = demo
         self.metrics = Metrics()
-        unaccepted = UnacceptedConnections(reactor, self.metrics.unaccepted_total)
-        proxies = ProxyRules(
-            TrustedProxies(settings.server.proxy_protocol), reactor, self.metrics.proxy_headers_refused_total
-        )
         self._certificates = Certificates(reactor, utc_ms, self.metrics.certificates_read_total)
-        self.rtmp, self.http, self.manage = (
-            Ports(reactor, endpoints, unaccepted, proxies, segment_bytes, partial(self._certificates.open, name))
-            for name, endpoints, segment_bytes in (
-                ("rtmp", settings.server.rtmp, ETHERNET_SEGMENT_BYTES),
-                ("http", settings.server.http, 0),
-                ("manage", settings.server.manage, 0),
-            )
-        )
+        self.rtmp, self.http, self.manage = self._make_ports()
         self._descriptors = raise_descriptor_limit()
         self._shares = share_descriptors(
             self._descriptors, settings.rtmp.connections.max_connections, settings.http.max_connections
         )
         self._api_secret = ApiSecret()
-        self._is_open = False
-        self._reactor = reactor
-        self._settings = settings
         self.readiness = Readiness(reactor)
-        self.headroom = Headroom(
-            settings.limits.headroom,
-            lambda: self.readiness.lasting_lag_ms,
-            lambda: [store.storage for store in self.stores.all],
-        )
+        self.headroom = self._make_headroom()
         self._plugin_threads = PluginThreads(reactor)
         self.events = EventLog(reactor, utc_ms, settings.events.kept, self.metrics.events_total)
-        self.stores = Stores(
-            reactor,
-            [storage for app in plugins.apps.values() for storage in app.storages.values()],
-            settings.storage.queue_bytes,
-            self.events.record,
-        )
+        self.stores = self._make_stores(plugins)
         self._numbering = Numbering(utc_ms)
-        shared = Shared(
-            reactor,
-            self.metrics,
-            self._numbering,
-            self._plugin_threads.in_thread,
-            recovered=self._take_recovered,
-            record=self.events.record,
-        )
-        self.applications = Applications(
-            settings,
-            plugins,
-            self.stores,
-            shared,
-            has_streams=lambda app: any(stream.name.app == app for stream in self.registry),
-        )
+        self.applications = self._make_applications(plugins)
         self._managers = Managers(
             settings,
             AuthenticatorContext(reactor, utc_ms, Logger("rapidrtmp.auth"), self._plugin_threads.in_thread),
@@ -195,18 +163,8 @@ class RapidRtmpService(MultiService):
         self._recovery = self._make_recovery(self.applications, self.stores.all)
         self._recoveries = [self._recovery]
         self.registry = self._make_registry()
-        self._number_mark = NumberMark(
-            Path(settings.server.numbers_file),
-            self._numbering,
-            reactor,
-            self._plugin_threads.in_thread,
-            lambda: max((stream.shelf.reached for stream in self.registry), default=0),
-        )
-        self._reloading = (
-            None
-            if configuration is None
-            else Reloading(reactor, configuration, self.follow, self.applications.outcomes, self._certificates)
-        )
+        self._number_mark = self._make_number_mark()
+        self._reloading = None if configuration is None else self._make_reloading(configuration)
         self._hooks = Hooks(self.events, reactor, utc_ms)
         self._hooks.follow(settings.hooks)
         self._told = EventsService(
@@ -214,17 +172,78 @@ class RapidRtmpService(MultiService):
         )
         own = [self._told] if self._reloading is None else [self._reloading, self._told]
         self._contributions = self._ask_contributors([*own, *plugins.contributors])
-        self._sites: Sites | None = None
         self.applications.changed = self._applications_changed
         self.rtmp_factory = self._make_rtmp()
         self.metrics.collect_from(self._read_metrics)
-        self._has_demo = demo
-        if demo and self.applications[DEMO.app].names.are_others:
-            raise ConfigurationError(f"--demo publishes {DEMO}, which apps.{DEMO.app}.public_names calls otherwise")
         if demo:
-            make_demo(reactor, self.applications[DEMO.app].authenticator, self.rtmp.addresses).setServiceParent(self)  # type: ignore[no-untyped-call]
+            self._add_demo()
 
     # ── the parts ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _make_ports(self) -> Iterator[Ports]:
+        """Make the ports for RTMP, for HTTP, and for management."""
+        server = self._settings.server
+        unaccepted = UnacceptedConnections(self._reactor, self.metrics.unaccepted_total)
+        proxies = ProxyRules(
+            TrustedProxies(server.proxy_protocol), self._reactor, self.metrics.proxy_headers_refused_total
+        )
+        for name, endpoints, segment_bytes in (
+            ("rtmp", server.rtmp, ETHERNET_SEGMENT_BYTES),
+            ("http", server.http, 0),
+            ("manage", server.manage, 0),
+        ):
+            open_certificate = partial(self._certificates.open, name)
+            yield Ports(self._reactor, endpoints, unaccepted, proxies, segment_bytes, open_certificate)
+
+    def _make_headroom(self) -> Headroom:
+        return Headroom(
+            self._settings.limits.headroom,
+            lambda: self.readiness.lasting_lag_ms,
+            lambda: [store.storage for store in self.stores.all],
+        )
+
+    def _make_stores(self, plugins: ChosenPlugins) -> Stores:
+        return Stores(
+            self._reactor,
+            [storage for app in plugins.apps.values() for storage in app.storages.values()],
+            self._settings.storage.queue_bytes,
+            self.events.record,
+        )
+
+    def _make_applications(self, plugins: ChosenPlugins) -> Applications:
+        shared = Shared(
+            self._reactor,
+            self.metrics,
+            self._numbering,
+            self._plugin_threads.in_thread,
+            recovered=self._take_recovered,
+            record=self.events.record,
+        )
+        return Applications(
+            self._settings,
+            plugins,
+            self.stores,
+            shared,
+            has_streams=lambda app: any(stream.name.app == app for stream in self.registry),
+        )
+
+    def _make_number_mark(self) -> NumberMark:
+        return NumberMark(
+            Path(self._settings.server.numbers_file),
+            self._numbering,
+            self._reactor,
+            self._plugin_threads.in_thread,
+            lambda: max((stream.shelf.reached for stream in self.registry), default=0),
+        )
+
+    def _make_reloading(self, configuration: Configuration) -> Reloading:
+        return Reloading(self._reactor, configuration, self.follow, self.applications.outcomes, self._certificates)
+
+    def _add_demo(self) -> None:
+        app = self.applications[DEMO.app]
+        if app.names.are_others:
+            raise ConfigurationError(f"--demo publishes {DEMO}, which apps.{DEMO.app}.public_names calls otherwise")
+        make_demo(self._reactor, app.authenticator, self.rtmp.addresses).setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def _make_registry(self) -> Registry:
         return Registry(

@@ -348,6 +348,45 @@ class Sites:
     follow: Callable[[Sequence[Contribution]], None]
 
 
+class _Content:
+    """All routes that there are: ours, and what plugins bring; each door answers some of them."""
+
+    def __init__(
+        self,
+        api: Api,
+        hls: HlsResponder,
+        registry: Registry,
+        apps: Mapping[str, IApplication],
+        clock: IReactorTime,
+        admission: Admission,
+        policy: HttpPolicy,
+    ) -> None:
+        self._api = api
+        self._admission = admission
+        self._policy = policy
+        self._finders: list[MediaFinder] = []
+        self._player_data: dict[str, str] = {}
+        self._media = MediaResponder(hls, registry, admission, self._finders)
+        self._pages = Pages(registry, apps, clock, admission, self._player_data)
+        self._doors: list[tuple[WebApp, _Chosen]] = []
+
+    def show(self, app: WebApp, choose: _Chosen) -> None:
+        """Have a door answer the chosen routes, from the next :meth:`follow` on."""
+        self._doors.append((app, choose))
+
+    def follow(self, contributions: Sequence[Contribution]) -> None:
+        """Take what plugins bring now."""
+        self._api.follow(contributions)
+        self._finders[:] = [each.find_media for each in contributions if each.find_media]
+        self._player_data.clear()
+        for each in reversed(contributions):
+            self._player_data.update(each.player_data)
+        contributed = [route for each in contributions for route in each.routes]
+        table = routes(self._api, self._media, self._pages, contributed, self._admission, self._policy)
+        for app, choose in self._doors:
+            app.serve(choose(table))
+
+
 def make_sites(
     *,
     registry: Registry,
@@ -384,34 +423,16 @@ def make_sites(
     admission = Admission(
         registry, apps, policy.max_viewers_per_client, proxies, clock, viewer_salt, utc_ms, revocations, record
     )
-    tally = RequestMetrics(policy)
-    metrics.collect_from(admission.metrics)
-    metrics.collect_from(tally.metrics)
-    abuse = Abuse(clock)
-    metrics.collect_from(abuse.metrics)
-    connections = OpenConnections(policy, clock)
-    metrics.collect_from(connections.metrics)
+    tally, abuse, connections = RequestMetrics(policy), Abuse(clock), OpenConnections(policy, clock)
+    for counted in (admission, tally, abuse, connections):
+        metrics.collect_from(counted.metrics)
     hls = HlsResponder(registry, admission, policy.early_hold_ms, clock)
-    finders: list[MediaFinder] = []
-    data: dict[str, str] = {}
-    media = MediaResponder(hls, registry, admission, finders)
-    pages = Pages(registry, apps, clock, admission, data)
+    content = _Content(api, hls, registry, apps, clock, admission, policy)
     make_http2 = _http2(policy, clock, abuse, metrics)
-    doors: list[tuple[WebApp, _Chosen]] = []
-
-    def follow(contributions: Sequence[Contribution]) -> None:
-        api.follow(contributions)
-        finders[:] = [each.find_media for each in contributions if each.find_media]
-        data.clear()
-        data.update({what: below for each in reversed(contributions) for what, below in each.player_data.items()})
-        contributed = [route for each in contributions for route in each.routes]
-        table = routes(api, media, pages, contributed, admission, policy)
-        for app, choose in doors:
-            app.serve(choose(table))
 
     def make_site(choose: _Chosen, make_channel: Callable[[], BoundedChannel]) -> Site:
         app = WebApp((), access, tally, abuse, policy, admission.is_open)
-        doors.append((app, choose))
+        content.show(app, choose)
         return BoundedSite(app.resource(), policy, clock, make_channel, make_http2, connections)
 
     plain: Callable[[], BoundedChannel] = partial(BoundedChannel, abuse)
@@ -420,8 +441,8 @@ def make_sites(
         express = partial(FastPathChannel, FastPath(hls.respond, tally, policy, MEDIA_RULE), abuse)
     public = make_site(public_routes if policy.has_management_door else tuple, express)
     management = make_site(management_routes, plain) if policy.has_management_door else None
-    follow(contributions)
-    return Sites(public, management, follow)
+    content.follow(contributions)
+    return Sites(public, management, content.follow)
 
 
 def _http2(

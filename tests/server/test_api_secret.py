@@ -49,6 +49,13 @@ class ApiSecretTests(SynchronousTestCase):
         self.path.write_text("  a secret of the operator's\n")
         self.assertEqual(b"a secret of the operator's", self.find())
 
+    def test_each_start_names_its_place_once(self) -> None:
+        """One log line of each start names the file, the line of the first start as a new one."""
+        for said in ("a new management secret is in ", "the management secret is in "):
+            self.events.clear()
+            self.find()
+            self.assertEqual(said + str(self.path.absolute()), self.said())
+
     def test_given_secret_makes_no_file(self) -> None:
         """One that is given is used, and no file is made."""
         self.assertEqual(b"a secret that is given", self.find("a secret that is given"))
