@@ -19,7 +19,7 @@ BASE = frozenset({"errors", "interfaces", "media", "names", "support"})
 #: the same level; ``plugins`` is a table of contents, and belongs to ``discovery``.
 ARROWS: Mapping[str, str] = {
     "rtmp": "",
-    "codec": "",
+    "codec": "rtmp",
     "timeline": "",
     "m3u8": "",
     "storage": "",

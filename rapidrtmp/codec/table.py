@@ -137,6 +137,10 @@ def _as_it_is(record: bytes) -> bytes:
     return record
 
 
+def _nothing(_record: bytes) -> bytes:
+    return b""
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
     """
@@ -168,6 +172,7 @@ class Codec:
     :ivar silence: makes a frame without sound for a configuration, for where a track pauses; ``b""`` if it has none.
     :ivar is_known: whether a configuration that comes, the second one, says nothing that one in force does not say.
     :ivar describes_itself: whether a sequence start may say nothing, since frames tell all.
+    :ivar sequence_start: from the record to what a sequence start says in Enhanced RTMP.
     """
 
     fourcc: str
@@ -192,6 +197,7 @@ class Codec:
     is_known: Callable[[Any, Any], bool] = operator.eq
     reorders: bool = False
     describes_itself: bool = False
+    sequence_start: Callable[[bytes], bytes] = _as_it_is
 
     @property
     def sample_entry(self) -> str:
@@ -324,6 +330,7 @@ CODECS: dict[str, Codec] = {
             box="dac3",
             silence=silent_ac3,
             describes_itself=True,
+            sequence_start=_nothing,
         ),
         Codec(
             "ec-3",
@@ -336,6 +343,7 @@ CODECS: dict[str, Codec] = {
             box="dec3",
             silence=silent_eac3,
             describes_itself=True,
+            sequence_start=_nothing,
         ),
         Codec(
             ".mp3",
@@ -353,6 +361,7 @@ CODECS: dict[str, Codec] = {
             silence=silent_mp3,
             flv_numbers=(2, 14),
             describes_itself=True,
+            sequence_start=_nothing,
         ),
     )
 }
