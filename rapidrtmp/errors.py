@@ -10,10 +10,12 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigurationError",
+    "DirectoryError",
     "LeaseHeldError",
     "MediaError",
     "MisuseError",
     "NotFoundError",
+    "OwnerChangedError",
     "PeerProtocolError",
     "RapidRTMPError",
     "StorageError",
@@ -67,6 +69,14 @@ class StorageError(RapidRTMPError):
 
 class LeaseHeldError(RapidRTMPError):
     """Another process, which is alive, writes this into the storage: leave it alone, and let no publisher have it."""
+
+
+class DirectoryError(RapidRTMPError):
+    """The directory of who owns which stream does not answer: ask again later, and end nothing for it."""
+
+
+class OwnerChangedError(RapidRTMPError):
+    """A name in that directory was to be moved from a node that does not own it any more."""
 
 
 class ConfigurationError(RapidRTMPError):

@@ -23,6 +23,7 @@ ARROWS: Mapping[str, str] = {
     "timeline": "",
     "m3u8": "",
     "storage": "",
+    "directory": "",
     "metrics": "",
     "http": "",
     "events": "http settings",

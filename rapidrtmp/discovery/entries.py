@@ -15,9 +15,11 @@ from zope.interface import Attribute, Interface, implementer
 __all__ = [
     "AuthenticatorPlugin",
     "ContributionPlugin",
+    "DirectoryPlugin",
     "Entry",
     "IAuthenticatorPlugin",
     "IContributionPlugin",
+    "IDirectoryPlugin",
     "IEntry",
     "IListenerPlugin",
     "ISinkPlugin",
@@ -55,6 +57,10 @@ class IAuthenticatorPlugin(IEntry):
     """Leads to a class whose instances provide ``IAuthenticatorFactory``."""
 
 
+class IDirectoryPlugin(IEntry):
+    """Leads to a class whose instances provide ``IOwnerDirectoryFactory``."""
+
+
 class IListenerPlugin(IEntry):
     """Leads to a class that is called without arguments and whose instances provide ``IEventListener``."""
 
@@ -86,6 +92,11 @@ class StoragePlugin(Entry):
 @implementer(IPlugin, IAuthenticatorPlugin)
 class AuthenticatorPlugin(Entry):
     """``AuthenticatorPlugin("open", "Any peer may publish", "rapidrtmp.auth.open.OpenAuthenticatorFactory")``."""
+
+
+@implementer(IPlugin, IDirectoryPlugin)
+class DirectoryPlugin(Entry):
+    """``DirectoryPlugin("local", "Processes of one machine", "rapidrtmp.directory.local.LocalDirectoryFactory")``."""
 
 
 @implementer(IPlugin, IListenerPlugin)

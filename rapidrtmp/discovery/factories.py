@@ -24,6 +24,7 @@ from rapidrtmp.discovery.entries import (
     Entry,
     IAuthenticatorPlugin,
     IContributionPlugin,
+    IDirectoryPlugin,
     IEntry,
     IListenerPlugin,
     ISinkPlugin,
@@ -37,6 +38,7 @@ from rapidrtmp.interfaces import (
     IContributes,
     IContributesCommands,
     IEventListener,
+    IOwnerDirectoryFactory,
     ISinkFactory,
     IStorageFactory,
 )
@@ -50,6 +52,7 @@ __all__ = [
     "list_plugins",
     "make_authenticator_factory",
     "make_contributors",
+    "make_directory_factory",
     "make_listeners",
     "make_sink_factory",
     "make_storage_factory",
@@ -70,6 +73,7 @@ class _Kind:
 _SINK = _Kind("sink", "--sink", ISinkPlugin, ISinkFactory)
 _STORAGE = _Kind("storage", "--storage", IStoragePlugin, IStorageFactory)
 _AUTHENTICATOR = _Kind("authenticator", "--auth", IAuthenticatorPlugin, IAuthenticatorFactory)
+_DIRECTORY = _Kind("directory", "--directory", IDirectoryPlugin, IOwnerDirectoryFactory)
 _LISTENER = _Kind("listener", "in every server", IListenerPlugin, IEventListener)
 _CONTRIBUTION = _Kind("contribution", "in every server", IContributionPlugin, IContributes)
 
@@ -93,6 +97,11 @@ def make_storage_factory(spec: str, defaults: Mapping[str, str] | None = None) -
 def make_authenticator_factory(spec: str, defaults: Mapping[str, str] | None = None) -> Any:
     """The ``IAuthenticatorFactory`` that ``spec`` means; as :func:`make_sink_factory`."""
     return _make(_AUTHENTICATOR, spec, defaults or {})
+
+
+def make_directory_factory(spec: str) -> Any:
+    """The ``IOwnerDirectoryFactory`` that ``spec`` means; as :func:`make_sink_factory`."""
+    return _make(_DIRECTORY, spec, {})
 
 
 def make_contributors() -> Sequence[Any]:
@@ -151,7 +160,7 @@ def contributed_commands() -> Sequence[Command]:
 
 def list_plugins() -> str:
     """Every plugin installed, as text: its name, line, and arguments with their defaults, or why it cannot load."""
-    kinds = (_SINK, _STORAGE, _AUTHENTICATOR, _CONTRIBUTION, *([_LISTENER] if _entries(_LISTENER) else []))
+    kinds = (_SINK, _STORAGE, _AUTHENTICATOR, _DIRECTORY, _CONTRIBUTION, *([_LISTENER] if _entries(_LISTENER) else []))
     lines = [line for kind in kinds for line in _listing(kind)]
     lines += [f"Not usable: {where}: {why}" for where, why in broken_plugins()]
     return "\n".join([*lines, f"Looked in {searched_places()}"])
@@ -273,7 +282,8 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 
 def _listing(kind: _Kind) -> Iterator[str]:
-    yield f"{kind.word.capitalize()}s ({kind.option})"
+    plural = "directories" if kind is _DIRECTORY else f"{kind.word}s"
+    yield f"{plural.capitalize()} ({kind.option})"
     for entry in _entries(kind).values():
         yield f"  {entry.name:<10} {entry.summary}"
         try:

@@ -37,6 +37,14 @@ from rapidrtmp.interfaces.contributions import (
     ILiveStream,
     IStreams,
 )
+from rapidrtmp.interfaces.directory import (
+    Claim,
+    DirectoryContext,
+    IOwnerDirectory,
+    IOwnerDirectoryFactory,
+    Node,
+    Owner,
+)
 from rapidrtmp.interfaces.events import Event, EventType, IEventListener, IEventLog, RecordEvent, no_event
 from rapidrtmp.interfaces.http import (
     NO_STORE,
@@ -106,6 +114,7 @@ __all__ = [
     "Audience",
     "AuthenticatorContext",
     "BadRequestError",
+    "Claim",
     "Command",
     "ConflictError",
     "Constants",
@@ -114,6 +123,7 @@ __all__ = [
     "Counter",
     "Cutting",
     "DeclaredSetting",
+    "DirectoryContext",
     "Event",
     "EventType",
     "Histogram",
@@ -134,6 +144,8 @@ __all__ = [
     "IManageAuthenticatorFactory",
     "IMediaObject",
     "IMetricsScope",
+    "IOwnerDirectory",
+    "IOwnerDirectoryFactory",
     "IPacedStorage",
     "IPartSink",
     "IPlayAuthenticator",
@@ -158,8 +170,10 @@ __all__ = [
     "IViewers",
     "Lease",
     "ManageRequest",
+    "Node",
     "ObjectInfo",
     "Outcome",
+    "Owner",
     "Part",
     "PlayRequest",
     "PlayableFacts",

@@ -1,6 +1,6 @@
 """Our own plugins, declared as those of others are."""
 
-from rapidrtmp.discovery import AuthenticatorPlugin, ContributionPlugin, SinkPlugin, StoragePlugin
+from rapidrtmp.discovery import AuthenticatorPlugin, ContributionPlugin, DirectoryPlugin, SinkPlugin, StoragePlugin
 
 hls = SinkPlugin("hls", "HTTP Live Streaming, with low-latency parts", "rapidrtmp.hls.sink.HlsSinkFactory")
 record = SinkPlugin("record", "Recordings, playable while they grow", "rapidrtmp.recording.sink.RecorderFactory")
@@ -26,6 +26,13 @@ http_users = AuthenticatorPlugin(
     "http-users", "Names and passwords in a file", "rapidrtmp.auth.http_users.HttpUsersAuthenticatorFactory"
 )
 open_to_all = AuthenticatorPlugin("open", "No question is asked", "rapidrtmp.auth.open.OpenAuthenticatorFactory")
+
+single = DirectoryPlugin(
+    "single", "One process, which owns every stream", "rapidrtmp.directory.single.SingleDirectoryFactory"
+)
+local_directory = DirectoryPlugin(
+    "local", "The processes of one machine: locked files in a folder", "rapidrtmp.directory.local.LocalDirectoryFactory"
+)
 
 recordings = ContributionPlugin(
     "recordings",
