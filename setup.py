@@ -96,6 +96,7 @@ TEST = [
     "jsonschema",
     "pyhamcrest",
 ]
+DOCS = ["sphinx>=8", "myst-parser>=4", "furo", *JWT, *USERS]
 E2E = [*TEST, "pip", "setuptools>=77", "av>=12", "gcp-storage-emulator", "selenium>=4.20"]
 
 setup(
@@ -142,7 +143,8 @@ setup(
         "transcode": TRANSCODE,
         "test": TEST,
         "e2e": E2E,
-        "dev": [*E2E, *GCS, *TRANSCODE],
+        "docs": DOCS,
+        "dev": [*E2E, *GCS, *TRANSCODE, *DOCS],
         "fuzz": ["atheris"],
     },
     packages=[*find_packages(str(ROOT), include=["rapidrtmp", "rapidrtmp.*"]), "twisted.plugins"],

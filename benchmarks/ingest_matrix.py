@@ -1,5 +1,5 @@
 """
-What it costs to take in a stream: every row of ``docs/performance.md``, beside nginx-rtmp.
+What it costs to take in a stream: every row of ``RESULTS.md``, beside nginx-rtmp.
 
     python -m benchmarks.ingest_matrix --rounds 5
 

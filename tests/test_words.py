@@ -60,14 +60,16 @@ class WordTests(SynchronousTestCase):
         self.assert_plain(*(path for path in files if not path.name.endswith(".min.js")))  # which is fetched
 
     def test_tests_speak_plainly(self) -> None:
-        """So are tests, benchmarks and fuzz targets."""
+        """So are tests, benchmarks, fuzz targets and what builds the documentation."""
         here = Path(__file__)
-        places = (path for name in ("tests", "benchmarks", "fuzz") for path in (ROOT / name).rglob("*.py"))
+        places = (path for name in ("tests", "benchmarks", "docs", "fuzz") for path in (ROOT / name).rglob("*.py"))
         self.assert_plain(*(path for path in places if path != here))
 
     def test_documents_speak_plainly(self) -> None:
         """So are all documents, and the news."""
-        self.assert_plain(*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("changelog.d/*.rst"))
+        self.assert_plain(
+            *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("changelog.d/*.rst")
+        )
 
     def test_names_of_tests_say_something(self) -> None:
         """The name of every test has three words or more."""

@@ -1,5 +1,5 @@
 """
-Where the objects of a recording lie, and what they are called (``docs/recordings.md``).
+Where the objects of a recording lie, and what they are called (``docs/recording-format.md``).
 
 Names sort in the order in which their objects follow one another, so that the media of a recording is the init segment
 and all of its parts in the order of a listing.

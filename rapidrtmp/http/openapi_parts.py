@@ -10,6 +10,7 @@ from rapidrtmp.names import RENDITION_PATTERN
 
 __all__ = [
     "MEDIA_FILES",
+    "REASONS",
     "Json",
     "content",
     "error_schema",
@@ -23,7 +24,8 @@ __all__ = [
 
 Json = dict[str, Any]
 
-_REASONS = {
+#: What each status of a refusal means.
+REASONS = {
     400: "The request is wrong; the message names the field.",
     401: "The management secret, or a viewer's token, is needed, or the one given is wrong or has expired.",
     403: "The API does not answer pages of other origins; or the token is for something else.",
@@ -53,7 +55,7 @@ def operation(
     :param answer: the responses that are not errors, by status.
     """
     statuses = sorted({*errors, *(_MANAGEMENT if management else ())})
-    failures = {str(status): content(_REASONS[status], "Error") for status in statuses}
+    failures = {str(status): content(REASONS[status], "Error") for status in statuses}
     described: Json = {"operationId": name, "summary": summary, "responses": {**answer, **failures}, **more}
     if management:
         described["security"] = [{"managementSecret": []}, {}]

@@ -4,7 +4,7 @@ How much must have arrived before a publisher's socket is worth reading (``SO_RC
 An encoder sends a picture every 16 to 40 ms, and between two of them one or two audio frames of a few hundred bytes.
 To wake up for each of these costs as much as for a picture. So the system is asked to wait until there is as much as
 the smallest picture of late: then audio is read together with the picture behind it, and no picture waits for anything.
-What that buys stands in ``docs/performance.md``.
+What that buys stands in ``benchmarks/RESULTS.md``.
 
 The mark goes as soon as it could hold something up: where pictures are further apart than audio may wait, where they
 are hardly larger than audio, where they cease, and from when a part of one has been read until all of it has.

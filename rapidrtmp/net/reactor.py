@@ -14,7 +14,7 @@ And its clock is monotonic, where the stock one's is the time of day: when that 
 And it accepts no more than a few connections in one turn: a flood of them may fill the system's queue, but those who
 are here already are read between one handful and the next.
 
-What each buys stands in ``docs/performance.md``. ``twistd rapidrtmp`` installs it unless a reactor was chosen
+What each buys stands in ``benchmarks/RESULTS.md``. ``twistd rapidrtmp`` installs it unless a reactor was chosen
 (``twistd -r``) or is in use already.
 """
 

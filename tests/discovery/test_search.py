@@ -89,7 +89,7 @@ class EntryPointTests(SearchCase):
 
 class FolderTests(SearchCase):
     def working_folder(self) -> Path:
-        """A working folder with a sink and the module that tells of it, as the README has them."""
+        """A working folder with a sink and the module that tells of it, as the page about plugins has them."""
         folder = Path(self.mktemp()).absolute()
         (folder / "rapidrtmp" / "plugins").mkdir(parents=True)
         name = f"saved_here_{folder.name}".replace("-", "_").replace(".", "_")

@@ -1,4 +1,4 @@
-"""The README's plugin, as it is written there: saved in the working folder, and installed by pip, in both ways."""
+"""The documented plugin, as it is written there: saved in the working folder, and installed by pip, in both ways."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from tests.e2e.harness import CHECKOUT, SERVE, TWISTD, new_folder, server_environment
 from tests.third_party import install_archive, setup_script
 
-README = (CHECKOUT / "README.md").read_text("utf-8")
+PAGE = (CHECKOUT / "docs" / "plugins.md").read_text("utf-8")
 RUN_S = 120
 LISTED = re.compile(r"^  gop-meter  Warns of large GOPs$", re.MULTILINE)
 
 
 def example(holding: str) -> str:
-    """The README's Python block that holds some words."""
-    (block,) = [each for each in re.findall(r"^```python\n(.*?)^```", README, re.S | re.M) if holding in each]
+    """The page's Python block that holds some words."""
+    (block,) = [each for each in re.findall(r"^```python\n(.*?)^```", PAGE, re.S | re.M) if holding in each]
     return block
 
 

@@ -1,4 +1,4 @@
-"""The README's examples do what it says, as they are written there."""
+"""The examples of the page about plugins do what it says, as they are written there."""
 
 from __future__ import annotations
 
@@ -14,28 +14,38 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from rapidrtmp.discovery import SinkPlugin
-from rapidrtmp.interfaces import ISink, ISinkFactory, IStorage, IStorageFactory, SinkContext
+from rapidrtmp.interfaces import (
+    IAuthenticator,
+    IAuthenticatorFactory,
+    ISink,
+    ISinkFactory,
+    IStorage,
+    IStorageFactory,
+    PublishRequest,
+    SinkContext,
+)
+from rapidrtmp.names import StreamName
 from rapidrtmp.settings.sources import PluginSections, load_settings
 from rapidrtmp.testing.frames import make_video_track, video_frames
 from rapidrtmp.testing.sink_factories import SinkFactoryContract
 from rapidrtmp.testing.sinks import SinkContract
 from rapidrtmp.testing.storage import StorageContract
 
-README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+PAGE = (Path(__file__).parent.parent / "docs" / "plugins.md").read_text("utf-8")
 
 
 def example(defining: str) -> types.ModuleType:
-    """The README's Python block that defines a name, as a module."""
-    blocks = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    """The page's Python block that defines a name, as a module."""
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     (source,) = [block for block in blocks if re.search(rf"^(class )?{defining}\b", block, re.MULTILINE)]
-    module = types.ModuleType(f"readme_{defining}")
+    module = types.ModuleType(f"example_{defining}")
     with mock.patch.dict(sys.modules, {module.__name__: module}):  # where dataclasses look for their module
-        exec(compile(source, f"README.md ({defining})", "exec"), module.__dict__)
+        exec(compile(source, f"plugins.md ({defining})", "exec"), module.__dict__)
     return module
 
 
 class SqliteStorageTests(StorageContract, TestCase):
-    """The storage of the README keeps every promise of the interface."""
+    """The storage of the page keeps every promise of the interface."""
 
     def make_storage(self) -> IStorage:
         factory = example("SqliteStorageFactory").SqliteStorageFactory(self.mktemp())
@@ -51,7 +61,7 @@ class GopMeterFactoryTests(SinkFactoryContract, SynchronousTestCase):
 
 
 class GopMeterTests(SinkContract, SynchronousTestCase):
-    """The sink of the README keeps every promise of the interface, and does what it is for."""
+    """The sink of the page keeps every promise of the interface, and does what it is for."""
 
     def make_sink(self, context: SinkContext) -> ISink:
         return example("GopMeterFactory").GopMeterFactory("10").create(context)
@@ -67,15 +77,33 @@ class GopMeterTests(SinkContract, SynchronousTestCase):
         self.assertEqual(2, len([event for event in events if "a GOP of" in event.get("log_format", "")]))
 
 
+class NetworkAuthenticatorTests(SynchronousTestCase):
+    """The authenticator of the page lets one network publish."""
+
+    def test_only_the_network_may_publish(self) -> None:
+        """A peer inside of the network may publish, one outside of it, or without an address, may not."""
+        factory = example("NetworkFactory").NetworkFactory("10.0.0.0/8")
+        verifyObject(IAuthenticatorFactory, factory)
+        authenticator = factory.create(None)
+        verifyObject(IAuthenticator, authenticator)
+        for peer, allowed in (("10.1.2.3", True), ("192.0.2.7", False), ("unix", False)):
+            verdict = authenticator.authorize_publish(PublishRequest(StreamName("live", "show"), "", {}, peer))
+            self.assertIs(allowed, verdict.allowed)
+
+    def test_wrong_network_stops_the_start(self) -> None:
+        """A network that is none stops the start, with one line."""
+        self.assertRaises(ValueError, example("NetworkFactory").NetworkFactory, "10.0.0.0/33")
+
+
 class PluginEntryTests(SynchronousTestCase):
-    def test_entry_of_the_readme(self) -> None:
-        """The entry that the README shows is one that discovery understands."""
+    def test_entry_of_the_page(self) -> None:
+        """The entry that the page shows is one that discovery understands."""
         entry = example("gop_meter").gop_meter
         self.assertIsInstance(entry, SinkPlugin)
         self.assertEqual(("gop-meter", "gop_meter.GopMeterFactory"), (entry.name, entry.factory_path))
 
-    def test_section_of_the_readme(self) -> None:
-        """The section of settings that the README shows is one, and means what the README says."""
+    def test_section_of_the_page(self) -> None:
+        """The section of settings that the page shows is one, and means what the page says."""
         plugins = PluginSections({"gop-meter": example("GopMeterSettings").GopMeterSettings})
         path = Path(self.mktemp())
         path.write_text("[gop-meter]\nlimit = 500000\n")
