@@ -96,7 +96,7 @@ TEST = [
     "jsonschema",
     "pyhamcrest",
 ]
-DOCS = ["sphinx>=8", "myst-parser>=4", "furo", *JWT, *USERS]
+DOCS = ["sphinx>=8", "myst-parser>=4", "furo", "towncrier>=23.11", *JWT, *USERS]
 E2E = [*TEST, "pip", "setuptools>=77", "av>=12", "gcp-storage-emulator", "selenium>=4.20"]
 
 setup(

@@ -4,6 +4,7 @@ import os
 import re
 import runpy
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,24 @@ class TestSelectionTests(SynchronousTestCase):
         environments = tox["tox"]["env_list"].split(", ")
         self.assertEqual(["lint", "types", "docs", "py", "slow", "e2e"], environments)
         self.assertLessEqual({f"testenv:{name}" for name in environments}, set(tox.sections()))
+
+
+class ChangelogTests(SynchronousTestCase):
+    def test_every_piece_of_news_has_a_type(self) -> None:
+        """Each file of news is of a type that the changelog has a heading for, and says something."""
+        towncrier = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]
+        types = {each["directory"] for each in towncrier["type"]}
+        self.assertEqual({"removal", "feature", "bugfix", "doc", "misc"}, types)
+        for path in (ROOT / "changelog.d").glob("*.rst"):
+            self.assertIn(path.name.split(".")[1], types, path.name)
+            self.assertEqual(3, len(path.name.split(".")), path.name)
+            self.assertTrue(path.read_text().strip(), path.name)
+
+    def test_changelog_has_its_place(self) -> None:
+        """A release finds the place in the changelog where its news goes."""
+        towncrier = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]
+        self.assertEqual(1, (ROOT / towncrier["filename"]).read_text().count(towncrier["start_string"]))
+        self.assertTrue((ROOT / towncrier["template"]).is_file())
 
 
 class LicenceTests(SynchronousTestCase):
