@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import react
+from twisted.internet.task import LoopingCall, react
 from twisted.python.failure import Failure
 
 from rapidrtmp.check.fetch import FetchError, HttpFetcher
 from rapidrtmp.check.report import Report
 from rapidrtmp.check.stream import check_stream
 from rapidrtmp.support.clock import keep_monotonic, utc_ms
+from rapidrtmp.support.progress import Progress
 
 __all__ = ["run_check"]
 
@@ -37,7 +38,23 @@ def run_check(url: str, seconds: float) -> Report:
 
 def _watch(reactor: Any, url: str, seconds: float, outcome: list[Report | Failure]) -> Deferred[None]:
     keep_monotonic(reactor)
+    progress = Progress()
+    begun_s = reactor.seconds()
+
+    def show() -> None:
+        watched_s = min(reactor.seconds() - begun_s, seconds)
+        progress(f"{url}: {watched_s:.0f} of {seconds:.0f} s", int(1000 * watched_s), int(1000 * seconds))
+
+    showing = LoopingCall(show)
+    showing.clock = reactor
+    showing.start(1)
     fetcher = HttpFetcher(reactor)
     watching = Deferred.fromCoroutine(check_stream(url, seconds, fetcher, reactor, lambda: 1000 * utc_ms()))
-    watching.addBoth(outcome.append)
+
+    def ended(result: Report | Failure) -> None:
+        showing.stop()
+        progress.clear()
+        outcome.append(result)
+
+    watching.addBoth(ended)
     return watching.addCallback(lambda _: Deferred.fromCoroutine(fetcher.close()))

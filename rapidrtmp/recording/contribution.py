@@ -154,12 +154,18 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(chosen: Namespace) -> int:
     from rapidrtmp.recording import tools
+    from rapidrtmp.support.progress import Progress
+
+    progress = Progress()
 
     work = {
-        "verify": lambda storage: tools.verify(storage, deep=chosen.deep),
-        "repair": tools.repair,
-        "export": lambda storage: tools.export(storage, chosen.recording, chosen.target),
+        "verify": lambda storage: tools.verify(storage, deep=chosen.deep, progress=progress),
+        "repair": lambda storage: tools.repair(storage, progress=progress),
+        "export": lambda storage: tools.export(storage, chosen.recording, chosen.target, progress),
     }[chosen.action]
-    outcome = tools.use_storage(chosen.storage, work)
+    try:
+        outcome = tools.use_storage(chosen.storage, work)
+    finally:
+        progress.clear()
     print("\n".join(outcome.lines))
     return 0 if outcome.is_well else 1

@@ -1,13 +1,15 @@
 """
 ``rapidrtmp recordings``: look at the recordings in a storage, repair them, take them out; without a server.
 
-Each tool is given the storage and returns lines to print and whether all is well.
+Each tool is given the storage and returns lines to print and whether all is well. What it works on it
+shows to ``progress``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from rapidrtmp.recording.catalogue import Entry, RecordingState
 from rapidrtmp.recording.recovery import is_being_recorded, mend, recover
 from rapidrtmp.recording.verification import Examination, examine
 from rapidrtmp.support.clock import utc_ms
+from rapidrtmp.support.progress import ShowsProgress, no_progress
 
 __all__ = ["Outcome", "export", "repair", "use_storage", "verify"]
 
@@ -72,7 +75,7 @@ def use_storage(spec: str, work: Callable[[IStorage], Coroutine[Any, Any, Outcom
     return results[0]
 
 
-async def verify(storage: IStorage, *, deep: bool = False) -> Outcome:
+async def verify(storage: IStorage, *, deep: bool = False, progress: ShowsProgress = no_progress) -> Outcome:
     """
     Compare every recording with its journal.
 
@@ -80,7 +83,9 @@ async def verify(storage: IStorage, *, deep: bool = False) -> Outcome:
     """
     lines: list[str] = []
     is_well = True
-    for id in await _all_recordings(storage):
+    ids = await _all_recordings(storage)
+    for done, id in enumerate(ids):
+        progress(str(id), done, len(ids))
         problems = await _problems(storage, id, deep=deep)
         is_well = is_well and not problems
         lines.append(f"{id}: {'; '.join(problems) if problems else 'good'}")
@@ -100,7 +105,9 @@ async def _problems(storage: IStorage, id: RecordingId, *, deep: bool) -> list[s
     return found.problems
 
 
-async def repair(storage: IStorage, utc_ms: Callable[[], int] = utc_ms) -> Outcome:
+async def repair(
+    storage: IStorage, utc_ms: Callable[[], int] = utc_ms, progress: ShowsProgress = no_progress
+) -> Outcome:
     """
     Make every recording whole as far as it is stored, and the catalogue with them.
 
@@ -108,7 +115,9 @@ async def repair(storage: IStorage, utc_ms: Callable[[], int] = utc_ms) -> Outco
     """
     lines: list[str] = []
     is_well = True
-    for id in await _all_recordings(storage):
+    ids = await _all_recordings(storage)
+    for done, id in enumerate(ids):
+        progress(str(id), done, len(ids))
         entry = await _entry(storage, id)
         try:
             found = await examine(storage, id)
@@ -145,7 +154,7 @@ async def _repair_one(storage: IStorage, found: Examination, entry: Entry | None
     return f"{closed.state.value}, {closed.duration_ms / 1000:g} s, {closed.gaps} gaps" if closed else "held nothing"
 
 
-async def export(storage: IStorage, name: str, target: Path) -> Outcome:
+async def export(storage: IStorage, name: str, target: Path, progress: ShowsProgress = no_progress) -> Outcome:
     """
     Take one recording out.
 
@@ -164,10 +173,12 @@ async def export(storage: IStorage, name: str, target: Path) -> Outcome:
         raise NotFoundError(f"nothing of a recording {id} can be played")
     ranges = whole_recording(journal)
     if target.suffix == ".mp4":
-        await _write(storage, make_movie(id, journal.header, ranges, indexed=True), target)
+        movie = make_movie(id, journal.header, ranges, indexed=True)
+        await _write(storage, movie, target, partial(_show_bytes, progress, target))
         return Outcome([f"{target}: {journal.duration_ms / 1000:g} s"])
     _begin_folder(target, journal)
-    for clip_range in ranges:
+    for done, clip_range in enumerate(ranges):
+        progress(str(target), done, len(ranges))
         if not clip_range.segment.is_gap:
             await _write(storage, make_segment(id, clip_range), target / segment_name(clip_range.segment.number))
     return Outcome([f"{target}/index.m3u8: {journal.duration_ms / 1000:g} s"])
@@ -180,10 +191,24 @@ def _begin_folder(target: Path, journal: Journal) -> None:
     (target / "index.m3u8").write_bytes(render_recording(journal, is_over=True))
 
 
-async def _write(storage: IStorage, movie: Movie, path: Path) -> None:
+def _show_bytes(progress: ShowsProgress, target: Path, done: int, whole: int) -> None:
+    progress(f"{target}: {done / 1e6:.0f} of {whole / 1e6:.0f} MB", done, whole)
+
+
+async def _write(
+    storage: IStorage, movie: Movie, path: Path, written: Callable[[int, int], None] = lambda _done, _whole: None
+) -> None:
+    """
+    Write a movie into a new file.
+
+    :param written: called with the bytes that are written, and those of all.
+    """
+    done = 0
     with path.open("xb") as file:
         async for chunk in movie.read(storage, 0, movie.size):
             file.write(chunk)
+            done += len(chunk)
+            written(done, movie.size)
 
 
 async def _entry(storage: IStorage, id: RecordingId) -> Entry | None:

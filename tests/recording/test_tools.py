@@ -14,7 +14,7 @@ from rapidrtmp.cmaf.reader import read_boxes
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import IStorage
 from rapidrtmp.recording.catalogue import Entry, RecordingState
-from rapidrtmp.recording.tools import QUIET_MS, Outcome, repair, use_storage, verify
+from rapidrtmp.recording.tools import QUIET_MS, Outcome, export, repair, use_storage, verify
 from rapidrtmp.storage.memory import MemoryStorage
 from tests.recording.recordings import ID, record, store
 from tests.recording.test_sink import payloads
@@ -67,6 +67,28 @@ class VerifyTests(ToolsCase):
         )
         self.assertIn("format 2", self.run_with(verify(storage)).lines[0])
         self.assertFalse(self.run_with(repair(storage, lambda: 1 << 60)).is_well)
+
+
+class ProgressTests(ToolsCase):
+    def test_tools_show_how_far_they_are(self) -> None:
+        """Each tool names what it works on and how much of it is done; a movie in bytes, up to the last one."""
+        storage = store(record())
+        shown: list[tuple[str, int, int]] = []
+
+        def progress(text: str, done: int = 0, whole: int = 0) -> None:
+            shown.append((text, done, whole))
+
+        self.run_with(verify(storage, progress=progress))
+        self.run_with(repair(storage, progress=progress))
+        self.assertEqual([(str(ID), 0, 1)] * 2, shown)
+        for target in ("movie.mp4", "folder"):
+            shown.clear()
+            path = Path(self.mktemp()).with_name(target)
+            self.run_with(export(storage, str(ID), path, progress))
+            self.assertTrue(all(str(path) in text and done <= whole for text, done, whole in shown))
+            self.assertGreater(len(shown), 1)
+            if path.is_file():
+                self.assertEqual((path.stat().st_size,) * 2, shown[-1][1:])
 
 
 class RepairTests(ToolsCase):
