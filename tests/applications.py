@@ -8,7 +8,7 @@ from typing import Any
 
 from zope.interface import implementer
 
-from rapidrtmp.interfaces import AppLimits, IApplication, IStorage, Purpose
+from rapidrtmp.interfaces import AppLimits, AppRelays, IApplication, IStorage, Purpose
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.live.viewers import Viewers
@@ -36,6 +36,7 @@ class FakeApplication:
     sinks: Mapping[str, Any] = field(default_factory=dict)
     stored: IStorage = field(default_factory=MemoryStorage)
     is_leaving: bool = False
+    relays: AppRelays = field(default_factory=AppRelays)
 
     @property
     def has_secret_keys(self) -> bool:

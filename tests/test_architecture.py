@@ -37,6 +37,7 @@ ARROWS: Mapping[str, str] = {
     "web": "auth codec http live metrics net playback storage timeline",
     "settings": "net rtmp timeline web",
     "discovery": "settings",
+    "relay": "codec http rtmp",
     "recording": "archive cmaf codec discovery http storage",
     "app": "auth discovery live metrics settings storage",
     "server": "app auth events http live metrics net settings storage web",

@@ -19,6 +19,7 @@ from rapidrtmp.app.plugins import purpose_of
 from rapidrtmp.app.public_names import PublicNames
 from rapidrtmp.interfaces import (
     AppLimits,
+    AppRelays,
     IApplication,
     IAuthenticator,
     IPartSink,
@@ -43,7 +44,7 @@ from rapidrtmp.settings.model import Settings
 from rapidrtmp.storage.store import Store
 from rapidrtmp.support.clock import now_ms, utc_ms
 
-__all__ = ["Application", "Recovered", "Shared", "limits_of"]
+__all__ = ["Application", "Recovered", "Shared", "limits_of", "relays_of"]
 
 #: What sinks resume of what an earlier process left of a stream, by the sink's name.
 Recovered = Mapping[str, Mapping[str, bytes]]
@@ -85,6 +86,12 @@ def limits_of(name: str, settings: Settings) -> AppLimits:
     )
 
 
+def relays_of(name: str, settings: Settings) -> AppRelays:
+    """Which streams of an application the settings have pushed and pulled."""
+    app = settings.apps[name]
+    return AppRelays(app.push, app.pull, app.origin)
+
+
 @implementer(IApplication)
 @dataclass(frozen=True, eq=False)
 class Application:
@@ -104,6 +111,7 @@ class Application:
     names: PublicNames
     stores: Mapping[Purpose, Store]
     limits: AppLimits
+    relays: AppRelays
     shared: Shared = field(repr=False)
     is_leaving: bool = False
 

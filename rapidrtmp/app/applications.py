@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from rapidrtmp.app.application import Application, Shared, limits_of
+from rapidrtmp.app.application import Application, Shared, limits_of, relays_of
 from rapidrtmp.app.plugins import (
     AppPlugins,
     ChosenPlugins,
@@ -48,6 +48,9 @@ _OUTCOMES: Mapping[str, Outcome] = {
     "apps.max_egress": Outcome.APPLIED,
     "apps.max_connections_per_ip": Outcome.APPLIED,
     "apps.max_bitrate": Outcome.FOR_NEW_STREAMS,
+    "apps.push": Outcome.APPLIED,
+    "apps.pull": Outcome.APPLIED,
+    "apps.origin": Outcome.APPLIED,
     "tokens.secret_file": Outcome.APPLIED,
     "apps.sinks": Outcome.FOR_NEW_STREAMS,
     "apps.grace": Outcome.FOR_NEW_STREAMS,
@@ -144,6 +147,7 @@ class Applications(dict[str, Application]):
             names=_public_names(name, settings),
             stores={purpose: self._stores.of(chosen) for purpose, chosen in plugins.storages.items()},
             limits=limits_of(name, settings),
+            relays=relays_of(name, settings),
             shared=self._shared,
         )
 
@@ -266,6 +270,7 @@ class Applications(dict[str, Application]):
             else self._make_authenticator(name, "play", settings, chosen.play_authenticator),
             names=_public_names(name, settings),
             limits=limits_of(name, settings),
+            relays=relays_of(name, settings),
         )
 
     def _hand_over(self, former: Application | None, app: Application) -> None:

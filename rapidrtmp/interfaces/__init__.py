@@ -73,6 +73,7 @@ from rapidrtmp.interfaces.playback import (
     Playlist,
 )
 from rapidrtmp.interfaces.recordings import IRecorderFactory, RetentionRules
+from rapidrtmp.interfaces.relays import AppRelays, PullSource, PushTarget
 from rapidrtmp.interfaces.settings import DeclaredSetting, Outcome, setting
 from rapidrtmp.interfaces.sinks import (
     Counter,
@@ -111,6 +112,7 @@ __all__ = [
     "PLAYLIST_TYPE",
     "Action",
     "AppLimits",
+    "AppRelays",
     "Audience",
     "AuthenticatorContext",
     "BadRequestError",
@@ -179,7 +181,9 @@ __all__ = [
     "PlayableFacts",
     "Playlist",
     "PublishRequest",
+    "PullSource",
     "Purpose",
+    "PushTarget",
     "RecordEvent",
     "RecoveryContext",
     "Request",

@@ -9,6 +9,7 @@ from typing import Any
 from zope.interface import Attribute, Interface
 
 from rapidrtmp.interfaces.auth import IAuthenticator, IPlayAuthenticator
+from rapidrtmp.interfaces.relays import AppRelays
 from rapidrtmp.interfaces.sinks import Purpose
 from rapidrtmp.interfaces.storage import IStorage
 from rapidrtmp.names import StreamName
@@ -59,6 +60,7 @@ class IApplication(Interface):
         "Whether the settings no longer have it: it takes no new streams, and is gone when its last one is."
     )
     limits: AppLimits = Attribute("What it allows its streams.")
+    relays: AppRelays = Attribute("Which of its streams go to other servers, and which come from there.")
     authenticator: IAuthenticator = Attribute("Who may publish in it; an ``ITokenIssuer`` besides if it issues tokens.")
     play_authenticator: IPlayAuthenticator | None = Attribute("Who may watch, likewise; ``None`` for all.")
     has_secret_keys: bool = Attribute(

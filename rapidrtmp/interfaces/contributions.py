@@ -23,7 +23,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import Attribute, Interface
 
@@ -32,7 +32,7 @@ from rapidrtmp.interfaces.events import IEventListener, IEventLog
 from rapidrtmp.interfaces.http import Request, Response, Route
 from rapidrtmp.interfaces.playback import Playlist
 from rapidrtmp.interfaces.sinks import ISinkFactory, Purpose
-from rapidrtmp.interfaces.storage import IStorage
+from rapidrtmp.interfaces.storage import InThread, IStorage
 from rapidrtmp.names import StreamName
 
 __all__ = [
@@ -55,6 +55,7 @@ class ILiveStream(Interface):
 
     name: StreamName = Attribute("Its public name.")
     has_ended: bool = Attribute("Whether nothing follows.")
+    via: tuple[str, ...] = Attribute("The ids of the servers that it came through, the first one first.")
     sinks: Mapping[str, Any] = Attribute("What made each sink that takes its frames now, by the name of the sink.")
 
     def start_sink(name: str, factory: ISinkFactory) -> None:
@@ -94,6 +95,9 @@ class ContributionContext:
     :ivar utc_ms: the time of day in milliseconds since 1970.
     :ivar metrics: where to register metrics; their names begin with ``rapidrtmp_``.
     :ivar events: what happens; a contributor may record what it does.
+    :ivar is_persistent: whether what is in that storage outlives the process.
+    :ivar in_thread: ``in_thread(callable, *args, **kwargs)`` runs a blocking call in a thread that plugins share.
+    :ivar server_id: what other servers know this one by; another one at each start.
     :ivar section: ``section(name)`` is what a plugin's section of the settings holds now, an instance of its dataclass;
         new settings put another in its place, so ask when it is needed. ``KeyError`` where no plugin brings it.
     """
@@ -104,6 +108,9 @@ class ContributionContext:
     clock: IReactorTime
     utc_ms: Callable[[], int]
     metrics: CollectorRegistry
+    is_persistent: Callable[[Purpose], bool] = lambda _purpose: False
+    in_thread: InThread = maybeDeferred
+    server_id: str = "server"
     section: Callable[[str], Any] = _no_section
     events: IEventLog | None = None
 

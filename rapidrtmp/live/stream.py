@@ -161,6 +161,7 @@ class LiveStream:
     :param record: records what happens to it.
     :ivar state: see :class:`StreamState`.
     :ivar publisher: who feeds it now, or ``None``. ``fingerprint``: what the token of the latest one is known by.
+    :ivar via: the ids of the servers that it came through.
     :ivar tracks: what it consists of now; empty before the first frame.
     :ivar announced_tracks: the ids of the tracks that the publisher has announced, those that are here among them.
     :ivar advice: what its sinks have to say to the encoder, by topic.
@@ -202,6 +203,7 @@ class LiveStream:
         self.state = StreamState.STARTING
         self.publisher: Publisher | None = None
         self.fingerprint = ""
+        self.via: tuple[str, ...] = ()
         self.tracks: tuple[Track, ...] = ()
         self.metadata: Mapping[str, object] = {}
         self.announced_tracks: frozenset[int] = frozenset()

@@ -35,6 +35,7 @@ from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.net.throttle import Throttle
 from rapidrtmp.rtmp.events import AudioReceived, Event, MetadataReceived, PublishEnded, VideoReceived
 from rapidrtmp.rtmp.session import State
+from rapidrtmp.rtmp.via import find_loop, read_via
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.timeline.health import PublishHealth
 
@@ -74,12 +75,14 @@ class Publisher(Role):
         verdict: Verdict,
         msid: int,
         fingerprint: str = "",
+        via: tuple[str, ...] = (),
     ) -> None:
         """
         Claim the name.
 
         :param fingerprint: what its token is known by.
         :param msid: the message stream it publishes on.
+        :param via: the ids of the servers that it came through.
         :raises NameTakenError: another connection publishes it.
         :raises LimitReachedError: there are too many streams.
         """
@@ -94,6 +97,7 @@ class Publisher(Role):
             services.registry.release(stream, self)
             raise
         stream.fingerprint = fingerprint
+        stream.via = via
         if verdict.reconnect_s is not None:
             services.revocations.begin_session(fingerprint, str(name), verdict.reconnect_s, verdict.expires_ms)
         time_ms = now_ms(services.clock)
@@ -135,6 +139,14 @@ class Publisher(Role):
                 reaction(self, event)
 
     def _metadata(self, event: MetadataReceived) -> None:
+        via = read_via(event.values)
+        loop = find_loop(via, self._services.server_id)
+        if loop:
+            self._is_over = True
+            self._log.warn("{stream}: {peer} refused: {reason}", stream=self.stream.name, peer=self.peer, reason=loop)
+            self.disconnect(loop)
+            return
+        self.stream.via = max(self.stream.via, via, key=len)
         self.stream.metadata = event.values
         self._demuxer.metadata_received(event.values)
         self.stream.announced_tracks = self._demuxer.announced_tracks

@@ -36,6 +36,7 @@ class RtmpServices:
     :ivar revocations: which credentials are good no more.
     :ivar log_throttle: which events deserve a line in the log.
     :ivar record: records what happens.
+    :ivar server_id: what other servers know this one by.
     """
 
     registry: Registry
@@ -52,3 +53,4 @@ class RtmpServices:
     revocations: Revocations = field(default_factory=lambda: Revocations(utc_ms))
     log_throttle: Episodes = field(default_factory=Episodes)
     record: RecordEvent = no_event
+    server_id: str = "server"

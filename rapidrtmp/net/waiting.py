@@ -23,7 +23,8 @@ from rapidrtmp.net.role import SHARED_REACTIONS, Role
 from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.rtmp.amf import Value
 from rapidrtmp.rtmp.events import ConnectRequested, Event, PlayRequested, PublishEnded, PublishRequested
-from rapidrtmp.rtmp.replies import enhanced_properties
+from rapidrtmp.rtmp.replies import CONNECT_REJECTED, enhanced_properties
+from rapidrtmp.rtmp.via import find_loop, read_via
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.support.text import class_name, reason_of
 
@@ -61,6 +62,7 @@ class Waiting(Role):
         self._fingerprint = ""
         self._is_key_secret = False
         self._said: Mapping[str, str] = {}
+        self._via: tuple[str, ...] = ()
         self._verdict: Deferred[Verdict] | None = None
 
     def react(self, event: Event, time_ms: int) -> None:  # noqa: ARG002
@@ -76,6 +78,11 @@ class Waiting(Role):
             verdict.cancel()
 
     def _connect_requested(self, event: ConnectRequested) -> None:
+        self._via = read_via(event.properties)
+        loop = find_loop(self._via, self._services.server_id)
+        if loop:
+            self._refuse_loop(loop)
+            return
         self._client = event.client
         self._said = {
             name: value for name in SAID if isinstance(value := event.properties.get(name), str) and len(value) < 2048
@@ -84,6 +91,15 @@ class Waiting(Role):
             self._connection.session.accept_connect(_enhanced())
         else:
             self._refuse_connect(_SHOWABLE.match(event.app.partition("/")[0])[0])  # type: ignore[index]
+
+    def _refuse_loop(self, reason: str) -> None:
+        """Refuse another server, or ourselves, that would bring a stream back to where it was."""
+        connection = self._connection
+        self._services.metrics.publishes_total.labels("refused").inc()
+        if self._is_first("relay loop"):
+            self._log.warn("connection of {peer} refused: {reason}", peer=connection.peer, reason=reason)
+        connection.session.reject_connect(CONNECT_REJECTED, reason)
+        connection.close()
 
     def _refuse_connect(self, app: str) -> None:
         """Refuse an application that does not exist."""
@@ -222,7 +238,9 @@ class Waiting(Role):
         """Publish, unless another connection to this server does."""
         self._verdict = None
         try:
-            publisher = Publisher(self._connection, self._services, name, verdict, self._msid, self._fingerprint)
+            publisher = Publisher(
+                self._connection, self._services, name, verdict, self._msid, self._fingerprint, self._via
+            )
         except NameTakenError as error:
             self._refuse(str(name), BAD_NAME, str(error))
         except LimitReachedError as error:

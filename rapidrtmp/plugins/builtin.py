@@ -39,6 +39,12 @@ recordings = ContributionPlugin(
     "The library of recordings, and recording by hand",
     "rapidrtmp.recording.contribution.RecordingsContribution",
 )
+relays = ContributionPlugin(
+    "relays",
+    "Streams pushed to other servers, and pulled from them",
+    "rapidrtmp.relay.contribution.Relaying",
+    "rapidrtmp.relay.settings.RelaySettings",
+)
 rewinding = ContributionPlugin(
     "rewinding", "What streams with a rewind window serve", "rapidrtmp.hls.rewind.http.Rewinding"
 )

@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from prometheus_client.core import Metric
@@ -147,6 +148,7 @@ class RapidRtmpService(MultiService):
             self._descriptors, settings.rtmp.connections.max_connections, settings.http.max_connections
         )
         self._api_secret = ApiSecret()
+        self._id = token_hex(8)
         self.readiness = Readiness(reactor)
         self.headroom = self._make_headroom()
         self._plugin_threads = PluginThreads(reactor)
@@ -285,6 +287,9 @@ class RapidRtmpService(MultiService):
             utc_ms=utc_ms,
             metrics=self.metrics.registry,
             events=self.events,
+            is_persistent=lambda purpose: self.applications.general_store(purpose).writer.persistent,
+            in_thread=self._plugin_threads.in_thread,
+            server_id=self._id,
             section=lambda name: self.applications.settings.sections[name],
         )
         contributions = Contributions(contributors, context, self)
@@ -340,6 +345,7 @@ class RapidRtmpService(MultiService):
             auth_backoff=AuthBackoff(rtmp.connections.max_refusals_per_ip),
             record=self.events.record,
             revocations=self.revocations,
+            server_id=self._id,
         )
         return RtmpServerFactory(
             self._reactor,

@@ -21,7 +21,7 @@ from typing import Any
 from twisted.internet.endpoints import quoteStringArgument
 
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import AppLimits, DeclaredSetting, Outcome
+from rapidrtmp.interfaces import AppLimits, DeclaredSetting, Outcome, PullSource, PushTarget
 from rapidrtmp.net.limits import ConnectionLimits, HeadroomLimits
 from rapidrtmp.rtmp.limits import SessionLimits
 from rapidrtmp.settings.types import (
@@ -35,9 +35,12 @@ from rapidrtmp.settings.types import (
     HOOK_URL,
     NETWORKS,
     OPTIONAL_SPEC,
+    ORIGINS,
     PUBLIC_ADDRESS,
     PUBLIC_NAMES,
     PUBLIC_URL,
+    PULLS,
+    PUSHES,
     SECONDS,
     SECRET,
     SIZE,
@@ -140,6 +143,7 @@ class AppSetting(Row):
 
     :ivar beside: the key of the same table that holds for this one too, where only that is there; or ``""``.
     :ivar general: the settings that hold for applications with neither: the first that is not empty, or else the last.
+        Where there are none, the default does.
     """
 
     beside: str
@@ -509,6 +513,11 @@ def _as(*general: str, beside: str = "") -> Any:
     return field(default=row.default, repr=not row.kind.secret, metadata=said)
 
 
+def _own(kind: Kind) -> Any:
+    """A field of :class:`AppSettings` that no setting stands in for; it is empty by default."""
+    return field(default=(), repr=not kind.secret, metadata={"kind": kind, "beside": "", "general": ()})
+
+
 @dataclass(frozen=True)
 class AppSettings:
     """
@@ -523,6 +532,8 @@ class AppSettings:
     :ivar storage: spec of where its live streams leave their files. One spec is one storage, whichever application
         names it.
     :ivar recordings: spec of where its recordings lie.
+    :ivar push: where its streams are pushed to; ``pull``: which come from elsewhere; ``origin``: URLs of the
+        application on the servers where streams are asked for that are not here.
     """
 
     sinks: tuple[str, ...] = _as("server.sinks")
@@ -538,6 +549,9 @@ class AppSettings:
     max_connections_per_ip: int = _as("limits.max_connections_per_ip")
     storage: str = _as("storage.spec")
     recordings: str = _as("storage.recordings", "storage.spec", beside="storage")
+    push: tuple[PushTarget, ...] = _own(PUSHES)
+    pull: tuple[PullSource, ...] = _own(PULLS)
+    origin: tuple[str, ...] = _own(ORIGINS)
 
 
 def app_settings() -> Mapping[str, AppSetting]:

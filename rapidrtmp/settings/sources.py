@@ -250,9 +250,11 @@ def _from_table(row: Row, table: Document, table_name: str, where: str) -> _Read
     if row.key not in table:
         return None
     given = table[row.key]
-    if row.kind.table and isinstance(given, dict):
+    if row.kind.table and not row.kind.many and isinstance(given, dict):
         return _Reading([json.dumps(given)], where)
     items = given if row.kind.many and isinstance(given, list) else [given]
+    if row.kind.table and row.kind.many:
+        return _Reading([json.dumps(item) for item in items], where)
     if not all(isinstance(item, str | int | float) for item in items):
         wanted = "text or a list of texts" if row.kind.many else "one value"
         raise ConfigurationError(f"{table_name}.{row.key} ({where}): {type(given).__name__} where {wanted} belongs")
@@ -285,6 +287,8 @@ def _load_apps(
             reading = _from_table(row, table, f"apps.{app}", where)
             if reading is not None:
                 known[name], provenance[name] = _value(name, row, reading), reading.source
+            elif not row.general:
+                known[name], provenance[name] = row.default, DEFAULT
             else:
                 model = f"apps.{app}.{row.beside}" if row.beside in table else _general(row, values)
                 known[name], provenance[name] = known[model], f"as {model}"

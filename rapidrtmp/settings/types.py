@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import EventType
+from rapidrtmp.interfaces import EventType, PullSource, PushTarget
 from rapidrtmp.names import DEFAULT_APP, BadNameError, StreamName
+from rapidrtmp.rtmp.remote import BadAddressError, mask_key
+from rapidrtmp.rtmp.remote import mask_url as mask_relay_url
+from rapidrtmp.rtmp.remote import parse_address as parse_relay_address
 from rapidrtmp.settings.spec import mask_spec, parse_spec
 from rapidrtmp.support.secret import Secret, reveal
 from rapidrtmp.support.text import reason_of
@@ -39,9 +42,12 @@ __all__ = [
     "HOOK_URL",
     "NETWORKS",
     "OPTIONAL_SPEC",
+    "ORIGINS",
     "PUBLIC_ADDRESS",
     "PUBLIC_NAMES",
     "PUBLIC_URL",
+    "PULLS",
+    "PUSHES",
     "SECONDS",
     "SECRET",
     "SIZE",
@@ -73,7 +79,7 @@ class Kind:
     :ivar suffix: the unit that field names of this kind end in, and keys do not.
     :ivar many: whether the value is a tuple, each item of which ``parse`` reads.
     :ivar secret: whether a value may hold a secret; then ``render`` masks it, and no ``repr`` shows it.
-    :ivar table: whether it may be a table of texts as well, which ``parse`` gets in JSON.
+    :ivar table: whether it may be a table as well, which ``parse`` gets in JSON; of ``many``, whether each item is one.
     :ivar form: what may be written, in words; of ``many``, as each item.
     """
 
@@ -98,7 +104,8 @@ class Kind:
     def render_toml(self, value: Any) -> str:
         """The value as TOML that reads back as the same; secrets as ``***``."""
         if self.many:
-            return f"[{', '.join(_toml_string(self.render(item)) for item in value)}]"
+            one = self.render if self.table else lambda item: _toml_string(self.render(item))
+            return f"[{', '.join(map(one, value))}]"
         text = self.render(value)
         return text if isinstance(value, bool | float) or text.isdecimal() else _toml_string(text)
 
@@ -265,6 +272,98 @@ def _mask_url(url: str) -> str:
     return f"{parts.scheme}://{'***@' if '@' in parts.netloc else ''}{host}{parts.path}{'?***' if parts.query else ''}"
 
 
+# ── relays ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read_table(text: str, texts: Sequence[str], lists: Sequence[str] = ()) -> dict[str, Any]:
+    """A table in JSON of texts, and of lists of texts; it is not quoted: it may hold a secret."""
+    try:
+        table = json.loads(text)
+    except ValueError:
+        table = None
+    if not isinstance(table, dict):
+        raise ConfigurationError(f'it is not a table such as {{{texts[0]} = "…"}}')
+    for key, value in table.items():
+        if key not in (*texts, *lists):
+            raise ConfigurationError(f"there is no key {key}: known are {', '.join((*texts, *lists))}")
+        if key in lists and isinstance(value, str):
+            table[key] = [value]
+        elif key in lists:
+            if not isinstance(value, list) or not value or not all(isinstance(each, str) for each in value):
+                raise ConfigurationError(f"{key} is not a list of texts")
+        elif not isinstance(value, str):
+            raise ConfigurationError(f"{key} is not text")
+    return table
+
+
+def _check_relay_url(url: str, key: str = "k") -> None:
+    try:
+        parse_relay_address(url, key, "k")
+    except BadAddressError as error:
+        raise ConfigurationError(f"url: {error}") from error
+
+
+def _push_target(text: str) -> PushTarget:
+    table = _read_table(text, [each.name for each in fields(PushTarget)])
+    if sum(key in table for key in ("key", "key_file", "key_env")) > 1:
+        raise ConfigurationError("key, key_file and key_env are three ways to say one thing: give one of them")
+    has_other = "key_file" in table or "key_env" in table
+    _check_relay_url(table.get("url", ""), "k" if has_other else table.get("key", ""))
+    return PushTarget(**{**table, "key": Secret(table.get("key", ""))})
+
+
+def _render_push(target: PushTarget) -> str:
+    shown = {
+        "url": mask_relay_url(target.url, has_key=not (target.key or target.key_file or target.key_env)),
+        "key": mask_key(target.key) if target.key else "",
+        **{key: getattr(target, key) for key in ("key_file", "key_env", "streams", "rendition", "ca")},
+    }
+    return _inline_table(shown)
+
+
+def _pull_source(text: str) -> PullSource:
+    table = _read_table(text, ["stream", "mode", "hold", "close_after", "ca"], ["urls"])
+    mode = one_of("always", "on demand").parse(table.pop("mode", "always"))
+    try:
+        StreamName.checked(DEFAULT_APP, table.get("stream", ""))
+    except BadNameError as error:
+        raise ConfigurationError(f"stream: {error}") from error
+    if not table.get("urls"):
+        raise ConfigurationError("urls is missing")
+    for url in table["urls"]:
+        _check_relay_url(url, "")
+    spans = {f"{key}_ms": parse_duration_ms(table.pop(key)) for key in ("hold", "close_after") if key in table}
+    return PullSource(**{**table, **spans, "urls": tuple(table["urls"]), "on_demand": mode == "on demand"})
+
+
+def _render_pull(source: PullSource) -> str:
+    shown = {
+        "stream": source.stream,
+        "urls": [mask_relay_url(url, has_key=True) for url in source.urls],
+        "mode": "on demand" if source.on_demand else "always",
+        "hold": render_duration_ms(source.hold_ms),
+        "close_after": render_duration_ms(source.close_after_ms),
+        "ca": source.ca,
+    }
+    return _inline_table(shown)
+
+
+def _inline_table(values: Mapping[str, Any]) -> str:
+    said = [
+        f"{key} = [{', '.join(map(_toml_string, value))}]"
+        if isinstance(value, list)
+        else f"{key} = {_toml_string(value)}"
+        for key, value in values.items()
+        if value
+    ]
+    return f"{{{', '.join(said)}}}"
+
+
+def _origin(text: str) -> str:
+    _check_relay_url(text, "{key}")
+    return text
+
+
 _EVENT_TYPE = one_of(*(each.value for each in EventType))
 HOOK_URL = Kind(_hook_url, lambda url: _mask_url(url) if url else "", secret=True, form="an http or https URL")
 WORDS = Kind(lambda text: text, many=True, form="a word")
@@ -302,6 +401,15 @@ PUBLIC_NAMES = Kind(
     secret=True,
     table=True,
     form="true, hashed, or a table of secret keys and public names",
+)
+PUSHES = Kind(_push_target, _render_push, many=True, secret=True, table=True, form="a table {url, key, streams}")
+PULLS = Kind(_pull_source, _render_pull, many=True, secret=True, table=True, form="a table {stream, urls, mode}")
+ORIGINS = Kind(
+    _origin,
+    lambda url: mask_relay_url(url, has_key=False),
+    many=True,
+    secret=True,
+    form="a URL such as rtmp://HOST/APP",
 )
 PUBLIC_ADDRESS = Kind(_public_address, form="HOST or HOST:PORT")
 PUBLIC_URL = Kind(_public_url, form="a URL")

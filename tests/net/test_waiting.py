@@ -15,6 +15,8 @@ from rapidrtmp.interfaces import IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.media import Frame, MediaKind
 from rapidrtmp.names import StreamName
+from rapidrtmp.rtmp.amf0 import write_values
+from rapidrtmp.rtmp.via import VIA
 from rapidrtmp.testing.sinks import STARTED_AT_MS, FrameCollector
 from tests.rtmp.client import HANDSHAKE, command, connect, message, publish
 
@@ -508,3 +510,33 @@ class EndTests(EdgeCase):
         assert stream is not None
         self.assertIs(StreamState.ENDED, stream.state)
         self.assertEqual([], self.flushLoggedErrors())
+
+
+class LoopTests(EdgeCase):
+    def connected(self, via: str) -> Peer:
+        """Another server that has connected, with a stream that came through those."""
+        peer = self.edge.peer()
+        properties = write_values({"app": "live", "tcUrl": "rtmp://example.org/live", VIA: via})
+        peer.say(HANDSHAKE + command("connect", 1, properties=properties), command("createStream", 4))
+        return peer
+
+    def test_stream_that_was_here_is_refused(self) -> None:
+        """A server with a stream that has come through this one is refused when it connects, in those words."""
+        peer = self.connected("other,server,third")
+        answer = next(each for each in peer.commands() if each[0] == "_error")
+        self.assertIn("relay loop", answer[3]["description"])
+        self.assertTrue(peer.is_closed)
+
+    def test_way_of_a_stream_is_remembered(self) -> None:
+        """A stream knows the servers that it has come through, for those behind this one."""
+        self.connected("other,third").publish()
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        self.assertEqual(("other", "third"), stream.via)
+
+    def test_metadata_tells_of_a_loop(self) -> None:
+        """Where servers in between hand on nothing but metadata, a loop is found by that."""
+        peer = self.edge.publisher()
+        peer.say(message(18, write_values("@setDataFrame", "onMetaData", {VIA: "other,server"})))
+        self.assertIn("relay loop", peer.statuses()[-1][2])
+        self.assertTrue(peer.is_closed)

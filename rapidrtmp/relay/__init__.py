@@ -1,0 +1,1 @@
+"""Relays: streams pushed to other servers, and streams pulled from them."""

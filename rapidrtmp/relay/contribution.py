@@ -1,0 +1,86 @@
+"""What relays bring to the server: services, routes, metrics."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from rapidrtmp.interfaces import Audience, Contribution, ContributionContext, IContributes, Route
+from rapidrtmp.names import StreamName
+from rapidrtmp.relay.http import RelayApi
+from rapidrtmp.relay.openapi import relay_paths, relay_schemas
+from rapidrtmp.relay.outgoing import Outgoing, make_connect
+from rapidrtmp.relay.push import KeyClaims, PushParts
+from rapidrtmp.relay.pushes import PushRelays
+from rapidrtmp.relay.report import RelayMetrics, RelayState
+from rapidrtmp.relay.settings import RelaySettings
+from rapidrtmp.support.bug_log import BugLog
+
+__all__ = ["Relaying"]
+
+
+@implementer(IContributes)
+class Relaying:
+    """Relays, as a contributor."""
+
+    def contribute(self, context: ContributionContext) -> Contribution:
+        """See :meth:`IContributes.contribute <rapidrtmp.interfaces.IContributes.contribute>`."""
+        outgoing = Outgoing(context.clock, make_connect(context.clock), os.urandom, BugLog(Logger("rapidrtmp.relay")))
+
+        def via(name: StreamName) -> tuple[str, ...]:
+            stream = context.streams.find(name)
+            return () if stream is None else stream.via
+
+        parts = PushParts(outgoing, KeyClaims(), context.server_id, via)
+        pushes = PushRelays(context, parts, RelayMetrics(context.metrics), Path(_settings(context).file))
+        context.metrics.register(_States(pushes))
+        return Contribution(
+            routes=_routes(RelayApi(pushes)),
+            paths=relay_paths(),
+            schemas=relay_schemas(),
+            services=(pushes,),
+            listeners=(pushes,),
+            apps_changed=pushes.follow,
+        )
+
+
+def _settings(context: ContributionContext) -> RelaySettings:
+    try:
+        section: RelaySettings = context.section("relays")
+    except KeyError:  # the server was made of settings without those of plugins
+        return RelaySettings()
+    return section
+
+
+def _routes(api: RelayApi) -> tuple[Route, ...]:
+    management = Audience.MANAGEMENT
+    return tuple(
+        route
+        for stream in ("/api/v1/streams/<key>", "/api/v1/streams/<app>/<key>")
+        for route in (
+            Route("GET", f"{stream}/relays", management, api.index),
+            Route("POST", f"{stream}/relays", management, api.add),
+            Route("DELETE", f"{stream}/relays/<id>", management, api.remove),
+        )
+    )
+
+
+class _States(Collector):
+    """How many relays there are in each state, for a scrape."""
+
+    def __init__(self, pushes: PushRelays) -> None:
+        self._pushes = pushes
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauge."""
+        relays = GaugeMetricFamily("rapidrtmp_relays", "Relays by state", labels=["direction", "state"])
+        found = self._pushes.every()
+        for state in RelayState:
+            relays.add_metric(["push", state.value], found.get(state.value, 0))
+        yield relays
