@@ -82,6 +82,9 @@ class Metrics:
         )
         self.events_total = self._counter("events_total", "Events that were recorded", "type")
         self.publishes_total = self._counter("publishes_total", "Publish requests by what became of them", "result")
+        self.plays_total = self._counter(
+            "plays_total", "Requests to play over RTMP or FLV by what became of them", "result"
+        )
         self.media_problems_total = self._counter("media_problems_total", "Media that was dropped or repaired", "kind")
         self.findings_total = self._counter(
             "findings_total", "Times something began to be wrong with a publish", "finding"

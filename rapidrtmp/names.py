@@ -18,6 +18,7 @@ __all__ = [
     "NAME_PATTERN",
     "RENDITION_PATTERN",
     "RESERVED_APPS",
+    "UNPUBLISHABLE_ENDINGS",
     "BadNameError",
     "StreamName",
 ]
@@ -27,6 +28,8 @@ MAX_NAME_LENGTH = 128
 DEFAULT_APP = "live"
 #: The folder of a rendition beside a stream's muxed one: ``audio-1``.
 RENDITION_PATTERN = r"(?:audio|video)-[0-9]{1,3}"
+#: What the names of streams may not end in: ``/APP/KEY.flv`` is what players of FLV ask for.
+UNPUBLISHABLE_ENDINGS = (".flv", ".m3u8")
 #: All of a name.
 NAME_PATTERN = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
 _NAME = re.compile(NAME_PATTERN)
@@ -65,3 +68,12 @@ class StreamName(NamedTuple):
         if app in RESERVED_APPS:
             raise BadNameError(f"the application name {app!r} is reserved")
         return cls(app, key)
+
+    def check_publishable(self) -> None:
+        """
+        Return if a stream of this name can be published.
+
+        :raises BadNameError: it ends as the URLs of playlists and of FLV do.
+        """
+        if self.key.lower().endswith(UNPUBLISHABLE_ENDINGS):
+            raise BadNameError(f"the stream key may not end in {' or '.join(UNPUBLISHABLE_ENDINGS)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
@@ -111,6 +111,9 @@ class IViewers(Interface):
 
     def saw(address: str, agent: str, thing: str, now_ms: int) -> None:
         """Count one request; ``thing`` names what was asked for, ``""`` for what all ask for again and again."""
+
+    def enter(address: str, agent: str) -> Callable[[], None]:
+        """Count one that is sent everything over one connection; what is returned is to be called when it leaves."""
 
     def knows(address: str, agent: str, now_ms: int) -> bool:
         """Whether this client is among those who watch."""

@@ -150,7 +150,7 @@ class Viewers:
         self._salt = salt[:16]
         self.window_ms = window_ms
         self._clients: OrderedDict[bytes, _Client] = OrderedDict()
-        self._total = 0
+        self._total = self._entered = 0
         self._by_prefix: Counter[bytes] = Counter()
         self._most_of_prefix = 0
         self.came: Callable[[str, str], object] = lambda _address, _client: None
@@ -201,6 +201,26 @@ class Viewers:
         """Whether this client is among those who watch."""
         client = self._clients.get(self._identity(address, agent))
         return client is not None and client.last_seen_ms >= now_ms - self.window_ms
+
+    def enter(self, address: str, agent: str) -> Callable[[], None]:
+        """
+        Count one that is sent everything over one connection; each such connection is a viewer.
+
+        :returns: to be called when it has left.
+        """
+        self._entered += 1
+        viewer = f"{self._identity(address, agent).hex()}-{self._entered}"
+        client = _Client(self._prefix(address))
+        self._add(client, 1)
+        self.came(address, viewer)
+
+        def leave() -> None:
+            if client.viewers:
+                client.viewers = 0
+                self._add(client, -1)
+                self.left(viewer)
+
+        return leave
 
     def count(self, now_ms: int) -> int:
         """How many watch now."""

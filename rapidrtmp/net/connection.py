@@ -291,6 +291,8 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
 
         What a publisher sends is dropped for a while before the socket is closed.
         """
+        if self._state is not _CLOSING:
+            self.role.closes()
         if self._state is _CLOSING:
             return
         is_sending = self._state is _ACTIVE
@@ -322,6 +324,20 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
             )
         self.session.refuse_connection("there are too many connections; try again")
         self.close()
+
+    # ── what writes to it besides ────────────────────────────────────────────────────────────────────────────────────
+
+    def lend_transport(self) -> Any:
+        """The transport, for a producer of its own, which sends whole messages, until :meth:`take_back_transport`."""
+        self.flush()
+        self.transport.unregisterProducer()
+        self._backlog = None
+        return self.transport
+
+    def take_back_transport(self) -> None:
+        """The other producer is done, and not registered any more."""
+        if self._state is not _CLOSING:
+            self.transport.registerProducer(self, True)
 
     # ── what it is ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -375,6 +391,10 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
         self._stage_since_ms = self._judged_since_ms = time_ms
         self.role.settle(time_ms)
 
+    def restart_stage(self, time_ms: int) -> None:
+        """Forget how long it has been waiting to be admitted: it has asked for something that takes time."""
+        self._stage_since_ms = time_ms
+
     def watch(self, time_ms: int, policy: ConnectionLimits) -> None:
         """Look at the deadlines; called every quarter of a second. Whatever goes wrong ends this connection alone."""
         if self._state is _CLOSING:
@@ -386,7 +406,8 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
 
     def _check_deadlines(self, time_ms: int, policy: ConnectionLimits) -> None:
         is_pending, is_ready = self._state is ConnectionState.PENDING, self.stage is Stage.READY
-        silent_ms = 0 if self.is_paused else time_ms - max(self.heard_ms, self._judged_since_ms)
+        heard_ms = max(self.heard_ms, self._judged_since_ms, self.role.active_ms)
+        silent_ms = 0 if self.is_paused else time_ms - heard_ms
         stage_ms = time_ms - self._stage_since_ms
         if silent_ms > policy.idle_timeout_ms:
             self._time_out("idle", silent_ms)

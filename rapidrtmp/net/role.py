@@ -2,7 +2,8 @@
 What a connection is: an object that reacts to the session's events, and is replaced when that changes.
 
 A connection begins as ``Waiting`` (``waiting.py``), and is a ``Publisher`` (``publisher.py``) from the moment its
-publish is accepted until that ends. The connection itself knows bytes and deadlines only.
+publish is accepted until that ends, or a ``Player`` (``player.py``) while it plays. The connection itself knows bytes
+and deadlines only.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ class Role:
     The base of roles: counts what every connection ignores.
 
     :cvar is_pending: whether the connection is one that has not been admitted.
+    :ivar active_ms: when the peer was seen to be there by other things than bytes from it; 0 for never.
     """
 
     is_pending: ClassVar[bool]
+    active_ms = 0
     _log = Logger()
 
     def __init__(self, connection: RtmpConnection, services: RtmpServices) -> None:
@@ -45,6 +48,9 @@ class Role:
 
     def settle(self, time_ms: int) -> None:
         """Note that the server did not read for a while, until ``time_ms``."""
+
+    def closes(self) -> None:
+        """Say the last words: the connection is about to be closed."""
 
     def leave(self) -> None:
         """Give up what the role holds: the connection is gone, or closes. Further calls change nothing."""

@@ -14,6 +14,8 @@ from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.net.app_names import AppNames
 from rapidrtmp.net.auth_backoff import AuthBackoff
+from rapidrtmp.play.players import Players
+from rapidrtmp.playback.admission import Admission
 from rapidrtmp.support.clock import utc_ms
 from rapidrtmp.support.log_throttle import Episodes
 from rapidrtmp.timeline.policy import TimelinePolicy
@@ -37,6 +39,8 @@ class RtmpServices:
     :ivar log_throttle: which events deserve a line in the log.
     :ivar record: records what happens.
     :ivar server_id: what other servers know this one by.
+    :ivar players: those who play; ``None`` where that cannot be done.
+    :ivar admission: admits viewers.
     """
 
     registry: Registry
@@ -54,3 +58,5 @@ class RtmpServices:
     log_throttle: Episodes = field(default_factory=Episodes)
     record: RecordEvent = no_event
     server_id: str = "server"
+    players: Players | None = None
+    admission: Admission | None = None

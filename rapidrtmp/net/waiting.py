@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Callable, Mapping
 from itertools import count
@@ -12,17 +11,20 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from rapidrtmp.auth.revocation import fingerprint_of
+from rapidrtmp.codec.flv_capabilities import FIRST_TRACKS, read_flv_capabilities
 from rapidrtmp.codec.table import fourccs_carried
 from rapidrtmp.errors import LeaseHeldError
 from rapidrtmp.interfaces import EventType, IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError
 from rapidrtmp.media import MediaKind
-from rapidrtmp.names import MAX_NAME_LENGTH, BadNameError, StreamName
+from rapidrtmp.names import BadNameError, StreamName
+from rapidrtmp.net.player import PlayAsking
 from rapidrtmp.net.publisher import Publisher
 from rapidrtmp.net.role import SHARED_REACTIONS, Role
 from rapidrtmp.net.services import RtmpServices
+from rapidrtmp.net.shown import showable, showable_part
 from rapidrtmp.rtmp.amf import Value
-from rapidrtmp.rtmp.events import ConnectRequested, Event, PlayRequested, PublishEnded, PublishRequested
+from rapidrtmp.rtmp.events import ConnectRequested, Event, PlayEnded, PlayRequested, PublishEnded, PublishRequested
 from rapidrtmp.rtmp.replies import CONNECT_REJECTED, enhanced_properties
 from rapidrtmp.rtmp.via import find_loop, read_via
 from rapidrtmp.support.clock import now_ms
@@ -34,15 +36,13 @@ if TYPE_CHECKING:
 __all__ = ["Waiting"]
 
 BAD_NAME, DENIED = "NetStream.Publish.BadName", "NetStream.Publish.Denied"
-INVALID_APP, STREAM_NOT_FOUND = "NetConnection.Connect.InvalidApp", "NetStream.Play.StreamNotFound"
+INVALID_APP = "NetConnection.Connect.InvalidApp"
 #: The names under which encoders send the secret.
 TOKEN_NAMES = ("token", "key", "auth", "pass")
 #: What clients say of themselves that authenticators may want to know.
 SAID = ("flashVer", "tcUrl", "pageUrl", "swfUrl")
 #: Those of attempts to publish.
 _numbers = count(secrets.randbits(32))
-#: The part of a requested name that can be shown when it is not a stream's name: the rest may hold a secret.
-_SHOWABLE = re.compile(r"[A-Za-z0-9._~/-]{0,64}")
 
 
 class Waiting(Role):
@@ -64,6 +64,8 @@ class Waiting(Role):
         self._said: Mapping[str, str] = {}
         self._via: tuple[str, ...] = ()
         self._verdict: Deferred[Verdict] | None = None
+        self._asking: PlayAsking | None = None
+        self._capabilities = FIRST_TRACKS
 
     def react(self, event: Event, time_ms: int) -> None:  # noqa: ARG002
         """Do what one event asks for; media of no publish is dropped."""
@@ -76,6 +78,14 @@ class Waiting(Role):
         verdict, self._verdict = self._verdict, None
         if verdict is not None:
             verdict.cancel()
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.cancel()
+
+    def watch(self, time_ms: int) -> None:
+        """A player that waits for a stream is not overdue."""
+        if self._asking is not None and self._asking.is_waiting:
+            self._connection.restart_stage(time_ms)
 
     def _connect_requested(self, event: ConnectRequested) -> None:
         self._via = read_via(event.properties)
@@ -84,13 +94,16 @@ class Waiting(Role):
             self._refuse_loop(loop)
             return
         self._client = event.client
+        players = self._services.players
+        if players is not None:
+            self._capabilities = read_flv_capabilities(event.properties, players.policy.silent)
         self._said = {
             name: value for name in SAID if isinstance(value := event.properties.get(name), str) and len(value) < 2048
         }
         if not event.app or event.app_may_be_key or self._services.app_names.find(event.app) is not None:
             self._connection.session.accept_connect(_enhanced())
         else:
-            self._refuse_connect(_SHOWABLE.match(event.app.partition("/")[0])[0])  # type: ignore[index]
+            self._refuse_connect(showable_part(event.app.partition("/")[0]))
 
     def _refuse_loop(self, reason: str) -> None:
         """Refuse another server, or ourselves, that would bring a stream back to where it was."""
@@ -113,13 +126,11 @@ class Waiting(Role):
         connection.close()
 
     def _play_requested(self, event: PlayRequested) -> None:
-        self._services.metrics.rtmp_ignored_total.labels("play").inc()
-        if self._is_first("play"):
-            self._log.info(
-                "play of {stream} by {peer} refused: not over RTMP", stream=_showable(event), peer=self._connection.peer
-            )
-        reason = "This server does not play over RTMP. Watch over HLS instead."
-        self._connection.session.reject_play(event.msid, STREAM_NOT_FOUND, reason)
+        self._asking = PlayAsking(self._connection, self._services, event, self._client, self._capabilities)
+        self._asking.ask()
+
+    def _play_ended(self, _event: PlayEnded) -> None:
+        self.leave()
 
     def _publish_ended(self, _event: PublishEnded) -> None:
         self.leave()
@@ -133,8 +144,11 @@ class Waiting(Role):
         self._is_key_secret = app is not None and app.has_secret_keys
         try:
             asked = StreamName.checked(app_name, event.key)
+            StreamName(app_name, (app and app.public_name(asked.key)) or asked.key).check_publishable()
         except BadNameError as error:
-            self._refuse(f"{app_name}/…" if self._is_key_secret else _showable(event), BAD_NAME, str(error))
+            self._refuse(
+                f"{app_name}/…" if self._is_key_secret else showable(event.app, event.key), BAD_NAME, str(error)
+            )
             return
         if app is None:
             self._refuse(str(asked), BAD_NAME, f"there is no application {app_name!r} here")
@@ -286,14 +300,6 @@ class Waiting(Role):
         return now_ms(self._services.clock)
 
 
-def _showable(event: PublishRequested | PlayRequested) -> str:
-    """The requested name up to the first character that no name has, for the log."""
-    asked = f"{event.app}/{event.key if len(event.key) <= MAX_NAME_LENGTH else ' '}"
-    shown = _SHOWABLE.match(asked)
-    text = shown[0] if shown else ""
-    return text if text == asked else f"{text}…"
-
-
 def _answer_of(authenticator: IAuthenticator, request: PublishRequest) -> Deferred[Verdict]:
     """The authenticator's answer as a Deferred, whichever way it was given."""
     try:
@@ -323,6 +329,7 @@ def _checked(answer: object) -> Verdict:
 _REACTIONS: Mapping[type, Callable[[Any, Any], None]] = {
     **SHARED_REACTIONS,
     ConnectRequested: Waiting._connect_requested,
+    PlayEnded: Waiting._play_ended,
     PlayRequested: Waiting._play_requested,
     PublishRequested: Waiting._publish_requested,
     PublishEnded: Waiting._publish_ended,

@@ -144,11 +144,26 @@ class Admission:
             self._verdicts[app.name] = verdicts
         return verdicts
 
-    def check_seat(self, request: Request, name: StreamName, viewers: IViewers | None) -> None:
+    def enter(self, request: Request, name: StreamName, viewers: IViewers) -> Callable[[], None]:
+        """
+        Give a seat to a client that is admitted, and will be sent everything over one connection.
+
+        :returns: to be called when it has left.
+        :raises UnavailableError: see :meth:`admit`; so for :class:`TooManyRequestsError`.
+        """
+        self.check_seat(request, name, viewers, is_new=True)
+        return viewers.enter(request.client, request.headers.get("user-agent", ""))
+
+    def sent(self, name: StreamName, size: int) -> None:
+        """Count what was sent to such a client."""
+        self._count_egress(name, size)
+
+    def check_seat(self, request: Request, name: StreamName, viewers: IViewers | None, *, is_new: bool = False) -> None:
         """
         Return if the request comes from one who watches, or there is a seat left.
 
         :param viewers: those of the stream; ``None`` if it has none.
+        :param is_new: whether it takes a seat of its own, even if it is from one who watches.
         :raises UnavailableError: see :meth:`admit`; so for :class:`TooManyRequestsError`.
         """
         app = self._apps.get(name.app)
@@ -163,7 +178,7 @@ class Admission:
         share = max(LEAST_SHARE, limit // 4) if self._of_client is None else self._of_client
         viewers.bound_prefixes(share)
         now = now_ms(self._clock)
-        if viewers.knows(request.client, request.headers.get("user-agent", ""), now):
+        if not is_new and viewers.knows(request.client, request.headers.get("user-agent", ""), now):
             return
         if viewers.count(now) >= limit:
             raise UnavailableError(f"{name} has all the {limit} viewers it may have", FULL_RETRY_S)

@@ -27,9 +27,12 @@ __all__ = [
     "FCPublish",
     "FCUnpublish",
     "GetStreamLength",
+    "Pause",
     "Play",
     "Publish",
+    "Receive",
     "ReleaseStream",
+    "Seek",
     "UnknownCommand",
     "printable",
     "read_command",
@@ -129,6 +132,26 @@ class Play(_Transaction):
 
 
 @dataclass(frozen=True, slots=True)
+class Pause(_Transaction):
+    """Send nothing for now, or what comes from now on again (7.2.2.8); ``is_paused`` is which."""
+
+    is_paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Receive(_Transaction):
+    """Send video, or audio, or do not (7.2.2.4, 7.2.2.5): ``is_wanted``, and ``is_video`` for which of them."""
+
+    is_video: bool
+    is_wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Seek(_Transaction):
+    """Play from another place (7.2.2.7), which what is live has not."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteStream(_Transaction):
     """
     Delete a message stream (7.2.2.3).
@@ -165,6 +188,9 @@ Command: TypeAlias = (
     | GetStreamLength
     | Publish
     | Play
+    | Pause
+    | Receive
+    | Seek
     | DeleteStream
     | CloseStream
     | UnknownCommand
@@ -272,6 +298,18 @@ def _delete_stream(parts: CommandParts) -> DeleteStream:
     return DeleteStream(parts.transaction, None)
 
 
+def _play(parts: CommandParts) -> Play:
+    """``play`` with a name; ``play2`` with an object that has it, in ``NetStreamPlayOptions``."""
+    options = parts.arguments[0] if parts.arguments else None
+    name = options.get("streamName") if isinstance(options, dict) else options
+    return Play(parts.transaction, _text(name))
+
+
+def _flag(parts: CommandParts) -> bool:
+    """The first argument; no is what is said without one."""
+    return bool(parts.arguments) and parts.arguments[0] is True
+
+
 def _answer(parts: CommandParts) -> UnknownCommand:
     return UnknownCommand(0.0, printable(parts.name))
 
@@ -285,7 +323,13 @@ _COMMANDS: dict[str, Callable[[CommandParts], Command]] = {
     "_checkbw": lambda parts: CheckBandwidth(parts.transaction),
     "getstreamlength": lambda parts: GetStreamLength(parts.transaction),
     "publish": _publish,
-    "play": lambda parts: Play(parts.transaction, parts.text(0)),
+    "play": _play,
+    "play2": _play,
+    "pause": lambda parts: Pause(parts.transaction, _flag(parts)),
+    "pauseraw": lambda parts: Pause(parts.transaction, _flag(parts)),
+    "receiveaudio": lambda parts: Receive(parts.transaction, False, _flag(parts)),
+    "receivevideo": lambda parts: Receive(parts.transaction, True, _flag(parts)),
+    "seek": lambda parts: Seek(parts.transaction),
     "deletestream": _delete_stream,
     "closestream": lambda parts: CloseStream(parts.transaction),
     "_result": _answer,

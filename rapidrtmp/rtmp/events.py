@@ -24,6 +24,7 @@ __all__ = [
     "MessageApplied",
     "MessageIgnored",
     "MetadataReceived",
+    "PauseRequested",
     "PlayAccepted",
     "PlayEnded",
     "PlayRejected",
@@ -34,6 +35,7 @@ __all__ = [
     "PublishRejected",
     "PublishRequested",
     "PublishStopped",
+    "ReceiveRequested",
     "Status",
     "StatusReceived",
     "VideoReceived",
@@ -175,6 +177,23 @@ class PlayEnded:
 
     msid: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRequested:
+    """The player wants to be sent nothing for now, or what comes from now on again."""
+
+    msid: int
+    is_paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveRequested:
+    """The player wants to be sent video, or does not; audio, where ``is_video`` is false."""
+
+    msid: int
+    is_video: bool
+    is_wanted: bool
 
 
 # ── events of a client session ────────────────────────────────────────────────────────────────────────────────────
@@ -320,6 +339,8 @@ Event: TypeAlias = (
     | PlayRejected
     | PlayStopped
     | PlayEnded
+    | PauseRequested
+    | ReceiveRequested
     | EofReceived
     | StatusReceived
     | VideoReceived

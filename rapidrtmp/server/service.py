@@ -60,6 +60,9 @@ from rapidrtmp.net.auth_backoff import AuthBackoff
 from rapidrtmp.net.factory import RtmpServerFactory
 from rapidrtmp.net.proxied import ProxyRules
 from rapidrtmp.net.services import RtmpServices
+from rapidrtmp.play.players import Players
+from rapidrtmp.play.policy import PlayPolicy
+from rapidrtmp.playback.admission import Admission
 from rapidrtmp.server.api_secret import find_api_secret
 from rapidrtmp.server.certificates import Certificates
 from rapidrtmp.server.configuration import Configuration
@@ -175,8 +178,11 @@ class RapidRtmpService(MultiService):
         own = [self._told] if self._reloading is None else [self._reloading, self._told]
         self._contributions = self._ask_contributors([*own, *plugins.contributors])
         self.applications.changed = self._applications_changed
+        self.players = Players(self.registry, reactor, self._make_play_policy())
+        self._admission = self._make_admission()
         self.rtmp_factory = self._make_rtmp()
         self.metrics.collect_from(self._read_metrics)
+        self.metrics.collect_from(self.players.metrics)
         if demo:
             self._add_demo()
 
@@ -329,6 +335,29 @@ class RapidRtmpService(MultiService):
         for stream in self.registry:
             stream.viewers.count(time_ms)
 
+    def _make_play_policy(self) -> PlayPolicy:
+        live = self._settings.live
+        return PlayPolicy(
+            wait_ms=live.play_wait_ms,
+            lag_ms=live.play_lag_ms,
+            is_optimistic=live.play_enhanced == "optimistic",
+            gop_bytes=live.gop_cache_bytes,
+        )
+
+    def _make_admission(self) -> Admission:
+        http = self._settings.http
+        return Admission(
+            self.registry,
+            self.applications,
+            http.limits.max_viewers_per_client,
+            TrustedProxies(http.trusted_proxies),
+            self._reactor,
+            os.urandom(16),
+            utc_ms,
+            self.revocations,
+            self.events.record,
+        )
+
     def _make_rtmp(self) -> RtmpServerFactory:
         rtmp = self._settings.rtmp
         services = RtmpServices(
@@ -346,6 +375,8 @@ class RapidRtmpService(MultiService):
             record=self.events.record,
             revocations=self.revocations,
             server_id=self._id,
+            players=self.players,
+            admission=self._admission,
         )
         return RtmpServerFactory(
             self._reactor,
@@ -385,6 +416,7 @@ class RapidRtmpService(MultiService):
             record=self.events.record,
             find_public_door=self._find_public_door,
             revocations=self.revocations,
+            admission=self._admission,
         )
 
     def _make_http_policy(self, *, rtmp_is_encrypted: bool) -> HttpPolicy:

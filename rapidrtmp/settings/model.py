@@ -365,6 +365,15 @@ class LiveSettings:
         "512M",
         "What one stream keeps in memory; its window shortens from half on; 0 for no limit",
     )
+    play_wait_ms: int = _setting(
+        DURATION, "10s", "How long a player of RTMP or FLV waits for a stream that is not there"
+    )
+    play_lag_ms: int = _setting(DURATION, "4s", "How far such a player may be behind before it skips to a keyframe")
+    play_enhanced: str = _setting(
+        one_of("optimistic", "declared"),
+        "optimistic",
+        "Whether players that do not declare what codecs they take are sent others than H.264, AAC and MP3",
+    )
     slow_sink_ms: int = _setting(DURATION, "20ms", "A sink slower than this per frame for 3 s is detached; 0 for never")
 
 

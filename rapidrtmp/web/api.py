@@ -114,6 +114,7 @@ class Api:
         if public is None:
             raise NotFoundError("there is no such stream key")
         name = StreamName(app.name, public)
+        name.check_publishable()
         asked = replace(asked, stream=name)
         token = _issue(ITokenIssuer(app.authenticator, None), asked)
         server, key = f"{self._rtmp_root(request)}/{name.app}", f"{secret_key}?token={token}"

@@ -402,6 +402,7 @@ def make_sites(
     find_public_door: Callable[[], tuple[str, int]],
     revocations: Revocations | None = None,
     record: RecordEvent = no_event,
+    admission: Admission | None = None,
 ) -> Sites:
     """
     Make the sites that serve everything over HTTP.
@@ -415,12 +416,13 @@ def make_sites(
     :param find_public_door: tells the scheme and the port (0 for none) that viewers come to.
     :param revocations: which tokens are good no more.
     :param record: records which viewers are refused.
+    :param admission: admits viewers; one of its own if it is left out.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
     revocations = revocations or Revocations(utc_ms)
     api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms, find_public_door, contributions, revocations)
     proxies = TrustedProxies(policy.trusted_proxies)
-    admission = Admission(
+    admission = admission or Admission(
         registry, apps, policy.max_viewers_per_client, proxies, clock, viewer_salt, utc_ms, revocations, record
     )
     tally, abuse, connections = RequestMetrics(policy), Abuse(clock), OpenConnections(policy, clock)

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rapidrtmp.auth.revocation import Revocations
+from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.interfaces import AppLimits, IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.fan_out import FanOut
 from rapidrtmp.live.leases import StreamLeases
@@ -31,6 +32,9 @@ from rapidrtmp.net.app_names import AppNames
 from rapidrtmp.net.factory import RtmpServerFactory
 from rapidrtmp.net.limits import ConnectionLimits
 from rapidrtmp.net.services import RtmpServices
+from rapidrtmp.play.players import Players
+from rapidrtmp.play.policy import PlayPolicy
+from rapidrtmp.playback.admission import Admission
 from rapidrtmp.rtmp.amf0 import read_values
 from rapidrtmp.rtmp.chunk import ChunkLimits, ChunkReader, Message
 from rapidrtmp.rtmp.limits import DEFAULT_LIMITS
@@ -39,6 +43,7 @@ from rapidrtmp.testing.sinks import STARTED_AT_MS, FrameCollector
 from rapidrtmp.timeline.policy import TimelinePolicy
 from tests.applications import FakeApplication
 from tests.codec.builders import audio_config, picture, sound, video_config
+from tests.rtmp.amf_bytes import text
 from tests.rtmp.client import HANDSHAKE, command, connect, message, publish
 
 NAME = StreamName("live", "k")
@@ -120,6 +125,11 @@ class Peer:
         self.say(publish(name))
         return self
 
+    def play(self, name: str = "k", *others: bytes) -> Peer:
+        """Ask to play."""
+        self.say(command("play", 0, text(name), *others, msid=1))
+        return self
+
     def leave(self) -> None:
         """The connection is gone."""
         self.protocol.connectionLost(Failure(ConnectionDone()))
@@ -176,6 +186,7 @@ class Edge:
         max_streams: int = 0,
         max_bitrate: int = 0,
         max_stream_bytes: int = 0,
+        play_policy: PlayPolicy = PlayPolicy(),  # noqa: B008
     ) -> None:
         self.max_stream_bytes = max_stream_bytes
         self.clock = Clock()
@@ -193,6 +204,10 @@ class Edge:
             max_streams=max_streams,
         )
         self.revocations = Revocations(self.utc_ms)
+        self.players = Players(self.registry, self.clock, play_policy)
+        self.admission = Admission(
+            self.registry, apps, None, TrustedProxies(()), self.clock, b"salt", self.utc_ms, self.revocations
+        )
         self.lease: Callable[[], Deferred[None]] = lambda: succeed(None)
         services = RtmpServices(
             registry=self.registry,
@@ -206,6 +221,8 @@ class Edge:
             auth_timeout_ms=5_000,
             max_bitrate=max_bitrate,
             revocations=self.revocations,
+            players=self.players,
+            admission=self.admission,
         )
         self.factory = RtmpServerFactory(
             self.clock, services, self.metrics, bytes, policy=policy, limits=DEFAULT_LIMITS

@@ -161,14 +161,22 @@ class PublishTests(EdgeCase):
         self.assertEqual(5, self.edge.metric("media_problems_total", kind="no_config"))
 
     def test_ignored_messages_are_counted(self) -> None:
-        """Unknown commands and messages, and attempts to play, are counted."""
+        """Unknown commands and messages are counted."""
         peer = self.edge.peer().connect()
-        peer.say(command("selfDestruct", 9), message(99, b"?"), command("play", 10, b"\x02\x00\x01k", msid=1))
-        for what in ("command", "message", "play"):
+        peer.say(command("selfDestruct", 9), message(99, b"?"))
+        for what in ("command", "message"):
             self.assertEqual(1, self.edge.metric("rtmp_ignored_total", what=what), what)
 
 
 class RefusalTests(EdgeCase):
+    def test_names_with_endings_of_urls(self) -> None:
+        """A name that ends as the URLs of playlists and of FLV do cannot be published."""
+        for key in ("k.flv", "k.FLV", "k.m3u8"):
+            peer = self.edge.peer().connect()
+            peer.heard()
+            ((_, code, description),) = peer.publish(f"{key}?token=secret").statuses()
+            self.assertEqual((BAD_NAME, "the stream key may not end in .flv or .m3u8"), (code, description))
+
     def assertRefused(self, peer: Peer, code: str, words: str) -> None:
         """The encoder was given the reason, and then closed; the name is not taken."""
         ((level, said, description),) = peer.statuses()

@@ -27,6 +27,7 @@ SPECIAL = {
     "server.public_http": "https://watch.example.org",
     "tokens.secret_file": "text",
     "hls.segment": "4s",
+    "live.play_enhanced": "declared",
     "hls.part": "1s",
     "http.trusted_proxies": "10.0.0.0/8 unix",
     "server.proxy_protocol": "10.0.0.0/8 unix",

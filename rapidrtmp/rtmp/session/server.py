@@ -31,9 +31,12 @@ from rapidrtmp.rtmp.command import (
     FCPublish,
     FCUnpublish,
     GetStreamLength,
+    Pause,
     Play,
     Publish,
+    Receive,
     ReleaseStream,
+    Seek,
     UnknownCommand,
     printable,
     read_command,
@@ -42,10 +45,12 @@ from rapidrtmp.rtmp.events import (
     CommandIgnored,
     ConnectRequested,
     Event,
+    PauseRequested,
     PlayEnded,
     PlayRequested,
     PublishEnded,
     PublishRequested,
+    ReceiveRequested,
 )
 from rapidrtmp.rtmp.handshake import NONCE_SIZE, ServerHandshake
 from rapidrtmp.rtmp.limits import DEFAULT_LIMITS, SessionLimits
@@ -178,14 +183,17 @@ class ServerSession(Session):
         self._outbox.send_status(0, replies.write_reconnect_request(description, tc_url))
         return True
 
-    def accept_play(self, msid: int) -> None:
+    def accept_play(self, msid: int, chunk_size: int = CHUNK_SIZE) -> None:
         """
         Answer ``PlayRequested``: let it begin. Then send metadata, codec configs, and media from a keyframe on.
 
+        :param chunk_size: what is sent in from now on.
         :raises MisuseError: no play waits for an answer on ``msid``.
         """
         self._decide(Decision.ACCEPT_PLAY, msid)
         self._unpublished_commands = 0
+        if chunk_size != CHUNK_SIZE:
+            self._outbox.send_chunk_size(chunk_size)
         self._outbox.send_user_control(UserControlType.STREAM_BEGIN, msid)
         self._outbox.send_status(msid, replies.write_status("status", replies.PLAY_RESET, "Playing."))
         self._outbox.send_status(msid, replies.write_status("status", replies.PLAY_START, "Playing."))
@@ -201,6 +209,11 @@ class ServerSession(Session):
         """
         self._decide(Decision.REJECT_PLAY, msid)
         self._outbox.send_status(msid, replies.write_status("error", code, description))
+
+    def note_pause(self, msid: int, *, is_paused: bool) -> None:
+        """Answer ``PauseRequested``, once it is so."""
+        code, words = (replies.PAUSE_NOTIFY, "Paused.") if is_paused else (replies.UNPAUSE_NOTIFY, "Playing.")
+        self._outbox.send_status(msid, replies.write_status("status", code, words))
 
     def end_play(self, msid: int, description: str) -> None:
         """
@@ -303,6 +316,29 @@ class ServerSession(Session):
             return (CommandIgnored("play"),)
         return (PlayRequested(msid, address.app, address.key, address.parameters),)
 
+    def _pause(self, command: Pause, msid: int) -> Iterable[Event]:
+        self._advance(Pause)
+        self._result(command, None)
+        return (PauseRequested(self.msid, command.is_paused),) if self._is_played(msid) else ()
+
+    def _receive(self, command: Receive, msid: int) -> Iterable[Event]:
+        self._advance(Receive)
+        self._result(command, None)
+        if not self._is_played(msid):
+            return ()
+        return (ReceiveRequested(self.msid, command.is_video, command.is_wanted),)
+
+    def _seek(self, command: Seek, _msid: int) -> Iterable[Event]:
+        """There is one place in what is live; a status of level error would end some players."""
+        self._advance(Seek)
+        if command.wants_answer:
+            problem = "The stream is live: it cannot be played from another place."
+            self._outbox.send_answer(replies.write_error(command.transaction, replies.SEEK_FAILED, problem))
+        return (CommandIgnored("seek"),)
+
+    def _is_played(self, msid: int) -> bool:
+        return self.state is State.PLAYING and msid in (0, self.msid)
+
     def _refuse_second(self, msid: int, command: str, code: str) -> Iterable[Event]:
         doing = "publishing" if self.state in _PUBLISH_STATES else "playing"
         problem = f"This connection is {doing} already."
@@ -377,6 +413,9 @@ _ANSWERS: dict[type[Command], Callable[[ServerSession, Any, int], Iterable[Event
     GetStreamLength: ServerSession._tell_length,
     Publish: ServerSession._publish,
     Play: ServerSession._play,
+    Pause: ServerSession._pause,
+    Receive: ServerSession._receive,
+    Seek: ServerSession._seek,
     FCUnpublish: ServerSession._unpublish,
     DeleteStream: ServerSession._delete_stream,
     CloseStream: ServerSession._close_stream,

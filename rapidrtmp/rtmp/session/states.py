@@ -24,9 +24,12 @@ from rapidrtmp.rtmp.command import (
     FCPublish,
     FCUnpublish,
     GetStreamLength,
+    Pause,
     Play,
     Publish,
+    Receive,
     ReleaseStream,
+    Seek,
     UnknownCommand,
 )
 from rapidrtmp.rtmp.handshake import HandshakeDone
@@ -72,7 +75,10 @@ class Decision(enum.Enum):
 Trigger: TypeAlias = "type[Command] | type[HandshakeDone] | type[PeerProtocolError] | Decision"
 
 #: Welcome in every state behind connect, and changing none.
-_ALWAYS: tuple[type[Command], ...] = (CreateStream, ReleaseStream, FCPublish, CheckBandwidth, GetStreamLength)
+_ALWAYS: tuple[type[Command], ...] = (
+    *(CreateStream, ReleaseStream, FCPublish, CheckBandwidth, GetStreamLength),
+    *(Pause, Receive, Seek),  # of a play, which may just have ended
+)
 #: What ends a publish or a play; said without one (often twice over), they change nothing.
 _ENDINGS: tuple[type[Command], ...] = (DeleteStream, CloseStream)
 _PUBLISH_STATES = (State.PUBLISH_PENDING, State.PUBLISHING)

@@ -27,11 +27,11 @@ from rapidrtmp.http.errors import TooManyRequestsError
 from rapidrtmp.http.headers import CORS, safety_fields
 from rapidrtmp.interfaces import Request, Response, UnavailableError
 from rapidrtmp.support.bug_log import BugLog
+from rapidrtmp.support.twisted_transport import offer
 from rapidrtmp.web.abuse import Abuse
 from rapidrtmp.web.errors import error_response
 from rapidrtmp.web.fast_path.request_line import MAX_BLOCK_BYTES, MAX_LINE_BYTES, NotPlainError, read_fields, read_line
 from rapidrtmp.web.fast_path.sending import SMALL_BYTES, BodyProducer
-from rapidrtmp.web.fast_path.twisted_private import offer
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.request_metrics import CLIENT_LEFT, RequestMetrics
 from rapidrtmp.web.site import BoundedChannel

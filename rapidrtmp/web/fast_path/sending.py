@@ -15,7 +15,7 @@ from typing import Any
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from rapidrtmp.web.fast_path.twisted_private import offer
+from rapidrtmp.support.twisted_transport import offer
 
 __all__ = ["PIECE_BYTES", "SMALL_BYTES", "BodyProducer"]
 

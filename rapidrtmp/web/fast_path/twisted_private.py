@@ -1,22 +1,21 @@
 """
-What is used of Twisted's HTTP/1 channel and TCP transport without being promised, under names of our own.
+What is used of Twisted's HTTP/1 channel without being promised, under names of our own.
 
-Twisted has no public way to see whether a channel is busy, to hold a request that never became one of its own, or to
-offer a socket bytes without a copy. All names that this takes are used here and nowhere else (those for HTTP/2 are in
-:mod:`rapidrtmp.web.http2.negotiation`), and a test says which they are: a release of Twisted that lacks one of them
-needs another way here. Properties read without a Python function behind them, which would cost each request a call.
+Twisted has no public way to see whether a channel is busy, or to hold a request that never became one of its own. All
+names that this takes are used here and nowhere else, and a test says which they are: a release of Twisted that lacks
+one of them needs another way here. Those for HTTP/2 are in :mod:`rapidrtmp.web.http2.negotiation`, those of a transport
+in :mod:`rapidrtmp.support.twisted_transport`. Properties read without a Python function behind them, which would cost
+each request a call.
 """
 
 from __future__ import annotations
 
-import socket
 from operator import attrgetter
 from typing import Any
 
-from twisted.internet.tcp import Connection
 from twisted.web.http import HTTPChannel
 
-__all__ = ["CHANNEL_NAMES", "TRANSPORT_NAMES", "OpenChannel", "offer"]
+__all__ = ["CHANNEL_NAMES", "OpenChannel"]
 
 CHANNEL_NAMES = (
     "_abortingCall",
@@ -29,10 +28,6 @@ CHANNEL_NAMES = (
     "_savedTimeOut",
     "_waitingForTransport",
 )
-TRANSPORT_NAMES = ("_tempDataLen", "_writeDisconnected", "dataBuffer")
-
-#: Not every system can gather what it sends; there the transport does it all.
-_GATHERS = hasattr(socket.socket, "sendmsg")
 
 
 class OpenChannel(HTTPChannel):
@@ -93,21 +88,3 @@ class OpenChannel(HTTPChannel):
     def request_refused(self) -> None:
         """Refuse what arrives, which is no request, and close the connection."""
         super()._respondToBadRequestAndDisconnect()  # type: ignore[no-untyped-call]
-
-
-def offer(transport: Any, *pieces: bytes | memoryview) -> int:
-    """
-    Offer bytes to the socket itself, at once, if nothing waits before them.
-
-    :returns: how many it took; 0 if there is no bare socket (TLS, HTTP/2), or it is not writable now.
-    """
-    if not _GATHERS or not isinstance(transport, Connection) or transport.TLS:
-        return 0
-    if transport.dataBuffer or transport._tempDataLen or transport._writeDisconnected:
-        return 0
-    if not transport.connected or transport.disconnecting:
-        return 0
-    try:
-        return transport.socket.sendmsg(pieces)
-    except OSError:  # full, or broken: the transport finds out which, and knows what is to be done
-        return 0

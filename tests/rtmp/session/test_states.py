@@ -14,9 +14,12 @@ from rapidrtmp.rtmp.command import (
     FCPublish,
     FCUnpublish,
     GetStreamLength,
+    Pause,
     Play,
     Publish,
+    Receive,
     ReleaseStream,
+    Seek,
     UnknownCommand,
 )
 from rapidrtmp.rtmp.handshake import HandshakeDone
@@ -43,6 +46,9 @@ EXPECTED: dict[Trigger, tuple[State | None, ...]] = {
     FCPublish: (N, N, N, C, P, L, Q, Y, N),
     CheckBandwidth: (N, N, N, C, P, L, Q, Y, N),
     GetStreamLength: (N, N, N, C, P, L, Q, Y, N),
+    Pause: (N, N, N, C, P, L, Q, Y, N),
+    Receive: (N, N, N, C, P, L, Q, Y, N),
+    Seek: (N, N, N, C, P, L, Q, Y, N),
     Publish: (N, N, N, P, P, L, Q, Y, N),
     Play: (N, N, N, Q, P, L, Q, Y, N),
     FCUnpublish: (N, N, N, C, C, C, Q, Y, N),

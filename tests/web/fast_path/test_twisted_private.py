@@ -6,9 +6,11 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import HTTPChannel
 
-import rapidrtmp.web
+import rapidrtmp
+from rapidrtmp.support import twisted_transport
+from rapidrtmp.support.twisted_transport import TRANSPORT_NAMES
 from rapidrtmp.web.fast_path import twisted_private
-from rapidrtmp.web.fast_path.twisted_private import CHANNEL_NAMES, TRANSPORT_NAMES
+from rapidrtmp.web.fast_path.twisted_private import CHANNEL_NAMES
 
 
 class PrivateNamesTests(SynchronousTestCase):
@@ -27,10 +29,11 @@ class PrivateNamesTests(SynchronousTestCase):
             self.assertEqual([], [name for name in TRANSPORT_NAMES if not hasattr(transport, name)])
 
     def test_names_are_used_nowhere_else(self) -> None:
-        """No other module of the web server uses one."""
-        here = Path(twisted_private.__file__)
-        for path in Path(rapidrtmp.web.__file__).parent.rglob("*.py"):
+        """No other module of the server uses one."""
+        channel, transport = (Path(module.__file__ or "") for module in (twisted_private, twisted_transport))
+        for path in Path(rapidrtmp.__file__).parent.rglob("*.py"):
             text = path.read_text("utf-8")
-            used = [name for name in (*CHANNEL_NAMES, *TRANSPORT_NAMES) if f".{name}" in text]
-            if path != here and "http2" not in path.parts:
-                self.assertEqual([], used, path)
+            others = (*CHANNEL_NAMES, *TRANSPORT_NAMES)
+            names = TRANSPORT_NAMES if path == channel else CHANNEL_NAMES if path == transport else others
+            if "http2" not in path.parts:
+                self.assertEqual([], [name for name in names if f".{name}" in text], path)

@@ -1,0 +1,217 @@
+"""
+A player's place in a rendering, and what its socket has taken of that.
+
+There is no queue of its own: what the socket does not take waits in the ring, from where it is sent when the transport
+says that it has sent what it holds, which is less than one batch. A player that falls out of the ring, or too far
+behind, skips to the newest keyframe, at the beginning of a message, and gets whole GOPs again.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.interfaces import IPullProducer, IPushProducer, IReactorTime
+from zope.interface import implementer
+
+from rapidrtmp.play.policy import PlayPolicy
+from rapidrtmp.play.rendering import Ending, Rendering
+from rapidrtmp.support.clock import now_ms
+from rapidrtmp.support.twisted_transport import bare_socket, offer_all
+
+__all__ = ["SEND_BUFFER_BYTES", "SocketFollower"]
+
+#: What the kernel holds of a player's bytes (it doubles this): more would be old before it is sent.
+SEND_BUFFER_BYTES = 256 << 10
+#: So many batches are offered to a socket at one time.
+_MOST_BATCHES = 256
+_WAITING = -1
+
+
+@implementer(IPushProducer, IPullProducer)
+class SocketFollower:
+    """
+    Follows a rendering on one transport, whose producer it is meanwhile.
+
+    A bare socket is offered the batches themselves, which all players share; whatever else there is (TLS) is given
+    copies, as long as it does not ask for a pause.
+
+    :param transport: of the connection; nothing may be on its way from another producer.
+    :param ended: called when nothing more is sent.
+    :ivar skips: how often it fell too far behind. ``sent_bytes``: what was handed over in all.
+    """
+
+    def __init__(
+        self, transport: Any, clock: IReactorTime, policy: PlayPolicy, ended: Callable[[Ending], object]
+    ) -> None:
+        self.skips = 0
+        self.sent_bytes = 0
+        self._transport = transport
+        self._clock = clock
+        self._policy = policy
+        self._ended = ended
+        self._rendering: Rendering | None = None
+        self._position = _WAITING
+        self._is_first = True
+        self._opening = b""
+        self._is_over = False
+        self._is_blocked = False
+        self._blocked_ms = 0
+        self._skipped_ms: deque[int] = deque()
+        handle = bare_socket(transport)
+        self._is_bare = handle is not None
+        if handle is not None:
+            with suppress(OSError):
+                handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        transport.registerProducer(self, not self._is_bare)
+
+    # ── what the player wants ────────────────────────────────────────────────────────────────────────────────────────
+
+    def follow(self, rendering: Rendering) -> None:
+        """Follow a rendering from its newest keyframe on."""
+        self._rendering = rendering
+        self._position = _WAITING
+        rendering.join(self)
+
+    def stop(self) -> None:
+        """Be sent nothing more for now."""
+        self._rendering = None
+
+    def close(self) -> None:
+        """Be sent nothing more, and leave the transport to another producer."""
+        self._rendering = None
+        if not self._is_over:
+            self._is_over = True
+            self._transport.unregisterProducer()
+
+    # ── the rendering (Follower) ─────────────────────────────────────────────────────────────────────────────────────
+
+    def advance_by(self, number: int, data: bytes) -> None:
+        """See :class:`~rapidrtmp.play.rendering.Follower`; likewise the other methods."""
+        is_ready = number == self._position and not self._is_blocked and self._rendering is not None
+        if not is_ready or not self._is_bare or self._opening:
+            self.advance()
+            return
+        sent = offer_all(self._transport, (data,))
+        self._position = number + 1
+        self.sent_bytes += len(data)
+        if sent != len(data):
+            self._leave_to_transport(data, sent)
+
+    def advance(self) -> None:
+        """Send what is due, until the socket takes no more."""
+        rendering = self._rendering
+        while rendering is not None and rendering is self._rendering and not self._is_blocked:
+            if not self._find_place(rendering):
+                return
+            batches = rendering.ring.since(self._position, _MOST_BATCHES)
+            pieces = [batch.data for batch in batches]
+            if self._opening:
+                pieces.insert(0, self._opening)
+            if not pieces:
+                return
+            self._hand_over(pieces)
+
+    def _find_place(self, rendering: Rendering) -> bool:
+        """See to it that what is at its place is still there and not too old; ``False`` if there is nothing to send."""
+        ring = rendering.ring
+        position = self._position
+        if position == _WAITING:
+            return self._begin(rendering)
+        if self._opening or position == ring.next:
+            return True
+        newest = ring.timestamp_of(ring.next - 1)
+        is_there = position >= ring.first
+        if is_there and newest - ring.timestamp_of(position) <= self._policy.lag_ms:
+            return True
+        start = ring.newest_start
+        if is_there and start is not None and start <= position:
+            return True  # within the newest GOP, however long that is
+        self._skip()
+        return self._rendering is not None and self._begin(rendering)
+
+    def _begin(self, rendering: Rendering) -> bool:
+        start = rendering.ring.newest_start
+        if start is None:
+            return False
+        self._position = start
+        self._opening = rendering.opening(is_first=self._is_first)
+        self._is_first = False
+        return True
+
+    def _skip(self) -> None:
+        """Fall back to the newest keyframe; too often, and it is the end."""
+        self._position = _WAITING
+        self.skips += 1
+        time_ms = now_ms(self._clock)
+        self._skipped_ms.append(time_ms)
+        while time_ms - self._skipped_ms[0] > self._policy.skips_ms:
+            self._skipped_ms.popleft()
+        if len(self._skipped_ms) >= self._policy.most_skips:
+            self.end(Ending("your connection cannot take this stream", is_regular=False))
+
+    def _hand_over(self, pieces: list[bytes]) -> None:
+        """Offer pieces in order; what is left of the one that was not taken whole is the transport's."""
+        left = offer_all(self._transport, pieces) if self._is_bare else 0
+        has_opening = bool(self._opening)
+        for number, piece in enumerate(pieces):
+            if number or not has_opening:
+                self._position += 1
+            else:
+                self._opening = b""
+            size = len(piece)
+            self.sent_bytes += size
+            if left < size:
+                self._leave_to_transport(piece, left)
+                if self._is_blocked:
+                    return
+                left = 0
+            else:
+                left -= size
+
+    def _leave_to_transport(self, piece: bytes, sent: int) -> None:
+        """Have the transport send the rest of a piece; a bare socket is asked again when it has."""
+        if self._is_bare:
+            self._block()
+        self._transport.write(piece[sent:] if sent else piece)
+
+    def _block(self) -> None:
+        if not self._is_blocked:
+            self._is_blocked = True
+            self._blocked_ms = now_ms(self._clock)
+
+    def end(self, ending: Ending) -> None:
+        """Take no more."""
+        if not self._is_over:
+            self._rendering = None
+            self._ended(ending)
+
+    # ── the transport (producers) ────────────────────────────────────────────────────────────────────────────────────
+
+    def resumeProducing(self) -> None:
+        """The transport has sent what it held."""
+        self._is_blocked = False
+        if self._rendering is not None:
+            self.advance()
+
+    def pauseProducing(self) -> None:
+        """The transport holds enough."""
+        self._block()
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
+        self._rendering = None
+        self._is_over = True
+
+    def watch(self, time_ms: int) -> None:
+        """End a player that takes nothing of what is due; to be called now and then."""
+        if self._is_blocked and time_ms - self._blocked_ms > self._policy.stalled_ms and self._rendering is not None:
+            self.end(Ending("your connection takes nothing any more", is_regular=False))
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it waits for the player to read."""
+        return self._is_blocked
