@@ -34,7 +34,9 @@ UNPUBLISHABLE_ENDINGS = (".flv", ".m3u8")
 NAME_PATTERN = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
 _NAME = re.compile(NAME_PATTERN)
 #: First path segments that the HTTP side keeps for itself.
-RESERVED_APPS = frozenset({"api", "health", "ready", "startup", "metrics", "static", "recordings", "favicon.ico"})
+RESERVED_APPS = frozenset(
+    {"api", "health", "ready", "startup", "metrics", "static", "recordings", "embed", "console", "favicon.ico"}
+)
 
 
 class BadNameError(RapidRTMPError):

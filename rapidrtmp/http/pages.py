@@ -42,18 +42,26 @@ def player_library(static: str) -> tuple[str, str]:
     return tag, hlsjs.CDN_URL
 
 
-def page_response(body: str, *, foreign_script: str, cache_control: str, status: int = 200) -> Response:
-    """HTML under a policy that runs our files only (CSP level 3)."""
+def page_response(
+    body: str, *, foreign_script: str, cache_control: str, status: int = 200, is_framed: bool = False
+) -> Response:
+    """
+    HTML under a policy that runs our files only (CSP level 3).
+
+    :param is_framed: whether pages of other origins may show it in a frame.
+    """
+    ancestors = "*" if is_framed else "'none'"
     policy = (
         f"default-src 'none'; script-src 'self'{' ' if foreign_script else ''}{foreign_script}; style-src 'self'; "
         "img-src 'self'; media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"base-uri 'none'; form-action 'none'; frame-ancestors {ancestors}"
     )
     headers = {
         "Content-Type": "text/html; charset=utf-8",
         "Cache-Control": cache_control,
         "Content-Security-Policy": policy,
         "Referrer-Policy": "no-referrer",
-        "X-Frame-Options": "DENY",  # for browsers that do not know `frame-ancestors`
     }
+    if not is_framed:
+        headers["X-Frame-Options"] = "DENY"  # for browsers that do not know `frame-ancestors`
     return Response(status, headers, body.encode())

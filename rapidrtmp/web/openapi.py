@@ -194,6 +194,53 @@ def _watching() -> Json:
                 {"200": media("The page.", html)},
             )
         },
+        "/embed/{app}/{key}": {
+            "get": operation(
+                "getEmbeddedPlayer",
+                "The player alone, for a frame in another page",
+                {
+                    "200": media("The page.", html),
+                    "307": {"description": "With `?token=`, where it belongs."},
+                },
+                (400, 404),
+                parameters=[
+                    *in_path("app", "key"),
+                    *(
+                        in_query(name, words, {"enum": ["0", "1"]})
+                        for name, words in (
+                            ("controls", "Whether it has controls; 1 if it is not given."),
+                            ("muted", "Whether it begins without sound; as its user last had it if it is not given."),
+                            ("autoplay", "Whether it begins by itself; 1 if it is not given."),
+                        )
+                    ),
+                ],
+            )
+        },
+        "/embed/{app}/{key}/": {"get": _redirect("redirectToEmbed", "Leads to the player alone", "app", "key")},
+        "/embed/{app}/{key}/~{token}/": {
+            "get": operation(
+                "getEmbeddedPlayerWithToken",
+                "The player alone for a viewer who needs a token",
+                {"200": media("The page.", html)},
+                (400, 401, 403, 404, 503),
+                parameters=in_path("app", "key", "token"),
+            )
+        },
+        **{
+            f"/{{app}}/{{key}}{below}/viewers.json": {
+                "get": operation(
+                    f"getViewers{suffix}",
+                    "How many watch the stream",
+                    {
+                        "200": content("So many.", "ViewerCount"),
+                        "307": {"description": "With `?token=`, where it belongs."},
+                    },
+                    (400, 401, 403, 404, 503),
+                    parameters=in_path("app", "key", *names),
+                )
+            }
+            for below, suffix, names in (("", "", ()), ("/~{token}", "WithToken", ("token",)))
+        },
         "/favicon.ico": {"get": operation("getIcon", "Nothing", {"204": {"description": "No icon here."}})},
         "/static/{name}": {
             "get": operation(
@@ -294,6 +341,7 @@ def _schemas(max_expiration_s: int) -> Json:
     return {
         "Error": error_schema(),
         "Message": object_of({"message": text}),
+        "ViewerCount": object_of({"viewers": count}),
         "Health": object_of({"status": {"const": "ok"}}),
         "Startup": object_of({"status": {"enum": ["starting", "started"]}}),
         "Readiness": object_of({"ready": truth, "checks": {"type": "array", "items": check}}),

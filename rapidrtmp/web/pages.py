@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IReactorTime
 from rapidrtmp.errors import NotFoundError
 from rapidrtmp.http.headers import accepts_gzip, etag_matches
 from rapidrtmp.http.pages import page_response, player_library, read_template
-from rapidrtmp.interfaces import Request, Response
+from rapidrtmp.interfaces import Request, Response, json_response
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import NOTICE, LiveStream, StreamState
 from rapidrtmp.media import VideoConfig
@@ -31,10 +31,14 @@ from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.responder import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST
 from rapidrtmp.support.clock import now_ms
 
-__all__ = ["Pages"]
+__all__ = ["VIEWERS", "Pages"]
 
 #: What the player page tells of a stream that has nothing but its playlists.
 NO_DATA: Mapping[str, str] = MappingProxyType({})
+#: What the player page asks for below its stream: how many watch.
+VIEWERS = "viewers.json"
+#: A cache may answer for a while, so that a thousand pages ask once.
+BRIEFLY = {"Cache-Control": "public, max-age=3"}
 _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -106,25 +110,37 @@ class Pages:
         :raises NotFoundError: there is no such application.
         And what :meth:`Admission.check <rapidrtmp.playback.admission.Admission.check>` raises.
         """
+        return self._playing(request, app, key, is_embedded=False)
+
+    def embed(self, request: Request, app: str, key: str) -> Response | Deferred[Response]:
+        """The player alone, which fills a frame of another page: ``GET /embed/APP/KEY``; as :meth:`player`."""
+        return self._playing(request, app, key, is_embedded=True)
+
+    def _playing(self, request: Request, app: str, key: str, *, is_embedded: bool) -> Response | Deferred[Response]:
         name = StreamName.checked(app, key)
         if app not in self._apps:
             raise NotFoundError(f"there is no application {app!r} here")
         waiting = self._admission.check(request, name)
         below, root = ("", "../../../") if request.is_token_in_path else (f"{name.key}/", "../")
+        if is_embedded:
+            root = f"../{root}"
         if waiting is None:
-            return self._player_page(name, below, root)
-        return waiting.addCallback(lambda _: self._player_page(name, below, root))
+            return self._player_page(name, below, root, is_embedded=is_embedded)
+        return waiting.addCallback(lambda _: self._player_page(name, below, root, is_embedded=is_embedded))
 
-    def _player_page(self, name: StreamName, below: str, root: str) -> Response:
+    def _player_page(self, name: StreamName, below: str, root: str, *, is_embedded: bool) -> Response:
         """
         The page, which holds no token: the same for all who may see it.
 
-        :param below: where the stream's media is, as seen from the page; ``root``: likewise the root of all.
+        :param below: where the stream's media is, as seen from the page that is not embedded.
+        :param root: the root of all, as seen from the page.
         """
         library, foreign_script = player_library(f"{root}static")
         body = self._player.substitute(
             key=escape(name.key),
+            kind="player embed" if is_embedded else "player",
             root=root,
+            viewers=escape(f"{below}{VIEWERS}"),
             multivariant=escape(f"{below}{MULTIVARIANT_PLAYLIST}"),
             media=escape(f"{below}{MEDIA_PLAYLIST}"),
             notice=escape(f"{below}{NOTICE}"),
@@ -132,7 +148,25 @@ class Pages:
             library=library,
         )
         caching = "public, max-age=60" if self._admission.is_open(name.app) else "private, no-cache"
-        return page_response(body, foreign_script=foreign_script, cache_control=caching)
+        return page_response(body, foreign_script=foreign_script, cache_control=caching, is_framed=is_embedded)
+
+    def viewers(self, request: Request, app: str, key: str) -> Response | Deferred[Response]:
+        """
+        How many watch a stream, for its page: ``GET /APP/KEY/viewers.json``. To ask is not to watch.
+
+        :raises BadNameError: there can be no such stream.
+        :raises NotFoundError: there is none of that name.
+        And what :meth:`Admission.check <rapidrtmp.playback.admission.Admission.check>` raises.
+        """
+        name = StreamName.checked(app, key)
+        waiting = self._admission.check(request, name)
+        return self._count(name) if waiting is None else waiting.addCallback(lambda _: self._count(name))
+
+    def _count(self, name: StreamName) -> Response:
+        stream = self._registry.find(name)
+        if stream is None:
+            raise NotFoundError(f"there is no stream {name}")
+        return json_response({"viewers": stream.viewers.count(now_ms(self._clock))}, headers=BRIEFLY)
 
     def playlist_redirect(self, request: Request, app: str, key: str) -> Response:
         """

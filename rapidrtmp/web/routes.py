@@ -11,7 +11,7 @@ from rapidrtmp.names import DEFAULT_APP, BadNameError, StreamName
 from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.media import MediaResponder
 from rapidrtmp.web.api import Api
-from rapidrtmp.web.pages import Pages
+from rapidrtmp.web.pages import VIEWERS, Pages
 from rapidrtmp.web.policy import HttpPolicy
 
 __all__ = ["MEDIA_RULE", "managed_stream", "management_routes", "public_routes", "routes"]
@@ -60,11 +60,15 @@ def routes(
         Route("GET", "/favicon.ico", public, pages.icon),
         Route("GET", "/obs", public, pages.obs),
         Route("GET", "/static/<name>", public, pages.static),
+        Route("GET", "/embed/<app>/<key>", public, pages.embed),
+        Route("GET", "/embed/<app>/<key>/", public, pages.player_redirect),
+        Route("GET", "/embed/<app>/<key>/~<token>/", public, pages.embed),
         Route("GET", "/<app>/<key>", public, pages.player),
         Route("GET", "/<app>/<key>/", public, pages.player_redirect),
         Route("GET", "/<app>/<key>/~<token>", public, pages.token_redirect),
         Route("GET", "/<app>/<key>/~<token>/", public, pages.player),
         Route("GET", "/<app>/<key>.m3u8", Audience.MEDIA, pages.playlist_redirect),
+        Route("GET", f"/<app>/<key>/{VIEWERS}", Audience.MEDIA, pages.viewers),
         Route("GET", MEDIA_RULE, Audience.MEDIA, media.respond),
         Route("GET", RENDITION_RULE, Audience.MEDIA, media.respond_rendition),
     )

@@ -93,6 +93,8 @@ class RoutesTests(SynchronousTestCase):
 #: What may need a viewer's token, and what writes to the storage: their own tests have the rest of the answers.
 GUARDED = (
     "/{app}/{key}",
+    "/embed/{app}/{key}",
+    "/{app}/{key}/viewers.json",
     "/{app}/{key}/{name}",
     "/recordings/{app}/{key}/{name}",
     "/recordings/{app}/{key}/{start}/{name}",
@@ -279,6 +281,11 @@ class AnswersTests(SynchronousTestCase):
     def _watching(self) -> None:
         self.get(200, "/")
         self.get(200, "/obs")
+        for status, path in ((200, "live/k"), (400, "live/.k"), (404, "nowhere/k")):
+            self.get(status, "/embed/{app}/{key}", f"/embed/{path}")
+            self.get(status, "/{app}/{key}/viewers.json", f"/{path}/viewers.json")
+        for status, key in ((307, "k"), (400, ".k")):
+            self.get(status, "/embed/{app}/{key}/", f"/embed/live/{key}/")
         self.get(200, "/recordings")
         self.get(400, "/recordings", "/recordings?page=x")
         self.get(204, "/favicon.ico")

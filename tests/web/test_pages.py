@@ -35,10 +35,15 @@ class PlayerPageTests(SynchronousTestCase):
 
     def test_scripts_find_what_they_import(self) -> None:
         """What scripts import is there, and names the data of the session as the playlist does."""
-        names = ("player.js", "library.js", "timeline.js", "window.js", "words.js")
-        texts = {name: self.server.get(f"/static/{name}").text() for name in names}
-        imported = {name for text in texts.values() for name in re.findall(r'^import .* from "\./(.+)";$', text, re.M)}
-        self.assertEqual({"timeline.js", "window.js", "words.js"}, imported)
+        names = ["player.js", "library.js"]
+        texts: dict[str, str] = {}
+        for name in names:
+            reply = self.server.get(f"/static/{name}")
+            self.assertEqual(200, reply.status, name)
+            texts[name] = reply.text()
+            found = re.findall(r'^import .* from "\./(.+)";$', texts[name], re.M)
+            names += [each for each in found if each not in names]
+        self.assertIn("window.js", names)
         self.assertIn(f'"{REWIND_DATA}"', texts["window.js"])
 
     def test_redirects_lead_to_playlist_and_page(self) -> None:
@@ -137,6 +142,42 @@ class PlayerPageTests(SynchronousTestCase):
             "<noscript>",
         ):
             self.assertIn(expected, page)
+
+
+class EmbedTests(SynchronousTestCase):
+    def test_embed_is_shown_in_frames(self) -> None:
+        """The player alone may be framed by any page, and is the page's script on the same media; no other page may."""
+        server = Server()
+        reply = server.get("/embed/live/my-show?controls=0&muted=1&autoplay=1", peer="192.0.2.1")
+        self.assertEqual((200, "text/html; charset=utf-8"), (reply.status, reply.headers["content-type"]))
+        self.assertIn("frame-ancestors *", reply.headers["content-security-policy"])
+        self.assertNotIn("x-frame-options", reply.headers)
+        self.assertIn('data-root="../../" data-multivariant="my-show/master.m3u8"', reply.text())
+        self.assertIn('src="../../static/player.js"', reply.text())
+        for path in ("/live/my-show", "/", "/recordings", "/obs"):
+            shown = server.get(path)
+            self.assertIn("frame-ancestors 'none'", shown.headers["content-security-policy"], path)
+            self.assertEqual("DENY", shown.headers["x-frame-options"], path)
+
+    def test_no_such_embed(self) -> None:
+        """There is none of what cannot be a stream; and a slash too many leads to the one that there is."""
+        server = Server()
+        for path, status in (("/embed/live/.x", 400), ("/embed/nowhere/k", 404), ("/embed/live", 404)):
+            self.assertEqual(status, server.get(path).status, path)
+        self.assertEqual("../k?muted=1", server.get("/embed/live/k/?muted=1").headers["location"])
+
+
+class ViewersTests(SynchronousTestCase):
+    def test_page_learns_how_many_watch(self) -> None:
+        """The page learns how many watch, also of another origin, and to ask is not to watch."""
+        server = Server()
+        self.assertEqual(404, server.get("/live/k/viewers.json").status)
+        stream = server.live()
+        stream.viewers.saw("192.0.2.1", "a", "", int(server.clock.seconds() * 1000))
+        for _ in range(2):
+            reply = server.get("/live/k/viewers.json", peer="192.0.2.9")
+            self.assertEqual(({"viewers": 1}, "*"), (reply.json(), reply.headers["access-control-allow-origin"]))
+        self.assertEqual("public, max-age=3", reply.headers["cache-control"])
 
 
 class IndexPageTests(SynchronousTestCase):

@@ -6,24 +6,31 @@
  * A stream says in its multivariant playlist whether it can be rewound. Live is played from that one, with low latency,
  * and any earlier moment from the long playlist of its rewind window; to change over is to start with the other one.
  */
+import { Choices } from "./choices.js";
+import { Controls } from "./controls.js";
+import { offerSharing } from "./share.js";
 import { Timeline } from "./timeline.js";
 import { RewindWindow, dateOf, endOf, positionOf } from "./window.js";
-import { clock, lackingCodecs, reasonOf } from "./words.js";
+import { clock, lackingCodecs, megabits, reasonOf } from "./words.js";
 
 const main = document.querySelector("main");
 const video = document.getElementById("video");
 const still = document.getElementById("still");
-const unmute = document.getElementById("unmute");
-const audio = document.getElementById("audio");
-const address = (name) => new URL(name, location.href).href;
+const begin = document.getElementById("begin");
+const isEmbedded = document.body.classList.contains("embed");
+const asked = new URLSearchParams(isEmbedded ? location.search : "");
+const page = pageAddress();
+const address = (name) => new URL(name, page).href;
 const multivariant = address(main.dataset.multivariant);
 const media = address(main.dataset.media);
 const notice = address(main.dataset.notice);
+const viewers = address(main.dataset.viewers);
 const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 8000;
 const STUCK_MS = 12000;
 const LONG_PAUSE_MS = 8000;
 const ABSENT_MS = 30000; // so long a stream may be awaited without a word
+const COUNT_MS = 10000; // how often to ask how many watch
 const LOOK_MS = { waiting: 3000, playing: 15000 }; // how often to ask why something is missing
 const SLACK_S = 6; // so much later than it aims at is still live
 
@@ -39,11 +46,14 @@ let rewound = false; // whether the long playlist is played
 let wanted = NaN; // the moment that is being gone to
 let absentSince = NaN; // since when there is no such stream
 let lookedAt = -Infinity; // when the server was asked why something is missing
-let chosenAudio = ""; // the name of the audio track that was asked for
+let countedAt = -Infinity; // when the server was asked how many watch
+let isBegun = true; // whether anything may be loaded
 let paused = null; // when what was live was paused, and at which moment
 const loaded = [];
 const rewind = new RewindWindow(address(main.dataset.rewind));
 const timeline = new Timeline({ seek: goTo, live: goLive, clips: address(main.dataset.clip) });
+const choices = new Choices(video);
+const controls = new Controls(video, { start: press, muted: asked.has("muted") ? asked.get("muted") !== "0" : undefined });
 
 /* What a test, or a curious person at the console, can read. */
 window.rapidrtmp = {
@@ -59,8 +69,16 @@ window.rapidrtmp = {
   get sizes() { return hls ? hls.levels.length : 0; },
   set size(height) { if (hls) hls.nextLevel = hls.levels.findIndex((level) => level.height === height); },
   get audioTrack() { return hls ? hls.audioTrack : -1; },
+  get isAuto() { return hls ? hls.autoLevelEnabled : true; },
   recoveries: 0,
 };
+
+/* The address of the stream's page, which that of the player alone has all of, and a folder more. */
+function pageAddress() {
+  if (!isEmbedded) return location.href;
+  const root = new URL(main.dataset.root, location.href);
+  return new URL(location.pathname.slice(root.pathname.length + "embed/".length), root).href;
+}
 
 function quality() {
   if (video.getVideoPlaybackQuality) return video.getVideoPlaybackQuality();
@@ -111,9 +129,20 @@ function play() {
   const started = video.play();
   if (started) started.catch((error) => {
     if (error.name === "AbortError") return; // something else is to be played
-    video.muted = true;
+    controls.quieten();
     video.play().catch(() => say("waiting", "Press play to start"));
   });
+}
+
+/* The viewer wants to watch. */
+function press() {
+  begin.hidden = true;
+  if (isBegun) {
+    play();
+    return;
+  }
+  isBegun = true;
+  start();
 }
 
 // ── starting and ending ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -121,6 +150,7 @@ function play() {
 function stop() {
   clearTimeout(retryTimer);
   if (hls) {
+    choices.leave();
     hls.destroy();
     hls = null;
   } else if (video.src) {
@@ -245,8 +275,7 @@ function startHlsJs() {
     video.autoplay = false;
     video.pause();
   });
-  hls.on(Hls.Events.AUDIO_TRACKS_UPDATED, (_, data) => showAudio(data.audioTracks));
-  hls.on(Hls.Events.AUDIO_TRACK_SWITCHED, (_, data) => { audio.value = data.id; });
+  choices.follow(hls);
   hls.on(Hls.Events.FRAG_BUFFERED, loadedFragment);
   hls.on(Hls.Events.ERROR, (_, data) => {
     if (data.fatal && !finished && data.details !== Hls.ErrorDetails.MANIFEST_INCOMPATIBLE_CODECS_ERROR) recover(data);
@@ -254,19 +283,6 @@ function startHlsJs() {
   hls.loadSource(rewound ? rewind.url : multivariant);
   hls.attachMedia(video);
 }
-
-/* Let viewers choose where there are several audio tracks; what they chose holds when the page has to begin again. */
-function showAudio(tracks) {
-  audio.replaceChildren(...tracks.map((track) => new Option(track.name, track.id)));
-  document.getElementById("choice").hidden = tracks.length < 2;
-  const wanted = tracks.find((track) => track.name === chosenAudio);
-  if (wanted) hls.audioTrack = wanted.id;
-}
-
-audio.addEventListener("change", () => {
-  chosenAudio = audio.selectedOptions[0].text;
-  if (hls) hls.audioTrack = Number(audio.value);
-});
 
 /* Say so where the browser cannot decode what there is; the encoder may be set to something else meanwhile. */
 function checkCodecs(variants) {
@@ -350,7 +366,7 @@ function hasEnded() {
 }
 
 function isLive() {
-  if (rewound || finished) return false;
+  if (rewound || finished || !isBegun) return false;
   if (!played) return true;
   if (video.paused) return false;
   return !hls || hls.latency < (hls.targetLatency || 0) + SLACK_S;
@@ -361,6 +377,7 @@ function showTimeline() {
   const listed = details();
   if (!rewind.lengthMs) {
     timeline.hide();
+    timeline.showBadge(isLive(), hasEnded());
     return;
   }
   if (listed && listed.fragments.length) {
@@ -394,6 +411,9 @@ function keepPicture() {
 video.addEventListener("error", () => {
   if (!hls && video.src) awaitStream();
 });
+video.addEventListener("canplay", () => {
+  if (video.autoplay && video.paused && !played && !finished) play(); // what asked before was cut off, or refused silently
+});
 video.addEventListener("ended", finish);
 video.addEventListener("loadedmetadata", () => {
   absentSince = NaN;
@@ -407,12 +427,7 @@ video.addEventListener("play", () => {
   if (paused && rewind.isThere && performance.now() - paused.at > LONG_PAUSE_MS) goTo(paused.ms, false);
   paused = null;
 });
-video.addEventListener("volumechange", () => { unmute.hidden = !video.muted; });
-unmute.addEventListener("click", () => {
-  video.muted = false;
-  play();
-  unmute.hidden = true;
-});
+begin.addEventListener("click", press);
 document.addEventListener("visibilitychange", () => {
   lastProgress = performance.now(); // a hidden page is throttled: that is no stall
 });
@@ -421,7 +436,8 @@ function watch() {
   showNumbers();
   showTimeline();
   explain();
-  if (finished) return;
+  countViewers();
+  if (finished || !isBegun) return;
   const now = performance.now();
   const active = Boolean(hls || video.src);
   if (video.currentTime !== lastTime) {
@@ -444,7 +460,18 @@ function progressed() {
   wanted = NaN;
   if (rewound) say("behind", "Rewound");
   else say("live", "Live");
-  if (video.muted) unmute.hidden = false;
+  controls.offerSound();
+}
+
+/* Ask how many watch, where that is shown and someone looks. */
+function countViewers() {
+  const now = performance.now();
+  if (isEmbedded || document.hidden || now - countedAt < COUNT_MS) return;
+  countedAt = now;
+  fetch(viewers, { cache: "no-store" })
+    .then((answer) => (answer.ok ? answer.json() : null))
+    .then((found) => show("viewers", found ? String(found.viewers) : "–"))
+    .catch(() => {}); // the server is away: what was said stays
 }
 
 function showNumbers() {
@@ -452,6 +479,7 @@ function showNumbers() {
   show("latency", !Number.isFinite(behind) ? "–" : behind < 60 ? behind.toFixed(1) + " s" : clock(behind * 1000));
   show("bitrate", bitrate());
   show("resolution", video.videoWidth ? video.videoWidth + "×" + video.videoHeight : "–");
+  show("bandwidth", hls && played && hls.bandwidthEstimate ? megabits(hls.bandwidthEstimate) : "–");
   show("dropped", quality().totalVideoFrames ? String(quality().droppedVideoFrames) : "–");
 }
 
@@ -466,8 +494,24 @@ function loadedFragment(_, data) {
 function bitrate() {
   const seconds = loaded.reduce((sum, [, duration]) => sum + duration, 0);
   const bytes = loaded.reduce((sum, [size]) => sum + size, 0);
-  return seconds ? ((bytes * 8) / seconds / 1e6).toFixed(2) + " Mbit/s" : "–";
+  return seconds ? megabits((bytes * 8) / seconds) : "–";
 }
 
+// ── the beginning ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+if (asked.get("controls") === "0") document.body.dataset.bare = "";
+if (!isEmbedded) offerSharing(page, embedAddress(), document.title);
 setInterval(watch, 250);
-start();
+if (asked.get("autoplay") === "0") {
+  isBegun = false;
+  begin.hidden = false;
+  say("ended", "Press play to start");
+} else {
+  start();
+}
+
+/* The address of the player alone. */
+function embedAddress() {
+  const root = new URL(main.dataset.root, page);
+  return new URL("embed/" + new URL(page).pathname.slice(root.pathname.length), root).href;
+}

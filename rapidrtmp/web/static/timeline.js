@@ -1,8 +1,9 @@
 "use strict";
 /*
- * The timeline below a live stream that has a rewind window: where in it the picture is, by the wall clock, and the
+ * The timeline of a live stream that has a rewind window: where in it the picture is, by the wall clock, and the
  * controls that move it. It knows nothing of players: moments go in and out as milliseconds since 1970.
  */
+import { isTyping } from "./controls.js";
 import { clock, timeOfDay } from "./words.js";
 
 const STEP_MS = 10000;
@@ -21,6 +22,7 @@ export class Timeline {
     this.badge = document.getElementById("golive");
     this.clip = document.getElementById("clip");
     this.notice = document.getElementById("notice");
+    this.others = ["back", "position", "clip"].map((id) => document.getElementById(id));
     this.seek = seek;
     this.live = live;
     this.clips = this.clip.href = clips;
@@ -35,6 +37,17 @@ export class Timeline {
 
   hide() {
     this.panel.hidden = true;
+    for (const each of this.others) each.hidden = true;
+  }
+
+  /* Say whether what is seen is live; what has ended has no live edge to go to. */
+  showBadge(isLive, hasEnded) {
+    const at = hasEnded ? "ended" : isLive ? "live" : "behind";
+    if (this.badge.dataset.at === at) return;
+    this.panel.dataset.at = this.badge.dataset.at = at;
+    this.badge.setAttribute("aria-pressed", String(isLive));
+    this.badge.disabled = hasEnded;
+    this.badge.textContent = hasEnded ? "Ended" : "Live";
   }
 
   /*
@@ -44,10 +57,8 @@ export class Timeline {
   show({ first, edge, playing, isLive, hasEnded }) {
     Object.assign(this, { first, edge, isLive, playing: Math.min(Math.max(playing, first), edge) });
     this.panel.hidden = false;
-    this.panel.dataset.at = hasEnded ? "ended" : isLive ? "live" : "behind";
-    this.badge.setAttribute("aria-pressed", String(isLive));
-    this.badge.disabled = hasEnded;
-    this.badge.textContent = hasEnded ? "Ended" : "Live";
+    for (const each of this.others) each.hidden = false;
+    this.showBadge(isLive, hasEnded);
     this.bar.min = Math.floor(first / 1000);
     this.bar.max = Math.ceil(edge / 1000);
     if (!this.isDragging) this.bar.value = isLive ? this.bar.max : Math.round(this.playing / 1000);
@@ -108,6 +119,7 @@ export class Timeline {
 
   key(event) {
     if (!this.isOffered || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (isTyping(event) || event.target.id === "volume") return;
     if (event.key === "ArrowLeft") this.step(-STEP_MS);
     else if (event.key === "ArrowRight") this.step(STEP_MS);
     else if (event.key === "Home") this.seek(this.first);

@@ -11,6 +11,11 @@ export function clock(ms) {
     : Math.floor(minutes / 60) + ":" + two(minutes % 60) + ":" + two(seconds % 60);
 }
 
+/* A bit rate: 2.50 Mbit/s. */
+export function megabits(bits) {
+  return (bits / 1e6).toFixed(2) + " Mbit/s";
+}
+
 /* A moment by the viewer's wall clock; with its day, if that is not today. */
 export function timeOfDay(ms) {
   const moment = new Date(ms);
