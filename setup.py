@@ -94,6 +94,8 @@ TEST = [
     *JWT,
     *USERS,
     "jsonschema",
+    "PyYAML",
+    "kubernetes-validate",
     "pyhamcrest",
 ]
 DOCS = ["sphinx>=8", "myst-parser>=4", "furo", "towncrier>=23.11", *JWT, *USERS]

@@ -1,5 +1,6 @@
 """
-The pages that are made of the code when the documentation is built: settings, HTTP API, metrics and plugins.
+The pages that are made of the code when the documentation is built: settings, HTTP API, metrics,
+alerts and plugins.
 
 A page says where by a line such as ``<!-- reference: settings -->``; as a Sphinx extension this module puts Markdown
 there. ``tests/test_documentation.py`` holds that nothing is missing.
@@ -234,6 +235,22 @@ def metrics_reference() -> str:
     return "\n".join(["| metric | type | meaning |", "|---|---|---|", *rows, ""])
 
 
+def alerts_reference() -> str:
+    """A table of the alerts."""
+    import yaml
+
+    rules = yaml.safe_load((DOCS.parent / "deploy" / "prometheus" / "rules.yml").read_text())["groups"][0]["rules"]
+    rows = [
+        _row(
+            f"`{rule['alert']}`",
+            f"`{rule['expr']}`, {rule['for']}",
+            f"{_plain(rule['annotations']['summary'])}. {_plain(rule['annotations']['description'])}",
+        )
+        for rule in rules
+    ]
+    return "\n".join(["| alert | when, for how long | meaning |", "|---|---|---|", *rows, ""])
+
+
 # ── plugins ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -265,6 +282,7 @@ REFERENCES: Mapping[str, Callable[[], str]] = {
     "settings": settings_reference,
     "api": api_reference,
     "metrics": metrics_reference,
+    "alerts": alerts_reference,
     "plugins": plugins_reference,
 }
 

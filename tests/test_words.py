@@ -23,6 +23,7 @@ INSTEAD = {
 BANNED = re.compile(rf"\b({'|'.join(INSTEAD)})\b", re.IGNORECASE)
 #: Names that others have given, the last one that of an account, and one of ours that is gone.
 QUOTED = re.compile(r"application/octet-stream|``octets``|\"nobody\"|nor nobody", re.IGNORECASE)
+DOCUMENTS = ("*.md", "docs/*.md", "benchmarks/*.md", "changelog.d/*.rst", "deploy/**/*")
 TEST_NAME = re.compile(r"^    (?:async )?def (test_\w+)", re.MULTILINE)
 
 
@@ -66,10 +67,9 @@ class WordTests(SynchronousTestCase):
         self.assert_plain(*(path for path in places if path != here))
 
     def test_documents_speak_plainly(self) -> None:
-        """So are all documents, and the news."""
-        self.assert_plain(
-            *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("changelog.d/*.rst")
-        )
+        """So are all documents, the news, and what is deployed."""
+        documents = (path for pattern in DOCUMENTS for path in ROOT.glob(pattern) if path.is_file())
+        self.assert_plain(*documents)
 
     def test_names_of_tests_say_something(self) -> None:
         """The name of every test has three words or more."""

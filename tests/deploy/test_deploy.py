@@ -1,0 +1,211 @@
+"""Manifests against their schemas, metrics of alerts and panels against the server's, the image's promises."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import yaml
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.settings.sources import load_settings
+from tests.deploy.kustomize import build, read_all
+from tests.test_documentation import reference
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import kubernetes_validate
+
+DEPLOY = Path(__file__).parent.parent.parent / "deploy"
+OVERLAYS = DEPLOY / "kubernetes" / "overlays"
+RULES = DEPLOY / "prometheus" / "rules.yml"
+#: Of kubernetes, and of Prometheus itself.
+VERSION = "1.30"
+OTHERS = {"up", "process_cpu_seconds_total", "process_resident_memory_bytes"}
+#: Functions, keywords and labels of queries.
+QUERY_WORDS = {
+    *("sum", "min", "avg_over_time", "histogram_quantile", "rate", "increase", "by", "time"),
+    *("instance", "le", "job", "check", "state", "status", "route", "result", "finding", "kind", "stage"),
+}
+
+
+class QueriesCase(SynchronousTestCase):
+    def assert_known(self, query: str) -> None:
+        """Every name that a query asks for is a metric that there is."""
+        plain = re.sub(r'"[^"]*"|\[\w+\]', "", query)
+        names = set(re.findall(r"\b[a-z_][a-z0-9_]+", plain)) - QUERY_WORDS
+        self.assertEqual(set(), names - reference().metric_names() - OTHERS, query)
+        self.assertTrue(names, query)
+
+
+class RulesTests(QueriesCase):
+    def setUp(self) -> None:
+        (self.group,) = yaml.safe_load(RULES.read_text())["groups"]
+
+    def test_alerts_ask_for_metrics_that_exist(self) -> None:
+        """Each alert has a name of its own, a severity and words, and asks for metrics that the server has."""
+        for rule in self.group["rules"]:
+            self.assert_known(rule["expr"])
+            self.assertIn(rule["labels"]["severity"], ("critical", "warning", "info"))
+            self.assertEqual({"summary", "description"}, set(rule["annotations"]))
+        names = [rule["alert"] for rule in self.group["rules"]]
+        self.assertEqual(len(names), len(set(names)))
+
+    def test_operator_has_the_same_alerts(self) -> None:
+        """The alerts for the Prometheus operator are those of the file."""
+        (manifest,) = read_all(OVERLAYS / "monitoring" / "prometheusrule.yaml")
+        self.assertEqual([self.group], manifest["spec"]["groups"])
+
+    def test_unknown_metric_is_noticed(self) -> None:
+        """A metric that the server does not have is found out."""
+        self.assertRaises(self.failureException, self.assert_known, "rate(rapidrtmp_absent_total[5m]) > 0")
+
+
+class DashboardTests(QueriesCase):
+    def test_panels_ask_for_metrics_that_exist(self) -> None:
+        """Each panel of the dashboard asks for metrics that the server has, and has a place of its own."""
+        dashboard = json.loads((DEPLOY / "grafana" / "rapidrtmp.json").read_text())
+        for panel in dashboard["panels"]:
+            for target in panel["targets"]:
+                self.assert_known(target["expr"])
+        places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]]
+        self.assertEqual(len(places), len(set(places)))
+
+    def test_datasource_is_the_provisioned_one(self) -> None:
+        """The panels read from the datasource that the composition makes."""
+        dashboard = json.loads((DEPLOY / "grafana" / "rapidrtmp.json").read_text())
+        made = yaml.safe_load((DEPLOY / "docker" / "grafana" / "datasources.yml").read_text())["datasources"]
+        used = {panel["datasource"]["uid"] for panel in dashboard["panels"]}
+        self.assertEqual({each["uid"] for each in made}, used)
+
+
+class KubernetesTests(SynchronousTestCase):
+    def test_manifests_fit_their_schemas(self) -> None:
+        """Every manifest of each overlay fits the schema of Kubernetes, to the letter."""
+        for overlay in ("disk", "gcs"):
+            for manifest in build(OVERLAYS / overlay):
+                kubernetes_validate.validate(manifest, VERSION, strict=True)
+
+    def test_every_file_is_part_of_an_overlay(self) -> None:
+        """No file lies there that no kustomization names."""
+        for folder in (DEPLOY / "kubernetes" / "base", *OVERLAYS.iterdir()):
+            plan = (folder / "kustomization.yaml").read_text()
+            for path in folder.iterdir():
+                self.assertTrue(path.name == "kustomization.yaml" or path.name in plan, path)
+
+    def container(self, overlay: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The specification of the pod, and its one container."""
+        (workload,) = (each for each in build(OVERLAYS / overlay) if each["kind"] == "StatefulSet")
+        pod = workload["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        return workload, container
+
+    def test_configuration_is_understood(self) -> None:
+        """The server understands the configuration, and listens where services and probes lead."""
+        (config,) = (each for each in build(OVERLAYS / "disk") if each["kind"] == "ConfigMap")
+        path = Path(self.mktemp())
+        path.write_text(config["data"]["rapidrtmp.toml"])
+        server = load_settings({}, {}, path).settings.server
+        _, container = self.container("disk")
+        ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+        listened = {"rtmp": server.rtmp, "http": server.http, "manage": server.manage}
+        self.assertEqual({name: (f"tcp:{port}",) for name, port in ports.items()}, listened)
+        services = [each for each in build(OVERLAYS / "disk") if each["kind"] == "Service"]
+        self.assertEqual(set(ports), {port["targetPort"] for each in services for port in each["spec"]["ports"]})
+
+    def test_bucket_is_a_storage_that_is_known(self) -> None:
+        """The environment of the overlay with a bucket is understood."""
+        _, container = self.container("gcs")
+        environment = {each["name"]: each["value"] for each in container["env"]}
+        self.assertEqual("gcs:BUCKET:prefix=streams", load_settings({}, environment, None).settings.storage.spec)
+
+    def test_probes_lead_to_routes(self) -> None:
+        """Each probe asks for a route that the server has."""
+        _, container = self.container("disk")
+        routes = set(re.findall(r"`GET (/\S+)`", reference().api_reference()))
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            self.assertIn(container[probe]["httpGet"]["path"], routes)
+
+    def test_stop_may_take_its_time(self) -> None:
+        """A pod is given longer than the pause, the server's own timeout and a second."""
+        workload, container = self.container("disk")
+        pause_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+        needed_s = pause_s + load_settings({}, {}, None).settings.server.shutdown_timeout_ms / 1000 + 1
+        self.assertGreater(workload["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], needed_s)
+
+    def test_every_mount_has_a_volume(self) -> None:
+        """What is mounted is a volume, or claimed for the pod; the root is read-only, the user is the image's."""
+        for overlay in ("disk", "gcs"):
+            workload, container = self.container(overlay)
+            pod = workload["spec"]["template"]["spec"]
+            claimed = workload["spec"].get("volumeClaimTemplates", [])
+            volumes = {each["name"] for each in pod["volumes"]} | {each["metadata"]["name"] for each in claimed}
+            self.assertEqual(volumes, {each["name"] for each in container["volumeMounts"]})
+            self.assertTrue(container["securityContext"]["readOnlyRootFilesystem"])
+            self.assertIn(f"USER {pod['securityContext']['runAsUser']}:", (DEPLOY / "docker/Dockerfile").read_text())
+
+
+class ImageTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        text = (DEPLOY / "docker" / "Dockerfile").read_text()
+        parts = re.split(r"^FROM (\S+) AS (\w+)$", text, flags=re.MULTILINE)
+        self.stages = dict(zip(parts[2::3], parts[3::3], strict=True))
+
+    def test_ends_as_another_user(self) -> None:
+        """The stage that is built by default is the last one; it and the one with FFmpeg end as a user of their own."""
+        self.assertEqual("server", list(self.stages)[-1])
+        for stage in ("server", "transcode"):
+            self.assertRegex(self.stages[stage].strip().splitlines()[-1], r"^USER [1-9]\d*:[1-9]\d*$|^FROM")
+
+    def test_only_one_stage_has_ffmpeg(self) -> None:
+        """FFmpeg is in the variant that transcodes, and in no other."""
+        installing = {name for name, body in self.stages.items() if re.search(r"^RUN .*ffmpeg", body, re.MULTILINE)}
+        self.assertEqual({"transcode"}, installing)
+
+    def test_health_is_checked(self) -> None:
+        """The health check asks for a route that the server has, at a port that is exposed."""
+        (port, path) = re.search(r"http://127\.0\.0\.1:(\d+)(/\w+)", self.stages["base"]).groups()
+        self.assertIn(f"`GET {path}`", reference().api_reference())
+        self.assertIn(port, re.search(r"^EXPOSE (.*)$", self.stages["base"], re.MULTILINE)[1].split())
+
+    def test_composition_mounts_files_that_exist(self) -> None:
+        """What the composition mounts from here is there, and Prometheus scrapes the door that the server opens."""
+        composition = yaml.safe_load((DEPLOY / "docker" / "compose.yml").read_text())
+        for service in composition["services"].values():
+            for volume in service["volumes"]:
+                source = volume.split(":")[0]
+                if source.startswith("."):
+                    self.assertTrue((DEPLOY / "docker" / source).exists(), source)
+                else:
+                    self.assertIn(source, composition["volumes"])
+        command = composition["services"]["rapidrtmp"]["command"]
+        scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+        port = command[command.index("--manage") + 1].removeprefix("tcp:")
+        self.assertEqual([f"rapidrtmp:{port}"], scraped[0]["static_configs"][0]["targets"])
+
+
+class UnitTests(SynchronousTestCase):
+    def unit(self, name: str) -> configparser.ConfigParser:
+        """A unit of systemd; of a key that is there twice the last one."""
+        parser = configparser.ConfigParser(strict=False, interpolation=None, delimiters=["="])
+        parser.optionxform = str
+        parser.read_string((DEPLOY / "systemd" / name).read_text().replace("\\\n", " "))
+        return parser
+
+    def test_sockets_are_those_of_the_options(self) -> None:
+        """The server is given each socket by the name that its unit gives it, at the usual port."""
+        command = self.unit("rapidrtmp.service")["Service"]["ExecStart"].split()
+        for name, port in (("rtmp", "1935"), ("http", "8080")):
+            socket = self.unit(f"rapidrtmp-{name}.socket")["Socket"]
+            self.assertEqual(("rapidrtmp.service", name), (socket["Service"], socket["FileDescriptorName"]))
+            self.assertTrue(socket["ListenStream"].endswith(f":{port}"))
+            self.assertEqual(f"systemd:domain=INET6:name={name}", command[command.index(f"--{name}") + 1])
+
+    def test_stop_may_take_its_time(self) -> None:
+        """systemd waits longer than the server's own timeout and a second."""
+        wait_s = int(self.unit("rapidrtmp.service")["Service"]["TimeoutStopSec"])
+        self.assertGreater(wait_s, load_settings({}, {}, None).settings.server.shutdown_timeout_ms / 1000 + 1)
