@@ -83,6 +83,7 @@ HTTP2 = ["Twisted[http2]"]
 JWT = ["PyJWT[crypto]>=2.8"]
 USERS = ["argon2-cffi>=23.1"]
 TRANSCODE = ["imageio-ffmpeg>=0.5"]
+AV = ["av>=12", "numpy>=1.26"]
 TEST = [
     "hypothesis>=6.100",
     "tox>=4.11",
@@ -99,7 +100,7 @@ TEST = [
     "pyhamcrest",
 ]
 DOCS = ["sphinx>=8", "myst-parser>=4", "furo", "towncrier>=23.11", *JWT, *USERS]
-E2E = [*TEST, "pip", "setuptools>=77", "av>=12", "gcp-storage-emulator", "selenium>=4.20"]
+E2E = [*TEST, "pip", "setuptools>=77", *AV, "gcp-storage-emulator", "selenium>=4.20"]
 
 setup(
     name="rapidrtmp",
@@ -143,6 +144,7 @@ setup(
         "jwt": JWT,
         "users": USERS,
         "transcode": TRANSCODE,
+        "av": AV,
         "test": TEST,
         "e2e": E2E,
         "docs": DOCS,

@@ -41,7 +41,11 @@ def server() -> RapidRtmpService:
     """A server that is made and never started, with every sink of ours, and every metric that can be chosen."""
     settings = Settings(
         server=ServerSettings(rtmp=_ADDRESSES, http=_ADDRESSES, metrics_stream_labels=True),
-        apps={"live": AppSettings(sinks=("hls", "record"), auth=("open",), storage="memory:", recordings="memory:")},
+        apps={
+            "live": AppSettings(
+                sinks=("hls", "record", "thumbnail"), auth=("open",), storage="memory:", recordings="memory:"
+            )
+        },
     )
     with redirect_stderr(io.StringIO()):  # recording into memory is warned of
         service = make_service(_Reactor(), settings, choose_plugins(settings))

@@ -34,6 +34,7 @@ class EventType(StrEnum):
     RELAY = "relay"  # a relay connects, works, fails or ends
     LADDER = "ladder"  # a transcoder begins, works, fails or ends
     STORAGE = "storage"  # a storage does not take what is written, or does again
+    NOTE = "note"  # a plugin says what it has seen or heard in a stream
     AUTH_REFUSED = "auth_refused"  # a client was not admitted
 
 

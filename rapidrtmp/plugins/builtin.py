@@ -4,6 +4,7 @@ from rapidrtmp.discovery import AuthenticatorPlugin, ContributionPlugin, Directo
 
 hls = SinkPlugin("hls", "HTTP Live Streaming, with low-latency parts", "rapidrtmp.hls.sink.HlsSinkFactory")
 record = SinkPlugin("record", "Recordings, playable while they grow", "rapidrtmp.recording.sink.RecorderFactory")
+thumbnail = SinkPlugin("thumbnail", "A picture of the stream, as JPEG", "rapidrtmp.decoding.thumbnail.ThumbnailFactory")
 
 memory = StoragePlugin(
     "memory", "Objects in memory; gone with the process", "rapidrtmp.storage.memory.MemoryStorageFactory"

@@ -1,0 +1,10 @@
+"""
+Decoded pictures and sound of a live stream, for sinks written in Python with numpy: see :class:`DecodingSink`.
+
+Needs the extra ``av``: ``pip install rapidrtmp[av]``.
+"""
+
+from rapidrtmp.decoding.base import DecodingSink, Note, Result, Upload
+from rapidrtmp.decoding.sink import DecodingSinkFactory
+
+__all__ = ["DecodingSink", "DecodingSinkFactory", "Note", "Result", "Upload"]
