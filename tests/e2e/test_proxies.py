@@ -42,7 +42,7 @@ def _other_user() -> str:
     raise SkipTest("there is neither www-data nor nobody")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
@@ -66,7 +66,7 @@ class ProxyTests(EndToEndTest):
 
     def nginx(self, server: Server, *directives: str, user: str = "") -> str:
         """nginx before a server, with these directives in its location."""
-        program, port, folder = _program("nginx"), _free_port(), Path(tempfile.mkdtemp(prefix="nginx-"))
+        program, port, folder = _program("nginx"), free_port(), Path(tempfile.mkdtemp(prefix="nginx-"))
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         temporary = " ".join(f"{each}_temp_path {folder}/{each};" for each in ("client_body", "proxy"))
         lines = " ".join(f"{line};" for line in directives)
@@ -79,7 +79,7 @@ class ProxyTests(EndToEndTest):
 
     def haproxy(self, server: Server, mode: str, *directives: str, send: str = "") -> str:
         """HAProxy before a server."""
-        program, port, folder = _program("haproxy"), _free_port(), new_folder("haproxy")
+        program, port, folder = _program("haproxy"), free_port(), new_folder("haproxy")
         lines = "\n  ".join(directives)
         (folder / "haproxy.cfg").write_text(
             f"global\n  user {_other_user()}\ndefaults\n  mode {mode}\n  timeout connect 5s\n  timeout client 30s\n"
@@ -204,7 +204,7 @@ class DirectTests(EndToEndTest):
 
     def test_proxy_header_is_not_believed(self) -> None:
         """A PROXY header that claims a connection of the server's own user is not believed."""
-        port = _free_port()
+        port = free_port()
         server = self.start_server(f"[server]\nmanage = ['haproxy:tcp:{port}:interface=127.0.0.1']\n")
         with socket.create_connection(("127.0.0.1", int(server.root.rpartition(":")[2]))) as ours:
             (here, from_port), (there, to_port) = ours.getsockname(), ours.getpeername()
@@ -225,7 +225,7 @@ class EncryptedTests(EndToEndTest):
         if openssl is None or curl is None:
             raise SkipTest("openssl or curl is not installed")
         self.assertTrue(ssl.HAS_ALPN)
-        folder, port = new_folder("certificate"), _free_port()
+        folder, port = new_folder("certificate"), free_port()
         key, certificate = folder / "key.pem", folder / "certificate.pem"
         made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
         subprocess.run([openssl, *made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
