@@ -36,6 +36,8 @@ from rapidrtmp.interfaces.contributions import (
     IContributesCommands,
     ILiveStream,
     IStreams,
+    StreamDemand,
+    no_demand,
 )
 from rapidrtmp.interfaces.directory import (
     Claim,
@@ -59,6 +61,7 @@ from rapidrtmp.interfaces.http import (
     UnavailableError,
     json_response,
 )
+from rapidrtmp.interfaces.ingest import IPublishing, Publication
 from rapidrtmp.interfaces.packaging import Constants, Cutting, IAllTracksSink, IPartSink, Part, Sample, TrackRun
 from rapidrtmp.interfaces.playback import (
     IMMUTABLE,
@@ -153,6 +156,7 @@ __all__ = [
     "IPlayAuthenticator",
     "IPlayable",
     "IPlaylistVersion",
+    "IPublishing",
     "IRecorderFactory",
     "IRecoveringSinkFactory",
     "IReplacingSinkFactory",
@@ -180,6 +184,7 @@ __all__ = [
     "PlayRequest",
     "PlayableFacts",
     "Playlist",
+    "Publication",
     "PublishRequest",
     "PullSource",
     "Purpose",
@@ -195,12 +200,14 @@ __all__ = [
     "SpawnProcess",
     "StorageContext",
     "StoredObject",
+    "StreamDemand",
     "StreamedResponse",
     "TokenTerms",
     "TrackRun",
     "UnavailableError",
     "Verdict",
     "json_response",
+    "no_demand",
     "no_event",
     "setting",
 ]

@@ -27,10 +27,12 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import Attribute, Interface
 
+from rapidrtmp.errors import MisuseError
 from rapidrtmp.interfaces.applications import IApplication
 from rapidrtmp.interfaces.events import IEventListener, IEventLog
 from rapidrtmp.interfaces.http import Request, Response, Route
-from rapidrtmp.interfaces.playback import Playlist
+from rapidrtmp.interfaces.ingest import Publication
+from rapidrtmp.interfaces.playback import IViewers, Playlist
 from rapidrtmp.interfaces.sinks import ISinkFactory, Purpose
 from rapidrtmp.interfaces.storage import InThread, IStorage
 from rapidrtmp.names import StreamName
@@ -44,6 +46,8 @@ __all__ = [
     "ILiveStream",
     "IStreams",
     "MediaFinder",
+    "StreamDemand",
+    "no_demand",
 ]
 
 #: Answers a request for media of a stream that its shelf does not hold: ``None`` for what is not the finder's.
@@ -55,6 +59,7 @@ class ILiveStream(Interface):
 
     name: StreamName = Attribute("Its public name.")
     has_ended: bool = Attribute("Whether nothing follows.")
+    viewers: IViewers = Attribute("Counts who watches.")
     via: tuple[str, ...] = Attribute("The ids of the servers that it came through, the first one first.")
     sinks: Mapping[str, Any] = Attribute("What made each sink that takes its frames now, by the name of the sink.")
 
@@ -78,6 +83,20 @@ class IStreams(Interface):
         """The stream of that name."""
 
 
+#: Asked for a stream that is not here, for a player that came through some servers; it may begin one. ``None`` if it is
+#: not known there, else a Deferred of the caller's own that fires, and never fails, when the stream has begun or the
+#: wait for it is over. To cancel it is to want the stream no more.
+StreamDemand = Callable[[StreamName, tuple[str, ...]], Deferred[None] | None]
+
+
+def no_demand(_name: StreamName, _via: tuple[str, ...]) -> None:
+    """Know of no streams."""
+
+
+def _no_publish(publication: Publication) -> Deferred[Any]:
+    raise MisuseError(f"nothing takes {publication.name}")
+
+
 def _no_section(name: str) -> Any:
     raise KeyError(name)
 
@@ -98,6 +117,8 @@ class ContributionContext:
     :ivar is_persistent: whether what is in that storage outlives the process.
     :ivar in_thread: ``in_thread(callable, *args, **kwargs)`` runs a blocking call in a thread that plugins share.
     :ivar server_id: what other servers know this one by; another one at each start.
+    :ivar publish: brings a stream in; fires with an ``IPublishing``. It fails with a ``RapidRTMPError`` that says why,
+        if the name has a publisher, or the stream may not begin.
     :ivar section: ``section(name)`` is what a plugin's section of the settings holds now, an instance of its dataclass;
         new settings put another in its place, so ask when it is needed. ``KeyError`` where no plugin brings it.
     """
@@ -111,6 +132,7 @@ class ContributionContext:
     is_persistent: Callable[[Purpose], bool] = lambda _purpose: False
     in_thread: InThread = maybeDeferred
     server_id: str = "server"
+    publish: Callable[[Publication], Deferred[Any]] = _no_publish
     section: Callable[[str], Any] = _no_section
     events: IEventLog | None = None
 
@@ -125,6 +147,7 @@ class Contribution:
     :ivar services: started in this order behind ours, and stopped before them, the last one first.
     :ivar find_media: asked for media of a stream that is not on its shelf; who asks is a viewer, and has a seat.
     :ivar listeners: they hear of everything that happens.
+    :ivar demand: asked for streams that are not here, when a player that may watch asks for one.
     :ivar player_data: what the player page tells its script: attributes ``data-NAME``, each the name of something below
         the stream.
     :ivar apps_changed: called when the applications are others than before.
@@ -138,6 +161,7 @@ class Contribution:
     player_data: Mapping[str, str] = field(default_factory=dict)
     apps_changed: Callable[[], None] = lambda: None
     listeners: Sequence[IEventListener] = ()
+    demand: StreamDemand = no_demand
 
 
 class IContributes(Interface):

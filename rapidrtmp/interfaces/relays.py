@@ -18,6 +18,7 @@ class PushTarget:
     :ivar streams: a pattern of the names of streams, as in a shell.
     :ivar rendition: which rendition is pushed; ``""`` for the source.
     :ivar ca: a file of certificates to trust instead of the system's.
+    :ivar others: URLs that are as good, for when the first one fails.
     """
 
     url: str = field(repr=False)
@@ -27,6 +28,7 @@ class PushTarget:
     streams: str = "*"
     rendition: str = ""
     ca: str = ""
+    others: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

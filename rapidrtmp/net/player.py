@@ -49,6 +49,7 @@ class PlayAsking:
     """
     One request to play, up to its answer.
 
+    :param via: the ids of the servers that the player has come through.
     :ivar is_waiting: whether it is admitted, and waits for the stream.
     """
 
@@ -59,7 +60,9 @@ class PlayAsking:
         event: PlayRequested,
         client: str,
         capabilities: FlvCapabilities,
+        via: tuple[str, ...] = (),
     ) -> None:
+        self._via = via
         self.is_waiting = False
         self._connection = connection
         self._services = services
@@ -109,7 +112,7 @@ class PlayAsking:
     def _find(self, _: None, players: Players) -> Deferred[Any]:
         self._selection = read_selection(self._event.parameters)
         self.is_waiting = True
-        return players.find(self._name, self._event.parameters)
+        return players.find(self._name, self._event.parameters, self._via)
 
     def _begin(self, stream: Any, players: Players) -> None:
         self.is_waiting = False

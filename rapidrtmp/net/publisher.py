@@ -365,6 +365,11 @@ class Publisher(Role):
         }
         services.record(EventType.UNPUBLISH, self.stream.name, self.peer, said)
 
+    @property
+    def ended_because(self) -> str:
+        """Why it was disconnected; ``""`` if it was not."""
+        return self._reason
+
     # ── as the stream and the registry know it (``live.stream.Publisher``) ───────────────────────────────────────────
 
     def silent_ms(self) -> int:

@@ -126,7 +126,7 @@ class Waiting(Role):
         connection.close()
 
     def _play_requested(self, event: PlayRequested) -> None:
-        self._asking = PlayAsking(self._connection, self._services, event, self._client, self._capabilities)
+        self._asking = PlayAsking(self._connection, self._services, event, self._client, self._capabilities, self._via)
         self._asking.ask()
 
     def _play_ended(self, _event: PlayEnded) -> None:

@@ -18,6 +18,7 @@ from rapidrtmp.codec.flv_capabilities import FlvCapabilities
 from rapidrtmp.codec.flv_writing import FlvWriter
 from rapidrtmp.codec.table import display_name
 from rapidrtmp.errors import NotFoundError
+from rapidrtmp.interfaces import StreamDemand, no_demand
 from rapidrtmp.media import MediaKind, Track
 from rapidrtmp.names import StreamName
 from rapidrtmp.play.feed import Feed
@@ -87,6 +88,7 @@ class Players:
     :param streams: finds streams by name.
     :param clock: time and timers.
     :ivar policy: what they are granted.
+    :ivar demand: asked for streams that are not here.
     :ivar find_rendition: finds what a rendition of a stream is fed by, by its name: something that sinks are attached
         to, as to the stream; ``None`` if there is none of that name.
     """
@@ -102,17 +104,20 @@ class Players:
         self._ends: Counter[str] = Counter()
         self.skipped_total = 0
         self.sent_bytes_total = 0
+        self.demand: StreamDemand = no_demand
+        self._demanded: dict[Deferred[Any], Deferred[None]] = {}
         self._waiting: dict[Deferred[Any], tuple[StreamName, str, int]] = {}
         self._look = LoopingCall(self._look_for_all)
         self._look.clock = clock
 
     # ── what is asked for ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def find(self, name: StreamName, parameters: Mapping[str, str]) -> Deferred[Any]:
+    def find(self, name: StreamName, parameters: Mapping[str, str], via: tuple[str, ...] = ()) -> Deferred[Any]:
         """
         Find a stream, or a rendition of it, when its tracks are known.
 
         :param parameters: what the player's query says; ``rendition`` is the name of one.
+        :param via: the ids of the servers that the player has come through.
         :returns: a Deferred of the caller's own. It fails with ``NotFoundError`` if there is none for a while.
         """
         rendition = parameters.get("rendition", "")
@@ -126,10 +131,30 @@ class Players:
         self._waiting[waiting] = name, rendition, now_ms(self._clock) + self.policy.wait_ms
         if not self._look.running:
             self._look.start(LOOK_S, now=False)
+        self._ask_for_stream(name, via, waiting)
         return waiting
+
+    def _ask_for_stream(self, name: StreamName, via: tuple[str, ...], waiting: Deferred[Any]) -> None:
+        """Have a stream that is not here fetched, if it is to be had elsewhere."""
+        stream = self._streams.find(name)
+        demanded = self.demand(name, via) if stream is None or stream.has_ended else None
+        if demanded is not None:
+            self._demanded[waiting] = demanded
+            demanded.addCallbacks(lambda _: self._fetched(name, waiting), lambda _: None)
+
+    def _fetched(self, name: StreamName, waiting: Deferred[Any]) -> None:
+        """A stream was fetched; where it could not be had its players need not wait any longer."""
+        self._demanded.pop(waiting, None)
+        stream = self._streams.find(name)
+        if waiting in self._waiting and (stream is None or stream.has_ended):
+            self._forget_waiting(waiting)
+            waiting.errback(NotFoundError(f"{name} is not to be had now"))
 
     def _forget_waiting(self, waiting: Deferred[Any]) -> None:
         self._waiting.pop(waiting, None)
+        demanded = self._demanded.pop(waiting, None)
+        if demanded is not None:
+            demanded.cancel()
         self._look_no_longer()
 
     def _look_no_longer(self) -> None:
@@ -157,11 +182,11 @@ class Players:
                 if found is None and time_ms >= until_ms:
                     raise NotFoundError(f"{name} is not there: no one publishes it now")
             except NotFoundError as error:
-                del self._waiting[waiting]
+                self._forget_waiting(waiting)
                 waiting.errback(error)
                 continue
             if found is not None:
-                del self._waiting[waiting]
+                self._forget_waiting(waiting)
                 waiting.callback(found)
         self._look_no_longer()
 

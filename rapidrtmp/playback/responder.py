@@ -31,7 +31,9 @@ from rapidrtmp.interfaces import (
     IStreamDirectory,
     Request,
     Response,
+    StreamDemand,
     UnavailableError,
+    no_demand,
 )
 from rapidrtmp.live.shelf import contains
 from rapidrtmp.names import StreamName
@@ -59,11 +61,18 @@ class HlsResponder:
     :param admission: admits viewers and counts them.
     :param early_hold_ms: how long a request for a playlist is held while its stream is starting.
     :param clock: timers.
+    :param demand: asked for streams that are not here.
     """
 
     def __init__(
-        self, directory: IStreamDirectory, admission: Admission, early_hold_ms: int, clock: IReactorTime
+        self,
+        directory: IStreamDirectory,
+        admission: Admission,
+        early_hold_ms: int,
+        clock: IReactorTime,
+        demand: StreamDemand = no_demand,
     ) -> None:
+        self._demand = demand
         self._directory = directory
         self._admission = admission
         self._ready = ReadyAnswers()
@@ -91,8 +100,31 @@ class HlsResponder:
         """Answer a client that is admitted; see :meth:`respond`."""
         playable = self._directory.find(stream)
         if playable is None:
+            awaited = self._ask_for_stream(request, stream, name)
+            if awaited is not None:
+                return awaited
             raise NotYetError(f"{StreamName.checked(*stream)} has no publisher now", UNKNOWN_RETRY_S)
-        return self._find(request, playable, name) or self._hold(request, playable, name)
+        version = playable.version(name)
+        if version is not None:
+            if version.facts.ended:
+                awaited = self._ask_for_stream(request, stream, name)
+                if awaited is not None:
+                    return awaited
+            return self._playlist(request, playable, name, version)
+        stored = playable.find(name)
+        return self._object(request, playable, name, stored) if stored else self._hold(request, playable, name)
+
+    def _ask_for_stream(self, request: Request, stream: StreamName, name: str) -> Deferred[Response] | None:
+        """Wait for a stream that is not here, and comes when it is asked for; then answer with what there is."""
+        waiting = self._demand(StreamName.checked(*stream), ()) if name.endswith(".m3u8") else None
+
+        def answer(_: None) -> Answer:
+            playable = self._directory.find(stream)
+            if playable is None:
+                raise NotYetError(f"{stream} is not to be had now", UNKNOWN_RETRY_S)
+            return self._find(request, playable, name) or self._hold(request, playable, name)
+
+        return None if waiting is None else waiting.addCallback(answer)
 
     def _find(self, request: Request, stream: IPlayable, name: str) -> Answer | None:
         """The answer if something of that name is up."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.relay.http import RelayApi
 from rapidrtmp.relay.openapi import relay_paths, relay_schemas
 from rapidrtmp.relay.outgoing import Outgoing, make_connect
+from rapidrtmp.relay.pulls import PullRelays
 from rapidrtmp.relay.push import KeyClaims, PushParts
 from rapidrtmp.relay.pushes import PushRelays
 from rapidrtmp.relay.report import RelayMetrics, RelayState
@@ -38,15 +40,23 @@ class Relaying:
             return () if stream is None else stream.via
 
         parts = PushParts(outgoing, KeyClaims(), context.server_id, via)
-        pushes = PushRelays(context, parts, RelayMetrics(context.metrics), Path(_settings(context).file))
-        context.metrics.register(_States(pushes))
+        metrics = RelayMetrics(context.metrics)
+        pulls = PullRelays(context, parts, metrics)
+        pushes = PushRelays(context, parts, metrics, Path(_settings(context).file), pulls.is_pulled)
+        context.metrics.register(_States(pushes, pulls))
+
+        def follow() -> None:
+            pushes.follow()
+            pulls.follow()
+
         return Contribution(
-            routes=_routes(RelayApi(pushes)),
+            routes=_routes(RelayApi(pushes, pulls)),
             paths=relay_paths(),
             schemas=relay_schemas(),
-            services=(pushes,),
+            services=(pushes, pulls),
             listeners=(pushes,),
-            apps_changed=pushes.follow,
+            apps_changed=follow,
+            demand=pulls.demand,
         )
 
 
@@ -74,13 +84,14 @@ def _routes(api: RelayApi) -> tuple[Route, ...]:
 class _States(Collector):
     """How many relays there are in each state, for a scrape."""
 
-    def __init__(self, pushes: PushRelays) -> None:
-        self._pushes = pushes
+    def __init__(self, pushes: PushRelays, pulls: PullRelays) -> None:
+        self._relays: tuple[PushRelays | PullRelays, ...] = pushes, pulls
 
     def collect(self) -> Iterator[Metric]:
         """The gauge."""
         relays = GaugeMetricFamily("rapidrtmp_relays", "Relays by state", labels=["direction", "state"])
-        found = self._pushes.every()
-        for state in RelayState:
-            relays.add_metric(["push", state.value], found.get(state.value, 0))
+        for direction, those in zip(("push", "pull"), self._relays, strict=True):
+            found = Counter(status.state for status in those.statuses())
+            for state in RelayState:
+                relays.add_metric([direction, state.value], found[state])
         yield relays

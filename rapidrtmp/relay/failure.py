@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -68,10 +69,8 @@ def refusal_of(status: Status, secrets: tuple[str, ...]) -> RelayFailure:
     :param secrets: what its words must not show: some servers repeat what they were sent.
     """
     said = " ".join(filter(None, (status.code, status.description)))
-    for secret in secrets:
-        if len(secret) >= SECRET_LENGTH:
-            said = said.replace(secret, "****")
-    if LOOP in said.lower():
+    said = LOOP.join(_masked(each, secrets) for each in re.split(LOOP, said, flags=re.IGNORECASE))
+    if LOOP in said:
         kind = FailureKind.LOOP
     elif status.code in _BUSY:
         kind = FailureKind.BUSY
@@ -80,6 +79,13 @@ def refusal_of(status: Status, secrets: tuple[str, ...]) -> RelayFailure:
     else:
         kind = FailureKind.REFUSED
     return RelayFailure(kind, said or "refused without a reason")
+
+
+def _masked(said: str, secrets: tuple[str, ...]) -> str:
+    for secret in secrets:
+        if len(secret) >= SECRET_LENGTH:
+            said = said.replace(secret, "****")
+    return said
 
 
 def failure_of(failure: Failure) -> RelayFailure:

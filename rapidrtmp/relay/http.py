@@ -1,4 +1,4 @@
-"""Push relays in the API: ``/api/v1/streams/KEY/relays``."""
+"""Relays in the API: ``/api/v1/streams/KEY/relays``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from rapidrtmp.errors import NotFoundError
 from rapidrtmp.http.params import read_json_object, read_text
 from rapidrtmp.interfaces import BadRequestError, PushTarget, Request, Response, json_response
 from rapidrtmp.names import DEFAULT_APP, StreamName
-from rapidrtmp.relay.pushes import PushRelays
+from rapidrtmp.relay.pull import PullRelay
+from rapidrtmp.relay.pulls import PullRelays
+from rapidrtmp.relay.pushes import PushRelay, PushRelays
 from rapidrtmp.support.secret import Secret
 
 __all__ = ["RelayApi"]
@@ -22,12 +24,14 @@ MOST_CHARACTERS = 2_048
 class RelayApi:
     """Answers what is asked of relays."""
 
-    def __init__(self, pushes: PushRelays) -> None:
+    def __init__(self, pushes: PushRelays, pulls: PullRelays) -> None:
         self._pushes = pushes
+        self._pulls = pulls
 
     def index(self, _request: Request, key: str, app: str = DEFAULT_APP) -> Response:
         """List the relays of a stream: ``GET …/relays``."""
-        relays = self._pushes.of(StreamName.checked(app, key))
+        name = StreamName.checked(app, key)
+        relays: list[PushRelay | PullRelay] = [*self._pushes.of(name), *self._pulls.of(name)]
         return json_response({"relays": [relay.describe() for relay in relays], "total": len(relays)})
 
     def add(self, request: Request, key: str, app: str = DEFAULT_APP) -> Deferred[Response]:
@@ -62,7 +66,7 @@ def _read_target(fields: dict[str, Any]) -> PushTarget:
     unknown = [name for name in fields if name not in _FIELDS]
     if unknown:
         raise BadRequestError(f"there is no field {unknown[0][:64]!r}: known are {', '.join(_FIELDS)}")
-    said = {name: read_text(fields, name) for name in _FIELDS if fields.get(name) is not None}
+    said: dict[str, Any] = {name: read_text(fields, name) for name in _FIELDS if fields.get(name) is not None}
     read_text(said, "url")
     if any(len(text) > MOST_CHARACTERS for text in said.values()):
         raise BadRequestError(f"a field is longer than {MOST_CHARACTERS} characters")

@@ -47,7 +47,7 @@ def read_relays(path: Path) -> Sequence[KeptRelay]:
 
 
 def _read(entry: Any) -> KeptRelay:
-    said = {name: str(entry.get(name, "")) for name in _FIELDS}
+    said: dict[str, Any] = {name: str(entry.get(name, "")) for name in _FIELDS}
     target = PushTarget(**{**said, "key": Secret(said["key"])})
     return KeptRelay(str(entry["id"]), StreamName.checked(entry["app"], entry["stream"]), target)
 

@@ -33,8 +33,12 @@ def relay_paths() -> Json:
         paths[f"{where}/relays"] = {
             "get": operation(
                 f"listRelays{suffix}",
-                "List the push relays of a stream, be it live or not",
-                {"200": content("Those of the settings, then those that were added.", "RelayList")},
+                "List the relays of a stream, be it live or not",
+                {
+                    "200": content(
+                        "Those of the settings, those that were added, and the pull that it comes by.", "RelayList"
+                    )
+                },
                 (404,),
                 management=True,
                 parameters=path,
@@ -83,6 +87,7 @@ def relay_schemas() -> Json:
         "Relay": object_of(
             {
                 "id": _ID,
+                "direction": {"enum": ["push", "pull"]},
                 "url": text,
                 "key": {**text, "description": "Its last four characters behind asterisks; of a short one none."},
                 "rendition": maybe_text,

@@ -51,10 +51,11 @@ _CAN_ENCODE = 2
 _CAN_RECONNECT = 1
 
 
-def address_of(target: PushTarget, stream: StreamName) -> Address:
+def address_of(target: PushTarget, stream: StreamName, turn: int = 0) -> Address:
     """
     Where a stream is pushed to.
 
+    :param turn: counts attempts: the URLs of the target take turns.
     :raises BadAddressError: the target leads nowhere, or its key cannot be read.
     """
     key = target.key
@@ -67,7 +68,8 @@ def address_of(target: PushTarget, stream: StreamName) -> Address:
         key = os.environ.get(target.key_env, "")
     if (target.key_file or target.key_env) and not key:
         raise BadAddressError(f"there is no key in {target.key_file or target.key_env}")
-    return parse_address(target.url, key, stream.key)
+    urls = (target.url, *target.others)
+    return parse_address(urls[turn % len(urls)], key, stream.key)
 
 
 class KeyClaims:
@@ -132,6 +134,7 @@ class PushSink:
         self._tracks: tuple[Track, ...] = ()
         self._address: Address | None = None
         self._redirect = ""
+        self._turn = 0  # which of its URLs
         self._attempt: Attempt | None = None
         self._timer: IDelayedCall | None = None
         self._is_over = False
@@ -190,7 +193,7 @@ class PushSink:
     def _connect(self) -> None:
         self._timer = None
         try:
-            address = address_of(self._target, self._context.stream)
+            address = address_of(self._target, self._context.stream, self._turn)
             if self._redirect:
                 address = redirected(address, self._redirect)
         except BadAddressError as error:
@@ -208,6 +211,7 @@ class PushSink:
         if self._status.state is RelayState.FAILED:
             self._status.become(RelayState.CONNECTING)
         self._status.connecting()
+        self._status.target = address.shown
         self._address = address
         attempt = Attempt(
             self._parts.outgoing,
@@ -279,7 +283,10 @@ class PushSink:
         self._redirect = failure.redirect
         self._disconnect()
         self._status.failed(failure)
-        self._later(self._patience.delay_s(failure.kind, worked_s))
+        if failure.kind is not FailureKind.MOVED:
+            self._turn += 1
+        is_round_over = self._turn % (1 + len(self._target.others)) == 0
+        self._later(self._patience.delay_s(failure.kind, worked_s) if is_round_over else 0.0)
 
     # ── media ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

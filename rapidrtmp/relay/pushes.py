@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import count
@@ -34,8 +34,8 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.relay.kept import KeptRelay, read_relays, write_relays
 from rapidrtmp.relay.push import PushParts, PushSink
 from rapidrtmp.relay.report import RelayMetrics, RelayStatus
-from rapidrtmp.rtmp.remote import BadAddressError, mask_key, mask_url, parse_address
-from rapidrtmp.support.secret import reveal
+from rapidrtmp.rtmp.remote import STREAM, BadAddressError, mask_key, mask_url, parse_address
+from rapidrtmp.support.secret import Secret, reveal
 
 __all__ = ["PushRelay", "PushRelays"]
 
@@ -72,7 +72,6 @@ class PushRelay:
         target = self.target
         has_key = bool(target.key or target.key_file or target.key_env)
         said: dict[str, Any] = {
-            "id": self.status.id,
             "url": mask_url(target.url, has_key=not has_key),
             "key": mask_key(target.key) if target.key or has_key else mask_key(target.url.rpartition("/")[2]),
         }
@@ -86,11 +85,20 @@ class PushRelays(Service):
     Attaches relays to streams that begin.
 
     :param path: where those that the API adds are kept, if the storage is persistent.
+    :param is_pulled: whether a stream comes from another server.
     """
 
     _log = Logger()
 
-    def __init__(self, context: ContributionContext, parts: PushParts, metrics: RelayMetrics, path: Path) -> None:
+    def __init__(
+        self,
+        context: ContributionContext,
+        parts: PushParts,
+        metrics: RelayMetrics,
+        path: Path,
+        is_pulled: Callable[[StreamName], bool] = lambda _name: False,
+    ) -> None:
+        self._is_pulled = is_pulled
         self._context = context
         self._parts = parts
         self._metrics = metrics
@@ -137,7 +145,13 @@ class PushRelays(Service):
 
     def _targets(self, name: StreamName) -> Sequence[PushTarget]:
         app = self._context.apps.get(name.app)
-        return [] if app is None else [each for each in app.relays.push if fnmatchcase(name.key, each.streams)]
+        if app is None:
+            return []
+        targets = [each for each in app.relays.push if fnmatchcase(name.key, each.streams)]
+        if app.relays.origins and not self._is_pulled(name):  # it is published at an edge: the origins have it for all
+            first, *others = app.relays.origins
+            targets.append(PushTarget(first, Secret(STREAM), others=tuple(others)))
+        return targets
 
     # ── attaching ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -206,13 +220,10 @@ class PushRelays(Service):
             configured = [self._make(f"push-{number}", name, target, is_configured=True) for number, target in targets]
         return [*configured, *self._added.get(name, {}).values()]
 
-    def every(self) -> Mapping[str, int]:
-        """How many relays there are in each state."""
-        states: dict[str, int] = {}
+    def statuses(self) -> Iterator[RelayStatus]:
+        """Those of all relays there are."""
         for relays in (*self._configured.values(), *(added.values() for added in self._added.values())):
-            for relay in relays:
-                states[relay.status.state.value] = states.get(relay.status.state.value, 0) + 1
-        return states
+            yield from (relay.status for relay in relays)
 
     async def add(self, name: StreamName, target: PushTarget) -> PushRelay:
         """

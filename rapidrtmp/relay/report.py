@@ -163,9 +163,9 @@ class RelayStatus:
         self._record(EventType.RELAY, self.stream, "", {**data, "state": self.state.value, "reason": self.reason})
         is_trouble = self.state not in (RelayState.RUNNING, RelayState.WAITING)
         (self._log.warn if is_trouble else self._log.info)(
-            "{stream}: {direction} {relay} ({url}) is {state}{why}",
+            "{stream}: relay {relay} ({arrow} {url}) is {state}{why}",
             stream=self.stream,
-            direction=self.direction,
+            arrow="to" if self.direction == "push" else "from",
             relay=self.id,
             url=self.target,
             state=self.state.value,
@@ -176,6 +176,7 @@ class RelayStatus:
         """As the API shows it."""
         return {
             "id": self.id,
+            "direction": self.direction,
             "state": self.state.value,
             "reason": self.reason,
             "reconnects": self.reconnects,

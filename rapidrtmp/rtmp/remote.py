@@ -13,13 +13,14 @@ from urllib.parse import urljoin, urlsplit
 from rapidrtmp.errors import RapidRTMPError
 from rapidrtmp.support.secret import reveal
 
-__all__ = ["STREAM", "Address", "BadAddressError", "mask_key", "mask_url", "parse_address", "redirected"]
+__all__ = ["MASK", "STREAM", "Address", "BadAddressError", "mask_key", "mask_url", "parse_address", "redirected"]
 
 #: What stands for the stream's name.
 STREAM = "{key}"
 PORTS = {"rtmp": 1935, "rtmps": 443}
 #: Of a key that is at least so long the last characters are shown, enough to tell two keys apart.
 SHOWN_FROM, SHOWN = 12, 4
+#: Stands for what is not shown.
 MASK = "****"
 
 

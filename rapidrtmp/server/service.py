@@ -58,6 +58,7 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.net.app_names import AppNames
 from rapidrtmp.net.auth_backoff import AuthBackoff
 from rapidrtmp.net.factory import RtmpServerFactory
+from rapidrtmp.net.ingest import publish
 from rapidrtmp.net.proxied import ProxyRules
 from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.play.players import Players
@@ -179,6 +180,7 @@ class RapidRtmpService(MultiService):
         self._contributions = self._ask_contributors([*own, *plugins.contributors])
         self.applications.changed = self._applications_changed
         self.players = Players(self.registry, reactor, self._make_play_policy())
+        self.players.demand = self._demand
         self._admission = self._make_admission()
         self.rtmp_factory = self._make_rtmp()
         self.metrics.collect_from(self._read_metrics)
@@ -296,6 +298,7 @@ class RapidRtmpService(MultiService):
             is_persistent=lambda purpose: self.applications.general_store(purpose).writer.persistent,
             in_thread=self._plugin_threads.in_thread,
             server_id=self._id,
+            publish=lambda publication: publish(self.rtmp_factory.services, publication),
             section=lambda name: self.applications.settings.sections[name],
         )
         contributions = Contributions(contributors, context, self)
@@ -358,6 +361,11 @@ class RapidRtmpService(MultiService):
             self.events.record,
         )
 
+    def _demand(self, name: StreamName, via: tuple[str, ...]) -> Deferred[None] | None:
+        """Ask plugins for a stream that is not here; the first one that knows it brings it."""
+        answers = (contribution.demand(name, via) for contribution in self._contributions.current)
+        return next((answer for answer in answers if answer is not None), None)
+
     def _make_rtmp(self) -> RtmpServerFactory:
         rtmp = self._settings.rtmp
         services = RtmpServices(
@@ -417,6 +425,7 @@ class RapidRtmpService(MultiService):
             find_public_door=self._find_public_door,
             revocations=self.revocations,
             admission=self._admission,
+            demand=self._demand,
         )
 
     def _make_http_policy(self, *, rtmp_is_encrypted: bool) -> HttpPolicy:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
@@ -304,7 +304,7 @@ def _check_relay_url(url: str, key: str = "k") -> None:
 
 
 def _push_target(text: str) -> PushTarget:
-    table = _read_table(text, [each.name for each in fields(PushTarget)])
+    table = _read_table(text, ["url", "key", "key_file", "key_env", "streams", "rendition", "ca"])
     if sum(key in table for key in ("key", "key_file", "key_env")) > 1:
         raise ConfigurationError("key, key_file and key_env are three ways to say one thing: give one of them")
     has_other = "key_file" in table or "key_env" in table

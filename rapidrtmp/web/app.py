@@ -40,8 +40,10 @@ from rapidrtmp.interfaces import (
     Request,
     Response,
     Route,
+    StreamDemand,
     StreamedResponse,
     UnavailableError,
+    no_demand,
     no_event,
 )
 from rapidrtmp.interfaces.contributions import MediaFinder
@@ -403,6 +405,7 @@ def make_sites(
     revocations: Revocations | None = None,
     record: RecordEvent = no_event,
     admission: Admission | None = None,
+    demand: StreamDemand = no_demand,
 ) -> Sites:
     """
     Make the sites that serve everything over HTTP.
@@ -417,6 +420,8 @@ def make_sites(
     :param revocations: which tokens are good no more.
     :param record: records which viewers are refused.
     :param admission: admits viewers; one of its own if it is left out.
+
+    :param demand: asked for streams that are not here.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
     revocations = revocations or Revocations(utc_ms)
@@ -428,7 +433,7 @@ def make_sites(
     tally, abuse, connections = RequestMetrics(policy), Abuse(clock), OpenConnections(policy, clock)
     for counted in (admission, tally, abuse, connections):
         metrics.collect_from(counted.metrics)
-    hls = HlsResponder(registry, admission, policy.early_hold_ms, clock)
+    hls = HlsResponder(registry, admission, policy.early_hold_ms, clock, demand)
     content = _Content(api, hls, registry, apps, clock, admission, policy)
     make_http2 = _http2(policy, clock, abuse, metrics)
 

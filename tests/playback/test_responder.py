@@ -1,9 +1,11 @@
 import gzip
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.interfaces import PLAYLIST_TYPE
 from rapidrtmp.live.stream import LiveStream, StreamState
+from rapidrtmp.names import StreamName
 from tests.web.kit import MP4, Reply, Server, Wire, playlist
 
 SEGMENT = bytes(range(100))
@@ -600,3 +602,60 @@ class PathTests(HlsTestCase):
             self.assertIn(reply.status, (400, 404), path)
             self.assertEqual(["error"], list(reply.json()), path)
             self.assertNotIn("set-cookie", reply.headers)
+
+
+class DemandTests(HlsTestCase):
+    """Streams that are not here, and come when they are asked for."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.asked: list[StreamName] = []
+        self.coming: list[Deferred[None]] = []
+        self.server.demand = self.demand
+
+    def demand(self, name: StreamName, via: tuple[str, ...]) -> Deferred[None] | None:
+        if not name.key.startswith("far"):
+            return None
+        self.asked.append(name)
+        self.coming.append(Deferred())
+        return self.coming[-1]
+
+    def test_playlist_waits_for_its_stream(self) -> None:
+        """A playlist of a stream that is being fetched is answered when it has come."""
+        wire = self.waiting("/live/far/index.m3u8")
+        self.assertEqual([StreamName("live", "far")], self.asked)
+        self.server.live("far").shelf.put_playlist("index.m3u8", playlist(9))
+        self.coming[0].callback(None)
+        self.assertIn("# 9.0\n", wire.reply().text())
+
+    def test_stream_that_does_not_come_is_missed(self) -> None:
+        """Where it has not come in time the answer is that there is none, and that it may be worth to ask again."""
+        wire = self.waiting("/live/far/index.m3u8")
+        self.coming[0].callback(None)
+        reply = wire.reply()
+        self.assert_media_error(404, reply)
+        self.assertIn("retry-after", reply.headers)
+
+    def test_player_that_leaves_wants_it_no_more(self) -> None:
+        """A player that disconnects while it waits takes back what it asked for."""
+        gone: list[object] = []
+        self.server.demand = lambda _name, _via: Deferred(gone.append)
+        wire = self.waiting("/live/far/index.m3u8")
+        wire.leave()
+        self.assertEqual(1, len(gone))
+
+    def test_ended_stream_is_asked_for_anew(self) -> None:
+        """A stream that has ended here, and is to be had elsewhere, is fetched again; its segments need no asking."""
+        far = self.server.live("far").shelf
+        far.put_playlist("index.m3u8", playlist(9, ended=True))
+        far.put("segment_9.m4s", [SEGMENT], MP4)
+        self.assertEqual(200, self.server.get("/live/far/segment_9.m4s").status)
+        self.assertEqual([], self.asked)
+        self.waiting("/live/far/index.m3u8")
+        self.assertEqual(1, len(self.asked))
+
+    def test_others_are_answered_at_once(self) -> None:
+        """Streams that are here, and names that are known nowhere, are answered as ever."""
+        self.assertEqual(200, self.server.get(PLAIN).status)
+        self.assert_media_error(404, self.server.get("/live/nope/index.m3u8"))
+        self.assertEqual([], self.asked)

@@ -148,6 +148,13 @@ class AttemptTests(OutgoingTestCase):
         self.assertNotIn("42abc", self.failure.reason)
         self.assertIn("is not known", self.failure.reason)
 
+    def test_loops_are_known_whatever_the_key(self) -> None:
+        """A refusal for a loop keeps its words, also where the key is one of them."""
+        self.network.servers["one"] = Script(connect=("NetConnection.Connect.Rejected", "Relay loop: loop was here"))
+        self.attempt(key="loop")
+        self.assertEqual(FailureKind.LOOP, self.failure.kind)
+        self.assertIn("relay loop: **** was here", self.failure.reason)
+
     def test_protocol_error_ends_it(self) -> None:
         """A server that does not speak RTMP is reported in the words of the error."""
         self.network.servers["one"] = Script(hangs=True)

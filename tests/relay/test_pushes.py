@@ -32,6 +32,7 @@ from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
 from rapidrtmp.relay.http import RelayApi
 from rapidrtmp.relay.openapi import relay_schemas
+from rapidrtmp.relay.pulls import PullRelays
 from rapidrtmp.relay.push import KeyClaims, PushParts
 from rapidrtmp.relay.pushes import MOST_PER_STREAM, PushRelays
 from rapidrtmp.relay.report import RelayMetrics
@@ -69,6 +70,7 @@ class PushesTestCase(SynchronousTestCase):
         self.path = Path(self.mktemp()) / "relays.json"
         self.is_persistent = True
         self.streams = Streams()
+        self.pulled: set[StreamName] = set()
         self.pushes = self.server()
         self.ids = 0
 
@@ -85,9 +87,10 @@ class PushesTestCase(SynchronousTestCase):
             is_persistent=lambda _purpose: self.is_persistent,
         )
         parts = PushParts(self.network.outgoing, KeyClaims(), "me")
-        pushes = PushRelays(context, parts, RelayMetrics(context.metrics), self.path)
+        pulled = self.pulled.__contains__
+        pushes = PushRelays(context, parts, RelayMetrics(context.metrics), self.path, pulled)
         pushes.startService()
-        self.api = RelayApi(pushes)
+        self.api = RelayApi(pushes, PullRelays(context, parts, RelayMetrics(CollectorRegistry())))
         self.addCleanup(self.end_all)
         return pushes
 
@@ -177,6 +180,27 @@ class SettingsTests(PushesTestCase):
         self.app.relays = AppRelays(push=(PushTarget("rtmp://one/app", Secret(KEY)),))
         self.publish()
         self.failureResultOf(self.api.remove(request(), "cam", "push-1"), ConflictError)
+
+
+class EdgeTests(PushesTestCase):
+    def test_publish_at_an_edge_is_pushed_on(self) -> None:
+        """What is published at an edge goes to the first origin that takes it, under its own name."""
+        self.app.relays = AppRelays(origins=("rtmp://down/live", "rtmp://two/live"))
+        self.publish()
+        self.network.wait(0.5)
+        (server,) = self.network.connections
+        self.assertEqual(("two", "cam"), (server.address.host, server.of(PublishRequested)[0].key))
+        self.assertEqual(
+            "rtmp://two/live", self.relays()[0]["url"] and self.pushes.of(StreamName("live", "cam"))[0].status.target
+        )
+
+    def test_what_comes_from_the_origin_stays(self) -> None:
+        """What an edge has pulled from its origin is not pushed back there."""
+        self.app.relays = AppRelays(origins=("rtmp://one/live",))
+        self.pulled.add(StreamName("live", "cam"))
+        self.publish()
+        self.network.wait(0.5)
+        self.assertEqual([], self.network.connections)
 
 
 class ApiTests(PushesTestCase):

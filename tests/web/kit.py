@@ -29,7 +29,9 @@ from rapidrtmp.interfaces import (
     ITokenIssuer,
     Playlist,
     RecordEvent,
+    StreamDemand,
     TokenTerms,
+    no_demand,
     no_event,
 )
 from rapidrtmp.live.registry import Registry
@@ -116,6 +118,7 @@ class Server:
         record: RecordEvent = no_event,
         **policy: Any,
     ) -> None:
+        self.demand: StreamDemand = no_demand
         self.clock = Clock()
         self.clock.advance(1_000)
         self.metrics = Metrics()
@@ -164,6 +167,7 @@ class Server:
             ),
             find_public_door=lambda: ("https", 8443),
             revocations=self.revocations,
+            demand=lambda name, via: self.demand(name, via),
         )
         self.site = sites.public
         self.management = sites.management
