@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from imageio_ffmpeg import get_ffmpeg_exe
 
-from rapidrtmp.server.demo import find_ffmpeg
+from rapidrtmp.support.ffmpeg import find_ffmpeg
 
 SECONDS = 10
 KEYFRAME_INTERVAL_S = 2

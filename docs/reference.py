@@ -29,6 +29,8 @@ from rapidrtmp.server.service import RapidRtmpService, make_service
 from rapidrtmp.settings.model import AppSettings, ServerSettings, Settings, app_settings, hook_rows
 from rapidrtmp.testing.frames import make_video_track, video_frames
 from rapidrtmp.testing.sinks import feed, make_sink_context, packaged
+from rapidrtmp.testing.transcoders import make_transcoder_context
+from rapidrtmp.transcode.ffmpeg import FfmpegTranscoder
 from rapidrtmp.web.openapi import description
 
 DOCS = Path(__file__).parent
@@ -55,6 +57,7 @@ def server() -> RapidRtmpService:
     video = make_video_track()
     sink.tracks_changed((video,))  # renditions have metrics of their own
     feed(sink, video_frames(video, 3.0))
+    FfmpegTranscoder(make_transcoder_context(metrics=service.metrics.sink("transcoder")), (), lambda _sizes: [])
     return service
 
 

@@ -55,6 +55,7 @@ class Options(usage.Options):
     optParameters = [  # noqa: RUF012 - Twisted's way
         ["config", None, None, "TOML file with settings"],
         ["storage", None, None, "SPEC of where objects are kept (default local:data/streams)"],
+        ["transcoder", None, None, "SPEC of what makes other sizes of the picture (default none)"],
         ["api-token", None, None, "Secret of the management API; other users see it in the process list"],
         ["api-token-file", None, None, "FILE with that secret; made on first start (default data/api.key)"],
         ["log-format", None, None, "text or json (default text)"],

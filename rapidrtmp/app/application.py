@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from twisted.logger import Logger
@@ -20,6 +21,7 @@ from rapidrtmp.app.public_names import PublicNames
 from rapidrtmp.interfaces import (
     AppLimits,
     AppRelays,
+    EventType,
     IApplication,
     IAuthenticator,
     IPartSink,
@@ -29,6 +31,7 @@ from rapidrtmp.interfaces import (
     Purpose,
     RecordEvent,
     SinkContext,
+    TranscoderContext,
     no_event,
 )
 from rapidrtmp.interfaces.storage import InThread
@@ -43,6 +46,7 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.settings.model import Settings
 from rapidrtmp.storage.store import Store
 from rapidrtmp.support.clock import now_ms, utc_ms
+from rapidrtmp.transcode.ladder import Ladder
 
 __all__ = ["Application", "Recovered", "Shared", "limits_of", "relays_of"]
 
@@ -92,6 +96,11 @@ def relays_of(name: str, settings: Settings) -> AppRelays:
     return AppRelays(app.push, app.pull, app.origin)
 
 
+def _record_of(record: RecordEvent, stream: StreamName, type: EventType, data: Mapping[str, object]) -> None:
+    """Record an event of a stream that concerns no peer."""
+    record(type, stream, "", data)
+
+
 @implementer(IApplication)
 @dataclass(frozen=True, eq=False)
 class Application:
@@ -101,6 +110,7 @@ class Application:
     :ivar settings: those of the server that it was made of.
     :ivar stores: one for each purpose.
     :ivar is_leaving: see :class:`~rapidrtmp.interfaces.IApplication`.
+    :ivar transcoder: an ``ITranscoderFactory``; ``None`` for no ladders.
     """
 
     name: str
@@ -114,6 +124,7 @@ class Application:
     relays: AppRelays
     shared: Shared = field(repr=False)
     is_leaving: bool = False
+    transcoder: Any = None
 
     _log = Logger()
 
@@ -162,7 +173,35 @@ class Application:
             except Exception:
                 shared.metrics.sinks_detached_total.labels(sink).inc()
                 self._log.failure("{stream}: sink {sink} cannot be made", stream=name, sink=sink)
+        if self.transcoder is not None:
+            self._start_ladder(stream)
         return stream
+
+    def _start_ladder(self, stream: LiveStream) -> None:
+        """Let the stream have a ladder beside its sinks; without one it goes out as it comes."""
+        shared = self.shared
+        record = partial(_record_of, shared.record, stream.name)
+        ladder = Ladder(stream.name, shared.reactor, lambda: stream.fan_out.sinks, record)
+        context = TranscoderContext(
+            stream=stream.name,
+            ladder=ladder,
+            clock=shared.reactor,
+            log=Logger("rapidrtmp.transcode"),
+            metrics=shared.metrics.sink("transcoder"),
+            spawn_process=shared.reactor.spawnProcess,
+            in_thread=shared.in_thread,
+            record=record,
+            advise=stream.advise,
+        )
+        try:
+            transcoder = ladder.transcoder = self.transcoder.create(context)
+        except Exception:
+            self._log.failure("{stream}: the transcoder cannot be made", stream=stream.name)
+            return
+        ladder.await_rungs()
+        stream.attach("ladder", ladder)
+        stream.attach("transcoder", transcoder)
+        stream.rungs = lambda: ladder.reports
 
     def _make_sink(
         self, stream: LiveStream, sink: str, factory: Any, recovered: Mapping[str, bytes]
@@ -183,7 +222,7 @@ class Application:
             frame_queue=FrameQueue,
             advise=stream.advise,
             expected_tracks=lambda: stream.announced_tracks.difference([track.id for track in stream.tracks]),
-            record=lambda type, data: shared.record(type, stream.name, "", data),
+            record=partial(_record_of, shared.record, stream.name),
         )
         made: ISink | IPartSink = factory.create(context)
         return made

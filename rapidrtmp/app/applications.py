@@ -53,6 +53,7 @@ _OUTCOMES: Mapping[str, Outcome] = {
     "apps.origin": Outcome.APPLIED,
     "tokens.secret_file": Outcome.APPLIED,
     "apps.sinks": Outcome.FOR_NEW_STREAMS,
+    "apps.transcoder": Outcome.FOR_NEW_STREAMS,
     "apps.grace": Outcome.FOR_NEW_STREAMS,
     "hls.segment": Outcome.FOR_NEW_STREAMS,
     "hls.window": Outcome.FOR_NEW_STREAMS,
@@ -149,6 +150,7 @@ class Applications(dict[str, Application]):
             limits=limits_of(name, settings),
             relays=relays_of(name, settings),
             shared=self._shared,
+            transcoder=plugins.transcoder,
         )
 
     def _make_authenticator(self, name: str, key: str, settings: Settings, factory: Any) -> Any:
@@ -271,6 +273,9 @@ class Applications(dict[str, Application]):
             names=_public_names(name, settings),
             limits=limits_of(name, settings),
             relays=relays_of(name, settings),
+            transcoder=app.transcoder
+            if former.apps[name].transcoder == settings.apps[name].transcoder
+            else chosen.transcoder,
         )
 
     def _hand_over(self, former: Application | None, app: Application) -> None:

@@ -16,6 +16,7 @@ from rapidrtmp.discovery import (
     make_listeners,
     make_sink_factory,
     make_storage_factory,
+    make_transcoder_factory,
 )
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import IStoringSinkFactory, Purpose
@@ -64,12 +65,14 @@ class AppPlugins:
     :ivar authenticator: an ``IAuthenticatorFactory``.
     :ivar play_authenticator: likewise, of who may watch; ``None`` for all.
     :ivar storages: one for each purpose.
+    :ivar transcoder: an ``ITranscoderFactory``; ``None`` for no ladders.
     """
 
     sinks: Mapping[str, Any]
     authenticator: Any
     play_authenticator: Any
     storages: Mapping[Purpose, ChosenStorage]
+    transcoder: Any = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ def choose_app(settings: Settings, name: str, kept: Mapping[SinkKey, Any] | None
         _authenticator(settings, app),
         _play_authenticator(settings, app),
         {},
+        make_transcoder_factory(app.transcoder, _defaults(settings, app.transcoder)) if app.transcoder else None,
     )
 
 

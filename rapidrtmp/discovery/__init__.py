@@ -10,9 +10,11 @@ from rapidrtmp.discovery.entries import (
     IListenerPlugin,
     ISinkPlugin,
     IStoragePlugin,
+    ITranscoderPlugin,
     ListenerPlugin,
     SinkPlugin,
     StoragePlugin,
+    TranscoderPlugin,
 )
 from rapidrtmp.discovery.factories import (
     bound_arguments,
@@ -24,6 +26,7 @@ from rapidrtmp.discovery.factories import (
     make_listeners,
     make_sink_factory,
     make_storage_factory,
+    make_transcoder_factory,
     plugin_sections,
 )
 from rapidrtmp.discovery.search import search_working_folder
@@ -38,9 +41,11 @@ __all__ = [
     "IListenerPlugin",
     "ISinkPlugin",
     "IStoragePlugin",
+    "ITranscoderPlugin",
     "ListenerPlugin",
     "SinkPlugin",
     "StoragePlugin",
+    "TranscoderPlugin",
     "bound_arguments",
     "contributed_commands",
     "list_plugins",
@@ -50,6 +55,7 @@ __all__ = [
     "make_listeners",
     "make_sink_factory",
     "make_storage_factory",
+    "make_transcoder_factory",
     "plugin_sections",
     "search_working_folder",
 ]

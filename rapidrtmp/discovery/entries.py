@@ -24,9 +24,11 @@ __all__ = [
     "IListenerPlugin",
     "ISinkPlugin",
     "IStoragePlugin",
+    "ITranscoderPlugin",
     "ListenerPlugin",
     "SinkPlugin",
     "StoragePlugin",
+    "TranscoderPlugin",
 ]
 
 
@@ -59,6 +61,10 @@ class IAuthenticatorPlugin(IEntry):
 
 class IDirectoryPlugin(IEntry):
     """Leads to a class whose instances provide ``IOwnerDirectoryFactory``."""
+
+
+class ITranscoderPlugin(IEntry):
+    """Leads to a class whose instances provide ``ITranscoderFactory``."""
 
 
 class IListenerPlugin(IEntry):
@@ -97,6 +103,11 @@ class AuthenticatorPlugin(Entry):
 @implementer(IPlugin, IDirectoryPlugin)
 class DirectoryPlugin(Entry):
     """``DirectoryPlugin("local", "Processes of one machine", "rapidrtmp.directory.local.LocalDirectoryFactory")``."""
+
+
+@implementer(IPlugin, ITranscoderPlugin)
+class TranscoderPlugin(Entry):
+    """``TranscoderPlugin("ffmpeg", "A child process", "rapidrtmp.transcode.ffmpeg.FfmpegTranscoderFactory")``."""
 
 
 @implementer(IPlugin, IListenerPlugin)

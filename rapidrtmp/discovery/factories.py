@@ -29,6 +29,7 @@ from rapidrtmp.discovery.entries import (
     IListenerPlugin,
     ISinkPlugin,
     IStoragePlugin,
+    ITranscoderPlugin,
 )
 from rapidrtmp.discovery.search import broken_plugins, getPlugins, plugins_of_entry_points, searched_places
 from rapidrtmp.errors import ConfigurationError
@@ -41,6 +42,7 @@ from rapidrtmp.interfaces import (
     IOwnerDirectoryFactory,
     ISinkFactory,
     IStorageFactory,
+    ITranscoderFactory,
 )
 from rapidrtmp.settings.sources import PluginSections
 from rapidrtmp.settings.spec import Spec, parse_spec
@@ -56,6 +58,7 @@ __all__ = [
     "make_listeners",
     "make_sink_factory",
     "make_storage_factory",
+    "make_transcoder_factory",
     "plugin_sections",
 ]
 
@@ -74,6 +77,7 @@ _SINK = _Kind("sink", "--sink", ISinkPlugin, ISinkFactory)
 _STORAGE = _Kind("storage", "--storage", IStoragePlugin, IStorageFactory)
 _AUTHENTICATOR = _Kind("authenticator", "--auth", IAuthenticatorPlugin, IAuthenticatorFactory)
 _DIRECTORY = _Kind("directory", "--directory", IDirectoryPlugin, IOwnerDirectoryFactory)
+_TRANSCODER = _Kind("transcoder", "--transcoder", ITranscoderPlugin, ITranscoderFactory)
 _LISTENER = _Kind("listener", "in every server", IListenerPlugin, IEventListener)
 _CONTRIBUTION = _Kind("contribution", "in every server", IContributionPlugin, IContributes)
 
@@ -97,6 +101,11 @@ def make_storage_factory(spec: str, defaults: Mapping[str, str] | None = None) -
 def make_authenticator_factory(spec: str, defaults: Mapping[str, str] | None = None) -> Any:
     """The ``IAuthenticatorFactory`` that ``spec`` means; as :func:`make_sink_factory`."""
     return _make(_AUTHENTICATOR, spec, defaults or {})
+
+
+def make_transcoder_factory(spec: str, defaults: Mapping[str, str] | None = None) -> Any:
+    """The ``ITranscoderFactory`` that ``spec`` means; as :func:`make_sink_factory`."""
+    return _make(_TRANSCODER, spec, defaults or {})
 
 
 def make_directory_factory(spec: str) -> Any:
@@ -160,7 +169,8 @@ def contributed_commands() -> Sequence[Command]:
 
 def list_plugins() -> str:
     """Every plugin installed, as text: its name, line, and arguments with their defaults, or why it cannot load."""
-    kinds = (_SINK, _STORAGE, _AUTHENTICATOR, _DIRECTORY, _CONTRIBUTION, *([_LISTENER] if _entries(_LISTENER) else []))
+    optional = [kind for kind in (_TRANSCODER, _LISTENER) if _entries(kind)]
+    kinds = (_SINK, _STORAGE, _AUTHENTICATOR, _DIRECTORY, _CONTRIBUTION, *optional)
     lines = [line for kind in kinds for line in _listing(kind)]
     lines += [f"Not usable: {where}: {why}" for where, why in broken_plugins()]
     return "\n".join([*lines, f"Looked in {searched_places()}"])
@@ -236,6 +246,9 @@ def bound_arguments(
         be a secret.
     """
     parameters = _parameters(factory_class)
+    takes_others = any(
+        each.kind is inspect.Parameter.VAR_KEYWORD for each in inspect.signature(factory_class).parameters.values()
+    )
     places = [name for name, each in parameters.items() if each.kind is not inspect.Parameter.KEYWORD_ONLY]
     arguments = list(spec.arguments)
     while arguments and not arguments[-1]:
@@ -248,7 +261,7 @@ def bound_arguments(
         )
     bound = {name: value for name, value in zip(places, arguments, strict=False) if value}
     for key, value in spec.options.items():
-        if key not in parameters:
+        if key not in parameters and not takes_others:
             raise ConfigurationError(f"{label} has no argument {key}; {_nearest(key, list(parameters))}")
         if key in bound:
             raise ConfigurationError(f"{label}: {key} is given twice")

@@ -163,7 +163,7 @@ def _head(segment: Segment, before: Segment | None) -> Iterator[str]:
         yield f"{name}: no date"
     if before is None or segment.discontinuity:
         return
-    if segment.init != before.init:
+    if segment.init != before.init and not before.gap:
         yield f"{name}: another init segment without a discontinuity"
     if segment.date_us is not None and before.date_us is not None:
         off_us = segment.date_us - before.date_us - before.duration_us
@@ -181,8 +181,8 @@ def _whole(segment: Segment, playlist: MediaPlaylist) -> Iterator[str]:
     parts = segment.parts
     if not parts:
         return
-    if segment.gap != all(part.gap for part in parts):
-        yield f"{name}: a gap with parts that are none, or the other way round"
+    if segment.gap != all(part.gap for part in parts) and not (segment.gap and any(part.gap for part in parts)):
+        yield f"{name}: a gap of which no part is missing, or the other way round"
     if abs(segment.parts_us - segment.duration_us) > SUM_TOLERANCE_US:
         yield f"{name} lasts {segment.duration_us} us, its parts {segment.parts_us} us"
 

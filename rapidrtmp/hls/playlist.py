@@ -8,7 +8,7 @@ text is written elsewhere (``rapidrtmp.m3u8.write``), when it has been found to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rapidrtmp.hls.segment import ListedSegment, OpenSegment
@@ -264,15 +264,15 @@ class PlaylistWindow(ListedWindow):
 
     # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def version(self, hint: str = "", others: Sequence[str] = ()) -> Version:
+    def version(self, hint: str = "", others: Sequence[tuple[str, PlaylistWindow]] = ()) -> Version:
         """
         The playlist as it is now.
 
         :param hint: the name of the part that comes next; empty where there are no parts, or nothing comes.
-        :param others: the URIs of the stream's other playlists, which are as far as this one.
+        :param others: the URIs and windows of the stream's other playlists.
         """
         with_parts = self.has_parts and not self.ended
-        reports = self._reports(others, with_parts=with_parts) if others and not self.ended else ()
+        reports = () if self.ended else tuple(report for uri, other in others for report in other.reported_as(uri))
         playlist = MediaPlaylist(
             version=VERSION,
             target_s=self.constants.target_s,
@@ -289,10 +289,22 @@ class PlaylistWindow(ListedWindow):
         )
         return Version(playlist, 0 if self.ended else self._skipped)
 
-    def _reports(self, others: Sequence[str], *, with_parts: bool) -> tuple[Report, ...]:
-        """Where the others are: where this one is."""
-        opened = self.open if with_parts else None
-        last, parts = self.end - 1, self._listed[-1].parts if self._listed else ()
+    def reported_as(self, uri: str) -> Iterator[Report]:
+        """How far this playlist is, as others report it; nothing while it lists nothing."""
+        opened = self.open if self.has_parts and not self.ended else None
         if opened is not None and opened.parts:
-            last, parts = opened.sequence, opened.parts
-        return tuple(Report(uri, last, len(parts) - 1) for uri in others)
+            yield Report(uri, opened.sequence, len(opened.parts) - 1)
+        elif self._listed:
+            yield Report(uri, self.end - 1, len(self._listed[-1].parts) - 1)
+
+    def find(self, start: int) -> OpenSegment | ListedSegment | None:
+        """The newest segment that begins there, in ticks, open or complete, if it is still known."""
+        if self.open is not None and self.open.start == start:
+            return self.open
+        known = reversed(self.list.span(self.list.first, self.list.end))
+        return next((segment for segment in known if segment.start == start), None)
+
+    def discontinuities_before(self, sequence: int) -> int:
+        """The discontinuity sequence number of a playlist that would begin with a segment, one of those listed."""
+        before = self.list.span(self.first, sequence)
+        return self.discontinuity_sequence + sum(segment.discontinuity for segment in before)

@@ -18,11 +18,13 @@ from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
 from rapidrtmp.hls.multivariant import Multivariant
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST
+from rapidrtmp.hls.playlist import PlaylistWindow
 from rapidrtmp.hls.publication import Publication
 from rapidrtmp.hls.rendition import Rendition, RenditionOptions
 from rapidrtmp.hls.resume.orphaned_media import OrphanedMedia
 from rapidrtmp.hls.resume.recovery import HlsRecovery
 from rapidrtmp.hls.resume.resume_state import ResumeState
+from rapidrtmp.hls.rungs import RungSink
 from rapidrtmp.hls.track_renditions import TrackRenditions
 from rapidrtmp.interfaces import (
     PLAYLIST_TYPE,
@@ -30,11 +32,13 @@ from rapidrtmp.interfaces import (
     Cutting,
     IAllTracksSink,
     IRecoveringSinkFactory,
+    IRenditionsSink,
     IReplacingSinkFactory,
     IResumableSink,
     ISinkFactory,
     Part,
     RecoveryContext,
+    Rung,
     SinkContext,
 )
 from rapidrtmp.media import Track
@@ -104,7 +108,7 @@ class HlsSinkFactory:
         return Deferred.fromCoroutine(recovery.run())
 
 
-@implementer(IAllTracksSink, IResumableSink)
+@implementer(IAllTracksSink, IRenditionsSink, IResumableSink)
 class HlsSink:
     """
     Publishes one stream.
@@ -113,6 +117,7 @@ class HlsSink:
     """
 
     leads = True
+    has_renditions = True
 
     def __init__(self, context: SinkContext, cutting: Cutting, options: RenditionOptions) -> None:
         self._context = context
@@ -132,6 +137,8 @@ class HlsSink:
         self._has_news = False  # whether there is anything that the last version does not say
         self._frame_rate: Fraction | None = None
         self._has_multivariant = False
+        self._awaits_rungs = False  # whether it is open which rungs there will be
+        self._rungs_to_come: set[str] = set()  # those that are known and have brought nothing yet
         self._latency = context.metrics.histogram(
             "part_publish_delay_seconds", "From the arrival of a part's last frame to its publication", LATENCY_BUCKETS
         )
@@ -248,6 +255,27 @@ class HlsSink:
         for name in (MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST):
             self._shelf.withdraw(name)
 
+    # ── IRenditionsSink ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def await_renditions(self, *, awaited: bool) -> None:
+        """See :meth:`IRenditionsSink.await_renditions <rapidrtmp.interfaces.IRenditionsSink.await_renditions>`."""
+        self._awaits_rungs = awaited
+        if not awaited and self._rendition is not None:
+            self._publish_multivariant(self._rendition)
+
+    def open_rendition(self, rung: Rung) -> RungSink:
+        """See :meth:`IRenditionsSink.open_rendition <rapidrtmp.interfaces.IRenditionsSink.open_rendition>`."""
+        self._rungs_to_come.add(rung.name)
+        window, others = self._options.window, self._of_tracks
+        return RungSink(self._context, rung, window, others, self._window, self._rung_published)
+
+    def _window(self) -> PlaylistWindow:
+        return self._published.window
+
+    def _rung_published(self) -> None:
+        self._rungs_to_come -= self._of_tracks.rungs.keys()
+        self._publish_multivariant(self._published)
+
     # ── the rendition ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -294,7 +322,7 @@ class HlsSink:
             self._shelf.announce(hint)
         self._hinted = hint
         self._publication.put(rendition.window.version(hint, self._of_tracks.reports))
-        self._of_tracks.publish(hint)
+        self._of_tracks.publish(hint, rendition.window)
 
     def _take_back_hint(self) -> None:
         if self._hinted:
@@ -349,7 +377,9 @@ class HlsSink:
         if self._has_multivariant:
             return True
         segments = rendition.window.segments
-        is_awaited = len(segments) < LONGEST_HOLD_SEGMENTS and bool(self._context.expected_tracks())
+        is_awaited = len(segments) < LONGEST_HOLD_SEGMENTS and bool(
+            self._context.expected_tracks() or self._awaits_rungs or self._rungs_to_come
+        )
         opened, listed_ms = rendition.window.open, sum(each.duration_ms for each in segments)
         if opened is not None:
             listed_ms += (self._end - opened.start) * 1000 // opened.timescale

@@ -22,9 +22,9 @@ from rapidrtmp.hls.multivariant import Rate, Variant
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, init_name, rendition_name
 from rapidrtmp.hls.playlist import PlaylistWindow
 from rapidrtmp.hls.publication import Publication
-from rapidrtmp.hls.segment import OpenSegment
+from rapidrtmp.hls.segment import ListedSegment, OpenSegment
 from rapidrtmp.hls.stored_copy import MEDIA_TYPE, SEGMENT_TYPE
-from rapidrtmp.interfaces import IMMUTABLE, IShelf, Part, SinkContext
+from rapidrtmp.interfaces import IMMUTABLE, Constants, IShelf, Part, SinkContext
 from rapidrtmp.m3u8.model import InitSegment
 from rapidrtmp.media import MediaKind, Track
 
@@ -58,20 +58,29 @@ class TrackRendition:
     """
     One of them.
 
-    :param muxed: the window of the muxed rendition, before the segment that this one begins with.
-    :ivar name: of its folder.
+    :param name: of its folder.
+    :param size: how many segments its playlist lists.
+    :param first: the media sequence number of the segment that it begins with, and the discontinuity sequence number.
     :ivar tracks: as they were configured last; the first one is what it is called by.
     :ivar rate: its bit rate, as measured; likewise ``frame_rate``.
     :ivar is_offered: whether it is fit to be chosen.
     """
 
-    def __init__(self, context: SinkContext, tracks: tuple[Track, ...], size: int, muxed: PlaylistWindow) -> None:
-        self.name = rendition_name(tracks[0])
+    def __init__(
+        self,
+        context: SinkContext,
+        name: str,
+        tracks: tuple[Track, ...],
+        size: int,
+        constants: Constants,
+        first: tuple[int, int],
+    ) -> None:
+        self.name = name
         self.tracks = tracks
         self.rate = Rate()
         self.frame_rate: Fraction | None = None
         self.is_offered = self._is_audio = tracks[0].kind is MediaKind.AUDIO
-        self.window = PlaylistWindow(muxed.constants, size, muxed.next_sequence, muxed.last_discontinuity)
+        self.window = PlaylistWindow(constants, size, *first)
         self._context = context
         self._folder = _Folder(context.shelf, self.name)
         self._publication = Publication(context, f"{self.name}/{MEDIA_PLAYLIST}")
@@ -81,7 +90,7 @@ class TrackRendition:
         self._init_segment = InitSegment("")
         self._fragments = 0
         self._pieces: list[bytes] = []  # of the open segment
-        self._hinted = ""  # the part that was promised and is not up yet
+        self._hinted = ""  # see ``hinted``
         self._in_a_row = 0  # segments with media, or below zero those without
 
     @property
@@ -90,11 +99,16 @@ class TrackRendition:
         return not self.is_offered and abs(self._in_a_row) < JOINS_AFTER
 
     @property
+    def hinted(self) -> str:
+        """The name of the part that was promised and is not up yet; empty if there is none."""
+        return self._hinted
+
+    @property
     def variant(self) -> Variant:
         """What the multivariant playlist says of it."""
         return Variant(f"{self.name}/{MEDIA_PLAYLIST}", self.tracks, self.rate, self.frame_rate)
 
-    def put_part(self, part: Part, muxed: OpenSegment) -> None:
+    def put_part(self, part: Part, muxed: OpenSegment | ListedSegment) -> None:
         """Put up and list what a part has of these tracks; ``muxed`` is the segment that it was listed in."""
         is_tail = not part.runs or part.runs[0].track.kind is MediaKind.AUDIO  # sound alone, behind the last picture
         part = part.of([track.id for track in self.tracks])
@@ -117,7 +131,7 @@ class TrackRendition:
             if name == self._hinted:
                 self._hinted = ""
 
-    def _begin_segment(self, part: Part, muxed: OpenSegment) -> OpenSegment:
+    def _begin_segment(self, part: Part, muxed: OpenSegment | ListedSegment) -> OpenSegment:
         if self.tracks is not self._described:
             self._put_init()
         return self.window.begin_segment(
@@ -140,7 +154,7 @@ class TrackRendition:
     def complete_segment(self, end: int) -> None:
         """Nothing follows in the open segment: put it up as a whole and list it."""
         window = self.window
-        pieces, self._pieces = self._pieces, []
+        pieces, self._pieces = self._take_media(), []
         segment = window.complete_segment(end, size=sum(map(len, pieces)))
         if pieces:
             self.rate.measure(segment.size, segment.duration_ms, 1000 * window.constants.target_s)
@@ -151,6 +165,10 @@ class TrackRendition:
         self._expiry.moved_on()
         window.list.drop_before(self._expiry.next)
 
+    def _take_media(self) -> list[bytes]:
+        """What the open segment is made of when it is complete; nothing makes it a gap."""
+        return self._pieces
+
     def _judge(self, *, has_media: bool) -> None:
         """Another size of the picture is offered only while its keyframes are where segments begin."""
         if self._is_audio:
@@ -158,34 +176,41 @@ class TrackRendition:
         self._in_a_row = max(self._in_a_row, 0) + 1 if has_media else min(self._in_a_row, 0) - 1
         if self._in_a_row >= JOINS_AFTER and not self.is_offered:
             self.is_offered = True
-            self._context.advise(self.name, "")
+            self._joined()
         elif self._in_a_row == -LEAVES_AFTER:
             self.is_offered = False
-            self._context.log.warn(
-                "{stream}: {rendition} is left out: its keyframes are not those of the leading video track",
-                stream=self._context.stream,
-                rendition=self.name,
-            )
-            self._context.advise(
-                self.name,
-                f"Viewers do not get {self.name.replace('-', ' track ')}: its keyframes are not at the same times as "
-                "those of the first video track; give all of them one keyframe interval, without scene detection.",
-            )
+            self._left_out()
 
-    def publish(self, hint: str, others: Sequence[str]) -> None:
+    def _joined(self) -> None:
+        """It can be chosen from now on."""
+        self._context.advise(self.name, "")
+
+    def _left_out(self) -> None:
+        """It cannot be chosen any more, or never could."""
+        self._context.log.warn(
+            "{stream}: {rendition} is left out: its keyframes are not those of the leading video track",
+            stream=self._context.stream,
+            rendition=self.name,
+        )
+        self._context.advise(
+            self.name,
+            f"Viewers do not get {self.name.replace('-', ' track ')}: its keyframes are not at the same times as "
+            "those of the first video track; give all of them one keyframe interval, without scene detection.",
+        )
+
+    def publish(self, hint: str, others: Sequence[tuple[str, PlaylistWindow]]) -> None:
         """
         Publish the playlist as it is now.
 
         :param hint: the name of the part that comes next; empty if there is none.
-        :param others: the names of the other folders; empty for the stream's own.
+        :param others: the URIs, from the stream's own folder, and windows of the others.
         """
         if hint != self._hinted:
             self._take_back_hint(self._hinted)
         if hint:
             self._folder.announce(hint)
         self._hinted = hint
-        reports = [f"../{name}/{MEDIA_PLAYLIST}" if name else f"../{MEDIA_PLAYLIST}" for name in others]
-        self._publication.put(self.window.version(hint, reports))
+        self._publication.put(self.window.version(hint, [(f"../{uri}", window) for uri, window in others]))
 
     def _take_back_hint(self, name: str) -> None:
         if name and name == self._hinted:
@@ -208,18 +233,20 @@ class TrackRenditions:
     All of one stream: none as long as it has no more than one video and one audio track.
 
     :param size: how many segments their playlists list.
+    :ivar rungs: the renditions of a ladder, by name, which are offered with them; others put up what is in those.
     """
 
     def __init__(self, context: SinkContext, size: int) -> None:
         self._context = context
         self._size = size
+        self.rungs: dict[str, TrackRendition] = {}
         self._wanted: tuple[tuple[Track, ...], ...] = ()  # the tracks of each that is needed from the next segment on
         self._all: dict[str, TrackRendition] = {}
         self._current: tuple[TrackRendition, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether there are any, or will be with the next segment."""
-        return bool(self._wanted or self._all)
+        return bool(self._wanted or self._all or self.rungs)
 
     def __iter__(self) -> Iterator[TrackRendition]:
         return iter(self._all.values())
@@ -255,17 +282,19 @@ class TrackRenditions:
 
     @property
     def _offered(self) -> list[TrackRendition]:
-        return [each for index, each in enumerate(self._current) if each.is_offered or (self.is_apart and not index)]
+        current = [each for index, each in enumerate(self._current) if each.is_offered or (self.is_apart and not index)]
+        return [*current, *(each for each in self.rungs.values() if each.is_offered)]
 
     def begin(self, muxed: PlaylistWindow) -> None:
         """Open those that are needed now; the next part that comes is the first of a segment."""
+        first = muxed.next_sequence, muxed.last_discontinuity
         for tracks in self._wanted:
             name = rendition_name(tracks[0])
             if name in self._all:
                 if self._all[name].tracks != tracks:
                     self._all[name].tracks = tracks
             else:
-                self._all[name] = TrackRendition(self._context, tracks, self._size, muxed)
+                self._all[name] = TrackRendition(self._context, name, tracks, self._size, muxed.constants, first)
         self._current = tuple(self._all[rendition_name(tracks[0])] for tracks in self._wanted)
 
     def put_part(self, part: Part, muxed: PlaylistWindow) -> None:
@@ -280,15 +309,19 @@ class TrackRenditions:
             rendition.complete_segment(end)
 
     @property
-    def reports(self) -> list[str]:
-        """The URIs of those that players may change to from the muxed rendition."""
-        return [] if self.is_apart else [variant.uri for variant in self.video]
+    def reports(self) -> list[tuple[str, PlaylistWindow]]:
+        """The URIs and windows of those that players may change to from the muxed rendition."""
+        return [] if self.is_apart else [(each.variant.uri, each.window) for each in self._offered]
 
-    def publish(self, hint: str) -> None:
-        """Publish all playlists; ``hint`` as the muxed one has it."""
-        others = [each.name for each in self._offered] + ([] if self.is_apart else [""])
+    def publish(self, hint: str, muxed: PlaylistWindow) -> None:
+        """Publish the playlists of all but rungs; ``hint`` as the muxed one has it."""
         for rendition in self._all.values():
-            rendition.publish(hint, [name for name in others if name != rendition.name])
+            rendition.publish(hint, self.others(rendition, muxed))
+
+    def others(self, rendition: TrackRendition, muxed: PlaylistWindow) -> list[tuple[str, PlaylistWindow]]:
+        """The URIs and windows of those that players may change to from a rendition."""
+        others = [(each.variant.uri, each.window) for each in self._offered if each is not rendition]
+        return others if self.is_apart else [*others, (MEDIA_PLAYLIST, muxed)]
 
     def end(self) -> None:
         """Nothing follows."""

@@ -108,6 +108,15 @@ from rapidrtmp.interfaces.storage import (
     StorageContext,
     StoredObject,
 )
+from rapidrtmp.interfaces.transcoding import (
+    ILadder,
+    IRenditionsSink,
+    ITranscoder,
+    ITranscoderFactory,
+    Rung,
+    RungReport,
+    TranscoderContext,
+)
 
 __all__ = [
     "IMMUTABLE",
@@ -143,6 +152,7 @@ __all__ = [
     "IEventLog",
     "IFrameQueue",
     "IGatheringStorage",
+    "ILadder",
     "ILeasingStorage",
     "ILiveStream",
     "IManageAuthenticator",
@@ -159,6 +169,7 @@ __all__ = [
     "IPublishing",
     "IRecorderFactory",
     "IRecoveringSinkFactory",
+    "IRenditionsSink",
     "IReplacingSinkFactory",
     "IResumableSink",
     "IShelf",
@@ -173,6 +184,8 @@ __all__ = [
     "IStreamDirectory",
     "IStreams",
     "ITokenIssuer",
+    "ITranscoder",
+    "ITranscoderFactory",
     "IViewers",
     "Lease",
     "ManageRequest",
@@ -195,6 +208,8 @@ __all__ = [
     "Response",
     "RetentionRules",
     "Route",
+    "Rung",
+    "RungReport",
     "Sample",
     "SinkContext",
     "SpawnProcess",
@@ -204,6 +219,7 @@ __all__ = [
     "StreamedResponse",
     "TokenTerms",
     "TrackRun",
+    "TranscoderContext",
     "UnavailableError",
     "Verdict",
     "json_response",

@@ -121,6 +121,11 @@ class FanOut:
         return tuple(attached.name for attached in self._attached)
 
     @property
+    def sinks(self) -> tuple[Any, ...]:
+        """The sinks that work."""
+        return tuple(attached.sink for attached in self._attached)
+
+    @property
     def loads(self) -> tuple[SinkLoad, ...]:
         """What each sink costs, those that were detached for a fault included."""
         working = (SinkLoad(each.name, each.ms_per_frame, each.state) for each in self._attached)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ from rapidrtmp.interfaces import (
     PlayableFacts,
     Playlist,
     RecordEvent,
+    RungReport,
     no_event,
 )
 from rapidrtmp.live.fan_out import FanOut
@@ -170,6 +171,7 @@ class LiveStream:
         that frames are stamped with.
     :ivar health: how its publisher does, in numbers; ``None`` until that is known. ``findings``: what is wrong.
     :ivar notice: what viewers should know of it; see :meth:`notify_viewers`.
+    :ivar rungs: tells how the rungs of its ladder do.
     :ivar wall_clock: the dates of its timeline since the last discontinuity.
     """
 
@@ -214,6 +216,7 @@ class LiveStream:
         self._make_sink = make_sink
         self._factories: dict[str, Any] = {}
         self.fan_out = fan_out or FanOut(name)
+        self.rungs: Callable[[], Sequence[RungReport]] = tuple
         self._gop = GopCache(gop_cache_bytes)
         self._max_bytes = max_bytes
         self.health: PublishHealth | None = None

@@ -1,6 +1,13 @@
 """Our own plugins, declared as those of others are."""
 
-from rapidrtmp.discovery import AuthenticatorPlugin, ContributionPlugin, DirectoryPlugin, SinkPlugin, StoragePlugin
+from rapidrtmp.discovery import (
+    AuthenticatorPlugin,
+    ContributionPlugin,
+    DirectoryPlugin,
+    SinkPlugin,
+    StoragePlugin,
+    TranscoderPlugin,
+)
 
 hls = SinkPlugin("hls", "HTTP Live Streaming, with low-latency parts", "rapidrtmp.hls.sink.HlsSinkFactory")
 record = SinkPlugin("record", "Recordings, playable while they grow", "rapidrtmp.recording.sink.RecorderFactory")
@@ -33,6 +40,10 @@ single = DirectoryPlugin(
 )
 local_directory = DirectoryPlugin(
     "local", "The processes of one machine: locked files in a folder", "rapidrtmp.directory.local.LocalDirectoryFactory"
+)
+
+ffmpeg = TranscoderPlugin(
+    "ffmpeg", "Ladders by an FFmpeg child process", "rapidrtmp.transcode.ffmpeg.FfmpegTranscoderFactory"
 )
 
 recordings = ContributionPlugin(

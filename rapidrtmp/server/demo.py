@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,8 +17,9 @@ from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import IAuthenticator, ITokenIssuer, TokenTerms
 from rapidrtmp.names import StreamName
 from rapidrtmp.server.listeners import Address
+from rapidrtmp.support.ffmpeg import find_ffmpeg
 
-__all__ = ["DEMO", "DemoPublisher", "find_ffmpeg", "make_demo"]
+__all__ = ["DEMO", "DemoPublisher", "make_demo"]
 
 DEMO = StreamName("live", "demo")
 TOKEN_LIFETIME_S = 3600
@@ -39,20 +39,6 @@ _VIDEO = (
 _AUDIO = "-c:a aac -b:a 128k -ar 48000 -ac 2"
 #: It cannot go back in a live stream to write how long it was, and would complain.
 _OUTPUT = "-flvflags no_duration_filesize -f flv"
-
-
-def find_ffmpeg() -> str | None:
-    """Path of FFmpeg: the one on the PATH, else the one that ``imageio-ffmpeg`` brings, else ``None``."""
-    found = shutil.which("ffmpeg")
-    if found:
-        return found
-    try:
-        from imageio_ffmpeg import get_ffmpeg_exe
-
-        path: str = get_ffmpeg_exe()
-    except (ImportError, RuntimeError):
-        return None
-    return path
 
 
 def demo_arguments(ffmpeg: str, url: str) -> list[str]:

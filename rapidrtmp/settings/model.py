@@ -258,6 +258,12 @@ class ServerSettings:
     play: tuple[str, ...] = _setting(
         SPECS, "open", "Who may watch, in every app without its own; any one that consents is enough", option="play"
     )
+    transcoder: str = _setting(
+        OPTIONAL_SPEC,
+        "",
+        "What makes the rungs of ladders, in every app without its own; empty for none",
+        option="transcoder",
+    )
     public_names: str = _setting(
         PUBLIC_NAMES, "", "Whether streams are called otherwise than by their keys, in every app without its own"
     )
@@ -533,6 +539,7 @@ class AppSettings:
     One RTMP application, complete: what ``[apps.NAME]`` leaves out is filled in from the rest.
 
     :ivar sinks: specs; likewise ``auth`` and ``play``.
+    :ivar transcoder: spec; empty for no ladders.
     :ivar public_names: ``""``, ``hashed``, or a table of secret keys and public names in JSON.
     :ivar grace_ms: ``None`` for three target durations.
     :ivar max_streams: of this application; 0 for no limit. The server's own limit counts besides.
@@ -548,6 +555,7 @@ class AppSettings:
     sinks: tuple[str, ...] = _as("server.sinks")
     auth: tuple[str, ...] = _as("server.auth")
     play: tuple[str, ...] = _as("server.play")
+    transcoder: str = _as("server.transcoder")
     public_names: str = _as("server.public_names")
     grace_ms: int | None = _as("live.grace")
     max_streams: int = _as("server.max_streams")

@@ -48,6 +48,9 @@ def describe_stream(stream: LiveStream, now_ms: int) -> dict[str, object]:
         "bytesReceived": counts.byte_count,
         "discontinuities": stream.discontinuities,
         "tracks": [_describe_track(track, stream.rhythm(track, now_ms)) for track in stream.tracks],
+        "renditions": [
+            {camel_case(name): value for name, value in asdict(report).items()} for report in stream.rungs()
+        ],
         "sinks": [
             {"name": load.name, "msPerFrame": round(load.ms_per_frame, 3), "state": load.state.value}
             for load in stream.fan_out.loads

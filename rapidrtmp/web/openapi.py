@@ -420,6 +420,25 @@ def _grant_request(max_expiration_s: int, **more: Json) -> Json:
     }
 
 
+def _rung_schema() -> Json:
+    count = {"type": "integer", "minimum": 0}
+    lag = {**count, "description": "From the arrival of its newest picture until that was back, in milliseconds."}
+    return object_of(
+        {
+            "name": {"type": "string"},
+            "state": {"enum": ["starting", "running", "behind", "off"]},
+            "codec": {"type": "string", "description": "As in RFC 6381; empty before its first picture."},
+            "width": count,
+            "height": count,
+            "bitrate": {**count, "description": "Of its pictures lately, in bit/s."},
+            "frames": count,
+            "lagMs": lag,
+            "gaps": {**count, "description": "Segments that were not there in time."},
+            "restarts": count,
+        }
+    )
+
+
 def _sink_schema() -> dict[str, object]:
     cost = {
         "type": "number",
@@ -490,6 +509,7 @@ def _stream_schema() -> Json:
             "bytesReceived": count,
             "discontinuities": count,
             "tracks": {"type": "array", "items": _track_schema(), "description": "Video first, the leading one."},
+            "renditions": {"type": "array", "items": _rung_schema(), "description": "The rungs of its ladder."},
             "sinks": {"type": "array", "items": _sink_schema()},
             "playbackUrl": text,
             "pageUrl": text,

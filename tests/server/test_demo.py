@@ -14,8 +14,10 @@ from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import ITokenIssuer, TokenTerms
 from rapidrtmp.names import StreamName
 from rapidrtmp.server import demo
-from rapidrtmp.server.demo import DemoPublisher, find_ffmpeg, make_demo
+from rapidrtmp.server.demo import DemoPublisher, make_demo
 from rapidrtmp.server.listeners import Address
+from rapidrtmp.support import ffmpeg
+from rapidrtmp.support.ffmpeg import find_ffmpeg
 
 
 class Transport:
@@ -182,7 +184,7 @@ class Issuer:
 class MakingTests(SynchronousTestCase):
     def url(self, authenticator: Any, *addresses: Address) -> str:
         """Where a demo publishes."""
-        self.patch(demo.shutil, "which", {"ffmpeg": "/opt/ffmpeg"}.get)
+        self.patch(ffmpeg.shutil, "which", {"ffmpeg": "/opt/ffmpeg"}.get)
         reactor = ProcessReactor()
         publisher = make_demo(reactor, authenticator, lambda: addresses)
         publisher.startService()
@@ -213,11 +215,11 @@ class MakingTests(SynchronousTestCase):
 class FindTests(SynchronousTestCase):
     def test_ffmpeg_on_path_comes_first(self) -> None:
         """An FFmpeg on the PATH is preferred to the one that imageio-ffmpeg brings."""
-        self.patch(demo.shutil, "which", {"ffmpeg": "/opt/ffmpeg"}.get)
+        self.patch(ffmpeg.shutil, "which", {"ffmpeg": "/opt/ffmpeg"}.get)
         self.assertEqual("/opt/ffmpeg", find_ffmpeg())
 
     def test_no_ffmpeg_is_found(self) -> None:
         """Where there is neither, there is none."""
-        self.patch(demo.shutil, "which", {}.get)
+        self.patch(ffmpeg.shutil, "which", {}.get)
         with mock.patch.dict(sys.modules, {"imageio_ffmpeg": None}):
             self.assertIsNone(find_ffmpeg())

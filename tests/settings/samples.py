@@ -15,6 +15,7 @@ SPECIAL = {
     "server.sinks": "hls hls:window=5",
     "server.auth": "open",
     "server.play": "token",
+    "server.transcoder": "ffmpeg",
     "rtmp.app_aliases": "old/studio=live",
     "server.log_format": "json",
     "server.log_level": "warn",

@@ -213,6 +213,7 @@ class StreamsTests(ApiTestCase):
                     "channels": 2,
                 },
             ],
+            "renditions": [],
             "sinks": [],
             "playbackUrl": "/live/k/index.m3u8",
             "pageUrl": "/live/k",

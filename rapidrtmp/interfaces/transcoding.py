@@ -1,0 +1,159 @@
+"""
+A transcoder: a live stream's frames in, the frames of a ladder's rungs out.
+
+A *rung* is another size or rate of the picture. The source is published as if there were no ladder; whatever comes back
+is found again by its presentation time, cut where the source was cut, and published beside it with the same numbers.
+So a transcoder does nothing but code pictures: when it is late, or fails, its rungs have gaps, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import Attribute, Interface
+
+from rapidrtmp.interfaces.events import EventType
+from rapidrtmp.interfaces.packaging import IPartSink
+from rapidrtmp.interfaces.sinks import IMetricsScope, ISink, SpawnProcess
+from rapidrtmp.interfaces.storage import InThread
+from rapidrtmp.media import VideoConfig
+from rapidrtmp.names import StreamName
+
+__all__ = [
+    "ILadder",
+    "IRenditionsSink",
+    "ITranscoder",
+    "ITranscoderFactory",
+    "Rung",
+    "RungReport",
+    "TranscoderContext",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """
+    One rung.
+
+    :ivar name: what it is called by, as a folder of the stream: its lines, as in ``720p``, and what tells it from
+        others with as many, as in ``720p-low``.
+    :ivar bitrate: what its pictures should take, in bits a second.
+    """
+
+    name: str
+    bitrate: int
+
+
+@dataclass(frozen=True, slots=True)
+class RungReport:
+    """
+    How a rung does.
+
+    :ivar state: ``starting``, ``running``, ``behind`` (its last segment was a gap) or ``off`` (no frames come).
+    :ivar bitrate: of its pictures over the last seconds, in bits a second; likewise ``frames`` in all.
+    :ivar lag_ms: how long the newest picture took, from its arrival at the server until it came back.
+    :ivar gaps: how many of its segments are gaps; ``restarts``: how often it began anew.
+    """
+
+    name: str
+    state: str
+    codec: str
+    width: int
+    height: int
+    bitrate: int
+    frames: int
+    lag_ms: int
+    gaps: int
+    restarts: int
+
+
+class ILadder(Interface):
+    """Where a transcoder puts what comes out of it. Nothing here waits, or raises for what a child process did."""
+
+    def begin(rungs: Sequence[Rung]) -> None:
+        """
+        Say which rungs there are from now on: once it is known what suits the source, and whenever that changes. Those
+        left out get gaps at once; no rungs at all are an answer too, for players wait for one.
+        """
+
+    def configured(rung: str, codec: str, config: VideoConfig) -> None:
+        """
+        Say how the frames of a rung that follow are to be decoded, before the first one.
+
+        :param codec: the FourCC by which the codec table lists it.
+        """
+
+    def frame(rung: str, pts: int, data: bytes, *, keyframe: bool, arrived_ms: int) -> None:
+        """
+        Take one picture of a rung.
+
+        :param pts: its presentation time, which is that of a frame of the source, in 1/90000 s; rising within a rung.
+        :param data: the sample as MP4 stores it.
+        :param keyframe: whether decoding may start there; wherever the source's segments begin it must be so.
+        :param arrived_ms: that of the source's frame.
+        """
+
+    def restarted() -> None:
+        """Say that frames which follow do not continue those before: decoding begins with the next keyframe."""
+
+    def drained() -> None:
+        """Say that nothing more comes of the frames that were fed so far: what is missing now is a gap."""
+
+
+class ITranscoder(ISink):
+    """
+    Codes the pictures of one stream.
+
+    It is called as any sink is: see ``ISink``. ``finish`` ends its work within some seconds; the Deferred fires when
+    nothing more comes. What is fed first is a keyframe.
+    """
+
+    def segment_missed(rung: str) -> None:
+        """Learn that a segment of a rung had to be published as a gap, because its frames have not come in time."""
+
+
+@dataclass(frozen=True)
+class TranscoderContext:
+    """
+    What a transcoder is given to work with: some of ``SinkContext``, and where its frames go.
+
+    :ivar ladder: takes what comes out of it.
+    :ivar advise: as ``SinkContext.advise``; likewise ``record``, ``in_thread`` and ``spawn_process``.
+    """
+
+    stream: StreamName
+    ladder: ILadder
+    clock: IReactorTime
+    log: Logger
+    metrics: IMetricsScope
+    spawn_process: SpawnProcess
+    in_thread: InThread
+    record: Callable[[EventType, Mapping[str, object]], None] = lambda _type, _data: None
+    advise: Callable[[str, str], None] = lambda _topic, _advice: None
+
+
+class ITranscoderFactory(Interface):
+    """What a transcoder plugin's spec is made into; lives as long as the server does."""
+
+    def create(context: TranscoderContext) -> ITranscoder:
+        """Make the transcoder of one stream; called when the stream begins. What it raises leaves that without."""
+
+
+class IRenditionsSink(IPartSink):
+    """
+    A part sink that publishes rungs as well.
+
+    A rung's parts come as the stream's own do, later, to a part sink of its own; for each of the source's parts one,
+    with the same times and the same audio. A part without runs is a gap.
+    """
+
+    has_renditions: bool = Attribute("Whether it wants any.")
+
+    def await_renditions(*, awaited: bool) -> None:
+        """Learn whether it is still open which rungs there will be."""
+
+    def open_rendition(rung: Rung) -> IPartSink:
+        """Make the part sink of a rung; called once for each that there ever is."""

@@ -1,0 +1,260 @@
+"""
+One FFmpeg at work: fragments into its standard input, the pictures of each rung out of a file descriptor of its own.
+
+All that it writes is read at all times, whatever becomes of it: one pipe that nothing is read from would stop it. What
+it does not take waits here, up to a bound. Its presentation times lead back to the frames that were fed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from rapidrtmp.cmaf.fragment import write_fragment
+from rapidrtmp.cmaf.init_segment import write_init_segment
+from rapidrtmp.codec.flv import Packet, PacketKind
+from rapidrtmp.codec.table import AVC, SampleReader
+from rapidrtmp.errors import RapidRTMPError
+from rapidrtmp.interfaces import Rung, Sample, SpawnProcess, TrackRun
+from rapidrtmp.media import VIDEO_TIMESCALE, Frame, Track, VideoConfig
+from rapidrtmp.transcode.command import FIRST_OUTPUT
+from rapidrtmp.transcode.flv_reader import FlvReader
+
+__all__ = ["Child", "Outcome"]
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+#: So much may wait for its standard input, and so many frames may be inside.
+MOST_QUEUED_BYTES = 16 << 20
+MOST_INSIDE = 2_000
+#: So many of its last lines are kept, each up to so long.
+KEPT_LINES, LONGEST_LINE = 5, 300
+_TICKS = VIDEO_TIMESCALE // 1000
+_WRAP = 0x7FFFFFFF
+
+
+class Outcome:
+    """
+    What a child did.
+
+    :ivar is_good: whether it ended by itself, without an error.
+    :ivar why: in words.
+    :ivar lines: the last that it said.
+    """
+
+    def __init__(self, why: str, lines: Sequence[str], *, is_good: bool) -> None:
+        self.why = why
+        self.lines = list(lines)
+        self.is_good = is_good
+
+
+@implementer(IPushProducer)
+class Child(ProcessProtocol):
+    """
+    One child.
+
+    :param track: of the frames that are fed.
+    :param rungs: those that come back, in the order of the outputs.
+    :param configured: called with a rung's name and its configuration; likewise ``returned``, with the picture, whether
+        it is a keyframe, and the frame that it was made of; and ``ended``, once, with the outcome.
+    :ivar fed: how many frames it was given; ``back``: how many pictures came back, of each rung.
+    :ivar strays: pictures whose presentation time is that of no frame.
+    """
+
+    def __init__(
+        self,
+        track: Track,
+        rungs: Sequence[Rung],
+        *,
+        configured: Callable[[str, VideoConfig], None],
+        returned: Callable[[str, bytes, bool, Frame], None],
+        ended: Callable[[Child, Outcome], None],
+    ) -> None:
+        self.fed = 0
+        self.strays = 0
+        self.back = {rung.name: 0 for rung in rungs}
+        self._track = track
+        self._outputs = {FIRST_OUTPUT + index: _Output(rung.name) for index, rung in enumerate(rungs)}
+        self._configured = configured
+        self._returned = returned
+        self._ended = ended
+        self._inside: dict[int, Frame] = {}  # by the millisecond of presentation that FLV can say
+        self._newest_fed: Frame | None = None
+        self._queue: deque[bytes] = deque()
+        self._queued = 0
+        self._is_paused = False
+        self._is_closing = False
+        self._has_ended = False
+        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._line = b""
+        self._why = ""
+
+    def start(self, spawn: SpawnProcess, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """
+        Start it.
+
+        :raises OSError: it cannot be started.
+        """
+        descriptors: dict[int, int | str] = {STDIN: "w", STDOUT: "r", STDERR: "r", **dict.fromkeys(self._outputs, "r")}
+        spawn(self, command[0], command, environment, childFDs=descriptors)
+
+    # ── in ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def connectionMade(self) -> None:
+        """It runs: tell it what the frames are."""
+        self._process.registerProducer(self, True)
+        self._write(write_init_segment((self._track,)))
+
+    @property
+    def _process(self) -> Any:
+        return self.transport
+
+    def feed(self, frame: Frame) -> None:
+        """Give it the next frame; the first one is a keyframe."""
+        if self._is_closing or self._has_ended:
+            return
+        self.fed += 1
+        self._inside[_key(frame.pts)] = frame
+        if len(self._inside) > MOST_INSIDE:
+            del self._inside[next(iter(self._inside))]
+        self._newest_fed = frame
+        run = TrackRun(self._track, [Sample(frame, frame.duration)])
+        self._write(b"".join(write_fragment(self.fed, [run])))
+
+    def _write(self, data: bytes) -> None:
+        if self._is_paused:
+            self._queue.append(data)
+            self._queued += len(data)
+            if self._queued > MOST_QUEUED_BYTES:
+                self.kill("it takes nothing any more")
+        elif not self._has_ended:
+            self._process.writeToChild(STDIN, data)
+
+    def pauseProducing(self) -> None:
+        """Write no more for now: what it was given before still waits."""
+        self._is_paused = True
+
+    def resumeProducing(self) -> None:
+        """Write what waits."""
+        self._is_paused = False
+        while self._queue and not self._is_paused:
+            data = self._queue.popleft()
+            self._queued -= len(data)
+            self._write(data)
+        if self._is_closing and not self._queue and not self._is_paused:
+            self._close_input()
+
+    def stopProducing(self) -> None:
+        """Its standard input is closed."""
+        self._queue.clear()
+
+    @property
+    def lag(self) -> int:
+        """How far the rung that is furthest behind is behind the newest frame fed, in ticks; 0 before there is one."""
+        if self._newest_fed is None or not self._outputs:
+            return 0
+        first = next(iter(self._inside.values()), self._newest_fed)
+        newest = [first.pts if each.newest is None else each.newest for each in self._outputs.values()]
+        return max(0, self._newest_fed.pts - min(newest))
+
+    def close(self) -> None:
+        """Nothing follows: it ends when it has brought the rest."""
+        if not self._is_closing:
+            self._is_closing = True
+            if not self._queue:
+                self._close_input()
+
+    def _close_input(self) -> None:
+        if not self._has_ended:
+            self._process.unregisterProducer()
+            self._process.closeChildFD(STDIN)
+
+    def kill(self, why: str) -> None:
+        """End it at once."""
+        self._why = self._why or why
+        self._queue.clear()
+        try:
+            self._process.signalProcess("KILL")
+        except ProcessExitedAlready:
+            pass
+
+    # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """Read what it writes."""
+        if childFD == STDERR:
+            self._hear(data)
+        output = self._outputs.get(childFD)
+        if output is None or self._why:
+            return
+        try:
+            output.reader.receive_data(data)
+            for tag in output.reader.events():
+                self._take(output, tag.timestamp_ms, tag.packet)
+        except RapidRTMPError as error:
+            self.kill(f"{output.rung}: it does not write what it should: {error}")
+
+    def _take(self, output: _Output, timestamp_ms: int, packet: Packet) -> None:
+        if packet.kind is PacketKind.CONFIG and AVC.read_config is not None:
+            config = AVC.read_config(packet.body)
+            assert isinstance(config, VideoConfig)
+            assert AVC.reader is not None
+            output.samples = AVC.reader(config)
+            self._configured(output.rung, config)
+        elif packet.kind is PacketKind.FRAMES and output.samples is not None:
+            frame = self._inside.get(timestamp_ms + packet.composition_ms & _WRAP)
+            data = output.samples.read(packet.body)
+            if frame is None:
+                self.strays += 1
+            elif data is not None:
+                output.newest = frame.pts
+                self.back[output.rung] += 1
+                self._forget_old()
+                self._returned(output.rung, data, output.samples.keyframe, frame)
+
+    def _forget_old(self) -> None:
+        """Forget frames that all rungs are past."""
+        newest = [each.newest for each in self._outputs.values()]
+        if len(self._inside) < 64 or None in newest:
+            return
+        oldest = min(time for time in newest if time is not None)
+        for key in [key for key, frame in self._inside.items() if frame.pts < oldest]:
+            del self._inside[key]
+
+    def _hear(self, data: bytes) -> None:
+        *lines, rest = (self._line + data).split(b"\n")
+        self._line = rest[-LONGEST_LINE:]
+        for line in lines:
+            text = line[:LONGEST_LINE].decode("utf-8", "replace").strip()
+            if text:
+                self._lines.append("".join(char for char in text if char.isprintable()))
+
+    def processEnded(self, reason: Failure) -> None:
+        """It is gone, and all that it wrote has been read."""
+        self._has_ended = True
+        self._queue.clear()
+        self._inside.clear()
+        is_good = bool(reason.check(ProcessDone)) and not self._why
+        why = self._why or ("it has ended" if is_good else str(reason.value))
+        self._ended(self, Outcome(why, tuple(self._lines), is_good=is_good))
+
+
+class _Output:
+    """One output: what has been read of it."""
+
+    def __init__(self, rung: str) -> None:
+        self.rung = rung
+        self.reader = FlvReader()
+        self.samples: SampleReader | None = None
+        self.newest: int | None = None  # presentation time of the newest picture
+
+
+def _key(pts: int) -> int:
+    """The milliseconds of a presentation time, as FLV has them: rounded, and of 31 bits."""
+    return (pts + _TICKS // 2) // _TICKS & _WRAP

@@ -1,0 +1,80 @@
+"""
+The command line of FFmpeg for a ladder.
+
+Every option is there for a reason that was measured with FFmpeg 5.1 and 9: exact presentation times, keyframes at the
+source's keyframes and nowhere else, and pictures that come back at once.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+
+from rapidrtmp.transcode.rungs import RungSize
+
+__all__ = ["FIRST_OUTPUT", "make_command", "make_environment"]
+
+#: The file descriptor of the first rung's output; the others follow.
+FIRST_OUTPUT = 3
+NICENESS = 5
+#: What the child may know of our environment: where drivers and libraries are.
+_PASSED_ON = ("LD_LIBRARY_PATH", "LIBVA_DRIVER_NAME", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
+
+#: Few frames are looked at before it begins, the decoder holds none back for other threads, and times stay.
+_INPUT = "-probesize 32 -analyzeduration 0 -threads 1 -copyts -f mp4 -i pipe:0"
+_QUIET = "-hide_banner -nostdin -loglevel warning"
+#: A picture out for each one in; the clock of the encoder is ours: else 5.1 puts times on a grid of its own.
+_TIMES = "-fps_mode passthrough -enc_time_base 1:90000"
+#: Keyframes where the source has some, which are IDR, and nowhere else.
+_KEYFRAMES = "-g 9999 -sc_threshold 0 -force_key_frames source -forced-idr 1"
+#: Without "disabled" times begin at 0, whatever they were.
+_OUTPUT = "-avoid_negative_ts disabled -f flv -flvflags no_duration_filesize -flush_packets 1"
+
+
+def make_command(ffmpeg: str, sizes: Sequence[RungSize], preset: str) -> list[str]:
+    """
+    The program and its arguments: fMP4 on standard input, each rung as FLV on a file descriptor of its own.
+
+    :param sizes: one at least.
+    :param preset: of libx264.
+    """
+    command = [*_wrapping(), ffmpeg, *_QUIET.split(), *_INPUT.split()]
+    command += ["-filter_complex_threads", "1", "-filter_complex", _filter(sizes)]
+    for index, size in enumerate(sizes):
+        rate = str(size.rung.bitrate)
+        command += ["-map", f"[v{index}]", "-an", "-c:v", "libx264", "-preset", preset, "-tune", "zerolatency"]
+        command += ["-threads", _threads(size), "-pix_fmt", "yuv420p"]
+        command += [*_TIMES.split(), *_KEYFRAMES.split()]
+        command += ["-b:v", rate, "-maxrate", rate, "-bufsize", rate, *_OUTPUT.split(), f"pipe:{FIRST_OUTPUT + index}"]
+    return command
+
+
+def _wrapping() -> list[str]:
+    """
+    The server's own work comes before that of its children, and none outlives it: one that is stopped would not notice
+    that its standard input is closed.
+    """
+    wrapping = []
+    setpriv, nice = shutil.which("setpriv"), shutil.which("nice")
+    if setpriv:
+        wrapping += [setpriv, "--pdeathsig", "KILL"]
+    if nice:
+        wrapping += [nice, "-n", str(NICENESS)]
+    return wrapping
+
+
+def _filter(sizes: Sequence[RungSize]) -> str:
+    """Decode once, scale for each rung."""
+    split = "".join(f"[s{index}]" for index in range(len(sizes)))
+    scaled = [f"[s{index}]scale={size.width}:{size.height},setsar=1[v{index}]" for index, size in enumerate(sizes)]
+    return ";".join([f"[0:v]split={len(sizes)}{split}", *scaled])
+
+
+def _threads(size: RungSize) -> str:
+    """One does for most; a large picture is coded in slices by two."""
+    return "2" if size.width * size.height > 1_000_000 else "1"
+
+
+def make_environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """What the child knows of our environment."""
+    return {name: ours[name] for name in _PASSED_ON if name in ours}

@@ -1,0 +1,338 @@
+"""
+Ladders by FFmpeg: one child process for all rungs of a stream, supervised.
+
+The child is fed with the stream's own frames, from a keyframe on, and brings each rung's pictures with the presentation
+times of those. It begins when the first GOP is whole, for by then it is known what the source takes. Behind a
+discontinuity, and when the publisher is gone, it is left to bring the rest, and another begins with what follows: a
+decoder that is given other parameters would bring garbage. One that dies, hangs or writes nonsense is replaced, after
+pauses that grow, and fed from the last keyframe on; one that never works is left alone until the next publish.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from zope.interface import implementer
+
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.interfaces import EventType, ITranscoder, ITranscoderFactory, Rung, TranscoderContext
+from rapidrtmp.media import VIDEO_TIMESCALE, Frame, MediaKind, Track, VideoConfig
+from rapidrtmp.transcode.child import Child, Outcome
+from rapidrtmp.transcode.command import make_command, make_environment
+from rapidrtmp.transcode.program import usable_ffmpeg
+from rapidrtmp.transcode.rungs import RungSize, parse_rungs, suitable_rungs
+
+__all__ = ["FfmpegTranscoder", "FfmpegTranscoderFactory"]
+
+DEFAULT_RUNGS = {"720p": "3000k", "480p": "1200k", "360p": "700k"}
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+
+#: So much of a source is looked at before the rungs are chosen, if its second keyframe does not come before.
+LONGEST_LOOK = 8 * VIDEO_TIMESCALE
+#: No more is kept of what came since the last keyframe.
+MOST_GOP_BYTES = 32 << 20
+#: A child that is so far behind is stuck.
+LONGEST_LAG = 6 * VIDEO_TIMESCALE
+CHECK_S = 1.0
+#: The pause before another child begins: it doubles, and is short again after a good run.
+FIRST_PAUSE_S, LONGEST_PAUSE_S, GOOD_RUN_S = 1.0, 30.0, 20.0
+#: After so many restarts in so long the ladder is off until the next publish; a child that ends within a second, this
+#: many times in a row, was given something that it cannot do.
+MOST_RESTARTS, RESTARTS_WITHIN_S = 3, 600.0
+HOPELESS_RUN_S, HOPELESS_RUNS = 1.0, 2
+#: After so many missed segments in so long there is one rung less.
+MOST_MISSED, MISSED_WITHIN_S = 3, 60.0
+#: How long a child may take to bring the rest.
+LONGEST_DRAIN_S = 2.0
+
+
+@implementer(ITranscoderFactory)
+class FfmpegTranscoderFactory:
+    """
+    ``ffmpeg:720p=3000k:480p=1200k:360p=700k:preset=veryfast``
+
+    :param preset: of libx264: ``ultrafast`` costs about half of ``veryfast``.
+    :param program: path of FFmpeg; empty for the one that is found.
+    :param rungs: bits a second by height. What is not clearly smaller than the source is left out.
+    """
+
+    def __init__(self, *, preset: str = "veryfast", program: str = "", **rungs: str) -> None:
+        if preset not in PRESETS:
+            raise ConfigurationError(f"preset={preset}: one of {', '.join(PRESETS)}")
+        self.rungs = parse_rungs(rungs or DEFAULT_RUNGS)
+        self._preset = preset
+        self._ffmpeg = usable_ffmpeg(program)
+
+    def create(self, context: TranscoderContext) -> FfmpegTranscoder:
+        """See :meth:`ITranscoderFactory.create <rapidrtmp.interfaces.ITranscoderFactory.create>`."""
+        return FfmpegTranscoder(context, self.rungs, self._command)
+
+    def _command(self, sizes: Sequence[RungSize]) -> list[str]:
+        return make_command(self._ffmpeg, sizes, self._preset)
+
+
+@implementer(ITranscoder)
+class FfmpegTranscoder:
+    """
+    One stream's.
+
+    :param rungs: those that are wanted, the largest first.
+    :param command: makes the command line for some of them.
+    """
+
+    def __init__(
+        self, context: TranscoderContext, rungs: Sequence[Rung], command: Callable[[Sequence[RungSize]], list[str]]
+    ) -> None:
+        self._context = context
+        self._ladder = context.ladder
+        self._wanted = list(rungs)
+        self._command = command
+        self._track: Track | None = None  # the leading one, if that is video alone
+        self._bitrate = 0  # of the source, as measured; 0 while that is not known
+        self._sizes: Sequence[RungSize] = ()
+        self._gop: list[Frame] = []  # since the last keyframe, or the first one while the rungs are not chosen
+        self._gop_bytes = 0
+        self._child: Child | None = None
+        self._is_draining = False
+        self._is_off = False
+        self._has_range = False  # whether frames come that are to be coded
+        self._began_s = 0.0  # when the child did
+        self._pause_s = FIRST_PAUSE_S
+        self._hopeless = 0
+        self._restarts: deque[float] = deque()
+        self._missed: deque[float] = deque()
+        self._timers: dict[str, IDelayedCall] = {}
+        self._done: Deferred[None] | None = None
+        self._finishes = False
+        self._count_restart = context.metrics.counter(
+            "ladder_restarts_total", "Children that had to be replaced, because they failed or were stuck"
+        )
+        self._count_frames = context.metrics.counter("ladder_frames_total", "Pictures of rungs that came back")
+        self._count_strays = context.metrics.counter("ladder_strays_total", "Pictures of rungs that belong to no frame")
+        self._count_missed = context.metrics.counter("ladder_gaps_total", "Segments of rungs that were not in time")
+
+    # ── ISink ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
+        """See :meth:`ISink.tracks_changed <rapidrtmp.interfaces.ISink.tracks_changed>`; likewise the others."""
+        self._end_range()
+        videos = [track for track in tracks if track.kind is MediaKind.VIDEO]
+        if len(videos) == 1:
+            if self._track is None or self._track.config != videos[0].config:
+                self._sizes = ()
+            self._track, self._has_range = videos[0], True
+        else:  # nothing to be seen, or the publisher brings the rungs itself
+            self._track, self._has_range = None, False
+            self._ladder.begin(())
+
+    def frame_received(self, frame: Frame) -> None:
+        """Keep the frames since the last keyframe, and feed them."""
+        if not self._has_range or self._is_off or self._track is None or frame.track.id != self._track.id:
+            return
+        is_chosen = bool(self._sizes)
+        if frame.keyframe and (is_chosen or not self._gop):
+            self._gop.clear()
+            self._gop_bytes = 0
+        elif not self._gop:
+            return
+        self._gop.append(frame)
+        self._gop_bytes += len(frame.data)
+        if not is_chosen and not self._choose(frame):
+            return
+        if self._child is not None and not self._is_draining:
+            self._child.feed(frame)
+        elif self._child is None and "restart" not in self._timers:
+            self._start()
+        if self._gop_bytes > MOST_GOP_BYTES:
+            self._gop.clear()
+
+    def discontinuity(self) -> None:
+        """What follows does not join on."""
+        self._end_range()
+
+    def interrupted(self) -> None:
+        """The publisher may return."""
+        self._end_range()
+
+    def finish(self) -> Deferred[None] | None:
+        """Let the child bring the rest."""
+        self._finishes = True
+        self._end_range()
+        if self._child is None:
+            return None
+        self._done = Deferred()
+        return self._done
+
+    def segment_missed(self, rung: str) -> None:
+        """See :meth:`ITranscoder.segment_missed <rapidrtmp.interfaces.ITranscoder.segment_missed>`."""
+        self._count_missed.inc()
+        now = self._context.clock.seconds()
+        self._missed.append(now)
+        while now - self._missed[0] > MISSED_WITHIN_S:
+            self._missed.popleft()
+        if len(self._missed) > MOST_MISSED * len(self._sizes) and self._child is not None and not self._is_draining:
+            self._missed.clear()
+            self._shed(rung)
+
+    # ── which rungs ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _choose(self, newest: Frame) -> bool:
+        """Choose the rungs, when enough of the source has been seen; whether there are some."""
+        assert self._track is not None
+        first, config = self._gop[0], self._track.config
+        seen = newest.dts - first.dts
+        if not self._bitrate:
+            if len(self._gop) < 2 or not (newest.keyframe or seen >= LONGEST_LOOK):
+                return False
+            size = self._gop_bytes - (len(newest.data) if newest.keyframe else 0)
+            self._bitrate = size * 8 * VIDEO_TIMESCALE // max(seen, 1)
+        assert isinstance(config, VideoConfig)
+        self._sizes = suitable_rungs(self._wanted, config, self._bitrate)
+        self._ladder.begin([size.rung for size in self._sizes])
+        if not self._sizes:
+            self._turn_off(
+                f"no rung is clearly smaller than its {config.width}x{config.height} at {self._bitrate // 1000} kbit/s"
+            )
+        return bool(self._sizes)
+
+    def _shed(self, rung: str) -> None:
+        """Work with one rung less: what there is of the processor does not do for all."""
+        if len(self._sizes) > 1:
+            name = self._sizes[0].rung.name
+            self._sizes = self._sizes[1:]
+            self._wanted = [each for each in self._wanted if each.name != name]
+            self._ladder.begin([size.rung for size in self._sizes])
+            self._say("left out", {"rung": name})
+            self._context.advise("ladder", f"Viewers do not get {name}: this machine is too slow for so many rungs.")
+        assert self._child is not None
+        self._child.kill(f"{rung} does not come back in time")
+
+    # ── the child ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start(self) -> None:
+        """Start a child, and feed it from the last keyframe on."""
+        assert self._track is not None
+        self._began_s = self._context.clock.seconds()
+        child = Child(
+            self._track,
+            [size.rung for size in self._sizes],
+            configured=lambda rung, config: self._ladder.configured(rung, "avc1", config),
+            returned=self._returned,
+            ended=self._child_ended,
+        )
+        try:
+            child.start(self._context.spawn_process, self._command(self._sizes), make_environment(os.environ))
+        except Exception as error:
+            self._turn_off(f"FFmpeg cannot be started: {error}")
+            return
+        self._child, self._is_draining = child, False
+        self._say("started", {"rungs": [size.rung.name for size in self._sizes]})
+        for frame in self._gop:
+            child.feed(frame)
+        self._set_timer("check", CHECK_S, self._check)
+
+    def _returned(self, rung: str, data: bytes, keyframe: bool, frame: Frame) -> None:
+        self._count_frames.inc()
+        self._ladder.frame(rung, frame.pts, data, keyframe=keyframe, arrived_ms=frame.arrived_ms)
+
+    def _check(self) -> None:
+        """See that the child is alive."""
+        child = self._child
+        if child is None or self._is_draining:
+            return
+        if child.lag > LONGEST_LAG:
+            child.kill(f"it is {child.lag // VIDEO_TIMESCALE} s behind")
+        self._set_timer("check", CHECK_S, self._check)
+
+    def _end_range(self) -> None:
+        """Nothing follows that joins on: let the child bring the rest."""
+        self._has_range = False
+        self._gop.clear()
+        self._gop_bytes = 0
+        self._cancel("restart")
+        if self._child is None:
+            self._ladder.drained()
+        elif not self._is_draining:
+            self._is_draining = True
+            self._child.close()
+            self._cancel("check")
+            self._set_timer("drain", LONGEST_DRAIN_S, self._child.kill, "it does not end")
+
+    def _child_ended(self, child: Child, outcome: Outcome) -> None:
+        self._child = None
+        self._count_strays.inc(child.strays)
+        was_draining, self._is_draining = self._is_draining, False
+        self._cancel("check")
+        self._cancel("drain")
+        if was_draining:
+            if not self._has_range:
+                self._ladder.drained()
+            elif self._gop and self._sizes:
+                self._start()
+        elif not self._is_off:
+            self._replace(outcome)
+        if self._finishes and self._child is None and self._done is not None:
+            done, self._done = self._done, None
+            done.callback(None)
+
+    def _replace(self, outcome: Outcome) -> None:
+        """Have another child begin, if there is hope."""
+        now = self._context.clock.seconds()
+        ran_s = now - self._began_s
+        self._count_restart.inc()
+        self._hopeless = self._hopeless + 1 if ran_s < HOPELESS_RUN_S else 0
+        self._pause_s = FIRST_PAUSE_S if ran_s >= GOOD_RUN_S else self._pause_s
+        self._restarts.append(now)
+        while now - self._restarts[0] > RESTARTS_WITHIN_S:
+            self._restarts.popleft()
+        said = f"; it said: {' / '.join(outcome.lines)}" if outcome.lines else ""
+        if self._hopeless >= HOPELESS_RUNS or len(self._restarts) > MOST_RESTARTS:
+            self._turn_off(f"FFmpeg fails again and again: {outcome.why}{said}")
+            return
+        self._context.log.warn(
+            "{stream}: FFmpeg failed after {ran_s:.1f} s, the next one begins in {pause_s:.0f} s: {why}{said}",
+            stream=self._context.stream,
+            ran_s=ran_s,
+            pause_s=self._pause_s,
+            why=outcome.why,
+            said=said,
+        )
+        self._say("failed", {"reason": outcome.why})
+        self._ladder.restarted()
+        self._set_timer("restart", self._pause_s, self._restart)
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    def _restart(self) -> None:
+        if self._gop and self._child is None and self._has_range:
+            self._start()
+
+    def _turn_off(self, reason: str) -> None:
+        """Make no ladder until the next publish."""
+        self._is_off = True
+        self._gop.clear()
+        self._ladder.begin(())
+        self._context.log.warn("{stream}: no ladder: {reason}", stream=self._context.stream, reason=reason)
+        self._context.advise("ladder", f"The ladder is off: {reason}.")
+        self._say("off", {"reason": reason})
+
+    def _say(self, state: str, more: dict[str, object]) -> None:
+        self._context.record(EventType.LADDER, {"state": state, **more})
+
+    # ── timers ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _set_timer(self, name: str, delay_s: float, call: Callable[..., object], *arguments: object) -> None:
+        def fire() -> None:
+            self._timers.pop(name, None)
+            call(*arguments)
+
+        self._cancel(name)
+        self._timers[name] = self._context.clock.callLater(delay_s, fire)
+
+    def _cancel(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None and timer.active():
+            timer.cancel()

@@ -1,0 +1,395 @@
+"""The supervision of FFmpeg, with children that do as a test wants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.error import ProcessDone, ProcessTerminated
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.cmaf.reader import read_fragments, read_init_segment
+from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.interfaces import ITranscoderFactory
+from rapidrtmp.media import Frame
+from rapidrtmp.testing.frames import make_audio_track, make_video_track, video_frames
+from rapidrtmp.testing.sinks import RecordingMetrics, feed
+from rapidrtmp.testing.transcoders import RecordingLadder, Said, TranscoderContract, make_transcoder_context
+from rapidrtmp.transcode import ffmpeg, program
+from rapidrtmp.transcode.child import MOST_QUEUED_BYTES
+from tests.transcode.flv import HEADER, config_tag, picture_tag
+
+VIDEO, SMALL = make_video_track(), make_video_track(854, 480)
+
+
+class FakeChild:
+    """
+    A child process: what it was given, and what it does.
+
+    :ivar takes: whether it takes what is written to it.
+    """
+
+    def __init__(self, protocol: Any, command: Sequence[str], descriptors: dict[int, Any]) -> None:
+        self.protocol, self.command, self.descriptors = protocol, command, descriptors
+        self.given = bytearray()
+        self.is_closed = self.is_gone = False
+        self.signals: list[str] = []
+        self._producer: Any = None
+        protocol.makeConnection(self)
+
+    # what the transcoder does with it
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self._producer = producer
+
+    def unregisterProducer(self) -> None:
+        self._producer = None
+
+    def writeToChild(self, descriptor: int, data: bytes) -> None:
+        assert descriptor == 0 and not self.is_closed
+        self.given += data
+
+    def closeChildFD(self, descriptor: int) -> None:
+        self.is_closed = True
+
+    def signalProcess(self, signal: str) -> None:
+        self.signals.append(signal)
+        self.end(ProcessTerminated(signal=9))
+
+    # what it does
+    def write(self, descriptor: int, data: bytes) -> None:
+        self.protocol.childDataReceived(descriptor, data)
+
+    def stop_taking(self) -> None:
+        self._producer.pauseProducing()
+
+    def take_again(self) -> None:
+        self._producer.resumeProducing()
+
+    def end(self, reason: Exception | None = None) -> None:
+        if not self.is_gone:
+            self.is_gone = True
+            self.protocol.processEnded(Failure(reason or ProcessDone(0)))
+
+    def frames(self) -> list[int]:
+        """The decode times of the frames that it was given."""
+        data = bytes(self.given)
+        init = read_init_segment(data[: data.index(b"moof") - 4])
+        return [run.base_decode_time for each in read_fragments(data, init) for run in each.tracks]
+
+
+class Supervised:
+    """A transcoder with children of a test's."""
+
+    def __init__(self, rungs: dict[str, str] | None = None) -> None:
+        self.clock, self.ladder, self.said = Clock(), RecordingLadder(), Said()
+        self.children: list[FakeChild] = []
+        context = make_transcoder_context(self.ladder, clock=self.clock, spawn_process=self._spawn, said=self.said)
+        self.metrics: RecordingMetrics = context.metrics  # type: ignore[assignment]
+        factory = ffmpeg.FfmpegTranscoderFactory(**(rungs or {"480p": "100k", "360p": "50k"}))
+        self.transcoder = factory.create(context)
+
+    def _spawn(self, protocol: Any, executable: str, args: Sequence[str], env: Any, childFDs: Any) -> Any:
+        self.children.append(FakeChild(protocol, args, childFDs))
+        return self.children[-1]
+
+    @property
+    def child(self) -> FakeChild:
+        return self.children[-1]
+
+    def begin(self, seconds: float = 2.1) -> list[Frame]:
+        """A range of frames, up to behind its second keyframe."""
+        frames = video_frames(VIDEO, 60)
+        self.transcoder.tracks_changed((VIDEO, make_audio_track()))
+        self.feed(frames, 0, seconds)
+        return frames
+
+    def feed(self, frames: Sequence[Frame], since_s: float, until_s: float) -> None:
+        feed(self.transcoder, [frame for frame in frames if since_s * 90_000 <= frame.dts < until_s * 90_000])
+
+    def bring(
+        self, frames: Sequence[Frame], since_s: float, until_s: float, descriptors: Sequence[int] = (3, 4)
+    ) -> None:
+        """The child brings the pictures of some frames."""
+        chosen = [frame for frame in frames if since_s * 90_000 <= frame.dts < until_s * 90_000]
+        for descriptor in descriptors:
+            self.child.write(descriptor, b"".join(map(picture_tag, chosen)))
+
+    def say_hello(self) -> None:
+        """The child begins its outputs."""
+        for descriptor in (3, 4):
+            self.child.write(descriptor, HEADER + config_tag(SMALL))
+
+    @property
+    def states(self) -> list[object]:
+        """What was recorded."""
+        return [data["state"] for _, data in self.said.events]
+
+
+class FfmpegCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.patch(ffmpeg, "usable_ffmpeg", lambda path: path or "/opt/ffmpeg")
+
+
+class ContractTests(TranscoderContract, FfmpegCase):
+    def make_factory(self) -> ITranscoderFactory:
+        return ffmpeg.FfmpegTranscoderFactory(**{"480p": "100k"})  # type: ignore[return-value]
+
+
+class FeedingTests(FfmpegCase):
+    def test_begins_when_the_source_is_known(self) -> None:
+        """The child begins with the second keyframe, and is given all from the first one on, at exact times."""
+        supervised = Supervised()
+        frames = supervised.begin(1.9)
+        self.assertEqual([], supervised.children)
+        supervised.feed(frames, 1.9, 3)
+        self.assertEqual([frame.dts for frame in frames if frame.dts < 3 * 90_000], supervised.child.frames())
+        self.assertEqual({0: "w", 1: "r", 2: "r", 3: "r", 4: "r"}, supervised.child.descriptors)
+        self.assertEqual(["480p", "360p"], [rung.name for rung in supervised.ladder.begun[-1]])
+
+    def test_pictures_find_their_frames(self) -> None:
+        """What comes back has the exact presentation time of its frame, also behind a day and a wrap of FLV's times."""
+        for start in (0, 90_000 * 90_000, ((1 << 31) - 1_000) * 90):
+            supervised = Supervised()
+            frames = video_frames(VIDEO, 4, start=start, b_frames=2)
+            supervised.transcoder.tracks_changed((VIDEO,))
+            feed(supervised.transcoder, frames)
+            supervised.say_hello()
+            shown = sorted(frames, key=lambda frame: frame.pts)
+            supervised.child.write(3, b"".join(map(picture_tag, shown)))
+            self.assertEqual(
+                [(frame.pts, frame.keyframe, frame.data) for frame in shown],
+                [(each.pts, each.keyframe, each.data) for each in supervised.ladder.pictures["480p"]],
+            )
+
+    def test_no_rung_makes_sense(self) -> None:
+        """Where every rung is about as large as the source there is no child, and the reason is said."""
+        supervised = Supervised({"700p": "100k"})
+        supervised.begin(5)
+        self.assertEqual(([], ()), (supervised.children, supervised.ladder.begun[-1]))
+        self.assertEqual(["off"], supervised.states)
+        self.assertIn("no rung is clearly smaller than its 1280x720", supervised.said.advice["ladder"])
+
+    def test_rungs_of_the_publisher(self) -> None:
+        """A publisher that brings several sizes itself needs no ladder."""
+        supervised = Supervised()
+        supervised.transcoder.tracks_changed((VIDEO, make_video_track(640, 360, id=3)))
+        feed(supervised.transcoder, video_frames(VIDEO, 5))
+        self.assertEqual(([], [()]), (supervised.children, supervised.ladder.begun))
+
+    def test_what_is_not_taken_waits(self) -> None:
+        """What the child does not take waits, and is written when it takes again; then its input is closed."""
+        supervised = Supervised()
+        frames = supervised.begin()
+        before = len(supervised.child.given)
+        supervised.child.stop_taking()
+        supervised.feed(frames, 2.1, 4)
+        self.assertEqual(before, len(supervised.child.given))
+        supervised.transcoder.interrupted()
+        self.assertFalse(supervised.child.is_closed)
+        supervised.child.take_again()
+        self.assertTrue(supervised.child.is_closed)
+        self.assertEqual([frame.dts for frame in frames if frame.dts < 4 * 90_000], supervised.child.frames())
+
+
+class FailingTests(FfmpegCase):
+    def test_killed_one_is_replaced(self) -> None:
+        """A child that is killed is replaced a second later by one that is fed from the last keyframe on."""
+        supervised = Supervised()
+        frames = supervised.begin()
+        supervised.clock.advance(5)
+        supervised.child.end(ProcessTerminated(signal=9))
+        self.assertEqual(["restarted"], supervised.ladder.calls[-1:])
+        supervised.feed(frames, 2.1, 4.5)
+        self.assertEqual(1, len(supervised.children))
+        supervised.clock.advance(1)
+        self.assertEqual(2, len(supervised.children))
+        self.assertEqual([frame.dts for frame in frames if 4 <= frame.dts / 90_000 < 4.5], supervised.child.frames())
+        self.assertEqual(["started", "failed", "started"], supervised.states)
+        self.assertEqual(1, supervised.metrics.total("ladder_restarts_total"))
+
+    def test_stuck_one_is_killed(self) -> None:
+        """A child that brings nothing any more is killed when it is some seconds behind, and replaced."""
+        supervised = Supervised()
+        frames = supervised.begin()
+        supervised.say_hello()
+        supervised.bring(frames, 0, 2)
+        for second in range(2, 9):
+            supervised.feed(frames, second + 0.1, second + 1.1)
+            supervised.clock.advance(1)
+        self.assertEqual(["KILL"], supervised.children[0].signals)
+        supervised.clock.advance(1)
+        self.assertEqual(2, len(supervised.children))
+
+    def test_one_rung_is_stuck(self) -> None:
+        """A child of which one output stands still is behind as well."""
+        supervised = Supervised()
+        frames = supervised.begin()
+        supervised.say_hello()
+        for second in range(9):
+            supervised.bring(frames, second, second + 1, descriptors=(3,))
+            supervised.feed(frames, second + 2.1, second + 3.1)
+            supervised.clock.advance(1)
+        self.assertEqual(["KILL"], supervised.children[0].signals)
+
+    def test_memory_is_bounded(self) -> None:
+        """A child that takes nothing any more is killed when too much waits for it."""
+        supervised = Supervised()
+        supervised.begin()
+        supervised.child.stop_taking()
+        large = video_frames(VIDEO, 9, size=MOST_QUEUED_BYTES // 30)
+        supervised.feed(large, 2.1, 4)
+        self.assertEqual(["KILL"], supervised.children[0].signals)
+
+    def test_garbage_kills_it(self) -> None:
+        """A child that writes anything else is killed and replaced; nothing of it is brought."""
+        begun = HEADER + config_tag(SMALL)[:30] * 9
+        for garbage in (b"\x00\x00\x00\x20ftypisom" * 9, HEADER + b"\x09\xff\xff\xff" * 9, begun):
+            supervised = Supervised()
+            supervised.begin()
+            supervised.clock.advance(3)
+            supervised.child.write(3, garbage)
+            self.assertEqual(["KILL"], supervised.child.signals)
+            self.assertEqual({}, supervised.ladder.pictures)
+
+    def test_pictures_of_no_frame(self) -> None:
+        """A picture whose time is that of no frame is counted and left out."""
+        supervised = Supervised()
+        supervised.begin()
+        supervised.say_hello()
+        supervised.child.write(3, b"".join(map(picture_tag, video_frames(VIDEO, 1, start=45 * 90_001))))
+        supervised.child.end()
+        self.assertEqual({}, supervised.ladder.pictures)
+        self.assertEqual(30, supervised.metrics.total("ladder_strays_total"))
+
+    def test_bad_arguments_turn_it_off(self) -> None:
+        """A child that ends at once, twice, is left alone until the next publish; its last lines are said once."""
+        supervised = Supervised()
+        frames = supervised.begin()
+        for _ in range(2):
+            supervised.child.write(2, b"Unrecognized option 'nonsense'.\nError splitting the argument list\n")
+            supervised.child.end(ProcessTerminated(1))
+            supervised.feed(frames, 2.1, 4.1)
+            supervised.clock.advance(3)
+        supervised.feed(frames, 4.1, 9)
+        self.assertEqual(2, len(supervised.children))
+        self.assertEqual("off", supervised.states[-1])
+        self.assertEqual((), supervised.ladder.begun[-1])
+        self.assertIn("Unrecognized option 'nonsense'.", supervised.said.advice["ladder"])
+
+    def test_fails_again_and_again(self) -> None:
+        """The pauses before another child grow; after the third restart in ten minutes there is none any more."""
+        supervised = Supervised()
+        frames = supervised.begin()
+        pauses = []
+        at = 2.1
+        for _ in range(4):
+            supervised.clock.advance(5)
+            supervised.child.end(ProcessTerminated(signal=11))
+            known, pause = len(supervised.children), 0
+            supervised.feed(frames, at, at + 4)
+            at += 4
+            while len(supervised.children) == known and pause < 20:
+                supervised.clock.advance(1)
+                pause += 1
+            pauses.append(pause)
+        self.assertEqual([1, 2, 4, 20], pauses)
+        self.assertEqual("off", supervised.states[-1])
+
+    def test_too_slow_for_all(self) -> None:
+        """Where segments are missed again and again, the largest rung is left out."""
+        supervised = Supervised()
+        frames = supervised.begin()
+        supervised.clock.advance(5)
+        for _ in range(4):
+            for rung in ("480p", "360p"):
+                supervised.transcoder.segment_missed(rung)
+        supervised.feed(frames, 2.1, 5)
+        supervised.clock.advance(1)
+        self.assertEqual(["360p"], [rung.name for rung in supervised.ladder.begun[-1]])
+        self.assertEqual(2, len(supervised.children))
+        self.assertIn("480p", supervised.said.advice["ladder"])
+
+    def test_cannot_be_started(self) -> None:
+        """Where no process can be started the stream goes out as it came."""
+        said = Said()
+        context = make_transcoder_context(said=said)
+        transcoder = ffmpeg.FfmpegTranscoderFactory(**{"480p": "100k"}).create(context)
+        transcoder.tracks_changed((VIDEO,))
+        feed(transcoder, video_frames(VIDEO, 5))
+        self.assertIn("cannot be started", said.advice["ladder"])
+
+
+class EndingTests(FfmpegCase):
+    def test_interrupted_brings_the_rest(self) -> None:
+        """When the publisher is gone the child brings the rest and ends; nothing is running then."""
+        supervised = Supervised()
+        frames = supervised.begin()
+        supervised.say_hello()
+        supervised.transcoder.interrupted()
+        self.assertTrue(supervised.child.is_closed)
+        supervised.bring(frames, 0, 2.1)
+        supervised.child.end()
+        self.assertEqual("drained", supervised.ladder.calls[-1])
+        self.assertEqual([], supervised.clock.getDelayedCalls())
+        self.assertEqual(63, len(supervised.ladder.pictures["360p"]))
+        self.assertEqual(0, supervised.metrics.total("ladder_restarts_total"))
+
+    def test_new_picture_size(self) -> None:
+        """Behind a change of the picture another child begins, when the one before has brought the rest."""
+        supervised = Supervised()
+        supervised.begin()
+        supervised.transcoder.discontinuity()
+        other = make_video_track(1920, 1080)
+        supervised.transcoder.tracks_changed((other,))
+        feed(supervised.transcoder, video_frames(other, 1, start=900_000))
+        self.assertEqual(1, len(supervised.children))
+        supervised.child.end()
+        self.assertEqual(2, len(supervised.children))
+        self.assertEqual(30, len(supervised.child.frames()))
+
+    def test_does_not_end(self) -> None:
+        """A child that does not end is killed after two seconds."""
+        supervised = Supervised()
+        supervised.begin()
+        done = supervised.transcoder.finish()
+        assert done is not None
+        self.assertNoResult(done)
+        supervised.clock.advance(2)
+        self.assertEqual(["KILL"], supervised.child.signals)
+        self.successResultOf(done)
+        self.assertEqual([], supervised.clock.getDelayedCalls())
+
+
+class ProgramTests(SynchronousTestCase):
+    def test_old_or_other_programs(self) -> None:
+        """An FFmpeg that is too old, or without libx264, or none at all, stops the start with one line."""
+        for version, encoders, said in (
+            ("ffmpeg version 4.4.2-0ubuntu0.22.04.1 Copyright", " V..... libx264 ", "4.4; ladders need 5.1"),
+            ("ffmpeg version n6.1 Copyright", " V..... libopenh264 ", "no libx264"),
+            ("GNU bash", "", "is no FFmpeg"),
+        ):
+            self.patch(program, "_say", lambda _path, option: version if option == "-version" else encoders)  # noqa: B023
+            error = self.assertRaises(ConfigurationError, program.usable_ffmpeg, "/opt/ffmpeg")
+            self.assertIn(said, str(error))
+        for version in ("ffmpeg version 5.1.9-0+deb12u1", "ffmpeg version N-123-gabc", "ffmpeg version 9.0"):
+            self.patch(program, "_say", lambda _path, option: version if option == "-version" else " libx264 ")  # noqa: B023
+            self.assertEqual("/opt/ffmpeg", program.usable_ffmpeg("/opt/ffmpeg"))
+
+    def test_none_is_found(self) -> None:
+        """Where there is no FFmpeg the line says how to get one."""
+        self.patch(program, "find_ffmpeg", lambda: None)
+        error = self.assertRaises(ConfigurationError, program.usable_ffmpeg)
+        self.assertIn("imageio-ffmpeg", str(error))
+
+    def test_cannot_be_run(self) -> None:
+        """A path that leads to no program is refused with the reason."""
+        error = self.assertRaises(ConfigurationError, program.usable_ffmpeg, "/nonexistent/ffmpeg")
+        self.assertIn("cannot be run", str(error))
+
+    def test_unknown_arguments_are_refused(self) -> None:
+        """A preset or a rung that there is not is refused with what would be right."""
+        for arguments, said in (({"preset": "quick"}, "veryfast"), ({"presett": "veryfast"}, "720p=3000k")):
+            error = self.assertRaises(ConfigurationError, ffmpeg.FfmpegTranscoderFactory, **arguments)
+            self.assertIn(said, str(error))
