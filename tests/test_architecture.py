@@ -36,7 +36,7 @@ ARROWS: Mapping[str, str] = {
     "playback": "auth http live",
     "play": "codec live",
     "net": "auth live metrics play playback rtmp codec timeline",
-    "web": "auth codec http live metrics net playback storage timeline",
+    "web": "auth codec http live metrics net play playback storage timeline",
     "settings": "net rtmp timeline web",
     "discovery": "settings",
     "relay": "codec http rtmp",

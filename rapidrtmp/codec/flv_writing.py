@@ -140,7 +140,8 @@ class FlvWriter:
 
     def _describe(self, lanes: tuple[_Lane, ...], timestamp: int) -> Sequence[FlvMessage]:
         values = describe_tracks(self.tracks, self._rates)
-        metadata = FlvMessage(DATA_TAG, timestamp, b"", write_values("onMetaData", values))
+        # At any other time FFmpeg takes it for subtitles, and shows one more stream.
+        metadata = FlvMessage(DATA_TAG, 0, b"", write_values("onMetaData", values))
         return (metadata, *(message for lane in lanes for message in lane.write_start(timestamp)))
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPullProducer, IPushProducer, IReactorTime
 from zope.interface import implementer
 
@@ -22,7 +23,7 @@ from rapidrtmp.play.rendering import Ending, Rendering
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.support.twisted_transport import bare_socket, offer_all
 
-__all__ = ["SEND_BUFFER_BYTES", "SocketFollower"]
+__all__ = ["SEND_BUFFER_BYTES", "PullFollower", "SocketFollower"]
 
 #: What the kernel holds of a player's bytes (it doubles this): more would be old before it is sent.
 SEND_BUFFER_BYTES = 256 << 10
@@ -31,25 +32,17 @@ _MOST_BATCHES = 256
 _WAITING = -1
 
 
-@implementer(IPushProducer, IPullProducer)
-class SocketFollower:
+class _Following:
     """
-    Follows a rendering on one transport, whose producer it is meanwhile.
+    A place in a rendering.
 
-    A bare socket is offered the batches themselves, which all players share; whatever else there is (TLS) is given
-    copies, as long as it does not ask for a pause.
-
-    :param transport: of the connection; nothing may be on its way from another producer.
     :param ended: called when nothing more is sent.
     :ivar skips: how often it fell too far behind. ``sent_bytes``: what was handed over in all.
     """
 
-    def __init__(
-        self, transport: Any, clock: IReactorTime, policy: PlayPolicy, ended: Callable[[Ending], object]
-    ) -> None:
+    def __init__(self, clock: IReactorTime, policy: PlayPolicy, ended: Callable[[Ending], object]) -> None:
         self.skips = 0
         self.sent_bytes = 0
-        self._transport = transport
         self._clock = clock
         self._policy = policy
         self._ended = ended
@@ -58,62 +51,49 @@ class SocketFollower:
         self._is_first = True
         self._opening = b""
         self._is_over = False
-        self._is_blocked = False
-        self._blocked_ms = 0
         self._skipped_ms: deque[int] = deque()
-        handle = bare_socket(transport)
-        self._is_bare = handle is not None
-        if handle is not None:
-            with suppress(OSError):
-                handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        transport.registerProducer(self, not self._is_bare)
-
-    # ── what the player wants ────────────────────────────────────────────────────────────────────────────────────────
 
     def follow(self, rendering: Rendering) -> None:
         """Follow a rendering from its newest keyframe on."""
         self._rendering = rendering
         self._position = _WAITING
+        self._opening = b""
         rendering.join(self)
 
     def stop(self) -> None:
         """Be sent nothing more for now."""
         self._rendering = None
 
-    def close(self) -> None:
-        """Be sent nothing more, and leave the transport to another producer."""
-        self._rendering = None
-        if not self._is_over:
-            self._is_over = True
-            self._transport.unregisterProducer()
-
-    # ── the rendering (Follower) ─────────────────────────────────────────────────────────────────────────────────────
+    def advance(self) -> None:
+        """See :class:`~rapidrtmp.play.rendering.Follower`; likewise the other methods."""
+        raise NotImplementedError
 
     def advance_by(self, number: int, data: bytes) -> None:
-        """See :class:`~rapidrtmp.play.rendering.Follower`; likewise the other methods."""
-        is_ready = number == self._position and not self._is_blocked and self._rendering is not None
-        if not is_ready or not self._is_bare or self._opening:
-            self.advance()
-            return
-        sent = offer_all(self._transport, (data,))
-        self._position = number + 1
-        self.sent_bytes += len(data)
-        if sent != len(data):
-            self._leave_to_transport(data, sent)
+        """Take the newest batch."""
+        del number, data
+        self.advance()
 
-    def advance(self) -> None:
-        """Send what is due, until the socket takes no more."""
-        rendering = self._rendering
-        while rendering is not None and rendering is self._rendering and not self._is_blocked:
-            if not self._find_place(rendering):
-                return
-            batches = rendering.ring.since(self._position, _MOST_BATCHES)
-            pieces = [batch.data for batch in batches]
-            if self._opening:
-                pieces.insert(0, self._opening)
-            if not pieces:
-                return
-            self._hand_over(pieces)
+    def end(self, ending: Ending) -> None:
+        """Take no more."""
+        if not self._is_over:
+            self._rendering = None
+            self._ended(ending)
+
+    def _due(self, rendering: Rendering) -> list[bytes]:
+        """What is to be sent next, in order; empty if it has all that there is."""
+        if not self._find_place(rendering):
+            return []
+        pieces = [batch.data for batch in rendering.ring.since(self._position, _MOST_BATCHES)]
+        if self._opening:
+            pieces.insert(0, self._opening)
+        return pieces
+
+    def _passed(self) -> None:
+        """Go one piece further."""
+        if self._opening:
+            self._opening = b""
+        else:
+            self._position += 1
 
     def _find_place(self, rendering: Rendering) -> bool:
         """See to it that what is at its place is still there and not too old; ``False`` if there is nothing to send."""
@@ -153,15 +133,68 @@ class SocketFollower:
         if len(self._skipped_ms) >= self._policy.most_skips:
             self.end(Ending("your connection cannot take this stream", is_regular=False))
 
+
+@implementer(IPushProducer, IPullProducer)
+class SocketFollower(_Following):
+    """
+    Follows a rendering on one transport, whose producer it is meanwhile.
+
+    A bare socket is offered the batches themselves, which all players share; whatever else there is (TLS) is given
+    copies, as long as it does not ask for a pause.
+
+    :param transport: of the connection; nothing may be on its way from another producer.
+    :param ended: called when nothing more is sent.
+    """
+
+    def __init__(
+        self, transport: Any, clock: IReactorTime, policy: PlayPolicy, ended: Callable[[Ending], object]
+    ) -> None:
+        super().__init__(clock, policy, ended)
+        self._transport = transport
+        self._is_blocked = False
+        self._blocked_ms = 0
+        handle = bare_socket(transport)
+        self._is_bare = handle is not None
+        if handle is not None:
+            with suppress(OSError):
+                handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        transport.registerProducer(self, not self._is_bare)
+
+    def close(self) -> None:
+        """Be sent nothing more, and leave the transport to another producer."""
+        self._rendering = None
+        if not self._is_over:
+            self._is_over = True
+            self._transport.unregisterProducer()
+
+    # ── the rendering (Follower) ─────────────────────────────────────────────────────────────────────────────────────
+
+    def advance_by(self, number: int, data: bytes) -> None:
+        """Take the newest batch; nearly always that is all that is due."""
+        is_ready = number == self._position and not self._is_blocked and self._rendering is not None
+        if not is_ready or not self._is_bare or self._opening:
+            self.advance()
+            return
+        sent = offer_all(self._transport, (data,))
+        self._position = number + 1
+        self.sent_bytes += len(data)
+        if sent != len(data):
+            self._leave_to_transport(data, sent)
+
+    def advance(self) -> None:
+        """Send what is due, until the socket takes no more."""
+        rendering = self._rendering
+        while rendering is not None and rendering is self._rendering and not self._is_blocked:
+            pieces = self._due(rendering)
+            if not pieces:
+                return
+            self._hand_over(pieces)
+
     def _hand_over(self, pieces: list[bytes]) -> None:
         """Offer pieces in order; what is left of the one that was not taken whole is the transport's."""
         left = offer_all(self._transport, pieces) if self._is_bare else 0
-        has_opening = bool(self._opening)
-        for number, piece in enumerate(pieces):
-            if number or not has_opening:
-                self._position += 1
-            else:
-                self._opening = b""
+        for piece in pieces:
+            self._passed()
             size = len(piece)
             self.sent_bytes += size
             if left < size:
@@ -182,12 +215,6 @@ class SocketFollower:
         if not self._is_blocked:
             self._is_blocked = True
             self._blocked_ms = now_ms(self._clock)
-
-    def end(self, ending: Ending) -> None:
-        """Take no more."""
-        if not self._is_over:
-            self._rendering = None
-            self._ended(ending)
 
     # ── the transport (producers) ────────────────────────────────────────────────────────────────────────────────────
 
@@ -215,3 +242,39 @@ class SocketFollower:
     def is_blocked(self) -> bool:
         """Whether it waits for the player to read."""
         return self._is_blocked
+
+
+class PullFollower(_Following):
+    """Follows a rendering for a consumer that asks for the next bytes when it has sent the last ones."""
+
+    def __init__(self, clock: IReactorTime, policy: PlayPolicy) -> None:
+        super().__init__(clock, policy, lambda _: None)
+        self.ending: Ending | None = None
+        self._waiting: Deferred[None] | None = None
+
+    def end(self, ending: Ending) -> None:
+        """Take what is there, and no more."""
+        self.ending = self.ending or ending
+        self.advance()
+
+    def advance(self) -> None:
+        """There is something to be sent, or nothing more."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    async def next(self) -> bytes:
+        """The next bytes, when there are some; ``b""`` when nothing more follows."""
+        while True:
+            rendering = self._rendering
+            pieces = self._due(rendering) if rendering is not None else []
+            if pieces:
+                for _ in pieces:
+                    self._passed()
+                data = b"".join(pieces)
+                self.sent_bytes += len(data)
+                return data
+            if self.ending is not None:
+                return b""
+            self._waiting = Deferred()
+            await self._waiting

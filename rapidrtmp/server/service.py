@@ -184,7 +184,6 @@ class RapidRtmpService(MultiService):
         self._admission = self._make_admission()
         self.rtmp_factory = self._make_rtmp()
         self.metrics.collect_from(self._read_metrics)
-        self.metrics.collect_from(self.players.metrics)
         if demo:
             self._add_demo()
 
@@ -426,6 +425,7 @@ class RapidRtmpService(MultiService):
             revocations=self.revocations,
             admission=self._admission,
             demand=self._demand,
+            players=self.players,
         )
 
     def _make_http_policy(self, *, rtmp_is_encrypted: bool) -> HttpPolicy:

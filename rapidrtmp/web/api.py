@@ -39,6 +39,7 @@ from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.metrics import CONTENT_TYPE as METRICS_TYPE
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import DEFAULT_APP, StreamName
+from rapidrtmp.play.players import Players
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.web.description import describe_stream
 from rapidrtmp.web.grants import MAX_REVOCABLE_LENGTH, GrantRequest, read_grant_request, read_stream
@@ -61,6 +62,7 @@ class Api:
     :param utc_ms: the time of day in milliseconds since 1970.
     :param contributions: what plugins bring, for the description.
     :param revocations: which credentials are good no more.
+    :param players: those who play over RTMP and as FLV.
     :param find_public_door: tells the scheme and the port (0 for none) that viewers come to.
     """
 
@@ -76,7 +78,9 @@ class Api:
         find_public_door: Callable[[], tuple[str, int]] = lambda: ("http", 8080),
         contributions: Sequence[Contribution] = (),
         revocations: Revocations | None = None,
+        players: Players | None = None,
     ) -> None:
+        self._players = players or Players(registry, clock)
         self._revocations = revocations or Revocations(utc_ms)
         self._registry = registry
         self._metrics = metrics
@@ -250,7 +254,7 @@ class Api:
         return stream
 
     def _describe(self, stream: LiveStream) -> dict[str, object]:
-        return describe_stream(stream, now_ms(self._clock))
+        return describe_stream(stream, now_ms(self._clock), self._players.count(stream))
 
     # ── the server ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -22,6 +22,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
+from twisted.web.http import RESPONSES, datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -50,6 +51,7 @@ from rapidrtmp.interfaces.contributions import MediaFinder
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import RENDITION_PATTERN, RESERVED_APPS
+from rapidrtmp.play.players import Players
 from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.media import MediaResponder
 from rapidrtmp.playback.responder import HlsResponder
@@ -61,12 +63,13 @@ from rapidrtmp.web.error_pages import ErrorPages
 from rapidrtmp.web.errors import STATUS_BY_ERROR, error_response
 from rapidrtmp.web.fast_path.channel import FastPath, FastPathChannel
 from rapidrtmp.web.fast_path.sending import SMALL_BYTES, BodyProducer
+from rapidrtmp.web.flv import FlvResponder, SwitchedResponse
 from rapidrtmp.web.open_connections import OpenConnections
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.readiness import Readiness
 from rapidrtmp.web.request_metrics import CLIENT_LEFT, RequestMetrics
-from rapidrtmp.web.routes import MEDIA_RULE, managed_stream, management_routes, public_routes, routes
+from rapidrtmp.web.routes import FLV_RULES, MEDIA_RULE, managed_stream, management_routes, public_routes, routes
 from rapidrtmp.web.site import BoundedChannel, BoundedSite, CheckedResource, client_of, read_request, transport_of
 from rapidrtmp.web.streamed import send_streamed
 from rapidrtmp.web.token_urls import token_redirect
@@ -207,7 +210,7 @@ class WebApp:
         """Answer a viewer, who may need a token."""
         if self._is_open(names["app"]):
             return route.respond(request, **names)
-        redirect = token_redirect(request, route.rule, names)
+        redirect = None if route.rule in FLV_RULES else token_redirect(request, route.rule, names)
         if redirect is not None:
             return redirect
         answer = route.respond(request, **names)
@@ -264,6 +267,10 @@ class WebApp:
             self._abuse.note_status(response.status, client_of(twisted, self._proxies))
         if twisted.method == b"HEAD":
             return response.body
+        if isinstance(response, SwitchedResponse) and response.switch is not None:
+            channel = getattr(twisted.channel, "negotiated", None)
+            if channel is not None:
+                return self._switch(channel, response.status, response.switch, twisted)
         if isinstance(response, StreamedResponse):
             return send_streamed(response, twisted, partial(self._count_sent, label), self._bugs)
         self._tally.sent_bytes[label] += len(response.body)
@@ -272,6 +279,22 @@ class WebApp:
         written: Deferred[bytes] = Deferred()
         BodyProducer(twisted, response.body, partial(written.callback, b"")).start()
         return written
+
+    def _switch(self, channel: Any, status: int, switch: Callable[[bool], Any], twisted: Any) -> Deferred[bytes]:
+        """Have something else speak on the connection behind the header of an answer; the request is never finished."""
+        twisted.setHeader(b"date", datetimeToString())
+        is_chunked = twisted.clientproto == b"HTTP/1.1"
+        if status == 200:
+            if is_chunked:
+                twisted.setHeader(b"transfer-encoding", b"chunked")
+            twisted.setHeader(b"connection", b"close")
+        fields = b"".join(
+            b"%b: %b\r\n" % (name, value)
+            for name, values in twisted.responseHeaders.getAllRawHeaders()
+            for value in values
+        )
+        channel.take_over(switch(is_chunked), b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, RESPONSES[status], fields))
+        return Deferred()
 
     def _audit(self, who: str, twisted: Any, status: int) -> None:
         """Log a call of the management API: who it was, from where, and what was asked; never bodies and queries."""
@@ -362,7 +385,9 @@ class _Content:
         clock: IReactorTime,
         admission: Admission,
         policy: HttpPolicy,
+        flv: FlvResponder,
     ) -> None:
+        self._flv = flv
         self._api = api
         self._admission = admission
         self._policy = policy
@@ -384,7 +409,7 @@ class _Content:
         for each in reversed(contributions):
             self._player_data.update(each.player_data)
         contributed = [route for each in contributions for route in each.routes]
-        table = routes(self._api, self._media, self._pages, contributed, self._admission, self._policy)
+        table = routes(self._api, self._media, self._pages, contributed, self._admission, self._policy, self._flv)
         for app, choose in self._doors:
             app.serve(choose(table))
 
@@ -406,6 +431,7 @@ def make_sites(
     record: RecordEvent = no_event,
     admission: Admission | None = None,
     demand: StreamDemand = no_demand,
+    players: Players | None = None,
 ) -> Sites:
     """
     Make the sites that serve everything over HTTP.
@@ -420,21 +446,26 @@ def make_sites(
     :param revocations: which tokens are good no more.
     :param record: records which viewers are refused.
     :param admission: admits viewers; one of its own if it is left out.
-
+    :param players: those who play FLV; likewise.
     :param demand: asked for streams that are not here.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
     revocations = revocations or Revocations(utc_ms)
-    api = Api(registry, metrics, readiness, apps, policy, clock, utc_ms, find_public_door, contributions, revocations)
+    if players is None:
+        players = Players(registry, clock)
+    api = Api(
+        registry, metrics, readiness, apps, policy, clock, utc_ms, find_public_door, contributions, revocations, players
+    )
     proxies = TrustedProxies(policy.trusted_proxies)
     admission = admission or Admission(
         registry, apps, policy.max_viewers_per_client, proxies, clock, viewer_salt, utc_ms, revocations, record
     )
     tally, abuse, connections = RequestMetrics(policy), Abuse(clock), OpenConnections(policy, clock)
-    for counted in (admission, tally, abuse, connections):
+    for counted in (admission, players, tally, abuse, connections):
         metrics.collect_from(counted.metrics)
     hls = HlsResponder(registry, admission, policy.early_hold_ms, clock, demand)
-    content = _Content(api, hls, registry, apps, clock, admission, policy)
+    flv = FlvResponder(registry, players, admission, clock, metrics)
+    content = _Content(api, hls, registry, apps, clock, admission, policy, flv)
     make_http2 = _http2(policy, clock, abuse, metrics)
 
     def make_site(choose: _Chosen, make_channel: Callable[[], BoundedChannel]) -> Site:

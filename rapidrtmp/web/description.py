@@ -18,7 +18,7 @@ __all__ = ["camel_case", "describe_stream"]
 MAX_DEPTH, MAX_ITEMS, MAX_TEXT = 4, 64, 512
 
 
-def describe_stream(stream: LiveStream, now_ms: int) -> dict[str, object]:
+def describe_stream(stream: LiveStream, now_ms: int, players: Mapping[str, int]) -> dict[str, object]:
     """
     All that is public about a stream.
 
@@ -34,6 +34,7 @@ def describe_stream(stream: LiveStream, now_ms: int) -> dict[str, object]:
         "active": stream.publisher is not None,
         "state": stream.state.value,
         "viewers": stream.viewers.count(now_ms),
+        "players": dict(players),
         "startedAt": rfc3339(stream.started_at_ms),
         "duration": (stream.end_ms if ended else max(now_ms - stream.begun_ms, 0)) / 1000,
         "videoCodec": video.codec_string if video else None,

@@ -20,6 +20,7 @@ from rapidrtmp.http.errors import (
     UnauthorizedError,
     UriTooLongError,
 )
+from rapidrtmp.http.websocket import UpgradeRequiredError
 from rapidrtmp.interfaces import (
     NO_STORE,
     BadRequestError,
@@ -38,6 +39,7 @@ __all__ = ["STATUS_BY_ERROR", "error_response"]
 
 STATUS_BY_ERROR: Mapping[type[RapidRTMPError], int] = {
     BadRequestError: 400,
+    UpgradeRequiredError: 426,
     BadNameError: 400,
     UnauthorizedError: 401,
     ForbiddenError: 403,

@@ -495,6 +495,12 @@ def _stream_schema() -> Json:
             "active": {"type": "boolean", "description": "Whether a publisher is connected."},
             "state": {"enum": [state.value for state in StreamState]},
             "viewers": count,
+            "players": {
+                "type": "object",
+                "description": "Those of them that play over RTMP, or FLV over HTTP or WebSocket.",
+                "required": ["rtmp", "http", "websocket"],
+                "properties": {"rtmp": count, "http": count, "websocket": count},
+            },
             "startedAt": {"type": "string", "format": "date-time"},
             "duration": {"type": "number", "minimum": 0, "description": "Seconds since it started, or that it lasted."},
             "videoCodec": {**maybe_text, "description": "As in RFC 6381."},

@@ -11,14 +11,17 @@ from rapidrtmp.names import DEFAULT_APP, BadNameError, StreamName
 from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.media import MediaResponder
 from rapidrtmp.web.api import Api
+from rapidrtmp.web.flv import FlvResponder
 from rapidrtmp.web.pages import VIEWERS, Pages
 from rapidrtmp.web.policy import HttpPolicy
 
-__all__ = ["MEDIA_RULE", "managed_stream", "management_routes", "public_routes", "routes"]
+__all__ = ["FLV_RULES", "MEDIA_RULE", "managed_stream", "management_routes", "public_routes", "routes"]
 
 #: Playlists, segments and parts of every stream, and of its renditions that have a folder of their own.
 MEDIA_RULE = "/<app>/<key>/<name>"
 RENDITION_RULE = "/<app>/<key>/<rendition>/<name>"
+#: A stream as FLV; with a token in the path in front of the last name, or behind the stream's.
+FLV_RULES = ("/<app>/<key>.flv", "/<app>/~<token>/<key>.flv", "/<app>/<key>/index.flv")
 
 
 #: What is not to be had at the public door, where the management API has one of its own.
@@ -32,6 +35,7 @@ def routes(
     contributed: Iterable[Route],
     admission: Admission,
     policy: HttpPolicy,
+    flv: FlvResponder | None = None,
 ) -> tuple[Route, ...]:
     """
     The table of routes, for all doors.
@@ -69,6 +73,7 @@ def routes(
         Route("GET", "/<app>/<key>/~<token>/", public, pages.player),
         Route("GET", "/<app>/<key>.m3u8", Audience.MEDIA, pages.playlist_redirect),
         Route("GET", f"/<app>/<key>/{VIEWERS}", Audience.MEDIA, pages.viewers),
+        *(() if flv is None else (Route("GET", rule, Audience.MEDIA, flv.respond) for rule in FLV_RULES)),
         Route("GET", MEDIA_RULE, Audience.MEDIA, media.respond),
         Route("GET", RENDITION_RULE, Audience.MEDIA, media.respond_rendition),
     )

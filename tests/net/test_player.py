@@ -108,7 +108,7 @@ class BeginningTests(PlayerCase):
         self.assertEqual(1, words.count("keyframe"))
         self.assertEqual(24, words.count("picture"))
         first = messages[8]
-        self.assertEqual({first.timestamp}, {each.timestamp for each in messages[5:9]})
+        self.assertEqual({first.timestamp}, {each.timestamp for each in messages[6:9]})
         self.assertEqual({1}, {each.msid for each in messages if each.type_id in (8, 9, 18)})
 
     def test_frames_follow_as_they_come(self) -> None:

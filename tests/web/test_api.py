@@ -176,6 +176,7 @@ class StreamsTests(ApiTestCase):
             "active": True,
             "state": "live",
             "viewers": 0,
+            "players": {"rtmp": 0, "http": 0, "websocket": 0},
             "startedAt": "2023-11-14T22:30:00.000Z",
             "duration": 2.5,
             "videoCodec": "avc1.64001f",

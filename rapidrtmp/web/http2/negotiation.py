@@ -28,6 +28,7 @@ class NegotiatedChannel(_GenericHTTPChannelProtocol):
     def __init__(self, channel: HTTPChannel, make_http2: Callable[[Any, Any, Any], Protocol] | None) -> None:
         super().__init__(channel)
         self._make_http2 = make_http2
+        channel.negotiated = self  # type: ignore[attr-defined]
 
     def dataReceived(self, data: bytes) -> None:
         """Change over if the client wants it, with the first bytes after the handshake."""
@@ -48,3 +49,21 @@ class NegotiatedChannel(_GenericHTTPChannelProtocol):
         channel.makeConnection(transport)
         was._networkProducer.registerProducer(channel, True)
         self._negotiatedProtocol: Any = b"h2"
+
+    def take_over(self, protocol: Any, head: bytes) -> None:
+        """
+        Have another protocol speak from here on, behind the header of the answer to the request that is in progress.
+
+        :param protocol: is connected to the transport, and notified when that is gone; it has what a channel is asked
+            for here, ``has_asked`` and ``is_idle``.
+        :param head: the header, which goes out first.
+        """
+        was: Any = self._channel
+        transport = was.transport
+        was._networkProducer.unregisterProducer()
+        was.setTimeout(None)
+        self._channel = protocol
+        self._negotiatedProtocol = b"other"
+        transport.resumeProducing()
+        transport.write(head)
+        protocol.makeConnection(transport)
