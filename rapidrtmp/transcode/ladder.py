@@ -31,6 +31,7 @@ from rapidrtmp.interfaces import (
     ILadder,
     IPartSink,
     IRenditionsSink,
+    IResumableSink,
     Part,
     Rung,
     RungReport,
@@ -89,7 +90,7 @@ class _State:
         return sum(size for _, size in list(self.latest)[1:]) * 8000 // elapsed if elapsed else 0
 
 
-@implementer(IAllTracksSink, ILadder)
+@implementer(IAllTracksSink, ILadder, IResumableSink)
 class Ladder:
     """
     One stream's.
@@ -173,8 +174,15 @@ class Ladder:
 
     def finish(self) -> Deferred[None] | None:
         """End when the rungs have what is still to come, or some seconds later."""
+        return self._end(Finished(lambda sink: sink.finish()))
+
+    def suspend(self) -> Deferred[None] | None:
+        """See :meth:`IResumableSink.suspend <rapidrtmp.interfaces.IResumableSink.suspend>`: the rungs do not end."""
+        return self._end(Finished(lambda _sink: None))
+
+    def _end(self, last: Finished) -> Deferred[None] | None:
         self._is_finished = True
-        self._add(Finished(lambda sink: sink.finish()))
+        self._add(last)
         self.flushed()
         if self._is_done:
             self._stop_waiting()

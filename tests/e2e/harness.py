@@ -221,6 +221,11 @@ class Server:
         """Send it a signal."""
         self._process.send_signal(number)
 
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self._process.pid
+
     def handles(self, number: signal.Signals) -> bool:
         """Whether it ignores or catches a signal, as the system knows."""
         masks = re.findall(r"^Sig(?:Ign|Cgt):\s*(\w+)", Path(f"/proc/{self._process.pid}/status").read_text(), re.M)

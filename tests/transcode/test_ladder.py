@@ -314,6 +314,17 @@ class FailingTests(SynchronousTestCase):
         self.assertEqual(shape(stream.shelf.latest("")), shape(stream.shelf.latest("360p/")))
         self.assertEqual([], stream.clock.getDelayedCalls())
 
+    def test_left_to_the_next_server(self) -> None:
+        """When the server stops and the next one resumes the stream, the rungs do not end either."""
+        stream = LadderedStream()
+        stream.range(VIDEO, AUDIO, frames=frames_of(9))
+        done = stream.packager.suspend()
+        stream.transcoder.finish()
+        self.successResultOf(done)
+        self.assertFalse(stream.shelf.latest("360p/").ended)
+        self.assertEqual(len(stream.shelf.latest("").segments), len(stream.shelf.latest("360p/").segments))
+        self.assertEqual([], stream.clock.getDelayedCalls())
+
     def test_end_does_not_wait_for_ever(self) -> None:
         """Rungs that bring nothing at the end of a stream end with a gap some seconds later."""
         stream = LadderedStream()

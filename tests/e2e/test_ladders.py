@@ -1,0 +1,223 @@
+"""Ladders by real FFmpegs: from an encoder to what a viewer has of each rung, and what becomes of children."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from rapidrtmp.cmaf.reader import SampleInfo, read_fragments, read_init_segment
+from rapidrtmp.m3u8.read_multivariant import parse_multivariant_playlist
+from tests.e2e.browser import BrowserTest, check_library, find_browser
+from tests.e2e.ffmpeg import FFMPEG, RUN_S, every_ffmpeg, read_packets
+from tests.e2e.harness import EndToEndTest, Server, eventually, new_folder
+from tests.e2e.playlists import MediaPlaylist, Segment
+from tests.e2e.test_encoders import digests, fetch_all, track
+from tests.e2e.test_tracks import master_of
+
+SETTINGS = """
+[live]
+grace = "1s"
+[apps.live]
+sinks = ["hls:segment=1s:window=60"]
+transcoder = "ffmpeg:90p=120k:54p=60k:preset=ultrafast:program={program}"
+"""
+RUNGS = ("90p", "54p")
+SWITCHES = 12
+#: Where the keyframes of the clip are, in seconds: as scene detection and impatient viewers make them.
+KEYFRAMES = "0,1.5,2.2,4.2,4.9,6"
+#: A stall longer than a part, on a machine that does much else, is one.
+STALL_S = 1.0
+
+
+@functools.cache
+def irregular(seconds: int, *, b_frames: int = 2, rate: str = "30000/1001") -> Path:
+    """A small clip with irregular keyframes, and a tone."""
+    path = new_folder("clip") / "irregular.flv"
+    inputs = ["-f", "lavfi", "-i", f"testsrc2=size=320x180:rate={rate}", "-f", "lavfi", "-i", "sine=sample_rate=48000"]
+    codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-bf", str(b_frames), "-g", "60"]
+    codecs += ["-force_key_frames", KEYFRAMES, "-b:v", "400k", "-c:a", "aac", "-ac", "2", "-t", str(seconds)]
+    subprocess.run(
+        [FFMPEG, "-nostdin", "-v", "error", "-y", *inputs, *codecs, "-f", "flv", str(path)],
+        stdin=subprocess.DEVNULL,
+        check=True,
+        timeout=RUN_S,
+    )
+    return path
+
+
+def children(server: Server) -> list[int]:
+    """The processes that a server has started, by what the system says."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == server.pid and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def renditions(server: Server, key: str) -> dict[str, dict[str, object]]:
+    """What the API says of each rung."""
+    found: list[dict[str, object]] = server.get(f"/api/v1/streams/{key}").json().get("renditions", [])
+    return {str(each["name"]): each for each in found}
+
+
+class InStepTests(EndToEndTest):
+    def test_rungs_by_every_ffmpeg(self) -> None:
+        """Every FFmpeg brings all pictures at their times, keyframes where the source has some, and the same audio."""
+        clip = irregular(8)
+        servers = [self.start_server(SETTINGS.format(program=each)) for each in every_ffmpeg()]
+        publishers = [self.publish(FFMPEG, clip, each.issue_token("show").publish_url) for each in servers]
+        for server in servers:
+            master = parse_multivariant_playlist(eventually("the ladder", lambda: master_of(server, "show")))  # noqa: B023
+            self.assertEqual({"index.m3u8", "90p/index.m3u8", "54p/index.m3u8"}, {each.uri for each in master.variants})
+        for publisher in publishers:
+            self.assertEqual(0, publisher.wait(), publisher.said)
+        for server in servers:
+            self._check(server)
+
+    def _check(self, server: Server) -> None:
+        source, whole = fetch_all(server, "show", new_folder("source"))
+        for name in RUNGS:
+            rung, received = fetch_all(server, f"show/{name}", new_folder(name))
+            self.assertEqual(self._shape(source), self._shape(rung))
+            self.assertEqual(self._times(whole), self._times(received))
+            sent, got = read_packets(whole), read_packets(received)
+            self.assertEqual(digests(track(sent, "audio")), digests(track(got, "audio")))
+            self._check_starts(server, source, rung, name)
+        self.assertEqual([], children(server))
+
+    def _shape(self, playlist: MediaPlaylist) -> list[object]:
+        return [(each.sequence, each.duration, each.date) for each in playlist.complete]
+
+    def _times(self, path: Path) -> tuple[list[int], list[int]]:
+        """When pictures are shown, and which of them are keyframes."""
+        data = path.read_bytes()
+        init = read_init_segment(data[: data.index(b"moof") - 4])
+        samples = [
+            each
+            for fragment in read_fragments(data, init)
+            for run in fragment.tracks
+            if run.track_id == 1
+            for each in run.samples
+        ]
+        return sorted(each.pts for each in samples), [each.pts for each in samples if each.keyframe]
+
+    def _check_starts(self, server: Server, source: MediaPlaylist, rung: MediaPlaylist, name: str) -> None:
+        """
+        Each segment has the audio of the source's, and begins with a keyframe that is shown with the source's, wherever
+        that begins with one.
+        """
+        begun = 0
+        for ours, theirs in zip(rung.complete, source.complete, strict=True):
+            first, audio = self._open(server, "", theirs)
+            other, heard = self._open(server, f"{name}/", ours)
+            self.assertEqual(audio, heard)
+            if first.keyframe:
+                begun += 1
+                self.assertEqual((first.pts, True), (other.pts, other.keyframe))
+        self.assertGreater(begun, 3)
+
+    def _open(self, server: Server, folder: str, segment: Segment) -> tuple[SampleInfo, list[bytes]]:
+        """The first picture of a segment, and its audio."""
+        init = read_init_segment(server.get(f"/live/show/{folder}{segment.map_uri}").body)
+        fragments = read_fragments(server.get(f"/live/show/{folder}{segment.uri}").body, init)
+        runs = [run for each in fragments for run in each.tracks]
+        video = next(run for run in runs if run.track_id == 1)
+        return video.samples[0], [each.payload for run in runs if run.track_id == 2 for each in run.samples]
+
+
+class ChildTests(EndToEndTest):
+    def test_killed_child_is_replaced(self) -> None:
+        """A child that is killed, or stopped, costs its rungs gaps and the source nothing; it ends with the server."""
+        server = self.start_server(SETTINGS.format(program=FFMPEG))
+        publisher = self.publish(FFMPEG, irregular(40), server.issue_token("show").publish_url)
+        eventually("the ladder", lambda: "90p" in master_of(server, "show"))
+        (child,) = children(server)
+        os.kill(child, signal.SIGKILL)
+        eventually("a restart", lambda: renditions(server, "show")["90p"]["restarts"] == 1)
+        self.assertFalse(is_alive(child))
+        frames = renditions(server, "show")["90p"]["frames"]
+        eventually("its return", lambda: int(str(renditions(server, "show")["90p"]["frames"])) > int(str(frames)) + 60)
+        (child,) = children(server)
+        os.kill(child, signal.SIGSTOP)
+        eventually("it to be replaced", lambda: renditions(server, "show")["90p"]["restarts"] == 2)
+        self.assertFalse(is_alive(child))
+        source = server.get("/live/show/index.m3u8").text
+        self.assertNotIn("EXT-X-GAP", source)
+        rung = server.get("/live/show/90p/index.m3u8").text
+        self.assertIn("EXT-X-GAP", rung)
+        self.assertEqual(1, rung.count("EXT-X-MAP"))
+        (child,) = eventually("the next one", lambda: children(server))
+        os.kill(child, signal.SIGSTOP)
+        server.kill()
+        killed = time.monotonic()
+        eventually("it to be gone with the server", lambda: not is_alive(child), 5.0)
+        self.assertLess(time.monotonic() - killed, 2.0)
+        publisher.kill()
+
+
+class PlayerTests(BrowserTest):
+    def test_page_changes_between_rungs(self) -> None:
+        """hls.js changes between the renditions of a low-latency ladder, a dozen times, without a stall."""
+        paths = find_browser()
+        server = self.start_server(SETTINGS.format(program=FFMPEG))
+        check_library(server)
+        publisher = self.publish(FFMPEG, irregular(90, b_frames=0), server.issue_token("show").publish_url)
+        eventually("the ladder", lambda: "90p" in master_of(server, "show"))
+        browser = self.open_page(paths, f"{server.root}/live/show")
+        eventually("the page to play", lambda: self.figures_of_play(browser))
+        browser.execute_script(PLAYER)
+        eventually("three levels", lambda: browser.execute_script("return window.ladder.levels") == 3)
+        eventually("it to play", lambda: browser.execute_script("return window.ladder.video.currentTime > 2"))
+        heights = set()
+        for number in range(SWITCHES):
+            since = browser.execute_script("return window.ladder.change(arguments[0])", number % 3)
+            eventually(
+                f"change {number}",
+                lambda: browser.execute_script("return window.ladder.video.currentTime") > since + 1.5,  # noqa: B023
+                20.0,
+            )
+            heights.add(browser.execute_script("return window.ladder.video.videoHeight"))
+        said = browser.execute_script("return [window.ladder.longest, window.ladder.errors, window.ladder.holes()]")
+        self.assertEqual({180, 90, 54}, heights)
+        self.assertLess(said[0], STALL_S, said)
+        self.assertEqual([], said[1])
+        self.assertEqual(0, said[2], said)
+        publisher.kill()
+
+
+#: A second player on the page, with what it says of itself.
+PLAYER = """
+const video = document.createElement("video");
+video.muted = true;
+document.body.append(video);
+const hls = new Hls({ lowLatencyMode: true, liveSyncDuration: 3 });
+const ladder = (window.ladder = { video, hls, levels: 0, errors: [], longest: 0 });
+hls.on(Hls.Events.MANIFEST_PARSED, (_, data) => { ladder.levels = data.levels.length; video.play(); });
+hls.on(Hls.Events.ERROR, (_, data) => { if (data.fatal) ladder.errors.push(data.details); });
+let moved = performance.now(), at = 0;
+setInterval(() => {
+  const now = performance.now();
+  if (video.currentTime !== at) { at = video.currentTime; moved = now; }
+  if (at > 2) ladder.longest = Math.max(ladder.longest, (now - moved) / 1000);
+}, 50);
+ladder.change = (level) => { hls.nextLevel = level; return video.currentTime; };
+ladder.holes = () => video.buffered.length - 1;
+hls.loadSource(location.pathname + "/master.m3u8");
+hls.attachMedia(video);
+"""
