@@ -148,6 +148,7 @@ class Contribution:
     :ivar find_media: asked for media of a stream that is not on its shelf; who asks is a viewer, and has a seat.
     :ivar listeners: they hear of everything that happens.
     :ivar demand: asked for streams that are not here, when a player that may watch asks for one.
+    :ivar stream_facts: what the API shows of a stream besides, by name; ``stream_schema`` describes it, name by name.
     :ivar player_data: what the player page tells its script: attributes ``data-NAME``, each the name of something below
         the stream.
     :ivar apps_changed: called when the applications are others than before.
@@ -162,6 +163,8 @@ class Contribution:
     apps_changed: Callable[[], None] = lambda: None
     listeners: Sequence[IEventListener] = ()
     demand: StreamDemand = no_demand
+    stream_facts: Callable[[StreamName], Mapping[str, object]] | None = None
+    stream_schema: Mapping[str, Any] = field(default_factory=dict)
 
 
 class IContributes(Interface):

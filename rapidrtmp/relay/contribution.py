@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from rapidrtmp.http.openapi_parts import ref
 from rapidrtmp.interfaces import Audience, Contribution, ContributionContext, IContributes, Route
 from rapidrtmp.names import StreamName
 from rapidrtmp.relay.http import RelayApi
@@ -43,6 +44,7 @@ class Relaying:
         metrics = RelayMetrics(context.metrics)
         pulls = PullRelays(context, parts, metrics)
         pushes = PushRelays(context, parts, metrics, Path(_settings(context).file), pulls.is_pulled)
+        api = RelayApi(pushes, pulls)
         context.metrics.register(_States(pushes, pulls))
 
         def follow() -> None:
@@ -50,9 +52,11 @@ class Relaying:
             pulls.follow()
 
         return Contribution(
-            routes=_routes(RelayApi(pushes, pulls)),
+            routes=_routes(api),
             paths=relay_paths(),
             schemas=relay_schemas(),
+            stream_facts=api.describe,
+            stream_schema={"relays": {"type": "array", "items": ref("Relay")}},
             services=(pushes, pulls),
             listeners=(pushes,),
             apps_changed=follow,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -28,11 +29,17 @@ class RelayApi:
         self._pushes = pushes
         self._pulls = pulls
 
+    def describe(self, name: StreamName) -> Mapping[str, object]:
+        """What is said of them where the stream is described."""
+        return {"relays": [relay.describe() for relay in self._of(name)]}
+
     def index(self, _request: Request, key: str, app: str = DEFAULT_APP) -> Response:
         """List the relays of a stream: ``GET …/relays``."""
-        name = StreamName.checked(app, key)
-        relays: list[PushRelay | PullRelay] = [*self._pushes.of(name), *self._pulls.of(name)]
-        return json_response({"relays": [relay.describe() for relay in relays], "total": len(relays)})
+        relays = [relay.describe() for relay in self._of(StreamName.checked(app, key))]
+        return json_response({"relays": relays, "total": len(relays)})
+
+    def _of(self, name: StreamName) -> list[PushRelay | PullRelay]:
+        return [*self._pushes.of(name), *self._pulls.of(name)]
 
     def add(self, request: Request, key: str, app: str = DEFAULT_APP) -> Deferred[Response]:
         """

@@ -94,6 +94,7 @@ class Api:
 
     def follow(self, contributions: Sequence[Contribution]) -> None:
         """Describe what plugins bring now."""
+        self._stream_facts = [each.stream_facts for each in reversed(contributions) if each.stream_facts is not None]
         rules = [route.rule for each in contributions for route in each.routes]
         self._actions = {"stop", *(found[1] for rule in rules if (found := _ACTION.fullmatch(rule)))}
         self._description = json_response(
@@ -254,7 +255,10 @@ class Api:
         return stream
 
     def _describe(self, stream: LiveStream) -> dict[str, object]:
-        return describe_stream(stream, now_ms(self._clock), self._players.count(stream))
+        described = describe_stream(stream, now_ms(self._clock), self._players.count(stream))
+        for tell in self._stream_facts:
+            described.update(tell(stream.name))
+        return described
 
     # ── the server ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -62,6 +62,7 @@ def description(max_expiration_s: int = MAX_EXPIRATION_S, contributions: Sequenc
         "components": {
             "schemas": {
                 **_schemas(max_expiration_s),
+                "Stream": _stream_schema(contributions),
                 **{name: schema for each in reversed(contributions) for name, schema in each.schemas.items()},
             },
             "securitySchemes": {
@@ -386,7 +387,6 @@ def _schemas(max_expiration_s: int) -> Json:
         ),
         "Stopped": object_of({"message": text, "streamKey": text}),
         "StreamList": object_of({"streams": {"type": "array", "items": ref("Stream")}, "total": count}),
-        "Stream": _stream_schema(),
     }
 
 
@@ -485,7 +485,8 @@ def _track_schema() -> Json:
     return {"oneOf": [object_of({**shared, **video, "keyframeInterval": interval}), object_of({**shared, **audio})]}
 
 
-def _stream_schema() -> Json:
+def _stream_schema(contributions: Sequence[Contribution]) -> Json:
+    """What is said of a stream, and what plugins say besides."""
     text, count = {"type": "string"}, {"type": "integer", "minimum": 0}
     maybe_text, maybe_count = {"type": ["string", "null"]}, {"type": ["integer", "null"], "minimum": 0}
     return object_of(
@@ -522,5 +523,6 @@ def _stream_schema() -> Json:
             "peer": {**maybe_text, "description": "The publisher's address."},
             "health": _health_schema(),
             "metadata": {"type": "object", "description": "What the encoder says of itself; not relied on."},
+            **{name: schema for each in reversed(contributions) for name, schema in each.stream_schema.items()},
         }
     )
