@@ -3,11 +3,12 @@ From a frame at the RTMP door to the last byte of its part at a player: millisec
 
     python -m benchmarks.latency --seconds 25
 
-Players of two kinds, one after the other (``benchmarks.players``): one that reloads and fetches what is listed, and one
-that has asked for each part before it exists. Time begins when the part's last video frame is sent. One player alone
-with one stream; then ten while fifty streams are published; then ten among a thousand others, of ten streams. The
-server is pinned to the first processor, all load to the others: how late that is by itself is shown beside, and for how
-much of the time something else kept the server from its processor, which should be next to nothing.
+Players of two kinds, one after the other (``benchmarks.hls_viewers``): one that reloads and fetches what is listed,
+and one that has asked for each part before it exists. Time begins when the part's last video frame is sent. One
+player alone with one stream; then ten while fifty streams are published; then ten among a thousand others, of ten
+streams. The server is pinned to the first processor, all load to the others: how late that is by itself is shown
+beside, and for how much of the time something else kept the server from its processor, which should be next to
+nothing.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from statistics import mean
 
 from benchmarks.clip import KEYFRAME_INTERVAL_S, make_clip
 from benchmarks.generators import publishing
-from benchmarks.players import read_playlist
+from benchmarks.hls_viewers import read_playlist
 from benchmarks.publishers import ETHERNET_MSS
 from benchmarks.segments import newest_segment
 from benchmarks.servers import Running, allow_many_sockets, rapidrtmp

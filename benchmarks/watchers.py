@@ -1,5 +1,6 @@
 """
-The load generator: N viewers of M streams (``benchmarks.players``), each with connections and an address of its own.
+The load generator: N viewers of M streams (``benchmarks.hls_viewers``), each with connections and an address of its
+own.
 
 How late a part is, is the time from when its last video frame was sent (which stands in the frame:
 ``benchmarks.publishers --stamp``) to when the part was there whole. How late the generator itself is, is measured by a
@@ -20,7 +21,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from benchmarks.players import KINDS, TARGET_S
+from benchmarks.hls_viewers import KINDS, TARGET_S
 
 TICK_S = 0.005
 BUFFER = memoryview(bytearray(256 << 10))
