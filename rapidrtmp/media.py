@@ -22,12 +22,15 @@ __all__ = [
     "MasteringDisplay",
     "MediaKind",
     "Rhythm",
+    "TimedMetadata",
     "Track",
     "VideoConfig",
 ]
 
 #: Every video track counts in 1/90000 s: exact for milliseconds, and for the frames of 29.97 Hz and its like.
 VIDEO_TIMESCALE = 90_000
+#: What an ID3 tag in an event message is (Carriage of ID3 Timed Metadata in CMAF, 2).
+ID3_SCHEME = "https://aomedia.org/emsg/ID3"
 
 
 class MediaKind(enum.Enum):
@@ -198,3 +201,18 @@ class Frame:
     def pts(self) -> int:
         """Presentation time in ticks of the track's timescale."""
         return self.dts + self.composition_offset
+
+
+@dataclass(frozen=True, slots=True)
+class TimedMetadata:
+    """
+    Something said about one moment of a live stream, for players to show or act on at that moment.
+
+    :ivar time_ms: that moment on the live stream's own timeline, as presentation times are, in milliseconds.
+    :ivar data: what is said, in the form of ``scheme``.
+    :ivar scheme: a URI; by default ``data`` is an ID3 tag (version 2).
+    """
+
+    time_ms: int
+    data: bytes
+    scheme: str = ID3_SCHEME

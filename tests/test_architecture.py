@@ -29,7 +29,7 @@ ARROWS: Mapping[str, str] = {
     "events": "http settings",
     "auth": "http",
     "cmaf": "codec",
-    "decoding": "codec",
+    "decoding": "cmaf codec",
     "archive": "cmaf http m3u8",
     "live": "cmaf codec rtmp timeline storage",
     "hls": "archive cmaf http m3u8",

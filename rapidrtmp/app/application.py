@@ -221,6 +221,7 @@ class Application:
             spawn_process=shared.reactor.spawnProcess,
             frame_queue=FrameQueue,
             advise=stream.advise,
+            add_metadata=stream.metadata_received,
             expected_tracks=lambda: stream.announced_tracks.difference([track.id for track in stream.tracks]),
             record=partial(_record_of, shared.record, stream.name),
         )

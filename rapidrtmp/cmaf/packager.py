@@ -24,12 +24,21 @@ from zope.interface import implementer
 
 from rapidrtmp.cmaf.segmenter import Segmenter, main_tracks, packaged_tracks
 from rapidrtmp.cmaf.segmenter_events import CutEvent, SegmentEnd
-from rapidrtmp.interfaces import Constants, Cutting, IAllTracksSink, IResumableSink, ISink, Part
-from rapidrtmp.media import Frame, Track
+from rapidrtmp.interfaces import (
+    Constants,
+    Cutting,
+    IAllTracksSink,
+    IMetadataSink,
+    IResumableSink,
+    Part,
+)
+from rapidrtmp.media import Frame, TimedMetadata, Track
 
 __all__ = ["Packager", "suspend_or_finish"]
 
 Failed = Callable[[Any, Failure], None]
+#: So much timed metadata waits for a part; then the oldest is forgotten.
+MOST_METADATA = 256
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +57,7 @@ class _Output:
     seconds: float = 0.0
 
 
-@implementer(ISink, IResumableSink)
+@implementer(IMetadataSink, IResumableSink)
 class Packager:
     """
     Cuts one stream.
@@ -65,6 +74,7 @@ class Packager:
         self._constants: Constants | None = None  # as the sinks know them
         self._frame_rate: Fraction | None = None  # likewise
         self._open: list[Part] = []  # the parts of the open segment
+        self._metadata: list[TimedMetadata] = []  # for the next part that has media
         for sink in sinks:
             self.attach(sink)
 
@@ -120,6 +130,11 @@ class Packager:
         events = self._segmenter.add(frame)  # type: ignore[union-attr]  # tracks come before frames
         if events:
             self._dispatch(events)
+
+    def metadata_received(self, metadata: TimedMetadata) -> None:
+        """See :meth:`IMetadataSink.metadata_received <rapidrtmp.interfaces.IMetadataSink.metadata_received>`."""
+        self._metadata.append(metadata)
+        del self._metadata[:-MOST_METADATA]
 
     def discontinuity(self) -> None:
         """See :meth:`ISink.discontinuity <rapidrtmp.interfaces.ISink.discontinuity>`."""
@@ -190,6 +205,8 @@ class Packager:
         self._tell(lambda sink: sink.flushed())
 
     def _hand_on_part(self, part: Part) -> None:
+        if self._metadata and part.runs:
+            part, self._metadata = replace(part, metadata=tuple(self._metadata)), []
         if part.starts_segment and part.on_keyframe:
             for output in self._outputs:
                 output.is_waiting = False

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["DecodingSink", "Note", "Result", "Upload"]
+__all__ = ["DecodingSink", "Mark", "Note", "Result", "Upload"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,20 @@ class Note:
     """
 
     data: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """
+    Becomes timed metadata of the stream: an ID3 tag with a ``TXXX`` frame for each text, which players give to the page
+    when its moment is shown.
+
+    :ivar texts: by their descriptions; at most 16 KiB in all.
+    :ivar utc_ms: that moment, in milliseconds since 1970: what ``picture`` or ``audio`` was given.
+    """
+
+    texts: Mapping[str, str]
+    utc_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +53,7 @@ class Upload:
     content_type: str
 
 
-Result: TypeAlias = "Note | Upload | Iterable[Note | Upload] | None"
+Result: TypeAlias = "Mark | Note | Upload | Iterable[Mark | Note | Upload] | None"
 
 
 class DecodingSink:

@@ -14,13 +14,14 @@ from typing import ClassVar
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from rapidrtmp.cmaf.event_messages import write_text_tag
 from rapidrtmp.codec.table import CODECS
-from rapidrtmp.decoding.base import DecodingSink, Note, Upload
+from rapidrtmp.decoding.base import DecodingSink, Mark, Note, Upload
 from rapidrtmp.decoding.process import Job, WorkerProcess
 from rapidrtmp.decoding.wire import FrameHeader, TrackDescription, pack_frame
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import EventType, ISink, ISinkFactory, SinkContext
-from rapidrtmp.media import Frame, MediaKind, Track
+from rapidrtmp.media import Frame, MediaKind, TimedMetadata, Track
 from rapidrtmp.support.units import parse_duration_ms
 
 __all__ = ["DecodingSinkFactory"]
@@ -181,10 +182,13 @@ class _DecodedStream:
         self._sent.clear()
         self._is_behind = True
 
-    def _take(self, result: Note | Upload) -> None:
+    def _take(self, result: Mark | Note | Upload) -> None:
         """Take an answer."""
         if isinstance(result, Note):
             self._context.record(EventType.NOTE, result.data)
+        elif isinstance(result, Mark):
+            began_ms = self._context.utc_ms(0, 1000)
+            self._context.add_metadata(TimedMetadata(result.utc_ms - began_ms, write_text_tag(result.texts)))
         elif "/" in result.name or not result.name:
             self._context.log.warn("{name!r} cannot be the name of an upload", name=result.name)
         else:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
-from rapidrtmp.decoding.base import Note, Upload
+from rapidrtmp.decoding.base import Mark, Note, Upload
 from rapidrtmp.errors import RapidRTMPError
 
 __all__ = [
@@ -37,6 +37,7 @@ _KEYFRAME, _ALONE = 1, 2
 #: No message is longer; likewise no note.
 MOST_BYTES = (16 << 20) + 4096
 MOST_NOTE_BYTES = 64 << 10
+MOST_MARK_BYTES = 16 << 10
 
 
 class WireError(RapidRTMPError):
@@ -50,6 +51,10 @@ class Kind(IntEnum):
     FRAME = 2
     NOTE = 3
     UPLOAD = 4
+    MARK = 5
+
+
+_MOST = {Kind.NOTE: MOST_NOTE_BYTES, Kind.MARK: MOST_MARK_BYTES, Kind.UPLOAD: MOST_BYTES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,7 @@ def unpack_frame(body: bytes) -> tuple[FrameHeader, bytes]:
     return FrameHeader(track_id, pts_ms, dts_ms, bool(flags & _KEYFRAME), bool(flags & _ALONE)), body[_FRAME.size :]
 
 
-def pack_result(result: Note | Upload) -> bytes:
+def pack_result(result: Mark | Note | Upload) -> bytes:
     """
     One answer of a sink, as a message.
 
@@ -117,17 +122,20 @@ def pack_result(result: Note | Upload) -> bytes:
     try:
         if isinstance(result, Note):
             kind, body = Kind.NOTE, json.dumps(dict(result.data), allow_nan=False).encode()
+        elif isinstance(result, Mark):
+            texts = {str(name): str(text) for name, text in result.texts.items()}
+            kind, body = Kind.MARK, json.dumps([texts, int(result.utc_ms)]).encode()
         else:
             names = json.dumps([result.name, result.content_type]).encode()
             kind, body = Kind.UPLOAD, _NAME_SIZE.pack(len(names)) + names + result.data
     except (TypeError, ValueError, struct.error) as error:
         raise WireError(f"a sink answered what cannot be passed on: {error}") from error
-    if len(body) > (MOST_NOTE_BYTES if kind is Kind.NOTE else MOST_BYTES):
+    if len(body) > _MOST[kind]:
         raise WireError(f"a sink answered {len(body)} bytes, which is too much")
     return pack(kind, body)
 
 
-def read_result(kind: int, body: bytes) -> Note | Upload:
+def read_result(kind: int, body: bytes) -> Mark | Note | Upload:
     """
     The answer in a message's body.
 
@@ -139,11 +147,14 @@ def read_result(kind: int, body: bytes) -> Note | Upload:
             if not isinstance(data, Mapping):
                 raise TypeError("no object")
             return Note(data)
+        if kind == Kind.MARK:
+            texts, utc_ms = json.loads(body)
+            return Mark({_text(name): _text(text) for name, text in texts.items()}, int(utc_ms))
         if kind == Kind.UPLOAD:
             end = _NAME_SIZE.size + _NAME_SIZE.unpack_from(body)[0]
             name, content_type = json.loads(body[_NAME_SIZE.size : end])
             return Upload(_text(name), body[end:], _text(content_type))
-    except (TypeError, ValueError, RecursionError, struct.error) as error:
+    except (AttributeError, TypeError, ValueError, RecursionError, struct.error) as error:
         raise WireError(f"damaged message of kind {kind}: {error}") from error
     raise WireError(f"unknown message of kind {kind}")
 

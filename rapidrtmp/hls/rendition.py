@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from rapidrtmp.archive.journal import Header
+from rapidrtmp.cmaf.event_messages import write_event_messages
 from rapidrtmp.cmaf.fragment import write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
@@ -153,7 +154,7 @@ class Rendition:
         name = segment.add(part.start, part.end, independent=part.independent, gap=not part.runs)
         if part.runs:
             self._fragments += 1
-            data = b"".join(write_fragment(self._fragments, part.runs))
+            data = b"".join((*write_event_messages(part.metadata), *write_fragment(self._fragments, part.runs)))
             self._pieces.append(data)
             if window.has_parts:
                 self._shelf.put(name, [data], SEGMENT_TYPE)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
+from rapidrtmp.cmaf.event_messages import write_event_messages
 from rapidrtmp.cmaf.fragment import write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.hls.expiry import Expiry
@@ -124,7 +125,7 @@ class TrackRendition:
         if part.runs[0].track.id == self.tracks[0].id:
             self.frame_rate = part.runs[0].samples[-1].frame.rhythm.frame_rate
         self._fragments += 1
-        data = b"".join(write_fragment(self._fragments, part.runs))
+        data = b"".join((*write_event_messages(part.metadata), *write_fragment(self._fragments, part.runs)))
         self._pieces.append(data)
         if self.window.has_parts:
             self._folder.put(name, [data], SEGMENT_TYPE)

@@ -53,7 +53,7 @@ def page_response(
     ancestors = "*" if is_framed else "'none'"
     policy = (
         f"default-src 'none'; script-src 'self'{' ' if foreign_script else ''}{foreign_script}; style-src 'self'; "
-        "img-src 'self'; media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; "
+        "img-src 'self'; media-src 'self' blob: data:; connect-src 'self'; worker-src 'self' blob:; "
         f"base-uri 'none'; form-action 'none'; frame-ancestors {ancestors}"
     )
     headers = {

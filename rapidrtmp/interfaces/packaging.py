@@ -10,7 +10,7 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from rapidrtmp.media import Frame, Track, VideoConfig
+from rapidrtmp.media import Frame, TimedMetadata, Track, VideoConfig
 
 __all__ = ["Constants", "Cutting", "IAllTracksSink", "IPartSink", "Part", "Sample", "TrackRun"]
 
@@ -78,6 +78,7 @@ class Part:
     :ivar starts_segment: whether it is its segment's first.
     :ivar expected_last: whether its segment should end with it. What became of that is known with the next frame at
         the latest: ``segment_ended`` or ``segment_continued``.
+    :ivar metadata: what became known while it was cut; some of it may concern another moment.
     """
 
     runs: tuple[TrackRun, ...]
@@ -88,6 +89,7 @@ class Part:
     on_keyframe: bool
     starts_segment: bool
     expected_last: bool
+    metadata: tuple[TimedMetadata, ...] = ()
 
     @property
     def is_closed(self) -> bool:

@@ -17,13 +17,14 @@ from rapidrtmp.interfaces.events import EventType
 from rapidrtmp.interfaces.packaging import IPartSink
 from rapidrtmp.interfaces.playback import IShelf
 from rapidrtmp.interfaces.storage import InThread, IStorage, IStorageWriter
-from rapidrtmp.media import Frame, Track
+from rapidrtmp.media import Frame, TimedMetadata, Track
 from rapidrtmp.names import StreamName
 
 __all__ = [
     "Counter",
     "Histogram",
     "IFrameQueue",
+    "IMetadataSink",
     "IMetricsScope",
     "IRecoveringSinkFactory",
     "IReplacingSinkFactory",
@@ -98,6 +99,13 @@ class IResumableSink(Interface):
         gone (``interrupted``). Write out what is held, and leave what viewers have open; no call follows. Return a
         Deferred if that takes time.
         """
+
+
+class IMetadataSink(ISink):
+    """What a sink provides besides, if it takes what is said about moments of the stream."""
+
+    def metadata_received(metadata: TimedMetadata) -> None:
+        """Take it: between two frames, about when its moment is."""
 
 
 class ISinkFactory(Interface):
@@ -240,6 +248,7 @@ class SinkContext:
     :ivar expected_tracks: the ids of tracks that the publisher has announced, and that are not here: they may come yet.
     :ivar advise: ``advise(topic, advice)`` says in one sentence to the person at the encoder, and in the API, what the
         sink leaves out of the stream, and what would help; an empty one takes back what was said on that topic.
+    :ivar add_metadata: gives the stream timed metadata, for its players; see ``TimedMetadata``.
     :ivar frame_queue: ``frame_queue(max_frames=300, max_bytes=16 MiB)`` makes a bounded queue for work that takes long.
     """
 
@@ -258,6 +267,7 @@ class SinkContext:
     record: Callable[[EventType, Mapping[str, object]], None] = lambda _type, _data: None
     expected_tracks: Callable[[], frozenset[int]] = frozenset
     advise: Callable[[str, str], None] = lambda _topic, _advice: None
+    add_metadata: Callable[[TimedMetadata], None] = lambda _metadata: None
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rapidrtmp.cmaf.packager import Packager, suspend_or_finish
-from rapidrtmp.interfaces import IPartSink
-from rapidrtmp.media import Frame, Track
+from rapidrtmp.interfaces import IMetadataSink, IPartSink
+from rapidrtmp.media import Frame, TimedMetadata, Track
 from rapidrtmp.names import StreamName
 
 __all__ = ["FanOut", "SinkLoad", "SinkState"]
@@ -199,6 +199,12 @@ class FanOut:
                 receiver.sink.frame_received(frame)
             except Exception:
                 self._give_up(receiver, Failure())
+
+    def metadata_received(self, metadata: TimedMetadata) -> None:
+        """Hand timed metadata to every sink that takes it."""
+        for receiver in self._receivers:
+            if IMetadataSink.providedBy(receiver.sink):
+                self._call(receiver, receiver.sink.metadata_received, metadata)
 
     def discontinuity(self) -> None:
         """What follows does not join on to what came before."""

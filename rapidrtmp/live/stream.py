@@ -38,7 +38,7 @@ from rapidrtmp.live.shelf import PlaylistVersion, Shelf, ShelfObject
 from rapidrtmp.live.statistics import Statistics
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.live.wall_clock import WallClockMap
-from rapidrtmp.media import AudioConfig, Frame, MediaKind, Rhythm, Track, VideoConfig
+from rapidrtmp.media import AudioConfig, Frame, MediaKind, Rhythm, TimedMetadata, Track, VideoConfig
 from rapidrtmp.names import StreamName
 from rapidrtmp.timeline.health import PublishHealth
 
@@ -348,6 +348,11 @@ class LiveStream:
         self._gop.add(frame)
         self.fan_out.frame_received(frame)
 
+    def metadata_received(self, metadata: TimedMetadata) -> None:
+        """Hand what is said about a moment of it to every sink that takes it; nothing while it has no publisher."""
+        if self.state is StreamState.LIVE:
+            self.fan_out.metadata_received(metadata)
+
     def discontinuity(self, reason: str) -> None:
         """What follows does not join on to what came before."""
         self.discontinuities += 1
@@ -374,6 +379,12 @@ class LiveStream:
         """Leave the interrupted stream to the next server; fires when every sink has written what it held."""
         self._gop.clear()
         return self.fan_out.suspend()
+
+    @property
+    def now_ms(self) -> int:
+        """When the newest frame of the leading track is presented, on its own timeline."""
+        newest = self._newest.get(self.tracks[0].id) if self.tracks else None
+        return newest.pts * 1000 // newest.track.timescale if newest is not None else 0
 
     @property
     def end_ms(self) -> int:

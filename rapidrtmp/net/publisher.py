@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rapidrtmp.interfaces import EventType, Verdict
 from rapidrtmp.live.demuxer import Demuxer, Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
+from rapidrtmp.live.encoder_texts import EncoderTexts, TextError
 from rapidrtmp.live.health import (
     Finding,
     FindingKind,
@@ -33,7 +34,7 @@ from rapidrtmp.net.low_water import NO_MARK, LowWater
 from rapidrtmp.net.role import SHARED_REACTIONS, Role
 from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.net.throttle import Throttle
-from rapidrtmp.rtmp.events import AudioReceived, Event, MetadataReceived, PublishEnded, VideoReceived
+from rapidrtmp.rtmp.events import AudioReceived, DataReceived, Event, MetadataReceived, PublishEnded, VideoReceived
 from rapidrtmp.rtmp.session import State
 from rapidrtmp.rtmp.via import find_loop, read_via
 from rapidrtmp.support.clock import now_ms
@@ -111,6 +112,7 @@ class Publisher(Role):
         self._bitrate_limit = BitrateLimit(max_bitrate, connection.session.bytes_received, time_ms)
         self._low_water = LowWater()
         self._continues = bool(stream.tracks)  # another publisher was here, whose frames these do not join
+        self._texts = EncoderTexts()
         self._is_over = False  # nothing more of it is taken
         self._parting_words = ""  # why it is disconnected at its next keyframe
         self._part_by_ms = 0
@@ -150,6 +152,16 @@ class Publisher(Role):
         self.stream.metadata = event.values
         self._demuxer.metadata_received(event.values)
         self.stream.announced_tracks = self._demuxer.announced_tracks
+
+    def _data(self, event: DataReceived) -> None:
+        stream = self.stream
+        try:
+            metadata = self._texts.read(event, stream.now_ms, now_ms(self._services.clock))
+        except TextError as error:
+            self._problem(MediaProblem("timed_metadata", str(error)))
+            return
+        if metadata is not None:
+            stream.metadata_received(metadata)
 
     def _feed(self, events: Iterable[MediaEvent]) -> None:
         stream = self.stream
@@ -413,6 +425,7 @@ def _least(*limits: int) -> int:
 _REACTIONS: Mapping[type, Callable[[Any, Any], None]] = {
     **SHARED_REACTIONS,
     MetadataReceived: Publisher._metadata,
+    DataReceived: Publisher._data,
     PublishEnded: Publisher._publish_ended,
 }
 _MEDIA_REACTIONS: Mapping[type, Callable[[Publisher, Any], None]] = {

@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from rapidrtmp.archive.journal import Header
 from rapidrtmp.archive.layout import NAMES, RecordingId, StartNames
+from rapidrtmp.cmaf.event_messages import write_event_messages
 from rapidrtmp.cmaf.fragment import join_runs, write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.cmaf.targets import SHORTEST_PART_PERCENT
@@ -36,7 +37,7 @@ from rapidrtmp.interfaces import (
     SinkContext,
     TrackRun,
 )
-from rapidrtmp.media import Track
+from rapidrtmp.media import TimedMetadata, Track
 from rapidrtmp.recording.writer import RecordingWriter
 from rapidrtmp.support.units import parse_duration_ms, parse_size
 
@@ -129,6 +130,7 @@ class _OpenPart:
     open: bool
     runs: dict[int, TrackRun] = field(default_factory=dict)
     duration: int = 0
+    metadata: list[TimedMetadata] = field(default_factory=list)
 
     def is_continued_by(self, part: Part) -> bool:
         """Whether each track's samples begin where those that are here end: one fragment can hold them."""
@@ -138,6 +140,7 @@ class _OpenPart:
     def add(self, part: Part) -> None:
         """Join a part."""
         self.duration += part.duration
+        self.metadata += part.metadata
         for run in part.runs:
             before = self.runs.get(run.track.id)
             self.runs[run.track.id] = run if before is None else join_runs(before, run)
@@ -256,7 +259,8 @@ class RecorderSink:
             assert self._writer is not None
             self._fragments += 1
             runs = [part.runs[track.id] for track in self._tracks if track.id in part.runs]
-            data = write_fragment(self._fragments, runs, self._base_s)
+            messages = write_event_messages(part.metadata, self._base_s)
+            data = [*messages, *write_fragment(self._fragments, runs, self._base_s)]
             self._bytes.inc(sum(map(len, data)))
             self._writer.add(data, part.duration, keyframe=part.keyframe, open=part.open)
 

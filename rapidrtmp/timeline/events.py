@@ -52,6 +52,7 @@ class MediaProblem:
         ``timestamp_shifted`` the first decode time behind a jump of one track's clock alone, which is moved back to
         where it was from there on;
         ``clamped_composition`` a composition offset that cannot be true;
+        ``timed_metadata`` a data message that is too large, one of too many, or cannot be said in JSON (dropped);
         ``track_skew`` audio and video that arrive far apart, or drift apart: reported when it begins;
         ``unsupported_codec``, ``extra_track``: a track that is left out, reported once for each codec.
     :ivar detail: one sentence with the numbers, for the log.

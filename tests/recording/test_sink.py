@@ -14,7 +14,7 @@ from rapidrtmp.cmaf.reader import read_fragments, read_init_segment
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.interfaces import Cutting, IPartSink, ISinkFactory, RetentionRules, SinkContext
-from rapidrtmp.media import Frame
+from rapidrtmp.media import Frame, TimedMetadata
 from rapidrtmp.recording.catalogue import Entry, RecordingState
 from rapidrtmp.recording.sink import RecorderFactory, RecorderSink, Rotation
 from rapidrtmp.recording.writer import LINES_PER_PAGE
@@ -28,6 +28,7 @@ from rapidrtmp.testing.frames import (
 )
 from rapidrtmp.testing.sink_factories import SinkFactoryContract
 from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter, SinkContract, feed, make_sink_context
+from tests.cmaf.test_event_messages import event_fields
 from tests.slow import slow
 
 VIDEO, AUDIO = make_video_track(), make_audio_track()
@@ -226,6 +227,23 @@ class RecorderTests(SynchronousTestCase):
         tracks = read_fragments(media, read_init_segment(media))[0].tracks
         self.assertEqual([135_000, 72_000], [track.base_decode_time for track in tracks])
         self.assertEqual(135_000, read_journal(self.writer.objects, recording).segments[0].start)
+
+    def test_timed_metadata_moves_with_the_media(self) -> None:
+        """What is said about a moment is recorded in front of it, at its time in the recording."""
+        day_s = 86_400
+        self.recorder.tracks_changed((VIDEO,))
+        frames = list(video_frames(VIDEO, 3, start=day_s * 90_000))
+        self.record(frames[:45])
+        self.recorder.metadata_received(TimedMetadata(day_s * 1000 + 1_500, b"ID3 here"))
+        self.record(frames[45:])
+        self.successResultOf(self.recorder.finish())
+        (name,) = self.recordings()
+        media = read_media(self.writer.objects, replace_start(name))
+        at = media.index(b"emsg") - 4
+        _, time, _, (_, _, said) = event_fields(media[at : at + int.from_bytes(media[at : at + 4], "big")])
+        first = read_fragments(media, read_init_segment(media))[0].tracks[0].base_decode_time
+        self.assertEqual((first // 90 + 1_500, b"ID3 here"), (time, said))
+        self.assertEqual([frame.data for frame in frames], payloads(media, VIDEO.id))
 
     def test_interruption_is_a_discontinuity(self) -> None:
         """A publisher that returns continues in the same recording, with a discontinuity."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from io import StringIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.m3u8.read import parse_media_playlist
 from rapidrtmp.media import Frame
 from rapidrtmp.names import StreamName
+from rapidrtmp.rtmp.amf0 import write_values
 from rapidrtmp.rtmp.limits import AmfLimits, SessionLimits
 from rapidrtmp.server import service as server
 from rapidrtmp.server.demo import DemoPublisher
@@ -37,6 +39,7 @@ from rapidrtmp.settings.model import LimitsSettings, RtmpSettings, ServerSetting
 from rapidrtmp.storage.locked_names import FOLDER
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.sinks import FrameCollector, FrameCollectorFactory
+from tests.cmaf.test_event_messages import event_fields
 from tests.m3u8.checker import read_playlist
 from tests.net.edge import ScriptedAuthenticator, media
 from tests.rtmp.client import HANDSHAKE, connect, message
@@ -75,6 +78,24 @@ class ServerTests(ServerCase):
         version = stream.shelf.find_playlist("index.m3u8")
         assert version is not None
         self.assertTrue(version.facts.ended)
+
+    async def test_text_of_encoders_is_in_the_media(self) -> None:
+        """What the encoder says about a moment is in front of the media of that moment, as ID3; nonsense is counted."""
+        service = self.start(loopback_settings(live=open_app("hls:part=0")))
+        text = message(18, write_values("onTextData", {"text": "goal"}), timestamp=2_040)
+        nonsense = message(18, write_values("onTextData", "x" * 20_000), timestamp=2_040)
+        sent = [*media(2), text, nonsense, *islice(media(6, 2_000), 2, None)]
+        await self.publish(service, b"".join(sent))
+        _, body = await self.get(service, "/live/k/index.m3u8")
+        segments = [(await self.get(service, f"/live/k/{name}"))[1] for name in read_playlist(body).uris()]
+        (marked,) = [segment for segment in segments if b"onTextData" in segment]
+        at = marked.index(b"emsg") - 4
+        timescale, time, _, (scheme, _, tag) = event_fields(marked[at : at + int.from_bytes(marked[at : at + 4])])
+        self.assertEqual((1000, b"https://aomedia.org/emsg/ID3"), (timescale, scheme))
+        self.assertApproximates(2_000, time, 120)
+        self.assertIn(b'{"text": "goal"}', tag)
+        _, metrics = await self.get(service, "/metrics")
+        self.assertIn(b'rapidrtmp_media_problems_total{kind="timed_metadata"} 1.0', metrics)
 
     async def test_limits_of_the_settings_hold(self) -> None:
         """What the settings allow a connection is what it gets: here one message without meaning, not two."""
