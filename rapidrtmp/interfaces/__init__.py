@@ -111,6 +111,7 @@ from rapidrtmp.interfaces.storage import (
 )
 from rapidrtmp.interfaces.transcoding import (
     ILadder,
+    ILateRenditionsSink,
     IRenditionsSink,
     ITranscoder,
     ITranscoderFactory,
@@ -154,6 +155,7 @@ __all__ = [
     "IFrameQueue",
     "IGatheringStorage",
     "ILadder",
+    "ILateRenditionsSink",
     "ILeasingStorage",
     "ILiveStream",
     "IManageAuthenticator",

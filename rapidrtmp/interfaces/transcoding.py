@@ -24,6 +24,7 @@ from rapidrtmp.names import StreamName
 
 __all__ = [
     "ILadder",
+    "ILateRenditionsSink",
     "IRenditionsSink",
     "ITranscoder",
     "ITranscoderFactory",
@@ -157,3 +158,7 @@ class IRenditionsSink(IPartSink):
 
     def open_rendition(rung: Rung) -> IPartSink:
         """Make the part sink of a rung; called once for each that there ever is."""
+
+
+class ILateRenditionsSink(IRenditionsSink):
+    """A sink that also wants rungs which began before it was attached: their parts from somewhere in a segment on."""

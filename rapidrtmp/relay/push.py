@@ -200,9 +200,6 @@ class PushSink:
             self._status.become(RelayState.FAILED, str(error))
             self._later(KEY_TAKEN_DELAY_S)
             return
-        if self._target.rendition:
-            self._status.become(RelayState.FAILED, f"there is no rendition {self._target.rendition!r} to push")
-            return
         user = self._parts.claims.claim(address, self._context.stream, self)
         if user is not None:
             self._status.become(RelayState.FAILED, f"its key is used by {user} already: a key carries one stream")

@@ -34,6 +34,7 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.relay.kept import KeptRelay, read_relays, write_relays
 from rapidrtmp.relay.push import PushParts, PushSink
 from rapidrtmp.relay.report import RelayMetrics, RelayStatus
+from rapidrtmp.relay.rung import RungPush
 from rapidrtmp.rtmp.remote import STREAM, BadAddressError, mask_key, mask_url, parse_address
 from rapidrtmp.support.secret import Secret, reveal
 
@@ -63,9 +64,11 @@ class PushRelay:
         self._parts = parts
         self._owner = owner
 
-    def create(self, context: SinkContext) -> PushSink:
+    def create(self, context: SinkContext) -> PushSink | RungPush:
         """See :meth:`ISinkFactory.create <rapidrtmp.interfaces.ISinkFactory.create>`."""
-        return PushSink(self.target, self.status, context, self._parts, partial(self._owner.ended, self))
+        push = PushSink(self.target, self.status, context, self._parts, partial(self._owner.ended, self))
+        rendition = self.target.rendition
+        return RungPush(rendition, push, self.status) if rendition else push
 
     def describe(self) -> dict[str, Any]:
         """As the API shows it: of the key no more than its end."""

@@ -29,6 +29,7 @@ from rapidrtmp.interfaces import (
     EventType,
     IAllTracksSink,
     ILadder,
+    ILateRenditionsSink,
     IPartSink,
     IRenditionsSink,
     IResumableSink,
@@ -118,6 +119,7 @@ class Ladder:
         self._sinks = sinks
         self._record = record
         self._rungs: dict[str, _State] = {}
+        self._greeted: list[Any] = []  # sinks that take rungs late, and have been given those that there were
         self._present: frozenset[str] = frozenset()
         self._recent: list[Waiting] = []  # the calls since the last segment but one began
         self._tracks: tuple[Track, ...] = ()
@@ -146,6 +148,7 @@ class Ladder:
         """Keep a part until the rungs have theirs."""
         if part.starts_segment:
             self._forget_old()
+            self._greet_late_sinks()
         self._add(part)
 
     def segment_ended(self) -> None:
@@ -222,11 +225,23 @@ class Ladder:
 
     def _open(self, rung: Rung) -> None:
         sinks: list[Any] = []
+        self._greet_late_sinks()
         self._each_sink(lambda sink: sinks.append(_Isolated(sink.open_rendition(rung), self._failed)))
         cutter = RungCutter(tuple(sinks), partial(self._missed, rung.name))
         for call in self._recent:
             cutter.add(call)
         self._rungs[rung.name] = _State(rung, cutter)
+
+    def _greet_late_sinks(self) -> None:
+        """Let sinks that came behind the beginning of rungs have those as well, if they want that."""
+        late = [sink for sink in self._sinks() if ILateRenditionsSink.providedBy(sink) and sink not in self._greeted]
+        for sink in late:
+            self._greeted.append(sink)
+            for state in self._rungs.values():
+                try:
+                    state.cutter.attach(_Isolated(sink.open_rendition(state.rung), self._failed))  # type: ignore[arg-type]
+                except Exception:
+                    self._failed()
 
     def _each_sink(self, call: Callable[[Any], object]) -> None:
         """Call each sink that publishes rungs; what one raises is logged, and the others never notice."""

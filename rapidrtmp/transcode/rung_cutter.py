@@ -108,6 +108,12 @@ class RungCutter:
         """Whether nothing waits."""
         return not self._calls
 
+    def attach(self, sink: IPartSink) -> None:
+        """Have one more sink take its parts from now on."""
+        self._sinks = (*self._sinks, sink)
+        if self._tracks:
+            sink.tracks_changed(self._tracks)
+
     # ── in ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def add(self, call: Waiting) -> None:
