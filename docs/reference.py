@@ -30,7 +30,7 @@ from rapidrtmp.settings.model import AppSettings, ServerSettings, Settings, app_
 from rapidrtmp.testing.frames import make_video_track, video_frames
 from rapidrtmp.testing.sinks import feed, make_sink_context, packaged
 from rapidrtmp.testing.transcoders import make_transcoder_context
-from rapidrtmp.transcode.ffmpeg import FfmpegTranscoder
+from rapidrtmp.transcode.ffmpeg import FfmpegTranscoder, Tool
 from rapidrtmp.web.openapi import description
 
 DOCS = Path(__file__).parent
@@ -57,7 +57,9 @@ def server() -> RapidRtmpService:
     video = make_video_track()
     sink.tracks_changed((video,))  # renditions have metrics of their own
     feed(sink, video_frames(video, 3.0))
-    FfmpegTranscoder(make_transcoder_context(metrics=service.metrics.sink("transcoder")), (), lambda _sizes: [])
+    FfmpegTranscoder(
+        make_transcoder_context(metrics=service.metrics.sink("transcoder")), (), Tool("", "veryfast", "libx264")
+    )
     return service
 
 

@@ -7,8 +7,10 @@ it does not take waits here, up to a bound. Its presentation times lead back to 
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
@@ -153,6 +155,15 @@ class Child(ProcessProtocol):
     def stopProducing(self) -> None:
         """Its standard input is closed."""
         self._queue.clear()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The processor time that it has taken, as the system says; 0 where that is not known."""
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except (AttributeError, IndexError, OSError, ValueError):
+            return 0.0
 
     @property
     def lag(self) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 
+from rapidrtmp.transcode.encoders import LIBX264, Encoder
 from rapidrtmp.transcode.rungs import RungSize
 
 __all__ = ["FIRST_OUTPUT", "make_command", "make_environment"]
@@ -25,25 +26,26 @@ _INPUT = "-probesize 32 -analyzeduration 0 -threads 1 -copyts -f mp4 -i pipe:0"
 _QUIET = "-hide_banner -nostdin -loglevel warning"
 #: A picture out for each one in; the clock of the encoder is ours: else 5.1 puts times on a grid of its own.
 _TIMES = "-fps_mode passthrough -enc_time_base 1:90000"
-#: Keyframes where the source has some, which are IDR, and nowhere else.
-_KEYFRAMES = "-g 9999 -sc_threshold 0 -force_key_frames source -forced-idr 1"
+#: Keyframes where the source has some, and nowhere else.
+_KEYFRAMES = "-g 9999 -force_key_frames source"
 #: Without "disabled" times begin at 0, whatever they were.
 _OUTPUT = "-avoid_negative_ts disabled -f flv -flvflags no_duration_filesize -flush_packets 1"
 
 
-def make_command(ffmpeg: str, sizes: Sequence[RungSize], preset: str) -> list[str]:
+def make_command(ffmpeg: str, sizes: Sequence[RungSize], preset: str, encoder: Encoder = LIBX264) -> list[str]:
     """
     The program and its arguments: fMP4 on standard input, each rung as FLV on a file descriptor of its own.
 
     :param sizes: one at least.
     :param preset: of libx264.
     """
-    command = [*_wrapping(), ffmpeg, *_QUIET.split(), *_INPUT.split()]
-    command += ["-filter_complex_threads", "1", "-filter_complex", _filter(sizes)]
+    command = [*_wrapping(), ffmpeg, *_QUIET.split(), *encoder.before.split(), *_INPUT.split()]
+    command += ["-filter_complex_threads", "1", "-filter_complex", _filter(sizes, encoder.upload)]
     for index, size in enumerate(sizes):
         rate = str(size.rung.bitrate)
-        command += ["-map", f"[v{index}]", "-an", "-c:v", "libx264", "-preset", preset, "-tune", "zerolatency"]
-        command += ["-threads", _threads(size), "-pix_fmt", "yuv420p"]
+        command += ["-map", f"[v{index}]", "-an", "-c:v", encoder.name, *encoder.options.split()]
+        command += ["-preset", preset, "-threads", _threads(size)] if encoder is LIBX264 else []
+        command += ["-pix_fmt", encoder.pixel_format] if encoder.pixel_format else []
         command += [*_TIMES.split(), *_KEYFRAMES.split()]
         command += ["-b:v", rate, "-maxrate", rate, "-bufsize", rate, *_OUTPUT.split(), f"pipe:{FIRST_OUTPUT + index}"]
     return command
@@ -63,10 +65,13 @@ def _wrapping() -> list[str]:
     return wrapping
 
 
-def _filter(sizes: Sequence[RungSize]) -> str:
+def _filter(sizes: Sequence[RungSize], upload: str) -> str:
     """Decode once, scale for each rung."""
+    behind = f",{upload}" if upload else ""
     split = "".join(f"[s{index}]" for index in range(len(sizes)))
-    scaled = [f"[s{index}]scale={size.width}:{size.height},setsar=1[v{index}]" for index, size in enumerate(sizes)]
+    scaled = [
+        f"[s{index}]scale={size.width}:{size.height},setsar=1{behind}[v{index}]" for index, size in enumerate(sizes)
+    ]
     return ";".join([f"[0:v]split={len(sizes)}{split}", *scaled])
 
 

@@ -23,13 +23,14 @@ from rapidrtmp.interfaces import EventType, ITranscoder, ITranscoderFactory, Run
 from rapidrtmp.media import VIDEO_TIMESCALE, Frame, MediaKind, Track, VideoConfig
 from rapidrtmp.transcode.child import Child, Outcome
 from rapidrtmp.transcode.command import make_command, make_environment
+from rapidrtmp.transcode.encoders import ENCODERS, LIBX264, Encoder, find_encoder
 from rapidrtmp.transcode.program import usable_ffmpeg
+from rapidrtmp.transcode.room import CODING, ROOM, estimated_cores
 from rapidrtmp.transcode.rungs import RungSize, parse_rungs, suitable_rungs
 
 __all__ = ["FfmpegTranscoder", "FfmpegTranscoderFactory"]
 
 DEFAULT_RUNGS = {"720p": "3000k", "480p": "1200k", "360p": "700k"}
-PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 #: So much of a source is looked at before the rungs are chosen, if its second keyframe does not come before.
 LONGEST_LOOK = 8 * VIDEO_TIMESCALE
@@ -46,6 +47,10 @@ MOST_RESTARTS, RESTARTS_WITHIN_S = 3, 600.0
 HOPELESS_RUN_S, HOPELESS_RUNS = 1.0, 2
 #: After so many missed segments in so long there is one rung less.
 MOST_MISSED, MISSED_WITHIN_S = 3, 60.0
+#: Where there was no room, it is looked for again after so long.
+RETRY_S = 10.0
+#: What a child takes is known after so long. One that is given nothing for so long is not needed.
+MEASURED_S, IDLE_S = 10.0, 30.0
 #: How long a child may take to bring the rest.
 LONGEST_DRAIN_S = 2.0
 
@@ -53,26 +58,81 @@ LONGEST_DRAIN_S = 2.0
 @implementer(ITranscoderFactory)
 class FfmpegTranscoderFactory:
     """
-    ``ffmpeg:720p=3000k:480p=1200k:360p=700k:preset=veryfast``
+    ``ffmpeg:720p=3000k:480p=1200k:360p=700k:preset=veryfast:encoder=auto``
 
     :param preset: of libx264: ``ultrafast`` costs about half of ``veryfast``.
+    :param encoder: ``libx264``, one on hardware, or ``auto``: the first on hardware that works, else libx264.
+    :param when: ``always``.
+    :param audio: ``copy``: rungs have the source's audio.
     :param program: path of FFmpeg; empty for the one that is found.
     :param rungs: bits a second by height. What is not clearly smaller than the source is left out.
     """
 
-    def __init__(self, *, preset: str = "veryfast", program: str = "", **rungs: str) -> None:
-        if preset not in PRESETS:
-            raise ConfigurationError(f"preset={preset}: one of {', '.join(PRESETS)}")
+    def __init__(
+        self,
+        *,
+        preset: str = "veryfast",
+        encoder: str = "auto",
+        when: str = "always",
+        audio: str = "copy",
+        program: str = "",
+        **rungs: str,
+    ) -> None:
+        for name, value, known in (
+            ("preset", preset, list(CODING)),
+            ("encoder", encoder, ["auto", *ENCODERS]),
+            ("when", when, ["always"]),
+            ("audio", audio, ["copy"]),
+        ):
+            if value not in known:
+                raise ConfigurationError(f"{name}={value}: {' or '.join(known)}")
         self.rungs = parse_rungs(rungs or DEFAULT_RUNGS)
-        self._preset = preset
-        self._ffmpeg = usable_ffmpeg(program)
+        self._tool = Tool(usable_ffmpeg(program), preset, encoder)
 
     def create(self, context: TranscoderContext) -> FfmpegTranscoder:
         """See :meth:`ITranscoderFactory.create <rapidrtmp.interfaces.ITranscoderFactory.create>`."""
-        return FfmpegTranscoder(context, self.rungs, self._command)
+        self._tool.look_for_encoder(context)
+        return FfmpegTranscoder(context, self.rungs, self._tool)
 
-    def _command(self, sizes: Sequence[RungSize]) -> list[str]:
-        return make_command(self._ffmpeg, sizes, self._preset)
+
+class Tool:
+    """
+    The FFmpeg of a factory.
+
+    :param preset: of libx264.
+    :param wanted: the name of an encoder, or ``auto``.
+    :ivar encoder: the one to use, as far as it is known by now.
+    """
+
+    def __init__(self, ffmpeg: str, preset: str, wanted: str) -> None:
+        self.encoder = LIBX264
+        self.preset = preset
+        self._ffmpeg = ffmpeg
+        self._wanted = wanted
+        self._has_looked = wanted == LIBX264.name
+
+    def look_for_encoder(self, context: TranscoderContext) -> None:
+        """Try the encoders, once, in a thread; until that is done ``libx264`` is used."""
+        if self._has_looked:
+            return
+        self._has_looked = True
+        found = context.in_thread(find_encoder, self._ffmpeg, self._wanted)
+        found.addCallbacks(
+            lambda encoder: self._take(encoder, context),
+            lambda failure: context.log.failure("encoders cannot be tried", failure),
+        )
+
+    def _take(self, encoder: Encoder, context: TranscoderContext) -> None:
+        self.encoder = encoder
+        if self._wanted not in ("auto", encoder.name):
+            context.log.warn("{wanted} does not work here: rungs are coded by libx264", wanted=self._wanted)
+            context.record(EventType.LADDER, {"state": "fallback", "encoder": self._wanted, "instead": encoder.name})
+        else:
+            context.log.info("rungs are coded by {encoder}", encoder=encoder.name)
+
+    def command(self, sizes: Sequence[RungSize], encoder: Encoder) -> list[str]:
+        """The command line for some rungs."""
+        return make_command(self._ffmpeg, sizes, self.preset, encoder)
 
 
 @implementer(ITranscoder)
@@ -81,19 +141,18 @@ class FfmpegTranscoder:
     One stream's.
 
     :param rungs: those that are wanted, the largest first.
-    :param command: makes the command line for some of them.
     """
 
-    def __init__(
-        self, context: TranscoderContext, rungs: Sequence[Rung], command: Callable[[Sequence[RungSize]], list[str]]
-    ) -> None:
+    def __init__(self, context: TranscoderContext, rungs: Sequence[Rung], tool: Tool) -> None:
         self._context = context
         self._ladder = context.ladder
         self._wanted = list(rungs)
-        self._command = command
+        self._tool = tool
+        self._encoder: Encoder | None = None  # that of the child; none before there was one
         self._track: Track | None = None  # the leading one, if that is video alone
         self._bitrate = 0  # of the source, as measured; 0 while that is not known
-        self._sizes: Sequence[RungSize] = ()
+        self._suitable: Sequence[RungSize] = ()
+        self._sizes: Sequence[RungSize] = ()  # those of them that there is room for
         self._gop: list[Frame] = []  # since the last keyframe, or the first one while the rungs are not chosen
         self._gop_bytes = 0
         self._child: Child | None = None
@@ -101,6 +160,8 @@ class FfmpegTranscoder:
         self._is_off = False
         self._has_range = False  # whether frames come that are to be coded
         self._began_s = 0.0  # when the child did
+        self._fed_s = 0.0  # when a frame came last
+        self._cpu_s = 0.0  # what the child has taken, as far as it is counted
         self._pause_s = FIRST_PAUSE_S
         self._hopeless = 0
         self._restarts: deque[float] = deque()
@@ -113,6 +174,7 @@ class FfmpegTranscoder:
         )
         self._count_frames = context.metrics.counter("ladder_frames_total", "Pictures of rungs that came back")
         self._count_strays = context.metrics.counter("ladder_strays_total", "Pictures of rungs that belong to no frame")
+        self._count_cpu = context.metrics.counter("ladder_cpu_seconds_total", "Processor time of the children")
         self._count_missed = context.metrics.counter("ladder_gaps_total", "Segments of rungs that were not in time")
 
     # ── ISink ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -123,7 +185,9 @@ class FfmpegTranscoder:
         videos = [track for track in tracks if track.kind is MediaKind.VIDEO]
         if len(videos) == 1:
             if self._track is None or self._track.config != videos[0].config:
-                self._sizes = ()
+                self._suitable = self._sizes = ()
+                self._bitrate = 0 if self._is_off else self._bitrate
+                self._is_off = False
             self._track, self._has_range = videos[0], True
         else:  # nothing to be seen, or the publisher brings the rungs itself
             self._track, self._has_range = None, False
@@ -133,7 +197,8 @@ class FfmpegTranscoder:
         """Keep the frames since the last keyframe, and feed them."""
         if not self._has_range or self._is_off or self._track is None or frame.track.id != self._track.id:
             return
-        is_chosen = bool(self._sizes)
+        is_chosen = bool(self._suitable)
+        self._fed_s = self._context.clock.seconds()
         if frame.keyframe and (is_chosen or not self._gop):
             self._gop.clear()
             self._gop_bytes = 0
@@ -145,7 +210,7 @@ class FfmpegTranscoder:
             return
         if self._child is not None and not self._is_draining:
             self._child.feed(frame)
-        elif self._child is None and "restart" not in self._timers:
+        elif self._child is None and not self._timers.keys() & {"restart", "room"}:
             self._start()
         if self._gop_bytes > MOST_GOP_BYTES:
             self._gop.clear()
@@ -155,8 +220,11 @@ class FfmpegTranscoder:
         self._end_range()
 
     def interrupted(self) -> None:
-        """The publisher may return."""
+        """The publisher may return: then all is tried anew."""
         self._end_range()
+        self._is_off = False
+        self._hopeless, self._pause_s = 0, FIRST_PAUSE_S
+        self._restarts.clear()
 
     def finish(self) -> Deferred[None] | None:
         """Let the child bring the rest."""
@@ -191,19 +259,48 @@ class FfmpegTranscoder:
             size = self._gop_bytes - (len(newest.data) if newest.keyframe else 0)
             self._bitrate = size * 8 * VIDEO_TIMESCALE // max(seen, 1)
         assert isinstance(config, VideoConfig)
-        self._sizes = suitable_rungs(self._wanted, config, self._bitrate)
-        self._ladder.begin([size.rung for size in self._sizes])
-        if not self._sizes:
+        self._suitable = suitable_rungs(self._wanted, config, self._bitrate)
+        if not self._suitable:
             self._turn_off(
                 f"no rung is clearly smaller than its {config.width}x{config.height} at {self._bitrate // 1000} kbit/s"
             )
-        return bool(self._sizes)
+        return bool(self._suitable)
+
+    def _find_room(self) -> None:
+        """Take as many rungs as the processors have room for, the smaller ones rather than the larger."""
+        assert self._track is not None
+        config, rate = self._track.config, self._gop[-1].rhythm.frame_rate
+        assert isinstance(config, VideoConfig)
+        on_hardware = self._tool.encoder is not LIBX264
+        sizes, before = list(self._suitable), self._sizes
+        while sizes and not ROOM.take(
+            self, estimated_cores(config, rate, sizes, self._tool.preset, on_hardware=on_hardware)
+        ):
+            sizes.pop(0)
+        self._sizes = sizes
+        if sizes != before:
+            self._ladder.begin([size.rung for size in sizes])
+        left_out = [size.rung.name for size in self._suitable[: len(self._suitable) - len(sizes)]]
+        if left_out and sizes != before:
+            advice = f"there is no processor room for {' and '.join(left_out)}"
+            self._advise_room(f"The ladder is off: {advice}." if not sizes else f"Rungs are left out: {advice}.")
+            self._say("left out" if sizes else "off", {"rungs": left_out, "reason": advice})
+        elif not left_out:
+            self._advise_room("")
+        if not sizes:
+            self._ladder.begin(())
+            self._set_timer("room", RETRY_S, self._restart)
+
+    def _advise_room(self, advice: str) -> None:
+        self._context.advise("ladder-room", advice)
+        if advice:
+            self._context.log.warn("{stream}: {advice}", stream=self._context.stream, advice=advice)
 
     def _shed(self, rung: str) -> None:
         """Work with one rung less: what there is of the processor does not do for all."""
         if len(self._sizes) > 1:
             name = self._sizes[0].rung.name
-            self._sizes = self._sizes[1:]
+            self._sizes = self._suitable = self._sizes[1:]
             self._wanted = [each for each in self._wanted if each.name != name]
             self._ladder.begin([size.rung for size in self._sizes])
             self._say("left out", {"rung": name})
@@ -216,7 +313,11 @@ class FfmpegTranscoder:
     def _start(self) -> None:
         """Start a child, and feed it from the last keyframe on."""
         assert self._track is not None
-        self._began_s = self._context.clock.seconds()
+        self._find_room()
+        if not self._sizes:
+            return
+        self._encoder = self._encoder or self._tool.encoder
+        self._began_s, self._cpu_s = self._context.clock.seconds(), 0.0
         child = Child(
             self._track,
             [size.rung for size in self._sizes],
@@ -225,12 +326,14 @@ class FfmpegTranscoder:
             ended=self._child_ended,
         )
         try:
-            child.start(self._context.spawn_process, self._command(self._sizes), make_environment(os.environ))
+            command = self._tool.command(self._sizes, self._encoder)
+            child.start(self._context.spawn_process, command, make_environment(os.environ))
         except Exception as error:
             self._turn_off(f"FFmpeg cannot be started: {error}")
             return
         self._child, self._is_draining = child, False
-        self._say("started", {"rungs": [size.rung.name for size in self._sizes]})
+        rungs = [size.rung.name for size in self._sizes]
+        self._say("started", {"rungs": rungs, "encoder": self._encoder.name})
         for frame in self._gop:
             child.feed(frame)
         self._set_timer("check", CHECK_S, self._check)
@@ -244,9 +347,30 @@ class FfmpegTranscoder:
         child = self._child
         if child is None or self._is_draining:
             return
-        if child.lag > LONGEST_LAG:
+        self._count_time(child)
+        now = self._context.clock.seconds()
+        if now - self._began_s > MEASURED_S and self._cpu_s:
+            ROOM.measured(self, self._cpu_s / (now - self._began_s))
+        if now - self._fed_s > IDLE_S:
+            self._gop.clear()
+            self._drain(child)
+        elif child.lag > LONGEST_LAG:
             child.kill(f"it is {child.lag // VIDEO_TIMESCALE} s behind")
-        self._set_timer("check", CHECK_S, self._check)
+        if not self._is_draining:
+            self._set_timer("check", CHECK_S, self._check)
+
+    def _count_time(self, child: Child) -> None:
+        """Count the processor time that the child has taken since it was counted last."""
+        seconds = child.cpu_seconds
+        self._count_cpu.inc(max(0.0, seconds - self._cpu_s))
+        self._cpu_s = max(seconds, self._cpu_s)
+
+    def _drain(self, child: Child) -> None:
+        """Let the child bring the rest."""
+        self._is_draining = True
+        child.close()
+        self._cancel("check")
+        self._set_timer("drain", LONGEST_DRAIN_S, child.kill, "it does not end")
 
     def _end_range(self) -> None:
         """Nothing follows that joins on: let the child bring the rest."""
@@ -254,13 +378,12 @@ class FfmpegTranscoder:
         self._gop.clear()
         self._gop_bytes = 0
         self._cancel("restart")
+        self._cancel("room")
         if self._child is None:
+            ROOM.leave(self)
             self._ladder.drained()
         elif not self._is_draining:
-            self._is_draining = True
-            self._child.close()
-            self._cancel("check")
-            self._set_timer("drain", LONGEST_DRAIN_S, self._child.kill, "it does not end")
+            self._drain(self._child)
 
     def _child_ended(self, child: Child, outcome: Outcome) -> None:
         self._child = None
@@ -269,9 +392,10 @@ class FfmpegTranscoder:
         self._cancel("check")
         self._cancel("drain")
         if was_draining:
+            ROOM.leave(self)
             if not self._has_range:
                 self._ladder.drained()
-            elif self._gop and self._sizes:
+            elif self._gop and self._suitable:
                 self._start()
         elif not self._is_off:
             self._replace(outcome)
@@ -290,6 +414,9 @@ class FfmpegTranscoder:
         while now - self._restarts[0] > RESTARTS_WITHIN_S:
             self._restarts.popleft()
         said = f"; it said: {' / '.join(outcome.lines)}" if outcome.lines else ""
+        if self._encoder not in (None, LIBX264):  # hardware has a limited number of sessions
+            self._say("fallback", {"encoder": self._encoder.name, "instead": LIBX264.name})
+            self._encoder, self._hopeless = LIBX264, 0
         if self._hopeless >= HOPELESS_RUNS or len(self._restarts) > MOST_RESTARTS:
             self._turn_off(f"FFmpeg fails again and again: {outcome.why}{said}")
             return
@@ -313,6 +440,7 @@ class FfmpegTranscoder:
     def _turn_off(self, reason: str) -> None:
         """Make no ladder until the next publish."""
         self._is_off = True
+        ROOM.leave(self)
         self._gop.clear()
         self._ladder.begin(())
         self._context.log.warn("{stream}: no ladder: {reason}", stream=self._context.stream, reason=reason)

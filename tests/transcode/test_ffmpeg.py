@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.error import ProcessDone, ProcessTerminated
@@ -13,12 +15,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.cmaf.reader import read_fragments, read_init_segment
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import ITranscoderFactory
-from rapidrtmp.media import Frame
+from rapidrtmp.media import Frame, VideoConfig
 from rapidrtmp.testing.frames import make_audio_track, make_video_track, video_frames
 from rapidrtmp.testing.sinks import RecordingMetrics, feed
 from rapidrtmp.testing.transcoders import RecordingLadder, Said, TranscoderContract, make_transcoder_context
-from rapidrtmp.transcode import ffmpeg, program
+from rapidrtmp.transcode import encoders, ffmpeg, program
 from rapidrtmp.transcode.child import MOST_QUEUED_BYTES
+from rapidrtmp.transcode.encoders import ENCODERS, LIBX264, find_encoder
+from rapidrtmp.transcode.room import Room, available_cores, estimated_cores
+from rapidrtmp.transcode.rungs import parse_rungs, suitable_rungs
 from tests.transcode.flv import HEADER, config_tag, picture_tag
 
 VIDEO, SMALL = make_video_track(), make_video_track(854, 480)
@@ -128,8 +133,13 @@ class Supervised:
 
 
 class FfmpegCase(SynchronousTestCase):
+    encoder = LIBX264
+
     def setUp(self) -> None:
         self.patch(ffmpeg, "usable_ffmpeg", lambda path: path or "/opt/ffmpeg")
+        self.patch(ffmpeg, "find_encoder", lambda _path, _wanted: self.encoder)
+        self.room = Room(lambda: 8.0)
+        self.patch(ffmpeg, "ROOM", self.room)
 
 
 class ContractTests(TranscoderContract, FfmpegCase):
@@ -321,6 +331,131 @@ class FailingTests(FfmpegCase):
         self.assertIn("cannot be started", said.advice["ladder"])
 
 
+class RoomTests(FfmpegCase):
+    def test_larger_rungs_left_out(self) -> None:
+        """Where the processors have no room for all, the larger rungs are left out, with advice; the others work."""
+        self.patch(ffmpeg, "ROOM", Room(lambda: 0.3))
+        supervised = Supervised()
+        supervised.begin()
+        self.assertEqual(["360p"], [rung.name for rung in supervised.ladder.begun[-1]])
+        self.assertEqual({0: "w", 1: "r", 2: "r", 3: "r"}, supervised.child.descriptors)
+        self.assertEqual(
+            "Rungs are left out: there is no processor room for 480p.", supervised.said.advice["ladder-room"]
+        )
+
+    def test_no_room_at_all(self) -> None:
+        """Where there is no room the stream goes out as it came; the ladder begins when another one has ended."""
+        self.patch(ffmpeg, "ROOM", Room(lambda: 0.5))
+        first, second = Supervised(), Supervised()
+        first.begin()
+        frames = second.begin()
+        self.assertEqual(([], ()), (second.children, second.ladder.begun[-1]))
+        self.assertIn("The ladder is off: there is no processor room", second.said.advice["ladder-room"])
+        first.transcoder.finish()
+        first.child.end()
+        second.feed(frames, 2.1, 5)
+        second.clock.advance(10)
+        self.assertEqual(1, len(second.children))
+        self.assertEqual(["480p", "360p"], [rung.name for rung in second.ladder.begun[-1]])
+        self.assertEqual("", second.said.advice["ladder-room"])
+
+    def test_what_is_there_is_known(self) -> None:
+        """The processors are those that this process may use, and in a container no more than its quota."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        free = available_cores(folder)
+        self.assertGreaterEqual(free, 1)
+        (folder / "cpu.max").write_text("50000 100000\n")
+        self.assertEqual(0.5, available_cores(folder))
+        (folder / "cpu.max").write_text("max 100000\n")
+        self.assertEqual(free, available_cores(folder))
+        (folder / "cpu").mkdir()
+        (folder / "cpu" / "cpu.cfs_quota_us").write_text("25000\n")
+        (folder / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+        self.assertEqual(0.25, available_cores(folder))
+
+    def test_estimates_by_measurement(self) -> None:
+        """What a ladder should take is near to what was measured: 0.3 cores for 480p and 360p of 720p30."""
+        config = VIDEO.config
+        assert isinstance(config, VideoConfig)
+        sizes = suitable_rungs(parse_rungs({"480p": "1200k", "360p": "700k"}), config, 3_000_000)
+        veryfast, ultrafast = (
+            estimated_cores(config, None, sizes, preset, on_hardware=False) for preset in ("veryfast", "ultrafast")
+        )
+        self.assertApproximates(0.301, veryfast, 0.03)
+        self.assertApproximates(0.180, ultrafast, 0.02)
+
+    def test_measured_ladders_count_as_such(self) -> None:
+        """What a ladder was found to take counts instead of what it should."""
+        room = Room(lambda: 1.0)
+        self.assertTrue(room.take("one", 0.5))
+        self.assertFalse(room.take("other", 0.5))
+        room.measured("one", 0.1)
+        self.assertTrue(room.take("other", 0.5))
+        room.leave("other")
+        self.assertTrue(room.take("third", 0.5))
+
+    def test_nothing_comes_any_more(self) -> None:
+        """A child that is given nothing for half a minute ends, and another begins when frames come again."""
+        supervised = Supervised()
+        frames = supervised.begin()
+        supervised.clock.pump([1.0] * 7)
+        self.assertFalse(supervised.child.is_closed)
+        supervised.say_hello()
+        supervised.bring(frames, 0, 2.1)
+        supervised.clock.pump([1.0] * 25)
+        self.assertTrue(supervised.children[0].is_closed)
+        supervised.children[0].end()
+        self.assertEqual([], supervised.clock.getDelayedCalls())
+        supervised.feed(frames, 4, 5)
+        self.assertEqual(2, len(supervised.children))
+
+
+class HardwareTests(FfmpegCase):
+    encoder = ENCODERS["h264_vaapi"]
+
+    def test_encoder_that_works_is_used(self) -> None:
+        """An encoder that was found to work is asked for what it needs."""
+        supervised = Supervised()
+        supervised.begin()
+        command = " ".join(supervised.child.command)
+        self.assertIn("-vaapi_device /dev/dri/renderD128", command)
+        self.assertIn("setsar=1,format=nv12,hwupload[v0]", command)
+        self.assertIn("-c:v h264_vaapi", command)
+        self.assertNotIn("-preset", command)
+
+    def test_falls_back_when_it_fails(self) -> None:
+        """An encoder on hardware that fails is not tried again for this stream: libx264 takes its place."""
+        supervised = Supervised()
+        frames = supervised.begin()
+        supervised.child.end(ProcessTerminated(1))
+        supervised.feed(frames, 2.1, 4.1)
+        supervised.clock.advance(1)
+        self.assertIn("libx264", supervised.child.command)
+        self.assertIn("fallback", supervised.states)
+
+    def test_each_is_tried_before(self) -> None:
+        """An encoder is used if it takes some pictures; where none on hardware does, libx264 is left."""
+        tried = []
+
+        def run(command: list[str], **_options: object) -> object:
+            tried.append(command[command.index("-c:v") + 1])
+            return SimpleNamespace(returncode=0 if tried[-1] == "h264_vaapi" else 171)
+
+        self.patch(encoders.subprocess, "run", run)
+        self.assertEqual("h264_vaapi", find_encoder("/opt/ffmpeg").name)
+        self.assertEqual(["h264_nvenc", "h264_qsv", "h264_vaapi"], tried)
+        self.assertIs(LIBX264, find_encoder("/opt/ffmpeg", "h264_amf"))
+
+    def test_wanted_one_does_not_work(self) -> None:
+        """Where the encoder that was asked for does not work that is said, and libx264 is used."""
+        self.encoder = LIBX264
+        supervised = Supervised({"480p": "100k", "encoder": "h264_nvenc"})
+        supervised.begin()
+        self.assertIn("libx264", supervised.child.command)
+        self.assertEqual("fallback", supervised.states[0])
+
+
 class EndingTests(FfmpegCase):
     def test_interrupted_brings_the_rest(self) -> None:
         """When the publisher is gone the child brings the rest and ends; nothing is running then."""
@@ -335,6 +470,24 @@ class EndingTests(FfmpegCase):
         self.assertEqual([], supervised.clock.getDelayedCalls())
         self.assertEqual(63, len(supervised.ladder.pictures["360p"]))
         self.assertEqual(0, supervised.metrics.total("ladder_restarts_total"))
+
+    def test_next_publish_has_another_chance(self) -> None:
+        """A ladder that was off because FFmpeg failed, or because no rung was suitable, is tried with what follows."""
+        for rungs in (None, {"700p": "100k"}):
+            supervised = Supervised(rungs)
+            frames = supervised.begin(5)
+            for _ in range(2 if rungs is None else 0):
+                supervised.child.end(ProcessTerminated(1))
+                supervised.feed(frames, 5, 7)
+                supervised.clock.advance(3)
+            self.assertEqual("off", supervised.states[-1])
+            known = len(supervised.children)
+            supervised.transcoder.interrupted()
+            larger = make_video_track(1920, 1080)
+            supervised.transcoder.discontinuity()
+            supervised.transcoder.tracks_changed((larger,))
+            feed(supervised.transcoder, video_frames(larger, 3, start=900_000))
+            self.assertEqual(known + 1, len(supervised.children))
 
     def test_new_picture_size(self) -> None:
         """Behind a change of the picture another child begins, when the one before has brought the rest."""
@@ -365,12 +518,12 @@ class EndingTests(FfmpegCase):
 class ProgramTests(SynchronousTestCase):
     def test_old_or_other_programs(self) -> None:
         """An FFmpeg that is too old, or without libx264, or none at all, stops the start with one line."""
-        for version, encoders, said in (
+        for version, listed, said in (
             ("ffmpeg version 4.4.2-0ubuntu0.22.04.1 Copyright", " V..... libx264 ", "4.4; ladders need 5.1"),
             ("ffmpeg version n6.1 Copyright", " V..... libopenh264 ", "no libx264"),
             ("GNU bash", "", "is no FFmpeg"),
         ):
-            self.patch(program, "_say", lambda _path, option: version if option == "-version" else encoders)  # noqa: B023
+            self.patch(program, "_say", lambda _path, option: version if option == "-version" else listed)  # noqa: B023
             error = self.assertRaises(ConfigurationError, program.usable_ffmpeg, "/opt/ffmpeg")
             self.assertIn(said, str(error))
         for version in ("ffmpeg version 5.1.9-0+deb12u1", "ffmpeg version N-123-gabc", "ffmpeg version 9.0"):
