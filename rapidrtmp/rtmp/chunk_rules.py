@@ -107,13 +107,12 @@ class PlainChunkReader:
     """
     Turns bytes into messages; Set Chunk Size and Abort act here, in their order, and are reported like the rest.
 
-    :ivar chunk_size: the peer's: the most payload its next chunk can carry, in bytes.
-    :ivar limits: what the peer may make us hold; may be replaced at any time, and counts from the next header on.
     """
 
     def __init__(self, limits: ChunkLimits = DEFAULT_LIMITS) -> None:
-        self.limits = limits
-        self.chunk_size = DEFAULT_CHUNK_SIZE
+        self._limits = limits
+        self._chunk_size = DEFAULT_CHUNK_SIZE
+        self._bounds_changed()
         self._arrived: list[bytes] = []
         self._data = b""
         self._at = 0
@@ -123,6 +122,29 @@ class PlainChunkReader:
         self._open_left = 0
         self._held = 0
         self._failure: PeerProtocolError | None = None
+
+    @property
+    def chunk_size(self) -> int:
+        """The peer's: the most payload its next chunk can carry, in bytes."""
+        return self._chunk_size
+
+    @chunk_size.setter
+    def chunk_size(self, size: int) -> None:
+        self._chunk_size = size
+        self._bounds_changed()
+
+    @property
+    def limits(self) -> ChunkLimits:
+        """What the peer may make us hold; may be replaced at any time, and counts from the next header on."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: ChunkLimits) -> None:
+        self._limits = limits
+        self._bounds_changed()
+
+    def _bounds_changed(self) -> None:
+        """Learn that the chunk size or the limits are others now; for a reader that keeps what follows from them."""
 
     @property
     def unread_bytes(self) -> int:
@@ -202,7 +224,7 @@ class PlainChunkReader:
         self._check_chunk_size(stream)
         self._streams[csid] = stream
         self._at = end
-        self._open_left = min(self.chunk_size, stream.left)
+        self._open_left = min(self._chunk_size, stream.left)
         return stream
 
     def _stream_for(self, csid: int) -> ChunkStream:
@@ -215,9 +237,9 @@ class PlainChunkReader:
         stream = self._streams.get(csid)
         if stream is not None:
             return stream
-        if len(self._streams) >= self.limits.max_chunk_streams:
+        if len(self._streams) >= self._limits.max_chunk_streams:
             raise PeerProtocolError(
-                f"csid {csid}: one chunk stream more than the limit, {self.limits.max_chunk_streams}"
+                f"csid {csid}: one chunk stream more than the limit, {self._limits.max_chunk_streams}"
             )
         return ChunkStream(csid)
 
@@ -288,7 +310,7 @@ class PlainChunkReader:
 
     def _keep(self, stream: ChunkStream, payload: bytes | bytearray) -> None:
         """Add to a chunk stream's incomplete message."""
-        size, limit = len(payload), self.limits.max_partial_bytes
+        size, limit = len(payload), self._limits.max_partial_bytes
         self._held += size
         if self._held > limit:
             raise PeerProtocolError(f"csid {stream.csid}: more than {limit} bytes of incomplete messages")
@@ -326,16 +348,16 @@ class PlainChunkReader:
 
     def _check_length(self, csid: int, type_id: int, length: int) -> None:
         """:raises PeerProtocolError: a message of this type may not be so long."""
-        limit = self.limits.max_bytes(type_id)
+        limit = self._limits.max_bytes(type_id)
         if length > limit:
             raise PeerProtocolError(f"csid {csid}: message of {length} bytes (type {type_id}), limit {limit}")
 
     def _check_chunk_size(self, stream: ChunkStream) -> None:
         """:raises PeerProtocolError: a message so long may not come in chunks so small."""
-        if self.chunk_size < self.limits.min_chunk_size and stream.length > self.limits.max_small_bytes:
+        if self._chunk_size < self._limits.min_chunk_size and stream.length > self._limits.max_small_bytes:
             raise PeerProtocolError(
-                f"csid {stream.csid}: message of {stream.length} bytes in chunks of {self.chunk_size}, "
-                f"at least {self.limits.min_chunk_size}"
+                f"csid {stream.csid}: message of {stream.length} bytes in chunks of {self._chunk_size}, "
+                f"at least {self._limits.min_chunk_size}"
             )
 
 

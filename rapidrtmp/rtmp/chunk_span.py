@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import struct
 
-from rapidrtmp.rtmp.chunk_limits import AUDIO, VIDEO
-from rapidrtmp.rtmp.chunk_rules import CLOCK, EXTENDED, ChunkStream, Message, PlainChunkReader
+from rapidrtmp.rtmp.chunk_limits import AUDIO, VIDEO, ChunkLimits
+from rapidrtmp.rtmp.chunk_rules import CLOCK, DEFAULT_LIMITS, EXTENDED, ChunkStream, Message, PlainChunkReader
 
 __all__ = ["ChunkReader"]
 
@@ -28,6 +28,9 @@ _HEADER = struct.Struct(">II")
 _MSID = struct.Struct("<I")
 _LONG_HEADER_SIZE = 12
 _SHORT_HEADER_SIZE = 8
+#: Where the first byte, or the first four, of a header are less, its fmt is less than that.
+_FMT_2, _FMT_1_HEADER = 2 << 6, 1 << 30
+_SPANNED = frozenset({AUDIO, VIDEO})
 
 #: The least chunk size worth it, and how many markers one look may cover: together they bound what a peer can make us
 #: look at in vain to 512 bytes a chunk.
@@ -37,6 +40,18 @@ _MOST_MARKERS = 512
 
 class ChunkReader(PlainChunkReader):
     """Turns bytes into messages, fast: behaves exactly as :class:`PlainChunkReader`."""
+
+    def __init__(self, limits: ChunkLimits = DEFAULT_LIMITS) -> None:
+        super().__init__(limits)
+        #: Chunk streams in use, by the whole first byte of a fmt 0 or fmt 1 header.
+        self._by_first_byte: dict[int, ChunkStream] = {}
+
+    def _bounds_changed(self) -> None:
+        """Reckon how long a media message may be to be taken as a span; nothing is where chunks are too small."""
+        size, limits = self._chunk_size, self._limits
+        longest = min(limits.max_media_bytes, limits.max_partial_bytes, _MOST_MARKERS * size)
+        self._takes_spans = size >= _LEAST_CHUNK_SIZE and size >= limits.min_chunk_size
+        self._longest_span = longest if self._takes_spans else 0
 
     def _next_message(self) -> Message | None:
         """Read up to the end of the next message; what is whole, or ends in the open chunk, takes one step."""
@@ -50,13 +65,21 @@ class ChunkReader(PlainChunkReader):
                 return None
         elif not available:
             return None
-        elif available >= _LONG_HEADER_SIZE:
-            stream = self._streams.get(data[at] & 0x3F)
-            if stream is not None and data[at] < 0x80 and not stream.left:
+        elif available >= _LONG_HEADER_SIZE and not self._held:  # so that every chunk stream is between messages
+            first_byte = data[at]
+            stream = self._by_first_byte.get(first_byte) or self._find(first_byte)
+            if stream is not None:
                 message = self._media_message(stream, data, at)
                 if message is not None:
                     return message
         return super()._next_message()
+
+    def _find(self, first_byte: int) -> ChunkStream | None:
+        """The chunk stream in use that a fmt 0 or fmt 1 header of one byte names; it is found by that from now on."""
+        stream = self._streams.get(first_byte & 0x3F) if first_byte < _FMT_2 else None
+        if stream is not None:
+            self._by_first_byte[first_byte] = stream
+        return stream
 
     def _media_message(self, stream: ChunkStream, data: bytes, at: int) -> Message | None:
         """
@@ -66,30 +89,25 @@ class ChunkReader(PlainChunkReader):
         """
         first, second = _HEADER.unpack_from(data, at)
         step, length, type_id = first & 0xFFFFFF, second >> 8, second & 0xFF
-        size, limits = self.chunk_size, self.limits
-        if (
-            (type_id != VIDEO and type_id != AUDIO)
-            or step == EXTENDED
-            or not 0 < length <= limits.max_media_bytes
-            or size < _LEAST_CHUNK_SIZE
-            or size < limits.min_chunk_size
-        ):
+        if type_id not in _SPANNED or step == EXTENDED or not 0 < length <= self._longest_span:
             return None
-        if data[at] < 0x40:
+        if first < _FMT_1_HEADER:
             stream.msid = _MSID.unpack_from(data, at + _SHORT_HEADER_SIZE)[0]
-            stream.timestamp = step
+            timestamp = step
             at += _LONG_HEADER_SIZE
         else:
-            stream.timestamp = (stream.timestamp + step) & CLOCK
+            timestamp = (stream.timestamp + step) & CLOCK
             at += _SHORT_HEADER_SIZE
-        stream.step, stream.extended, stream.length, stream.type_id = step, False, length, type_id
-        markers = (length - 1) // size
-        end = at + length + markers
-        if end <= len(data) and markers <= _MOST_MARKERS and self._held + length <= limits.max_partial_bytes:
-            payload = _without_markers(data, at, end, size, 0xC0 | stream.csid) if markers else data[at:end]
+        stream.timestamp, stream.step, stream.extended = timestamp, step, False
+        stream.length, stream.type_id = length, type_id
+        size, end = self._chunk_size, at + length
+        if length > size:
+            end += (length - 1) // size  # a marker between two chunks
+        if end <= len(data):
+            payload = data[at:end] if length <= size else _without_markers(data, at, end, size, 0xC0 | stream.csid)
             if payload is not None:
                 self._at = end
-                return Message(type_id, stream.msid, stream.timestamp, payload, stream.csid)
+                return Message(type_id, stream.msid, timestamp, payload, stream.csid)
         stream.left = length
         self._open, self._open_left, self._at = stream, min(size, length), at
         return None
@@ -100,7 +118,7 @@ class ChunkReader(PlainChunkReader):
             len(self._data) - self._at > self._open_left < stream.left
             and stream.csid < 64
             and not stream.extended
-            and _LEAST_CHUNK_SIZE <= self.chunk_size >= self.limits.min_chunk_size
+            and self._takes_spans
         ):
             self._read_run(stream)
         else:
@@ -109,8 +127,8 @@ class ChunkReader(PlainChunkReader):
     def _read_run(self, stream: ChunkStream) -> None:
         """Take the open chunk and those behind it that continue its message, up to a byte that is no marker."""
         data, at, head = self._data, self._at, self._open_left
-        stride = self.chunk_size + 1
-        whole = stream.left + (stream.left - head - 1) // self.chunk_size + 1
+        stride = self._chunk_size + 1
+        whole = stream.left + (stream.left - head - 1) // self._chunk_size + 1
         end = min(at + whole, at + head + _MOST_MARKERS * stride, len(data))
         markers = data[at + head : end : stride]
         good = len(markers) - len(markers.lstrip(bytes([0xC0 | stream.csid])))
@@ -122,7 +140,7 @@ class ChunkReader(PlainChunkReader):
         self._at = end
         # Bytes of the last chunk that are taken, its marker among them; what it still lacks stays open.
         taken = (end - at - head) % stride
-        self._open_left = min(self.chunk_size, stream.left + taken - 1) - (taken - 1) if taken else 0
+        self._open_left = min(self._chunk_size, stream.left + taken - 1) - (taken - 1) if taken else 0
 
 
 def _without_markers(data: bytes, at: int, end: int, size: int, marker: int) -> bytes | None:

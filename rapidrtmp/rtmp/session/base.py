@@ -56,6 +56,7 @@ Events: TypeAlias = Iterable[Event]
 
 #: Where no message is read, and none sent.
 _SILENT = (State.HANDSHAKING, State.CLOSED)
+_CLOSED = State.CLOSED
 _APPLIED = (MessageApplied(),)
 
 #: What a media message becomes, of the message stream, its timestamp and its payload.
@@ -154,14 +155,14 @@ class Session:
             receiving = self.receiving
             for message in self._reader.messages():
                 media = _MEDIA.get(message.type_id)
-                if media is not None and self.state is receiving:  # nearly always
+                if media is not None and self.state is receiving:  # nearly always; nothing is held then
                     self._unreadable = 0
                     yield media(self.msid, message.timestamp, message.payload)
                 else:
                     yield from self._react(message) or _APPLIED
-                if self._held:
-                    yield from self._release_held()
-                if self.state is State.CLOSED:
+                    if self._held:
+                        yield from self._release_held()
+                if self.state is _CLOSED:
                     return
         except PeerProtocolError as error:
             self._break_off(str(error))
