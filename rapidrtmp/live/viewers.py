@@ -28,8 +28,7 @@ __all__ = ["Viewers"]
 
 #: A distinct thing asked for is remembered at most this often per client: an LL player asks for 6 or so a second.
 MAX_REMEMBERED = 128
-
-
+_NEVER = 1 << 62
 #: Pieces of media whose numbers are no further apart are of one place: players begin with some that are old.
 PLACE_WIDTH = 4
 #: The names of segments and parts, in streams and recordings, have their number behind this.
@@ -62,7 +61,7 @@ class _Client:
     :ivar viewers: how many it stands for, at least 1.
     """
 
-    __slots__ = ("_newest", "_places", "_reloads", "asked", "last_seen_ms", "prefix", "viewers")
+    __slots__ = ("_newest", "_oldest_ms", "_places", "_reloads", "asked", "last_seen_ms", "prefix", "viewers")
 
     def __init__(self, prefix: bytes) -> None:
         self.prefix = prefix
@@ -72,31 +71,51 @@ class _Client:
         self._reloads = _Place(-1)  # no place: all players wait at the end
         self._places: list[_Place] = []
         self._newest: _Place | None = None
+        self._oldest_ms = _NEVER  # nothing that is remembered was asked for earlier
 
     def ask(self, thing: str, now_ms: int, horizon_ms: int) -> None:
+        if self._oldest_ms < horizon_ms:
+            self._forget(horizon_ms, MAX_REMEMBERED)
+        if not thing:
+            return
+        known = self.asked.pop(thing, None)
+        if known is None:
+            count, place = 1, self._begin(thing, now_ms, horizon_ms)
+        else:
+            count, place = known[0] + 1, known[2]
+        self.asked[thing] = count, now_ms, place
+        if place is not self._newest and place is not self._reloads and self._visit(place):
+            self._count()
+        if count > place.most:
+            place.most = count
+            if place.is_revisited:
+                self._count()
+            elif count > self.viewers:
+                self.viewers = count
+
+    def _begin(self, thing: str, now_ms: int, horizon_ms: int) -> _Place:
+        """Make room for something that was not asked for of late; the place that it is asked for from."""
+        if not self.asked:
+            self._oldest_ms = now_ms
+        elif len(self.asked) >= MAX_REMEMBERED:
+            self._forget(horizon_ms, MAX_REMEMBERED - 1)
+        return self._place(thing)
+
+    def _forget(self, horizon_ms: int, most: int) -> None:
+        """Forget what was asked for before a time, and the oldest of what is more than is to be remembered."""
         asked = self.asked
         has_changed = False
-        if thing:
-            known = asked.pop(thing, None)
-            if known is None:
-                count, place = 1, self._place(thing)
-            else:
-                count, place = known[0] + 1, known[2]
-            asked[thing] = count, now_ms, place
-            if place is not self._newest and place is not self._reloads:
-                has_changed = self._visit(place)
-            if count > place.most:
-                place.most = count
-                has_changed = True
         while asked:
             oldest = next(iter(asked))
-            count, last_ms, place = asked[oldest]
-            if last_ms >= horizon_ms and len(asked) <= MAX_REMEMBERED:
+            count, self._oldest_ms, place = asked[oldest]
+            if self._oldest_ms >= horizon_ms and len(asked) <= most:
                 break
             del asked[oldest]
             if count == place.most:
                 self._measure(place)
                 has_changed = True
+        else:
+            self._oldest_ms = _NEVER
         if has_changed:
             self._count()
 
