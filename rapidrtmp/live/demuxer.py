@@ -89,7 +89,9 @@ class _Source:
         "config",
         "data",
         "earlier",
+        "fourcc",
         "is_cut_off",
+        "is_video",
         "number",
         "pieces",
         "reader",
@@ -101,6 +103,7 @@ class _Source:
     def __init__(self, codec: Codec, number: int, track: Track, config: CodecConfig, before: _Source | None) -> None:
         assert codec.reader is not None
         self.codec = codec
+        self.fourcc, self.is_video = codec.fourcc, codec.kind is MediaKind.VIDEO
         self.number = number
         self.config = config
         self.track = track
@@ -116,6 +119,22 @@ class _Source:
         """Read pieces where that is needed."""
         pieces = self.pieces
         self.reader = pieces if pieces is not None and pieces.is_needed else self.whole
+
+
+class _Kind:
+    """
+    All tracks of one kind.
+
+    :ivar sources: by the publisher's numbers.
+    :ivar read: reads a message into packets.
+    """
+
+    __slots__ = ("kind", "read", "sources")
+
+    def __init__(self, kind: MediaKind, read: Callable[[bytes], Sequence[Packet]]) -> None:
+        self.kind = kind
+        self.read = read
+        self.sources: dict[int, _Source] = {}
 
 
 class Demuxer:
@@ -134,9 +153,8 @@ class Demuxer:
         self._policy = policy
         self._timeline = Timeline(policy, start_ms)
         self._health = HealthMonitor(policy, self._timeline.pace, self._timeline.meter)
-        self._video: dict[int, _Source] = {}  # by the publisher's numbers; likewise audio
-        self._audio: dict[int, _Source] = {}
-        self._sources = {MediaKind.VIDEO: self._video, MediaKind.AUDIO: self._audio}
+        self._video, self._audio = _Kind(MediaKind.VIDEO, read_video), _Kind(MediaKind.AUDIO, read_audio)
+        self._sources = {MediaKind.VIDEO: self._video.sources, MediaKind.AUDIO: self._audio.sources}
         self._searches: dict[tuple[MediaKind, int], ConfigSearch] = {}  # for tracks without a configuration
         self._labels: dict[tuple[MediaKind, int], Label] = {}
         self._extra: set[tuple[MediaKind, int]] = set()  # the tracks beyond the bound
@@ -155,7 +173,7 @@ class Demuxer:
     @property
     def _open_gops(self) -> int:
         """How many keyframes in a row, up to the last one, no decoder but a lenient one can start at."""
-        return max(map(self._open_gops_of, self._video.values()), default=0)
+        return max(map(self._open_gops_of, self._video.sources.values()), default=0)
 
     def _open_gops_of(self, source: _Source) -> int:
         closer = self._closers.get(source.track.id)
@@ -181,43 +199,31 @@ class Demuxer:
 
     def video_received(self, timestamp: int, payload: bytes, now_ms: int) -> list[MediaEvent]:
         """Take a video message (type 9); returns what came of it, in order."""
-        return self._received(MediaKind.VIDEO, self._video, read_video, timestamp, payload, now_ms)
+        return self._received(self._video, timestamp, payload, now_ms)
 
     def audio_received(self, timestamp: int, payload: bytes, now_ms: int) -> list[MediaEvent]:
         """Take an audio message (type 8); returns what came of it, in order."""
-        return self._received(MediaKind.AUDIO, self._audio, read_audio, timestamp, payload, now_ms)
+        return self._received(self._audio, timestamp, payload, now_ms)
 
-    def _received(
-        self,
-        kind: MediaKind,
-        sources: dict[int, _Source],
-        read: Callable[[bytes], Sequence[Packet]],
-        timestamp: int,
-        payload: bytes,
-        now_ms: int,
-    ) -> list[MediaEvent]:
+    def _received(self, of: _Kind, timestamp: int, payload: bytes, now_ms: int) -> list[MediaEvent]:
         events: list[MediaEvent] = []
         packets: Sequence[Packet]
         try:
-            packets = read(payload)
+            packets = of.read(payload)
         except MediaError as error:
             packets = ()
-            events.append(MediaProblem("malformed", f"{kind.value}: {error}"))
+            events.append(MediaProblem("malformed", f"{of.kind.value}: {error}"))
         for packet in packets:
             try:
                 if packet.kind is _FRAMES:
-                    self._take_frame(kind, sources.get(packet.track_id), packet, timestamp, now_ms, events)
-                elif packet.kind is _CONFIG:
-                    self._take_config(kind, packet, now_ms, events)
-                elif packet.kind is _METADATA:
-                    self._take_metadata(kind, packet)
-                elif packet.kind is _UNKNOWN:
-                    events.append(MediaProblem("unknown_packet", f"{kind.value} message of a packet type not known"))
+                    self._take_frame(of, packet, timestamp, now_ms, events)
+                else:
+                    self._take_other(of.kind, packet, now_ms, events)
             except UnsupportedCodecError as error:
-                sources.pop(packet.track_id, None)
-                self._leave_out((kind, packet.track_id), error.codec, now_ms, events)
+                of.sources.pop(packet.track_id, None)
+                self._leave_out((of.kind, packet.track_id), error.codec, now_ms, events)
             except MediaError as error:
-                events.append(MediaProblem("malformed", f"{kind.value}: {error}"))
+                events.append(MediaProblem("malformed", f"{of.kind.value}: {error}"))
         if len(events) != 1 or type(events[0]) is not Frame:  # that is nearly every message
             self._health.observe(events)
         return self._closed(events) if self._closers else events
@@ -247,18 +253,20 @@ class Demuxer:
         self._health.observe(events)
         return self._closed(events)
 
-    def _take_frame(
-        self,
-        kind: MediaKind,
-        source: _Source | None,
-        packet: Packet,
-        timestamp: int,
-        now_ms: int,
-        events: list[MediaEvent],
-    ) -> None:
-        codec, _, _, _, composition_ms, nanoseconds, body = packet
-        if source is None or source.codec.fourcc != codec:
-            source = self._open_by_frame(kind, packet, now_ms, events)
+    def _take_other(self, kind: MediaKind, packet: Packet, now_ms: int, events: list[MediaEvent]) -> None:
+        """Take a packet that is no frame."""
+        if packet.kind is _CONFIG:
+            self._take_config(kind, packet, now_ms, events)
+        elif packet.kind is _METADATA:
+            self._take_metadata(kind, packet)
+        elif packet.kind is _UNKNOWN:
+            events.append(MediaProblem("unknown_packet", f"{kind.value} message of a packet type not known"))
+
+    def _take_frame(self, of: _Kind, packet: Packet, timestamp: int, now_ms: int, events: list[MediaEvent]) -> None:
+        fourcc, _, track_id, _, composition_ms, nanoseconds, body = packet
+        source = of.sources.get(track_id)
+        if source is None or source.fourcc != fourcc:
+            source = self._open_by_frame(of.kind, packet, now_ms, events)
             if source is None:
                 return
         reader, track = source.reader, source.track
@@ -270,7 +278,7 @@ class Demuxer:
             self._unsupported_ms = None
         if reader.config is not source.config:
             track = self._configure(source, reader.config, now_ms, events)
-        if kind is MediaKind.VIDEO:
+        if source.is_video:
             if reader.keyframe:
                 track = self._keyframe_came(source, now_ms, events)
             elif (source.is_cut_off or timestamp - source.timestamp > PAUSE_MS) and self._is_cut_off(
@@ -304,14 +312,14 @@ class Demuxer:
         if units:
             self._unsupported_ms = None
         for (timestamp, nanoseconds, composition_ms, now_ms), config, keyframe, samples, data in units:
-            if source.track.kind is MediaKind.VIDEO:
+            if source.is_video:
                 may_miss = source.is_cut_off or timestamp - source.timestamp > PAUSE_MS
                 if may_miss and not keyframe and self._is_cut_off(source, data, events):
                     continue
                 source.timestamp, source.earlier, source.data = timestamp, source.data, data
             if config is not source.config:
                 self._configure(source, config, now_ms, events)
-            if keyframe and source.track.kind is MediaKind.VIDEO:
+            if keyframe and source.is_video:
                 self._keyframe_came(source, now_ms, events)
             self._timeline.frame_received(
                 source.track, timestamp, nanoseconds, composition_ms, keyframe, samples, data, now_ms, events
@@ -437,7 +445,7 @@ class Demuxer:
         if not self._colours or not isinstance(config, VideoConfig):
             return config
         info = self._colours.get((codec.fourcc, number))
-        first = self._video.get(0)
+        first = self._video.sources.get(0)
         if info is None and (first is None or first.codec is not codec):
             info = self._colours.get((codec.fourcc, 0))
         return coloured(config, info)

@@ -46,6 +46,7 @@ from rapidrtmp.timeline.health import PublishHealth
 SILENT_MS = 5_000
 #: How long between two frames whose arrival tells the wall clock something.
 OBSERVE_MS = 200
+_AT_ONCE = -(1 << 62)
 
 #: The name of what viewers should know of a stream, beside its playlists: ``{"notice": "one sentence"}``.
 NOTICE = "notice.json"
@@ -94,7 +95,6 @@ class GopCache:
         self.max_bytes = max_bytes
         self.frames: list[Frame] = []
         self._bytes = 0
-        self._overflowed = False
         self._leading_id = 0
         self._other_video: frozenset[int] = frozenset()
 
@@ -114,13 +114,12 @@ class GopCache:
         """Keep a frame; a keyframe of the leading track lets go of those before it."""
         if frame.keyframe and frame.track.id == self._leading_id:
             self._begin()
-        elif self._overflowed or not self.frames:
+        elif not self.frames:
             return
         self.frames.append(frame)
-        self._bytes += len(frame.data)
-        if self._bytes > self.max_bytes:
+        self._bytes = size = self._bytes + len(frame.data)
+        if size > self.max_bytes:
             self.clear()
-            self._overflowed = True
 
     def _begin(self) -> None:
         """Let go of what is not needed from now on."""
@@ -147,7 +146,6 @@ class GopCache:
         """Forget everything, up to the next keyframe."""
         self.frames.clear()
         self._bytes = 0
-        self._overflowed = False
 
 
 @implementer(ILiveStream, IPlayable)
@@ -223,7 +221,7 @@ class LiveStream:
         self._findings: tuple[Finding, ...] = ()
         self.notice = ""
         self.wall_clock = WallClockMap()
-        self._observed_ms = -OBSERVE_MS
+        self._look_ms = _AT_ONCE
         self._newest: dict[int, Frame] = {}
         self._put_notice()
 
@@ -341,9 +339,9 @@ class LiveStream:
 
     def frame_received(self, frame: Frame) -> None:
         """Count one frame and hand it to every sink."""
-        self.statistics.count(frame)
-        if frame.arrived_ms - self._observed_ms >= OBSERVE_MS:
+        if frame.arrived_ms >= self._look_ms:
             self._observe(frame)
+        self.statistics.count(frame)
         self._newest[frame.track.id] = frame
         self._gop.add(frame)
         self.fan_out.frame_received(frame)
@@ -360,7 +358,7 @@ class LiveStream:
         self._log.info("{stream}: discontinuity: {reason}", stream=self.name, reason=reason)
         self.fan_out.discontinuity()
         self.wall_clock = WallClockMap()  # not before: sinks still date what they held
-        self._observed_ms = -OBSERVE_MS
+        self._look_ms = _AT_ONCE
 
     def interrupted(self) -> None:
         """The publisher is gone and may return."""
@@ -440,8 +438,8 @@ class LiveStream:
         return self.started_at_ms + media_ms if utc_ms is None else utc_ms
 
     def _observe(self, frame: Frame) -> None:
-        """Tell the wall clock when a frame arrived: the first of a range, then a few a second."""
-        self._observed_ms = frame.arrived_ms
+        """Tell the clocks when a frame arrived: the first of a range, the first of a second, and a few between."""
+        self._look_ms = min(frame.arrived_ms + OBSERVE_MS, self.statistics.advance(frame.arrived_ms))
         utc_ms = self._utc_of(frame.arrived_ms)
         self.wall_clock.observe(frame.pts * 1000 // frame.track.timescale, utc_ms, frame.arrived_ms)
 

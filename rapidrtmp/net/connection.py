@@ -168,7 +168,7 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
         if session.chunk_size < LEAST_FREE_CHUNK_SIZE:
             self._is_costly = True
             self._set_read_size(BUDGETED_READ_BYTES)
-        if self._mark != NO_MARK:
+        if self._mark != NO_MARK and session.is_within_message is (self._mark_in_force != NO_MARK):
             self._put_mark_in_force()
 
     def _set_read_size(self, size: int) -> None:
@@ -201,9 +201,10 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
 
     def _react_to(self, events: Iterable[Event]) -> None:
         """React to events, then answer; whatever goes wrong ends this connection and nothing else."""
+        heard_ms = self.heard_ms
         try:
             for event in events:
-                self.role.react(event, self.heard_ms)
+                self.role.react(event, heard_ms)
                 if self._state is _CLOSING:
                     return
         except PeerProtocolError as error:

@@ -31,24 +31,19 @@ class LowWater:
     Decides the mark of one publisher.
 
     :ivar mark: in bytes; 1 for none.
+    :ivar pictures: the sizes of those that have come since the last look, in bytes; the caller adds each.
     """
 
     def __init__(self) -> None:
         self.mark = NO_MARK
+        self.pictures: list[int] = []
         self._smallest_pictures: deque[int] = deque([0] * LOOKS, LOOKS)
-        self._pictures = 0
-        self._smallest = LARGEST_MARK
-
-    def picture_received(self, size: int) -> None:
-        """A picture of so many bytes has come."""
-        self._pictures += 1
-        if size < self._smallest:
-            self._smallest = size
 
     def update(self) -> bool:
         """Look at what has come since the last look; tell whether the mark is another now."""
-        self._smallest_pictures.append(self._smallest if self._pictures >= PICTURES_A_LOOK else 0)
-        self._pictures, self._smallest = 0, LARGEST_MARK
+        is_regular = len(self.pictures) >= PICTURES_A_LOOK
+        self._smallest_pictures.append(min(LARGEST_MARK, *self.pictures) if is_regular else 0)
+        self.pictures.clear()
         smallest = min(self._smallest_pictures)
         # A power of two: small changes of the smallest picture leave the socket alone.
         mark = 1 << smallest.bit_length() - 1 if smallest >= LEAST_MARK else NO_MARK

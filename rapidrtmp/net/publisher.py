@@ -111,6 +111,7 @@ class Publisher(Role):
         max_bitrate = _least(services.max_bitrate, services.apps[name.app].limits.max_bitrate_bps, verdict.max_bitrate)
         self._bitrate_limit = BitrateLimit(max_bitrate, connection.session.bytes_received, time_ms)
         self._low_water = LowWater()
+        self._picture_sizes = self._low_water.pictures
         self._continues = bool(stream.tracks)  # another publisher was here, whose frames these do not join
         self._texts = EncoderTexts()
         self._is_over = False  # nothing more of it is taken
@@ -131,7 +132,7 @@ class Publisher(Role):
         kind = type(event)
         if kind is VideoReceived:
             payload: bytes = event.payload  # type: ignore[union-attr]
-            self._low_water.picture_received(len(payload))
+            self._picture_sizes.append(len(payload))
             self._feed(self._demuxer.video_received(event.timestamp, payload, time_ms))  # type: ignore[union-attr]
         elif kind is AudioReceived:
             self._feed(self._demuxer.audio_received(event.timestamp, event.payload, time_ms))  # type: ignore[union-attr]

@@ -153,15 +153,12 @@ class JumpGuard:
         if not 0 < step_ms <= self._doubt_ms:
             return False
         track.step_ms = step_ms
-        if track is not self._newest:
-            self._took_turn(track)
+        newest = self._newest
+        if newest is not track and newest is not None:
+            track.beside_ms = newest.pace.time_ms
+            self._newest = track
         pace.note(time_ms, now_ms)
         return True
-
-    def _took_turn(self, track: _Track) -> None:
-        if self._newest is not None:
-            track.beside_ms = self._newest.pace.time_ms
-        self._newest = track
 
     def judge(self, coded: Coded, time_ms: int) -> Sequence[Judged] | None:
         """
@@ -254,8 +251,9 @@ class JumpGuard:
         elif self._origin_ms is None:
             self._restart(time_ms - coded.now_ms, coded.now_ms)
         track.old = None
-        if track is not self._newest:
-            self._took_turn(track)
+        if self._newest is not None and self._newest is not track:
+            track.beside_ms = self._newest.pace.time_ms
+        self._newest = track
         track.pace.note(time_ms, coded.now_ms)
 
     def _restart(self, origin_ms: int, now_ms: int) -> None:

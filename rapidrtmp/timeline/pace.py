@@ -31,7 +31,7 @@ class Pace:
     :ivar arrived_ms: when that arrived, on the server's monotonic clock.
     """
 
-    __slots__ = ("_jitter", "_lead", "_origin", "_spells", "_top", "_until", "arrived_ms", "time_ms")
+    __slots__ = ("_ahead", "_jitter", "_origin", "_spells", "_top", "_until", "arrived_ms", "time_ms")
 
     def __init__(self) -> None:
         self.time_ms = _NEVER
@@ -53,24 +53,24 @@ class Pace:
         """
         self.time_ms = self._top = _NEVER
         self._origin = origin_ms
-        self._lead = 0
-        self._spells: deque[tuple[int, int]] = deque(maxlen=_SPELLS)
+        self._ahead = 0
+        self._spells: deque[tuple[int, int]] = deque(maxlen=_SPELLS)  # ends, and by how much a time was ahead at most
         self._until = now_ms + SPELL_MS
 
     def note(self, time_ms: int, now_ms: int) -> None:
         """Take note of the next frame."""
-        lead = time_ms - now_ms - self._origin
+        ahead = time_ms - now_ms
         if self.time_ms != _NEVER:
-            change = lead - self._lead
+            change = ahead - self._ahead
             # The estimate of RFC 3550, 6.4.1, in integers.
             self._jitter += (change if change > 0 else -change) - (self._jitter >> 4)
-        self._lead = lead
+        self._ahead = ahead
         if now_ms < self._until:  # nearly always
-            if lead > self._top:
-                self._top = lead
+            if ahead > self._top:
+                self._top = ahead
         else:
-            self._spells.append((self._until, self._top if self._top != _NEVER else lead))
-            self._until, self._top = now_ms + SPELL_MS, lead
+            self._spells.append((self._until, self._top if self._top != _NEVER else ahead))
+            self._until, self._top = now_ms + SPELL_MS, ahead
         self.time_ms = time_ms
         self.arrived_ms = now_ms
 
@@ -78,7 +78,9 @@ class Pace:
     def lead_ms(self) -> int:
         """The lead of the frame that was furthest ahead, of those in the last half a minute; 0 before the first."""
         recent = [top for _, top in list(self._spells)[-_RECENT:]]
-        return max(recent, default=0) if self._top == _NEVER else max(*recent, self._top, self._top)
+        if self._top != _NEVER:
+            recent.append(self._top)
+        return max(recent) - self._origin if recent else 0
 
     @property
     def tells_drift(self) -> bool:

@@ -19,7 +19,7 @@ def looked(water: LowWater, looks: int, pictures: Iterable[int]) -> int:
     """The mark after so many looks, before each of which these pictures came."""
     for _ in range(looks):
         for size in pictures:
-            water.picture_received(size)
+            water.pictures.append(size)
         water.update()
     return water.mark
 
@@ -37,7 +37,7 @@ class LowWaterTests(SynchronousTestCase):
         water, news = LowWater(), []
         for _ in range(10):
             for _ in range(6):
-                water.picture_received(5000)
+                water.pictures.append(5000)
             news.append(water.update())
         self.assertEqual([7], [look for look, is_news in enumerate(news) if is_news])
 
