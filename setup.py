@@ -137,6 +137,7 @@ setup(
         "pymp4>=1.4",
         "attrs>=23.2",
         "cryptography>=42",
+        "segno>=1.6",
     ],
     extras_require={
         "gcs": GCS,

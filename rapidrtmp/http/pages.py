@@ -43,24 +43,32 @@ def player_library(static: str) -> tuple[str, str]:
 
 
 def page_response(
-    body: str, *, foreign_script: str, cache_control: str, status: int = 200, is_framed: bool = False
+    body: str,
+    *,
+    foreign_script: str,
+    cache_control: str,
+    status: int = 200,
+    is_framed: bool = False,
+    has_forms: bool = False,
 ) -> Response:
     """
     HTML under a policy that runs our files only (CSP level 3).
 
     :param is_framed: whether pages of other origins may show it in a frame.
+    :param has_forms: whether it sends forms to us, which then tell where they come from.
     """
+    forms = "'self'" if has_forms else "'none'"
     ancestors = "*" if is_framed else "'none'"
     policy = (
         f"default-src 'none'; script-src 'self'{' ' if foreign_script else ''}{foreign_script}; style-src 'self'; "
         "img-src 'self'; media-src 'self' blob: data:; connect-src 'self'; worker-src 'self' blob:; "
-        f"base-uri 'none'; form-action 'none'; frame-ancestors {ancestors}"
+        f"base-uri 'none'; form-action {forms}; frame-ancestors {ancestors}"
     )
     headers = {
         "Content-Type": "text/html; charset=utf-8",
         "Cache-Control": cache_control,
         "Content-Security-Policy": policy,
-        "Referrer-Policy": "no-referrer",
+        "Referrer-Policy": "same-origin" if has_forms else "no-referrer",
     }
     if not is_framed:
         headers["X-Frame-Options"] = "DENY"  # for browsers that do not know `frame-ancestors`

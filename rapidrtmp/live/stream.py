@@ -329,6 +329,12 @@ class LiveStream:
 
     # ── what the publisher does ──────────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def newest_keyframe(self) -> Frame | None:
+        """The newest keyframe of the leading video, as far as it is kept."""
+        leading = next((track.id for track in self.tracks if track.kind is MediaKind.VIDEO), 0)
+        return next((each for each in self._gop.frames if each.keyframe and each.track.id == leading), None)
+
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """The frames that follow are of these tracks."""
         self.tracks = tracks

@@ -34,9 +34,11 @@ from rapidrtmp.interfaces import (
 from rapidrtmp.server.certificates import Certificates, Renewal
 from rapidrtmp.server.configuration import Configuration, check_settings
 from rapidrtmp.settings.model import Settings
+from rapidrtmp.settings.sources import Loaded
 
 __all__ = ["DIFF_PATH", "RELOAD_PATH", "Reloading"]
 
+CONFIGURATION_PATH = "/api/v1/config"
 RELOAD_PATH, DIFF_PATH = "/api/v1/reload", "/api/v1/config/diff"
 #: Between two reloads that signals ask for.
 HANG_UP_S = 1.0
@@ -85,6 +87,7 @@ class Reloading:
     ) -> None:
         self._reactor = reactor
         self._configuration = configuration
+        self._followed: Loaded | None = None
         self._follow = follow
         self._compare = compare
         self._certificates = certificates
@@ -104,9 +107,11 @@ class Reloading:
         return waiter
 
     async def _reload(self) -> Reloaded:
-        settings = self._configuration.load().settings
+        loaded = self._configuration.load()
+        settings = loaded.settings
         check_settings(self._reactor, settings, self._certificates.descriptions)
         outcomes = await self._follow(settings)
+        self._followed = loaded
         changes = [f"{outcome.value}: {', '.join(keys)}" for outcome in Outcome if (keys := _keys(outcomes, outcome))]
         self._log.info("reloaded the configuration: {changes}", changes="; ".join(changes) or "nothing has changed")
         return Reloaded(outcomes, self._certificates.reload())
@@ -141,14 +146,20 @@ class Reloading:
 
     def contribute(self, _context: ContributionContext) -> Contribution:
         """See :meth:`IContributes.contribute <rapidrtmp.interfaces.IContributes.contribute>`."""
+        self._followed = self._configuration.load()  # as the server, which is being made, has just done
         return Contribution(
             routes=[
+                Route("GET", CONFIGURATION_PATH, Audience.MANAGEMENT, self._respond_configuration),
                 Route("POST", RELOAD_PATH, Audience.MANAGEMENT, self._respond),
                 Route("POST", DIFF_PATH, Audience.MANAGEMENT, self._respond_diff),
             ],
             paths=_paths(),
             schemas=_schemas(),
         )
+
+    def _respond_configuration(self, _request: Request) -> Response:
+        """Show the configuration that is followed, without secrets: ``GET /api/v1/config``."""
+        return json_response({"text": self._followed.render() if self._followed is not None else ""})
 
     def _respond(self, _request: Request) -> Deferred[Response]:
         """
@@ -228,7 +239,14 @@ def _paths() -> Json:
         management=True,
         requestBody=body,
     )
-    return {RELOAD_PATH: {"post": reload}, DIFF_PATH: {"post": diff}}
+    shown = operation(
+        "getConfiguration",
+        "Show the configuration that is followed, as `--check-config` does: each value with its source, no secrets",
+        {"200": content("The configuration.", "Configuration")},
+        (),
+        management=True,
+    )
+    return {CONFIGURATION_PATH: {"get": shown}, RELOAD_PATH: {"post": reload}, DIFF_PATH: {"post": diff}}
 
 
 def _schemas() -> Json:
@@ -247,6 +265,7 @@ def _schemas() -> Json:
         ("error",),
     )
     return {
+        "Configuration": object_of({"text": {**text, "description": "Lines of TOML."}}),
         "ConfigDiffAnswer": object_of(outcomes),
         "ReloadAnswer": object_of(
             {**outcomes, "certificates": {"type": "array", "items": certificate}}, ("certificates",)

@@ -48,6 +48,7 @@ from rapidrtmp.interfaces import (
     Outcome,
     Purpose,
 )
+from rapidrtmp.live.history import Histories
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import Recovery
@@ -173,6 +174,7 @@ class RapidRtmpService(MultiService):
         self._reloading = None if configuration is None else self._make_reloading(configuration)
         self._hooks = Hooks(self.events, reactor, utc_ms)
         self._hooks.follow(settings.hooks)
+        self._histories = Histories()
         self._told = EventsService(
             self.events, reactor, partial(self._listeners, plugins.listeners), self._hooks, self._notice_viewers_leaving
         )
@@ -336,6 +338,7 @@ class RapidRtmpService(MultiService):
         time_ms = now_ms(self._reactor)
         for stream in self.registry:
             stream.viewers.count(time_ms)
+        self._histories.look(self.registry, time_ms)
 
     def _make_play_policy(self) -> PlayPolicy:
         live = self._settings.live
@@ -426,6 +429,7 @@ class RapidRtmpService(MultiService):
             admission=self._admission,
             demand=self._demand,
             players=self.players,
+            histories=self._histories,
         )
 
     def _make_http_policy(self, *, rtmp_is_encrypted: bool) -> HttpPolicy:

@@ -34,6 +34,7 @@ from rapidrtmp.interfaces import (
     Response,
     json_response,
 )
+from rapidrtmp.live.history import STEP_MS, Histories
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.metrics import CONTENT_TYPE as METRICS_TYPE
@@ -44,6 +45,7 @@ from rapidrtmp.support.clock import now_ms
 from rapidrtmp.web.description import describe_stream
 from rapidrtmp.web.grants import MAX_REVOCABLE_LENGTH, GrantRequest, read_grant_request, read_stream
 from rapidrtmp.web.openapi import description
+from rapidrtmp.web.pages import poster_response
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.readiness import Readiness
 
@@ -63,6 +65,7 @@ class Api:
     :param contributions: what plugins bring, for the description.
     :param revocations: which credentials are good no more.
     :param players: those who play over RTMP and as FLV.
+    :param histories: what streams did lately.
     :param find_public_door: tells the scheme and the port (0 for none) that viewers come to.
     """
 
@@ -79,8 +82,10 @@ class Api:
         contributions: Sequence[Contribution] = (),
         revocations: Revocations | None = None,
         players: Players | None = None,
+        histories: Histories | None = None,
     ) -> None:
         self._players = players or Players(registry, clock)
+        self._histories = histories or Histories()
         self._revocations = revocations or Revocations(utc_ms)
         self._registry = registry
         self._metrics = metrics
@@ -128,7 +133,7 @@ class Api:
                 "publishUrl": f"{server}/{key}",
                 "server": server,
                 "key": key,
-                "watchUrl": f"{self._http_root(request)}/{name.app}/{name.key}",
+                "watchUrl": f"{self.http_root(request)}/{name.app}/{name.key}",
                 "streamKey": name.key,
                 "token": token,
                 "expiresAt": rfc3339(self._utc_ms() + asked.lifetime_s * 1000),
@@ -141,7 +146,7 @@ class Api:
         name = asked.stream
         judge = self._app(name).play_authenticator
         token = "" if judge is None else _issue(ITokenIssuer(judge, None), asked)
-        page = f"{self._http_root(request)}/{name.app}/{name.key}"
+        page = f"{self.http_root(request)}/{name.app}/{name.key}"
         below = f"{page}/~{token}" if token else page
         return json_response(
             {
@@ -190,7 +195,7 @@ class Api:
             return f"{scheme}://{self._policy.public_rtmp}"
         return _url(scheme, request, self._policy.rtmp_port)
 
-    def _http_root(self, request: Request) -> str:
+    def http_root(self, request: Request) -> str:
         """Where viewers come: the door that the request came by, if that is the public one."""
         if self._policy.public_http:
             return self._policy.public_http
@@ -247,6 +252,34 @@ class Api:
         self._registry.end(stream, "stopped by the operator")
         stopped = json_response({"message": "the stream has been stopped", "streamKey": key})
         return stopped if revoking is None else revoking.addCallback(lambda _: stopped)
+
+    def history(self, _request: Request, key: str, app: str = DEFAULT_APP) -> Response:
+        """
+        What a stream did in the last ten minutes: ``GET /api/v1/streams/KEY/history``.
+
+        :raises NotFoundError: there is none of that name.
+        """
+        time_ms = now_ms(self._clock)
+        points = self._histories.of(self._named(app, key))
+        return json_response(
+            {
+                "stepMs": STEP_MS,
+                "ages": [time_ms - point.at_ms for point in points],
+                "bitrate": [point.bitrate for point in points],
+                "frameRate": [point.frame_rate for point in points],
+                "viewers": [point.viewers for point in points],
+                "lateMs": [point.late_ms for point in points],
+            }
+        )
+
+    def poster(self, _request: Request, key: str, app: str = DEFAULT_APP) -> Response:
+        """
+        The newest keyframe of a stream, as MP4: ``GET /api/v1/streams/KEY/poster.mp4``.
+
+        :raises NotFoundError: there is none of that name, or no keyframe of it is kept.
+        """
+        stream = self._named(app, key)
+        return poster_response(stream, stream.name, NO_STORE)
 
     def _named(self, app: str, key: str) -> LiveStream:
         stream = self._registry.find(StreamName.checked(app, key))

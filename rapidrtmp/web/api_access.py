@@ -36,11 +36,12 @@ from rapidrtmp.interfaces import (
 from rapidrtmp.names import StreamName
 from rapidrtmp.support.backoff import Backoff
 from rapidrtmp.support.client_prefix import origin_of
-from rapidrtmp.support.clock import now_ms
+from rapidrtmp.support.clock import now_ms, utc_ms
+from rapidrtmp.web.console.sessions import Sessions
 from rapidrtmp.web.peer_user import LocalPeer, find_local_peer
 from rapidrtmp.web.policy import HttpPolicy
 
-__all__ = ["ApiAccess", "ApiSecret"]
+__all__ = ["PAGE_TOKEN_FIELD", "ApiAccess", "ApiSecret"]
 
 #: Fields that proxies, balancers and CDNs add; with those that begin so.
 _PROXY_FIELDS = frozenset({"cdn-loop", "client-ip", "fastly-client-ip", "true-client-ip", "via", "x-varnish"})
@@ -48,6 +49,8 @@ _PROXY_PREFIXES = (
     "cf-", "forwarded", "proxy-", "x-amzn-", "x-client-ip", "x-cluster-", "x-envoy-", "x-forwarded", "x-original-",
     "x-proxy", "x-real-", "x-remote-",
 )  # fmt: skip
+#: What pages of the console send along with what changes something.
+PAGE_TOKEN_FIELD = "x-rapidrtmp-token"
 _CHALLENGE = 'Bearer realm="rapidrtmp"'
 #: How long the judge of a token may take.
 JUDGE_S = 10
@@ -75,6 +78,10 @@ class ApiSecret:
         """From now on it is this."""
         self._digest = hashlib.sha256(secret).digest()
 
+    def key(self, purpose: bytes) -> bytes | None:
+        """A key for another purpose, which tells nothing of the secret; ``None`` until that is known."""
+        return None if self._digest is None else hmac.digest(self._digest, purpose, "sha256")
+
     def matches(self, given: bytes) -> bool:
         """Compare, in a time that tells nothing of the secret."""
         digest = hashlib.sha256(given).digest()
@@ -90,6 +97,8 @@ class ApiAccess:
     :param record: records who tries a wrong secret.
     :param find_judge: tells the ``IManageAuthenticator`` of tokens; ``None`` if there is none.
     :param revocations: which tokens are good no more.
+    :param time_ms: the time of day in milliseconds since 1970.
+    :ivar sessions: those of the console.
     """
 
     def __init__(
@@ -101,7 +110,9 @@ class ApiAccess:
         record: RecordEvent = no_event,
         find_judge: Callable[[], Any] = lambda: None,
         revocations: Revocations | None = None,
+        time_ms: Callable[[], int] = utc_ms,
     ) -> None:
+        self.sessions = Sessions(lambda: secret.key(b"console"), time_ms)
         self._record = record
         self._find_judge = find_judge
         self._revocations = revocations
@@ -130,11 +141,40 @@ class ApiAccess:
             raise ForbiddenError("the management API does not answer pages of other origins")
         if "authorization" in request.headers:
             return self._check_bearer(request, stream)
+        session = self.sessions.of(request)
+        if self.sessions.is_good(session):
+            if request.method not in ("GET", "HEAD"):
+                self.check_page(request, session, request.header(PAGE_TOKEN_FIELD))
+            return "from the console"
         if not (self._trust_own_user and self._is_own_user(request, transport)):
             raise UnauthorizedError(
                 "the management secret is needed: Authorization: Bearer SECRET", {"WWW-Authenticate": _CHALLENGE}
             )
         return "as the server's own user"
+
+    def check_login(self, request: Request, secret: str) -> None:
+        """
+        Return if a page of ours sends the secret, to begin a session.
+
+        :raises: as :meth:`check`.
+        """
+        self._check_rate(request)
+        if "origin" not in request.headers or not _is_of_this_origin(request):
+            raise ForbiddenError("the console takes no forms of other origins")
+        self._check_patience(request)
+        if not self._secret.matches(secret.encode("utf-8", "surrogateescape")):
+            raise self._wrong_token(request, "the secret is wrong")
+
+    def check_page(self, request: Request, session: str, token: str) -> None:
+        """
+        Return if a page of a session sends what changes something.
+
+        :raises ForbiddenError: it does not say that it is of this origin, or lacks the token of the session's pages.
+        """
+        if "origin" not in request.headers or not _is_of_this_origin(request):
+            raise ForbiddenError("what changes something must come from a page of this server")
+        if not self.sessions.is_page_token(session, token):
+            raise ForbiddenError("the token of the console's page is missing or wrong: load the page anew")
 
     def _check_rate(self, request: Request) -> None:
         if not self._per_minute:
@@ -148,12 +188,16 @@ class ApiAccess:
             )
         self._asked.refused(origin, time_ms)  # counts it
 
-    def _check_bearer(self, request: Request, stream: StreamName | None) -> str | Deferred[str]:
+    def _check_patience(self, request: Request) -> None:
+        """:raises TooManyRequestsError: the client was wrong too often to be asked again now."""
         wait_ms = self._wrong.wait_ms(origin_of(request.client), now_ms(self._clock))
         if wait_ms:
             raise TooManyRequestsError(
                 "too many wrong secrets came from this address", {"Retry-After": str(-(-wait_ms // 1000))}
             )
+
+    def _check_bearer(self, request: Request, stream: StreamName | None) -> str | Deferred[str]:
+        self._check_patience(request)
         scheme, _, secret = request.header("authorization").partition(" ")
         if scheme.lower() != "bearer":
             raise UnauthorizedError("a bearer token is needed", {"WWW-Authenticate": _CHALLENGE})

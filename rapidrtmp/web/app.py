@@ -48,6 +48,7 @@ from rapidrtmp.interfaces import (
     no_event,
 )
 from rapidrtmp.interfaces.contributions import MediaFinder
+from rapidrtmp.live.history import Histories
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import RENDITION_PATTERN, RESERVED_APPS
@@ -59,6 +60,7 @@ from rapidrtmp.support.bug_log import BugLog
 from rapidrtmp.web.abuse import Abuse
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.api_access import ApiAccess
+from rapidrtmp.web.console.pages import ConsolePages
 from rapidrtmp.web.error_pages import ErrorPages
 from rapidrtmp.web.errors import STATUS_BY_ERROR, error_response
 from rapidrtmp.web.fast_path.channel import FastPath, FastPathChannel
@@ -386,9 +388,11 @@ class _Content:
         admission: Admission,
         policy: HttpPolicy,
         flv: FlvResponder,
+        access: ApiAccess,
     ) -> None:
         self._flv = flv
         self._api = api
+        self._console = ConsolePages(access, api.http_root)
         self._admission = admission
         self._policy = policy
         self._finders: list[MediaFinder] = []
@@ -409,7 +413,16 @@ class _Content:
         for each in reversed(contributions):
             self._player_data.update(each.player_data)
         contributed = [route for each in contributions for route in each.routes]
-        table = routes(self._api, self._media, self._pages, contributed, self._admission, self._policy, self._flv)
+        table = routes(
+            self._api,
+            self._media,
+            self._pages,
+            self._console,
+            contributed,
+            self._admission,
+            self._policy,
+            self._flv,
+        )
         for app, choose in self._doors:
             app.serve(choose(table))
 
@@ -432,6 +445,7 @@ def make_sites(
     admission: Admission | None = None,
     demand: StreamDemand = no_demand,
     players: Players | None = None,
+    histories: Histories | None = None,
 ) -> Sites:
     """
     Make the sites that serve everything over HTTP.
@@ -448,13 +462,25 @@ def make_sites(
     :param admission: admits viewers; one of its own if it is left out.
     :param players: those who play FLV; likewise.
     :param demand: asked for streams that are not here.
+    :param histories: what streams did lately.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
     revocations = revocations or Revocations(utc_ms)
     if players is None:
         players = Players(registry, clock)
     api = Api(
-        registry, metrics, readiness, apps, policy, clock, utc_ms, find_public_door, contributions, revocations, players
+        registry,
+        metrics,
+        readiness,
+        apps,
+        policy,
+        clock,
+        utc_ms,
+        find_public_door,
+        contributions,
+        revocations,
+        players,
+        histories,
     )
     proxies = TrustedProxies(policy.trusted_proxies)
     admission = admission or Admission(
@@ -465,7 +491,7 @@ def make_sites(
         metrics.collect_from(counted.metrics)
     hls = HlsResponder(registry, admission, policy.early_hold_ms, clock, demand)
     flv = FlvResponder(registry, players, admission, clock, metrics)
-    content = _Content(api, hls, registry, apps, clock, admission, policy, flv)
+    content = _Content(api, hls, registry, apps, clock, admission, policy, flv, access)
     make_http2 = _http2(policy, clock, abuse, metrics)
 
     def make_site(choose: _Chosen, make_channel: Callable[[], BoundedChannel]) -> Site:

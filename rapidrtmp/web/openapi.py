@@ -29,6 +29,7 @@ from rapidrtmp.live.fan_out import SinkState
 from rapidrtmp.live.health import FindingKind
 from rapidrtmp.live.stream import StreamState
 from rapidrtmp.timeline.health import PublishHealth
+from rapidrtmp.web.console.pages import CODE_PATTERN
 from rapidrtmp.web.description import camel_case
 from rapidrtmp.web.grants import MAX_PLAYERS, MAX_REVOCABLE_LENGTH
 from rapidrtmp.web.policy import TokenLimits
@@ -129,6 +130,26 @@ def _streams() -> Json:
                 f"Describe one stream{words}",
                 {"200": content("The stream.", "Stream")},
                 (400, 404, 405) if "app" in names else (400, 404),
+                management=True,
+                parameters=in_path(*names),
+            )
+        }
+        paths[f"/api/v1/streams/{prefix}/history"] = {
+            "get": operation(
+                f"getHistory{suffix}",
+                f"What the stream did in the last ten minutes{words}",
+                {"200": content("Some points.", "History")},
+                (400, 404),
+                management=True,
+                parameters=in_path(*names),
+            )
+        }
+        paths[f"/api/v1/streams/{prefix}/poster.mp4"] = {
+            "get": operation(
+                f"getStreamPoster{suffix}",
+                f"The newest keyframe of the stream, as a film of one picture{words}",
+                {"200": media("The picture.", {"video/mp4": {}})},
+                (400, 404),
                 management=True,
                 parameters=in_path(*names),
             )
@@ -242,6 +263,22 @@ def _watching() -> Json:
             }
             for below, suffix, names in (("", "", ()), ("/~{token}", "WithToken", ("token",)))
         },
+        **{
+            f"/{{app}}/{{key}}{below}/poster.mp4": {
+                "get": operation(
+                    f"getPoster{suffix}",
+                    "The newest keyframe of the stream, as a film of one picture",
+                    {
+                        "200": media("The picture.", {"video/mp4": {}}),
+                        "307": {"description": "With `?token=`, where it belongs."},
+                    },
+                    (400, 401, 403, 404, 503),
+                    parameters=in_path("app", "key", *names),
+                )
+            }
+            for below, suffix, names in (("", "", ()), ("/~{token}", "WithToken", ("token",)))
+        },
+        **_console(),
         "/favicon.ico": {"get": operation("getIcon", "Nothing", {"204": {"description": "No icon here."}})},
         "/static/{name}": {
             "get": operation(
@@ -287,6 +324,40 @@ def _watching() -> Json:
         "/{app}/{key}/~{token}/{rendition}/{name}": {
             "get": _choosing("getMediaOfRenditionWithToken", "app", "key", "token", "rendition", "name")
         },
+    }
+
+
+def _console() -> Json:
+    html = {"text/html": {"schema": {"type": "string"}}}
+    back = {"303": {"description": "To the console."}}
+    form = {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": {"type": "object"}}}}
+    refused = {str(status): media("The page to log in at, which says why.", html) for status in (401, 403, 429)}
+    page = operation("getConsole", "The console, or the page to log in at", {"200": media("The page.", html)})
+    files: Json = {"text/javascript": {}, "text/css": {}, "image/svg+xml": {}}
+    code = operation(
+        "drawCode",
+        "A text as a QR code",
+        {"200": media("The code.", {"image/svg+xml": {}})},
+        (400, 413),
+        management=True,
+        requestBody={"required": True, "content": {"application/json": {"schema": ref("CodeRequest")}}},
+    )
+    return {
+        "/console": {"get": page},
+        "/console/static/{name}": {
+            "get": operation(
+                "getConsoleFile",
+                "A file that the console needs",
+                {"200": media("The file.", files), "304": {"description": "The client has it."}},
+                (404,),
+                parameters=in_path("name"),
+            )
+        },
+        "/console/login": {
+            "post": operation("logIn", "Begin a session of the console", {**back, **refused}, (413,), requestBody=form)
+        },
+        "/console/logout": {"post": operation("logOut", "End it", back, (403, 413), requestBody=form)},
+        "/console/code": {"post": code},
     }
 
 
@@ -342,6 +413,22 @@ def _schemas(max_expiration_s: int) -> Json:
     return {
         "Error": error_schema(),
         "Message": object_of({"message": text}),
+        "CodeRequest": object_of({"text": {**text, "pattern": CODE_PATTERN}}),
+        "History": object_of(
+            {
+                "stepMs": count,
+                **{
+                    name: {"type": "array", "items": {"type": "number", "minimum": 0}, "description": words}
+                    for name, words in (
+                        ("ages", "How many milliseconds ago each point was, the oldest first."),
+                        ("bitrate", "In bits a second."),
+                        ("frameRate", "Of the leading video."),
+                        ("viewers", "How many watched."),
+                        ("lateMs", "How much later media came than the earliest, and so did parts."),
+                    )
+                },
+            }
+        ),
         "ViewerCount": object_of({"viewers": count}),
         "Health": object_of({"status": {"const": "ok"}}),
         "Startup": object_of({"status": {"enum": ["starting", "started"]}}),

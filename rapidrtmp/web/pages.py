@@ -23,6 +23,7 @@ from rapidrtmp.errors import NotFoundError
 from rapidrtmp.http.headers import accepts_gzip, etag_matches
 from rapidrtmp.http.pages import page_response, player_library, read_template
 from rapidrtmp.interfaces import Request, Response, json_response
+from rapidrtmp.live.poster import write_poster
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import NOTICE, LiveStream, StreamState
 from rapidrtmp.media import VideoConfig
@@ -31,7 +32,7 @@ from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.responder import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST
 from rapidrtmp.support.clock import now_ms
 
-__all__ = ["VIEWERS", "Pages"]
+__all__ = ["VIEWERS", "Pages", "poster_response"]
 
 #: What the player page tells of a stream that has nothing but its playlists.
 NO_DATA: Mapping[str, str] = MappingProxyType({})
@@ -168,6 +169,17 @@ class Pages:
             raise NotFoundError(f"there is no stream {name}")
         return json_response({"viewers": stream.viewers.count(now_ms(self._clock))}, headers=BRIEFLY)
 
+    def poster(self, request: Request, app: str, key: str) -> Response | Deferred[Response]:
+        """
+        The newest keyframe of a stream: ``GET /APP/KEY/poster.mp4``; as :meth:`viewers`, and no way to watch either.
+        """
+        name = StreamName.checked(app, key)
+        waiting = self._admission.check(request, name)
+        return self._show(name) if waiting is None else waiting.addCallback(lambda _: self._show(name))
+
+    def _show(self, name: StreamName) -> Response:
+        return poster_response(self._registry.find(name), name, BRIEFLY)
+
     def playlist_redirect(self, request: Request, app: str, key: str) -> Response:
         """
         Lead to the playlist: ``GET /APP/KEY.m3u8``, as other servers name it.
@@ -245,6 +257,14 @@ class Pages:
             f'<li><a href="{path}"><span class="name">{path}</span>'
             f'<span class="facts">{escape(" · ".join(filter(None, facts)))}</span></a></li>'
         )
+
+
+def poster_response(stream: LiveStream | None, name: StreamName, caching: Mapping[str, str]) -> Response:
+    """The picture of a stream. :raises NotFoundError: there is no such stream, or none of its keyframes is kept."""
+    keyframe = stream.newest_keyframe if stream is not None else None
+    if keyframe is None:
+        raise NotFoundError(f"there is no picture of {name}")
+    return Response(200, {"Content-Type": "video/mp4", **caching}, write_poster(keyframe))
 
 
 def _redirect(request: Request, path: str) -> Response:

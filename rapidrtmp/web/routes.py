@@ -7,10 +7,12 @@ from dataclasses import replace
 from functools import partial
 
 from rapidrtmp.interfaces import Audience, Route
+from rapidrtmp.live.poster import POSTER
 from rapidrtmp.names import DEFAULT_APP, BadNameError, StreamName
 from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.media import MediaResponder
 from rapidrtmp.web.api import Api
+from rapidrtmp.web.console.pages import ConsolePages
 from rapidrtmp.web.flv import FlvResponder
 from rapidrtmp.web.pages import VIEWERS, Pages
 from rapidrtmp.web.policy import HttpPolicy
@@ -32,6 +34,7 @@ def routes(
     api: Api,
     media: MediaResponder,
     pages: Pages,
+    console: ConsolePages,
     contributed: Iterable[Route],
     admission: Admission,
     policy: HttpPolicy,
@@ -43,6 +46,7 @@ def routes(
     :param contributed: those of plugins.
     """
     public, management, probe = Audience.PUBLIC, Audience.MANAGEMENT, Audience.PROBE
+    open_management = Audience.OPEN_MANAGEMENT
     metrics = Audience.OPEN_MANAGEMENT if policy.open_metrics or policy.has_management_door else management
     return (
         Route("POST", "/api/v1/publish", management, api.publish),
@@ -53,7 +57,17 @@ def routes(
         Route("GET", "/api/v1/streams/<app>/<key>", management, api.stream),
         Route("POST", "/api/v1/streams/<key>/stop", management, api.stop),
         Route("POST", "/api/v1/streams/<app>/<key>/stop", management, api.stop),
+        *(
+            Route("GET", f"/api/v1/streams/{name}/{what}", management, respond)
+            for name in ("<key>", "<app>/<key>")
+            for what, respond in (("history", api.history), (POSTER, api.poster))
+        ),
         *(_seated(route, admission) for route in contributed),
+        Route("GET", "/console", open_management, console.console),
+        Route("GET", "/console/static/<name>", open_management, pages.static),
+        Route("POST", "/console/login", open_management, console.log_in),
+        Route("POST", "/console/logout", open_management, console.log_out),
+        Route("POST", "/console/code", management, console.code),
         Route("GET", "/api/v1/openapi.json", Audience.OPEN_MANAGEMENT, api.openapi),
         Route("GET", "/api/ping", probe, api.ping),
         Route("GET", "/health", probe, api.health),
@@ -74,6 +88,7 @@ def routes(
         Route("GET", "/<app>/<key>.m3u8", Audience.MEDIA, pages.playlist_redirect),
         Route("GET", f"/<app>/<key>/{VIEWERS}", Audience.MEDIA, pages.viewers),
         *(() if flv is None else (Route("GET", rule, Audience.MEDIA, flv.respond) for rule in FLV_RULES)),
+        Route("GET", f"/<app>/<key>/{POSTER}", Audience.MEDIA, pages.poster),
         Route("GET", MEDIA_RULE, Audience.MEDIA, media.respond),
         Route("GET", RENDITION_RULE, Audience.MEDIA, media.respond_rendition),
     )

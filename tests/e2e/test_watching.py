@@ -14,7 +14,7 @@ from tests.e2e.ffmpeg import FFMPEG, RUN_S
 from tests.e2e.harness import eventually, new_folder
 
 SETTINGS = '[server]\nsinks = ["hls:segment=1s:dvr=1h"]\n'
-CLIP_S = 120
+CLIP_S = 60
 FIGURES = """
 if (!document.getElementById("video") || !window.rapidrtmp) return null;
 const of = (id) => document.getElementById(id), page = window.rapidrtmp, video = of("video");

@@ -146,6 +146,24 @@ class ReloadTests(ReloadCase):
         self.assertEqual("interrupted", stream.state.value)
         self.assertEqual(200, (await self.get(second, "/radio/k/index.m3u8"))[0])
 
+    async def test_configuration_that_is_followed(self) -> None:
+        """The configuration is shown as it is followed, with the source of each value: a file that is wrong is not."""
+        service = self.run_server(LIVE)
+
+        async def shown() -> str:
+            status, body = await self.get(service, "/api/v1/config")
+            self.assertEqual(200, status)
+            text: str = json.loads(body)["text"]
+            return text
+
+        before = await shown()
+        self.assertIn("[hls]", before)
+        self.assertIn(f"# {self.path}", before)
+        await self.reload(service, "[hls\n")
+        self.assertEqual(before, await shown())
+        await self.reload(service, LIVE + "[apps.radio]\n")
+        self.assertIn("[apps.radio]", await shown())
+
     async def test_several_at_once(self) -> None:
         """Reloads that are asked for at the same time are done one after the other, and each is answered."""
         service = self.run_server(LIVE)

@@ -17,6 +17,7 @@ from rapidrtmp.web.abuse import Abuse
 from rapidrtmp.web.api import Api
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import WebApp
+from rapidrtmp.web.console.pages import ConsolePages
 from rapidrtmp.web.openapi import description
 from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.request_metrics import RequestMetrics
@@ -95,6 +96,7 @@ GUARDED = (
     "/{app}/{key}",
     "/embed/{app}/{key}",
     "/{app}/{key}/viewers.json",
+    "/{app}/{key}/poster.mp4",
     "/{app}/{key}/{name}",
     "/recordings/{app}/{key}/{name}",
     "/recordings/{app}/{key}/{start}/{name}",
@@ -122,7 +124,7 @@ class AnswersTests(SynchronousTestCase):
         self.assertIn(str(status), responses, template)
         content = responses[str(status)].get("content", {})
         self.seen.add((method, template, status))
-        if status in (204, 304, 307):
+        if status in (204, 303, 304, 307):
             self.assertEqual({}, content)
             return
         content_type = reply.headers["content-type"].split(";")[0]
@@ -144,6 +146,7 @@ class AnswersTests(SynchronousTestCase):
         self._tokens()
         self._server()
         self._watching()
+        self._console()
         self._recordings()
         promised = {
             (*operation, int(status)) for operation, told in described().items() for status in told["responses"]
@@ -198,6 +201,9 @@ class AnswersTests(SynchronousTestCase):
         self.get(405, "/api/v1/streams/{app}/{key}", "/api/v1/streams/k/stop")
         for prefix, template in (("", "/api/v1/streams/{key}"), ("live/", "/api/v1/streams/{app}/{key}")):
             one = f"/api/v1/streams/{prefix}"
+            for what in ("history", "poster.mp4"):
+                for status, of in ((200, "k"), (400, ".k"), (404, "missing")):
+                    self.get(status, f"{template}/{what}", f"{one}{of}/{what}")
             self.get(200, template, f"{one}k")
             self.get(200, template, f"{one}starting")
             self.get(400, template, f"{one}.k")
@@ -210,6 +216,29 @@ class AnswersTests(SynchronousTestCase):
             self.post(409, stop, f"{one}{key}/stop")
             self.post(404, stop, f"{one}missing/stop")
             self.post(400, stop, f"{one}.k/stop")
+
+    def _console(self) -> None:
+        self.get(200, "/console")
+        for status, name in ((200, "console.js"), (200, "console.css"), (200, "icon.svg"), (404, "none")):
+            self.get(status, "/console/static/{name}", f"/console/static/{name}")
+        self.get(304, "/console/static/{name}", "/console/static/console.js", If_None_Match="*")
+        code, here = "/console/code", {"Origin": "http://localhost:8080"}
+        for status, value in ((200, {"text": "x"}), (400, {"text": ""}), (413, "x" * 2000)):
+            self.post(status, code, value=value)
+
+        def form(status: int, path: str, body: bytes, **headers: str) -> Reply:
+            reply = self.server.request("POST", path, body, peer="192.0.2.1", **headers)
+            self.check(status, path, reply, "POST")
+            return reply
+
+        secret = b"secret=made-on-first-start"
+        form(401, "/console/login", b"secret=x", **here)
+        form(403, "/console/login", secret)
+        form(413, "/console/login", bytes(2000), **here)
+        cookie = form(303, "/console/login", secret, **here).headers["set-cookie"].split(";")[0]
+        form(403, "/console/logout", b"", Cookie=cookie, **here)
+        form(413, "/console/logout", bytes(2000), **here)
+        form(303, "/console/logout", b"", **here)
 
     def _recordings(self) -> None:
         store_into(self.server.storage, record(7), record(4, stream=StreamName("live", "now"), finish=False))
@@ -284,6 +313,7 @@ class AnswersTests(SynchronousTestCase):
         for status, path in ((200, "live/k"), (400, "live/.k"), (404, "nowhere/k")):
             self.get(status, "/embed/{app}/{key}", f"/embed/{path}")
             self.get(status, "/{app}/{key}/viewers.json", f"/{path}/viewers.json")
+            self.get(status, "/{app}/{key}/poster.mp4", f"/{path}/poster.mp4")
         for status, key in ((307, "k"), (400, ".k")):
             self.get(status, "/embed/{app}/{key}/", f"/embed/live/{key}/")
         self.get(200, "/recordings")
@@ -325,7 +355,7 @@ def _application(server: Server) -> WebApp:
     hls = HlsResponder(server.registry, admission, 10_000, server.clock)
     pages = Pages(server.registry, {}, server.clock, admission)
     media = MediaResponder(hls, server.registry, admission, [])
-    contributed = [route for each in server.contributions for route in each.routes]
-    table = routes(api, media, pages, contributed, admission, server.policy)
     access = ApiAccess(ApiSecret(), server.policy, server.clock)
+    contributed = [route for each in server.contributions for route in each.routes]
+    table = routes(api, media, pages, ConsolePages(access, api.http_root), contributed, admission, server.policy)
     return WebApp(table, access, RequestMetrics(server.policy), Abuse(server.clock), server.policy)

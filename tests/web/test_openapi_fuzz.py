@@ -61,7 +61,7 @@ def requests(draw: Any, document: dict[str, Any]) -> tuple[str, str, bytes, dict
         elif each.get("required") or draw(st.booleans()):
             query[name] = draw(values)
     body = b""
-    if "requestBody" in operation:
+    if "application/json" in operation.get("requestBody", {}).get("content", ()):  # forms may be empty
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         body = json.dumps(draw(fitting(schema, document))).encode()
     return method.upper(), f"{path}?{urlencode(query)}" if query else path, body, operation
