@@ -38,6 +38,7 @@ rtmp {{
       hls_path {scratch}/hls;
       hls_fragment 2s;
       hls_playlist_length 20s;
+      {push}
     }}
   }}
 }}
@@ -167,16 +168,21 @@ def rapidrtmp(scratch: Path, *options: str) -> Iterator[Running]:
 
 
 @contextmanager
-def nginx(scratch: Path, *, hls: bool = True) -> Iterator[Running]:
-    """nginx with its RTMP module, one worker, HLS segments of 2 s on disk; pinned to the first processor."""
+def nginx(scratch: Path, *, hls: bool = True, push_to: int = 0) -> Iterator[Running]:
+    """
+    nginx with its RTMP module, one worker, HLS segments of 2 s on disk; pinned to the first processor.
+
+    :param push_to: a port of this machine that every stream is pushed to.
+    """
     module = next((path for path in NGINX_MODULES if Path(path).exists()), None)
     binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if module is None or binary is None:
         raise SystemExit("the peer is missing: apt-get install nginx libnginx-mod-rtmp")
     rtmp_port = free_port()
     user = "user root;" if os.geteuid() == 0 else ""  # or it could not write below the scratch folder
+    push = f"push rtmp://127.0.0.1:{push_to}/live;" if push_to else ""
     text = NGINX_CONFIGURATION.format(
-        scratch=scratch, module=module, rtmp_port=rtmp_port, hls="on" if hls else "off", user=user
+        scratch=scratch, module=module, rtmp_port=rtmp_port, hls="on" if hls else "off", user=user, push=push
     )
     configuration = scratch / "nginx.conf"
     configuration.write_text(text)

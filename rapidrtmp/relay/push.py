@@ -41,6 +41,8 @@ __all__ = ["KeyClaims", "PushParts", "PushSink", "address_of"]
 SLOW_MS = 15_000
 #: Audio waits for the next picture, so long at most, in milliseconds: one write carries both.
 FLUSH_MS = 100
+#: Audio is no further behind pictures than this, in milliseconds.
+INTERLEAVED_MS = 1_000
 #: Platforms want keyframes at least so often, in seconds.
 LONGEST_KEYFRAME_INTERVAL_S = 4
 #: Another stream uses the key: it is looked at again in so many seconds.
@@ -48,6 +50,7 @@ KEY_TAKEN_DELAY_S = 10.0
 #: What every receiver takes without a word.
 _USUAL = frozenset({"avc1", "mp4a"})
 _CAN_ENCODE = 2
+_VIDEO = MediaKind.VIDEO
 _CAN_RECONNECT = 1
 
 
@@ -143,7 +146,8 @@ class PushSink:
     def _rest(self) -> None:
         """Be without a connection."""
         self._writer: FlvWriter | None = None  # when there is a connection that takes media
-        self._base_ms: int | None = None  # the stream's time at which the connection's begins
+        self._base_ms = -1  # the stream's time at which the connection's begins
+        self._is_beginning = True  # whether audio may come that belongs to what was before
         self._is_full = False
         self._accepted_ms = 0
         self._flushed_ms = 0
@@ -331,29 +335,35 @@ class PushSink:
     def _send(self, frame: Frame) -> None:
         writer, attempt = self._writer, self._attempt
         assert writer is not None and attempt is not None
-        time_ms = writer.timestamp_of(frame)
-        if self._base_ms is None:
-            if not self._backlog.starts_with(frame):
-                return
-            self._base_ms = time_ms
-        if time_ms < self._base_ms:
+        if self._is_beginning and not self._begins_with(writer, frame):
             return
+        base_ms = time_ms = self._base_ms
         session = attempt.session
-        for message in writer.write(frame):
-            timestamp = message.timestamp - self._base_ms
-            if message.type_id == DATA_TAG:
+        for type_id, time_ms, head, data in writer.write(frame):
+            if type_id == VIDEO_TAG:
+                session.send_video(time_ms - base_ms, head + data)
+            elif type_id == DATA_TAG:
                 session.send_metadata(self._metadata(writer))
-            elif message.type_id == VIDEO_TAG:
-                session.send_video(timestamp, message.body)
             else:
-                session.send_audio(timestamp, message.body)
-        self._sent += len(frame.data)
-        self._status.carried(len(frame.data))
-        if frame.track.kind is MediaKind.VIDEO or time_ms - self._flushed_ms >= FLUSH_MS:
+                session.send_audio(time_ms - base_ms, head + data)
+        size = len(frame.data)
+        self._sent += size
+        self._status.carried(size)
+        if frame.track.kind is _VIDEO or time_ms - self._flushed_ms >= FLUSH_MS:
             self._flushed_ms = time_ms
             attempt.flush()
             if frame.keyframe and self._behind_ms is None:
                 self._check_keyframes(frame)
+
+    def _begins_with(self, writer: FlvWriter, frame: Frame) -> bool:
+        """Whether a frame belongs to the beginning: a keyframe, and no audio of pictures before that."""
+        time_ms = writer.timestamp_of(frame)
+        if self._base_ms < 0:
+            if not self._backlog.starts_with(frame):
+                return False
+            self._base_ms = time_ms
+        self._is_beginning = time_ms < self._base_ms + INTERLEAVED_MS
+        return time_ms >= self._base_ms
 
     def _metadata(self, writer: FlvWriter) -> Mapping[str, Value]:
         via = write_via((*self._parts.via(self._context.stream), self._parts.server_id))

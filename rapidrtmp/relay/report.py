@@ -21,6 +21,8 @@ __all__ = ["RelayMetrics", "RelayState", "RelayStatus"]
 
 #: Over so long a bit rate is measured, in milliseconds.
 RATE_OVER_MS = 5_000
+#: So many messages are counted at a time: a counter takes longer than a message.
+ADD_UP = 32
 
 
 class RelayState(enum.StrEnum):
@@ -122,12 +124,14 @@ class RelayStatus:
         self._record = record
         self._metrics = metrics
         self._rate = _Rate()
+        self._carried = self._messages = 0  # that are not counted yet
         self._reported: tuple[RelayState, str] = (RelayState.WAITING, "")
 
     def become(self, state: RelayState, reason: str = "") -> None:
         """Be in another state, or in the same for another reason."""
         if (state, reason) == (self.state, self.reason):
             return
+        self._count_carried()
         if state is not self.state:
             self.since_ms = self._utc_ms()
         self.state, self.reason = state, reason
@@ -150,7 +154,14 @@ class RelayStatus:
         self.become(RelayState.REFUSED if is_refusal else RelayState.RETRYING, failure.reason)
 
     def carried(self, size: int) -> None:
-        """Count bytes of media."""
+        """Count the bytes of one message of media; several messages are added up before that is done."""
+        self._carried += size
+        self._messages += 1
+        if self._messages >= ADD_UP:
+            self._count_carried()
+
+    def _count_carried(self) -> None:
+        size, self._carried, self._messages = self._carried, 0, 0
         self._rate.add(size, now_ms(self._clock))
         self._metrics.bytes_total.labels(self.direction).inc(size)
 
@@ -174,6 +185,7 @@ class RelayStatus:
 
     def describe(self) -> dict[str, Any]:
         """As the API shows it."""
+        self._count_carried()
         return {
             "id": self.id,
             "direction": self.direction,

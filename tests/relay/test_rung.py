@@ -16,11 +16,13 @@ from rapidrtmp.rtmp.events import AudioReceived, VideoReceived
 from rapidrtmp.support.secret import Secret
 from rapidrtmp.testing.sinks import make_sink_context
 from tests.relay.servers import Network, Script
+from tests.slow import slow
 from tests.transcode.test_ladder import AUDIO, VIDEO, LadderedStream, frames_of
 
 NAME = StreamName("live", "cam")
 
 
+@slow
 class RungTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.stream = LadderedStream()
