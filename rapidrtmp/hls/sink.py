@@ -362,6 +362,8 @@ class HlsSink:
         others = self._of_tracks
         if not self._is_settled(rendition):
             return
+        for rung in others.rungs.values():
+            rung.frame_rate = self._frame_rate  # they have a picture for each of the source's
         data = self._multivariant.render_if_changed(self._tracks, self._frame_rate, others.video, others.audio)
         if data is not None:
             self._put_multivariant(rendition, data)
