@@ -202,6 +202,7 @@ class Application:
         stream.attach("ladder", ladder)
         stream.attach("transcoder", transcoder)
         stream.rungs = lambda: ladder.reports
+        stream.tracks_of_rung = ladder.tracks_of
 
     def _make_sink(
         self, stream: LiveStream, sink: str, factory: Any, recovered: Mapping[str, bytes]

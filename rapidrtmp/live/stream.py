@@ -169,7 +169,7 @@ class LiveStream:
         that frames are stamped with.
     :ivar health: how its publisher does, in numbers; ``None`` until that is known. ``findings``: what is wrong.
     :ivar notice: what viewers should know of it; see :meth:`notify_viewers`.
-    :ivar rungs: tells how the rungs of its ladder do.
+    :ivar rungs: tells how the rungs of its ladder do; ``tracks_of_rung``, by its name, what one consists of.
     :ivar wall_clock: the dates of its timeline since the last discontinuity.
     """
 
@@ -215,6 +215,7 @@ class LiveStream:
         self._factories: dict[str, Any] = {}
         self.fan_out = fan_out or FanOut(name)
         self.rungs: Callable[[], Sequence[RungReport]] = tuple
+        self.tracks_of_rung: Callable[[str], tuple[Track, ...]] = lambda _name: ()
         self._gop = GopCache(gop_cache_bytes)
         self._max_bytes = max_bytes
         self.health: PublishHealth | None = None

@@ -6,7 +6,7 @@ rendering.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -24,6 +24,7 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.play.feed import Feed
 from rapidrtmp.play.policy import PlayPolicy
 from rapidrtmp.play.rendering import Ending, Follower, Rendering, RenderingKey
+from rapidrtmp.play.renditions import Rendition, Renditions
 from rapidrtmp.play.selection import Selection
 from rapidrtmp.support.clock import now_ms
 
@@ -89,13 +90,11 @@ class Players:
     :param clock: time and timers.
     :ivar policy: what they are granted.
     :ivar demand: asked for streams that are not here.
-    :ivar find_rendition: finds what a rendition of a stream is fed by, by its name: something that sinks are attached
-        to, as to the stream; ``None`` if there is none of that name.
     """
 
     def __init__(self, streams: Any, clock: IReactorTime, policy: PlayPolicy = PlayPolicy()) -> None:  # noqa: B008  it is frozen
         self.policy = policy
-        self.find_rendition: Callable[[Any, str], Any] = lambda _stream, _name: None
+        self._renditions = Renditions()
         self._streams = streams
         self._clock = clock
         self._feeds: dict[int, tuple[Any, Feed, set[Place]]] = {}
@@ -167,7 +166,7 @@ class Players:
             return None
         if not rendition:
             return stream
-        found = self.find_rendition(stream, rendition)
+        found = self._renditions.find(stream, rendition)
         if found is None:
             raise NotFoundError(f"{name} has no rendition of that name")
         return found if found.tracks else None
@@ -240,15 +239,17 @@ class Players:
 
     def _forget(self, stream: Any) -> None:
         self._feeds.pop(id(stream), None)
+        if isinstance(stream, Rendition):
+            self._renditions.forget(stream)
 
     def is_crowded(self) -> bool:
         """Whether there are so many that frames are gathered before they are sent."""
         return self._total >= self.policy.crowd
 
     def count(self, stream: Any) -> Mapping[str, int]:
-        """How many play a stream, by what they play over."""
-        _, _, places = self._feeds.get(id(stream), (None, None, ()))
-        counted = Counter(place.protocol for place in places)
+        """How many play a stream or one of its renditions, by what they play over."""
+        played = (places for found, _, places in self._feeds.values() if found is stream or _is_of(found, stream))
+        counted = Counter(place.protocol for places in played for place in places)
         return {protocol: counted[protocol] for protocol in ("rtmp", "http", "websocket")}
 
     def ended(self, ending: Ending, *, skips: int, sent_bytes: int) -> None:
@@ -271,3 +272,8 @@ class Players:
         yield CounterMetricFamily(
             "rapidrtmp_players_skipped_total", "Times that players which had ended were too slow", self.skipped_total
         )
+
+
+def _is_of(found: Any, stream: Any) -> bool:
+    """Whether it is a rendition of that stream."""
+    return isinstance(found, Rendition) and found.source is stream

@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from rapidrtmp.cmaf.segmenter import main_tracks
 from rapidrtmp.codec.table import CODECS
 from rapidrtmp.errors import MisuseError
 from rapidrtmp.interfaces import (
@@ -37,7 +38,7 @@ from rapidrtmp.interfaces import (
     Rung,
     RungReport,
 )
-from rapidrtmp.media import Track, VideoConfig
+from rapidrtmp.media import MediaKind, Track, VideoConfig
 from rapidrtmp.names import RENDITION_PATTERN, StreamName
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.transcode.rung_cutter import (
@@ -336,6 +337,13 @@ class Ladder:
         """How each rung does that there ever was."""
         now = now_ms(self._clock)
         return [self._report(name, state, now) for name, state in self._rungs.items()]
+
+    def tracks_of(self, name: str) -> tuple[Track, ...]:
+        """What a rung consists of; empty for one that is not there, or not yet described."""
+        state = self._rungs.get(name)
+        if state is None or state.track is None:
+            return ()
+        return (state.track, *(track for track in main_tracks(self._tracks) if track.kind is MediaKind.AUDIO))
 
     def _report(self, name: str, state: _State, now: int) -> RungReport:
         state.forget_old(now)

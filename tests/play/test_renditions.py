@@ -1,0 +1,110 @@
+"""Players of a rung: to them it is what a stream is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rapidrtmp.codec.flv_capabilities import FIRST_TRACKS
+from rapidrtmp.codec.flv_writing import VIDEO_TAG
+from rapidrtmp.errors import NotFoundError
+from rapidrtmp.names import StreamName
+from rapidrtmp.play.follower import PullFollower
+from rapidrtmp.play.formats import Tags
+from rapidrtmp.play.players import Players
+from rapidrtmp.play.policy import PlayPolicy
+from rapidrtmp.play.rendering import RenderingKey
+from rapidrtmp.play.selection import Selection
+from tests.transcode.test_ladder import AUDIO, VIDEO, LadderedStream, frames_of
+
+NAME = StreamName("live", "cam")
+
+
+class Streams:
+    """One stream with a ladder, as a registry has it."""
+
+    def __init__(self) -> None:
+        self.laddered = LadderedStream()
+        self.sinks: dict[str, Any] = {}
+        ladder = self.laddered.ladder
+        ladder._sinks = lambda: [self.laddered.hls, *self.sinks.values()]
+        self.rungs = lambda: ladder.reports
+        self.tracks_of_rung = ladder.tracks_of
+        self.tracks = (VIDEO, AUDIO)
+        self.has_ended = False
+
+    def find(self, name: StreamName) -> Any:
+        return self if name == NAME else None
+
+    def attach(self, name: str, sink: Any) -> None:
+        self.sinks[name] = sink
+        self.laddered.packager.attach(sink)
+
+    def detach(self, name: str) -> None:
+        sink = self.sinks.pop(name)
+        self.laddered.packager.remove(sink)
+        sink.finish()
+
+
+class RenditionTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.stream = Streams()
+        self.players = Players(self.stream, self.stream.laddered.clock)
+        self.frames = frames_of(20)
+        self.stream.laddered.range(VIDEO, AUDIO, frames=[])
+        self.feed(6)
+
+    def feed(self, seconds: float) -> None:
+        count = round(seconds * 77)
+        self.stream.laddered.feed(self.frames[:count])
+        del self.frames[:count]
+
+    def join(self, name: str) -> tuple[Any, PullFollower]:
+        """A player of a rung, over HTTP."""
+        found = self.successResultOf(self.players.find(NAME, {"rendition": name}))
+        follower = PullFollower(self.stream.laddered.clock, PlayPolicy())
+        place = self.players.join(found, "http", follower)
+        follower.follow(place.choose(RenderingKey(Tags(), FIRST_TRACKS, Selection())))
+        return place, follower
+
+    def take(self, follower: PullFollower) -> bytes:
+        from twisted.internet.defer import Deferred
+
+        taken = b""
+        while True:
+            coming = Deferred.fromCoroutine(follower.next())
+            if not coming.called:
+                coming.cancel()
+                self.failureResultOf(coming)
+                return taken
+            taken += self.successResultOf(coming)
+
+    def test_player_gets_the_rung(self) -> None:
+        """What a player of a rung gets begins with a keyframe, and is as tall as the rung."""
+        place, follower = self.join("480p")
+        self.feed(6)
+        taken = self.take(follower)
+        self.assertIn(b"height\x00" + b"\x40\x7e", taken)  # 480 as a double
+        self.assertTrue(taken.startswith(b"FLV"))
+        self.assertIn(bytes([VIDEO_TAG]), taken)
+        self.assertEqual({"rtmp": 0, "http": 1, "websocket": 0}, dict(self.players.count(self.stream)))
+        place.leave()
+        self.assertEqual({}, self.stream.sinks)
+
+    def test_rung_is_rendered_once(self) -> None:
+        """Players of the same rung share what feeds them; it ends with the last of them."""
+        first, _ = self.join("480p")
+        second, _ = self.join("480p")
+        other, _ = self.join("360p")
+        self.assertEqual({"play:480p", "play:360p"}, self.stream.sinks.keys())
+        first.leave()
+        self.assertIn("play:480p", self.stream.sinks)
+        second.leave()
+        other.leave()
+        self.assertEqual({}, self.stream.sinks)
+        self.join("480p")
+
+    def test_rung_that_is_not_there(self) -> None:
+        """A rung that the stream does not have is refused at once."""
+        self.failureResultOf(self.players.find(NAME, {"rendition": "999p"}), NotFoundError)
