@@ -58,6 +58,9 @@ class Options(usage.Options):
         ["transcoder", None, None, "SPEC of what makes other sizes of the picture (default none)"],
         ["api-token", None, None, "Secret of the management API; other users see it in the process list"],
         ["api-token-file", None, None, "FILE with that secret; made on first start (default data/api.key)"],
+        ["workers", None, None, "NUMBER of processes that serve side by side, or auto for one a core (default 0: one)"],
+        ["directory", None, None, "SPEC of what says which process owns which stream (default single)"],
+        ["worker", None, None, "What a supervisor starts its workers with; not for use by hand"],
         ["log-format", None, None, "text or json (default text)"],
         ["log-level", None, None, "The lowest that is logged: debug, info, warn, error or critical (default info)"],
     ]
@@ -172,15 +175,43 @@ def makeService(options: Options) -> IService:
         signals = Signals(reactor, (lambda: False) if log is None else log.reopen)
         signals.install()
         from rapidrtmp.server.service import make_service
+        from rapidrtmp.server.worker import Worker
 
         plugins = check_settings(reactor, settings)
-        service = make_service(reactor, settings, plugins, options.configuration, demo=bool(options["demo"]))
+        worker = Worker.parse(options["worker"]) if options["worker"] else None
+        count = 1 if worker is not None else worker_count(settings.server.workers)
+        if count > 1:
+            supervisor = _make_supervisor(reactor, options, settings.server, count)
+            signals.hang_up = supervisor.hang_up
+            return supervisor if log is None else LoggedService(supervisor, log)
+        service = make_service(
+            reactor, settings, plugins, options.configuration, demo=bool(options["demo"]), worker=worker
+        )
         signals.hang_up = service.hang_up
     except ConfigurationError as error:
         _stop(str(error))
     if options.loaded.provenance["server.api_token"] == "--api-token":
         Logger().warn("--api-token shows in the process list; --api-token-file and RAPIDRTMP_SERVER_API_TOKEN do not")
     return service if log is None else LoggedService(service, log)
+
+
+def worker_count(said: int | None) -> int:
+    """How many processes the settings ask for; ``None`` is one for each core."""
+    if said is not None:
+        return said
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _make_supervisor(reactor: Any, options: Options, server: ServerSettings, count: int) -> Any:
+    from rapidrtmp.server.supervisor import SupervisorService, worker_command
+
+    program = options.parent
+    path = None if program is None or "nodaemon" not in program else program["logfile"]
+    if path is None and program is not None and not program.get("nodaemon", True):
+        path = "twistd.log"
+    said = options.configuration.options
+    commands = [worker_command(said, path, demo=demo) for demo in (False, bool(options["demo"]))]
+    return SupervisorService(reactor, server, count, *commands)
 
 
 def _leave_no_pid_file(program: usage.Options | None) -> None:

@@ -63,6 +63,7 @@ class Shared:
     :ivar in_thread: runs what plugins do in threads.
     :ivar recovered: asked once a stream, when it is made.
     :ivar record: records what happens.
+    :ivar make_shelf: makes the shelf of a stream, which holds so many requests at most; ``None`` for a plain one.
     """
 
     reactor: Any
@@ -71,6 +72,7 @@ class Shared:
     in_thread: InThread
     recovered: Callable[[StreamName], Recovered] = lambda _name: {}
     record: RecordEvent = no_event
+    make_shelf: Callable[[StreamName, int], Shelf] | None = None
     viewer_salt: bytes = field(default_factory=lambda: os.urandom(16), repr=False)
 
 
@@ -151,7 +153,7 @@ class Application:
         recovered = shared.recovered(name)
         stream = LiveStream(
             name,
-            Shelf(settings.http.max_waiters_per_stream, shared.reactor),
+            self._make_shelf(name),
             Viewers(shared.viewer_salt),
             started_at_ms=utc_ms(),
             begun_ms=now_ms(shared.reactor),
@@ -203,6 +205,12 @@ class Application:
         stream.attach("transcoder", transcoder)
         stream.rungs = lambda: ladder.reports
         stream.tracks_of_rung = ladder.tracks_of
+
+    def _make_shelf(self, name: StreamName) -> Shelf:
+        max_waiters = self.settings.http.max_waiters_per_stream
+        if self.shared.make_shelf is not None:
+            return self.shared.make_shelf(name, max_waiters)
+        return Shelf(max_waiters, self.shared.reactor)
 
     def _make_sink(
         self, stream: LiveStream, sink: str, factory: Any, recovered: Mapping[str, bytes]

@@ -13,6 +13,7 @@ from rapidrtmp.auth.open import OpenAuthenticatorFactory
 from rapidrtmp.discovery import (
     make_authenticator_factory,
     make_contributors,
+    make_directory_factory,
     make_listeners,
     make_sink_factory,
     make_storage_factory,
@@ -81,10 +82,12 @@ class ChosenPlugins:
     Every plugin the server runs with.
 
     :ivar apps: by application, as in ``Settings.apps``.
+    :ivar directory: an ``IOwnerDirectoryFactory``; ``None`` for a process that owns all.
     :ivar contributors: each an ``IContributes``; likewise ``listeners``, each an ``IEventListener``.
     """
 
     apps: Mapping[str, AppPlugins]
+    directory: Any = None
     contributors: Sequence[Any] = ()
     listeners: Sequence[Any] = ()
 
@@ -100,6 +103,7 @@ def choose_plugins(settings: Settings) -> ChosenPlugins:
     storages = choose_storages(settings, settings.apps)
     return ChosenPlugins(
         {name: replace(choose_app(settings, name), storages=storages[name]) for name in settings.apps},
+        make_directory_factory(settings.server.directory),
         make_contributors(),
         make_listeners(),
     )

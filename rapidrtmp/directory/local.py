@@ -182,8 +182,7 @@ class LocalDirectory:
             return self._write(path, name, self._after(found))
 
     def _release(self, name: str) -> None:
-        if self._owned.pop(name, None) is None:
-            return
+        self._owned.pop(name, None)
         with self._locked(name) as path:
             found = _read(path)
             if found.node == self.node:

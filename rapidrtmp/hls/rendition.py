@@ -29,6 +29,7 @@ from rapidrtmp.hls.stored_copy import MEDIA_TYPE, SEGMENT_TYPE, StoredCopy
 from rapidrtmp.interfaces import Constants, Part, SinkContext
 from rapidrtmp.m3u8.model import InitSegment
 from rapidrtmp.m3u8.read import parse_media_playlist
+from rapidrtmp.m3u8.write import render_media_playlist
 from rapidrtmp.media import Track
 
 __all__ = ["Rendition", "RenditionOptions"]
@@ -188,6 +189,17 @@ class Rendition:
         """Nothing follows from this process, and the next one continues."""
         if self._stored_copy is not None:
             self._stored_copy.suspend()
+
+    def leave(self) -> Mapping[str, bytes | None]:
+        """Nothing follows from this process, and another one continues at once: what it needs; see ``IMovingSink``."""
+        self.suspend()
+        window = self.window
+        state = StoredState(window.constants, window.next_sequence, discontinuity=window.last_discontinuity)
+        return {
+            MEDIA_PLAYLIST: render_media_playlist(window.plain()).encode(),
+            STATE: state.render(),
+            **dict.fromkeys(named_media(window)),
+        }
 
     def end(self) -> None:
         """Nothing follows; the open segment must be complete."""

@@ -7,7 +7,7 @@ publishes versions of the playlist, and promises in each which part comes next.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from twisted.internet.defer import Deferred
@@ -24,6 +24,7 @@ from rapidrtmp.hls.rendition import Rendition, RenditionOptions
 from rapidrtmp.hls.resume.orphaned_media import OrphanedMedia
 from rapidrtmp.hls.resume.recovery import HlsRecovery
 from rapidrtmp.hls.resume.resume_state import ResumeState
+from rapidrtmp.hls.resume.salvage import salvage
 from rapidrtmp.hls.rungs import RungSink
 from rapidrtmp.hls.track_renditions import TrackRenditions
 from rapidrtmp.interfaces import (
@@ -31,17 +32,21 @@ from rapidrtmp.interfaces import (
     Constants,
     Cutting,
     IAllTracksSink,
+    IMovingSink,
+    IMovingSinkFactory,
     IRecoveringSinkFactory,
     IRenditionsSink,
     IReplacingSinkFactory,
     IResumableSink,
     ISinkFactory,
     Part,
+    Playlist,
     RecoveryContext,
     Rung,
     SinkContext,
 )
 from rapidrtmp.media import Track
+from rapidrtmp.names import StreamName
 from rapidrtmp.support.units import parse_duration_ms
 
 __all__ = ["HlsSink", "HlsSinkFactory"]
@@ -54,7 +59,7 @@ LONGEST_HOLD_MS, LONGEST_HOLD_SEGMENTS = 6_000, 2
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
 
 
-@implementer(ISinkFactory, IRecoveringSinkFactory, IReplacingSinkFactory)
+@implementer(ISinkFactory, IRecoveringSinkFactory, IReplacingSinkFactory, IMovingSinkFactory)
 class HlsSinkFactory:
     """
     ``hls:segment=2s:window=10:part=333ms:dvr=2h``
@@ -96,7 +101,21 @@ class HlsSinkFactory:
 
     def recover(self, context: RecoveryContext) -> Deferred[None]:
         """See :meth:`IRecoveringSinkFactory.recover <rapidrtmp.interfaces.IRecoveringSinkFactory.recover>`."""
-        recovery = HlsRecovery(
+        return Deferred.fromCoroutine(self._make_recovery(context).run())
+
+    def arrive(self, context: RecoveryContext, stream: StreamName, left: Mapping[str, bytes]) -> Deferred[None]:
+        """See :meth:`IMovingSinkFactory.arrive <rapidrtmp.interfaces.IMovingSinkFactory.arrive>`."""
+        return Deferred.fromCoroutine(self._make_recovery(context).arrive(stream, left))
+
+    def salvage(
+        self, playlists: Mapping[str, Playlist], find: Callable[[str], bytes | None], utc_ms: int
+    ) -> Mapping[str, bytes]:
+        """See :meth:`IMovingSinkFactory.salvage <rapidrtmp.interfaces.IMovingSinkFactory.salvage>`."""
+        playlist = playlists.get(MEDIA_PLAYLIST)
+        return {} if playlist is None else salvage(playlist, self.window, find, utc_ms)
+
+    def _make_recovery(self, context: RecoveryContext) -> HlsRecovery:
+        return HlsRecovery(
             context,
             self.window,
             self._orphans,
@@ -105,10 +124,9 @@ class HlsSinkFactory:
             MAX_RECOVERED_BYTES,
             rewinds=self.dvr_ms > 0,
         )
-        return Deferred.fromCoroutine(recovery.run())
 
 
-@implementer(IAllTracksSink, IRenditionsSink, IResumableSink)
+@implementer(IAllTracksSink, IMovingSink, IRenditionsSink, IResumableSink)
 class HlsSink:
     """
     Publishes one stream.
@@ -249,6 +267,13 @@ class HlsSink:
             self._withdraw_all()
         else:
             self._rendition.suspend()
+
+    def leave(self) -> Mapping[str, bytes | None]:
+        """See :meth:`IMovingSink.leave <rapidrtmp.interfaces.IMovingSink.leave>`."""
+        rendition = self._rendition
+        if rendition is None or not rendition.window.segments:
+            return {}
+        return {MULTIVARIANT_PLAYLIST: None, **rendition.leave()}
 
     def _withdraw_all(self) -> None:
         """Take back the playlists, of which there was none yet."""

@@ -154,6 +154,7 @@ class IPlayable(Interface):
     name: StreamName = Attribute("Its public name.")
     viewers: IViewers = Attribute("Counts who watches.")
     facts: PlayableFacts = Attribute("How it is now.")
+    lag_s: float = Attribute("How long, in seconds, others may have known what is not known here: 0 for the source.")
 
     def find(name: str) -> IMediaObject | None:
         """The object of that name, if it is up."""

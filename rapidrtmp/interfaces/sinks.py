@@ -15,7 +15,7 @@ from zope.interface import Attribute, Interface
 from rapidrtmp.errors import MisuseError
 from rapidrtmp.interfaces.events import EventType
 from rapidrtmp.interfaces.packaging import IPartSink
-from rapidrtmp.interfaces.playback import IShelf
+from rapidrtmp.interfaces.playback import IShelf, Playlist
 from rapidrtmp.interfaces.storage import InThread, IStorage, IStorageWriter
 from rapidrtmp.media import Frame, TimedMetadata, Track
 from rapidrtmp.names import StreamName
@@ -26,6 +26,8 @@ __all__ = [
     "IFrameQueue",
     "IMetadataSink",
     "IMetricsScope",
+    "IMovingSink",
+    "IMovingSinkFactory",
     "IRecoveringSinkFactory",
     "IReplacingSinkFactory",
     "IResumableSink",
@@ -106,6 +108,24 @@ class IMetadataSink(ISink):
 
     def metadata_received(metadata: TimedMetadata) -> None:
         """Take it: between two frames, about when its moment is."""
+
+
+class IMovingSink(Interface):
+    """
+    What a sink provides besides, if another process continues what it makes while it is live: the publisher has come
+    back to another node, and the stream moves there.
+
+    An ``ISink`` or an ``IPartSink`` may. Without it a sink is finished when its stream moves, and made anew there.
+    """
+
+    def leave() -> Mapping[str, bytes | None]:
+        """
+        Stop, in place of ``finish``; called when the publisher is gone (``interrupted``). Leave what viewers have as it
+        is; no call follows.
+
+        :returns: what the sink of the same name needs in the other process, by name; ``None`` for what the shelf has
+            under that name. It is what its factory's ``arrive`` is given there. Empty if there is nothing to continue.
+        """
 
 
 class ISinkFactory(Interface):
@@ -291,6 +311,7 @@ class RecoveryContext:
     :ivar claim: ``claim(stream)`` says whether the stream is this process's to look after, and keeps it so until the
         recovery is over, or the stream is, if it is resumed. It is asked before anything of the stream is changed, or
         read to be changed. Where it is not, another process that is alive writes the stream: leave it alone.
+    :ivar is_stored: whether the storage keeps what is written.
     """
 
     app: str
@@ -303,6 +324,31 @@ class RecoveryContext:
     is_over: Callable[[], bool]
     afterwards: Callable[[Callable[[], Awaitable[None]]], None]
     claim: Callable[[StreamName], Awaitable[bool]] = field(default=lambda _stream: succeed(True))
+    is_stored: bool = True
+
+
+class IMovingSinkFactory(Interface):
+    """What a sink factory provides besides, if another process can continue its streams (see ``IMovingSink``)."""
+
+    def arrive(context: RecoveryContext, stream: StreamName, left: Mapping[str, bytes]) -> Deferred[None]:
+        """
+        Continue one stream: say what its sink resumes, by ``RecoveryContext.resume``, or leave it to begin anew.
+
+        :param left: what the sink in the process before has left; or what ``salvage`` made; or empty, if that process
+            is no more and nothing is known of the stream but what is stored.
+        """
+
+    def salvage(
+        playlists: Mapping[str, Playlist], find: Callable[[str], bytes | None], utc_ms: int
+    ) -> Mapping[str, bytes]:
+        """
+        Make, of what viewers of this process saw of a stream whose process is no more, what ``leave`` would have left:
+        numbers that they may have seen are used up.
+
+        :param playlists: the newest versions, by name.
+        :param find: finds the bytes of an object.
+        :returns: nothing if there is nothing to continue.
+        """
 
 
 class IRecoveringSinkFactory(Interface):

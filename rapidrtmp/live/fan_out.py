@@ -14,7 +14,7 @@ for three seconds on end is detached.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -25,7 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rapidrtmp.cmaf.packager import Packager, suspend_or_finish
-from rapidrtmp.interfaces import IMetadataSink, IPartSink
+from rapidrtmp.interfaces import IMetadataSink, IMovingSink, IPartSink
 from rapidrtmp.media import Frame, TimedMetadata, Track
 from rapidrtmp.names import StreamName
 
@@ -219,6 +219,25 @@ class FanOut:
     def finish(self) -> Deferred[None]:
         """End: no call follows. Fires when every sink has finished."""
         return self._end(self._finish)
+
+    def leave(self) -> tuple[dict[str, Mapping[str, bytes | None]], Deferred[None]]:
+        """
+        Leave the interrupted stream to another process: no call follows.
+
+        :returns: what each sink leaves, by its name; and what fires when those that leave nothing have finished.
+        """
+        attached, self._attached, self._receivers = self._attached, (), ()
+        left: dict[str, Mapping[str, bytes | None]] = {}
+        waiting = []
+        for each in attached:
+            if IMovingSink.providedBy(each.sink):
+                objects: Any = self._call(each, each.sink.leave)
+                if objects:
+                    left[each.name] = objects
+            else:
+                waiting.append(self._finish(each))
+        done = DeferredList([each for each in waiting if each is not None])
+        return left, done.addCallback(lambda _: None)
 
     def suspend(self) -> Deferred[None]:
         """Leave the stream to the next server: no call follows. Fires when every sink has written what it held."""

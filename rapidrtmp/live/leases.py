@@ -10,16 +10,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from rapidrtmp.errors import LeaseHeldError
+from rapidrtmp.errors import DirectoryError, LeaseHeldError
 from rapidrtmp.names import StreamName
 from rapidrtmp.storage.store import Store
 
-__all__ = ["StreamLeases"]
+__all__ = ["IStreamNames", "StreamLeases"]
+
+
+class IStreamNames(Protocol):
+    """The names of streams that this process owns, of several that serve the same."""
+
+    def claim(self, name: StreamName) -> Deferred[None]:
+        """Own a name. Fails with ``LeaseHeldError`` if another process does."""
+
+    def release(self, name: StreamName) -> Deferred[None]:
+        """Own it no more."""
 
 
 def _no_stores(_app: str) -> Sequence[Store]:
@@ -31,13 +42,20 @@ class StreamLeases:
     The leases of all streams of this process.
 
     :param stores_of: the stores that an application writes to, each once.
+    :param names: what has to be owned besides, where several processes serve the same streams.
     :ivar lost: called with a stream that another process writes now, once for each storage.
     """
 
     _log = Logger()
 
-    def __init__(self, stores_of: Callable[[str], Sequence[Store]] = _no_stores, stores: Iterable[Store] = ()) -> None:
+    def __init__(
+        self,
+        stores_of: Callable[[str], Sequence[Store]] = _no_stores,
+        stores: Iterable[Store] = (),
+        names: IStreamNames | None = None,
+    ) -> None:
         self._stores_of = stores_of
+        self._names = names
         self._stores: dict[StreamName, Sequence[Store]] = {}  # of those that are used
         self._uses: Counter[StreamName] = Counter()
         self.lost: Callable[[StreamName], None] = lambda _name: None
@@ -59,6 +77,8 @@ class StreamLeases:
         if name not in self._stores:
             self._stores[name] = self._stores_of(name.app)
         claims = [store.leases.claim(str(name)) for store in self._stores[name]]
+        if self._names is not None:
+            claims.append(self._names.claim(name))
 
         def failed(failure: Failure) -> Failure:
             self.release(name)
@@ -86,12 +106,20 @@ class StreamLeases:
         if self._uses[name] > 0:
             return
         del self._uses[name]
-        for store in self._stores.pop(name):
+        written = [
             store.writer.when_written(str(name)).addCallback(self._written, store, name)
+            for store in self._stores.pop(name)
+        ]
+        if self._names is not None:
+            gatherResults(written).addCallback(self._let_go, self._names, name)
 
     def _written(self, _: None, store: Store, name: StreamName) -> None:
         if not self._uses[name]:
             store.leases.release(str(name))
+
+    def _let_go(self, _: object, names: IStreamNames, name: StreamName) -> None:
+        if not self._uses[name]:
+            names.release(name).addErrback(Failure.trap, DirectoryError)
 
     def _lost(self, name: str) -> None:
         self.lost(StreamName(*name.split("/", 1)))

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rapidrtmp.errors import LeaseHeldError, StorageError
-from rapidrtmp.interfaces import IRecoveringSinkFactory, ISinkFactory, ObjectInfo, RecoveryContext
+from rapidrtmp.interfaces import IMovingSinkFactory, IRecoveringSinkFactory, ISinkFactory, ObjectInfo, RecoveryContext
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.names import StreamName
@@ -82,6 +82,22 @@ class Recovery:
         self._looking.addCallback(looked)
         return self._done
 
+    async def arrive(self, stream: StreamName, left: Mapping[str, Mapping[str, bytes]]) -> None:
+        """
+        See what can be continued of one stream, which this process owns now.
+
+        :param left: what sinks left of it in the process before, by the name of each.
+        """
+        self._claimed.add(stream)  # it holds the leases already
+        for sink, factory in self._apps[stream.app].items():
+            moving = IMovingSinkFactory(factory, None)
+            if moving is None:
+                continue
+            store = self._store_of(stream.app, factory)
+            done = maybeDeferred(moving.arrive, self._context(stream.app, sink, store), stream, left.get(sink, {}))
+            await done.addErrback(self._failed, stream.app, sink)
+        self._claimed.discard(stream)
+
     def work_afterwards(self) -> None:
         """Do what takes long, now that the sinks of what was found are there."""
         self._after = Deferred.fromCoroutine(self._work())
@@ -134,6 +150,7 @@ class Recovery:
             is_over=lambda: self._over,
             afterwards=lambda work: self._later.append((app, sink, work)),
             claim=self._claim,
+            is_stored=store.writer.persistent,
         )
 
     async def _claim(self, stream: StreamName) -> bool:
@@ -167,6 +184,11 @@ class Recovery:
             )
         elif not failure.check(CancelledError):
             self._log.failure("{app}: internal error in recovery by sink {sink}", failure, app=app, sink=sink)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to be done, or taken."""
+        return not self._found and self._after is not None and self._after.called
 
     def streams(self) -> list[StreamName]:
         """The streams that can be continued."""

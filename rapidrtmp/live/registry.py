@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -23,7 +23,7 @@ from rapidrtmp.live.stream import LiveStream, Publisher, StreamState
 from rapidrtmp.names import StreamName
 from rapidrtmp.support.client_prefix import origin_of
 
-__all__ = ["LimitReachedError", "NameTakenError", "Registry", "StreamTotals"]
+__all__ = ["LeftStream", "LimitReachedError", "NameTakenError", "Registry", "StreamTotals"]
 
 
 class NameTakenError(RapidRTMPError):
@@ -47,6 +47,19 @@ class StreamTotals:
         self.frames += statistics.frames
         self.keyframes += statistics.keyframes
         self.discontinuities += stream.discontinuities
+
+
+class LeftStream(NamedTuple):
+    """
+    A stream that another process continues.
+
+    :ivar objects: what its sinks left, by the name of each.
+    :ivar done: fires when all sinks are done.
+    """
+
+    stream: LiveStream
+    objects: Mapping[str, Mapping[str, bytes]]
+    done: Deferred[None]
 
 
 @implementer(IStreamDirectory, IStreams)
@@ -178,10 +191,15 @@ class Registry:
         if sum(other is not None and origin_of(other.peer) == prefix for other in others) >= limit:
             raise LimitReachedError(f"one address may publish {limit} streams of the application {name.app} at a time")
 
-    def _take_over(self, stream: LiveStream, old: Publisher, new: Publisher) -> None:
+    def _check_takeover(self, stream: LiveStream, old: Publisher, credential: str) -> int:
+        """Tell how long a publisher has been silent. :raises NameTakenError: it keeps its stream."""
         silent_ms = old.silent_ms()
-        if old.credential != new.credential or silent_ms < self._made_by[stream.name].limits.takeover_silence_ms:
+        if old.credential != credential or silent_ms < self._made_by[stream.name].limits.takeover_silence_ms:
             raise NameTakenError("this stream is being published by another connection")
+        return silent_ms
+
+    def _take_over(self, stream: LiveStream, old: Publisher, new: Publisher) -> None:
+        silent_ms = self._check_takeover(stream, old, new.credential)
         self.takeovers += 1
         self._log.info(
             "{stream}: {new} takes over from {old}, silent for {silent_ms} ms",
@@ -206,6 +224,7 @@ class Registry:
 
     def resume(self, name: StreamName) -> LiveStream:
         """Continue a stream of an earlier process: it is interrupted, and waits for its publisher like any other."""
+        self._forget(name)
         stream = self._begin(name)
         stream.interrupted()
         self._grant_grace(stream)
@@ -243,6 +262,39 @@ class Registry:
         stream = self._streams.get(name)
         if stream is not None:
             self.end(stream, "another server publishes this stream now")
+
+    # ── another process continues ────────────────────────────────────────────────────────────────────────────────────
+
+    def leave(self, name: StreamName, reason: str, credential: str | None = None) -> LeftStream | None:
+        """
+        Part with a stream, if there is one that has not ended, so that another process continues it.
+
+        :param credential: of its publisher there, who takes it from a silent one here; ``None`` where it must go in any
+            case.
+        :raises NameTakenError: it has a publisher that keeps it.
+        """
+        stream = self._streams.get(name)
+        if stream is None or stream.state is StreamState.ENDED or stream in self._suspended:
+            return None
+        publisher = stream.publisher
+        if publisher is not None:
+            if credential is not None:
+                self._check_takeover(stream, publisher, credential)
+                self.takeovers += 1
+            publisher.disconnect(reason)
+            if stream.publisher is publisher:
+                stream.interrupted()
+        self._stop_timer(name)
+        del self._streams[name], self._made_by[name]
+        objects, done = stream.leave()
+        self._log.info("{stream} is continued by another process: {reason}", stream=name, reason=reason)
+        self._forgetting(stream)
+        self._forgotten.add(stream)
+        done.addCallback(lambda _: self._leases.release(name))
+        leaving = self._leaving.pop(stream, None)
+        if leaving is not None:
+            done.chainDeferred(leaving)
+        return LeftStream(stream, objects, done)
 
     # ── the server stops ─────────────────────────────────────────────────────────────────────────────────────────────
 

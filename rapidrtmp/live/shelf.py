@@ -49,6 +49,11 @@ class ShelfObject:
         self.content_type = content_type
         self.cache_control = cache_control
 
+    @property
+    def pieces(self) -> Sequence[bytes]:
+        """What makes it up, in order."""
+        return self._pieces
+
     @cached_property
     def body(self) -> bytes:
         """All of it. The pieces are let go: they may be shared with the parts of a segment."""

@@ -254,6 +254,8 @@ class LiveStream:
 
     # ── what viewers are served (IPlayable) ──────────────────────────────────────────────────────────────────────────
 
+    lag_s = 0.0
+
     @property
     def facts(self) -> PlayableFacts:
         """See :class:`PlayableFacts <rapidrtmp.interfaces.PlayableFacts>`."""
@@ -384,6 +386,26 @@ class LiveStream:
         """Leave the interrupted stream to the next server; fires when every sink has written what it held."""
         self._gop.clear()
         return self.fan_out.suspend()
+
+    def leave(self) -> tuple[Mapping[str, Mapping[str, bytes]], Deferred[None]]:
+        """
+        Leave the interrupted stream to another process; nothing may follow. Its shelf stays as it is.
+
+        :returns: what its sinks leave, by the name of each; and what fires when the others have finished.
+        """
+        self.state = StreamState.ENDED
+        self._gop.clear()
+        left, done = self.fan_out.leave()
+        return {sink: self._filled(objects) for sink, objects in left.items()}, done
+
+    def _filled(self, objects: Mapping[str, bytes | None]) -> Mapping[str, bytes]:
+        """Objects, with those that the shelf has taken from there; what is on it no more is left out."""
+        filled: dict[str, bytes] = {}
+        for name, body in objects.items():
+            found = self.shelf.find(name) if body is None else None
+            if body is not None or found is not None:
+                filled[name] = found.body if body is None and found is not None else body or b""
+        return filled
 
     @property
     def now_ms(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from rapidrtmp.auth.revocation import Revocations
@@ -12,6 +13,7 @@ from rapidrtmp.interfaces import IApplication, RecordEvent, no_event
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
+from rapidrtmp.names import StreamName
 from rapidrtmp.net.app_names import AppNames
 from rapidrtmp.net.auth_backoff import AuthBackoff
 from rapidrtmp.play.players import Players
@@ -34,6 +36,8 @@ class RtmpServices:
     :ivar auth_timeout_ms: how long an authenticator may take.
     :ivar max_bitrate: bits a second that one publisher may send; 0 for no limit.
     :ivar leases: which streams other servers write into the same storage.
+    :ivar own: ``own(stream, credential)`` has this process own a stream that a client may publish, where several
+        processes serve the same, and holds its leases; ``None`` where that is what ``leases`` does.
     :ivar auth_backoff: which clients were refused too often.
     :ivar revocations: which credentials are good no more.
     :ivar log_throttle: which events deserve a line in the log.
@@ -53,6 +57,7 @@ class RtmpServices:
     auth_timeout_ms: int = 10_000
     max_bitrate: int = 0
     leases: StreamLeases = field(default_factory=StreamLeases)
+    own: Callable[[StreamName, str], Deferred[None]] | None = None
     auth_backoff: AuthBackoff = field(default_factory=AuthBackoff)
     revocations: Revocations = field(default_factory=lambda: Revocations(utc_ms))
     log_throttle: Episodes = field(default_factory=Episodes)

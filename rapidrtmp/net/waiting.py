@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from rapidrtmp.auth.revocation import fingerprint_of
 from rapidrtmp.codec.flv_capabilities import FIRST_TRACKS, read_flv_capabilities
 from rapidrtmp.codec.table import fourccs_carried
-from rapidrtmp.errors import LeaseHeldError
+from rapidrtmp.errors import DirectoryError, LeaseHeldError
 from rapidrtmp.interfaces import EventType, IAuthenticator, PublishRequest, Verdict
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError
 from rapidrtmp.media import MediaKind
@@ -225,7 +225,8 @@ class Waiting(Role):
         self._is_key_secret = False
         if verdict.public_name:
             name = StreamName(name.app, verdict.public_name)
-        leased = self._services.leases.claim(name)
+        own = self._services.own
+        leased = self._services.leases.claim(name) if own is None else own(name, verdict.credential)
         return leased.addCallbacks(self._leased, self._not_leased, callbackArgs=(name, verdict), errbackArgs=(name,))
 
     def _refuse_access(self, name: StreamName, reason: str) -> None:
@@ -268,6 +269,13 @@ class Waiting(Role):
         if self._verdict is None:  # the publisher left meanwhile
             return
         self._verdict = None
+        if failure.check(NameTakenError):
+            self._refuse(str(name), BAD_NAME, str(failure.value))
+            return
+        if failure.check(DirectoryError):
+            self._log.error("{stream}: {error}", stream=name, error=failure.value)
+            self._refuse(str(name), DENIED, "it could not be checked which server has this stream; try again later")
+            return
         failure.trap(LeaseHeldError)
         self._log.debug("{stream}: {error}", stream=name, error=failure.value)
         self._refuse(str(name), BAD_NAME, "another server publishes this stream")

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from rapidrtmp.interfaces import BadRequestError, Playlist
 
-__all__ = ["Directives", "read_directives"]
+__all__ = ["Directives", "TooFarAheadError", "read_directives"]
 
 _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 #: What players send, and nothing else: worth reading without the general parser, for each of them sends it thrice a
@@ -23,6 +23,10 @@ _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 _USUAL = re.compile(r"_HLS_msn=([0-9]{1,20})(?:&_HLS_part=([0-9]{1,20}))?(?:&_HLS_skip=(YES|v2))?", re.ASCII)
 _NAMES = ("_HLS_msn", "_HLS_part", "_HLS_skip")
 _MAX_FIELDS = 100
+
+
+class TooFarAheadError(BadRequestError):
+    """What is asked for is too far in the future to wait for, as far as is known here."""
 
 
 class Directives(NamedTuple):
@@ -48,7 +52,7 @@ def read_directives(playlist: Playlist, query: str) -> Directives:
 
     :param query: the query of the URL, still percent-encoded.
     :raises BadRequestError: a directive is given twice, is not a number, is a part without its segment, or asks for
-        what is too far in the future to wait for.
+        what is too far in the future to wait for (``TooFarAheadError``).
     """
     if "_HLS_" not in query or playlist.ended:
         return NOTHING
@@ -102,7 +106,7 @@ def _check_advance(playlist: Playlist, sequence: int, part: int | None) -> None:
     """
     newest = playlist.last_sequence + 1
     if sequence > newest + 1:
-        raise BadRequestError(f"_HLS_msn={sequence} is too far ahead: the newest segment is {newest}")
+        raise TooFarAheadError(f"_HLS_msn={sequence} is too far ahead: the newest segment is {newest}")
     if part is None or sequence < newest:
         return
     listed = playlist.open_parts if sequence == newest else 0
@@ -111,4 +115,4 @@ def _check_advance(playlist: Playlist, sequence: int, part: int | None) -> None:
     in_segment = max(playlist.last_segment_parts, -(-playlist.target_ms // target_ms))
     limit = max(listed - 1 + advance, in_segment)
     if part > limit:
-        raise BadRequestError(f"_HLS_part={part} is too far ahead: at most {limit} in segment {sequence}")
+        raise TooFarAheadError(f"_HLS_part={part} is too far ahead: at most {limit} in segment {sequence}")

@@ -38,7 +38,7 @@ from rapidrtmp.interfaces import (
 from rapidrtmp.live.shelf import contains
 from rapidrtmp.names import StreamName
 from rapidrtmp.playback.admission import Admission
-from rapidrtmp.playback.directives import Directives, read_directives
+from rapidrtmp.playback.directives import Directives, TooFarAheadError, read_directives
 from rapidrtmp.playback.ready_answers import ReadyAnswers
 
 __all__ = ["HlsResponder"]
@@ -139,10 +139,37 @@ class HlsResponder:
     # ── playlists ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _playlist(self, request: Request, stream: IPlayable, name: str, version: IPlaylistVersion) -> Answer:
-        directives = read_directives(version.facts, request.query)
+        try:
+            directives = read_directives(version.facts, request.query)
+        except TooFarAheadError as error:
+            if not stream.lag_s:
+                raise
+            return self._hold_ahead(request, stream, name, version, error)
         if directives.sequence is None or contains(version.facts, directives.sequence, directives.part):
             return self._version(request, stream, name, version, directives)
         return self._hold_reload(request, stream, name, version, directives)
+
+    def _hold_ahead(
+        self, request: Request, stream: IPlayable, name: str, version: IPlaylistVersion, error: TooFarAheadError
+    ) -> Deferred[Response]:
+        """Wait for the next version, which others may have seen already, if it comes soon."""
+
+        def arrived(newer: IPlaylistVersion | None) -> Answer:
+            if newer is None:
+                raise NotFoundError(f"{stream.name} is gone")
+            directives = read_directives(newer.facts, request.query)
+            if directives.sequence is None or contains(newer.facts, directives.sequence, directives.part):
+                return self._version(request, stream, name, newer, directives)
+            return self._hold_reload(request, stream, name, newer, directives)
+
+        def late() -> Response:
+            raise error
+
+        facts = version.facts
+        waiting = stream.wait_for_version(
+            name, facts.last_sequence + 1, facts.open_parts if facts.part_target_ms else None
+        )
+        return self._until(waiting, int(1000 * stream.lag_s), arrived, late)
 
     def _hold_reload(
         self, request: Request, stream: IPlayable, name: str, version: IPlaylistVersion, directives: Directives

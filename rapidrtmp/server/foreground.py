@@ -30,18 +30,23 @@ class _ForegroundOptions(ServerOptions):
         return [(maker.tapname, None, lambda: maker.options(), maker.description)]
 
 
-def serve(arguments: Sequence[str]) -> int:
+def serve(arguments: Sequence[str], program: Sequence[str] = ()) -> int:
     """
     Run the server until a signal stops it; what makes a start impossible ends the process with one line.
 
     :param arguments: as behind ``twistd rapidrtmp``.
+    :param program: options of ``twistd`` itself.
     :returns: the exit status, where no signal ended the process.
     """
     options = _ForegroundOptions()  # type: ignore[no-untyped-call]
     try:
-        options.parseOptions(["--nodaemon", "serve", *arguments])  # type: ignore[no-untyped-call]
+        options.parseOptions(["--nodaemon", *program, "serve", *arguments])  # type: ignore[no-untyped-call]
     except usage.UsageError as error:
         print(f"rapidrtmp: {error}", file=sys.stderr)
         return 1
     runApp(options)
     return 0
+
+
+if __name__ == "__main__":  # a worker: see `server/supervisor.py`
+    raise SystemExit(serve(sys.argv[2:], sys.argv[1:2]))

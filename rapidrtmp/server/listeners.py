@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
 from prometheus_client import Counter
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
 from twisted.internet.interfaces import IListeningPort, IReactorTime, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
 from twisted.logger import ILogObserver, LogEvent, Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -27,7 +29,7 @@ from rapidrtmp.net.proxied import ProxiedFactory, ProxyRules
 from rapidrtmp.server.certificates import TlsDoor
 from rapidrtmp.server.tls_endpoint import BEHIND_PROXY, is_tls
 
-__all__ = ["ETHERNET_SEGMENT_BYTES", "Address", "Ports", "UnacceptedConnections"]
+__all__ = ["ETHERNET_SEGMENT_BYTES", "LISTEN_BACKLOG", "Address", "Ports", "UnacceptedConnections"]
 
 #: How many connections may wait to be accepted: fifty, Twisted's default, fill up within one burst, and then the system
 #: drops all that come, publishers too, who try again a second later.
@@ -101,6 +103,7 @@ class Ports:
     :param segment_bytes: the largest TCP segment that clients may send; 0 for what the network allows.
     :param open_tls: makes the encrypted doors of ``ssl:`` endpoints; without it they keep the certificates that they
         begin with.
+    :param adopted: descriptors of sockets that listen already, by the endpoint string that each was made of.
     """
 
     def __init__(
@@ -111,7 +114,9 @@ class Ports:
         proxies: ProxyRules,
         segment_bytes: int = 0,
         open_tls: Callable[[str], TlsDoor] | None = None,
+        adopted: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
+        self._adopted = adopted
         self._segment_bytes = segment_bytes
         self._reactor = reactor
         self._proxies = proxies
@@ -133,6 +138,8 @@ class Ports:
     def _listen(self, description: str, factory: Factory[Any]) -> IListeningPort:
         results: list[IListeningPort | Failure] = []
         endpoint, door = self._endpoint(description)
+        if description in self._adopted:
+            endpoint = _Adopted(self._reactor, self._adopted[description], door)
         endpoint.listen(factory).addBoth(results.append)
         result = results[0] if results else Failure(RuntimeError("the endpoint did not answer at once"))
         if isinstance(result, Failure):
@@ -192,6 +199,28 @@ class Ports:
         """Close one after the other; each may take a moment."""
         while self._open:
             yield self._open.pop(0).stopListening()
+
+
+@implementer(IStreamServerEndpoint)
+class _Adopted:
+    """
+    A socket that listens already.
+
+    :param door: makes it an encrypted one.
+    """
+
+    def __init__(self, reactor: Any, descriptor: int, door: TlsDoor | None) -> None:
+        self._reactor = reactor
+        self._descriptor = descriptor
+        self._door: Any = door
+
+    def listen(self, factory: Any) -> Deferred[IListeningPort]:
+        """Accept connections at it."""
+        if self._door is not None:
+            factory = TLSMemoryBIOFactory(self._door, False, factory)
+        with socket.socket(fileno=os.dup(self._descriptor)) as known:
+            family = known.family
+        return maybeDeferred(self._reactor.adoptStreamPort, self._descriptor, family, factory)
 
 
 def _stop(description: str, reason: str) -> NoReturn:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from rapidrtmp.cluster.node import ClusterNode
 from rapidrtmp.live.health import FindingKind
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
@@ -14,7 +15,14 @@ from rapidrtmp.storage.store import Store
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.web.readiness import Readiness
 
-__all__ = ["connection_metrics", "lease_metrics", "readiness_metrics", "storage_metrics", "stream_metrics"]
+__all__ = [
+    "connection_metrics",
+    "lease_metrics",
+    "node_metrics",
+    "readiness_metrics",
+    "storage_metrics",
+    "stream_metrics",
+]
 
 
 def stream_metrics(registry: Registry, now_ms: int, *, labelled: bool) -> Iterator[Metric]:
@@ -109,6 +117,12 @@ def readiness_metrics(readiness: Readiness) -> Iterator[Metric]:
         checks.add_metric([check.name], check.ok)
     yield checks
     yield _gauge("reactor_lag_seconds", "How late the last timer ran", value=readiness.lag_ms / 1000)
+
+
+def node_metrics(node: ClusterNode) -> Iterator[Metric]:
+    """This process as one of several."""
+    yield _gauge("followed_streams", "Streams of other processes that viewers of this one watch", value=node.followed)
+    yield CounterMetricFamily("rapidrtmp_moved_streams", "Streams that came from another process", node.moves)
 
 
 def _gauge(

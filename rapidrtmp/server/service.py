@@ -20,9 +20,10 @@ from typing import Any
 
 from prometheus_client.core import Metric
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.http import H2_ENABLED
 
 from rapidrtmp import __version__
@@ -34,6 +35,9 @@ from rapidrtmp.app.plugins import ChosenPlugins
 from rapidrtmp.app.storages import Stores
 from rapidrtmp.app.threads import PluginThreads
 from rapidrtmp.auth.revocation import Revocations
+from rapidrtmp.cluster.node import ClusterNode
+from rapidrtmp.cluster.peers import PeerAnswer
+from rapidrtmp.directory.local import LocalDirectoryFactory
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.events.contribution import EventsService
 from rapidrtmp.events.hooks import Hooks
@@ -53,7 +57,9 @@ from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.numbering import Numbering
 from rapidrtmp.live.recovery import Recovery
 from rapidrtmp.live.registry import Registry
+from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.live.stream import LiveStream
+from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
 from rapidrtmp.net.app_names import AppNames
@@ -79,10 +85,12 @@ from rapidrtmp.server.reload import Reloading
 from rapidrtmp.server.scrape import (
     connection_metrics,
     lease_metrics,
+    node_metrics,
     readiness_metrics,
     storage_metrics,
     stream_metrics,
 )
+from rapidrtmp.server.worker import Supervision, Worker, make_place
 from rapidrtmp.settings.model import Settings
 from rapidrtmp.storage.store import Store
 from rapidrtmp.support.clock import now_ms, utc_ms
@@ -108,6 +116,7 @@ def make_service(
     configuration: Configuration | None = None,
     *,
     demo: bool = False,
+    worker: Worker | None = None,
 ) -> RapidRtmpService:
     """
     The whole server as a Twisted service.
@@ -115,9 +124,10 @@ def make_service(
     :param reactor: provides time, TCP, threads and processes.
     :param configuration: where the settings came from, to be read again; ``None`` where that cannot be.
     :param demo: whether to publish a test picture as ``live/demo``.
+    :param worker: what a supervisor has given this process, if it is one of several.
     :raises ConfigurationError: a plugin cannot work as it is configured.
     """
-    return RapidRtmpService(reactor, settings, plugins, configuration, demo=demo)
+    return RapidRtmpService(reactor, settings, plugins, configuration, demo=demo, worker=worker)
 
 
 class RapidRtmpService(MultiService):
@@ -138,8 +148,10 @@ class RapidRtmpService(MultiService):
         configuration: Configuration | None,
         *,
         demo: bool,
+        worker: Worker | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._worker = worker
         self._reactor = reactor
         self._settings = settings
         self._sites: Sites | None = None
@@ -160,16 +172,23 @@ class RapidRtmpService(MultiService):
         self.events = EventLog(reactor, utc_ms, settings.events.kept, self.metrics.events_total)
         self.stores = self._make_stores(plugins)
         self._numbering = Numbering(utc_ms)
+        self.node: ClusterNode | None = None
         self.applications = self._make_applications(plugins)
+        self.node = self._make_node(plugins)
+        self._supervision = None if worker is None else Supervision(reactor, worker, self._replaced)
         self._managers = Managers(
             settings,
             AuthenticatorContext(reactor, utc_ms, Logger("rapidrtmp.auth"), self._plugin_threads.in_thread),
         )
         self.revocations = Revocations(utc_ms, self._find_access_storage)
-        self._leases = StreamLeases(self.applications.stores_of, self.stores.all)
+        self._leases = StreamLeases(
+            self.applications.stores_of, self.stores.all, None if self.node is None else self.node.names
+        )
         self._recovery = self._make_recovery(self.applications, self.stores.all)
         self._recoveries = [self._recovery]
         self.registry = self._make_registry()
+        if self.node is not None:
+            self.node.join(self.registry, self._leases, self._arrive, self._answer_node)
         self._number_mark = self._make_number_mark()
         self._reloading = None if configuration is None else self._make_reloading(configuration)
         self._hooks = Hooks(self.events, reactor, utc_ms)
@@ -204,7 +223,8 @@ class RapidRtmpService(MultiService):
             ("manage", server.manage, 0),
         ):
             open_certificate = partial(self._certificates.open, name)
-            yield Ports(self._reactor, endpoints, unaccepted, proxies, segment_bytes, open_certificate)
+            adopted = {} if self._worker is None else self._worker.ports_of(name)
+            yield Ports(self._reactor, endpoints, unaccepted, proxies, segment_bytes, open_certificate, adopted)
 
     def _make_headroom(self) -> Headroom:
         return Headroom(
@@ -229,6 +249,7 @@ class RapidRtmpService(MultiService):
             self._plugin_threads.in_thread,
             recovered=self._take_recovered,
             record=self.events.record,
+            make_shelf=lambda name, size: self._make_shelf(name, size),
         )
         return Applications(
             self._settings,
@@ -238,9 +259,52 @@ class RapidRtmpService(MultiService):
             has_streams=lambda app: any(stream.name.app == app for stream in self.registry),
         )
 
+    def _make_node(self, plugins: ChosenPlugins) -> ClusterNode | None:
+        """This process as one of several; ``None`` where it is alone."""
+        worker, factory = self._worker, plugins.directory
+        if factory is None or not factory.is_shared:
+            if worker is None:
+                return None
+            factory = LocalDirectoryFactory(str(Path(self._settings.server.numbers_file).parent / "directory"))
+        place = make_place(worker)
+        return ClusterNode(
+            self._reactor,
+            place,
+            factory.open,
+            self.applications,
+            lambda: Viewers(os.urandom(16)),
+            self._plugin_threads.in_thread,
+            utc_ms,
+        )
+
+    def _make_shelf(self, name: StreamName, max_waiters: int) -> Shelf:
+        return Shelf(max_waiters, self._reactor) if self.node is None else self.node.make_shelf(name, max_waiters)
+
+    def _replaced(self) -> None:
+        """This process ends, and others continue what it leaves."""
+        if self.node is not None:
+            self.node.is_replaced = True
+
+    def _arrive(self, name: StreamName, left: Mapping[str, Mapping[str, bytes]]) -> Deferred[None]:
+        """Continue a stream that another process had."""
+        return Deferred.fromCoroutine(self._continue(name, left))
+
+    async def _continue(self, name: StreamName, left: Mapping[str, Mapping[str, bytes]]) -> None:
+        self._recoveries = [each for each in self._recoveries if not each.is_done]
+        recovery = self._make_recovery({name.app: self.applications[name.app]}, ())
+        self._recoveries.append(recovery)
+        await recovery.arrive(name, left)
+        for each in recovery.streams():
+            self._log.info("{stream} is continued", stream=self.registry.resume(each).name)
+        recovery.work_afterwards()
+
+    def _answer_node(self, _method: str, _path: str, _query: str, _body: bytes) -> Deferred[PeerAnswer]:
+        return succeed(PeerAnswer(404, "text/plain", b"there is nothing here"))
+
     def _make_number_mark(self) -> NumberMark:
+        path = Path(self._settings.server.numbers_file)
         return NumberMark(
-            Path(self._settings.server.numbers_file),
+            path if self._worker is None else path.with_name(f"{path.name}-{self._worker.number}"),
             self._numbering,
             self._reactor,
             self._plugin_threads.in_thread,
@@ -282,6 +346,8 @@ class RapidRtmpService(MultiService):
 
     def _forgotten(self, stream: LiveStream) -> None:
         self._numbering.reached(stream.shelf.reached)
+        if self.node is not None:
+            self.node.forgotten(stream)
         self.applications.let_go(stream.name.app)
         if self._contributions.have_lingering:
             self._follow_contributors()
@@ -352,7 +418,7 @@ class RapidRtmpService(MultiService):
     def _make_admission(self) -> Admission:
         http = self._settings.http
         return Admission(
-            self.registry,
+            self.registry if self.node is None else self.node,
             self.applications,
             http.limits.max_viewers_per_client,
             TrustedProxies(http.trusted_proxies),
@@ -372,6 +438,7 @@ class RapidRtmpService(MultiService):
         rtmp = self._settings.rtmp
         services = RtmpServices(
             leases=self._leases,
+            own=None if self.node is None else self.node.own,
             registry=self.registry,
             apps=self.applications,
             app_names=AppNames(self.applications, rtmp.app_aliases),
@@ -430,6 +497,7 @@ class RapidRtmpService(MultiService):
             demand=self._demand,
             players=self.players,
             histories=self._histories,
+            directory=self.node,
         )
 
     def _make_http_policy(self, *, rtmp_is_encrypted: bool) -> HttpPolicy:
@@ -472,6 +540,7 @@ class RapidRtmpService(MultiService):
             readiness_metrics(self.readiness),
             self._hooks.metrics(),
             self._certificates.metrics(),
+            () if self.node is None else node_metrics(self.node),
         )
 
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -491,7 +560,7 @@ class RapidRtmpService(MultiService):
         self.http.open(sites.public)
         if sites.management is not None:
             self.manage.open(sites.management)
-        if self.stores.persistent:  # clients wait, until it is known what an earlier server left
+        if self.stores.persistent or self.node is not None:  # clients wait: what did an earlier server leave?
             self._accept(False)
 
     def _accept(self, accepting: bool) -> None:
@@ -511,14 +580,31 @@ class RapidRtmpService(MultiService):
         super().startService()  # type: ignore[no-untyped-call]
         self.headroom.start(self._reactor)
         listed = self.revocations.start(self._reactor)
+        if self._supervision is not None:
+            self._supervision.start()
+        if self.node is None:
+            self._look_back(listed)
+            self._say_where()
+        else:
+            self.node.start().addCallbacks(lambda _: self._look_back(listed), self._cannot_join)
+            if self._worker is None:
+                self._say_where()
+        self._reactor.callLater(0, settle_memory)
+
+    def _cannot_join(self, failure: Failure) -> None:
+        self._log.error("this server cannot be one of several: {error}", error=failure.getErrorMessage())
+        self._reactor.callLater(0, self._reactor.stop)
+
+    def _look_back(self, listed: Deferred[None]) -> None:
+        """See what an earlier server left, and let clients in."""
         if self.stores.persistent:
             listed.addTimeout(RECOVERY_S, self._reactor).addErrback(lambda _: None)
             recovered = self._recovery.run(self._reactor, RECOVERY_S)
             gatherResults([recovered, listed]).addCallback(lambda results: self._recovered(results[0]))
-        else:
+        elif self.node is None:
             self.readiness.listening()
-        self._say_where()
-        self._reactor.callLater(0, settle_memory)
+        else:
+            self._recovered(None)
 
     def _recovered(self, _: None) -> None:
         """Resume what an earlier server left, and let clients in."""
@@ -527,6 +613,8 @@ class RapidRtmpService(MultiService):
         self._resume(self._recovery)
         self._accept(True)
         self.readiness.listening()
+        if self._supervision is not None:
+            self._supervision.ready()
 
     def _resume(self, recovery: Recovery) -> None:
         """Resume the streams that were found, and let what takes long begin."""
@@ -661,6 +749,8 @@ class RapidRtmpService(MultiService):
         for closing in self.rtmp.close():
             await self._within(deadline_s, closing)
         await self._part_with_streams(deadline_s)
+        if self.node is not None:
+            await self._within(deadline_s, Deferred.fromCoroutine(self.node.stop()))
         await self._within(deadline_s, self._number_mark.stop())
         await self._within(deadline_s, self.rtmp_factory.close_all())
         self._told.streams.stop()
@@ -668,6 +758,8 @@ class RapidRtmpService(MultiService):
         for closing in (*self.http.close(), *self.manage.close()):
             await self._within(deadline_s, closing)
         self.readiness.stop()
+        if self._supervision is not None:
+            self._supervision.stop()
         left_s = max(0.1, deadline_s - self._reactor.seconds())
         if not await self.stores.drain(left_s):
             self._log.error("shutdown: pending storage writes were lost")
@@ -691,6 +783,8 @@ class RapidRtmpService(MultiService):
 
     def _is_resumed(self, name: StreamName) -> bool:
         """Whether the next server resumes a stream that this one leaves."""
+        if self.node is not None and self.node.is_replaced:
+            return True
         is_wanted = self._settings.server.on_stop == "interrupt"
         return is_wanted and self.applications[name.app].stores[Purpose.LIVE].writer.persistent
 

@@ -276,6 +276,18 @@ class ServerSettings:
     numbers_file: str = _setting(
         TEXT, "data/numbers", "File with a number above all that are used, for a start with an earlier clock"
     )
+    workers: int | None = _setting(
+        whole_or_auto(0),
+        "0",
+        "Processes that serve side by side, auto for one a core; 0 or 1 for one alone, without a supervisor",
+        option="workers",
+    )
+    directory: str = _setting(
+        SPEC,
+        "single",
+        "What says which process owns which stream; workers have a local: one if this names none",
+        option="directory",
+    )
     trust_own_user: bool = _setting(
         BOOLEAN, "true", "Whether the server's own user, on this machine, needs no secret for the management API"
     )

@@ -37,6 +37,7 @@ from rapidrtmp.interfaces import (
     Audience,
     Contribution,
     IApplication,
+    IStreamDirectory,
     RecordEvent,
     Request,
     Response,
@@ -383,6 +384,7 @@ class _Content:
         api: Api,
         hls: HlsResponder,
         registry: Registry,
+        streams: IStreamDirectory,
         apps: Mapping[str, IApplication],
         clock: IReactorTime,
         admission: Admission,
@@ -397,7 +399,7 @@ class _Content:
         self._policy = policy
         self._finders: list[MediaFinder] = []
         self._player_data: dict[str, str] = {}
-        self._media = MediaResponder(hls, registry, admission, self._finders)
+        self._media = MediaResponder(hls, streams, admission, self._finders)
         self._pages = Pages(registry, apps, clock, admission, self._player_data)
         self._doors: list[tuple[WebApp, _Chosen]] = []
 
@@ -446,6 +448,7 @@ def make_sites(
     demand: StreamDemand = no_demand,
     players: Players | None = None,
     histories: Histories | None = None,
+    directory: IStreamDirectory | None = None,
 ) -> Sites:
     """
     Make the sites that serve everything over HTTP.
@@ -463,6 +466,7 @@ def make_sites(
     :param players: those who play FLV; likewise.
     :param demand: asked for streams that are not here.
     :param histories: what streams did lately.
+    :param directory: finds streams for viewers; without one the registry does.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
     revocations = revocations or Revocations(utc_ms)
@@ -483,15 +487,16 @@ def make_sites(
         histories,
     )
     proxies = TrustedProxies(policy.trusted_proxies)
+    streams: IStreamDirectory = registry if directory is None else directory
     admission = admission or Admission(
-        registry, apps, policy.max_viewers_per_client, proxies, clock, viewer_salt, utc_ms, revocations, record
+        streams, apps, policy.max_viewers_per_client, proxies, clock, viewer_salt, utc_ms, revocations, record
     )
     tally, abuse, connections = RequestMetrics(policy), Abuse(clock), OpenConnections(policy, clock)
     for counted in (admission, players, tally, abuse, connections):
         metrics.collect_from(counted.metrics)
-    hls = HlsResponder(registry, admission, policy.early_hold_ms, clock, demand)
+    hls = HlsResponder(streams, admission, policy.early_hold_ms, clock, demand)
     flv = FlvResponder(registry, players, admission, clock, metrics)
-    content = _Content(api, hls, registry, apps, clock, admission, policy, flv, access)
+    content = _Content(api, hls, registry, streams, apps, clock, admission, policy, flv, access)
     make_http2 = _http2(policy, clock, abuse, metrics)
 
     def make_site(choose: _Chosen, make_channel: Callable[[], BoundedChannel]) -> Site:

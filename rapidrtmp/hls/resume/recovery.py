@@ -42,6 +42,7 @@ from rapidrtmp.hls.resume.state import MOST_SEQUENCE, RENEW_BELOW, STATE_TYPE, S
 from rapidrtmp.hls.rewind.journal import as_stored, listed_from, read_rewind_page
 from rapidrtmp.hls.rewind.rewind import Rewind
 from rapidrtmp.hls.segment import ListedSegment
+from rapidrtmp.hls.stored_copy import MEDIA_TYPE, SEGMENT_TYPE
 from rapidrtmp.interfaces import PLAYLIST_TYPE, ObjectInfo, RecoveryContext
 from rapidrtmp.m3u8.model import MediaPlaylist
 from rapidrtmp.m3u8.read import parse_media_playlist
@@ -105,6 +106,35 @@ class HlsRecovery:
             await self._for_each(self._running, self._prepare)
             folders = folders_of(app, await self._context.storage.list(f"{app}/"))
             await self._for_each(folders, lambda stream: self._put_in_order(stream, folders[stream]))
+
+    async def arrive(self, stream: StreamName, left: Mapping[str, bytes]) -> None:
+        """
+        Make one stream ready to be resumed: of what another process left, or of what is stored where that is nothing.
+
+        :raises StorageError: the storage does not answer.
+        """
+        if not left:
+            if self._context.is_stored:
+                try:
+                    await self._prepare(stream)
+                except MediaError as error:
+                    self._context.log.error("{stream} cannot be resumed: {error}", stream=stream, error=error)
+            return
+        state = StoredState.parse(left[STATE])
+        window = reopen(parse_media_playlist(left[MEDIA_PLAYLIST]), state.constants, self._window_size)
+        self._context.reached(window.next_sequence + RENEW_BELOW)
+        self._discontinuities.reached(stream, window.last_discontinuity)
+        if self._context.is_stored:
+            self._context.afterwards(partial(self._complete, stream, left))
+            self._context.afterwards(partial(self._give_back, stream, named_media(window), window.next_sequence))
+        self._context.resume(stream, left)
+
+    async def _complete(self, stream: StreamName, left: Mapping[str, bytes]) -> None:
+        """Store the media that the process before did not live to store: the stored playlist names them."""
+        infos = await self._context.storage.list(f"{stream}/")
+        stored = {info.key.rpartition("/")[2] for info in infos}
+        for name in left.keys() - stored - {MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, STATE}:
+            await self._put(f"{stream}/{name}", left[name], SEGMENT_TYPE if is_media(name) else MEDIA_TYPE)
 
     async def _for_each(self, streams: Iterable[StreamName], work: Callable[[StreamName], Awaitable[object]]) -> None:
         """Do something for each of them that is not done with, some side by side."""

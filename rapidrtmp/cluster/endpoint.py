@@ -1,0 +1,198 @@
+"""What a node answers other nodes, over HTTP at an endpoint of its own that only they have the secret for."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Callable
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+from zope.interface import implementer
+
+from rapidrtmp.cluster.feed import Feed, Follower
+from rapidrtmp.cluster.feed_frames import FeedFrame, Kind, write_frame
+from rapidrtmp.cluster.peers import ROOT, Left, PeerAnswer
+from rapidrtmp.errors import NotFoundError
+from rapidrtmp.live.registry import NameTakenError
+from rapidrtmp.names import StreamName
+
+__all__ = ["ClusterSite", "NodeAnswers"]
+
+
+class NodeAnswers(Protocol):
+    """What a node has for others."""
+
+    def feed(self, name: StreamName) -> Feed:
+        """The feed of a stream. :raises NotFoundError: this node does not own it."""
+
+    def hand_over(self, name: StreamName, credential: str) -> Deferred[Left]:
+        """
+        Part with a stream for a publisher elsewhere. Fails with ``NameTakenError`` if it has a publisher that keeps it.
+        """
+
+    def answer(self, method: str, path: str, query: str, body: bytes) -> Deferred[PeerAnswer]:
+        """What the management API of this node says, of itself alone."""
+
+
+class ClusterSite(Site):
+    """The site at that endpoint."""
+
+    noisy = False
+
+    def __init__(self, reactor: Any, node: NodeAnswers, find_secret: Callable[[], str]) -> None:
+        super().__init__(_ClusterResource(node, find_secret), reactor=reactor)  # type: ignore[no-untyped-call]
+
+    def log(self, request: Any) -> None:
+        """Log nothing of each request."""
+
+
+class _ClusterResource(Resource):
+    isLeaf = True
+    _log = Logger()
+
+    def __init__(self, node: NodeAnswers, find_secret: Callable[[], str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._node = node
+        self._find_secret = find_secret
+
+    def render(self, request: Any) -> Any:
+        """Answer a node."""
+        shown = (request.getHeader("authorization") or "").removeprefix("Bearer ")
+        if not hmac.compare_digest(shown.encode(), self._find_secret().encode()):
+            return self._answer(request, 401, b"the secret of the cluster is needed")
+        path, _, query = request.uri.decode("latin-1").partition("?")
+        parts = path.removeprefix(f"{ROOT}/").split("/")
+        if parts[0] == "api":
+            done = self._node.answer(
+                request.method.decode("latin-1"), path.removeprefix(ROOT), query, request.content.read()
+            )
+            done.addCallbacks(self._api_answered, self._failed, callbackArgs=(request,), errbackArgs=(request,))
+            return NOT_DONE_YET
+        if len(parts) != 3:
+            return self._answer(request, 404, b"there is nothing here")
+        what, name = parts[0], StreamName(unquote(parts[1]), unquote(parts[2]))
+        if what == "feed" and request.method == b"GET":
+            return self._follow(request, name, reads_files=query == "pieces=files")
+        if what == "take" and request.method == b"POST":
+            return self._take(request, name)
+        return self._answer(request, 404, b"there is nothing here")
+
+    def _follow(self, request: Any, name: StreamName, *, reads_files: bool) -> Any:
+        try:
+            feed = self._node.feed(name)
+        except NotFoundError as error:
+            return self._answer(request, 404, str(error).encode())
+        follower = RequestFollower(request, reads_files=reads_files)
+        request.notifyFinish().addBoth(lambda _: feed.leave(follower))
+        feed.follow(follower)
+        return NOT_DONE_YET
+
+    def _take(self, request: Any, name: StreamName) -> Any:
+        try:
+            credential = str(json.loads(request.content.read())["credential"])
+        except (ValueError, TypeError, KeyError):
+            return self._answer(request, 400, b"the body has no credential")
+        done = self._node.hand_over(name, credential)
+        done.addCallbacks(self._left, self._failed, callbackArgs=(request,), errbackArgs=(request,))
+        return NOT_DONE_YET
+
+    def _left(self, left: Left, request: Any) -> None:
+        frames = (
+            write_frame(FeedFrame(Kind.LEFT, 0, f"{sink}/{name}", body=body))
+            for sink, objects in left.items()
+            for name, body in objects.items()
+        )
+        self._finish(request, 200, b"".join(frames))
+
+    def _api_answered(self, answer: PeerAnswer, request: Any) -> None:
+        request.setHeader("content-type", answer.content_type)
+        self._finish(request, answer.status, answer.body)
+
+    def _failed(self, failure: Failure, request: Any) -> None:
+        if failure.check(NameTakenError):
+            self._finish(request, 409, str(failure.value).encode())
+            return
+        self._log.failure("internal error in answering another node", failure)
+        self._finish(request, 500, b"internal error")
+
+    def _finish(self, request: Any, status: int, body: bytes) -> None:
+        if not request._disconnected:
+            request.write(self._answer(request, status, body))
+            request.finish()
+
+    @staticmethod
+    def _answer(request: Any, status: int, body: bytes) -> bytes:
+        request.setResponseCode(status)
+        request.setHeader("content-length", str(len(body)))
+        return body
+
+
+@implementer(IPushProducer)
+class RequestFollower(Follower):
+    """
+    A node that follows by a request, whose answer does not end.
+
+    :ivar unread_bytes: what waits until it reads again.
+    """
+
+    def __init__(self, request: Any, *, reads_files: bool) -> None:
+        self.reads_files = reads_files
+        self._request = request
+        self._waiting: list[bytes] = []
+        self._is_full = False
+        self._is_over = False
+        request.notifyFinish().addBoth(self._gone)
+        request.registerProducer(self, True)
+
+    @property
+    def unread_bytes(self) -> int:
+        """See :class:`Follower`."""
+        return sum(map(len, self._waiting))
+
+    def send(self, data: bytes) -> None:
+        """See :class:`Follower`."""
+        if self._is_over:
+            return
+        if self._is_full:
+            self._waiting.append(data)
+        else:
+            self._request.write(data)
+
+    def close(self) -> None:
+        """See :class:`Follower`."""
+        if not self._is_over:
+            self.resumeProducing()
+            self._request.unregisterProducer()
+            self._request.finish()
+
+    def abort(self) -> None:
+        """See :class:`Follower`."""
+        if not self._is_over:
+            self._waiting.clear()
+            self._request.channel.forceAbortClient()
+
+    def _gone(self, _: object) -> None:
+        self._is_over = True
+        self._waiting.clear()
+
+    def pauseProducing(self) -> None:
+        """It has not read what was sent."""
+        self._is_full = True
+
+    def resumeProducing(self) -> None:
+        """It has."""
+        self._is_full = False
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._request.write(b"".join(waiting))
+
+    def stopProducing(self) -> None:
+        """It is gone."""
+        self._is_full = True

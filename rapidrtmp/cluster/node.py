@@ -1,0 +1,401 @@
+"""
+A node: one process of a server of several.
+
+A stream belongs to the node where its publisher's connection arrived. If another node had it, that one hands over what
+its sinks need to continue, and follows the new owner from then on, so its viewers stay; if that one is no more, what
+viewers of this node saw of it is continued, or what is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError, succeed
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from rapidrtmp.cluster.endpoint import ClusterSite
+from rapidrtmp.cluster.feed import Feed
+from rapidrtmp.cluster.followed_shelf import FollowedShelf
+from rapidrtmp.cluster.mirror import Mirror
+from rapidrtmp.cluster.mirrors import Mirrors
+from rapidrtmp.cluster.names import NodeNames
+from rapidrtmp.cluster.peers import Left, PeerAnswer, PeerError, Peers
+from rapidrtmp.cluster.pieces import PiecedObject, PieceFolder
+from rapidrtmp.errors import DirectoryError, LeaseHeldError, NotFoundError, OwnerChangedError
+from rapidrtmp.interfaces import (
+    DirectoryContext,
+    IMovingSinkFactory,
+    IOwnerDirectory,
+    IPlayable,
+    IStreamDirectory,
+    IViewers,
+    Owner,
+    Purpose,
+)
+from rapidrtmp.interfaces.storage import InThread
+from rapidrtmp.live.leases import StreamLeases
+from rapidrtmp.live.registry import LeftStream, Registry
+from rapidrtmp.live.stream import LiveStream, StreamState
+from rapidrtmp.names import StreamName
+
+__all__ = ["ClusterNode", "NodePlace"]
+
+#: How long a storage may take to give a lease back that the node before had, and how often it is asked.
+LEASE_S, LEASE_AGAIN_S = 3.0, 0.05
+#: How long the sinks of a stream that moves may take to finish.
+LEAVE_S = 5.0
+#: What the owner before had on the shelf stays for players so long.
+LEFTOVER_S = 30.0
+
+
+@dataclass(frozen=True)
+class NodePlace:
+    """
+    Where a node is.
+
+    :ivar node: its name, which no other process ever has.
+    :ivar endpoint: where it listens for other nodes, a Twisted endpoint string; ``address``: where they find it.
+    :ivar secret: what nodes know each other by.
+    :ivar folder: where nodes of the same machine find what its streams consist of.
+    """
+
+    node: str
+    endpoint: str
+    address: str
+    secret: str = field(repr=False)
+    folder: Path
+
+
+@implementer(IStreamDirectory)
+class ClusterNode:
+    """
+    See the module. What it is part of comes with :meth:`join`.
+
+    :param open_directory: opens the directory that all nodes share.
+    :param make_viewers: makes what counts the viewers of a stream of another node.
+    :param utc_ms: the time of day in milliseconds since 1970.
+    :ivar names: what it owns.
+    :ivar is_replaced: whether this process ends and others continue.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        place: NodePlace,
+        open_directory: Callable[[DirectoryContext], Deferred[IOwnerDirectory]],
+        apps: Mapping[str, Any],
+        make_viewers: Callable[[], IViewers],
+        in_thread: InThread,
+        utc_ms: Callable[[], int],
+    ) -> None:
+        self._reactor = reactor
+        self.place = place
+        self._open_directory = open_directory
+        self._apps = apps
+        self._in_thread = in_thread
+        self._utc_ms = utc_ms
+        self.names = NodeNames(place.node)
+        self.peers = Peers(reactor, place.secret)
+        self._folder = PieceFolder(place.folder)
+        self._mirrors = Mirrors(
+            reactor, self.names, self.peers, apps, lambda: FollowedShelf(clock=reactor), make_viewers
+        )
+        self._feeds: dict[StreamName, Feed] = {}
+        self._locks: dict[StreamName, DeferredLock] = {}
+        self._arriving: set[StreamName] = set()
+        self._clearing: set[Any] = set()  # timers
+        self._renewing = LoopingCall(self._renew)
+        self._renewing.clock = reactor
+        self._is_failing = False
+        self._port: IListeningPort | None = None
+        self.is_replaced = False
+        self.moves = 0
+
+    def join(
+        self,
+        registry: Registry,
+        leases: StreamLeases,
+        arrive: Callable[[StreamName, Left], Deferred[None]],
+        answer: Callable[[str, str, str, bytes], Deferred[PeerAnswer]],
+    ) -> None:
+        """
+        Become part of a server.
+
+        :param arrive: continues a stream of what was left of it: then it is in the registry, and interrupted.
+        :param answer: what the management API of this node says.
+        """
+        self._registry = registry
+        self._leases = leases
+        self._arrive = arrive
+        self.answer = answer
+
+    def start(self) -> Deferred[None]:
+        """Make the node known. Fails with ``DirectoryError``, or with what listening fails with."""
+        return Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        site = ClusterSite(self._reactor, self, lambda: self.place.secret)
+        self._port = await serverFromString(self._reactor, self.place.endpoint).listen(site)
+        context = DirectoryContext(
+            self.place.node, self.place.address, self._reactor, Logger("rapidrtmp.directory"), self._in_thread
+        )
+        self.names.directory = await self._open_directory(context)
+        self._renewing.start(self.names.directory.renew_interval_s, now=False)
+
+    async def stop(self) -> None:
+        """Own nothing any more."""
+        if self._renewing.running:
+            self._renewing.stop()
+        for clearing in self._clearing:
+            if clearing.active():
+                clearing.cancel()
+        for feed in list(self._feeds.values()):
+            feed.close("moved")
+        self._feeds.clear()
+        self._mirrors.close()
+        if self._port is not None:
+            await (self._port.stopListening() or succeed(None))
+        if self.names.directory is not None:
+            await self.names.directory.close()
+        await self.peers.close()
+        self._folder.close()
+
+    # ── viewers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def find(self, name: StreamName) -> IPlayable | None:
+        """See :meth:`IStreamDirectory.find <rapidrtmp.interfaces.IStreamDirectory.find>`."""
+        stream: LiveStream | None = self._registry.find(name)
+        if stream is not None and stream.state is not StreamState.ENDED:
+            return stream
+        return self._mirrors.find(name) or stream
+
+    @property
+    def followed(self) -> int:
+        """How many streams of other nodes are followed."""
+        return len(self._mirrors)
+
+    def make_shelf(self, name: StreamName, max_waiters: int) -> FollowedShelf:
+        """The shelf of a stream that this node owns from now on: what its viewers had while another one did."""
+        mirror = self._mirrors.give(name)
+        if mirror is not None and name in self._arriving:
+            shelf = mirror.shelf
+            shelf.max_waiters = max_waiters
+            leftover = dict(shelf.objects)
+            self._clearing = {each for each in self._clearing if each.active()}
+            self._clearing.add(self._reactor.callLater(LEFTOVER_S, self._clear_away, shelf, leftover))
+            return shelf
+        if mirror is not None:
+            mirror.shelf.clear()
+        return FollowedShelf(max_waiters, self._reactor)
+
+    @staticmethod
+    def _clear_away(shelf: FollowedShelf, leftover: Mapping[str, object]) -> None:
+        """Take down what no one has put up again."""
+        for name, stored in leftover.items():
+            if shelf.find(name) is stored:
+                shelf.withdraw(name)
+
+    # ── other nodes (NodeAnswers) ────────────────────────────────────────────────────────────────────────────────────
+
+    def feed(self, name: StreamName) -> Feed:
+        """See :class:`~rapidrtmp.cluster.endpoint.NodeAnswers`."""
+        stream = self._registry.find(name)
+        if stream is None or not self.names.fence(name) or not isinstance(stream.shelf, FollowedShelf):
+            raise NotFoundError(f"this node does not own {name}")
+        feed = self._feeds.get(name)
+        if feed is None:
+            feed = self._feeds[name] = Feed(
+                name,
+                stream.shelf,
+                lambda: self.names.fence(name),
+                lambda: _state_of(stream),
+                self._folder,
+                self._reactor,
+            )
+        return feed
+
+    def forgotten(self, stream: LiveStream) -> None:
+        """A stream is served no more."""
+        feed = self._feeds.pop(stream.name, None)
+        if feed is not None:
+            feed.close("gone")
+
+    def hand_over(self, name: StreamName, credential: str) -> Deferred[Left]:
+        """See :class:`~rapidrtmp.cluster.endpoint.NodeAnswers`."""
+        return Deferred.fromCoroutine(self._hand_over(name, credential))
+
+    async def _hand_over(self, name: StreamName, credential: str) -> Left:
+        left = self._part_with(name, "its publisher returned to another process", credential)
+        if left is None:
+            return {}
+        await left.done.addTimeout(LEAVE_S, self._reactor).addErrback(Failure.trap, TimeoutError, CancelledError)
+        return left.objects
+
+    def _part_with(self, name: StreamName, reason: str, credential: str | None) -> LeftStream | None:
+        """Let another node have a stream, and follow it there. :raises NameTakenError: its publisher keeps it."""
+        feed, owner = self._feeds.pop(name, None), self.names.leave(name)
+        try:
+            left = self._registry.leave(name, reason, credential)
+        except BaseException:
+            if feed is not None:
+                self._feeds[name] = feed
+            self.names.restore(name, owner)
+            raise
+        if feed is not None:
+            feed.close("moved")
+        if left is not None and isinstance(left.stream.shelf, FollowedShelf):
+            fence = 0 if owner is None else owner.fence
+            self._mirrors.adopt(name, left.stream.shelf, left.stream.viewers, fence)
+        return left
+
+    # ── publishers ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def own(self, name: StreamName, credential: str) -> Deferred[None]:
+        """
+        Own a stream, and hold its leases until ``StreamLeases.release``. One that was live elsewhere is continued.
+
+        Fails with ``NameTakenError`` if its publisher at another node keeps it, with ``LeaseHeldError`` if that node
+        does not answer, or another server writes it; with ``DirectoryError``.
+        """
+        return Deferred.fromCoroutine(self._own(name, credential))
+
+    async def _own(self, name: StreamName, credential: str) -> None:
+        lock = self._locks.setdefault(name, DeferredLock())
+        await lock.acquire()
+        self.names.kept.add(name)  # a lease that is refused at first gives back what was claimed with it
+        try:
+            await self._own_alone(name, credential)
+        except BaseException:
+            self.names.kept.discard(name)
+            if self._registry.find(name) is None:
+                self.names.release(name).addErrback(Failure.trap, DirectoryError)
+            raise
+        finally:
+            self.names.kept.discard(name)
+            if not lock.waiting:
+                self._locks.pop(name, None)
+            lock.release()
+
+    async def _own_alone(self, name: StreamName, credential: str) -> None:
+        if self.names.fence(name):
+            await self._leases.claim(name)
+            return
+        claim = await self.names.ask(name)
+        if claim.is_ours:
+            left = self._salvage(name, is_dead=claim.former is not None)
+        else:
+            left = await self._take(name, claim.owner, credential)
+        await self._hold(name)
+        await self._continue(name, left)
+
+    async def _take(self, name: StreamName, owner: Owner, credential: str) -> Left:
+        """Have the owner hand a stream over; if it is no more, see what is left."""
+        try:
+            left = await self.peers.take(owner.address, name, credential)
+        except PeerError as error:
+            claim = await self.names.ask(name)
+            if not claim.is_ours:
+                raise LeaseHeldError(f"{owner.node} has {name} and does not answer: {error}") from error
+            return self._salvage(name, is_dead=True)
+        try:
+            await self.names.move(name, owner)
+        except OwnerChangedError as error:
+            raise LeaseHeldError(str(error)) from error
+        self.moves += 1
+        return left
+
+    async def _hold(self, name: StreamName) -> None:
+        """Hold the leases, which the node before may just be giving back."""
+        until_s = self._reactor.seconds() + LEASE_S
+        while True:
+            try:
+                await self._leases.claim(name)
+            except LeaseHeldError:
+                if self._reactor.seconds() > until_s:
+                    raise
+                await deferLater(self._reactor, LEASE_AGAIN_S)
+            else:
+                return
+
+    async def _continue(self, name: StreamName, left: Left) -> None:
+        """Continue a stream, if there is anything to continue."""
+        mirror = self._mirrors.peek(name)
+        promised = set() if mirror is None else set(mirror.shelf.promised)
+        self._arriving.add(name)
+        try:
+            await self._arrive(name, left)
+        finally:
+            self._arriving.discard(name)
+        stream = self._registry.find(name)
+        if stream is not None and mirror is not None and stream.shelf is mirror.shelf:
+            _take_back(mirror.shelf, promised)
+
+    def _salvage(self, name: StreamName, *, is_dead: bool) -> Left:
+        """
+        What viewers here saw of a stream that has no owner.
+
+        :param is_dead: whether that one has died; else it has stored what there is to continue, if it could.
+        """
+        mirror, app = self._mirrors.peek(name), self._apps.get(name.app)
+        if mirror is None or app is None or mirror.facts.is_over:
+            return {}
+        if not is_dead and app.stores[Purpose.LIVE].writer.persistent:
+            return {}
+        playlists = dict(mirror.shelf.playlists)
+        left = {}
+        for sink, factory in app.sinks.items():
+            moving = IMovingSinkFactory(factory, None)
+            objects = moving.salvage(playlists, lambda thing: _body_of(mirror, thing), self._utc_ms()) if moving else {}
+            if objects:
+                left[sink] = objects
+        return left
+
+    # ── the directory ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _renewed(self) -> None:
+        try:
+            lost = await self.names.renew()
+        except DirectoryError as error:
+            if not self._is_failing:
+                self._is_failing = True
+                self._log.error("the directory does not answer, streams continue: {error}", error=error)
+            return
+        self._is_failing = False
+        for name in lost:
+            self._log.error("{stream}: another node owns it now", stream=name)
+            self._part_with(name, "another server has this stream now", None)
+
+    def _renew(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._renewed())
+
+
+def _state_of(stream: LiveStream) -> str:
+    if stream.state is StreamState.ENDED:
+        return "ended"
+    return "interrupted" if stream.state is StreamState.INTERRUPTED else "live"
+
+
+def _body_of(mirror: Mirror, name: str) -> bytes | None:
+    found = mirror.find(name)
+    return None if found is None else found.body
+
+
+def _take_back(shelf: FollowedShelf, promised: set[str]) -> None:
+    """Take back what the owner before has promised, and no playlist speaks of any more; load what it has left."""
+    texts = [playlist.body for _, playlist in shelf.playlists]
+    for name in promised:
+        if shelf.is_announced(name) and not name.endswith(".m3u8") and not any(name.encode() in text for text in texts):
+            shelf.withdraw(name)
+    for name, stored in shelf.objects:
+        if isinstance(stored, PiecedObject) and not stored.load():
+            shelf.withdraw(name)

@@ -1,0 +1,149 @@
+"""Two whole servers on loopback that share a directory: one has a stream, the other one shows it and takes it over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from rapidrtmp.live.stream import LiveStream, StreamState
+from rapidrtmp.m3u8.model import MediaPlaylist
+from rapidrtmp.m3u8.read import parse_media_playlist
+from rapidrtmp.names import StreamName
+from rapidrtmp.server.service import RapidRtmpService
+from rapidrtmp.settings.model import RtmpSettings, Settings
+from tests.net.edge import media
+from tests.serving import ServerCase, loopback_settings, open_app
+from tests.slow import slow
+
+NAME = StreamName("live", "k")
+PLAYLIST = "/live/k/index.m3u8"
+
+
+@slow
+class TwoNodesTests(ServerCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = Path(self.mktemp()).absolute()
+
+    def shared(self, storage: str = "memory:") -> Settings:
+        """The settings of a server that shares a directory with others."""
+        settings = loopback_settings(live=open_app("hls:segment=1s:part=200ms", storage=storage))
+        server = replace(
+            settings.server, directory=f"local:{self.folder}/directory", numbers_file=f"{self.mktemp()}/numbers"
+        )
+        return replace(settings, server=server, rtmp=RtmpSettings(takeover_silence_ms=0))
+
+    async def look(self, service: RapidRtmpService, least: int = 0) -> MediaPlaylist:
+        """The playlist that a server shows, once it has reached a number."""
+        while True:
+            status, body = await self.get(service, PLAYLIST)
+            playlist = parse_media_playlist(body) if status == 200 else None
+            if playlist is not None and playlist.next_sequence >= least:
+                return playlist
+            await deferLater(reactor, 0.02)
+
+    async def check_listed(self, service: RapidRtmpService, playlist: MediaPlaylist) -> None:
+        """Every name that is listed can be fetched."""
+        for segment in playlist.segments:
+            if not segment.gap:
+                status, _ = await self.get(service, f"/live/k/{segment.uri}")
+                self.assertEqual(200, status, segment.uri)
+
+    def stream_of(self, service: RapidRtmpService) -> LiveStream | None:
+        return service.registry.find(NAME)
+
+    async def test_foreign_stream_is_shown(self) -> None:
+        """A server shows a stream that another one has, byte for byte; what there is not is 404 at both."""
+        one, other = self.start(self.shared()), self.start(self.shared())
+        await self.publish(one, b"".join(media(5)))
+        ours, theirs = await self.look(one), await self.look(other)
+        while ours != theirs or len(ours.segments) < 4:  # until all has come
+            ours, theirs = await self.look(one), await self.look(other)
+        await self.check_listed(other, theirs)
+        self.assertIsNone(self.stream_of(other))
+        for service in (one, other):
+            self.assertEqual(404, (await self.get(service, "/live/nothing/index.m3u8"))[0])
+            self.assertEqual(404, (await self.get(service, "/live/k/nothing.m4s"))[0])
+
+    async def test_publisher_takes_stream_along(self) -> None:
+        """A publisher that returns to another server takes its stream along: one discontinuity, and no number falls."""
+        one, other = self.start(self.shared()), self.start(self.shared())
+        encoder = await self.publish(one, b"".join(media(5)))
+        before = await self.look(other)
+        await self.publish(other, b"".join(media(5)))
+        await encoder.gone
+        after = await self.look(other, before.next_sequence + 2)
+        self.assertIsNone(self.stream_of(one))
+        self.assertIsNotNone(self.stream_of(other))
+        self.assertGreaterEqual(after.sequence, before.sequence)
+        self.assertEqual(1, sum(segment.discontinuity for segment in after.segments))
+        self.assertEqual(0, sum(segment.gap for segment in after.segments))
+        await self.check_listed(other, after)
+        followed = await self.look(one, after.next_sequence)
+        await self.check_listed(one, followed)
+        self.assertEqual(1, other.node.moves if other.node else 0)
+
+    async def test_waiting_viewers_stay(self) -> None:
+        """A request that waits at either server while the stream moves is answered with what comes then."""
+        one, other = self.start(self.shared()), self.start(self.shared())
+        await self.publish(one, b"".join(media(5)))
+        before = await self.look(other)
+        query = f"{PLAYLIST}?_HLS_msn={before.next_sequence}"
+        waiting: list[Deferred[Any]] = [Deferred.fromCoroutine(self.get(service, query)) for service in (one, other)]
+        await deferLater(reactor, 0.1)
+        await self.publish(other, b"".join(media(5)))
+        for each in waiting:
+            status, body = await each
+            self.assertEqual(200, status)
+            self.assertGreater(parse_media_playlist(body).next_sequence, before.next_sequence)
+
+    async def test_live_publisher_keeps_its_stream(self) -> None:
+        """Another server refuses a publisher whose stream is being published, as the one that has it would."""
+        patient = replace(self.shared(), rtmp=RtmpSettings(takeover_silence_ms=60_000))
+        one, other = self.start(patient), self.start(patient)
+        encoder = await self.publish(one, b"".join(media(2)))
+        second = await self.publish(other, b"".join(media(2)))
+        await second.gone
+        self.assertIn(b"NetStream.Publish.BadName", second.heard)
+        self.assertIn(b"being published by another connection", second.heard)
+        self.assertFalse(encoder.gone.called)
+        self.assertIsNotNone(self.stream_of(one))
+
+    async def test_stored_stream_of_stopped_server(self) -> None:
+        """What a server that stops leaves open in a storage another one continues."""
+        storage = f"local:{self.folder}/streams"
+        one, other = self.start(self.shared(storage)), self.start(self.shared(storage))
+        await self.publish(one, b"".join(media(5)))
+        before = await self.look(one)
+        await one.stopService()
+        await self.publish(other, b"".join(media(5)))
+        after = await self.look(other, before.next_sequence + 2)
+        self.assertGreaterEqual(after.sequence, before.sequence)
+        self.assertEqual(1, sum(segment.discontinuity for segment in after.segments))
+        stream = self.stream_of(other)
+        assert stream is not None
+        self.assertIs(StreamState.LIVE, stream.state)
+
+    async def test_dead_owner_leaves_what_was_seen(self) -> None:
+        """When the server of a stream in memory dies, another one continues what its viewers saw, behind some gaps."""
+        one, other = self.start(self.shared()), self.start(self.shared())
+        await self.publish(one, b"".join(media(5)))
+        before = await self.look(other)
+        await self.check_listed(other, before)
+        node: Any = one.node
+        self.patch(node._folder, "delete", lambda _number: None)  # a dead process does not
+        node.names.directory.forget()  # the kernel lets go of what a dead process had
+        await node._port.stopListening()
+        for feed in node._feeds.values():
+            for follower in list(feed._followers):
+                follower.abort()
+        await self.publish(other, b"".join(media(5)))
+        after = await self.look(other, before.next_sequence + 5)
+        self.assertGreaterEqual(after.sequence, before.sequence)
+        self.assertIn(sum(segment.gap for segment in after.segments), (3, 4))
+        await self.check_listed(other, after)
