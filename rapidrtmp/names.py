@@ -16,6 +16,7 @@ __all__ = [
     "DEFAULT_APP",
     "MAX_NAME_LENGTH",
     "NAME_PATTERN",
+    "POSTER",
     "RENDITION_PATTERN",
     "RESERVED_APPS",
     "UNPUBLISHABLE_ENDINGS",
@@ -33,6 +34,8 @@ UNPUBLISHABLE_ENDINGS = (".flv", ".m3u8")
 #: All of a name.
 NAME_PATTERN = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
 _NAME = re.compile(NAME_PATTERN)
+#: What a picture is called, below the stream or the recording that it is of.
+POSTER = "poster.mp4"
 #: First path segments that the HTTP side keeps for itself.
 RESERVED_APPS = frozenset(
     {"api", "health", "ready", "startup", "metrics", "static", "recordings", "embed", "console", "favicon.ico"}

@@ -9,10 +9,7 @@ from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.interfaces import Sample, TrackRun
 from rapidrtmp.media import Frame
 
-__all__ = ["POSTER", "write_poster"]
-
-#: What it is called below its stream.
-POSTER = "poster.mp4"
+__all__ = ["write_poster"]
 
 
 def write_poster(keyframe: Frame) -> bytes:

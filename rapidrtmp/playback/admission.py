@@ -35,7 +35,7 @@ from rapidrtmp.interfaces import (
     no_event,
 )
 from rapidrtmp.live.viewers import Viewers
-from rapidrtmp.names import StreamName
+from rapidrtmp.names import POSTER, StreamName
 from rapidrtmp.playback.egress import Egress
 from rapidrtmp.playback.verdicts import Verdicts
 from rapidrtmp.support.clock import now_ms
@@ -242,7 +242,8 @@ class Admission:
         self, media: Callable[..., Response | Deferred[Response]], request: Request, app: str, key: str, **names: str
     ) -> Deferred[Response]:
         """
-        Answer a request for a recording, if its stream has a seat for the client.
+        Answer a request for a recording, if its stream has a seat for the client. To look at its picture is not to
+        watch, and needs none.
 
         :param media: answers it.
         :param names: what else its path says; ``name`` is the last of it.
@@ -250,9 +251,12 @@ class Admission:
         :raises UnavailableError: see :meth:`admit`.
         """
         stream = StreamName.checked(app, key)
-        waiting = self.admit(request, stream)
+        is_picture = names.get("name") == POSTER
+        waiting = self.check(request, stream) if is_picture else self.admit(request, stream)
 
         def answered(response: Response) -> Response:
+            if is_picture:
+                return response
             asked = "" if names.get("name", "").endswith(".m3u8") else f"{'/'.join(names.values())}?{request.query}"
             return self.seat(request, stream, self._viewers(stream), asked, response)
 

@@ -48,8 +48,15 @@ class RecordingsContribution:
     def contribute(self, context: ContributionContext) -> Contribution:
         """See :meth:`IContributes.contribute <rapidrtmp.interfaces.IContributes.contribute>`."""
         care = _Care(context)
+
+        def is_open(app: str) -> bool:
+            found = context.apps.get(app)
+            return found is None or found.play_authenticator is None
+
         return Contribution(
-            routes=_routes(care.libraries, Recordings(care.libraries, context.streams, context.apps)),
+            routes=_routes(
+                LibraryPage(care.libraries, is_open), Recordings(care.libraries, context.streams, context.apps)
+            ),
             paths=recording_paths(),
             schemas=recording_schemas(),
             services=[care],
@@ -121,7 +128,7 @@ class RecorderRules(Mapping[str, RetentionRules]):
         return sum(1 for _ in self)
 
 
-def _routes(libraries: Libraries, recordings: Recordings) -> Sequence[Route]:
+def _routes(page: LibraryPage, recordings: Recordings) -> Sequence[Route]:
     viewers, management = Audience.VIEWERS, Audience.MANAGEMENT
     one = "/api/v1/recordings/<app>/<key>/<start>"
     return (
@@ -131,9 +138,9 @@ def _routes(libraries: Libraries, recordings: Recordings) -> Sequence[Route]:
         Route("GET", one, management, recordings.show),
         Route("DELETE", one, management, recordings.delete),
         Route("POST", f"{one}/protect", management, recordings.protect),
-        Route("GET", "/recordings", Audience.PUBLIC, LibraryPage(libraries).respond),
+        Route("GET", "/recordings", Audience.PUBLIC, page.respond),
         Route("GET", "/recordings/<app>/<key>/<start>/<name>", viewers, recordings.media),
-        Route("GET", "/recordings/<app>/<key>/<name>", viewers, RecordedClips(libraries).respond),
+        Route("GET", "/recordings/<app>/<key>/<name>", viewers, RecordedClips(recordings.libraries).respond),
     )
 
 

@@ -37,7 +37,7 @@ from rapidrtmp.interfaces import (
     Response,
     json_response,
 )
-from rapidrtmp.names import DEFAULT_APP, StreamName
+from rapidrtmp.names import DEFAULT_APP, POSTER, StreamName
 from rapidrtmp.recording.description import describe_recording
 from rapidrtmp.recording.growing import GrowingRecordings
 from rapidrtmp.recording.libraries import Libraries
@@ -53,6 +53,8 @@ RECORDER = "record"
 #: For how long a redirect may be followed again: its URL is good for some minutes.
 REDIRECTED = "private, max-age=300"
 RETRY_S = 2
+#: The picture of a recording is the beginning of this segment of it, or of one before the first quarter is over.
+POSTER_SEGMENT = 5
 
 
 class Recordings:
@@ -95,6 +97,8 @@ class Recordings:
         if name == "recording.mp4":
             begin_ms = journal.segments[0].utc_ms if journal.segments else journal.header.started_ms
             return self._movie(request, id, begin_ms, await self._whole(id, journal, is_over=is_over), is_over=is_over)
+        if name == POSTER:
+            return await self._poster(request, id, journal, is_over=is_over)
         if name in ("clip.m3u8", "clip.mp4"):
             return await self._clip(request, id, journal, name, is_over=is_over)
         return await self._object(request, id, journal, name)
@@ -139,6 +143,24 @@ class Recordings:
 
         key = ("recording", id, *journal.version)
         return await self._libraries.work.once(key, steps, lambda movie: movie.memory_bytes)
+
+    async def _poster(self, request: Request, id: RecordingId, journal: Journal, *, is_over: bool) -> Response:
+        """
+        A film of one part, which begins with a keyframe: a picture of the recording, not of its very beginning.
+
+        :raises NotFoundError: it has no media.
+        """
+        segments = [segment for segment in journal.playable if segment.parts[0].size]
+        if not segments:
+            raise NotFoundError(f"{id} has no picture")
+        segment = segments[min(len(segments) // 4, POSTER_SEGMENT)]
+        movie = await self._libraries.work.once(
+            ("poster", id, segment.number),
+            lambda: movie_steps(journal.header, [ClipRange(segment, 0, 1)], pieces_of(id), indexed=False),
+            lambda movie: movie.memory_bytes,
+        )
+        caching = OVER if is_over or len(segments) > 4 * POSTER_SEGMENT else GROWING
+        return movie_response(request, self._storage(id), movie, {"Content-Type": MEDIA_TYPE, "Cache-Control": caching})
 
     def _movie(self, request: Request, id: RecordingId, begin_ms: int, movie: Movie, *, is_over: bool) -> Response:
         headers = {

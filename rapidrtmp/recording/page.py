@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from html import escape
 from typing import cast
+from urllib.parse import urlencode
 
 from twisted.internet.defer import Deferred
 
+from rapidrtmp.archive.layout import RecordingId
 from rapidrtmp.http.pages import page_response, player_library, read_template
 from rapidrtmp.http.params import read_query, read_whole
 from rapidrtmp.interfaces import Request, Response
+from rapidrtmp.names import POSTER
 from rapidrtmp.recording.catalogue import RecordingState
 from rapidrtmp.recording.libraries import Libraries, View
 from rapidrtmp.recording.library import Listed
@@ -18,6 +22,7 @@ from rapidrtmp.recording.library import Listed
 __all__ = ["LibraryPage"]
 
 ROWS_PER_PAGE = 50
+MAX_SEARCH = 200
 _WORDS = {
     RecordingState.RECORDING: "recording now",
     RecordingState.FINISHED: "",
@@ -29,9 +34,14 @@ _UNPLAYABLE = (RecordingState.DAMAGED, RecordingState.DELETING)
 
 
 class LibraryPage:
-    """Answers for ``/recordings``."""
+    """
+    Answers for ``/recordings``.
 
-    def __init__(self, libraries: Libraries) -> None:
+    :param is_open: whether all clients may watch what an application has recorded; other recordings have no pictures.
+    """
+
+    def __init__(self, libraries: Libraries, is_open: Callable[[str], bool]) -> None:
+        self._is_open = is_open
         self._libraries = libraries
         self._template = read_template("recordings.html")
 
@@ -41,34 +51,49 @@ class LibraryPage:
 
         :raises BadRequestError: the number of the page makes no sense. The Deferred fails with ``StorageError``.
         """
-        number = read_whole(read_query(request), "page", 0, minimum=0)
+        query = read_query(request)
+        number = read_whole(query, "page", 0, minimum=0)
+        wanted = " ".join(query.get("q", "")[:MAX_SEARCH].lower().split())
 
         async def answer() -> Response:
             view = await self._libraries.view()
-            key = "page of recordings", number, view.change
+            key = "page of recordings", number, wanted, view.change
             response = self._libraries.work.kept(key)
             if response is None:
-                response, is_final = await self._make(view, number)
+                response, is_final = await self._make(view, number, wanted)
                 if is_final:
                     self._libraries.work.keep(key, response, len(response.body))
             return cast(Response, response)
 
         return Deferred.fromCoroutine(answer())
 
-    async def _make(self, view: View, number: int) -> tuple[Response, bool]:
-        """The page, and whether it stays as it is until the catalogue changes: nothing on it grows."""
-        listed, total = await view.page(None, number, ROWS_PER_PAGE)
+    async def _make(self, view: View, number: int, wanted: str) -> tuple[Response, bool]:
+        """
+        The page, and whether it stays as it is until the catalogue changes: nothing on it grows.
+
+        :param wanted: what the name or the day of each has in it; empty for all.
+        """
+
+        def chosen(id: RecordingId) -> bool:
+            return wanted in f"{id.app}/{id.key} {id.start[:4]}-{id.start[4:6]}-{id.start[6:8]}".lower()
+
+        listed, total = await view.page(chosen if wanted else None, number, ROWS_PER_PAGE)
+        nothing = (
+            f"No recording has “{escape(wanted)}” in its name or day." if wanted else "Nothing has been recorded yet."
+        )
+        rows = [_row(each, is_pictured=self._is_open(each.entry.id.app)) for each in listed]
         script, foreign_script = player_library("static")
         body = self._template.substitute(
             library=script,
-            rows="".join(map(_row, listed)) or '<li class="empty">Nothing has been recorded yet.</li>',
-            pager=_pager(number, total),
+            rows="".join(rows) or f'<li class="empty">{nothing}</li>',
+            pager=_pager(number, total, wanted),
+            wanted=escape(wanted),
         )
-        response = page_response(body, foreign_script=foreign_script, cache_control="no-store")
+        response = page_response(body, foreign_script=foreign_script, cache_control="no-store", has_forms=True)
         return response, all(each.entry.state.is_over for each in listed)
 
 
-def _row(listed: Listed) -> str:
+def _row(listed: Listed, *, is_pictured: bool) -> str:
     entry = listed.entry
     path = escape(entry.id.folder)
     started = datetime.fromtimestamp(entry.started_ms / 1000, UTC)
@@ -80,16 +105,22 @@ def _row(listed: Listed) -> str:
     )
     if entry.state in _UNPLAYABLE or not entry.segments:
         return f'<li><div class="empty">{words}</div></li>'
+    picture = (
+        f'<video class="still" data-src="{path}/{POSTER}" muted playsinline preload="auto" aria-hidden="true"'
+        ' tabindex="-1"></video>'
+    )
     return (
-        f'<li><a class="play" href="{path}/recording.mp4" data-name="{escape(str(entry.id))}">{words}</a>'
+        f'<li><a class="play" href="{path}/recording.mp4" data-name="{escape(str(entry.id))}">'
+        f"{picture if is_pictured else ''}{words}</a>"
         f'<a class="download" href="{path}/recording.mp4" download>Download</a></li>'
     )
 
 
-def _pager(number: int, total: int) -> str:
+def _pager(number: int, total: int, wanted: str) -> str:
     """Links to the pages before and after this one."""
-    newer = f'<a rel="prev" href="?page={number - 1}">Newer</a>' if number else ""
-    older = f'<a rel="next" href="?page={number + 1}">Older</a>' if (number + 1) * ROWS_PER_PAGE < total else ""
+    search = escape(f"&{urlencode({'q': wanted})}") if wanted else ""
+    newer = f'<a rel="prev" href="?page={number - 1}{search}">Newer</a>' if number else ""
+    older = f'<a rel="next" href="?page={number + 1}{search}">Older</a>' if (number + 1) * ROWS_PER_PAGE < total else ""
     return newer + older
 
 

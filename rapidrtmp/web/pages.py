@@ -27,7 +27,7 @@ from rapidrtmp.live.poster import write_poster
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import NOTICE, LiveStream, StreamState
 from rapidrtmp.media import VideoConfig
-from rapidrtmp.names import StreamName
+from rapidrtmp.names import POSTER, StreamName
 from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.responder import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST
 from rapidrtmp.support.clock import now_ms
@@ -253,8 +253,14 @@ class Pages:
             stream.notice,
         ]
         path = escape(str(stream.name))
+        picture = (
+            f'<video class="still" data-src="{path}/{POSTER}" muted playsinline preload="auto" aria-hidden="true"'
+            ' tabindex="-1"></video>'
+            if self._admission.is_open(stream.name.app)
+            else ""
+        )
         return (
-            f'<li><a href="{path}"><span class="name">{path}</span>'
+            f'<li><a href="{path}">{picture}<span class="name">{path}</span>'
             f'<span class="facts">{escape(" · ".join(filter(None, facts)))}</span></a></li>'
         )
 

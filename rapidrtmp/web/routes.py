@@ -7,8 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from rapidrtmp.interfaces import Audience, Route
-from rapidrtmp.live.poster import POSTER
-from rapidrtmp.names import DEFAULT_APP, BadNameError, StreamName
+from rapidrtmp.names import DEFAULT_APP, POSTER, BadNameError, StreamName
 from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.media import MediaResponder
 from rapidrtmp.web.api import Api

@@ -41,6 +41,8 @@ class LibraryTests(BrowserTest):
         check_library(server)
         recording = self.record(server)
         browser = self.open_page(paths, f"{server.root}/recordings")
+        picture = "return document.querySelector('.recordings .still').videoWidth"
+        eventually("its picture", lambda: browser.execute_script(picture))
         browser.find_element("css selector", "a.play").click()
         first = self.playing(browser)
         self.assertEqual("hls.js", first["engine"])

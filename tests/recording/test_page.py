@@ -7,6 +7,9 @@ import re
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.archive.layout import RecordingId
+from rapidrtmp.auth.keys import FixedKeys
+from rapidrtmp.auth.token import TokenAuthenticator
+from rapidrtmp.cmaf.reader import read_boxes
 from rapidrtmp.names import StreamName
 from rapidrtmp.recording import page
 from rapidrtmp.recording.page import ROWS_PER_PAGE, render_bytes, render_clock
@@ -39,6 +42,35 @@ class LibraryPageTests(SynchronousTestCase):
         for url in re.findall(r'href="(recordings/[^"]+)"', text):
             self.assertEqual(200, self.server.get(f"/{url}", peer="192.0.2.1").status, url)
 
+    def test_recordings_have_pictures(self) -> None:
+        """Each recording has a picture, a film of a few frames from a keyframe on; to look is no viewing."""
+        store_into(self.server.storage, record(), record(4, stream=StreamName("live", "other"), finish=False))
+        pictures = re.findall(r'data-src="(recordings/[^"]+)"', self.page())
+        self.assertEqual(2, len(pictures))
+        for url, caching in zip(pictures, ("public, max-age=3600", "no-cache"), strict=True):
+            reply = self.server.get(f"/{url}", peer="192.0.2.1")
+            self.assertEqual((200, "video/mp4"), (reply.status, reply.headers["content-type"]))
+            self.assertEqual(caching, reply.headers["cache-control"], url)
+            self.assertEqual(["ftyp", "moov", "moof", "mdat"], [box.kind for box in read_boxes(reply.body)])
+        self.assertEqual(0, self.server.metric("recording_viewers"))
+
+    def test_pictures_need_what_watching_needs(self) -> None:
+        """Where watching needs a token the page has no pictures, and they are not to be had without it."""
+        self.server = Server(judge=TokenAuthenticator(FixedKeys([b"0123456789abcdef"]), self.server.utc_ms))
+        store_into(self.server.storage, record())
+        self.assertNotIn("data-src", self.page())
+        path = "/recordings/live/test/20260101T000000Z/poster.mp4"
+        self.assertEqual(401, self.server.get(path, peer="192.0.2.1").status)
+
+    def test_search_by_name_and_day(self) -> None:
+        """A search shows what has its words in name or day, also over pages, and says what it has not found."""
+        store_into(self.server.storage, record(), record(stream=StreamName("live", "Other")))
+        for words, found in (("other", 1), ("LIVE/t", 1), ("2026-01", 2), ("2025", 0)):
+            text = self.page(f"/recordings?q={words}")
+            self.assertEqual(found, text.count('class="play"'), words)
+            self.assertIn(f'value="{words.lower()}"', text)
+        self.assertIn("No recording has “&lt;b&gt;” in its name or day", self.page("/recordings?q=%3Cb%3E"))
+
     def test_broken_recordings_have_no_links(self) -> None:
         """What cannot be played is shown, without links."""
         writer = record(4)
@@ -67,7 +99,7 @@ class LibraryPageTests(SynchronousTestCase):
         """A page is made once, and anew when the catalogue has changed."""
         store_into(self.server.storage, record())
         first = self.page()
-        self.patch(page, "_row", lambda _: "<li>another</li>")
+        self.patch(page, "_row", lambda *_, **__: "<li>another</li>")
         self.assertEqual(first, self.page())
         store_into(self.server.storage, record(4, stream=StreamName("live", "other")))
         self.assertIn("another", self.page())
@@ -76,7 +108,7 @@ class LibraryPageTests(SynchronousTestCase):
         """A page with a recording that grows is made for each request."""
         store_into(self.server.storage, record(4, finish=False))
         self.page()
-        self.patch(page, "_row", lambda _: "<li>another</li>")
+        self.patch(page, "_row", lambda *_, **__: "<li>another</li>")
         self.assertIn("another", self.page())
 
     def test_durations_and_sizes_in_words(self) -> None:

@@ -3,7 +3,10 @@
  * Keeps the list of live streams up to date: fetches the page itself and takes over what is new. A row that stays is
  * the same element as before, so focus and the place that is scrolled to stay where they are.
  */
+import { refreshPictures, showPictures } from "./pictures.js";
+
 const EVERY_MS = 5000;
+const PICTURES_MS = 30000;
 const list = document.querySelector(".streams");
 const state = document.getElementById("state");
 
@@ -27,6 +30,7 @@ function update(fresh) {
     if (known && known === at) at = at.nextElementSibling;
     else list.insertBefore(known || document.adoptNode(row), at);
   }
+  showPictures(list);
 }
 
 async function refresh() {
@@ -47,5 +51,7 @@ function say(words) {
   if (state.textContent !== words) state.textContent = words;
 }
 
+showPictures(list);
+setInterval(() => { if (!document.hidden) refreshPictures(list); }, PICTURES_MS);
 setInterval(() => { if (!document.hidden) refresh(); }, EVERY_MS);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });

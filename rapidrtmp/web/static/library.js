@@ -4,6 +4,7 @@
  * browser's own HLS otherwise, and the whole file where there is neither. Without this script the links still lead to
  * the files.
  */
+import { showPictures } from "./pictures.js";
 import { lackingCodecs, reasonOf } from "./words.js";
 
 const panel = document.getElementById("player");
@@ -20,6 +21,8 @@ for (const time of document.querySelectorAll("time")) {
   time.title = time.textContent;
   time.textContent = moment.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 }
+
+showPictures(document.querySelector(".recordings"));
 
 function links() {
   return [...document.querySelectorAll("a.play")];
