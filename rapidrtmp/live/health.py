@@ -8,7 +8,7 @@ it labels a metric.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rapidrtmp.cmaf.segmenter import packaged_tracks
@@ -28,6 +28,10 @@ __all__ = [
     "diagnose_tracks",
     "notice_of",
 ]
+
+
+#: What the topics of advice begin with that is not about what is left out of playlists.
+RELAY_TOPIC = "relay "
 
 
 class FindingKind(enum.StrEnum):
@@ -52,6 +56,7 @@ class FindingKind(enum.StrEnum):
     UNPLAYABLE_CODEC = "unplayable_codec"
     SLOW_SINK = "slow_sink"
     UNSUPPORTED_CODEC = "unsupported_codec"
+    RELAY = "relay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +162,16 @@ def diagnose_renditions(tracks: Sequence[Track], advice: Iterable[str] = ()) -> 
             "shape, are published; send another picture as a stream of its own."
         )
     return (Finding(FindingKind.TRACK_LEFT_OUT, " ".join(sentences)),) if sentences else ()
+
+
+def diagnose_relays(advice: Mapping[str, str]) -> tuple[Finding, ...]:
+    """
+    What relays have to say to the encoder.
+
+    :param advice: what sinks say, by topic.
+    """
+    said = [text for topic, text in advice.items() if topic.startswith(RELAY_TOPIC)]
+    return (Finding(FindingKind.RELAY, " ".join(said)),) if said else ()
 
 
 def _begins(codec_string: str, prefix: str) -> bool:

@@ -17,10 +17,12 @@ from rapidrtmp.interfaces import EventType, Verdict
 from rapidrtmp.live.demuxer import Demuxer, Discontinuity, MediaEvent, MediaProblem, PublisherUnusable, TracksChanged
 from rapidrtmp.live.encoder_texts import EncoderTexts, TextError
 from rapidrtmp.live.health import (
+    RELAY_TOPIC,
     Finding,
     FindingKind,
     diagnose,
     diagnose_codecs,
+    diagnose_relays,
     diagnose_renditions,
     diagnose_sinks,
     diagnose_tracks,
@@ -322,7 +324,8 @@ class Publisher(Role):
             *diagnose_codecs(self._demuxer.left_out),
             *findings,
             *diagnose_tracks(self.stream.tracks),
-            *diagnose_renditions(self.stream.tracks, self.stream.advice.values()),
+            *diagnose_renditions(self.stream.tracks, self._advice_on_renditions()),
+            *diagnose_relays(self.stream.advice),
             *diagnose_sinks(self.stream.fan_out.slow),
         )
         if not (self.stream.tracks or findings):
@@ -333,6 +336,9 @@ class Publisher(Role):
             if finding.kind not in self._found:
                 self._report(finding)
         self._found = frozenset(finding.kind for finding in findings)
+
+    def _advice_on_renditions(self) -> Iterable[str]:
+        return (said for topic, said in self.stream.advice.items() if not topic.startswith(RELAY_TOPIC))
 
     def _report(self, finding: Finding) -> None:
         """Report a new finding to the log and the encoder."""

@@ -41,8 +41,8 @@ SILENCE_MS = 10_000
 WATCH_S = 0.5
 #: The name has a publisher: it is asked for again in so many seconds.
 TAKEN_DELAY_S = 10.0
-#: Messages that wait while the name is being claimed.
-MOST_HELD = 256
+#: Messages that wait while the name is being claimed; a server that starts takes up to five seconds for that.
+MOST_HELD = 1024
 
 
 class PullRelay:

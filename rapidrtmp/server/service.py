@@ -50,6 +50,7 @@ from rapidrtmp.interfaces import (
     IEventListener,
     IStorage,
     Outcome,
+    Publication,
     Purpose,
 )
 from rapidrtmp.live.history import Histories
@@ -155,7 +156,8 @@ class RapidRtmpService(MultiService):
         self._reactor = reactor
         self._settings = settings
         self._sites: Sites | None = None
-        self._is_open = False
+        self._is_open = self._is_accepting = False
+        self._waiting_publishes: list[Deferred[None]] = []
         self._has_demo = demo
         self.metrics = Metrics()
         self._certificates = Certificates(reactor, utc_ms, self.metrics.certificates_read_total)
@@ -365,7 +367,7 @@ class RapidRtmpService(MultiService):
             is_persistent=lambda purpose: self.applications.general_store(purpose).writer.persistent,
             in_thread=self._plugin_threads.in_thread,
             server_id=self._id,
-            publish=lambda publication: publish(self.rtmp_factory.services, publication),
+            publish=self._publish,
             section=lambda name: self.applications.settings.sections[name],
         )
         contributions = Contributions(contributors, context, self)
@@ -428,6 +430,14 @@ class RapidRtmpService(MultiService):
             self.revocations,
             self.events.record,
         )
+
+    def _publish(self, publication: Publication) -> Deferred[Any]:
+        """Let a plugin bring a stream in; like clients it waits until it is known what an earlier server left."""
+        if self._is_accepting:
+            return publish(self.rtmp_factory.services, publication)
+        waiting: Deferred[None] = Deferred(self._waiting_publishes.remove)
+        self._waiting_publishes.append(waiting)
+        return waiting.addCallback(lambda _: publish(self.rtmp_factory.services, publication))
 
     def _demand(self, name: StreamName, via: tuple[str, ...]) -> Deferred[None] | None:
         """Ask plugins for a stream that is not here; the first one that knows it brings it."""
@@ -563,6 +573,14 @@ class RapidRtmpService(MultiService):
         if self.stores.persistent or self.node is not None:  # clients wait: what did an earlier server leave?
             self._accept(False)
 
+    def _let_in(self) -> None:
+        """Let in what plugins bring, and say that the server is ready."""
+        self._is_accepting = True
+        waiting, self._waiting_publishes = self._waiting_publishes, []
+        for each in waiting:
+            each.callback(None)
+        self.readiness.listening()
+
     def _accept(self, accepting: bool) -> None:
         """Let clients in, or let them wait."""
         for ports in (self.rtmp, self.http, self.manage):
@@ -602,7 +620,7 @@ class RapidRtmpService(MultiService):
             recovered = self._recovery.run(self._reactor, RECOVERY_S)
             gatherResults([recovered, listed]).addCallback(lambda results: self._recovered(results[0]))
         elif self.node is None:
-            self.readiness.listening()
+            self._let_in()
         else:
             self._recovered(None)
 
@@ -612,7 +630,7 @@ class RapidRtmpService(MultiService):
             return
         self._resume(self._recovery)
         self._accept(True)
-        self.readiness.listening()
+        self._let_in()
         if self._supervision is not None:
             self._supervision.ready()
 

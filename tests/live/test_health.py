@@ -60,7 +60,7 @@ class DiagnoseTests(SynchronousTestCase):
             FindingKind.VIDEO_STOPPED: ({"video_silent_ms": 4000}, "4 s"),
         }
         # these are found by other things than numbers
-        others = {FindingKind.SLOW_SINK, FindingKind.UNPLAYABLE_CODEC, FindingKind.UNSUPPORTED_CODEC}
+        others = {FindingKind.RELAY, FindingKind.SLOW_SINK, FindingKind.UNPLAYABLE_CODEC, FindingKind.UNSUPPORTED_CODEC}
         others |= {FindingKind.TRACK_LEFT_OUT}
         self.assertEqual(set(FindingKind) - others, set(cases))
         for kind, (numbers, words) in cases.items():

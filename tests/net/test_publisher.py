@@ -80,6 +80,19 @@ class PublisherTests(SynchronousTestCase):
         peer.leave()
         self.assertEqual((), stream.findings)
 
+    def test_slow_relay_is_found(self) -> None:
+        """What a relay has to say to the encoder is a finding of its own kind, as long as it is said."""
+        peer = self.edge.publisher()
+        self.in_real_time(peer, pictures(range(0, 6_000, 40), gop=50))
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        stream.advise("relay push-1", "The relay is slower than the stream.")
+        self.in_real_time(peer, pictures(range(6_000, 12_000, 40), gop=50))
+        self.assertEqual(["relay"], [finding.kind.value for finding in stream.findings])
+        stream.advise("relay push-1", "")
+        self.in_real_time(peer, pictures(range(12_000, 18_000, 40), gop=50))
+        self.assertEqual((), stream.findings)
+
     def test_left_out_size_is_found(self) -> None:
         """A picture of another shape is no size of the first one: it is found, and the encoder hears what to do."""
         peer = self.edge.publisher()

@@ -24,7 +24,8 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from rapidrtmp.app.plugins import ChosenPlugins, ChosenStorage, choose_plugins
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import AuthenticatorContext, Playlist, Purpose, SinkContext
+from rapidrtmp.interfaces import AuthenticatorContext, Playlist, Publication, Purpose, SinkContext
+from rapidrtmp.live.recovery import Recovery
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.m3u8.read import parse_media_playlist
 from rapidrtmp.media import Frame
@@ -423,3 +424,22 @@ class StartTests(SynchronousTestCase):
         service = make_service(reactor, settings, choose_plugins(settings))
         self.assertEqual(1, self.assertRaises(SystemExit, service.privilegedStartService).code)
         self.assertRegex(errors.getvalue(), r"\Arapidrtmp: cannot listen on tcp:0:interface=203.0.113.1: [^\n]+\n\Z")
+
+
+class BroughtInTests(ServerCase):
+    """Streams that plugins bring in."""
+
+    async def test_publish_waits_for_the_recovery(self) -> None:
+        """What a plugin brings in waits, as clients do, until it is known what an earlier server has left."""
+        recovered: Deferred[None] = Deferred()
+        self.patch(Recovery, "run", lambda *_: recovered)
+        service = self.start(loopback_settings(live=open_app(storage=f"local:{self.mktemp()}")))
+        publication = Publication(StreamName("live", "k"), "192.0.2.1", "test", "credential")
+        begun, given_up = service._publish(publication), service._publish(publication)
+        self.assertIsNone(service.registry.find(publication.name))
+        given_up.addErrback(lambda _: None).cancel()
+        recovered.callback(None)
+        publishing = await begun
+        self.assertIsNotNone(service.registry.find(publication.name))
+        publishing.end(is_final=True)
+        await service.stopService()
