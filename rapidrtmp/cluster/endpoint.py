@@ -69,7 +69,7 @@ class _ClusterResource(Resource):
             return self._answer(request, 401, b"the secret of the cluster is needed")
         path, _, query = request.uri.decode("latin-1").partition("?")
         parts = path.removeprefix(f"{ROOT}/").split("/")
-        if parts[0] == "api":
+        if parts[0] in ("api", "metrics"):
             done = self._node.answer(
                 request.method.decode("latin-1"), path.removeprefix(ROOT), query, request.content.read()
             )

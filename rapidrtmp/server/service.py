@@ -20,7 +20,7 @@ from typing import Any
 
 from prometheus_client.core import Metric
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -36,7 +36,6 @@ from rapidrtmp.app.storages import Stores
 from rapidrtmp.app.threads import PluginThreads
 from rapidrtmp.auth.revocation import Revocations
 from rapidrtmp.cluster.node import ClusterNode
-from rapidrtmp.cluster.peers import PeerAnswer
 from rapidrtmp.directory.local import LocalDirectoryFactory
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.events.contribution import EventsService
@@ -91,6 +90,7 @@ from rapidrtmp.server.scrape import (
     storage_metrics,
     stream_metrics,
 )
+from rapidrtmp.server.shared_api import SharedApi
 from rapidrtmp.server.worker import Supervision, Worker, make_place
 from rapidrtmp.settings.model import Settings
 from rapidrtmp.storage.store import Store
@@ -175,6 +175,7 @@ class RapidRtmpService(MultiService):
         self.stores = self._make_stores(plugins)
         self._numbering = Numbering(utc_ms)
         self.node: ClusterNode | None = None
+        self._shared_api: SharedApi | None = None
         self.applications = self._make_applications(plugins)
         self.node = self._make_node(plugins)
         self._supervision = None if worker is None else Supervision(reactor, worker, self._replaced)
@@ -190,7 +191,8 @@ class RapidRtmpService(MultiService):
         self._recoveries = [self._recovery]
         self.registry = self._make_registry()
         if self.node is not None:
-            self.node.join(self.registry, self._leases, self._arrive, self._answer_node)
+            self._shared_api = SharedApi(self.node, self._has_stream)
+            self.node.join(self.registry, self._leases, self._arrive, self._shared_api.answer)
         self._number_mark = self._make_number_mark()
         self._reloading = None if configuration is None else self._make_reloading(configuration)
         self._hooks = Hooks(self.events, reactor, utc_ms)
@@ -300,8 +302,9 @@ class RapidRtmpService(MultiService):
             self._log.info("{stream} is continued", stream=self.registry.resume(each).name)
         recovery.work_afterwards()
 
-    def _answer_node(self, _method: str, _path: str, _query: str, _body: bytes) -> Deferred[PeerAnswer]:
-        return succeed(PeerAnswer(404, "text/plain", b"there is nothing here"))
+    def _has_stream(self, name: StreamName) -> bool:
+        stream = self.registry.find(name)
+        return stream is not None and not stream.has_ended
 
     def _make_number_mark(self) -> NumberMark:
         path = Path(self._settings.server.numbers_file)
@@ -508,6 +511,7 @@ class RapidRtmpService(MultiService):
             players=self.players,
             histories=self._histories,
             directory=self.node,
+            share=tuple if self._shared_api is None else self._shared_api.share,
         )
 
     def _make_http_policy(self, *, rtmp_is_encrypted: bool) -> HttpPolicy:

@@ -391,7 +391,9 @@ class _Content:
         policy: HttpPolicy,
         flv: FlvResponder,
         access: ApiAccess,
+        share: Callable[[Iterable[Route]], Iterable[Route]],
     ) -> None:
+        self._share = share
         self._flv = flv
         self._api = api
         self._console = ConsolePages(access, api.http_root)
@@ -426,7 +428,7 @@ class _Content:
             self._flv,
         )
         for app, choose in self._doors:
-            app.serve(choose(table))
+            app.serve(choose(self._share(table)))
 
 
 def make_sites(
@@ -449,6 +451,7 @@ def make_sites(
     players: Players | None = None,
     histories: Histories | None = None,
     directory: IStreamDirectory | None = None,
+    share: Callable[[Iterable[Route]], Iterable[Route]] = tuple,
 ) -> Sites:
     """
     Make the sites that serve everything over HTTP.
@@ -467,6 +470,7 @@ def make_sites(
     :param demand: asked for streams that are not here.
     :param histories: what streams did lately.
     :param directory: finds streams for viewers; without one the registry does.
+    :param share: makes of all routes those of one of several processes.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
     revocations = revocations or Revocations(utc_ms)
@@ -496,7 +500,7 @@ def make_sites(
         metrics.collect_from(counted.metrics)
     hls = HlsResponder(streams, admission, policy.early_hold_ms, clock, demand)
     flv = FlvResponder(registry, players, admission, clock, metrics)
-    content = _Content(api, hls, registry, streams, apps, clock, admission, policy, flv, access)
+    content = _Content(api, hls, registry, streams, apps, clock, admission, policy, flv, access, share)
     make_http2 = _http2(policy, clock, abuse, metrics)
 
     def make_site(choose: _Chosen, make_channel: Callable[[], BoundedChannel]) -> Site:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,36 @@ class TwoNodesTests(ServerCase):
         for service in (one, other):
             self.assertEqual(404, (await self.get(service, "/live/nothing/index.m3u8"))[0])
             self.assertEqual(404, (await self.get(service, "/live/k/nothing.m4s"))[0])
+
+    async def test_one_management_api(self) -> None:
+        """Any server lists the streams of all, describes and stops each of them, and shows the metrics of all."""
+        one, other = self.start(self.shared()), self.start(self.shared())
+        encoder = await self.publish(one, b"".join(media(3)))
+        await self.publish(other, b"".join(media(3)), key="z")
+        for service in (one, other):
+            await self.look(service)
+            while (await self.get(service, "/live/z/index.m3u8"))[0] != 200:
+                await deferLater(reactor, 0.02)
+            for query, keys in (("", ["k", "z"]), ("?itemsPerPage=1&page=1", ["z"]), ("?state=ended", [])):
+                status, body = await self.get(service, f"/api/v1/streams{query}")
+                listed = json.loads(body)
+                self.assertEqual((200, keys), (status, [stream["streamKey"] for stream in listed["streams"]]))
+                self.assertNotIn("incomplete", listed)
+            status, body = await self.get(service, "/api/v1/streams?node=self")
+            self.assertEqual(1, json.loads(body)["total"])
+            status, body = await self.get(service, "/api/v1/streams/k")
+            self.assertEqual((200, "k"), (status, json.loads(body)["streamKey"]))
+            self.assertEqual(404, (await self.get(service, "/api/v1/streams/nothing"))[0])
+            _, body = await self.get(service, "/metrics")
+            self.assertEqual(2, body.count(b'rapidrtmp_active_streams{state="live",worker='))
+            self.assertEqual(1, body.count(b"# TYPE rapidrtmp_active_streams gauge"))
+        status, _ = await self.get(other, "/api/v1/streams/k/stop", b"POST")
+        self.assertEqual(200, status)
+        await encoder.gone
+        node: Any = one.node
+        await node._port.stopListening()
+        status, body = await self.get(other, "/api/v1/streams")
+        self.assertEqual((200, [node.place.node]), (status, json.loads(body)["incomplete"]))
 
     async def test_publisher_takes_stream_along(self) -> None:
         """A publisher that returns to another server takes its stream along: one discontinuity, and no number falls."""
