@@ -45,7 +45,8 @@ async def _publish(services: RtmpServices, publication: Publication) -> Ingest:
     if name.app not in services.apps:
         raise LimitReachedError(f"there is no application {name.app!r} here")
     try:
-        await services.leases.claim(name)
+        own = services.own
+        await (services.leases.claim(name) if own is None else own(name, publication.credential))
     except LeaseHeldError as error:
         raise NameTakenError("another server publishes this stream") from error
     try:
