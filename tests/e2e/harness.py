@@ -203,6 +203,11 @@ class Server:
         """All it has logged."""
         return self._log_path.read_text("utf-8", "replace") if self._log_path.exists() else ""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is gone."""
+        return self._process.poll() is not None
+
     def get(self, path: str, **headers: str) -> Answer:
         """Fetch a path of it."""
         return fetch(self.root + path, **headers)
