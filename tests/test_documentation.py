@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.discovery import plugin_sections
 from rapidrtmp.settings.model import app_settings, hook_rows
+from tests.slow import slow
 from tests.web.kit import Server
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +34,7 @@ def reference() -> ModuleType:
     return module
 
 
+@slow  # it makes a server, to know what there is
 class ReferenceTests(SynchronousTestCase):
     def test_every_setting_is_there(self) -> None:
         """Every setting has its row, with each of its names."""
@@ -90,6 +92,7 @@ class LinkTests(SynchronousTestCase):
             for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text("utf-8")):
                 self.assertTrue((path.parent / target).exists(), f"{path.name}: {target}")
 
+    @slow  # it reads all there is
     def test_documents_that_code_names_exist(self) -> None:
         """So is a page that a docstring or a message names."""
         for path in [*(ROOT / "rapidrtmp").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:

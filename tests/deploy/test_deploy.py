@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.settings.sources import load_settings
 from tests.deploy.kustomize import build, read_all
+from tests.slow import slow
 from tests.test_documentation import reference
 
 with warnings.catch_warnings():
@@ -42,6 +43,7 @@ class QueriesCase(SynchronousTestCase):
         self.assertTrue(names, query)
 
 
+@slow  # it makes a server, to know what there is
 class RulesTests(QueriesCase):
     def setUp(self) -> None:
         (self.group,) = yaml.safe_load(RULES.read_text())["groups"]
@@ -65,6 +67,7 @@ class RulesTests(QueriesCase):
         self.assertRaises(self.failureException, self.assert_known, "rate(rapidrtmp_absent_total[5m]) > 0")
 
 
+@slow  # it makes a server, to know what there is
 class DashboardTests(QueriesCase):
     def test_panels_ask_for_metrics_that_exist(self) -> None:
         """Each panel of the dashboard asks for metrics that the server has, and has a place of its own."""
@@ -83,6 +86,7 @@ class DashboardTests(QueriesCase):
         self.assertEqual({each["uid"] for each in made}, used)
 
 
+@slow  # it makes a server, to know what there is
 class KubernetesTests(SynchronousTestCase):
     def test_manifests_fit_their_schemas(self) -> None:
         """Every manifest of each overlay fits the schema of Kubernetes, to the letter."""
@@ -149,6 +153,7 @@ class KubernetesTests(SynchronousTestCase):
             self.assertIn(f"USER {pod['securityContext']['runAsUser']}:", (DEPLOY / "docker/Dockerfile").read_text())
 
 
+@slow  # it makes a server, to know what there is
 class ImageTests(SynchronousTestCase):
     def setUp(self) -> None:
         text = (DEPLOY / "docker" / "Dockerfile").read_text()
