@@ -29,7 +29,7 @@ def run(data: bytes) -> None:
             case b"\x02":
                 read_data(body, LIMITS)
             case b"\x03":
-                list(read_aggregate(Message(MessageType.AGGREGATE, 1, 0xFFFFFFFE, body, 4)))
+                list(read_aggregate(Message(MessageType.AGGREGATE, 1, 0xFFFFFFFE, body, 4), len(body)))
             case b"\x04":
                 read_user_control(body)
             case _:

@@ -8,6 +8,8 @@ that the edge can react to the class alone.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 __all__ = [
     "ConfigurationError",
     "DirectoryError",
@@ -19,6 +21,7 @@ __all__ = [
     "PeerProtocolError",
     "RapidRTMPError",
     "StorageError",
+    "TooManyPiecesError",
     "UnsupportedCodecError",
 ]
 
@@ -36,7 +39,26 @@ class MisuseError(RapidRTMPError):
 
 
 class MediaError(RapidRTMPError):
-    """Media that arrived whole but cannot be packaged: the frame or track is dropped, the stream stays."""
+    """
+    Media that arrived whole but cannot be packaged: the frame or track is dropped, the stream stays.
+
+    :cvar problem: the kind of problem that it is: see :class:`~rapidrtmp.timeline.events.MediaProblem`.
+    """
+
+    problem: ClassVar[str] = "malformed"
+
+
+class TooManyPiecesError(MediaError):
+    """
+    A message made of so many units or frames that reading it would keep all else waiting.
+
+    :param most: how many of ``what`` it may have.
+    """
+
+    problem = "too_many_pieces"
+
+    def __init__(self, most: int, what: str) -> None:
+        super().__init__(f"more than {most} {what}")
 
 
 class UnsupportedCodecError(MediaError):

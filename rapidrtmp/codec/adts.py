@@ -6,6 +6,7 @@ Each frame has a header of its own, so it needs no configuration from elsewhere,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from rapidrtmp.errors import MediaError, UnsupportedCodecError
 __all__ = ["LATM", "SEVERAL", "AdtsFrame", "has_several", "is_adts", "is_latm", "read_adts", "split_adts"]
 
 _HEADER_SIZE, _CHECKSUM_SIZE, _PLACE_SIZE = 7, 2, 2
+_LONGEST_HEADER = _HEADER_SIZE + 3 * _PLACE_SIZE
 #: What cannot be carried, named like a codec string: AAC in LATM, and frames whose ends only a decoder finds.
 LATM, SEVERAL = "mp4a.latm", "mp4a.adts"
 
@@ -78,31 +80,32 @@ def read_adts(body: bytes, offset: int = 0) -> AdtsFrame:
     return AdtsFrame(config.to_bytes(2, "big"), body[offset + start : offset + size], offset + size)
 
 
-def split_adts(body: bytes) -> list[AdtsFrame]:
+def split_adts(body: bytes) -> Iterator[AdtsFrame]:
     """
-    Read all frames of a message.
+    Read all frames of a message, each when it is asked for.
 
     :raises UnsupportedCodecError: several are behind one header that does not say where each begins.
     :raises MediaError: one of them cannot be read.
     """
-    frames: list[AdtsFrame] = []
     offset = 0
-    while not frames or offset < len(body):
-        if frames and not is_adts(body, offset):
+    while not offset or offset < len(body):
+        if offset and not is_adts(body, offset):
             raise MediaError(f"no ADTS header at {offset} of {len(body)} bytes")
         frame = read_adts(body, offset)
-        frames += _split_blocks(frame, body[offset:]) if has_several(body[offset:]) else (frame,)
+        if has_several(head := body[offset : offset + _LONGEST_HEADER]):
+            yield from _split_blocks(frame, head)
+        else:
+            yield frame
         offset = frame.end
-    return frames
 
 
-def _split_blocks(frame: AdtsFrame, body: bytes) -> list[AdtsFrame]:
+def _split_blocks(frame: AdtsFrame, head: bytes) -> list[AdtsFrame]:
     """The raw frames behind one header, each before its checksum (ISO/IEC 14496-3, 1.A.2.2.2)."""
-    more = body[_HEADER_SIZE - 1] & 0x03
-    if body[1] & 1:
+    more = head[_HEADER_SIZE - 1] & 0x03
+    if head[1] & 1:
         raise UnsupportedCodecError(f"{more + 1} raw frames behind one ADTS header without their places", SEVERAL)
     places = [
-        int.from_bytes(body[at : at + _PLACE_SIZE], "big") for at in range(_HEADER_SIZE, _HEADER_SIZE + 2 * more, 2)
+        int.from_bytes(head[at : at + _PLACE_SIZE], "big") for at in range(_HEADER_SIZE, _HEADER_SIZE + 2 * more, 2)
     ]
     bounds = [0, *places, len(frame.data)]
     if any(end - start < _CHECKSUM_SIZE for start, end in pairwise(bounds)):

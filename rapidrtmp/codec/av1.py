@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from rapidrtmp.codec.av1_sequence import ANY_LEVEL, SequenceHeader, read_sequence_header
 from rapidrtmp.codec.hdr import read_light, read_obu_mastering
-from rapidrtmp.errors import MediaError
+from rapidrtmp.codec.pieces import MOST_PIECES
+from rapidrtmp.errors import MediaError, TooManyPiecesError
 from rapidrtmp.media import ContentLight, MasteringDisplay, VideoConfig
 
 __all__ = ["Av1Reader", "Av1Search", "is_known_av1", "read_av1_config"]
@@ -36,8 +37,6 @@ _CLOSE_BITS = 0xFFFF ^ (_FRAME_BITS | 1 << TILE_GROUP | 1 << METADATA | 1 << RED
 
 # metadata_type (6.7.2)
 _LIGHT, _MASTERING = 1, 2
-#: Of tiles, which may each be one, there are no more than this in a frame (A.3).
-_MOST_OBUS = 4_096
 #: The size of the record before its OBUs, and its first byte: marker and version (binding, 2.3.3).
 _HEAD_SIZE, _MARKER = 4, 0x81
 #: The largest picture and the most samples a second of a level, in luma samples (A.3).
@@ -92,7 +91,7 @@ class Av1Reader:
         start = offset = 2 if body[:2] == _DELIMITER else 0
         size, types = len(body), 0
         try:
-            for _ in range(_MOST_OBUS):
+            for _ in range(MOST_PIECES):
                 if offset >= size:
                     break
                 header, length = body[offset], body[offset + 1]
@@ -228,8 +227,8 @@ def split_obus(data: bytes) -> Iterable[Obu]:
     offset = count = 0
     while offset < len(data):
         count += 1
-        if count > _MOST_OBUS:
-            raise MediaError(f"more than {_MOST_OBUS} OBUs in a temporal unit")
+        if count > MOST_PIECES:
+            raise TooManyPiecesError(MOST_PIECES, "OBUs in a temporal unit")
         start, header = offset, data[offset]
         if header & 0x80:
             raise MediaError(f"OBU at byte {start} with its forbidden bit set")

@@ -9,6 +9,7 @@ parameter set, SPS.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from rapidrtmp.codec.avc_nal import (
     AUD,
@@ -26,9 +27,19 @@ from rapidrtmp.codec.avc_nal import (
     slice_header,
 )
 from rapidrtmp.codec.avc_sps import read_sps
-from rapidrtmp.codec.nal import STREAM_STARTS, NalSyntax, SliceStart, join_lengths, read_counted, split_start_codes
+from rapidrtmp.codec.nal import (
+    MOST_SEI,
+    STREAM_STARTS,
+    NalSyntax,
+    SliceStart,
+    join_lengths,
+    read_counted,
+    split_nals,
+    split_start_codes,
+)
 from rapidrtmp.codec.nal_reader import NalReader
 from rapidrtmp.codec.nal_search import NalSearch
+from rapidrtmp.codec.pieces import MOST_PIECES
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import VideoConfig
 
@@ -102,7 +113,9 @@ class AvcReader(NalReader):
         length_size = self._glance_size
         size = len(body)
         offset = types = first = 0
-        while offset < size:
+        for _ in range(MOST_PIECES):
+            if offset >= size:
+                break
             start = offset + length_size
             length = int.from_bytes(body[offset:start], "big")
             offset = start + length
@@ -112,7 +125,7 @@ class AvcReader(NalReader):
                 first = start
             types |= 1 << (body[start] & 0x1F)
         # Of the first slice the first macroblock is 0, which is one bit, set: the top one of what follows its header.
-        if types & _CLOSE_BITS or not types & _SLICE_BITS or body[first + 1 : first + 2] < b"\x80":
+        if types & _CLOSE_BITS or not types & _SLICE_BITS or offset < size or body[first + 1 : first + 2] < b"\x80":
             return self._read_closely(body)
         if types & _SEI_BIT and self._promises_keyframe(body):
             return self._read_closely(body)
@@ -121,19 +134,14 @@ class AvcReader(NalReader):
 
     def _promises_keyframe(self, body: bytes) -> bool:
         """Whether an SEI unit says that all is right from here on; units lie behind lengths."""
-        offset = 0
-        while offset < len(body):
-            start = offset + self.length_size
-            offset = start + int.from_bytes(body[offset:start], "big")
-            if body[start] & 0x1F == SEI and recovery_frames(body[start:offset]) == 0:
-                return True
-        return False
+        units = split_nals(AVC_SYNTAX, body, self.length_size)
+        return _is_recovery(units)
 
     def _judge(self, pictures: Sequence[bytes], slices: Sequence[bytes]) -> bool:
         if any(nal_type(nal) == IDR_SLICE for nal in slices):
             self.open_gops = 0
             return True
-        if any(nal_type(nal) == SEI and recovery_frames(nal) == 0 for nal in pictures) and _is_intra(slices):
+        if _is_recovery(pictures) and _is_intra(slices):
             self.open_gops += 1
             return True
         return False
@@ -143,6 +151,12 @@ class AvcSearch(NalSearch):
     """Looks for the parameter sets of one AVC track."""
 
     syntax = AVC_SYNTAX
+
+
+def _is_recovery(nals: Iterable[bytes]) -> bool:
+    """Whether one of the first SEI units says that all is right from here on."""
+    sei = (nal for nal in nals if nal_type(nal) == SEI)
+    return any(recovery_frames(nal) == 0 for nal in islice(sei, MOST_SEI))
 
 
 def _is_intra(slices: Sequence[bytes]) -> bool:

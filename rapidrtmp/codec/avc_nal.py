@@ -72,7 +72,7 @@ def recovery_frames(sei: bytes) -> int | None:
     After how many frames an SEI unit promises that all is right from here on; ``None`` if it promises nothing
     (recovery point, H.264, D.1.8).
     """
-    for payload_type, payload in payloads_of_sei(remove_emulation_prevention(sei[1:])):
+    for payload_type, payload in payloads_of_sei(sei[1:]):
         if payload_type == _RECOVERY_POINT:
             try:
                 return BitReader(payload).ue()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from rapidrtmp.codec.ac3 import CHANNELS, FRAME_SAMPLES, SAMPLE_RATES, SYNC_WORD
 from rapidrtmp.codec.bits import BitReader
 from rapidrtmp.codec.pieces import Moment, Unit
-from rapidrtmp.errors import MediaError
+from rapidrtmp.errors import MediaError, TooManyPiecesError
 from rapidrtmp.media import AudioConfig
 
 __all__ = ["Eac3Pieces", "Eac3Reader", "eac3_of_frame", "read_dec3"]
@@ -100,7 +100,7 @@ def _read_frames(body: bytes) -> list[_Frame]:
         frames.append(_read_frame(body, offset))
         offset += len(frames[-1].data)
         if len(frames) > _LONGEST_UNIT:
-            raise MediaError(f"more than {_LONGEST_UNIT} E-AC-3 sync frames in one message")
+            raise TooManyPiecesError(_LONGEST_UNIT, "E-AC-3 sync frames in one message")
     return frames
 
 

@@ -27,8 +27,8 @@ _BLOCK_SAMPLES = (0, 192, 576, 1152, 2304, 4608, 0, 0, 256, 512, 1024, 2048, 409
 _IN_8_BITS, _IN_16_BITS = 6, 7
 _LEAST_FRAME = 6
 _COUNTS_SAMPLES = 0x01  # in the second byte: blocks vary in size, so that headers count samples and not frames
-#: Frames that one message may have, and marks within a frame that may be the next one's and are not.
-_MOST_FRAMES, _MOST_MARKS = 128, 256
+#: Marks within a frame that may be the next one's and are not: in 64 KiB there is one by chance.
+_MOST_MARKS = 32
 #: How many bytes of a header the rate takes, by its code (9.1.2).
 _RATE_SIZES = {12: 1, 13: 2, 14: 2}
 
@@ -90,14 +90,11 @@ class FlacReader:
     def split(self, body: bytes) -> Iterator[bytes]:
         """See :class:`~rapidrtmp.codec.several.SplittingReader`."""
         at = 0
-        for _ in range(_MOST_FRAMES):
+        while at < len(body):
             end = _next_frame(body, at)
             self.samples = _samples_of(body[at : at + 16])
             yield body[at:end]
             at = end
-            if at == len(body):
-                return
-        raise MediaError(f"more than {_MOST_FRAMES} FLAC frames in one message")
 
 
 def _next_frame(body: bytes, at: int) -> int:

@@ -9,6 +9,7 @@ the same way: complete arrays in one order, and of the SEI in it only what holds
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from rapidrtmp.codec.bits import add_emulation_prevention
 from rapidrtmp.codec.hdr import (
@@ -39,9 +40,18 @@ from rapidrtmp.codec.hevc_nal import (
     sei_payloads,
 )
 from rapidrtmp.codec.hevc_sps import Profile, Sps, read_sps
-from rapidrtmp.codec.nal import STREAM_STARTS, NalSyntax, SliceStart, join_lengths, read_counted, split_start_codes
+from rapidrtmp.codec.nal import (
+    MOST_SEI,
+    STREAM_STARTS,
+    NalSyntax,
+    SliceStart,
+    join_lengths,
+    read_counted,
+    split_start_codes,
+)
 from rapidrtmp.codec.nal_reader import NalReader
 from rapidrtmp.codec.nal_search import NalSearch
+from rapidrtmp.codec.pieces import MOST_PIECES
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import ContentLight, MasteringDisplay, VideoConfig
 
@@ -125,7 +135,9 @@ class HevcReader(NalReader):
         length_size = self._glance_size
         size = len(body)
         offset = types = first = 0
-        while offset < size:
+        for _ in range(MOST_PIECES):
+            if offset >= size:
+                break
             start = offset + length_size
             length = int.from_bytes(body[offset:start], "big")
             offset = start + length
@@ -136,7 +148,7 @@ class HevcReader(NalReader):
                 first = start
             types |= 1 << (body[start] >> 1)
         # The first bit of a slice says whether it is its picture's first.
-        if types & _CLOSE_BITS or not types & _SLICE_BITS or body[first + 2] < 0x80:
+        if types & _CLOSE_BITS or not types & _SLICE_BITS or offset < size or body[first + 2] < 0x80:
             return self._read_closely(body)
         self.keyframe = False
         return body
@@ -260,11 +272,10 @@ def _codec_string(profile: Profile) -> str:
 
 
 def _brightness(nals: Iterable[bytes]) -> tuple[MasteringDisplay | None, ContentLight | None]:
-    """What SEI among units says of how bright pictures are meant to be."""
+    """What SEI says of how bright pictures are meant to be, in the first units of it."""
     payloads: dict[int, bytes] = {}
-    for nal in nals:
-        if nal_type(nal) == PREFIX_SEI:
-            payloads |= sei_payloads(nal)
+    for nal in islice((nal for nal in nals if nal_type(nal) == PREFIX_SEI), MOST_SEI):
+        payloads |= sei_payloads(nal)
     return read_mastering(payloads.get(MASTERING_PAYLOAD, b"")), read_light(payloads.get(LIGHT_PAYLOAD, b""))
 
 

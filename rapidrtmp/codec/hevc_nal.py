@@ -103,4 +103,4 @@ def skip_profile(bits: BitReader, sublayers: int, after: int = 0) -> None:
 
 def sei_payloads(nal: bytes) -> dict[int, bytes]:
     """The messages of an SEI unit by their type, as far as they are whole; of several of one type the last one."""
-    return dict(payloads_of_sei(remove_emulation_prevention(nal[HEADER_SIZE:])))
+    return dict(payloads_of_sei(nal[HEADER_SIZE:]))

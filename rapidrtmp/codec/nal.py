@@ -12,10 +12,13 @@ import abc
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from rapidrtmp.errors import MediaError
+from rapidrtmp.codec.bits import remove_emulation_prevention
+from rapidrtmp.codec.pieces import MOST_PIECES
+from rapidrtmp.errors import MediaError, TooManyPiecesError
 from rapidrtmp.media import VideoConfig
 
 __all__ = [
+    "MOST_SEI",
     "STREAM_STARTS",
     "NalSyntax",
     "SliceStart",
@@ -30,10 +33,11 @@ __all__ = [
 _START_CODE = b"\0\0\1"
 STREAM_STARTS = (b"\0" + _START_CODE, _START_CODE)
 _LENGTH_SIZES = (4, 2, 1)
-#: Units of an access unit: a slice for each macroblock of 1080 lines is half of it. More are made to cost.
-_MOST_UNITS = 16_384
-#: So many bytes of an SEI unit are looked at: what matters stands in front, and user data may be of any size.
-_MOST_SEI = 1 << 16
+_ZEROS = bytes(4096)
+_UNITS = "NAL units in an access unit"
+#: Of SEI so many units of an access unit, messages of a unit, and bytes of a unit are looked at: what matters stands in
+#: front, and user data may be of any size.
+MOST_SEI, _MOST_SEI_MESSAGES, _MOST_SEI_BYTES = 32, 32, 1 << 16
 
 
 class SliceStart(NamedTuple):
@@ -147,8 +151,10 @@ def split_nals(syntax: NalSyntax, body: bytes, length_size: int) -> list[bytes]:
         if not mixed:
             raise
         nals = mixed
-    if any(has_start_codes(syntax, nal) for nal in nals):
-        return [piece for nal in nals for piece in (split_start_codes(nal) if has_start_codes(syntax, nal) else [nal])]
+    if any(_START_CODE in nal for nal in nals):
+        if sum(nal.count(_START_CODE) for nal in nals) > MOST_PIECES:
+            raise TooManyPiecesError(MOST_PIECES, _UNITS)
+        return [piece for nal in nals for piece in (split_start_codes(nal) if has_start_codes(syntax, nal) else (nal,))]
     return nals
 
 
@@ -169,10 +175,10 @@ def split_start_codes(stream: bytes) -> list[bytes]:
 
     :raises MediaError: there are too many.
     """
-    pieces = stream.split(_START_CODE, _MOST_UNITS)
-    if len(pieces) > _MOST_UNITS:
-        raise MediaError(f"more than {_MOST_UNITS} NAL units in an access unit")
-    return [nal for nal in (piece.rstrip(b"\0") for piece in pieces) if nal]
+    pieces = stream.split(_START_CODE, MOST_PIECES)
+    if len(pieces) > MOST_PIECES:
+        raise TooManyPiecesError(MOST_PIECES, _UNITS)
+    return [nal for nal in map(_strip_zeros, pieces) if nal]
 
 
 def join_lengths(nals: Iterable[bytes], length_size: int) -> bytes:
@@ -211,7 +217,7 @@ def read_counted(record: bytes, offset: int, count: int) -> tuple[list[bytes], i
 def _split_lengths(body: bytes, length_size: int) -> list[bytes]:
     nals: list[bytes] = []
     offset = 0
-    for _ in range(_MOST_UNITS):
+    for _ in range(MOST_PIECES):
         if offset >= len(body):
             return nals
         start = offset + length_size
@@ -221,7 +227,9 @@ def _split_lengths(body: bytes, length_size: int) -> list[bytes]:
         if end > start:
             nals.append(body[start:end])
         offset = end
-    raise MediaError(f"more than {_MOST_UNITS} NAL units in an access unit")
+    if offset < len(body):
+        raise TooManyPiecesError(MOST_PIECES, _UNITS)
+    return nals
 
 
 def _split_other_lengths(syntax: NalSyntax, body: bytes, length_size: int) -> list[bytes]:
@@ -246,11 +254,19 @@ def _split_mixed(body: bytes, length_size: int) -> list[bytes]:
     while offset < len(body) and not body.startswith(STREAM_STARTS, offset):
         start = offset + length_size
         end = start + int.from_bytes(body[offset:start], "big")
-        if end > len(body) or end == start or len(nals) == _MOST_UNITS:
+        if end > len(body) or end == start or len(nals) == MOST_PIECES:
             return []
         nals.append(body[start:end])
         offset = end
     return nals + split_start_codes(body[offset:])
+
+
+def _strip_zeros(piece: bytes) -> bytes:
+    """A unit without the zeros behind it, were they millions."""
+    end = len(piece)
+    while piece.endswith(_ZEROS, 0, end):
+        end -= len(_ZEROS)
+    return piece[:end].rstrip(b"\0")
 
 
 # ── supplemental enhancement information ─────────────────────────────────────────────────────────────────────────────
@@ -258,13 +274,15 @@ def _split_mixed(body: bytes, length_size: int) -> list[bytes]:
 
 def payloads_of_sei(data: bytes) -> Iterator[tuple[int, bytes]]:
     """
-    The messages of an SEI unit: type and payload (H.264, 7.3.2.3.1; HEVC, 7.3.5); as far as they are whole, and none
-    that begins far behind.
+    The first messages of an SEI unit: type and payload (H.264, 7.3.2.3.1; HEVC, 7.3.5); as far as they are whole, and
+    none that begins far behind.
 
-    :param data: what is behind the unit's header, without emulation prevention.
+    :param data: what is behind the unit's header.
     """
-    offset, data = 0, data[:_MOST_SEI]
-    while offset + 1 < len(data):
+    offset, data = 0, remove_emulation_prevention(data[:_MOST_SEI_BYTES])
+    for _ in range(_MOST_SEI_MESSAGES):
+        if offset + 1 >= len(data):
+            return
         values = []
         for _ in ("payloadType", "payloadSize"):
             value = 0

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from rapidrtmp.codec.nal import NalSyntax, split_nals
 from rapidrtmp.codec.nal_reader import NalReader
-from rapidrtmp.codec.pieces import Moment, Unit
-from rapidrtmp.errors import MediaError
+from rapidrtmp.codec.pieces import MOST_PIECES, Moment, Unit
+from rapidrtmp.errors import MediaError, TooManyPiecesError
 from rapidrtmp.media import VideoConfig
 
 __all__ = ["NalPieces"]
@@ -25,6 +25,7 @@ _SLACK_MS = 10
 _PATIENCE_MS = 1_000
 #: So many messages without a slice go in front of a picture; more are no part of any.
 _MOST_OPENERS = 16
+_MOST_BYTES = 32 << 20
 _MASK = 0xFFFFFFFF
 
 
@@ -34,16 +35,18 @@ class _Held:
 
     :ivar body: the body that it came in, if that was one.
     :ivar messages: how many it came in.
+    :ivar size: of them, in bytes.
     :ivar last_block: the first block of its last slice; -1 without slices.
     """
 
-    __slots__ = ("body", "last_block", "messages", "moment", "nals")
+    __slots__ = ("body", "last_block", "messages", "moment", "nals", "size")
 
     def __init__(self, nals: list[bytes], body: bytes, moment: Moment, last_block: int) -> None:
         self.nals = nals
         self.body = body
         self.moment = moment
         self.messages = 1
+        self.size = len(body)
         self.last_block = last_block
 
     def join(self, nals: list[bytes], moment: Moment, last_block: int) -> None:
@@ -52,6 +55,7 @@ class _Held:
         self.moment = times._replace(now_ms=moment.now_ms)
         self.last_block = max(self.last_block, last_block)
         self.nals += nals
+        self.size += sum(map(len, nals))
         self.messages += 1
         self.body = b""
 
@@ -105,6 +109,7 @@ class NalPieces:
         elif self._belongs(held, nals, slices, moment):
             held.join(nals, moment, self._last_block(nals))
             self._splits = self._splits or bool(slices)
+            self._check_size(held)
         else:
             self._close(units)
             if slices and not self._syntax.begins_picture(slices[0]):
@@ -125,6 +130,17 @@ class NalPieces:
         ):
             self._close(units)
         return units
+
+    def _check_size(self, held: _Held) -> None:
+        """Drop a picture that has grown beyond any that there are."""
+        if len(held.nals) > MOST_PIECES:
+            error = TooManyPiecesError(MOST_PIECES, "NAL units in an access unit")
+            self.problems.append((error.problem, f"video: {error}"))
+        elif held.size > _MOST_BYTES:
+            self.problems.append(("malformed", f"a picture of more than {_MOST_BYTES} bytes"))
+        else:
+            return
+        self._held = None
 
     def _belongs(self, held: _Held, nals: Sequence[bytes], slices: Sequence[bytes], moment: Moment) -> bool:
         """Whether a message continues the picture that is held."""
@@ -155,7 +171,7 @@ class NalPieces:
         try:
             data = self.reader.read_unit(held.nals, held.body)
         except MediaError as error:
-            self.problems.append(("malformed", f"video: {error}"))
+            self.problems.append((error.problem, f"video: {error}"))
             return
         if data:
             units.append(Unit(held.moment, self.reader.config, self.reader.keyframe, 0, data))

@@ -12,7 +12,13 @@ from typing import Any, NamedTuple, Protocol
 
 from rapidrtmp.media import CodecConfig
 
-__all__ = ["Moment", "PieceReader", "Unit"]
+__all__ = ["MOST_FRAMES", "MOST_PIECES", "Moment", "PieceReader", "Unit"]
+
+#: What one picture may be made of: NAL units or OBUs. A picture of 8K has fewer rows of blocks, or slices of a network
+#: packet each. More would cost: a unit takes the time of many bytes, and a message may hold millions.
+MOST_PIECES = 1_024
+#: Frames of audio that one message may hold.
+MOST_FRAMES = 128
 
 
 class Moment(NamedTuple):

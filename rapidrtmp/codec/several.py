@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from rapidrtmp.codec.pieces import Moment, Unit
+from rapidrtmp.codec.pieces import MOST_FRAMES, Moment, Unit
+from rapidrtmp.errors import TooManyPiecesError
 from rapidrtmp.media import AudioConfig
 
 __all__ = ["SeveralFrames", "SplittingReader", "later"]
@@ -19,7 +20,8 @@ class SplittingReader(Protocol):
 
     def split(self, body: bytes) -> Iterator[bytes]:
         """
-        The frames in the body of a message; :attr:`config` and :attr:`samples` are always those of the latest.
+        The frames in the body of a message, each read when it is asked for; :attr:`config` and :attr:`samples` are
+        always those of the latest.
 
         :raises MediaError: one of them cannot be read.
         """
@@ -56,7 +58,9 @@ class SeveralFrames:
         """Take the body of a message."""
         units: list[Unit] = []
         passed_ns = 0
-        for data in self.reader.split(body) if body else ():
+        for count, data in enumerate(self.reader.split(body) if body else ()):
+            if count == MOST_FRAMES:
+                raise TooManyPiecesError(MOST_FRAMES, "frames in an audio message")
             config, samples = self.reader.config, self.reader.samples
             if data:
                 units.append(Unit(later(moment, passed_ns), config, True, samples, data))

@@ -19,6 +19,7 @@ from rapidrtmp.rtmp.amf0 import read_values
 __all__ = ["ColourInfo", "coloured", "read_colour_info"]
 
 _NAME = "colorInfo"
+_MOST_BYTES = 16_384
 #: Chromaticities of green, blue, red and white in steps of 0.00002, by colour primaries: BT.709, BT.2020, P3 (H.273).
 _PRIMARIES = {
     1: ((15_000, 30_000), (7_500, 3_000), (32_000, 16_500), (15_635, 16_450)),
@@ -53,8 +54,10 @@ def read_colour_info(body: bytes) -> ColourInfo | None:
     Read the body of a video metadata packet.
 
     :returns: ``None`` if it is about something else.
-    :raises MediaError: it is no AMF0.
+    :raises MediaError: it is no AMF0, or longer than any that says it all.
     """
+    if len(body) > _MOST_BYTES:
+        raise MediaError(f"metadata of {len(body)} bytes, {_MOST_BYTES} are the most")
     try:
         name, *values = read_values(body)
     except (PeerProtocolError, ValueError) as error:

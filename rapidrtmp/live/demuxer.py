@@ -212,7 +212,7 @@ class Demuxer:
             packets = of.read(payload)
         except MediaError as error:
             packets = ()
-            events.append(MediaProblem("malformed", f"{of.kind.value}: {error}"))
+            events.append(MediaProblem(error.problem, f"{of.kind.value}: {error}"))
         for packet in packets:
             try:
                 if packet.kind is _FRAMES:
@@ -223,7 +223,7 @@ class Demuxer:
                 of.sources.pop(packet.track_id, None)
                 self._leave_out((of.kind, packet.track_id), error.codec, now_ms, events)
             except MediaError as error:
-                events.append(MediaProblem("malformed", f"{of.kind.value}: {error}"))
+                events.append(MediaProblem(error.problem, f"{of.kind.value}: {error}"))
         if len(events) != 1 or type(events[0]) is not Frame:  # that is nearly every message
             self._health.observe(events)
         return self._closed(events) if self._closers else events

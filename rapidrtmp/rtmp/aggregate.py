@@ -21,15 +21,16 @@ _BACK_POINTER_SIZE = 4
 _TAG_TYPES = frozenset({MessageType.AUDIO, MessageType.VIDEO, MessageType.DATA_AMF0})
 
 
-def read_aggregate(message: Message) -> Iterator[Message]:
+def read_aggregate(message: Message, most_data_bytes: int) -> Iterator[Message]:
     """
     Unfold an aggregate into the messages it holds, one by one.
 
     Times are the aggregate's timestamp plus the distance from the first tag's, modulo 2**32; the message stream is the
     aggregate's own. A back-pointer is not checked, and may be missing behind the last tag.
 
-    :raises UnreadableError: while iterating, at a tag that is cut short or is no audio, video or data (an aggregate
-        among them); nothing follows it, and the tags before it have been delivered.
+    :param most_data_bytes: how long data may be, as in a message of its own.
+    :raises UnreadableError: while iterating, at a tag that is cut short, is no audio, video or data (an aggregate among
+        them), or holds data that is too long; nothing follows it, and the tags before it have been delivered.
     """
     payload, at = message.payload, 0
     first_time: int | None = None
@@ -44,6 +45,8 @@ def read_aggregate(message: Message) -> Iterator[Message]:
             raise UnreadableError(f"aggregate holds a message of type {type_id}")
         if size > len(payload) - at:
             raise UnreadableError(f"aggregate holds a tag of {size} bytes, {len(payload) - at} left")
+        if type_id == MessageType.DATA_AMF0 and size > most_data_bytes:
+            raise UnreadableError(f"aggregate holds data of {size} bytes, limit {most_data_bytes}")
         time = clock >> 8 | (clock & 0xFF) << 24
         first_time = time if first_time is None else first_time
         timestamp = (message.timestamp + time - first_time) & 0xFFFFFFFF

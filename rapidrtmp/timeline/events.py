@@ -35,6 +35,7 @@ class MediaProblem:
 
     :ivar kind: one of a few words, fit for the label of a metric:
         ``malformed`` a payload, config or access unit that cannot be read (dropped);
+        ``too_many_pieces`` a message of more units or frames than any encoder sends in one (dropped);
         ``unknown_packet`` a message of a packet type that is not known (skipped);
         ``no_config`` a frame before its codec config (dropped);
         ``no_picture`` a video message with no picture in it (dropped);

@@ -18,6 +18,7 @@ _REPAIRED = frozenset({"timestamp_repaired", "timestamp_frozen", "timestamp_shif
 _DROPPED = frozenset(
     {
         "malformed",
+        "too_many_pieces",
         "no_config",
         "no_picture",
         "waiting_for_keyframe",

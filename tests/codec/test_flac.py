@@ -171,7 +171,7 @@ class SeveralFramesTests(SynchronousTestCase):
         """A message of more frames than any encoder sends is refused."""
         body = b"".join(map(headed, range(1000)))
         events = demux([audio(0, b"\x90fLaC" + START), audio(0, b"\x91fLaC" + body)])
-        self.assertEqual(["malformed"], problems_of(events))
+        self.assertEqual(["too_many_pieces"], problems_of(events))
 
 
 def headed(number: int, second: int = 0xF8, code: int = 10) -> bytes:

@@ -153,9 +153,10 @@ class DemuxerTests(SynchronousTestCase):
         self.assertEqual([None], [config.colour for config in configs])
 
     def test_malformed_information_is_counted(self) -> None:
-        """What is no AMF0 is counted."""
-        events = Demuxer().video_received(0, b"\x84hvc1\xff", 0)
-        self.assertEqual(["malformed"], problems_of(events))
+        """What is no AMF0, or longer than any such information, is counted."""
+        for malformed in (b"\xff", body(colorConfig={"name": "x" * 16_384})):
+            events = Demuxer().video_received(0, b"\x84hvc1" + malformed, 0)
+            self.assertEqual(["malformed"], problems_of(events))
 
     def test_players_learn_of_it(self) -> None:
         """The init segment has the boxes, and the multivariant playlist the range."""

@@ -273,7 +273,7 @@ class Session:
 
     def _read_aggregate(self, message: Message) -> Events:
         try:
-            for part in read_aggregate(message):
+            for part in read_aggregate(message, self._limits.command_bytes):
                 yield from self._react(part)
                 if self.state is State.CLOSED:
                     return
