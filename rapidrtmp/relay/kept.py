@@ -1,4 +1,8 @@
-"""The file of the relays that were added by the API: they come back when the server starts again, with their keys."""
+"""
+The file of the relays that were added by the API: they come back when the server starts again, with their keys.
+
+Several processes of one server share it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,12 @@ from rapidrtmp.interfaces import PushTarget
 from rapidrtmp.names import StreamName
 from rapidrtmp.support.secret import Secret, reveal
 
-__all__ = ["KeptRelay", "read_relays", "write_relays"]
+try:
+    import fcntl
+except ImportError:  # a system without: there only one process serves at a time
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["KeptRelay", "change_relays", "read_relays", "write_relays"]
 
 _FIELDS = ("url", "key", "rendition", "ca")
 
@@ -50,6 +59,21 @@ def _read(entry: Any) -> KeptRelay:
     said: dict[str, Any] = {name: str(entry.get(name, "")) for name in _FIELDS}
     target = PushTarget(**{**said, "key": Secret(said["key"])})
     return KeptRelay(str(entry["id"]), StreamName.checked(entry["app"], entry["stream"]), target)
+
+
+def change_relays(path: Path, *, add: KeptRelay | None = None, remove: str = "") -> None:
+    """
+    Add a relay to the file, or remove the one of an id; other processes may do so at the same time.
+
+    :raises OSError: that cannot be done; then the file is as it was.
+    :raises ValueError: it holds something else.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600), "rb+") as lock:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = [each for each in read_relays(path) if each.id != remove]
+        write_relays(path, kept if add is None else [*kept, add])
 
 
 def write_relays(path: Path, relays: Sequence[KeptRelay]) -> None:

@@ -11,7 +11,7 @@ from secrets import token_hex
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -31,7 +31,7 @@ from rapidrtmp.interfaces import (
     no_event,
 )
 from rapidrtmp.names import StreamName
-from rapidrtmp.relay.kept import KeptRelay, read_relays, write_relays
+from rapidrtmp.relay.kept import KeptRelay, change_relays, read_relays
 from rapidrtmp.relay.push import PushParts, PushSink
 from rapidrtmp.relay.report import RelayMetrics, RelayStatus
 from rapidrtmp.relay.rung import RungPush
@@ -107,6 +107,8 @@ class PushRelays(Service):
         self._metrics = metrics
         self._path = path
         self._writing = DeferredLock()
+        self._read_stamp = (0, 0)  # of the file, when it was read last
+        self._unwritten: set[str] = set()  # ids of which the file does not know yet
         self._added: dict[StreamName, dict[str, PushRelay]] = {}
         self._configured: dict[StreamName, list[PushRelay]] = {}  # of streams that are live
         self._live: set[StreamName] = set()
@@ -116,15 +118,34 @@ class PushRelays(Service):
     def startService(self) -> None:
         """Have those that were added before."""
         super().startService()  # type: ignore[no-untyped-call]
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Learn what other processes, or earlier ones, have added and removed."""
         if not self._is_kept:
             return
         try:
-            kept = read_relays(self._path)
+            status = self._path.stat() if self._path.exists() else None
+            stamp = (status.st_ino, status.st_mtime_ns) if status is not None else (0, 0)
+            if stamp == self._read_stamp:
+                return
+            self._read_stamp = stamp
+            kept = {each.id: each for each in read_relays(self._path)}
         except (OSError, ValueError) as error:
             self._log.error("{path}: cannot read the relays that were added: {error}", path=self._path, error=error)
             return
-        for each in kept:
-            self._added.setdefault(each.stream, {})[each.id] = self._make(each.id, each.stream, each.target)
+        known = {id: name for name, added in self._added.items() for id in added}
+        for id, name in known.items():
+            if id not in kept and id not in self._unwritten:
+                self._let_go(name, id)
+        for id, each in kept.items():
+            if id not in known and id not in self._unwritten:
+                self._added.setdefault(each.stream, {})[id] = self._make(id, each.stream, each.target)
+
+    def _let_go(self, name: StreamName, id: str) -> None:
+        relay = self._added[name][id]
+        self._forget(name, id)
+        self._detach(name, relay)
 
     @property
     def _is_kept(self) -> bool:
@@ -134,6 +155,7 @@ class PushRelays(Service):
         """See :meth:`IEventListener.event_recorded <rapidrtmp.interfaces.IEventListener.event_recorded>`."""
         if event.type is EventType.PUBLISH and event.stream is not None:
             self._live.add(event.stream)
+            self._refresh()
             self._attach(event.stream)
 
     def follow(self) -> None:
@@ -217,6 +239,7 @@ class PushRelays(Service):
 
     def of(self, name: StreamName) -> Sequence[PushRelay]:
         """Every relay of a stream, be it live or not."""
+        self._refresh()
         configured = self._configured.get(name)
         if configured is None:
             targets = enumerate(self._targets(name), 1)
@@ -250,8 +273,8 @@ class PushRelays(Service):
         relay = self._make(id, name, target)
         self._added.setdefault(name, {})[id] = relay
         try:
-            await self._keep()
-        except OSError as error:
+            await self._keep(id, add=KeptRelay(id, name, target))
+        except (OSError, ValueError) as error:
             self._forget(name, id)
             raise UnavailableError("the relay cannot be kept: its file cannot be written", 10) from error
         self._live.add(name)
@@ -273,8 +296,8 @@ class PushRelays(Service):
         self._forget(name, id)
         self._detach(name, relay)
         try:
-            await self._keep()
-        except OSError as error:
+            await self._keep(id, remove=id)
+        except (OSError, ValueError) as error:
             raise UnavailableError("the relay has ended, but its file cannot be written", 10) from error
         return True
 
@@ -284,23 +307,15 @@ class PushRelays(Service):
         if not of_stream:
             self._added.pop(name, None)
 
-    def _keep(self) -> Deferred[None]:
-        """Write the file; several at a time write one after the other."""
-
-        def write() -> Deferred[None]:
-            kept = [
-                KeptRelay(id, name, relay.target) for name, added in self._added.items() for id, relay in added.items()
-            ]
-            written: Deferred[None] = self._context.in_thread(write_relays, self._path, kept)
-            return written
-
-        async def nothing() -> None:
-            return
-
+    async def _keep(self, id: str, **change: Any) -> None:
+        """Change the file; several at a time do so one after the other."""
         if not self._is_kept:
-            return Deferred.fromCoroutine(nothing())
-        running: Deferred[None] = self._writing.run(write)
-        return running
+            return
+        self._unwritten.add(id)
+        try:
+            await self._writing.run(self._context.in_thread, change_relays, self._path, **change)
+        finally:
+            self._unwritten.discard(id)
 
 
 def _shown(target: PushTarget, name: StreamName) -> str:

@@ -245,6 +245,20 @@ class ApiTests(PushesTestCase):
         self.assertEqual("/etc/ca.pem", self.network.connections[0].ca)
         self.assertEqual(KEY, self.network.connections[0].of(PublishRequested)[0].key)
 
+    def test_processes_share_the_file(self) -> None:
+        """Of several processes each knows what another has added or removed, and none loses what is another's."""
+        first, other = self.pushes, self.server()
+        mine = self.ask(RelayApi(first, self.api._pulls).add(request({"url": "rtmp://one/app", "key": KEY}), "cam"))
+        self.pushes = other
+        theirs = self.add(key="another-key-4567")
+        self.assertEqual([mine["id"], theirs["id"]], [each["id"] for each in self.relays()])
+        self.publish()
+        self.assertEqual(2, len(self.network.connections))
+        self.ask(RelayApi(first, self.api._pulls).remove(request(), "cam", theirs["id"]))
+        self.assertEqual([mine["id"]], [each["id"] for each in self.relays()])
+        self.network.carry()
+        self.assertEqual([False, True], [each.has_ended for each in self.network.connections])
+
     def test_nothing_is_kept_beside_memory(self) -> None:
         """Where the storage is gone with the process, so are the relays."""
         self.is_persistent = False
