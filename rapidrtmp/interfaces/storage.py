@@ -221,6 +221,7 @@ class IStorageWriter(Interface):
     """
 
     persistent: bool = Attribute("Whether what is written outlives the process: else there is no need to mirror.")
+    storage: IStorage | None = Attribute("Where to; ``None`` for a double that writes nowhere.")
 
     def put(key: str, data: Sequence[bytes], content_type: str, cache_control: str = IMMUTABLE) -> Deferred[None]:
         """

@@ -1,4 +1,7 @@
-"""How far a recording has come that grows still: reckoned from its journal, of which each full page is read once."""
+"""
+How far a recording has come that another process writes: reckoned from its journal, of which each full page is read
+once.
+"""
 
 from __future__ import annotations
 

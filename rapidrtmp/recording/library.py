@@ -27,6 +27,7 @@ from rapidrtmp.recording.growth import Growth, full_pages
 from rapidrtmp.recording.listing import Listing, listing_steps
 from rapidrtmp.recording.order import RecordingOrder
 from rapidrtmp.recording.recovery import catalogued, delete_recording, read_catalogue_key
+from rapidrtmp.recording.running import RUNNING
 from rapidrtmp.recording.writer import JSON_TYPE, LINES_PER_PAGE, NO_CACHE
 
 __all__ = ["Library", "Listed", "RecordingKeptError"]
@@ -175,7 +176,8 @@ class Library:
 
     async def entry(self, id: RecordingId) -> Entry:
         """
-        What the catalogue says of a recording, and of one that grows what its journal says.
+        What the catalogue says of a recording, and of one that grows what its writer knows; where another process
+        writes it, what its journal says.
 
         :raises NotFoundError: there is none of that name.
         :raises StorageError: the storage failed.
@@ -184,6 +186,9 @@ class Library:
 
     async def _entry(self, id: RecordingId, version: ObjectInfo | None) -> Entry:
         """The entry of a recording, and which version of it is wanted, if that is known."""
+        running = RUNNING.progress(self.storage, id)
+        if running is not None:
+            return running
         kept = self._entries.get(id)
         if kept is not None and kept[0] == version:
             self._entries.move_to_end(id)

@@ -30,6 +30,7 @@ from rapidrtmp.archive.layout import (
 from rapidrtmp.errors import StorageError
 from rapidrtmp.interfaces import IMMUTABLE, IStorageWriter
 from rapidrtmp.recording.catalogue import Entry, RecordingState
+from rapidrtmp.recording.running import RUNNING
 
 __all__ = ["LINES_PER_PAGE", "JournalWriter", "RecordingWriter"]
 
@@ -131,6 +132,7 @@ class RecordingWriter:
         self._next_number = 0
         self._lost: list[Callable[[], object]] = []  # what puts small objects that were lost once more
         self._ending: Deferred[None] | None = None
+        RUNNING.began(storage.storage, self)
         self._put_begun()
         self._put_init()
         self._journal.append(render_header(header))
@@ -139,6 +141,19 @@ class RecordingWriter:
     def entry(self) -> Entry:
         """What the catalogue says of it, or is about to say."""
         return self._entry
+
+    @property
+    def progress(self) -> Entry:
+        """What was handed over so far, stored or on its way there."""
+        parts = [part for segment in self._open for part in segment.parts]
+        ticks = self._ticks + sum(part.duration for part in parts)
+        return replace(
+            self._entry,
+            ended_ms=0,
+            duration_ms=ticks * 1000 // self.header.timescale,
+            size=(self._entry.size or len(self.header.init)) + sum(part.size for part in parts),
+            segments=self._entry.segments + sum(1 for segment in self._open if segment.parts),
+        )
 
     # ── what the recorder does ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -223,7 +238,11 @@ class RecordingWriter:
         def close(stored: bool) -> Deferred[None] | None:
             return self._put_finished() if stored else None
 
-        self._journal.close().addCallback(close).addCallback(lambda _: ending.callback(None))
+        def closed(_: object) -> None:
+            RUNNING.ended(self._storage.storage, self)
+            ending.callback(None)
+
+        self._journal.close().addCallback(close).addCallback(closed)
 
     # ── small objects ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -53,6 +53,11 @@ class _Lane:
         """Whether what is written outlives the process."""
         return self._writer.persistent
 
+    @property
+    def storage(self) -> IStorage:
+        """Where to."""
+        return self._writer.storage
+
     def put(self, key: str, data: Sequence[bytes], content_type: str, cache_control: str = IMMUTABLE) -> Deferred[None]:
         """Queue an object."""
         return self._writer.put_in_lane(self._name, key, data, content_type, cache_control)
@@ -79,7 +84,7 @@ class WriteBehind:
     :param random: 0 up to 1, for the delays.
     :param tell: called when objects begin to be lost, and when that is over, with what an event says of it.
 
-    :ivar clock: as given.
+    :ivar clock: as given; likewise ``storage``.
     :ivar pending_objects: how many jobs wait or are being carried out.
     :ivar pending_bytes: what of ``max_bytes`` is taken.
     :ivar written_total: objects put; ``written_bytes_total`` is their size.
@@ -106,7 +111,7 @@ class WriteBehind:
         tell: Callable[[Mapping[str, object]], object] = lambda _said: None,
     ) -> None:
         self.persistent = persistent
-        self._storage = storage
+        self.storage = storage
         self.clock = clock
         self._max_bytes = max_bytes
         self._concurrency = concurrency
@@ -308,7 +313,7 @@ class WriteBehind:
         self._running += 1
         attempt = queue.attempt = Attempt(job)
         attempt.timeout = self.clock.callLater(self._timeout_s, self._timed_out, queue)
-        attempt.call = maybeDeferred(job.carry_out, self._storage, self._gathering)
+        attempt.call = maybeDeferred(job.carry_out, self.storage, self._gathering)
         attempt.call.addBoth(self._answered, queue, attempt)
 
     def _answered(self, result: object, queue: LaneQueue, attempt: Attempt) -> None:

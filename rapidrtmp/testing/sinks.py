@@ -160,6 +160,8 @@ class RecordingWriter:
     :ivar objects: what can be read now, by key.
     """
 
+    storage = None
+
     def __init__(self, *, persistent: bool = True, holds: bool = False) -> None:
         self.persistent = persistent
         self.holds = holds

@@ -20,7 +20,8 @@ from rapidrtmp.recording.library import FEW, Library, RecordingKeptError
 from rapidrtmp.recording.recovery import recover_all
 from rapidrtmp.storage.filesystem import LocalStorageFactory
 from rapidrtmp.storage.memory import MemoryStorage
-from rapidrtmp.testing.frames import FrameSource, make_video_track
+from rapidrtmp.storage.write_behind import WriteBehind
+from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
 from rapidrtmp.testing.sinks import feed, make_sink_context
 from rapidrtmp.testing.storage import UnreliableStorage
 from tests.recording.recordings import ID, record, store
@@ -60,6 +61,31 @@ class LookingTests(LibraryCase):
         self.assertEqual(6_000, self.finish(library.entry(ID)).duration_ms)
         self.clock.advance(2)
         self.assertEqual(12_000, self.finish(library.entry(ID)).duration_ms)
+
+    def test_growing_recording_of_this_process(self) -> None:
+        """Its duration and size are those of what was recorded, to a part, before a segment is over or stored."""
+        storage = MemoryStorage()
+        reactor = Clock()
+        recorder = make_recorder(make_sink_context(storage=WriteBehind(storage, reactor)))
+        source = FrameSource(make_video_track(), make_audio_track(), gop=60)
+        recorder.tracks_changed(source.tracks)
+        library = self.library(storage)
+        before = 0
+        for gops in (1, 2, 3, 4, 5):  # of two seconds; a segment has three of them
+            feed(recorder, source.take(1))
+            entry = self.finish(library.entry(ID))
+            self.assertIs(RecordingState.RECORDING, entry.state)
+            self.assertTrue(2_000 * gops - 2_000 <= entry.duration_ms <= 2_000 * gops, entry.duration_ms)
+            self.assertEqual((0, 0), (entry.ended_ms, entry.gaps))
+            self.assertGreater(entry.size, before)
+            before = entry.size
+        recorder.finish()
+        reactor.pump([0] * 100)
+        ended = self.finish(library.entry(ID))
+        stored = sum(info.size for info in self.successResultOf(storage.list(f"{ID.folder}/")) if "part" in info.key)
+        self.assertIs(RecordingState.FINISHED, ended.state)
+        self.assertEqual(10_000, ended.duration_ms)
+        self.assertEqual(ended.size, stored + len(self.finish(read_object(storage, f"{ID.folder}/init.mp4"))))
 
     def test_entries_are_read_once(self) -> None:
         """What a list says of recordings that are over is read once, and again only when its object has changed."""
