@@ -310,10 +310,13 @@ def others(index: str) -> Sequence[str]:
 def setup(app: Any) -> Mapping[str, bool]:
     """Make it an extension of Sphinx."""
 
-    def read(_app: Any, page: str, source: list[str]) -> None:
-        source[0] = expand(source[0])
+    def read(sphinx: Any, page: str, source: list[str]) -> None:
+        text = expand(source[0])
         if page == "index":
-            source[0] = source[0].replace("<!-- others -->", "\n".join(others(source[0])))
+            text = text.replace("<!-- others -->", "\n".join(others(text)))
+        if text != source[0] or page == "index":
+            sphinx.env.note_reread()  # what it is made of may change where the page does not
+        source[0] = text
 
     app.connect("source-read", read)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
