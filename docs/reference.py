@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
@@ -25,6 +26,7 @@ from rapidrtmp.app.plugins import choose_plugins
 from rapidrtmp.discovery import list_plugins, make_sink_factory, plugin_sections
 from rapidrtmp.http.openapi_parts import REASONS
 from rapidrtmp.names import StreamName
+from rapidrtmp.server.scrape import node_metrics
 from rapidrtmp.server.service import RapidRtmpService, make_service
 from rapidrtmp.settings.model import AppSettings, ServerSettings, Settings, app_settings, hook_rows
 from rapidrtmp.testing.frames import make_video_track, video_frames
@@ -60,6 +62,8 @@ def server() -> RapidRtmpService:
     FfmpegTranscoder(
         make_transcoder_context(metrics=service.metrics.sink("transcoder")), (), Tool("", "veryfast", "libx264")
     )
+    one_of_several = SimpleNamespace(followed=0, moves=0)  # as a worker among others has it
+    service.metrics.collect_from(lambda: node_metrics(one_of_several))  # type: ignore[arg-type]
     return service
 
 
