@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -172,7 +172,8 @@ def makeService(options: Options) -> IService:
     reactor, settings = _reactor(), options.loaded.settings
     try:
         log = _open_log(options.parent, settings.server)
-        signals = Signals(reactor, (lambda: False) if log is None else log.reopen)
+        reopened: list[Callable[[], None]] = []
+        signals = Signals(reactor, lambda: _reopen(log, reopened))
         signals.install()
         from rapidrtmp.server.service import make_service
         from rapidrtmp.server.worker import Worker
@@ -183,6 +184,7 @@ def makeService(options: Options) -> IService:
         if count > 1:
             supervisor = _make_supervisor(reactor, options, settings.server, count)
             signals.hang_up = supervisor.hang_up
+            reopened.append(supervisor.reopen_logs)
             return supervisor if log is None else LoggedService(supervisor, log)
         service = make_service(
             reactor, settings, plugins, options.configuration, demo=bool(options["demo"]), worker=worker
@@ -193,6 +195,13 @@ def makeService(options: Options) -> IService:
     if options.loaded.provenance["server.api_token"] == "--api-token":
         Logger().warn("--api-token shows in the process list; --api-token-file and RAPIDRTMP_SERVER_API_TOKEN do not")
     return service if log is None else LoggedService(service, log)
+
+
+def _reopen(log: ServerLog | None, others: Sequence[Callable[[], None]]) -> bool:
+    """Open the log file anew, and those of workers; whether there is one."""
+    for reopen in others:
+        reopen()
+    return log is not None and log.reopen()
 
 
 def worker_count(said: int | None) -> int:
@@ -209,9 +218,8 @@ def _make_supervisor(reactor: Any, options: Options, server: ServerSettings, cou
     path = None if program is None or "nodaemon" not in program else program["logfile"]
     if path is None and program is not None and not program.get("nodaemon", True):
         path = "twistd.log"
-    said = options.configuration.options
-    commands = [worker_command(said, path, demo=demo) for demo in (False, bool(options["demo"]))]
-    return SupervisorService(reactor, server, count, *commands)
+    said, demo = options.configuration.options, bool(options["demo"])
+    return SupervisorService(reactor, server, count, lambda number: worker_command(said, path, number, demo=demo))
 
 
 def _leave_no_pid_file(program: usage.Options | None) -> None:

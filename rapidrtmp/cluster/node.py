@@ -8,6 +8,7 @@ viewers of this node saw of it is continued, or what is stored.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,7 @@ class NodePlace:
     :ivar endpoint: where it listens for other nodes, a Twisted endpoint string; ``address``: where they find it.
     :ivar secret: what nodes know each other by.
     :ivar folder: where nodes of the same machine find what its streams consist of.
+    :ivar is_alone: whether the folder that this is in is its own as well.
     """
 
     node: str
@@ -72,6 +74,7 @@ class NodePlace:
     address: str
     secret: str = field(repr=False)
     folder: Path
+    is_alone: bool = False
 
 
 @implementer(IStreamDirectory)
@@ -169,6 +172,8 @@ class ClusterNode:
             await self.names.directory.close()
         await self.peers.close()
         self._folder.close()
+        if self.place.is_alone:
+            shutil.rmtree(self.place.folder.parent, ignore_errors=True)
 
     # ── viewers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -296,6 +296,16 @@ class Registry:
             done.chainDeferred(leaving)
         return LeftStream(stream, objects, done)
 
+    def send_away(self, reason: str, within_ms: int) -> None:
+        """
+        Disconnect every publisher, which another process is to have next; the streams wait for it here.
+
+        :param within_ms: how long each may take to its next keyframe.
+        """
+        for stream in self:
+            if stream.publisher is not None:
+                stream.publisher.disconnect_at_keyframe(reason, within_ms)
+
     # ── the server stops ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def shut_down(

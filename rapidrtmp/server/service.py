@@ -108,6 +108,8 @@ RECOVERY_S = 5.0
 FAREWELL_S = 0.5
 #: How long publishers may take to their next keyframe when the server stops; and what share of the time for stopping.
 LAST_KEYFRAME_MS, LAST_KEYFRAME_SHARE = 2_000, 4
+#: What share of it the publishers of a process that is replaced may take to reach another one.
+HANDED_OVER_SHARE = 0.6
 
 
 def make_service(
@@ -798,6 +800,11 @@ class RapidRtmpService(MultiService):
         """End the streams, or leave them to the next server; then answer what players were still waiting for."""
         timeout_ms = self._settings.server.shutdown_timeout_ms
         within_ms = min(LAST_KEYFRAME_MS, timeout_ms // LAST_KEYFRAME_SHARE)
+        if self.node is not None and self.node.is_replaced:
+            self.registry.send_away("this process is being replaced; connect again", within_ms)
+            until_s = self._reactor.seconds() + timeout_ms / 1000 * HANDED_OVER_SHARE
+            while self.registry.live() and self._reactor.seconds() < until_s:
+                await deferLater(self._reactor, 0.05)
         parted = self.registry.shut_down("the server is shutting down", self._is_resumed, within_ms)
         await self._within(deadline_s, parted)
         for stream in self.registry:

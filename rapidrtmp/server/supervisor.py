@@ -16,7 +16,7 @@ import shutil
 import socket
 import stat
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -152,13 +152,19 @@ class _Process(ProcessProtocol):
         self._supervisor.log.error("worker {number} hangs, and is killed", number=self.number)
         self.signal("KILL")
 
-    def leave(self, *, others_continue: bool) -> None:
+    def leave(self) -> None:
         """Have it end in order."""
         self.is_leaving = True
-        if others_continue and self.transport is not None:
+        self.signal("TERM")
+
+    def leave_to_others(self, within_s: float) -> None:
+        """Have it end in order, and leave what it has to the others; beyond that time it is killed."""
+        self.is_leaving = True
+        if self.transport is not None:
             with suppress(OSError):
                 self.transport.writeToChild(4, LEAVING)
-        self.signal("TERM")
+        killing = self._reactor.callLater(within_s, self.signal, "KILL")
+        self.ended.addCallback(lambda _: killing.cancel() if killing.active() else None)
 
     def signal(self, name: str) -> None:
         """Send it a signal, if it lives."""
@@ -173,19 +179,17 @@ class SupervisorService(Service):
 
     :param settings: those of the server: its endpoints, and how long stopping may take.
     :param count: of workers.
-    :param command: the command line of a worker, but for what tells it which one it is.
-    :param first_command: likewise of the first one, which does what one process alone does.
+    :param command: the command line of the worker of a number, but for what tells it so.
     """
 
     log = Logger()
 
     def __init__(
-        self, reactor: Any, settings: ServerSettings, count: int, command: Sequence[str], first_command: Sequence[str]
+        self, reactor: Any, settings: ServerSettings, count: int, command: Callable[[int], Sequence[str]]
     ) -> None:
         self.reactor = reactor
         self._settings = settings
         self._count = count
-        self._commands = {0: first_command}
         self._command = command
         self._sockets: dict[str, list[socket.socket]] = {}
         self._folder: Path | None = None
@@ -263,7 +267,7 @@ class SupervisorService(Service):
             ports[description] = len(descriptors)
             descriptors[len(descriptors)] = opened[number].fileno()
         worker = Worker(number, str(self._folder), ports)
-        command = [*self._commands.get(number, self._command), "--worker", worker.render()]
+        command = [*self._command(number), "--worker", worker.render()]
         self.reactor.spawnProcess(process, command[0], command, env=None, childFDs=descriptors)
 
     # ── what workers say ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -276,7 +280,7 @@ class SupervisorService(Service):
                 self._start(number)
         for other in list(self._all):
             if other.number == process.number and other is not process and not other.is_leaving:
-                other.leave(others_continue=True)
+                other.leave_to_others(self._patience_s)
         self._replace_next()
 
     def worker_ended(self, process: _Process, reason: Failure) -> None:
@@ -318,6 +322,11 @@ class SupervisorService(Service):
             number = self._replacing.pop(0)
             self._start(number)  # the one before leaves when this one is ready
 
+    @property
+    def _patience_s(self) -> float:
+        """How long a worker may take to stop."""
+        return self._settings.shutdown_timeout_ms / 1000 + PATIENCE_S
+
     def reopen_logs(self) -> None:
         """Have every worker open its log file anew."""
         for process in self._all:
@@ -339,9 +348,8 @@ class SupervisorService(Service):
                 opened.close()
         leaving = list(self._all)
         for process in leaving:
-            process.leave(others_continue=False)
-        timeout_s = self._settings.shutdown_timeout_ms / 1000 + PATIENCE_S
-        killing = self.reactor.callLater(timeout_s, self._kill_all)
+            process.leave()
+        killing = self.reactor.callLater(self._patience_s, self._kill_all)
 
         def ended(_: object) -> None:
             if killing.active():
@@ -355,12 +363,15 @@ class SupervisorService(Service):
         return DeferredList([process.ended for process in leaving]).addCallback(ended)
 
 
-def worker_command(options: Mapping[str, str | Sequence[str]], log_file: str | None, *, demo: bool) -> list[str]:
+def worker_command(
+    options: Mapping[str, str | Sequence[str]], log_file: str | None, number: int, *, demo: bool
+) -> list[str]:
     """
     The command line of a worker.
 
     :param options: of the supervisor's own command line.
-    :param log_file: that all log to; ``None`` for standard output.
+    :param log_file: that of the supervisor: each worker has one of its own beside it; ``None`` for standard output.
+    :param demo: whether the first one publishes a test picture.
     """
     said = []
     for name, value in options.items():
@@ -368,5 +379,7 @@ def worker_command(options: Mapping[str, str | Sequence[str]], log_file: str | N
             continue
         values = [value] if isinstance(value, str) else value
         said += [part for each in values if each for part in (f"--{name}", each)]
-    program = f"--logfile={log_file or '-'}"
-    return [sys.executable, "-m", "rapidrtmp.server.foreground", program, *said, *(["--demo"] if demo else [])]
+    path = None if log_file in (None, "-") else Path(str(log_file))
+    own = "-" if path is None else str(path.with_name(f"{path.stem}-worker{number}{path.suffix}"))
+    flags = ["--demo"] if demo and number == 0 else []
+    return [sys.executable, "-m", "rapidrtmp.server.foreground", f"--logfile={own}", *said, *flags]

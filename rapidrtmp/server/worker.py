@@ -27,7 +27,7 @@ __all__ = ["ALIVE", "LEAVING", "READY", "STATUS_S", "Supervision", "Worker", "ma
 #: What a worker says to its supervisor: that it lives, so often, and that it lets clients in.
 ALIVE, READY = b".", b"R"
 STATUS_S = 1.0
-#: What the supervisor says: that others continue what this worker leaves.
+#: What the supervisor says: to stop, as others continue what this worker leaves.
 LEAVING = b"x"
 
 
@@ -78,7 +78,7 @@ def make_place(worker: Worker | None) -> NodePlace:
         folder, secret = Path(worker.folder), worker.read_secret()
     path = folder / f"{name}.sock"
     quoted = quoteStringArgument(str(path))
-    return NodePlace(name, f"unix:{quoted}:mode=600", f"unix:{quoted}", secret, folder / name)
+    return NodePlace(name, f"unix:{quoted}:mode=600", f"unix:{quoted}", secret, folder / name, is_alone=worker is None)
 
 
 @implementer(IReadDescriptor)
@@ -142,6 +142,7 @@ class Supervision:
             self._orphaned()
         elif LEAVING in said:
             self._replaced()
+            self._reactor.callLater(0, self._reactor.stop)
 
     def connectionLost(self, reason: Failure) -> None:
         """The descriptor is of no use any more."""

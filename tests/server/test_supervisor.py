@@ -109,7 +109,7 @@ class SupervisorTests(SynchronousTestCase):
         self.reactor = ReactorDouble()
         self.patch(supervisor, "memory_folder", self.make_folder)
         settings = ServerSettings(rtmp=(LOOPBACK,), http=(LOOPBACK,))
-        self.supervisor = SupervisorService(self.reactor, settings, 2, ["worker"], ["worker", "--demo"])
+        self.supervisor = SupervisorService(self.reactor, settings, 2, lambda number: ["worker", f"{number}"])
         self.supervisor.startService()
         self.addCleanup(self.end)
 
@@ -134,13 +134,12 @@ class SupervisorTests(SynchronousTestCase):
         return first, second
 
     def test_first_worker_comes_first(self) -> None:
-        """The first worker makes the files that all share, and the demo; the others start when it is ready."""
+        """The first worker makes the files that all share; the others start when it is ready."""
         self.assertEqual([0], [process.worker.number for process in self.reactor.processes])
-        self.assertIn("--demo", self.reactor.processes[0].arguments)
         self.reactor.processes[0].say(ALIVE)
         self.assertEqual(1, len(self.reactor.processes))
         _, second = self.begin()
-        self.assertEqual((1, ["worker"]), (second.worker.number, second.arguments[:-2]))
+        self.assertEqual((1, ["worker", "1"]), (second.worker.number, second.arguments[:-2]))
 
     def test_sockets_of_each_worker(self) -> None:
         """Each worker is given its own socket of every door, and the secret of all."""
@@ -181,13 +180,20 @@ class SupervisorTests(SynchronousTestCase):
         third = self.reactor.processes[2]
         self.assertEqual((0, []), (third.worker.number, first.signals))
         third.say(READY)
-        self.assertEqual((["TERM"], LEAVING), (first.signals, first.orders))
+        self.assertEqual(([], LEAVING), (first.signals, first.orders))
         fourth = self.reactor.processes[3]
         self.assertEqual((1, []), (fourth.worker.number, second.signals))
         first.end()
         fourth.say(READY)
-        self.assertEqual(["TERM"], second.signals)
-        second.end()
+        self.assertEqual(LEAVING, second.orders)
+        for _ in range(4):
+            self.assertEqual([], second.signals)
+            self.reactor.advance(3)
+            for process in (second, third, fourth):
+                process.say(ALIVE)
+        self.reactor.advance(3)
+        self.assertEqual(["KILL"], second.signals)
+        second.end(9)
         self.assertEqual(4, len(self.reactor.processes))
         self.assertEqual(([], []), (third.signals, fourth.signals))
 
@@ -221,6 +227,8 @@ class WorkerTests(SynchronousTestCase):
         replaced: list[bool] = []
         clock: Any = Clock()
         clock.addReader = clock.removeReader = lambda _reader: None
+        stopped: list[bool] = []
+        clock.stop = lambda: stopped.append(True)
         link = Supervision(clock, Worker(0, "", {}, said, orders), lambda: replaced.append(True))
         link.start()
         clock.advance(1)
@@ -230,18 +238,22 @@ class WorkerTests(SynchronousTestCase):
         self.assertEqual([], replaced)
         os.write(speak, LEAVING)
         link.doRead()
-        self.assertEqual([True], replaced)
+        clock.advance(0)
+        self.assertEqual(([True], [True]), (replaced, stopped))
         link.stop()
         self.assertEqual([], clock.getDelayedCalls())
 
     def test_command_of_a_worker(self) -> None:
-        """A worker has the options of its supervisor, but for their number, and logs to the same file."""
+        """A worker has the options of its supervisor, but for their number, and a log beside that one."""
         options = {"workers": "2", "http": ["tcp:80", "tcp:81"], "storage": "memory:", "config": "/etc/x.toml"}
-        command = worker_command(options, "/var/log/x.log", demo=True)
-        self.assertEqual(
-            "--logfile=/var/log/x.log --http tcp:80 --http tcp:81 --storage memory: --config /etc/x.toml --demo",
-            " ".join(command[3:]),
-        )
+        said = "--http tcp:80 --http tcp:81 --storage memory: --config /etc/x.toml"
+        for number, path, own, flag in (
+            (0, "/var/log/x.log", "/var/log/x-worker0.log", " --demo"),
+            (1, "/var/log/x.log", "/var/log/x-worker1.log", ""),
+            (0, None, "-", " --demo"),
+        ):
+            command = worker_command(options, path, number, demo=True)
+            self.assertEqual(f"--logfile={own} {said}{flag}", " ".join(command[3:]))
 
     def test_what_is_no_worker(self) -> None:
         """``--worker`` with anything else is refused in one line."""
