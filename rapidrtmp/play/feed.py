@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from rapidrtmp.interfaces import ISink, UnavailableError
@@ -20,6 +21,7 @@ from rapidrtmp.play.rendering import Ending, Follower, Rendering, RenderingKey
 __all__ = ["Feed"]
 
 _ENDED = Ending("the stream has ended")
+_BROKEN = Ending("internal error", is_regular=False)
 
 
 @implementer(ISink)
@@ -29,6 +31,8 @@ class Feed:
 
     :param ended: called when the stream has ended.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -90,8 +94,18 @@ class Feed:
     def frame_received(self, frame: Frame) -> None:
         """Render one frame."""
         self._gop.add(frame)
-        for rendering in self._renderings.values():
-            rendering.frame_received(frame)
+        try:
+            for rendering in self._renderings.values():
+                rendering.frame_received(frame)
+        except Exception:
+            self._give_up(rendering)
+
+    def _give_up(self, rendering: Rendering) -> None:
+        """End the players of a rendering that a bug has broken: they would wait for ever."""
+        self._log.failure("internal error, ending {count} players", count=len(rendering))
+        del self._renderings[rendering.key]
+        rendering.stop()
+        rendering.end(_BROKEN)
 
     def discontinuity(self) -> None:
         """What follows does not join on."""

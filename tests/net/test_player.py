@@ -328,6 +328,19 @@ class EndTests(PlayerCase):
         self.assertEqual(["control 1", STOP], outline(player.heard()))
         self.assertTrue(player.is_closed)
 
+    def test_bug_ends_the_players_it_concerns(self) -> None:
+        """Where rendering fails its players are ended, and the stream continues with the others."""
+        publisher, player = self.publish(), self.player()
+        other = self.player("k?only=audio", host="192.0.2.10")
+        self.turn()
+        player.protocol.role._place._rendering._writer = None
+        publisher.say(*list(media(1, 3000))[2:])
+        self.turn()
+        self.assertEqual(1, len(self.flushLoggedErrors(AttributeError)))
+        self.assertEqual(STOP, outline(player.heard())[-1])
+        self.assertFalse(other.is_closed)
+        self.assertFalse(publisher.is_closed)
+
     def test_server_stops_with_words(self) -> None:
         """A server that closes its connections says so."""
         self.publish()
