@@ -402,7 +402,7 @@ class _Content:
         self._finders: list[MediaFinder] = []
         self._player_data: dict[str, str] = {}
         self._media = MediaResponder(hls, streams, admission, self._finders)
-        self._pages = Pages(registry, apps, clock, admission, self._player_data)
+        self._pages = Pages(registry, apps, clock, admission, self._player_data, streams)
         self._doors: list[tuple[WebApp, _Chosen]] = []
 
     def show(self, app: WebApp, choose: _Chosen) -> None:

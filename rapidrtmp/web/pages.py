@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IReactorTime
 from rapidrtmp.errors import NotFoundError
 from rapidrtmp.http.headers import accepts_gzip, etag_matches
 from rapidrtmp.http.pages import page_response, player_library, read_template
-from rapidrtmp.interfaces import Request, Response, json_response
+from rapidrtmp.interfaces import IStreamDirectory, Request, Response, json_response
 from rapidrtmp.live.poster import write_poster
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import NOTICE, LiveStream, StreamState
@@ -83,6 +83,7 @@ class Pages:
     :param admission: decides who may watch.
     :param data: what the player page tells its script: attributes, and the names below the stream that they hold.
     :param clock: the clock viewers are counted by.
+    :param streams: finds streams for viewers, those of other processes too; without it the registry does.
     """
 
     def __init__(
@@ -92,7 +93,9 @@ class Pages:
         clock: IReactorTime,
         admission: Admission,
         data: Mapping[str, str] = NO_DATA,
+        streams: IStreamDirectory | None = None,
     ) -> None:
+        self._streams: IStreamDirectory = registry if streams is None else streams
         self._admission = admission
         self._registry = registry
         self._apps = apps
@@ -164,7 +167,7 @@ class Pages:
         return self._count(name) if waiting is None else waiting.addCallback(lambda _: self._count(name))
 
     def _count(self, name: StreamName) -> Response:
-        stream = self._registry.find(name)
+        stream = self._streams.find(name)
         if stream is None:
             raise NotFoundError(f"there is no stream {name}")
         return json_response({"viewers": stream.viewers.count(now_ms(self._clock))}, headers=BRIEFLY)

@@ -100,6 +100,8 @@ class Card {
     this.plots = make("div", { class: "plots" });
     this.tracks = make("ul");
     this.sinks = make("ul");
+    this.rungs = make("ul");
+    this.rungPart = make("div", { hidden: "" }, make("h4", {}, "Ladder"), this.rungs);
     this.relays = make("ul");
     this.relayUrl = make("input", { type: "text", required: "", placeholder: "rtmps://host/app", autocomplete: "off", spellcheck: "false" });
     this.relayKey = make("input", { type: "password", autocomplete: "off" });
@@ -109,7 +111,7 @@ class Card {
     this.relayPart = make("div", {}, make("h4", {}, "Relays"), this.relays, relay);
     this.details = make("details", { ontoggle: () => this.look() },
       make("summary", {}, "More of " + this.name), this.plots,
-      make("h4", {}, "Tracks and sizes"), this.tracks, make("h4", {}, "Sinks"), this.sinks, this.relayPart);
+      make("h4", {}, "Tracks and sizes"), this.tracks, this.rungPart, make("h4", {}, "Sinks"), this.sinks, this.relayPart);
     this.root = make("article", { class: "card", "aria-label": this.name }, this.still,
       make("div", {}, make("h3", {}, this.name), this.health, this.facts, actions), this.details);
   }
@@ -137,6 +139,9 @@ class Card {
     list(this.tracks, this.stream.tracks.map((track) => [
       `${track.id}: ${track.codecName}`, track.width ? `${track.width}×${track.height}, ${track.frameRate}/s` : `${track.sampleRate} Hz, ${track.channels} channels`,
       track.language === "und" ? "" : track.language, track.name].filter(Boolean).join(", ")));
+    list(this.rungs, (this.stream.renditions || []).map((rung) =>
+      `${rung.name}: ${rung.state}, ${rung.width}×${rung.height}, ${megabits(rung.bitrate)}, ${rung.lagMs} ms behind, ${rung.gaps} gaps`));
+    this.rungPart.hidden = !this.stream.renditions?.length;
     list(this.sinks, this.stream.sinks.map((sink) => `${sink.name}: ${sink.state}, ${sink.msPerFrame} ms for each frame`));
     try {
       const past = await ask(this.path + "/history");
