@@ -39,6 +39,8 @@ MOST_GOP_BYTES = 32 << 20
 #: A child that is so far behind is stuck.
 LONGEST_LAG = 6 * VIDEO_TIMESCALE
 CHECK_S = 1.0
+#: One that is so far behind, so many checks in a row, is said to be.
+LATE, LATE_CHECKS = VIDEO_TIMESCALE, 5
 #: The pause before another child begins: it doubles, and is short again after a good run.
 FIRST_PAUSE_S, LONGEST_PAUSE_S, GOOD_RUN_S = 1.0, 30.0, 20.0
 #: After so many restarts in so long the ladder is off until the next publish; a child that ends within a second, this
@@ -158,6 +160,8 @@ class FfmpegTranscoder:
         self._child: Child | None = None
         self._is_draining = False
         self._is_off = False
+        self._late_checks = 0
+        self._is_behind = False  # whether that was said
         self._has_range = False  # whether frames come that are to be coded
         self._began_s = 0.0  # when the child did
         self._fed_s = 0.0  # when a frame came last
@@ -332,6 +336,7 @@ class FfmpegTranscoder:
             self._turn_off(f"FFmpeg cannot be started: {error}")
             return
         self._child, self._is_draining = child, False
+        self._late_checks = 0
         rungs = [size.rung.name for size in self._sizes]
         self._say("started", {"rungs": rungs, "encoder": self._encoder.name})
         for frame in self._gop:
@@ -356,8 +361,20 @@ class FfmpegTranscoder:
             self._drain(child)
         elif child.lag > LONGEST_LAG:
             child.kill(f"it is {child.lag // VIDEO_TIMESCALE} s behind")
+        else:
+            self._watch_lag(child.lag)
         if not self._is_draining:
             self._set_timer("check", CHECK_S, self._check)
+
+    def _watch_lag(self, lag: int) -> None:
+        """Say once when pictures have come late for a while, and when they come in time again."""
+        self._late_checks = self._late_checks + 1 if lag > LATE else 0
+        if self._late_checks == LATE_CHECKS:
+            self._is_behind = True
+            self._say("behind", {"lag": round(lag / VIDEO_TIMESCALE, 1)})
+        elif not self._late_checks and self._is_behind:
+            self._is_behind = False
+            self._say("in time", {})
 
     def _count_time(self, child: Child) -> None:
         """Count the processor time that the child has taken since it was counted last."""

@@ -232,6 +232,21 @@ class FailingTests(FfmpegCase):
         supervised.clock.advance(1)
         self.assertEqual(2, len(supervised.children))
 
+    def test_behind_is_said_once(self) -> None:
+        """A child that is behind for five seconds is an event, and so is that it has caught up."""
+        supervised = Supervised()
+        frames = supervised.begin()
+        supervised.say_hello()
+        for second in range(10):
+            supervised.feed(frames, second + 2.1, second + 3.1)
+            supervised.bring(frames, second, second + 1)
+            supervised.clock.advance(1)
+        self.assertEqual(["started", "behind"], supervised.states)
+        supervised.bring(frames, 10, 12.1)
+        supervised.clock.advance(1)
+        self.assertEqual(["started", "behind", "in time"], supervised.states)
+        self.assertEqual([], supervised.child.signals)
+
     def test_one_rung_is_stuck(self) -> None:
         """A child of which one output stands still is behind as well."""
         supervised = Supervised()
