@@ -399,14 +399,13 @@ class HlsSink:
     def _is_settled(self, rendition: Rendition) -> bool:
         """
         Whether it is clear what there is to choose from. Players read the multivariant playlist once, so it is held as
-        long as it is not, but no longer than for two segments, or some seconds.
+        long as it is not, but no longer than for some seconds; for tracks that may come, no longer than two segments.
         """
         if self._has_multivariant:
             return True
         segments = rendition.window.segments
-        is_awaited = len(segments) < LONGEST_HOLD_SEGMENTS and bool(
-            self._context.expected_tracks() or self._awaits_rungs or self._rungs_to_come
-        )
+        is_awaited = len(segments) < LONGEST_HOLD_SEGMENTS and bool(self._context.expected_tracks())
+        is_awaited |= self._awaits_rungs or bool(self._rungs_to_come)
         opened, listed_ms = rendition.window.open, sum(each.duration_ms for each in segments)
         if opened is not None:
             listed_ms += (self._end - opened.start) * 1000 // opened.timescale

@@ -194,6 +194,16 @@ class InStepTests(SynchronousTestCase):
         self.assertIn("RESOLUTION=640x360,FRAME-RATE=30.000", text)
         self.assertIn("BANDWIDTH=", text)
 
+    def test_held_for_some_seconds_only(self) -> None:
+        """Rungs that should come hold the multivariant playlist for six seconds, however short segments are."""
+        stream = LadderedStream({"segment": "1s"})
+        stream.transcoder.dead = {"480p", "360p"}
+        everything = frames_of(9, gop=30)
+        stream.range(VIDEO, AUDIO, frames=[frame for frame in everything if frame.arrived_ms < 5_500])
+        self.assertNotIn("master.m3u8", stream.shelf.bodies)
+        stream.feed([frame for frame in everything if frame.arrived_ms >= 5_500])
+        self.assertEqual(["index.m3u8"], stream.variants())
+
     def test_reports_of_each_other(self) -> None:
         """A playlist reports how far each other one is, also while that is behind."""
         stream = LadderedStream()
