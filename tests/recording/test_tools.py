@@ -147,6 +147,18 @@ class CommandTests(ToolsCase):
             status = main(("recordings", *arguments))
         return status, out.getvalue(), err.getvalue()
 
+    def test_progress_is_shown_on_a_terminal(self) -> None:
+        """Progress is shown on standard error where that is a terminal, and taken away at the end."""
+
+        class Terminal(StringIO):
+            def isatty(self) -> bool:
+                return True
+
+        with contextlib.redirect_stdout(StringIO()) as out, contextlib.redirect_stderr(Terminal()) as err:
+            self.assertEqual(0, main(("recordings", "verify", str(self.folder))))
+        self.assertEqual(f"{ID}: good\n", out.getvalue())
+        self.assertEqual(f"\r\x1b[K  0 %  {ID}\r\x1b[K", err.getvalue())
+
     def test_verify_and_repair(self) -> None:
         """The exit status tells whether all is well; a directory and a spec mean the same."""
         self.assertEqual((0, f"{ID}: good\n", ""), self.run_tool("verify", str(self.folder)))
