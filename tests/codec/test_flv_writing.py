@@ -112,7 +112,7 @@ class RoundTripTests(SynchronousTestCase):
         capabilities=st.sampled_from([CLASSIC, FIRST_TRACKS, ANYTHING]),
         start_ms=st.sampled_from([0, 0xFFFFFF - 300, 2**31 - 300, 2**32 - 300]),
     )
-    @settings(max_examples=12)
+    @settings(max_examples=5)
     def test_streams_are_read_back(
         self, rate: Fraction, b_frames: int, capabilities: FlvCapabilities, start_ms: int
     ) -> None:

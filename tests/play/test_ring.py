@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -41,6 +41,7 @@ class RingTests(SynchronousTestCase):
         self.fill(ring, 1, gop=50, first=50)
         self.assertEqual(50, ring.newest_start)
 
+    @settings(max_examples=20)
     @given(st.lists(st.tuples(st.integers(0, 300), st.booleans(), st.integers(0, 40)), max_size=300))
     def test_numbers_lead_to_batches(self, added: list[tuple[int, bool, int]]) -> None:
         """Whatever is added, each number that is there leads to its batch."""
@@ -56,6 +57,7 @@ class RingTests(SynchronousTestCase):
 
 
 class FormatTests(SynchronousTestCase):
+    @settings(max_examples=20)
     @given(
         type_id=st.sampled_from([AUDIO_TAG, VIDEO_TAG, DATA_TAG]),
         timestamp=st.sampled_from([0, 1, 0xFFFFFE, 0xFFFFFF, 0x1000000, 2**31, 2**32 - 1, 2**32 + 5]),
