@@ -20,6 +20,7 @@ from rapidrtmp.errors import PeerProtocolError
 from rapidrtmp.interfaces import IPlayable, PlayableFacts
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
+from tests.slow import slow
 from tests.web.kit import MP4, playlist
 
 NAME = StreamName("live", "cam")
@@ -146,6 +147,7 @@ class FollowingTests(FeedTestCase):
         self.clock.advance(3 * PING_S)
         self.assertEqual([], self.clock.getDelayedCalls())
 
+    @slow
     @given(st.data())
     def test_any_cut_leaves_mirror_equal(self, data: st.DataObject) -> None:
         """Whatever is done to a shelf, and wherever the feed is cut and begun again, the mirror ends up equal to it."""
