@@ -56,7 +56,7 @@ _CLOSE_BITS = 1 << SPS | 1 << PPS | 1 << SPS_EXTENSION | 1 << IDR_SLICE | 1 << 0
 class _AvcSyntax(NalSyntax):
     """The NAL units of H.264."""
 
-    sets = (SPS, PPS)
+    sets: tuple[int, ...] = (SPS, PPS)
     needed = frozenset({SPS, PPS})
     dropped = frozenset({SPS, PPS, SPS_EXTENSION})
     slices = frozenset({SLICE, IDR_SLICE})

@@ -68,7 +68,7 @@ _CLOSE_BITS = ((1 << 128) - 1) ^ _PLAIN_BITS
 class _HevcSyntax(NalSyntax):
     """The NAL units of HEVC."""
 
-    sets = (VPS, SPS, PPS)
+    sets: tuple[int, ...] = (VPS, SPS, PPS)
     needed = frozenset({SPS, PPS})
     dropped = frozenset({VPS, SPS, PPS})
     slices = SLICES
