@@ -190,8 +190,8 @@ class FanOut:
 
     def frame_received(self, frame: Frame) -> None:
         """Hand one frame to every sink."""
-        self._countdown -= 1
-        if not self._countdown:
+        self._countdown = countdown = self._countdown - 1
+        if not countdown:
             self._measure(frame)
             return
         for receiver in self._receivers:

@@ -98,9 +98,13 @@ class ChunkReader(PlainChunkReader):
         else:
             timestamp = (stream.timestamp + step) & CLOCK
             at += _SHORT_HEADER_SIZE
-        stream.timestamp, stream.step, stream.extended = timestamp, step, False
-        stream.length, stream.type_id = length, type_id
-        size, end = self._chunk_size, at + length
+        stream.timestamp = timestamp
+        stream.step = step
+        stream.extended = False
+        stream.length = length
+        stream.type_id = type_id
+        size = self._chunk_size
+        end = at + length
         if length > size:
             end += (length - 1) // size  # a marker between two chunks
         if end <= len(data):

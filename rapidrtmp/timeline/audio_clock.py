@@ -29,6 +29,7 @@ class AudioClock:
     Places the audio frames of one range of the timeline.
 
     :ivar dts: decode time of the frame placed last, in ticks of ``1/sample_rate`` s.
+    :ivar has_begun: whether a frame has been placed.
     :ivar duration: its duration: its samples, one tick more or less while drift is worked off.
     :param samples_per_frame: what frames last, as a rule.
     """
@@ -39,15 +40,11 @@ class AudioClock:
         self._soft = max(policy.audio_soft_frames * samples_per_frame, policy.audio_soft_ms * sample_rate // 1000)
         self._hard = policy.audio_hard_frames * samples_per_frame + policy.audio_hard_ms * sample_rate // 1000
         self._block = max(1, policy.drift_ms * sample_rate // (1000 * samples_per_frame))
-        self._next: int | None = None
+        self.has_begun = False
+        self._next = 0
         self._errors: list[int] = []
         self._owed = 0
         self._overlaps = False
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether a frame has been placed."""
-        return self._next is not None
 
     def place(self, arrival: int, samples: int) -> AudioRepair | None:
         """
@@ -58,8 +55,8 @@ class AudioClock:
         :returns: ``None`` for almost every frame, ``GAP`` if the clock has moved on towards ``arrival``, ``OVERLAP`` if
             the frame is to be dropped.
         """
-        if self._next is None:
-            self._next = arrival
+        if not self.has_begun:
+            self.has_begun, self._next = True, arrival
         error = arrival - self._next
         repair = None
         if error < -self._hard or (self._overlaps and error < 0):

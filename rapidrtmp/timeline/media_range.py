@@ -221,14 +221,14 @@ class _AudioLane:
         events: list[MediaEvent],
     ) -> None:
         """See :class:`Lane`."""
-        clock, sample_rate = self._clock, self._sample_rate
+        clock = self._clock
         if not clock.has_begun and time_ns <= self._from_ns:
             events.append(MediaProblem("trimmed", "audio frame that ends before the stream begins"))
             return
-        arrival = ((time_ns + self._offset_ns) * sample_rate + _NS_PER_S // 2) // _NS_PER_S
+        arrival = ((time_ns + self._offset_ns) * self._sample_rate + _NS_PER_S // 2) // _NS_PER_S
         repair = clock.place(arrival, samples)
         if repair is not None:
-            detail = f"audio at {arrival}/{sample_rate} s, last placed at {clock.dts}"
+            detail = f"audio at {arrival}/{self._sample_rate} s, last placed at {clock.dts}"
             events.append(MediaProblem(repair.value, detail))
             if repair is AudioRepair.OVERLAP:
                 return

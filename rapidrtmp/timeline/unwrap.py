@@ -12,6 +12,7 @@ __all__ = ["WireClock", "clock_step"]
 #: How close to either side of 2^31 both timestamps must be for a wrap there: twenty-four days are far less likely.
 _NEAR_MS = 60_000
 _SMALL_STEP_MS = 0x00F0_0000  # below every wrap: nothing special about it
+_SMALL_STEP_BACK_MS = -_SMALL_STEP_MS
 
 
 def clock_step(before: int, after: int, wrap_24_ms: int = 1_000) -> int:
@@ -59,7 +60,7 @@ class WireClock:
         wire = self._wire
         if wire is None:
             self._unwrapped = timestamp
-        elif -_SMALL_STEP_MS < (step := timestamp - wire) < _SMALL_STEP_MS:  # nearly always
+        elif _SMALL_STEP_BACK_MS < (step := timestamp - wire) < _SMALL_STEP_MS:  # nearly always
             self._unwrapped += step
         else:
             self._unwrapped += clock_step(wire, timestamp, self._wrap_24_ms)

@@ -45,6 +45,7 @@ class VideoClock:
 
     :param start: where the range begins: no decode time is before it.
     :param claims: frame rates that the bitstream or metadata claims, the most trusted first.
+    :ivar has_begun: whether a frame has been placed.
     :ivar dts: decode time of the frame placed last; rises strictly.
     :ivar composition_offset: its presentation time less ``dts``.
     :ivar duration: how long it should last: a step of the grid, else as long as the one before did.
@@ -60,7 +61,7 @@ class VideoClock:
         self._lean = policy.grid_lean_us * 9 // 100
         self._grid: Grid | None = None
         self._index = -1
-        self._placed = False
+        self.has_begun = False
         self._seen: deque[int] = deque(maxlen=LOOK_BACK)
         self._misses: deque[int] = deque(maxlen=policy.grid_misses)
         self._free_until: int | None = None
@@ -68,11 +69,6 @@ class VideoClock:
         self._sync_pts = 0
         self._first: int | None = None  # the time that the first frame came with
         self._clamps = 0
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether a frame has been placed."""
-        return self._placed
 
     @property
     def grid(self) -> Grid | None:
@@ -111,7 +107,7 @@ class VideoClock:
         if dts <= self.dts:
             dts, repair = self.dts + 1, self._repair_of(arrival)
         self._set_duration(dts)
-        self.dts, self._placed = dts, True
+        self.dts, self.has_begun = dts, True
         self.composition_offset = 0
         if composition_ms:
             repair = self._compose(arrival, composition_ms, keyframe) or repair
@@ -121,7 +117,7 @@ class VideoClock:
 
     def _repair_of(self, arrival: int) -> VideoRepair | None:
         """What it means that a frame has no time of its own; of the first ones, that a muxer writes none below zero."""
-        if not self._placed:
+        if not self.has_begun:
             return None
         self._clamps += 1
         is_clamped = arrival == self._first and self._clamps <= _MOST_REORDERED
@@ -131,7 +127,7 @@ class VideoClock:
         if self._grid is not None:
             step = self._grid.step
             self.duration = step.ticks(self._index + 1) - step.ticks(self._index)
-        elif self._placed and _TICKS_PER_MS <= dts - self.dts <= 1000 * _TICKS_PER_MS:
+        elif self.has_begun and _TICKS_PER_MS <= dts - self.dts <= 1000 * _TICKS_PER_MS:
             self.duration = dts - self.dts  # neither the stub of a doubled timestamp nor a pause is what to expect
 
     # ── the grid ─────────────────────────────────────────────────────────────────────────────────────────────────────
