@@ -37,6 +37,9 @@ class NodeAnswers(Protocol):
         Part with a stream for a publisher elsewhere. Fails with ``NameTakenError`` if it has a publisher that keeps it.
         """
 
+    def salvage(self, name: StreamName) -> Left:
+        """What viewers of this node saw of a stream whose owner is no more."""
+
     def answer(self, method: str, path: str, query: str, body: bytes) -> Deferred[PeerAnswer]:
         """What the management API of this node says, of itself alone."""
 
@@ -82,6 +85,8 @@ class _ClusterResource(Resource):
             return self._follow(request, name, reads_files=query == "pieces=files")
         if what == "take" and request.method == b"POST":
             return self._take(request, name)
+        if what == "salvage" and request.method == b"POST":
+            return self._answer(request, 200, _render_left(self._node.salvage(name)))
         return self._answer(request, 404, b"there is nothing here")
 
     def _follow(self, request: Any, name: StreamName, *, reads_files: bool) -> Any:
@@ -104,12 +109,7 @@ class _ClusterResource(Resource):
         return NOT_DONE_YET
 
     def _left(self, left: Left, request: Any) -> None:
-        frames = (
-            write_frame(FeedFrame(Kind.LEFT, 0, f"{sink}/{name}", body=body))
-            for sink, objects in left.items()
-            for name, body in objects.items()
-        )
-        self._finish(request, 200, b"".join(frames))
+        self._finish(request, 200, _render_left(left))
 
     def _api_answered(self, answer: PeerAnswer, request: Any) -> None:
         request.setHeader("content-type", answer.content_type)
@@ -132,6 +132,14 @@ class _ClusterResource(Resource):
         request.setResponseCode(status)
         request.setHeader("content-length", str(len(body)))
         return body
+
+
+def _render_left(left: Left) -> bytes:
+    return b"".join(
+        write_frame(FeedFrame(Kind.LEFT, 0, f"{sink}/{name}", body=body))
+        for sink, objects in left.items()
+        for name, body in objects.items()
+    )
 
 
 @implementer(IPushProducer)

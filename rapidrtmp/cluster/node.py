@@ -297,7 +297,7 @@ class ClusterNode:
             return
         claim = await self.names.ask(name)
         if claim.is_ours:
-            left = self._salvage(name, is_dead=claim.former is not None)
+            left = await self._find_left(name, is_dead=claim.former is not None)
         else:
             left = await self._take(name, claim.owner, credential)
         await self._hold(name)
@@ -311,7 +311,7 @@ class ClusterNode:
             claim = await self.names.ask(name)
             if not claim.is_ours:
                 raise LeaseHeldError(f"{owner.node} has {name} and does not answer: {error}") from error
-            return self._salvage(name, is_dead=True)
+            return await self._find_left(name, is_dead=True)
         try:
             await self.names.move(name, owner)
         except OwnerChangedError as error:
@@ -344,6 +344,26 @@ class ClusterNode:
         stream = self._registry.find(name)
         if stream is not None and mirror is not None and stream.shelf is mirror.shelf:
             _take_back(mirror.shelf, promised)
+
+    async def _find_left(self, name: StreamName, *, is_dead: bool) -> Left:
+        """What viewers saw of a stream that has no owner: here, or else at any other node that has followed it."""
+        left = self._salvage(name, is_dead=is_dead)
+        if left or not is_dead or self.names.directory is None:
+            return left
+        for node in await self.names.directory.nodes():
+            if node.name == self.place.node:
+                continue
+            try:
+                left = await self.peers.salvage(node.address, name)
+            except PeerError:
+                continue
+            if left:
+                break
+        return left
+
+    def salvage(self, name: StreamName) -> Left:
+        """See :class:`~rapidrtmp.cluster.endpoint.NodeAnswers`."""
+        return self._salvage(name, is_dead=True)
 
     def _salvage(self, name: StreamName, *, is_dead: bool) -> Left:
         """

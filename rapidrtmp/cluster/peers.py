@@ -104,14 +104,16 @@ class Peers:
             raise NameTakenError(answer.body.decode("utf-8", "replace"))
         if answer.status != 200:
             raise PeerError(f"{address} answers {answer.status} when asked for {name}")
-        reader = FeedReader()
-        reader.receive_data(answer.body)
-        left: dict[str, dict[str, bytes]] = {}
-        for frame in reader.frames():
-            if frame.kind is Kind.LEFT:
-                sink, _, thing = frame.name.partition("/")
-                left.setdefault(sink, {})[thing] = frame.body
-        return left
+        return _read_left(answer.body)
+
+    async def salvage(self, address: str, name: StreamName) -> Left:
+        """
+        Ask a node what its viewers saw of a stream whose owner is no more.
+
+        :raises PeerError: there was no answer.
+        """
+        answer = await self.ask(address, "POST", stream_path("salvage", name))
+        return _read_left(answer.body) if answer.status == 200 else {}
 
     async def ask(
         self,
@@ -175,6 +177,17 @@ class Peers:
     def forget(self, addresses: frozenset[str]) -> None:
         """Remember no others than these."""
         self._agents = {key: agent for key, agent in self._agents.items() if key[0] in addresses}
+
+
+def _read_left(body: bytes) -> Left:
+    reader = FeedReader()
+    reader.receive_data(body)
+    left: dict[str, dict[str, bytes]] = {}
+    for frame in reader.frames():
+        if frame.kind is Kind.LEFT:
+            sink, _, thing = frame.name.partition("/")
+            left.setdefault(sink, {})[thing] = frame.body
+    return left
 
 
 @implementer(IAgentEndpointFactory)

@@ -173,8 +173,10 @@ class TwoNodesTests(ServerCase):
         for feed in node._feeds.values():
             for follower in list(feed._followers):
                 follower.abort()
-        await self.publish(other, b"".join(media(5)))
+        third = self.start(self.shared())  # which has seen nothing of it
+        await self.publish(third, b"".join(media(5)))
         after = await self.look(other, before.next_sequence + 5)
+        self.assertIsNotNone(self.stream_of(third))
         self.assertGreaterEqual(after.sequence, before.sequence)
         self.assertIn(sum(segment.gap for segment in after.segments), (3, 4))
         await self.check_listed(other, after)
