@@ -15,6 +15,7 @@ from rapidrtmp.auth.http_users import MAX_WAITING, HttpUsersAuthenticatorFactory
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import AuthenticatorContext, PlayRequest, PublishRequest, Verdict
 from rapidrtmp.names import StreamName
+from tests.slow import slow
 
 CAMERA = StreamName("live", "camera")
 #: As weak as it may be: this is about what is compared with what.
@@ -41,6 +42,7 @@ class UsersTests(SynchronousTestCase):
         request = PublishRequest(stream, parameters.get("pass", ""), parameters, "192.0.2.1")
         return self.successResultOf(self.users.authorize_publish(request))
 
+    @slow
     def test_watch_by_name_and_password(self) -> None:
         """One who authenticates may watch what the file says; a wrong name or password is asked for again."""
         self.assertTrue(self.play(f"anna:{PASSWORD}").allowed)
@@ -79,6 +81,7 @@ class UsersTests(SynchronousTestCase):
         self.assertEqual(verdicts[0].credential, verdicts[1].credential)
         self.assertNotIn(PASSWORD, verdicts[0].credential)
 
+    @slow
     def test_changed_file_is_read_again(self) -> None:
         """The file is read again when it changes; one that is wrong changes nothing and is reported."""
         self.write(f"carl:{HASH}\n")
@@ -110,6 +113,7 @@ class UsersTests(SynchronousTestCase):
         with self.assertRaises(ConfigurationError):
             HttpUsersAuthenticatorFactory("/nowhere/x").create(self.context)
 
+    @slow
     def test_flood_of_passwords_is_bounded(self) -> None:
         """Of passwords that wait to be checked there are only so many."""
         held: list[Deferred[bool]] = []

@@ -11,6 +11,7 @@ from rapidrtmp.check.report import Report
 from rapidrtmp.check.stream import check_stream
 from rapidrtmp.m3u8.rules import Rule, Severity
 from tests.check.server import BASE, Origin, watch, with_body, with_header
+from tests.slow import slow
 
 
 class StreamTests(SynchronousTestCase):
@@ -63,6 +64,7 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual([], report.violations)
         self.assertEqual(10, report.measured["playlist"].segments)
 
+    @slow
     def test_multivariant_leads_to_media_playlists(self) -> None:
         """A multivariant playlist leads to its media playlists, and its BANDWIDTH is held to what was fetched."""
         report = self.check("master.m3u8")
@@ -96,6 +98,7 @@ class StreamTests(SynchronousTestCase):
         longer = with_body(lambda body: body.replace(b"PART-TARGET=0.334", b"PART-TARGET=0.3"))
         self.assertEqual({(Severity.ERROR, Rule.PARTS)}, self.spoiled("index.m3u8", longer))
 
+    @slow
     def test_headers_are_looked_at(self) -> None:
         """Content types, CORS, caching and compression are looked at."""
         error, warning = {(Severity.ERROR, Rule.HTTP)}, {(Severity.WARNING, Rule.HTTP)}

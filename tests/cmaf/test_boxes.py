@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.cmaf import boxes
 from rapidrtmp.cmaf.reader import read_boxes
 from rapidrtmp.media import Colour
+from tests.slow import slow
 
 UNITY_MATRIX = "00010000 00000000 00000000 00000000 00010000 00000000 00000000 00000000 40000000"
 
@@ -32,6 +33,7 @@ class FramingTests(BoxTestCase):
         """A full box begins with a version and 24 bits of flags."""
         self.assertEqual(b"\0\0\0\x0dtest\x01\x02\x03\x04x", boxes.full_box(b"test", 1, 0x020304, b"x"))
 
+    @slow
     @settings(max_examples=25)
     @given(st.lists(st.binary(max_size=20), max_size=5))
     def test_sequence_of_boxes_is_found(self, payloads: list[bytes]) -> None:

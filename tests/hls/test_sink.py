@@ -511,6 +511,7 @@ class AheadTests(SynchronousTestCase):
         self.assertEqual("part_1002.0.m4s", packaged.shelf.latest.hint)
         self.assertEqual(1, self.withdrawn(packaged))
 
+    @slow
     def test_constant_gops_need_no_correction(self) -> None:
         """With GOPs of one length no hint is ever wrong, whatever the rate, with sound and B-frames or without."""
         for rate, gop in ((Fraction(30), 60), (Fraction(24_000, 1001), 48), (Fraction(60), 64), (Fraction(25), 25)):

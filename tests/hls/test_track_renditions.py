@@ -143,6 +143,7 @@ class TwoTracksTests(SynchronousTestCase):
         packaged.range(VIDEO, MAIN, COMMENT, frames=frames)
         return packaged
 
+    @slow
     def test_folders_of_single_tracks(self) -> None:
         """Video and each audio track have playlists of their own, and nothing is lost or in the wrong one."""
         packaged = self.packaged()
@@ -159,6 +160,7 @@ class TwoTracksTests(SynchronousTestCase):
             video_frames(VIDEO, 20) if track is VIDEO else audio_frames(track, 20, size=340 if track is MAIN else 200)
         )
 
+    @slow
     def test_muxed_as_before(self) -> None:
         """The muxed playlist and its media are what they are without the second track, byte for byte."""
         both, one = self.packaged(), Packaged()
@@ -169,6 +171,7 @@ class TwoTracksTests(SynchronousTestCase):
         self.assertEqual(same, {name: one.shelf.bodies[name] for name in same})
         self.assertEqual(shape(one.shelf.latest("")), shape(both.shelf.latest("")))
 
+    @slow
     def test_playlists_are_in_step(self) -> None:
         """At every moment all playlists have the same segments, parts, dates and promises, and report on each other."""
         for spec in (None, {"part": "0"}):
@@ -187,6 +190,7 @@ class TwoTracksTests(SynchronousTestCase):
                 last = {(each.last_sequence, each.last_part) for each in read.reports}
                 self.assertEqual({(sequence, part - 1)} if part else {(sequence - 1, 5)}, last)
 
+    @slow
     def test_multivariant_offers_audio_groups(self) -> None:
         """The multivariant playlist offers video alone with a group of audio tracks, by language and name."""
         text = self.packaged().multivariant()
@@ -225,6 +229,7 @@ class AudioAloneTests(SynchronousTestCase):
         packaged.range(*tracks, frames=sound)
         return packaged
 
+    @slow
     def test_each_track_comes_out(self) -> None:
         """Each track has a playlist of its own, in step; the stream's own one is that of the first track."""
         packaged = self.packaged(MAIN, COMMENT, MONO)
@@ -276,6 +281,7 @@ class AudioAloneTests(SynchronousTestCase):
         self.assertEqual([frame.data for frame in (*audio_frames(MAIN, 6), *back)], packaged.payloads("", MAIN))
         self.assertEqual(0, packaged.metrics.total("playlist_violations_total"))
 
+    @slow
     def test_camera_comes_and_goes(self) -> None:
         """Video that comes later makes variants with the same audio to choose from, and leaves them behind."""
         packaged = self.packaged(MAIN, COMMENT, seconds=8)
@@ -329,6 +335,7 @@ class OddTracksTests(SynchronousTestCase):
                     break
             self.assertTrue(until_ms - 700 <= frame.arrived_ms <= until_ms, (expected, frame.arrived_ms))
 
+    @slow
     def test_late_track_delays_little(self) -> None:
         """A track that is far behind delays no part by more than a tenth of a second, and loses nothing."""
         lag_ms = 800
@@ -345,6 +352,7 @@ class OddTracksTests(SynchronousTestCase):
         heard = late.payloads("audio-1/", COMMENT)
         self.assertGreater(len(heard), 11_000 * 44_100 // 1024 // 1000)
 
+    @slow
     def test_track_that_ends(self) -> None:
         """The rendition of a track that is gone continues with gaps, in step; one that returns is there again."""
         packaged = Packaged()
@@ -383,6 +391,7 @@ class OddTracksTests(SynchronousTestCase):
         self.assertEqual(1, comment.segments[0].discontinuity + comment.discontinuity_sequence)
         self.assertTrue(comment.segments[0].discontinuity)
 
+    @slow
     def test_windows_slide_in_every_folder(self) -> None:
         """What has left a playlist is taken down in its folder as well."""
         packaged = Packaged({"window": "3"})
@@ -417,6 +426,7 @@ class SizesTests(SynchronousTestCase):
         packaged.range(VIDEO, self.SMALL, self.TINY, *audio, frames=frames)
         return packaged
 
+    @slow
     def test_rungs_are_variants_in_step(self) -> None:
         """Each size is a variant, muxed with the same audio, in step; the one to start with comes first."""
         packaged = self.packaged(*self.frames(20, MAIN))

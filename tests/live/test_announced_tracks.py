@@ -11,6 +11,7 @@ from rapidrtmp.live.demuxer import Demuxer, TracksChanged
 from rapidrtmp.media import MediaKind
 from tests.codec.builders import aac_48k, audio, audio_config, configs, demux, every, interleaved, on_track, sound
 from tests.codec.builders import video_messages as pictures
+from tests.slow import slow
 
 AUDIO, VIDEO = MediaKind.AUDIO, MediaKind.VIDEO
 
@@ -46,6 +47,7 @@ class ReadingTests(SynchronousTestCase):
         found = read_track_labels({"audioTrackIdInfoMap": odd})
         self.assertEqual([Label(), Label("und", "n" * 64), Label()], list(found.values()))
 
+    @slow
     @settings(max_examples=30)
     @given(st.dictionaries(st.text(max_size=4), st.dictionaries(st.text(max_size=8), st.text(max_size=90))))
     def test_any_text_is_shortened(self, tracks: dict[str, dict[str, str]]) -> None:

@@ -37,6 +37,7 @@ from tests.codec.builders import (
     video_config,
     video_messages,
 )
+from tests.slow import slow
 
 VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
 
@@ -440,6 +441,7 @@ class PropertyTests(SynchronousTestCase):
     )
     steps_ms = st.one_of(st.integers(0, 60), st.integers(-700, 12_000), st.integers(0, 2**32 - 1))
 
+    @slow
     @settings(max_examples=150)
     @given(st.lists(st.tuples(payloads, steps_ms, st.integers(0, 1000)), max_size=120), st.booleans())
     def test_promises_of_the_demuxer(self, messages: list[tuple[bytes, int, int]], configured: bool) -> None:
@@ -459,6 +461,7 @@ class PropertyTests(SynchronousTestCase):
         lost = sum(kind in DROPPING for kind in problems_of(events))
         self.assertEqual(sent, lost + sum(isinstance(event, Frame) for event in events))
 
+    @slow
     @settings(max_examples=150)
     @given(st.lists(st.tuples(st.booleans(), st.integers(0, 2**32 - 1), st.binary(max_size=40))))
     def test_any_bytes_are_events(self, messages: list[tuple[bool, int, bytes]]) -> None:

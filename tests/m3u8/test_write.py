@@ -17,6 +17,7 @@ from rapidrtmp.m3u8.write import (
     render_media_playlist,
     render_seconds,
 )
+from tests.slow import slow
 
 #: 1 January 2026.
 STARTED_AT_US = 1_767_225_600_000_000
@@ -76,6 +77,7 @@ class ValueTests(SynchronousTestCase):
 
 
 class WriterTests(SynchronousTestCase):
+    @slow
     @given(playlists())
     def test_written_playlist_reads_back(self, playlist: MediaPlaylist) -> None:
         """Whatever is written, the reader finds the same values in it and no problem but with what is no playlist."""
@@ -94,6 +96,7 @@ class WriterTests(SynchronousTestCase):
             self.assertEqual(render_media_playlist(mixed), writer.render(mixed))
             self.assertEqual(render_media_playlist(mixed), writer.render(replace(mixed)))
 
+    @slow
     @settings(max_examples=50)
     @given(playlists(), st.data())
     def test_delta_merges_as_written(self, playlist: MediaPlaylist, data: st.DataObject) -> None:

@@ -371,6 +371,7 @@ class LeakTests(HostileCase):
         self.edge.collectors.clear()
         self.edge.authenticator.requests.clear()
 
+    @slow
     def test_no_object_stays(self) -> None:
         """After dozens of visits there are as many objects as after a few, and no timer but the coarse one."""
         self.media = list(media(seconds=1))

@@ -11,6 +11,7 @@ from rapidrtmp.http.errors import ForbiddenError, TooManyRequestsError, Unauthor
 from rapidrtmp.interfaces import EventType, IPlayAuthenticator, PlayRequest, Request, UnavailableError, Verdict
 from rapidrtmp.names import StreamName
 from rapidrtmp.playback.verdicts import CHECK_MS, MAX_REFUSED, PLAYER_MS, REFUSED_MS, Verdicts
+from tests.slow import slow
 
 NAME = StreamName("live", "k")
 YES, NO = Verdict(allowed=True), Verdict(allowed=False, reason="not today")
@@ -170,6 +171,7 @@ class VerdictsTests(SynchronousTestCase):
         error = self.assertRaises(UnauthorizedError, self.ask)
         self.assertEqual({"WWW-Authenticate": "Bearer"}, error.headers)
 
+    @slow
     def test_wrong_tokens_displace_nothing(self) -> None:
         """However many wrong tokens are tried, a good one is not judged anew."""
         self.ask()

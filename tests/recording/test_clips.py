@@ -12,6 +12,7 @@ from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_t
 from rapidrtmp.testing.sinks import RecordingWriter, feed, make_sink_context
 from tests.recording.recordings import store_into
 from tests.recording.test_sink import make_recorder
+from tests.slow import slow
 from tests.web.kit import Reply, Server
 
 FOLDER = "/recordings/live/test"
@@ -51,6 +52,7 @@ class RecordedClipTests(SynchronousTestCase):
         """The stream of these tests lies in three recordings."""
         self.assertEqual(3, len(self.starts))
 
+    @slow
     def test_playlist_goes_through_all_recordings(self) -> None:
         """A playlist goes through all the recordings that the time touches, each behind a discontinuity."""
         reply = self.get("clip.m3u8", **{"from": date(8), "to": date(37)})

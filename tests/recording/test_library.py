@@ -125,6 +125,7 @@ class LookingTests(LibraryCase):
         self.assertEqual([0, 0], [seen[1] - seen[0], seen[3] - seen[2]])
         self.assertEqual(3, len(set(seen)))
 
+    @slow
     def test_many_that_grow(self) -> None:
         """Recordings that grow are asked for the pages that are not full yet, however many there are, once a second."""
         storage = MemoryStorage()

@@ -390,6 +390,7 @@ class DamageTests(RecoveryCase):
         self.successResultOf(storage.put(key, spoiled, "", ""))
         return spoiled
 
+    @slow
     def test_damaged_page_is_set_aside(self) -> None:
         """A damaged page is named and set aside, and its recording is whole again from its parts."""
         tape, frames = self.recorded()

@@ -382,6 +382,7 @@ class AddressTests(ServerCase):
         said = self.said(service)
         self.assertEqual(f"the demo: open http://localhost:{service.http.number}/live/demo in a browser", said[-1])
 
+    @slow
     async def test_without_http2_is_said(self) -> None:
         """The log says what Safari lacks: HTTPS, or HTTP/2 where its library is not installed; or nothing."""
         encrypted = [Address("localhost:8443", True)]

@@ -15,6 +15,7 @@ from rapidrtmp.support.units import (
     render_duration_ms,
     render_size,
 )
+from tests.slow import slow
 
 
 class DurationTests(SynchronousTestCase):
@@ -55,6 +56,7 @@ class DurationTests(SynchronousTestCase):
         self.assertEqual(90, parse_duration_s("1m30s"))
         self.assertRaises(ConfigurationError, parse_duration_s, "1500ms")
 
+    @slow
     @given(st.integers(min_value=0, max_value=10**12))
     def test_duration_shown_reads_back(self, milliseconds: int) -> None:
         """A duration that is shown reads back as itself."""

@@ -28,6 +28,7 @@ from rapidrtmp.testing.sinks import make_sink_context
 from rapidrtmp.testing.transcoders import FakeTranscoder, make_transcoder_context
 from rapidrtmp.transcode.ladder import Ladder
 from tests.hls.test_track_renditions import WatchedShelf, shape
+from tests.slow import slow
 
 VIDEO, AUDIO = make_video_track(), make_audio_track()
 RUNGS = ("480p/", "360p/")
@@ -120,6 +121,7 @@ class InStepTests(SynchronousTestCase):
             for kind in MediaKind:
                 self.assertEqual(stream.samples("", kind), stream.samples(folder, kind), folder)
 
+    @slow
     def test_every_kind_of_stream(self) -> None:
         """With and without B-frames, at odd rates, late, and without parts: numbers, times and audio are equal."""
         for lag, spec, video in (
@@ -136,6 +138,7 @@ class InStepTests(SynchronousTestCase):
             self.assert_in_step(stream)
             self.assertEqual([], stream.transcoder.missed)
 
+    @slow
     def test_source_with_b_frames(self) -> None:
         """A rung without B-frames beside a source with some is cut at the same ticks, with as many pictures."""
         stream = LadderedStream()
@@ -149,6 +152,7 @@ class InStepTests(SynchronousTestCase):
         )
         self.assertEqual(stream.samples("", MediaKind.AUDIO), stream.samples("480p/", MediaKind.AUDIO))
 
+    @slow
     def test_irregular_keyframes_and_frames(self) -> None:
         """Where keyframes and frames come as they like, every segment of a rung begins as the source's does."""
         times = [t for t in range(0, 90_000 * 20, 1_500) if t % 21_000 and t % 33_000]
@@ -159,6 +163,7 @@ class InStepTests(SynchronousTestCase):
         stream.finish()
         self.assert_in_step(stream)
 
+    @slow
     def test_late_audio_in_step(self) -> None:
         """Audio that comes late lies in the same segments of all renditions."""
         for late_ms in (60, 300):
@@ -168,6 +173,7 @@ class InStepTests(SynchronousTestCase):
             stream.finish()
             self.assert_in_step(stream)
 
+    @slow
     def test_discontinuity_in_all(self) -> None:
         """A publisher that returns costs every rung one discontinuity, at the same segment."""
         stream = LadderedStream()
@@ -232,6 +238,7 @@ class InStepTests(SynchronousTestCase):
 class FailingTests(SynchronousTestCase):
     """Rungs that do not come back."""
 
+    @slow
     def test_source_as_without(self) -> None:
         """The source's playlist and media are what they are without a ladder, whatever becomes of that."""
         plain = LadderedStream()
@@ -245,6 +252,7 @@ class FailingTests(SynchronousTestCase):
         self.assertEqual(same, {name: laddered.shelf.bodies[name] for name in same})
         self.assertEqual(["index.m3u8"], plain.variants())
 
+    @slow
     def test_dead_rung_has_gaps_and_returns(self) -> None:
         """A rung that brings nothing has gaps, is offered no more, keeps its numbers, and returns under its name."""
         stream = LadderedStream()

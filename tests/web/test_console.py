@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.web.console.sessions import COOKIE, LIFETIME_S, Sessions
+from tests.slow import slow
 from tests.web.kit import EPOCH_MS, Reply, Server, Wire
 
 SECRET = "made-on-first-start"
@@ -93,6 +94,7 @@ class SessionTests(SynchronousTestCase):
     def post(self, path: str, **headers: str) -> int:
         return self.server.post(path, {}, peer=STRANGER, Cookie=self.cookie, **headers).status
 
+    @slow
     def test_session_reads_the_api(self) -> None:
         """With its cookie a page of ours reads the API; without, or for a page of another origin, none does."""
         self.assertEqual(200, self.server.get("/api/v1/streams", peer=STRANGER, Cookie=self.cookie).status)

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from rapidrtmp.net.read_budget import ReadBudget
 from rapidrtmp.web.site import MAX_UNSENT_BYTES, MAX_WAITING_BYTES, TURN_S
+from tests.slow import slow
 from tests.web.kit import Server, Wire, playlist
 
 PLAIN = b"GET /live/k/index.m3u8 HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -233,6 +234,7 @@ class LoopbackTests(TestCase):
         """However much a client sends without reading, little of it is kept, and when it reads all is answered."""
         await self.flood(PLAIN, 3000)
 
+    @slow
     async def test_flood_on_the_normal_way(self) -> None:
         """So it is on the normal way."""
         await self.flood(OTHER, 1000)

@@ -128,6 +128,7 @@ class FloodTests(SynchronousTestCase):
             self.server.clock.advance(1)
         self.assertEnded(wire)
 
+    @slow
     def test_missing_streams_leave_nothing_behind(self) -> None:
         """Hundreds of requests for streams that are not there leave nothing behind."""
         wire = self.server.connect()
@@ -192,6 +193,7 @@ class FloodTests(SynchronousTestCase):
             self.server.connect("127.0.0.1").send(BLOCKING)
         self.assertEqual(300, self.server.metric("http_waiting_requests"))
 
+    @slow
     def test_clients_that_leave(self) -> None:
         """Hundreds that ask, wait and leave, at any point of a request, leave nothing behind."""
 

@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent, HTTPConnectionPool, readBody
 
+from tests.slow import slow
 from tests.web.kit import Server, playlist
 
 PATH = "/live/k/index.m3u8"
@@ -100,6 +101,7 @@ class ConnectionTests(SynchronousTestCase):
         stream.shelf.put_playlist("index.m3u8", playlist(10))
         self.assertEqual(200, wire.reply().status)
 
+    @slow
     def test_header_limits_close_the_connection(self) -> None:
         """Too many header fields, or too long ones, are refused, and the connection is closed."""
         for fields in (
@@ -201,6 +203,7 @@ class AccessLogTests(SynchronousTestCase):
 class LoopbackTests(TestCase):
     """The site on a real port, asked by a real client."""
 
+    @slow
     async def test_held_and_left(self) -> None:
         """Over real sockets, requests are held, woken together, kept alive and dropped when their client leaves."""
         reactor: Any = real_reactor

@@ -19,6 +19,7 @@ from rapidrtmp.web.fast_path import channel
 from rapidrtmp.web.fast_path.channel import FastPathChannel
 from rapidrtmp.web.fast_path.sending import PIECE_BYTES
 from rapidrtmp.web.site import BoundedChannel
+from tests.slow import slow
 from tests.web.kit import EPOCH_MS, MP4, Server, playlist
 
 SEGMENT = bytes(range(256)) * 40
@@ -344,6 +345,7 @@ class SameAnswersTests(TwoWays):
             self.send(request[:at], request[at:] + PLAIN[:30], PLAIN[30:], PLAIN)
             self.assert_same(at)
 
+    @slow
     def test_behind_each_other(self) -> None:
         """A request behind another in one read waits for its turn, whatever they are."""
         for first in (*EXPRESS[:4], *OTHERS):
@@ -363,6 +365,7 @@ class SameAnswersTests(TwoWays):
             self.send(*pieces)
             self.assert_same(pieces)
 
+    @slow
     @given(st.data())
     def test_mutated_requests_are_answered_alike(self, data: st.DataObject) -> None:
         """A request with anything in it changed is answered the same, and so is the next one."""

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.web.http2 import connection as http2
 from rapidrtmp.web.http2.frames import FrameType
+from tests.slow import slow
 from tests.web.http2.kit import PREFACE, Http2Wire, frame
 from tests.web.kit import Server, playlist
 
@@ -281,6 +282,7 @@ class ErrorTests(Http2TestCase):
         self.assertTrue(wire.transport.aborted)
         self.assertEqual(1, self.abuse(kind))
 
+    @slow
     def test_errors_are_one_log_line(self) -> None:
         """After whatever is not HTTP/2, nothing is read or kept, and the log has one line and no traceback."""
         settings = frame(FrameType.SETTINGS, 0, 0)
@@ -406,6 +408,7 @@ class FloodTests(Http2TestCase):
         self.assertTrue(wire.transport.aborted)
         self.assertEqual(1, self.abuse(kind))
 
+    @slow
     def test_floods_are_borne_a_while(self) -> None:
         """Frames that ask for nothing are borne for a while only, whatever their type."""
         floods: dict[str, bytes] = {
@@ -444,6 +447,7 @@ class FloodTests(Http2TestCase):
         self.assert_calmed(wire, "resetting")
         self.assertEqual(1, len([event for event in events if event["log_level"] >= LogLevel.warn]))
 
+    @slow
     def test_resets_after_answers_count_too(self) -> None:
         """So are those whose answer was faster."""
         wire = self.connect()
@@ -513,6 +517,7 @@ class FloodTests(Http2TestCase):
         self.assertTrue(wire.is_closed)
         self.assertEqual(0, self.unsent)
 
+    @slow
     def test_busy_client_is_no_flood(self) -> None:
         """A client that asks much, and acknowledges every frame of it, is not taken for a flood."""
         wire = self.connect()
@@ -531,6 +536,7 @@ class FloodTests(Http2TestCase):
             self.assertEqual(MEGABYTE, len(wire.answers[number].body))
         self.assertFalse(wire.is_closed)
 
+    @slow
     def test_impatient_client_is_no_flood(self) -> None:
         """A viewer that leaves its requests now and then is not taken for a flood."""
         wire = self.connect()
