@@ -57,11 +57,13 @@ class JournalWriter:
     Writes a journal, page by page. A page that was lost is written again with the next line.
 
     :param folder: of the recording.
+    :ivar stored_lines: how many lines, from the first on, can be read.
     """
 
     def __init__(self, storage: IStorageWriter, folder: str) -> None:
         self._storage = storage
         self._folder = folder
+        self.stored_lines = 0
         self._number = 0
         self._pages: dict[int, _Page] = {}
 
@@ -84,6 +86,7 @@ class JournalWriter:
         page.asked = lines = len(page.lines)
 
         def stored(_: None) -> bool:
+            self.stored_lines = max(self.stored_lines, number * LINES_PER_PAGE + lines)
             if lines == LINES_PER_PAGE:
                 self._pages.pop(number, None)
             return True
@@ -144,7 +147,7 @@ class RecordingWriter:
 
     @property
     def progress(self) -> Entry:
-        """What was handed over so far, stored or on its way there."""
+        """What was handed over so far, stored or on its way there; of segments those that can be read."""
         parts = [part for segment in self._open for part in segment.parts]
         ticks = self._ticks + sum(part.duration for part in parts)
         return replace(
@@ -152,7 +155,7 @@ class RecordingWriter:
             ended_ms=0,
             duration_ms=ticks * 1000 // self.header.timescale,
             size=(self._entry.size or len(self.header.init)) + sum(part.size for part in parts),
-            segments=self._entry.segments + sum(1 for segment in self._open if segment.parts),
+            segments=max(0, self._journal.stored_lines - 1),
         )
 
     # ── what the recorder does ───────────────────────────────────────────────────────────────────────────────────────

@@ -34,6 +34,7 @@ from rapidrtmp.interfaces import (
     IPartSink,
     ISink,
     ISinkFactory,
+    IStorage,
     IStorageWriter,
     SinkContext,
 )
@@ -160,10 +161,9 @@ class RecordingWriter:
     :ivar objects: what can be read now, by key.
     """
 
-    storage = None
-
     def __init__(self, *, persistent: bool = True, holds: bool = False) -> None:
         self.persistent = persistent
+        self.storage: IStorage | None = None
         self.holds = holds
         self.operations: list[tuple[str, str]] = []
         self.objects: dict[str, bytes] = {}

@@ -22,7 +22,7 @@ from rapidrtmp.storage.filesystem import LocalStorageFactory
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.storage.write_behind import WriteBehind
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
-from rapidrtmp.testing.sinks import feed, make_sink_context
+from rapidrtmp.testing.sinks import RecordingWriter, feed, make_sink_context
 from rapidrtmp.testing.storage import UnreliableStorage
 from tests.recording.recordings import ID, record, store
 from tests.recording.test_sink import make_recorder
@@ -86,6 +86,21 @@ class LookingTests(LibraryCase):
         self.assertIs(RecordingState.FINISHED, ended.state)
         self.assertEqual(10_000, ended.duration_ms)
         self.assertEqual(ended.size, stored + len(self.finish(read_object(storage, f"{ID.folder}/init.mp4"))))
+
+    def test_segments_count_when_they_can_be_read(self) -> None:
+        """Of a recording that this process writes a segment counts once the journal that names it is stored."""
+        storage = MemoryStorage()
+        writer = RecordingWriter(holds=True)
+        writer.storage = storage
+        recorder = make_recorder(make_sink_context(storage=writer))
+        source = FrameSource(make_video_track(), make_audio_track(), gop=60)
+        recorder.tracks_changed(source.tracks)
+        feed(recorder, source.take(5))
+        library = self.library(storage)
+        self.assertEqual(0, self.finish(library.entry(ID)).segments)
+        writer.settle_all()
+        self.assertEqual(1, self.finish(library.entry(ID)).segments)
+        self.assertGreaterEqual(self.finish(library.entry(ID)).duration_ms, 8_000)
 
     def test_entries_are_read_once(self) -> None:
         """What a list says of recordings that are over is read once, and again only when its object has changed."""
