@@ -67,11 +67,11 @@ class FeedReader:
     """Reads frames from bytes that arrive in any pieces."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._pending = bytearray()
 
     def receive_data(self, data: bytes) -> None:
         """Take what has arrived."""
-        self._buffer += data
+        self._pending += data
 
     def frames(self) -> Iterator[FeedFrame]:
         """
@@ -79,7 +79,7 @@ class FeedReader:
 
         :raises PeerProtocolError: what has arrived is none; all before it have been yielded.
         """
-        buffer, at = self._buffer, 0
+        buffer, at = self._pending, 0
         try:
             while len(buffer) - at >= _HEAD.size:
                 kind, fence, name_size, meta_size, body_size = _HEAD.unpack_from(buffer, at)

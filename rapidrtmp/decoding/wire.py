@@ -169,7 +169,7 @@ class MessageReader:
     """Takes bytes as they come, and gives messages."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._pending = bytearray()
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """
@@ -177,14 +177,14 @@ class MessageReader:
 
         :raises WireError: one is longer than any may be.
         """
-        self._buffer += data
-        while len(self._buffer) >= _HEADER.size:
-            kind, size = _HEADER.unpack_from(self._buffer)
+        self._pending += data
+        while len(self._pending) >= _HEADER.size:
+            kind, size = _HEADER.unpack_from(self._pending)
             if size > MOST_BYTES:
                 raise WireError(f"a message of {size} bytes")
             end = _HEADER.size + size
-            if len(self._buffer) < end:
+            if len(self._pending) < end:
                 return
-            body = bytes(self._buffer[_HEADER.size : end])
-            del self._buffer[:end]
+            body = bytes(self._pending[_HEADER.size : end])
+            del self._pending[:end]
             yield kind, body

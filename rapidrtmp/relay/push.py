@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from rapidrtmp.codec.flv_capabilities import read_flv_capabilities
 from rapidrtmp.codec.flv_writing import DATA_TAG, VIDEO_TAG, FlvWriter, describe_tracks
-from rapidrtmp.codec.table import CODECS
+from rapidrtmp.codec.table import AAC, AVC, CODECS
 from rapidrtmp.interfaces import ISink, SinkContext
 from rapidrtmp.interfaces.relays import PushTarget
 from rapidrtmp.media import Frame, MediaKind, Track
@@ -48,7 +48,7 @@ LONGEST_KEYFRAME_INTERVAL_S = 4
 #: Another stream uses the key: it is looked at again in so many seconds.
 KEY_TAKEN_DELAY_S = 10.0
 #: What every receiver takes without a word.
-_USUAL = frozenset({"avc1", "mp4a"})
+_USUAL = frozenset({AVC.fourcc, AAC.fourcc})
 _CAN_ENCODE = 2
 _VIDEO = MediaKind.VIDEO
 _CAN_RECONNECT = 1

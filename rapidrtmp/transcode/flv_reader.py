@@ -27,13 +27,13 @@ class FlvReader:
     """Reads one stream of FLV."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._pending = bytearray()
         self._skip = 0  # bytes of the header that are still to come
         self._is_begun = False
 
     def receive_data(self, data: bytes) -> None:
         """Take what has come."""
-        self._buffer += data
+        self._pending += data
 
     def events(self) -> Iterator[VideoTag]:
         """
@@ -41,7 +41,7 @@ class FlvReader:
 
         :raises MediaError: this is no FLV.
         """
-        buffer = self._buffer
+        buffer = self._pending
         if not self._is_begun:
             if len(buffer) < len(_HEADER) + 5:
                 return
