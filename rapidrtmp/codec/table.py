@@ -171,6 +171,7 @@ class Codec:
     :ivar reorders: whether its coded frames carry a composition time of their own in Enhanced RTMP.
     :ivar silence: makes a frame without sound for a configuration, for where a track pauses; ``b""`` if it has none.
     :ivar is_known: whether a configuration that comes, the second one, says nothing that one in force does not say.
+    :ivar decoder: what FFmpeg calls its decoder; ``""`` where it is not carried.
     :ivar describes_itself: whether a sequence start may say nothing, since frames tell all.
     :ivar sequence_start: from the record to what a sequence start says in Enhanced RTMP.
     """
@@ -197,6 +198,7 @@ class Codec:
     is_known: Callable[[Any, Any], bool] = operator.eq
     reorders: bool = False
     describes_itself: bool = False
+    decoder: str = ""
     sequence_start: Callable[[bytes], bytes] = _as_it_is
 
     @property
@@ -215,6 +217,7 @@ AVC = Codec(
     "avc1",
     _VIDEO,
     "H.264",
+    decoder="h264",
     read_config=read_avc_config,
     search=AvcSearch,
     reader=AvcReader,
@@ -230,6 +233,7 @@ HEVC = Codec(
     "hvc1",
     _VIDEO,
     "HEVC",
+    decoder="hevc",
     read_config=read_hevc_config,
     search=HevcSearch,
     reader=HevcReader,
@@ -244,6 +248,7 @@ AV1 = Codec(
     "av01",
     _VIDEO,
     "AV1",
+    decoder="libdav1d",
     read_config=read_av1_config,
     search=Av1Search,
     reader=Av1Reader,
@@ -256,6 +261,7 @@ VP9 = Codec(
     "vp09",
     _VIDEO,
     "VP9",
+    decoder="vp9",
     read_config=read_vp9_config,
     search=Vp9Search,
     reader=Vp9Reader,
@@ -269,6 +275,7 @@ AAC = Codec(
     "mp4a",
     _AUDIO,
     "AAC",
+    decoder="aac",
     read_config=read_audio_config,
     search=AacSearch,
     reader=AacReader,
@@ -295,6 +302,7 @@ CODECS: dict[str, Codec] = {
             "Opus",
             _AUDIO,
             "Opus",
+            decoder="opus",
             read_config=read_opus_head,
             config_of_frame=opus_of_packet,
             config_of_channels=opus_of_channels,
@@ -310,6 +318,7 @@ CODECS: dict[str, Codec] = {
             "fLaC",
             _AUDIO,
             "FLAC",
+            decoder="flac",
             read_config=read_stream_info,
             reader=FlacReader,
             pieces=SeveralFrames,
@@ -323,6 +332,7 @@ CODECS: dict[str, Codec] = {
             "ac-3",
             _AUDIO,
             "AC-3",
+            decoder="ac3",
             read_config=read_dac3,
             config_of_frame=ac3_of_frame,
             reader=Ac3Reader,
@@ -336,6 +346,7 @@ CODECS: dict[str, Codec] = {
             "ec-3",
             _AUDIO,
             "E-AC-3",
+            decoder="eac3",
             read_config=read_dec3,
             config_of_frame=eac3_of_frame,
             reader=Eac3Reader,
@@ -349,6 +360,7 @@ CODECS: dict[str, Codec] = {
             ".mp3",
             _AUDIO,
             "MP3",
+            decoder="mp3",
             read_config=read_mp3_record,
             config_of_frame=mp3_of_frame,
             reader=Mp3Reader,

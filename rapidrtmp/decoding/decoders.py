@@ -14,6 +14,7 @@ from av.audio.resampler import AudioResampler
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from rapidrtmp.codec.table import CODECS
 from rapidrtmp.decoding.wire import FrameHeader, TrackDescription
 
 if TYPE_CHECKING:
@@ -21,24 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PictureDecoder", "SoundDecoder"]
 
-#: What FFmpeg calls the codecs that the codec table lists.
-_DECODERS = {
-    "avc1": "h264",
-    "hvc1": "hevc",
-    "av01": "libdav1d",
-    "vp09": "vp9",
-    "mp4a": "aac",
-    ".mp3": "mp3",
-    "Opus": "opus",
-    "fLaC": "flac",
-    "ac-3": "ac3",
-    "ec-3": "eac3",
-}
 _MS = Fraction(1, 1000)
 
 
 def _open(track: TrackDescription) -> Any:
-    context = av.CodecContext.create(_DECODERS[track.codec], "r")
+    context = av.CodecContext.create(CODECS[track.codec].decoder, "r")
     if track.extradata:
         context.extradata = bytes.fromhex(track.extradata)
     context.thread_count = 1

@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from rapidrtmp.codec.table import AVC
 from rapidrtmp.interfaces import (
     EventType,
     ILadder,
@@ -190,7 +191,7 @@ class FakeTranscoder:
                 continue
             config = make_video_track(width, height).config
             assert isinstance(config, VideoConfig)
-            self._ladder.configured(name, "avc1", config)
+            self._ladder.configured(name, AVC.fourcc, config)
             self._ladder.frame(name, frame.pts, frame.data, keyframe=frame.keyframe, arrived_ms=frame.arrived_ms)
 
     def _drain(self) -> None:

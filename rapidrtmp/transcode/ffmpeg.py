@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
+from rapidrtmp.codec.table import AVC
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import EventType, ITranscoder, ITranscoderFactory, Rung, TranscoderContext
 from rapidrtmp.media import VIDEO_TIMESCALE, Frame, MediaKind, Track, VideoConfig
@@ -325,7 +326,7 @@ class FfmpegTranscoder:
         child = Child(
             self._track,
             [size.rung for size in self._sizes],
-            configured=lambda rung, config: self._ladder.configured(rung, "avc1", config),
+            configured=lambda rung, config: self._ladder.configured(rung, AVC.fourcc, config),
             returned=self._returned,
             ended=self._child_ended,
         )
