@@ -81,12 +81,14 @@ class _Source:
     :ivar whole: reads whole frames.
     :ivar pieces: reads messages that are no whole frames, if the codec has such.
     :ivar timestamp: of its last frame; likewise ``data``, and ``earlier`` that of the one before.
+    :ivar counts: whether the numbers of its pictures rose at the end of the last GOP; there are encoders whose do not.
     :ivar is_cut_off: whether pictures are missing in front of those that come, up to the next keyframe.
     """
 
     __slots__ = (
         "codec",
         "config",
+        "counts",
         "data",
         "earlier",
         "fourcc",
@@ -112,7 +114,7 @@ class _Source:
         if codec.pieces is not None:
             self.pieces = codec.pieces(self.whole, before.pieces if before and before.codec is codec else None)
         self.reader: SampleReader = self.whole
-        self.timestamp, self.earlier, self.data, self.is_cut_off = 0, b"", b"", False
+        self.timestamp, self.earlier, self.data, self.is_cut_off, self.counts = 0, b"", b"", False, True
         self.choose_reader()
 
     def choose_reader(self) -> None:
@@ -135,6 +137,12 @@ class _Kind:
         self.kind = kind
         self.read = read
         self.sources: dict[int, _Source] = {}
+
+
+def _counts(source: _Source) -> bool:
+    """Whether the numbers of its last two pictures follow, as far as it has had so many."""
+    follows = source.codec.follows
+    return follows is None or not source.earlier or follows(source.config, source.earlier, source.data)
 
 
 class Demuxer:
@@ -312,15 +320,15 @@ class Demuxer:
         if units:
             self._unsupported_ms = None
         for (timestamp, nanoseconds, composition_ms, now_ms), config, keyframe, samples, data in units:
-            if source.is_video:
-                may_miss = source.is_cut_off or timestamp - source.timestamp > PAUSE_MS
-                if may_miss and not keyframe and self._is_cut_off(source, data, events):
-                    continue
-                source.timestamp, source.earlier, source.data = timestamp, source.data, data
             if config is not source.config:
                 self._configure(source, config, now_ms, events)
-            if keyframe and source.is_video:
-                self._keyframe_came(source, now_ms, events)
+            if source.is_video:
+                may_miss = source.is_cut_off or timestamp - source.timestamp > PAUSE_MS
+                if keyframe:
+                    self._keyframe_came(source, now_ms, events)
+                elif may_miss and self._is_cut_off(source, data, events):
+                    continue
+                source.timestamp, source.earlier, source.data = timestamp, source.data, data
             self._timeline.frame_received(
                 source.track, timestamp, nanoseconds, composition_ms, keyframe, samples, data, now_ms, events
             )
@@ -328,9 +336,9 @@ class Demuxer:
     def _is_cut_off(self, source: _Source, data: bytes, events: list[MediaEvent]) -> bool:
         """Whether pictures that one is made from are missing, as of a camera that was off: it waits for a keyframe."""
         follows, config = source.codec.follows, source.config
-        if follows is None or not source.earlier:
+        if follows is None or not source.earlier or not source.counts:
             return False
-        if not source.is_cut_off:  # and its numbers can be trusted
+        if not source.is_cut_off:
             has_followed = follows(config, source.earlier, source.data)
             source.is_cut_off = has_followed and not follows(config, source.data, data)
         if source.is_cut_off:
@@ -477,6 +485,7 @@ class Demuxer:
         one of them is open; returns the track.
         """
         source.is_cut_off = False
+        source.counts = _counts(source)
         closer = source.codec.closer
         if closer is not None and getattr(source.whole, "open_gops", 0) > 0 and source.track.id not in self._closers:
             self._closers[source.track.id] = closer(source.track.config)

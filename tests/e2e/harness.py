@@ -12,6 +12,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ __all__ = [
     "Token",
     "eventually",
     "fetch",
+    "free_port",
     "new_folder",
     "server_environment",
 ]
@@ -69,6 +71,12 @@ def eventually(what: str, probe: Callable[[], T | None], deadline_s: float = DEA
         if time.monotonic() > until:
             raise AssertionError(f"waited {deadline_s:.0f} s for {what}")
         time.sleep(POLL_S)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago: for programs that cannot be asked which one they took."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def new_folder(name: str) -> Path:

@@ -14,9 +14,8 @@ from urllib.parse import urlsplit
 
 from tests.e2e.edges import EdgeViewer, watch
 from tests.e2e.ffmpeg import CLIPS, FFMPEG
-from tests.e2e.harness import EndToEndTest, Server, eventually, fetch
+from tests.e2e.harness import EndToEndTest, Server, eventually, fetch, free_port
 from tests.e2e.test_deploy import DEPLOY, find
-from tests.e2e.test_proxies import free_port
 
 SETTINGS = '[http]\naccess_log = true\ntrusted_proxies = ["127.0.0.1"]\n[hls]\nsegment = "1s"\n'
 ASKED = re.compile(r"GET (/live/show/\S+).* 200\b")

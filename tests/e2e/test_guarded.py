@@ -20,8 +20,8 @@ import jwt
 from tests.e2e import test_proxies
 from tests.e2e.browser import FIGURES, BrowserTest, check_library, find_browser
 from tests.e2e.ffmpeg import CLIPS, FFMPEG
-from tests.e2e.harness import EndToEndTest, Server, eventually, fetch, server_environment
-from tests.e2e.test_proxies import _free_port, _other_user, _program
+from tests.e2e.harness import EndToEndTest, Server, eventually, fetch, free_port, server_environment
+from tests.e2e.test_proxies import _other_user, _program
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "authentication.md"
 
@@ -44,7 +44,7 @@ class CacheTests(EndToEndTest):
 
     def documented_nginx(self, server: Server) -> str:
         """nginx as the documentation has it, before a server."""
-        program, port, folder = _program("nginx"), _free_port(), Path(tempfile.mkdtemp(prefix="nginx-"))
+        program, port, folder = _program("nginx"), free_port(), Path(tempfile.mkdtemp(prefix="nginx-"))
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         folder.chmod(0o755)
         (found,) = re.findall(r"^    proxy_cache_path.*?^    \}$", DOCUMENT.read_text(), re.M | re.S)

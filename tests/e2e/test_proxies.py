@@ -16,7 +16,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
 
-from tests.e2e.harness import Answer, EndToEndTest, Server, eventually, fetch, new_folder
+from tests.e2e.harness import Answer, EndToEndTest, Server, eventually, fetch, free_port, new_folder
 
 PUBLISH = json.dumps({"streamKey": "demo"})
 PATHS = (("GET", "/api/v1/streams"), ("GET", "/metrics"), ("POST", "/api/v1/publish"), ("GET", "/api/v1/recordings"))
@@ -40,11 +40,6 @@ def _other_user() -> str:
             continue
         return name
     raise SkipTest("there is neither www-data nor nobody")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class ProxyTests(EndToEndTest):

@@ -15,7 +15,7 @@ from typing import Any
 from twisted.trial.unittest import SkipTest
 
 from tests.e2e.ffmpeg import FFMPEG, Clip, Packet, read_packets
-from tests.e2e.harness import TWISTD, EndToEndTest, Server, eventually, fetch, new_folder
+from tests.e2e.harness import TWISTD, EndToEndTest, Server, eventually, fetch, free_port, new_folder
 
 CLIP = Clip("relayed", seconds=14, frame_rate=Fraction(30), sample_rate=48_000, channels=2, b_frames=2)
 KEY = "very-secret-key-0123456789"
@@ -30,11 +30,6 @@ events {{ worker_connections 64; }}
 rtmp {{ server {{ listen 127.0.0.1:{port}; application app {{ live on; wait_key on; publish_notify on; }} }} }}
 """
 MODULES = ("/usr/lib/nginx/modules/ngx_rtmp_module.so", "/usr/share/nginx/modules/ngx_rtmp_module.so")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def is_open(port: int) -> bool:

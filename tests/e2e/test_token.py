@@ -11,8 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest
 
 from tests.e2e.ffmpeg import CLIPS, FFMPEG
-from tests.e2e.harness import EndToEndTest, Server, eventually, fetch, new_folder, server_environment
-from tests.e2e.test_proxies import _free_port as free_port
+from tests.e2e.harness import EndToEndTest, Server, eventually, fetch, free_port, new_folder, server_environment
 
 
 class TokenToolTests(EndToEndTest):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rapidrtmp.live.demuxer import Demuxer, Discontinuity, MediaEvent, PublisherUnusable
@@ -60,6 +60,7 @@ class OutlierTests(DisturbanceCase):
 
     @slow
     @settings(max_examples=10)
+    @example({271}, -300_000)  # right behind a keyframe
     @given(st.sets(st.integers(60, 430), max_size=12), st.integers(-400_000, 400_000))
     def test_now_and_then(self, indices: set[int], by_ms: int) -> None:
         """However many single frames of the video have lost their time, viewers do not notice."""
