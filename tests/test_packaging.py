@@ -5,14 +5,17 @@ import re
 import runpy
 import subprocess
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest import TestResult
 
 import setuptools
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from rapidrtmp.http import hlsjs
-from tests.__main__ import chosen_tests, every_test, share_of, unit_tests
+from tests.__main__ import unit_tests
+from tests.claimed import ClaimedTests, chosen_tests, every_test, write_claims
 
 ROOT = Path(__file__).parent.parent
 
@@ -107,17 +110,36 @@ class TestSelectionTests(SynchronousTestCase):
     def test_quick_and_slow_are_apart(self) -> None:
         """Each test of a module is quick or slow, by its mark or that of its class; what cannot be loaded is quick."""
         modules = ["tests.codec.test_bits", "tests.net.test_connection"]
-        quick, slow = (chosen_tests(modules, slow=each) for each in (False, True))
+        quick, slow = ([test.id() for test in chosen_tests(modules, slow=each)] for each in (False, True))
         self.assertIn("tests.codec.test_bits.FixedWidthTests", [name.rpartition(".")[0] for name in quick])
         self.assertEqual({"tests.net.test_connection.AnyBytesTests"}, {name.rpartition(".")[0] for name in slow})
         self.assertFalse({*quick} & {*slow})
-        self.assertEqual(["tests.test_absent"], chosen_tests(["tests.test_absent"], slow=False))
+        self.assertEqual(["tests.test_absent"], [test.id() for test in chosen_tests(["tests.test_absent"], slow=False)])
 
-    def test_shares_cover_all_classes(self) -> None:
+    def test_claims_cover_all_classes(self) -> None:
         """The processes share the classes among them: none is left out, none runs twice, none is torn apart."""
-        tests = ["m.A.test_1", "m.A.test_2", "m.B.test_1", "n.A.test_1", "n.A.test_2"]
-        self.assertEqual(["m.A.test_1", "m.A.test_2", "n.A.test_1", "n.A.test_2"], share_of(tests, 0, 2))
-        self.assertEqual(["m.B.test_1"], share_of(tests, 1, 2))
+        ran: list[str] = []
+
+        class One(SynchronousTestCase):
+            def test_a(self) -> None:
+                ran.append(self.id())
+
+            test_b = test_a
+
+        class Other(One):
+            pass
+
+        claims = write_claims()
+        self.addCleanup(os.close, claims)
+        tests = [One("test_a"), Other("test_a"), One("test_b"), Other("test_b")]
+        first, second, late = (ClaimedTests(tests, claims) for _ in range(3))
+        seen = TestResult()
+        seen.startTest = lambda _: second.run(seen) if not ran else None  # type: ignore[method-assign]
+        first.run(seen)
+        self.assertEqual(sorted(test.id() for test in tests), sorted(ran))
+        self.assertEqual(1, sum(one.rpartition(".")[0] != two.rpartition(".")[0] for one, two in pairwise(ran)))
+        late.run(seen)
+        self.assertEqual(len(tests), len(ran))
 
     def test_environments_run_all_tests(self) -> None:
         """`tox` runs the quick tests, the slow ones and the end-to-end ones."""
