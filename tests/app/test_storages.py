@@ -197,6 +197,7 @@ class ServerTests(ServerCase):
         self.assertEqual([f'rapidrtmp_storage_written_total{{storage="{name}"}} 0.0' for name in names], lines)
         await service.stopService()
 
+    @slow
     async def test_recovery_in_each_storage(self) -> None:
         """What an earlier server left unfinished is closed in each storage of recordings."""
         for folder, app in (("recordings", "live"), ("radio", "radio")):

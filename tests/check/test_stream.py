@@ -32,6 +32,7 @@ class StreamTests(SynchronousTestCase):
         report = self.check(spoil={name: spoil}, **more)  # type: ignore[arg-type]
         return {(one.severity, one.rule) for _, one in report.violations}
 
+    @slow
     def test_clean_stream_is_clean(self) -> None:
         """A low-latency stream of ours is clean: by blocking reload, delta updates where offered, and hints."""
         report = self.check()
@@ -52,12 +53,14 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual([], report.violations)
         self.assertEqual(0, report.measured["playlist"].parts)
 
+    @slow
     def test_delta_updates_are_merged(self) -> None:
         """With a long window delta updates are asked for, merged, and held to full versions in between."""
         report = self.check(spec={"window": "20"}, start_s=20)
         self.assertEqual([], report.violations)
         self.assertGreater(report.measured["playlist"].deltas, 5)
 
+    @slow
     def test_ended_stream_is_read_at_once(self) -> None:
         """What has ended is fetched from its beginning, in no time."""
         report = self.check(start_s=31)
@@ -93,6 +96,7 @@ class StreamTests(SynchronousTestCase):
 
     # ── what can be wrong ────────────────────────────────────────────────────────────────────────────────────────────
 
+    @slow
     def test_playlist_violations_are_found(self) -> None:
         """What a version says wrongly is found, and so is what it changes."""
         longer = with_body(lambda body: body.replace(b"PART-TARGET=0.334", b"PART-TARGET=0.3"))
@@ -122,6 +126,7 @@ class StreamTests(SynchronousTestCase):
         gone = lambda answer: replace(answer, status=404)  # noqa: E731  as short as it gets
         self.assertEqual({(Severity.ERROR, Rule.HTTP)}, self.spoiled("segment_1003.m4s", gone))
 
+    @slow
     def test_segment_is_its_parts(self) -> None:
         """A segment that is not the bytes of its parts is found, and so is one that cannot be read."""
         cut = with_body(lambda body: body[:-1])

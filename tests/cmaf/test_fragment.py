@@ -209,6 +209,7 @@ class ReadBackTests(SynchronousTestCase):
         audio=st.lists(st.tuples(st.binary(max_size=30), st.sampled_from([1_024, 1_023])), max_size=6),
     )
     @settings(max_examples=60)
+    @slow
     def test_any_samples_are_found_again(
         self,
         number: int,

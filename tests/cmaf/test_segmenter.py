@@ -168,6 +168,7 @@ class SegmenterCase(SynchronousTestCase):
 class RegularTests(SegmenterCase):
     """Encoders that do what they say."""
 
+    @slow
     def test_gops_begin_every_segment(self) -> None:
         """With GOPs of 0.5 to 10 s, at every frame rate, every segment begins with a keyframe."""
         for rate in RATES:
@@ -288,6 +289,7 @@ class AheadTests(SegmenterCase):
         self.assertGreater(len(ends), 1)
         self.assertEqual(ends, [part.end for part in parts if part.expected_last and ends[0] <= part.end <= ends[-1]])
 
+    @slow
     def test_steady_streams_leave_ahead(self) -> None:
         """At every frame rate, with B-frames and with sound interleaved by decode time, in GOPs of whole parts."""
         for rate in RATES:

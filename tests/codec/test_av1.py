@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.codec.av1 import Av1Reader, Av1Search, is_known_av1, read_av1_config, split_obus
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import Colour, ContentLight, MasteringDisplay
+from tests.slow import slow
 
 #: SVT-AV1 through FFmpeg 9.0, 320x180: the sequence header that it announces, and the one that it sends.
 ANNOUNCED = bytes.fromhex("0a0b0200000521e7f66017c002")
@@ -209,6 +210,7 @@ class TemporalUnitTests(SynchronousTestCase):
             ),
         )
     )
+    @slow
     def test_any_bytes_read_the_same(self, body: bytes) -> None:
         """Any bytes are a temporal unit that reads the same again, or nothing, or refused as media."""
         reader = Av1Reader(CONFIG)

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.codec.avc import AvcReader, nal_length_size, read_avc_config
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import Colour, VideoConfig
+from tests.slow import slow
 
 #: x264 through FFmpeg 9.0: High, 1920x1080, 25 frames a second, matrix BT.709.
 RECORD = bytes.fromhex(
@@ -380,6 +381,7 @@ class AccessUnitTests(SynchronousTestCase):
         else:
             self.assertIsNone(unit)
 
+    @slow
     @given(
         st.one_of(
             st.binary(max_size=40),

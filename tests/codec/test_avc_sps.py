@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.codec.avc_sps import Sps, Usability, read_sps
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import Colour
+from tests.slow import slow
 
 FULL_RANGE = Colour(2, 2, 2, True)
 
@@ -214,6 +215,7 @@ class PictureTests(SynchronousTestCase):
             sps = read_sps(sps_of(profile=profile))
             self.assertEqual((1, 8, 8, 640), (sps.chroma_format, sps.luma_depth, sps.chroma_depth, sps.width))
 
+    @slow
     @given(
         st.sampled_from([66, 77, 100, 110, 122, 244]),
         st.tuples(st.integers(1, 500), st.integers(1, 250)),

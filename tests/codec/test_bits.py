@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.codec.bits import BitReader, remove_emulation_prevention
 from rapidrtmp.errors import MediaError
+from tests.slow import slow
 
 
 def data(bits: str) -> bytes:
@@ -48,6 +49,7 @@ class FixedWidthTests(SynchronousTestCase):
         error = self.assertRaises(MediaError, reader.u, 8)
         self.assertEqual("field of 8 bits at bit 9, but only 16 bits are there", str(error))
 
+    @slow
     @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0)).map(lambda f: (f[0], f[1] % (1 << f[0])))))
     def test_reads_what_was_written(self, fields: list[tuple[int, int]]) -> None:
         """Fields of any widths come back as they were written."""

@@ -19,6 +19,7 @@ from rapidrtmp.codec.table import HEVC
 from rapidrtmp.errors import MediaError
 from rapidrtmp.media import Colour, ContentLight, MasteringDisplay
 from tests.codec.test_avc import lengths, start_codes
+from tests.slow import slow
 
 #: x265 through FFmpeg 9.0: Main, 320x180, 25 frames a second.
 VPS = bytes.fromhex("40010c01ffff01600000030090000003000003003c959409")
@@ -299,6 +300,7 @@ class AccessUnitTests(SynchronousTestCase):
         error = self.assertRaises(MediaError, reader_of().read, lengths(TRAIL) + b"\0\0\0\5\x02\x01")
         self.assertEqual("NAL unit at byte 8 reaches to 17, the access unit has 14 bytes", str(error))
 
+    @slow
     @given(st.lists(st.sampled_from([b"", TRAIL, IDR, CRA, SEI, AUD, VPS, SPS, PPS, HDR_SPS, MASTERING]), max_size=7))
     def test_any_order_of_units(self, nals: list[bytes]) -> None:
         """Of any NAL units in any order, those stay that are neither empty nor parameter sets."""
@@ -307,6 +309,7 @@ class AccessUnitTests(SynchronousTestCase):
         kept = [nal for nal in nals if nal and nal_type(nal) not in (32, 33, 34)]
         self.assertEqual(lengths(*kept) if {TRAIL, IDR, CRA} & set(nals) else None, data)
 
+    @slow
     @given(
         st.one_of(
             st.binary(max_size=40),

@@ -23,6 +23,7 @@ from rapidrtmp.decoding.wire import (
     unpack_frame,
 )
 from tests.cutting import cuts_of
+from tests.slow import slow
 
 TIMES = st.integers(-(2**62), 2**62)
 HEADERS = st.builds(FrameHeader, st.integers(0, 2**32 - 1), TIMES, TIMES, st.booleans(), st.booleans())
@@ -39,6 +40,7 @@ class MessageTests(SynchronousTestCase):
         ((kind, body),) = read(pack_frame(header, data))
         self.assertEqual((Kind.FRAME, header, data), (kind, *unpack_frame(body)))
 
+    @slow
     @given(st.data(), st.lists(st.binary(max_size=20), max_size=6))
     def test_any_pieces_make_messages(self, data: Any, bodies: list[bytes]) -> None:
         """However the bytes are cut, the messages are the same."""

@@ -131,6 +131,7 @@ segment_8.m4s
 
 
 class WindowTests(SynchronousTestCase):
+    @slow
     def test_shortened_window_grows_again(self) -> None:
         """A window that has to be short lists three target durations, follows the rules, and grows again afterwards."""
         packager = Packager(20)

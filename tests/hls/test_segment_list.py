@@ -12,6 +12,7 @@ from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.live.shelf import Shelf
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
 from rapidrtmp.testing.sinks import RecordingWriter, feed, make_sink_context
+from tests.slow import slow
 
 
 def segment(sequence: int, init: str = "init_7.mp4") -> ListedSegment:
@@ -61,6 +62,7 @@ class RenditionTests(SynchronousTestCase):
             counts.append(len(sink._published.window.list.span(0, 1 << 40)))
         return counts
 
+    @slow
     def test_what_all_have_passed_is_dropped(self) -> None:
         """Whether there is a copy in the storage or not, the list is soon as long as it will ever be."""
         for writer in (RecordingWriter(), RecordingWriter(persistent=False)):

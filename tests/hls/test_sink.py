@@ -564,6 +564,7 @@ class RetirementTests(SynchronousTestCase):
                     self.assertTrue(kept or now - since >= 3 * 2, f"{name} was gone after {now - since} s")
         self.assertLess(len(packaged.shelf._objects), 12 * 7)
 
+    @slow
     def test_init_segments_stay_while_needed(self) -> None:
         """An init segment stays for as long as any segment that needs it, and goes then."""
         packaged = Packaged({"window": "4"})

@@ -242,6 +242,7 @@ class AudioAloneTests(SynchronousTestCase):
             self.assertEqual(shape(shelf.latest("")), shape(shelf.latest(folder)))
             self.assertTrue(all(part.independent for each in shelf.latest(folder).segments for part in each.parts))
 
+    @slow
     def test_muxed_as_with_one(self) -> None:
         """The stream's own media are what they are without the other tracks, byte for byte."""
         both, one = self.packaged(MAIN, COMMENT), self.packaged(MAIN)
@@ -268,6 +269,7 @@ class AudioAloneTests(SynchronousTestCase):
         largest = 8 * 900 * 44_100 // 1024
         self.assertTrue(largest < parsed.variants[0].bandwidth < 2 * largest, parsed.variants[0].bandwidth)
 
+    @slow
     def test_first_track_pauses(self) -> None:
         """While the first track is silent the others continue, in gaps of the first; it joins in where it belongs."""
         back = audio_frames(MAIN, 6, start=14 * 48_000)
@@ -469,6 +471,7 @@ class SizesTests(SynchronousTestCase):
         self.assertTrue(4_000 <= frame.arrived_ms <= 6_100, frame.arrived_ms)
         self.assertEqual(3, len(parse_multivariant_playlist(packaged.multivariant()).variants))
 
+    @slow
     def test_other_keyframes_are_not_offered(self) -> None:
         """A size whose keyframes are elsewhere is not offered, the encoder hears of it, and no other waits for it."""
         packaged, said = Packaged(), list[tuple[str, str]]()
@@ -517,6 +520,7 @@ class SizesTests(SynchronousTestCase):
         self.assertEqual(1, len(parse_multivariant_playlist(packaged.multivariant()).variants))
         self.assertEqual([""], list(packaged.shelf.players))
 
+    @slow
     def test_with_audio_to_choose(self) -> None:
         """With several audio tracks each size is video alone, and goes with the same group of audio."""
         packaged = self.packaged(*self.frames(12, MAIN, COMMENT), audio=(MAIN, COMMENT))

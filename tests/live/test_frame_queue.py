@@ -13,6 +13,7 @@ from rapidrtmp.interfaces import IFrameQueue
 from rapidrtmp.live.frame_queue import FrameQueue
 from rapidrtmp.media import Frame
 from rapidrtmp.testing.frames import audio_frames, interleaved, make_audio_track, make_video_track, video_frames
+from tests.slow import slow
 
 VIDEO, AUDIO = make_video_track(), make_audio_track()
 FRAMES = interleaved(video_frames(VIDEO, 4, gop=15), audio_frames(AUDIO, 4))
@@ -75,6 +76,7 @@ class FrameQueueTests(SynchronousTestCase):
         self.assertEqual((frames[:2], 2), (self.read(queue), queue.dropped))
         self.assertTrue(queue.put(frames[4]))
 
+    @slow
     @given(st.integers(1, 60), st.integers(200, 6_000), st.lists(st.integers(0, 30), min_size=5, max_size=60))
     def test_bounds_and_whole_gops(self, max_frames: int, max_bytes: int, pauses: list[int]) -> None:
         """However it is read, its bounds hold, and behind each hole there is a keyframe of the video first."""

@@ -19,6 +19,7 @@ from rapidrtmp.names import StreamName
 from rapidrtmp.testing.frames import make_video_track, video_frames
 from rapidrtmp.testing.sinks import FrameCollector
 from tests.applications import FakeApplication
+from tests.slow import slow
 
 VIDEO = make_video_track()
 NAME, OTHER = StreamName("live", "a"), StreamName("live", "b")
@@ -263,6 +264,7 @@ class TakeoverTests(RegistryCase):
         self.registry.release(stream, old)
         self.assertIs(new, stream.publisher)
 
+    @slow
     @given(st.lists(st.tuples(st.sampled_from(["claim", "release", "wait", "end"]), st.integers(0, 2)), max_size=30))
     def test_races_leave_one_publisher(self, steps: list[tuple[str, int]]) -> None:
         """However publishers race, a name has one of them at most, and every timer leads somewhere."""

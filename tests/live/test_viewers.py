@@ -3,6 +3,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.live.viewers import MAX_REMEMBERED, Viewers
+from tests.slow import slow
 
 WINDOW_MS = 12_000
 
@@ -123,6 +124,7 @@ class ViewersTests(SynchronousTestCase):
         self.assertFalse(kept & set(other._clients))
         self.assertNotIn(b"192.0.2.1", b"".join(kept))
 
+    @slow
     @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["", "a", "b", "c"]), st.integers(0, 9000))))
     def test_total_is_that_of_clients(self, requests: list[tuple[int, str, int]]) -> None:
         """The count kept on the way is that of all clients who asked within the window, each by its own requests."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.live.wall_clock import LONGEST_STEP_MS, STEP_INTERVAL_MS, TOLERANCE_MS, WINDOW_MS, WallClockMap
+from tests.slow import slow
 
 DAY_MS, EPOCH_MS = 86_400_000, 1_767_225_600_000
 
@@ -49,6 +50,7 @@ class WallClockMapTests(SynchronousTestCase):
             self.map.observe(media_ms, arrived_ms, arrived_ms)
         self.assertEqual(0, self.map.corrections_ms)
 
+    @slow
     def test_drift_of_a_day(self) -> None:
         """A publisher's clock that is 200 ppm slow or fast is followed all day, in steps under a second."""
         for per_million in (200, -200):

@@ -10,6 +10,7 @@ from rapidrtmp.m3u8.transitions import PlaylistChecker, delta_violations
 from rapidrtmp.m3u8.write import PlaylistWriter
 from rapidrtmp.testing.playlists import assert_valid_delta, assert_valid_playlist, assert_valid_playlists
 from tests.hls.versions import text_of, versions
+from tests.slow import slow
 
 STREAM = [text_of(version) for version in versions(14, breaks=(5, 9))]
 HEAD = "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:2\n"
@@ -232,6 +233,7 @@ class CheckerTests(SynchronousTestCase):
 
     # ── delta updates ────────────────────────────────────────────────────────────────────────────────────────────────
 
+    @slow
     def test_delta_merges_to_the_full(self) -> None:
         """Every delta update of our packager merges to the full version, and a checker can live on them alone."""
         writer = PlaylistWriter()

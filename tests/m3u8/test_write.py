@@ -85,6 +85,7 @@ class WriterTests(SynchronousTestCase):
         self.assertEqual(playlist, parsed)
         self.assertEqual((), parsed.problems)
 
+    @slow
     @settings(max_examples=30)
     @given(st.lists(playlists(), min_size=2, max_size=3))
     def test_versions_are_written_as_if_alone(self, versions: list[MediaPlaylist]) -> None:

@@ -16,6 +16,7 @@ from rapidrtmp.play.players import Players
 from rapidrtmp.play.policy import PlayPolicy
 from rapidrtmp.play.rendering import RenderingKey
 from rapidrtmp.play.selection import Selection
+from tests.slow import slow
 from tests.transcode.test_ladder import AUDIO, VIDEO, LadderedStream, frames_of
 
 NAME = StreamName("live", "cam")
@@ -80,6 +81,7 @@ class RenditionTests(SynchronousTestCase):
                 return taken
             taken += self.successResultOf(coming)
 
+    @slow
     def test_player_gets_the_rung(self) -> None:
         """What a player of a rung gets begins with a keyframe, and is as tall as the rung."""
         place, follower = self.join("480p")

@@ -10,6 +10,7 @@ from rapidrtmp.codec.flv_writing import AUDIO_TAG, DATA_TAG, VIDEO_TAG, FlvMessa
 from rapidrtmp.play.formats import MOST_CHUNK_BYTES, HttpChunks, RtmpChunks, Tags, WebSocketMessages
 from rapidrtmp.play.ring import Batch, Ring
 from rapidrtmp.rtmp.chunk import ChunkLimits, ChunkReader, ChunkWriter
+from tests.slow import slow
 
 
 class RingTests(SynchronousTestCase):
@@ -41,6 +42,7 @@ class RingTests(SynchronousTestCase):
         self.fill(ring, 1, gop=50, first=50)
         self.assertEqual(50, ring.newest_start)
 
+    @slow
     @settings(max_examples=20)
     @given(st.lists(st.tuples(st.integers(0, 300), st.booleans(), st.integers(0, 40)), max_size=300))
     def test_numbers_lead_to_batches(self, added: list[tuple[int, bool, int]]) -> None:

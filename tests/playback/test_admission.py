@@ -11,6 +11,7 @@ from rapidrtmp.live.stream import LiveStream
 from rapidrtmp.m3u8.read import parse_media_playlist
 from tests.hls.rewind.test_http import RewindCase
 from tests.recording.recordings import ID, record, store_into
+from tests.slow import slow
 from tests.web.kit import Reply, Server, playlist
 
 REWOUND = ("dvr.m3u8", "clip.m3u8?from=-9s", "clip.mp4?from=-9s")
@@ -151,6 +152,7 @@ class ShareTests(SynchronousTestCase):
     def watch(self, server: Server, peer: str, number: int = 0, **headers: str) -> int:
         return server.get("/live/k/index.m3u8", peer=peer, User_Agent=f"agent {number}", **headers).status
 
+    @slow
     def test_agents_share_a_quarter(self) -> None:
         """However many user agents an address has, it takes a quarter of the seats, at least four, and keeps them."""
         for limit, share in ((50, 12), (10, 4), (4, 4), (2, 2)):

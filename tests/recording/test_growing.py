@@ -18,6 +18,7 @@ from rapidrtmp.archive.playlist import render_recording
 from rapidrtmp.http.long_work import LongWork
 from rapidrtmp.recording.growing import GrowingRecordings
 from tests.recording.recordings import ID
+from tests.slow import slow
 
 HEADER = Header("live", "test", 0, 90_000, 2, ("avc1.64001f",), 1280, 720, b"init")
 
@@ -53,6 +54,7 @@ class GrowingTests(SynchronousTestCase):
             (made.size, made.fingerprint, list(made._pieces), made._ends),
         )
 
+    @slow
     @given(
         st.lists(st.sampled_from(["whole", "discontinuity", "late", "lost"]), max_size=12), st.sets(st.integers(0, 12))
     )

@@ -35,6 +35,7 @@ from rapidrtmp.recording.sink import RecorderFactory
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.testing.sinks import FrameCollectorFactory
 from tests.recording.recordings import ID, read_all, record, store
+from tests.slow import slow
 from tests.web.kit import Server
 
 
@@ -88,6 +89,7 @@ class MediaTests(RecordingsCase):
         self.assertEqual(304, self.get("index.m3u8", if_none_match=response.headers["ETag"]).status)
         self.assertNotEqual(response.headers["ETag"], zipped.headers["ETag"])
 
+    @slow
     def test_what_the_playlist_names(self) -> None:
         """Everything that a playlist names can be had, and is together the recording."""
         lines = self.get("index.m3u8").body.decode().splitlines()
@@ -202,6 +204,7 @@ class LibraryTests(RecordingsCase):
         answer = what(Request("POST", "", {}, "", "", json.dumps(body).encode()), *ID)
         return json.loads(self.successResultOf(answer).body)
 
+    @slow
     def test_description_is_complete(self) -> None:
         """A recording is described with all that a player or an operator needs."""
         (described,) = self.index()["recordings"]

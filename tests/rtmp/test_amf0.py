@@ -5,6 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.rtmp.amf import AmfError, Value
 from rapidrtmp.rtmp.amf0 import read_values, write_values
 from rapidrtmp.rtmp.limits import AmfLimits
+from tests.slow import slow
 
 from .amf_bytes import END, NULL, OBJECT, key, number, text
 
@@ -199,6 +200,7 @@ class WriterTests(SynchronousTestCase):
         """AMF0 has no byte strings."""
         self.assertRaises(TypeError, write_values, b"bytes")
 
+    @slow
     @settings(max_examples=50)
     @given(st.lists(_VALUES, max_size=3))
     def test_written_values_read_back(self, values: list[Value]) -> None:

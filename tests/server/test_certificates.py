@@ -50,6 +50,7 @@ from rapidrtmp.settings.sources import PluginSections, load_settings
 from rapidrtmp.web.abuse import Abuse
 from tests.rtmp.client import HANDSHAKE
 from tests.serving import ServerCase
+from tests.slow import slow
 
 READ = "rapidrtmp_certificates_read_total"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -213,6 +214,7 @@ class RenewalTests(CertificatesCase):
         expected = {"door": "http", "port": service.http.number, "file": str(self.files.certificate), "changed": False}
         self.assertEqual(expected, answer)
 
+    @slow
     async def test_bad_pair_keeps_the_old_one(self) -> None:
         """A pair that is cut short, mixed, missing or locked keeps the old one, with one line in log and answer."""
         service = self.serve(self.files.endpoint())
@@ -354,6 +356,7 @@ class ProtocolTests(CertificatesCase):
             except ssl.SSLError as error:
                 return str(error.reason)
 
+    @slow
     async def test_whole_chain_is_shown(self) -> None:
         """Certificates behind the first in a file, and those of another, are shown to clients."""
         more = [self.files.authority.issue()[0] for _ in range(2)]

@@ -15,6 +15,7 @@ from rapidrtmp.server.service import RapidRtmpService
 from rapidrtmp.settings.model import Settings
 from rapidrtmp.web.abuse import Abuse
 from tests.serving import ServerCase, loopback_settings, open_app
+from tests.slow import slow
 
 KEYS = {name: f"the secret of the issuer {name}, of many bytes".encode() for name in ("server", "app", "later")}
 
@@ -46,6 +47,7 @@ class ManagersTests(ServerCase):
         await readBody(response)
         return int(response.code)
 
+    @slow
     async def test_only_the_issuer_of_the_server_is_believed(self) -> None:
         """A token of the server's own issuer is taken; one of an application's is not."""
         service = self.start(self.settings("open", self.issuer("server")))

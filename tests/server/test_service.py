@@ -231,6 +231,7 @@ class ServerTests(ServerCase):
         await service.stopService()
         await encoder.gone
 
+    @slow
     async def test_recordings_apart_from_live_files(self) -> None:
         """Recordings go to the storage chosen for them, are played from there, and both storages are looked after."""
         folders = self.mktemp(), self.mktemp()

@@ -151,6 +151,7 @@ class OtherPublisherTests(DisturbanceCase):
             outlines.append([(frame.track.kind, frame.dts, frame.duration) for frame in frames])
         self.assertEqual(*outlines)
 
+    @slow
     def test_t19_no_clock_is_read(self) -> None:
         """T19: no module of the codecs and the timeline imports a clock."""
         clocks = {"time", "datetime", "twisted"}

@@ -16,6 +16,7 @@ from tests.codec.builders import (
     interleaved,
     video_messages,
 )
+from tests.slow import slow
 
 VIDEO, AUDIO = MediaKind.VIDEO, MediaKind.AUDIO
 
@@ -56,6 +57,7 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(PublishHealth(health.lead_ms, *[0] * 8, 6_000, 6_000, 6_000, 0, False, False, 0, 68), health)
         self.assertEqual([], self.skews)
 
+    @slow
     def test_faster_than_real_time(self) -> None:
         """A file sent at twice its speed leads by half of its length, and gains a minute a minute."""
         health = self.publish(media(60), arrives=lambda message: message.timestamp // 2).health

@@ -274,6 +274,7 @@ class FailingTests(SynchronousTestCase):
         for folder, latest in (("", source), ("360p/", rung)):
             self.assertTrue(latest.ended, folder)
 
+    @slow
     def test_late_by_a_target_duration(self) -> None:
         """What has not come one target duration after the source's segment is a gap; the playlist moves on."""
         stream = LadderedStream()
@@ -284,6 +285,7 @@ class FailingTests(SynchronousTestCase):
         self.assertEqual(["index.m3u8"], stream.variants())
         self.assertTrue(len(source.segments) > 5)
 
+    @slow
     def test_broken_off_in_a_segment(self) -> None:
         """Where pictures do not continue those before, the open segment is a gap and the next one is whole."""
         stream = LadderedStream()

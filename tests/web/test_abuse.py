@@ -9,6 +9,7 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.web.site import MAX_HEADER_BYTES, MAX_HEADERS
+from tests.slow import slow
 from tests.web.kit import Server, Wire, playlist
 
 HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
@@ -68,6 +69,7 @@ class EpisodeTests(MisconductCase):
         self.assertEqual(4, len(self.lines))
         self.assertEqual([], self.server.clock.getDelayedCalls()[1:], "no look when nothing happens")
 
+    @slow
     def test_what_happened_once_is_one_line(self) -> None:
         """What happened once is one line."""
         with self.listening():
@@ -159,6 +161,7 @@ class KindTests(MisconductCase):
             self.server.clock.advance(100)
         self.assertEqual([], self.lines)
 
+    @slow
     def test_behind_a_proxy(self) -> None:
         """It is the client that is named, and not the proxy that is trusted."""
         self.server = Server(trusted_proxies=("10.0.0.0/8",))

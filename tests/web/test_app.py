@@ -27,6 +27,7 @@ from rapidrtmp.web.errors import error_response
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.request_metrics import RequestMetrics
 from rapidrtmp.web.site import BoundedChannel, BoundedSite
+from tests.slow import slow
 from tests.web.kit import Reply, Server, Wire, playlist
 
 
@@ -231,6 +232,7 @@ class SafetyTests(SynchronousTestCase):
             self.assertIn("frame-ancestors 'none'", reply.headers["content-security-policy"])
             self.assertEqual("DENY", reply.headers["x-frame-options"])
 
+    @slow
     def test_https_only_where_it_is_wanted(self) -> None:
         """Browsers are asked to come by HTTPS only where the operator wants that, and only over HTTPS."""
         for hsts_s, is_encrypted, expected in ((0, True, None), (60, False, None), (60, True, "max-age=60")):

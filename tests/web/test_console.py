@@ -63,6 +63,7 @@ class LoginTests(SynchronousTestCase):
         self.assertIn("retry-after", late.headers)
         self.assertEqual(429, self.server.get("/api/v1/streams", peer=STRANGER, Authorization="Bearer x").status)
 
+    @slow
     def test_forms_of_other_origins(self) -> None:
         """A page of another origin cannot log a browser in, nor one that does not say where it comes from."""
         for origin in ("https://evil.example", "null", ""):

@@ -230,6 +230,7 @@ class LoopbackTests(TestCase):
             await client.closed
             await port.stopListening()
 
+    @slow
     async def test_flood_on_the_fast_path(self) -> None:
         """However much a client sends without reading, little of it is kept, and when it reads all is answered."""
         await self.flood(PLAIN, 3000)

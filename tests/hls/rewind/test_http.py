@@ -20,6 +20,7 @@ from rapidrtmp.m3u8.read import parse_media_playlist
 from rapidrtmp.names import StreamName
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track, video_frames
 from rapidrtmp.testing.sinks import RecordingWriter, feed, make_sink_context, packaged
+from tests.slow import slow
 from tests.web.kit import Server
 
 #: Where the timeline of the tests' sinks begins; segments last a second.
@@ -146,6 +147,7 @@ class ClipTests(RewindCase):
         exact = self.clip("from=2026-01-01T00:00:10.500Z&to=2026-01-01T00:00:14.200Z")
         self.assertEqual(media, exact)
 
+    @slow
     def test_from_the_edge(self) -> None:
         """Limits can be given from the live edge backwards, and left out."""
         listed = parse_media_playlist(self.server.get("/live/k/dvr.m3u8").body).segments

@@ -26,6 +26,7 @@ from rapidrtmp.testing.sinks import STARTED_AT_MS, RecordingWriter, feed, make_s
 from tests.hls.resume.restarts import STREAM, Players, SeenShelf, Server, named, stored_playlist
 from tests.hls.resume.test_recovery import FailingStorage, next_stored, publish
 from tests.m3u8.checker import Follower
+from tests.slow import slow
 
 VIDEO, AUDIO = make_video_track(), make_audio_track()
 SPEC = {"segment": "1s", "window": "4", "dvr": "1m"}
@@ -328,6 +329,7 @@ class KilledTests(SynchronousTestCase):
     def assert_stored(self, server: Server, names: Sequence[str]) -> None:
         self.assertEqual(set(), {f"{STREAM}/{name}" for name in names} - server.writer.objects.keys())
 
+    @slow
     def test_killed_with_prompt_storage(self) -> None:
         """However promptly it was stored."""
         self.check(lag=0)
@@ -336,6 +338,7 @@ class KilledTests(SynchronousTestCase):
         """However slowly it was stored."""
         self.check(lag=4)
 
+    @slow
     def test_killed_again_keeps_gaps(self) -> None:
         """What was a gap after one kill is one after the next, also when the short playlist has forgotten it."""
         server = Server({}, STARTED_AT_MS, 0, SPEC)

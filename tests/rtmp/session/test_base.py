@@ -27,6 +27,7 @@ from tests.cutting import cuts_of, in_bytes
 from tests.rtmp.amf_bytes import END, NULL, OBJECT, key, number, text
 from tests.rtmp.chunks import set_chunk_size
 from tests.rtmp.client import HANDSHAKE, Client, Status, command, connect, message, publish
+from tests.slow import slow
 
 #: Message types that mean something, and two that do not.
 TYPES = (1, 2, 3, 4, 5, 6, 8, 9, 15, 16, 17, 18, 20, 22, 99)
@@ -84,6 +85,7 @@ class CuttingTests(SynchronousTestCase):
         self.assertEqual(SEEN, seen)
         self.assertEqual((seen, said), visit(in_bytes(VISIT)))
 
+    @slow
     def test_every_split_point(self) -> None:
         """Cut once, anywhere past the handshake, the same events come."""
         for at in range(len(HANDSHAKE) - 2, len(VISIT)):

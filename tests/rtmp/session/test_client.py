@@ -44,6 +44,7 @@ from rapidrtmp.rtmp.session import ClientSession, ServerSession, State
 from rapidrtmp.rtmp.session.base import Session
 from tests.cutting import in_bytes, in_pieces
 from tests.rtmp.client import message
+from tests.slow import slow
 
 DATA = Path(__file__).parents[2] / "data"
 URL = "rtmp://media.example.org/live"
@@ -330,6 +331,7 @@ class CuttingTests(SynchronousTestCase):
         self.assertEqual(expected, self.converse(in_bytes))
         self.assertEqual(expected, self.converse(lambda data: in_pieces(data, 1448)))
 
+    @slow
     @settings(max_examples=40)
     @given(st.lists(st.integers(1, 2000), min_size=1, max_size=20))
     def test_arbitrary_cuts_are_seen_alike(self, sizes: list[int]) -> None:

@@ -396,6 +396,7 @@ class SameAnswersTests(TwoWays):
             self.assert_same(agent)
         self.assertEqual([True, False, True], self.fast.express)
 
+    @slow
     def test_ended_stream_is_answered_alike(self) -> None:
         """A stream that has ended is answered alike."""
         for way in self.ways:
@@ -502,6 +503,7 @@ class HeldTests(TwoWays):
         self.assertEqual((0, 0), (self.fast.tally.held, self.fast.stream.shelf.waiting))
         self.assertIn(499, [status for _, status in self.fast.tally.requests])
 
+    @slow
     def test_bounds_hold_for_both_ways(self) -> None:
         """The bounds on held requests hold for both ways together."""
         self.ways = self.fast, self.slow = self.make(max_waiters_per_client=1)
@@ -603,6 +605,7 @@ class SlowReaderTests(TwoWays):
 class LoopbackTests(TestCase):
     """Over a real socket, which takes what it has room for."""
 
+    @slow
     async def test_large_body_arrives_whole(self) -> None:
         """A large body arrives whole, again and again, however much of it the socket takes at once."""
         way = Recorder(express=True)

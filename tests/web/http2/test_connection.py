@@ -457,6 +457,7 @@ class FloodTests(Http2TestCase):
             wire.raw(frame(FrameType.RST_STREAM, 0, wire.request(PATH), bytes(4)))
         self.assertEqual(CALM, wire.goaway)
 
+    @slow
     def test_made_to_reset(self) -> None:
         """So are requests that the client has the server take back, by whatever means."""
         ask = [(":method", "GET"), (":path", f"{PATH}?_HLS_msn=10"), (":scheme", "https"), (":authority", "a")]
