@@ -146,7 +146,7 @@ def _stands_for(asked: list[tuple[str, int]]) -> int:
         if at_ms - latest_ms > WINDOW_MS:  # it had left
             counts = {}
         latest_ms = at_ms
-        counts = {each: (n, last) for each, (n, last) in counts.items() if last >= at_ms - WINDOW_MS or each == thing}
+        counts = {each: (n, last) for each, (n, last) in counts.items() if last >= at_ms - WINDOW_MS}
         if thing:
             counts[thing] = counts.get(thing, (0, 0))[0] + 1, at_ms
     return max((count for count, _ in counts.values()), default=1)
