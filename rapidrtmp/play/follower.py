@@ -20,8 +20,9 @@ from zope.interface import implementer
 
 from rapidrtmp.play.policy import PlayPolicy
 from rapidrtmp.play.rendering import Ending, Rendering
+from rapidrtmp.play.ring import NO_START
 from rapidrtmp.support.clock import now_ms
-from rapidrtmp.support.twisted_transport import bare_socket, offer_all
+from rapidrtmp.support.twisted_transport import bare_socket, offer_all, offer_one
 
 __all__ = ["SEND_BUFFER_BYTES", "PullFollower", "SocketFollower"]
 
@@ -48,16 +49,19 @@ class _Following:
         self._ended = ended
         self._rendering: Rendering | None = None
         self._position = _WAITING
+        self._start = NO_START  # where it began
+        self._not_before = NO_START  # the number of the batch that it may begin with, or a later one
         self._is_first = True
         self._opening = b""
         self._is_over = False
         self._skipped_ms: deque[int] = deque()
 
     def follow(self, rendering: Rendering) -> None:
-        """Follow a rendering from its newest keyframe on."""
+        """Follow a rendering from its newest keyframe on, or from that which the policy says."""
         self._rendering = rendering
         self._position = _WAITING
         self._opening = b""
+        self._not_before = NO_START if self._policy.gops else rendering.ring.next
         rendering.join(self)
 
     def stop(self) -> None:
@@ -83,7 +87,9 @@ class _Following:
         """What is to be sent next, in order; empty if it has all that there is."""
         if not self._find_place(rendering):
             return []
-        pieces = [batch.data for batch in rendering.ring.since(self._position, _MOST_BATCHES)]
+        start = self._start
+        batches = rendering.ring.since(self._position, _MOST_BATCHES)
+        pieces = [b"" if batch.late_for == start != NO_START else batch.data for batch in batches]
         if self._opening:
             pieces.insert(0, self._opening)
         return pieces
@@ -110,19 +116,20 @@ class _Following:
         start = ring.newest_start
         if is_there and start is not None and start <= position:
             return True  # within the newest GOP, however long that is
-        self._skip()
+        self._skip(rendering)
         return self._rendering is not None and self._begin(rendering)
 
     def _begin(self, rendering: Rendering) -> bool:
-        start = rendering.ring.newest_start
-        if start is None:
+        ring = rendering.ring
+        start = ring.oldest_start if self._is_first else ring.newest_start
+        if start is None or start < self._not_before:
             return False
-        self._position = start
-        self._opening = rendering.opening(is_first=self._is_first)
+        self._position = self._start = start
+        self._opening = rendering.opening(start, is_first=self._is_first)
         self._is_first = False
         return True
 
-    def _skip(self) -> None:
+    def _skip(self, rendering: Rendering) -> None:
         """Fall back to the newest keyframe; too often, and it is the end."""
         self._position = _WAITING
         self.skips += 1
@@ -131,7 +138,14 @@ class _Following:
         while time_ms - self._skipped_ms[0] > self._policy.skips_ms:
             self._skipped_ms.popleft()
         if len(self._skipped_ms) >= self._policy.most_skips:
-            self.end(Ending("your connection cannot take this stream", is_regular=False))
+            self.end(Ending(f"your connection cannot take {_rate(rendering)}", is_regular=False))
+
+
+def _rate(rendering: Rendering) -> str:
+    """The bit rate of what is sent, for a sentence."""
+    bits = rendering.ring.bits_per_second
+    rate = f"{bits / 1e6:.1f} Mbit/s" if bits >= 1_000_000 else f"{bits // 1000} kbit/s"
+    return f"the {rate} of this stream"
 
 
 @implementer(IPushProducer, IPullProducer)
@@ -175,7 +189,7 @@ class SocketFollower(_Following):
         if not is_ready or not self._is_bare or self._opening:
             self.advance()
             return
-        sent = offer_all(self._transport, (data,))
+        sent = offer_one(self._transport, data)
         self._position = number + 1
         self.sent_bytes += len(data)
         if sent != len(data):
@@ -236,7 +250,9 @@ class SocketFollower(_Following):
     def watch(self, time_ms: int) -> None:
         """End a player that takes nothing of what is due; to be called now and then."""
         if self._is_blocked and time_ms - self._blocked_ms > self._policy.stalled_ms and self._rendering is not None:
-            self.end(Ending("your connection takes nothing any more", is_regular=False))
+            seconds = self._policy.stalled_ms // 1000
+            reason = f"your connection has taken nothing for {seconds} s of {_rate(self._rendering)}"
+            self.end(Ending(reason, is_regular=False))
 
     @property
     def is_blocked(self) -> bool:
@@ -273,7 +289,9 @@ class PullFollower(_Following):
                     self._passed()
                 data = b"".join(pieces)
                 self.sent_bytes += len(data)
-                return data
+                if data:
+                    return data
+                continue
             if self.ending is not None:
                 return b""
             self._waiting = Deferred()

@@ -10,23 +10,25 @@ and each player that has all before it is offered it at once; the others follow 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from rapidrtmp.codec.flv_capabilities import FlvCapabilities
-from rapidrtmp.codec.flv_writing import FlvWriter
+from rapidrtmp.codec.flv_writing import FlvMessage, FlvWriter
 from rapidrtmp.media import Frame, MediaKind, Track
 from rapidrtmp.play.formats import Format
 from rapidrtmp.play.policy import PlayPolicy
-from rapidrtmp.play.ring import Batch, Ring
+from rapidrtmp.play.ring import NO_START, Batch, Ring
 from rapidrtmp.play.selection import Selection
 
 __all__ = ["Ending", "Follower", "Rendering", "RenderingKey"]
 
 #: Without video, players begin with audio that is up to this old, and are sent it so often, in milliseconds.
 AUDIO_START_MS, AUDIO_BATCH_MS = 1_000, 40
+#: A picture that is late ends the gathering for a crowd after so many times what is gathered.
+GATHER_PATIENCE = 1.5
 #: So many players begin in one turn of the reactor: each is sent a whole GOP.
 JOINS_PER_TURN = 32
 
@@ -77,7 +79,7 @@ class Rendering:
         self, key: RenderingKey, clock: IReactorTime, policy: PlayPolicy, is_crowded: Callable[[], bool]
     ) -> None:
         self.key = key
-        self.ring = Ring(policy.lag_ms + 1_000, policy.ring_bytes)
+        self.ring = Ring(policy.lag_ms + 1_000, policy.ring_bytes, policy.gops)
         self._writer = FlvWriter(key.capabilities)
         self._format = key.format
         self._clock = clock
@@ -86,9 +88,12 @@ class Rendering:
         self._leading_id = 0
         self._has_video = False
         self._messages: list[bytes] = []
+        self._late: list[bytes] = []  # audio that belongs before the newest start
+        self._start_ms = -AUDIO_START_MS  # the time of that
         self._timestamp = 0
         self._is_start = False
-        self._started_ms = -AUDIO_START_MS
+        self._picture_ms = 0
+        self._gathered_from: int | None = None  # the time of the first picture that is not sent yet
         self._opening: tuple[int | None, bytes] = (None, b"")
         self._timer: IDelayedCall | None = None
         self._followers: dict[Follower, None] = {}
@@ -121,14 +126,14 @@ class Rendering:
         if follower in self._joining:
             self._joining.remove(follower)
 
-    def opening(self, *, is_first: bool) -> bytes:
+    def opening(self, start: int, *, is_first: bool) -> bytes:
         """
         What a player has to have in front of the batch that it begins with.
 
+        :param start: the number of that.
         :param is_first: whether it has had nothing yet.
         """
-        start = self.ring.newest_start
-        if self._opening[0] != start and start is not None:
+        if self._opening[0] != start:
             messages = map(self._format.message, self._writer.write_start(self.ring.timestamp_of(start)))
             self._opening = start, b"".join(messages)
         described = self._opening[1]
@@ -153,7 +158,7 @@ class Rendering:
         self._has_video = MediaKind.VIDEO in after
         self._leading_id = self._writer.tracks[0].id if self._writer.tracks else 0
         self.ring.forget_start()
-        self._started_ms = -AUDIO_START_MS
+        self._start_ms = -AUDIO_START_MS
         if before and before != after and self._format.needs_flags:
             self.end(Ending("the stream has other tracks now; play it again"))
 
@@ -163,27 +168,42 @@ class Rendering:
         if not messages:
             return
         timestamp = messages[-1].timestamp
-        if frame.track.id == self._leading_id:
-            is_start = frame.keyframe and (self._has_video or timestamp - self._started_ms >= AUDIO_START_MS)
-            if is_start:
-                self._close()
-                self._started_ms = timestamp
-                for message in messages[:-1]:  # what describes the stream, which players that begin have otherwise
-                    self._gather(self._format.message(message), timestamp)
-                self._close()
-                self._is_start = True
-                messages = messages[-1:]
-            self._send_soon(is_picture=self._has_video)
-        elif self._timer is None:
-            self._send_soon(is_picture=False)
+        if frame.track.id != self._leading_id:
+            self._audio_comes()
+            if timestamp < self._start_ms and frame.track.kind is MediaKind.AUDIO:
+                self._late += map(self._format.message, messages)
+                return
+        elif self._has_video:
+            if frame.keyframe:
+                messages = self._start(messages, timestamp)
+            self._picture_comes(timestamp)
+        else:
+            if timestamp - self._start_ms >= AUDIO_START_MS:
+                messages = self._start(messages, timestamp)
+            self._audio_comes()
         for message in messages:
             self._gather(self._format.message(message), timestamp)
+
+    def _start(self, messages: Sequence[FlvMessage], timestamp: int) -> Sequence[FlvMessage]:
+        """
+        Let players begin with a frame.
+
+        :returns: the frame's own message; those in front of it describe the stream, which players that begin get
+            in another way.
+        """
+        self._close()
+        for message in messages[:-1]:
+            self._gather(self._format.message(message), timestamp)
+        self._close()
+        self._is_start = True
+        self._start_ms = timestamp
+        return messages[-1:]
 
     def discontinuity(self) -> None:
         """What follows does not join on."""
         self._close()
         self.ring.forget_start()
-        self._started_ms = -AUDIO_START_MS
+        self._start_ms = -AUDIO_START_MS
 
     def _gather(self, message: bytes, timestamp: int) -> None:
         if not self._messages:
@@ -192,6 +212,11 @@ class Rendering:
 
     def _close(self) -> None:
         """Close the batch that is being gathered, and put it into the ring."""
+        if self._late:
+            start = self.ring.newest_start
+            late_for = NO_START if start is None or self._is_start else start  # what starts now stands behind it
+            self.ring.add(Batch(self._format.batch(b"".join(self._late)), self._start_ms, False, late_for))
+            self._late.clear()
         if self._messages:
             data = self._format.batch(b"".join(self._messages))
             self.ring.add(Batch(data, self._timestamp, self._is_start))
@@ -200,19 +225,35 @@ class Rendering:
 
     # ── sending ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _send_soon(self, *, is_picture: bool) -> None:
-        """Send what is gathered: a picture at once, when the stream has been served, other things with it."""
-        delay_s = 0.0 if is_picture else AUDIO_BATCH_MS / 1000
-        if is_picture and self._is_crowded():
-            delay_s = self._policy.gather_ms / 1000
-        if self._timer is None:
-            self._timer = self._clock.callLater(delay_s, self._send)
-        elif not delay_s:
+    def _picture_comes(self, timestamp: int) -> None:
+        """
+        Send what is gathered, when the stream has been served; for a crowd together with the pictures before it, as
+        soon as the next one would be too much for that.
+        """
+        interval = timestamp - self._picture_ms
+        self._picture_ms = timestamp
+        if self._gathered_from is None:
+            self._gathered_from = timestamp
+        gathered_ms = timestamp - self._gathered_from
+        if self._is_crowded() and 0 <= gathered_ms <= gathered_ms + interval <= self._policy.gather_ms:
+            self._send_within(GATHER_PATIENCE * self._policy.gather_ms)
+        elif self._timer is None:
+            self._timer = self._clock.callLater(0, self._send)
+        else:
             self._timer.reset(0)
+
+    def _audio_comes(self) -> None:
+        """Send what is gathered with the next picture, or without it if that takes long."""
+        is_crowded = self._has_video and self._is_crowded()
+        self._send_within(GATHER_PATIENCE * self._policy.gather_ms if is_crowded else AUDIO_BATCH_MS)
+
+    def _send_within(self, delay_ms: float) -> None:
+        if self._timer is None:
+            self._timer = self._clock.callLater(delay_ms / 1000, self._send)
 
     def _send(self) -> None:
         """Offer all that is new to every player."""
-        self._timer = None
+        self._timer = self._gathered_from = None
         before = self.ring.next
         self._close()
         number = self.ring.next - 1
@@ -221,6 +262,8 @@ class Rendering:
         else:
             (newest,) = self.ring.since(number, 1)
             data = newest.data
+            if newest.late_for != NO_START:
+                number = NO_START  # it is not for all
         for follower in tuple(self._followers):
             follower.advance_by(number, data)
 

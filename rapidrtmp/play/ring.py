@@ -2,15 +2,19 @@
 The newest part of a rendering, in batches as they are sent, for players at different places in it.
 
 Every batch has a number, one more than that before it. Old ones are let go, but for what a player that is just not too
-far behind still needs, and for what one that begins now needs: all since the newest keyframe.
+far behind still needs, and for what one that begins now needs: all since the newest keyframe, or since the one before.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Batch", "Ring"]
+__all__ = ["NO_START", "Batch", "Ring"]
+
+#: The number of no batch.
+NO_START = -1
 
 #: So many that are let go stay in the list, so that this is not moved each time.
 _SLACK = 64
@@ -22,11 +26,14 @@ class Batch(NamedTuple):
 
     :ivar timestamp: of its first message, in milliseconds of the stream's timeline.
     :ivar is_start: whether a player can begin with it.
+    :ivar late_for: the number of the start that it came too late for: what it holds belongs before that, so a player
+        that began there is not sent it. ``NO_START`` for none.
     """
 
     data: bytes
     timestamp: int
     is_start: bool
+    late_for: int = NO_START
 
 
 class Ring:
@@ -35,12 +42,12 @@ class Ring:
 
     :param keep_ms: what players may be behind.
     :param max_bytes: of all batches; then even what is newer is let go.
-    :ivar newest_start: the number of the newest batch that players can begin with; ``None`` while there is none.
+    :param keep_starts: all is kept since this many batches that players can begin with.
     :ivar next: the number of the next batch.
     """
 
-    def __init__(self, keep_ms: int, max_bytes: int) -> None:
-        self.newest_start: int | None = None
+    def __init__(self, keep_ms: int, max_bytes: int, keep_starts: int = 1) -> None:
+        self._starts: deque[int] = deque(maxlen=max(keep_starts, 1))
         self.next = 0
         self.size = 0
         self._keep_ms = keep_ms
@@ -53,10 +60,28 @@ class Ring:
         """The number of the oldest batch that is there."""
         return self.next - len(self._batches) + self._gone
 
+    @property
+    def newest_start(self) -> int | None:
+        """The number of the newest batch that players can begin with; ``None`` while there is none."""
+        return self._starts[-1] if self._starts else None
+
+    @property
+    def oldest_start(self) -> int | None:
+        """Likewise of the oldest one since which all is kept."""
+        return self._starts[0] if self._starts else None
+
+    @property
+    def bits_per_second(self) -> int:
+        """Of what is there; 0 where that is too short to tell."""
+        if self.next == self.first:
+            return 0
+        span_ms = self.timestamp_of(self.next - 1) - self.timestamp_of(self.first)
+        return self.size * 8000 // span_ms if span_ms >= 500 else 0
+
     def add(self, batch: Batch) -> None:
         """Append one."""
         if batch.is_start:
-            self.newest_start = self.next
+            self._starts.append(self.next)
         self._batches.append(batch)
         self.next += 1
         self.size += len(batch.data)
@@ -65,11 +90,12 @@ class Ring:
     def _let_go(self, before: int) -> None:
         while self._gone < len(self._batches):
             number, oldest = self.first, self._batches[self._gone]
-            is_needed = oldest.timestamp >= before or (self.newest_start is not None and number >= self.newest_start)
+            start = self.oldest_start
+            is_needed = oldest.timestamp >= before or (start is not None and number >= start)
             if is_needed and self.size <= self._max_bytes:
                 break
-            if number == self.newest_start:
-                self.newest_start = None
+            if number == start:
+                self._starts.popleft()
             self.size -= len(oldest.data)
             self._batches[self._gone] = _NOTHING
             self._gone += 1
@@ -79,7 +105,7 @@ class Ring:
 
     def forget_start(self) -> None:
         """Let no player begin before the next keyframe."""
-        self.newest_start = None
+        self._starts.clear()
 
     def since(self, number: int, most: int) -> Sequence[Batch]:
         """Up to ``most`` batches from one on, which is there or the next."""

@@ -418,6 +418,7 @@ class RapidRtmpService(MultiService):
         return PlayPolicy(
             wait_ms=live.play_wait_ms,
             lag_ms=live.play_lag_ms,
+            gops=int(live.play_gops),
             is_optimistic=live.play_enhanced == "optimistic",
             gop_bytes=live.gop_cache_bytes,
         )

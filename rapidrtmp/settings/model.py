@@ -387,6 +387,11 @@ class LiveSettings:
         DURATION, "10s", "How long a player of RTMP or FLV waits for a stream that is not there"
     )
     play_lag_ms: int = _setting(DURATION, "4s", "How far such a player may be behind before it skips to a keyframe")
+    play_gops: str = _setting(
+        one_of("0", "1", "2"),
+        "1",
+        "How many GOPs a player begins with: the newest, that and the one before; 0 to wait for the next keyframe",
+    )
     play_enhanced: str = _setting(
         one_of("optimistic", "declared"),
         "optimistic",

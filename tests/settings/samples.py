@@ -29,6 +29,7 @@ SPECIAL = {
     "tokens.secret_file": "text",
     "hls.segment": "4s",
     "live.play_enhanced": "declared",
+    "live.play_gops": "2",
     "hls.part": "1s",
     "http.trusted_proxies": "10.0.0.0/8 unix",
     "server.proxy_protocol": "10.0.0.0/8 unix",
