@@ -32,7 +32,13 @@ _GRANT = {
     "Good until": "expiresAt",
 }
 #: Likewise of one to watch.
-_PLAY_GRANT = {"Watch": "watchUrl", "Playlist": "playlistUrl", "Good until": "expiresAt"}
+_PLAY_GRANT = {
+    "Watch": "watchUrl",
+    "Playlist": "playlistUrl",
+    "RTMP": "rtmpUrl",
+    "FLV": "flvUrl",
+    "Good until": "expiresAt",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain, count, product
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from rapidrtmp.discovery import (
 )
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import IStoringSinkFactory, Purpose
+from rapidrtmp.interfaces.settings import DeclaredSetting
 from rapidrtmp.settings.model import AppSettings, Settings
 from rapidrtmp.settings.spec import Spec, parse_spec
 
@@ -238,28 +239,40 @@ def _play_authenticator(settings: Settings, app: AppSettings) -> Any:
 
 def keep_secrets_apart(settings: Settings) -> None:
     """
-    See that no token secret lies where objects are served: files of a ``local`` storage can be fetched over HTTP.
+    See that no file with secrets lies where objects are served: files of a ``local`` storage can be fetched over HTTP.
 
     :raises ConfigurationError: one does.
     """
     specs = dict.fromkeys(spec for app in settings.apps.values() for spec in (app.storage, app.recordings))
-    for storage, path in product(map(parse_spec, specs), dict.fromkeys(_secret_files(settings))):
+    for storage, (path, setting) in product(map(parse_spec, specs), dict(_secret_files(settings)).items()):
         directory = storage.options.get("directory") or "".join(storage.arguments[:1])
         if storage.name != "local" or not directory:
             continue
         if Path(path).resolve().is_relative_to(Path(directory).resolve()):
             raise ConfigurationError(
-                f"the token secret {path} would lie in the storage directory {directory}, which is served: "
-                "name another file as tokens.secret_file"
+                f"the secrets in {path} would lie in the storage directory {directory}, which is served: "
+                f"name another file as {setting}"
             )
 
 
-def _secret_files(settings: Settings) -> Sequence[str]:
-    specs = [parse_spec(spec) for app in settings.apps.values() for spec in (*app.auth, *app.play)]
+def _secret_files(settings: Settings) -> Iterator[tuple[str, str]]:
+    """The files that hold secrets, each with the setting that names it."""
     tokens = settings.tokens
-    used = [tokens.names_file] if any(app.public_names for app in settings.apps.values()) else []
-    named = [spec.options.get("secret_file", tokens.secret_file) for spec in specs if spec.name == "token"]
-    return [*named, *used, *(spec.options[key] for spec in specs for key in ("key", "secret") if _is_file(spec, key))]
+    if any(app.public_names for app in settings.apps.values()):
+        yield tokens.names_file, "tokens.names_file"
+    for app in settings.apps.values():
+        for spec in map(parse_spec, (*app.auth, *app.play)):
+            if spec.name == "token":
+                yield spec.options.get("secret_file", tokens.secret_file), "tokens.secret_file"
+            for key in ("key", "secret"):
+                if _is_file(spec, key):
+                    yield spec.options[key], f"{spec.name}:{key}"
+        yield from ((target.key_file, "key_file") for target in app.push if target.key_file)
+    for name, section in settings.sections.items():
+        for row in fields(section):
+            declared = row.metadata.get("limit")
+            if isinstance(declared, DeclaredSetting) and declared.holds_secrets:
+                yield getattr(section, row.name), f"{name}.{row.name}"
 
 
 def _is_file(spec: Spec, key: str) -> bool:

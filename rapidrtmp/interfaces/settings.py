@@ -42,12 +42,14 @@ class DeclaredSetting(Limit):
 
     :ivar choices: the texts that it may be; empty for any.
     :ivar secret: whether it is shown nowhere.
+    :ivar holds_secrets: whether it names a file that does.
     :ivar check: called with a value that was read; raises ``ValueError`` that says what would be right.
     :ivar when_changed: what becomes of it when the settings are replaced.
     """
 
     choices: Sequence[str] = ()
     secret: bool = False
+    holds_secrets: bool = False
     check: Callable[[Any], object] | None = None
     when_changed: Outcome = Outcome.NEEDS_RESTART
 
@@ -59,6 +61,7 @@ def setting(
     minimum: int = 0,
     choices: Sequence[str] = (),
     secret: bool = False,
+    holds_secrets: bool = False,
     check: Callable[[Any], object] | None = None,
     when_changed: Outcome = Outcome.NEEDS_RESTART,
 ) -> Any:
@@ -71,10 +74,17 @@ def setting(
         With ``None`` it is a whole number or a duration, or ``auto``, which is ``None``: the plugin finds it itself.
     :param help: one line: what it is, its unit if it has one, and what 0 or empty means.
     :param minimum: the least that a whole number may be.
+    :param holds_secrets: whether it names a file that holds secrets: no start with that in a folder which is served.
     :param when_changed: *applied* if the plugin asks for the value whenever it needs it; *for new streams* if it is an
         argument of a sink. Keys of a storage need a restart, whatever is said here.
     """
     declared = DeclaredSetting(
-        help, minimum=minimum, choices=choices, secret=secret, check=check, when_changed=when_changed
+        help,
+        minimum=minimum,
+        choices=choices,
+        secret=secret,
+        holds_secrets=holds_secrets,
+        check=check,
+        when_changed=when_changed,
     )
     return field(default=default, repr=not secret, metadata={"limit": declared})

@@ -316,6 +316,10 @@ class LiveStream:
 
     # ── what is seen of it ────────────────────────────────────────────────────────────────────────────────────────────
 
+    def has_sink(self, name: str) -> bool:
+        """Whether the sink of that name works: one that raised, or was too slow, is detached."""
+        return name in self.fan_out.names
+
     @property
     def has_ended(self) -> bool:
         """See :class:`~rapidrtmp.interfaces.ILiveStream`."""

@@ -12,6 +12,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from rapidrtmp.interfaces import UnavailableError
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.net.connection import RtmpConnection
 from rapidrtmp.net.limits import ConnectionLimits
@@ -78,6 +79,7 @@ class RtmpServerFactory(_Factory):
         self._policy = policy
         self._limits = limits
         self._by_client: Counter[str] = Counter()
+        self._players: Counter[str] = Counter()
         self._closing: list[Deferred[None]] = []
         self._watch = LoopingCall(self._watch_all)
         self._watch.clock = clock
@@ -120,13 +122,35 @@ class RtmpServerFactory(_Factory):
         return connection
 
     def _limit_reached(self, client_prefix: str) -> str:
-        if self._by_client[client_prefix] >= self._policy.max_connections_per_ip:
+        if self._by_client[client_prefix] - self._players[client_prefix] >= self._policy.max_connections_per_ip:
             return "max_connections_per_ip"
         if len(self.pending_connections) >= self._policy.max_unauthorised_connections:
             return "max_unauthorised_connections"
-        if len(self.connections) >= self._policy.max_connections:
+        if len(self.connections) - self._players.total() >= self._policy.max_connections:
             return "max_connections"
         return ""
+
+    def player_comes(self, client_prefix: str) -> None:
+        """
+        Count a connection as a player, no longer among the others, until :meth:`player_leaves`.
+
+        :raises UnavailableError: there are too many players.
+        """
+        players, policy = self._players, self._policy
+        for count, limit, most in (
+            (players.total(), "max_players", policy.max_players),
+            (players[client_prefix], "max_players_per_ip", policy.max_players_per_ip),
+        ):
+            if count >= most:
+                self.metrics.rtmp_refused_total.labels(limit).inc()
+                raise UnavailableError("there are too many players; try again later", 10)
+        players[client_prefix] += 1
+
+    def player_leaves(self, client_prefix: str) -> None:
+        """Count it among the other connections again."""
+        self._players[client_prefix] -= 1
+        if not self._players[client_prefix]:
+            del self._players[client_prefix]
 
     def _make_room(self, client_prefix: str, limit: str) -> bool:
         """Close a pending connection for a new one; tell whether there was one."""

@@ -24,8 +24,10 @@ class ConnectionLimits:
     idle_timeout_ms: int = limit(30_000, "Silence after which a connection is closed")
     ping_interval_ms: int = limit(10_000, "Between ping requests to a silent peer")
     auth_timeout_ms: int = limit(10_000, "How long an authenticator may take")
-    max_connections: int = limit(1000, "Connections at once", minimum=1)
-    max_connections_per_ip: int = limit(100, "Connections at once from one address", minimum=1)
+    max_connections: int = limit(1000, "Connections at once, players apart", minimum=1)
+    max_connections_per_ip: int = limit(100, "Connections at once from one address, players apart", minimum=1)
+    max_players: int = limit(2000, "Players over RTMP at once")
+    max_players_per_ip: int = limit(500, "Players over RTMP at once from one address")
     max_unauthorised_connections: int = limit(
         500, "Connections at once that do not publish; where one more comes, one of them makes room", minimum=1
     )

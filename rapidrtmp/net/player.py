@@ -117,12 +117,19 @@ class PlayAsking:
     def _begin(self, stream: Any, players: Players) -> None:
         self.is_waiting = False
         players.check(stream, self._capabilities, self._selection)
+        factory, client_prefix = self._connection.factory, self._connection.client_prefix
         admission, name = self._services.admission, self._name
         leave: Callable[[], None] = lambda: None  # noqa: E731
         viewed = self._services.registry.find(name)
         if admission is not None and viewed is not None:
             admission.check_again(self._request, name)
-            leave = admission.enter(self._request, name, viewed.viewers)
+        factory.player_comes(client_prefix)
+        if admission is not None and viewed is not None:
+            try:
+                leave = admission.enter(self._request, name, viewed.viewers)
+            except Exception:
+                factory.player_leaves(client_prefix)
+                raise
         self._asked = None
         player = Player(self._connection, self._services, players, self._request, name, leave)
         player.begin(stream, self._event.msid, self._capabilities, self._selection)
@@ -292,6 +299,7 @@ class Player(Role):
         self._connection.take_back_transport()
         self._players.ended(ending, skips=self._follower.skips, sent_bytes=self._follower.sent_bytes)
         self._leave_seat()
+        self._connection.factory.player_leaves(self._connection.client_prefix)
 
 
 _REACTIONS: Mapping[type, Callable[[Any, Any], None]] = {

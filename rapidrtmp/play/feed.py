@@ -120,8 +120,15 @@ class Feed:
 
     def finish(self) -> None:
         """End all players."""
+        self._end_all(_ENDED)
+
+    def detached(self) -> None:
+        """End all players: they would wait for ever for what is fed no longer."""
+        self._end_all(_BROKEN)
+
+    def _end_all(self, ending: Ending) -> None:
         renderings, self._renderings = self._renderings, {}
         for rendering in renderings.values():
-            rendering.end(_ENDED)
+            rendering.end(ending)
             rendering.stop()
         self._ended()

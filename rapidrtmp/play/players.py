@@ -32,8 +32,8 @@ __all__ = ["Place", "Players", "UnplayableError"]
 
 #: The name of the sink that players are fed by.
 SINK = "play"
-#: How often it is looked whether a stream has come that is waited for.
-LOOK_S = 0.1
+#: How often it is looked whether a stream has come that is waited for, and whether players are still fed.
+LOOK_S, FED_S = 0.1, 1.0
 
 
 class UnplayableError(NotFoundError):
@@ -45,6 +45,7 @@ class Place:
     One player of a stream.
 
     :ivar protocol: what it plays over: ``rtmp``, ``http`` or ``websocket``.
+    :ivar follower: what it has been sent.
     """
 
     def __init__(self, players: Players, stream: Any, feed: Feed, protocol: str, follower: Follower) -> None:
@@ -52,7 +53,7 @@ class Place:
         self.stream = stream
         self._players = players
         self._feed = feed
-        self._follower = follower
+        self.follower = follower
         self._rendering: Rendering | None = None
         self._has_left = False
 
@@ -64,7 +65,7 @@ class Place:
         """
         rendering = self._feed.rendering(key)
         if self._rendering is not None and self._rendering is not rendering:
-            self._feed.leave(self._rendering, self._follower)
+            self._feed.leave(self._rendering, self.follower)
         self._rendering = rendering
         return rendering
 
@@ -72,7 +73,7 @@ class Place:
         """Have no place for now; the stream is fed on."""
         rendering, self._rendering = self._rendering, None
         if rendering is not None:
-            self._feed.leave(rendering, self._follower)
+            self._feed.leave(rendering, self.follower)
 
     def leave(self) -> None:
         """Give it up; further calls change nothing."""
@@ -108,6 +109,8 @@ class Players:
         self._waiting: dict[Deferred[Any], tuple[StreamName, str, int]] = {}
         self._look = LoopingCall(self._look_for_all)
         self._look.clock = clock
+        self._fed = LoopingCall(self._end_unfed)
+        self._fed.clock = clock
 
     # ── what is asked for ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -217,6 +220,8 @@ class Players:
             feed = Feed(self._clock, self.policy, self.is_crowded, lambda: self._forget(stream))
             entry = self._feeds[id(stream)] = stream, feed, set()
             stream.attach(SINK, feed)
+            if not self._fed.running:
+                self._fed.start(FED_S, now=False)
         _, feed, places = entry
         place = Place(self, stream, feed, protocol, follower)
         places.add(place)
@@ -237,8 +242,16 @@ class Players:
             self._forget(place.stream)
             place.stream.detach(SINK)
 
+    def _end_unfed(self) -> None:
+        """End the players of feeds that their streams have detached, as sinks that failed or took too long."""
+        for stream, feed, _ in tuple(self._feeds.values()):
+            if not stream.has_sink(SINK):
+                feed.detached()
+
     def _forget(self, stream: Any) -> None:
         self._feeds.pop(id(stream), None)
+        if not self._feeds and self._fed.running:
+            self._fed.stop()
         if isinstance(stream, Rendition):
             self._renditions.forget(stream)
 
@@ -269,8 +282,12 @@ class Players:
         for reason in ("stream", "slow"):
             ends.add_metric([reason], self._ends[reason])
         yield ends
+        playing = (place.follower.skips for _, _, places in self._feeds.values() for place in places)
+        skipped = self.skipped_total + sum(playing)
         yield CounterMetricFamily(
-            "rapidrtmp_players_skipped_total", "Times that players which had ended were too slow", self.skipped_total
+            "rapidrtmp_players_skipped_total",
+            "Times that a slow player skipped to a keyframe",
+            skipped,
         )
 
 

@@ -55,7 +55,13 @@ class Ending(NamedTuple):
 
 
 class Follower(Protocol):
-    """A player, as its rendering sees it."""
+    """
+    A player, as its rendering sees it.
+
+    :ivar skips: how often it fell too far behind.
+    """
+
+    skips: int
 
     def advance(self) -> None:
         """Take what is due."""

@@ -39,6 +39,11 @@ class Rendition:
         self._owner.in_use[id(self.source), self.name] = self
         self.source.attach(f"{name}:{self.name}", RungFrames(self.name, sink))
 
+    def has_sink(self, name: str) -> bool:
+        """Whether the sink of that name works."""
+        has_sink: bool = self.source.has_sink(f"{name}:{self.name}")
+        return has_sink
+
     def detach(self, name: str) -> None:
         """Finish and let go of a sink."""
         self.source.detach(f"{name}:{self.name}")

@@ -13,4 +13,6 @@ __all__ = ["RelaySettings"]
 class RelaySettings:
     """What relays need beside what applications say of them."""
 
-    file: str = setting("data/relays.json", "File with the relays that were added by the API; it holds their keys")
+    file: str = setting(
+        "data/relays.json", "File with the relays that were added by the API; it holds their keys", holds_secrets=True
+    )

@@ -166,7 +166,9 @@ class RapidRtmpService(MultiService):
         self.rtmp, self.http, self.manage = self._make_ports()
         self._descriptors = raise_descriptor_limit()
         self._shares = share_descriptors(
-            self._descriptors, settings.rtmp.connections.max_connections, settings.http.max_connections
+            self._descriptors,
+            settings.rtmp.connections.max_connections + settings.rtmp.connections.max_players,
+            settings.http.max_connections,
         )
         self._api_secret = ApiSecret()
         self._id = token_hex(8)
@@ -471,6 +473,7 @@ class RapidRtmpService(MultiService):
             players=self.players,
             admission=self._admission,
         )
+        max_players = min(rtmp.connections.max_players, self._shares.rtmp * 2 // 3)
         return RtmpServerFactory(
             self._reactor,
             services,
@@ -478,7 +481,8 @@ class RapidRtmpService(MultiService):
             os.urandom,
             policy=replace(
                 rtmp.connections,
-                max_connections=min(rtmp.connections.max_connections, self._shares.rtmp),
+                max_connections=min(rtmp.connections.max_connections, self._shares.rtmp - max_players),
+                max_players=max_players,
                 max_connections_per_ip=self._settings.limits.max_connections_per_ip
                 or rtmp.connections.max_connections_per_ip,
             ),

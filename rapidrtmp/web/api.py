@@ -148,11 +148,14 @@ class Api:
         token = "" if judge is None else _issue(ITokenIssuer(judge, None), asked)
         page = f"{self.http_root(request)}/{name.app}/{name.key}"
         below = f"{page}/~{token}" if token else page
+        query = f"?token={token}" if token else ""
         return json_response(
             {
                 "token": token,
                 "watchUrl": f"{below}/" if token else page,
                 "playlistUrl": f"{below}/index.m3u8",
+                "flvUrl": f"{page}.flv{query}",
+                "rtmpUrl": f"{self._rtmp_root(request)}/{name.app}/{name.key}{query}",
                 "streamKey": name.key,
                 "expiresAt": rfc3339(self._utc_ms() + asked.lifetime_s * 1000),
             }

@@ -446,6 +446,11 @@ def _schemas(max_expiration_s: int) -> Json:
                 "token": {**text, "description": "A secret; empty where watching is open."},
                 "watchUrl": {**text, "description": "The page that plays the stream, with the token."},
                 "playlistUrl": {**text, "description": "What other players play, with the token."},
+                "flvUrl": {
+                    **text,
+                    "description": "The same as FLV, with the token; `ws` for `http` is WebSocket.",
+                },
+                "rtmpUrl": {**text, "description": "The same stream over RTMP, with the token."},
                 "streamKey": text,
                 "expiresAt": moment,
             }

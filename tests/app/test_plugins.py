@@ -12,7 +12,8 @@ from rapidrtmp.auth.open import OpenAuthenticatorFactory
 from rapidrtmp.auth.token import TokenAuthenticatorFactory
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.sink import HlsSinkFactory
-from rapidrtmp.interfaces import IStoringSinkFactory, Purpose
+from rapidrtmp.interfaces import IStoringSinkFactory, Purpose, PushTarget
+from rapidrtmp.relay.settings import RelaySettings
 from rapidrtmp.settings.model import AppSettings, HlsSettings, Settings, StorageSettings, TokenSettings
 from rapidrtmp.storage.filesystem import LocalStorageFactory
 from rapidrtmp.storage.memory import MemoryStorageFactory
@@ -125,3 +126,17 @@ class SecretTests(SynchronousTestCase):
             self.assertIn("served", str(self.assertRaises(ConfigurationError, choose_plugins, settings)))
         choose_plugins(replace(named_by_default, apps={"live": AppSettings()}))
         choose_plugins(replace(named_by_default, tokens=TokenSettings(secret_file=self.mktemp())))
+
+    def test_relays_keys_are_not_served(self) -> None:
+        """Nor may the file with the relays that were added, or a file with the key of one, lie there."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        app = AppSettings(storage=f"local:{folder}")
+        pushed = replace(app, push=(PushTarget("rtmp://127.0.0.1/app", key_file=str(folder / "key")),))
+        added = {"relays": RelaySettings(file=str(folder / "relays.json"))}
+        for settings, named in (
+            (Settings(apps={"live": app}, sections=added), "relays.file"),
+            (Settings(apps={"live": pushed}), "key_file"),
+        ):
+            self.assertIn(named, str(self.assertRaises(ConfigurationError, choose_plugins, settings)))
+        choose_plugins(Settings(apps={"live": app}, sections={"relays": RelaySettings()}))

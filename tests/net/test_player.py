@@ -8,6 +8,8 @@ from zope.interface import implementer
 
 from rapidrtmp.interfaces import IPlayAuthenticator, PlayRequest, Verdict
 from rapidrtmp.names import StreamName
+from rapidrtmp.net.limits import ConnectionLimits
+from rapidrtmp.play.feed import Feed
 from rapidrtmp.rtmp.amf0 import read_values, write_values
 from rapidrtmp.rtmp.chunk import Message
 from tests.codec.builders import audio_config, picture, video_config
@@ -341,6 +343,24 @@ class EndTests(PlayerCase):
         self.assertFalse(other.is_closed)
         self.assertFalse(publisher.is_closed)
 
+    def test_detached_feed_ends_its_players(self) -> None:
+        """Where the sink that feeds players is detached they are ended; who comes then is fed anew."""
+        publisher, player = self.publish(), self.player()
+        player.heard()
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        (feed,) = (sink for sink in stream.fan_out.sinks if isinstance(sink, Feed))
+        self.patch(feed, "frame_received", self.fail_for_a_test)
+        publisher.say(message(9, picture(True), timestamp=3000))
+        self.edge.wait(1.25)
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.assertEqual(["control 1", STOP], outline(player.heard()))
+        self.assertTrue(player.is_closed)
+        self.assertIn("keyframe", outline(self.player().heard()))
+
+    def fail_for_a_test(self, _frame: object) -> None:
+        raise ZeroDivisionError
+
     def test_server_stops_with_words(self) -> None:
         """A server that closes its connections says so."""
         self.publish()
@@ -386,3 +406,40 @@ class EndTests(PlayerCase):
             self.edge.wait(1)
         self.assertTrue(player.is_closed)
         self.assertIsNone(self.edge.registry.find(StreamName("live", "x")))
+
+
+class LimitTests(PlayerCase):
+    policy = ConnectionLimits(max_connections=6, max_connections_per_ip=2, max_players=4, max_players_per_ip=3)
+
+    def test_players_take_no_publishers_place(self) -> None:
+        """Players are counted apart: where they are many, publishers from the same address come in all the same."""
+        self.publish()
+        players = [self.player(host="192.0.2.1") for _ in range(3)]
+        self.assertEqual([START] * 3, [self.codes(player)[-1] for player in players])
+        other = self.edge.peer("192.0.2.1").connect().publish("other?token=secret")
+        self.assertIn("NetStream.Publish.Start", [code for _, code, _ in other.statuses()])
+        self.assertFalse(other.is_closed)
+
+    def test_too_many_players_are_refused(self) -> None:
+        """One player more than there may be, of one address or in all, is refused, until another one has left."""
+        self.publish()
+        players = [self.player(host="192.0.2.3") for _ in range(3)]
+        self.assertEqual([FAILED], self.codes(self.player(host="192.0.2.3")))
+        players.append(self.player(host="192.0.2.4"))
+        self.assertEqual([FAILED], self.codes(self.player(host="192.0.2.5")))
+        for limit in ("max_players", "max_players_per_ip"):
+            self.assertEqual(1, self.edge.metric("rtmp_connections_refused_total", limit=limit))
+        players.pop().leave()
+        self.assertIn(START, self.codes(self.player(host="192.0.2.5")))
+        for player in players:
+            player.say(command("closeStream", 0, number(1), msid=1))
+        self.assertEqual({"192.0.2.5": 1}, dict(self.edge.factory._players))
+
+    def test_refused_seat_is_no_player(self) -> None:
+        """A player for whom the stream has no seat is not counted as one."""
+        app = self.edge.apps["live"]
+        app.limits = type(app.limits)(max_viewers_per_stream=1)
+        self.publish()
+        self.player()
+        self.player(host="192.0.2.10")
+        self.assertEqual({"192.0.2.9": 1}, dict(self.edge.factory._players))

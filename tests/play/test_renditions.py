@@ -42,6 +42,9 @@ class Streams:
         self.sinks[name] = sink
         self.laddered.packager.attach(sink)
 
+    def has_sink(self, name: str) -> bool:
+        return name in self.sinks
+
     def detach(self, name: str) -> None:
         sink = self.sinks.pop(name)
         self.laddered.packager.remove(sink)

@@ -34,7 +34,7 @@ class TableTests(SynchronousTestCase):
         """A limit has the default that its owner declares, and what is set reaches the owner's object."""
         rows = {row.name: row for row in all_settings()}
         self.assertEqual(ConnectionLimits().max_connections, rows["rtmp.max_connections"].default)
-        self.assertEqual("Connections at once", rows["rtmp.max_connections"].help)
+        self.assertEqual("Connections at once, players apart", rows["rtmp.max_connections"].help)
         depth = rows["rtmp.max_amf_depth"]
         rtmp = replace_field(Settings().rtmp, depth.field_name, 5)
         self.assertEqual((5, AmfLimits().values), (rtmp.session.amf.depth, rtmp.session.amf.values))

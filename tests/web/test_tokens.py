@@ -59,6 +59,8 @@ class GrantTests(GuardedCase):
         self.assertEqual(f"http://localhost:8080/live/k/~{token}/", grant["watchUrl"])
         self.assertEqual(f"http://localhost:8080/live/k/~{token}/index.m3u8", grant["playlistUrl"])
         self.assertRegex(grant["expiresAt"], r"^20\d\d-.*Z$")
+        self.assertEqual(f"http://localhost:8080/live/k.flv?token={token}", grant["flvUrl"])
+        self.assertEqual(f"rtmp://localhost:1935/live/k?token={token}", grant["rtmpUrl"])
         for url in (grant["watchUrl"], grant["playlistUrl"]):
             self.assertEqual(200, self.server.get(url.removeprefix("http://localhost:8080")).status)
 
@@ -68,6 +70,10 @@ class GrantTests(GuardedCase):
         self.assertEqual(
             ("", "http://localhost:8080/open/k", "http://localhost:8080/open/k/index.m3u8"),
             tuple(reply.json()[name] for name in ("token", "watchUrl", "playlistUrl")),
+        )
+        self.assertEqual(
+            ("http://localhost:8080/open/k.flv", "rtmp://localhost:1935/open/k"),
+            tuple(reply.json()[name] for name in ("flvUrl", "rtmpUrl")),
         )
 
     def test_bad_terms_are_refused(self) -> None:
