@@ -43,9 +43,11 @@ class TimedLadder(RecordingLadder):
         super().__init__()
         self.delays: dict[str, list[float]] = {}
 
-    def frame(self, rung: str, pts: int, data: bytes, *, keyframe: bool, arrived_ms: int) -> None:
+    def frame(
+        self, rung: str, pts: int, data: bytes, *, keyframe: bool, arrived_ms: int, turn: int | None = None
+    ) -> None:
         """Remember it."""
-        super().frame(rung, pts, data, keyframe=keyframe, arrived_ms=arrived_ms)
+        super().frame(rung, pts, data, keyframe=keyframe, arrived_ms=arrived_ms, turn=turn)
         self.delays.setdefault(rung, []).append(time.monotonic() * 1000 - arrived_ms)
 
 
@@ -90,11 +92,11 @@ def plain_seconds(ffmpeg: str, path: Path, sizes: Sequence[RungSize], preset: st
 class Run:
     """One ladder, from the first frame to the last picture."""
 
-    def __init__(self, ffmpeg: str, frames: Sequence[Frame], preset: str) -> None:
+    def __init__(self, ffmpeg: str, frames: Sequence[Frame], preset: str, b_frames: int) -> None:
         self.ladder = TimedLadder()
         spawn = reactor.spawnProcess  # type: ignore[attr-defined]
         context = make_transcoder_context(self.ladder, clock=reactor, spawn_process=spawn)
-        self._transcoder = FfmpegTranscoder(context, RUNGS, Tool(ffmpeg, preset, "libx264"))
+        self._transcoder = FfmpegTranscoder(context, RUNGS, Tool(ffmpeg, preset, "libx264", b_frames))
         self._frames = frames
         self._next = 0
         self._started = 0.0
@@ -124,6 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.ladder")
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--preset", default="ultrafast")
+    parser.add_argument("--bframes", type=int, default=0)
     chosen = parser.parse_args()
     ffmpeg = find_ffmpeg()
     assert ffmpeg is not None
@@ -133,7 +136,7 @@ def main() -> None:
     assert isinstance(config, VideoConfig)
     sizes = suitable_rungs(RUNGS, config, 1 << 30)
     plain = [plain_seconds(ffmpeg, path, sizes, chosen.preset, chosen.seconds) for _ in range(2)]
-    run = Run(ffmpeg, frames, chosen.preset)
+    run = Run(ffmpeg, frames, chosen.preset, chosen.bframes)
     before, own = children_seconds(), time.process_time()
     reactor.callWhenRunning(run.start)  # type: ignore[attr-defined]
     reactor.run()  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ leaves the parts of the source alone, and makes frames of the rung's again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from heapq import merge
 from typing import Any
@@ -16,7 +17,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from rapidrtmp.interfaces import Constants, Cutting, ILateRenditionsSink, IPartSink, Part, Rung
-from rapidrtmp.media import Frame, Track
+from rapidrtmp.media import Frame, MediaKind, Track
 
 __all__ = ["RungFrames"]
 
@@ -66,6 +67,8 @@ class _Rung(_PartSink):
     def __init__(self, sink: Any, is_over: Callable[[], bool]) -> None:
         self._sink = sink
         self._is_over = is_over
+        self._lead = 0  # how much earlier than in parts pictures are decoded, in ticks
+        self._newest = -1  # decode time of the newest picture
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """See :class:`IPartSink <rapidrtmp.interfaces.IPartSink>`; likewise the others."""
@@ -76,8 +79,23 @@ class _Rung(_PartSink):
         """Hand on its frames in the order of their times; behind a gap the next one is a keyframe."""
         if not self._is_over():
             runs = [[sample.frame for sample in run.samples] for run in part.runs]
+            runs = [self._early(run) if run[0].track.kind is MediaKind.VIDEO else run for run in runs]
             for frame in merge(*runs, key=_time_of):
                 self._sink.frame_received(frame)
+
+    def _early(self, frames: list[Frame]) -> list[Frame]:
+        """
+        Pictures with decode times at which none is shown before it is decoded: parts of a rung with B-frames have
+        those of a source that may have none.
+        """
+        self._lead = max(self._lead, -min(frame.composition_offset for frame in frames))
+        if not self._lead:
+            return frames
+        early = []
+        for frame in frames:
+            self._newest = max(frame.dts - self._lead, self._newest + 1)
+            early.append(replace(frame, dts=self._newest, composition_offset=frame.pts - self._newest))
+        return early
 
     def discontinuity(self) -> None:
         """See :class:`ISink <rapidrtmp.interfaces.ISink>`."""

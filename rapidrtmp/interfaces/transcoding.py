@@ -87,14 +87,16 @@ class ILadder(Interface):
         :param codec: the FourCC by which the codec table lists it.
         """
 
-    def frame(rung: str, pts: int, data: bytes, *, keyframe: bool, arrived_ms: int) -> None:
+    def frame(rung: str, pts: int, data: bytes, *, keyframe: bool, arrived_ms: int, turn: int | None = None) -> None:
         """
-        Take one picture of a rung.
+        Take one picture of a rung, in the order of decoding.
 
-        :param pts: its presentation time, which is that of a frame of the source, in 1/90000 s; rising within a rung.
+        :param pts: its presentation time, which is that of a frame of the source, in 1/90000 s.
         :param data: the sample as MP4 stores it.
         :param keyframe: whether decoding may start there; wherever the source's segments begin it must be so.
         :param arrived_ms: that of the source's frame.
+        :param turn: when it is decoded, rising within a rung, as presentation times: the third picture behind a
+            keyframe is decoded when the third one is shown, whichever that is. ``None``: in the order of presentation.
         """
 
     def restarted() -> None:

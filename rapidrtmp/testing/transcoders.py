@@ -63,6 +63,7 @@ class ReturnedPicture:
     data: bytes
     keyframe: bool
     arrived_ms: int
+    turn: int
 
 
 @implementer(ILadder)
@@ -89,9 +90,12 @@ class RecordingLadder:
         """Remember it."""
         self.configs.setdefault(rung, []).append(config)
 
-    def frame(self, rung: str, pts: int, data: bytes, *, keyframe: bool, arrived_ms: int) -> None:
+    def frame(
+        self, rung: str, pts: int, data: bytes, *, keyframe: bool, arrived_ms: int, turn: int | None = None
+    ) -> None:
         """Remember it."""
-        self.pictures.setdefault(rung, []).append(ReturnedPicture(pts, data, keyframe, arrived_ms))
+        returned = ReturnedPicture(pts, data, keyframe, arrived_ms, pts if turn is None else turn)
+        self.pictures.setdefault(rung, []).append(returned)
 
     def restarted(self) -> None:
         """Remember it."""
@@ -154,12 +158,14 @@ class FakeTranscoder:
     :param rungs: name, width, height and bits a second of each.
     :ivar named_rungs: they as a ladder knows them.
     :ivar lag: so many pictures more are fed before one comes back.
+    :ivar b_frames: so many in a row come back behind the picture that is shown after them.
     :ivar dead: the names of rungs that bring nothing.
     :ivar missed: the names given to ``segment_missed``.
     """
 
     def __init__(self, context: TranscoderContext, rungs: Sequence[tuple[str, int, int, int]] = RUNGS) -> None:
         self.lag = 0
+        self.b_frames = 0
         self.dead: set[str] = set()
         self.missed: list[str] = []
         self._ladder = context.ladder
@@ -167,6 +173,7 @@ class FakeTranscoder:
         self.named_rungs = tuple(Rung(name, bitrate) for name, _, _, bitrate in rungs)
         self._leading: Track | None = None
         self._waiting: list[Frame] = []
+        self._group: list[Frame] = []  # pictures of which the last is brought first
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """See :class:`ISink <rapidrtmp.interfaces.ISink>`; likewise the others."""
@@ -186,17 +193,32 @@ class FakeTranscoder:
         return self._waiting[0].pts <= newest.dts + min(newest.composition_offset, 0) or newest.composition_offset == 0
 
     def _bring(self, frame: Frame) -> None:
+        if frame.keyframe:
+            self._bring_group()
+        self._group.append(frame)
+        if frame.keyframe or len(self._group) > self.b_frames:
+            self._bring_group()
+
+    def _bring_group(self) -> None:
+        group, self._group = self._group, []
+        for frame, due in zip([*group[-1:], *group[:-1]], group, strict=True):
+            self._bring_picture(frame, due.pts)
+
+    def _bring_picture(self, frame: Frame, turn: int) -> None:
         for name, width, height, _ in self._rungs:
             if name in self.dead:
                 continue
             config = make_video_track(width, height).config
             assert isinstance(config, VideoConfig)
             self._ladder.configured(name, AVC.fourcc, config)
-            self._ladder.frame(name, frame.pts, frame.data, keyframe=frame.keyframe, arrived_ms=frame.arrived_ms)
+            self._ladder.frame(
+                name, frame.pts, frame.data, keyframe=frame.keyframe, arrived_ms=frame.arrived_ms, turn=turn
+            )
 
     def _drain(self) -> None:
         while self._waiting:
             self._bring(self._waiting.pop(0))
+        self._bring_group()
         self._ladder.drained()
 
     def discontinuity(self) -> None:
@@ -291,7 +313,7 @@ class TranscoderContract(_Base):
             self.finish(transcoder, context)
 
     def test_presentation_times_of_the_source(self) -> None:
-        """What it brings has presentation times of the source's pictures, rising, and is configured before."""
+        """What it brings has presentation times of the source's pictures, turns that rise, and is configured before."""
         transcoder, context = self.new_transcoder()
         source = FrameSource(make_video_track(), None, gop=30, b_frames=2)
         transcoder.tracks_changed(source.tracks)
@@ -301,8 +323,9 @@ class TranscoderContract(_Base):
         times = {frame.pts for frame in frames}
         ladder: Any = context.ladder
         for rung, pictures in ladder.pictures.items():
-            found = [picture.pts for picture in pictures]
-            self.assertEqual(found, sorted(set(found) & times))
+            shown, turns = [picture.pts for picture in pictures], [picture.turn for picture in pictures]
+            self.assertEqual(sorted(shown), sorted(set(shown) & times))
+            self.assertEqual(turns, sorted(set(turns)))
             self.assertIn(rung, ladder.configs)
 
     def test_interruptions_and_discontinuities(self) -> None:

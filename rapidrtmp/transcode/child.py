@@ -8,6 +8,7 @@ it does not take waits here, up to a bound. Its presentation times lead back to 
 from __future__ import annotations
 
 import os
+from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,13 +22,14 @@ from zope.interface import implementer
 
 from rapidrtmp.cmaf.fragment import write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
-from rapidrtmp.codec.flv import Packet, PacketKind
+from rapidrtmp.codec.flv import PacketKind
 from rapidrtmp.codec.table import AVC, SampleReader
-from rapidrtmp.errors import RapidRTMPError
+from rapidrtmp.errors import MediaError, RapidRTMPError
 from rapidrtmp.interfaces import Rung, Sample, SpawnProcess, TrackRun
 from rapidrtmp.media import VIDEO_TIMESCALE, Frame, Track, VideoConfig
 from rapidrtmp.transcode.command import FIRST_OUTPUT
-from rapidrtmp.transcode.flv_reader import FlvReader
+from rapidrtmp.transcode.flv_reader import FlvReader, VideoTag
+from rapidrtmp.transcode.mp4_reader import Mp4Config, Mp4Reader, Mp4Sample
 
 __all__ = ["Child", "Outcome"]
 
@@ -64,7 +66,9 @@ class Child(ProcessProtocol):
     :param track: of the frames that are fed.
     :param rungs: those that come back, in the order of the outputs.
     :param configured: called with a rung's name and its configuration; likewise ``returned``, with the picture, whether
-        it is a keyframe, and the frame that it was made of; and ``ended``, once, with the outcome.
+        it is a keyframe, the frame that it was made of, and its turn to be decoded (see ``ILadder.frame``); and
+        ``ended``, once, with the outcome.
+    :param reorders: whether rungs have B-frames, and so come back as fragmented MP4 instead of FLV.
     :ivar fed: how many frames it was given; ``back``: how many pictures came back, of each rung.
     :ivar strays: pictures whose presentation time is that of no frame.
     """
@@ -75,18 +79,22 @@ class Child(ProcessProtocol):
         rungs: Sequence[Rung],
         *,
         configured: Callable[[str, VideoConfig], None],
-        returned: Callable[[str, bytes, bool, Frame], None],
+        returned: Callable[[str, bytes, bool, Frame, int], None],
         ended: Callable[[Child, Outcome], None],
+        reorders: bool = False,
     ) -> None:
         self.fed = 0
         self.strays = 0
         self.back = {rung.name: 0 for rung in rungs}
         self._track = track
-        self._outputs = {FIRST_OUTPUT + index: _Output(rung.name) for index, rung in enumerate(rungs)}
+        outputs = [_Output(rung.name, Mp4Reader() if reorders else FlvReader()) for rung in rungs]
+        self._outputs = dict(enumerate(outputs, FIRST_OUTPUT))
+        self._reorders = reorders
         self._configured = configured
         self._returned = returned
         self._ended = ended
-        self._inside: dict[int, Frame] = {}  # by the millisecond of presentation that FLV can say
+        self._inside: dict[int, Frame] = {}  # by their time of presentation, as outputs say it
+        self._shown: list[int] = []  # the times of presentation of them, in order; of frames fed, where that matters
         self._newest_fed: Frame | None = None
         self._queue: deque[bytes] = deque()
         self._queued = 0
@@ -122,9 +130,11 @@ class Child(ProcessProtocol):
         if self._is_closing or self._has_ended:
             return
         self.fed += 1
-        self._inside[_key(frame.pts)] = frame
+        self._inside[frame.pts if self._reorders else _key(frame.pts)] = frame
+        if self._reorders:
+            insort(self._shown, frame.pts)
         if len(self._inside) > MOST_INSIDE:
-            del self._inside[next(iter(self._inside))]
+            self._forget_first()
         self._newest_fed = frame
         run = TrackRun(self._track, [Sample(frame, frame.duration)])
         self._write(b"".join(write_fragment(self.fed, [run])))
@@ -171,8 +181,8 @@ class Child(ProcessProtocol):
         if self._newest_fed is None or not self._outputs:
             return 0
         first = next(iter(self._inside.values()), self._newest_fed)
-        newest = [first.pts if each.newest is None else each.newest for each in self._outputs.values()]
-        return max(0, self._newest_fed.pts - min(newest))
+        turns = [first.pts if each.turn is None else each.turn for each in self._outputs.values()]
+        return max(0, self._newest_fed.pts - min(turns))
 
     def close(self) -> None:
         """Nothing follows: it ends when it has brought the rest."""
@@ -206,37 +216,71 @@ class Child(ProcessProtocol):
             return
         try:
             output.reader.receive_data(data)
-            for tag in output.reader.events():
-                self._take(output, tag.timestamp_ms, tag.packet)
+            for event in output.reader.events():
+                self._read(output, event)
         except RapidRTMPError as error:
             self.kill(f"{output.rung}: it does not write what it should: {error}")
 
-    def _take(self, output: _Output, timestamp_ms: int, packet: Packet) -> None:
-        if packet.kind is PacketKind.CONFIG and AVC.read_config is not None:
-            config = AVC.read_config(packet.body)
-            assert isinstance(config, VideoConfig)
-            assert AVC.reader is not None
-            output.samples = AVC.reader(config)
-            self._configured(output.rung, config)
-        elif packet.kind is PacketKind.FRAMES and output.samples is not None:
-            frame = self._inside.get(timestamp_ms + packet.composition_ms & _WRAP)
-            data = output.samples.read(packet.body)
-            if frame is None:
-                self.strays += 1
-            elif data is not None:
-                output.newest = frame.pts
-                self.back[output.rung] += 1
-                self._forget_old()
-                self._returned(output.rung, data, output.samples.keyframe, frame)
+    def _read(self, output: _Output, event: VideoTag | Mp4Config | Mp4Sample) -> None:
+        if isinstance(event, Mp4Config):
+            if (event.fourcc, event.timescale) != (AVC.fourcc, VIDEO_TIMESCALE):
+                raise MediaError(f"a track of {event.fourcc or 'an unknown codec'} in 1/{event.timescale} s")
+            self._configure(output, event.record)
+        elif isinstance(event, Mp4Sample):
+            self._take(output, event.pts, event.data)
+        elif event.packet.kind is PacketKind.CONFIG:
+            self._configure(output, event.packet.body)
+        elif event.packet.kind is PacketKind.FRAMES:
+            self._take(output, event.timestamp_ms + event.packet.composition_ms & _WRAP, event.packet.body)
+
+    def _configure(self, output: _Output, record: bytes) -> None:
+        assert AVC.read_config is not None
+        assert AVC.reader is not None
+        config = AVC.read_config(record)
+        assert isinstance(config, VideoConfig)
+        output.samples = AVC.reader(config)
+        self._configured(output.rung, config)
+
+    def _take(self, output: _Output, time: int, body: bytes) -> None:
+        """
+        Take a picture.
+
+        :param time: of its presentation, as the output says it.
+        """
+        if output.samples is None:
+            return
+        frame = self._inside.get(time)
+        data = output.samples.read(body)
+        if frame is None:
+            self.strays += 1
+        elif data is not None:
+            output.turn = self._turn(output, frame, keyframe=output.samples.keyframe)
+            self.back[output.rung] += 1
+            self._forget_old()
+            self._returned(output.rung, data, output.samples.keyframe, frame, output.turn)
+
+    def _turn(self, output: _Output, frame: Frame, *, keyframe: bool) -> int:
+        """
+        When a picture is decoded, as presentation times: pictures behind a keyframe are decoded at the times at which
+        pictures are shown behind it, but in another order.
+        """
+        if not self._reorders or keyframe or output.turn is None:
+            return frame.pts
+        index = bisect_right(self._shown, output.turn)
+        return self._shown[index] if index < len(self._shown) else output.turn + 1
 
     def _forget_old(self) -> None:
-        """Forget frames that all rungs are past."""
-        newest = [each.newest for each in self._outputs.values()]
-        if len(self._inside) < 64 or None in newest:
-            return
-        oldest = min(time for time in newest if time is not None)
-        for key in [key for key, frame in self._inside.items() if frame.pts < oldest]:
-            del self._inside[key]
+        """Forget frames that all rungs are past, and would not come back to."""
+        turns = [each.turn for each in self._outputs.values() if each.turn is not None]
+        if len(turns) == len(self._outputs):
+            past = min(turns) - VIDEO_TIMESCALE
+            while self._inside and next(iter(self._inside.values())).pts < past:
+                self._forget_first()
+
+    def _forget_first(self) -> None:
+        frame = self._inside.pop(next(iter(self._inside)))
+        if self._reorders:
+            del self._shown[: bisect_right(self._shown, frame.pts)]
 
     def _hear(self, data: bytes) -> None:
         *lines, rest = (self._line + data).split(b"\n")
@@ -259,11 +303,11 @@ class Child(ProcessProtocol):
 class _Output:
     """One output: what has been read of it."""
 
-    def __init__(self, rung: str) -> None:
+    def __init__(self, rung: str, reader: FlvReader | Mp4Reader) -> None:
         self.rung = rung
-        self.reader = FlvReader()
+        self.reader = reader
         self.samples: SampleReader | None = None
-        self.newest: int | None = None  # presentation time of the newest picture
+        self.turn: int | None = None  # that of the newest picture
 
 
 def _key(pts: int) -> int:

@@ -28,26 +28,36 @@ _QUIET = "-hide_banner -nostdin -loglevel warning"
 _TIMES = "-fps_mode passthrough -enc_time_base 1:90000"
 #: Keyframes where the source has some, and nowhere else.
 _KEYFRAMES = "-g 9999 -force_key_frames source"
-#: Without "disabled" times begin at 0, whatever they were.
-_OUTPUT = "-avoid_negative_ts disabled -f flv -flvflags no_duration_filesize -flush_packets 1"
+#: Without "disabled" times begin at 0, whatever they were. Milliseconds do, and no fragment waits for the next picture.
+_FLV = "-avoid_negative_ts disabled -f flv -flvflags no_duration_filesize -flush_packets 1"
+#: FLV cannot say that a picture is decoded before time begins, so pictures that wait for others come back in fragments.
+_MP4 = (
+    "-avoid_negative_ts disabled -f mp4 -movflags empty_moov+default_base_moof+frag_every_frame+frag_discont+delay_moov"
+    " -use_editlist 0 -video_track_timescale 90000"
+)
 
 
-def make_command(ffmpeg: str, sizes: Sequence[RungSize], preset: str, encoder: Encoder = LIBX264) -> list[str]:
+def make_command(
+    ffmpeg: str, sizes: Sequence[RungSize], preset: str, encoder: Encoder = LIBX264, b_frames: int = 0
+) -> list[str]:
     """
-    The program and its arguments: fMP4 on standard input, each rung as FLV on a file descriptor of its own.
+    The program and its arguments: fMP4 on standard input, each rung on a file descriptor of its own, as FLV, or with
+    B-frames as fMP4.
 
     :param sizes: one at least.
     :param preset: of libx264.
+    :param b_frames: so many in a row, at most.
     """
+    output = _MP4 if b_frames else _FLV
     command = [*_wrapping(), ffmpeg, *_QUIET.split(), *encoder.before.split(), *_INPUT.split()]
     command += ["-filter_complex_threads", "1", "-filter_complex", _filter(sizes, encoder.upload)]
     for index, size in enumerate(sizes):
         rate = str(size.rung.bitrate)
-        command += ["-map", f"[v{index}]", "-an", "-c:v", encoder.name, *encoder.options.split()]
+        command += ["-map", f"[v{index}]", "-an", "-c:v", encoder.name, *encoder.with_b_frames(b_frames)]
         command += ["-preset", preset, "-threads", _threads(size)] if encoder is LIBX264 else []
         command += ["-pix_fmt", encoder.pixel_format] if encoder.pixel_format else []
         command += [*_TIMES.split(), *_KEYFRAMES.split()]
-        command += ["-b:v", rate, "-maxrate", rate, "-bufsize", rate, *_OUTPUT.split(), f"pipe:{FIRST_OUTPUT + index}"]
+        command += ["-b:v", rate, "-maxrate", rate, "-bufsize", rate, *output.split(), f"pipe:{FIRST_OUTPUT + index}"]
     return command
 
 

@@ -31,6 +31,8 @@ from rapidrtmp.transcode.rungs import RungSize, parse_rungs, suitable_rungs
 
 __all__ = ["FfmpegTranscoder", "FfmpegTranscoderFactory"]
 
+#: As many B-frames in a row are of use.
+MOST_B_FRAMES = 3
 DEFAULT_RUNGS = {"720p": "3000k", "480p": "1200k", "360p": "700k"}
 
 #: So much of a source is looked at before the rungs are chosen, if its second keyframe does not come before.
@@ -65,6 +67,7 @@ class FfmpegTranscoderFactory:
 
     :param preset: of libx264: ``ultrafast`` costs about half of ``veryfast``.
     :param encoder: ``libx264``, one on hardware, or ``auto``: the first on hardware that works, else libx264.
+    :param bframes: so many B-frames in a row, at most: a better picture at the same rate, and later by some frames.
     :param when: ``always``.
     :param audio: ``copy``: rungs have the source's audio.
     :param program: path of FFmpeg; empty for the one that is found.
@@ -76,6 +79,7 @@ class FfmpegTranscoderFactory:
         *,
         preset: str = "veryfast",
         encoder: str = "auto",
+        bframes: str = "0",
         when: str = "always",
         audio: str = "copy",
         program: str = "",
@@ -84,13 +88,16 @@ class FfmpegTranscoderFactory:
         for name, value, known in (
             ("preset", preset, list(CODING)),
             ("encoder", encoder, ["auto", *ENCODERS]),
+            ("bframes", bframes, [str(count) for count in range(MOST_B_FRAMES + 1)]),
             ("when", when, ["always"]),
             ("audio", audio, ["copy"]),
         ):
             if value not in known:
                 raise ConfigurationError(f"{name}={value}: {' or '.join(known)}")
         self.rungs = parse_rungs(rungs or DEFAULT_RUNGS)
-        self._tool = Tool(usable_ffmpeg(program), preset, encoder)
+        if encoder != "auto" and int(bframes) and not ENCODERS[encoder].reordered:
+            raise ConfigurationError(f"bframes={bframes}: {encoder} has none")
+        self._tool = Tool(usable_ffmpeg(program), preset, encoder, int(bframes))
 
     def create(self, context: TranscoderContext) -> FfmpegTranscoder:
         """See :meth:`ITranscoderFactory.create <rapidrtmp.interfaces.ITranscoderFactory.create>`."""
@@ -105,11 +112,13 @@ class Tool:
     :param preset: of libx264.
     :param wanted: the name of an encoder, or ``auto``.
     :ivar encoder: the one to use, as far as it is known by now.
+    :ivar b_frames: so many in a row, at most.
     """
 
-    def __init__(self, ffmpeg: str, preset: str, wanted: str) -> None:
+    def __init__(self, ffmpeg: str, preset: str, wanted: str, b_frames: int = 0) -> None:
         self.encoder = LIBX264
         self.preset = preset
+        self.b_frames = b_frames
         self._ffmpeg = ffmpeg
         self._wanted = wanted
         self._has_looked = wanted == LIBX264.name
@@ -119,7 +128,7 @@ class Tool:
         if self._has_looked:
             return
         self._has_looked = True
-        found = context.in_thread(find_encoder, self._ffmpeg, self._wanted)
+        found = context.in_thread(find_encoder, self._ffmpeg, self._wanted, self.b_frames)
         found.addCallbacks(
             lambda encoder: self._take(encoder, context),
             lambda failure: context.log.failure("encoders cannot be tried", failure),
@@ -135,7 +144,7 @@ class Tool:
 
     def command(self, sizes: Sequence[RungSize], encoder: Encoder) -> list[str]:
         """The command line for some rungs."""
-        return make_command(self._ffmpeg, sizes, self.preset, encoder)
+        return make_command(self._ffmpeg, sizes, self.preset, encoder, self.b_frames)
 
 
 @implementer(ITranscoder)
@@ -329,6 +338,7 @@ class FfmpegTranscoder:
             configured=lambda rung, config: self._ladder.configured(rung, AVC.fourcc, config),
             returned=self._returned,
             ended=self._child_ended,
+            reorders=bool(self._tool.b_frames),
         )
         try:
             command = self._tool.command(self._sizes, self._encoder)
@@ -344,9 +354,9 @@ class FfmpegTranscoder:
             child.feed(frame)
         self._set_timer("check", CHECK_S, self._check)
 
-    def _returned(self, rung: str, data: bytes, keyframe: bool, frame: Frame) -> None:
+    def _returned(self, rung: str, data: bytes, keyframe: bool, frame: Frame, turn: int) -> None:
         self._count_frames.inc()
-        self._ladder.frame(rung, frame.pts, data, keyframe=keyframe, arrived_ms=frame.arrived_ms)
+        self._ladder.frame(rung, frame.pts, data, keyframe=keyframe, arrived_ms=frame.arrived_ms, turn=turn)
 
     def _check(self) -> None:
         """See that the child is alive."""

@@ -68,7 +68,7 @@ class _State:
     rung: Rung
     cutter: RungCutter
     track: Track | None = None
-    newest: int | None = None  # presentation time of the newest picture
+    newest: int | None = None  # the turn of the newest picture
     frames: int = 0
     lag_ms: int = 0
     gaps: int = 0
@@ -77,7 +77,7 @@ class _State:
 
     def count(self, picture: Picture, now: int) -> None:
         self.frames += 1
-        self.newest = picture.pts
+        self.newest = picture.turn
         self.lag_ms = max(0, now - picture.arrived_ms)
         self.latest.append((now, len(picture.data)))
         self.forget_old(now)
@@ -269,12 +269,15 @@ class Ladder:
         if track != state.track:
             state.track = track
 
-    def frame(self, rung: str, pts: int, data: bytes, *, keyframe: bool, arrived_ms: int) -> None:
+    def frame(
+        self, rung: str, pts: int, data: bytes, *, keyframe: bool, arrived_ms: int, turn: int | None = None
+    ) -> None:
         """See :meth:`ILadder.frame <rapidrtmp.interfaces.ILadder.frame>`."""
         state = self._rungs.get(rung)
-        if state is None or state.track is None or (state.newest is not None and pts <= state.newest):
+        turn = pts if turn is None else turn
+        if state is None or state.track is None or (state.newest is not None and turn <= state.newest):
             return
-        picture = Picture(state.track, pts, data, keyframe, arrived_ms, self._generation)
+        picture = Picture(state.track, pts, turn, data, keyframe, arrived_ms, self._generation)
         state.count(picture, now_ms(self._clock))
         state.cutter.put(picture)
         self._advance(state)

@@ -3,9 +3,9 @@ One rung cut as its source was: the calls that a part sink of the source got, ma
 
 Each call waits here until the rung has the pictures for it. A part of the rung has the decode times of the source's
 part and its very audio, so all of its boundaries are the source's, in ticks. A segment begins with a keyframe that is
-presented with the source's; where there is none, or pictures are missing, its parts are gaps. Whether a rung without
-B-frames stands beside a source with some makes no difference: by presentation time both have the same pictures, a
-constant delay apart from the decode time.
+presented with the source's; where there is none, or pictures are missing, its parts are gaps. Whether source and rung
+have B-frames makes no difference: by presentation time both have the same pictures, and what comes when a picture of
+that time is due, in whatever order, is decoded a constant delay before it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ class Picture(NamedTuple):
     """
     A picture of a rung as it comes back; see ``ILadder.frame``.
 
+    :ivar turn: its ``pts`` where pictures come in the order of presentation.
     :ivar generation: of the pictures that continue one another.
     """
 
     track: Track
     pts: int
+    turn: int
     data: bytes
     keyframe: bool
     arrived_ms: int
@@ -93,7 +95,7 @@ class RungCutter:
         self._missed = missed
         self._calls: deque[Waiting] = deque()
         self._pictures: deque[Picture] = deque()
-        self._newest: int | None = None  # presentation time of the newest picture that has come
+        self._newest: int | None = None  # the turn of the newest picture that has come
         self._frame = 0  # how long pictures last at the moment, in ticks
         self._joined = False  # whether the open segment has its pictures so far
         self._generation = 0  # of the pictures in the open segment
@@ -122,7 +124,7 @@ class RungCutter:
 
     def put(self, picture: Picture) -> None:
         """Take the next picture."""
-        self._newest = picture.pts
+        self._newest = picture.turn
         self._pictures.append(picture)
         if len(self._pictures) > MOST_WAITING:
             self._pictures.popleft()
@@ -217,7 +219,7 @@ class RungCutter:
         self._frame = max(video.samples[-1].frame.duration, 1)
         limit = part.end + offset - self._frame // 2
         is_there = self._newest is not None and self._newest + self._frame >= limit
-        is_there = is_there or bool(self._pictures and self._pictures[-1].pts >= limit)
+        is_there = is_there or bool(self._pictures and self._pictures[-1].turn >= limit)
         if not is_there and not self.is_off:
             return None
         pictures = self._take(limit) if is_there else []
@@ -230,10 +232,10 @@ class RungCutter:
                 return False
             return self._is_continued() if self._pictures else None
         first = video.samples[0].frame.pts
-        while self._pictures and self._pictures[0].pts < first - TOLERANCE:
+        while self._pictures and self._pictures[0].turn < first - TOLERANCE:
             self._pictures.popleft()
         for index, picture in enumerate(self._pictures):
-            if picture.pts > first + TOLERANCE:
+            if picture.turn > first + TOLERANCE:
                 return False
             if picture.keyframe:
                 for _ in range(index):
@@ -271,9 +273,9 @@ class RungCutter:
         return tuple(run for run in part.runs if run.track.id in wanted)
 
     def _take(self, limit: int) -> list[Picture]:
-        """The pictures that are shown before a time, as far as they continue those before."""
+        """The pictures whose turn is before a time, as far as they continue those before."""
         taken = []
-        while self._pictures and self._pictures[0].pts < limit and self._is_continued():
+        while self._pictures and self._pictures[0].turn < limit and self._is_continued():
             taken.append(self._pictures.popleft())
         return taken
 
@@ -283,7 +285,7 @@ class RungCutter:
         end = last.frame.dts + last.duration
         times = [first.frame.dts]
         for picture in pictures[1:]:
-            times.append(max(picture.pts - offset, times[-1] + 1))
+            times.append(max(picture.turn - offset, times[-1] + 1))
         times.append(max(end, times[-1] + 1))
         samples = [
             Sample(

@@ -12,7 +12,7 @@ from pathlib import Path
 from rapidrtmp.cmaf.reader import SampleInfo, read_fragments, read_init_segment
 from rapidrtmp.m3u8.read_multivariant import parse_multivariant_playlist
 from tests.e2e.browser import BrowserTest, check_library, find_browser
-from tests.e2e.ffmpeg import FFMPEG, RUN_S, every_ffmpeg, read_packets
+from tests.e2e.ffmpeg import FFMPEG, RUN_S, decode, every_ffmpeg, read_packets
 from tests.e2e.harness import EndToEndTest, Server, eventually, new_folder
 from tests.e2e.playlists import MediaPlaylist, Segment
 from tests.e2e.test_encoders import digests, fetch_all, track
@@ -23,7 +23,7 @@ SETTINGS = """
 grace = "1s"
 [apps.live]
 sinks = ["hls:segment=1s:window=60"]
-transcoder = "ffmpeg:90p=120k:54p=60k:preset=ultrafast:program={program}"
+transcoder = "ffmpeg:90p=120k:54p=60k:preset=ultrafast:program={program}:bframes={b_frames}"
 """
 RUNGS = ("90p", "54p")
 SWITCHES = 12
@@ -47,6 +47,11 @@ def irregular(seconds: int, *, b_frames: int = 2, rate: str = "30000/1001") -> P
         timeout=RUN_S,
     )
     return path
+
+
+def settings_of(program: str = FFMPEG, b_frames: int = 0) -> str:
+    """The settings of a server."""
+    return SETTINGS.format(program=program, b_frames=b_frames)
 
 
 def children(server: Server) -> list[int]:
@@ -78,10 +83,16 @@ def renditions(server: Server, key: str) -> dict[str, dict[str, object]]:
 
 class InStepTests(EndToEndTest):
     def test_rungs_by_every_ffmpeg(self) -> None:
-        """Every FFmpeg brings all pictures at their times, keyframes where the source has some, and the same audio."""
-        clip = irregular(8)
-        servers = [self.start_server(SETTINGS.format(program=each)) for each in every_ffmpeg()]
-        publishers = [self.publish(FFMPEG, clip, each.issue_token("show").publish_url) for each in servers]
+        """
+        Every FFmpeg brings all pictures at their times, keyframes where the source has some, and the same audio; also
+        with B-frames in rungs of a source without them.
+        """
+        cells = [(each, b_frames) for each in every_ffmpeg() for b_frames in (0, 2)]
+        servers = [self.start_server(settings_of(each, b_frames)) for each, b_frames in cells]
+        publishers = [
+            self.publish(FFMPEG, irregular(8, b_frames=2 - b_frames), server.issue_token("show").publish_url)
+            for server, (_, b_frames) in zip(servers, cells, strict=True)
+        ]
         for server in servers:
             master = parse_multivariant_playlist(eventually("the ladder", lambda: master_of(server, "show")))  # noqa: B023
             self.assertEqual({"index.m3u8", "90p/index.m3u8", "54p/index.m3u8"}, {each.uri for each in master.variants})
@@ -96,6 +107,7 @@ class InStepTests(EndToEndTest):
             rung, received = fetch_all(server, f"show/{name}", new_folder(name))
             self.assertEqual(self._shape(source), self._shape(rung))
             self.assertEqual(self._times(whole), self._times(received))
+            self.assertEqual("", decode(received))
             sent, got = read_packets(whole), read_packets(received)
             self.assertEqual(digests(track(sent, "audio")), digests(track(got, "audio")))
             self._check_starts(server, source, rung, name)
@@ -144,7 +156,7 @@ class InStepTests(EndToEndTest):
 class ChildTests(EndToEndTest):
     def test_killed_child_is_replaced(self) -> None:
         """A child that is killed, or stopped, costs its rungs gaps and the source nothing; it ends with the server."""
-        server = self.start_server(SETTINGS.format(program=FFMPEG))
+        server = self.start_server(settings_of())
         publisher = self.publish(FFMPEG, irregular(40), server.issue_token("show").publish_url)
         eventually("the ladder", lambda: "90p" in master_of(server, "show"))
         (child,) = children(server)
@@ -175,7 +187,7 @@ class PlayerTests(BrowserTest):
     def test_page_changes_between_rungs(self) -> None:
         """hls.js changes between the renditions of a low-latency ladder, a dozen times, without a stall."""
         paths = find_browser()
-        server = self.start_server(SETTINGS.format(program=FFMPEG))
+        server = self.start_server(settings_of())
         check_library(server)
         publisher = self.publish(FFMPEG, irregular(90, b_frames=0), server.issue_token("show").publish_url)
         eventually("the ladder", lambda: "90p" in master_of(server, "show"))

@@ -77,6 +77,20 @@ class RungTests(SynchronousTestCase):
         self.network.carry()
         self.assertTrue(server.has_ended)
 
+    def test_no_picture_is_shown_before_it_is_decoded(self) -> None:
+        """A rung with B-frames of a source without them is decoded early enough: FLV's readers insist on that."""
+        self.stream.transcoder.b_frames = 2
+        sink = self.attach("480p")
+        self.begin()
+        self.feed(8)
+        pictures = [each for each in self.network.connections[0].of(VideoReceived) if each.payload[1:2] == b"\x01"]
+        offsets = [int.from_bytes(each.payload[2:5], "big", signed=True) for each in pictures]
+        times = [each.timestamp for each in pictures]
+        self.assertGreater(len(set(offsets)), 1)
+        self.assertGreaterEqual(min(offsets), 0)
+        self.assertEqual(sorted(times), times)
+        sink.finish()
+
     def test_relay_that_comes_late_gets_its_rung(self) -> None:
         """A relay that is added in mid-stream begins with the rung's next segment."""
         self.begin()

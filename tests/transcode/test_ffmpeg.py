@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from rapidrtmp.transcode.encoders import ENCODERS, LIBX264, find_encoder
 from rapidrtmp.transcode.room import Room, available_cores, estimated_cores
 from rapidrtmp.transcode.rungs import parse_rungs, suitable_rungs
 from tests.transcode.flv import HEADER, config_tag, picture_tag
+from tests.transcode.mp4 import fragment_of, head_of
 
 VIDEO, SMALL = make_video_track(), make_video_track(854, 480)
 
@@ -137,7 +139,7 @@ class FfmpegCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.patch(ffmpeg, "usable_ffmpeg", lambda path: path or "/opt/ffmpeg")
-        self.patch(ffmpeg, "find_encoder", lambda _path, _wanted: self.encoder)
+        self.patch(ffmpeg, "find_encoder", lambda _path, _wanted, _b_frames: self.encoder)
         self.room = Room(lambda: 8.0)
         self.patch(ffmpeg, "ROOM", self.room)
 
@@ -172,6 +174,32 @@ class FeedingTests(FfmpegCase):
                 [(frame.pts, frame.keyframe, frame.data) for frame in shown],
                 [(each.pts, each.keyframe, each.data) for each in supervised.ladder.pictures["480p"]],
             )
+
+    def test_b_frames_come_in_fragments(self) -> None:
+        """Rungs with B-frames come back as fragmented MP4: each picture at its exact time, decoded in its turn."""
+        for start in (0, 90_000 * 90_000):
+            supervised = Supervised({"480p": "100k", "360p": "50k", "bframes": "2"})
+            frames = video_frames(VIDEO, 4, start=start)
+            supervised.transcoder.tracks_changed((VIDEO,))
+            feed(supervised.transcoder, frames)
+            self.assertIn("frag_discont", " ".join(supervised.child.command))
+            coded = video_frames(SMALL, 4, start=start, b_frames=2)
+            at = coded[0].composition_offset
+            supervised.child.write(3, head_of(SMALL))
+            for frame in coded:
+                supervised.child.write(3, fragment_of(replace(frame, composition_offset=frame.composition_offset - at)))
+            back = supervised.ladder.pictures["480p"]
+            self.assertEqual([frame.pts for frame in frames], [each.turn for each in back][: len(frames)])
+            self.assertEqual([(f.pts - at, f.data) for f in coded], [(each.pts, each.data) for each in back])
+            self.assertEqual(0, supervised.metrics.total("ladder_strays_total"))
+
+    def test_fragments_of_another_codec(self) -> None:
+        """A child that writes another codec than it was asked for is killed."""
+        supervised = Supervised({"480p": "100k", "bframes": "1"})
+        supervised.begin()
+        supervised.clock.advance(3)
+        supervised.child.write(3, head_of(make_audio_track()))
+        self.assertEqual(["KILL"], supervised.child.signals)
 
     def test_no_rung_makes_sense(self) -> None:
         """Where every rung is about as large as the source there is no child, and the reason is said."""
@@ -461,6 +489,9 @@ class HardwareTests(FfmpegCase):
         self.assertEqual("h264_vaapi", find_encoder("/opt/ffmpeg").name)
         self.assertEqual(["h264_nvenc", "h264_qsv", "h264_vaapi"], tried)
         self.assertIs(LIBX264, find_encoder("/opt/ffmpeg", "h264_amf"))
+        tried.clear()
+        self.assertIs(LIBX264, find_encoder("/opt/ffmpeg", b_frames=2))
+        self.assertEqual(["h264_nvenc", "h264_qsv"], tried)
 
     def test_wanted_one_does_not_work(self) -> None:
         """Where the encoder that was asked for does not work that is said, and libx264 is used."""
@@ -558,6 +589,11 @@ class ProgramTests(SynchronousTestCase):
 
     def test_unknown_arguments_are_refused(self) -> None:
         """A preset or a rung that there is not is refused with what would be right."""
-        for arguments, said in (({"preset": "quick"}, "veryfast"), ({"presett": "veryfast"}, "720p=3000k")):
+        for arguments, said in (
+            ({"preset": "quick"}, "veryfast"),
+            ({"presett": "veryfast"}, "720p=3000k"),
+            ({"bframes": "4"}, "0 or 1 or 2 or 3"),
+            ({"bframes": "2", "encoder": "h264_vaapi"}, "h264_vaapi has none"),
+        ):
             error = self.assertRaises(ConfigurationError, ffmpeg.FfmpegTranscoderFactory, **arguments)
             self.assertIn(said, str(error))

@@ -139,6 +139,31 @@ class InStepTests(SynchronousTestCase):
             self.assertEqual([], stream.transcoder.missed)
 
     @slow
+    def test_rungs_with_b_frames(self) -> None:
+        """Rungs with B-frames have the source's boundaries, and in each segment its pictures, decoded in turn."""
+        for seconds, video in (
+            (12, {}),
+            (12, {"frame_rate": Fraction(30000, 1001), "gop": 45}),
+            (343 / 30, {"b_frames": 2, "gop": 49}),
+        ):
+            stream = LadderedStream()
+            stream.transcoder.b_frames = 2
+            stream.range(VIDEO, AUDIO, frames=frames_of(seconds, **video))
+            stream.finish()
+            for folder in RUNGS:
+                self.assertEqual(shape(stream.shelf.latest("")), shape(stream.shelf.latest(folder)))
+                self.assertEqual([], stream.gaps(folder))
+                audio, pictures = (stream.samples(folder, kind) for kind in (MediaKind.AUDIO, MediaKind.VIDEO))
+                self.assertEqual(stream.samples("", MediaKind.AUDIO), audio)
+                for number, runs in stream.samples("", MediaKind.VIDEO).items():
+                    self.assertEqual([start for start, _ in runs], [start for start, _ in pictures[number]])
+                    sent, got = ([each for _, some in every for each in some] for every in (runs, pictures[number]))
+                    self.assertEqual({data for _, data in sent}, {data for _, data in got})
+                    self.assertEqual(sum(ticks for ticks, _ in sent), sum(ticks for ticks, _ in got))
+                    if not video:
+                        self.assertNotEqual(sent, got)
+
+    @slow
     def test_source_with_b_frames(self) -> None:
         """A rung without B-frames beside a source with some is cut at the same ticks, with as many pictures."""
         stream = LadderedStream()
