@@ -81,6 +81,7 @@ def _read_me() -> str:
 GCS = ["google-cloud-storage>=2.14"]
 HTTP2 = ["Twisted[http2]"]
 JWT = ["PyJWT[crypto]>=2.8"]
+REDIS = ["txredisapi>=1.6"]
 USERS = ["argon2-cffi>=23.1"]
 TRANSCODE = ["imageio-ffmpeg>=0.5"]
 AV = ["av>=12", "numpy>=1.26"]
@@ -94,12 +95,13 @@ TEST = [
     *HTTP2,
     *JWT,
     *USERS,
+    *REDIS,
     "jsonschema",
     "PyYAML",
     "kubernetes-validate",
     "pyhamcrest",
 ]
-DOCS = ["sphinx>=8", "myst-parser>=4", "furo", "towncrier>=23.11", *JWT, *USERS]
+DOCS = ["sphinx>=8", "myst-parser>=4", "furo", "towncrier>=23.11", *JWT, *USERS, *REDIS]
 E2E = [*TEST, "pip", "setuptools>=77", *AV, "gcp-storage-emulator", "selenium>=4.20"]
 
 setup(
@@ -143,6 +145,7 @@ setup(
         "gcs": GCS,
         "http2": HTTP2,
         "jwt": JWT,
+        "redis": REDIS,
         "users": USERS,
         "transcode": TRANSCODE,
         "av": AV,

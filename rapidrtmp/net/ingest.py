@@ -15,7 +15,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from rapidrtmp.errors import LeaseHeldError
+from rapidrtmp.errors import DirectoryError, LeaseHeldError
 from rapidrtmp.interfaces import EventType, IPublishing, Publication, Verdict
 from rapidrtmp.live.registry import LimitReachedError, NameTakenError
 from rapidrtmp.net.publisher import Publisher
@@ -49,6 +49,8 @@ async def _publish(services: RtmpServices, publication: Publication) -> Ingest:
         await (services.leases.claim(name) if own is None else own(name, publication.credential))
     except LeaseHeldError as error:
         raise NameTakenError("another server publishes this stream") from error
+    except DirectoryError as error:
+        raise LimitReachedError(f"it cannot be seen which server has this stream: {error}") from error
     try:
         return Ingest(services, publication)
     finally:

@@ -41,6 +41,9 @@ single = DirectoryPlugin(
 local_directory = DirectoryPlugin(
     "local", "The processes of one machine: locked files in a folder", "rapidrtmp.directory.local.LocalDirectoryFactory"
 )
+redis_directory = DirectoryPlugin(
+    "redis", "Several machines: leases in Redis or Valkey", "rapidrtmp.directory.redis.RedisDirectoryFactory"
+)
 
 ffmpeg = TranscoderPlugin(
     "ffmpeg", "Ladders by an FFmpeg child process", "rapidrtmp.transcode.ffmpeg.FfmpegTranscoderFactory"

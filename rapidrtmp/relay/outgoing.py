@@ -9,12 +9,10 @@ what the session says goes to the owner. Nothing here decides whether, or when, 
 from __future__ import annotations
 
 import enum
-import re
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -28,7 +26,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
-from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
+from twisted.internet.ssl import optionsForClientTLS, platformTrust
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -52,6 +50,7 @@ from rapidrtmp.rtmp.remote import Address, BadAddressError, redirected
 from rapidrtmp.rtmp.replies import RECONNECT_REQUEST
 from rapidrtmp.rtmp.session import ClientSession
 from rapidrtmp.support.bug_log import BugLog
+from rapidrtmp.support.trust import read_trust
 
 __all__ = ["Attempt", "Connect", "Intent", "Outgoing", "Owner", "make_connect"]
 
@@ -64,7 +63,6 @@ CLOSE_WITHIN_S = 2.0
 MAX_REDIRECTS = 3
 #: What the kernel may hold that is not sent yet, in bytes: what lies there cannot be left out any more.
 NOT_SENT_BYTES = 128 << 10
-_PEM = re.compile(b"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 #: Makes what connects to an address; the second argument is a file of certificates to trust, or ``""``.
 Connect = Callable[[Address, str], IStreamClientEndpoint]
@@ -117,24 +115,12 @@ def make_connect(reactor: Any) -> Connect:
         endpoint = HostnameEndpoint(reactor, address.host, address.port, timeout=CONNECT_S)
         if not address.is_encrypted:
             return endpoint
-        trust = _read_trust(ca) if ca else platformTrust()
+        trust = read_trust(ca) if ca else platformTrust()
         options = optionsForClientTLS(address.host, trustRoot=trust)
         wrapped: IStreamClientEndpoint = wrapClientTLS(options, endpoint)
         return wrapped
 
     return connect
-
-
-def _read_trust(path: str) -> Any:
-    try:
-        found = [Certificate.loadPEM(each) for each in _PEM.findall(Path(path).read_bytes())]
-    except OSError as error:
-        raise ConfigurationError(f"its ca file {path}: {error.strerror or error}") from error
-    except Exception as error:
-        raise ConfigurationError(f"its ca file {path} holds no usable certificate") from error
-    if not found:
-        raise ConfigurationError(f"its ca file {path} holds no certificate in PEM")
-    return trustRootFromCertificates(found)
 
 
 @implementer(IPushProducer)

@@ -14,12 +14,21 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.runtime import seconds as settable_seconds
 
-__all__ = ["keep_monotonic", "now_ms", "utc_ms"]
+__all__ = ["awake_or_not_s", "keep_monotonic", "now_ms", "utc_ms"]
+
+_BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def now_ms(clock: IReactorTime) -> int:
     """Milliseconds of a reactor's clock; from no particular beginning."""
     return int(clock.seconds() * 1000)
+
+
+def awake_or_not_s() -> float:
+    """Seconds from no particular beginning; those in which the machine was suspended count, where it can tell."""
+    if _BOOT_CLOCK is None:
+        return time.monotonic()
+    return time.clock_gettime(_BOOT_CLOCK)
 
 
 def utc_ms() -> int:
