@@ -33,6 +33,7 @@ from zope.interface import implementer
 from rapidrtmp.errors import ConfigurationError, PeerProtocolError
 from rapidrtmp.relay.failure import FailureKind, RelayFailure, failure_of, refusal_of
 from rapidrtmp.rtmp.amf import Value
+from rapidrtmp.rtmp.authmod import answer_challenge, wants_password
 from rapidrtmp.rtmp.events import (
     ConnectAccepted,
     ConnectRejected,
@@ -43,6 +44,7 @@ from rapidrtmp.rtmp.events import (
     PublishAccepted,
     PublishRejected,
     PublishStopped,
+    Status,
     StatusReceived,
 )
 from rapidrtmp.rtmp.limits import DEFAULT_LIMITS, SessionLimits
@@ -61,6 +63,9 @@ PLAY_ANSWER_S = 12.0
 #: How long a closing connection may take to carry the last words, in seconds.
 CLOSE_WITHIN_S = 2.0
 MAX_REDIRECTS = 3
+#: A server that wants a password asks who we are, and then for the answer to its challenge.
+MAX_CHALLENGES = 2
+NONCE_BYTES = 4
 #: What the kernel may hold that is not sent yet, in bytes: what lies there cannot be left out any more.
 NOT_SENT_BYTES = 128 << 10
 
@@ -225,7 +230,8 @@ class Attempt:
         self._intent = intent
         self._ca = ca
         self._said = properties
-        self._redirects = 0
+        self._redirects = self._challenges = 0
+        self._credentials = ""  # what connect says of the user, as the fields of a query
         self._wire: _Wire | None = None
         self._connecting: Deferred[Any] | None = None
         self._deadline: IDelayedCall | None = None
@@ -244,8 +250,8 @@ class Attempt:
             return
         self._set_deadline(CONNECT_S, "no connection")
         session = ClientSession(self._outgoing.random_bytes, self._outgoing.limits)
-        tc_url = self.address.tc_url
-        session.connect(self.address.app, tc_url, properties={"swfUrl": tc_url, **self._said})
+        app, tc_url = (_with_fields(each, self._credentials) for each in (self.address.app, self.address.tc_url))
+        session.connect(app, tc_url, properties={"swfUrl": tc_url, **self._said})
         wire = _Wire(self, session)
         self._connecting = connecting = endpoint.connect(_factory_of(wire))
         connecting.addCallbacks(self._connected, self._unconnected, callbackArgs=(wire,)).addErrback(self._bug)
@@ -344,6 +350,8 @@ class Attempt:
             case ConnectRejected() | PublishRejected() | PlayRejected() | PublishStopped() | PlayStopped():
                 if event.status.redirect:
                     self._redirect(event.status.redirect)
+                elif isinstance(event, ConnectRejected) and wants_password(event.status.description):
+                    self._say_who(event.status)
                 else:
                     self._fail(refusal_of(event.status, self._secrets))
             case StatusReceived() if event.status.code == RECONNECT_REQUEST:
@@ -355,8 +363,10 @@ class Attempt:
     @property
     def _secrets(self) -> tuple[str, ...]:
         """What may be secret of the address, the longest first."""
-        name, _, query = self.address.name.partition("?")
-        return (self.address.name, query, self.address.app.partition("?")[2], name)
+        address = self.address
+        name, _, query = address.name.partition("?")
+        app_query = address.app.partition("?")[2]
+        return (address.name, self._credentials, query, app_query, name, address.password, address.user)
 
     def _redirect(self, url: str) -> None:
         """Continue where the other server sends us."""
@@ -368,10 +378,33 @@ class Attempt:
         except BadAddressError as error:
             self._fail(RelayFailure(FailureKind.REFUSED, f"redirected: {error}"))
             return
+        self._continue(address)
+
+    def _say_who(self, status: Status) -> None:
+        """Answer a server that asks for a user and a password; the URL has them."""
+        address = self.address
+        self._challenges += 1
+        answer = None
+        if address.user and self._challenges <= MAX_CHALLENGES:
+            nonce = self._outgoing.random_bytes(NONCE_BYTES)
+            app = address.app.partition("?")[0]
+            answer = answer_challenge(status.description, app, address.user, address.password, nonce)
+        if answer is None:
+            taken = "it does not take the user and password of the URL"
+            reason = taken if address.user else "it wants a user and a password: rtmps://USER:PASSWORD@HOST/APP"
+            self._fail(RelayFailure(FailureKind.REFUSED, reason))
+            return
+        self._credentials = answer
+        self._continue(address)
+
+    def _continue(self, address: Address) -> None:
+        """Connect anew, to the same server or another."""
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close(self._outgoing.clock)
         self._is_accepted = False
+        if address.host != self.address.host:
+            self._credentials = ""
         self.address = address
         self.start()
 
@@ -411,6 +444,11 @@ class Attempt:
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
+
+
+def _with_fields(url: str, fields: str) -> str:
+    """A URL, or the end of one, with more fields of a query."""
+    return f"{url}{'&' if '?' in url else '?'}{fields}" if fields else url
 
 
 def _factory_of(wire: _Wire) -> Any:

@@ -2,13 +2,14 @@
 Where a relay leads: the URL of another server taken apart, and shown without what is secret in it.
 
 URL and key are two settings. Where there is no key, the URL holds it behind its last slash; a query belongs to what it
-follows. ``{key}``, in either, stands for the stream's name.
+follows. ``{key}``, in either, stands for the stream's name. A user and a password may stand in front of the host.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from rapidrtmp.errors import RapidRTMPError
 from rapidrtmp.support.secret import reveal
@@ -20,6 +21,7 @@ STREAM = "{key}"
 PORTS = {"rtmp": 1935, "rtmps": 443}
 #: Of a key that is at least so long the last characters are shown, enough to tell two keys apart.
 SHOWN_FROM, SHOWN = 12, 4
+_USER = re.compile("//.*@")
 #: Stands for what is not shown.
 MASK = "****"
 
@@ -37,6 +39,7 @@ class Address:
     :ivar host: a name or an IP address, without brackets.
     :ivar app: the application, with a query if it has one, which may be a secret.
     :ivar name: the stream's name or key, with its query.
+    :ivar user: for servers that ask for a user and a password, which stand in front of the host; ``""`` for none.
     """
 
     scheme: str
@@ -44,6 +47,8 @@ class Address:
     port: int
     app: str = field(repr=False)
     name: str = field(repr=False)
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
 
     @property
     def is_encrypted(self) -> bool:
@@ -84,15 +89,14 @@ def parse_address(url: str, key: str = "", stream: str = "") -> Address:
         raise BadAddressError("it is not a URL such as rtmp://HOST/APP") from None
     if scheme not in PORTS or not host or any(character <= " " for character in url + key):
         raise BadAddressError("it is not a URL such as rtmp://HOST/APP or rtmps://HOST/APP")
-    if parts.username is not None:
-        raise BadAddressError("a name and a password in the URL are not supported: put them into the key")
     path, query = parts.path.strip("/"), f"?{parts.query}" if parts.query else ""
     if not key:
         path, _, key = path.rpartition("/")
         key, query = f"{key}{query}", ""
     if not path or not key.partition("?")[0]:
         raise BadAddressError("it names no application and key, as rtmp://HOST/APP/KEY does")
-    return Address(scheme, host, port or PORTS[scheme], f"{path}{query}", key)
+    user, password = (unquote(each or "") for each in (parts.username, parts.password))
+    return Address(scheme, host, port or PORTS[scheme], f"{path}{query}", key, user, password)
 
 
 def redirected(address: Address, url: str) -> Address:
@@ -116,6 +120,8 @@ def redirected(address: Address, url: str) -> Address:
     if address.is_encrypted and not found.is_encrypted:
         raise BadAddressError("it leads from TLS to a connection without")
     if (found.host, found.port) == (address.host, address.port):
+        if not found.user:
+            found = replace(found, user=address.user, password=address.password)
         return found if "?" in found.name else replace(found, name=address.name)
     return replace(found, name=name) if found.name == address.name else found
 
@@ -133,6 +139,7 @@ def mask_url(url: str, *, has_key: bool) -> str:
     :param has_key: whether it holds the key, behind its last slash.
     """
     text, query, _ = reveal(url).partition("?")
+    text = _USER.sub(f"//{MASK}@", text)
     if has_key:
         text = text.rpartition("/")[0]
         return f"{text}/{MASK}"

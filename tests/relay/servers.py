@@ -57,6 +57,7 @@ class Script:
 
     :ivar hangs: it never says anything.
     :ivar connect: refuses connect: a code and a description. Likewise ``publish``, and ``play``.
+    :ivar challenges: it refuses a connect with each of these descriptions, one after the other, and then as above.
     :ivar properties: what it says of itself.
     """
 
@@ -64,6 +65,7 @@ class Script:
     connect: tuple[str, str] | None = None
     publish: tuple[str, str] | None = None
     play: tuple[str, str] | None = None
+    challenges: list[str] = field(default_factory=list)
     properties: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -102,7 +104,9 @@ class RemoteServer:
         if not isinstance(event, MessageApplied):
             self.seen.append(event)
         if isinstance(event, ConnectRequested):
-            if script.connect:
+            if script.challenges:
+                session.reject_connect("NetConnection.Connect.Rejected", script.challenges.pop(0))
+            elif script.connect:
                 session.reject_connect(*script.connect)
             else:
                 session.accept_connect(script.properties)

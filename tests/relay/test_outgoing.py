@@ -39,6 +39,10 @@ class Owner:
         self.failures.append(failure)
 
 
+NEEDED = "[ AccessManager.Reject ] : [ code=403 need auth; authmod=adobe ] : "
+CHALLENGE = "[ AccessManager.Reject ] : [ authmod=adobe ] : ?reason=needauth&user=me&salt=x&challenge=y"
+
+
 class OutgoingTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.network = Network()
@@ -228,6 +232,32 @@ class RedirectTests(OutgoingTestCase):
         self.answer("rtmp://one/live")
         self.assertEqual(FailureKind.REFUSED, self.failure.kind)
         self.assertNotIn("k3y-secret", self.failure.reason)
+
+    def test_password_is_answered_for(self) -> None:
+        """A server that asks for a user and a password gets the answer to its challenge, and never the password."""
+        self.network.servers["one"] = Script(challenges=[NEEDED, CHALLENGE])
+        self.attempt("rtmp://me:passw0rd@one/live?x=1")
+        said = [server.of(ConnectRequested)[0].properties["tcUrl"] for server in self.network.connections]
+        self.assertEqual("rtmp://one/live?x=1", said[0])
+        self.assertEqual("rtmp://one/live?x=1&authmod=adobe&user=me", said[1])
+        self.assertRegex(said[2], r"\?x=1&authmod=adobe&user=me&challenge=00000000&response=.+==$")
+        self.assertNotIn("passw0rd", "".join(said))
+        self.assertEqual(1, len(self.owner.accepted_by))
+        self.assertEqual(["closed", "closed", ""], [server.transport.closed for server in self.network.connections])
+
+    def test_password_that_is_not_taken(self) -> None:
+        """A password that is wrong, or missing, is a refusal, in words that hold none of it."""
+        for url, challenges in (
+            ("rtmp://one/live", [NEEDED]),
+            ("rtmp://me:passw0rd@one/live", [NEEDED, CHALLENGE, CHALLENGE.replace("needauth", "authfailed")]),
+            ("rtmp://me:passw0rd@one/live", [NEEDED, CHALLENGE, CHALLENGE, CHALLENGE]),
+        ):
+            self.setUp()
+            self.network.servers["one"] = Script(challenges=challenges)
+            self.attempt(url)
+            self.assertEqual(FailureKind.REFUSED, self.failure.kind)
+            self.assertIn("password", self.failure.reason)
+            self.assertNotIn("passw0rd", self.failure.reason)
 
     def test_reconnect_request_moves(self) -> None:
         """A server that asks for another connection ends this one, and says where to go."""

@@ -41,7 +41,7 @@ class AddressTests(SynchronousTestCase):
             ("rtmp://h", "secret-key"),
             ("rtmp://h/secret-key", ""),
             ("rtmp://h/a", "?secret-key"),
-            ("rtmp://user:secret-key@h/a", "k"),
+            ("rtmp://user:secret-key@/a", "k"),
             ("rtmp://h:secret-key/a", "k"),
             ("rtmp://[h/a", "k"),
         ):
@@ -55,8 +55,18 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual("****9012", mask_key(Secret("123456789012")))
         self.assertEqual("rtmp://h/a?****", mask_url("rtmp://h/a?token=s", has_key=False))
         self.assertEqual("rtmp://h/a/****", mask_url("rtmp://h/a/KEY?x=1", has_key=True))
+        self.assertEqual("rtmp://****@h/a/****", mask_url("rtmp://u:p@ss@h/a/KEY", has_key=True))
+        self.assertNotIn("s3cret", repr(parse_address("rtmp://s3cret:s3cret@h/a", "k")))
+        self.assertNotIn("s3cret", parse_address("rtmp://s3cret:s3cret@h/a", "k").tc_url)
         self.assertNotIn("s3cret", repr(parse_address("rtmp://h/a?t=s3cret", "s3cret")))
         self.assertEqual("rtmp://h/a", parse_address("rtmp://h/a?t=s3cret", "s3cret").shown)
+
+    def test_user_stands_in_front(self) -> None:
+        """A user and a password stand in front of the host, quoted as in every URL, and are not said in connect."""
+        address = parse_address("rtmp://me%40x:p%3Aw@host/live", "k")
+        self.assertEqual(("me@x", "p:w", "rtmp://host/live"), (address.user, address.password, address.tc_url))
+        self.assertEqual("p:w", redirected(address, "/other").password)
+        self.assertEqual("", redirected(address, "rtmp://elsewhere/live").password)
 
 
 class RedirectTests(SynchronousTestCase):
