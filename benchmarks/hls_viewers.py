@@ -62,12 +62,17 @@ class LowLatencyViewer:
         self._reloads, self._media = watching.connect(number), watching.connect(number)
         self._wanted: deque[str] = deque()
         self._newest = ""
+        self._joined_s: float | None = None
 
     def start(self) -> None:
         """Ask for the playlist a first time."""
+        self._joined_s = time.monotonic()
         self._reloads.ask(f"{self._folder}/index.m3u8", self._listed, keep=True)
 
     def _listed(self, body: bytes) -> None:
+        if self._joined_s is not None:
+            self._watching.first_s.append(time.monotonic() - self._joined_s)
+            self._joined_s = None
         seen = read_playlist(body)
         part = self._choose(seen)
         if part and part != self._newest:

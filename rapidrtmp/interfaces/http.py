@@ -54,6 +54,7 @@ class Request:
     :ivar token: what the client shows to be let in, ``/APP/KEY/~TOKEN/NAME`` or ``Authorization``; ``""`` if nothing. A
         secret.
     :ivar is_token_in_path: whether it stood in the path.
+    :ivar has_watched: whether media was sent on the same connection before.
     """
 
     method: str
@@ -65,6 +66,7 @@ class Request:
     scheme: str = "http"
     token: str = field(default="", repr=False)
     is_token_in_path: bool = False
+    has_watched: bool = False
 
     def header(self, name: str) -> str:
         """The value of a header field, by lower-case name; ``""`` if it was not sent."""

@@ -118,6 +118,9 @@ class IViewers(Interface):
     def knows(address: str, agent: str, now_ms: int) -> bool:
         """Whether this client is among those who watch."""
 
+    def stands_for(address: str, agent: str, now_ms: int) -> int:
+        """How many of those who watch this client stands for."""
+
     def count(now_ms: int) -> int:
         """How many watch now."""
 

@@ -23,6 +23,7 @@ __all__ = [
     "FindingKind",
     "diagnose",
     "diagnose_codecs",
+    "diagnose_overload",
     "diagnose_renditions",
     "diagnose_sinks",
     "diagnose_tracks",
@@ -55,6 +56,7 @@ class FindingKind(enum.StrEnum):
     VIDEO_STOPPED = "video_stopped"
     UNPLAYABLE_CODEC = "unplayable_codec"
     SLOW_SINK = "slow_sink"
+    OVERLOADED = "overloaded"
     UNSUPPORTED_CODEC = "unsupported_codec"
     RELAY = "relay"
 
@@ -101,6 +103,21 @@ def diagnose_sinks(slow: Sequence[SinkLoad]) -> tuple[Finding, ...]:
     sinks = ", ".join(f"{load.name} ({load.ms_per_frame:.0f} ms per frame)" for load in slow)
     advice = f"The server is late because of its sink {sinks}; the encoder is not the cause, and need not be changed."
     return (Finding(FindingKind.SLOW_SINK, advice),)
+
+
+def diagnose_overload(refused: int) -> tuple[Finding, ...]:
+    """
+    Whether this server has time for those who want to watch: nothing that the person at the encoder can mend.
+
+    :param refused: how many it had none for lately.
+    """
+    if not refused:
+        return ()
+    advice = (
+        f"{refused} new viewers were asked to come later, because this server is too busy for more; "
+        "the encoder is not the cause, and need not be changed."
+    )
+    return (Finding(FindingKind.OVERLOADED, advice),)
 
 
 _REFUSED = "Most browsers and phones refuse"

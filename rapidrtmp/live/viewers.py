@@ -218,8 +218,12 @@ class Viewers:
 
     def knows(self, address: str, agent: str, now_ms: int) -> bool:
         """Whether this client is among those who watch."""
+        return self.stands_for(address, agent, now_ms) > 0
+
+    def stands_for(self, address: str, agent: str, now_ms: int) -> int:
+        """How many of those who watch this client stands for; 0 if it is not among them."""
         client = self._clients.get(self._identity(address, agent))
-        return client is not None and client.last_seen_ms >= now_ms - self.window_ms
+        return client.viewers if client is not None and client.last_seen_ms >= now_ms - self.window_ms else 0
 
     def enter(self, address: str, agent: str) -> Callable[[], None]:
         """

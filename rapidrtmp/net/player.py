@@ -123,6 +123,7 @@ class PlayAsking:
         viewed = self._services.registry.find(name)
         if admission is not None and viewed is not None:
             admission.check_again(self._request, name)
+            admission.begin(self._request, name, None)
         factory.player_comes(client_prefix)
         if admission is not None and viewed is not None:
             try:

@@ -22,6 +22,7 @@ from rapidrtmp.live.health import (
     FindingKind,
     diagnose,
     diagnose_codecs,
+    diagnose_overload,
     diagnose_relays,
     diagnose_renditions,
     diagnose_sinks,
@@ -327,6 +328,7 @@ class Publisher(Role):
             *diagnose_renditions(self.stream.tracks, self._advice_on_renditions()),
             *diagnose_relays(self.stream.advice),
             *diagnose_sinks(self.stream.fan_out.slow),
+            *diagnose_overload(self._refused_viewers()),
         )
         if not (self.stream.tracks or findings):
             return  # nothing has been sent that could be judged
@@ -336,6 +338,10 @@ class Publisher(Role):
             if finding.kind not in self._found:
                 self._report(finding)
         self._found = frozenset(finding.kind for finding in findings)
+
+    def _refused_viewers(self) -> int:
+        admission = self._services.admission
+        return 0 if admission is None else admission.refused_lately(self.stream.name)
 
     def _advice_on_renditions(self) -> Iterable[str]:
         return (said for topic, said in self.stream.advice.items() if not topic.startswith(RELAY_TOPIC))

@@ -12,7 +12,10 @@ its timers and its system call, serves several sockets instead of one. A reactor
 And its clock is monotonic, where the stock one's is the time of day: when that is set, no timer fires early or late.
 
 And it accepts no more than a few connections in one turn: a flood of them may fill the system's queue, but those who
-are here already are read between one handful and the next.
+are here already are read between one handful and the next. After a long turn the handful is larger, so that the share
+of its time stays the same: the queue must not overflow because the server is busy.
+
+And it knows for how long it had nothing to do: the rest of the time it was busy.
 
 What each buys stands in ``benchmarks/RESULTS.md``. ``twistd rapidrtmp`` installs it unless a reactor was chosen
 (``twistd -r``) or is in use already.
@@ -44,19 +47,22 @@ GATHER_S = 0.002
 BUSY_EVENTS, BUSY_WITHIN_S = 100, 0.1
 #: After a turn that served more than this, enough gathers by itself.
 GATHERED = 8
-#: How many connections one port accepts in one turn.
-ACCEPTS = 16
+#: How many connections one port accepts in one turn; and where the last one was long, for each of its milliseconds, of
+#: which that takes about a quarter; and at most.
+ACCEPTS, ACCEPTS_PER_MS, MOST_ACCEPTS = 16, 1, 256
 
 
 class GentlePort(Port):
     """A port that accepts a handful at a time; the stock one accepts a hundred and more where so many wait."""
 
+    reactor: LeanReactor
     _accepts = ACCEPTS
 
     @property
     def numberAccepts(self) -> int:
         """How many to accept in the next turn."""
-        return self._accepts
+        turn_ms = 1000 * self.reactor.last_turn_s
+        return max(self._accepts, min(int(ACCEPTS_PER_MS * turn_ms), MOST_ACCEPTS))
 
     @numberAccepts.setter
     def numberAccepts(self, accepts: int) -> None:
@@ -64,8 +70,15 @@ class GentlePort(Port):
 
 
 class LeanReactor(EPollReactor):
-    """See the module."""
+    """
+    See the module.
 
+    :ivar waited_s: for how long, in seconds, it had nothing to do.
+    :ivar last_turn_s: how long the last turn took, without the waiting.
+    """
+
+    waited_s = 0.0
+    last_turn_s = 0.0
     _log = Logger()
     _is_busy = False
     _turn = 0
@@ -76,6 +89,7 @@ class LeanReactor(EPollReactor):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._bugs = BugLog(self._log)
+        self._turn_began_s = monotonic()
 
     def doPoll(self, timeout: float | None) -> None:
         """
@@ -84,15 +98,20 @@ class LeanReactor(EPollReactor):
         :param timeout: how long to wait at most, in seconds; ``None`` for ever.
         """
         selectables: dict[int, Any] = self._selectables
+        began_s = monotonic()
+        self.last_turn_s = began_s - self._turn_began_s
         if self._is_busy and self._turn <= GATHERED and timeout != 0:
             sleep(GATHER_S)
         try:
             ready = self._poller.poll(-1 if timeout is None else timeout, len(selectables))
         except OSError as error:
             if error.errno == errno.EINTR:
+                self._turn_began_s = began_s
                 return
             raise
-        self._count(len(ready))
+        now_s = self._turn_began_s = monotonic()
+        self.waited_s += now_s - began_s
+        self._count(len(ready), now_s)
         for descriptor, event in ready:
             selectable = selectables.get(descriptor)
             if selectable is None:  # closed by one that was served before it
@@ -117,10 +136,9 @@ class LeanReactor(EPollReactor):
         listening.startListening()
         return listening
 
-    def _count(self, served: int) -> None:
+    def _count(self, served: int, now_s: float) -> None:
         self._turn = served
         self._served += served
-        now_s = monotonic()
         if now_s - self._counted_since_s > BUSY_WITHIN_S:
             self._is_busy = self._served > BUSY_EVENTS * (now_s - self._counted_since_s) / BUSY_WITHIN_S
             self._served, self._counted_since_s = 0, now_s

@@ -1,11 +1,12 @@
 """
-The door that every viewer comes through: may this client watch, and is there a seat left?
+The door that every viewer comes through: may this client watch, is there a seat left, and is there time for it?
 
 Where watching is open, the first question costs nothing; elsewhere the application's authenticator is asked, and its
 verdict on a token holds until it ends (see :mod:`rapidrtmp.playback.verdicts`). The seats are limited by the operator:
 a client that asks for media takes one, be it live, rewound or recorded. They are counted by
 :class:`~rapidrtmp.live.viewers.Viewers`, those of a live stream by its own. Recordings of a stream that is not live
-have none; their viewers are counted here, in the same way.
+have none; their viewers are counted here, in the same way. A client that begins to watch is let in only while the
+server can serve it in time (see :mod:`rapidrtmp.playback.overload`); those who watch are not asked.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from rapidrtmp.interfaces import (
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import POSTER, StreamName
 from rapidrtmp.playback.egress import Egress
+from rapidrtmp.playback.overload import Overload
 from rapidrtmp.playback.verdicts import Verdicts
 from rapidrtmp.support.clock import now_ms
 
@@ -47,6 +49,8 @@ FULL_RETRY_S = 10
 LEAST_SHARE = 4
 #: Who plays a recording asks for the next segment within this time: two of the longest that are usual.
 RECORDED_WINDOW_MS = 30_000
+#: A client that stands for more viewers is an address that they share: another one behind it is not known by it.
+KNOWN_VIEWERS = 4
 
 
 class Admission:
@@ -62,6 +66,7 @@ class Admission:
     :param utc_ms: the time of day in milliseconds since 1970.
     :param revocations: which tokens are good no more.
     :param record: records who is refused.
+    :param overload: tells whether there is time for one more; without it there always is.
     """
 
     def __init__(
@@ -75,8 +80,10 @@ class Admission:
         utc_ms: Callable[[], int],
         revocations: Revocations,
         record: RecordEvent = no_event,
+        overload: Overload | None = None,
     ) -> None:
         self._record = record
+        self._overload = overload
         self._directory = directory
         self._apps = apps
         self._of_client = of_client
@@ -143,6 +150,29 @@ class Admission:
             verdicts = Verdicts(judge, self._utc_ms, self._clock, self._revocations, self._record)
             self._verdicts[app.name] = verdicts
         return verdicts
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def begin(self, request: Request, name: StreamName, viewers: IViewers | None) -> None:
+        """
+        Let a client that is admitted begin to watch, if the server has time for it; one that watches is let in.
+
+        :param viewers: those of the stream; ``None`` if it has none.
+        :raises OverloadedError: it has not.
+        """
+        if self._overload is None or request.has_watched:
+            return
+        if viewers is not None:
+            agent = request.headers.get("user-agent", "")
+            if 0 < viewers.stands_for(request.client, agent, now_ms(self._clock)) <= KNOWN_VIEWERS:
+                return
+        self._overload.admit(name)
+
+    def refused_lately(self, name: StreamName) -> int:
+        """How many clients could not begin to watch a stream within the last minute or so, for lack of time."""
+        return 0 if self._overload is None else self._overload.refused_lately(name)
+
+    # ── seats ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def enter(self, request: Request, name: StreamName, viewers: IViewers) -> Callable[[], None]:
         """
@@ -253,16 +283,21 @@ class Admission:
         stream = StreamName.checked(app, key)
         is_picture = names.get("name") == POSTER
         waiting = self.check(request, stream) if is_picture else self.admit(request, stream)
+        is_playlist = names.get("name", "").endswith(".m3u8")
+        admitted: Deferred[Any] = succeed(None) if waiting is None else waiting
 
         def answered(response: Response) -> Response:
             if is_picture:
                 return response
-            asked = "" if names.get("name", "").endswith(".m3u8") else f"{'/'.join(names.values())}?{request.query}"
+            asked = "" if is_playlist else f"{'/'.join(names.values())}?{request.query}"
             return self.seat(request, stream, self._viewers(stream), asked, response)
 
-        if waiting is None:
-            waiting = succeed(None)
-        return waiting.addCallback(lambda _: media(request, app, key, **names)).addCallback(answered)
+        def answer(_: None) -> Any:
+            if is_playlist:
+                self.begin(request, stream, self._find(stream))
+            return media(request, app, key, **names)
+
+        return admitted.addCallback(answer).addCallback(answered)
 
     def _find(self, name: StreamName) -> IViewers | None:
         stream = self._directory.find(name)
@@ -283,6 +318,8 @@ class Admission:
         yield GaugeMetricFamily(
             "rapidrtmp_recording_viewers", "Viewers of recordings whose streams are not live", count
         )
+        if self._overload is not None:
+            yield from self._overload.metrics()
 
 
 async def _watched(chunks: AsyncIterator[bytes], watch: Callable[[int], None]) -> AsyncIterator[bytes]:

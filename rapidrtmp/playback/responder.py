@@ -88,6 +88,7 @@ class HlsResponder:
         :raises BadRequestError: the delivery directives make no sense.
         :raises RangeNotSatisfiableError: the range lies outside the object.
         :raises TooManyWaitersError: too many requests are held for this stream already.
+        :raises OverloadedError: the client would begin to watch, and there is no time for it.
         And what :meth:`Admission.admit <rapidrtmp.playback.admission.Admission.admit>` raises.
         """
         stream = StreamName(app, key)
@@ -104,6 +105,8 @@ class HlsResponder:
             if awaited is not None:
                 return awaited
             raise NotYetError(f"{StreamName.checked(*stream)} has no publisher now", UNKNOWN_RETRY_S)
+        if not request.has_watched and name.endswith(".m3u8") and "_HLS_" not in request.query:
+            self._admission.begin(request, stream, playable.viewers)
         version = playable.version(name)
         if version is not None:
             if version.facts.ended:

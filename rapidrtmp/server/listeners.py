@@ -33,7 +33,7 @@ __all__ = ["ETHERNET_SEGMENT_BYTES", "LISTEN_BACKLOG", "Address", "Ports", "Unac
 
 #: How many connections may wait to be accepted: fifty, Twisted's default, fill up within one burst, and then the system
 #: drops all that come, publishers too, who try again a second later.
-LISTEN_BACKLOG = 1024
+LISTEN_BACKLOG = 4096
 #: What a TCP segment of Ethernet carries, options included. Over loopback it would be 64 kB, and there an encoder with
 #: Nagle's algorithm on (FFmpeg) holds a whole picture back until what came before it has been read.
 ETHERNET_SEGMENT_BYTES = 1460

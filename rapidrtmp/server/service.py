@@ -71,6 +71,7 @@ from rapidrtmp.net.services import RtmpServices
 from rapidrtmp.play.players import Players
 from rapidrtmp.play.policy import PlayPolicy
 from rapidrtmp.playback.admission import Admission
+from rapidrtmp.playback.overload import Overload
 from rapidrtmp.server.api_secret import find_api_secret
 from rapidrtmp.server.certificates import Certificates
 from rapidrtmp.server.configuration import Configuration
@@ -94,7 +95,7 @@ from rapidrtmp.server.shared_api import SharedApi
 from rapidrtmp.server.worker import Supervision, Worker, make_place
 from rapidrtmp.settings.model import Settings
 from rapidrtmp.storage.store import Store
-from rapidrtmp.support.clock import now_ms, utc_ms
+from rapidrtmp.support.clock import busy_clock, now_ms, utc_ms
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import Sites, make_sites
 from rapidrtmp.web.policy import HttpPolicy
@@ -210,6 +211,7 @@ class RapidRtmpService(MultiService):
         self.applications.changed = self._applications_changed
         self.players = Players(self.registry, reactor, self._make_play_policy())
         self.players.demand = self._demand
+        self._overload = Overload(reactor, busy_clock(reactor), settings.http.limits.max_viewer_lag_ms)
         self._admission = self._make_admission()
         self.rtmp_factory = self._make_rtmp()
         self.metrics.collect_from(self._read_metrics)
@@ -437,6 +439,7 @@ class RapidRtmpService(MultiService):
             utc_ms,
             self.revocations,
             self.events.record,
+            self._overload,
         )
 
     def _publish(self, publication: Publication) -> Deferred[Any]:
@@ -608,6 +611,7 @@ class RapidRtmpService(MultiService):
         self.readiness.start(self._probed_storages())
         super().startService()  # type: ignore[no-untyped-call]
         self.headroom.start(self._reactor)
+        self._overload.start()
         listed = self.revocations.start(self._reactor)
         if self._supervision is not None:
             self._supervision.start()
@@ -774,6 +778,7 @@ class RapidRtmpService(MultiService):
             recovery.stop()
         self.revocations.stop()
         self.headroom.stop()
+        self._overload.stop()
         await self._within(deadline_s, super().stopService())  # type: ignore[no-untyped-call]
         for closing in self.rtmp.close():
             await self._within(deadline_s, closing)

@@ -266,6 +266,8 @@ class WebApp:
         who = getattr(twisted, "rapidrtmp_who", "")
         if who:
             self._audit(who, twisted, response.status)
+        if response.status in (200, 206) and route is not None and route.audience in _MEDIA:
+            twisted.channel.has_watched = True
         if response.status >= 400:
             self._abuse.note_status(response.status, client_of(twisted, self._proxies))
         if twisted.method == b"HEAD":

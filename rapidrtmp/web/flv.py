@@ -126,6 +126,7 @@ class FlvResponder:
         self.players.check(stream, WEB, selection)
         self.admission.check_again(request, name)
         viewed = self._registry.find(name)
+        self.admission.begin(request, name, None)
         if viewed is not None:
             self.admission.check_seat(request, name, viewed.viewers, is_new=True)
         player = _FlvPlayer(self, stream, request, name, selection)

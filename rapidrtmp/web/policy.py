@@ -20,6 +20,7 @@ class HttpLimits:
     :ivar max_connections_per_client: a client on this machine and a trusted proxy have no such limit.
     :ivar idle_timeout_ms: likewise how long one request may take to arrive.
     :ivar api_requests_per_minute: of one address to the management API; 0 for no limit.
+    :ivar max_viewer_lag_ms: see :mod:`rapidrtmp.playback.overload`.
     :ivar max_wrong_secrets: how often a minute one address may try a wrong secret.
     """
 
@@ -39,6 +40,9 @@ class HttpLimits:
     max_body_bytes: int = limit(64 << 10, "Largest request body")
     idle_timeout_ms: int = limit(60_000, "Silence after which a connection is closed")
     max_wrong_secrets: int = 10
+    max_viewer_lag_ms: int = limit(
+        100, "How late the server may be, for half a second, to let a new viewer in; 0 to let all in"
+    )
     api_requests_per_minute: int = 0
     hsts_s: int = limit(0, "How long browsers come by HTTPS only (Strict-Transport-Security); 0 to not ask for it")
 

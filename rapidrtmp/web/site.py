@@ -98,6 +98,7 @@ def read_request(twisted: Any, proxies: TrustedProxies, token: str = "", *, is_w
         scheme=_scheme_of(twisted, headers, proxies),
         token=token or (read_credential(headers.get("authorization", "")) if is_watching else ""),
         is_token_in_path=bool(token),
+        has_watched=twisted.channel.has_watched,
     )
 
 
@@ -177,12 +178,14 @@ class BoundedChannel(OpenChannel, BudgetedReader):
 
     :param abuse: notes clients that are refused below the level of requests.
     :ivar has_asked: whether a whole request has come.
+    :ivar has_watched: whether media was sent.
     """
 
     maxHeaders = MAX_HEADERS
     totalHeadersSize = MAX_HEADER_BYTES
     used_s = 0.0
     has_asked = False
+    has_watched = False
     _read_budget: ReadBudget
     _arriving = False
     _at_start = True
@@ -451,8 +454,11 @@ class CountedChannel(NegotiatedChannel):
         super().connectionLost(reason)
 
     def close_now(self) -> None:
-        """Close the connection at once."""
-        self._transport.abortConnection()
+        """Close the connection at once; with a farewell that costs nothing, if it has been of use."""
+        if self.has_asked and self.is_idle and isinstance(self._transport, Connection) and not self._transport.TLS:
+            self._transport.loseConnection()
+        else:
+            self._transport.abortConnection()
 
 
 #: Bodies of forms are not parsed. Before 25.5 Twisted had no way to say so: there they are, to no use or harm.

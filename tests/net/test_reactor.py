@@ -14,6 +14,7 @@ from twisted.python import runtime
 from twisted.python.runtime import platform
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.support.clock import busy_clock
 from tests.slow import slow
 
 if platform.isLinux():
@@ -84,6 +85,28 @@ class LeanReactorTests(SynchronousTestCase):
 
     def test_handful_accepted_in_a_turn(self) -> None:
         """However many connections wait, a port accepts a handful of them in one turn."""
+        self.patch(lean, "monotonic", lambda: 0.0)
+        self.reactor = lean.LeanReactor()
+        made = self.connect(50)
+        for turn in range(1, 4):
+            self.reactor.doIteration(0)
+            self.assertEqual(turn * lean.ACCEPTS, len(made))
+        self.reactor.doIteration(0)
+        self.assertEqual(50, len(made))
+
+    def test_more_accepted_after_a_long_turn(self) -> None:
+        """After a long turn more connections are accepted in one go, for its length, up to a bound."""
+        now = [0.0]
+        self.patch(lean, "monotonic", lambda: now[0])
+        for turn_s, accepted in ((0.01, lean.ACCEPTS), (0.04, 40), (5.0, lean.MOST_ACCEPTS)):
+            self.reactor = lean.LeanReactor()
+            made = self.connect(lean.MOST_ACCEPTS + 10)
+            now[0] += turn_s
+            self.reactor.doIteration(0)
+            self.assertEqual(accepted, len(made))
+
+    def connect(self, clients: int) -> list[Echo]:
+        """So many clients who wait to be accepted; those that are."""
         made: list[Echo] = []
 
         class Counting(protocol.Factory):
@@ -91,16 +114,33 @@ class LeanReactorTests(SynchronousTestCase):
                 made.append(Echo())
                 return made[-1]
 
-        port = self.reactor.listenTCP(0, Counting(), backlog=100, interface="127.0.0.1")
-        clients = [socket.create_connection(("127.0.0.1", port.getHost().port)) for _ in range(50)]
-        for turn in range(1, 4):
-            self.reactor.doIteration(0)
-            self.assertEqual(turn * lean.ACCEPTS, len(made))
-        self.reactor.doIteration(0)
-        self.assertEqual(50, len(made))
-        for client in clients:
-            client.close()
-        port.connectionLost(None)
+        port = self.reactor.listenTCP(0, Counting(), backlog=1000, interface="127.0.0.1")
+        self.addCleanup(port.connectionLost, None)
+        for _ in range(clients):
+            client = socket.create_connection(("127.0.0.1", port.getHost().port))
+            self.addCleanup(client.close)
+        return made
+
+    def test_time_of_work_is_measured(self) -> None:
+        """What it waits for something to do is not counted as work."""
+        now = [0.0]
+        self.patch(lean, "monotonic", lambda: now[0])
+        self.patch(time, "monotonic", lambda: now[0])
+        reactor = lean.LeanReactor()
+
+        class Poller:
+            def poll(self, *_: object) -> list[tuple[int, int]]:
+                now[0] += 0.3
+                return []
+
+        reactor._poller = Poller()
+        began = busy_clock(reactor)()
+        for _ in range(2):
+            now[0] += 0.2
+            reactor.doIteration(1)
+        self.assertApproximates(0.6, reactor.waited_s, 1e-9)
+        self.assertApproximates(0.2, reactor.last_turn_s, 1e-9)
+        self.assertApproximates(0.4, busy_clock(reactor)() - began, 1e-9)
 
     def test_serves_many_connections_at_once(self) -> None:
         """Many connections at once all get their answer."""
@@ -121,14 +161,12 @@ class LeanReactorTests(SynchronousTestCase):
     def test_knows_when_it_is_busy(self) -> None:
         """Busy is decided by what was served lately, and ends."""
         reactor = self.reactor
-        now = [0.0]
-        self.patch(lean, "monotonic", lambda: now[0])
-        reactor._count(1)
-        for now[0] in (0.05, 0.2):
-            reactor._count(200)
+        reactor._count(1, 0.0)
+        for now_s in (0.05, 0.2):
+            reactor._count(200, now_s)
         self.assertTrue(reactor._is_busy)
-        for now[0] in (0.31, 0.5):
-            reactor._count(3)
+        for now_s in (0.31, 0.5):
+            reactor._count(3, now_s)
         self.assertFalse(reactor._is_busy)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -42,6 +42,7 @@ from rapidrtmp.media import AudioConfig, Frame, VideoConfig
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
 from rapidrtmp.playback.admission import Admission
+from rapidrtmp.playback.overload import Overload
 from rapidrtmp.recording.contribution import RecordingsContribution
 from rapidrtmp.storage.memory import MemoryStorage
 from rapidrtmp.support.clock import now_ms
@@ -116,6 +117,7 @@ class Server:
         max_players: int = 0,
         manager: Any = None,
         record: RecordEvent = no_event,
+        find_busy_s: Callable[[], float] | None = None,
         **policy: Any,
     ) -> None:
         self.demand: StreamDemand = no_demand
@@ -142,6 +144,11 @@ class Server:
             self.apps,
             lambda stream: 2000,
         )
+        self.overload = None
+        admission = None
+        if find_busy_s is not None:
+            self.overload = Overload(self.clock, find_busy_s, self.policy.max_viewer_lag_ms)
+            admission = open_admission(self, self.overload)
         context = ContributionContext(
             self.apps, self.registry, lambda _purpose: self.storage, self.clock, self.utc_ms, self.metrics.registry
         )
@@ -167,6 +174,7 @@ class Server:
             ),
             find_public_door=lambda: ("https", 8443),
             revocations=self.revocations,
+            admission=admission,
             demand=lambda name, via: self.demand(name, via),
         )
         self.site = sites.public
@@ -224,7 +232,7 @@ class Server:
         return self.metrics.registry.get_sample_value(f"rapidrtmp_{name}", labels) or 0.0
 
 
-def open_admission(server: Server) -> Admission:
+def open_admission(server: Server, overload: Overload | None = None) -> Admission:
     """What admits to the streams of a server."""
     return Admission(
         server.registry,
@@ -235,6 +243,7 @@ def open_admission(server: Server) -> Admission:
         b"salt",
         server.utc_ms,
         server.revocations,
+        overload=overload,
     )
 
 

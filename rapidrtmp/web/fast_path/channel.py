@@ -26,6 +26,7 @@ from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.http.errors import TooManyRequestsError
 from rapidrtmp.http.headers import CORS, safety_fields
 from rapidrtmp.interfaces import Request, Response, UnavailableError
+from rapidrtmp.playback.overload import OverloadedError
 from rapidrtmp.support.bug_log import BugLog
 from rapidrtmp.support.twisted_transport import offer
 from rapidrtmp.web.abuse import Abuse
@@ -71,12 +72,13 @@ class FastPath:
             for encrypted in (False, True)
         }
 
-    def ask(self, data: bytes, peer: str) -> tuple[Answer, str] | None:
+    def ask(self, data: bytes, peer: str, *, has_watched: bool = False) -> tuple[Answer, str] | None:
         """
         Ask for the answer to a request.
 
         :param data: what was received.
         :param peer: the address at the other end of the connection.
+        :param has_watched: whether media was sent on that before.
         :returns: the answer, and the client it is for; or ``None`` if the request must go the normal way.
         """
         if len(data) > MAX_REQUEST_BYTES:
@@ -90,8 +92,10 @@ class FastPath:
         forwarded_for = fields.get("x-forwarded-for", "")
         client = self._proxies.client(peer, forwarded_for) if forwarded_for else peer
         try:
-            request = Request("GET", query, fields, peer, client, token=token)
+            request = Request("GET", query, fields, peer, client, token=token, has_watched=has_watched)
             return self._respond(request, app, key, name), client
+        except OverloadedError as error:  # the normal way costs more, when there is no time
+            return _refusal(error), client
         except Exception:  # whatever it is: the normal way meets it again, and has the words for it
             return None
 
@@ -112,10 +116,15 @@ class FastPath:
     def refusal(self, failure: Failure) -> Response:
         """The answer to a request that was held in vain; a bug is logged."""
         assert failure.value is not None
-        response = error_response(failure.value)
+        response = _refusal(failure.value)
         if response.status == 500:
             self._bugs.failure("internal error in {route}", failure, route=self.route)
-        return Response(response.status, {**CORS, **response.headers}, response.body)
+        return response
+
+
+def _refusal(error: BaseException) -> Response:
+    response = error_response(error)
+    return Response(response.status, {**CORS, **response.headers}, response.body)
 
 
 class FastPathChannel(BoundedChannel):
@@ -173,7 +182,7 @@ class FastPathChannel(BoundedChannel):
         )
 
     def _goes_express(self, data: bytes) -> bool:
-        asked = self._lane.ask(data, self._peer)
+        asked = self._lane.ask(data, self._peer, has_watched=self.has_watched)
         if asked is None:
             return False
         answer, client = asked
@@ -213,6 +222,8 @@ class FastPathChannel(BoundedChannel):
     def _send(self, response: Response, held: _InProgress | None) -> None:
         lane, size = self._lane, len(response.body)
         lane.tally.requests[lane.route, response.status] += 1
+        if response.status == 200:
+            self.has_watched = True
         lane.tally.sent_bytes[lane.route] += size
         start = lane.start(response.status, is_encrypted=self._is_encrypted)
         if size > SMALL_BYTES:

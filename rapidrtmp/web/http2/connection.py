@@ -122,9 +122,11 @@ class Http2Connection(Protocol, BudgetedReader):
     :param requestFactory: makes a ``twisted.web`` request for a channel.
     :ivar unsent: bytes that wait in its streams.
     :ivar used_s: how long has been spent on it so far.
+    :ivar has_watched: whether media was sent.
     """
 
     used_s = 0.0
+    has_watched = False
 
     def __init__(self, shared: Http2, requestFactory: Callable[..., Any], site: Any, factory: Any) -> None:
         self.requestFactory = requestFactory

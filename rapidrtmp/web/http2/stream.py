@@ -241,6 +241,15 @@ class Http2Stream:
         if not self.is_ended:
             self._request.connectionLost(reason)
 
+    @property
+    def has_watched(self) -> bool:
+        """Whether media was sent on the connection before."""
+        return self._connection.has_watched
+
+    @has_watched.setter
+    def has_watched(self, has_watched: bool) -> None:
+        self._connection.has_watched = has_watched
+
     # ── what a request asks its channel ──────────────────────────────────────────────────────────────────────────────
 
     @property
