@@ -71,8 +71,7 @@ class Feed:
         rendering = Rendering(key, self._clock, self._policy, self._is_crowded)
         if self._tracks:
             rendering.tracks_changed(self._tracks)
-            for frame in self._gop.frames:
-                rendering.frame_received(frame)
+            rendering.catch_up(self._gop.frames)
         return rendering
 
     def leave(self, rendering: Rendering, follower: Follower) -> None:

@@ -10,7 +10,7 @@ and each player that has all before it is offered it at once; the others follow 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -167,6 +167,12 @@ class Rendering:
         self._start_ms = -AUDIO_START_MS
         if before and before != after and self._format.needs_flags:
             self.end(Ending("the stream has other tracks now; play it again"))
+
+    def catch_up(self, frames: Iterable[Frame]) -> None:
+        """Render what has come before; in as many batches, as each player may have one in its transport's memory."""
+        for frame in frames:
+            self.frame_received(frame)
+            self._close()
 
     def frame_received(self, frame: Frame) -> None:
         """Render one frame."""
