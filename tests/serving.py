@@ -12,6 +12,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, readBody
+from twisted.web.http_headers import Headers
 
 from rapidrtmp.app.plugins import ChosenPlugins, choose_plugins
 from rapidrtmp.server import service as server
@@ -73,11 +74,12 @@ class ServerCase(TestCase):
         return await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), Encoder())
 
     async def get(
-        self, service: RapidRtmpService, path: str, method: bytes = b"GET", body: bytes = b""
+        self, service: RapidRtmpService, path: str, method: bytes = b"GET", body: bytes = b"", agent: str = ""
     ) -> tuple[int, bytes]:
         port = service.http.number
         producer = FileBodyProducer(BytesIO(body)) if body else None
-        response = await self.agent.request(method, f"http://127.0.0.1:{port}{path}".encode(), None, producer)
+        headers = Headers({"User-Agent": [agent]}) if agent else None
+        response = await self.agent.request(method, f"http://127.0.0.1:{port}{path}".encode(), headers, producer)
         return response.code, await readBody(response)
 
     async def publish(self, service: RapidRtmpService, media: bytes, app: str = "live", key: str = "k") -> Any:

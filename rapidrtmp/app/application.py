@@ -63,6 +63,7 @@ class Shared:
     :ivar in_thread: runs what plugins do in threads.
     :ivar recovered: asked once a stream, when it is made.
     :ivar record: records what happens.
+    :ivar make_viewers: makes what counts the viewers of a stream, all with one salt.
     :ivar make_shelf: makes the shelf of a stream, which holds so many requests at most; ``None`` for a plain one.
     """
 
@@ -73,7 +74,11 @@ class Shared:
     recovered: Callable[[StreamName], Recovered] = lambda _name: {}
     record: RecordEvent = no_event
     make_shelf: Callable[[StreamName, int], Shelf] | None = None
-    viewer_salt: bytes = field(default_factory=lambda: os.urandom(16), repr=False)
+    make_viewers: Callable[[StreamName], Viewers] = field(default_factory=lambda: _viewers_of(os.urandom(16)))
+
+
+def _viewers_of(salt: bytes) -> Callable[[StreamName], Viewers]:
+    return lambda _name: Viewers(salt)
 
 
 def limits_of(name: str, settings: Settings) -> AppLimits:
@@ -154,7 +159,7 @@ class Application:
         stream = LiveStream(
             name,
             self._make_shelf(name),
-            Viewers(shared.viewer_salt),
+            shared.make_viewers(name),
             started_at_ms=utc_ms(),
             begun_ms=now_ms(shared.reactor),
             gop_cache_bytes=settings.live.gop_cache_bytes,

@@ -19,7 +19,7 @@ from zope.interface import implementer
 from rapidrtmp.cluster.feed import Feed, Follower
 from rapidrtmp.cluster.feed_frames import FeedFrame, Kind, write_frame
 from rapidrtmp.cluster.peers import ROOT, Left, PeerAnswer
-from rapidrtmp.errors import NotFoundError
+from rapidrtmp.errors import NotFoundError, PeerProtocolError
 from rapidrtmp.live.registry import NameTakenError
 from rapidrtmp.names import StreamName
 
@@ -39,6 +39,14 @@ class NodeAnswers(Protocol):
 
     def salvage(self, name: StreamName) -> Left:
         """What viewers of this node saw of a stream whose owner is no more."""
+
+    def heard(self, topic: str, body: bytes) -> bytes:
+        """
+        What it answers to what a node says; see :class:`~rapidrtmp.cluster.conversation.Conversation`.
+
+        :raises NotFoundError: there is no such topic.
+        :raises PeerProtocolError: what is said makes no sense.
+        """
 
     def answer(self, method: str, path: str, query: str, body: bytes) -> Deferred[PeerAnswer]:
         """What the management API of this node says, of itself alone."""
@@ -78,6 +86,8 @@ class _ClusterResource(Resource):
             )
             done.addCallbacks(self._api_answered, self._failed, callbackArgs=(request,), errbackArgs=(request,))
             return NOT_DONE_YET
+        if parts[0] == "tell" and len(parts) == 2 and request.method == b"POST":
+            return self._hear(request, parts[1])
         if len(parts) != 3:
             return self._answer(request, 404, b"there is nothing here")
         what, name = parts[0], StreamName(unquote(parts[1]), unquote(parts[2]))
@@ -88,6 +98,14 @@ class _ClusterResource(Resource):
         if what == "salvage" and request.method == b"POST":
             return self._answer(request, 200, _render_left(self._node.salvage(name)))
         return self._answer(request, 404, b"there is nothing here")
+
+    def _hear(self, request: Any, topic: str) -> bytes:
+        try:
+            return self._answer(request, 200, self._node.heard(topic, request.content.read()))
+        except NotFoundError as error:
+            return self._answer(request, 404, str(error).encode())
+        except PeerProtocolError as error:
+            return self._answer(request, 400, str(error).encode())
 
     def _follow(self, request: Any, name: StreamName, *, reads_files: bool) -> Any:
         try:

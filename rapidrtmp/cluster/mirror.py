@@ -28,11 +28,12 @@ from rapidrtmp.interfaces import (
     IMediaObject,
     IPlayable,
     IPlaylistVersion,
-    IViewers,
+    Owner,
     PlayableFacts,
     Playlist,
 )
 from rapidrtmp.live.shelf import PlaylistVersion, ShelfObject
+from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
 
 __all__ = ["LAG_S", "Mirror"]
@@ -48,17 +49,18 @@ class Mirror:
 
     :ivar fence: the highest that is known.
     :ivar state: what the owner says: ``live``, ``interrupted``, ``ended``; ``moved`` or ``gone`` when its feed is over.
-    :ivar is_followed: whether there is a feed.
+    :ivar is_followed: whether there is a feed; ``owner``: whose it is, or was last.
     :ivar asked_s: when a viewer asked last.
     """
 
-    def __init__(self, name: StreamName, shelf: FollowedShelf, viewers: IViewers, clock: IReactorTime) -> None:
+    def __init__(self, name: StreamName, shelf: FollowedShelf, viewers: Viewers, clock: IReactorTime) -> None:
         self.name = name
         self.viewers = viewers
         self.shelf = shelf
         self.fence = 0
         self.state = "starting"
         self.is_followed = False
+        self.owner: Owner | None = None
         self._clock = clock
         self.asked_s = clock.seconds()
         self._folder = ""

@@ -7,7 +7,7 @@ sought again: at the same owner, at the next one, or not at all when there has b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,8 @@ from rapidrtmp.cluster.mirror import Mirror
 from rapidrtmp.cluster.names import NodeNames
 from rapidrtmp.cluster.peers import PeerError, Peers
 from rapidrtmp.errors import DirectoryError, PeerProtocolError
-from rapidrtmp.interfaces import IViewers, Owner
+from rapidrtmp.interfaces import Owner
+from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
 
 __all__ = ["Mirrors"]
@@ -53,7 +54,7 @@ class Mirrors:
         peers: Peers,
         apps: Container[str],
         make_shelf: Callable[[], FollowedShelf],
-        make_viewers: Callable[[], IViewers],
+        make_viewers: Callable[[], Viewers],
     ) -> None:
         self._reactor = reactor
         self._names = names
@@ -68,6 +69,9 @@ class Mirrors:
     def __len__(self) -> int:
         """How many streams are followed."""
         return len(self._mirrors)
+
+    def __iter__(self) -> Iterator[Mirror]:
+        return iter(list(self._mirrors.values()))
 
     def find(self, name: StreamName) -> Mirror | None:
         """The stream of that name, if another node owns it, or perhaps does: then requests wait until that is known."""
@@ -89,7 +93,7 @@ class Mirrors:
         """The stream of that name, if it is followed now."""
         return self._mirrors.get(name)
 
-    def adopt(self, name: StreamName, shelf: FollowedShelf, viewers: IViewers, fence: int) -> None:
+    def adopt(self, name: StreamName, shelf: FollowedShelf, viewers: Viewers, fence: int) -> None:
         """Follow a stream that this node owned, as one of another: its viewers stay."""
         mirror = Mirror(name, shelf, viewers, self._reactor)
         mirror.fence = fence
@@ -134,6 +138,7 @@ class Mirrors:
         while mirror.facts.is_over is False:
             owner = await self._find_owner(mirror)
             if owner is not None:
+                mirror.owner = owner
                 try:
                     await self._watched(self._peers.follow(owner.address, mirror), mirror)
                     seen_s = self._reactor.seconds()

@@ -9,7 +9,7 @@ viewers of this node saw of it is continued, or what is stored.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rapidrtmp.cluster.conversation import Conversation
 from rapidrtmp.cluster.endpoint import ClusterSite
 from rapidrtmp.cluster.feed import Feed
 from rapidrtmp.cluster.followed_shelf import FollowedShelf
@@ -30,6 +31,8 @@ from rapidrtmp.cluster.mirrors import Mirrors
 from rapidrtmp.cluster.names import NodeNames
 from rapidrtmp.cluster.peers import Left, PeerAnswer, PeerError, Peers
 from rapidrtmp.cluster.pieces import PiecedObject, PieceFolder
+from rapidrtmp.cluster.shared_limits import SharedLimits
+from rapidrtmp.cluster.shared_viewers import SharedViewers
 from rapidrtmp.errors import DirectoryError, LeaseHeldError, NotFoundError, OwnerChangedError
 from rapidrtmp.interfaces import (
     DirectoryContext,
@@ -37,7 +40,6 @@ from rapidrtmp.interfaces import (
     IOwnerDirectory,
     IPlayable,
     IStreamDirectory,
-    IViewers,
     Owner,
     Purpose,
 )
@@ -45,6 +47,7 @@ from rapidrtmp.interfaces.storage import InThread
 from rapidrtmp.live.leases import StreamLeases
 from rapidrtmp.live.registry import LeftStream, Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
+from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
 
 __all__ = ["ClusterNode", "NodePlace"]
@@ -83,9 +86,10 @@ class ClusterNode:
     See the module. What it is part of comes with :meth:`join`.
 
     :param open_directory: opens the directory that all nodes share.
-    :param make_viewers: makes what counts the viewers of a stream of another node.
     :param utc_ms: the time of day in milliseconds since 1970.
-    :ivar names: what it owns.
+    :ivar names: what it owns. ``viewers``: who watches, with those at other nodes.
+    :ivar conversation: what nodes say to each other.
+    :ivar limits: those that hold for all nodes together.
     :ivar is_replaced: whether this process ends and others continue.
     """
 
@@ -97,7 +101,6 @@ class ClusterNode:
         place: NodePlace,
         open_directory: Callable[[DirectoryContext], Deferred[IOwnerDirectory]],
         apps: Mapping[str, Any],
-        make_viewers: Callable[[], IViewers],
         in_thread: InThread,
         utc_ms: Callable[[], int],
     ) -> None:
@@ -110,12 +113,21 @@ class ClusterNode:
         self.names = NodeNames(place.node)
         self.peers = Peers(reactor, place.secret)
         self._folder = PieceFolder(place.folder)
+        self.conversation = Conversation(self.names, self.peers)
+        self.viewers = SharedViewers(
+            reactor, self.conversation, place.node, place.secret, lambda: self._mirrors, self._own_viewers
+        )
         self._mirrors = Mirrors(
-            reactor, self.names, self.peers, apps, lambda: FollowedShelf(clock=reactor), make_viewers
+            reactor,
+            self.names,
+            self.peers,
+            apps,
+            lambda: FollowedShelf(clock=reactor),
+            lambda: self.viewers.follow(self.viewers.make()),
         )
         self._feeds: dict[StreamName, Feed] = {}
         self._locks: dict[StreamName, DeferredLock] = {}
-        self._arriving: set[StreamName] = set()
+        self._arriving: dict[StreamName, Viewers] = {}
         self._clearing: set[Any] = set()  # timers
         self._renewing = LoopingCall(self._renew)
         self._renewing.clock = reactor
@@ -130,17 +142,28 @@ class ClusterNode:
         leases: StreamLeases,
         arrive: Callable[[StreamName, Left], Deferred[None]],
         answer: Callable[[str, str, str, bytes], Deferred[PeerAnswer]],
+        egress: Callable[[str], float],
     ) -> None:
         """
         Become part of a server.
 
         :param arrive: continues a stream of what was left of it: then it is in the registry, and interrupted.
         :param answer: what the management API of this node says.
+        :param egress: how many bits a second this node sends of the streams of an application.
         """
         self._registry = registry
         self._leases = leases
         self._arrive = arrive
         self.answer = answer
+        self.limits = SharedLimits(
+            self._reactor,
+            self.conversation,
+            self.names,
+            self._apps,
+            lambda: registry.max_streams,
+            registry.count_publishers,
+            egress,
+        )
 
     def start(self) -> Deferred[None]:
         """Make the node known. Fails with ``DirectoryError``, or with what listening fails with."""
@@ -154,11 +177,15 @@ class ClusterNode:
         )
         self.names.directory = await self._open_directory(context)
         self._renewing.start(self.names.directory.renew_interval_s, now=False)
+        self.viewers.start()
+        self.limits.start()
 
     async def stop(self) -> None:
         """Own nothing any more."""
         if self._renewing.running:
             self._renewing.stop()
+        self.viewers.stop()
+        self.limits.stop()
         for clearing in self._clearing:
             if clearing.active():
                 clearing.cancel()
@@ -210,7 +237,18 @@ class ClusterNode:
             if shelf.find(name) is stored:
                 shelf.withdraw(name)
 
+    def make_viewers(self, name: StreamName) -> Viewers:
+        """The viewers of a stream that this node owns from now on: those that it had while another one did."""
+        return self._arriving.get(name) or self.viewers.make()
+
+    def _own_viewers(self) -> Iterator[tuple[StreamName, Viewers]]:
+        return ((stream.name, stream.viewers) for stream in self._registry)
+
     # ── other nodes (NodeAnswers) ────────────────────────────────────────────────────────────────────────────────────
+
+    def heard(self, topic: str, body: bytes) -> bytes:
+        """See :class:`~rapidrtmp.cluster.endpoint.NodeAnswers`."""
+        return self.conversation.heard(topic, body)
 
     def feed(self, name: StreamName) -> Feed:
         """See :class:`~rapidrtmp.cluster.endpoint.NodeAnswers`."""
@@ -260,26 +298,29 @@ class ClusterNode:
             feed.close("moved")
         if left is not None and isinstance(left.stream.shelf, FollowedShelf):
             fence = 0 if owner is None else owner.fence
-            self._mirrors.adopt(name, left.stream.shelf, left.stream.viewers, fence)
+            self._mirrors.adopt(name, left.stream.shelf, self.viewers.follow(left.stream.viewers), fence)
         return left
 
     # ── publishers ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def own(self, name: StreamName, credential: str) -> Deferred[None]:
+    def own(self, name: StreamName, credential: str, peer: str) -> Deferred[None]:
         """
         Own a stream, and hold its leases until ``StreamLeases.release``. One that was live elsewhere is continued.
 
         Fails with ``NameTakenError`` if its publisher at another node keeps it, with ``LeaseHeldError`` if that node
-        does not answer, or another server writes it; with ``DirectoryError``.
-        """
-        return Deferred.fromCoroutine(self._own(name, credential))
+        does not answer, or another server writes it; with ``LimitReachedError`` if all nodes together have as many
+        streams as there may be; with ``DirectoryError``.
 
-    async def _own(self, name: StreamName, credential: str) -> None:
+        :param peer: the address that the publisher comes from.
+        """
+        return Deferred.fromCoroutine(self._own(name, credential, peer))
+
+    async def _own(self, name: StreamName, credential: str, peer: str) -> None:
         lock = self._locks.setdefault(name, DeferredLock())
         await lock.acquire()
         self.names.kept.add(name)  # a lease that is refused at first gives back what was claimed with it
         try:
-            await self._own_alone(name, credential)
+            await self._own_alone(name, credential, peer)
         except BaseException:
             self.names.kept.discard(name)
             if self._registry.find(name) is None:
@@ -291,12 +332,13 @@ class ClusterNode:
                 self._locks.pop(name, None)
             lock.release()
 
-    async def _own_alone(self, name: StreamName, credential: str) -> None:
+    async def _own_alone(self, name: StreamName, credential: str, peer: str) -> None:
         if self.names.fence(name):
             await self._leases.claim(name)
             return
         claim = await self.names.ask(name)
         if claim.is_ours:
+            await self.limits.check(name, peer)
             left = await self._find_left(name, is_dead=claim.former is not None)
         else:
             left = await self._take(name, claim.owner, credential)
@@ -336,11 +378,11 @@ class ClusterNode:
         """Continue a stream, if there is anything to continue."""
         mirror = self._mirrors.peek(name)
         promised = set() if mirror is None else set(mirror.shelf.promised)
-        self._arriving.add(name)
+        self._arriving[name] = self.viewers.make() if mirror is None else mirror.viewers
         try:
             await self._arrive(name, left)
         finally:
-            self._arriving.discard(name)
+            del self._arriving[name]
         stream = self._registry.find(name)
         if stream is not None and mirror is not None and stream.shelf is mirror.shelf:
             _take_back(mirror.shelf, promised)

@@ -95,6 +95,10 @@ class LocalDirectory:
         """See :meth:`IOwnerDirectory.find <rapidrtmp.interfaces.IOwnerDirectory.find>`."""
         return _done(f"looking for {name}", self._find, name)
 
+    def names(self) -> Deferred[Sequence[str]]:
+        """See :meth:`IOwnerDirectory.names <rapidrtmp.interfaces.IOwnerDirectory.names>`."""
+        return _done("looking for names", self._find_names)
+
     def nodes(self) -> Deferred[Sequence[Node]]:
         """See :meth:`IOwnerDirectory.nodes <rapidrtmp.interfaces.IOwnerDirectory.nodes>`."""
         return _done("looking for nodes", self._find_nodes)
@@ -240,6 +244,12 @@ class LocalDirectory:
         (self._nodes / node).unlink(missing_ok=True)
         return None
 
+    def _find_names(self) -> Sequence[str]:
+        living = {node.name for node in self._find_nodes()}
+        files = (self._names / each for each in os.listdir(self._names) if not each.startswith("."))
+        found = (_read_named(path) for path in files)
+        return [name for name, owner in found if owner.node in living]
+
     def _find_nodes(self) -> Sequence[Node]:
         names = sorted(name for name in os.listdir(self._nodes) if not name.startswith("."))
         found = ((name, self._address_of(name)) for name in names)
@@ -279,13 +289,17 @@ NO_OWNER = Owner("", "", 0)
 
 def _read(path: Path) -> Owner:
     """What the file of a name says; no owner if there is none, or it is damaged."""
+    return _read_named(path)[1]
+
+
+def _read_named(path: Path) -> tuple[str, Owner]:
     try:
-        _name, node, address, fence = json.loads(path.read_bytes()[:_MOST_BYTES])
+        name, node, address, fence = json.loads(path.read_bytes()[:_MOST_BYTES])
     except (FileNotFoundError, ValueError, TypeError):
-        return NO_OWNER
+        return "", NO_OWNER
     if not (isinstance(node, str) and isinstance(address, str) and type(fence) is int):
-        return NO_OWNER
-    return Owner(node, address, fence)
+        return "", NO_OWNER
+    return str(name), Owner(node, address, fence)
 
 
 def _replace(path: Path, name: str, owner: Owner) -> None:

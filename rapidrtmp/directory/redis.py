@@ -9,6 +9,7 @@ as that may take, names that it knows no owner of are neither found free nor giv
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from twisted.internet.ssl import optionsForClientTLS, platformTrust
 from zope.interface import implementer
 
 from rapidrtmp.directory.redis_link import RedisLink
-from rapidrtmp.directory.redis_scripts import CLAIM, FIND, LEAVE, MOVE, NODES, RELEASE, RENEW
+from rapidrtmp.directory.redis_scripts import CLAIM, FIND, LEAVE, MOVE, NAMES, NODES, RELEASE, RENEW
 from rapidrtmp.errors import ConfigurationError, DirectoryError, OwnerChangedError
 from rapidrtmp.interfaces import Claim, DirectoryContext, IOwnerDirectory, IOwnerDirectoryFactory, Node, Owner
 from rapidrtmp.support.trust import read_trust
@@ -36,6 +37,8 @@ MOST_AT_ONCE = 1000
 SETTLING = 1.5
 _LEAST_LEASE_MS = 300
 _LONGEST_ANSWER_S = 1.0
+#: What means something in a pattern of keys.
+_SPECIAL, _ESCAPED = re.compile(r"[*?\[\]\\^]"), r"\\\g<0>"
 
 
 @implementer(IOwnerDirectory)
@@ -127,6 +130,16 @@ class RedisDirectory:
         if what == "free" and self._clock.seconds() < self._settled_s:
             raise self._unsettled()
         return _owner(said) if what == "owned" else None
+
+    def names(self) -> Deferred[Sequence[str]]:
+        """See :meth:`IOwnerDirectory.names <rapidrtmp.interfaces.IOwnerDirectory.names>`: every key is looked at."""
+        return Deferred.fromCoroutine(self._names())
+
+    async def _names(self) -> Sequence[str]:
+        before = f"{self._prefix}:lease:"
+        arguments = [*self._self, f"{_SPECIAL.sub(_ESCAPED, before)}*", len(before.encode())]
+        _, *names = await self._settled(NAMES, self._keys(""), arguments)
+        return sorted(set(names))
 
     def nodes(self) -> Deferred[Sequence[Node]]:
         """See :meth:`IOwnerDirectory.nodes <rapidrtmp.interfaces.IOwnerDirectory.nodes>`."""

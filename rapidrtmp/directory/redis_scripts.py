@@ -13,7 +13,7 @@ Every answer is one text in JSON, with fences as texts: there are numbers in Lua
 
 from __future__ import annotations
 
-__all__ = ["CLAIM", "FIND", "LEAVE", "MOVE", "NODES", "RELEASE", "RENEW"]
+__all__ = ["CLAIM", "FIND", "LEAVE", "MOVE", "NAMES", "NODES", "RELEASE", "RENEW"]
 
 _NOW = """
 local time = redis.call('TIME')
@@ -111,6 +111,20 @@ for index = 6, #ARGV do
         answer[#answer + 1] = index - 6
     end
 end
+return cjson.encode(answer)
+"""
+)
+
+#: ARGV[4] is a pattern that the keys of ``lease`` match, [5] how many bytes of them are not of the name.
+NAMES = (
+    _KNOWN
+    + """
+local answer, cursor = {'names'}, '0'
+repeat
+    local found = redis.call('SCAN', cursor, 'MATCH', ARGV[4], 'COUNT', 1000)
+    cursor = found[1]
+    for _, key in ipairs(found[2]) do answer[#answer + 1] = string.sub(key, ARGV[5] + 1) end
+until cursor == '0'
 return cjson.encode(answer)
 """
 )

@@ -51,6 +51,10 @@ class SingleDirectory:
         """See :meth:`IOwnerDirectory.find <rapidrtmp.interfaces.IOwnerDirectory.find>`."""
         return succeed(self._owned.get(name))
 
+    def names(self) -> Deferred[Sequence[str]]:
+        """See :meth:`IOwnerDirectory.names <rapidrtmp.interfaces.IOwnerDirectory.names>`."""
+        return succeed(list(self._owned))
+
     def nodes(self) -> Deferred[Sequence[Node]]:
         """See :meth:`IOwnerDirectory.nodes <rapidrtmp.interfaces.IOwnerDirectory.nodes>`."""
         return succeed((Node(self.node, self._address),))

@@ -92,6 +92,9 @@ class IOwnerDirectory(Interface):
     def find(name: str) -> Deferred[Owner | None]:
         """The owner of a name, if there is one that lives."""
 
+    def names() -> Deferred[Sequence[str]]:
+        """All names that nodes which live own, in no order."""
+
     def nodes() -> Deferred[Sequence[Node]]:
         """The nodes that live, this one among them, sorted by name."""
 

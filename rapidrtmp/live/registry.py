@@ -182,13 +182,15 @@ class Registry:
         if reason:
             raise LimitReachedError(reason)
 
+    def count_publishers(self, app: str, peer: str) -> int:
+        """How many publishers an application has from an address, or its IPv6 /64."""
+        prefix = origin_of(peer)
+        others = [each.publisher for each in self._streams.values() if each.name.app == app]
+        return sum(other is not None and origin_of(other.peer) == prefix for other in others)
+
     def _check_address(self, name: StreamName, publisher: Publisher) -> None:
         limit = self._apps[name.app].limits.max_connections_per_ip
-        if not limit:
-            return
-        prefix = origin_of(publisher.peer)
-        others = [each.publisher for each in self._streams.values() if each.name.app == name.app]
-        if sum(other is not None and origin_of(other.peer) == prefix for other in others) >= limit:
+        if limit and self.count_publishers(name.app, publisher.peer) >= limit:
             raise LimitReachedError(f"one address may publish {limit} streams of the application {name.app} at a time")
 
     def _check_takeover(self, stream: LiveStream, old: Publisher, credential: str) -> int:

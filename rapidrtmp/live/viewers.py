@@ -10,6 +10,9 @@ Behind a CDN that collapses requests this counts the CDN.
 
 All is counted as requests come in, so that neither asking how many there are nor whether one is among them looks at
 more than the clients that have left since.
+
+Where several processes serve a stream, each tells the others whom it has seen, under hashes of one salt. A client of
+two of them is one: it stands for as many viewers as the one says that has seen most of it.
 """
 
 from __future__ import annotations
@@ -17,18 +20,35 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
+from typing import NamedTuple
 
 from zope.interface import implementer
 
 from rapidrtmp.interfaces import IViewers
 from rapidrtmp.support.client_prefix import origin_of
 
-__all__ = ["Viewers"]
+__all__ = ["Seen", "Viewers"]
+
+
+class Seen(NamedTuple):
+    """
+    A client, as one process tells another.
+
+    :ivar prefix: the salted hash of whom its address stands for, in hex.
+    :ivar viewers: how many it stands for.
+    :ivar address: its address, where it has just come; ``""`` later, as that is kept nowhere.
+    """
+
+    prefix: str
+    viewers: int
+    address: str = ""
+
 
 #: A distinct thing asked for is remembered at most this often per client: an LL player asks for 6 or so a second.
 MAX_REMEMBERED = 128
 _NEVER = 1 << 62
+IDENTITY_BYTES = 12
 #: Pieces of media whose numbers are no further apart are of one place: players begin with some that are old.
 PLACE_WIDTH = 4
 #: The names of segments and parts, in streams and recordings, have their number behind this.
@@ -58,20 +78,36 @@ class _Client:
 
     :ivar prefix: the salted hash of whom its address stands for.
     :ivar asked: how often each thing was asked for, when last, and from which place; in order of that time.
-    :ivar viewers: how many it stands for, at least 1.
+    :ivar viewers: how many it stands for, at least 1 while it is here; ``elsewhere``: as other processes have seen it.
     """
 
-    __slots__ = ("_newest", "_oldest_ms", "_places", "_reloads", "asked", "last_seen_ms", "prefix", "viewers")
+    __slots__ = (
+        "_newest",
+        "_oldest_ms",
+        "_places",
+        "_reloads",
+        "asked",
+        "elsewhere",
+        "last_seen_ms",
+        "prefix",
+        "viewers",
+    )
 
-    def __init__(self, prefix: bytes) -> None:
+    def __init__(self, prefix: bytes, viewers: int = 1) -> None:
         self.prefix = prefix
         self.last_seen_ms = 0
-        self.viewers = 1
+        self.viewers = viewers
+        self.elsewhere = 0
         self.asked: OrderedDict[str, tuple[int, int, _Place]] = OrderedDict()
         self._reloads = _Place(-1)  # no place: all players wait at the end
         self._places: list[_Place] = []
         self._newest: _Place | None = None
         self._oldest_ms = _NEVER  # nothing that is remembered was asked for earlier
+
+    @property
+    def counted(self) -> int:
+        """How many it counts as."""
+        return max(self.viewers, self.elsewhere)
 
     def ask(self, thing: str, now_ms: int, horizon_ms: int) -> None:
         if self._oldest_ms < horizon_ms:
@@ -160,15 +196,21 @@ class Viewers:
     """
     The viewers of one stream.
 
+    :param salt: the same in all processes that serve the stream.
+    :param of: what tells the connections of this process from those of others.
     :ivar window_ms: a client not heard of for this long has left.
     :ivar came: called with the address of a client that begins to watch, and with what it is called here; ``left``:
         with the latter alone, when it is noticed that it does so no more.
     """
 
-    def __init__(self, salt: bytes, window_ms: int = 12_000) -> None:
+    def __init__(self, salt: bytes, window_ms: int = 12_000, of: str = "") -> None:
         self._salt = salt[:16]
+        self.of = of
         self.window_ms = window_ms
         self._clients: OrderedDict[bytes, _Client] = OrderedDict()
+        self._connected: dict[str, _Client] = {}  # those of one connection each
+        self._guests: dict[str, _Client] = {}  # those that only others have seen
+        self._reports: dict[str, dict[str, Seen]] = {}
         self._total = self._entered = 0
         self._by_prefix: Counter[bytes] = Counter()
         self._most_of_prefix = 0
@@ -205,25 +247,39 @@ class Viewers:
         client = self._clients.get(identity)
         if client is None or client.last_seen_ms < now_ms - self.window_ms:  # or has left, and comes back
             self._forget(now_ms)
-            client = self._clients[identity] = _Client(self._prefix(address))
-            self._add(client, 1)
-            self.came(address, identity.hex())
+            client = self._begin(identity, address)
         else:
             self._clients.move_to_end(identity)
         client.last_seen_ms = now_ms
         before = client.viewers
         client.ask(thing, now_ms, now_ms - self.window_ms)
         if client.viewers != before:
-            self._add(client, client.viewers - before)
+            elsewhere = client.elsewhere
+            self._add(client, max(client.viewers, elsewhere) - max(before, elsewhere))
+
+    def _begin(self, identity: bytes, address: str) -> _Client:
+        client = self._clients[identity] = _Client(self._prefix(address))
+        guest = self._guests.pop(identity.hex(), None)
+        if guest is None:
+            self._add(client, 1)
+            self.came(address, identity.hex())
+        else:  # a player's connections may end at several processes
+            client.elsewhere = guest.elsewhere
+        return client
 
     def knows(self, address: str, agent: str, now_ms: int) -> bool:
-        """Whether this client is among those who watch."""
+        """Whether this client is among those who watch, here or elsewhere."""
         return self.stands_for(address, agent, now_ms) > 0
 
     def stands_for(self, address: str, agent: str, now_ms: int) -> int:
-        """How many of those who watch this client stands for; 0 if it is not among them."""
-        client = self._clients.get(self._identity(address, agent))
-        return client.viewers if client is not None and client.last_seen_ms >= now_ms - self.window_ms else 0
+        """How many of those who watch, here or elsewhere, this client stands for; 0 if it is not among them."""
+        identity = self._identity(address, agent)
+        client = self._clients.get(identity)
+        if client is None and self._guests:
+            client = self._guests.get(identity.hex())
+        if client is None:
+            return 0
+        return client.counted if client.last_seen_ms >= now_ms - self.window_ms else client.elsewhere
 
     def enter(self, address: str, agent: str) -> Callable[[], None]:
         """
@@ -232,14 +288,13 @@ class Viewers:
         :returns: to be called when it has left.
         """
         self._entered += 1
-        viewer = f"{self._identity(address, agent).hex()}-{self._entered}"
-        client = _Client(self._prefix(address))
+        viewer = f"{self._identity(address, agent).hex()}-{self._entered}{self.of}"
+        client = self._connected[viewer] = _Client(self._prefix(address))
         self._add(client, 1)
         self.came(address, viewer)
 
         def leave() -> None:
-            if client.viewers:
-                client.viewers = 0
+            if self._connected.pop(viewer, None) is not None:
                 self._add(client, -1)
                 self.left(viewer)
 
@@ -264,11 +319,11 @@ class Viewers:
 
     def _prefix(self, address: str) -> bytes:
         words = origin_of(address).encode("utf-8", "replace")
-        return hashlib.blake2b(words, digest_size=12, key=self._salt).digest()
+        return hashlib.blake2b(words, digest_size=IDENTITY_BYTES, key=self._salt).digest()
 
     def _identity(self, address: str, agent: str) -> bytes:
         words = f"{address}\0{agent}".encode("utf-8", "replace")
-        return hashlib.blake2b(words, digest_size=12, key=self._salt).digest()
+        return hashlib.blake2b(words, digest_size=IDENTITY_BYTES, key=self._salt).digest()
 
     def _forget(self, now_ms: int) -> None:
         horizon = now_ms - self.window_ms
@@ -277,5 +332,65 @@ class Viewers:
             if client.last_seen_ms >= horizon:
                 break
             del self._clients[identity]
-            self._add(client, -client.viewers)
-            self.left(identity.hex())
+            before, client.viewers = client.counted, 0
+            self._add(client, client.elsewhere - before)
+            if client.elsewhere:
+                self._guests[identity.hex()] = client
+            else:
+                self.left(identity.hex())
+
+    # ── several processes ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def seen(self, now_ms: int, to: str = "") -> dict[str, Seen]:
+        """
+        Tell who watches now, by what each is called.
+
+        :param to: the process that asks: what it has said itself is not repeated.
+        """
+        self._forget(now_ms)
+        seen = {each.hex(): Seen(client.prefix.hex(), client.viewers) for each, client in self._clients.items()}
+        seen.update({viewer: Seen(client.prefix.hex(), 1) for viewer, client in self._connected.items()})
+        for source, report in self._reports.items() if to else ():
+            for viewer, reported in report.items() if source != to else ():
+                if viewer not in seen or seen[viewer].viewers < reported.viewers:
+                    seen[viewer] = reported
+        return seen
+
+    def reported(self, source: str, seen: Mapping[str, Seen]) -> None:
+        """
+        Learn whom another process has seen, in place of what it said before.
+
+        :param source: that process.
+        """
+        before = self._reports.pop(source, {})
+        if seen:
+            self._reports[source] = {viewer: each._replace(address="") for viewer, each in seen.items()}
+        for viewer in {**before, **seen}:
+            self._count_elsewhere(viewer, seen.get(viewer))
+
+    @property
+    def sources(self) -> Set[str]:
+        """The processes that have said whom they see."""
+        return self._reports.keys()
+
+    def _count_elsewhere(self, viewer: str, seen: Seen | None) -> None:
+        viewers = max((each[viewer].viewers for each in self._reports.values() if viewer in each), default=0)
+        client = self._find(viewer)
+        if client is None:
+            if viewers and seen is not None:
+                client = self._guests[viewer] = _Client(bytes.fromhex(seen.prefix), 0)
+                client.elsewhere = viewers
+                self._add(client, viewers)
+                self.came(seen.address, viewer)
+            return
+        before, client.elsewhere = client.counted, viewers
+        self._add(client, client.counted - before)
+        if not client.counted:
+            del self._guests[viewer]
+            self.left(viewer)
+
+    def _find(self, viewer: str) -> _Client | None:
+        found = self._guests.get(viewer) or self._connected.get(viewer)
+        if found is not None or len(viewer) != 2 * IDENTITY_BYTES:
+            return found
+        return self._clients.get(bytes.fromhex(viewer))

@@ -46,7 +46,7 @@ async def _publish(services: RtmpServices, publication: Publication) -> Ingest:
         raise LimitReachedError(f"there is no application {name.app!r} here")
     try:
         own = services.own
-        await (services.leases.claim(name) if own is None else own(name, publication.credential))
+        await (services.leases.claim(name) if own is None else own(name, publication.credential, publication.peer))
     except LeaseHeldError as error:
         raise NameTakenError("another server publishes this stream") from error
     except DirectoryError as error:

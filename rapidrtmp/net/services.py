@@ -36,7 +36,7 @@ class RtmpServices:
     :ivar auth_timeout_ms: how long an authenticator may take.
     :ivar max_bitrate: bits a second that one publisher may send; 0 for no limit.
     :ivar leases: which streams other servers write into the same storage.
-    :ivar own: ``own(stream, credential)`` has this process own a stream that a client may publish, where several
+    :ivar own: ``own(stream, credential, peer)`` has this process own a stream that a client may publish, where several
         processes serve the same, and holds its leases; ``None`` where that is what ``leases`` does.
     :ivar auth_backoff: which clients were refused too often.
     :ivar revocations: which credentials are good no more.
@@ -57,7 +57,7 @@ class RtmpServices:
     auth_timeout_ms: int = 10_000
     max_bitrate: int = 0
     leases: StreamLeases = field(default_factory=StreamLeases)
-    own: Callable[[StreamName, str], Deferred[None]] | None = None
+    own: Callable[[StreamName, str, str], Deferred[None]] | None = None
     auth_backoff: AuthBackoff = field(default_factory=AuthBackoff)
     revocations: Revocations = field(default_factory=lambda: Revocations(utc_ms))
     log_throttle: Episodes = field(default_factory=Episodes)

@@ -226,7 +226,9 @@ class Waiting(Role):
         if verdict.public_name:
             name = StreamName(name.app, verdict.public_name)
         own = self._services.own
-        leased = self._services.leases.claim(name) if own is None else own(name, verdict.credential)
+        leased = (
+            self._services.leases.claim(name) if own is None else own(name, verdict.credential, self._connection.peer)
+        )
         return leased.addCallbacks(self._leased, self._not_leased, callbackArgs=(name, verdict), errbackArgs=(name,))
 
     def _refuse_access(self, name: StreamName, reason: str) -> None:
@@ -271,6 +273,9 @@ class Waiting(Role):
         self._verdict = None
         if failure.check(NameTakenError):
             self._refuse(str(name), BAD_NAME, str(failure.value))
+            return
+        if failure.check(LimitReachedError):
+            self._refuse(str(name), DENIED, str(failure.value))
             return
         if failure.check(DirectoryError):
             self._log.error("{stream}: {error}", stream=name, error=failure.value)

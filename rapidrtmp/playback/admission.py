@@ -67,6 +67,7 @@ class Admission:
     :param revocations: which tokens are good no more.
     :param record: records who is refused.
     :param overload: tells whether there is time for one more; without it there always is.
+    :ivar egress_elsewhere: tells how many bits a second other processes send of the streams of an application.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Admission:
         self._verdicts: dict[str, Verdicts] = {}
         self._egress: dict[str, Egress] = {}
         self._recorded: dict[StreamName, Viewers] = {}
+        self.egress_elsewhere: Callable[[str], float] = lambda _app: 0.0
 
     def admit(self, request: Request, name: StreamName) -> Deferred[None] | None:
         """
@@ -223,10 +225,14 @@ class Admission:
         if egress is None:
             self._egress[name.app] = Egress()  # from now on it is measured
             return
-        if egress.bits_per_second(now) < most_bps:
+        if egress.bits_per_second(now) + self.egress_elsewhere(name.app) < most_bps:
             return
         if viewers is None or not viewers.knows(request.client, request.headers.get("user-agent", ""), now):
             raise UnavailableError("as much is sent as this application may send; try again later", FULL_RETRY_S)
+
+    def egress(self, app: str) -> float:
+        """How many bits a second are sent of the streams of an application, which from now on is measured."""
+        return self._egress.setdefault(app, Egress()).bits_per_second(now_ms(self._clock))
 
     def _count_egress(self, name: StreamName, size: int) -> None:
         egress = self._egress.get(name.app)

@@ -173,6 +173,7 @@ class RapidRtmpService(MultiService):
         )
         self._api_secret = ApiSecret()
         self._id = token_hex(8)
+        self._viewer_salt = os.urandom(16)
         self.readiness = Readiness(reactor)
         self.headroom = self._make_headroom()
         self._plugin_threads = PluginThreads(reactor)
@@ -197,7 +198,7 @@ class RapidRtmpService(MultiService):
         self.registry = self._make_registry()
         if self.node is not None:
             self._shared_api = SharedApi(self.node, self._has_stream)
-            self.node.join(self.registry, self._leases, self._arrive, self._shared_api.answer)
+            self.node.join(self.registry, self._leases, self._arrive, self._shared_api.answer, self._egress)
         self._number_mark = self._make_number_mark()
         self._reloading = None if configuration is None else self._make_reloading(configuration)
         self._hooks = Hooks(self.events, reactor, utc_ms)
@@ -213,6 +214,8 @@ class RapidRtmpService(MultiService):
         self.players.demand = self._demand
         self._overload = Overload(reactor, busy_clock(reactor), settings.http.limits.max_viewer_lag_ms)
         self._admission = self._make_admission()
+        if self.node is not None:
+            self._admission.egress_elsewhere = self.node.limits.egress_elsewhere
         self.rtmp_factory = self._make_rtmp()
         self.metrics.collect_from(self._read_metrics)
         if demo:
@@ -260,6 +263,7 @@ class RapidRtmpService(MultiService):
             recovered=self._take_recovered,
             record=self.events.record,
             make_shelf=lambda name, size: self._make_shelf(name, size),
+            make_viewers=lambda name: self._make_viewers(name),
         )
         return Applications(
             self._settings,
@@ -282,13 +286,15 @@ class RapidRtmpService(MultiService):
             place,
             factory.open,
             self.applications,
-            lambda: Viewers(os.urandom(16)),
             self._plugin_threads.in_thread,
             utc_ms,
         )
 
     def _make_shelf(self, name: StreamName, max_waiters: int) -> Shelf:
         return Shelf(max_waiters, self._reactor) if self.node is None else self.node.make_shelf(name, max_waiters)
+
+    def _make_viewers(self, name: StreamName) -> Viewers:
+        return Viewers(self._viewer_salt) if self.node is None else self.node.make_viewers(name)
 
     def _replaced(self) -> None:
         """This process ends, and others continue what it leaves."""
@@ -307,6 +313,9 @@ class RapidRtmpService(MultiService):
         for each in recovery.streams():
             self._log.info("{stream} is continued", stream=self.registry.resume(each).name)
         recovery.work_afterwards()
+
+    def _egress(self, app: str) -> float:
+        return self._admission.egress(app)
 
     def _has_stream(self, name: StreamName) -> bool:
         stream = self.registry.find(name)

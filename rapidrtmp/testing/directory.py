@@ -98,6 +98,15 @@ class DirectoryContract(_Base):
             self.assertEqual([], list(await one.renew()))
         self.assertEqual(claim.owner, await one.find("live/cam"))
 
+    async def test_names_that_are_owned(self) -> None:
+        """The names that are owned are listed, whatever they consist of; those that were given back are not."""
+        one = await self.new_directory("one")
+        self.assertEqual([], list(await one.names()))
+        for name in NAMES:
+            await one.claim(name)
+        await one.release(NAMES[0])
+        self.assertEqual(sorted(NAMES[1:]), sorted(await one.names()))
+
     async def test_node_finds_itself(self) -> None:
         """A node is among those that live."""
         one = await self.new_directory("one")

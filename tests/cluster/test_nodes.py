@@ -4,60 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from rapidrtmp.live.stream import LiveStream, StreamState
-from rapidrtmp.m3u8.model import MediaPlaylist
+from rapidrtmp.live.stream import StreamState
 from rapidrtmp.m3u8.read import parse_media_playlist
-from rapidrtmp.names import StreamName
-from rapidrtmp.server.service import RapidRtmpService
-from rapidrtmp.settings.model import RtmpSettings, Settings
+from rapidrtmp.settings.model import RtmpSettings
+from tests.cluster.nodes import PLAYLIST, NodesCase
 from tests.net.edge import media
-from tests.serving import ServerCase, loopback_settings, open_app
 from tests.slow import slow
-
-NAME = StreamName("live", "k")
-PLAYLIST = "/live/k/index.m3u8"
 
 
 @slow
-class TwoNodesTests(ServerCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.folder = Path(self.mktemp()).absolute()
-
-    def shared(self, storage: str = "memory:") -> Settings:
-        """The settings of a server that shares a directory with others."""
-        settings = loopback_settings(live=open_app("hls:segment=1s:part=200ms", storage=storage))
-        server = replace(
-            settings.server, directory=f"local:{self.folder}/directory", numbers_file=f"{self.mktemp()}/numbers"
-        )
-        return replace(settings, server=server, rtmp=RtmpSettings(takeover_silence_ms=0))
-
-    async def look(self, service: RapidRtmpService, least: int = 0) -> MediaPlaylist:
-        """The playlist that a server shows, once it has reached a number."""
-        while True:
-            status, body = await self.get(service, PLAYLIST)
-            playlist = parse_media_playlist(body) if status == 200 else None
-            if playlist is not None and playlist.next_sequence >= least:
-                return playlist
-            await deferLater(reactor, 0.02)
-
-    async def check_listed(self, service: RapidRtmpService, playlist: MediaPlaylist) -> None:
-        """Every name that is listed can be fetched."""
-        for segment in playlist.segments:
-            if not segment.gap:
-                status, _ = await self.get(service, f"/live/k/{segment.uri}")
-                self.assertEqual(200, status, segment.uri)
-
-    def stream_of(self, service: RapidRtmpService) -> LiveStream | None:
-        return service.registry.find(NAME)
-
+class TwoNodesTests(NodesCase):
     async def test_foreign_stream_is_shown(self) -> None:
         """A server shows a stream that another one has, byte for byte; what there is not is 404 at both."""
         one, other = self.start(self.shared()), self.start(self.shared())

@@ -124,6 +124,53 @@ class ViewersTests(SynchronousTestCase):
         self.assertFalse(kept & set(other._clients))
         self.assertNotIn(b"192.0.2.1", b"".join(kept))
 
+    def test_client_of_two_processes_is_one(self) -> None:
+        """A player whose connections end at two processes is one viewer at both, known at both, and comes but once."""
+        other = Viewers(b"salt", WINDOW_MS, of="other")
+        came: list[tuple[str, str]] = []
+        self.viewers.came = lambda *of: came.append(of)
+        other.saw("192.0.2.1", "Safari", "a", 1000)
+        seen = {viewer: each._replace(address="192.0.2.1") for viewer, each in other.seen(1000).items()}
+        self.viewers.reported("other", seen)
+        self.assertTrue(self.viewers.knows("192.0.2.1", "Safari", 1000))
+        self.assertFalse(self.viewers.knows("192.0.2.2", "Safari", 1000))
+        self.viewers.saw("192.0.2.1", "Safari", "a", 1001)
+        self.assertEqual(1, self.viewers.count(1001))
+        self.assertEqual(1, self.viewers.count_of("192.0.2.1", 1001))
+        other.reported("one", self.viewers.seen(1001, "other"))
+        self.assertEqual(1, other.count(1001))
+        self.assertEqual(["192.0.2.1"], [address for address, _ in came])
+
+    def test_most_that_any_process_has_seen(self) -> None:
+        """Of those behind one address the most counts that any process has seen, and of each connection one."""
+        other, third = Viewers(b"salt", WINDOW_MS, of="other"), Viewers(b"salt", WINDOW_MS, of="third")
+        for viewers, times in ((self.viewers, 2), (other, 3), (third, 1)):
+            for _ in range(times):
+                viewers.saw("192.0.2.1", "Safari", "a", 1000)
+        leave = other.enter("192.0.2.9", "VLC")
+        for source, viewers in (("other", other), ("third", third)):
+            self.viewers.reported(source, viewers.seen(1000))
+        self.assertEqual(4, self.viewers.count(1000))
+        third.reported("one", self.viewers.seen(1000, "third"))
+        self.assertEqual(4, third.count(1000))
+        leave()
+        self.viewers.reported("other", other.seen(1000))
+        self.assertEqual(3, self.viewers.count(1000))
+
+    def test_leaves_when_gone_everywhere(self) -> None:
+        """A client has left when no process sees it any more, or that one is no more; it is said once."""
+        left: list[str] = []
+        self.viewers.left = left.append
+        other = Viewers(b"salt", 2 * WINDOW_MS, of="other")
+        for viewers in (self.viewers, other):
+            viewers.saw("192.0.2.1", "Safari", "a", 1000)
+        self.viewers.reported("other", other.seen(1000))
+        self.assertEqual(1, self.viewers.count(1001 + WINDOW_MS))
+        self.assertEqual([], left)
+        self.viewers.reported("other", {})
+        self.assertEqual(0, self.viewers.count(1001 + WINDOW_MS))
+        self.assertEqual(1, len(left))
+
     @slow
     @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["", "a", "b", "c"]), st.integers(0, 9000))))
     def test_total_is_that_of_clients(self, requests: list[tuple[int, str, int]]) -> None:

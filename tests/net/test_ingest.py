@@ -74,11 +74,11 @@ class IngestTests(SynchronousTestCase):
 
     def test_owner_among_several_processes(self) -> None:
         """Where several processes serve the same streams the one that takes it owns it first."""
-        asked: list[tuple[StreamName, str]] = []
+        asked: list[tuple[StreamName, str, str]] = []
 
-        def own(name: StreamName, credential: str) -> Deferred[None]:
-            asked.append((name, credential))
+        def own(name: StreamName, credential: str, peer: str) -> Deferred[None]:
+            asked.append((name, credential, peer))
             return self.edge.factory.services.leases.claim(name)
 
         self.begin(own=own)
-        self.assertEqual([(NAME, "credential")], asked)
+        self.assertEqual([(NAME, "credential", self.publication.peer)], asked)

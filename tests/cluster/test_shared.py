@@ -1,0 +1,113 @@
+"""Two servers that share a directory are one to those outside: viewers, limits, tokens."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+
+from rapidrtmp.interfaces import EventType
+from rapidrtmp.server.service import RapidRtmpService
+from rapidrtmp.settings.model import Settings
+from tests.cluster.nodes import PLAYLIST, NodesCase
+from tests.net.edge import media
+from tests.slow import slow
+
+
+def with_limits(settings: Settings, **limits: int) -> Settings:
+    """The settings, with limits of the application."""
+    return replace(settings, apps={"live": replace(settings.apps["live"], **limits)})
+
+
+@slow
+class OneServerTests(NodesCase):
+    async def until(self, service: RapidRtmpService, path: str, wanted: dict[str, Any]) -> None:
+        """Ask a server for something in JSON until it says this."""
+        found: Any = None
+        for _ in range(300):
+            status, body = await self.get(service, path)
+            found = json.loads(body) if status == 200 else {}
+            if {name: found.get(name) for name in wanted} == wanted:
+                return
+            await deferLater(reactor, 0.02)
+        self.fail(f"{path} says {found}")
+
+    async def test_viewers_are_merged(self) -> None:
+        """A stream has the same viewers at every server, one that asks both is one, and the owner says who came."""
+        one, other = self.start(self.shared()), self.start(self.shared())
+        await self.publish(one, b"".join(media(5)))
+        await self.look(other)
+        for service in (one, other):
+            await self.until(service, "/live/k/viewers.json", {"viewers": 1})
+            await self.until(service, "/api/v1/streams/k", {"viewers": 1})
+        for service, count in ((one, 1), (other, 0)):
+            came = [event for event in service.events.after(0) if event.type is EventType.PLAY]
+            self.assertEqual(count, len(came))
+            self.assertEqual(["127.0.0.1"] * count, [event.peer for event in came])
+
+    async def test_viewers_stay_when_stream_moves(self) -> None:
+        """When a stream moves its viewers are those that it had: none comes a second time."""
+        one, other = self.start(self.shared()), self.start(self.shared())
+        await self.publish(one, b"".join(media(5)))
+        await self.look(other)
+        await self.until(one, "/live/k/viewers.json", {"viewers": 1})
+        await self.publish(other, b"".join(media(5)))
+        await self.until(other, "/api/v1/streams/k", {"viewers": 1, "state": "live"})
+        await self.look(one)
+        await self.until(one, "/live/k/viewers.json", {"viewers": 1})
+        self.assertNotIn(EventType.PLAY, [event.type for event in other.events.after(0)])
+
+    async def test_streams_of_all_count(self) -> None:
+        """All servers together carry so many streams and no more, of an application and in all."""
+        limited = with_limits(self.shared(), max_streams=1)
+        one, other = self.start(limited), self.start(limited)
+        await self.publish(one, b"".join(media(2)))
+        await self.look(one)
+        refused = await self.publish(other, b"".join(media(2)), key="z")
+        await refused.gone
+        self.assertIn(b"carries 1 streams and takes no more", refused.heard)
+        await self.publish(other, b"".join(media(2)))  # the one that there is moves
+        await self.until(other, "/api/v1/streams?node=self", {"total": 1})
+
+    async def test_address_counts_everywhere(self) -> None:
+        """One address may publish so many streams, to whichever server."""
+        limited = with_limits(self.shared(), max_connections_per_ip=1)
+        one, other = self.start(limited), self.start(limited)
+        await self.publish(one, b"".join(media(2)))
+        await self.look(one)
+        refused = await self.publish(other, b"".join(media(2)), key="z")
+        await refused.gone
+        self.assertIn(b"one address may publish 1 streams", refused.heard)
+
+    async def test_viewer_limit_of_all(self) -> None:
+        """A stream that has all the viewers it may have takes no more at any server, and keeps those it has."""
+        limited = with_limits(self.shared(), max_viewers_per_stream=1)
+        one, other = self.start(limited), self.start(limited)
+        await self.publish(one, b"".join(media(5)))
+        await self.look(one)
+        await self.look(other)
+        await self.until(other, "/live/k/viewers.json", {"viewers": 1})
+        node: Any = other.node
+        node.viewers.look()
+        self.assertEqual(200, (await self.get(other, PLAYLIST))[0])
+        for service in (one, other):
+            status, _ = await self.get(service, PLAYLIST, agent="another")
+            self.assertEqual(503, status)
+
+    async def test_egress_of_all(self) -> None:
+        """What all servers send of an application is limited together."""
+        limited = with_limits(self.shared(), max_egress_bps=1)
+        one, other = self.start(limited), self.start(limited)
+        await self.publish(one, b"".join(media(5)))
+        await self.look(one)
+        status = 200
+        for number in range(300):
+            await self.get(one, PLAYLIST)
+            status, _ = await self.get(other, PLAYLIST, agent=f"another {number}")
+            if status == 503:
+                break
+            await deferLater(reactor, 0.02)
+        self.assertEqual(503, status)
