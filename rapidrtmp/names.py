@@ -14,6 +14,7 @@ from rapidrtmp.errors import RapidRTMPError
 
 __all__ = [
     "DEFAULT_APP",
+    "I_FRAMES_PLAYLIST",
     "MAX_NAME_LENGTH",
     "NAME_PATTERN",
     "POSTER",
@@ -22,6 +23,9 @@ __all__ = [
     "UNPUBLISHABLE_ENDINGS",
     "BadNameError",
     "StreamName",
+    "is_made_when_asked",
+    "of_pictures",
+    "pictured",
 ]
 
 MAX_NAME_LENGTH = 128
@@ -36,6 +40,9 @@ NAME_PATTERN = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
 _NAME = re.compile(NAME_PATTERN)
 #: What a picture is called, below the stream or the recording that it is of.
 POSTER = "poster.mp4"
+#: What lists a picture of each segment, below the stream or the recording that they are of.
+I_FRAMES_PLAYLIST = "iframes.m3u8"
+_OF_PICTURES = "iframe_"
 #: First path segments that the HTTP side keeps for itself.
 RESERVED_APPS = frozenset(
     {"api", "health", "ready", "startup", "metrics", "static", "recordings", "embed", "console", "favicon.ico"}
@@ -82,3 +89,21 @@ class StreamName(NamedTuple):
         """
         if self.key.lower().endswith(UNPUBLISHABLE_ENDINGS):
             raise BadNameError(f"the stream key may not end in {' or '.join(UNPUBLISHABLE_ENDINGS)}")
+
+
+def of_pictures(name: str) -> str:
+    """What the picture of a segment, or the init segment of pictures, is called; ``name`` is that of all its media."""
+    return _OF_PICTURES + name.removeprefix("segment_")
+
+
+def pictured(name: str) -> str | None:
+    """The name of the media whose picture, or whose init segment of pictures, has this name; ``None`` for others."""
+    if not name.startswith(_OF_PICTURES):
+        return None
+    name = name.removeprefix(_OF_PICTURES)
+    return f"segment_{name}" if name[:1].isdigit() else name
+
+
+def is_made_when_asked(name: str) -> bool:
+    """Whether what has this name is made of other things when it is asked for, and never stands anywhere."""
+    return name.rpartition("/")[2].startswith(_OF_PICTURES)

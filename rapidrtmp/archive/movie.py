@@ -92,7 +92,7 @@ class Movie:
         ends = (self._pieces[0].key, self._pieces[-1].key) if self._pieces else ()
         return crc32("".join(ends).encode(), crc32(self._head))
 
-    async def read(self, storage: IStorage, start: int, stop: int) -> AsyncIterator[bytes]:
+    async def read(self, storage: IStorage | None, start: int, stop: int) -> AsyncIterator[bytes]:
         """
         The bytes from ``start`` up to ``stop``, a piece at a time, none before it is asked for.
 
@@ -104,6 +104,7 @@ class Movie:
         at = max(start, len(self._head))
         while at < stop:
             index = bisect_right(self._ends, at) - 1
+            assert storage is not None, "there is no piece without a storage"
             piece, offset = self._pieces[index], at - self._ends[index]
             length = min(piece.size - offset, stop - at)
             stored = await storage.get(piece.key, offset, length)

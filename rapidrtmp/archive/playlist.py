@@ -13,13 +13,17 @@ from itertools import accumulate, chain, islice
 from rapidrtmp.archive.clip import ClipRange
 from rapidrtmp.archive.clip_run import RECORDING, ClipRun, Naming
 from rapidrtmp.archive.journal import Header, Journal
+from rapidrtmp.archive.layout import INIT_NAME, part_name, segment_name
 from rapidrtmp.m3u8.model import InitSegment, MediaPlaylist, Segment
 from rapidrtmp.m3u8.write import duration_us, media_playlist_text, render_segment
+from rapidrtmp.names import of_pictures
 
-__all__ = ["clip_text", "growing_text", "recording_text", "render_clip", "render_recording"]
+__all__ = ["clip_text", "growing_text", "i_frame_text", "recording_text", "render_clip", "render_recording"]
 
 #: EXT-X-GAP needs protocol version 8.
 VERSION = 8
+#: What I-frame playlists call things.
+PICTURES = Naming(of_pictures(INIT_NAME), lambda number: of_pictures(segment_name(number)), part_name)
 
 
 def render_recording(journal: Journal, *, is_over: bool) -> bytes:
@@ -57,6 +61,25 @@ def growing_text(journal: Journal, since: int) -> Iterator[str]:
         yield from map(render_segment, islice(segments, 1, None))
     else:
         yield from _text(ranges, "EVENT", journal.header.target_s, segments)
+
+
+def i_frame_text(journal: Journal, *, is_over: bool) -> Iterator[str]:
+    """
+    The I-frame playlist of a recording (4.4.3.6): the picture that each segment begins with, in pieces of text.
+
+    :param is_over: whether nothing follows.
+    """
+    ranges: list[ClipRange] = []
+    for segment in journal.segments:
+        ranges.append(ClipRange(segment, 0, len(segment.parts)))
+        yield ""
+    listed = _segments(journal.header, ranges, PICTURES, 0, joins=True)
+    pictures = (
+        replace(each, gap=each.gap or not (segment.keyframe and segment.parts[0].size))
+        for each, segment in zip(listed, journal.segments, strict=True)
+    )
+    kind = "VOD" if is_over else "EVENT"
+    yield from _text([], kind, journal.header.target_s, pictures, i_frames_only=True)
 
 
 def render_clip(runs: Sequence[ClipRun]) -> bytes:
@@ -106,9 +129,11 @@ def _pieces(clip_range: ClipRange) -> list[ClipRange]:
     return pieces
 
 
-def _text(ranges: Sequence[ClipRange], kind: str, target_s: int, segments: Iterable[Segment]) -> Iterator[str]:
+def _text(
+    ranges: Sequence[ClipRange], kind: str, target_s: int, segments: Iterable[Segment], *, i_frames_only: bool = False
+) -> Iterator[str]:
     is_over = kind == "VOD"
-    is_independent = is_over
+    is_independent = is_over and not i_frames_only
     for clip_range in ranges if is_over else ():
         is_independent = is_independent and _is_independent(clip_range)
         yield ""
@@ -117,6 +142,7 @@ def _text(ranges: Sequence[ClipRange], kind: str, target_s: int, segments: Itera
         target_s=target_s,
         kind=kind,
         independent_segments=is_independent,
+        i_frames_only=i_frames_only,
         ended=is_over,
     )
     yield from media_playlist_text(playlist, segments)

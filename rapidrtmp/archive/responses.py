@@ -21,6 +21,7 @@ __all__ = [
     "OVER",
     "PlaylistBody",
     "PlaylistDraft",
+    "bytes_response",
     "disposition",
     "movie_response",
     "playlist_response",
@@ -50,10 +51,16 @@ def sole_run(runs: Sequence[ClipRun]) -> ClipRun:
     return runs[0]
 
 
-def movie_response(request: Request, storage: IStorage, movie: Movie, headers: Mapping[str, str]) -> Response:
+def bytes_response(request: Request, data: bytes, headers: Mapping[str, str]) -> Response:
+    """As :func:`movie_response`, of what is at hand."""
+    return movie_response(request, None, Movie(data, ()), headers)
+
+
+def movie_response(request: Request, storage: IStorage | None, movie: Movie, headers: Mapping[str, str]) -> Response:
     """
     The whole of a movie or a range of it, or nothing if the client has it already (RFC 9110, 13.2.2).
 
+    :param storage: where its pieces are; ``None`` if it has none.
     :raises RangeNotSatisfiableError: the range lies outside of it.
     """
     etag = f'"{movie.fingerprint:08x}-{movie.size:x}"'

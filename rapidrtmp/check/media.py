@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
 
+from rapidrtmp.cmaf.pictures import find_first_sample
 from rapidrtmp.cmaf.reader import FragmentInfo, SampleInfo, TrackInfo, read_fragments, read_init_segment
 from rapidrtmp.errors import MediaError
 from rapidrtmp.m3u8.model import Part, Segment
@@ -59,6 +60,23 @@ class MediaProbe:
             self._expected = {}
         self._last_sequence = segment.sequence
         return list(self._segment(segment, f"segment {segment.sequence}", data))
+
+    def check_picture(self, segment: Segment, data: bytes) -> list[Violation]:
+        """What is wrong with a segment of an I-frame playlist: it holds a whole keyframe, and may end behind it."""
+        name = f"segment {segment.sequence}"
+        if not self._tracks:
+            return []  # its init segment was wrong: reported already
+        try:
+            sample = find_first_sample(data, self._main)
+        except MediaError as error:
+            return [Violation(Rule.MEDIA, f"{name}: {error}")]
+        if sample is None:
+            return [Violation(Rule.MEDIA, f"{name}: no samples of track {self._main.track_id}")]
+        if not sample.keyframe:
+            return [Violation(Rule.MEDIA, f"{name}: its picture is no keyframe")]
+        if sample.end > len(data):
+            return [Violation(Rule.MEDIA, f"{name}: {len(data)} bytes, and its picture ends at {sample.end}")]
+        return []
 
     def _part(self, part: Part, name: str, data: bytes, first: bool) -> Iterator[Violation]:
         fragments = yield from self._fragments(name, data)

@@ -154,6 +154,7 @@ class RenditionCheck:
         if playlist is None:
             return
         self._measured.versions += 1
+        self._measured.is_of_i_frames = playlist.i_frames_only
         self._measured.deltas += bool(parsed.skipped)
         if f"playlist {bool(directives)}" not in self._seen_answers:
             self._seen_answers.add(f"playlist {bool(directives)}")
@@ -338,7 +339,8 @@ class RenditionCheck:
         if pieces and len(pieces) == len(segment.parts) and b"".join(pieces) != data:
             self._found(Violation(Rule.MEDIA, f"segment {segment.sequence}: not the bytes of its parts in a row"))
         if self._is_inspected(segment, segment.uri):
-            self._found(*self._probe.check_segment(segment, data))
+            judge = self._probe.check_picture if self._measured.is_of_i_frames else self._probe.check_segment
+            self._found(*judge(segment, data))
 
 
 def _suffix(uri: str) -> str:

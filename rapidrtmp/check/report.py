@@ -25,6 +25,7 @@ class Measurements:
     :ivar latencies_us: from the date of the last listed moment until its listing was here, for each version.
     :ivar waits_us: how much longer than its own duration new media was waited for, for each version.
     :ivar peak: the highest bitrate of a segment, in bits a second.
+    :ivar is_of_i_frames: whether the playlist says that its segments are single pictures.
     """
 
     versions: int = 0
@@ -34,6 +35,7 @@ class Measurements:
     hints_kept: int = 0
     byte_count: int = 0
     peak: int = 0
+    is_of_i_frames: bool = False
     latencies_us: list[int] = field(default_factory=list)
     waits_us: list[int] = field(default_factory=list)
 

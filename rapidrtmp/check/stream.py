@@ -53,13 +53,15 @@ async def check_stream(
         ]
     )
     report.add(where, _bandwidth_violations(multivariant, report))
+    report.add(where, _i_frame_violations(multivariant, report))
     return report
 
 
 def _media_uris(multivariant: MultivariantPlaylist, report: Report) -> list[str]:
     """The media playlists, each once, in the order in which they are listed."""
     listed = [variant.uri for variant in multivariant.variants]
-    listed += [one.uri for one in multivariant.renditions if one.uri and one.kind in ("AUDIO", "VIDEO")]
+    listed += [one.uri for one in multivariant.renditions if one.uri]
+    listed += [one.uri for one in multivariant.i_frames]
     uris = list(dict.fromkeys(listed))
     if len(uris) > MAX_PLAYLISTS:
         report.note(f"{len(uris) - MAX_PLAYLISTS} more media playlists are not followed")
@@ -106,10 +108,21 @@ async def _follow(
     await RenditionCheck(name, answer.url, report, fetch, clock, utc_us).run(answer, until_s)
 
 
+def _i_frame_violations(multivariant: MultivariantPlaylist, report: Report) -> list[Violation]:
+    """What is listed as an I-frame playlist is one, and nothing else is (4.4.6.3)."""
+    found = []
+    for variant in (*multivariant.variants, *multivariant.i_frames):
+        measured, is_expected = report.measured.get(variant.uri), variant in multivariant.i_frames
+        if measured is not None and measured.is_of_i_frames is not is_expected:
+            what = "lacks" if is_expected else "has"
+            found.append(Violation(Rule.SYNTAX, f"{urlsplit(variant.uri).path}: {what} EXT-X-I-FRAMES-ONLY"))
+    return found
+
+
 def _bandwidth_violations(multivariant: MultivariantPlaylist, report: Report) -> list[Violation]:
     """Segments must not be much larger than BANDWIDTH says, or players run dry. Muxed variants only."""
     found = []
-    for variant in multivariant.variants:
+    for variant in (*multivariant.variants, *multivariant.i_frames):
         measured = report.measured.get(variant.uri)
         if measured is None or measured.peak <= variant.bandwidth:
             continue

@@ -34,7 +34,7 @@ from rapidrtmp.interfaces import (
 )
 from rapidrtmp.live.shelf import PlaylistVersion, ShelfObject
 from rapidrtmp.live.viewers import Viewers
-from rapidrtmp.names import StreamName
+from rapidrtmp.names import StreamName, is_made_when_asked
 
 __all__ = ["LAG_S", "Mirror"]
 
@@ -208,8 +208,10 @@ class Mirror:
     def is_announced(self, name: str) -> bool:
         """
         See :meth:`IPlayable.is_announced <rapidrtmp.interfaces.IPlayable.is_announced>`: what is not known may have
-        been.
+        been, unless the owner never promises it.
         """
+        if is_made_when_asked(name):
+            return False
         return self.shelf.find(name) is None and self.shelf.find_playlist(name) is None
 
     def wait(self, name: str) -> Deferred[IMediaObject | None]:

@@ -102,6 +102,7 @@ class Multivariant(Rate):
         frame_rate: Fraction | None,
         video: Sequence[Variant] = (),
         audio: Sequence[Variant] = (),
+        pictures: Sequence[Variant] = (),
     ) -> bytes | None:
         """
         The playlist, if it would name other things or a peak is a step higher than it says; else ``None``.
@@ -110,6 +111,7 @@ class Multivariant(Rate):
         :param video: other sizes of its picture. Where there is ``audio``, the leading one is the first, without audio.
         :param audio: the audio tracks that go with each of those, or are all there is; then the muxed rendition is not
             listed.
+        :param pictures: the playlists of I-frames that go with them.
         """
         muxed = Variant(self._media_uri, tracks, self, frame_rate)
         if video or not audio:
@@ -121,6 +123,9 @@ class Multivariant(Rate):
             groups = _groups(audio).values()
             listed = [choices[0] for choices in groups]
             rates = [self._announce_audio(choices) for choices in groups]
+        count = len(listed)
+        listed += pictures
+        rates += [self._announce(each, (), is_muxed=False) for each in pictures]
         shown = [(each.uri, each.tracks, each.frame_rate) for each in (*listed, *audio)]
         if shown == self._shown and all(
             peak <= self._peaks[each.uri] for each, (peak, _) in zip(listed, rates, strict=True)
@@ -133,7 +138,8 @@ class Multivariant(Rate):
             (self._peaks[each.uri], min(average, self._peaks[each.uri]))
             for each, (_, average) in zip(listed, rates, strict=True)
         ]
-        return _render(list(zip(listed, bandwidths, strict=True)), audio, self._rewind_ms)
+        described = list(zip(listed, bandwidths, strict=True))
+        return _render(described[:count], audio, self._rewind_ms, described[count:])
 
     def _announce(self, variant: Variant, audio: Sequence[Variant], *, is_muxed: bool) -> tuple[int, int]:
         """BANDWIDTH and AVERAGE-BANDWIDTH of a variant, with the largest audio track that goes with it (4.4.6.2)."""
@@ -156,9 +162,25 @@ class Multivariant(Rate):
 
     def render_muxed(self, tracks: Sequence[Track], frame_rate: Fraction | None) -> bytes:
         """The playlist with the muxed rendition alone, and its measured rates."""
-        peak = _announced(max(self.peak, self.average))
-        average = min(_announced(self.average), peak) if self.average else peak
-        return render_multivariant(tracks, self._media_uri, (peak, average), frame_rate, self._rewind_ms)
+        return render_multivariant(tracks, self._media_uri, _bandwidth(self), frame_rate, self._rewind_ms)
+
+    def render_rewind(
+        self, uri: str, tracks: tuple[Track, ...], frame_rate: Fraction | None, pictures: Sequence[Variant]
+    ) -> bytes:
+        """
+        The playlist that names the long one.
+
+        :param uri: of that.
+        :param pictures: the playlist of its I-frames, if there is one.
+        """
+        described = [(each, _bandwidth(each.rate)) for each in pictures]
+        return _render([(Variant(uri, tracks, self, frame_rate), _bandwidth(self))], (), self._rewind_ms, described)
+
+
+def _bandwidth(rate: Rate) -> tuple[int, int]:
+    """BANDWIDTH and AVERAGE-BANDWIDTH, as measured."""
+    peak = _announced(max(rate.peak, rate.average))
+    return peak, min(_announced(rate.average), peak) if rate.average else peak
 
 
 def _announced(rate: int) -> int:
@@ -183,8 +205,15 @@ def render_multivariant(
     return _render([(Variant(media_uri, tuple(tracks), Rate(), frame_rate), bandwidth)], (), rewind_ms)
 
 
-def _render(variants: Sequence[tuple[Variant, tuple[int, int]]], audio: Sequence[Variant], rewind_ms: int) -> bytes:
-    """The playlist of variants with their bandwidths, each with every group of audio, or the one that it is of."""
+#: Renditions with what is announced of each.
+_Described = Sequence[tuple[Variant, tuple[int, int]]]
+
+
+def _render(variants: _Described, audio: Sequence[Variant], rewind_ms: int, pictures: _Described = ()) -> bytes:
+    """
+    The playlist of variants with their bandwidths, each with every group of audio, or the one that it is of; and of
+    ``pictures``.
+    """
     data = f'#EXT-X-SESSION-DATA:DATA-ID="{REWIND_DATA}",VALUE="{rewind_ms // 1000}"\n' if rewind_ms else ""
     groups: dict[str, list[Variant]] = _groups(audio) or {"": []}
     text = "".join(_render_group(*item) for item in groups.items())
@@ -193,10 +222,11 @@ def _render(variants: Sequence[tuple[Variant, tuple[int, int]]], audio: Sequence
         goes_with = [each for each in variants if each[0] not in audio or each[0] in choices]
         for variant, bandwidth in _middle_first(goes_with):
             text += _render_variant(variant, bandwidth, _one_of_each(choices), group, is_alone=is_alone)
+    text += "".join(_render_pictures(*each) for each in pictures)
     return f"#EXTM3U\n#EXT-X-VERSION:{VERSION}\n{data}{text}".encode()
 
 
-def _middle_first(variants: Sequence[tuple[Variant, tuple[int, int]]]) -> list[tuple[Variant, tuple[int, int]]]:
+def _middle_first(variants: _Described) -> list[tuple[Variant, tuple[int, int]]]:
     """Players start with the first one: that is a middling one. Then the others, the largest first."""
     middle = min(variants, key=lambda each: abs(each[1][0] - STARTING_RATE))
     return sorted(variants, key=lambda each: (each is not middle, -each[1][0]))
@@ -205,8 +235,23 @@ def _middle_first(variants: Sequence[tuple[Variant, tuple[int, int]]]) -> list[t
 def _render_variant(
     variant: Variant, bandwidth: tuple[int, int], audio: Sequence[Track], group: str, *, is_alone: bool
 ) -> str:
+    attributes = _attributes(variant, bandwidth, (*variant.tracks, *audio))
+    if not is_alone:
+        attributes.append("CLOSED-CAPTIONS=NONE")
+    if group:
+        attributes.append(f'AUDIO="{group}"')
+    return f"#EXT-X-STREAM-INF:{','.join(attributes)}\n{variant.uri}\n"
+
+
+def _render_pictures(variant: Variant, bandwidth: tuple[int, int]) -> str:
+    """4.4.6.3."""
+    attributes = [*_attributes(variant, bandwidth, variant.tracks), f'URI="{variant.uri}"']
+    return f"#EXT-X-I-FRAME-STREAM-INF:{','.join(attributes)}\n"
+
+
+def _attributes(variant: Variant, bandwidth: tuple[int, int], tracks: Sequence[Track]) -> list[str]:
+    """What is said of all that can be chosen (4.4.6.2)."""
     peak, average = bandwidth
-    tracks = (*variant.tracks, *audio)
     attributes = [
         f"BANDWIDTH={peak}",
         f"AVERAGE-BANDWIDTH={average}",
@@ -220,11 +265,7 @@ def _render_variant(
                 attributes.append(f"FRAME-RATE={float(variant.frame_rate):.3f}")
             transfer = config.colour.transfer if config.colour else 2
             attributes.append(f"VIDEO-RANGE={_VIDEO_RANGES.get(transfer, 'SDR')}")
-    if not is_alone:
-        attributes.append("CLOSED-CAPTIONS=NONE")
-    if group:
-        attributes.append(f'AUDIO="{group}"')
-    return f"#EXT-X-STREAM-INF:{','.join(attributes)}\n{variant.uri}\n"
+    return attributes
 
 
 # ── audio to choose from ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -15,6 +15,8 @@ __all__ = [
     "MEDIA_PLAYLIST",
     "MULTIVARIANT_PLAYLIST",
     "PAGES",
+    "REWIND_I_FRAMES",
+    "REWIND_MULTIVARIANT",
     "REWIND_PLAYLIST",
     "STATE",
     "PageName",
@@ -32,6 +34,8 @@ __all__ = [
 ]
 
 MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST = "index.m3u8", "master.m3u8", "dvr.m3u8"
+#: Beside the long playlist: what lists a picture of each of its segments, and what names both.
+REWIND_I_FRAMES, REWIND_MULTIVARIANT = "dvr_iframes.m3u8", "dvr_master.m3u8"
 #: What a server that starts again must know and no playlist says; in the storage alone.
 STATE = "state.json"
 #: The names of the pages of a rewind journal begin with this.

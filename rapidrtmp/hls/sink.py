@@ -16,8 +16,15 @@ from zope.interface import implementer
 from rapidrtmp.cmaf.segmenter import main_tracks
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
-from rapidrtmp.hls.multivariant import Multivariant
-from rapidrtmp.hls.names import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST
+from rapidrtmp.hls.multivariant import Multivariant, Variant
+from rapidrtmp.hls.names import (
+    MEDIA_PLAYLIST,
+    MULTIVARIANT_PLAYLIST,
+    REWIND_I_FRAMES,
+    REWIND_MULTIVARIANT,
+    REWIND_PLAYLIST,
+)
+from rapidrtmp.hls.picture_rate import PictureRate
 from rapidrtmp.hls.playlist import PlaylistWindow
 from rapidrtmp.hls.publication import Publication
 from rapidrtmp.hls.rendition import Rendition, RenditionOptions
@@ -45,8 +52,8 @@ from rapidrtmp.interfaces import (
     Rung,
     SinkContext,
 )
-from rapidrtmp.media import Track
-from rapidrtmp.names import StreamName
+from rapidrtmp.media import MediaKind, Track
+from rapidrtmp.names import I_FRAMES_PLAYLIST, StreamName
 from rapidrtmp.support.units import parse_duration_ms
 
 __all__ = ["HlsSink", "HlsSinkFactory"]
@@ -148,6 +155,7 @@ class HlsSink:
         self._rendition: Rendition | None = None
         self._of_tracks = TrackRenditions(context, options.window)
         self._multivariant = Multivariant(MEDIA_PLAYLIST, options.dvr_ms if context.storage.persistent else 0)
+        self._pictures = PictureRate()
         self._hinted = ""  # the part that was promised and is not up yet
         self._expects_end = False  # whether the open segment should end with its newest part
         self._end = 0  # of the newest part, in ticks
@@ -195,6 +203,8 @@ class HlsSink:
         if self._of_tracks:
             part = part.of([track.id for track in self._tracks])
         self._newest = part
+        if part.starts_segment:
+            self._pictures.begin(part, 1000 * rendition.window.constants.target_s)
         if self._hinted not in ("", rendition.next_part):
             self._expects_end = False
             self._put_version(rendition, rendition.next_part)  # players learn that another one comes before it does
@@ -219,6 +229,7 @@ class HlsSink:
         self._expects_end = False
         self._has_news = True
         self._multivariant.measure(size, segment.duration_ms, 1000 * rendition.window.constants.target_s)
+        self._pictures.complete(segment.duration_ms, 1000 * rendition.window.constants.target_s)
 
     def segment_continued(self) -> None:
         """See :meth:`IPartSink.segment_continued <rapidrtmp.interfaces.IPartSink.segment_continued>`."""
@@ -389,12 +400,23 @@ class HlsSink:
             return
         for rung in others.rungs.values():
             rung.frame_rate = self._frame_rate  # they have a picture for each of the source's
-        data = self._multivariant.render_if_changed(self._tracks, self._frame_rate, others.video, others.audio)
+        pictures = [*self._i_frames(I_FRAMES_PLAYLIST), *others.pictures]
+        data = self._multivariant.render_if_changed(
+            self._tracks, self._frame_rate, others.video, others.audio, pictures
+        )
         if data is not None:
             self._put_multivariant(rendition, data)
-            if others:  # which are not stored
-                data = self._multivariant.render_muxed(self._tracks, self._frame_rate)
-            rendition.put_multivariant(MULTIVARIANT_PLAYLIST, data)
+            muxed = self._multivariant.render_muxed(self._tracks, self._frame_rate)  # for nothing else is stored
+            rendition.put_multivariant(MULTIVARIANT_PLAYLIST, muxed)
+            if self._options.dvr_ms and self._context.storage.persistent:
+                pictures = self._i_frames(REWIND_I_FRAMES)
+                data = self._multivariant.render_rewind(REWIND_PLAYLIST, self._tracks, self._frame_rate, pictures)
+                self._put_multivariant(rendition, data, REWIND_MULTIVARIANT)
+
+    def _i_frames(self, uri: str) -> list[Variant]:
+        """What lists the pictures of the leading track, if it has any."""
+        track = self._tracks[0]
+        return [Variant(uri, (track,), self._pictures)] if track.kind is MediaKind.VIDEO and self._pictures.peak else []
 
     def _is_settled(self, rendition: Rendition) -> bool:
         """
@@ -412,9 +434,9 @@ class HlsSink:
         self._has_multivariant = listed_ms >= LONGEST_HOLD_MS or not (is_awaited or self._of_tracks.is_undecided)
         return self._has_multivariant
 
-    def _put_multivariant(self, rendition: Rendition, data: bytes) -> None:
+    def _put_multivariant(self, rendition: Rendition, data: bytes, name: str = MULTIVARIANT_PLAYLIST) -> None:
         max_age_s = rendition.window.constants.target_s
-        self._shelf.put(MULTIVARIANT_PLAYLIST, [data], PLAYLIST_TYPE, f"max-age={max_age_s}")
+        self._shelf.put(name, [data], PLAYLIST_TYPE, f"max-age={max_age_s}")
 
     def _observe_delay(self, part: Part) -> None:
         if part.runs:

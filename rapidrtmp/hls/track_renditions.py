@@ -21,6 +21,7 @@ from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.hls.expiry import Expiry
 from rapidrtmp.hls.multivariant import Rate, Variant
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, init_name, rendition_name
+from rapidrtmp.hls.picture_rate import PictureRate
 from rapidrtmp.hls.playlist import PlaylistWindow
 from rapidrtmp.hls.publication import Publication
 from rapidrtmp.hls.segment import ListedSegment, OpenSegment
@@ -28,6 +29,7 @@ from rapidrtmp.hls.stored_copy import MEDIA_TYPE, SEGMENT_TYPE
 from rapidrtmp.interfaces import IMMUTABLE, Constants, IShelf, Part, SinkContext
 from rapidrtmp.m3u8.model import InitSegment
 from rapidrtmp.media import MediaKind, Track
+from rapidrtmp.names import I_FRAMES_PLAYLIST
 
 __all__ = ["TrackRendition", "TrackRenditions"]
 
@@ -64,6 +66,7 @@ class TrackRendition:
     :param first: the media sequence number of the segment that it begins with, and the discontinuity sequence number.
     :ivar tracks: as they were configured last; the first one is what it is called by.
     :ivar rate: its bit rate, as measured; likewise ``frame_rate``.
+    :ivar picture_rate: that of the pictures that its segments begin with.
     :ivar is_offered: whether it is fit to be chosen.
     """
 
@@ -79,6 +82,7 @@ class TrackRendition:
         self.name = name
         self.tracks = tracks
         self.rate = Rate()
+        self.picture_rate = PictureRate()
         self.frame_rate: Fraction | None = None
         self.is_offered = self._is_audio = tracks[0].kind is MediaKind.AUDIO
         self.window = PlaylistWindow(constants, size, *first)
@@ -109,6 +113,11 @@ class TrackRendition:
         """What the multivariant playlist says of it."""
         return Variant(f"{self.name}/{MEDIA_PLAYLIST}", self.tracks, self.rate, self.frame_rate)
 
+    @property
+    def pictures(self) -> Variant:
+        """Likewise of those."""
+        return Variant(f"{self.name}/{I_FRAMES_PLAYLIST}", self.tracks[:1], self.picture_rate)
+
     def put_part(self, part: Part, muxed: OpenSegment | ListedSegment) -> None:
         """Put up and list what a part has of these tracks; ``muxed`` is the segment that it was listed in."""
         is_tail = not part.runs or part.runs[0].track.kind is MediaKind.AUDIO  # sound alone, behind the last picture
@@ -135,6 +144,7 @@ class TrackRendition:
     def _begin_segment(self, part: Part, muxed: OpenSegment | ListedSegment) -> OpenSegment:
         if self.tracks is not self._described:
             self._put_init()
+        self.picture_rate.begin(part, 1000 * self.window.constants.target_s)
         return self.window.begin_segment(
             init=self._init_segment,
             utc_ms=muxed.utc_ms,
@@ -159,6 +169,7 @@ class TrackRendition:
         segment = window.complete_segment(end, size=sum(map(len, pieces)))
         if pieces:
             self.rate.measure(segment.size, segment.duration_ms, 1000 * window.constants.target_s)
+            self.picture_rate.complete(segment.duration_ms, 1000 * window.constants.target_s)
             self._folder.put(segment.uri, pieces, SEGMENT_TYPE)
         self._judge(has_media=bool(pieces))
         if self._context.shelf.is_crowded:
@@ -275,6 +286,11 @@ class TrackRenditions:
     def video(self) -> list[Variant]:
         """The sizes of the picture that can be chosen, but for a muxed one of the leading track."""
         return [each.variant for each in self._offered if each.tracks[0].kind is MediaKind.VIDEO]
+
+    @property
+    def pictures(self) -> list[Variant]:
+        """The playlists of their I-frames, without that of the leading track."""
+        return [each.pictures for each in self._offered[int(self.is_apart) :] if each.picture_rate.peak]
 
     @property
     def audio(self) -> list[Variant]:

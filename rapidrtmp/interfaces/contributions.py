@@ -32,7 +32,7 @@ from rapidrtmp.interfaces.applications import IApplication
 from rapidrtmp.interfaces.events import IEventListener, IEventLog
 from rapidrtmp.interfaces.http import Request, Response, Route
 from rapidrtmp.interfaces.ingest import Publication
-from rapidrtmp.interfaces.playback import IViewers, Playlist
+from rapidrtmp.interfaces.playback import IPlayable, IViewers, Playlist
 from rapidrtmp.interfaces.sinks import ISinkFactory, Purpose
 from rapidrtmp.interfaces.storage import InThread, IStorage
 from rapidrtmp.names import StreamName
@@ -97,6 +97,10 @@ def _no_publish(publication: Publication) -> Deferred[Any]:
     raise MisuseError(f"nothing takes {publication.name}")
 
 
+def _no_playable(_name: StreamName) -> None:
+    """Know of no streams."""
+
+
 def _no_section(name: str) -> Any:
     raise KeyError(name)
 
@@ -108,6 +112,7 @@ class ContributionContext:
 
     :ivar apps: the applications by name. New settings put others in their places, so look them up when they are needed.
     :ivar streams: all streams of the server.
+    :ivar find_playable: finds a stream as viewers see it, whichever process of this server it lives in.
     :ivar storage: the storage that applications without one of their own use for a purpose, if there are any; else one
         that some application uses.
     :ivar clock: time and timers.
@@ -135,6 +140,7 @@ class ContributionContext:
     publish: Callable[[Publication], Deferred[Any]] = _no_publish
     section: Callable[[str], Any] = _no_section
     events: IEventLog | None = None
+    find_playable: Callable[[StreamName], IPlayable | None] = _no_playable
 
 
 @dataclass(frozen=True)

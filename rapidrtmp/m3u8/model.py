@@ -127,6 +127,7 @@ class MediaPlaylist:
     :ivar part_target_us: PART-TARGET; 0 where there is none.
     :ivar independent_segments: whether it claims that every segment can be decoded alone.
     :ivar kind: EXT-X-PLAYLIST-TYPE, ``VOD`` or ``EVENT``; empty for a sliding playlist.
+    :ivar i_frames_only: whether each segment is a single picture (EXT-X-I-FRAMES-ONLY).
     :ivar skipped: how many segments a delta update leaves out in front of ``segments``.
     :ivar segments: the complete ones, oldest first.
     :ivar open: the one of which there are only parts so far.
@@ -255,9 +256,15 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class MultivariantPlaylist:
-    """A multivariant playlist; ``problems`` is what it says wrongly."""
+    """
+    A multivariant playlist.
+
+    :ivar i_frames: its EXT-X-I-FRAME-STREAM-INFs, whose playlists list single pictures.
+    :ivar problems: what it says wrongly.
+    """
 
     version: int = 1
     variants: tuple[Variant, ...] = ()
     renditions: tuple[Rendition, ...] = ()
+    i_frames: tuple[Variant, ...] = ()
     problems: tuple[Problem, ...] = field(default=(), compare=False)

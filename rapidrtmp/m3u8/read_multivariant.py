@@ -22,7 +22,7 @@ def is_multivariant(text: str | bytes) -> bool:
 def parse_multivariant_playlist(text: str | bytes) -> MultivariantPlaylist:
     """Read a multivariant playlist (4.4.6)."""
     lines, problems = playlist_lines(text)
-    version, variants, renditions = 1, list[Variant](), list[Rendition]()
+    version, variants, renditions, i_frames = 1, list[Variant](), list[Rendition](), list[Variant]()
     pending: Variant | None = None
     for number, line in enumerate(lines, 1):
         name, _, value = line.partition(":")
@@ -36,6 +36,9 @@ def parse_multivariant_playlist(text: str | bytes) -> MultivariantPlaylist:
                 if pending is not None:
                     raise BadValueError("the variant before has no URI")
                 pending = _variant(Attributes(value))
+            elif name == "#EXT-X-I-FRAME-STREAM-INF":
+                attributes = Attributes(value)
+                i_frames.append(replace(_variant(attributes), uri=attributes.uri()))
             elif name == "#EXT-X-MEDIA":
                 renditions.append(_rendition(Attributes(value)))
             elif name == "#EXT-X-VERSION":
@@ -47,7 +50,7 @@ def parse_multivariant_playlist(text: str | bytes) -> MultivariantPlaylist:
     if pending is not None:
         problems.append(Problem(len(lines), "the last variant has no URI"))
     problems += _unknown_groups(variants, renditions)
-    return MultivariantPlaylist(version, tuple(variants), tuple(renditions), tuple(problems))
+    return MultivariantPlaylist(version, tuple(variants), tuple(renditions), tuple(i_frames), tuple(problems))
 
 
 def _variant(attributes: Attributes) -> Variant:

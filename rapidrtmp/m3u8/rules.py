@@ -262,7 +262,7 @@ def multivariant_violations(playlist: MultivariantPlaylist) -> Iterator[Violatio
     yield from syntax_violations(playlist)
     if not playlist.variants:
         yield Violation(Rule.SYNTAX, "no variants")
-    for variant in playlist.variants:
+    for variant in (*playlist.variants, *playlist.i_frames):
         if not variant.bandwidth:
             yield Violation(Rule.BANDWIDTH, f"{variant.uri}: BANDWIDTH is 0")
         if variant.average_bandwidth > variant.bandwidth:

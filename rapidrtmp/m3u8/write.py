@@ -67,9 +67,10 @@ def render_head(playlist: MediaPlaylist) -> str:
     """The lines before the first segment."""
     kind = f"#EXT-X-PLAYLIST-TYPE:{playlist.kind}\n" if playlist.kind else ""
     independent = "#EXT-X-INDEPENDENT-SEGMENTS\n" if playlist.independent_segments else ""
+    pictures = "#EXT-X-I-FRAMES-ONLY\n" if playlist.i_frames_only else ""
     return (
         f"#EXTM3U\n#EXT-X-VERSION:{playlist.version}\n#EXT-X-TARGETDURATION:{playlist.target_s}\n"
-        f"{_control(playlist.control, playlist.part_target_us)}{kind}{independent}"
+        f"{_control(playlist.control, playlist.part_target_us)}{kind}{pictures}{independent}"
         f"#EXT-X-MEDIA-SEQUENCE:{playlist.sequence}\n"
         f"#EXT-X-DISCONTINUITY-SEQUENCE:{playlist.discontinuity_sequence}\n"
     )

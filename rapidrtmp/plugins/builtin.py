@@ -60,6 +60,9 @@ relays = ContributionPlugin(
     "rapidrtmp.relay.contribution.Relaying",
     "rapidrtmp.relay.settings.RelaySettings",
 )
+pictures = ContributionPlugin(
+    "pictures", "I-frame playlists of live streams, to look for a moment", "rapidrtmp.hls.i_frames.Pictures"
+)
 rewinding = ContributionPlugin(
     "rewinding", "What streams with a rewind window serve", "rapidrtmp.hls.rewind.http.Rewinding"
 )

@@ -17,8 +17,18 @@ from rapidrtmp.archive.clip_run import ClipRun
 from rapidrtmp.archive.journal import Header, Journal
 from rapidrtmp.archive.layout import INIT_NAME, MEDIA_TYPE, SEGMENT_TYPE, RecordingId, read_part_name, read_segment_name
 from rapidrtmp.archive.movie import Movie, make_segment, movie_steps, pieces_of
-from rapidrtmp.archive.playlist import clip_text, recording_text
-from rapidrtmp.archive.responses import GROWING, OVER, disposition, movie_response, playlist_response, playlist_steps
+from rapidrtmp.archive.pictures import read_picture
+from rapidrtmp.archive.playlist import clip_text, i_frame_text, recording_text
+from rapidrtmp.archive.responses import (
+    GROWING,
+    OVER,
+    bytes_response,
+    disposition,
+    movie_response,
+    playlist_response,
+    playlist_steps,
+)
+from rapidrtmp.cmaf.pictures import picture_track
 from rapidrtmp.errors import ConfigurationError, NotFoundError
 from rapidrtmp.http.errors import NotYetError
 from rapidrtmp.http.headers import CORS
@@ -37,17 +47,19 @@ from rapidrtmp.interfaces import (
     Response,
     json_response,
 )
-from rapidrtmp.names import DEFAULT_APP, POSTER, StreamName
+from rapidrtmp.names import DEFAULT_APP, I_FRAMES_PLAYLIST, POSTER, StreamName, pictured
 from rapidrtmp.recording.description import describe_recording
 from rapidrtmp.recording.growing import GrowingRecordings
 from rapidrtmp.recording.libraries import Libraries
 from rapidrtmp.recording.library import RecordingKeptError
+from rapidrtmp.recording.multivariant import multivariant_text
 from rapidrtmp.recording.sink import RecorderFactory
 from rapidrtmp.support.steps import Steps
 from rapidrtmp.support.units import parse_duration_ms
 
 __all__ = ["Recordings"]
 
+MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST = "index.m3u8", "master.m3u8"
 #: The sink that records where an application has no recorder; ``record-2`` where a sink has that name, and so on.
 RECORDER = "record"
 #: For how long a redirect may be followed again: its URL is good for some minutes.
@@ -90,15 +102,25 @@ class Recordings:
         journal, is_over = await self._libraries.of(id.app).journal(id)
         if not journal.segments and not is_over and name != INIT_NAME:
             raise NotYetError(f"{id} has no complete segment yet", RETRY_S)
-        if name == "index.m3u8" and is_over:
+        if name == MEDIA_PLAYLIST and is_over:
             return await self._playlist(request, (id, *journal.version), recording_text(journal, is_over=True))
-        if name == "index.m3u8":
+        if name == MEDIA_PLAYLIST:
             return playlist_response(request, await self._growing.playlist(id, journal), GROWING)
         if name == "recording.mp4":
             begin_ms = journal.segments[0].utc_ms if journal.segments else journal.header.started_ms
             return self._movie(request, id, begin_ms, await self._whole(id, journal, is_over=is_over), is_over=is_over)
         if name == POSTER:
             return await self._poster(request, id, journal, is_over=is_over)
+        if name == I_FRAMES_PLAYLIST:
+            if picture_track(journal.header.init) is None:
+                raise NotFoundError(f"{id} has no pictures")
+            key, text = ("pictures", id, *journal.version), i_frame_text(journal, is_over=is_over)
+            return await self._playlist(request, key, text, is_over=is_over)
+        if name == MULTIVARIANT_PLAYLIST:
+            key, text = ("multivariant", id, *journal.version), multivariant_text(journal, MEDIA_PLAYLIST)
+            return await self._playlist(request, key, text, is_over=is_over)
+        if (media := pictured(name)) is not None:
+            return await self._picture(request, id, journal, media)
         if name in ("clip.m3u8", "clip.mp4"):
             return await self._clip(request, id, journal, name, is_over=is_over)
         return await self._object(request, id, journal, name)
@@ -161,6 +183,26 @@ class Recordings:
         )
         caching = OVER if is_over or len(segments) > 4 * POSTER_SEGMENT else GROWING
         return movie_response(request, self._storage(id), movie, {"Content-Type": MEDIA_TYPE, "Cache-Control": caching})
+
+    async def _picture(self, request: Request, id: RecordingId, journal: Journal, name: str) -> Response:
+        """
+        The picture that a segment begins with, or the init segment of pictures.
+
+        :raises NotFoundError: there is none.
+        """
+        track = picture_track(journal.header.init)
+        number = read_segment_name(name)
+        segment = journal.find(number) if number is not None else None
+        if track is not None and name == INIT_NAME:
+            headers = {"Content-Type": MEDIA_TYPE, "Cache-Control": IMMUTABLE}
+            return bytes_response(request, track.init, headers)
+        if segment is None or segment.is_gap or not (segment.keyframe and segment.parts[0].size):
+            raise NotFoundError(f"{id} has no picture of {name}")
+        (piece,) = pieces_of(id)(ClipRange(segment, 0, 1))
+        data = await read_picture(
+            self._storage(id), piece.key, piece.size, journal.header.init, segment.number, segment.duration
+        )
+        return bytes_response(request, data, {"Content-Type": SEGMENT_TYPE, "Cache-Control": IMMUTABLE})
 
     def _movie(self, request: Request, id: RecordingId, begin_ms: int, movie: Movie, *, is_over: bool) -> Response:
         headers = {

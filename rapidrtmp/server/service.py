@@ -387,6 +387,7 @@ class RapidRtmpService(MultiService):
             server_id=self._id,
             publish=self._publish,
             section=lambda name: self.applications.settings.sections[name],
+            find_playable=lambda name: (self.registry if self.node is None else self.node).find(name),
         )
         contributions = Contributions(contributors, context, self)
         contributions.follow(self.applications.values())

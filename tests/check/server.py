@@ -13,9 +13,13 @@ from twisted.internet.task import Clock, deferLater
 
 from rapidrtmp.check.fetch import Answer, FetchError
 from rapidrtmp.cmaf.packager import Packager
+from rapidrtmp.hls.i_frames import PicturesResponder
 from rapidrtmp.hls.sink import HlsSinkFactory
-from rapidrtmp.live.shelf import Shelf, contains
+from rapidrtmp.http.long_work import LongWork
+from rapidrtmp.interfaces import Request, StreamedResponse
+from rapidrtmp.live.shelf import PlaylistVersion, Shelf, ShelfObject, contains
 from rapidrtmp.media import Frame, Track
+from rapidrtmp.names import StreamName
 from rapidrtmp.testing.frames import audio_frames, interleaved, make_audio_track, make_video_track, video_frames
 from rapidrtmp.testing.sinks import STARTED_AT_MS, make_sink_context
 
@@ -56,6 +60,8 @@ class Origin:
 
     def __post_init__(self) -> None:
         self.shelf = Shelf()
+        stream = LiveShelf(StreamName("live", "test"), self.shelf)
+        self._pictures = PicturesResponder(lambda _: stream, LongWork(self.clock))
         context = make_sink_context(shelf=self.shelf, clock=self.clock)
         self.sink = Packager(HlsSinkFactory(**self.spec).create(context))
         tracks, frames = stream_of(self.seconds)
@@ -99,6 +105,17 @@ class Origin:
         answer = Answer(url, status, headers, b"" if method == "HEAD" else body, asked_s, self.clock.seconds())
         return self.spoil.get(name, lambda same: same)(answer)
 
+    async def _made(self, name: str) -> tuple[dict[str, str], bytes | None]:
+        """What is not on the shelf and made of what is."""
+        answering = self._pictures.find(Request("GET", "", {}, "", ""), StreamName("live", "test"), name)
+        if answering is None:
+            return {}, None
+        response = await answering
+        if isinstance(response, StreamedResponse):
+            headers = {key.lower(): value for key, value in response.headers.items()}
+            return headers, b"".join([chunk async for chunk in response.open()])
+        return PLAYLIST_HEADERS, response.body
+
     async def _content(
         self, name: str, query: dict[str, list[str]], until_s: float
     ) -> tuple[dict[str, str], bytes | None]:
@@ -115,11 +132,25 @@ class Origin:
                 media = {"content-type": stored.content_type, "cache-control": stored.cache_control, **CORS}
                 return playlist or media, stored.body
             elif not self.shelf.is_announced(name):
-                return {}, None
+                return await self._made(name)
             if self.clock.seconds() > until_s:
                 raise FetchError(f"{name}: too late")
             waiting: Deferred[None] = deferLater(self.clock, 0.02)
             await waiting
+
+
+@dataclass
+class LiveShelf:
+    """As much of an ``IPlayable`` as pictures are made of."""
+
+    name: StreamName
+    shelf: Shelf
+
+    def version(self, name: str) -> PlaylistVersion | None:
+        return self.shelf.find_playlist(name)
+
+    def find(self, name: str) -> ShelfObject | None:
+        return self.shelf.find(name)
 
 
 def watch(clock: Clock, watching: Deferred[Any], limit_s: float = 90) -> None:

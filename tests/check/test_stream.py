@@ -72,11 +72,23 @@ class StreamTests(SynchronousTestCase):
         """A multivariant playlist leads to its media playlists, and its BANDWIDTH is held to what was fetched."""
         report = self.check("master.m3u8")
         self.assertEqual([], report.violations)
-        self.assertEqual(["index.m3u8"], list(report.measured))
+        self.assertEqual(["index.m3u8", "iframes.m3u8"], list(report.measured))
+        self.assertGreater(report.measured["iframes.m3u8"].segments, 3)
         low = with_body(lambda body: body.replace(b"BANDWIDTH=", b"BANDWIDTH=1,X-WAS=", 1))
         report = self.check("master.m3u8", spoil={"master.m3u8": low})
         self.assertIn(Rule.BANDWIDTH, {one.rule for _, one in report.violations})
         self.assertEqual(1, report.exit_status)
+
+    @slow
+    def test_i_frames_are_pictures(self) -> None:
+        """What is listed as an I-frame playlist must say so, and hold a whole keyframe in each segment."""
+        unsaid = with_body(lambda body: body.replace(b"#EXT-X-I-FRAMES-ONLY\n", b""))
+        cut = with_body(lambda body: body[:-1])
+        report = self.check("master.m3u8", spoil={"iframes.m3u8": unsaid})
+        self.assertIn("lacks EXT-X-I-FRAMES-ONLY", str(report.violations))
+        number = next(name for name in self.origin.asked if name.startswith("GET iframe_1")).partition("_")[2]
+        report = self.check("master.m3u8", spoil={f"iframe_{number}": cut})
+        self.assertIn("and its picture ends at", str(report.violations))
 
     def test_json_report_is_the_same(self) -> None:
         """The report is the same for programs."""

@@ -27,6 +27,10 @@ from rapidrtmp.interfaces import (
     RetentionRules,
     StreamedResponse,
 )
+from rapidrtmp.m3u8.read import parse_media_playlist
+from rapidrtmp.m3u8.read_multivariant import parse_multivariant_playlist
+from rapidrtmp.m3u8.rules import multivariant_violations
+from rapidrtmp.m3u8.transitions import PlaylistChecker
 from rapidrtmp.names import BadNameError, StreamName
 from rapidrtmp.recording.http import Recordings
 from rapidrtmp.recording.libraries import Libraries
@@ -99,6 +103,34 @@ class MediaTests(RecordingsCase):
         self.assertEqual(14 * 30, sum(len(fragment.tracks[0].samples) for fragment in fragments))
         for name in ("init.mp4", names[0], "part_00000000_000.m4s"):
             self.assertEqual(IMMUTABLE, self.get(name).headers["Cache-Control"])
+
+    def test_pictures_of_a_recording(self) -> None:
+        """A picture of each segment can be had, beside the playlist that lists them and the one that names both."""
+        multivariant = parse_multivariant_playlist(self.get("master.m3u8").body)
+        self.assertEqual([], list(multivariant_violations(multivariant)))
+        self.assertEqual(["index.m3u8"], [each.uri for each in multivariant.variants])
+        self.assertEqual(["iframes.m3u8"], [each.uri for each in multivariant.i_frames])
+        pictures = parse_media_playlist(self.get("iframes.m3u8").body)
+        self.assertEqual([], list(PlaylistChecker().check(pictures)))
+        self.assertEqual((True, "VOD", True), (pictures.i_frames_only, pictures.kind, pictures.ended))
+        whole = parse_media_playlist(self.get("index.m3u8").body)
+        self.assertEqual(len(whole.segments), len(pictures.segments))
+        init = read_init_segment(self.body(self.get("iframe_init.mp4")))
+        self.assertEqual(["vide"], [each.handler for each in init])
+        for segment in pictures.segments:
+            (fragment,) = read_fragments(self.body(self.get(segment.uri)), init)
+            ((_, _, (sample,)),) = fragment.tracks
+            self.assertTrue(sample.keyframe)
+            self.assertEqual(segment.duration_us, sample.duration * 1_000_000 // 90_000)
+        for name in ("iframe_00000099.m4s", "iframe_init_1.mp4", "iframe_part_00000000_000.m4s", "iframe_"):
+            self.fails(NotFoundError, name)
+
+    def test_growing_pictures_are_asked_again(self) -> None:
+        """The pictures of what grows are listed as events, and asked for again."""
+        self.use(store(record(7, finish=False)))
+        for name in ("iframes.m3u8", "master.m3u8"):
+            self.assertEqual("no-cache", self.get(name).headers["Cache-Control"])
+        self.assertEqual("EVENT", parse_media_playlist(self.get("iframes.m3u8").body).kind)
 
     def test_growing_playlist_is_asked_again(self) -> None:
         """What grows must be asked for again; before its first segment there is nothing to play yet."""

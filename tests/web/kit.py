@@ -21,6 +21,7 @@ from zope.interface import alsoProvides, implementer
 
 from rapidrtmp.auth.revocation import Revocations
 from rapidrtmp.codec.table import AAC, AVC
+from rapidrtmp.hls.i_frames import Pictures
 from rapidrtmp.hls.rewind.http import Rewinding
 from rapidrtmp.http.addresses import TrustedProxies
 from rapidrtmp.interfaces import (
@@ -150,9 +151,16 @@ class Server:
             self.overload = Overload(self.clock, find_busy_s, self.policy.max_viewer_lag_ms)
             admission = open_admission(self, self.overload)
         context = ContributionContext(
-            self.apps, self.registry, lambda _purpose: self.storage, self.clock, self.utc_ms, self.metrics.registry
+            self.apps,
+            self.registry,
+            lambda _purpose: self.storage,
+            self.clock,
+            self.utc_ms,
+            self.metrics.registry,
+            find_playable=self.registry.find,
         )
-        self.contributions = [each.contribute(context) for each in (RecordingsContribution(), Rewinding())]
+        contributors = RecordingsContribution(), Pictures(), Rewinding()
+        self.contributions = [each.contribute(context) for each in contributors]
         sites = make_sites(
             registry=self.registry,
             metrics=self.metrics,

@@ -20,18 +20,23 @@ from rapidrtmp.archive.clip import MAX_CLIP_SEGMENTS, ClipRange, clip_bytes, cli
 from rapidrtmp.archive.clip_run import ClipRun, Naming
 from rapidrtmp.archive.journal import Journal
 from rapidrtmp.archive.movie import Movie, Piece, movie_steps
+from rapidrtmp.archive.pictures import read_picture
 from rapidrtmp.archive.playlist import clip_text
 from rapidrtmp.archive.responses import (
     GROWING,
     OVER,
+    bytes_response,
     disposition,
     movie_response,
     playlist_response,
     playlist_steps,
     sole_run,
 )
+from rapidrtmp.cmaf.pictures import picture_track
 from rapidrtmp.errors import ConfigurationError, NotFoundError
+from rapidrtmp.hls.i_frames import INIT_TYPE, respond_with_playlist
 from rapidrtmp.hls.names import (
+    REWIND_I_FRAMES,
     REWIND_PLAYLIST,
     PageName,
     first_number,
@@ -58,7 +63,7 @@ from rapidrtmp.interfaces import (
     Request,
     Response,
 )
-from rapidrtmp.names import StreamName
+from rapidrtmp.names import StreamName, pictured
 from rapidrtmp.support.steps import Steps
 from rapidrtmp.support.units import parse_duration_ms
 
@@ -85,7 +90,7 @@ class Rewinding:
 
         return Contribution(
             find_media=RewindResponder(context.streams, storage_of, LongWork(context.clock), context.clock).find,
-            player_data={"rewind": REWIND_PLAYLIST, "clip": CLIP_MOVIE},
+            player_data={"rewind": REWIND_PLAYLIST, "clip": CLIP_MOVIE, "pictures": REWIND_I_FRAMES},
         )
 
 
@@ -113,9 +118,16 @@ class RewindResponder:
         ``RangeNotSatisfiableError``, ``StorageError``.
         """
         live = self._streams.find(stream)
-        if live is None or not (is_media(name) or name in (CLIP_PLAYLIST, CLIP_MOVIE)):
+        media = pictured(name) or name
+        if live is None or not (is_media(media) or name in (CLIP_PLAYLIST, CLIP_MOVIE, REWIND_I_FRAMES)):
             return None
         playlist = live.playlist(REWIND_PLAYLIST)
+        if name == REWIND_I_FRAMES or media != name:
+            if playlist is None:
+                raise NotFoundError(f"{stream} has no rewind window to show pictures of")
+            if name == REWIND_I_FRAMES:
+                return Deferred.fromCoroutine(self._i_frames(request, stream, playlist))
+            return Deferred.fromCoroutine(self._picture(request, stream, media, playlist))
         if name in (CLIP_PLAYLIST, CLIP_MOVIE):
             if playlist is None:
                 raise NotFoundError(f"{stream} has no rewind window to cut a clip from")
@@ -131,6 +143,57 @@ class RewindResponder:
         info = await storage.stat(key)
         headers = {"Content-Type": MEDIA_TYPE if is_init(name) else SEGMENT_TYPE, "Cache-Control": IMMUTABLE}
         return movie_response(request, storage, Movie(b"", [Piece(key, info.size)]), headers)
+
+    # ── pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _i_frames(self, request: Request, stream: StreamName, playlist: Playlist) -> Response:
+        find_missing = partial(self._without_keyframe, stream, playlist)
+        return await respond_with_playlist(request, self._work, (stream, REWIND_I_FRAMES), playlist, find_missing)
+
+    async def _without_keyframe(self, stream: StreamName, playlist: Playlist) -> set[int]:
+        """The numbers of the segments that do not begin with a keyframe."""
+        storage = self._storage_of(stream.app)
+        pages = await self._pages.of(storage, stream, playlist)
+        found = await self._pages.read(storage, stream, pages, list(pages.sizes))
+        known = {segment.number for page in found for segment in page.segments if segment.keyframe}
+        return set(range(playlist.first_sequence, playlist.last_sequence + 1)) - known
+
+    async def _picture(self, request: Request, stream: StreamName, name: str, playlist: Playlist) -> Response:
+        """The picture that a stored segment begins with, or the init segment of pictures."""
+        storage, number = self._storage_of(stream.app), first_number(name)
+        if not await self._may_have(stream, name, playlist):
+            raise NotFoundError(f"{stream} has no {name}")
+        page = await self._page_of(stream, name, playlist)
+        content_type = INIT_TYPE if is_init(name) else SEGMENT_TYPE
+        if is_init(name):
+            track = picture_track(page.header.init)
+            data = track.init if track is not None else b""
+        else:
+            segment = next((each for each in page.segments if each.number == number), None)
+            if segment is None or segment.is_gap or not segment.keyframe:
+                raise NotFoundError(f"{stream} has no picture of {name}")
+            key, init = f"{stream}/{name}", page.header.init
+            data = await read_picture(storage, key, segment.size, init, number, segment.duration)
+        if not data:
+            raise NotFoundError(f"{stream} has no pictures")
+        return bytes_response(request, data, {"Content-Type": content_type, "Cache-Control": IMMUTABLE})
+
+    async def _page_of(self, stream: StreamName, name: str, playlist: Playlist) -> Page:
+        """
+        The page that tells of some media.
+
+        :raises NotFoundError: there is none.
+        """
+        storage, number = self._storage_of(stream.app), first_number(name)
+        pages = await self._pages.of(storage, stream, playlist)
+        if is_init(name):
+            names = [each for each in pages.sizes if each.init == number][:1]
+        else:
+            names = [each for each in pages.sizes if each.first <= number][-1:]
+        found = await self._pages.read(storage, stream, pages, names)
+        if not found:
+            raise NotFoundError(f"{stream} has no {name}")
+        return found[0]
 
     async def _may_have(self, stream: StreamName, name: str, playlist: Playlist) -> bool:
         """

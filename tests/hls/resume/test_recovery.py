@@ -148,7 +148,10 @@ class ResumeTests(SynchronousTestCase):
     """A stream that is resumed."""
 
     def test_window_is_served_at_once(self) -> None:
-        """What is stored is served at once, byte for byte, and players of low-latency HLS are kept waiting."""
+        """
+        What is stored is served at once, byte for byte, and players of low-latency HLS are kept waiting. What is made
+        when it is asked for is named again when there is a publisher.
+        """
         server = killed()
         again = Server(server.writer.objects, STARTED_AT_MS + AWAY_MS)
         self.assertTrue(again.resumed)
@@ -156,7 +159,7 @@ class ResumeTests(SynchronousTestCase):
         for name in named(playlist) | {"master.m3u8"}:
             found = again.shelf.find(name)
             assert found is not None
-            self.assertEqual(server.shelf.bodies[name], found.body)
+            self.assertEqual(server.shelf.bodies[name].partition(b"#EXT-X-I-FRAME")[0], found.body)
         assert playlist.part_hint is not None
         self.assertTrue(again.shelf.is_announced(playlist.part_hint.uri))
 

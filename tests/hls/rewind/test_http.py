@@ -17,6 +17,9 @@ from rapidrtmp.hls.sink import HlsSinkFactory
 from rapidrtmp.interfaces import IMMUTABLE
 from rapidrtmp.m3u8.model import MediaPlaylist
 from rapidrtmp.m3u8.read import parse_media_playlist
+from rapidrtmp.m3u8.read_multivariant import parse_multivariant_playlist
+from rapidrtmp.m3u8.rules import multivariant_violations
+from rapidrtmp.m3u8.transitions import PlaylistChecker
 from rapidrtmp.names import StreamName
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track, video_frames
 from rapidrtmp.testing.sinks import RecordingWriter, feed, make_sink_context, packaged
@@ -129,6 +132,62 @@ class SegmentTests(RewindCase):
                 self.assertEqual(404, self.server.get(f"/live/k/{name}").status, name)
         self.assertEqual(0, asked.total(), asked)
         self.assertEqual(200, self.server.get(f"/live/k/{listed[0].uri}").status)
+
+
+class PictureTests(RewindCase):
+    def test_picture_of_each_segment(self) -> None:
+        """The I-frame playlist lists what the long one does, and each picture is cut out of what is stored."""
+        playlist = parse_media_playlist(self.server.get("/live/k/dvr.m3u8").body)
+        reply = self.server.get("/live/k/dvr_iframes.m3u8")
+        pictures = parse_media_playlist(reply.body)
+        self.assertEqual([], list(PlaylistChecker().check(pictures)))
+        self.assertTrue(pictures.i_frames_only)
+        self.assertEqual([each.date_us for each in playlist.segments], [each.date_us for each in pictures.segments])
+        init = self.server.get(f"/live/k/{pictures.segments[0].init.uri}")
+        self.assertEqual((200, ["vide"]), (init.status, [each.handler for each in read_init_segment(init.body)]))
+        for segment in pictures.segments:
+            found = self.server.get(f"/live/k/{segment.uri}")
+            self.assertEqual(200, found.status, segment.uri)
+            (fragment,) = read_fragments(found.body, read_init_segment(init.body))
+            ((_, _, (sample,)),) = fragment.tracks
+            self.assertEqual((True, 90_000), (sample.keyframe, sample.duration))
+
+    def test_named_with_the_long_playlist(self) -> None:
+        """A multivariant playlist names the long playlist and its pictures, for players that show these."""
+        multivariant = parse_multivariant_playlist(self.server.get("/live/k/dvr_master.m3u8").body)
+        self.assertEqual([], list(multivariant_violations(multivariant)))
+        self.assertEqual(["dvr.m3u8"], [each.uri for each in multivariant.variants])
+        self.assertEqual(["dvr_iframes.m3u8"], [each.uri for each in multivariant.i_frames])
+
+    def test_pictures_of_nothing(self) -> None:
+        """What is not there has no picture, and a stream without a rewind window no playlist of them."""
+        last = parse_media_playlist(self.server.get("/live/k/dvr.m3u8").body).segments[-1].sequence
+        asked = self.count_reads()
+        for number in (1, last + 99):
+            for name in (f"iframe_{number}.m4s", f"iframe_init_{number}.mp4"):
+                self.assertEqual(404, self.server.get(f"/live/k/{name}").status, name)
+        self.assertEqual(0, asked["get"] + asked["stat"] - 1, "but for the page that is written")
+        self.server.live("plain")
+        self.assertEqual(404, self.server.get("/live/plain/dvr_iframes.m3u8").status)
+
+
+class LongGopPictureTests(SynchronousTestCase):
+    def test_gaps_where_there_is_no_keyframe(self) -> None:
+        """Segments that begin with no keyframe are gaps among the pictures, as the journal has it."""
+        server = Server()
+        stream = server.live()
+        writer = RecordingWriter()
+        context = make_sink_context(stream=StreamName("live", "k"), shelf=stream.shelf, storage=writer)
+        sink = packaged(HlsSinkFactory(segment="1s", window="4", dvr="2m").create(context))
+        source = FrameSource(make_video_track(), None, gop=15 * 30)
+        sink.tracks_changed(source.tracks)
+        feed(sink, source.take(4))
+        for key, data in writer.objects.items():
+            server.storage.put(key, data, "", "")
+        pictures = parse_media_playlist(server.get("/live/k/dvr_iframes.m3u8").body)
+        self.assertEqual([False, True], sorted({segment.gap for segment in pictures.segments}))
+        for segment in pictures.segments:
+            self.assertEqual(404 if segment.gap else 200, server.get(f"/live/k/{segment.uri}").status)
 
 
 class ClipTests(RewindCase):
