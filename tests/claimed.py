@@ -18,10 +18,10 @@ from zope.interface import implementer
 
 from tests.slow import is_slow
 
-__all__ = ["CLAIMS", "NAMES", "SLOW", "ClaimedTests", "chosen_tests", "every_test", "test_suite", "write_claims"]
+__all__ = ["CLAIMS", "NAMES", "SPEED", "ClaimedTests", "chosen_tests", "every_test", "test_suite", "write_claims"]
 
-#: Variables of the environment: the descriptor to claim from, which modules and packages, and whether the slow tests.
-CLAIMS, NAMES, SLOW = "TESTS_CLAIMS", "TESTS_NAMES", "TESTS_SLOW"
+#: Variables of the environment: the descriptor to claim from, which modules and packages, and which tests of those.
+CLAIMS, NAMES, SPEED = "TESTS_CLAIMS", "TESTS_NAMES", "TESTS_SPEED"
 _CLAIM_BYTES = 2
 #: A pipe holds as many without a reader.
 _MOST_CLASSES = 20_000
@@ -40,9 +40,9 @@ def _flat(suite: Any) -> Iterator[Any]:
         yield from _flat(each)
 
 
-def chosen_tests(names: Iterable[str], *, slow: bool) -> list[Any]:
-    """The slow, or the quick, tests in modules and packages; what cannot be loaded is quick."""
-    return [test for test in every_test(names) if is_slow(test) is slow]
+def chosen_tests(names: Iterable[str], speed: str) -> list[Any]:
+    """The ``"quick"`` or the ``"slow"`` tests in modules and packages, or ``"any"``; what cannot be loaded is quick."""
+    return [test for test in every_test(names) if speed in ("any", "slow" if is_slow(test) else "quick")]
 
 
 def _classes_of(tests: Iterable[Any]) -> list[list[Any]]:
@@ -94,6 +94,6 @@ class ClaimedTests:
 
 def test_suite() -> ClaimedTests:
     """What trial runs when it is given this module."""
-    chosen = chosen_tests(os.environ[NAMES].split(","), slow=os.environ[SLOW] == "1")
+    chosen = chosen_tests(os.environ[NAMES].split(","), os.environ[SPEED])
     gc.freeze()  # what was imported stays: no collection need look at it again
     return ClaimedTests(chosen, int(os.environ[CLAIMS]))

@@ -110,13 +110,13 @@ class TestSelectionTests(SynchronousTestCase):
     def test_quick_and_slow_are_apart(self) -> None:
         """Each test of a module is quick or slow, by its mark or that of its class; what cannot be loaded is quick."""
         modules = ["tests.codec.test_bits", "tests.net.test_connection"]
-        quick, slow = ([test.id() for test in chosen_tests(modules, slow=each)] for each in (False, True))
+        quick, slow = ([test.id() for test in chosen_tests(modules, each)] for each in ("quick", "slow"))
         classes = [{name.rpartition(".")[0] for name in names} for names in (quick, slow)]
         self.assertIn("tests.codec.test_bits.FixedWidthTests.test_reads_what_was_written", slow)
         self.assertIn("tests.codec.test_bits.FixedWidthTests", classes[0])
         self.assertIn("tests.net.test_connection.AnyBytesTests", classes[1] - classes[0])
         self.assertFalse({*quick} & {*slow})
-        self.assertEqual(["tests.test_absent"], [test.id() for test in chosen_tests(["tests.test_absent"], slow=False)])
+        self.assertEqual(["tests.test_absent"], [test.id() for test in chosen_tests(["tests.test_absent"], "quick")])
 
     def test_claims_cover_all_classes(self) -> None:
         """The processes share the classes among them: none is left out, none runs twice, none is torn apart."""

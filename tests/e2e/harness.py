@@ -326,7 +326,12 @@ class EndToEndTest(SynchronousTestCase):
     def __init__(self, methodName: str = "runTest") -> None:
         super().__init__(methodName)
         self.servers: list[Server] = []
-        setattr(self, methodName, functools.partial(self._run_watched, getattr(self, methodName)))
+
+    def run(self, result: Any) -> None:
+        """Run the test, watched; it is not wrapped before, because trial knows tests by their functions."""
+        name = self._testMethodName
+        setattr(self, name, functools.partial(self._run_watched, getattr(self, name)))
+        super().run(result)
 
     def start_server(self, settings: str = "", *, folder: Path | None = None, **options: Any) -> Server:
         """

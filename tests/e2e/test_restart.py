@@ -21,7 +21,7 @@ SHOW = Clip("show", seconds=60, frame_rate=Fraction(30), sample_rate=48_000, cha
 SETTINGS = """
 [hls]
 segment = "1s"
-window = 10
+window = 20
 [live]
 grace = "20s"
 """
