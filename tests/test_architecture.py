@@ -36,7 +36,7 @@ ARROWS: Mapping[str, str] = {
     "playback": "auth http live",
     "play": "cmaf codec live",
     "net": "auth live metrics play playback rtmp codec timeline",
-    "cluster": "live",
+    "cluster": "auth live",
     "web": "auth codec http live metrics net play playback storage timeline",
     "settings": "net rtmp timeline web",
     "discovery": "settings",

@@ -3,14 +3,15 @@ Which credentials are good no more, though they have not expired: revoked ones, 
 
 A token is known here by its fingerprint, so that any authenticator's can be revoked; all tokens of a stream that were
 issued up to a moment are revoked by that moment, where the authenticator tells when they were. The list lies in the
-storage and says nothing that a token could be made from. Servers that share the storage read it again every minute.
+storage and says nothing that a token could be made from. Servers that share the storage read it again every minute;
+processes of one server tell each other at once, and which of them has a session.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,7 @@ class _Use:
     :ivar over_ms: when it is spent, unless it is used before; ``None`` while it is in use.
     :ivar until_ms: when it need not be remembered any more.
     :ivar reconnect_ms: how long after the end of the session it may be resumed.
+    :ivar source: another process that has the session; ``""`` where this one has, or none.
     """
 
     where: str
@@ -58,6 +60,7 @@ class _Use:
     over_ms: int | None
     until_ms: int
     reconnect_ms: int
+    source: str = ""
 
 
 class Revocations:
@@ -67,6 +70,7 @@ class Revocations:
     :param utc_ms: the time of day in milliseconds since 1970.
     :param find_storage: where the list lies; ``None`` for nowhere.
     :ivar version: rises whenever something was revoked.
+    :ivar changed: called with the fingerprints of which something has changed, and the names of streams likewise.
     """
 
     _log = Logger()
@@ -84,7 +88,9 @@ class Revocations:
         self._lock = DeferredLock()
         self._refreshing: Any = None
         self._changes = self._stored = 0
+        self._continued: set[str] = set()
         self.version = 0
+        self.changed: Callable[[Iterable[str]], object] = lambda _changed: None
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -116,8 +122,12 @@ class Revocations:
             until_ms = self._utc_ms() + LONGEST_MS if expires_ms is None else expires_ms
             use = self._uses[fingerprint] = _Use(where, 0, None, until_ms, reconnect_s * 1000)
             self._save_later()
+        is_resumed = use.over_ms is not None or not use.sessions
         use.sessions += 1
         use.over_ms = None
+        use.source = ""
+        if is_resumed:
+            self.changed([fingerprint])
 
     def end_session(self, fingerprint: str) -> None:
         """The session of a credential is over: it may be resumed for the time that it allows."""
@@ -127,16 +137,80 @@ class Revocations:
             if not use.sessions:
                 use.over_ms = self._utc_ms() + use.reconnect_ms
                 self._save_later()
+                self.changed([fingerprint])
 
     def continue_session(self, fingerprint: str, where: str, reconnect_s: int, expires_ms: int | None) -> str:
         """Begin or resume a session that ends when this is not called any more; see :meth:`session_refusal`."""
         reason = self.session_refusal(fingerprint, where)
         if not reason:
-            self.begin_session(fingerprint, where, reconnect_s, expires_ms)
-            use = self._uses[fingerprint]
+            use = self._uses.get(fingerprint)
+            if use is None or use.source:
+                self.begin_session(fingerprint, where, reconnect_s, expires_ms)
+                use = self._uses[fingerprint]
             use.sessions = 0
             use.over_ms = self._utc_ms() + use.reconnect_ms
+            self._continued.add(fingerprint)
         return reason
+
+    # ── other processes ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def describe(self, changed: Set[str] | None = None) -> dict[str, Any]:
+        """
+        What other processes are to know, as JSON has it.
+
+        :param changed: of these fingerprints and streams; of all if left out.
+        """
+        return {
+            name: {key: value for key, value in of.items() if changed is None or key in changed}
+            for name, of in (("tokens", self._tokens), ("streams", self._streams), ("uses", self._described_uses()))
+        }
+
+    def take_continued(self) -> dict[str, Any]:
+        """The uses of which the session was continued since this was asked last."""
+        continued, self._continued = self._continued, set()
+        uses: dict[str, Any] = self.describe(continued)["uses"] if continued else {}
+        return uses
+
+    def learn(self, source: str, said: Mapping[str, Any]) -> Set[str]:
+        """
+        Take over what another process that lives says.
+
+        :returns: the fingerprints among what it says whose sessions are here.
+        :raises ValueError: it makes no sense; so for ``TypeError``, ``KeyError`` and ``AttributeError``.
+        """
+        before = len(self._tokens), sum(self._streams.values())
+        for fingerprint, until_ms in said.get("tokens", {}).items():
+            self._tokens.setdefault(str(fingerprint), int(until_ms))
+        for stream, at_ms in said.get("streams", {}).items():
+            self._streams[str(stream)] = max(int(at_ms), self._streams.get(str(stream), 0))
+        for fingerprint, use in said.get("uses", {}).items():
+            self._learn_use(source, str(fingerprint), use)
+        if before != (len(self._tokens), sum(self._streams.values())):
+            self.version += 1
+        return {each for each in said.get("uses", {}) if each in self._uses and self._uses[each].sessions}
+
+    def _learn_use(self, source: str, fingerprint: str, said: Mapping[str, Any]) -> None:
+        known = self._uses.get(fingerprint)
+        if known is not None and (known.sessions or known.where != said["where"]):
+            return
+        over_ms = int(said["overMs"]) or None
+        if known is not None and known.over_ms is not None and over_ms is not None:
+            over_ms = max(over_ms, known.over_ms)
+        until_ms, reconnect_ms = int(said["untilMs"]), int(said["reconnectMs"])
+        self._uses[fingerprint] = _Use(str(said["where"]), 0, over_ms, until_ms, reconnect_ms, source)
+
+    @property
+    def sources(self) -> Set[str]:
+        """The processes that have sessions."""
+        return {use.source for use in self._uses.values() if use.source}
+
+    def lose(self, source: str) -> None:
+        """Learn that a process is no more: its sessions are over, and may be resumed."""
+        for use in self._uses.values():
+            if use.source == source:
+                use.source = ""
+                if use.over_ms is None:
+                    use.over_ms = self._utc_ms() + use.reconnect_ms
 
     # ── revoking ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -150,15 +224,16 @@ class Revocations:
         """
         latest_ms = self._utc_ms() + LONGEST_MS
         self._tokens[fingerprint] = latest_ms if until_ms is None else min(until_ms, latest_ms)
-        return self._revoked()
+        return self._revoked(fingerprint)
 
     def revoke_stream(self, stream: StreamName) -> Deferred[None]:
         """Revoke all credentials for a stream that were issued up to now; see :meth:`revoke_token`."""
         self._streams[str(stream)] = max(self._utc_ms(), self._streams.get(str(stream), 0))
-        return self._revoked()
+        return self._revoked(str(stream))
 
-    def _revoked(self) -> Deferred[None]:
+    def _revoked(self, what: str) -> Deferred[None]:
         self.version += 1
+        self.changed([what])
         return self._save()
 
     # ── what is stored ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -254,8 +329,8 @@ class Revocations:
         self._streams = _latest({each: at_ms for each, at_ms in self._streams.items() if at_ms > now_ms - LONGEST_MS})
         self._uses = _latest({each: use for each, use in self._uses.items() if use.until_ms > now_ms or use.sessions})
 
-    def _render(self) -> bytes:
-        uses = {
+    def _described_uses(self) -> dict[str, dict[str, object]]:
+        return {
             fingerprint: {
                 "where": use.where,
                 "overMs": use.over_ms or 0,
@@ -264,6 +339,9 @@ class Revocations:
             }
             for fingerprint, use in self._uses.items()
         }
+
+    def _render(self) -> bytes:
+        uses = self._described_uses()
         return json.dumps({"tokens": self._tokens, "streams": self._streams, "uses": uses}).encode()
 
 

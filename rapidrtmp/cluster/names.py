@@ -103,7 +103,7 @@ class NodeNames:
             return fail(DirectoryError("the directory is not open"))
 
         def renewed(lost: Sequence[str]) -> list[StreamName]:
-            names = [StreamName(*name.split("/", 1)) for name in lost]
+            names = [StreamName(*name.split("/", 1)) for name in lost if not name.startswith(".")]
             return [name for name in names if self._owned.pop(name, None) is not None]
 
         renewing: Deferred[Sequence[str]] = self.directory.renew()

@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rapidrtmp.auth.revocation import Revocations
 from rapidrtmp.cluster.conversation import Conversation
 from rapidrtmp.cluster.endpoint import ClusterSite
 from rapidrtmp.cluster.feed import Feed
@@ -31,6 +32,7 @@ from rapidrtmp.cluster.mirrors import Mirrors
 from rapidrtmp.cluster.names import NodeNames
 from rapidrtmp.cluster.peers import Left, PeerAnswer, PeerError, Peers
 from rapidrtmp.cluster.pieces import PiecedObject, PieceFolder
+from rapidrtmp.cluster.shared_access import SharedAccess
 from rapidrtmp.cluster.shared_limits import SharedLimits
 from rapidrtmp.cluster.shared_viewers import SharedViewers
 from rapidrtmp.errors import DirectoryError, LeaseHeldError, NotFoundError, OwnerChangedError
@@ -143,6 +145,7 @@ class ClusterNode:
         arrive: Callable[[StreamName, Left], Deferred[None]],
         answer: Callable[[str, str, str, bytes], Deferred[PeerAnswer]],
         egress: Callable[[str], float],
+        revocations: Revocations,
     ) -> None:
         """
         Become part of a server.
@@ -164,6 +167,7 @@ class ClusterNode:
             registry.count_publishers,
             egress,
         )
+        self.access = SharedAccess(self._reactor, self.conversation, revocations)
 
     def start(self) -> Deferred[None]:
         """Make the node known. Fails with ``DirectoryError``, or with what listening fails with."""
@@ -179,6 +183,7 @@ class ClusterNode:
         self._renewing.start(self.names.directory.renew_interval_s, now=False)
         self.viewers.start()
         self.limits.start()
+        self.access.start()
 
     async def stop(self) -> None:
         """Own nothing any more."""
@@ -186,6 +191,7 @@ class ClusterNode:
             self._renewing.stop()
         self.viewers.stop()
         self.limits.stop()
+        self.access.stop()
         for clearing in self._clearing:
             if clearing.active():
                 clearing.cancel()
@@ -300,6 +306,26 @@ class ClusterNode:
             fence = 0 if owner is None else owner.fence
             self._mirrors.adopt(name, left.stream.shelf, self.viewers.follow(left.stream.viewers), fence)
         return left
+
+    def elect(self, what: str) -> Deferred[bool]:
+        """
+        Ask whether this node is to do something that only one of all does; what it does it does until it releases it.
+
+        :param what: a name for it, the same at every node.
+        :returns: also fires with whether it does so already; it never fails.
+        """
+        directory = self.names.directory
+        if directory is None:
+            return succeed(False)
+        asking: Deferred[Any] = directory.claim(f".{what}")
+        return asking.addCallbacks(
+            lambda claim: bool(claim.is_ours), lambda failure: failure.trap(DirectoryError) is None
+        )
+
+    def resign(self, what: str) -> None:
+        """Do something no more that only one node does: another may."""
+        if self.names.directory is not None:
+            self.names.directory.release(f".{what}").addErrback(Failure.trap, DirectoryError)
 
     # ── publishers ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -76,7 +76,7 @@ class SharedLimits:
         of_all, of_app, of_address = self._max_streams(), limits.max_streams, limits.max_connections_per_ip
         if (of_all or of_app) and self._names.directory is not None:
             try:
-                names = [each for each in await self._names.directory.names() if "/" in each]
+                names = [each for each in await self._names.directory.names() if not each.startswith(".")]
             except DirectoryError:
                 names = []
             if of_all and len(names) > of_all:

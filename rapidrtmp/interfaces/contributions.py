@@ -23,7 +23,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import Attribute, Interface
 
@@ -101,6 +101,14 @@ def _no_playable(_name: StreamName) -> None:
     """Know of no streams."""
 
 
+def _elect(_what: str) -> Deferred[bool]:
+    return succeed(True)
+
+
+def _resign(_what: str) -> None:
+    pass
+
+
 def _no_section(name: str) -> Any:
     raise KeyError(name)
 
@@ -126,6 +134,9 @@ class ContributionContext:
         if the name has a publisher, or the stream may not begin.
     :ivar section: ``section(name)`` is what a plugin's section of the settings holds now, an instance of its dataclass;
         new settings put another in its place, so ask when it is needed. ``KeyError`` where no plugin brings it.
+    :ivar elect: ``elect(what)`` asks whether this process is the one, of several that serve the same, that does what
+        only one may do; fires with the answer, and never fails. One that is not asks again after a while: it becomes
+        the one when that has died. ``resign(what)`` lets another do so.
     """
 
     apps: Mapping[str, IApplication]
@@ -141,6 +152,8 @@ class ContributionContext:
     section: Callable[[str], Any] = _no_section
     events: IEventLog | None = None
     find_playable: Callable[[StreamName], IPlayable | None] = _no_playable
+    elect: Callable[[str], Deferred[bool]] = _elect
+    resign: Callable[[str], None] = _resign
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ __all__ = ["PullRelays"]
 
 #: How often it is looked whether a stream is still watched, in seconds.
 LOOK_S = 1.0
+#: How often a process that does not pull a stream looks whether the one that does is gone, in milliseconds.
+ELECT_MS = 3_000
 #: Streams that are pulled on demand at a time: players can ask for any name.
 MOST_ON_DEMAND = 500
 
@@ -35,12 +37,23 @@ class _Pull:
 
     :ivar waiting: those who wait for the stream; each wait ends at a time of the clock, in milliseconds.
     :ivar wanted_ms: when it was wanted last, by the clock.
+    :ivar via: the servers through which the first player has come that wants it.
+    :ivar is_elected: whether it is this process, of all that serve the same, that pulls it; ``None`` while that is
+        asked. ``asked_ms``: when it was asked last, by the clock.
     """
 
     source: PullSource
     relay: PullRelay
     wanted_ms: int
     waiting: dict[Deferred[None], int] = field(default_factory=dict)
+    via: tuple[str, ...] = ()
+    is_elected: bool | None = None
+    asked_ms: int = 0
+
+
+def _election(name: StreamName) -> str:
+    """What only one of several processes does: to pull this stream."""
+    return f"pull:{name}"
 
 
 def _forget(pull: _Pull, waiting: Deferred[None]) -> None:
@@ -130,7 +143,7 @@ class PullRelays(Service):
             if sum(each.source.on_demand for each in self._pulls.values()) >= MOST_ON_DEMAND:
                 return None
             pull = self._start(name, source, via)
-        if pull is None or pull.relay.is_publishing:
+        if pull is None or pull.relay.is_publishing or pull.is_elected is False:
             return None
         pull.wanted_ms = now_ms(self._context.clock)
         waiting: Deferred[None] = Deferred(partial(_forget, pull))
@@ -165,9 +178,26 @@ class PullRelays(Service):
         relay = PullRelay(
             name, addresses, source.ca, status, self._parts, self._context.publish, began=began, gave_up=gave_up
         )
-        pull = self._pulls[name] = _Pull(source, relay, now_ms(self._context.clock))
-        relay.start(via)
+        pull = self._pulls[name] = _Pull(source, relay, now_ms(self._context.clock), via=via)
+        self._elect(name, pull)
         return pull
+
+    def _elect(self, name: StreamName, pull: _Pull) -> None:
+        """Pull a stream, unless another process does."""
+        pull.asked_ms = now_ms(self._context.clock)
+
+        def asked(is_elected: bool) -> None:
+            if self._pulls.get(name) is not pull:
+                if is_elected and name not in self._pulls:
+                    self._context.resign(_election(name))
+                return
+            pull.is_elected = is_elected
+            if is_elected:
+                pull.relay.start(pull.via)
+            else:
+                self._answer(name, pull)  # the stream is there, or comes there
+
+        self._context.elect(_election(name)).addCallback(asked)
 
     def _origins(self, name: StreamName) -> tuple[str, ...]:
         app = self._context.apps[name.app]
@@ -192,6 +222,8 @@ class PullRelays(Service):
     def _end(self, name: StreamName, *, is_final: bool = True) -> None:
         pull = self._pulls.pop(name)
         pull.relay.stop(is_final=is_final)
+        if pull.is_elected:
+            self._context.resign(_election(name))
         self._answer(name, pull)
 
     def _look(self) -> None:
@@ -201,6 +233,8 @@ class PullRelays(Service):
             for waiting, until_ms in list(pull.waiting.items()):
                 if time_ms >= until_ms and pull.waiting.pop(waiting, None) is not None:
                     waiting.callback(None)
+            if not pull.is_elected and time_ms - pull.asked_ms >= ELECT_MS:
+                self._elect(name, pull)
             if not pull.source.on_demand:
                 continue
             stream = self._context.streams.find(name)

@@ -20,7 +20,7 @@ from typing import Any
 
 from prometheus_client.core import Metric
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -198,7 +198,9 @@ class RapidRtmpService(MultiService):
         self.registry = self._make_registry()
         if self.node is not None:
             self._shared_api = SharedApi(self.node, self._has_stream)
-            self.node.join(self.registry, self._leases, self._arrive, self._shared_api.answer, self._egress)
+            self.node.join(
+                self.registry, self._leases, self._arrive, self._shared_api.answer, self._egress, self.revocations
+            )
         self._number_mark = self._make_number_mark()
         self._reloading = None if configuration is None else self._make_reloading(configuration)
         self._hooks = Hooks(self.events, reactor, utc_ms)
@@ -388,6 +390,8 @@ class RapidRtmpService(MultiService):
             publish=self._publish,
             section=lambda name: self.applications.settings.sections[name],
             find_playable=lambda name: (self.registry if self.node is None else self.node).find(name),
+            elect=lambda what: succeed(True) if self.node is None else self.node.elect(what),
+            resign=lambda what: None if self.node is None else self.node.resign(what),
         )
         contributions = Contributions(contributors, context, self)
         contributions.follow(self.applications.values())

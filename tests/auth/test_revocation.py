@@ -34,6 +34,70 @@ class RevocationsCase(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(waiting))
 
 
+class ProcessesTests(RevocationsCase):
+    """Two processes of one server, without a storage that they share."""
+
+    def setUp(self) -> None:
+        self.now_ms = 1_800_000_000_000
+        self.one, self.other = (Revocations(lambda: self.now_ms) for _ in range(2))
+        for name, speaker, hearer in (("one", self.one, self.other), ("other", self.other, self.one)):
+            speaker.changed = lambda changed, name=name, speaker=speaker, hearer=hearer: self.tell(
+                name, speaker, hearer, frozenset(changed)
+            )
+
+    def tell(self, name: str, speaker: Revocations, hearer: Revocations, changed: frozenset[str]) -> None:
+        contested = hearer.learn(name, speaker.describe(changed))
+        speaker.learn("other" if name == "one" else "one", hearer.describe(contested))
+
+    def test_revoked_at_one_is_refused_at_all(self) -> None:
+        """A token, or all of a stream, that one process revokes is refused by the other at once."""
+        self.done(self.one.revoke_token(TOKEN))
+        self.done(self.other.revoke_stream(NAME))
+        for each in (self.one, self.other):
+            self.assertIn("revoked", each.refusal(OTHER, TOKEN, None))
+            self.assertIn("revoked", each.refusal(NAME, "", self.now_ms))
+            self.assertEqual(2, each.version)
+
+    def test_session_is_in_one_place_at_all(self) -> None:
+        """A credential in use at one process cannot be used elsewhere at another, and is over at both."""
+        self.one.begin_session(TOKEN, "live/k", 10, None)
+        self.assertIn("in use elsewhere", self.other.session_refusal(TOKEN, "live/z"))
+        self.assertEqual("", self.other.session_refusal(TOKEN, "live/k"))
+        self.one.end_session(TOKEN)
+        self.now_ms += 10_001
+        self.assertIn("is over", self.other.session_refusal(TOKEN, "live/k"))
+
+    def test_session_moves_with_its_client(self) -> None:
+        """A client that returns to another process keeps its session there, though the first one ends it then."""
+        self.one.begin_session(TOKEN, "live/k", 10, None)
+        self.other.begin_session(TOKEN, "live/k", 10, None)
+        self.one.end_session(TOKEN)
+        self.now_ms += 60_000
+        for each in (self.one, self.other):
+            self.assertEqual("", each.session_refusal(TOKEN, "live/k"))
+
+    def test_session_of_dead_process_ends(self) -> None:
+        """The session at a process that is no more may be resumed for as long as any, and is over then."""
+        self.one.begin_session(TOKEN, "live/k", 10, None)
+        self.now_ms += 60_000
+        self.assertEqual({"one"}, self.other.sources)
+        self.other.lose("one")
+        self.assertEqual("", self.other.session_refusal(TOKEN, "live/k"))
+        self.now_ms += 10_001
+        self.assertIn("is over", self.other.session_refusal(TOKEN, "live/k"))
+
+    def test_player_that_continues_is_known(self) -> None:
+        """A player that asks one process again and again is in its session at the other too."""
+        for _ in range(3):
+            self.assertEqual("", self.one.continue_session(TOKEN, "client", 10, None))
+            self.other.learn("one", {"uses": self.one.take_continued()})
+            self.now_ms += 9_000
+        self.assertEqual("", self.other.session_refusal(TOKEN, "client"))
+        self.assertEqual({}, self.one.take_continued())
+        self.now_ms += 2_000
+        self.assertIn("is over", self.other.continue_session(TOKEN, "client", 10, None))
+
+
 class ListTests(RevocationsCase):
     def test_revoked_token_is_refused_everywhere(self) -> None:
         """A revoked token is refused for every stream, and no other one is."""

@@ -9,10 +9,11 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
+from rapidrtmp.auth.revocation import fingerprint_of
 from rapidrtmp.interfaces import EventType
 from rapidrtmp.server.service import RapidRtmpService
 from rapidrtmp.settings.model import Settings
-from tests.cluster.nodes import PLAYLIST, NodesCase
+from tests.cluster.nodes import NAME, PLAYLIST, NodesCase
 from tests.net.edge import media
 from tests.slow import slow
 
@@ -111,3 +112,24 @@ class OneServerTests(NodesCase):
                 break
             await deferLater(reactor, 0.02)
         self.assertEqual(503, status)
+
+    async def test_revoked_token_at_all(self) -> None:
+        """A token that one server revokes is refused by the other one at once."""
+        one, other = self.start(self.shared()), self.start(self.shared())
+        await self.until(other, "/api/v1/streams", {"total": 0})
+        status, _ = await self.get(one, "/api/v1/tokens/revoke", b"POST", b'{"token": "a-token-of-some-kind"}')
+        self.assertEqual(200, status)
+        while not other.revocations.version:
+            await deferLater(reactor, 0.02)
+        fingerprint = fingerprint_of("a-token-of-some-kind")
+        self.assertIn("revoked", other.revocations.refusal(NAME, fingerprint, None))
+
+    async def test_one_of_all_is_elected(self) -> None:
+        """What only one does of all is done by one, until it stops."""
+        services = self.start(self.shared()), self.start(self.shared())
+        nodes: list[Any] = [service.node for service in services]
+        for service in services:
+            await self.until(service, "/api/v1/streams", {"total": 0})
+        self.assertEqual([True, False, True], [await each.elect("pull:x") for each in (*nodes, nodes[0])])
+        await services[0].stopService()
+        self.assertTrue(await nodes[1].elect("pull:x"))

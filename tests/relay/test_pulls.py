@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.interfaces import AppRelays, ContributionContext, PullSource
@@ -44,7 +44,11 @@ class PullTestCase(SynchronousTestCase):
             utc_ms=self.edge.utc_ms,
             metrics=self.registry,
             publish=lambda publication: publish(self.edge.factory.services, publication),
+            elect=lambda what: succeed(self.is_elected and not self.elected.append(what)),
+            resign=lambda what: self.elected.remove(what),
         )
+        self.is_elected = True
+        self.elected: list[str] = []
         parts = PushParts(self.network.outgoing, KeyClaims(), "me", random=lambda: 0.5)
         self.pulls = PullRelays(context, parts, RelayMetrics(self.registry))
         self.sent_ms = 0
@@ -219,6 +223,29 @@ class AlwaysTests(PullTestCase):
         self.stream_to(self.server)
         self.pulls.stopService()
         self.assertIs(StreamState.INTERRUPTED, self.stream.state)
+
+
+class ProcessesTests(PullTestCase):
+    """One of several processes that serve the same."""
+
+    def test_one_process_pulls(self) -> None:
+        """A stream is pulled by one of all processes; another one does when that is gone, and resigns when it stops."""
+        self.serve("one")
+        self.is_elected = False
+        self.start(PullSource("k", URLS))
+        self.clock.pump([1.0] * 10)
+        self.network.carry()
+        self.assertEqual([], self.network.connections)
+        self.assertIsNone(self.pulls.demand(NAME, ()))
+        self.is_elected = True
+        self.clock.pump([1.0] * 4)
+        self.network.carry()
+        self.stream_to(self.server)
+        self.assertIs(StreamState.LIVE, self.stream.state)
+        self.assertEqual(["pull:live/k"], self.elected)
+        self.app.relays = AppRelays()
+        self.pulls.follow()
+        self.assertEqual([], self.elected)
 
 
 class OnDemandTests(PullTestCase):
