@@ -16,6 +16,7 @@ __all__ = [
     "DEFAULT_APP",
     "I_FRAMES_PLAYLIST",
     "MAX_NAME_LENGTH",
+    "MULTIVARIANT_PLAYLIST",
     "NAME_PATTERN",
     "POSTER",
     "RENDITION_PATTERN",
@@ -38,6 +39,8 @@ UNPUBLISHABLE_ENDINGS = (".flv", ".m3u8")
 #: All of a name.
 NAME_PATTERN = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
 _NAME = re.compile(NAME_PATTERN)
+#: What there is to choose from of a stream.
+MULTIVARIANT_PLAYLIST = "master.m3u8"
 #: What a picture is called, below the stream or the recording that it is of.
 POSTER = "poster.mp4"
 #: What lists a picture of each segment, below the stream or the recording that they are of.

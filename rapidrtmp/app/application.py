@@ -199,13 +199,16 @@ class Application:
             in_thread=shared.in_thread,
             record=record,
             advise=stream.advise,
+            is_watched=lambda: stream.shelf.is_followed or stream.viewers.count(now_ms(shared.reactor)) > 0,
         )
+        ladder.await_rungs()
         try:
             transcoder = ladder.transcoder = self.transcoder.create(context)
         except Exception:
             self._log.failure("{stream}: the transcoder cannot be made", stream=stream.name)
+            ladder.begin(())
             return
-        ladder.await_rungs()
+        stream.renditions_asked_for = transcoder.asked_for
         stream.attach("ladder", ladder)
         stream.attach("transcoder", transcoder)
         stream.rungs = lambda: ladder.reports

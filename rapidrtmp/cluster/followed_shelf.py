@@ -36,6 +36,11 @@ class FollowedShelf(Shelf):
 
     observer: ShelfObserver | None = None
 
+    @property
+    def is_followed(self) -> bool:
+        """See :class:`~rapidrtmp.live.shelf.Shelf`."""
+        return self.observer is not None
+
     def put(self, name: str, pieces: Sequence[bytes], content_type: str, cache_control: str = IMMUTABLE) -> None:
         """See :meth:`IShelf.put <rapidrtmp.interfaces.IShelf.put>`."""
         super().put(name, pieces, content_type, cache_control)

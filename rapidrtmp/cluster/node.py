@@ -271,6 +271,7 @@ class ClusterNode:
                 self._folder,
                 self._reactor,
             )
+        stream.renditions_asked_for()  # by viewers of the other node, for all that is known here
         return feed
 
     def forgotten(self, stream: LiveStream) -> None:

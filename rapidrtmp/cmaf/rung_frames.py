@@ -7,7 +7,7 @@ leaves the parts of the source alone, and makes frames of the rung's again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from fractions import Fraction
 from heapq import merge
@@ -131,8 +131,11 @@ class RungFrames(_PartSink):
         if not self._has_begun:
             self._missed()
 
-    def await_renditions(self, *, awaited: bool) -> None:
-        """See :meth:`IRenditionsSink.await_renditions <rapidrtmp.interfaces.IRenditionsSink.await_renditions>`."""
+    def expect_renditions(self, names: Collection[str] | None) -> None:
+        """See :meth:`IRenditionsSink.expect_renditions <rapidrtmp.interfaces.IRenditionsSink.expect_renditions>`."""
+
+    def pause_renditions(self) -> None:
+        """See :meth:`IRenditionsSink.pause_renditions <rapidrtmp.interfaces.IRenditionsSink.pause_renditions>`."""
 
     def open_rendition(self, rung: Rung) -> Any:
         """See :meth:`IRenditionsSink.open_rendition <rapidrtmp.interfaces.IRenditionsSink.open_rendition>`."""

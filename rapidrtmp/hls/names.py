@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 from rapidrtmp.media import Track
+from rapidrtmp.names import MULTIVARIANT_PLAYLIST
 
 __all__ = [
     "MEDIA_PLAYLIST",
@@ -33,7 +34,7 @@ __all__ = [
     "segment_name",
 ]
 
-MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST = "index.m3u8", "master.m3u8", "dvr.m3u8"
+MEDIA_PLAYLIST, REWIND_PLAYLIST = "index.m3u8", "dvr.m3u8"
 #: Beside the long playlist: what lists a picture of each of its segments, and what names both.
 REWIND_I_FRAMES, REWIND_MULTIVARIANT = "dvr_iframes.m3u8", "dvr_master.m3u8"
 #: What a server that starts again must know and no playlist says; in the storage alone.

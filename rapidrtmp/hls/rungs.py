@@ -42,7 +42,7 @@ class RungRendition(TrackRendition):
             if run.track.kind is MediaKind.AUDIO:
                 seconds = sum(sample.duration for sample in run.samples) / run.track.timescale
                 audio += sum(len(sample.frame.data) for sample in run.samples) * 8 / max(seconds, 0.001)
-        self.rate.peak = bitrate * (100 + SPARE_PERCENT) // 100 + round(audio)
+        self.rate.peak = max(self.rate.peak, bitrate * (100 + SPARE_PERCENT) // 100 + round(audio))
         self.is_offered = True
 
     def _take_media(self) -> list[bytes]:
@@ -98,6 +98,11 @@ class RungSink:
         self._end = 0  # of the newest part, in ticks
         self._expects_end = False  # whether the open segment should end with it
         self._is_broken = False  # whether the next segment does not join on to the last
+        self._is_awaited = True  # whether it is offered from its next part on
+
+    def pause(self) -> None:
+        """It brings nothing until it is asked for, and is offered again from its first part on."""
+        self._is_awaited = True
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """See :meth:`IPartSink.tracks_changed <rapidrtmp.interfaces.IPartSink.tracks_changed>`; likewise the others."""
@@ -120,7 +125,8 @@ class RungSink:
             self._expects_end = False
             self._publish(rendition, self._next_part(rendition.window))  # before it comes, players learn of it
         rendition.put_part(part, self._segment_of_source(rendition.window, part))
-        if part.runs and not rendition.is_offered and not rendition.rate.peak:
+        if part.runs and self._is_awaited:
+            self._is_awaited = False
             rendition.expect(self._rung.bitrate, part)
         self._end = part.end
         self._expects_end = part.expected_last

@@ -7,7 +7,7 @@ publishes versions of the playlist, and promises in each which part comes next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
 
 from twisted.internet.defer import Deferred
@@ -162,9 +162,14 @@ class HlsSink:
         self._newest: Part | None = None  # the newest part that no version lists
         self._has_news = False  # whether there is anything that the last version does not say
         self._frame_rate: Fraction | None = None
-        self._has_multivariant = False
-        self._awaits_rungs = False  # whether it is open which rungs there will be
-        self._rungs_to_come: set[str] = set()  # those that are known and have brought nothing yet
+        self._has_multivariant = False  # whether it was clear at some time what there is to choose from
+        self._multivariant_text = b""
+        self._is_multivariant_up = False
+        self._rungs: list[RungSink] = []
+        self._expected_rungs: frozenset[str] | None = frozenset()  # ``None`` while it is open which there will be
+        self._is_paused = False  # whether there are none until viewers ask for what there is to choose from
+        self._listed_ms = 0  # how long the segments are that this sink has completed
+        self._held_from_ms = 0  # how long they were when the multivariant playlist was first held
         self._latency = context.metrics.histogram(
             "part_publish_delay_seconds", "From the arrival of a part's last frame to its publication", LATENCY_BUCKETS
         )
@@ -228,6 +233,7 @@ class HlsSink:
         self._of_tracks.complete_segment(self._end)
         self._expects_end = False
         self._has_news = True
+        self._listed_ms += segment.duration_ms
         self._multivariant.measure(size, segment.duration_ms, 1000 * rendition.window.constants.target_s)
         self._pictures.complete(segment.duration_ms, 1000 * rendition.window.constants.target_s)
 
@@ -266,6 +272,8 @@ class HlsSink:
         rendition.end()
         self._of_tracks.end()
         self._put_version(rendition)
+        if self._is_paused:
+            self.expect_renditions(())
 
     def suspend(self) -> None:
         """
@@ -293,23 +301,34 @@ class HlsSink:
 
     # ── IRenditionsSink ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def await_renditions(self, *, awaited: bool) -> None:
-        """See :meth:`IRenditionsSink.await_renditions <rapidrtmp.interfaces.IRenditionsSink.await_renditions>`."""
-        self._awaits_rungs = awaited
-        if not awaited and self._rendition is not None:
+    def expect_renditions(self, names: Collection[str] | None) -> None:
+        """See :meth:`IRenditionsSink.expect_renditions <rapidrtmp.interfaces.IRenditionsSink.expect_renditions>`."""
+        self._expected_rungs = None if names is None else frozenset(names)
+        if self._is_paused:
+            self._is_paused = self._has_multivariant = False
+            self._held_from_ms = self._reached_ms
+        if names is not None and self._rendition is not None:
             self._publish_multivariant(self._rendition)
+
+    def pause_renditions(self) -> None:
+        """See :meth:`IRenditionsSink.pause_renditions <rapidrtmp.interfaces.IRenditionsSink.pause_renditions>`."""
+        self._expected_rungs = frozenset()
+        self._is_paused, self._is_multivariant_up = True, False
+        for rung in self._rungs:
+            rung.pause()
+        self._shelf.withdraw(MULTIVARIANT_PLAYLIST)
+        self._shelf.announce(MULTIVARIANT_PLAYLIST)
 
     def open_rendition(self, rung: Rung) -> RungSink:
         """See :meth:`IRenditionsSink.open_rendition <rapidrtmp.interfaces.IRenditionsSink.open_rendition>`."""
-        self._rungs_to_come.add(rung.name)
         window, others = self._options.window, self._of_tracks
-        return RungSink(self._context, rung, window, others, self._window, self._rung_published)
+        self._rungs.append(RungSink(self._context, rung, window, others, self._window, self._rung_published))
+        return self._rungs[-1]
 
     def _window(self) -> PlaylistWindow:
         return self._published.window
 
     def _rung_published(self) -> None:
-        self._rungs_to_come -= self._of_tracks.rungs.keys()
         self._publish_multivariant(self._published)
 
     # ── the rendition ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -396,7 +415,7 @@ class HlsSink:
     def _publish_multivariant(self, rendition: Rendition) -> None:
         """Put it up when there is something measured, and again when it would say something else."""
         others = self._of_tracks
-        if not self._is_settled(rendition):
+        if not self._is_paused and not self._is_settled(rendition):
             return
         for rung in others.rungs.values():
             rung.frame_rate = self._frame_rate  # they have a picture for each of the source's
@@ -405,13 +424,16 @@ class HlsSink:
             self._tracks, self._frame_rate, others.video, others.audio, pictures
         )
         if data is not None:
-            self._put_multivariant(rendition, data)
+            self._multivariant_text, self._is_multivariant_up = data, False
             muxed = self._multivariant.render_muxed(self._tracks, self._frame_rate)  # for nothing else is stored
             rendition.put_multivariant(MULTIVARIANT_PLAYLIST, muxed)
             if self._options.dvr_ms and self._context.storage.persistent:
                 pictures = self._i_frames(REWIND_I_FRAMES)
                 data = self._multivariant.render_rewind(REWIND_PLAYLIST, self._tracks, self._frame_rate, pictures)
                 self._put_multivariant(rendition, data, REWIND_MULTIVARIANT)
+        if not self._is_paused and not self._is_multivariant_up:
+            self._is_multivariant_up = True
+            self._put_multivariant(rendition, self._multivariant_text)
 
     def _i_frames(self, uri: str) -> list[Variant]:
         """What lists the pictures of the leading track, if it has any."""
@@ -427,12 +449,22 @@ class HlsSink:
             return True
         segments = rendition.window.segments
         is_awaited = len(segments) < LONGEST_HOLD_SEGMENTS and bool(self._context.expected_tracks())
-        is_awaited |= self._awaits_rungs or bool(self._rungs_to_come)
-        opened, listed_ms = rendition.window.open, sum(each.duration_ms for each in segments)
-        if opened is not None:
-            listed_ms += (self._end - opened.start) * 1000 // opened.timescale
-        self._has_multivariant = listed_ms >= LONGEST_HOLD_MS or not (is_awaited or self._of_tracks.is_undecided)
+        is_awaited |= self._awaits_rungs or self._of_tracks.is_undecided
+        self._has_multivariant = not is_awaited or self._reached_ms - self._held_from_ms >= LONGEST_HOLD_MS
         return self._has_multivariant
+
+    @property
+    def _awaits_rungs(self) -> bool:
+        """Whether rungs should come that cannot be chosen yet."""
+        rungs = self._of_tracks.rungs
+        expected = self._expected_rungs
+        return expected is None or any(name not in rungs or not rungs[name].is_offered for name in expected)
+
+    @property
+    def _reached_ms(self) -> int:
+        """How long the segments are that have come, the open one among them."""
+        opened = None if self._rendition is None else self._rendition.window.open
+        return self._listed_ms + (0 if opened is None else (self._end - opened.start) * 1000 // opened.timescale)
 
     def _put_multivariant(self, rendition: Rendition, data: bytes, name: str = MULTIVARIANT_PLAYLIST) -> None:
         max_age_s = rendition.window.constants.target_s

@@ -8,7 +8,7 @@ So a transcoder does nothing but code pictures: when it is late, or fails, its r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
@@ -80,6 +80,12 @@ class ILadder(Interface):
         left out get gaps at once; no rungs at all are an answer too, for players wait for one.
         """
 
+    def pause() -> None:
+        """
+        Say that there are no rungs until viewers want some (``ITranscoder.asked_for``): who asks for what there is to
+        choose from waits until ``begin`` is called.
+        """
+
     def configured(rung: str, codec: str, config: VideoConfig) -> None:
         """
         Say how the frames of a rung that follow are to be decoded, before the first one.
@@ -117,6 +123,9 @@ class ITranscoder(ISink):
     def segment_missed(rung: str) -> None:
         """Learn that a segment of a rung had to be published as a gap, because its frames have not come in time."""
 
+    def asked_for() -> None:
+        """Learn that a viewer waits for what there is to choose from, or has come for a rung."""
+
 
 @dataclass(frozen=True)
 class TranscoderContext:
@@ -125,6 +134,7 @@ class TranscoderContext:
 
     :ivar ladder: takes what comes out of it.
     :ivar advise: as ``SinkContext.advise``; likewise ``record``, ``in_thread`` and ``spawn_process``.
+    :ivar is_watched: tells whether the stream has viewers now.
     """
 
     stream: StreamName
@@ -136,6 +146,7 @@ class TranscoderContext:
     in_thread: InThread
     record: Callable[[EventType, Mapping[str, object]], None] = lambda _type, _data: None
     advise: Callable[[str, str], None] = lambda _topic, _advice: None
+    is_watched: Callable[[], bool] = lambda: True
 
 
 class ITranscoderFactory(Interface):
@@ -155,8 +166,11 @@ class IRenditionsSink(IPartSink):
 
     has_renditions: bool = Attribute("Whether it wants any.")
 
-    def await_renditions(*, awaited: bool) -> None:
-        """Learn whether it is still open which rungs there will be."""
+    def expect_renditions(names: Collection[str] | None) -> None:
+        """Learn which rungs come, or are there, by name; ``None`` while it is open which there will be."""
+
+    def pause_renditions() -> None:
+        """Learn that there are none until viewers ask for what there is to choose from; then some are expected."""
 
     def open_rendition(rung: Rung) -> IPartSink:
         """Make the part sink of a rung; called once for each that there ever is."""

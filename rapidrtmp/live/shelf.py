@@ -179,6 +179,11 @@ class Shelf:
     # ── what HTTP does ───────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
+    def is_followed(self) -> bool:
+        """Whether other processes serve what is here."""
+        return False
+
+    @property
     def waiting(self) -> int:
         """How many requests wait here now."""
         return self._waiting

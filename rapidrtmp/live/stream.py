@@ -39,7 +39,7 @@ from rapidrtmp.live.statistics import Statistics
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.live.wall_clock import WallClockMap
 from rapidrtmp.media import AudioConfig, Frame, MediaKind, Rhythm, TimedMetadata, Track, VideoConfig
-from rapidrtmp.names import StreamName
+from rapidrtmp.names import MULTIVARIANT_PLAYLIST, StreamName
 from rapidrtmp.timeline.health import PublishHealth
 
 #: Without a frame for so long nothing that was measured of a track still holds.
@@ -170,6 +170,7 @@ class LiveStream:
     :ivar health: how its publisher does, in numbers; ``None`` until that is known. ``findings``: what is wrong.
     :ivar notice: what viewers should know of it; see :meth:`notify_viewers`.
     :ivar rungs: tells how the rungs of its ladder do; ``tracks_of_rung``, by its name, what one consists of.
+    :ivar renditions_asked_for: called when a viewer waits for what there is to choose from, or has come for a rung.
     :ivar wall_clock: the dates of its timeline since the last discontinuity.
     """
 
@@ -197,6 +198,7 @@ class LiveStream:
         shelf.target_found = viewers.allow_for
         shelf.segment_listed = self._segment_listed
         viewers.came = lambda address, client: record(EventType.PLAY, name, address, {"viewer": client})
+        viewers.began_with = self._viewer_began_with
         viewers.left = lambda client: record(EventType.STOP, name, "", {"viewer": client})
         self.started_at_ms = started_at_ms
         self.begun_ms = begun_ms
@@ -216,6 +218,7 @@ class LiveStream:
         self.fan_out = fan_out or FanOut(name)
         self.rungs: Callable[[], Sequence[RungReport]] = tuple
         self.tracks_of_rung: Callable[[str], tuple[Track, ...]] = lambda _name: ()
+        self.renditions_asked_for: Callable[[], object] = lambda: None
         self._gop = GopCache(gop_cache_bytes)
         self._max_bytes = max_bytes
         self.health: PublishHealth | None = None
@@ -280,11 +283,17 @@ class LiveStream:
     def wait(self, name: str) -> Deferred[IMediaObject | None]:
         """See :meth:`IPlayable.wait <rapidrtmp.interfaces.IPlayable.wait>`."""
         self.shelf.announce(name)
+        if name == MULTIVARIANT_PLAYLIST:
+            self.renditions_asked_for()
         return self.shelf.wait_for(name)
 
     def wait_for_version(self, name: str, sequence: int, part: int | None) -> Deferred[IPlaylistVersion | None]:
         """See :meth:`IPlayable.wait_for_version <rapidrtmp.interfaces.IPlayable.wait_for_version>`."""
         return self.shelf.wait_for_playlist(name, sequence, part)
+
+    def _viewer_began_with(self, thing: str) -> None:
+        if "/" in thing and not thing.startswith(("audio-", "video-")):
+            self.renditions_asked_for()
 
     # ── sinks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -200,7 +200,8 @@ class Viewers:
     :param of: what tells the connections of this process from those of others.
     :ivar window_ms: a client not heard of for this long has left.
     :ivar came: called with the address of a client that begins to watch, and with what it is called here; ``left``:
-        with the latter alone, when it is noticed that it does so no more.
+        with the latter alone, when it is noticed that it does so no more. ``began_with``: called with what it asks for
+        first.
     """
 
     def __init__(self, salt: bytes, window_ms: int = 12_000, of: str = "") -> None:
@@ -215,6 +216,7 @@ class Viewers:
         self._by_prefix: Counter[bytes] = Counter()
         self._most_of_prefix = 0
         self.came: Callable[[str, str], object] = lambda _address, _client: None
+        self.began_with: Callable[[str], object] = lambda _thing: None
         self.left: Callable[[str], object] = lambda _client: None
 
     def bound_prefixes(self, most: int) -> None:
@@ -248,6 +250,7 @@ class Viewers:
         if client is None or client.last_seen_ms < now_ms - self.window_ms:  # or has left, and comes back
             self._forget(now_ms)
             client = self._begin(identity, address)
+            self.began_with(thing)
         else:
             self._clients.move_to_end(identity)
         client.last_seen_ms = now_ms

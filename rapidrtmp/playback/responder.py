@@ -36,7 +36,7 @@ from rapidrtmp.interfaces import (
     no_demand,
 )
 from rapidrtmp.live.shelf import contains
-from rapidrtmp.names import StreamName
+from rapidrtmp.names import MULTIVARIANT_PLAYLIST, StreamName
 from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.directives import Directives, TooFarAheadError, read_directives
 from rapidrtmp.playback.ready_answers import ReadyAnswers
@@ -45,7 +45,7 @@ __all__ = ["HlsResponder"]
 
 T = TypeVar("T")
 
-MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST = "index.m3u8", "master.m3u8"
+MEDIA_PLAYLIST = "index.m3u8"
 UNKNOWN_RETRY_S = 2
 #: A request is held for this many target durations at most (6.2.5.2 wants a server to give up after three).
 PATIENCE = 3

@@ -11,7 +11,7 @@ naming its factory::
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,10 @@ class RecordingLadder:
         """Remember it."""
         self.begun.append(tuple(rungs))
 
+    def pause(self) -> None:
+        """Remember it."""
+        self.calls.append("pause")
+
     def configured(self, rung: str, codec: str, config: VideoConfig) -> None:  # noqa: ARG002 - the contract's
         """Remember it."""
         self.configs.setdefault(rung, []).append(config)
@@ -125,6 +129,7 @@ def make_transcoder_context(
     metrics: Any = None,
     spawn_process: Any = _no_process,
     said: Said | None = None,
+    is_watched: Callable[[], bool] = lambda: True,
 ) -> TranscoderContext:
     """A context for one transcoder; what is not given is a fresh double, and processes cannot be started."""
     kept = Said() if said is None else said
@@ -138,6 +143,7 @@ def make_transcoder_context(
         in_thread=_at_once,
         record=lambda type, data: kept.events.append((type, data)),
         advise=kept.advice.__setitem__,
+        is_watched=is_watched,
     )
 
 
@@ -236,6 +242,9 @@ class FakeTranscoder:
     def segment_missed(self, rung: str) -> None:
         """Remember it."""
         self.missed.append(rung)
+
+    def asked_for(self) -> None:
+        """There is always all that there will be."""
 
 
 @implementer(ITranscoderFactory)

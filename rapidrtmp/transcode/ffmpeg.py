@@ -28,6 +28,7 @@ from rapidrtmp.transcode.encoders import ENCODERS, LIBX264, Encoder, find_encode
 from rapidrtmp.transcode.program import usable_ffmpeg
 from rapidrtmp.transcode.room import CODING, ROOM, estimated_cores
 from rapidrtmp.transcode.rungs import RungSize, parse_rungs, suitable_rungs
+from rapidrtmp.transcode.watching import Watching
 
 __all__ = ["FfmpegTranscoder", "FfmpegTranscoderFactory"]
 
@@ -68,7 +69,7 @@ class FfmpegTranscoderFactory:
     :param preset: of libx264: ``ultrafast`` costs about half of ``veryfast``.
     :param encoder: ``libx264``, one on hardware, or ``auto``: the first on hardware that works, else libx264.
     :param bframes: so many B-frames in a row, at most: a better picture at the same rate, and later by some frames.
-    :param when: ``always``.
+    :param when: ``always``, or ``watched``: from the first viewer of ``master.m3u8`` to a minute after the last viewer.
     :param audio: ``copy``: rungs have the source's audio.
     :param program: path of FFmpeg; empty for the one that is found.
     :param rungs: bits a second by height. What is not clearly smaller than the source is left out.
@@ -89,7 +90,7 @@ class FfmpegTranscoderFactory:
             ("preset", preset, list(CODING)),
             ("encoder", encoder, ["auto", *ENCODERS]),
             ("bframes", bframes, [str(count) for count in range(MOST_B_FRAMES + 1)]),
-            ("when", when, ["always"]),
+            ("when", when, ["always", "watched"]),
             ("audio", audio, ["copy"]),
         ):
             if value not in known:
@@ -97,12 +98,13 @@ class FfmpegTranscoderFactory:
         self.rungs = parse_rungs(rungs or DEFAULT_RUNGS)
         if encoder != "auto" and int(bframes) and not ENCODERS[encoder].reordered:
             raise ConfigurationError(f"bframes={bframes}: {encoder} has none")
+        self._is_for_viewers = when == "watched"
         self._tool = Tool(usable_ffmpeg(program), preset, encoder, int(bframes))
 
     def create(self, context: TranscoderContext) -> FfmpegTranscoder:
         """See :meth:`ITranscoderFactory.create <rapidrtmp.interfaces.ITranscoderFactory.create>`."""
         self._tool.look_for_encoder(context)
-        return FfmpegTranscoder(context, self.rungs, self._tool)
+        return FfmpegTranscoder(context, self.rungs, self._tool, is_for_viewers=self._is_for_viewers)
 
 
 class Tool:
@@ -153,9 +155,12 @@ class FfmpegTranscoder:
     One stream's.
 
     :param rungs: those that are wanted, the largest first.
+    :param is_for_viewers: whether there is a child only while there are viewers.
     """
 
-    def __init__(self, context: TranscoderContext, rungs: Sequence[Rung], tool: Tool) -> None:
+    def __init__(
+        self, context: TranscoderContext, rungs: Sequence[Rung], tool: Tool, *, is_for_viewers: bool = False
+    ) -> None:
         self._context = context
         self._ladder = context.ladder
         self._wanted = list(rungs)
@@ -181,6 +186,8 @@ class FfmpegTranscoder:
         self._restarts: deque[float] = deque()
         self._missed: deque[float] = deque()
         self._timers: dict[str, IDelayedCall] = {}
+        self._watching: Watching | None = None
+        self._is_gone = False  # whether the publisher is, who may return
         self._done: Deferred[None] | None = None
         self._finishes = False
         self._count_restart = context.metrics.counter(
@@ -190,12 +197,16 @@ class FfmpegTranscoder:
         self._count_strays = context.metrics.counter("ladder_strays_total", "Pictures of rungs that belong to no frame")
         self._count_cpu = context.metrics.counter("ladder_cpu_seconds_total", "Processor time of the children")
         self._count_missed = context.metrics.counter("ladder_gaps_total", "Segments of rungs that were not in time")
+        if is_for_viewers:
+            self._watching = Watching(context.clock, context.is_watched, self._viewers_changed)
+            self._ladder.pause()
 
     # ── ISink ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """See :meth:`ISink.tracks_changed <rapidrtmp.interfaces.ISink.tracks_changed>`; likewise the others."""
         self._end_range()
+        self._is_gone = False
         videos = [track for track in tracks if track.kind is MediaKind.VIDEO]
         if len(videos) == 1:
             if self._track is None or self._track.config != videos[0].config:
@@ -203,8 +214,11 @@ class FfmpegTranscoder:
                 self._bitrate = 0 if self._is_off else self._bitrate
                 self._is_off = False
             self._track, self._has_range = videos[0], True
+            if not self._is_wanted:
+                self._ladder.pause()
         else:  # nothing to be seen, or the publisher brings the rungs itself
             self._track, self._has_range = None, False
+            self._sizes = ()
             self._ladder.begin(())
 
     def frame_received(self, frame: Frame) -> None:
@@ -224,7 +238,7 @@ class FfmpegTranscoder:
             return
         if self._child is not None and not self._is_draining:
             self._child.feed(frame)
-        elif self._child is None and not self._timers.keys() & {"restart", "room"}:
+        elif self._child is None and self._is_wanted and not self._timers.keys() & {"restart", "room"}:
             self._start()
         if self._gop_bytes > MOST_GOP_BYTES:
             self._gop.clear()
@@ -237,12 +251,15 @@ class FfmpegTranscoder:
         """The publisher may return: then all is tried anew."""
         self._end_range()
         self._is_off = False
+        self._is_gone = True
         self._hopeless, self._pause_s = 0, FIRST_PAUSE_S
         self._restarts.clear()
 
     def finish(self) -> Deferred[None] | None:
         """Let the child bring the rest."""
         self._finishes = True
+        if self._watching is not None:
+            self._watching.stop()
         self._end_range()
         if self._child is None:
             return None
@@ -259,6 +276,38 @@ class FfmpegTranscoder:
         if len(self._missed) > MOST_MISSED * len(self._sizes) and self._child is not None and not self._is_draining:
             self._missed.clear()
             self._shed(rung)
+
+    # ── whether there are viewers ────────────────────────────────────────────────────────────────────────────────────
+
+    def asked_for(self) -> None:
+        """See :meth:`ITranscoder.asked_for <rapidrtmp.interfaces.ITranscoder.asked_for>`."""
+        if self._watching is None or self._finishes:
+            return
+        if self._is_gone and not self._is_wanted:  # nothing comes for now: there is the source to choose
+            self._ladder.begin(())
+        self._watching.asked_for()
+
+    @property
+    def _is_wanted(self) -> bool:
+        return self._watching is None or self._watching.is_wanted
+
+    def _viewers_changed(self) -> None:
+        """Begin for the first viewer, and end after the last."""
+        if self._is_off:
+            return
+        if self._is_wanted:
+            if self._suitable and self._gop and self._child is None:
+                self._start()
+            return
+        self._say("unwatched", {})
+        self._sizes = ()
+        self._ladder.pause()
+        self._cancel("restart")
+        self._cancel("room")
+        if self._child is None:
+            ROOM.leave(self)
+        elif not self._is_draining:
+            self._drain(self._child)
 
     # ── which rungs ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -423,7 +472,7 @@ class FfmpegTranscoder:
             ROOM.leave(self)
             if not self._has_range:
                 self._ladder.drained()
-            elif self._gop and self._suitable:
+            elif self._gop and self._suitable and self._is_wanted:
                 self._start()
         elif not self._is_off:
             self._replace(outcome)
@@ -462,7 +511,7 @@ class FfmpegTranscoder:
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     def _restart(self) -> None:
-        if self._gop and self._child is None and self._has_range:
+        if self._gop and self._child is None and self._has_range and self._is_wanted:
             self._start()
 
     def _turn_off(self, reason: str) -> None:

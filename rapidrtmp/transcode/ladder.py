@@ -219,7 +219,16 @@ class Ladder:
             for rung in rungs:
                 if rung.name not in self._rungs:
                     self._open(rung)
-        self._each_sink(lambda sink: sink.await_renditions(awaited=False))
+        self._each_sink(lambda sink: sink.expect_renditions(self._present))
+        self._see_who_is_off()
+
+    def pause(self) -> None:
+        """See :meth:`ILadder.pause <rapidrtmp.interfaces.ILadder.pause>`."""
+        self._present = frozenset()
+        self._each_sink(lambda sink: sink.pause_renditions())
+        self._see_who_is_off()
+
+    def _see_who_is_off(self) -> None:
         for name, state in self._rungs.items():
             state.cutter.is_off = name not in self._present
             self._advance(state)
@@ -258,7 +267,7 @@ class Ladder:
 
     def await_rungs(self) -> None:
         """Have sinks wait a little for a ladder that should come."""
-        self._each_sink(lambda sink: sink.await_renditions(awaited=True))
+        self._each_sink(lambda sink: sink.expect_renditions(None))
 
     def configured(self, rung: str, codec: str, config: VideoConfig) -> None:
         """See :meth:`ILadder.configured <rapidrtmp.interfaces.ILadder.configured>`."""

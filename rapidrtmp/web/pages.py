@@ -27,9 +27,9 @@ from rapidrtmp.live.poster import write_poster
 from rapidrtmp.live.registry import Registry
 from rapidrtmp.live.stream import NOTICE, LiveStream, StreamState
 from rapidrtmp.media import VideoConfig
-from rapidrtmp.names import POSTER, StreamName
+from rapidrtmp.names import MULTIVARIANT_PLAYLIST, POSTER, StreamName
 from rapidrtmp.playback.admission import Admission
-from rapidrtmp.playback.responder import MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST
+from rapidrtmp.playback.responder import MEDIA_PLAYLIST
 from rapidrtmp.support.clock import now_ms
 
 __all__ = ["VIEWERS", "Pages", "poster_response"]

@@ -183,6 +183,20 @@ class ChildTests(EndToEndTest):
         publisher.kill()
 
 
+class WatchedTests(EndToEndTest):
+    def test_begins_with_the_first_viewer(self) -> None:
+        """With ``when=watched`` no FFmpeg runs until a player asks for the multivariant playlist."""
+        settings = SETTINGS.replace("preset", "when=watched:preset").format(program=FFMPEG)
+        server = self.start_server(settings)
+        publisher = self.publish(FFMPEG, irregular(40), server.issue_token("show").publish_url)
+        eventually("some segments", lambda: server.get("/live/show/index.m3u8").text.count("EXTINF") > 3)
+        self.assertEqual([], children(server))
+        master = parse_multivariant_playlist(server.get("/live/show/master.m3u8").text)
+        self.assertEqual({"index.m3u8", "90p/index.m3u8", "54p/index.m3u8"}, {each.uri for each in master.variants})
+        self.assertEqual(1, len(children(server)))
+        publisher.kill()
+
+
 class PlayerTests(BrowserTest):
     def test_page_changes_between_rungs(self) -> None:
         """hls.js changes between the renditions of a low-latency ladder, a dozen times, without a stall."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ from rapidrtmp.media import Frame, VideoConfig
 from rapidrtmp.testing.frames import make_audio_track, make_video_track, video_frames
 from rapidrtmp.testing.sinks import RecordingMetrics, feed
 from rapidrtmp.testing.transcoders import RecordingLadder, Said, TranscoderContract, make_transcoder_context
-from rapidrtmp.transcode import encoders, ffmpeg, program
+from rapidrtmp.transcode import encoders, ffmpeg, program, watching
 from rapidrtmp.transcode.child import MOST_QUEUED_BYTES
 from rapidrtmp.transcode.encoders import ENCODERS, LIBX264, find_encoder
 from rapidrtmp.transcode.room import Room, available_cores, estimated_cores
@@ -89,10 +89,12 @@ class FakeChild:
 class Supervised:
     """A transcoder with children of a test's."""
 
-    def __init__(self, rungs: dict[str, str] | None = None) -> None:
+    def __init__(self, rungs: dict[str, str] | None = None, is_watched: Callable[[], bool] = lambda: True) -> None:
         self.clock, self.ladder, self.said = Clock(), RecordingLadder(), Said()
         self.children: list[FakeChild] = []
-        context = make_transcoder_context(self.ladder, clock=self.clock, spawn_process=self._spawn, said=self.said)
+        context = make_transcoder_context(
+            self.ladder, clock=self.clock, spawn_process=self._spawn, said=self.said, is_watched=is_watched
+        )
         self.metrics: RecordingMetrics = context.metrics  # type: ignore[assignment]
         factory = ffmpeg.FfmpegTranscoderFactory(**(rungs or {"480p": "100k", "360p": "50k"}))
         self.transcoder = factory.create(context)
@@ -452,6 +454,73 @@ class RoomTests(FfmpegCase):
         self.assertEqual([], supervised.clock.getDelayedCalls())
         supervised.feed(frames, 4, 5)
         self.assertEqual(2, len(supervised.children))
+
+
+class WatchedTests(FfmpegCase):
+    """``when=watched``."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.has_viewers = False
+
+    def make(self) -> Supervised:
+        return Supervised({"480p": "100k", "360p": "50k", "when": "watched"}, lambda: self.has_viewers)
+
+    def test_begins_with_the_first_viewer(self) -> None:
+        """Without viewers there is no child and players wait; one is fed from the last keyframe when one asks."""
+        supervised = self.make()
+        frames = supervised.begin(7.1)
+        self.assertEqual(([], []), (supervised.children, supervised.ladder.begun))
+        self.assertEqual({"pause"}, set(supervised.ladder.calls) - {"drained"})
+        supervised.transcoder.asked_for()
+        self.assertEqual(["480p", "360p"], [rung.name for rung in supervised.ladder.begun[-1]])
+        self.assertEqual([frame.dts for frame in frames if 6 <= frame.dts / 90_000 < 7.1], supervised.child.frames())
+
+    def test_ends_a_minute_after_the_last(self) -> None:
+        """The child brings the rest some time after the last viewer has left, and another begins for the next one."""
+        self.assertEqual(60.0, watching.LINGER_S)
+        self.patch(watching, "LINGER_S", 20.0)
+        supervised = self.make()
+        frames = supervised.begin(3)
+        supervised.transcoder.asked_for()
+        supervised.say_hello()
+        self.has_viewers = True
+        for second in range(3, 50):
+            self.has_viewers = second < 25
+            supervised.clock.advance(1)
+            supervised.feed(frames, second, second + 1)
+            if not supervised.child.is_closed:
+                supervised.bring(frames, second - 3 if second == 3 else second, second + 1)
+        self.assertEqual([True], [child.is_closed for child in supervised.children])
+        self.assertEqual("pause", supervised.ladder.calls[-1])
+        self.assertEqual(["started", "unwatched"], supervised.states)
+        supervised.child.end()
+        supervised.feed(frames, 50, 51)
+        self.assertEqual(1, len(supervised.children))
+        supervised.transcoder.asked_for()
+        self.assertEqual(2, len(supervised.children))
+        supervised.transcoder.finish()
+        supervised.child.end()
+        self.assertEqual([], supervised.clock.getDelayedCalls())
+
+    def test_asked_for_before_it_is_known(self) -> None:
+        """One who asks before the rungs are chosen has them when they are."""
+        supervised = self.make()
+        supervised.transcoder.asked_for()
+        supervised.begin()
+        self.assertEqual(1, len(supervised.children))
+
+    def test_asked_for_while_the_publisher_is_gone(self) -> None:
+        """One who asks while the publisher is gone has the source to choose, and the rungs when it is back."""
+        supervised = self.make()
+        supervised.begin()
+        supervised.transcoder.interrupted()
+        supervised.transcoder.asked_for()
+        self.assertEqual([()], supervised.ladder.begun)
+        supervised.transcoder.discontinuity()
+        supervised.begin()
+        self.assertEqual(1, len(supervised.children))
+        self.assertEqual(2, len(supervised.ladder.begun[-1]))
 
 
 class HardwareTests(FfmpegCase):

@@ -235,6 +235,43 @@ class InStepTests(SynchronousTestCase):
         stream.feed([frame for frame in everything if frame.arrived_ms >= 5_500])
         self.assertEqual(["index.m3u8"], stream.variants())
 
+    def test_off_before_it_has_begun(self) -> None:
+        """When it turns out that there will be no rungs, the multivariant playlist is held no longer."""
+        stream = LadderedStream({"segment": "1s"})
+        stream.transcoder.dead = {"480p", "360p"}
+        everything = frames_of(3, gop=30)
+        stream.range(VIDEO, AUDIO, frames=everything)
+        self.assertNotIn("master.m3u8", stream.shelf.bodies)
+        stream.ladder.begin(())
+        self.assertEqual(["index.m3u8"], stream.variants())
+
+    def test_asked_for_when_watched(self) -> None:
+        """While it is paused the multivariant playlist waits to be asked for; then it offers the rungs, each time."""
+        stream = LadderedStream()
+        stream.transcoder.dead = {"480p", "360p"}
+        everything = frames_of(60)
+        for begins, comes, pauses in ((0, 12_000, 20_000), (20_000, 40_000, 60_000)):
+            stream.ladder.pause()
+            self.assertTrue(stream.shelf.is_announced("master.m3u8"))
+            stream.transcoder.dead = {"480p", "360p"}
+            early = [frame for frame in everything if begins <= frame.arrived_ms < comes]
+            if begins:
+                stream.feed(early)
+            else:
+                stream.range(VIDEO, AUDIO, frames=early)
+                stream.ladder.pause()
+                self.assertIsNone(stream.shelf.find("master.m3u8"))
+            waiter = stream.shelf.wait_for("master.m3u8")
+            stream.transcoder.dead = set()
+            stream.ladder.begin(stream.transcoder.named_rungs)
+            stream.feed([frame for frame in everything if comes <= frame.arrived_ms < pauses])
+            self.assertIsNotNone(self.successResultOf(waiter))
+            self.assertEqual({"index.m3u8", "480p/index.m3u8", "360p/index.m3u8"}, set(stream.variants()))
+        stream.ladder.pause()
+        stream.finish()
+        self.assertIsNotNone(stream.shelf.find("master.m3u8"))
+        self.assertEqual(shape(stream.shelf.latest("")), shape(stream.shelf.latest("480p/")))
+
     def test_reports_of_each_other(self) -> None:
         """A playlist reports how far each other one is, also while that is behind."""
         stream = LadderedStream()
