@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import enum
 import json
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -51,7 +52,10 @@ _AT_ONCE = -(1 << 62)
 #: The name of what viewers should know of a stream, beside its playlists: ``{"notice": "one sentence"}``.
 NOTICE = "notice.json"
 
-__all__ = ["NOTICE", "GopCache", "LiveStream", "Publisher", "StreamState"]
+#: So much of the past is kept for players that start only when they have seen so much, in milliseconds; FFmpeg wants
+#: 1.4 s of audio and video, and what is missing of that comes in real time.
+PAST_MS = 1_200
+__all__ = ["NOTICE", "PAST_MS", "GopCache", "LiveStream", "Publisher", "StreamState"]
 
 
 class StreamState(enum.Enum):
@@ -83,51 +87,95 @@ class Publisher(Protocol):
 SinkMaker = Callable[["LiveStream", str, Any, Mapping[str, bytes]], ISink | IPartSink]
 
 
+class _PastGop(NamedTuple):
+    """
+    A GOP before the newest one.
+
+    :ivar frames: those that the next GOP does not need as well.
+    :ivar next_dts: when the next one begins, in ticks of the leading track.
+    """
+
+    frames: list[Frame]
+    size: int
+    next_dts: int
+
+
 class GopCache:
     """
     The frames since the leading track's last keyframe, for sinks that come late; bounded in bytes.
 
     A GOP that outgrows the bound is let go until the next keyframe. Without video, only the newest frame is kept:
     audio can start anywhere. Of other video, the frames since its own last keyframe are kept as well.
+
+    :param past_ms: GOPs before are kept as long as all since are shorter than this.
+    :ivar frames: those since the last keyframe.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, past_ms: int = 0) -> None:
         self.max_bytes = max_bytes
         self.frames: list[Frame] = []
-        self._bytes = 0
+        self._past_ms = past_ms
+        self._past: deque[_PastGop] = deque()
+        self._past_until = self._past_span = 0  # ticks of the leading track
+        self._past_bytes = self._bytes = 0
+        self._shared = 0  # so many of the frames, at the front, are in the past as well
         self._leading_id = 0
         self._other_video: frozenset[int] = frozenset()
 
     @property
     def size(self) -> int:
         """Of its frames, in bytes."""
-        return self._bytes
+        return self._bytes + self._past_bytes
+
+    @property
+    def frames_with_past(self) -> list[Frame]:
+        """Those of the GOPs before as well, which make up for one that has only begun."""
+        past = [frame for gop in self._past for frame in gop.frames]
+        return past + self.frames[self._shared if past else 0 :]
 
     def start(self, tracks: tuple[Track, ...]) -> None:
         """Learn the tracks of the frames that follow, the leading one first; forget those before."""
         leading, *others = tracks
         self._leading_id = leading.id
+        self._past_span = self._past_ms * leading.timescale // 1000 if leading.kind is MediaKind.VIDEO else 0
         self._other_video = frozenset(track.id for track in others if track.kind is MediaKind.VIDEO)
         self.clear()
 
     def add(self, frame: Frame) -> None:
         """Keep a frame; a keyframe of the leading track lets go of those before it."""
         if frame.keyframe and frame.track.id == self._leading_id:
-            self._begin()
+            self._begin(frame)
         elif not self.frames:
             return
         self.frames.append(frame)
         self._bytes = size = self._bytes + len(frame.data)
         if size > self.max_bytes:
             self.clear()
+        elif self._past and (frame.dts >= self._past_until or size + self._past_bytes > self.max_bytes):
+            self._forget_past(frame)
 
-    def _begin(self) -> None:
+    def _begin(self, keyframe: Frame) -> None:
         """Let go of what is not needed from now on."""
         needed = self._other_gops() if self._other_video else []
-        self.clear()
-        for frame in needed:
-            self.frames.append(frame)
-            self._bytes += len(frame.data)
+        if self._past_span and self.frames:
+            own = self.frames[self._shared :] if self._shared else self.frames
+            gop = _PastGop(own, self._bytes, keyframe.dts)
+            self._past.append(gop)
+            self._past_bytes += gop.size
+            self._past_until = self._past[0].next_dts + self._past_span
+        self.frames, self._shared = needed, len(needed)
+        self._bytes = sum(len(frame.data) for frame in needed)
+
+    def _forget_past(self, frame: Frame) -> None:
+        """Let go of GOPs before, if what follows is long enough without them, or all too large with them."""
+        is_leading = frame.track.id == self._leading_id
+        while self._past:
+            is_too_large = self._bytes + self._past_bytes > self.max_bytes
+            if not is_too_large and not (is_leading and frame.dts >= self._past_until):
+                return
+            self._past_bytes -= self._past.popleft().size
+            if self._past:
+                self._past_until = self._past[0].next_dts + self._past_span
 
     def _other_gops(self) -> list[Frame]:
         """Of each other video track, the frames since its last keyframe."""
@@ -145,7 +193,8 @@ class GopCache:
     def clear(self) -> None:
         """Forget everything, up to the next keyframe."""
         self.frames.clear()
-        self._bytes = 0
+        self._past.clear()
+        self._bytes = self._past_bytes = self._shared = 0
 
 
 @implementer(ILiveStream, IPlayable)
@@ -219,7 +268,7 @@ class LiveStream:
         self.rungs: Callable[[], Sequence[RungReport]] = tuple
         self.tracks_of_rung: Callable[[str], tuple[Track, ...]] = lambda _name: ()
         self.renditions_asked_for: Callable[[], object] = lambda: None
-        self._gop = GopCache(gop_cache_bytes)
+        self._gop = GopCache(gop_cache_bytes, PAST_MS)
         self._max_bytes = max_bytes
         self.health: PublishHealth | None = None
         self._findings: tuple[Finding, ...] = ()
@@ -314,10 +363,15 @@ class LiveStream:
         """What made each sink that takes its frames now, by the sink's name; ``None`` for one only attached."""
         return {name: self._factories.get(name) for name in self.fan_out.names}
 
-    def attach(self, name: str, sink: object) -> None:
-        """Let a sink have the frames from here on, after those since the last keyframe; see :class:`FanOut`."""
+    def attach(self, name: str, sink: object, *, with_past: bool = False) -> None:
+        """
+        Let a sink have the frames from here on, after those since the last keyframe; see :class:`FanOut`.
+
+        :param with_past: whether it gets those of GOPs before as well, if that keyframe is younger than ``PAST_MS``.
+        """
         is_live = self.state is not StreamState.INTERRUPTED
-        self.fan_out.attach(name, sink, self.tracks, self._gop.frames, live=is_live)
+        missed = self._gop.frames_with_past if with_past else self._gop.frames
+        self.fan_out.attach(name, sink, self.tracks, missed, live=is_live)
 
     def detach(self, name: str) -> Deferred[None] | None:
         """Finish and let go of the sink of that name, if there is one."""

@@ -46,7 +46,7 @@ class Feed:
         self._is_crowded = is_crowded
         self._ended = ended
         self._tracks: tuple[Track, ...] = ()
-        self._gop = GopCache(policy.gop_bytes)
+        self._gop = GopCache(policy.gop_bytes, policy.past_ms)
         self._renderings: dict[RenderingKey, Rendering] = {}
 
     def __len__(self) -> int:
@@ -71,7 +71,7 @@ class Feed:
         rendering = Rendering(key, self._clock, self._policy, self._is_crowded)
         if self._tracks:
             rendering.tracks_changed(self._tracks)
-            rendering.catch_up(self._gop.frames)
+            rendering.catch_up(self._gop.frames_with_past)
         return rendering
 
     def leave(self, rendering: Rendering, follower: Follower) -> None:

@@ -61,7 +61,7 @@ class _Following:
         self._rendering = rendering
         self._position = _WAITING
         self._opening = b""
-        self._not_before = NO_START if self._policy.gops else rendering.ring.next
+        self._not_before = rendering.ring.next if self._policy.gops == 0 else NO_START
         rendering.join(self)
 
     def stop(self) -> None:

@@ -28,6 +28,8 @@ class Format(Protocol):
 
     needs_flags: bool
     """Whether its header says, once and for all, which kinds of tracks there are."""
+    starts_late: bool
+    """Whether its players start only when they have seen more than a second of media."""
 
     def message(self, message: FlvMessage) -> bytes:
         """One message."""
@@ -43,6 +45,7 @@ class RtmpChunks:
     """Each message as one chunk with a full header (RTMP 1.0, 5.3.1), on the message stream ``msid``."""
 
     needs_flags = False
+    starts_late = True
 
     def __init__(self, msid: int) -> None:
         self._msid = msid
@@ -79,6 +82,7 @@ class Tags:
     """FLV tags, as the body of an answer that ends with its connection."""
 
     needs_flags = True
+    starts_late = False
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self)

@@ -219,7 +219,7 @@ class Players:
         if entry is None:
             feed = Feed(self._clock, self.policy, self.is_crowded, lambda: self._forget(stream))
             entry = self._feeds[id(stream)] = stream, feed, set()
-            stream.attach(SINK, feed)
+            stream.attach(SINK, feed, with_past=True)
             if not self._fed.running:
                 self._fed.start(FED_S, now=False)
         _, feed, places = entry

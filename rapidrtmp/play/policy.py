@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rapidrtmp.codec.flv_capabilities import CLASSIC, FIRST_TRACKS, FlvCapabilities
+from rapidrtmp.live.stream import PAST_MS
 
 __all__ = ["PlayPolicy"]
 
@@ -17,7 +18,7 @@ class PlayPolicy:
     :ivar wait_ms: how long a request for a stream that is not there waits.
     :ivar lag_ms: a player that is further behind skips to the newest keyframe.
     :ivar gops: with the beginning of which GOP a player begins: 1 is the newest, 2 the one before; with 0 it waits for
-        the next one.
+        the next one. ``None`` for the newest, but over RTMP the newest that is at least ``past_ms`` old.
     :ivar is_optimistic: whether a player that says nothing of what it takes is sent any codec.
     :ivar stalled_ms: a player that has taken nothing of what was due for so long is closed.
     :ivar most_skips: so many skips within ``skips_ms`` are one too many.
@@ -29,7 +30,8 @@ class PlayPolicy:
 
     wait_ms: int = 10_000
     lag_ms: int = 4_000
-    gops: int = 1
+    gops: int | None = None
+    past_ms: int = PAST_MS
     is_optimistic: bool = True
     stalled_ms: int = 30_000
     most_skips: int = 3

@@ -85,7 +85,8 @@ class Rendering:
         self, key: RenderingKey, clock: IReactorTime, policy: PlayPolicy, is_crowded: Callable[[], bool]
     ) -> None:
         self.key = key
-        self.ring = Ring(policy.lag_ms + 1_000, policy.ring_bytes, policy.gops)
+        past_ms = policy.past_ms if policy.gops is None and key.format.starts_late else 0
+        self.ring = Ring(policy.lag_ms + 1_000, policy.ring_bytes, policy.gops or 1, past_ms)
         self._writer = FlvWriter(key.capabilities)
         self._format = key.format
         self._clock = clock

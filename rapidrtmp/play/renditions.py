@@ -34,8 +34,9 @@ class Rendition:
         has_ended: bool = self.source.has_ended
         return has_ended
 
-    def attach(self, name: str, sink: Any) -> None:
-        """Let an ``ISink`` have its frames, from somewhere in its open segment on."""
+    def attach(self, name: str, sink: Any, *, with_past: bool = False) -> None:
+        """Let an ``ISink`` have its frames, from somewhere in its open segment on; there is no past of it."""
+        del with_past
         self._owner.in_use[id(self.source), self.name] = self
         self.source.attach(f"{name}:{self.name}", RungFrames(self.name, sink))
 

@@ -42,12 +42,15 @@ class Ring:
 
     :param keep_ms: what players may be behind.
     :param max_bytes: of all batches; then even what is newer is let go.
-    :param keep_starts: all is kept since this many batches that players can begin with.
+    :param keep_starts: all is kept since this many batches that players can begin with, at least.
+    :param past_ms: and so much, if there is a batch so old that players can begin with.
     :ivar next: the number of the next batch.
     """
 
-    def __init__(self, keep_ms: int, max_bytes: int, keep_starts: int = 1) -> None:
-        self._starts: deque[int] = deque(maxlen=max(keep_starts, 1))
+    def __init__(self, keep_ms: int, max_bytes: int, keep_starts: int = 1, past_ms: int = 0) -> None:
+        self._starts: deque[int] = deque()
+        self._keep_starts = max(keep_starts, 1)
+        self._past_ms = past_ms
         self.next = 0
         self.size = 0
         self._keep_ms = keep_ms
@@ -85,6 +88,9 @@ class Ring:
         self._batches.append(batch)
         self.next += 1
         self.size += len(batch.data)
+        starts = self._starts
+        while len(starts) > self._keep_starts and batch.timestamp - self.timestamp_of(starts[1]) >= self._past_ms:
+            starts.popleft()
         self._let_go(batch.timestamp - self._keep_ms)
 
     def _let_go(self, before: int) -> None:

@@ -436,7 +436,7 @@ class RapidRtmpService(MultiService):
         return PlayPolicy(
             wait_ms=live.play_wait_ms,
             lag_ms=live.play_lag_ms,
-            gops=int(live.play_gops),
+            gops=None if live.play_gops == "auto" else int(live.play_gops),
             is_optimistic=live.play_enhanced == "optimistic",
             gop_bytes=live.gop_cache_bytes,
         )

@@ -388,9 +388,9 @@ class LiveSettings:
     )
     play_lag_ms: int = _setting(DURATION, "4s", "How far such a player may be behind before it skips to a keyframe")
     play_gops: str = _setting(
-        one_of("0", "1", "2"),
-        "1",
-        "How many GOPs a player begins with: the newest, that and the one before; 0 to wait for the next keyframe",
+        one_of("auto", "0", "1", "2"),
+        "auto",
+        "How many GOPs a player begins with, over RTMP as many as hold 1.2 s by default; 0 waits for a keyframe",
     )
     play_enhanced: str = _setting(
         one_of("optimistic", "declared"),

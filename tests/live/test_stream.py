@@ -207,8 +207,8 @@ class FanOutTests(StreamCase):
 
 
 class CacheTests(SynchronousTestCase):
-    def cache(self, max_bytes: int, *tracks: Track) -> GopCache:
-        cache = GopCache(max_bytes)
+    def cache(self, max_bytes: int, *tracks: Track, past_ms: int = 0) -> GopCache:
+        cache = GopCache(max_bytes, past_ms)
         cache.start(tracks)
         return cache
 
@@ -254,6 +254,45 @@ class CacheTests(SynchronousTestCase):
         for frame in later:
             cache.add(frame)
         self.assertEqual([rung[10], rung[11], leading[10], rung[12]], cache.frames)
+
+    def test_short_gop_has_a_past(self) -> None:
+        """GOPs before are kept as long as those since are shorter than is wanted, within the same bound of bytes."""
+        cache = self.cache(200_000, VIDEO, AUDIO, past_ms=1_000)
+        frames = video_frames(VIDEO, 4, gop=12, size=1_000)  # GOPs of 0.4 s, 19 kB
+        for number, frame in enumerate(frames, 1):
+            cache.add(frame)
+            begin = max((at for at in range(0, number, 12) if number - 1 - at >= 30), default=0)
+            self.assertEqual(frames[begin:number], cache.frames_with_past)
+            self.assertEqual(frames[(number - 1) // 12 * 12 : number], cache.frames)
+            self.assertEqual(sum(len(each.data) for each in cache.frames_with_past), cache.size)
+        cache.clear()
+        self.assertEqual(([], 0), (cache.frames_with_past, cache.size))
+
+    def test_past_is_within_the_bound(self) -> None:
+        """The past goes before the newest GOP would be too large with it."""
+        cache = self.cache(30_000, VIDEO, past_ms=10_000)
+        for frame in video_frames(VIDEO, 4, gop=12, size=1_000):
+            cache.add(frame)
+            self.assertLessEqual(cache.size, 30_000)
+        self.assertEqual(12, len(cache.frames))
+
+    def test_past_of_other_video_is_there_once(self) -> None:
+        """A frame that the newest GOP shares with the past is there once, and where it belongs."""
+        other = make_video_track(640, 360, id=3)
+        cache = self.cache(1_000_000, VIDEO, other, past_ms=5_000)
+        added = []
+        for pair in zip(video_frames(VIDEO, 2, gop=10), video_frames(other, 2, gop=15), strict=True):
+            for frame in pair:
+                cache.add(frame)
+                added.append(frame)
+        self.assertEqual(added, cache.frames_with_past)
+
+    def test_audio_alone_has_no_past(self) -> None:
+        """Audio can start anywhere, so nothing before is kept."""
+        cache = self.cache(20_000, AUDIO, past_ms=1_000)
+        for frame in audio_frames(AUDIO, 1):
+            cache.add(frame)
+        self.assertEqual(1, len(cache.frames_with_past))
 
 
 class TimeTests(StreamCase):

@@ -95,8 +95,8 @@ class PlayerCase(EdgeCase):
 
 
 class BeginningTests(PlayerCase):
-    def test_play_begins_at_the_newest_keyframe(self) -> None:
-        """A player gets what describes the stream, then its newest keyframe and all since."""
+    def test_play_begins_at_a_recent_keyframe(self) -> None:
+        """A player gets what describes the stream, then the newest keyframe that is not too new, and all since."""
         self.publish()
         messages = self.player().heard()
         words = outline(messages)
@@ -107,8 +107,8 @@ class BeginningTests(PlayerCase):
             ],
             words[:9],
         )
-        self.assertEqual(1, words.count("keyframe"))
-        self.assertEqual(24, words.count("picture"))
+        self.assertEqual(2, words.count("keyframe"))  # the newest is 0.96 s old: FFmpeg wants more
+        self.assertEqual(48, words.count("picture"))
         first = messages[8]
         self.assertEqual({first.timestamp}, {each.timestamp for each in messages[6:9]})
         self.assertEqual({1}, {each.msid for each in messages if each.type_id in (8, 9, 18)})

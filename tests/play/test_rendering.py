@@ -86,6 +86,36 @@ class BeginningTests(FeedCase):
             self.assertEqual(whole[whole.index(times[0]) :], times)
 
 
+class PastTests(FeedCase):
+    def first_ages(self, format: Format | None, gop: int) -> list[int]:
+        """How old the keyframe is that a player begins with, in milliseconds, at many moments."""
+        self.setUp()
+        self.begin(VIDEO)
+        self.join(format)
+        staying, ages = self.rendering(format), []
+        for number, frame in enumerate(pictures(8, gop=gop)):
+            self.send([frame])
+            start = SocketFollower(_Unread(), self.clock, self.policy, lambda _: None)
+            start.follow(staying)
+            self.turn(0)
+            if number >= 100:
+                began = staying.ring.timestamp_of(start._start)
+                ages.append(number * 40 - began)
+            self.feed.leave(staying, start)
+        return ages
+
+    def test_players_of_rtmp_get_some_past(self) -> None:
+        """A player of RTMP begins with the newest keyframe that is at least 1.2 s old, whatever the GOPs' length is."""
+        for gop in (5, 25, 50):
+            ages = self.first_ages(RtmpChunks(1), gop)
+            self.assertGreaterEqual(min(ages), 1_200, gop)
+            self.assertLess(max(ages), 1_200 + 40 * gop, gop)
+
+    def test_others_get_the_newest_gop(self) -> None:
+        """A player of FLV begins with the newest keyframe."""
+        self.assertLess(max(self.first_ages(Tags(), 25)), 1_000)
+
+
 class TwoGopsTests(FeedCase):
     policy = PlayPolicy(gops=2)
 

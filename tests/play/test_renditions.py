@@ -38,7 +38,7 @@ class Streams:
     def find(self, name: StreamName) -> Any:
         return self if name == NAME else None
 
-    def attach(self, name: str, sink: Any) -> None:
+    def attach(self, name: str, sink: Any, *, with_past: bool = False) -> None:
         self.sinks[name] = sink
         self.laddered.packager.attach(sink)
 
