@@ -153,6 +153,11 @@ class Track:
         """Ticks a second of this track's times."""
         return self.config.sample_rate if isinstance(self.config, AudioConfig) else VIDEO_TIMESCALE
 
+    @property
+    def rendition_name(self) -> str:
+        """The folder of a rendition of it: its kind, and the number that the publisher gave it."""
+        return f"{self.kind.value}-{(self.id - 1) // 2}"
+
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:

@@ -41,7 +41,7 @@ ARROWS: Mapping[str, str] = {
     "settings": "net rtmp timeline web",
     "discovery": "settings",
     "relay": "cmaf codec http rtmp",
-    "recording": "archive cmaf codec discovery http storage",
+    "recording": "archive cmaf codec discovery http m3u8 storage",
     "transcode": "cmaf codec",
     "app": "auth discovery live metrics settings storage transcode",
     "server": "app auth cluster directory events http live metrics net play playback settings storage web",

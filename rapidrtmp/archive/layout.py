@@ -14,7 +14,7 @@ from itertools import count
 from typing import NamedTuple
 
 from rapidrtmp.errors import NotFoundError
-from rapidrtmp.names import BadNameError, StreamName
+from rapidrtmp.names import RENDITION_PATTERN, BadNameError, StreamName
 
 __all__ = [
     "CATALOGUE",
@@ -44,21 +44,37 @@ _START = re.compile(r"\d{8}T\d{6}Z")
 _START_FORMAT = "%Y%m%dT%H%M%SZ"
 _PART = re.compile(r"part_(\d{8,12})_(\d{3,6})\.m4s", re.ASCII)
 _SEGMENT = re.compile(r"segment_(\d{8,12})\.m4s", re.ASCII)
+_RENDITION = re.compile(RENDITION_PATTERN, re.ASCII)
 _PAGE = re.compile(r"journal_(\d{6,12})\.jsonl", re.ASCII)
 
 
 class RecordingId(NamedTuple):
-    """Which recording: of the stream ``app/key``, and named for the UTC second in which it began."""
+    """
+    Which recording: of the stream ``app/key``, and named for the UTC second in which it began.
+
+    :ivar rendition: the folder of one of its other renditions, as in ``720p``; empty for the recording itself.
+    """
 
     app: str
     key: str
     start: str
+    rendition: str = ""
 
     def __str__(self) -> str:
-        return f"{self.app}/{self.key}/{self.start}"
+        return "/".join(filter(None, self))
+
+    def of(self, rendition: str) -> RecordingId:
+        """
+        One of its other renditions; empty for the recording itself.
+
+        :raises NotFoundError: no rendition can be called so.
+        """
+        if rendition and not _RENDITION.fullmatch(rendition):
+            raise NotFoundError(f"there is no rendition {rendition!r} of {self}")
+        return self._replace(rendition=rendition)
 
     @classmethod
-    def checked(cls, app: str, key: str, start: str) -> RecordingId:
+    def checked(cls, app: str, key: str, start: str, rendition: str = "") -> RecordingId:
         """
         Make one from what a stranger sent.
 
@@ -74,22 +90,22 @@ class RecordingId(NamedTuple):
             datetime.strptime(start, _START_FORMAT)
         except ValueError as error:
             raise NotFoundError(f"there is no recording {start!r}: there is no such day or time") from error
-        return cls(app, key, start)
+        return cls(app, key, start).of(rendition)
 
     @property
     def folder(self) -> str:
         """What the keys of its objects begin with; without a slash at the end."""
-        return f"{ROOT}/{self.app}/{self.key}/{self.start}"
+        return f"{ROOT}/{self}"
 
     @property
     def catalogue_key(self) -> str:
-        """The key of its entry in the catalogue."""
-        return f"{CATALOGUE}/{self}.json"
+        """The key of its entry in the catalogue, which is that of all renditions."""
+        return f"{CATALOGUE}/{self.of('')}.json"
 
     @property
     def protection_key(self) -> str:
         """The key of the empty object that is there while it must not be deleted."""
-        return f"{CATALOGUE}/{self}.protected"
+        return f"{CATALOGUE}/{self.of('')}.protected"
 
     @property
     def start_ms(self) -> int:

@@ -2,69 +2,23 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import count
 from typing import NamedTuple
 
 from rapidrtmp.hls.playlist import VERSION
+from rapidrtmp.m3u8.rate import Rate, announced
 from rapidrtmp.media import AudioConfig, Track, VideoConfig
 
-__all__ = ["REWIND_DATA", "Multivariant", "Rate", "Variant", "render_multivariant"]
+__all__ = ["REWIND_DATA", "Multivariant", "Variant", "render_multivariant"]
 
 #: The EXT-X-SESSION-DATA that tells players how far back they can go, in seconds.
 REWIND_DATA = "org.rapidrtmp.rewind"
 
-#: BANDWIDTH is announced in these steps of bits a second, so that it seldom changes.
-STEP = 50_000
 #: About what players should start with.
 STARTING_RATE = 2_000_000
 _VIDEO_RANGES = {16: "PQ", 18: "HLG"}
-
-
-class Rate:
-    """
-    The bit rate of one rendition, by what has been measured of it so far.
-
-    :ivar peak: the highest of any segments in a row that last about as long as one (RFC 8216 bis, 4.1), in bits a
-        second; likewise ``average`` over all of them.
-    """
-
-    def __init__(self) -> None:
-        self.peak = 0
-        self._latest: deque[tuple[int, int]] = deque()  # sizes and durations of the segments that may make such a run
-        self._bytes = 0
-        self._duration_ms = 0
-
-    @property
-    def average(self) -> int:
-        """See the class."""
-        return self._bytes * 8000 // self._duration_ms if self._duration_ms else 0
-
-    def measure(self, size: int, duration_ms: int, target_ms: int) -> None:
-        """
-        Count one segment.
-
-        :param target_ms: the target duration. Segments of less than half of it are no peak, but with their neighbours.
-        """
-        self._bytes += size
-        self._duration_ms += duration_ms
-        self._latest.append((size, duration_ms))
-        run_bytes = run_ms = 0
-        for index in range(len(self._latest) - 1, -1, -1):
-            run_bytes += self._latest[index][0]
-            run_ms += self._latest[index][1]
-            if 2 * run_ms > 3 * target_ms:
-                for _ in range(index + 1):
-                    self._latest.popleft()
-                break
-            if 2 * run_ms >= target_ms:
-                self.peak = max(self.peak, run_bytes * 8000 // run_ms)
-
-    def measure_opening(self, size: int, duration_ms: int) -> None:
-        """Go by the beginning of the first segment, as long as there is no other."""
-        self.peak = size * 8000 // max(duration_ms, 1)
 
 
 class Variant(NamedTuple):
@@ -149,16 +103,16 @@ class Multivariant(Rate):
         if audio and is_muxed:  # the first of them is in it
             peak, average = peak - audio[0].rate.peak, average - audio[0].rate.average
         average = rate.average and rate.average + average
-        announced = _announced(max(rate.peak + peak, average))
+        said = announced(max(rate.peak + peak, average))
         self._peaks.setdefault(variant.uri, 0)
-        return announced, _announced(average) if average else max(announced, self._peaks[variant.uri])
+        return said, announced(average) if average else max(said, self._peaks[variant.uri])
 
     def _announce_audio(self, choices: Sequence[Variant]) -> tuple[int, int]:
         """The same of audio without video, by the largest track of its group."""
         self._peaks.setdefault(choices[0].uri, 0)
         peak = max(each.rate.peak for each in choices) or self.peak
         average = max(each.rate.average for each in choices) or peak
-        return _announced(max(peak, average)), _announced(average)
+        return announced(max(peak, average)), announced(average)
 
     def render_muxed(self, tracks: Sequence[Track], frame_rate: Fraction | None) -> bytes:
         """The playlist with the muxed rendition alone, and its measured rates."""
@@ -179,13 +133,8 @@ class Multivariant(Rate):
 
 def _bandwidth(rate: Rate) -> tuple[int, int]:
     """BANDWIDTH and AVERAGE-BANDWIDTH, as measured."""
-    peak = _announced(max(rate.peak, rate.average))
-    return peak, min(_announced(rate.average), peak) if rate.average else peak
-
-
-def _announced(rate: int) -> int:
-    """A tenth to spare, in whole steps."""
-    return max(1, -(-rate * 11 // (10 * STEP))) * STEP
+    peak = announced(max(rate.peak, rate.average))
+    return peak, min(announced(rate.average), peak) if rate.average else peak
 
 
 def render_multivariant(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from rapidrtmp.media import Track
 from rapidrtmp.names import MULTIVARIANT_PLAYLIST
 
 __all__ = [
@@ -28,7 +27,6 @@ __all__ = [
     "is_media",
     "is_page",
     "part_name",
-    "rendition_name",
     "running_key",
     "running_prefix",
     "segment_name",
@@ -58,11 +56,6 @@ def running_prefix(app: str) -> str:
 def running_key(app: str, key: str) -> str:
     """The object that says that a stream is running."""
     return f"{running_prefix(app)}{key}"
-
-
-def rendition_name(track: Track) -> str:
-    """The folder of the rendition of one track: by its kind, and the number that the publisher gave it."""
-    return f"{track.kind.value}-{(track.id - 1) // 2}"
 
 
 def init_name(sequence: int) -> str:

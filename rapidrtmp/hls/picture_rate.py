@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rapidrtmp.hls.multivariant import Rate
 from rapidrtmp.interfaces import Part
+from rapidrtmp.m3u8.rate import Rate
 from rapidrtmp.media import MediaKind
 
 __all__ = ["PictureRate"]

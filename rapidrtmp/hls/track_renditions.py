@@ -7,7 +7,7 @@ tracks alone. With one audio track, another size of the picture is muxed with it
 video and audio are apart, and without video there is audio alone. Where a track has nothing a part is a gap, and so is
 one that has ended: its playlist continues for those who still play it.
 
-They live on the shelf alone; what is stored of a stream is its muxed rendition.
+They live on the shelf alone; what is stored of a live stream is its muxed rendition.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from rapidrtmp.cmaf.event_messages import write_event_messages
 from rapidrtmp.cmaf.fragment import write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.hls.expiry import Expiry
-from rapidrtmp.hls.multivariant import Rate, Variant
-from rapidrtmp.hls.names import MEDIA_PLAYLIST, init_name, rendition_name
+from rapidrtmp.hls.multivariant import Variant
+from rapidrtmp.hls.names import MEDIA_PLAYLIST, init_name
 from rapidrtmp.hls.picture_rate import PictureRate
 from rapidrtmp.hls.playlist import PlaylistWindow
 from rapidrtmp.hls.publication import Publication
@@ -28,6 +28,7 @@ from rapidrtmp.hls.segment import ListedSegment, OpenSegment
 from rapidrtmp.hls.stored_copy import MEDIA_TYPE, SEGMENT_TYPE
 from rapidrtmp.interfaces import IMMUTABLE, Constants, IShelf, Part, SinkContext
 from rapidrtmp.m3u8.model import InitSegment
+from rapidrtmp.m3u8.rate import Rate
 from rapidrtmp.media import MediaKind, Track
 from rapidrtmp.names import I_FRAMES_PLAYLIST
 
@@ -306,13 +307,13 @@ class TrackRenditions:
         """Open those that are needed now; the next part that comes is the first of a segment."""
         first = muxed.next_sequence, muxed.last_discontinuity
         for tracks in self._wanted:
-            name = rendition_name(tracks[0])
+            name = tracks[0].rendition_name
             if name in self._all:
                 if self._all[name].tracks != tracks:
                     self._all[name].tracks = tracks
             else:
                 self._all[name] = TrackRendition(self._context, name, tracks, self._size, muxed.constants, first)
-        self._current = tuple(self._all[rendition_name(tracks[0])] for tracks in self._wanted)
+        self._current = tuple(self._all[tracks[0].rendition_name] for tracks in self._wanted)
 
     def put_part(self, part: Part, muxed: PlaylistWindow) -> None:
         """Put up a part in each of them, which the muxed rendition has listed as the newest of its open segment."""

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from rapidrtmp.archive.journal import MOST_CODECS, MOST_PIXELS, Header, Journal
 from rapidrtmp.archive.layout import RecordingId
-from rapidrtmp.errors import MediaError
+from rapidrtmp.errors import MediaError, NotFoundError
 from rapidrtmp.storage.process import PROCESS
 from rapidrtmp.support.stored_json import MOST_MS, StoredObjectFields
 
 __all__ = ["WRITER", "Entry", "RecordingState"]
 
+#: A recording has no more of them.
+MOST_RENDITIONS = 32
 #: This process. What a process left unfinished that is no more is for recovery.
 WRITER = PROCESS
 
@@ -40,8 +42,9 @@ class Entry:
 
     :ivar writer: the process that made it; see :data:`WRITER`.
     :ivar started_ms: in milliseconds since 1970; likewise ``ended_ms``, 0 while it grows.
-    :ivar size: in bytes.
+    :ivar size: in bytes, with all renditions.
     :ivar segments: how many, ``gaps`` of them not playable.
+    :ivar renditions: the folders of its other renditions.
     """
 
     id: RecordingId
@@ -56,6 +59,7 @@ class Entry:
     codecs: tuple[str, ...] = ()
     width: int = 0
     height: int = 0
+    renditions: tuple[str, ...] = ()
 
     @classmethod
     def begun(cls, id: RecordingId, header: Header) -> Entry:
@@ -104,6 +108,7 @@ class Entry:
             "codecs": list(self.codecs),
             "width": self.width,
             "height": self.height,
+            **({"renditions": list(self.renditions)} if self.renditions else {}),
         }
         return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
@@ -129,6 +134,12 @@ class Entry:
                 fields.texts("codecs", MOST_CODECS),
                 fields.whole("width", most=MOST_PIXELS),
                 fields.whole("height", most=MOST_PIXELS),
+                _renditions(id, fields),
             )
-        except (MediaError, ValueError) as error:
+        except (MediaError, NotFoundError, ValueError) as error:
             raise MediaError(f"the catalogue's entry of {id} cannot be read: {error}") from error
+
+
+def _renditions(id: RecordingId, fields: StoredObjectFields) -> tuple[str, ...]:
+    names = fields.texts("renditions", MOST_RENDITIONS) if "renditions" in fields else ()
+    return tuple(id.of(name).rendition for name in names)

@@ -140,6 +140,7 @@ def _routes(page: LibraryPage, recordings: Recordings) -> Sequence[Route]:
         Route("POST", f"{one}/protect", management, recordings.protect),
         Route("GET", "/recordings", Audience.PUBLIC, page.respond),
         Route("GET", "/recordings/<app>/<key>/<start>/<name>", viewers, recordings.media),
+        Route("GET", "/recordings/<app>/<key>/<start>/<rendition>/<name>", viewers, recordings.media),
         Route("GET", "/recordings/<app>/<key>/<name>", viewers, RecordedClips(recordings.libraries).respond),
     )
 
@@ -155,7 +156,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     export = actions.add_parser("export", help="take a recording out as one file, or as a folder for any web server")
     for action in (verify, repair, export):
         action.add_argument("storage", help="a directory, or a spec such as gcs:BUCKET")
-    export.add_argument("recording", help="APP/KEY/START")
+    export.add_argument("recording", help="APP/KEY/START, or APP/KEY/START/720p for another rendition of it")
     export.add_argument("target", type=Path, help="FILE.mp4, or a new folder")
 
 

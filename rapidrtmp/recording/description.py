@@ -5,6 +5,7 @@ from __future__ import annotations
 from rapidrtmp.codec.table import codec_of_string
 from rapidrtmp.http.params import rfc3339
 from rapidrtmp.media import MediaKind
+from rapidrtmp.names import MULTIVARIANT_PLAYLIST
 from rapidrtmp.recording.library import Listed
 
 __all__ = ["describe_recording"]
@@ -30,6 +31,8 @@ def describe_recording(listed: Listed) -> dict[str, object]:
         "videoCodec": codecs.get(MediaKind.VIDEO),
         "audioCodec": codecs.get(MediaKind.AUDIO),
         "resolution": f"{entry.width}x{entry.height}" if entry.width else None,
+        "renditions": list(entry.renditions),
         "playlistUrl": f"/{id.folder}/index.m3u8",
+        "masterUrl": f"/{id.folder}/{MULTIVARIANT_PLAYLIST}",
         "movieUrl": f"/{id.folder}/recording.mp4",
     }

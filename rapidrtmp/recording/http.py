@@ -47,19 +47,18 @@ from rapidrtmp.interfaces import (
     Response,
     json_response,
 )
-from rapidrtmp.names import DEFAULT_APP, I_FRAMES_PLAYLIST, POSTER, StreamName, pictured
+from rapidrtmp.names import DEFAULT_APP, I_FRAMES_PLAYLIST, MULTIVARIANT_PLAYLIST, POSTER, StreamName, pictured
 from rapidrtmp.recording.description import describe_recording
 from rapidrtmp.recording.growing import GrowingRecordings
 from rapidrtmp.recording.libraries import Libraries
 from rapidrtmp.recording.library import RecordingKeptError
-from rapidrtmp.recording.multivariant import multivariant_text
+from rapidrtmp.recording.multivariant import MEDIA_PLAYLIST, multivariant_text
 from rapidrtmp.recording.sink import RecorderFactory
 from rapidrtmp.support.steps import Steps
 from rapidrtmp.support.units import parse_duration_ms
 
 __all__ = ["Recordings"]
 
-MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST = "index.m3u8", "master.m3u8"
 #: The sink that records where an application has no recorder; ``record-2`` where a sink has that name, and so on.
 RECORDER = "record"
 #: For how long a redirect may be followed again: its URL is good for some minutes.
@@ -89,14 +88,17 @@ class Recordings:
 
     # ── media ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def media(self, request: Request, app: str, key: str, start: str, name: str) -> Deferred[Response]:
+    def media(
+        self, request: Request, app: str, key: str, start: str, name: str, rendition: str = ""
+    ) -> Deferred[Response]:
         """
-        Answer a ``GET`` or ``HEAD`` for ``/recordings/APP/KEY/START/NAME``.
+        Answer a ``GET`` or ``HEAD`` for ``/recordings/APP/KEY/START/NAME``, or of another rendition,
+        ``/recordings/APP/KEY/START/RENDITION/NAME``.
 
         The Deferred fails with ``NotFoundError``: there is no such recording or object; ``BadRequestError``: a limit
         of a clip makes no sense; ``RangeNotSatisfiableError``; ``StorageError``.
         """
-        return Deferred.fromCoroutine(self._media(request, RecordingId.checked(app, key, start), name))
+        return Deferred.fromCoroutine(self._media(request, RecordingId.checked(app, key, start, rendition), name))
 
     async def _media(self, request: Request, id: RecordingId, name: str) -> Response:
         journal, is_over = await self._libraries.of(id.app).journal(id)
@@ -116,14 +118,24 @@ class Recordings:
                 raise NotFoundError(f"{id} has no pictures")
             key, text = ("pictures", id, *journal.version), i_frame_text(journal, is_over=is_over)
             return await self._playlist(request, key, text, is_over=is_over)
-        if name == MULTIVARIANT_PLAYLIST:
-            key, text = ("multivariant", id, *journal.version), multivariant_text(journal, MEDIA_PLAYLIST)
-            return await self._playlist(request, key, text, is_over=is_over)
+        if name == MULTIVARIANT_PLAYLIST and not id.rendition:
+            return await self._multivariant(request, id, journal, is_over=is_over)
         if (media := pictured(name)) is not None:
             return await self._picture(request, id, journal, media)
         if name in ("clip.m3u8", "clip.mp4"):
             return await self._clip(request, id, journal, name, is_over=is_over)
         return await self._object(request, id, journal, name)
+
+    async def _multivariant(self, request: Request, id: RecordingId, journal: Journal, *, is_over: bool) -> Response:
+        """The playlist of all renditions; one that has no segment yet is not named."""
+        library, listed = self._libraries.of(id.app), [("", journal)]
+        for name in (await library.entry(id)).renditions:
+            try:
+                listed.append((f"{name}/", (await library.journal(id.of(name)))[0]))
+            except NotFoundError:
+                continue
+        key = ("multivariant", id, *(each.version for _, each in listed))
+        return await self._playlist(request, key, multivariant_text(listed), is_over=is_over)
 
     async def _playlist(
         self, request: Request, key: Hashable, text: Iterator[str], *, is_over: bool = True

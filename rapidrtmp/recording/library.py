@@ -217,6 +217,7 @@ class Library:
         found = growth.over(new).entry(id)
         if found is None:
             return entry
+        found = replace(found, renditions=entry.renditions)
         self._measured[id] = _Measured(growth.over(full_pages(new)), found, now_s)
         self._measured.move_to_end(id)
         _keep_newest(self._measured, KEPT_GROWTH)
@@ -347,7 +348,8 @@ class Library:
             raise RecordingKeptError(f"{id} is being recorded")
         if await self.storage.list(id.protection_key):
             raise RecordingKeptError(f"{id} is protected")
-        self._journals.pop(id, None)
+        for kept in [each for each in self._journals if each.of("") == id]:
+            del self._journals[kept]
         self._entries.pop(id, None)
         deleting = replace(entry, state=RecordingState.DELETING)
         await self.storage.put(id.catalogue_key, deleting.render(), JSON_TYPE, NO_CACHE)

@@ -23,6 +23,8 @@ def recording_paths() -> Json:
         f"{one}/protect": {"post": _protect()},
         "/recordings/{app}/{key}/{start}/{name}": {"get": _play()},
         "/recordings/{app}/{key}/~{token}/{start}/{name}": {"get": _play("WithToken", "token")},
+        "/recordings/{app}/{key}/{start}/{rendition}/{name}": {"get": _play_rendition()},
+        "/recordings/{app}/{key}/~{token}/{start}/{rendition}/{name}": {"get": _play_rendition("WithToken", "token")},
         "/recordings/{app}/{key}/{name}": {"get": _play_by_time()},
         "/recordings/{app}/{key}/~{token}/{name}": {"get": _play_by_time("WithToken", "token")},
     }
@@ -106,23 +108,36 @@ def _protect() -> Json:
     )
 
 
+_ANSWERS: Json = {
+    "200": media("All of it.", MEDIA_FILES),
+    "206": media("The range asked for; never of a playlist.", MEDIA_FILES),
+    "304": {"description": "The client has it."},
+    "307": {"description": "With `?token=`, where a token is needed: the token belongs in the path."},
+}
+_CLIP_LIMITS = (
+    in_query("from", "Where a clip begins: a date, or how long after the beginning.", moment_or("")),
+    in_query("to", "Where a clip ends, likewise.", moment_or("")),
+)
+
+
 def _play(suffix: str = "", *names: str) -> Json:
     return operation(
         f"getRecordingMedia{suffix}",
-        "The playlist of a recording (`index.m3u8`) and what it names, all of it as one file (`recording.mp4`), or a "
-        "stretch of it (`clip.m3u8`, `clip.mp4`)",
-        {
-            "200": media("All of it.", MEDIA_FILES),
-            "206": media("The range asked for; never of a playlist.", MEDIA_FILES),
-            "304": {"description": "The client has it."},
-            "307": {"description": "With `?token=`, where a token is needed: the token belongs in the path."},
-        },
+        "The playlist of a recording (`index.m3u8`) and what it names, that of all of its renditions (`master.m3u8`), "
+        "all of it as one file (`recording.mp4`), or a stretch of it (`clip.m3u8`, `clip.mp4`)",
+        _ANSWERS,
         (400, 401, 403, 404, 416, 503),
-        parameters=[
-            *in_path(*_NAMES, *names, "name"),
-            in_query("from", "Where a clip begins: a date, or how long after the beginning.", moment_or("")),
-            in_query("to", "Where a clip ends, likewise.", moment_or("")),
-        ],
+        parameters=[*in_path(*_NAMES, *names, "name"), *_CLIP_LIMITS],
+    )
+
+
+def _play_rendition(suffix: str = "", *names: str) -> Json:
+    return operation(
+        f"getRecordedRendition{suffix}",
+        "As `/recordings/{app}/{key}/{start}/{name}`, of one of the renditions that `master.m3u8` names besides",
+        _ANSWERS,
+        (400, 401, 403, 404, 416, 503),
+        parameters=[*in_path(*_NAMES, *names, "rendition", "name"), *_CLIP_LIMITS],
     )
 
 
@@ -171,7 +186,13 @@ def recording_schemas() -> Json:
                 "videoCodec": {**maybe_text, "description": "As in RFC 6381."},
                 "audioCodec": {**maybe_text, "description": "As in RFC 6381."},
                 "resolution": {"type": ["string", "null"], "pattern": "^[0-9]+x[0-9]+$"},
+                "renditions": {
+                    "type": "array",
+                    "items": text,
+                    "description": "Its other renditions: rungs of the ladder, sizes that the publisher sent besides.",
+                },
                 "playlistUrl": text,
+                "masterUrl": {**text, "description": "The playlist of all renditions."},
                 "movieUrl": text,
             }
         ),

@@ -109,8 +109,9 @@ def _row(listed: Listed, *, is_pictured: bool) -> str:
         f'<video class="still" data-src="{path}/{POSTER}" muted playsinline preload="auto" aria-hidden="true"'
         ' tabindex="-1"></video>'
     )
+    has_renditions = " data-renditions" if entry.renditions else ""
     return (
-        f'<li><a class="play" href="{path}/recording.mp4" data-name="{escape(str(entry.id))}">'
+        f'<li><a class="play" href="{path}/recording.mp4" data-name="{escape(str(entry.id))}"{has_renditions}>'
         f"{picture if is_pictured else ''}{words}</a>"
         f'<a class="download" href="{path}/recording.mp4" download>Download</a></li>'
     )

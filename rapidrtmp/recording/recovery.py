@@ -9,11 +9,12 @@ records is left alone: it holds the lease of the stream, and has signed the reco
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import count, islice
 
 from twisted.logger import Logger
 
-from rapidrtmp.archive.journal import render_header, render_segment
+from rapidrtmp.archive.journal import Journal, render_header, render_segment
 from rapidrtmp.archive.layout import CATALOGUE, INIT_NAME, JOURNAL_TYPE, MEDIA_TYPE, RecordingId, page_name
 from rapidrtmp.archive.objects import read_object
 from rapidrtmp.errors import LeaseHeldError, MediaError, NotFoundError, StorageError
@@ -149,7 +150,8 @@ async def recover(storage: IStorage, id: RecordingId) -> Entry | None:
 
 async def mend(storage: IStorage, found: Examination, state: RecordingState) -> Entry:
     """
-    Make a recording whole as far as it is stored: its init segment, its journal, its entry in the catalogue.
+    Make a recording whole as far as it is stored: its init segment, its journal, those of its other renditions, its
+    entry in the catalogue.
 
     :param state: what it is afterwards, unless nothing of it can be played.
     :raises StorageError: the storage failed.
@@ -158,17 +160,35 @@ async def mend(storage: IStorage, found: Examination, state: RecordingState) -> 
     if journal is None:
         entry = Entry(id, RecordingState.DAMAGED, WRITER, id.start_ms, size=sum(info.size for info in found.objects))
     else:
-        for key in found.broken:
-            await storage.delete(key)
-        for key, problem in found.damaged.items():
-            await set_aside(storage, key, problem)
-            await storage.delete(key)
-        if not found.init_stored:
-            await storage.put(f"{id.folder}/{INIT_NAME}", journal.header.init, MEDIA_TYPE, IMMUTABLE)
-        await _write_missing_lines(storage, found)
+        await _mend_files(storage, found, journal)
         entry = Entry.of_journal(id, state, journal)
+    for rendition in found.renditions:
+        entry = await _mend_rendition(storage, rendition, entry)
     await storage.put(id.catalogue_key, entry.render(), JSON_TYPE, NO_CACHE)
     return entry
+
+
+async def _mend_files(storage: IStorage, found: Examination, journal: Journal) -> None:
+    for key in found.broken:
+        await storage.delete(key)
+    for key, problem in found.damaged.items():
+        await set_aside(storage, key, problem)
+        await storage.delete(key)
+    if not found.init_stored:
+        await storage.put(f"{found.id.folder}/{INIT_NAME}", journal.header.init, MEDIA_TYPE, IMMUTABLE)
+    await _write_missing_lines(storage, found)
+
+
+async def _mend_rendition(storage: IStorage, found: Examination, entry: Entry) -> Entry:
+    """Make another rendition whole, or remove it where nothing of it can be played; the entry with it or without."""
+    journal = found.journal
+    if journal is None or not journal.playable:
+        for info in found.objects:
+            await storage.delete(info.key)
+        return entry
+    await _mend_files(storage, found, journal)
+    names = (*entry.renditions, found.id.rendition)
+    return replace(entry, renditions=names, size=entry.size + journal.size)
 
 
 async def set_aside(storage: IStorage, key: str, problem: str) -> None:

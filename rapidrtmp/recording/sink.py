@@ -11,42 +11,49 @@ timescale can say exactly.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
 from rapidrtmp.archive.journal import Header
 from rapidrtmp.archive.layout import NAMES, RecordingId, StartNames
-from rapidrtmp.cmaf.event_messages import write_event_messages
-from rapidrtmp.cmaf.fragment import join_runs, write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
+from rapidrtmp.cmaf.segmenter import main_tracks
 from rapidrtmp.cmaf.targets import SHORTEST_PART_PERCENT
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import (
     Constants,
     Cutting,
     EventType,
+    IAllTracksSink,
+    ILateRenditionsSink,
     IPartSink,
     IRecorderFactory,
     IStoringSinkFactory,
     Part,
     Purpose,
     RetentionRules,
+    Rung,
     SinkContext,
-    TrackRun,
 )
-from rapidrtmp.media import TimedMetadata, Track
+from rapidrtmp.media import MediaKind, Track
+from rapidrtmp.recording.joining import PartJoiner
+from rapidrtmp.recording.renditions import Plan, PlannedRecording, PlannedSegment, RenditionRecorder
 from rapidrtmp.recording.writer import RecordingWriter
 from rapidrtmp.support.units import parse_duration_ms, parse_size
 
-__all__ = ["RecorderFactory", "RecorderSink", "Rotation"]
+__all__ = ["AllRenditionsSink", "RecorderFactory", "RecorderSink", "Rotation"]
 
 #: A segment may wait so long for a keyframe, or twice the wanted length if that is more.
 LONGEST_GOP_S = 10
 #: Decode times begin so far above zero, or further: the other track may begin a little earlier than the first one.
 HEADROOM_S = 1
+#: What renditions still bring of a recording that has ended is waited for no longer.
+LONGEST_WAIT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ class Rotation:
 @implementer(IRecorderFactory, IStoringSinkFactory)
 class RecorderFactory:
     """
-    ``record:segment=6s:part=1s:rotate=1h:split=utc:retain=7d:max-bytes=50G:min-free=5G``
+    ``record:segment=6s:part=1s:rotate=1h:split=utc:retain=7d:max-bytes=50G:min-free=5G:renditions=all``
 
     :param segment: segments end at the first keyframe from here on; 1 s to 60 s.
     :param part: how much a crash may take, about; 100 ms up to a segment.
@@ -81,8 +88,10 @@ class RecorderFactory:
     :param retain: delete recordings that ended so long ago; ``0`` for never.
     :param max_bytes: delete the oldest while those of the application are larger together; ``0`` for no limit.
     :param min_free: delete the oldest while the storage has less room than this; ``0`` for no limit.
+    :param renditions: ``source`` to record the stream as it came; ``all`` to record the rungs of its ladder too, and
+        the sizes of its picture that the publisher sends besides.
 
-    :ivar retention: the last three of these.
+    :ivar retention: ``retain``, ``max_bytes`` and ``min_free``.
     """
 
     purpose = Purpose.RECORDINGS
@@ -96,6 +105,7 @@ class RecorderFactory:
         retain: str = "0",
         max_bytes: str = "0",
         min_free: str = "0",
+        renditions: str = "source",
     ) -> None:
         self.cutting = Cutting(segment_ms=parse_duration_ms(segment), part_ms=parse_duration_ms(part))
         self.rotation = Rotation(parse_duration_ms(rotate), by_utc=split == "utc")
@@ -108,47 +118,15 @@ class RecorderFactory:
             raise ConfigurationError(f"rotate={rotate}: 0, or 1m and more")
         if split not in ("utc", "start"):
             raise ConfigurationError(f"split={split}: utc or start")
+        if renditions not in ("source", "all"):
+            raise ConfigurationError(f"renditions={renditions}: source or all")
+        self._make = AllRenditionsSink if renditions == "all" else RecorderSink
 
     def create(self, context: SinkContext) -> RecorderSink:
         """See :meth:`ISinkFactory.create <rapidrtmp.interfaces.ISinkFactory.create>`."""
         if not context.storage.persistent:
             context.log.warn("{stream} is recorded into memory, and its recordings go with it", stream=context.stream)
-        return RecorderSink(context, self.cutting, self.rotation, NAMES)
-
-
-@dataclass(slots=True)
-class _OpenPart:
-    """
-    Parts of the packager's that are joined to one of the recording.
-
-    :ivar keyframe: whether playing can begin with it; ``open``: whether some of it needs what is before nevertheless.
-    :ivar runs: its samples by the id of their track.
-    :ivar duration: in ticks of the leading track.
-    """
-
-    keyframe: bool
-    open: bool
-    runs: dict[int, TrackRun] = field(default_factory=dict)
-    duration: int = 0
-    metadata: list[TimedMetadata] = field(default_factory=list)
-
-    def is_continued_by(self, part: Part) -> bool:
-        """Whether each track's samples begin where those that are here end: one fragment can hold them."""
-        joints = [(self.runs[run.track.id], run) for run in part.runs if run.track.id in self.runs]
-        return all(_end(before) == after.samples[0].frame.dts for before, after in joints)
-
-    def add(self, part: Part) -> None:
-        """Join a part."""
-        self.duration += part.duration
-        self.metadata += part.metadata
-        for run in part.runs:
-            before = self.runs.get(run.track.id)
-            self.runs[run.track.id] = run if before is None else join_runs(before, run)
-
-
-def _end(run: TrackRun) -> int:
-    """The decode time behind the last sample of a run."""
-    return run.samples[0].frame.dts + sum(duration for _, duration in run.samples)
+        return self._make(context, self.cutting, self.rotation, NAMES)
 
 
 @implementer(IPartSink)
@@ -173,12 +151,11 @@ class RecorderSink:
         self._init = b""
         self._writer: RecordingWriter | None = None
         self._limit_ms: int | None = None
+        self._joiner: PartJoiner | None = None  # of the parts of the recording
         self._base_s = 0  # what decode times are moved back by
-        self._fragments = 0
         self._broken = False  # whether the next segment does not join on to the last
         self._segment_start: int | None = None  # of the open segment, in ticks
         self._wanted = self._shortest_part = 0  # ticks
-        self._part: _OpenPart | None = None
         self._longest_ms = self.constants.longest_segment_ms  # of a segment of the packager's
         self._endings: list[Deferred[None]] = []
         self._started = context.metrics.counter("recordings_started_total", "Recordings begun")
@@ -209,16 +186,16 @@ class RecorderSink:
         if self._segment_start is None or (part.starts_segment and self._begins_segment(part, self._segment_start)):
             self._complete_segment()
             self._begin_segment(part)
-        assert self._writer is not None
+        assert self._joiner is not None
         if part.runs:
-            self._join(part)
+            self._joiner.join(part)
         else:
-            self._put_part()
-            self._writer.add((), part.duration, keyframe=False)
+            self._joiner.add_empty(part.duration)
 
     def segment_ended(self) -> None:
         """See :meth:`IPartSink.segment_ended <rapidrtmp.interfaces.IPartSink.segment_ended>`: clips may begin there."""
-        self._put_part()
+        if self._joiner is not None:
+            self._joiner.put()
 
     def segment_continued(self) -> None:
         """See :meth:`IPartSink.segment_continued <rapidrtmp.interfaces.IPartSink.segment_continued>`."""
@@ -240,30 +217,6 @@ class RecorderSink:
         self._end_recording()
         return DeferredList(self._endings, consumeErrors=True).addCallback(lambda _: None)
 
-    # ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _join(self, part: Part) -> None:
-        """Add a part to the one that grows; that is written when it is long enough."""
-        if self._part is not None and not self._part.is_continued_by(part):
-            self._put_part()
-        opened = self._part
-        if opened is None:
-            opened = self._part = _OpenPart(part.is_start, open=part.is_start and not part.is_closed)
-        opened.add(part)
-        if opened.duration >= self._shortest_part:
-            self._put_part()
-
-    def _put_part(self) -> None:
-        part, self._part = self._part, None
-        if part is not None:
-            assert self._writer is not None
-            self._fragments += 1
-            runs = [part.runs[track.id] for track in self._tracks if track.id in part.runs]
-            messages = write_event_messages(part.metadata, self._base_s)
-            data = [*messages, *write_fragment(self._fragments, runs, self._base_s)]
-            self._bytes.inc(sum(map(len, data)))
-            self._writer.add(data, part.duration, keyframe=part.keyframe, open=part.open)
-
     # ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _begins_segment(self, part: Part, opened: int) -> bool:
@@ -283,13 +236,18 @@ class RecorderSink:
         writer = self._writer or self._begin_recording(part, utc_ms)
         start = part.start - self._base_s * self._tracks[0].timescale
         writer.begin_segment(utc_ms, start, discontinuity=self._broken)
+        self._segment_begun(part, utc_ms)
         self._broken = False
         self._segment_start = part.start
+
+    def _segment_begun(self, part: Part, utc_ms: int) -> None:
+        """Learn where segments begin."""
 
     def _complete_segment(self) -> None:
         if self._segment_start is not None:
             assert self._writer is not None
-            self._put_part()
+            assert self._joiner is not None
+            self._joiner.put()
             self._writer.complete_segment()
             self._segment_start = None
 
@@ -302,13 +260,13 @@ class RecorderSink:
         context = self._context
         starts = [run.samples[0].frame.dts // run.track.timescale for run in part.runs]
         self._base_s = max(0, min(starts, default=part.start // self._tracks[0].timescale) - HEADROOM_S)
-        self._fragments = 0
         self._broken = False
         self._limit_ms = self._rotation.limit_ms(utc_ms)
         header = Header.of_tracks(
             context.stream.app, context.stream.key, utc_ms, self.constants.target_s, self._tracks, self._init
         )
         writer = self._writer = RecordingWriter(context.storage, self._names.take(context.stream, utc_ms), header)
+        self._joiner = PartJoiner(writer, self._tracks, self._base_s, self._shortest_part, self._bytes.inc)
         self._started.inc()
         context.record(EventType.RECORDING_STARTED, _said_of(writer.id))
         context.log.info("{stream} is recorded as {recording}", stream=context.stream, recording=writer.id)
@@ -316,7 +274,7 @@ class RecorderSink:
 
     def _end_recording(self) -> None:
         self._complete_segment()
-        writer, self._writer = self._writer, None
+        writer, self._writer, self._joiner = self._writer, None, None
         if writer is None:
             return
         self._endings = [ending for ending in self._endings if not ending.called]
@@ -334,6 +292,106 @@ class RecorderSink:
             )
         else:
             self._context.log.info("{recording} is finished", recording=writer.id)
+
+
+@implementer(IAllTracksSink, ILateRenditionsSink)
+class AllRenditionsSink(RecorderSink):
+    """Records one stream with all of its renditions: the rungs of its ladder, and further sizes of its picture."""
+
+    has_renditions = True
+
+    def __init__(self, context: SinkContext, cutting: Cutting, rotation: Rotation, names: StartNames) -> None:
+        super().__init__(context, cutting, rotation, names)
+        self._plan = Plan()
+        self._planned: PlannedRecording | None = None
+        self._main: Sequence[int] = ()  # the ids of the tracks of the recording itself
+        self._sizes: dict[int, RenditionRecorder] = {}  # by the id of a track that comes besides
+        self._all: list[RenditionRecorder] = []
+
+    # ── renditions ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def expect_renditions(self, names: Collection[str] | None) -> None:
+        """See :meth:`IRenditionsSink.expect_renditions <rapidrtmp.interfaces.IRenditionsSink.expect_renditions>`."""
+
+    def pause_renditions(self) -> None:
+        """See :meth:`IRenditionsSink.pause_renditions <rapidrtmp.interfaces.IRenditionsSink.pause_renditions>`."""
+
+    def open_rendition(self, rung: Rung) -> RenditionRecorder:
+        """See :meth:`IRenditionsSink.open_rendition <rapidrtmp.interfaces.IRenditionsSink.open_rendition>`."""
+        return self._open(rung.name)
+
+    def _open(self, name: str) -> RenditionRecorder:
+        recorder = RenditionRecorder(name, self._plan, self._bytes.inc)
+        self._all.append(recorder)
+        return recorder
+
+    # ── IPartSink ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
+        """See :meth:`IPartSink.tracks_changed <rapidrtmp.interfaces.IPartSink.tracks_changed>`; likewise the others."""
+        main = main_tracks(tracks)
+        super().tracks_changed(main)
+        self._main = [track.id for track in main]
+        self._plan.shortest_part = self._shortest_part
+        self._plan.audio = next((track for track in main[1:] if track.kind is MediaKind.AUDIO), None)
+        for track in tracks:
+            if track.kind is MediaKind.VIDEO and track.id not in self._main:
+                if track.id not in self._sizes:
+                    self._sizes[track.id] = self._open(track.rendition_name)
+                self._sizes[track.id].tracks_changed((track, *main[1:]))
+
+    def part_cut(self, part: Part) -> None:
+        """Record it, then what other renditions have of it."""
+        main = part.of(self._main)
+        super().part_cut(main)
+        self._plan.add(main)
+        has_picture = bool(main.runs) and main.runs[0].track.kind is MediaKind.VIDEO
+        for track_id, recorder in self._sizes.items():
+            of_size = part.of([track_id, *self._main[1:]])
+            is_there = not has_picture or any(run.track.id == track_id for run in of_size.runs)
+            recorder.part_cut(of_size if is_there else replace(of_size, runs=()))
+
+    def segment_ended(self) -> None:
+        """See :class:`RecorderSink`."""
+        super().segment_ended()
+        for recorder in self._sizes.values():
+            recorder.segment_ended()
+
+    # ── what is recorded ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin_recording(self, part: Part, utc_ms: int) -> RecordingWriter:
+        writer = super()._begin_recording(part, utc_ms)
+        self._planned = PlannedRecording(writer, self._base_s)
+        return writer
+
+    def _segment_begun(self, part: Part, utc_ms: int) -> None:
+        planned = self._planned
+        assert planned is not None
+        self._plan.begin_segment(
+            PlannedSegment(planned, len(planned.segments), utc_ms, part.start, discontinuity=self._broken)
+        )
+
+    def _end_recording(self) -> None:
+        super()._end_recording()
+        planned, self._planned = self._planned, None
+        if planned is None:
+            return
+        last = planned.segments[-1]
+        planned.end = last.start + last.duration
+        for recorder in self._all:
+            recorder.source_ended(planned)
+        if planned.writer.unfinished:
+            limit = self._context.clock.callLater(LONGEST_WAIT_S, self._wait_no_longer, planned)
+            self._endings[-1].addCallback(_cancel, limit)
+
+    def _wait_no_longer(self, planned: PlannedRecording) -> None:
+        for recorder in self._all:
+            recorder.source_ended(planned, is_late=True)
+
+
+def _cancel(_: None, limit: IDelayedCall) -> None:
+    if limit.active():
+        limit.cancel()
 
 
 def _said_of(id: RecordingId) -> dict[str, object]:

@@ -26,7 +26,9 @@ from rapidrtmp.archive.playlist import render_recording
 from rapidrtmp.discovery import make_storage_factory
 from rapidrtmp.errors import ConfigurationError, MediaError, NotFoundError
 from rapidrtmp.interfaces import IStorage, StorageContext
+from rapidrtmp.names import MULTIVARIANT_PLAYLIST
 from rapidrtmp.recording.catalogue import Entry, RecordingState
+from rapidrtmp.recording.multivariant import multivariant_text
 from rapidrtmp.recording.recovery import is_being_recorded, mend, recover
 from rapidrtmp.recording.verification import Examination, examine
 from rapidrtmp.support.clock import utc_ms
@@ -127,8 +129,7 @@ async def repair(
             continue
         if entry is not None and entry.state.is_over and not _can_be_mended(found, entry):
             continue
-        newest_ms = max((info.modified_ms for info in found.objects), default=0)
-        if (entry is None or not entry.state.is_over) and utc_ms() - newest_ms < QUIET_MS:
+        if (entry is None or not entry.state.is_over) and utc_ms() - found.newest_ms < QUIET_MS:
             lines.append(f"{id}: left alone: it may be being recorded; stop the server, or wait a minute")
             is_well = False
             continue
@@ -143,6 +144,11 @@ async def repair(
 def _can_be_mended(found: Examination, entry: Entry) -> bool:
     if found.journal is None:
         return entry.state is not RecordingState.DAMAGED
+    named = set(entry.renditions)
+    return _has_faults(found) or any(_has_faults(each) or each.id.rendition not in named for each in found.renditions)
+
+
+def _has_faults(found: Examination) -> bool:
     return bool(found.unwritten or found.damaged or found.broken or not found.init_stored or not found.header_stored)
 
 
@@ -158,30 +164,45 @@ async def export(storage: IStorage, name: str, target: Path, progress: ShowsProg
     """
     Take one recording out.
 
-    :param name: ``APP/KEY/START``.
-    :param target: ends in ``.mp4`` for one file; else a new folder with a playlist that any web server can serve.
+    :param name: ``APP/KEY/START``, or ``APP/KEY/START/720p`` for another rendition of it.
+    :param target: ends in ``.mp4`` for one file; else a new folder with a playlist that any web server can serve, and
+        folders for other renditions in it.
     :raises NotFoundError: there is no such recording.
     :raises OSError: the target cannot be written.
     """
     names = name.strip("/").split("/")
-    if len(names) != 3:
+    if len(names) not in (3, 4):
         raise NotFoundError(f"{name!r} is not APP/KEY/START")
     id = RecordingId.checked(*names)
     found = await examine(storage, id)
     journal = found.journal
     if journal is None or not journal.playable:
         raise NotFoundError(f"nothing of a recording {id} can be played")
-    ranges = whole_recording(journal)
     if target.suffix == ".mp4":
-        movie = make_movie(id, journal.header, ranges, indexed=True)
+        movie = make_movie(id, journal.header, whole_recording(journal), indexed=True)
         await _write(storage, movie, target, partial(_show_bytes, progress, target))
         return Outcome([f"{target}: {journal.duration_ms / 1000:g} s"])
+    await _export_folder(storage, id, journal, target, progress)
+    others = [(each.id, each.journal) for each in found.renditions if each.journal is not None]
+    for rendition, its_journal in others:
+        await _export_folder(storage, rendition, its_journal, target / rendition.rendition, progress)
+    if not others:
+        return Outcome([f"{target}/index.m3u8: {journal.duration_ms / 1000:g} s"])
+    listed = [("", journal), *((f"{each.rendition}/", its) for each, its in others)]
+    (target / MULTIVARIANT_PLAYLIST).write_text("".join(multivariant_text(listed, has_pictures=False)))
+    return Outcome([f"{target}/{MULTIVARIANT_PLAYLIST}: {journal.duration_ms / 1000:g} s, {len(listed)} renditions"])
+
+
+async def _export_folder(
+    storage: IStorage, id: RecordingId, journal: Journal, target: Path, progress: ShowsProgress
+) -> None:
+    """Write one rendition into a new folder."""
+    ranges = whole_recording(journal)
     _begin_folder(target, journal)
     for done, clip_range in enumerate(ranges):
         progress(str(target), done, len(ranges))
         if not clip_range.segment.is_gap:
             await _write(storage, make_segment(id, clip_range), target / segment_name(clip_range.segment.number))
-    return Outcome([f"{target}/index.m3u8: {journal.duration_ms / 1000:g} s"])
 
 
 def _begin_folder(target: Path, journal: Journal) -> None:

@@ -38,6 +38,7 @@ class Examination:
     :ivar pages: the numbers of the pages that there are.
     :ivar objects: everything in the recording's folder.
     :ivar broken: keys of parts that are cut off or hold no fragment.
+    :ivar renditions: what was found of its other renditions.
     :ivar damaged: keys of pages that hold a line which no recorder writes, and what is wrong with it. What stands
         before that line counts; such a page is not among ``pages``, and its lines are among the ``unwritten``.
     """
@@ -52,6 +53,7 @@ class Examination:
     pages: set[int] = field(default_factory=set)
     broken: list[str] = field(default_factory=list)
     damaged: dict[str, str] = field(default_factory=dict)
+    renditions: list[Examination] = field(default_factory=list)
 
     @property
     def has_media(self) -> bool:
@@ -78,19 +80,44 @@ class Examination:
             for segment in self.unwritten
             if not segment.is_gap
         ]
-        found += [f"segment {segment.number} cannot be played" for segment in self.segments if segment.is_gap]
-        return found
+        gaps = self.unwritten if self.id.rendition else self.segments  # a rung has gaps whenever it was late
+        found += [f"segment {segment.number} cannot be played" for segment in gaps if segment.is_gap]
+        return found + [f"{each.id.rendition}: {problem}" for each in self.renditions for problem in each.problems]
+
+    @property
+    def newest_ms(self) -> int:
+        """When anything of it was written last."""
+        own = max((info.modified_ms for info in self.objects), default=0)
+        return max([own, *(each.newest_ms for each in self.renditions)])
 
 
 async def examine(storage: IStorage, id: RecordingId, *, deep: bool = False) -> Examination:
     """
-    Look at everything that is stored of a recording.
+    Look at everything that is stored of a recording, or of one of its other renditions.
 
     :param deep: whether to read every part, and not only those that the journal does not know.
     :raises MediaError: a page of the journal was written by a newer program.
     :raises StorageError: the storage failed.
     """
-    found = Examination(id, await storage.list(f"{id.folder}/"))
+    by_folder: dict[str, list[ObjectInfo]] = {"": []}
+    for info in await storage.list(f"{id.folder}/"):
+        folder, _, _ = info.key.removeprefix(f"{id.folder}/").rpartition("/")
+        by_folder.setdefault(folder, []).append(info)
+    found = await _examine(storage, id, by_folder.pop(""), deep=deep)
+    for name, objects in by_folder.items():
+        try:
+            rendition = id.of(name)
+        except NotFoundError:  # no recorder of ours puts anything there
+            continue
+        found.renditions.append(await _examine(storage, rendition, objects, deep=deep))
+    return found
+
+
+async def _examine(
+    storage: IStorage, id: RecordingId, objects: Sequence[ObjectInfo], *, deep: bool = False
+) -> Examination:
+    """Look at one rendition."""
+    found = Examination(id, objects)
     sizes = {_name(info): info for info in found.objects}
     written: dict[int, RecordedSegment] = {}
     unsure: set[int] = set()  # whose lines stand on damaged pages alone

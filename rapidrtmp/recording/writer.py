@@ -112,21 +112,24 @@ class _Segment:
     parts: list[RecordedPart] = field(default_factory=list)
     unsettled: int = 0
     complete: bool = False
+    lacks: bool = False
 
 
 class RecordingWriter:
     """
-    Writes one recording.
+    Writes one recording, or one of its other renditions: what those are is in the catalogue's entry of all of it.
 
     :ivar id: which.
     :ivar header: what it is.
     :ivar lost_parts: how many parts the storage did not take.
+    :ivar unfinished: how many of its other renditions have not ended.
     """
 
     def __init__(self, storage: IStorageWriter, id: RecordingId, header: Header) -> None:
         self.id = id
         self.header = header
         self.lost_parts = 0
+        self.unfinished = 0
         self._storage = storage
         self._journal = JournalWriter(storage, id.folder)
         self._open: deque[_Segment] = deque()
@@ -135,8 +138,12 @@ class RecordingWriter:
         self._next_number = 0
         self._lost: list[Callable[[], object]] = []  # what puts small objects that were lost once more
         self._ending: Deferred[None] | None = None
-        RUNNING.began(storage.storage, self)
-        self._put_begun()
+        self._is_stored = False  # whether nothing is missing, now that it has ended
+        self._renditions: list[RecordingWriter] = []
+        self._awaited: Deferred[None] | None = None  # fires when all renditions have ended
+        if not id.rendition:
+            RUNNING.began(storage.storage, self)
+            self._put_begun()
         self._put_init()
         self._journal.append(render_header(header))
 
@@ -154,7 +161,9 @@ class RecordingWriter:
             self._entry,
             ended_ms=0,
             duration_ms=ticks * 1000 // self.header.timescale,
-            size=(self._entry.size or len(self.header.init)) + sum(part.size for part in parts),
+            size=(self._entry.size or len(self.header.init))
+            + sum(part.size for part in parts)
+            + sum(each.progress.size for each in self._renditions),
             segments=max(0, self._journal.stored_lines - 1),
         )
 
@@ -189,10 +198,34 @@ class RecordingWriter:
         written = self._storage.put(f"{self.id.folder}/{part_name(segment.number, index)}", data, SEGMENT_TYPE)
         written.addErrback(lost).addCallback(lambda _: self._settle(segment))
 
-    def complete_segment(self) -> None:
-        """Nothing follows in the open segment."""
-        self._open[-1].complete = True
+    def complete_segment(self, *, lacks: bool = False) -> None:
+        """
+        Nothing follows in the open segment.
+
+        :param lacks: whether it lacks something, and so cannot be played.
+        """
+        segment = self._open[-1]
+        segment.lacks, segment.complete = lacks, True
         self._note()
+
+    def begin_rendition(self, name: str, header: Header) -> RecordingWriter:
+        """
+        Begin another rendition; this recording is not over before it is.
+
+        :param name: its folder.
+        """
+        self._renditions.append(RecordingWriter(self._storage, self.id.of(name), header))
+        self.unfinished += 1
+        self._entry = replace(self._entry, renditions=(*self._entry.renditions, name))
+        self._put_begun()
+        return self._renditions[-1]
+
+    def rendition_ended(self) -> None:
+        """One of the renditions has ended."""
+        self.unfinished -= 1
+        if not self.unfinished and self._awaited is not None:
+            awaited, self._awaited = self._awaited, None
+            awaited.callback(None)
 
     def end(self) -> Deferred[None]:
         """
@@ -215,7 +248,8 @@ class RecordingWriter:
         """Write down the segments that are complete and settled, in order; then end, if that is wanted."""
         while self._open and self._open[0].complete and not self._open[0].unsettled:
             done = self._open.popleft()
-            segment = RecordedSegment(done.number, done.utc_ms, done.start, done.discontinuity, tuple(done.parts))
+            parts = [replace(part, size=0, lost=True) for part in done.parts] if done.lacks else done.parts
+            segment = RecordedSegment(done.number, done.utc_ms, done.start, done.discontinuity, tuple(parts))
             self._journal.append(render_segment(segment))
             self._add_up(segment)
         lost, self._lost = self._lost, []
@@ -239,7 +273,15 @@ class RecordingWriter:
 
     def _close(self, ending: Deferred[None]) -> None:
         def close(stored: bool) -> Deferred[None] | None:
-            return self._put_finished() if stored else None
+            self._is_stored = stored
+            if self.id.rendition:
+                return None
+            waiting: Deferred[None] = Deferred()
+            if self.unfinished:
+                self._awaited = waiting
+            else:
+                waiting.callback(None)
+            return waiting.addCallback(lambda _: self._put_finished())
 
         def closed(_: object) -> None:
             RUNNING.ended(self._storage.storage, self)
@@ -250,7 +292,8 @@ class RecordingWriter:
     # ── small objects ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _put_begun(self) -> None:
-        self._put_small(self.id.catalogue_key, Entry.begun(self.id, self.header).render(), JSON_TYPE, self._put_begun)
+        entry = replace(Entry.begun(self.id, self.header), renditions=self._entry.renditions)
+        self._put_small(self.id.catalogue_key, entry.render(), JSON_TYPE, self._put_begun)
 
     def _put_init(self) -> None:
         self._put_small(f"{self.id.folder}/{INIT_NAME}", self.header.init, MEDIA_TYPE, self._put_init)
@@ -265,8 +308,13 @@ class RecordingWriter:
         cache_control = IMMUTABLE if content_type == MEDIA_TYPE else NO_CACHE
         self._storage.put(key, [data], content_type, cache_control).addErrback(lost)
 
-    def _put_finished(self) -> Deferred[None]:
-        entry = replace(self._entry, state=RecordingState.FINISHED)
+    def _put_finished(self) -> Deferred[None] | None:
+        """Write the entry of what is over; a recording of which a journal is missing is left to recovery."""
+        if not all(each._is_stored for each in (self, *self._renditions)):
+            return None
+        size = self._entry.size + sum(each.entry.size for each in self._renditions)
+        entry = self._entry = replace(self._entry, size=size, state=RecordingState.FINISHED)
+        self._renditions.clear()
         written = self._storage.put(self.id.catalogue_key, [entry.render()], JSON_TYPE, NO_CACHE)
         return written.addErrback(_ignore_loss)
 

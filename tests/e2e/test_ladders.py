@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from rapidrtmp.cmaf.reader import SampleInfo, read_fragments, read_init_segment
 from rapidrtmp.m3u8.read_multivariant import parse_multivariant_playlist
@@ -227,6 +228,43 @@ class PlayerTests(BrowserTest):
         publisher.kill()
 
 
+class RecordedTests(BrowserTest):
+    def test_recorded_ladder_plays(self) -> None:
+        """What was recorded of a ladder is in step and decodes; the page of recordings changes between renditions."""
+        paths = find_browser()
+        sinks = '"hls:segment=1s", "record:segment=2s:renditions=all"'
+        server = self.start_server(settings_of().replace('"hls:segment=1s:window=60"', sinks))
+        check_library(server)
+        self.publish(FFMPEG, irregular(12), server.issue_token("show").publish_url).wait()
+        recording = eventually("the recording", lambda: finished(server))
+        self.assertEqual(["54p", "90p"], sorted(recording["renditions"]))
+        folder = server.root + recording["masterUrl"].removesuffix("/master.m3u8")
+        folders = [folder, f"{folder}/90p", f"{folder}/54p"]
+        pictures = [len(track(read_packets(f"{each}/recording.mp4"), "video")) for each in folders]
+        self.assertEqual([pictures[0]] * 2, pictures[1:])
+        self.assertEqual([""] * 3, [decode(f"{each}/index.m3u8") for each in folders])
+        browser = self.open_page(paths, f"{server.root}/recordings")
+        browser.find_element("css selector", "a.play").click()
+        levels = "return window.rapidrtmp.hls ? window.rapidrtmp.hls.levels.length : 0"
+        eventually("its renditions", lambda: browser.execute_script(levels) == 3)
+        for height in (54, 180, 90):
+            browser.execute_script(CHOOSE, height)
+            shown = "return document.querySelector('video').videoHeight"
+            eventually(f"{height} lines", lambda: browser.execute_script(shown) == height)  # noqa: B023
+
+
+def finished(server: Server) -> Any:
+    """The recording that is over, as the API describes it; ``None`` before there is one."""
+    found = server.get("/api/v1/recordings").json()["recordings"]
+    return found[0] if found and found[0]["state"] == "finished" else None
+
+
+#: Has the page of recordings play a size from its beginning.
+CHOOSE = """
+const { hls } = window.rapidrtmp, video = document.querySelector("video");
+video.currentTime = 0;
+hls.currentLevel = hls.levels.findIndex((each) => each.height === arguments[0]);
+"""
 #: A second player on the page, with what it says of itself.
 PLAYER = """
 const video = document.createElement("video");

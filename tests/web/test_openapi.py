@@ -23,6 +23,7 @@ from rapidrtmp.web.pages import Pages
 from rapidrtmp.web.request_metrics import RequestMetrics
 from rapidrtmp.web.routes import routes
 from tests.recording.recordings import record, store_into
+from tests.recording.test_renditions import RecordedLadder
 from tests.web.kit import MP4, Reply, Server, open_admission, playlist
 
 
@@ -100,6 +101,7 @@ GUARDED = (
     "/{app}/{key}/{name}",
     "/recordings/{app}/{key}/{name}",
     "/recordings/{app}/{key}/{start}/{name}",
+    "/recordings/{app}/{key}/{start}/{rendition}/{name}",
 )
 STORING = ("/api/v1/tokens/revoke", "/api/v1/streams/{key}/stop", "/api/v1/streams/{app}/{key}/stop")
 
@@ -241,7 +243,8 @@ class AnswersTests(SynchronousTestCase):
         form(303, "/console/logout", b"", **here)
 
     def _recordings(self) -> None:
-        store_into(self.server.storage, record(7), record(4, stream=StreamName("live", "now"), finish=False))
+        ladder = RecordedLadder(stream=StreamName("live", "ladder")).record(8)
+        store_into(self.server.storage, record(7), record(4, stream=StreamName("live", "now"), finish=False), ladder)
         for prefix, template in (("", "/api/v1/streams/{key}/record"), ("live/", "/api/v1/streams/{app}/{key}/record")):
             one, start = f"/api/v1/streams/{prefix}k/record", {"action": "stop" if prefix else "start"}
             self.post(200, template, one, start)
@@ -272,10 +275,22 @@ class AnswersTests(SynchronousTestCase):
         self.post(503, protect, f"{one}/protect", {"protected": True})
         self.delete(503, template, one)
         self.get(503, "/recordings/{app}/{key}/{start}/{name}", "/recordings/live/b/20260101T000000Z/index.m3u8")
+        other = "/recordings/{app}/{key}/{start}/{rendition}/{name}"
+        self.get(503, other, "/recordings/live/b/20260101T000000Z/480p/index.m3u8")
         dates = "from=2026-01-01T00:00:01Z&to=2026-01-01T00:00:04Z"
         self.get(503, "/recordings/{app}/{key}/{name}", f"/recordings/live/b/clip.m3u8?{dates}")
 
     def _recording_media(self) -> None:
+        rung, its_folder = (
+            "/recordings/{app}/{key}/{start}/{rendition}/{name}",
+            "/recordings/live/ladder/20260101T000000Z",
+        )
+        self.get(200, rung, f"{its_folder}/480p/index.m3u8")
+        self.get(206, rung, f"{its_folder}/480p/recording.mp4", Range="bytes=0-1")
+        self.get(304, rung, f"{its_folder}/480p/index.m3u8", If_None_Match="*")
+        self.get(400, rung, f"{its_folder}/480p/clip.mp4?from=x")
+        self.get(404, rung, f"{its_folder}/240p/index.m3u8")
+        self.get(416, rung, f"{its_folder}/480p/recording.mp4", Range="bytes=99999999-")
         media, folder = "/recordings/{app}/{key}/{start}/{name}", "/recordings/live/test/20260101T000000Z"
         for name in ("index.m3u8", "clip.m3u8?to=3s", "recording.mp4", "clip.mp4", "init.mp4", "segment_00000001.m4s"):
             self.get(200, media, f"{folder}/{name}")

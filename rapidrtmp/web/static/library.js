@@ -14,7 +14,10 @@ const NAME = /^[\w~-][\w.~-]*\/[\w~-][\w.~-]*\/\d{8}T\d{6}Z$/;
 let hls = null;
 
 /* What a test, or a curious person at the console, can read. */
-window.rapidrtmp = { get engine() { return hls ? "hls.js" : video.src ? "native" : "none"; } };
+window.rapidrtmp = {
+  get engine() { return hls ? "hls.js" : video.src ? "native" : "none"; },
+  get hls() { return hls; },
+};
 
 for (const time of document.querySelectorAll("time")) {
   const moment = new Date(time.dateTime);
@@ -53,8 +56,8 @@ function canDecode(codec) {
 function play(name) {
   stop();
   const folder = new URL("recordings/" + name + "/", location.href).href;
-  const playlist = folder + "index.m3u8";
   const link = links().find((each) => each.dataset.name === name);
+  const playlist = folder + (link && "renditions" in link.dataset ? "master.m3u8" : "index.m3u8");
   if (link) link.setAttribute("aria-current", "true");
   panel.hidden = false;
   video.setAttribute("aria-label", "Recording " + name);
