@@ -58,7 +58,8 @@ __all__ = ["Attempt", "Connect", "Intent", "Outgoing", "Owner", "make_connect"]
 
 #: How long a TCP connection may take, and then all up to the answer to publish or play, in seconds.
 CONNECT_S, ANSWER_S = 5.0, 10.0
-#: The same for a play: servers let players wait for a stream that is not there, ten seconds as a rule.
+#: Where we want to play, connect is to be answered within ``CONNECT_S``, as another server may have the stream; play is
+#: within this: servers let players wait for a stream that is not there, ten seconds as a rule.
 PLAY_ANSWER_S = 12.0
 #: How long a closing connection may take to carry the last words, in seconds.
 CLOSE_WITHIN_S = 2.0
@@ -299,7 +300,7 @@ class Attempt:
             return
         if self._wire is None:  # not lost by now
             self._wire = wire
-            self._set_deadline(ANSWER_S if self._intent is Intent.PUBLISH else PLAY_ANSWER_S, "no answer")
+            self._set_deadline(ANSWER_S if self._intent is Intent.PUBLISH else CONNECT_S, "no answer")
 
     def _unconnected(self, failure: Failure) -> None:
         self._connecting = None
@@ -342,6 +343,7 @@ class Attempt:
                 if self._intent is Intent.PUBLISH:
                     self.session.publish(self.address.name)
                 else:
+                    self._set_deadline(PLAY_ANSWER_S, "no answer")
                     self.session.play(self.address.name)
             case PublishAccepted() | PlayAccepted():
                 self._is_accepted = True

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SkipTest
 
+from rapidrtmp.rtmp.authmod import answer_challenge
+from rapidrtmp.rtmp.events import ConnectRequested, PublishEnded
 from tests.e2e.ffmpeg import FFMPEG, Clip, Packet, read_packets
 from tests.e2e.harness import TWISTD, EndToEndTest, Server, eventually, fetch, free_port, new_folder
+from tests.e2e.scripted import ADOBE, Script, ScriptedServer
 
 CLIP = Clip("relayed", seconds=14, frame_rate=Fraction(30), sample_rate=48_000, channels=2, b_frames=2)
-KEY = "very-secret-key-0123456789"
+KEY, PASSWORD = "very-secret-key-0123456789", "also-very-secret"
 OPEN = '[server]\nauth = ["open"]\n[live]\ngrace = "2s"\n'
 NGINX = """
 load_module {module};
@@ -174,6 +180,67 @@ class PushTests(RelayTest):
         target.stop()
 
 
+class ScriptedTests(RelayTest):
+    """Other servers that do what servers do on a bad day, all of them at the same time, as targets of one stream."""
+
+    def start_scripted(self, script: Script) -> ScriptedServer:
+        """Such a server, gone after the test."""
+        server = ScriptedServer(script)
+        self.addCleanup(server.close)
+        return server
+
+    def test_bad_targets_disturb_nothing(self) -> None:
+        """
+        A target that refuses, one whose name is in use, one that hangs, one that resets, one that leads elsewhere, and
+        one that wants a password: each is dealt with in its way, and the stream, and the others, never notice.
+        """
+        elsewhere, guarded = self.start_scripted(Script()), self.start_scripted(Script(challenges=ADOBE))
+        refusing = self.start_scripted(Script(refusal=("NetStream.Publish.Denied", f"no broadcast for {KEY}")))
+        busy = self.start_scripted(Script(refusal=("NetStream.Publish.BadName", "already publishing")))
+        hanging, resetting = self.start_scripted(Script(hangs=True)), self.start_scripted(Script(reset_s=2.0))
+        leading = self.start_scripted(Script(redirect=f"rtmp://127.0.0.1:{elsewhere.port}/there"))
+        targets = (refusing, busy, hanging, resetting, leading)
+        urls = [*(f"rtmp://127.0.0.1:{target.port}/app" for target in targets)]
+        urls.append(f"rtmp://me:{PASSWORD}@127.0.0.1:{guarded.port}/app")
+        push = ", ".join(f'{{url = "{url}", key = "{KEY}"}}' for url in urls)
+        server = self.start_server(f"{OPEN}[apps.live]\npush = [{push}]\n")
+        publisher = self.publish(FFMPEG, CLIP.path, f"rtmp://127.0.0.1:{server.rtmp_port}/live/cam")
+        eventually("the hanging one to be given up", lambda: "no answer within 10 s" in server.log, 25)
+        said = {relay["id"]: relay for relay in self.relays(server)}
+        states = [said[f"push-{number}"]["state"] for number in range(1, 7)]
+        self.assertEqual(["refused", "refused", "retrying"], states[:3])
+        self.assertEqual(["running", "running"], states[4:])
+        self.assertIn("Denied", said["push-1"]["reason"])
+        self.assertGreaterEqual(said["push-4"]["reconnects"], 1)
+        publisher.wait()
+        eventually("the ends to be said", lambda: elsewhere.of(PublishEnded) and guarded.of(PublishEnded))
+        self.assertEqual((1, "there"), (leading.connections, elsewhere.of(ConnectRequested)[0].properties["app"]))
+        self.assertEqual(3, guarded.connections)
+        self.assertGreater(min(elsewhere.media, guarded.media), 200)
+        self.assertEqual(1, refusing.connections)  # the next attempt comes after a minute
+        events = re.findall(r"relay (push-\d) .* is (\w+)", server.log)
+        self.assertEqual(1, events.count(("push-1", "refused")))
+        self.assertEqual(1, events.count(("push-2", "refused")))
+        self.assertEqual(1, events.count(("push-3", "retrying")))
+        playlist = server.get("/live/cam/index.m3u8").text
+        self.assertNotIn("#EXT-X-DISCONTINUITY\n", playlist)
+        self.assertNotIn("GAP", playlist)
+        for secret in (KEY, PASSWORD):
+            self.assertNotIn(secret, server.log + json.dumps(list(said.values())) + server.get("/metrics").text)
+        server.stop()
+
+    def test_encoders_answer_the_same_challenge(self) -> None:
+        """FFmpeg takes the scripted server's challenge for what it is, and gives the same kind of answer as we do."""
+        guarded = self.start_scripted(Script(challenges=ADOBE))
+        publisher = self.publish(FFMPEG, CLIP.path, f"rtmp://me:{PASSWORD}@127.0.0.1:{guarded.port}/app/cam")
+        eventually("the publish", lambda: guarded.media > 10)
+        publisher.kill()
+        said = guarded.of(ConnectRequested)[2].properties["tcUrl"]
+        fields = dict(each.partition("=")[::2] for each in said.partition("?")[2].split("&"))
+        ours = answer_challenge(ADOBE[1], "app", "me", PASSWORD, bytes.fromhex(fields["challenge"].zfill(8)))
+        self.assertIn(f"response={fields['response']}", ours)
+
+
 class PullTests(RelayTest):
     def test_edge_of_nginx_rtmp(self) -> None:
         """An edge fetches a stream for its first viewer over HLS and for its first player, and lets go of it."""
@@ -189,6 +256,35 @@ class PullTests(RelayTest):
         self.assert_carried(played, 4)
         eventually("the pull to be closed", lambda: not self.relays(server, "far"))
         server.stop()
+
+    def test_many_viewers_are_one_pull(self) -> None:
+        """
+        Fifty players who ask an edge in the same instant make one connection to the second origin, as the first does
+        not answer, and all of them play soon after six seconds.
+        """
+        dead = ScriptedServer(Script(hangs=True))
+        self.addCleanup(dead.close)
+        origin = self.start_server(OPEN)
+        origins = f'["rtmp://127.0.0.1:{dead.port}/live", "rtmp://127.0.0.1:{origin.rtmp_port}/live"]'
+        edge = self.start_server(f"{OPEN}[apps.live]\norigin = {origins}\n")
+        self.publish(FFMPEG, CLIP.path, f"rtmp://127.0.0.1:{origin.rtmp_port}/live/cam")
+        eventually("the stream", lambda: origin.get("/live/cam/index.m3u8").status == 200)
+        asked_s, request = time.monotonic(), b"GET /live/cam.flv HTTP/1.1\r\nHost: edge\r\n\r\n"
+        address = ("127.0.0.1", urlsplit(edge.root).port or 0)
+        players = [socket.create_connection(address, 20) for _ in range(50)]
+        for player in players:
+            self.addCleanup(player.close)
+            player.sendall(request)
+        for player in players:
+            self.assertTrue(player.recv(4096).startswith(b"HTTP/1.1 200"))
+        self.assertLess(time.monotonic() - asked_s, 8)
+        self.assertEqual(1, origin.log.count("live/cam played by"))
+        self.assertEqual(50, edge.get("/api/v1/streams/cam").json()["players"]["http"])
+        edge.stop()
+        eventually(
+            "the connection to be closed", lambda: not origin.get("/api/v1/streams/cam").json()["players"]["rtmp"]
+        )
+        origin.stop()
 
 
 class LoopTests(RelayTest):
