@@ -49,6 +49,7 @@ class LibraryTests(BrowserTest):
         self.assertLess(first["currentTime"], 2)
         self.assertApproximates(CLIP.seconds, first["duration"], 0.3)
         self.check_seek(browser)
+        self.check_bar(browser)
         self.save_screenshot(browser, "library.png")
         browser.set_window_size(390, 844)
         self.save_screenshot(browser, "library-phone.png")
@@ -91,6 +92,26 @@ class LibraryTests(BrowserTest):
             return figures if moves and figures["currentTime"] > since else None
 
         return eventually("the recording to play", look)
+
+    def check_bar(self, browser: Any) -> None:
+        """The bar shows a picture of where it is pointed at, and goes there; so do the keys."""
+        from selenium.webdriver.common.action_chains import ActionChains
+        from selenium.webdriver.common.keys import Keys
+
+        bar = browser.find_element("id", "seek")
+        ActionChains(browser).move_to_element_with_offset(bar, -bar.size["width"] // 4, 0).perform()
+        shown = "const c = document.getElementById('preview'); return !c.hidden && c.width > 100"
+        eventually("a picture over the bar", lambda: browser.execute_script(shown))
+        self.assertRegex(browser.find_element("id", "bubble").text, r"^\d:\d\d$")
+        ActionChains(browser).click().perform()
+        quarter = self.playing(browser, since=CLIP.seconds / 4 - 1)
+        self.assertLess(quarter["currentTime"], CLIP.seconds / 2)
+        browser.find_element("tag name", "body").send_keys(Keys.HOME)
+        eventually("the beginning", lambda: browser.execute_script(FIGURES)["currentTime"] < CLIP.seconds / 4 - 1)
+        browser.find_element("tag name", "body").send_keys(" ")
+        eventually("a pause", lambda: browser.execute_script(FIGURES)["paused"])
+        browser.find_element("tag name", "body").send_keys(" ")
+        self.playing(browser)
 
     def check_seek(self, browser: Any) -> None:
         """Jump to the middle: that is where it is at once, and it plays on from there."""

@@ -48,6 +48,19 @@ return {
 """
 
 
+#: The picture over the bar: how bright its middle is, and which part of the bar it is over.
+PREVIEW = """
+const canvas = document.getElementById("preview"), bar = document.getElementById("seek");
+if (canvas.hidden || document.getElementById("bubble").hidden) return null;
+const at = document.getElementById("bubble").getBoundingClientRect(), all = bar.getBoundingClientRect();
+const pixel = canvas.getContext("2d").getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data;
+const share = (at.left + at.width / 2 - all.left - 8) / (all.width - 16);
+return {brightness: pixel[0], width: canvas.width, moment: Number(bar.min) + share * (bar.max - bar.min)};
+"""
+#: A picture over the bar is the keyframe of a segment of a second.
+PREVIEW_TOLERANCE_S = 2.2
+
+
 class TimelineTests(BrowserTest):
     """``/live/KEY`` in headless Chromium, of a stream with a rewind window."""
 
@@ -157,6 +170,13 @@ class TimelineTests(BrowserTest):
         self.press(browser, "arrow_left")
         self.check_rewound(browser, began, there["playing"] - 10, tolerance_s=1.5)
 
+    def check_preview(self, browser: Any, began: float) -> None:
+        """Over the bar stands the picture of the moment that is pointed at."""
+        found = eventually("the picture over the bar", lambda: browser.execute_script(PREVIEW))
+        self.assertGreaterEqual(found["width"], 100)
+        self.assertApproximates(found["moment"], began + seconds_of(found["brightness"]), PREVIEW_TOLERANCE_S)
+        self.save_screenshot(browser, "timeline-preview.png")
+
     def check_bar(self, browser: Any, began: float) -> None:
         """A click on the middle of the bar goes to the middle of the window; it says which moment lies there."""
         from selenium.webdriver import ActionChains
@@ -166,6 +186,7 @@ class TimelineTests(BrowserTest):
         bubble = browser.find_element("id", "bubble")
         self.assertTrue(bubble.is_displayed())
         self.assertRegex(bubble.text, r"\d\d:\d\d")
+        self.check_preview(browser, began)
         before = browser.execute_script(FIGURES)
         ActionChains(browser).click(bar).perform()
         self.check_rewound(browser, began, (before["first"] + before["last"]) / 2, tolerance_s=2.0)

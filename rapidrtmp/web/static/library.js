@@ -4,7 +4,10 @@
  * browser's own HLS otherwise, and the whole file where there is neither. Without this script the links still lead to
  * the files.
  */
+import { Controls } from "./controls.js";
+import { PositionBar } from "./position.js";
 import { showPictures } from "./pictures.js";
+import { Previews } from "./previews.js";
 import { lackingCodecs, reasonOf } from "./words.js";
 
 const panel = document.getElementById("player");
@@ -12,6 +15,8 @@ const video = document.getElementById("video");
 const state = document.getElementById("state");
 const NAME = /^[\w~-][\w.~-]*\/[\w~-][\w.~-]*\/\d{8}T\d{6}Z$/;
 let hls = null;
+let controls = null; // as soon as there is something to play
+const bar = new PositionBar(video);
 
 /* What a test, or a curious person at the console, can read. */
 window.rapidrtmp = {
@@ -60,6 +65,8 @@ function play(name) {
   const playlist = folder + (link && "renditions" in link.dataset ? "master.m3u8" : "index.m3u8");
   if (link) link.setAttribute("aria-current", "true");
   panel.hidden = false;
+  controls ??= new Controls(video, { start });
+  bar.show(new Previews(folder + "iframes.m3u8", (segment) => segment.start));
   video.setAttribute("aria-label", "Recording " + name);
   say("live", name);
   if (window.Hls && Hls.isSupported()) {

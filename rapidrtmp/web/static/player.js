@@ -51,7 +51,7 @@ let isBegun = true; // whether anything may be loaded
 let paused = null; // when what was live was paused, and at which moment
 const loaded = [];
 const rewind = new RewindWindow(address(main.dataset.rewind));
-const timeline = new Timeline({ seek: goTo, live: goLive, clips: address(main.dataset.clip) });
+const timeline = new Timeline({ seek: goTo, live: goLive, clips: address(main.dataset.clip), pictures: address(main.dataset.pictures) });
 const choices = new Choices(video);
 const controls = new Controls(video, { start: press, muted: asked.has("muted") ? asked.get("muted") !== "0" : undefined });
 

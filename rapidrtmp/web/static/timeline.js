@@ -4,6 +4,7 @@
  * controls that move it. It knows nothing of players: moments go in and out as milliseconds since 1970.
  */
 import { isTyping } from "./controls.js";
+import { Bubble, Previews } from "./previews.js";
 import { clock, timeOfDay } from "./words.js";
 
 const STEP_MS = 10000;
@@ -12,12 +13,13 @@ const CLIP_MS = 30000;
 
 export class Timeline {
   /*
-   * seek(ms) is called to go to a moment, live() to go to the live edge; clips is the URL that clips are made under.
+   * seek(ms) is called to go to a moment, live() to go to the live edge; clips is the URL that clips are made under,
+   * pictures that of an I-frame playlist.
    */
-  constructor({ seek, live, clips }) {
+  constructor({ seek, live, clips, pictures }) {
     this.panel = document.getElementById("timeline");
     this.bar = document.getElementById("seek");
-    this.bubble = document.getElementById("bubble");
+    this.bubble = new Bubble(this.bar, new Previews(pictures, (segment) => segment.programDateTime));
     this.position = document.getElementById("position");
     this.badge = document.getElementById("golive");
     this.clip = document.getElementById("clip");
@@ -88,17 +90,11 @@ export class Timeline {
     });
     bar.addEventListener("change", () => {
       this.isDragging = false;
-      this.bubble.hidden = true;
+      this.bubble.hide();
       if (bar.value === bar.max) this.live();
       else this.seek(bar.value * 1000);
     });
-    bar.addEventListener("pointermove", (event) => {
-      const box = bar.getBoundingClientRect();
-      this.point((event.clientX - box.left - 8) / (box.width - 16)); // the middle of the thumb, which is 16 px wide
-    });
-    for (const kind of ["pointerleave", "pointercancel", "blur"]) {
-      bar.addEventListener(kind, () => { this.bubble.hidden = true; });
-    }
+    this.bubble.follow((share) => this.point(share));
     document.getElementById("back").addEventListener("click", () => this.step(-BACK_MS));
     this.badge.addEventListener("click", () => this.live());
     this.clip.addEventListener("click", (event) => this.download(event));
@@ -107,10 +103,8 @@ export class Timeline {
 
   /* Say which moment lies at a place of the bar, from 0 to 1. */
   point(share) {
-    const within = Math.min(Math.max(share, 0), 1);
-    this.bubble.hidden = false;
-    this.bubble.textContent = timeOfDay(this.first + within * (this.edge - this.first));
-    this.bubble.style.left = "calc(8px + " + within.toFixed(4) + " * (100% - 16px))";
+    const moment = this.first + share * (this.edge - this.first);
+    this.bubble.show(share, timeOfDay(moment), moment);
   }
 
   step(ms) {

@@ -27,18 +27,25 @@ export function endOf(segments) {
   return last ? last.start + last.duration : 0;
 }
 
-/* The segments of a playlist. */
-function readSegments(text) {
+/* The segments of a playlist, with the URIs of each and of its init segment as they are written. */
+export function readSegments(text) {
   const segments = [];
   let start = 0;
+  let duration = 0;
   let programDateTime = NaN;
+  let init = "";
+  let isGap = false;
   for (const line of text.split("\n")) {
     if (line.startsWith("#EXT-X-PROGRAM-DATE-TIME:")) programDateTime = Date.parse(line.slice(25));
-    if (!line.startsWith("#EXTINF:")) continue;
-    const duration = parseFloat(line.slice(8));
-    segments.push({ start, duration, programDateTime });
+    else if (line.startsWith("#EXT-X-MAP:")) init = line.match(/URI="([^"]*)"/)?.[1] ?? "";
+    else if (line.startsWith("#EXT-X-GAP")) isGap = true;
+    else if (line.startsWith("#EXTINF:")) duration = parseFloat(line.slice(8));
+    if (!line || line.startsWith("#") || !duration) continue;
+    segments.push({ start, duration, programDateTime, init, isGap, uri: line });
     start += duration;
     programDateTime += duration * 1000;
+    isGap = false;
+    duration = 0;
   }
   return segments;
 }
