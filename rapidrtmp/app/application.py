@@ -239,6 +239,7 @@ class Application:
             frame_queue=FrameQueue,
             advise=stream.advise,
             add_metadata=stream.metadata_received,
+            captions=stream.captions,
             expected_tracks=lambda: stream.announced_tracks.difference([track.id for track in stream.tracks]),
             record=partial(_record_of, shared.record, stream.name),
         )

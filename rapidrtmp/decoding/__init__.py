@@ -4,7 +4,7 @@ Decoded pictures and sound of a live stream, for sinks written in Python with nu
 Needs the extra ``av``: ``pip install rapidrtmp[av]``.
 """
 
-from rapidrtmp.decoding.base import DecodingSink, Mark, Note, Result, Upload
+from rapidrtmp.decoding.base import Cue, DecodingSink, Mark, Note, Result, Upload
 from rapidrtmp.decoding.sink import DecodingSinkFactory
 
-__all__ = ["DecodingSink", "DecodingSinkFactory", "Mark", "Note", "Result", "Upload"]
+__all__ = ["Cue", "DecodingSink", "DecodingSinkFactory", "Mark", "Note", "Result", "Upload"]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["DecodingSink", "Mark", "Note", "Result", "Upload"]
+__all__ = ["Answer", "Cue", "DecodingSink", "Mark", "Note", "Result", "Upload"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,23 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class Cue:
+    """
+    Becomes a caption of the stream, in a language that the factory has announced.
+
+    :ivar text: what is said; at most 2000 characters.
+    :ivar utc_ms: when it is said, in milliseconds since 1970: what ``audio`` was given, or later.
+    :ivar duration_ms: for how long it is shown; at most a minute.
+    :ivar language: empty for the first one.
+    """
+
+    text: str
+    utc_ms: int
+    duration_ms: int
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Upload:
     """
     Becomes an object that is served as ``/APP/KEY/NAME``, in place of the one before.
@@ -53,7 +70,8 @@ class Upload:
     content_type: str
 
 
-Result: TypeAlias = "Mark | Note | Upload | Iterable[Mark | Note | Upload] | None"
+Answer: TypeAlias = "Cue | Mark | Note | Upload"
+Result: TypeAlias = "Answer | Iterable[Answer] | None"
 
 
 class DecodingSink:

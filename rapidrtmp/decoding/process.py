@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rapidrtmp.decoding.base import Mark, Note, Upload
+from rapidrtmp.decoding.base import Answer
 from rapidrtmp.decoding.wire import MessageReader, WireError, read_result
 from rapidrtmp.interfaces import SpawnProcess
 
@@ -76,7 +76,7 @@ class WorkerProcess:
         spawn: SpawnProcess,
         clock: IReactorTime,
         log: Logger,
-        take: Callable[[Mark | Note | Upload], None],
+        take: Callable[[Answer], None],
         begun: Callable[[], None],
     ) -> None:
         self._job = job
@@ -152,7 +152,7 @@ class WorkerProcess:
         if waiting is not None:
             waiting.callback(None)
 
-    def answered(self, result: Mark | Note | Upload) -> None:
+    def answered(self, result: Answer) -> None:
         """Learn what it answers."""
         self._take(result)
 

@@ -16,11 +16,11 @@ from zope.interface import implementer
 
 from rapidrtmp.cmaf.event_messages import write_text_tag
 from rapidrtmp.codec.table import CODECS
-from rapidrtmp.decoding.base import DecodingSink, Mark, Note, Upload
+from rapidrtmp.decoding.base import Answer, Cue, DecodingSink, Mark, Note
 from rapidrtmp.decoding.process import Job, WorkerProcess
 from rapidrtmp.decoding.wire import FrameHeader, TrackDescription, pack_frame
-from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.interfaces import EventType, ISink, ISinkFactory, SinkContext
+from rapidrtmp.errors import ConfigurationError, MisuseError
+from rapidrtmp.interfaces import Caption, EventType, ISink, ISinkFactory, SinkContext
 from rapidrtmp.media import Frame, MediaKind, TimedMetadata, Track
 from rapidrtmp.support.units import parse_duration_ms
 
@@ -38,6 +38,7 @@ class DecodingSinkFactory:
     Makes the decoding sinks of one class; derive from it to name the class, and in a plugin name what was derived.
 
     :cvar sink: the class. A process of its own imports it, by its module and name.
+    :cvar captions: the languages that it makes captions in, with names for viewers: ``{"en": "English"}``.
     :param every: how far apart pictures are, at least, on average, for example ``1s``; ``keyframes`` for every keyframe
         and nothing else, which costs the least.
     :param fps: likewise, in pictures a second; ``all`` for every one there is.
@@ -46,6 +47,7 @@ class DecodingSinkFactory:
     """
 
     sink: ClassVar[type[DecodingSink]] = DecodingSink
+    captions: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, every: str = "", fps: str = "", options: Mapping[str, object] | None = None) -> None:
         self._every_ms = _read_rate(every, fps)
@@ -53,6 +55,8 @@ class DecodingSinkFactory:
 
     def create(self, context: SinkContext) -> ISink:
         """Make the sink of one stream."""
+        for language, name in self.captions.items():
+            context.captions.announce(language, name)
         job = Job(f"{self.sink.__module__}:{self.sink.__qualname__}", self._options, self._every_ms or 0)
         return _DecodedStream(context, job, self._every_ms, _overridden(self.sink))
 
@@ -182,17 +186,27 @@ class _DecodedStream:
         self._sent.clear()
         self._is_behind = True
 
-    def _take(self, result: Mark | Note | Upload) -> None:
+    def _take(self, result: Answer) -> None:
         """Take an answer."""
         if isinstance(result, Note):
             self._context.record(EventType.NOTE, result.data)
         elif isinstance(result, Mark):
             began_ms = self._context.utc_ms(0, 1000)
             self._context.add_metadata(TimedMetadata(result.utc_ms - began_ms, write_text_tag(result.texts)))
+        elif isinstance(result, Cue):
+            self._caption(result)
         elif "/" in result.name or not result.name:
             self._context.log.warn("{name!r} cannot be the name of an upload", name=result.name)
         else:
             self._context.shelf.put(result.name, [result.data], result.content_type, NO_CACHE)
+
+    def _caption(self, cue: Cue) -> None:
+        start_ms = cue.utc_ms - self._context.utc_ms(0, 1000)
+        language = cue.language or next(iter(self._context.captions.tracks), "")
+        try:
+            self._context.captions.add(Caption(language, cue.text, start_ms, start_ms + cue.duration_ms))
+        except MisuseError as error:
+            self._context.log.warn("a caption is left out: {error}", error=error)
 
 
 def _describe(track: Track) -> TrackDescription:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
-from rapidrtmp.decoding.base import Mark, Note, Upload
+from rapidrtmp.decoding.base import Answer, Cue, Mark, Note, Upload
 from rapidrtmp.errors import RapidRTMPError
 
 __all__ = [
@@ -52,9 +52,10 @@ class Kind(IntEnum):
     NOTE = 3
     UPLOAD = 4
     MARK = 5
+    CUE = 6
 
 
-_MOST = {Kind.NOTE: MOST_NOTE_BYTES, Kind.MARK: MOST_MARK_BYTES, Kind.UPLOAD: MOST_BYTES}
+_MOST = {Kind.NOTE: MOST_NOTE_BYTES, Kind.MARK: MOST_MARK_BYTES, Kind.CUE: MOST_MARK_BYTES, Kind.UPLOAD: MOST_BYTES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def unpack_frame(body: bytes) -> tuple[FrameHeader, bytes]:
     return FrameHeader(track_id, pts_ms, dts_ms, bool(flags & _KEYFRAME), bool(flags & _ALONE)), body[_FRAME.size :]
 
 
-def pack_result(result: Mark | Note | Upload) -> bytes:
+def pack_result(result: Answer) -> bytes:
     """
     One answer of a sink, as a message.
 
@@ -125,6 +126,9 @@ def pack_result(result: Mark | Note | Upload) -> bytes:
         elif isinstance(result, Mark):
             texts = {str(name): str(text) for name, text in result.texts.items()}
             kind, body = Kind.MARK, json.dumps([texts, int(result.utc_ms)]).encode()
+        elif isinstance(result, Cue):
+            said = [str(result.text), int(result.utc_ms), int(result.duration_ms), str(result.language)]
+            kind, body = Kind.CUE, json.dumps(said).encode()
         else:
             names = json.dumps([result.name, result.content_type]).encode()
             kind, body = Kind.UPLOAD, _NAME_SIZE.pack(len(names)) + names + result.data
@@ -135,7 +139,7 @@ def pack_result(result: Mark | Note | Upload) -> bytes:
     return pack(kind, body)
 
 
-def read_result(kind: int, body: bytes) -> Mark | Note | Upload:
+def read_result(kind: int, body: bytes) -> Answer:
     """
     The answer in a message's body.
 
@@ -150,6 +154,9 @@ def read_result(kind: int, body: bytes) -> Mark | Note | Upload:
         if kind == Kind.MARK:
             texts, utc_ms = json.loads(body)
             return Mark({_text(name): _text(text) for name, text in texts.items()}, int(utc_ms))
+        if kind == Kind.CUE:
+            text, utc_ms, duration_ms, language = json.loads(body)
+            return Cue(_text(text), int(utc_ms), int(duration_ms), _text(language))
         if kind == Kind.UPLOAD:
             end = _NAME_SIZE.size + _NAME_SIZE.unpack_from(body)[0]
             name, content_type = json.loads(body[_NAME_SIZE.size : end])

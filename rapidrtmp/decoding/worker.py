@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
-from rapidrtmp.decoding.base import DecodingSink, Mark, Note, Result, Upload
+from rapidrtmp.decoding.base import Cue, DecodingSink, Mark, Note, Result, Upload
 from rapidrtmp.decoding.decoders import PictureDecoder, SoundDecoder
 from rapidrtmp.decoding.wire import Kind, MessageReader, TrackDescription, WireError, pack_result, unpack_frame
 
@@ -91,7 +91,9 @@ class Worker:
         """Call the sink and pass its answer on; what it raises is logged, and no more."""
         try:
             result = method(*arguments)
-            for each in () if result is None else (result,) if isinstance(result, Mark | Note | Upload) else result:
+            for each in (
+                () if result is None else (result,) if isinstance(result, Cue | Mark | Note | Upload) else result
+            ):
                 self._answer(pack_result(each))
         except WireError as error:
             print(error, file=sys.stderr)

@@ -11,14 +11,29 @@ from rapidrtmp.hls.playlist import VERSION
 from rapidrtmp.m3u8.rate import Rate, announced
 from rapidrtmp.media import AudioConfig, Track, VideoConfig
 
-__all__ = ["REWIND_DATA", "Multivariant", "Variant", "render_multivariant"]
+__all__ = ["REWIND_DATA", "CaptionTrack", "Multivariant", "Variant", "render_multivariant"]
 
 #: The EXT-X-SESSION-DATA that tells players how far back they can go, in seconds.
 REWIND_DATA = "org.rapidrtmp.rewind"
 
 #: About what players should start with.
 STARTING_RATE = 2_000_000
+#: The group of all captions.
+CAPTIONS = "captions"
 _VIDEO_RANGES = {16: "PQ", 18: "HLG"}
+
+
+class CaptionTrack(NamedTuple):
+    """
+    Captions in one language.
+
+    :ivar name: what viewers choose by.
+    :ivar uri: of its playlist.
+    """
+
+    language: str
+    name: str
+    uri: str
 
 
 class Variant(NamedTuple):
@@ -57,6 +72,7 @@ class Multivariant(Rate):
         video: Sequence[Variant] = (),
         audio: Sequence[Variant] = (),
         pictures: Sequence[Variant] = (),
+        captions: Sequence[CaptionTrack] = (),
     ) -> bytes | None:
         """
         The playlist, if it would name other things or a peak is a step higher than it says; else ``None``.
@@ -66,6 +82,7 @@ class Multivariant(Rate):
         :param audio: the audio tracks that go with each of those, or are all there is; then the muxed rendition is not
             listed.
         :param pictures: the playlists of I-frames that go with them.
+        :param captions: what is said in it, as text.
         """
         muxed = Variant(self._media_uri, tracks, self, frame_rate)
         if video or not audio:
@@ -80,7 +97,7 @@ class Multivariant(Rate):
         count = len(listed)
         listed += pictures
         rates += [self._announce(each, (), is_muxed=False) for each in pictures]
-        shown = [(each.uri, each.tracks, each.frame_rate) for each in (*listed, *audio)]
+        shown = [*((each.uri, each.tracks, each.frame_rate) for each in (*listed, *audio)), *captions]
         if shown == self._shown and all(
             peak <= self._peaks[each.uri] for each, (peak, _) in zip(listed, rates, strict=True)
         ):
@@ -93,7 +110,7 @@ class Multivariant(Rate):
             for each, (_, average) in zip(listed, rates, strict=True)
         ]
         described = list(zip(listed, bandwidths, strict=True))
-        return _render(described[:count], audio, self._rewind_ms, described[count:])
+        return _render(described[:count], audio, self._rewind_ms, described[count:], captions)
 
     def _announce(self, variant: Variant, audio: Sequence[Variant], *, is_muxed: bool) -> tuple[int, int]:
         """BANDWIDTH and AVERAGE-BANDWIDTH of a variant, with the largest audio track that goes with it (4.4.6.2)."""
@@ -158,19 +175,27 @@ def render_multivariant(
 _Described = Sequence[tuple[Variant, tuple[int, int]]]
 
 
-def _render(variants: _Described, audio: Sequence[Variant], rewind_ms: int, pictures: _Described = ()) -> bytes:
+def _render(
+    variants: _Described,
+    audio: Sequence[Variant],
+    rewind_ms: int,
+    pictures: _Described = (),
+    captions: Sequence[CaptionTrack] = (),
+) -> bytes:
     """
     The playlist of variants with their bandwidths, each with every group of audio, or the one that it is of; and of
-    ``pictures``.
+    ``pictures`` and ``captions``.
     """
     data = f'#EXT-X-SESSION-DATA:DATA-ID="{REWIND_DATA}",VALUE="{rewind_ms // 1000}"\n' if rewind_ms else ""
     groups: dict[str, list[Variant]] = _groups(audio) or {"": []}
     text = "".join(_render_group(*item) for item in groups.items())
+    text += "".join(map(_render_captions, captions))
     is_alone = len(variants) == 1 and not audio
     for group, choices in groups.items():
         goes_with = [each for each in variants if each[0] not in audio or each[0] in choices]
         for variant, bandwidth in _middle_first(goes_with):
-            text += _render_variant(variant, bandwidth, _one_of_each(choices), group, is_alone=is_alone)
+            tracks = _one_of_each(choices)
+            text += _render_variant(variant, bandwidth, tracks, group, is_alone=is_alone, has_captions=bool(captions))
     text += "".join(_render_pictures(*each) for each in pictures)
     return f"#EXTM3U\n#EXT-X-VERSION:{VERSION}\n{data}{text}".encode()
 
@@ -182,14 +207,31 @@ def _middle_first(variants: _Described) -> list[tuple[Variant, tuple[int, int]]]
 
 
 def _render_variant(
-    variant: Variant, bandwidth: tuple[int, int], audio: Sequence[Track], group: str, *, is_alone: bool
+    variant: Variant,
+    bandwidth: tuple[int, int],
+    audio: Sequence[Track],
+    group: str,
+    *,
+    is_alone: bool,
+    has_captions: bool,
 ) -> str:
     attributes = _attributes(variant, bandwidth, (*variant.tracks, *audio))
     if not is_alone:
         attributes.append("CLOSED-CAPTIONS=NONE")
     if group:
         attributes.append(f'AUDIO="{group}"')
+    if has_captions:
+        attributes.append(f'SUBTITLES="{CAPTIONS}"')
     return f"#EXT-X-STREAM-INF:{','.join(attributes)}\n{variant.uri}\n"
+
+
+def _render_captions(track: CaptionTrack) -> str:
+    """The EXT-X-MEDIA of one language (4.4.6.1)."""
+    attributes = [
+        f'TYPE=SUBTITLES,GROUP-ID="{CAPTIONS}",NAME="{_quotable(track.name) or track.language}"',
+        f'LANGUAGE="{track.language}",DEFAULT=NO,AUTOSELECT=YES,FORCED=NO,URI="{track.uri}"',
+    ]
+    return f"#EXT-X-MEDIA:{','.join(attributes)}\n"
 
 
 def _render_pictures(variant: Variant, bandwidth: tuple[int, int]) -> str:

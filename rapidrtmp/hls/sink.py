@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from rapidrtmp.cmaf.segmenter import main_tracks
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.hls.captions import CaptionRenditions
 from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
 from rapidrtmp.hls.multivariant import Multivariant, Variant
 from rapidrtmp.hls.names import (
@@ -156,6 +157,7 @@ class HlsSink:
         self._of_tracks = TrackRenditions(context, options.window)
         self._multivariant = Multivariant(MEDIA_PLAYLIST, options.dvr_ms if context.storage.persistent else 0)
         self._pictures = PictureRate()
+        self._captions = CaptionRenditions(context, options.window)
         self._hinted = ""  # the part that was promised and is not up yet
         self._expects_end = False  # whether the open segment should end with its newest part
         self._end = 0  # of the newest part, in ticks
@@ -210,6 +212,7 @@ class HlsSink:
         self._newest = part
         if part.starts_segment:
             self._pictures.begin(part, 1000 * rendition.window.constants.target_s)
+            self._captions.begin(part, self._tracks[0].timescale)
         if self._hinted not in ("", rendition.next_part):
             self._expects_end = False
             self._put_version(rendition, rendition.next_part)  # players learn that another one comes before it does
@@ -236,6 +239,7 @@ class HlsSink:
         self._listed_ms += segment.duration_ms
         self._multivariant.measure(size, segment.duration_ms, 1000 * rendition.window.constants.target_s)
         self._pictures.complete(segment.duration_ms, 1000 * rendition.window.constants.target_s)
+        self._captions.complete(segment, rendition.window)
 
     def segment_continued(self) -> None:
         """See :meth:`IPartSink.segment_continued <rapidrtmp.interfaces.IPartSink.segment_continued>`."""
@@ -271,6 +275,7 @@ class HlsSink:
             return
         rendition.end()
         self._of_tracks.end()
+        self._captions.end(rendition.window)
         self._put_version(rendition)
         if self._is_paused:
             self.expect_renditions(())
@@ -421,7 +426,7 @@ class HlsSink:
             rung.frame_rate = self._frame_rate  # they have a picture for each of the source's
         pictures = [*self._i_frames(I_FRAMES_PLAYLIST), *others.pictures]
         data = self._multivariant.render_if_changed(
-            self._tracks, self._frame_rate, others.video, others.audio, pictures
+            self._tracks, self._frame_rate, others.video, others.audio, pictures, self._captions.tracks
         )
         if data is not None:
             self._multivariant_text, self._is_multivariant_up = data, False

@@ -28,6 +28,7 @@ from rapidrtmp.interfaces.auth import (
     TokenTerms,
     Verdict,
 )
+from rapidrtmp.interfaces.captions import Caption, ICaptions
 from rapidrtmp.interfaces.contributions import (
     Command,
     Contribution,
@@ -132,6 +133,7 @@ __all__ = [
     "Audience",
     "AuthenticatorContext",
     "BadRequestError",
+    "Caption",
     "Claim",
     "Command",
     "ConflictError",
@@ -150,6 +152,7 @@ __all__ = [
     "IApplication",
     "IAuthenticator",
     "IAuthenticatorFactory",
+    "ICaptions",
     "IContributes",
     "IContributesCommands",
     "IEventListener",

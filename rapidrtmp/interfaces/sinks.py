@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IProcessProtocol, IProcessTransport, IReactorTime
 from twisted.logger import Logger
-from zope.interface import Attribute, Interface
+from zope.interface import Attribute, Interface, implementer
 
 from rapidrtmp.errors import MisuseError
+from rapidrtmp.interfaces.captions import Caption, ICaptions
 from rapidrtmp.interfaces.events import EventType
 from rapidrtmp.interfaces.packaging import IPartSink
 from rapidrtmp.interfaces.playback import IShelf, Playlist
@@ -244,6 +246,22 @@ def _no_process(*_arguments: object, **_options: object) -> IProcessTransport:
     raise MisuseError("this context starts no processes")
 
 
+@implementer(ICaptions)
+class _NoCaptions:
+    """The captions of a context that has none."""
+
+    tracks: Mapping[str, str] = MappingProxyType({})
+
+    def announce(self, language: str, name: str) -> None:
+        """See :meth:`ICaptions.announce`; likewise the others."""
+
+    def add(self, caption: Caption) -> None:
+        raise MisuseError(f"this context takes no captions: {caption}")
+
+    def since(self, number: int) -> tuple[int, Sequence[Caption]]:
+        return number, ()
+
+
 @dataclass(frozen=True)
 class SinkContext:
     """
@@ -268,6 +286,7 @@ class SinkContext:
     :ivar expected_tracks: the ids of tracks that the publisher has announced, and that are not here: they may come yet.
     :ivar advise: ``advise(topic, advice)`` says in one sentence to the person at the encoder, and in the API, what the
         sink leaves out of the stream, and what would help; an empty one takes back what was said on that topic.
+    :ivar captions: the captions of the stream, for sinks that make them and sinks that publish them.
     :ivar add_metadata: gives the stream timed metadata, for its players; see ``TimedMetadata``.
     :ivar frame_queue: ``frame_queue(max_frames=300, max_bytes=16 MiB)`` makes a bounded queue for work that takes long.
     """
@@ -287,6 +306,7 @@ class SinkContext:
     record: Callable[[EventType, Mapping[str, object]], None] = lambda _type, _data: None
     expected_tracks: Callable[[], frozenset[int]] = frozenset
     advise: Callable[[str, str], None] = lambda _topic, _advice: None
+    captions: ICaptions = field(default_factory=_NoCaptions)
     add_metadata: Callable[[TimedMetadata], None] = lambda _metadata: None
 
 

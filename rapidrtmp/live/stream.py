@@ -33,6 +33,7 @@ from rapidrtmp.interfaces import (
     RungReport,
     no_event,
 )
+from rapidrtmp.live.captions import Captions
 from rapidrtmp.live.fan_out import FanOut
 from rapidrtmp.live.health import Finding
 from rapidrtmp.live.shelf import PlaylistVersion, Shelf, ShelfObject
@@ -242,6 +243,7 @@ class LiveStream:
     ) -> None:
         self.name = name
         self.shelf = shelf
+        self.captions = Captions()
         self.viewers = viewers
         self._record = record
         shelf.target_found = viewers.allow_for

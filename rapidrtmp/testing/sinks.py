@@ -38,6 +38,7 @@ from rapidrtmp.interfaces import (
     IStorageWriter,
     SinkContext,
 )
+from rapidrtmp.live.captions import Captions
 from rapidrtmp.live.fan_out import SLOW_MS
 from rapidrtmp.live.frame_queue import FrameQueue
 from rapidrtmp.live.shelf import Shelf
@@ -264,6 +265,7 @@ def make_sink_context(
     utc_ms: Callable[[int, int], int] = _utc_ms,
     first_sequence: int = 1_000,
     recovered: Mapping[str, bytes] | None = None,
+    captions: Any = None,
 ) -> SinkContext:
     """A context for one sink; what is not given is a fresh double, and the shelf is real."""
     return SinkContext(
@@ -277,6 +279,7 @@ def make_sink_context(
         first_sequence=first_sequence,
         recovered=recovered or {},
         frame_queue=FrameQueue,
+        captions=Captions() if captions is None else captions,
     )
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.decoding import Cue
 from rapidrtmp.discovery import SinkPlugin
+from rapidrtmp.testing.sinks import make_sink_context
 from tests.slow import slow
 
 PAGE = (Path(__file__).parents[2] / "docs" / "decoding.md").read_text("utf-8")
@@ -53,3 +55,27 @@ class MotionTests(SynchronousTestCase):
         self.assertIsInstance(entry, SinkPlugin)
         self.assertEqual(("motion", "motion.MotionFactory"), (entry.name, entry.factory_path))
         self.assertNotIn("motion", sys.modules)
+
+
+@slow
+class LiveCaptionsTests(SynchronousTestCase):
+    skip = MotionTests.skip
+
+    def test_sound_is_captioned(self) -> None:
+        """Where the recogniser hears something there is a caption as long as the sound, and none where it does not."""
+        import numpy as np
+
+        module: Any = module_of(BLOCKS[2], "captions")
+        sink = module.LiveCaptions()
+        sink.sample_rate = 48_000
+        self.assertIsNone(sink.audio(np.zeros((2, 96_000), np.float32), 1_000))
+        self.assertEqual(Cue("(sound)", 3_000, 2_000), sink.audio(np.full((2, 96_000), 0.5, np.float32), 3_000))
+
+    def test_languages_are_announced(self) -> None:
+        """The factory announces its languages when a sink is made, before anything is heard."""
+        factory = module_of(BLOCKS[2], "captions").LiveCaptionsFactory()
+        context = make_sink_context()
+        factory.create(context)
+        self.assertEqual({"en": "English"}, dict(context.captions.tracks))
+        entry = module_of(BLOCKS[3], "captions_plugin").captions
+        self.assertEqual(("captions", "captions.LiveCaptionsFactory"), (entry.name, entry.factory_path))
