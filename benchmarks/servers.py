@@ -148,8 +148,12 @@ def _io(pid: int) -> dict[str, int]:
 
 
 @contextmanager
-def rapidrtmp(scratch: Path, *options: str) -> Iterator[Running]:
-    """Our server, from this checkout, open to every publisher; pinned to the first processor."""
+def rapidrtmp(scratch: Path, *options: str, processors: str = "0") -> Iterator[Running]:
+    """
+    Our server, from this checkout, open to every publisher.
+
+    :param processors: those that it is pinned to.
+    """
     rtmp_port, http_port = free_port(), free_port()
     command = [
         sys.executable,
@@ -163,7 +167,7 @@ def rapidrtmp(scratch: Path, *options: str) -> Iterator[Running]:
         "--auth=open",
         *options,
     ]
-    with _started(command, scratch, http_port) as process:  # which it opens last
+    with _started(command, scratch, http_port, processors) as process:  # which it opens last
         yield Running(process, rtmp_port, http_port)
 
 
@@ -213,8 +217,8 @@ def nginx_files(scratch: Path, files: dict[str, bytes], *, sendfile: bool = True
 
 
 @contextmanager
-def _started(command: list[str], scratch: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    pinned = ["taskset", "-c", "0", *command] if shutil.which("taskset") else command
+def _started(command: list[str], scratch: Path, port: int, processors: str = "0") -> Iterator[subprocess.Popen[bytes]]:
+    pinned = ["taskset", "-c", processors, *command] if shutil.which("taskset") else command
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with (scratch / "server.log").open("wb") as log:
         process = subprocess.Popen(pinned, cwd=scratch, env=environment, stdout=log, stderr=log)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import unquote
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -131,6 +131,13 @@ class _ClusterResource(Resource):
 
     def _api_answered(self, answer: PeerAnswer, request: Any) -> None:
         request.setHeader("content-type", answer.content_type)
+        if answer.send is not None:
+            if not request._disconnected:
+                request.setResponseCode(answer.status)
+                sending = answer.send(request)
+                request.notifyFinish().addErrback(lambda _: sending.cancel())
+                sending.addCallbacks(lambda _: request.finish(), Failure.trap, errbackArgs=(CancelledError,))
+            return
         self._finish(request, answer.status, answer.body)
 
     def _failed(self, failure: Failure, request: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -42,11 +42,17 @@ class PeerError(RapidRTMPError):
 
 
 class PeerAnswer(NamedTuple):
-    """An answer, whatever its status."""
+    """
+    An answer, whatever its status.
+
+    :ivar send: writes the body to a ``twisted.web`` request where it is made piece by piece; fires when that is done,
+        and is to be cancelled when the other node has left.
+    """
 
     status: int
     content_type: str
     body: bytes
+    send: Callable[[Any], Deferred[Any]] | None = None
 
 
 def stream_path(what: str, name: StreamName) -> str:
@@ -114,6 +120,20 @@ class Peers:
         """
         answer = await self.ask(address, "POST", stream_path("salvage", name))
         return _read_left(answer.body) if answer.status == 200 else {}
+
+    async def stream(self, address: str, path: str, receive: Callable[[bytes], object]) -> None:
+        """
+        Ask another node for something that comes piece by piece, until there is nothing more, or this is cancelled.
+
+        :param receive: called with each piece.
+        :raises PeerError: there was no answer, or another one than 200.
+        """
+        response = await self._request(address, "GET", path, {}, b"", timeout_s=CONNECT_S, is_kept=False)
+        if response.code != 200:
+            raise PeerError(f"{address} answers {response.code} to {path}")
+        receiver = _PieceReceiver(receive)
+        response.deliverBody(receiver)
+        await receiver.over
 
     async def ask(
         self,
@@ -222,6 +242,33 @@ class _Body:
         """It is written at once."""
 
     resumeProducing = stopProducing = pauseProducing
+
+
+class _PieceReceiver(Protocol):
+    """
+    Hands on the pieces of an answer.
+
+    :ivar over: fires when there is nothing more; cancel it to have no more.
+    """
+
+    def __init__(self, receive: Callable[[bytes], object]) -> None:
+        self._receive = receive
+        self.over: Deferred[None] = Deferred(lambda _: self._end())
+
+    def dataReceived(self, data: bytes) -> None:
+        """A piece."""
+        self._receive(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The answer is over."""
+        del reason
+        if not self.over.called:
+            self.over.callback(None)
+
+    def _end(self) -> None:
+        transport: Any = self.transport
+        if transport is not None:
+            transport.loseConnection()
 
 
 class _FeedReceiver(Protocol):

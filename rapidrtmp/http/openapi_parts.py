@@ -88,6 +88,12 @@ def ref(schema: str) -> Json:
     return {"$ref": f"#/components/schemas/{schema}"}
 
 
+#: Of an answer for several processes of a server.
+INCOMPLETE = {
+    "type": "array",
+    "items": {"type": "string"},
+    "description": "The processes of the server that did not answer, if there are any: theirs is missing.",
+}
 TOKEN = {"type": "string", "pattern": "^[A-Za-z0-9._~-]{1,512}$"}
 RENDITION = {"type": "string", "pattern": f"^{RENDITION_PATTERN}$"}
 _IN_PATHS = {"app": APP, "key": KEY, "token": TOKEN, "start": START, "name": FILE_NAME, "rendition": RENDITION}

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rapidrtmp.errors import ConfigurationError
-from rapidrtmp.http.openapi_parts import Json, content, object_of, operation, ref
+from rapidrtmp.http.openapi_parts import INCOMPLETE, Json, content, object_of, operation, ref
 from rapidrtmp.http.params import read_json_object, read_text, rfc3339
 from rapidrtmp.interfaces import (
     Audience,
@@ -268,7 +268,8 @@ def _schemas() -> Json:
         "Configuration": object_of({"text": {**text, "description": "Lines of TOML."}}),
         "ConfigDiffAnswer": object_of(outcomes),
         "ReloadAnswer": object_of(
-            {**outcomes, "certificates": {"type": "array", "items": certificate}}, ("certificates",)
+            {**outcomes, "certificates": {"type": "array", "items": certificate}, "incomplete": INCOMPLETE},
+            ("certificates", "incomplete"),
         ),
         "ConfigDiffRequest": object_of(
             {"toml": {**text, "description": "The file."}, "file": {**text, "description": "Its name."}}, ("file",)

@@ -197,7 +197,7 @@ class RapidRtmpService(MultiService):
         self._recoveries = [self._recovery]
         self.registry = self._make_registry()
         if self.node is not None:
-            self._shared_api = SharedApi(self.node, self._has_stream)
+            self._shared_api = SharedApi(self.node, reactor, self._has_stream)
             self.node.join(
                 self.registry, self._leases, self._arrive, self._shared_api.answer, self._egress, self.revocations
             )
@@ -536,6 +536,7 @@ class RapidRtmpService(MultiService):
             histories=self._histories,
             directory=self.node,
             share=tuple if self._shared_api is None else self._shared_api.share,
+            elsewhere=self._shared_api,
         )
 
     def _make_http_policy(self, *, rtmp_is_encrypted: bool) -> HttpPolicy:

@@ -1,8 +1,9 @@
 """
 One management API of several nodes: whichever is asked answers for all.
 
-Lists are gathered, what concerns one stream is answered by the node that owns it, and the metrics of all are at one
-door. A node that does not answer in a second is named in ``incomplete``. ``?node=self`` asks one node about itself.
+Lists and events are gathered, what concerns one stream is answered by the node that owns it, what concerns them all is
+done by each, and the metrics of all are at one door. A node that does not answer in a second is named in
+``incomplete``. ``?node=self`` asks one node about itself.
 """
 
 from __future__ import annotations
@@ -16,16 +17,21 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
 from rapidrtmp.cluster.node import ClusterNode
 from rapidrtmp.cluster.peers import ROOT, PeerAnswer, PeerError
-from rapidrtmp.errors import DirectoryError, RapidRTMPError
+from rapidrtmp.errors import DirectoryError, NotFoundError, RapidRTMPError
 from rapidrtmp.interfaces import NO_STORE, Node, Request, Response, Route, StreamedResponse, json_response
-from rapidrtmp.names import DEFAULT_APP, StreamName
+from rapidrtmp.names import DEFAULT_APP, POSTER, StreamName
+from rapidrtmp.server.shared_events import EVENTS, gather_events
+from rapidrtmp.support.bug_log import BugLog
 from rapidrtmp.web.errors import error_response
+from rapidrtmp.web.streamed import send_streamed
 
 __all__ = ["SharedApi", "merge_metrics"]
 
@@ -34,8 +40,9 @@ ASK_S = 1.0
 #: What is done to a stream may take longer: sinks write what they hold.
 ACT_S = 8.0
 _STREAM = "/api/v1/streams/<"
-_LIST, _METRICS = "/api/v1/streams", "/metrics"
+_LIST, _METRICS, _RELOAD = "/api/v1/streams", "/metrics", "/api/v1/reload"
 _SELF = "node=self"
+_bugs = BugLog(Logger("rapidrtmp.server"))
 _SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})?( .*)")
 
 
@@ -46,8 +53,9 @@ class SharedApi:
     :param has_stream: whether this node has a stream that has not ended.
     """
 
-    def __init__(self, node: ClusterNode, has_stream: Callable[[StreamName], bool]) -> None:
+    def __init__(self, node: ClusterNode, clock: IReactorTime, has_stream: Callable[[StreamName], bool]) -> None:
         self._node = node
+        self._clock = clock
         self._has_stream = has_stream
         self._map = Map(merge_slashes=False)
         self._routes: dict[str, Route] = {}
@@ -65,6 +73,10 @@ class SharedApi:
             return route
         if route.rule == _LIST:
             return replace(route, respond=partial(self._list, route))
+        if route.rule == EVENTS:
+            return replace(route, respond=partial(self._events, route))
+        if route.rule == _RELOAD:
+            return replace(route, respond=partial(self._everywhere, route))
         if route.rule == _METRICS:
             return replace(route, respond=partial(self._metrics, route))
         return replace(route, respond=partial(self._of_stream, route))
@@ -129,6 +141,57 @@ class SharedApi:
             streams = streams[first * size : (first + 1) * size]
         return json_response({"streams": streams, "total": total, **({"incomplete": missing} if missing else {})})
 
+    def _events(self, route: Route, request: Request) -> Response | Deferred[Response]:
+        if _SELF in request.query.split("&"):
+            return route.respond(replace(request, query=_without_self(request.query)))
+        return gather_events(self._node, self._clock, route.respond, request)
+
+    def _everywhere(self, route: Route, request: Request) -> Response | Deferred[Response]:
+        if _SELF in request.query.split("&"):
+            return route.respond(request)
+        return Deferred.fromCoroutine(self._do_everywhere(route, request))
+
+    async def _do_everywhere(self, route: Route, request: Request) -> Response:
+        """Do something at this node, and if that can be done at all others; the answer is that of this one."""
+        response = route.respond(request)
+        own = response if isinstance(response, Response) else await response
+        others = await self._others()
+        asking = [self._done(each, route, request) for each in others]
+        missing = [each.name for each, done in zip(others, await gatherResults(asking), strict=True) if not done]
+        return json_response({**json.loads(own.body), "incomplete": missing}) if missing else own
+
+    def _done(self, node: Node, route: Route, request: Request) -> Deferred[bool]:
+        asking = Deferred.fromCoroutine(
+            self._ask(node.address, route.method, route.rule, request.query, request.body, ACT_S)
+        )
+        return asking.addCallbacks(lambda answer: answer.status == 200, lambda failure: failure.trap(PeerError) is None)
+
+    # ── what pages show ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def streams_elsewhere(self) -> Deferred[list[Mapping[str, Any]]]:
+        """The streams of other nodes, as the API describes them."""
+        return Deferred.fromCoroutine(self._streams_elsewhere())
+
+    async def _streams_elsewhere(self) -> list[Mapping[str, Any]]:
+        answers, _ = await self._ask_all(_LIST, "")
+        return [stream for answer in answers for stream in json.loads(answer)["streams"]]
+
+    def poster_elsewhere(self, name: StreamName) -> Deferred[bytes]:
+        """The picture of a stream of another node; fails with ``NotFoundError``."""
+        return Deferred.fromCoroutine(self._poster_elsewhere(name))
+
+    async def _poster_elsewhere(self, name: StreamName) -> bytes:
+        try:
+            owner = await self._node.names.find(name)
+            if owner is not None and owner.node != self._node.names.node:
+                path = f"{_LIST}/{quote(name.app, safe='')}/{quote(name.key, safe='')}/{POSTER}"
+                answer = await self._ask(owner.address, "GET", path, "", b"", ASK_S)
+                if answer.status == 200:
+                    return answer.body
+        except (DirectoryError, PeerError):
+            pass
+        raise NotFoundError(f"there is no picture of {name}")
+
     def _metrics(self, route: Route, request: Request) -> Response | Deferred[Response]:
         if _SELF in request.query.split("&"):
             return route.respond(request)
@@ -175,7 +238,9 @@ class SharedApi:
 
 
 def _is_shared(route: Route) -> bool:
-    return route.rule in (_LIST, _METRICS) or (route.rule.startswith(_STREAM) and "<key>" in route.rule)
+    return route.rule in (_LIST, _METRICS, EVENTS, _RELOAD) or (
+        route.rule.startswith(_STREAM) and "<key>" in route.rule
+    )
 
 
 def _without_self(query: str) -> str:
@@ -193,9 +258,14 @@ def _each_once(streams: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _as_answer(response: Response) -> PeerAnswer:
+    content_type = response.headers.get("Content-Type", "")
     if isinstance(response, StreamedResponse):
-        response = json_response({"error": "ask the process that has this stream"}, 503)
-    return PeerAnswer(response.status, response.headers.get("Content-Type", ""), response.body)
+        return PeerAnswer(response.status, content_type, b"", partial(_send, response))
+    return PeerAnswer(response.status, content_type, response.body)
+
+
+def _send(response: StreamedResponse, request: Any) -> Deferred[Any]:
+    return send_streamed(response, request, lambda _size: None, _bugs)
 
 
 def _as_error(failure: Failure) -> PeerAnswer:

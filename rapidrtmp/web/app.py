@@ -68,7 +68,7 @@ from rapidrtmp.web.fast_path.channel import FastPath, FastPathChannel
 from rapidrtmp.web.fast_path.sending import SMALL_BYTES, BodyProducer
 from rapidrtmp.web.flv import FlvResponder, SwitchedResponse
 from rapidrtmp.web.open_connections import OpenConnections
-from rapidrtmp.web.pages import Pages
+from rapidrtmp.web.pages import Pages, StreamsElsewhere
 from rapidrtmp.web.policy import HttpPolicy
 from rapidrtmp.web.readiness import Readiness
 from rapidrtmp.web.request_metrics import CLIENT_LEFT, RequestMetrics
@@ -394,6 +394,7 @@ class _Content:
         flv: FlvResponder,
         access: ApiAccess,
         share: Callable[[Iterable[Route]], Iterable[Route]],
+        elsewhere: StreamsElsewhere | None,
     ) -> None:
         self._share = share
         self._flv = flv
@@ -404,7 +405,7 @@ class _Content:
         self._finders: list[MediaFinder] = []
         self._player_data: dict[str, str] = {}
         self._media = MediaResponder(hls, streams, admission, self._finders)
-        self._pages = Pages(registry, apps, clock, admission, self._player_data, streams)
+        self._pages = Pages(registry, apps, clock, admission, self._player_data, streams, elsewhere)
         self._doors: list[tuple[WebApp, _Chosen]] = []
 
     def show(self, app: WebApp, choose: _Chosen) -> None:
@@ -454,6 +455,7 @@ def make_sites(
     histories: Histories | None = None,
     directory: IStreamDirectory | None = None,
     share: Callable[[Iterable[Route]], Iterable[Route]] = tuple,
+    elsewhere: StreamsElsewhere | None = None,
 ) -> Sites:
     """
     Make the sites that serve everything over HTTP.
@@ -473,6 +475,7 @@ def make_sites(
     :param histories: what streams did lately.
     :param directory: finds streams for viewers; without one the registry does.
     :param share: makes of all routes those of one of several processes.
+    :param elsewhere: tells pages of the streams of the others; ``None`` where there are none.
     :raises ConfigurationError: a trusted proxy is not an address or network.
     """
     revocations = revocations or Revocations(utc_ms)
@@ -502,7 +505,7 @@ def make_sites(
         metrics.collect_from(counted.metrics)
     hls = HlsResponder(streams, admission, policy.early_hold_ms, clock, demand)
     flv = FlvResponder(registry, players, admission, clock, metrics)
-    content = _Content(api, hls, registry, streams, apps, clock, admission, policy, flv, access, share)
+    content = _Content(api, hls, registry, streams, apps, clock, admission, policy, flv, access, share, elsewhere)
     make_http2 = _http2(policy, clock, abuse, metrics)
 
     def make_site(choose: _Chosen, make_channel: Callable[[], BoundedChannel]) -> Site:

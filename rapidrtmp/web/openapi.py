@@ -12,6 +12,7 @@ from dataclasses import fields
 
 from rapidrtmp import __version__
 from rapidrtmp.http.openapi_parts import (
+    INCOMPLETE,
     MEDIA_FILES,
     Json,
     content,
@@ -113,6 +114,7 @@ def _streams() -> Json:
         management=True,
         parameters=[
             in_query("state", "Only streams in this state.", {"enum": [state.value for state in StreamState]}),
+            in_query("node", "Only streams of the process that answers.", {"enum": ["self"]}),
             in_query("page", "Which page, from 0.", PAGE),
             in_query(
                 "itemsPerPage",
@@ -478,7 +480,14 @@ def _schemas(max_expiration_s: int) -> Json:
             }
         ),
         "Stopped": object_of({"message": text, "streamKey": text}),
-        "StreamList": object_of({"streams": {"type": "array", "items": ref("Stream")}, "total": count}),
+        "StreamList": object_of(
+            {
+                "streams": {"type": "array", "items": ref("Stream")},
+                "total": count,
+                "incomplete": INCOMPLETE,
+            },
+            ("incomplete",),
+        ),
     }
 
 

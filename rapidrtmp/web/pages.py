@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import cached_property
 from html import escape
 from importlib.resources import files
 from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
@@ -32,7 +33,7 @@ from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.responder import MEDIA_PLAYLIST
 from rapidrtmp.support.clock import now_ms
 
-__all__ = ["VIEWERS", "Pages", "poster_response"]
+__all__ = ["VIEWERS", "Pages", "StreamsElsewhere", "poster_response"]
 
 #: What the player page tells of a stream that has nothing but its playlists.
 NO_DATA: Mapping[str, str] = MappingProxyType({})
@@ -75,6 +76,33 @@ def _static_files() -> dict[str, _StaticFile]:
     return found
 
 
+class StreamsElsewhere(Protocol):
+    """The streams of other processes of the server."""
+
+    def streams_elsewhere(self) -> Deferred[list[Mapping[str, Any]]]:
+        """Those that there are, as the API describes them. It never fails."""
+
+    def poster_elsewhere(self, name: StreamName) -> Deferred[bytes]:
+        """The picture of one. Fails with ``NotFoundError`` if there is none."""
+
+
+class _Listed(NamedTuple):
+    """A stream as the index shows it."""
+
+    name: StreamName
+    state: StreamState
+    size: str
+    viewers: int
+    notice: str = ""
+
+    @classmethod
+    def of_description(cls, said: Mapping[str, Any]) -> _Listed:
+        """One of another process."""
+        size = str(said["resolution"] or "").replace("x", "×")
+        name = StreamName(said["app"], said["streamKey"])
+        return cls(name, StreamState(said["state"]), size, int(said["viewers"]))
+
+
 class Pages:
     """
     Answers what browsers show.
@@ -84,6 +112,7 @@ class Pages:
     :param data: what the player page tells its script: attributes, and the names below the stream that they hold.
     :param clock: the clock viewers are counted by.
     :param streams: finds streams for viewers, those of other processes too; without it the registry does.
+    :param elsewhere: tells of those; ``None`` where there are none.
     """
 
     def __init__(
@@ -94,7 +123,9 @@ class Pages:
         admission: Admission,
         data: Mapping[str, str] = NO_DATA,
         streams: IStreamDirectory | None = None,
+        elsewhere: StreamsElsewhere | None = None,
     ) -> None:
+        self._elsewhere = elsewhere
         self._streams: IStreamDirectory = registry if streams is None else streams
         self._admission = admission
         self._registry = registry
@@ -180,8 +211,12 @@ class Pages:
         waiting = self._admission.check(request, name)
         return self._show(name) if waiting is None else waiting.addCallback(lambda _: self._show(name))
 
-    def _show(self, name: StreamName) -> Response:
-        return poster_response(self._registry.find(name), name, BRIEFLY)
+    def _show(self, name: StreamName) -> Response | Deferred[Response]:
+        stream = self._registry.find(name)
+        if self._elsewhere is None or (stream is not None and not stream.has_ended):
+            return poster_response(stream, name, BRIEFLY)
+        headers = {"Content-Type": "video/mp4", **BRIEFLY}
+        return self._elsewhere.poster_elsewhere(name).addCallback(lambda body: Response(200, headers, body))
 
     def playlist_redirect(self, request: Request, app: str, key: str) -> Response:
         """
@@ -208,10 +243,17 @@ class Pages:
         StreamName.checked(app, key)
         return Response(307, {"Location": f"~{quote(request.token, safe='~')}/", "Cache-Control": "no-store"})
 
-    def index(self, _request: Request) -> Response:
+    def index(self, _request: Request) -> Response | Deferred[Response]:
         """What is live now: ``GET /``."""
-        live = [stream for stream in self._registry if stream.state is not StreamState.ENDED]
-        rows = "".join(self._row(stream) for stream in sorted(live, key=lambda stream: stream.name))
+        own = [self._listed(stream) for stream in self._registry]
+        if self._elsewhere is None:
+            return self._index_page(own)
+        others = self._elsewhere.streams_elsewhere()
+        return others.addCallback(lambda found: self._index_page([*own, *map(_Listed.of_description, found)]))
+
+    def _index_page(self, listed: Iterable[_Listed]) -> Response:
+        live = {stream.name: stream for stream in listed if stream.state is not StreamState.ENDED}
+        rows = "".join(self._row(live[name]) for name in sorted(live))
         body = self._index.substitute(rows=rows or '<li class="empty">Nothing is live right now.</li>')
         return page_response(body, foreign_script="", cache_control="no-store")
 
@@ -246,13 +288,17 @@ class Pages:
         """Nothing: ``GET /favicon.ico``. The pages name an icon of their own."""
         return Response(204, {"Cache-Control": "public, max-age=86400"})
 
-    def _row(self, stream: LiveStream) -> str:
+    def _listed(self, stream: LiveStream) -> _Listed:
         video = next((track.config for track in stream.tracks if isinstance(track.config, VideoConfig)), None)
+        size = f"{video.width}×{video.height}" if video else ""
         viewers = stream.viewers.count(now_ms(self._clock))
+        return _Listed(stream.name, stream.state, size, viewers, stream.notice)
+
+    def _row(self, stream: _Listed) -> str:
         facts = [
             _WORDS[stream.state],
-            f"{video.width}×{video.height}" if video else "",
-            f"{viewers} viewer{'' if viewers == 1 else 's'}",
+            stream.size,
+            f"{stream.viewers} viewer{'' if stream.viewers == 1 else 's'}",
             stream.notice,
         ]
         path = escape(str(stream.name))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
+from twisted.web.http_headers import Headers
 
 from rapidrtmp.auth.revocation import fingerprint_of
 from rapidrtmp.interfaces import EventType
@@ -21,6 +24,26 @@ from tests.slow import slow
 def with_limits(settings: Settings, **limits: int) -> Settings:
     """The settings, with limits of the application."""
     return replace(settings, apps={"live": replace(settings.apps["live"], **limits)})
+
+
+class Heard(Protocol):
+    """What a client was sent so far."""
+
+    def __init__(self) -> None:
+        self.text = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.text += data
+
+    def leave(self) -> None:
+        transport: Any = self.transport
+        transport.loseConnection()
+
+    async def until(self, wanted: bytes) -> bytes:
+        """All of it, once this has come."""
+        while wanted not in self.text:
+            await deferLater(reactor, 0.02)
+        return self.text
 
 
 @slow
@@ -133,3 +156,42 @@ class OneServerTests(NodesCase):
         self.assertEqual([True, False, True], [await each.elect("pull:x") for each in (*nodes, nodes[0])])
         await services[0].stopService()
         self.assertTrue(await nodes[1].elect("pull:x"))
+
+    async def test_pages_show_streams_of_all(self) -> None:
+        """The list of what is live, and the picture of a stream, are the same at every server."""
+        one, other = self.start(self.shared()), self.start(self.shared())
+        await self.publish(one, b"".join(media(3)))
+        await self.look(one)
+        for service in (one, other):
+            status, page = await self.get(service, "/")
+            self.assertEqual((200, 1), (status, page.count(b'href="live/k"')))
+            for path in ("/live/k/poster.mp4", "/api/v1/streams/k/poster.mp4"):
+                status, picture = await self.get(service, path)
+                self.assertEqual((200, b"ftyp"), (status, picture[4:8]))
+            self.assertEqual(404, (await self.get(service, "/live/nothing/poster.mp4"))[0])
+
+    async def test_events_of_all(self) -> None:
+        """A client of one server hears of what happens at each, and with the id of any event misses nothing later."""
+        one, other = self.start(self.shared()), self.start(self.shared())
+        await self.until(other, "/api/v1/streams", {"total": 0})
+        heard = await self.listen(other)
+        await heard.until(b"retry:")
+        await self.publish(one, b"".join(media(3)))
+        await heard.until(b"event: publish")
+        await self.publish(other, b"".join(media(3)), key="z")
+        text = await heard.until(b'"stream":"z"')
+        ids = re.findall(rb"^id: (\S+)$", text, re.MULTILINE)
+        self.assertEqual(2, len(ids[-1].split(b",")))
+        again = await self.listen(one, ids[0].decode())
+        text = await again.until(b'"stream":"z"')
+        self.assertEqual(set(ids[1:]) - set(re.findall(rb"^id: (\S+)$", text, re.MULTILINE)), set())
+
+    async def listen(self, service: RapidRtmpService, last_id: str = "") -> Heard:
+        """A client that reads events of publishers."""
+        fields = Headers({"Last-Event-ID": [last_id]} if last_id else {})
+        url = f"http://127.0.0.1:{service.http.number}/api/v1/events?type=publish".encode()
+        response = await self.agent.request(b"GET", url, fields)
+        heard = Heard()
+        response.deliverBody(heard)
+        self.addCleanup(heard.leave)
+        return heard
