@@ -138,6 +138,7 @@ def _routes(page: LibraryPage, recordings: Recordings) -> Sequence[Route]:
         Route("GET", one, management, recordings.show),
         Route("DELETE", one, management, recordings.delete),
         Route("POST", f"{one}/protect", management, recordings.protect),
+        Route("POST", f"{one}/title", management, recordings.rename),
         Route("GET", "/recordings", Audience.PUBLIC, page.respond),
         Route("GET", "/recordings/<app>/<key>/<start>/<name>", viewers, recordings.media),
         Route("GET", "/recordings/<app>/<key>/<start>/<rendition>/<name>", viewers, recordings.media),

@@ -20,6 +20,7 @@ def describe_recording(listed: Listed) -> dict[str, object]:
         "app": id.app,
         "streamKey": id.key,
         "start": id.start,
+        "title": listed.title,
         "state": entry.state.value,
         "protected": listed.protected,
         "startedAt": rfc3339(entry.started_ms),

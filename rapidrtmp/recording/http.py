@@ -54,6 +54,7 @@ from rapidrtmp.recording.libraries import Libraries
 from rapidrtmp.recording.library import RecordingKeptError
 from rapidrtmp.recording.multivariant import MEDIA_PLAYLIST, multivariant_text
 from rapidrtmp.recording.sink import RecorderFactory
+from rapidrtmp.recording.titles import check_title, fold, searched
 from rapidrtmp.support.steps import Steps
 from rapidrtmp.support.units import parse_duration_ms
 
@@ -264,12 +265,17 @@ class Recordings:
             prefix = f"{name.app}/{name.key}/" if "streamKey" in query else f"{name.app}/"
         from_ms, to_ms = (read_date(query[each], each) if each in query else None for each in ("from", "to"))
 
-        def chosen(id: RecordingId) -> bool:
-            return (from_ms is None or id.start_ms >= from_ms) and (to_ms is None or id.start_ms < to_ms)
+        wanted = fold(query.get("q", ""))
 
         async def answer() -> Response:
-            filtered = None if from_ms is None and to_ms is None else chosen
-            listed, total = await self._libraries.page(prefix, filtered, number, size)
+            view = await self._libraries.view(prefix)
+
+            def chosen(id: RecordingId) -> bool:
+                is_in_time = (from_ms is None or id.start_ms >= from_ms) and (to_ms is None or id.start_ms < to_ms)
+                return is_in_time and wanted in searched(id, view.title(id))
+
+            filtered = None if from_ms is None and to_ms is None and not wanted else chosen
+            listed, total = await view.page(filtered, number, size)
             return json_response({"recordings": [describe_recording(each) for each in listed], "total": total})
 
         return Deferred.fromCoroutine(answer())
@@ -315,6 +321,22 @@ class Recordings:
 
         async def answer() -> Response:
             await library.protect(id, protected)
+            return json_response(describe_recording(await library.show(id)))
+
+        return Deferred.fromCoroutine(answer())
+
+    def rename(self, request: Request, app: str, key: str, start: str) -> Deferred[Response]:
+        """
+        Give one a title: ``POST /api/v1/recordings/APP/KEY/START/title``.
+
+        :raises BadRequestError: the body is not as described.
+        :raises NotFoundError: there is none.
+        """
+        id, library = RecordingId.checked(app, key, start), self._libraries.of(app)
+        title = check_title(read_json_object(request).get("title"))
+
+        async def answer() -> Response:
+            await library.rename(id, title)
             return json_response(describe_recording(await library.show(id)))
 
         return Deferred.fromCoroutine(answer())

@@ -76,6 +76,10 @@ class View:
         """Another value with each change of a catalogue; recordings that grow change besides."""
         return tuple(listing.change for listing in self.listings.values())
 
+    def title(self, id: RecordingId) -> str:
+        """What people call one of them; empty if it has no title."""
+        return self.listings[self.libraries.of(id.app)].titles.get(id, "")
+
     async def page(
         self, chosen: Callable[[RecordingId], bool] | None, number: int, size: int
     ) -> tuple[list[Listed], int]:

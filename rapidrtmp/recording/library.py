@@ -9,6 +9,7 @@ the same objects.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -28,6 +29,7 @@ from rapidrtmp.recording.listing import Listing, listing_steps
 from rapidrtmp.recording.order import RecordingOrder
 from rapidrtmp.recording.recovery import catalogued, delete_recording, read_catalogue_key
 from rapidrtmp.recording.running import RUNNING
+from rapidrtmp.recording.titles import read_title_key, title_key, title_prefix
 from rapidrtmp.recording.writer import JSON_TYPE, LINES_PER_PAGE, NO_CACHE
 
 __all__ = ["Library", "Listed", "RecordingKeptError"]
@@ -55,10 +57,15 @@ class RecordingKeptError(RapidRTMPError):
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One recording with what the catalogue says of it."""
+    """
+    One recording with what the catalogue says of it.
+
+    :ivar title: what people call it; empty if it has none.
+    """
 
     entry: Entry
     protected: bool
+    title: str = ""
 
 
 @dataclass(slots=True)
@@ -147,9 +154,9 @@ class Library:
         begun_s = self._clock.seconds()
         infos = await self.storage.list(f"{CATALOGUE}/")
         if self._listing is None or len(infos) > FEW or infos != self._infos:
-            keys = ((info, read_catalogue_key(info.key)) for info in infos)
-            entries = ((*each, info) if each else None for info, each in keys)
-            self._listing = await self.work.do(listing_steps(entries))
+            titles: dict[RecordingId, str] = {}
+            self._listing = await self.work.do(listing_steps(_read_keys(infos, titles)))
+            self._listing.titles = titles
             self._infos = infos if len(infos) <= FEW else []
         self._listed_s = self._clock.seconds()
         self._making_s = self._listed_s - begun_s
@@ -162,7 +169,8 @@ class Library:
         :raises NotFoundError: there is none of that name any more.
         :raises StorageError: the storage failed.
         """
-        return Listed(await self._entry(id, listing.version(id)), id in listing.protected)
+        entry = await self._entry(id, listing.version(id))
+        return Listed(entry, id in listing.protected, listing.titles.get(id, ""))
 
     async def show(self, id: RecordingId) -> Listed:
         """
@@ -172,7 +180,9 @@ class Library:
         :raises StorageError: the storage failed.
         """
         entry = await self.entry(id)
-        return Listed(entry, bool(await self.storage.list(id.protection_key)))
+        titles = [read_title_key(info.key) for info in await self.storage.list(title_prefix(id))]
+        title = next((each[1] for each in titles if each is not None), "")
+        return Listed(entry, bool(await self.storage.list(id.protection_key)), title)
 
     async def entry(self, id: RecordingId) -> Entry:
         """
@@ -331,6 +341,29 @@ class Library:
         if self._listing is not None:
             self._listing.protect(id, protected)
 
+    async def rename(self, id: RecordingId, title: str) -> None:
+        """
+        Give a recording a title, in place of the one it has.
+
+        :param title: empty for none.
+        :raises NotFoundError: there is none of that name, or it is being deleted.
+        :raises StorageError: the storage failed.
+        """
+        await self._order.change(id, partial(self._rename, id, title))
+
+    async def _rename(self, id: RecordingId, title: str) -> None:
+        entry = await self._stored_entry(id)
+        if entry.state is RecordingState.DELETING:
+            raise NotFoundError(f"the recording {id} is being deleted")
+        wanted = title_key(id, title) if title else ""
+        if wanted:
+            await self.storage.put(wanted, b"", "application/byte-stream", NO_CACHE)
+        for info in await self.storage.list(title_prefix(id)):
+            if info.key != wanted:
+                await self.storage.delete(info.key)
+        if self._listing is not None:
+            self._listing.rename(id, title)
+
     async def delete(self, id: RecordingId) -> int:
         """
         Delete a recording. Should that break off, it is shown as being deleted, and resumed at the next start.
@@ -357,6 +390,17 @@ class Library:
         if self._listing is not None:
             self._listing.forget(id)
         return size
+
+
+def _read_keys(
+    infos: Iterable[ObjectInfo], titles: dict[RecordingId, str]
+) -> Iterator[tuple[RecordingId, bool, ObjectInfo] | None]:
+    """What each object of the catalogue says, as a list is made of it; titles are put where they are wanted."""
+    for info in infos:
+        found, named = read_catalogue_key(info.key), read_title_key(info.key)
+        if named is not None:
+            titles[named[0]] = named[1]
+        yield (*found, info) if found is not None else None
 
 
 def _keep_newest(kept: OrderedDict[RecordingId, Any], most: int) -> None:

@@ -30,6 +30,7 @@ class Listing:
     :param versions: for each recording what tells its entry from an earlier or later one.
     :ivar newest_first: all of them.
     :ivar protected: those that may not be deleted.
+    :ivar titles: what people call those that have a title.
     :ivar change: another number with each change of the catalogue that is known of.
     """
 
@@ -38,6 +39,7 @@ class Listing:
     ) -> None:
         self.newest_first = newest_first
         self.protected = protected
+        self.titles: dict[RecordingId, str] = {}
         self.change = next(_changes)
         self._versions = versions
         self._of_stream: dict[str, list[RecordingId]] = {}
@@ -60,6 +62,13 @@ class Listing:
         """It may not be deleted from now on, or may again."""
         self.change = next(_changes)
         (self.protected.add if protected else self.protected.discard)(id)
+
+    def rename(self, id: RecordingId, title: str) -> None:
+        """It has that title from now on; none if that is empty."""
+        self.change = next(_changes)
+        self.titles.pop(id, None)
+        if title:
+            self.titles[id] = title
 
     def forget(self, id: RecordingId) -> None:
         """It is deleted."""

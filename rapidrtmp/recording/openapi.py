@@ -5,6 +5,7 @@ from __future__ import annotations
 from rapidrtmp.http.openapi_parts import MEDIA_FILES, Json, content, in_path, in_query, media, object_of, operation, ref
 from rapidrtmp.http.openapi_values import APP, CLIP_NAME, KEY, MOMENT, PAGE, START, moment_or
 from rapidrtmp.recording.catalogue import RecordingState
+from rapidrtmp.recording.titles import MOST_BYTES
 
 __all__ = ["recording_paths", "recording_schemas"]
 
@@ -21,6 +22,7 @@ def recording_paths() -> Json:
         one: {"get": _show(), "delete": _delete()},
         "/recordings": {"get": _page()},
         f"{one}/protect": {"post": _protect()},
+        f"{one}/title": {"post": _rename()},
         "/recordings/{app}/{key}/{start}/{name}": {"get": _play()},
         "/recordings/{app}/{key}/~{token}/{start}/{name}": {"get": _play("WithToken", "token")},
         "/recordings/{app}/{key}/{start}/{rendition}/{name}": {"get": _play_rendition()},
@@ -68,6 +70,7 @@ def _list() -> Json:
             in_query("streamKey", "Only of this stream; of `live` if no application is given.", KEY),
             in_query("from", "Only what began then or later.", MOMENT),
             in_query("to", "Only what began before.", MOMENT),
+            in_query("q", "Only what has this in its title, name or day.", {"type": "string"}),
             in_query("page", "Which page, from 0.", PAGE),
             in_query("itemsPerPage", "On a page.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
         ],
@@ -105,6 +108,18 @@ def _protect() -> Json:
         management=True,
         parameters=in_path(*_NAMES),
         requestBody=_body("ProtectRequest"),
+    )
+
+
+def _rename() -> Json:
+    return operation(
+        "renameRecording",
+        "Give a recording a title, or take it away",
+        {"200": content("The recording as it is now.", "Recording")},
+        (400, 404, 413, 503),
+        management=True,
+        parameters=in_path(*_NAMES),
+        requestBody=_body("TitleRequest"),
     )
 
 
@@ -167,6 +182,9 @@ def recording_schemas() -> Json:
     return {
         "RecordRequest": object_of({"action": {"enum": ["start", "stop"]}}),
         "RecordAnswer": object_of({"recording": truth, "streamKey": text}),
+        "TitleRequest": object_of(
+            {"title": {**text, "description": f"At most {MOST_BYTES} bytes of UTF-8; empty for none."}}
+        ),
         "ProtectRequest": object_of({"protected": truth}),
         "Deleted": object_of({"message": text, "size": {**count, "description": "In bytes."}}),
         "RecordingList": object_of({"recordings": {"type": "array", "items": ref("Recording")}, "total": count}),
@@ -175,6 +193,7 @@ def recording_schemas() -> Json:
                 "app": text,
                 "streamKey": text,
                 "start": {**START, "description": "Its name."},
+                "title": {**text, "description": "What people call it; empty if it has no title."},
                 "state": {"enum": [state.value for state in RecordingState]},
                 "protected": truth,
                 "startedAt": moment,

@@ -18,11 +18,11 @@ from rapidrtmp.names import POSTER
 from rapidrtmp.recording.catalogue import RecordingState
 from rapidrtmp.recording.libraries import Libraries, View
 from rapidrtmp.recording.library import Listed
+from rapidrtmp.recording.titles import fold, searched
 
 __all__ = ["LibraryPage"]
 
 ROWS_PER_PAGE = 50
-MAX_SEARCH = 200
 _WORDS = {
     RecordingState.RECORDING: "recording now",
     RecordingState.FINISHED: "",
@@ -53,7 +53,7 @@ class LibraryPage:
         """
         query = read_query(request)
         number = read_whole(query, "page", 0, minimum=0)
-        wanted = " ".join(query.get("q", "")[:MAX_SEARCH].lower().split())
+        wanted = fold(query.get("q", ""))
 
         async def answer() -> Response:
             view = await self._libraries.view()
@@ -71,16 +71,16 @@ class LibraryPage:
         """
         The page, and whether it stays as it is until the catalogue changes: nothing on it grows.
 
-        :param wanted: what the name or the day of each has in it; empty for all.
+        :param wanted: what the name, the day or the title of each has in it; empty for all.
         """
 
         def chosen(id: RecordingId) -> bool:
-            return wanted in f"{id.app}/{id.key} {id.start[:4]}-{id.start[4:6]}-{id.start[6:8]}".lower()
+            return wanted in searched(id, view.title(id))
 
         listed, total = await view.page(chosen if wanted else None, number, ROWS_PER_PAGE)
-        nothing = (
-            f"No recording has “{escape(wanted)}” in its name or day." if wanted else "Nothing has been recorded yet."
-        )
+        nothing = "Nothing has been recorded yet."
+        if wanted:
+            nothing = f"No recording has “{escape(wanted)}” in its title, name or day."
         rows = [_row(each, is_pictured=self._is_open(each.entry.id.app)) for each in listed]
         script, foreign_script = player_library("static")
         body = self._template.substitute(
@@ -98,8 +98,11 @@ def _row(listed: Listed, *, is_pictured: bool) -> str:
     path = escape(entry.id.folder)
     started = datetime.fromtimestamp(entry.started_ms / 1000, UTC)
     facts = [render_clock(entry.duration_ms), render_bytes(entry.size), _WORDS[entry.state]]
+    stream = f"{entry.id.app}/{entry.id.key}"
+    if listed.title:
+        facts.insert(0, stream)
     words = (
-        f'<span class="name">{escape(f"{entry.id.app}/{entry.id.key}")}</span>'
+        f'<span class="name">{escape(listed.title or stream)}</span>'
         f'<span class="facts"><time datetime="{started:%Y-%m-%dT%H:%M:%SZ}">{started:%Y-%m-%d %H:%M:%S} UTC</time>'
         f" · {escape(' · '.join(filter(None, facts)))}</span>"
     )

@@ -20,6 +20,7 @@ from rapidrtmp.archive.objects import read_object
 from rapidrtmp.errors import LeaseHeldError, MediaError, NotFoundError, StorageError
 from rapidrtmp.interfaces import IMMUTABLE, ILeasingStorage, IStorage
 from rapidrtmp.recording.catalogue import WRITER, Entry, RecordingState
+from rapidrtmp.recording.titles import title_prefix
 from rapidrtmp.recording.verification import Examination, examine
 from rapidrtmp.recording.writer import JSON_TYPE, LINES_PER_PAGE, NO_CACHE
 
@@ -225,6 +226,8 @@ async def delete_recording(storage: IStorage, id: RecordingId) -> int:
     for info in objects:
         await storage.delete(info.key)
     await storage.delete(id.protection_key)
+    for info in await storage.list(title_prefix(id)):
+        await storage.delete(info.key)
     await storage.delete(f"{id.catalogue_key}{DAMAGED_SUFFIX}")
     await storage.delete(id.catalogue_key)
     return sum(info.size for info in objects)

@@ -268,6 +268,26 @@ class ChangingTests(LibraryCase):
         self.assertFalse(self.finish(library.show(ID)).protected)
         self.finish(library.delete(ID))
 
+    def test_title_is_what_people_call_it(self) -> None:
+        """A recording has the title that it was given last, in every list, until it is deleted."""
+        storage = store(record())
+        library = self.library(storage)
+        self.assertEqual("", self.finish(library.show(ID)).title)
+        for title in ("Opening night", "Première: “Ænima” / 2"):
+            self.finish(library.rename(ID, title))
+            self.assertEqual(title, self.finish(library.show(ID)).title)
+            self.assertEqual({ID: title}, self.finish(library.listing()).titles)
+            self.assertEqual({ID: title}, self.finish(self.library(storage).listing()).titles, "so do other processes")
+            self.assertEqual(1, len([info for info in self.successResultOf(storage.list("")) if ".title." in info.key]))
+        listing = self.finish(library.listing())
+        self.assertEqual(title, self.finish(library.listed(listing, ID)).title)
+        self.finish(library.rename(ID, ""))
+        self.assertEqual("", self.finish(library.show(ID)).title)
+        self.finish(library.rename(ID, "again"))
+        self.finish(library.delete(ID))
+        self.assertEqual([], self.successResultOf(storage.list("")))
+        self.fail_with(library.rename(ID, "gone"), NotFoundError)
+
     def test_long_list_is_kept_briefly(self) -> None:
         """A long list is kept for seconds; what is deleted and protected here shows in it at once."""
         storage = store(record())

@@ -13,7 +13,7 @@ from rapidrtmp.cmaf.reader import read_boxes
 from rapidrtmp.names import StreamName
 from rapidrtmp.recording import page
 from rapidrtmp.recording.page import ROWS_PER_PAGE, render_bytes, render_clock
-from tests.recording.recordings import record, store_into
+from tests.recording.recordings import ID, record, store_into
 from tests.web.kit import Server
 
 
@@ -62,6 +62,18 @@ class LibraryPageTests(SynchronousTestCase):
         path = "/recordings/live/test/20260101T000000Z/poster.mp4"
         self.assertEqual(401, self.server.get(path, peer="192.0.2.1").status)
 
+    def test_title_is_shown_and_searched(self) -> None:
+        """A title stands in the place of the name, and is found by any part of it, here and in the API."""
+        store_into(self.server.storage, record())
+        reply = self.server.post(f"/api/v1/recordings/{ID}/title", {"title": "Opening <Night>"})
+        self.assertEqual((200, "Opening <Night>"), (reply.status, reply.json()["title"]))
+        text = self.page("/recordings?q=opening")
+        self.assertIn('<span class="name">Opening &lt;Night&gt;</span>', text)
+        self.assertIn(" · live/test · ", text)
+        self.assertIn("No recording", self.page("/recordings?q=closing"))
+        for wanted, count in (("NIGHT", 1), ("closing", 0)):
+            self.assertEqual(count, self.server.get(f"/api/v1/recordings?q={wanted}").json()["total"])
+
     def test_search_by_name_and_day(self) -> None:
         """A search shows what has its words in name or day, also over pages, and says what it has not found."""
         store_into(self.server.storage, record(), record(stream=StreamName("live", "Other")))
@@ -69,7 +81,7 @@ class LibraryPageTests(SynchronousTestCase):
             text = self.page(f"/recordings?q={words}")
             self.assertEqual(found, text.count('class="play"'), words)
             self.assertIn(f'value="{words.lower()}"', text)
-        self.assertIn("No recording has “&lt;b&gt;” in its name or day", self.page("/recordings?q=%3Cb%3E"))
+        self.assertIn("No recording has “&lt;b&gt;” in its title, name or day", self.page("/recordings?q=%3Cb%3E"))
 
     def test_broken_recordings_have_no_links(self) -> None:
         """What cannot be played is shown, without links."""

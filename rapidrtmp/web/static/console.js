@@ -268,13 +268,20 @@ function row(recording) {
     await act("The recording is deleted", path, "DELETE");
     loadRecordings();
   };
+  const rename = async () => {
+    const title = window.prompt(`Title of the recording ${name}`, recording.title);
+    if (title === null) return;
+    await act("It has another title", path + "/title", "POST", { title });
+    loadRecordings();
+  };
   const words = recording.protected ? "Unprotect" : "Protect";
   const actions = [
     make("a", { href: new URL(`recordings#${app}/${streamKey}/${start}`, watching), "aria-label": "Watch " + name }, "Watch"), " ",
+    button("Title", "Title of " + name, rename), " ",
     keyed(button(words, `${words} ${name}`, protect), path), " ",
     ...(isGrowing || recording.protected ? [] : [button("Delete", "Delete " + name, remove, "plain danger")]),
   ];
-  const cells = [`${app}/${streamKey}`, timeOfDay(Date.parse(recording.startedAt)), clock(recording.duration * 1000), bytes(recording.size),
+  const cells = [(recording.title ? recording.title + " · " : "") + `${app}/${streamKey}`, timeOfDay(Date.parse(recording.startedAt)), clock(recording.duration * 1000), bytes(recording.size),
     recording.state + (recording.protected ? ", protected" : "")];
   return make("tr", {}, ...cells.map((cell) => make("td", {}, cell)), make("td", {}, ...actions));
 }
