@@ -32,10 +32,11 @@ __all__ = [
 MAX_NAME_LENGTH = 128
 #: The application of a stream key that comes without one.
 DEFAULT_APP = "live"
-#: The folder of a rendition beside a stream's muxed one: ``audio-1``; of a rung, ``720p`` or
-#: ``720p-low``; of captions, ``captions-en``.
+#: The folder of a rendition beside a stream's muxed one: ``audio-1``; of a rung, ``720p``, ``720p-low`` or ``source``;
+#: of captions, ``captions-en``.
 RENDITION_PATTERN = (
-    r"(?:(?:audio|video)-[0-9]{1,3}|captions-[a-z]{2,8}(?:-[a-z0-9]{1,8}){0,2}|[0-9]{2,4}p(?:-[a-z0-9]{1,12})?)"
+    r"(?:(?:audio|video)-[0-9]{1,3}|captions-[a-z]{2,8}(?:-[a-z0-9]{1,8}){0,2}|"
+    r"source|[0-9]{2,4}p(?:-[a-z0-9]{1,12})?)"
 )
 #: What the names of streams may not end in: ``/APP/KEY.flv`` is what players of FLV ask for.
 UNPUBLISHABLE_ENDINGS = (".flv", ".m3u8")

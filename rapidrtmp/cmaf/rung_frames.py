@@ -16,6 +16,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from rapidrtmp.cmaf.segmenter import main_tracks
 from rapidrtmp.interfaces import Constants, Cutting, ILateRenditionsSink, IPartSink, Part, Rung
 from rapidrtmp.media import Frame, MediaKind, Track
 
@@ -67,18 +68,21 @@ class _Rung(_PartSink):
     def __init__(self, sink: Any, is_over: Callable[[], bool]) -> None:
         self._sink = sink
         self._is_over = is_over
+        self._ids: frozenset[int] = frozenset()  # of the tracks that it has
         self._lead = 0  # how much earlier than in parts pictures are decoded, in ticks
         self._newest = -1  # decode time of the newest picture
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """See :class:`IPartSink <rapidrtmp.interfaces.IPartSink>`; likewise the others."""
         if not self._is_over():
+            tracks = main_tracks(tracks)
+            self._ids = frozenset(track.id for track in tracks)
             self._sink.tracks_changed(tracks)
 
     def part_cut(self, part: Part) -> None:
         """Hand on its frames in the order of their times; behind a gap the next one is a keyframe."""
         if not self._is_over():
-            runs = [[sample.frame for sample in run.samples] for run in part.runs]
+            runs = [[sample.frame for sample in run.samples] for run in part.runs if run.track.id in self._ids]
             runs = [self._early(run) if run[0].track.kind is MediaKind.VIDEO else run for run in runs]
             for frame in merge(*runs, key=_time_of):
                 self._sink.frame_received(frame)

@@ -39,7 +39,7 @@ class RungRendition(TrackRendition):
         """Announce a bit rate of its pictures, with that of the audio of a part, until more is measured."""
         audio = 0.0
         for run in part.runs:
-            if run.track.kind is MediaKind.AUDIO:
+            if run.track.kind is MediaKind.AUDIO and run.track.id in [track.id for track in self.tracks]:
                 seconds = sum(sample.duration for sample in run.samples) / run.track.timescale
                 audio += sum(len(sample.frame.data) for sample in run.samples) * 8 / max(seconds, 0.001)
         self.rate.peak = max(self.rate.peak, bitrate * (100 + SPARE_PERCENT) // 100 + round(audio))
@@ -106,9 +106,10 @@ class RungSink:
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """See :meth:`IPartSink.tracks_changed <rapidrtmp.interfaces.IPartSink.tracks_changed>`; likewise the others."""
-        self._tracks = tracks
+        audio = [track for track in tracks if track.kind is MediaKind.AUDIO]
+        self._tracks = tracks if len(audio) == 1 else tracks[:1]  # where there is some to choose from it is apart
         if self._rendition is not None and tracks:
-            self._rendition.tracks = tracks
+            self._rendition.tracks = self._tracks
 
     def constants_chosen(self, constants: Constants) -> None:
         """They are the source's."""

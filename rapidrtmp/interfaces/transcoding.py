@@ -161,7 +161,7 @@ class IRenditionsSink(IPartSink):
     A part sink that publishes rungs as well.
 
     A rung's parts come as the stream's own do, later, to a part sink of its own; for each of the source's parts one,
-    with the same times and the same audio. A part without runs is a gap.
+    with the same times and the same audio, of every track that the source has. A part without runs is a gap.
     """
 
     has_renditions: bool = Attribute("Whether it wants any.")

@@ -343,7 +343,7 @@ class LiveStream:
         return self.shelf.wait_for_playlist(name, sequence, part)
 
     def _viewer_began_with(self, thing: str) -> None:
-        if "/" in thing and not thing.startswith(("audio-", "video-")):
+        if "/" in thing and not thing.startswith(("audio-", "video-", "captions-")):
             self.renditions_asked_for()
 
     # ── sinks ────────────────────────────────────────────────────────────────────────────────────────────────────────

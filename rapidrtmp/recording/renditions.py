@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from rapidrtmp.archive.journal import Header
 from rapidrtmp.cmaf.init_segment import write_init_segment
+from rapidrtmp.cmaf.segmenter import main_tracks
 from rapidrtmp.interfaces import Constants, Cutting, IPartSink, Part, TrackRun
 from rapidrtmp.media import MediaKind, Track
 from rapidrtmp.recording.joining import PartJoiner
@@ -136,6 +137,7 @@ class RenditionRecorder:
         """See :class:`IPartSink <rapidrtmp.interfaces.IPartSink>`; likewise the others."""
         if self._joiner is not None:
             self._joiner.put()
+        tracks = main_tracks(tracks) if tracks else ()
         audio = self._plan.audio
         has_audio = any(track.kind is MediaKind.AUDIO for track in tracks)
         self._tracks = tracks if audio is None or has_audio or not tracks else (*tracks, audio)
@@ -149,6 +151,7 @@ class RenditionRecorder:
 
     def part_cut(self, part: Part) -> None:
         """Record a part, where the source's is recorded."""
+        part = part.of([track.id for track in self._tracks])
         segment = self._plan.find(part.start)
         if segment is not self._segment:
             self._enter(segment, part)

@@ -37,8 +37,22 @@ _MP4 = (
 )
 
 
+#: From HDR, by its transfer characteristics, to what H.264 is shown as everywhere.
+_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}
+_TONES = (
+    "setparams=color_primaries=bt2020:color_trc={transfer}:colorspace=bt2020nc:range=tv,zscale=t=linear:npl=100,"
+    "format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
+)
+
+
 def make_command(
-    ffmpeg: str, sizes: Sequence[RungSize], preset: str, encoder: Encoder = LIBX264, b_frames: int = 0
+    ffmpeg: str,
+    sizes: Sequence[RungSize],
+    preset: str,
+    encoder: Encoder = LIBX264,
+    b_frames: int = 0,
+    *,
+    transfer: int = 0,
 ) -> list[str]:
     """
     The program and its arguments: fMP4 on standard input, each rung on a file descriptor of its own, as FLV, or with
@@ -47,10 +61,12 @@ def make_command(
     :param sizes: one at least.
     :param preset: of libx264.
     :param b_frames: so many in a row, at most.
+    :param transfer: the transfer characteristics of HDR that is mapped (H.273); 0 for what is shown as it is.
     """
+    tones = _TONES.format(transfer=_TRANSFERS[transfer]) if transfer else ""
     output = _MP4 if b_frames else _FLV
     command = [*_wrapping(), ffmpeg, *_QUIET.split(), *encoder.before.split(), *_INPUT.split()]
-    command += ["-filter_complex_threads", "1", "-filter_complex", _filter(sizes, encoder.upload)]
+    command += ["-filter_complex_threads", "1", "-filter_complex", _filter(sizes, tones, encoder.upload)]
     for index, size in enumerate(sizes):
         rate = str(size.rung.bitrate)
         command += ["-map", f"[v{index}]", "-an", "-c:v", encoder.name, *encoder.with_b_frames(b_frames)]
@@ -75,9 +91,9 @@ def _wrapping() -> list[str]:
     return wrapping
 
 
-def _filter(sizes: Sequence[RungSize], upload: str) -> str:
+def _filter(sizes: Sequence[RungSize], *further: str) -> str:
     """Decode once, scale for each rung."""
-    behind = f",{upload}" if upload else ""
+    behind = "".join(f",{each}" for each in further if each)
     split = "".join(f"[s{index}]" for index in range(len(sizes)))
     scaled = [
         f"[s{index}]scale={size.width}:{size.height},setsar=1{behind}[v{index}]" for index, size in enumerate(sizes)

@@ -27,7 +27,7 @@ from rapidrtmp.transcode.command import make_command, make_environment
 from rapidrtmp.transcode.encoders import ENCODERS, LIBX264, Encoder, find_encoder
 from rapidrtmp.transcode.program import usable_ffmpeg
 from rapidrtmp.transcode.room import CODING, ROOM, estimated_cores
-from rapidrtmp.transcode.rungs import RungSize, parse_rungs, suitable_rungs
+from rapidrtmp.transcode.rungs import RungSize, hdr_transfer, is_common, parse_rungs, suitable_rungs
 from rapidrtmp.transcode.watching import Watching
 
 __all__ = ["FfmpegTranscoder", "FfmpegTranscoderFactory"]
@@ -70,6 +70,7 @@ class FfmpegTranscoderFactory:
     :param encoder: ``libx264``, one on hardware, or ``auto``: the first on hardware that works, else libx264.
     :param bframes: so many B-frames in a row, at most: a better picture at the same rate, and later by some frames.
     :param when: ``always``, or ``watched``: from the first viewer of ``master.m3u8`` to a minute after the last viewer.
+    :param hdr: ``off``: there are no rungs of HDR; or ``tonemap``: they are shown as an ordinary picture.
     :param audio: ``copy``: rungs have the source's audio.
     :param program: path of FFmpeg; empty for the one that is found.
     :param rungs: bits a second by height. What is not clearly smaller than the source is left out.
@@ -82,6 +83,7 @@ class FfmpegTranscoderFactory:
         encoder: str = "auto",
         bframes: str = "0",
         when: str = "always",
+        hdr: str = "off",
         audio: str = "copy",
         program: str = "",
         **rungs: str,
@@ -91,6 +93,7 @@ class FfmpegTranscoderFactory:
             ("encoder", encoder, ["auto", *ENCODERS]),
             ("bframes", bframes, [str(count) for count in range(MOST_B_FRAMES + 1)]),
             ("when", when, ["always", "watched"]),
+            ("hdr", hdr, ["off", "tonemap"]),
             ("audio", audio, ["copy"]),
         ):
             if value not in known:
@@ -98,8 +101,11 @@ class FfmpegTranscoderFactory:
         self.rungs = parse_rungs(rungs or DEFAULT_RUNGS)
         if encoder != "auto" and int(bframes) and not ENCODERS[encoder].reordered:
             raise ConfigurationError(f"bframes={bframes}: {encoder} has none")
+        maps_tones = hdr == "tonemap"
         self._is_for_viewers = when == "watched"
-        self._tool = Tool(usable_ffmpeg(program), preset, encoder, int(bframes))
+        self._tool = Tool(
+            usable_ffmpeg(program, maps_tones=maps_tones), preset, encoder, int(bframes), maps_tones=maps_tones
+        )
 
     def create(self, context: TranscoderContext) -> FfmpegTranscoder:
         """See :meth:`ITranscoderFactory.create <rapidrtmp.interfaces.ITranscoderFactory.create>`."""
@@ -115,9 +121,11 @@ class Tool:
     :param wanted: the name of an encoder, or ``auto``.
     :ivar encoder: the one to use, as far as it is known by now.
     :ivar b_frames: so many in a row, at most.
+    :ivar maps_tones: whether it makes rungs of HDR.
     """
 
-    def __init__(self, ffmpeg: str, preset: str, wanted: str, b_frames: int = 0) -> None:
+    def __init__(self, ffmpeg: str, preset: str, wanted: str, b_frames: int = 0, *, maps_tones: bool = False) -> None:
+        self.maps_tones = maps_tones
         self.encoder = LIBX264
         self.preset = preset
         self.b_frames = b_frames
@@ -144,9 +152,10 @@ class Tool:
         else:
             context.log.info("rungs are coded by {encoder}", encoder=encoder.name)
 
-    def command(self, sizes: Sequence[RungSize], encoder: Encoder) -> list[str]:
-        """The command line for some rungs."""
-        return make_command(self._ffmpeg, sizes, self.preset, encoder, self.b_frames)
+    def command(self, config: VideoConfig, sizes: Sequence[RungSize], encoder: Encoder) -> list[str]:
+        """The command line for some rungs of a source."""
+        transfer = hdr_transfer(config)
+        return make_command(self._ffmpeg, sizes, self.preset, encoder, self.b_frames, transfer=transfer)
 
 
 @implementer(ITranscoder)
@@ -322,8 +331,16 @@ class FfmpegTranscoder:
             size = self._gop_bytes - (len(newest.data) if newest.keyframe else 0)
             self._bitrate = size * 8 * VIDEO_TIMESCALE // max(seen, 1)
         assert isinstance(config, VideoConfig)
-        self._suitable = suitable_rungs(self._wanted, config, self._bitrate)
-        if not self._suitable:
+        self._suitable = suitable_rungs(
+            self._wanted,
+            config,
+            self._bitrate,
+            common=is_common(self._track),
+            maps_tones=self._tool.maps_tones,
+        )
+        if not self._suitable and hdr_transfer(config) and not self._tool.maps_tones:
+            self._turn_off("its picture is HDR, of which there are rungs with hdr=tonemap alone")
+        elif not self._suitable:
             self._turn_off(
                 f"no rung is clearly smaller than its {config.width}x{config.height} at {self._bitrate // 1000} kbit/s"
             )
@@ -336,8 +353,9 @@ class FfmpegTranscoder:
         assert isinstance(config, VideoConfig)
         on_hardware = self._tool.encoder is not LIBX264
         sizes, before = list(self._suitable), self._sizes
+        maps_tones, preset = bool(hdr_transfer(config)), self._tool.preset
         while sizes and not ROOM.take(
-            self, estimated_cores(config, rate, sizes, self._tool.preset, on_hardware=on_hardware)
+            self, estimated_cores(config, rate, sizes, preset, on_hardware=on_hardware, maps_tones=maps_tones)
         ):
             sizes.pop(0)
         self._sizes = sizes
@@ -390,7 +408,8 @@ class FfmpegTranscoder:
             reorders=bool(self._tool.b_frames),
         )
         try:
-            command = self._tool.command(self._sizes, self._encoder)
+            assert isinstance(self._track.config, VideoConfig)
+            command = self._tool.command(self._track.config, self._sizes, self._encoder)
             child.start(self._context.spawn_process, command, make_environment(os.environ))
         except Exception as error:
             self._turn_off(f"FFmpeg cannot be started: {error}")

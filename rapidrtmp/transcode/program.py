@@ -13,14 +13,16 @@ __all__ = ["check_ffmpeg", "usable_ffmpeg"]
 #: The first that has every option that is needed (``-fps_mode``).
 OLDEST = (5, 1)
 LONGEST_CHECK_S = 10
+_TONE_FILTERS = {"tonemap", "zscale"}
 _VERSION = re.compile(r"ffmpeg version n?(\d+)\.(\d+)")
 
 
-def usable_ffmpeg(path: str = "") -> str:
+def usable_ffmpeg(path: str = "", *, maps_tones: bool = False) -> str:
     """
     The path of an FFmpeg that can make ladders.
 
     :param path: of the one that is wanted; empty for the one that is found.
+    :param maps_tones: whether it needs the filters for that.
     :raises ConfigurationError: there is none, or it cannot, with what would help.
     """
     found = path or find_ffmpeg()
@@ -29,6 +31,8 @@ def usable_ffmpeg(path: str = "") -> str:
             "there is no ffmpeg on the PATH: install FFmpeg 5.1 or later, or pip install imageio-ffmpeg"
         )
     check_ffmpeg(found)
+    if maps_tones and not set(_say(found, "-filters").split()) >= _TONE_FILTERS:
+        raise ConfigurationError(f"{found} has no {' and '.join(sorted(_TONE_FILTERS))}, which hdr=tonemap needs")
     return found
 
 

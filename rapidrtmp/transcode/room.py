@@ -35,6 +35,8 @@ CODING = {
 }
 #: What hardware leaves to the processor: scaling.
 ON_HARDWARE = 0.003
+#: The tones of HDR are mapped for so much, of each million pixels of a rung.
+TONE_MAPPING = 0.018
 #: More than was measured of a ladder is kept for it.
 SPARE = 1.2
 
@@ -65,7 +67,13 @@ def _first(cgroup: Path, what: str) -> float:
 
 
 def estimated_cores(
-    config: VideoConfig, frame_rate: Fraction | None, sizes: Sequence[RungSize], preset: str, *, on_hardware: bool
+    config: VideoConfig,
+    frame_rate: Fraction | None,
+    sizes: Sequence[RungSize],
+    preset: str,
+    *,
+    on_hardware: bool,
+    maps_tones: bool = False,
 ) -> float:
     """
     How many cores a ladder should take.
@@ -74,6 +82,7 @@ def estimated_cores(
     """
     rate = float(frame_rate or 30) / 1_000_000
     coding = ON_HARDWARE if on_hardware else CODING.get(preset, CODING["veryfast"])
+    coding += TONE_MAPPING if maps_tones else 0
     pixels = sum(size.width * size.height for size in sizes)
     return rate * (config.width * config.height * DECODING + pixels * coding)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from rapidrtmp.cmaf.fragment import DescribedRun
@@ -101,6 +101,8 @@ class RungCutter:
         self._generation = 0  # of the pictures in the open segment
         self._lacks = False  # whether the open segment lacks something
         self._has_finished = False  # whether nothing follows
+        self._leading = 0  # for how long pictures are shown before a keyframe that is decoded before them, in ticks
+        self._gives_up = False  # whether nothing is waited for at the moment
         self._breaks = False  # whether the open segment does not join on to the last
         self._tracks: tuple[Track, ...] = ()
         self._source_tracks: tuple[Track, ...] = ()
@@ -165,6 +167,7 @@ class RungCutter:
         """
         if until is not None and until not in self._calls:
             return
+        self._gives_up = True
         while self._calls:
             call = self._calls.popleft()
             if isinstance(call, Part):
@@ -173,6 +176,7 @@ class RungCutter:
                 self._make(call)
                 if call is until:
                     break
+        self._gives_up = False
         self._flush()
         self.advance()
 
@@ -218,12 +222,30 @@ class RungCutter:
         offset = part.start_pts - part.start
         self._frame = max(video.samples[-1].frame.duration, 1)
         limit = part.end + offset - self._frame // 2
-        is_there = self._newest is not None and self._newest + self._frame >= limit
-        is_there = is_there or bool(self._pictures and self._pictures[-1].turn >= limit)
+        latest = self._latest(part, limit)
+        is_there = latest is not None and (self._has_reached(latest) or (self._gives_up and self._has_reached(limit)))
         if not is_there and not self.is_off:
             return None
-        pictures = self._take(limit) if is_there else []
+        pictures = self._take(limit, latest) if latest is not None and is_there else []
         return self._whole(part, video, pictures, offset) if pictures else self._gap(part)
+
+    def _has_reached(self, limit: int) -> bool:
+        """Whether all pictures have come that are shown before a time."""
+        is_there = self._newest is not None and self._newest + self._frame >= limit
+        return is_there or bool(self._pictures and self._pictures[-1].turn >= limit)
+
+    def _latest(self, part: Part, limit: int) -> int | None:
+        """
+        Until when pictures of a part are shown, at the latest: of a segment's last one, until the next keyframe is.
+        Where GOPs are open the source has some of them behind that. ``None`` while it is not known which one is last.
+        """
+        if not self._leading:
+            return limit
+        following = [call for call in islice(self._calls, 2) if call is not part]
+        if not following and not part.expected_last:
+            return None
+        is_last = not following or isinstance(following[0], SegmentEnded)
+        return limit + self._leading if is_last else limit
 
     def _joins(self, part: Part, video: TrackRun | None) -> bool | None:
         """Whether a segment can begin with a keyframe of the rung; ``None`` while that is not known."""
@@ -232,6 +254,8 @@ class RungCutter:
                 return False
             return self._is_continued() if self._pictures else None
         first = video.samples[0].frame.pts
+        if first - part.start_pts > self._frame // 2:
+            self._leading = max(self._leading, first - part.start_pts)
         while self._pictures and self._pictures[0].turn < first - TOLERANCE:
             self._pictures.popleft()
         for index, picture in enumerate(self._pictures):
@@ -263,19 +287,24 @@ class RungCutter:
 
     @property
     def _audio_tracks(self) -> tuple[Track, ...]:
-        """What is muxed with the pictures: the audio, unless there is some to choose from."""
-        audio = tuple(track for track in self._source_tracks if track.kind is MediaKind.AUDIO)
-        return audio if len(audio) == 1 else ()
+        """What goes with the pictures: all that the source has."""
+        return tuple(track for track in self._source_tracks if track.kind is MediaKind.AUDIO)
 
     def _audio(self, part: Part) -> tuple[TrackRun, ...]:
         """The audio of the source's part, which every rendition has in the same one (its very samples)."""
         wanted = {track.id for track in self._audio_tracks}
         return tuple(run for run in part.runs if run.track.id in wanted)
 
-    def _take(self, limit: int) -> list[Picture]:
-        """The pictures whose turn is before a time, as far as they continue those before."""
-        taken = []
-        while self._pictures and self._pictures[0].turn < limit and self._is_continued():
+    def _take(self, limit: int, latest: int) -> list[Picture]:
+        """
+        The pictures whose turn is before a time, as far as they continue those before.
+
+        :param latest: up to here, those are taken as well that come before a keyframe.
+        """
+        taken: list[Picture] = []
+        while self._pictures and self._pictures[0].turn < latest and self._is_continued():
+            if self._pictures[0].turn >= limit and self._pictures[0].keyframe:
+                break
             taken.append(self._pictures.popleft())
         return taken
 
@@ -286,7 +315,9 @@ class RungCutter:
         times = [first.frame.dts]
         for picture in pictures[1:]:
             times.append(max(picture.turn - offset, times[-1] + 1))
-        times.append(max(end, times[-1] + 1))
+        times.append(max(end, times[0] + len(times)))
+        for index in range(len(times) - 2, 0, -1):
+            times[index] = min(times[index], times[index + 1] - 1)
         samples = [
             Sample(
                 Frame(

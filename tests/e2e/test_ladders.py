@@ -13,9 +13,11 @@ from typing import Any
 from rapidrtmp.cmaf.reader import SampleInfo, read_fragments, read_init_segment
 from rapidrtmp.m3u8.read_multivariant import parse_multivariant_playlist
 from tests.e2e.browser import BrowserTest, check_library, find_browser
+from tests.e2e.encoders import Process, published_by_ffmpeg
 from tests.e2e.ffmpeg import FFMPEG, RUN_S, decode, every_ffmpeg, read_packets
 from tests.e2e.harness import EndToEndTest, Server, eventually, new_folder
 from tests.e2e.playlists import MediaPlaylist, Segment
+from tests.e2e.test_codecs import picture_clip
 from tests.e2e.test_encoders import digests, fetch_all, track
 from tests.e2e.test_tracks import master_of
 
@@ -154,6 +156,36 @@ class InStepTests(EndToEndTest):
         return video.samples[0], [each.payload for run in runs if run.track_id == 2 for each in run.samples]
 
 
+class OtherCodecsTests(EndToEndTest):
+    """Sources that not all players can play."""
+
+    def test_rung_of_the_same_size(self) -> None:
+        """Of HEVC, AV1, VP9, ten bits and HDR there is a rung of the source's size, picture for picture, for all."""
+        settings = SETTINGS.replace("90p=120k", "source=200k:hdr=tonemap").format(program=FFMPEG, b_frames=0)
+        server = self.start_server(settings)
+        clips = [picture_clip(name) for name in ("hevc-open-gops", "av1-svt", "vp9", "avc-10-bit", "hevc-in-band")]
+        for each in clips:
+            self.assertTrue(each.path.exists())  # encoded now, not meanwhile
+        for each in clips:
+            url = server.issue_token(each.name).publish_url
+            process = Process(published_by_ffmpeg(FFMPEG, each), url, new_folder(each.name))
+            self.addCleanup(process.kill)
+        for each in clips:
+            source, whole = fetch_all(server, each.name, new_folder(each.name))
+            rung, received = fetch_all(server, f"{each.name}/source", new_folder(each.name))
+            self.assertEqual([], [segment.uri for segment in rung.complete if segment.gap], each.name)
+            self.assertEqual(len(source.complete), len(rung.complete), each.name)
+            sent, got = read_packets(whole), read_packets(received)
+            lost = len(track(sent, "video")) - len(track(got, "video"))
+            self.assertLessEqual(lost, 4 if each.name == "hevc-open-gops" else 0, each.name)  # before it is known
+            self.assertEqual(digests(track(sent, "audio")), digests(track(got, "audio")), each.name)
+            self.assertEqual("", decode(received), each.name)
+            said = server.get(f"/live/{each.name}/master.m3u8").text.splitlines()
+            (line,) = [said[at - 1] for at, uri in enumerate(said) if uri == "source/index.m3u8"]
+            self.assertRegex(line, 'CODECS="avc1.(42|4D|64)', each.name)
+            self.assertIn("VIDEO-RANGE=SDR", line, each.name)
+
+
 class ChildTests(EndToEndTest):
     def test_killed_child_is_replaced(self) -> None:
         """A child that is killed, or stopped, costs its rungs gaps and the source nothing; it ends with the server."""
@@ -187,7 +219,7 @@ class ChildTests(EndToEndTest):
 class WatchedTests(EndToEndTest):
     def test_begins_with_the_first_viewer(self) -> None:
         """With ``when=watched`` no FFmpeg runs until a player asks for the multivariant playlist."""
-        settings = SETTINGS.replace("preset", "when=watched:preset").format(program=FFMPEG)
+        settings = SETTINGS.replace("preset", "when=watched:preset").format(program=FFMPEG, b_frames=0)
         server = self.start_server(settings)
         publisher = self.publish(FFMPEG, irregular(40), server.issue_token("show").publish_url)
         eventually("some segments", lambda: server.get("/live/show/index.m3u8").text.count("EXTINF") > 3)

@@ -7,6 +7,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.cmaf.reader import read_init_segment
 from rapidrtmp.interfaces import PushTarget
 from rapidrtmp.names import StreamName
 from rapidrtmp.relay.push import KeyClaims, PushParts, PushSink
@@ -14,6 +15,7 @@ from rapidrtmp.relay.report import RelayMetrics, RelayState, RelayStatus
 from rapidrtmp.relay.rung import RungPush
 from rapidrtmp.rtmp.events import AudioReceived, VideoReceived
 from rapidrtmp.support.secret import Secret
+from rapidrtmp.testing.frames import audio_frames, make_audio_track
 from rapidrtmp.testing.sinks import make_sink_context
 from tests.relay.servers import Network, Script
 from tests.slow import slow
@@ -76,6 +78,23 @@ class RungTests(SynchronousTestCase):
         sink.finish()
         self.network.carry()
         self.assertTrue(server.has_ended)
+
+    def test_several_audio_tracks_in_the_source(self) -> None:
+        """A rung of a stream with several audio tracks is pushed with the first of them; players have them apart."""
+        other = make_audio_track(id=4)
+        sink = self.attach("480p")
+        self.frames = sorted([*frames_of(20), *audio_frames(other, 20)], key=lambda frame: frame.arrived_ms)
+        self.stream.range(VIDEO, AUDIO, other, frames=[])
+        self.feed(12)
+        (server,) = self.network.connections
+        self.assertEqual(480.0, server.metadata[0]["height"])
+        self.assertGreater(len(server.of(AudioReceived)), 140)
+        master = self.stream.shelf.bodies["master.m3u8"].decode()
+        self.assertIn('AUDIO="audio-mp4a"', master)
+        for folder in ("480p/", "video-0/"):
+            init = self.stream.shelf.latest(folder).segments[0].map_uri
+            self.assertEqual(1, len(read_init_segment(self.stream.shelf.bodies[folder + init])), folder)
+        sink.finish()
 
     def test_no_picture_is_shown_before_it_is_decoded(self) -> None:
         """A rung with B-frames of a source without them is decoded early enough: FLV's readers insist on that."""

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rapidrtmp.cmaf.reader import read_fragments, read_init_segment
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import ITranscoderFactory
-from rapidrtmp.media import Frame, VideoConfig
+from rapidrtmp.media import Colour, Frame, VideoConfig
 from rapidrtmp.testing.frames import make_audio_track, make_video_track, video_frames
 from rapidrtmp.testing.sinks import RecordingMetrics, feed
 from rapidrtmp.testing.transcoders import RecordingLadder, Said, TranscoderContract, make_transcoder_context
@@ -140,7 +140,7 @@ class FfmpegCase(SynchronousTestCase):
     encoder = LIBX264
 
     def setUp(self) -> None:
-        self.patch(ffmpeg, "usable_ffmpeg", lambda path: path or "/opt/ffmpeg")
+        self.patch(ffmpeg, "usable_ffmpeg", lambda path, maps_tones: path or "/opt/ffmpeg")
         self.patch(ffmpeg, "find_encoder", lambda _path, _wanted, _b_frames: self.encoder)
         self.room = Room(lambda: 8.0)
         self.patch(ffmpeg, "ROOM", self.room)
@@ -210,6 +210,14 @@ class FeedingTests(FfmpegCase):
         self.assertEqual(([], ()), (supervised.children, supervised.ladder.begun[-1]))
         self.assertEqual(["off"], supervised.states)
         self.assertIn("no rung is clearly smaller than its 1280x720", supervised.said.advice["ladder"])
+
+    def test_hdr_is_said(self) -> None:
+        """Where there are no rungs because the picture is HDR, the advice says so, and what would help."""
+        supervised = Supervised()
+        hdr = replace(VIDEO, config=replace(VIDEO.config, colour=Colour(9, 16, 9, False)))
+        supervised.transcoder.tracks_changed((hdr,))
+        feed(supervised.transcoder, video_frames(hdr, 5))
+        self.assertIn("hdr=tonemap", supervised.said.advice["ladder"])
 
     def test_rungs_of_the_publisher(self) -> None:
         """A publisher that brings several sizes itself needs no ladder."""
@@ -650,6 +658,15 @@ class ProgramTests(SynchronousTestCase):
         self.patch(program, "find_ffmpeg", lambda: None)
         error = self.assertRaises(ConfigurationError, program.usable_ffmpeg)
         self.assertIn("imageio-ffmpeg", str(error))
+
+    def test_filters_for_tones(self) -> None:
+        """An FFmpeg without the filters that map tones is refused where they are wanted."""
+        answers = {"-version": "ffmpeg version 5.1", "-encoders": " libx264 ", "-filters": " .S tonemap V->V x"}
+        self.patch(program, "_say", lambda _path, option: answers[option])
+        error = self.assertRaises(ConfigurationError, program.usable_ffmpeg, "/opt/ffmpeg", maps_tones=True)
+        self.assertIn("tonemap and zscale, which hdr=tonemap needs", str(error))
+        answers["-filters"] += " .SC zscale V->V x"
+        self.assertEqual("/opt/ffmpeg", program.usable_ffmpeg("/opt/ffmpeg", maps_tones=True))
 
     def test_cannot_be_run(self) -> None:
         """A path that leads to no program is refused with the reason."""

@@ -10,7 +10,8 @@ from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.media import Colour, VideoConfig
 from rapidrtmp.testing.frames import make_video_track
 from rapidrtmp.transcode.command import make_command
-from rapidrtmp.transcode.rungs import parse_rungs, suitable_rungs
+from rapidrtmp.transcode.room import estimated_cores
+from rapidrtmp.transcode.rungs import is_common, parse_rungs, suitable_rungs
 
 RUNGS = parse_rungs({"360p": "700k", "720p": "3000k", "480p": "1200k"})
 
@@ -46,6 +47,43 @@ class RungTests(SynchronousTestCase):
     def test_hdr_is_left_alone(self) -> None:
         """Of HDR there are no rungs, for they would look wrong."""
         self.assertEqual([], sizes(config_of(1920, 1080, colour=Colour(9, 16, 9, False))))
+
+    def test_tones_are_mapped_where_that_is_wanted(self) -> None:
+        """Of HDR there are rungs where that is asked for: as an ordinary picture, and dearer."""
+        for transfer, name in ((16, "smpte2084"), (18, "arib-std-b67")):
+            config = config_of(1920, 1080, colour=Colour(9, transfer, 9, False))
+            suitable = suitable_rungs(RUNGS, config, 6_000_000, maps_tones=True)
+            self.assertEqual(3, len(suitable))
+            graph = " ".join(make_command("/opt/ffmpeg", suitable, "veryfast", transfer=transfer))
+            self.assertIn(f"setsar=1,setparams=color_primaries=bt2020:color_trc={name}", graph)
+            self.assertEqual(3, graph.count("tonemap=hable"))
+            plain, mapped = (
+                estimated_cores(config, None, suitable, "veryfast", on_hardware=False, maps_tones=each)
+                for each in (False, True)
+            )
+            self.assertGreater(mapped, plain * 1.5)
+
+    def test_other_codecs_have_one_of_their_size(self) -> None:
+        """Beside a source that not all players can play a rung of its height makes sense, and one that takes more."""
+        rungs = parse_rungs({"source": "5000k", "720p": "3000k", "480p": "1200k"})
+
+        def names(*source: int, common: bool) -> list[tuple[str, int, int]]:
+            width, height, bitrate = source
+            suitable = suitable_rungs(rungs, config_of(width, height), bitrate, common=common)
+            return [(each.rung.name, each.width, each.height) for each in suitable]
+
+        self.assertEqual(
+            [("source", 1280, 720), ("720p", 1280, 720), ("480p", 854, 480)],
+            names(1280, 720, 2_000_000, common=False),
+        )
+        self.assertEqual([("480p", 854, 480)], names(1280, 720, 2_000_000, common=True))
+
+    def test_codecs_that_all_players_have(self) -> None:
+        """All players have H.264 in its usual profiles, not with ten bits, and no other codec for certain."""
+        self.assertTrue(is_common(make_video_track()))
+        config = replace(make_video_track().config, codec_string="avc1.6E001F")
+        self.assertFalse(is_common(replace(make_video_track(), config=config)))
+        self.assertFalse(is_common(replace(make_video_track(), codec="hvc1")))
 
     def test_specs_are_read(self) -> None:
         """A rung is a height and a bit rate; what is none is refused with what would be right."""
