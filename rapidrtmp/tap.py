@@ -142,7 +142,8 @@ class Options(usage.Options):
         close = difflib.get_close_matches(name, [each.rstrip("=") for each in self.longOpt], n=1)
         if close:
             return f"; did you mean --{close[0]}?"
-        keys = difflib.get_close_matches(name.replace("-", "_"), [row.key for row in rows], n=1)
+        key, known = name.replace("-", "_"), [row.key for row in rows]
+        keys = [each for each in known if each.startswith(f"{key}_")] or difflib.get_close_matches(key, known, n=1)
         meant = _settings_called(keys[0], rows) if keys else []
         return f"; did you mean {', or '.join(map(_place, meant))}?" if meant else ""
 

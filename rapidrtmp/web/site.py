@@ -98,7 +98,7 @@ def read_request(twisted: Any, proxies: TrustedProxies, token: str = "", *, is_w
         scheme=_scheme_of(twisted, headers, proxies),
         token=token or (read_credential(headers.get("authorization", "")) if is_watching else ""),
         is_token_in_path=bool(token),
-        has_watched=twisted.channel.has_watched,
+        has_watched=getattr(twisted.channel, "has_watched", False),  # another site's channel does not say
     )
 
 
