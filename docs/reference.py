@@ -62,7 +62,7 @@ def server() -> RapidRtmpService:
     FfmpegTranscoder(
         make_transcoder_context(metrics=service.metrics.sink("transcoder")), (), Tool("", "veryfast", "libx264")
     )
-    one_of_several = SimpleNamespace(followed=0, moves=0)  # as a worker among others has it
+    one_of_several = SimpleNamespace(followed=0, moves=0, refused=0)  # as a worker among others has it
     service.metrics.collect_from(lambda: node_metrics(one_of_several))  # type: ignore[arg-type]
     return service
 

@@ -13,9 +13,10 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
 
+from rapidrtmp.cluster.addresses import is_public
 from rapidrtmp.cluster.feed import Feed, Follower
 from rapidrtmp.cluster.feed_frames import FeedFrame, Kind, write_frame
 from rapidrtmp.cluster.peers import ROOT, Left, PeerAnswer
@@ -24,6 +25,9 @@ from rapidrtmp.live.registry import NameTakenError
 from rapidrtmp.names import StreamName
 
 __all__ = ["ClusterSite", "NodeAnswers"]
+
+#: How often it is logged that others than nodes come.
+SAY_EVERY_S = 60.0
 
 
 class NodeAnswers(Protocol):
@@ -52,13 +56,75 @@ class NodeAnswers(Protocol):
         """What the management API of this node says, of itself alone."""
 
 
+class _NodeRequest(Request):
+    """A request whose body is taken of nodes alone: others are cut off before it."""
+
+    _is_refused = False
+
+    def gotLength(self, length: int | None) -> None:
+        """The headers are here."""
+        channel: Any = self.channel
+        if not channel.site.admits(self):
+            self._is_refused = True
+            body = b"the secret of the cluster is needed"
+            head = f"HTTP/1.1 401 Unauthorized\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            channel.write(head.encode() + body)
+            channel.loseConnection()
+            length = 0
+        super().gotLength(length)  # type: ignore[no-untyped-call]
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Some of the body."""
+        if not self._is_refused:
+            super().handleContentChunk(data)  # type: ignore[no-untyped-call]
+
+    def process(self) -> None:
+        """All of it is here."""
+        if not self._is_refused:
+            super().process()  # type: ignore[no-untyped-call]
+
+
 class ClusterSite(Site):
-    """The site at that endpoint."""
+    """
+    The site at that endpoint.
+
+    :ivar is_private: whether it is unencrypted, and so for private networks only.
+    :ivar refused: connections and requests of others than nodes.
+    """
 
     noisy = False
+    is_private = False
+    _log = Logger()
 
     def __init__(self, reactor: Any, node: NodeAnswers, find_secret: Callable[[], str]) -> None:
-        super().__init__(_ClusterResource(node, find_secret), reactor=reactor)  # type: ignore[no-untyped-call]
+        super().__init__(_ClusterResource(node), requestFactory=_NodeRequest, reactor=reactor)  # type: ignore[no-untyped-call]
+        self._clock = reactor
+        self._find_secret = find_secret
+        self._said_s = float("-inf")
+        self.refused = 0
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """A connection, if it may be one of a node."""
+        host = str(getattr(addr, "host", ""))
+        if self.is_private and is_public(host):
+            self._refuse(f"{host} is public, and this endpoint unencrypted")
+            return None
+        return super().buildProtocol(addr)  # type: ignore[no-untyped-call]
+
+    def admits(self, request: Any) -> bool:
+        """Whether a request is one of a node."""
+        shown = (request.getHeader("authorization") or "").removeprefix("Bearer ")
+        if hmac.compare_digest(shown.encode(), self._find_secret().encode()):
+            return True
+        self._refuse(f"{getattr(request.getClientAddress(), 'host', 'a process')} does not have the secret")
+        return False
+
+    def _refuse(self, reason: str) -> None:
+        """Count it, and log it once a minute."""
+        self.refused += 1
+        if self._clock.seconds() - self._said_s >= SAY_EVERY_S:
+            self._said_s = self._clock.seconds()
+            self._log.warn("the endpoint of the cluster: {reason}", reason=reason)
 
     def log(self, request: Any) -> None:
         """Log nothing of each request."""
@@ -68,16 +134,12 @@ class _ClusterResource(Resource):
     isLeaf = True
     _log = Logger()
 
-    def __init__(self, node: NodeAnswers, find_secret: Callable[[], str]) -> None:
+    def __init__(self, node: NodeAnswers) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._node = node
-        self._find_secret = find_secret
 
     def render(self, request: Any) -> Any:
         """Answer a node."""
-        shown = (request.getHeader("authorization") or "").removeprefix("Bearer ")
-        if not hmac.compare_digest(shown.encode(), self._find_secret().encode()):
-            return self._answer(request, 401, b"the secret of the cluster is needed")
         path, _, query = request.uri.decode("latin-1").partition("?")
         parts = path.removeprefix(f"{ROOT}/").split("/")
         if parts[0] in ("api", "metrics"):

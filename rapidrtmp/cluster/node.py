@@ -12,10 +12,9 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError, succeed
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
@@ -52,7 +51,7 @@ from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
 
-__all__ = ["ClusterNode", "NodePlace"]
+__all__ = ["ClusterNode", "NodeDoor", "NodePlace"]
 
 #: How long a storage may take to give a lease back that the node before had, and how often it is asked.
 LEASE_S, LEASE_AGAIN_S = 3.0, 0.05
@@ -62,23 +61,31 @@ LEAVE_S = 5.0
 LEFTOVER_S = 30.0
 
 
+class NodeDoor(Protocol):
+    """Where other nodes come."""
+
+    def open(self, site: Any) -> Deferred[tuple[IListeningPort, str]]:
+        """Listen; fires with the port, and the address that others find it at."""
+
+
 @dataclass(frozen=True)
 class NodePlace:
     """
     Where a node is.
 
     :ivar node: its name, which no other process ever has.
-    :ivar endpoint: where it listens for other nodes, a Twisted endpoint string; ``address``: where they find it.
+    :ivar door: where it listens for other nodes.
     :ivar secret: what nodes know each other by.
     :ivar folder: where nodes of the same machine find what its streams consist of.
+    :ivar trust: the authorities that certificates of other nodes come from; ``None`` for those of the system.
     :ivar is_alone: whether the folder that this is in is its own as well.
     """
 
     node: str
-    endpoint: str
-    address: str
+    door: NodeDoor
     secret: str = field(repr=False)
     folder: Path
+    trust: Any = None
     is_alone: bool = False
 
 
@@ -89,6 +96,7 @@ class ClusterNode:
 
     :param open_directory: opens the directory that all nodes share.
     :param utc_ms: the time of day in milliseconds since 1970.
+    :param accepts: whether streams may begin while the directory does not answer.
     :ivar names: what it owns. ``viewers``: who watches, with those at other nodes.
     :ivar conversation: what nodes say to each other.
     :ivar limits: those that hold for all nodes together.
@@ -105,6 +113,8 @@ class ClusterNode:
         apps: Mapping[str, Any],
         in_thread: InThread,
         utc_ms: Callable[[], int],
+        *,
+        accepts: bool = False,
     ) -> None:
         self._reactor = reactor
         self.place = place
@@ -112,8 +122,8 @@ class ClusterNode:
         self._apps = apps
         self._in_thread = in_thread
         self._utc_ms = utc_ms
-        self.names = NodeNames(place.node)
-        self.peers = Peers(reactor, place.secret)
+        self.names = NodeNames(place.node, accepts=accepts, utc_ms=utc_ms)
+        self.peers = Peers(reactor, place.secret, place.trust)
         self._folder = PieceFolder(place.folder)
         self.conversation = Conversation(self.names, self.peers)
         self.viewers = SharedViewers(
@@ -134,6 +144,7 @@ class ClusterNode:
         self._renewing = LoopingCall(self._renew)
         self._renewing.clock = reactor
         self._is_failing = False
+        self._site = ClusterSite(reactor, self, lambda: place.secret)
         self._port: IListeningPort | None = None
         self.is_replaced = False
         self.moves = 0
@@ -174,10 +185,9 @@ class ClusterNode:
         return Deferred.fromCoroutine(self._start())
 
     async def _start(self) -> None:
-        site = ClusterSite(self._reactor, self, lambda: self.place.secret)
-        self._port = await serverFromString(self._reactor, self.place.endpoint).listen(site)
+        self._port, address = await self.place.door.open(self._site)
         context = DirectoryContext(
-            self.place.node, self.place.address, self._reactor, Logger("rapidrtmp.directory"), self._in_thread
+            self.place.node, address, self._reactor, Logger("rapidrtmp.directory"), self._in_thread
         )
         self.names.directory = await self._open_directory(context)
         self._renewing.start(self.names.directory.renew_interval_s, now=False)
@@ -216,6 +226,11 @@ class ClusterNode:
         if stream is not None and stream.state is not StreamState.ENDED:
             return stream
         return self._mirrors.find(name) or stream
+
+    @property
+    def refused(self) -> int:
+        """How many connections and requests came from others than nodes."""
+        return self._site.refused
 
     @property
     def followed(self) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -17,6 +17,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
+from rapidrtmp.cluster.addresses import make_client_endpoint
 from rapidrtmp.cluster.feed import PING_S
 from rapidrtmp.cluster.feed_frames import FeedReader, Kind
 from rapidrtmp.cluster.mirror import Mirror
@@ -66,10 +67,12 @@ class Peers:
 
     :param reactor: connections and time.
     :param secret: what nodes know each other by.
+    :param trust: the authorities that their certificates come from; ``None`` for those of the system.
     """
 
-    def __init__(self, reactor: Any, secret: str) -> None:
+    def __init__(self, reactor: Any, secret: str, trust: Any = None) -> None:
         self._reactor = reactor
+        self._trust = trust
         self._headers = {b"authorization": [b"Bearer " + secret.encode()]}
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool._factory.noisy = False
@@ -178,7 +181,11 @@ class Peers:
     ) -> Any:
         fields = Headers({**{name.encode(): [value.encode()] for name, value in headers.items()}, **self._headers})
         producer = _Body(body) if body else None
-        asking = self._agent(address, is_kept).request(method.encode(), f"http://node{path}".encode(), fields, producer)
+        host = (
+            "node" if address.startswith("unix:") else address.partition("://")[2]
+        )  # the pool tells nodes apart by it
+        url = f"http://{host}{path}".encode()
+        asking = self._agent(address, is_kept).request(method.encode(), url, fields, producer)
         asking.addTimeout(timeout_s, self._reactor)
         try:
             return await asking
@@ -189,7 +196,7 @@ class Peers:
         agent = self._agents.get((address, is_kept))
         if agent is None:
             pool = self._pool if is_kept and not address.startswith("unix:") else None
-            factory = _Endpoints(self._reactor, address)
+            factory = _Endpoints(partial(make_client_endpoint, self._reactor, address, self._trust))
             agent = Agent.usingEndpointFactory(self._reactor, factory, pool)
             self._agents[address, is_kept] = agent
         return agent
@@ -212,15 +219,18 @@ def _read_left(body: bytes) -> Left:
 
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    """Leads every request to one address."""
+    """
+    Leads every request to one address.
 
-    def __init__(self, reactor: Any, address: str) -> None:
-        self._reactor = reactor
-        self._address = address
+    :param make: the endpoint of the node.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
 
     def endpointForURI(self, _uri: object) -> Any:
         """The endpoint of the node."""
-        return clientFromString(self._reactor, self._address)
+        return self._make()
 
 
 @implementer(IBodyProducer)

@@ -18,9 +18,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS, platformTrust
+from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from rapidrtmp.directory.redis_link import RedisLink
+from rapidrtmp.directory.redis_link import RedisLink, RefusedError
 from rapidrtmp.directory.redis_scripts import CLAIM, FIND, LEAVE, MOVE, NAMES, NODES, RELEASE, RENEW
 from rapidrtmp.errors import ConfigurationError, DirectoryError, OwnerChangedError
 from rapidrtmp.interfaces import Claim, DirectoryContext, IOwnerDirectory, IOwnerDirectoryFactory, Node, Owner
@@ -35,6 +36,8 @@ KEPT_MS = 86_400_000
 MOST_AT_ONCE = 1000
 #: How long a server that was away gets nothing decided, in intervals of renewal: by then every node has renewed.
 SETTLING = 1.5
+#: How often a server that starts tries to reach it, and the pause between.
+TRIES, TRY_AGAIN_S = 10, 0.5
 _LEAST_LEASE_MS = 300
 _LONGEST_ANSWER_S = 1.0
 #: What means something in a pattern of keys.
@@ -268,6 +271,14 @@ class RedisDirectoryFactory:
             context.clock,
         )
         directory = RedisDirectory(link, self._prefix, self._lease_ms, context)
+        for _ in range(TRIES - 1):
+            try:
+                return await directory.open()
+            except RefusedError:
+                raise
+            except DirectoryError as error:
+                context.log.warn("{error}; it is tried again", error=error)
+                await deferLater(context.clock, TRY_AGAIN_S)
         return await directory.open()
 
     def _read_password(self) -> str | None:

@@ -18,10 +18,14 @@ from twisted.internet.protocol import Factory
 
 from rapidrtmp.errors import DirectoryError
 
-__all__ = ["RedisLink"]
+__all__ = ["RedisLink", "RefusedError"]
 
 #: So long after a failure nothing is tried.
 PAUSE_S = 0.25
+
+
+class RefusedError(DirectoryError):
+    """The server answers, and will not do what it is asked for: a wrong password, or too few rights."""
 
 
 class RedisLink:
@@ -73,7 +77,8 @@ class RedisLink:
             self._fail(str(error))
             raise
         except Exception as error:
-            raise self._fail(f"{self.place}: {_reason(error)}") from error
+            failed = self._fail(f"{self.place}: {_reason(error)}")
+            raise RefusedError(str(failed)) if _is_refusal(error) else failed from error
         return answer
 
     def close(self) -> None:
@@ -125,7 +130,9 @@ class RedisLink:
         except Exception as error:
             if protocol.transport is not None:
                 protocol.transport.abortConnection()
-            raise DirectoryError(f"{self.place}: {refusals[0] if refusals else _reason(error)}") from error
+            if refusals:
+                raise RefusedError(f"{self.place}: {refusals[0]}") from error
+            raise DirectoryError(f"{self.place}: {_reason(error)}") from error
         self._connection = protocol
         return protocol
 
@@ -172,3 +179,8 @@ def _reason(error: Exception) -> str:
         return str(error) or type(error).__name__
     text = " ".join(str(error).split())
     return text or f"no answer ({type(error).__name__})"
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether it will be the same the next time."""
+    return str(error).startswith(("NOAUTH", "WRONGPASS", "NOPERM", "unknown command"))

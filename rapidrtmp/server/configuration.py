@@ -11,6 +11,7 @@ from twisted.internet.endpoints import serverFromString
 
 from rapidrtmp.app.plugins import ChosenPlugins, choose_plugins
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.server.cluster_door import check_cluster
 from rapidrtmp.server.tls_endpoint import TlsEndpoint, is_tls
 from rapidrtmp.settings.model import Settings
 from rapidrtmp.settings.sources import Loaded, PluginSections, load_settings
@@ -66,4 +67,6 @@ def check_settings(reactor: Any, settings: Settings, open_doors: Collection[str]
                     serverFromString(reactor, description)
             except Exception as error:
                 raise ConfigurationError(f"{name}: {description} is not usable: {reason_of(error)}") from error
-    return choose_plugins(settings)
+    plugins = choose_plugins(settings)
+    check_cluster(settings.cluster, plugins.directory)
+    return plugins

@@ -123,6 +123,11 @@ def node_metrics(node: ClusterNode) -> Iterator[Metric]:
     """This process as one of several."""
     yield _gauge("followed_streams", "Streams of other processes that viewers of this one watch", value=node.followed)
     yield CounterMetricFamily("rapidrtmp_moved_streams", "Streams that came from another process", node.moves)
+    yield CounterMetricFamily(
+        "rapidrtmp_cluster_refused",
+        "What others than nodes asked of the endpoint for nodes",
+        node.refused,
+    )
 
 
 def _gauge(

@@ -74,6 +74,7 @@ from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.overload import Overload
 from rapidrtmp.server.api_secret import find_api_secret
 from rapidrtmp.server.certificates import Certificates
+from rapidrtmp.server.cluster_door import make_place
 from rapidrtmp.server.configuration import Configuration
 from rapidrtmp.server.demo import DEMO, make_demo
 from rapidrtmp.server.descriptors import raise_descriptor_limit, share_descriptors
@@ -92,7 +93,7 @@ from rapidrtmp.server.scrape import (
     stream_metrics,
 )
 from rapidrtmp.server.shared_api import SharedApi
-from rapidrtmp.server.worker import Supervision, Worker, make_place
+from rapidrtmp.server.worker import Supervision, Worker
 from rapidrtmp.settings.model import Settings
 from rapidrtmp.storage.store import Store
 from rapidrtmp.support.clock import busy_clock, now_ms, utc_ms
@@ -282,7 +283,7 @@ class RapidRtmpService(MultiService):
             if worker is None:
                 return None
             factory = LocalDirectoryFactory(str(Path(self._settings.server.numbers_file).parent / "directory"))
-        place = make_place(worker)
+        place = make_place(self._reactor, worker, self._settings.cluster, partial(self._certificates.open, "cluster"))
         return ClusterNode(
             self._reactor,
             place,
@@ -290,6 +291,7 @@ class RapidRtmpService(MultiService):
             self.applications,
             self._plugin_threads.in_thread,
             utc_ms,
+            accepts=self._settings.cluster.when_down == "accept",
         )
 
     def _make_shelf(self, name: StreamName, max_waiters: int) -> Shelf:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rapidrtmp.cluster.node import NodePlace
-from rapidrtmp.cluster.pieces import memory_folder
 from rapidrtmp.errors import ConfigurationError
 
-__all__ = ["ALIVE", "LEAVING", "READY", "STATUS_S", "Supervision", "Worker", "make_place"]
+__all__ = ["ALIVE", "LEAVING", "READY", "STATUS_S", "Supervision", "Worker"]
 
 #: What a worker says to its supervisor: that it lives, so often, and that it lets clients in.
 ALIVE, READY = b".", b"R"
@@ -67,18 +62,6 @@ class Worker:
     def read_secret(self) -> str:
         """What the workers know each other by."""
         return Path(self.folder, "secret").read_text("ascii")
-
-
-def make_place(worker: Worker | None) -> NodePlace:
-    """Where this process is, as one of several on a machine."""
-    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    if worker is None:
-        folder, secret = memory_folder("rapidrtmp-node-"), "own user"  # none other can open that folder
-    else:
-        folder, secret = Path(worker.folder), worker.read_secret()
-    path = folder / f"{name}.sock"
-    quoted = quoteStringArgument(str(path))
-    return NodePlace(name, f"unix:{quoted}:mode=600", f"unix:{quoted}", secret, folder / name, is_alone=worker is None)
 
 
 @implementer(IReadDescriptor)

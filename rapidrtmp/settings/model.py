@@ -65,6 +65,7 @@ from rapidrtmp.web.policy import HttpLimits, TokenLimits
 __all__ = [
     "AppSetting",
     "AppSettings",
+    "ClusterSettings",
     "EventSettings",
     "HlsSettings",
     "HookSettings",
@@ -460,6 +461,27 @@ class HookSettings:
             raise ConfigurationError("timeout must be more than 0")
 
 
+@dataclass(frozen=True)
+class ClusterSettings:
+    """Between the machines of one server."""
+
+    endpoint: str = _setting(
+        TEXT, "", "Endpoint for the other machines of a cluster: ssl:, or tcp: on a private network", option="cluster"
+    )
+    address: str = _setting(
+        TEXT, "", "URL at which the other machines reach it; empty for this machine's address", option="cluster-address"
+    )
+    secret_file: str = _setting(
+        TEXT, "", "File with the secret that the machines know each other by", option="cluster-secret-file"
+    )
+    ca: str = _setting(TEXT, "", "File of the authorities that their certificates come from; empty for the system's")
+    when_down: str = _setting(
+        one_of("refuse", "accept"),
+        "refuse",
+        "Whether streams may begin while the directory does not answer, at the risk of two with one name",
+    )
+
+
 def hook_rows() -> Sequence[Setting]:
     """What a table ``[[hooks]]`` may hold."""
     return list(_rows("hooks", HookSettings, ""))
@@ -475,6 +497,7 @@ _SECTIONS: Mapping[str, type[Any]] = {
     "http": HttpSettings,
     "events": EventSettings,
     "limits": LimitsSettings,
+    "cluster": ClusterSettings,
 }
 
 
@@ -612,6 +635,7 @@ class Settings:
     http: HttpSettings = HttpSettings()
     events: EventSettings = EventSettings()
     limits: LimitsSettings = LimitsSettings()
+    cluster: ClusterSettings = ClusterSettings()
     hooks: tuple[HookSettings, ...] = ()
     apps: Mapping[str, AppSettings] = field(default_factory=lambda: {"live": AppSettings()}, hash=False)
     sections: Mapping[str, Any] = field(default_factory=dict, hash=False)

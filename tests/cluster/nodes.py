@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
@@ -32,10 +33,26 @@ class NodesCase(ServerCase):
     def shared(self, storage: str = "memory:") -> Settings:
         """The settings of a server that shares a directory with others."""
         settings = loopback_settings(live=open_app("hls:segment=1s:part=200ms", storage=storage))
-        server = replace(
-            settings.server, directory=f"local:{self.folder}/directory", numbers_file=f"{self.mktemp()}/numbers"
-        )
+        server = replace(settings.server, directory=self.directory, numbers_file=f"{self.mktemp()}/numbers")
         return replace(settings, server=server, rtmp=RtmpSettings(takeover_silence_ms=0))
+
+    @property
+    def directory(self) -> str:
+        return f"local:{self.folder}/directory"
+
+    async def let_die(self, service: RapidRtmpService) -> None:
+        """What is seen of a server whose process dies."""
+        node: Any = service.node
+        self.patch(node._folder, "delete", lambda _number: None)  # a dead process does not
+        node.names.directory.forget()  # the kernel lets go of what a dead process had
+        await self.cut(node)
+
+    async def cut(self, node: Any) -> None:
+        """Have a node reset all connections, and take no more."""
+        await node._port.stopListening()
+        for feed in node._feeds.values():
+            for follower in list(feed._followers):
+                follower.abort()
 
     async def look(self, service: RapidRtmpService, least: int = 0) -> MediaPlaylist:
         """The playlist that a server shows, once it has reached a number."""

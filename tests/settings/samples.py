@@ -20,6 +20,7 @@ SPECIAL = {
     "server.log_format": "json",
     "server.log_level": "warn",
     "server.on_stop": "end",
+    "cluster.when_down": "accept",
     "server.metrics_stream_labels": "true",
     "storage.spec": "memory:",
     "server.api_token": "text",
