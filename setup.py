@@ -91,6 +91,7 @@ TEST = [
     "ruff",
     "mypy",
     "mypy-zope",
+    "setuptools>=77",  # Python 3.12 brings none
     "types-setuptools",
     *HTTP2,
     *JWT,

@@ -33,6 +33,7 @@ def cost(call: Callable[[], object]) -> tuple[int, int]:
         return trace
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for it when tracing begins
     sys.settrace(trace)
     try:
         call()
