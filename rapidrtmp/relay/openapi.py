@@ -94,6 +94,7 @@ def relay_schemas() -> Json:
                 "ca": maybe_text,
                 "state": {"enum": [state.value for state in RelayState]},
                 "reason": {**text, "description": "Why it is in that state, if it is in trouble."},
+                "isConfigured": {"type": "boolean", "description": "Whether the settings have it, and not the API."},
                 "reconnects": count,
                 "bitrate": {**count, "description": "In bits a second, over the last seconds."},
                 "since": {**text, "format": "date-time", "description": "Since when it is in that state."},

@@ -100,7 +100,7 @@ class PullRelay:
 
     def describe(self) -> dict[str, Any]:
         """As the API shows it."""
-        said = {"url": self.status.target, "key": MASK, "rendition": None, "ca": self._ca or None}
+        said = {"url": self.status.target, "key": MASK, "rendition": None, "ca": self._ca or None, "isConfigured": True}
         return {**self.status.describe(), **said}
 
     def start(self, via: tuple[str, ...] = ()) -> None:

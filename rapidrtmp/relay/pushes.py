@@ -79,6 +79,7 @@ class PushRelay:
             "key": mask_key(target.key) if target.key or has_key else mask_key(target.url.rpartition("/")[2]),
         }
         optional = {"rendition": target.rendition, "ca": target.ca}
+        said["isConfigured"] = self.is_configured
         return {**said, **self.status.describe(), **{name: value or None for name, value in optional.items()}}
 
 

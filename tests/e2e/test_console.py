@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from rapidrtmp.rtmp.events import PublishEnded
 from tests.e2e.browser import BrowserTest, check_library, find_browser
 from tests.e2e.ffmpeg import FFMPEG
 from tests.e2e.harness import Server, eventually
 from tests.e2e.players import fetch_package
+from tests.e2e.scripted import Script, ScriptedServer
 from tests.e2e.test_watching import sizes_and_languages
 
 SETTINGS = '[server]\nsinks = ["hls:segment=1s:dvr=1h", "record"]\n'
@@ -38,6 +40,7 @@ class ConsoleTests(BrowserTest):
         self.wait_for(browser, "a refusal", "document.getElementById('problem')?.textContent.includes('wrong')")
         self.log_in(browser, server)
         self.check_stream(browser)
+        self.check_relays(browser)
         self.check_key(browser, server)
         self.wait_for(browser, "events", "document.getElementById('event-list').textContent.includes('publish')")
         self.wait_for(
@@ -111,6 +114,22 @@ class ConsoleTests(BrowserTest):
         said = browser.find_element("css selector", ".card").text
         for words in ("H.264, 640×360", "H.264, 160×90", "AAC", "hls: running", "Bitrate", "Parts late", "Add relay"):
             self.assertIn(words, said)
+
+    def check_relays(self, browser: Any) -> None:
+        """A relay is added, and seen at work by the end of its key; it is removed, and ends as it should."""
+        target = ScriptedServer(Script())
+        self.addCleanup(target.close)
+        self.tab_to(browser, "Relay to URL of live/show")
+        self.write(browser, f"rtmp://127.0.0.1:{target.port}/app")
+        self.tab_to(browser, "Key of the relay of live/show")
+        self.write(browser, "secret-key-of-others\n")
+        shown = "document.querySelector('.card details').textContent"
+        self.wait_for(browser, "the relay", f"/\\/app \\*\\*\\*\\*hers: running/.test({shown})")
+        eventually("media", lambda: target.media > 10)
+        self.assertNotIn("secret-key", browser.page_source)
+        self.press_button(browser, f"Remove the relay to rtmp://127.0.0.1:{target.port}/app")
+        eventually("its end", lambda: target.of(PublishEnded))
+        self.wait_for(browser, "it to be gone", f"!{shown}.includes('hers: ')")
 
     def check_key(self, browser: Any, server: Server) -> None:
         """A new key is shown as OBS's two fields and as a code."""

@@ -103,8 +103,8 @@ class Card {
     this.rungs = make("ul");
     this.rungPart = make("div", { hidden: "" }, make("h4", {}, "Ladder"), this.rungs);
     this.relays = make("ul");
-    this.relayUrl = make("input", { type: "text", required: "", placeholder: "rtmps://host/app", autocomplete: "off", spellcheck: "false" });
-    this.relayKey = make("input", { type: "password", autocomplete: "off" });
+    this.relayUrl = make("input", { type: "text", "aria-label": "Relay to URL of " + this.name, required: "", placeholder: "rtmps://host/app", autocomplete: "off", spellcheck: "false" });
+    this.relayKey = make("input", { type: "password", "aria-label": "Key of the relay of " + this.name, autocomplete: "off" });
     const relay = make("form", { class: "row", onsubmit: (event) => this.addRelay(event) },
       make("label", {}, "URL ", this.relayUrl), make("label", {}, "Key ", this.relayKey),
       make("button", { type: "submit", class: "plain" }, "Add relay"));
@@ -167,14 +167,21 @@ class Card {
     if (said === this.saidRelays) return;
     this.saidRelays = said;
     this.relays.replaceChildren(...found.map((relay) => make("li", {},
-      `${relay.url}: ${relay.state}${relay.reason ? " (" + relay.reason + ")" : ""}, ${megabits(relay.bitrate)}, ${relay.reconnects} reconnects `,
-      button("Remove", "Remove the relay to " + relay.url, () => act("The relay is removed", this.path + "/relays/" + encodeURIComponent(relay.id), "DELETE")))));
+      `${relay.direction === "pull" ? "from" : "to"} ${relay.url} ${relay.key}: ${relay.state}${relay.reason ? " (" + relay.reason + ")" : ""}, ${megabits(relay.bitrate)}, ${relay.reconnects} reconnects `,
+      relay.isConfigured ? "" : button("Remove", "Remove the relay to " + relay.url, () => this.removeRelay(relay)))));
   }
 
   async addRelay(event) {
     event.preventDefault();
     const body = { url: this.relayUrl.value, ...(this.relayKey.value ? { key: this.relayKey.value } : {}) };
-    if (await act("The relay is added", this.path + "/relays", "POST", body)) event.target.reset();
+    if (await act("The relay is added", this.path + "/relays", "POST", body)) {
+      event.target.reset();
+      await this.showRelays();
+    }
+  }
+
+  async removeRelay(relay) {
+    if (await act("The relay is removed", this.path + "/relays/" + encodeURIComponent(relay.id), "DELETE")) await this.showRelays();
   }
 
   async toggleRecord() {
