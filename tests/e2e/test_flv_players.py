@@ -151,7 +151,7 @@ class FlvPlayersTests(EndToEndTest):
         self.assert_played(self.play().begun, "silent", width=SMALL_WIDTH)
         self.assert_played(self.play().begun, "sound")
 
-    def test_opus_plays(self) -> None:
+    def test_opus_plays_beside_pictures(self) -> None:
         """So does Opus beside a picture."""
         self.assert_played(self.play().begun, "opus", width=SMALL_WIDTH)
 
