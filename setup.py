@@ -1,21 +1,35 @@
-"""What RapidRTMP is to pip; also fetches the player library at build time, where npm is at hand."""
+"""
+What RapidRTMP is to pip; also fetches the player library at build time, where npm is at hand.
+
+With ``RAPIDRTMP_COMPILE=1`` in the environment, a C compiler and the headers of Python, the modules that every message
+of a publish goes through are compiled (``rapidrtmp/support/compiled.py`` lists them); it takes two to four minutes of
+one processor. Else, or where that fails, they are installed as plain Python and do the same.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import runpy
 import shutil
 import subprocess
+import sysconfig
 import tempfile
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Distribution, Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.errors import BaseError
 
 ROOT = Path(__file__).resolve().parent
 STATIC = ROOT / "rapidrtmp" / "web" / "static"
 PIN = runpy.run_path(str(ROOT / "rapidrtmp" / "http" / "hlsjs.py"))
+COMPILED = runpy.run_path(str(ROOT / "rapidrtmp" / "support" / "compiled.py"))
+COMPILER = ["mypy[mypyc]>=2.3"]
+#: For mypyc. The types of what is imported are of no matter here, and it may not be at hand; tox checks them.
+CHECKS = ["--config-file=", "--python-version=3.11", "--follow-imports=silent", "--ignore-missing-imports"]
 #: How long to wait for the registry to answer at all, and for the download.
 NETWORK_TIMEOUT_S = 8
 NPM_TIMEOUT_S = 120
@@ -39,6 +53,48 @@ class BuildWithPlayer(build_py):
             except (OSError, subprocess.SubprocessError) as error:
                 self.announce(f"hls.js is not packaged, the player page will use a CDN: {error}", level=3)
         super().run()
+
+
+class MaybeCompiled(Distribution):
+    """The package, which has something to compile where that is asked for and can be done."""
+
+    def has_ext_modules(self) -> bool:
+        """Whether it is, so that a wheel is one for this machine."""
+        return _is_to_compile()
+
+
+class Compile(build_ext):
+    """Compiles what may be; nothing, where it does not work."""
+
+    def finalize_options(self) -> None:
+        """Put it off: which extensions there are is known when they are to be built, and others only ask."""
+        self.extensions = []
+
+    def run(self) -> None:
+        """Translate to C, then compile: all of it or nothing."""
+        try:
+            self.distribution.ext_modules = _translated()
+            super().finalize_options()
+            self.parallel = self.parallel or os.cpu_count()
+            super().run()
+        except (ImportError, SystemExit, BaseError) as error:
+            self.extensions = self.distribution.ext_modules = []
+            self.announce(f"not compiled, it is installed as plain Python: {error}", level=3)
+
+
+def _is_to_compile() -> bool:
+    if os.environ.get("RAPIDRTMP_COMPILE", "0") in ("", "0"):
+        return False
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    return shutil.which(compiler) is not None and Path(sysconfig.get_path("include"), "Python.h").is_file()
+
+
+def _translated() -> list[Extension]:
+    from mypyc.build import mypycify
+
+    files = [str(path.relative_to(ROOT)) for path in COMPILED["modules"](ROOT / "rapidrtmp")]
+    extensions: list[Extension] = mypycify([*CHECKS, *files], opt_level="1", debug_level="0", multi_file=True)
+    return extensions
 
 
 def _fetch(target: Path) -> None:
@@ -89,7 +145,7 @@ TEST = [
     "hypothesis>=6.100",
     "tox>=4.11",
     "ruff",
-    "mypy",
+    *COMPILER,
     "mypy-zope",
     "setuptools>=77",  # Python 3.12 brings none
     "types-setuptools",
@@ -159,6 +215,8 @@ setup(
     packages=[*find_packages(str(ROOT), include=["rapidrtmp", "rapidrtmp.*"]), "twisted.plugins"],
     package_data={"rapidrtmp": ["py.typed", "web/static/*"]},
     entry_points={"console_scripts": ["rapidrtmp = rapidrtmp.cli:main"]},
-    cmdclass={"build_py": BuildWithPlayer},
+    cmdclass={"build_py": BuildWithPlayer, "build_ext": Compile},
+    distclass=MaybeCompiled,
+    setup_requires=COMPILER if _is_to_compile() else [],
     zip_safe=False,
 )

@@ -148,7 +148,7 @@ class TestSelectionTests(SynchronousTestCase):
         tox = configparser.ConfigParser(interpolation=None)
         tox.read(ROOT / "tox.ini")
         environments = tox["tox"]["env_list"].split(", ")
-        self.assertEqual(["lint", "types", "docs", "py", "slow", "e2e"], environments)
+        self.assertEqual(["lint", "types", "docs", "py", "slow", "compiled", "e2e"], environments)
         self.assertLessEqual({f"testenv:{name}" for name in environments}, set(tox.sections()))
 
 

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from rapidrtmp.errors import StorageError
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, running_key
-from rapidrtmp.hls.playlist import ListedWindow, PlaylistWindow
+from rapidrtmp.hls.playlist import PlaylistWindow
 from rapidrtmp.hls.resume.state import (
     MOST_RESERVED,
     RENEW_BELOW,
@@ -28,6 +28,7 @@ from rapidrtmp.hls.resume.state import (
 )
 from rapidrtmp.hls.rewind.rewind import DELETIONS_PER_SEGMENT, Rewind
 from rapidrtmp.hls.segment import ListedSegment
+from rapidrtmp.hls.stored_window import StoredWindow
 from rapidrtmp.interfaces import PLAYLIST_TYPE, IStorageWriter
 from rapidrtmp.m3u8.write import PlaylistWriter
 
@@ -36,32 +37,6 @@ __all__ = ["StoredCopy"]
 MEDIA_TYPE = "video/mp4"
 SEGMENT_TYPE = "video/iso.segment"
 MARK_TYPE = "application/byte-stream"
-
-
-class StoredWindow(ListedWindow):
-    """
-    The part of a rendition's segments that the storage lists.
-
-    :ivar lost: the numbers of those, after ``first`` or not listed yet, that the storage does not have.
-    """
-
-    def __init__(self, live: PlaylistWindow) -> None:
-        super().__init__(live.constants, live.size, live.list, live.discontinuity_sequence)
-        self.lost: set[int] = set()
-        self.ended = live.ended
-        self.first = self.end = live.first
-        while self.end < live.end:
-            self.advance()
-
-    def stored(self, sequence: int) -> ListedSegment:
-        """A segment as it is stored: a gap where it was lost."""
-        segment = self._list[sequence]
-        return segment.as_gap() if sequence in self.lost else segment
-
-    @property
-    def segments(self) -> Sequence[ListedSegment]:
-        """Those that are listed, oldest first."""
-        return [self.stored(sequence) for sequence in range(self.first, self.end)]
 
 
 class StoredCopy:

@@ -160,9 +160,9 @@ class RtmpConnection(Protocol, PendingConnection, BudgetedReader):
     def _read_freely(self) -> None:
         """Process what has arrived at once; what is left of many small messages waits for its share of the budget."""
         session = self.session
-        events: Any = session.events()
+        events = session.events()
         self._react_to(islice(events, FREE_EVENTS))
-        if events.gi_frame is not None and self._state is not _CLOSING:  # the generator has not come to its end
+        if not session.is_read and self._state is not _CLOSING:
             self._unread = events
             self.factory.read_budget.serve(self)
         if session.chunk_size < LEAST_FREE_CHUNK_SIZE:

@@ -97,6 +97,7 @@ from rapidrtmp.server.worker import Supervision, Worker
 from rapidrtmp.settings.model import Settings
 from rapidrtmp.storage.store import Store
 from rapidrtmp.support.clock import busy_clock, now_ms, utc_ms
+from rapidrtmp.support.compiled import is_compiled
 from rapidrtmp.web.api_access import ApiAccess, ApiSecret
 from rapidrtmp.web.app import Sites, make_sites
 from rapidrtmp.web.policy import HttpPolicy
@@ -689,7 +690,8 @@ class RapidRtmpService(MultiService):
             )
 
     def _say_where(self) -> None:
-        self._log.info("RapidRTMP {version}", version=__version__)
+        how = ", compiled" if is_compiled() else ""
+        self._log.info("RapidRTMP {version}{how}", version=__version__, how=how)
         if self._shares.is_low:
             self._log.warn(
                 "no more than {limit} files may be open (ulimit -n, LimitNOFILE=): that is enough for {rtmp} RTMP and "

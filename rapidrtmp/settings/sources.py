@@ -47,6 +47,9 @@ _PREFIX = "RAPIDRTMP_"
 _KUBERNETES_NAME = re.compile(r"RAPIDRTMP_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _KUBERNETES_URL = re.compile(r"(tcp|udp|sctp)://\S+")
 
+#: What a build asks for, and may still stand in the environment: see ``setup.py``.
+_BUILD_NAME = "RAPIDRTMP_COMPILE"
+
 Options = Mapping[str, str | Sequence[str]]
 Environment = Mapping[str, str]
 Document = Mapping[str, Any]
@@ -356,8 +359,9 @@ def _refuse_unknown_key(table: Document, section: str, known: Sequence[str], whe
 
 def _refuse_unknown_names(environment: Environment, rows: Iterable[Setting], plugins: PluginSections) -> None:
     known = [row.environment_name for row in rows]
+    known_here = {*known, _BUILD_NAME}
     for name, text in environment.items():
-        if name.startswith(_PREFIX) and name not in known and not _is_kubernetes(name, text):
+        if name.startswith(_PREFIX) and name not in known_here and not _is_kubernetes(name, text):
             near = _nearest(name, known)
             raise ConfigurationError(f"environment {name}: there is no such setting; {near}{plugins.where()}")
 

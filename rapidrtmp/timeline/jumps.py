@@ -66,6 +66,27 @@ class _Held(NamedTuple):
         return _Held(self.coded._replace(time_ns=self.coded.time_ns + by_ms * _NS_PER_MS), self.time_ms + by_ms)
 
 
+class _Track:
+    """
+    What is known of one track.
+
+    :ivar step_ms: the distance between its last two frames, if that was an ordinary one.
+    :ivar beside_ms: the latest time of another track when its last frame came.
+    :ivar doubt: the frame that is held back, and those behind it.
+    :ivar old: from a jump until the track shows the new clock: its last time on the old one, and when that arrived.
+    """
+
+    __slots__ = ("beside_ms", "doubt", "old", "pace", "standstill", "step_ms")
+
+    def __init__(self, policy: TimelinePolicy) -> None:
+        self.pace = Pace()
+        self.standstill = Standstill(policy.frozen_ms)
+        self.step_ms = 0
+        self.beside_ms = 0
+        self.doubt: _Doubt | None = None
+        self.old: tuple[int, int] | None = None
+
+
 class _Doubt(NamedTuple):
     """
     A track's first frame that is held back.
@@ -86,27 +107,6 @@ class _Shift(NamedTuple):
     track: _Track
     by_ms: int
     now_ms: int
-
-
-class _Track:
-    """
-    What is known of one track.
-
-    :ivar step_ms: the distance between its last two frames, if that was an ordinary one.
-    :ivar beside_ms: the latest time of another track when its last frame came.
-    :ivar doubt: the frame that is held back, and those behind it.
-    :ivar old: from a jump until the track shows the new clock: its last time on the old one, and when that arrived.
-    """
-
-    __slots__ = ("beside_ms", "doubt", "old", "pace", "standstill", "step_ms")
-
-    def __init__(self, policy: TimelinePolicy) -> None:
-        self.pace = Pace()
-        self.standstill = Standstill(policy.frozen_ms)
-        self.step_ms = 0
-        self.beside_ms = 0
-        self.doubt: _Doubt | None = None
-        self.old: tuple[int, int] | None = None
 
 
 class JumpGuard:

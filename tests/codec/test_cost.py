@@ -16,6 +16,7 @@ from rapidrtmp.codec.table import SampleReader
 from rapidrtmp.codec.vp9 import Vp9Reader
 from rapidrtmp.live.demuxer import Demuxer
 from tests.codec import test_av1, test_avc, test_hevc, test_vp9
+from tests.plain import plain_only
 
 FILLING = b"\x55" * 900
 FRAME_OBU = b"\x32\x85\7\x30" + FILLING
@@ -42,6 +43,7 @@ def cost(call: Callable[[], object]) -> tuple[int, int]:
     return calls, instructions
 
 
+@plain_only
 class CostTests(SynchronousTestCase):
     def test_reading_costs_like_avc(self) -> None:
         """To read a picture of HEVC, AV1 or VP9 takes one call, and hardly more instructions than one of H.264."""

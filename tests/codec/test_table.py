@@ -12,7 +12,6 @@ from twisted.trial.unittest import SynchronousTestCase
 import rapidrtmp
 from rapidrtmp.cmaf.init_segment import write_init_segment
 from rapidrtmp.cmaf.reader import read_init_segment
-from rapidrtmp.codec.aac import AacReader
 from rapidrtmp.codec.table import (
     AAC,
     AVC,
@@ -54,8 +53,14 @@ def read_toy_config(record: bytes) -> VideoConfig:
     return VideoConfig(record, f"toy1.{record.hex()}", record[0] * 8, record[1] * 8)
 
 
-class HumReader(AacReader):
+class HumReader:
     """Reads a toy codec of audio, a frame of which lasts ten samples for each of its bytes."""
+
+    keyframe = True
+
+    def __init__(self, config: AudioConfig) -> None:
+        self.config = config
+        self.samples = 0
 
     def read(self, body: bytes) -> bytes:
         self.samples = 10 * len(body)

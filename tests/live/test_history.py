@@ -11,7 +11,7 @@ from rapidrtmp.live.history import POINTS, STEP_MS, Histories
 from rapidrtmp.timeline.health import PublishHealth
 from tests.web.kit import Server
 
-HEALTH = PublishHealth(**{each.name: 0 for each in fields(PublishHealth)})
+HEALTH = PublishHealth(**{each.name: False for each in fields(PublishHealth)})
 
 
 class HistoryTests(SynchronousTestCase):

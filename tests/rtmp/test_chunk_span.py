@@ -13,6 +13,7 @@ from rapidrtmp.rtmp.chunk import ChunkReader
 from rapidrtmp.rtmp.chunk_limits import ChunkLimits
 from rapidrtmp.rtmp.chunk_rules import ChunkStream, Message, PlainChunkReader
 from tests.cutting import fed, in_pieces
+from tests.plain import plain_only
 from tests.rtmp.chunks import fmt0, fmt1, fmt2, fmt3, messages_of, new_feed, set_chunk_size
 from tests.slow import slow
 
@@ -216,6 +217,7 @@ class AgreementTests(SynchronousTestCase):
             self.assertNotEqual("", seen[0][1][1])
 
 
+@plain_only
 class WorkTests(SynchronousTestCase):
     """The work saved, counted in headers left to the rules."""
 

@@ -144,8 +144,9 @@ class RefusalTests(LoadTestCase):
         self.assertIn("did you mean RAPIDRTMP_HLS_SEGMENT?", line)
 
     def test_foreign_environment_is_ignored(self) -> None:
-        """What Kubernetes sets beside a Service called rapidrtmp is not taken for a misspelled setting."""
+        """What Kubernetes sets beside a Service called rapidrtmp, or a build, is not taken for a misspelled setting."""
         self.load(
+            RAPIDRTMP_COMPILE="1",
             RAPIDRTMP_SERVICE_HOST="10.0.0.1",
             RAPIDRTMP_SERVICE_PORT="8080",
             RAPIDRTMP_SERVICE_PORT_HTTP="8080",

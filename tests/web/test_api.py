@@ -227,7 +227,7 @@ class StreamsTests(ApiTestCase):
     def test_health_is_reported_with_advice(self) -> None:
         """What is wrong with a publish is reported with advice, and with the numbers behind it."""
         stream = self.server.live()
-        stream.health = PublishHealth(**{each.name: 0 for each in fields(PublishHealth)} | {"audio_missing": True})
+        stream.health = PublishHealth(**{each.name: False for each in fields(PublishHealth)} | {"audio_missing": True})
         stream.findings = diagnose(stream.health, None)
         health = self.server.get("/api/v1/streams/k").json()["health"]
         self.assertEqual("attention", health["verdict"])

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+from rapidrtmp.support.compiled import is_compiled
+
 __all__ = ["MemoryMeter", "Meter", "StepMeter", "Steps", "unavailable"]
 
 #: What is here does not count: it is the world, not the server.
@@ -32,6 +34,8 @@ def unavailable() -> str:
         return "a tracer or a profiler is at work already"
     if sys.implementation.name != "cpython":
         return "how many instructions there are is CPython's matter"
+    if is_compiled():
+        return "this build is compiled"
     return ""
 
 

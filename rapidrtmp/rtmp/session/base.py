@@ -79,6 +79,7 @@ class Session:
     :ivar state: where the session stands; see ``states`` for what may happen there.
     :ivar msid: the message stream of the publish or play that runs or waits; of the last one, when none does.
     :ivar bytes_received: from the peer so far, handshake included; it does not wrap.
+    :ivar is_read: whether ``events`` has come to its end: it may be left before.
     """
 
     role: ClassVar[Role]
@@ -90,6 +91,7 @@ class Session:
         self.state = State.HANDSHAKING
         self.msid = 0
         self.bytes_received = 0
+        self.is_read = True
         self._limits = limits
         self._handshake = handshake
         self._reader = ChunkReader(limits.before_publishing())
@@ -145,6 +147,7 @@ class Session:
 
         :raises PeerProtocolError: the peer broke a rule or passed a limit; the session is closed.
         """
+        self.is_read = False
         try:
             if self.state is State.HANDSHAKING:
                 yield from self._shake_hands()
@@ -167,6 +170,8 @@ class Session:
         except PeerProtocolError as error:
             self._break_off(str(error))
             raise
+        finally:
+            self.is_read = True
 
     def data_to_send(self) -> bytes:
         """Drain what the peer is to receive."""

@@ -68,7 +68,9 @@ class ClientSession(Session):
     """
 
     role = Role.CLIENT
-    receiving, receiving_pending, sending = State.PLAYING, State.PLAY_PENDING, State.PUBLISHING
+    receiving = State.PLAYING
+    receiving_pending = State.PLAY_PENDING
+    sending = State.PUBLISHING
 
     def __init__(self, random_bytes: Callable[[int], bytes], limits: SessionLimits = DEFAULT_LIMITS) -> None:
         """

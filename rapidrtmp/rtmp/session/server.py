@@ -69,7 +69,9 @@ class ServerSession(Session):
     """One client's connection; see :class:`~rapidrtmp.rtmp.session.base.Session`."""
 
     role = Role.SERVER
-    receiving, receiving_pending, sending = State.PUBLISHING, State.PUBLISH_PENDING, State.PLAYING
+    receiving = State.PUBLISHING
+    receiving_pending = State.PUBLISH_PENDING
+    sending = State.PLAYING
 
     def __init__(
         self,
