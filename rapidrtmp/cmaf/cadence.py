@@ -22,12 +22,14 @@ class Cadence:
     The rhythm of one track, over one range. Times are in ticks of the track.
 
     :ivar keyframes: how many there were.
-    :ivar longest_gop: of the last GOPs; 0 before the first is whole.
+    :ivar longest_gop: of the last GOPs; before the first is whole what is known of it, or 0.
+    :ivar known_gop: how far apart keyframes are, if that is known before the first GOP is whole; else 0.
     """
 
     def __init__(self) -> None:
         self.keyframes = 0
         self.longest_gop = 0
+        self.known_gop = 0
         self._due = -1  # when the next frame should come
         self._punctual = 0  # how many frames in a row came when they were due
         self._next_keyframe: range = range(0)  # where a frame would be the next keyframe
@@ -43,9 +45,11 @@ class Cadence:
 
     def _expect_keyframe(self, dts: int, frame: Frame) -> None:
         rhythm, tolerance = frame.rhythm, frame.duration // 2
-        self.longest_gop = rhythm.longest_interval
-        due = dts + rhythm.keyframe_interval
-        self._next_keyframe = range(due - tolerance, due + tolerance + 1) if rhythm.is_steady else range(0)
+        is_measured = rhythm.keyframe_interval > 0
+        self.longest_gop = rhythm.longest_interval if is_measured else self.known_gop
+        due = dts + (rhythm.keyframe_interval if is_measured else self.known_gop)
+        is_expected = rhythm.is_steady if is_measured else self.known_gop > 0
+        self._next_keyframe = range(due - tolerance, due + tolerance + 1) if is_expected else range(0)
 
     @property
     def next_dts(self) -> int | None:

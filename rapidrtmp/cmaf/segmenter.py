@@ -27,7 +27,9 @@ for it once a part, as a *still*: it decodes by itself, so viewers who join see 
 with one that is no keyframe, the GOP they belong to is decoded again, a tick each, so that none is lost or spoilt. How
 far apart the clocks of the tracks are does not matter for that, only that frames of one come and of the other do not.
 
-Until the first GOP is whole nothing leaves: the playlist's constants are chosen from it (``first_gop.py``).
+Until the first GOP is whole nothing leaves: the playlist's constants are chosen from it (``first_gop.py``). Where it is
+known beforehand how far apart keyframes are, a part of it is enough. Should they be further apart than that, what was
+chosen is kept all the same, and segments are cut without a keyframe.
 """
 
 from __future__ import annotations
@@ -174,7 +176,7 @@ class Segmenter:
         is_primary = frame.track.id == self._primary_id
         if not is_primary and not self._meeting.knows(frame.track.id):
             return []
-        if not self._opening.hold(frame, self._primary):
+        if not self._opening.hold(frame, self._tracks):
             return []
         return self._settle(is_gop_whole=frame.keyframe and is_primary)
 
@@ -218,6 +220,7 @@ class Segmenter:
         """Choose the constants, then cut what was held."""
         self.constants = self._opening.choose(self._primary, is_gop_whole=is_gop_whole)
         self._apply(self.constants)
+        self._cadence.known_gop = self._opening.early_gop
         self._closes_ahead = False  # what comes after each of these is known, and maybe not what is due
         events = [event for frame in self._opening.frames for event in self.add(frame)]
         self._opening.frames.clear()

@@ -60,11 +60,12 @@ class Rendition:
 
     :param window: what players see.
     :ivar broken: whether the next segment does not join on to the last.
+    :ivar leads_in: whether a gap is listed before the next segment.
     """
 
     def __init__(self, context: SinkContext, options: RenditionOptions, window: PlaylistWindow) -> None:
         self.window = window
-        self.broken = False
+        self.broken = self.leads_in = False
         self._context = context
         self._options = options
         self._shelf = context.shelf
@@ -219,6 +220,9 @@ class Rendition:
         utc_ms = self._context.utc_ms(part.start_pts, timescale)
         if self._tracks is not self._described:  # nearly never
             self._put_init(utc_ms)
+        if self.leads_in:
+            self.leads_in = False
+            self._lead_in(part.start, utc_ms, timescale)
         segment = self.window.begin_segment(
             init=self._init_segment,
             utc_ms=utc_ms,
@@ -232,6 +236,19 @@ class Rendition:
             self._begin_discontinuity()
         self.broken = False
         return segment
+
+    def _lead_in(self, end: int, utc_ms: int, timescale: int) -> None:
+        """List a gap: hls.js takes no playlist that has parts and no segment, and waits a second before the next."""
+        target_s = self.window.constants.target_s
+        self.window.begin_segment(
+            init=self._init_segment,
+            utc_ms=utc_ms - 1000 * target_s,
+            discontinuity=False,
+            start=end - target_s * timescale,
+            timescale=timescale,
+            keyframe=True,
+        )
+        self.complete_segment(end)
 
     def _begin_discontinuity(self) -> None:
         number = self.window.last_discontinuity

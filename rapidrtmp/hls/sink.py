@@ -8,6 +8,7 @@ publishes versions of the playlist, and promises in each which part comes next.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from fractions import Fraction
 
 from twisted.internet.defer import Deferred
@@ -17,6 +18,7 @@ from rapidrtmp.cmaf.segmenter import main_tracks
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.hls.captions import CaptionRenditions
 from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
+from rapidrtmp.hls.last_keyframes import LastKeyframes
 from rapidrtmp.hls.multivariant import Multivariant, Variant
 from rapidrtmp.hls.names import (
     MEDIA_PLAYLIST,
@@ -70,15 +72,25 @@ LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
 @implementer(ISinkFactory, IRecoveringSinkFactory, IReplacingSinkFactory, IMovingSinkFactory)
 class HlsSinkFactory:
     """
-    ``hls:segment=2s:window=10:part=333ms:dvr=2h``
+    ``hls:segment=2s:window=10:part=333ms:dvr=2h:keyframes=2s``
 
     :param segment: segments end at the first keyframe from here on; 1 s to 60 s.
     :param window: how many segments the playlist lists; never less than three target durations of them.
     :param part: about how long the parts of low-latency HLS are; ``0`` for ordinary HLS.
     :param dvr: how far back ``dvr.m3u8`` reaches, over what is stored, from 1 min to 48 h; ``0`` for not at all.
+    :param keyframes: how far apart the keyframes of encoders are at most, so that the first low-latency playlist need
+        not wait for the first GOP; ``auto`` to go by the stream's last publish, ``0`` to wait for it each time: Shaka
+        takes no playlist of parts alone.
     """
 
-    def __init__(self, segment: str = "2s", window: str = "10", part: str = "333ms", dvr: str = "0") -> None:
+    def __init__(
+        self,
+        segment: str = "2s",
+        window: str = "10",
+        part: str = "333ms",
+        dvr: str = "0",
+        keyframes: str = "0",
+    ) -> None:
         self.cutting = Cutting(segment_ms=parse_duration_ms(segment), part_ms=parse_duration_ms(part))
         self.window = int(window)
         self.dvr_ms = parse_duration_ms(dvr)
@@ -91,6 +103,14 @@ class HlsSinkFactory:
             raise ConfigurationError(f"part={part}: 0, or from 100ms to the segment duration")
         if not 3 <= self.window <= 100_000:
             raise ConfigurationError(f"window={window}: from 3 to 100000 segments")
+        self._last_keyframes = LastKeyframes(remembers=keyframes == "auto" and not self.dvr_ms)
+        if keyframes != "auto":
+            keyframe_ms = parse_duration_ms(keyframes)
+            if keyframe_ms and not 100 <= keyframe_ms <= self.cutting.longest_gop_ms:
+                raise ConfigurationError(f"keyframes={keyframes}: auto, 0, or from 100ms to 10s")
+            if keyframe_ms and self.dvr_ms:
+                raise ConfigurationError("keyframes: with dvr the first playlist waits for a whole segment")
+            self.cutting = replace(self.cutting, keyframe_ms=keyframe_ms)
         if self.dvr_ms and not 60_000 <= self.dvr_ms <= 48 * 3_600_000:
             raise ConfigurationError(f"dvr={dvr}: 0, or from 1m to 48h")
 
@@ -98,7 +118,8 @@ class HlsSinkFactory:
         """See :meth:`ISinkFactory.create <rapidrtmp.interfaces.ISinkFactory.create>`."""
         self._resume_state.begin(context.stream)
         options = RenditionOptions(self.window, self.dvr_ms, self._orphans, self._resume_state, self._discontinuities)
-        return HlsSink(context, self.cutting, options)
+        keyframe_ms = self.cutting.keyframe_ms or self._last_keyframes.of(context.stream)
+        return HlsSink(context, replace(self.cutting, keyframe_ms=keyframe_ms), options, self._last_keyframes)
 
     def take_over(self, former: object) -> None:
         """See :meth:`IReplacingSinkFactory.take_over <rapidrtmp.interfaces.IReplacingSinkFactory.take_over>`."""
@@ -106,6 +127,7 @@ class HlsSinkFactory:
             self._orphans = former._orphans
             self._resume_state = former._resume_state
             self._discontinuities = former._discontinuities
+            self._last_keyframes.take_over(former._last_keyframes)
 
     def recover(self, context: RecoveryContext) -> Deferred[None]:
         """See :meth:`IRecoveringSinkFactory.recover <rapidrtmp.interfaces.IRecoveringSinkFactory.recover>`."""
@@ -145,9 +167,12 @@ class HlsSink:
     leads = True
     has_renditions = True
 
-    def __init__(self, context: SinkContext, cutting: Cutting, options: RenditionOptions) -> None:
+    def __init__(
+        self, context: SinkContext, cutting: Cutting, options: RenditionOptions, last_keyframes: LastKeyframes
+    ) -> None:
         self._context = context
         self._options = options
+        self._last_keyframes = last_keyframes
         self._shelf = context.shelf
         self.cutting = cutting
         self.constants: Constants | None = None
@@ -199,6 +224,7 @@ class HlsSink:
         if self._rendition is None:
             part_target_ms = constants.part_target_ms if self.cutting.part_ms else 0
             self._rendition = self._open_rendition(Constants(constants.target_s, part_target_ms))
+            self._rendition.leads_in = constants.is_early and part_target_ms > 0
 
     def frame_rate_measured(self, frame_rate: Fraction | None) -> None:
         """See :meth:`IPartSink.frame_rate_measured <rapidrtmp.interfaces.IPartSink.frame_rate_measured>`."""
@@ -213,6 +239,7 @@ class HlsSink:
         if part.starts_segment:
             self._pictures.begin(part, 1000 * rendition.window.constants.target_s)
             self._captions.begin(part, self._tracks[0].timescale)
+            self._last_keyframes.saw(self._context.stream, part)
         if self._hinted not in ("", rendition.next_part):
             self._expects_end = False
             self._put_version(rendition, rendition.next_part)  # players learn that another one comes before it does
@@ -237,7 +264,8 @@ class HlsSink:
         self._expects_end = False
         self._has_news = True
         self._listed_ms += segment.duration_ms
-        self._multivariant.measure(size, segment.duration_ms, 1000 * rendition.window.constants.target_s)
+        if not segment.gap:
+            self._multivariant.measure(size, segment.duration_ms, 1000 * rendition.window.constants.target_s)
         self._pictures.complete(segment.duration_ms, 1000 * rendition.window.constants.target_s)
         self._captions.complete(segment, rendition.window)
 
@@ -414,7 +442,7 @@ class HlsSink:
     def _measure_opening(self, rendition: Rendition, end: int) -> None:
         """As long as the first segment is open, its rate is not known: go by what there is of it."""
         opened = rendition.window.open
-        if opened is not None and not rendition.window.segments:
+        if opened is not None and all(segment.gap for segment in rendition.window.segments):
             self._multivariant.measure_opening(rendition.open_bytes, (end - opened.start) * 1000 // opened.timescale)
 
     def _publish_multivariant(self, rendition: Rendition) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -24,12 +24,15 @@ class Cutting:
     :ivar part_ms: about how long parts are; 0 for none.
     :ivar longest_gop_ms: without a second keyframe for this long, segments are cut without one.
     :ivar interleave_ms: how far audio may lag behind video before parts are written without it.
+    :ivar keyframe_ms: how far apart keyframes are at most, where that is known beforehand: then the bounds need not
+        wait for the first GOP, if its frames lie on a grid. 0 where it is not known.
     """
 
     segment_ms: int = 2_000
     part_ms: int = 333
     longest_gop_ms: int = 10_000
     interleave_ms: int = 500
+    keyframe_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,12 @@ class Constants:
 
     :ivar target_s: ``EXT-X-TARGETDURATION`` in seconds: no segment is longer, rounded.
     :ivar part_target_ms: ``PART-TARGET`` in milliseconds: no part is longer; 0 if there are no parts.
+    :ivar is_early: whether they were chosen before the first GOP was whole.
     """
 
     target_s: int
     part_target_ms: int
+    is_early: bool = field(default=False, compare=False)
 
     @property
     def longest_segment_ms(self) -> int:
