@@ -36,6 +36,14 @@ class NodeAnswers(Protocol):
     def feed(self, name: StreamName) -> Feed:
         """The feed of a stream. :raises NotFoundError: this node does not own it."""
 
+    def send_frames(self, name: StreamName, follower: Follower) -> Callable[[], object]:
+        """
+        Send a node the frames of a stream.
+
+        :returns: to be called when it has left.
+        :raises NotFoundError: this node does not own it.
+        """
+
     def hand_over(self, name: StreamName, credential: str) -> Deferred[Left]:
         """
         Part with a stream for a publisher elsewhere. Fails with ``NameTakenError`` if it has a publisher that keeps it.
@@ -155,6 +163,8 @@ class _ClusterResource(Resource):
         what, name = parts[0], StreamName(unquote(parts[1]), unquote(parts[2]))
         if what == "feed" and request.method == b"GET":
             return self._follow(request, name, reads_files=query == "pieces=files")
+        if what == "frames" and request.method == b"GET":
+            return self._send_frames(request, name)
         if what == "take" and request.method == b"POST":
             return self._take(request, name)
         if what == "salvage" and request.method == b"POST":
@@ -177,6 +187,16 @@ class _ClusterResource(Resource):
         follower = RequestFollower(request, reads_files=reads_files)
         request.notifyFinish().addBoth(lambda _: feed.leave(follower))
         feed.follow(follower)
+        return NOT_DONE_YET
+
+    def _send_frames(self, request: Any, name: StreamName) -> Any:
+        follower = RequestFollower(request, reads_files=False)
+        try:
+            leave = self._node.send_frames(name, follower)
+        except NotFoundError as error:
+            request.unregisterProducer()
+            return self._answer(request, 404, str(error).encode())
+        request.notifyFinish().addBoth(lambda _: leave())
         return NOT_DONE_YET
 
     def _take(self, request: Any, name: StreamName) -> Any:

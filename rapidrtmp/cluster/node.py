@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,8 +25,10 @@ from zope.interface import implementer
 from rapidrtmp.auth.revocation import Revocations
 from rapidrtmp.cluster.conversation import Conversation
 from rapidrtmp.cluster.endpoint import ClusterSite
-from rapidrtmp.cluster.feed import Feed
+from rapidrtmp.cluster.feed import Feed, Follower
 from rapidrtmp.cluster.followed_shelf import FollowedShelf
+from rapidrtmp.cluster.followed_streams import FollowedStreams
+from rapidrtmp.cluster.frame_feed import FrameFeed
 from rapidrtmp.cluster.mirror import Mirror
 from rapidrtmp.cluster.mirrors import Mirrors
 from rapidrtmp.cluster.names import NodeNames
@@ -99,6 +102,7 @@ class ClusterNode:
     :param accepts: whether streams may begin while the directory does not answer.
     :ivar names: what it owns. ``viewers``: who watches, with those at other nodes.
     :ivar conversation: what nodes say to each other.
+    :ivar streams: finds streams for players of RTMP and FLV, those of other nodes too.
     :ivar limits: those that hold for all nodes together.
     :ivar is_replaced: whether this process ends and others continue.
     """
@@ -137,6 +141,7 @@ class ClusterNode:
             lambda: FollowedShelf(clock=reactor),
             lambda: self.viewers.follow(self.viewers.make()),
         )
+        self._frame_feeds = count(1)
         self._feeds: dict[StreamName, Feed] = {}
         self._locks: dict[StreamName, DeferredLock] = {}
         self._arriving: dict[StreamName, Viewers] = {}
@@ -178,6 +183,7 @@ class ClusterNode:
             registry.count_publishers,
             egress,
         )
+        self.streams = FollowedStreams(self._reactor, self, registry)
         self.access = SharedAccess(self._reactor, self.conversation, revocations)
 
     def start(self) -> Deferred[None]:
@@ -208,6 +214,7 @@ class ClusterNode:
         for feed in list(self._feeds.values()):
             feed.close("moved")
         self._feeds.clear()
+        self.streams.close()
         self._mirrors.close()
         if self._port is not None:
             await (self._port.stopListening() or succeed(None))
@@ -288,6 +295,15 @@ class ClusterNode:
             )
         stream.renditions_asked_for()  # by viewers of the other node, for all that is known here
         return feed
+
+    def send_frames(self, name: StreamName, follower: Follower) -> Callable[[], object]:
+        """See :class:`~rapidrtmp.cluster.endpoint.NodeAnswers`."""
+        stream = self._registry.find(name)
+        if stream is None or stream.has_ended or not self.names.fence(name):
+            raise NotFoundError(f"this node does not own {name}")
+        sink = f"node-{next(self._frame_feeds)}"
+        stream.attach(sink, FrameFeed(follower, lambda: stream.via), with_past=True)
+        return lambda: stream.detach(sink)
 
     def forgotten(self, stream: LiveStream) -> None:
         """A stream is served no more."""

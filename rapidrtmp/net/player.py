@@ -120,7 +120,7 @@ class PlayAsking:
         factory, client_prefix = self._connection.factory, self._connection.client_prefix
         admission, name = self._services.admission, self._name
         leave: Callable[[], None] = lambda: None  # noqa: E731
-        viewed = self._services.registry.find(name)
+        viewed = players.streams.find(name)
         if admission is not None and viewed is not None:
             admission.check_again(self._request, name)
             admission.begin(self._request, name, None)

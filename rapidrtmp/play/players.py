@@ -89,14 +89,14 @@ class Players:
 
     :param streams: finds streams by name.
     :param clock: time and timers.
-    :ivar policy: what they are granted.
+    :ivar policy: what they are granted. ``streams`` as above.
     :ivar demand: asked for streams that are not here.
     """
 
     def __init__(self, streams: Any, clock: IReactorTime, policy: PlayPolicy = PlayPolicy()) -> None:  # noqa: B008  it is frozen
         self.policy = policy
         self._renditions = Renditions()
-        self._streams = streams
+        self.streams = streams
         self._clock = clock
         self._feeds: dict[int, tuple[Any, Feed, set[Place]]] = {}
         self._total = 0
@@ -138,7 +138,7 @@ class Players:
 
     def _ask_for_stream(self, name: StreamName, via: tuple[str, ...], waiting: Deferred[Any]) -> None:
         """Have a stream that is not here fetched, if it is to be had elsewhere."""
-        stream = self._streams.find(name)
+        stream = self.streams.find(name)
         demanded = self.demand(name, via) if stream is None or stream.has_ended else None
         if demanded is not None:
             self._demanded[waiting] = demanded
@@ -147,7 +147,7 @@ class Players:
     def _fetched(self, name: StreamName, waiting: Deferred[Any]) -> None:
         """A stream was fetched; where it could not be had its players need not wait any longer."""
         self._demanded.pop(waiting, None)
-        stream = self._streams.find(name)
+        stream = self.streams.find(name)
         if waiting in self._waiting and (stream is None or stream.has_ended):
             self._forget_waiting(waiting)
             waiting.errback(NotFoundError(f"{name} is not to be had now"))
@@ -164,7 +164,7 @@ class Players:
             self._look.stop()
 
     def _find_now(self, name: StreamName, rendition: str) -> Any:
-        stream = self._streams.find(name)
+        stream = self.streams.find(name)
         if stream is None or stream.has_ended or not stream.tracks:
             return None
         if not rendition:

@@ -214,7 +214,9 @@ class RapidRtmpService(MultiService):
         own = [self._told] if self._reloading is None else [self._reloading, self._told]
         self._contributions = self._ask_contributors([*own, *plugins.contributors])
         self.applications.changed = self._applications_changed
-        self.players = Players(self.registry, reactor, self._make_play_policy())
+        self.players = Players(
+            self.registry if self.node is None else self.node.streams, reactor, self._make_play_policy()
+        )
         self.players.demand = self._demand
         self._overload = Overload(reactor, busy_clock(reactor), settings.http.limits.max_viewer_lag_ms)
         self._admission = self._make_admission()

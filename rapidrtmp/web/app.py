@@ -504,7 +504,7 @@ def make_sites(
     for counted in (admission, players, tally, abuse, connections):
         metrics.collect_from(counted.metrics)
     hls = HlsResponder(streams, admission, policy.early_hold_ms, clock, demand)
-    flv = FlvResponder(registry, players, admission, clock, metrics)
+    flv = FlvResponder(players, admission, clock, metrics)
     content = _Content(api, hls, registry, streams, apps, clock, admission, policy, flv, access, share, elsewhere)
     make_http2 = _http2(policy, clock, abuse, metrics)
 

@@ -40,7 +40,6 @@ from rapidrtmp.http.websocket import (
     write_control,
 )
 from rapidrtmp.interfaces import BadRequestError, Request, Response, StreamedResponse
-from rapidrtmp.live.registry import Registry
 from rapidrtmp.metrics import Metrics
 from rapidrtmp.names import StreamName
 from rapidrtmp.play.follower import PullFollower, SocketFollower
@@ -77,17 +76,13 @@ class FlvResponder:
     """
     Answers requests for FLV.
 
-    :param registry: finds streams.
     :param admission: admits viewers and counts them.
     """
 
-    def __init__(
-        self, registry: Registry, players: Players, admission: Admission, clock: IReactorTime, metrics: Metrics
-    ) -> None:
+    def __init__(self, players: Players, admission: Admission, clock: IReactorTime, metrics: Metrics) -> None:
         self.players = players
         self.admission = admission
         self.clock = clock
-        self._registry = registry
         self._metrics = metrics
         self._connections: set[_FlvConnection] = set()
         self._watch = LoopingCall(self._watch_all)
@@ -125,7 +120,7 @@ class FlvResponder:
     def _answer(self, stream: Any, request: Request, name: StreamName, selection: Selection, accepted: str) -> Response:
         self.players.check(stream, WEB, selection)
         self.admission.check_again(request, name)
-        viewed = self._registry.find(name)
+        viewed = self.players.streams.find(name)
         self.admission.begin(request, name, None)
         if viewed is not None:
             self.admission.check_seat(request, name, viewed.viewers, is_new=True)
@@ -138,7 +133,7 @@ class FlvResponder:
 
     def viewers_of(self, name: StreamName) -> Any:
         """Those of a stream; ``None`` if it is gone."""
-        stream = self._registry.find(name)
+        stream = self.players.streams.find(name)
         return None if stream is None else stream.viewers
 
     # ── connections ──────────────────────────────────────────────────────────────────────────────────────────────────

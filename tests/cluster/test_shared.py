@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.protocol import Protocol
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
 from rapidrtmp.auth.revocation import fingerprint_of
@@ -31,6 +33,11 @@ class Heard(Protocol):
 
     def __init__(self) -> None:
         self.text = b""
+        self.gone: Deferred[None] = Deferred()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        del reason
+        self.gone.callback(None)
 
     def dataReceived(self, data: bytes) -> None:
         self.text += data
@@ -195,3 +202,42 @@ class OneServerTests(NodesCase):
         response.deliverBody(heard)
         self.addCleanup(heard.leave)
         return heard
+
+    async def play(self, service: RapidRtmpService) -> Heard:
+        """A player of FLV."""
+        url = f"http://127.0.0.1:{service.http.number}/live/k.flv".encode()
+        response = await self.agent.request(b"GET", url, Headers({"User-Agent": ["a player"]}))
+        self.assertEqual(200, response.code)
+        heard = Heard()
+        response.deliverBody(heard)
+        self.addCleanup(heard.leave)
+        return heard
+
+    async def test_player_of_foreign_stream(self) -> None:
+        """FLV of a stream is played at the server that has it not: the same frames, one viewer, up to its end."""
+        one, other = self.start(self.shared()), self.start(self.shared())
+        await self.publish(one, b"".join(media(5)))
+        await self.look(one)
+        heard = await self.play(other)
+        await heard.until(b"FLV")
+        own = await self.play(one)
+        while len(own.text) < 500 or own.text != heard.text:
+            await deferLater(reactor, 0.02)
+        await self.until(one, "/live/k/viewers.json", {"viewers": 3})
+        status, _ = await self.get(other, "/api/v1/streams/k/stop", b"POST")
+        self.assertEqual(200, status)
+        await heard.gone
+        await own.gone
+
+    async def test_player_stays_when_stream_moves(self) -> None:
+        """A player at a third server plays on when the stream moves from the first to the second."""
+        services = [self.start(self.shared()) for _ in range(3)]
+        await self.publish(services[0], b"".join(media(5)))
+        await self.look(services[0])
+        heard = await self.play(services[2])
+        await heard.until(b"FLV")
+        size = len(heard.text)
+        await self.publish(services[1], b"".join(media(5)))
+        while len(heard.text) < size + 100:
+            await deferLater(reactor, 0.02)
+        self.assertFalse(heard.gone.called)
