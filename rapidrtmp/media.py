@@ -216,8 +216,12 @@ class TimedMetadata:
     :ivar time_ms: that moment on the live stream's own timeline, as presentation times are, in milliseconds.
     :ivar data: what is said, in the form of ``scheme``.
     :ivar scheme: a URI; by default ``data`` is an ID3 tag (version 2).
+    :ivar name: of the message that an encoder said it with, ``onCuePoint`` for example; empty for what a sink says.
+    :ivar values: those of that message, as AMF has them: texts, numbers, and mappings and sequences of such.
     """
 
     time_ms: int
     data: bytes
     scheme: str = ID3_SCHEME
+    name: str = ""
+    values: tuple[object, ...] = ()

@@ -15,6 +15,7 @@ from rapidrtmp.archive.journal import Header
 from rapidrtmp.cmaf.event_messages import write_event_messages
 from rapidrtmp.cmaf.fragment import write_fragment
 from rapidrtmp.cmaf.init_segment import write_init_segment
+from rapidrtmp.hls.date_ranges import date_range
 from rapidrtmp.hls.discontinuities import DiscontinuityNumbers
 from rapidrtmp.hls.expiry import Expiry
 from rapidrtmp.hls.names import MEDIA_PLAYLIST, STATE, init_name, is_init, part_name
@@ -154,6 +155,8 @@ class Rendition:
         window = self.window
         segment = self._begin_segment(part) if window.open is None else window.open
         name = segment.add(part.start, part.end, independent=part.independent, gap=not part.runs)
+        for each in part.metadata:
+            segment.mark(date_range(each, self._context.utc_ms(each.time_ms, 1000)))
         if part.runs:
             self._fragments += 1
             data = b"".join((*write_event_messages(part.metadata), *write_fragment(self._fragments, part.runs)))

@@ -16,6 +16,10 @@ from rapidrtmp.m3u8.write import duration_us
 __all__ = ["ListedSegment", "OpenSegment"]
 
 
+#: So many marks are listed with one segment.
+MOST_DATE_RANGES = 20
+
+
 @dataclass(frozen=True, slots=True)
 class ListedSegment(Segment):
     """
@@ -107,6 +111,7 @@ class OpenSegment:
 
     :param discontinuity: whether it does not join on to the one before.
     :ivar parts: those it has so far.
+    :ivar date_ranges: the attributes of the EXT-X-DATERANGEs that came with it.
     """
 
     def __init__(
@@ -130,6 +135,7 @@ class OpenSegment:
         self.closed = closed
         self.discontinuity = discontinuity
         self.parts: tuple[Part, ...] = ()
+        self.date_ranges: tuple[str, ...] = ()
 
     @property
     def next_part(self) -> str:
@@ -152,10 +158,17 @@ class OpenSegment:
         self.parts = (*self.parts, Part(name, duration_us(start, end, self.timescale), independent, gap))
         return name
 
+    def mark(self, date_range: str) -> None:
+        """List an EXT-X-DATERANGE with it, once, by its attributes; nothing where these are empty."""
+        if date_range and date_range not in self.date_ranges and len(self.date_ranges) < MOST_DATE_RANGES:
+            self.date_ranges = (*self.date_ranges, date_range)
+
     def listed(self) -> Segment:
         """What a playlist says of it now."""
+        date_us = self.utc_ms * 1000
         return Segment(
-            self.sequence, "", 0, self.discontinuity, self.utc_ms * 1000, self.init, "", False, None, self.parts
+            *(self.sequence, "", 0, self.discontinuity, date_us, self.init, "", False, None),
+            *(self.parts, 0, 0, self.date_ranges),
         )
 
     def complete(self, end: int, *, size: int) -> ListedSegment:
@@ -177,4 +190,6 @@ class OpenSegment:
             gap=not size,
             size=size,
         )
-        return replace(whole, parts=self.parts, part_uris=tuple(part.uri for part in self.parts))
+        return replace(
+            whole, parts=self.parts, part_uris=tuple(part.uri for part in self.parts), date_ranges=self.date_ranges
+        )

@@ -127,6 +127,8 @@ class TrackRendition:
         segment = self.window.open or self._begin_segment(part, muxed)
         is_independent = has_media and part.runs[0].samples[0].frame.keyframe and (self._is_audio or not is_tail)
         name = segment.add(part.start, part.end, independent=is_independent, gap=not has_media)
+        for each in muxed.date_ranges:
+            segment.mark(each)
         if has_media:
             self._put_media(name, part)
         self._take_back_hint(name)

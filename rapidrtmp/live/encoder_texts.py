@@ -54,4 +54,5 @@ class EncoderTexts:
             raise TextError(f"{event.name}: {error}") from error
         if len(text) > MOST_BYTES:
             raise TextError(f"{event.name} of {len(text)} characters")
-        return TimedMetadata(stream_ms, write_text_tag({event.name: text}))
+        data = write_text_tag({event.name: text})
+        return TimedMetadata(stream_ms, data, name=event.name, values=tuple(event.values))

@@ -69,6 +69,7 @@ class Segment:
     :ivar init: the EXT-X-MAP that holds for it, wherever that stands.
     :ivar key: the attributes of the EXT-X-KEY that holds for it, as written; empty for none.
     :ivar gap: whether there is nothing behind its name (EXT-X-GAP).
+    :ivar date_ranges: the attributes of the EXT-X-DATERANGEs that are written with it; none are read.
     :ivar first_line: where its tags begin; ``last_line`` is where its URI stands. Not part of its value.
     """
 
@@ -84,6 +85,7 @@ class Segment:
     parts: tuple[Part, ...] = ()
     first_line: int = field(default=0, compare=False)
     last_line: int = field(default=0, compare=False)
+    date_ranges: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def parts_us(self) -> int:

@@ -99,6 +99,7 @@ def render_segment(segment: Segment) -> str:
     lines = ["#EXT-X-DISCONTINUITY\n" + render_init(segment.init)] if segment.discontinuity else []
     if segment.date_us is not None:
         lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{render_date_time(segment.date_us)}\n")
+    lines += [f"#EXT-X-DATERANGE:{each}\n" for each in segment.date_ranges]
     lines += map(_part, segment.parts)
     if segment.uri:
         gap = "#EXT-X-GAP\n" if segment.gap else ""
@@ -179,7 +180,8 @@ class PlaylistWriter:
             self._adopt(playlist.segments)
         first = _init_before(playlist.segments[skipped], None) + self._lines[skipped]
         following = self._texts[skipped + 1 :]
-        return "".join((render_head(playlist), render_skip(skipped), first, *following, _edge(playlist)))
+        ranges = [f"#EXT-X-DATERANGE:{each}\n" for old in playlist.segments[:skipped] for each in old.date_ranges]
+        return "".join((render_head(playlist), render_skip(skipped), *ranges, first, *following, _edge(playlist)))
 
     def _adopt(self, segments: tuple[Segment, ...]) -> None:
         known = dict(zip(map(id, self._segments), self._lines, strict=True))

@@ -206,6 +206,11 @@ class _Reader:
         require(_DATE.fullmatch(value), f"EXT-X-PROGRAM-DATE-TIME:{value}")
         self.starts = datetime.fromisoformat(value)
 
+    def _ext_x_daterange(self, value: str) -> None:
+        attributes = read_attributes(value)
+        require({"ID", "START-DATE"} <= set(attributes), f"EXT-X-DATERANGE:{value}")
+        require(_DATE.fullmatch(quoted(attributes["START-DATE"])), f"EXT-X-DATERANGE:{value}")
+
     def _ext_x_discontinuity(self, value: str) -> None:
         require(not value and not self.parts and not self.discontinuity, "EXT-X-DISCONTINUITY within a segment")
         require(not self.has_map, "EXT-X-MAP before the discontinuity that it belongs behind")

@@ -81,11 +81,15 @@ class ServerTests(ServerCase):
         self.assertTrue(version.facts.ended)
 
     async def test_text_of_encoders_is_in_the_media(self) -> None:
-        """What the encoder says about a moment is in front of the media of that moment, as ID3; nonsense is counted."""
+        """
+        What the encoder says about a moment is in front of the media of that moment, as ID3, its marks are in the
+        playlist besides, and nonsense is counted.
+        """
         service = self.start(loopback_settings(live=open_app("hls:part=0")))
         text = message(18, write_values("onTextData", {"text": "goal"}), timestamp=2_040)
         nonsense = message(18, write_values("onTextData", "x" * 20_000), timestamp=2_040)
-        sent = [*media(2), text, nonsense, *islice(media(6, 2_000), 2, None)]
+        cue = message(18, write_values("onCuePoint", {"name": "ad", "parameters": {"duration": 30.0}}), timestamp=2_040)
+        sent = [*media(2), text, cue, nonsense, *islice(media(6, 2_000), 2, None)]
         await self.publish(service, b"".join(sent))
         _, body = await self.get(service, "/live/k/index.m3u8")
         segments = [(await self.get(service, f"/live/k/{name}"))[1] for name in read_playlist(body).uris()]
@@ -95,6 +99,10 @@ class ServerTests(ServerCase):
         self.assertEqual((1000, b"https://aomedia.org/emsg/ID3"), (timescale, scheme))
         self.assertApproximates(2_000, time, 120)
         self.assertIn(b'{"text": "goal"}', tag)
+        self.assertIn(b"onCuePoint", marked)
+        (listed,) = (line for line in body.splitlines() if line.startswith(b"#EXT-X-DATERANGE:"))
+        self.assertIn(b'CLASS="org.rapidrtmp.onCuePoint"', listed)
+        self.assertTrue(listed.endswith(b',X-NAME="ad",X-PARAMETERS-DURATION=30'), listed)
         _, metrics = await self.get(service, "/metrics")
         self.assertIn(b'rapidrtmp_media_problems_total{kind="timed_metadata"} 1.0', metrics)
 

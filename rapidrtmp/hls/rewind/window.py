@@ -8,7 +8,7 @@ of 48 hours, 8 MB, is one copy: a tenth of what it takes to join as many texts.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rapidrtmp.hls.playlist import SKIP_TARGETS, make_control, make_head
 from rapidrtmp.hls.segment import ListedSegment
@@ -75,7 +75,7 @@ class RewindWindow:
         map_line = render_init(segment.init).encode()
         if self._rows and self._rows[-1].map_line == map_line:
             map_line = self._rows[-1].map_line  # one text for all
-        text = render_segment(segment.bare()).encode()
+        text = render_segment(replace(segment, parts=(), date_ranges=())).encode()
         self._rows.append(Row(segment.sequence, segment.duration_ms, segment.discontinuity, map_line, len(text)))
         self._text += text
         self._listed_ms += segment.duration_ms
