@@ -19,7 +19,7 @@ from rapidrtmp.interfaces.events import EventType
 from rapidrtmp.interfaces.packaging import IPartSink
 from rapidrtmp.interfaces.sinks import IMetricsScope, ISink, SpawnProcess
 from rapidrtmp.interfaces.storage import InThread
-from rapidrtmp.media import VideoConfig
+from rapidrtmp.media import Frame, VideoConfig
 from rapidrtmp.names import StreamName
 
 __all__ = [
@@ -103,6 +103,17 @@ class ILadder(Interface):
         :param arrived_ms: that of the source's frame.
         :param turn: when it is decoded, rising within a rung, as presentation times: the third picture behind a
             keyframe is decoded when the third one is shown, whichever that is. ``None``: in the order of presentation.
+        """
+
+    def audio_coded(track_ids: Collection[int]) -> None:
+        """Say which audio tracks of the source come coded anew from now on, by ``audio_frame``; none to begin with."""
+
+    def audio_frame(frame: Frame) -> None:
+        """
+        Take one frame of audio that is coded anew.
+
+        :param frame: in the order of its times, which are those of the source; its track has the id of the source's.
+            What has not come in time is silence.
         """
 
     def restarted() -> None:

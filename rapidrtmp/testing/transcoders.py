@@ -11,7 +11,7 @@ naming its factory::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,7 @@ class RecordingLadder:
 
     :ivar begun: the rungs of each call of ``begin``.
     :ivar pictures: those of each rung; likewise ``configs``.
+    :ivar coded: the tracks of each call of ``audio_coded``; ``audio``: the frames of audio.
     :ivar calls: the names of all other calls.
     """
 
@@ -80,6 +81,8 @@ class RecordingLadder:
         self.begun: list[tuple[Rung, ...]] = []
         self.pictures: dict[str, list[ReturnedPicture]] = {}
         self.configs: dict[str, list[VideoConfig]] = {}
+        self.coded: list[tuple[int, ...]] = []
+        self.audio: list[Frame] = []
         self.calls: list[str] = []
 
     def begin(self, rungs: Sequence[Rung]) -> None:
@@ -100,6 +103,14 @@ class RecordingLadder:
         """Remember it."""
         returned = ReturnedPicture(pts, data, keyframe, arrived_ms, pts if turn is None else turn)
         self.pictures.setdefault(rung, []).append(returned)
+
+    def audio_coded(self, track_ids: Collection[int]) -> None:
+        """Remember it."""
+        self.coded.append(tuple(track_ids))
+
+    def audio_frame(self, frame: Frame) -> None:
+        """Remember it."""
+        self.audio.append(frame)
 
     def restarted(self) -> None:
         """Remember it."""

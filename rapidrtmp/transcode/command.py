@@ -10,10 +10,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 
+from rapidrtmp.media import AudioConfig, Track
 from rapidrtmp.transcode.encoders import LIBX264, Encoder
 from rapidrtmp.transcode.rungs import RungSize
 
-__all__ = ["FIRST_OUTPUT", "make_command", "make_environment"]
+__all__ = ["FIRST_OUTPUT", "make_audio_command", "make_command", "make_environment"]
 
 #: The file descriptor of the first rung's output; the others follow.
 FIRST_OUTPUT = 3
@@ -31,10 +32,13 @@ _KEYFRAMES = "-g 9999 -force_key_frames source"
 #: Without "disabled" times begin at 0, whatever they were. Milliseconds do, and no fragment waits for the next picture.
 _FLV = "-avoid_negative_ts disabled -f flv -flvflags no_duration_filesize -flush_packets 1"
 #: FLV cannot say that a picture is decoded before time begins, so pictures that wait for others come back in fragments.
-_MP4 = (
+_MP4_AUDIO = (
     "-avoid_negative_ts disabled -f mp4 -movflags empty_moov+default_base_moof+frag_every_frame+frag_discont+delay_moov"
-    " -use_editlist 0 -video_track_timescale 90000"
+    " -use_editlist 0"
 )
+_MP4 = f"{_MP4_AUDIO} -video_track_timescale 90000"
+#: The rates that all players have, and bits a second for each channel.
+_AAC_RATES, _AAC_BITRATE = (22_050, 24_000, 32_000, 44_100, 48_000), 64_000
 
 
 #: From HDR, by its transfer characteristics, to what H.264 is shown as everywhere.
@@ -75,6 +79,20 @@ def make_command(
         command += [*_TIMES.split(), *_KEYFRAMES.split()]
         command += ["-b:v", rate, "-maxrate", rate, "-bufsize", rate, *output.split(), f"pipe:{FIRST_OUTPUT + index}"]
     return command
+
+
+def make_audio_command(ffmpeg: str, track: Track) -> list[str]:
+    """
+    The program and its arguments: one track of audio on standard input, and AAC, as fMP4, on the first output.
+
+    :param track: what is coded; more than two channels are mixed down, for all players have stereo.
+    """
+    assert isinstance(track.config, AudioConfig)
+    rate = track.config.sample_rate if track.config.sample_rate in _AAC_RATES else 48_000
+    channels = min(track.config.channels, 2) or 2
+    command = [*_wrapping(), ffmpeg, *_QUIET.split(), *_INPUT.split(), "-map", "0:a", "-c:a", "aac"]
+    command += ["-b:a", str(channels * _AAC_BITRATE), "-ac", str(channels), "-ar", str(rate)]
+    return [*command, *_MP4_AUDIO.split(), f"pipe:{FIRST_OUTPUT}"]
 
 
 def _wrapping() -> list[str]:

@@ -22,6 +22,7 @@ from rapidrtmp.codec.table import AVC
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import EventType, ITranscoder, ITranscoderFactory, Rung, TranscoderContext
 from rapidrtmp.media import VIDEO_TIMESCALE, Frame, MediaKind, Track, VideoConfig
+from rapidrtmp.transcode.audio import AudioCoder
 from rapidrtmp.transcode.child import Child, Outcome
 from rapidrtmp.transcode.command import make_command, make_environment
 from rapidrtmp.transcode.encoders import ENCODERS, LIBX264, Encoder, find_encoder
@@ -71,7 +72,7 @@ class FfmpegTranscoderFactory:
     :param bframes: so many B-frames in a row, at most: a better picture at the same rate, and later by some frames.
     :param when: ``always``, or ``watched``: from the first viewer of ``master.m3u8`` to a minute after the last viewer.
     :param hdr: ``off``: there are no rungs of HDR; or ``tonemap``: they are shown as an ordinary picture.
-    :param audio: ``copy``: rungs have the source's audio.
+    :param audio: ``copy``: rungs have the source's audio; or ``aac``: coded as AAC where it is not that.
     :param program: path of FFmpeg; empty for the one that is found.
     :param rungs: bits a second by height. What is not clearly smaller than the source is left out.
     """
@@ -94,7 +95,7 @@ class FfmpegTranscoderFactory:
             ("bframes", bframes, [str(count) for count in range(MOST_B_FRAMES + 1)]),
             ("when", when, ["always", "watched"]),
             ("hdr", hdr, ["off", "tonemap"]),
-            ("audio", audio, ["copy"]),
+            ("audio", audio, ["copy", "aac"]),
         ):
             if value not in known:
                 raise ConfigurationError(f"{name}={value}: {' or '.join(known)}")
@@ -102,6 +103,7 @@ class FfmpegTranscoderFactory:
         if encoder != "auto" and int(bframes) and not ENCODERS[encoder].reordered:
             raise ConfigurationError(f"bframes={bframes}: {encoder} has none")
         maps_tones = hdr == "tonemap"
+        self._codes_audio = audio == "aac"
         self._is_for_viewers = when == "watched"
         self._tool = Tool(
             usable_ffmpeg(program, maps_tones=maps_tones), preset, encoder, int(bframes), maps_tones=maps_tones
@@ -110,7 +112,13 @@ class FfmpegTranscoderFactory:
     def create(self, context: TranscoderContext) -> FfmpegTranscoder:
         """See :meth:`ITranscoderFactory.create <rapidrtmp.interfaces.ITranscoderFactory.create>`."""
         self._tool.look_for_encoder(context)
-        return FfmpegTranscoder(context, self.rungs, self._tool, is_for_viewers=self._is_for_viewers)
+        return FfmpegTranscoder(
+            context,
+            self.rungs,
+            self._tool,
+            is_for_viewers=self._is_for_viewers,
+            codes_audio=self._codes_audio,
+        )
 
 
 class Tool:
@@ -119,6 +127,7 @@ class Tool:
 
     :param preset: of libx264.
     :param wanted: the name of an encoder, or ``auto``.
+    :ivar ffmpeg: its path.
     :ivar encoder: the one to use, as far as it is known by now.
     :ivar b_frames: so many in a row, at most.
     :ivar maps_tones: whether it makes rungs of HDR.
@@ -129,7 +138,7 @@ class Tool:
         self.encoder = LIBX264
         self.preset = preset
         self.b_frames = b_frames
-        self._ffmpeg = ffmpeg
+        self.ffmpeg = ffmpeg
         self._wanted = wanted
         self._has_looked = wanted == LIBX264.name
 
@@ -138,7 +147,7 @@ class Tool:
         if self._has_looked:
             return
         self._has_looked = True
-        found = context.in_thread(find_encoder, self._ffmpeg, self._wanted, self.b_frames)
+        found = context.in_thread(find_encoder, self.ffmpeg, self._wanted, self.b_frames)
         found.addCallbacks(
             lambda encoder: self._take(encoder, context),
             lambda failure: context.log.failure("encoders cannot be tried", failure),
@@ -155,7 +164,7 @@ class Tool:
     def command(self, config: VideoConfig, sizes: Sequence[RungSize], encoder: Encoder) -> list[str]:
         """The command line for some rungs of a source."""
         transfer = hdr_transfer(config)
-        return make_command(self._ffmpeg, sizes, self.preset, encoder, self.b_frames, transfer=transfer)
+        return make_command(self.ffmpeg, sizes, self.preset, encoder, self.b_frames, transfer=transfer)
 
 
 @implementer(ITranscoder)
@@ -165,10 +174,17 @@ class FfmpegTranscoder:
 
     :param rungs: those that are wanted, the largest first.
     :param is_for_viewers: whether there is a child only while there are viewers.
+    :param codes_audio: whether audio that is not AAC is coded anew, by a child of its own.
     """
 
     def __init__(
-        self, context: TranscoderContext, rungs: Sequence[Rung], tool: Tool, *, is_for_viewers: bool = False
+        self,
+        context: TranscoderContext,
+        rungs: Sequence[Rung],
+        tool: Tool,
+        *,
+        is_for_viewers: bool = False,
+        codes_audio: bool = False,
     ) -> None:
         self._context = context
         self._ladder = context.ladder
@@ -195,6 +211,7 @@ class FfmpegTranscoder:
         self._restarts: deque[float] = deque()
         self._missed: deque[float] = deque()
         self._timers: dict[str, IDelayedCall] = {}
+        self._audio = AudioCoder(context, tool.ffmpeg, self._audio_failed, self._child_is_gone) if codes_audio else None
         self._watching: Watching | None = None
         self._is_gone = False  # whether the publisher is, who may return
         self._done: Deferred[None] | None = None
@@ -216,6 +233,8 @@ class FfmpegTranscoder:
         """See :meth:`ISink.tracks_changed <rapidrtmp.interfaces.ISink.tracks_changed>`; likewise the others."""
         self._end_range()
         self._is_gone = False
+        if self._audio is not None:
+            self._audio.tracks_changed(tracks)
         videos = [track for track in tracks if track.kind is MediaKind.VIDEO]
         if len(videos) == 1:
             if self._track is None or self._track.config != videos[0].config:
@@ -232,13 +251,19 @@ class FfmpegTranscoder:
 
     def frame_received(self, frame: Frame) -> None:
         """Keep the frames since the last keyframe, and feed them."""
-        if not self._has_range or self._is_off or self._track is None or frame.track.id != self._track.id:
+        if not self._has_range or self._is_off or self._track is None:
+            return
+        if frame.track.id != self._track.id:
+            if self._audio is not None:
+                self._audio.frame_received(frame)
             return
         is_chosen = bool(self._suitable)
         self._fed_s = self._context.clock.seconds()
         if frame.keyframe and (is_chosen or not self._gop):
             self._gop.clear()
             self._gop_bytes = 0
+            if self._audio is not None:
+                self._audio.keyframe(frame)
         elif not self._gop:
             return
         self._gop.append(frame)
@@ -270,7 +295,7 @@ class FfmpegTranscoder:
         if self._watching is not None:
             self._watching.stop()
         self._end_range()
-        if self._child is None:
+        if not self._has_children:
             return None
         self._done = Deferred()
         return self._done
@@ -420,6 +445,8 @@ class FfmpegTranscoder:
         self._say("started", {"rungs": rungs, "encoder": self._encoder.name})
         for frame in self._gop:
             child.feed(frame)
+        if self._audio is not None:
+            self._audio.begin()
         self._set_timer("check", CHECK_S, self._check)
 
     def _returned(self, rung: str, data: bytes, keyframe: bool, frame: Frame, turn: int) -> None:
@@ -440,6 +467,8 @@ class FfmpegTranscoder:
             self._drain(child)
         elif child.lag > LONGEST_LAG:
             child.kill(f"it is {child.lag // VIDEO_TIMESCALE} s behind")
+        elif self._audio is not None and self._audio.lag > LONGEST_LAG:
+            self._audio.kill(f"its audio is {self._audio.lag // VIDEO_TIMESCALE} s behind")
         else:
             self._watch_lag(child.lag)
         if not self._is_draining:
@@ -464,6 +493,8 @@ class FfmpegTranscoder:
     def _drain(self, child: Child) -> None:
         """Let the child bring the rest."""
         self._is_draining = True
+        if self._audio is not None:
+            self._audio.close(forget=False)
         child.close()
         self._cancel("check")
         self._set_timer("drain", LONGEST_DRAIN_S, child.kill, "it does not end")
@@ -475,11 +506,47 @@ class FfmpegTranscoder:
         self._gop_bytes = 0
         self._cancel("restart")
         self._cancel("room")
+        if self._audio is not None:
+            self._audio.close(forget=True)
         if self._child is None:
             ROOM.leave(self)
-            self._ladder.drained()
+            if not self._has_children:
+                self._ladder.drained()
         elif not self._is_draining:
             self._drain(self._child)
+
+    @property
+    def _has_children(self) -> bool:
+        return self._child is not None or (self._audio is not None and self._audio.is_running)
+
+    def _child_is_gone(self) -> None:
+        """See whether that was the last one, where nothing follows."""
+        if self._has_children:
+            return
+        if not self._has_range:
+            self._ladder.drained()
+        if self._finishes and self._done is not None:
+            done, self._done = self._done, None
+            done.callback(None)
+
+    def _audio_failed(self, outcome: Outcome) -> None:
+        """The child for audio is replaced, or there is no hope."""
+        now = self._context.clock.seconds()
+        self._count_restart.inc()
+        self._restarts.append(now)
+        while now - self._restarts[0] > RESTARTS_WITHIN_S:
+            self._restarts.popleft()
+        said = f"; it said: {' / '.join(outcome.lines)}" if outcome.lines else ""
+        if len(self._restarts) > MOST_RESTARTS:
+            self._turn_off(f"FFmpeg fails again and again over the audio: {outcome.why}{said}")
+            return
+        self._context.log.warn(
+            "{stream}: FFmpeg failed over the audio: {why}{said}",
+            stream=self._context.stream,
+            why=outcome.why,
+            said=said,
+        )
+        self._say("failed", {"reason": f"audio: {outcome.why}"})
 
     def _child_ended(self, child: Child, outcome: Outcome) -> None:
         self._child = None
@@ -489,15 +556,12 @@ class FfmpegTranscoder:
         self._cancel("drain")
         if was_draining:
             ROOM.leave(self)
-            if not self._has_range:
-                self._ladder.drained()
-            elif self._gop and self._suitable and self._is_wanted:
+            if self._has_range and self._gop and self._suitable and self._is_wanted and not self._is_off:
                 self._start()
         elif not self._is_off:
             self._replace(outcome)
-        if self._finishes and self._child is None and self._done is not None:
-            done, self._done = self._done, None
-            done.callback(None)
+        if was_draining or self._finishes:
+            self._child_is_gone()
 
     def _replace(self, outcome: Outcome) -> None:
         """Have another child begin, if there is hope."""
@@ -537,6 +601,10 @@ class FfmpegTranscoder:
         """Make no ladder until the next publish."""
         self._is_off = True
         ROOM.leave(self)
+        if self._audio is not None:
+            self._audio.close(forget=True)
+        if self._child is not None and not self._is_draining:
+            self._drain(self._child)
         self._gop.clear()
         self._ladder.begin(())
         self._context.log.warn("{stream}: no ladder: {reason}", stream=self._context.stream, reason=reason)

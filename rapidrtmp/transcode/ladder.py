@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -38,10 +38,11 @@ from rapidrtmp.interfaces import (
     Rung,
     RungReport,
 )
-from rapidrtmp.media import MediaKind, Track, VideoConfig
+from rapidrtmp.media import Frame, MediaKind, Track, VideoConfig
 from rapidrtmp.names import RENDITION_PATTERN, StreamName
 from rapidrtmp.support.clock import now_ms
 from rapidrtmp.transcode.rung_cutter import (
+    AudioCoded,
     Call,
     Discontinuity,
     Finished,
@@ -58,6 +59,8 @@ __all__ = ["Ladder"]
 RATE_WINDOW_MS = 10_000
 #: At the end of a stream, rungs are waited for no longer.
 LONGEST_END_S = 6.0
+#: So many frames of audio that is coded anew are kept for a rung that begins: some seconds.
+RECENT_AUDIO = 600
 _FOLDER = re.compile(RENDITION_PATTERN)
 
 
@@ -123,6 +126,9 @@ class Ladder:
         self._greeted: list[Any] = []  # sinks that take rungs late, and have been given those that there were
         self._present: frozenset[str] = frozenset()
         self._recent: list[Waiting] = []  # the calls since the last segment but one began
+        self._coded_ids: frozenset[int] = frozenset()  # of the audio that is coded anew
+        self._coded_track: Track | None = None  # as which it is
+        self._recent_audio: deque[Frame] = deque(maxlen=RECENT_AUDIO)
         self._tracks: tuple[Track, ...] = ()
         self._target_s = 1
         self._deadlines: dict[SegmentEnded, IDelayedCall] = {}
@@ -205,7 +211,7 @@ class Ladder:
         starts = [index for index, call in enumerate(self._recent) if isinstance(call, Part) and call.starts_segment]
         if len(starts) > 1:
             del self._recent[: starts[-1]]
-            self._recent.insert(0, TracksChanged(self._tracks))
+            self._recent[:0] = [TracksChanged(self._tracks), AudioCoded(self._coded_ids)]
 
     # ── what the transcoder does (ILadder) ───────────────────────────────────────────────────────────────────────────
 
@@ -240,6 +246,8 @@ class Ladder:
         cutter = RungCutter(tuple(sinks), partial(self._missed, rung.name))
         for call in self._recent:
             cutter.add(call)
+        for frame in self._recent_audio:
+            cutter.put_audio(frame)
         self._rungs[rung.name] = _State(rung, cutter)
 
     def _greet_late_sinks(self) -> None:
@@ -290,6 +298,21 @@ class Ladder:
         state.count(picture, now_ms(self._clock))
         state.cutter.put(picture)
         self._advance(state)
+
+    def audio_coded(self, track_ids: Collection[int]) -> None:
+        """See :meth:`ILadder.audio_coded <rapidrtmp.interfaces.ILadder.audio_coded>`."""
+        if self._coded_ids or track_ids:
+            self._coded_ids = frozenset(track_ids)
+            self._coded_track = None
+            self._add(AudioCoded(self._coded_ids))
+
+    def audio_frame(self, frame: Frame) -> None:
+        """See :meth:`ILadder.audio_frame <rapidrtmp.interfaces.ILadder.audio_frame>`."""
+        self._coded_track = frame.track
+        for state in self._rungs.values():
+            state.cutter.put_audio(frame)
+            self._advance(state)
+        self._recent_audio.append(frame)
 
     def restarted(self) -> None:
         """See :meth:`ILadder.restarted <rapidrtmp.interfaces.ILadder.restarted>`."""
@@ -355,7 +378,8 @@ class Ladder:
         state = self._rungs.get(name)
         if state is None or state.track is None:
             return ()
-        return (state.track, *(track for track in main_tracks(self._tracks) if track.kind is MediaKind.AUDIO))
+        audio = [track for track in main_tracks(self._tracks) if track.kind is MediaKind.AUDIO]
+        return (state.track, *(self._coded_track or each if each.id in self._coded_ids else each for each in audio))
 
     def _report(self, name: str, state: _State, now: int) -> RungReport:
         state.forget_old(now)

@@ -13,17 +13,31 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import islice, pairwise
 from typing import NamedTuple
 
 from rapidrtmp.cmaf.fragment import DescribedRun
+from rapidrtmp.codec.table import CODECS
 from rapidrtmp.interfaces import IPartSink, Part, Sample, TrackRun
-from rapidrtmp.media import VIDEO_TIMESCALE, Frame, MediaKind, Track
+from rapidrtmp.media import VIDEO_TIMESCALE, AudioConfig, Frame, MediaKind, Track
 
-__all__ = ["Call", "Discontinuity", "Finished", "Picture", "RungCutter", "SegmentEnded", "TracksChanged", "Waiting"]
+__all__ = [
+    "AudioCoded",
+    "Call",
+    "Discontinuity",
+    "Finished",
+    "Picture",
+    "RungCutter",
+    "SegmentEnded",
+    "TracksChanged",
+    "Waiting",
+]
 
 #: No more pictures wait here for the source's parts, which are always there before them.
 MOST_WAITING = 1_200
+#: Nor do more frames of audio. What begins so near to the end of the last, in seconds, joins on to it.
+MOST_SOUND, LACKING_S = 2_400, Fraction(1, 10)
 #: How far the keyframes of both may be apart.
 TOLERANCE = VIDEO_TIMESCALE // 1000
 
@@ -74,8 +88,15 @@ class TracksChanged:
     tracks: tuple[Track, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class AudioCoded:
+    """The audio of these tracks comes coded anew in the parts that follow."""
+
+    track_ids: frozenset[int]
+
+
 #: What waits here.
-Waiting = Part | Call | TracksChanged
+Waiting = Part | Call | TracksChanged | AudioCoded
 
 
 class RungCutter:
@@ -106,6 +127,10 @@ class RungCutter:
         self._breaks = False  # whether the open segment does not join on to the last
         self._tracks: tuple[Track, ...] = ()
         self._source_tracks: tuple[Track, ...] = ()
+        self._coded_ids: frozenset[int] = frozenset()  # of the audio tracks that come coded anew
+        self._coded_track: Track | None = None  # as which
+        self._sound: deque[Frame] = deque()  # of it, what is in no part yet
+        self._sound_end: int | None = None  # where what is in one ends, in its ticks
 
     @property
     def is_done(self) -> bool:
@@ -130,6 +155,13 @@ class RungCutter:
         self._pictures.append(picture)
         if len(self._pictures) > MOST_WAITING:
             self._pictures.popleft()
+
+    def put_audio(self, frame: Frame) -> None:
+        """Take the next frame of audio that is coded anew."""
+        self._coded_track = frame.track
+        self._sound.append(frame)
+        if len(self._sound) > MOST_SOUND:
+            self._sound.popleft()
 
     def forget(self) -> None:
         """What has come and is in no part yet is of no use: what follows does not continue it."""
@@ -180,7 +212,10 @@ class RungCutter:
         self._flush()
         self.advance()
 
-    def _make(self, call: Call | TracksChanged) -> None:
+    def _make(self, call: Call | TracksChanged | AudioCoded) -> None:
+        if isinstance(call, AudioCoded):
+            self._coded_ids = call.track_ids
+            return
         if isinstance(call, TracksChanged):
             self._source_tracks = call.tracks
             return
@@ -210,6 +245,8 @@ class RungCutter:
         if not part.runs:
             return part
         video = part.runs[0] if part.runs[0].track.kind is MediaKind.VIDEO else None
+        if not self._has_sound(part):
+            return self._gap(part) if self.is_off or self._gives_up else None
         if part.starts_segment:
             joins = self._joins(part, video)
             if joins is None and not self.is_off:
@@ -288,12 +325,68 @@ class RungCutter:
     @property
     def _audio_tracks(self) -> tuple[Track, ...]:
         """What goes with the pictures: all that the source has."""
-        return tuple(track for track in self._source_tracks if track.kind is MediaKind.AUDIO)
+        audio = (track for track in self._source_tracks if track.kind is MediaKind.AUDIO)
+        return tuple(self._coded_track or each if each.id in self._coded_ids else each for each in audio)
+
+    def _has_sound(self, part: Part) -> bool:
+        """
+        Whether there is the audio of a part, as far as it is coded anew. What has not come at last is silence, as it is
+        where the source's audio pauses.
+        """
+        for run in part.runs:
+            if run.track.id in self._coded_ids:
+                if self._gives_up and self._coded_track is not None:
+                    continue
+                if not self._sound or _end_of(self._sound[-1]) < _span(run)[1]:
+                    return False
+        return True
+
+    def _coded_audio(self, run: TrackRun) -> TrackRun:
+        """What is coded anew of the audio in a part of the source, with silence where there is nothing."""
+        track = self._coded_track
+        assert track is not None
+        start, end = (round(each * track.timescale) for each in _span(run))
+        position = self._sound_end if self._sound_end is not None and self._joins_on(start) else start
+        frames: list[Frame] = []
+        while self._sound and self._sound[0].dts < end:
+            frame = self._sound.popleft()
+            if frame.dts + frame.duration // 2 >= position:
+                frames += self._silence(position, frame.dts, frame)
+                frames.append(frame)
+                position = frame.dts + frame.duration
+        frames += self._silence(position, end, run.samples[-1].frame)
+        if not frames:
+            return DescribedRun(track, [])
+        self._sound_end = frames[-1].dts + frames[-1].duration
+        times = [*(frame.dts for frame in frames), self._sound_end]
+        return DescribedRun(
+            track, [Sample(frame, max(after - frame.dts, 1)) for frame, after in zip(frames, times[1:], strict=True)]
+        )
+
+    def _joins_on(self, start: int) -> bool:
+        """Whether what begins then joins on to the audio of the last part."""
+        assert self._sound_end is not None and self._coded_track is not None
+        return abs(self._sound_end - start) < LACKING_S * self._coded_track.timescale
+
+    def _silence(self, start: int, end: int, like: Frame) -> list[Frame]:
+        """Whole silent frames from one time to another, where there is room for some."""
+        track = self._coded_track
+        assert track is not None and isinstance(track.config, AudioConfig)
+        make, samples = CODECS[track.codec].silence, track.config.samples_per_frame
+        data = make(track.config) if make is not None and end - start >= samples else b""
+        if not data:
+            return []
+        return [
+            Frame(track, dts, 0, samples, True, data, like.arrived_ms, like.rhythm)
+            for dts in range(start, end - samples + 1, samples)
+        ]
 
     def _audio(self, part: Part) -> tuple[TrackRun, ...]:
         """The audio of the source's part, which every rendition has in the same one (its very samples)."""
         wanted = {track.id for track in self._audio_tracks}
-        return tuple(run for run in part.runs if run.track.id in wanted)
+        audio = [run for run in part.runs if run.track.id in wanted]
+        made = [self._coded_audio(run) if run.track.id in self._coded_ids else run for run in audio]
+        return tuple(run for run in made if run.samples)
 
     def _take(self, limit: int, latest: int) -> list[Picture]:
         """
@@ -344,3 +437,14 @@ class RungCutter:
     def _gap(self, part: Part) -> Part:
         self._joined = False
         return replace(part, runs=(), independent=False, on_keyframe=False)
+
+
+def _span(run: TrackRun) -> tuple[Fraction, Fraction]:
+    """When a run begins and ends, in seconds."""
+    first, last = run.samples[0].frame, run.samples[-1]
+    scale = run.track.timescale
+    return Fraction(first.dts, scale), Fraction(last.frame.dts + last.duration, scale)
+
+
+def _end_of(frame: Frame) -> Fraction:
+    return Fraction(frame.dts + frame.duration, frame.track.timescale)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import signal
 import subprocess
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tests.e2e.encoders import Process, published_by_ffmpeg
 from tests.e2e.ffmpeg import FFMPEG, RUN_S, decode, every_ffmpeg, read_packets
 from tests.e2e.harness import EndToEndTest, Server, eventually, new_folder
 from tests.e2e.playlists import MediaPlaylist, Segment
-from tests.e2e.test_codecs import picture_clip
+from tests.e2e.test_codecs import clip, picture_clip
 from tests.e2e.test_encoders import digests, fetch_all, track
 from tests.e2e.test_tracks import master_of
 
@@ -184,6 +186,35 @@ class OtherCodecsTests(EndToEndTest):
             (line,) = [said[at - 1] for at, uri in enumerate(said) if uri == "source/index.m3u8"]
             self.assertRegex(line, 'CODECS="avc1.(42|4D|64)', each.name)
             self.assertIn("VIDEO-RANGE=SDR", line, each.name)
+
+
+class AudioTests(EndToEndTest):
+    def test_audio_that_few_play_becomes_aac(self) -> None:
+        """With ``audio=aac`` rungs of Opus, FLAC, AC-3 and MP3 have AAC, without a hole and at the source's times."""
+        settings = settings_of().replace(":program", ":audio=aac:program")
+        server = self.start_server(settings)
+        clips = [clip(name) for name in ("opus", "flac", "ac3", "mp3")]
+        for each in clips:
+            self.assertTrue(each.path.exists())
+        for each in clips:
+            url = server.issue_token(each.name).publish_url
+            process = Process(published_by_ffmpeg(FFMPEG, each), url, new_folder(each.name))
+            self.addCleanup(process.kill)
+        for each in clips:
+            source, whole = fetch_all(server, each.name, new_folder(each.name))
+            rung, received = fetch_all(server, f"{each.name}/90p", new_folder(each.name))
+            self.assertEqual([], [segment.uri for segment in rung.complete if segment.gap], each.name)
+            self.assertEqual(len(source.complete), len(rung.complete), each.name)
+            self.assertEqual("", decode(received), each.name)
+            sent, got = track(read_packets(whole), "audio"), track(read_packets(received), "audio")
+            steps = {after.dts - before.dts for before, after in itertools.pairwise(got)}
+            self.assertEqual({Fraction(1024, 48_000)}, steps, each.name)
+            self.assertLess(abs(got[0].dts - sent[0].dts), 0.05, each.name)
+            self.assertLess(abs(got[-1].dts - sent[-1].dts), 0.1, each.name)
+            said = server.get(f"/live/{each.name}/master.m3u8").text.splitlines()
+            (line,) = [said[at - 1] for at, uri in enumerate(said) if uri == "90p/index.m3u8"]
+            self.assertIn(",mp4a.40.2", line, each.name)
+        eventually("no child", lambda: children(server) == [])
 
 
 class ChildTests(EndToEndTest):

@@ -14,10 +14,12 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.cmaf.reader import read_fragments, read_init_segment
+from rapidrtmp.codec.opus import read_opus_head
+from rapidrtmp.codec.table import CODECS
 from rapidrtmp.errors import ConfigurationError
 from rapidrtmp.interfaces import ITranscoderFactory
-from rapidrtmp.media import Colour, Frame, VideoConfig
-from rapidrtmp.testing.frames import make_audio_track, make_video_track, video_frames
+from rapidrtmp.media import Colour, Frame, Track, VideoConfig
+from rapidrtmp.testing.frames import interleaved, make_audio_track, make_video_track, video_frames
 from rapidrtmp.testing.sinks import RecordingMetrics, feed
 from rapidrtmp.testing.transcoders import RecordingLadder, Said, TranscoderContract, make_transcoder_context
 from rapidrtmp.transcode import encoders, ffmpeg, program, watching
@@ -529,6 +531,83 @@ class WatchedTests(FfmpegCase):
         supervised.begin()
         self.assertEqual(1, len(supervised.children))
         self.assertEqual(2, len(supervised.ladder.begun[-1]))
+
+
+OPUS_HEAD = b"OpusHead\x01\x02\x38\x01\x80\xbb\x00\x00\x00\x00\x00"
+
+
+class AudioTests(FfmpegCase):
+    """``audio=aac``."""
+
+    def make(self, audio: Track) -> tuple[Supervised, list[Frame]]:
+        supervised = Supervised({"480p": "100k", "360p": "50k", "audio": "aac"})
+        supervised.transcoder.tracks_changed((VIDEO, audio))
+        sound = [Frame(audio, at, 0, 960, True, b"\xfc\xff\xfe", at // 48 + 20) for at in range(0, 40 * 48_000, 960)]
+        frames = interleaved(video_frames(VIDEO, 40), sound)
+        feed(supervised.transcoder, frames[: frames.index(sound[105])])
+        return supervised, frames[frames.index(sound[105]) :]
+
+    def opus(self) -> Track:
+        return CODECS["Opus"].make_track(2, read_opus_head(OPUS_HEAD))
+
+    def test_has_a_child_of_its_own(self) -> None:
+        """Audio that is not AAC goes to a further child, from the first keyframe on; both bring the rest at the end."""
+        supervised, rest = self.make(self.opus())
+        pictures, sound = supervised.children
+        self.assertIn("aac", sound.command)
+        self.assertEqual({0: "w", 1: "r", 2: "r", 3: "r"}, sound.descriptors)
+        self.assertEqual([0, 960], sound.frames()[:2])
+        self.assertEqual([(2,)], supervised.ladder.coded)
+        feed(supervised.transcoder, rest[:500])
+        done = supervised.transcoder.finish()
+        assert done is not None
+        self.assertEqual([True, True], [child.is_closed for child in supervised.children])
+        pictures.end()
+        self.assertNoResult(done)
+        self.assertNotIn("drained", supervised.ladder.calls[1:])
+        sound.end()
+        self.successResultOf(done)
+        self.assertEqual("drained", supervised.ladder.calls[-1])
+        self.assertEqual([], supervised.clock.getDelayedCalls())
+
+    def test_dead_one_is_replaced(self) -> None:
+        """A child for audio that dies is replaced a second later; after some of them the ladder is off."""
+        supervised, rest = self.make(self.opus())
+        for number in range(4):
+            child = supervised.child
+            self.assertIn("aac", child.command)
+            child.end(ProcessTerminated(signal=9))
+            feed(supervised.transcoder, rest[number * 60 : number * 60 + 60])
+            supervised.clock.advance(1)
+        self.assertEqual("off", supervised.states[-1])
+        self.assertIn("over the audio", supervised.said.advice["ladder"])
+        self.assertTrue(supervised.children[0].is_closed)
+        self.assertEqual(5, len(supervised.children))
+
+    def test_nonsense_ends_it(self) -> None:
+        """One that brings anything but AAC is killed."""
+        supervised, _ = self.make(self.opus())
+        supervised.child.write(3, b"FLV\x01 and so on, which is no MP4")
+        self.assertEqual(["KILL"], supervised.child.signals)
+        self.assertEqual([], supervised.ladder.audio)
+
+    def test_aac_is_taken_as_it_is(self) -> None:
+        """AAC needs no child."""
+        supervised = Supervised({"480p": "100k", "360p": "50k", "audio": "aac"})
+        supervised.begin()
+        self.assertEqual(1, len(supervised.children))
+        self.assertEqual([()], supervised.ladder.coded)
+
+    def test_next_range_has_the_next_one(self) -> None:
+        """Behind a discontinuity another child begins when the one before has brought the rest."""
+        supervised, _ = self.make(self.opus())
+        supervised.transcoder.discontinuity()
+        supervised.transcoder.tracks_changed((VIDEO, self.opus()))
+        feed(supervised.transcoder, video_frames(VIDEO, 3, start=90_000 * 60))
+        self.assertEqual(2, len(supervised.children))
+        for child in list(supervised.children):
+            child.end()
+        self.assertEqual(4, len(supervised.children))
 
 
 class HardwareTests(FfmpegCase):

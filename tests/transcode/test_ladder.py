@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -295,6 +296,55 @@ class InStepTests(SynchronousTestCase):
         stream.range(AUDIO, frames=audio_frames(AUDIO, 8))
         stream.finish()
         self.assertEqual(["index.m3u8"], stream.variants())
+
+
+class CodedAudioTests(SynchronousTestCase):
+    """Rungs whose audio is coded anew."""
+
+    def feed(self, stream: LadderedStream, frames: Sequence[Frame], coded: Track, until_s: float) -> None:
+        """Frames of a stream, and of its audio, as far as it comes, what is made of it."""
+        for frame in frames:
+            stream.feed([frame])
+            if frame.track is AUDIO and frame.dts < until_s * 48_000:
+                stream.ladder.audio_frame(replace(frame, track=coded, data=b"coded"))
+
+    def sounds(self, stream: LadderedStream, folder: str) -> list[bytes]:
+        """All audio of a playlist, frame for frame; it has no hole."""
+        segments = stream.samples(folder, MediaKind.AUDIO)
+        runs = [run for number in sorted(segments) for run in segments[number]]
+        end = runs[0][0]
+        for start, samples in runs:
+            self.assertEqual(end, start, folder)
+            end += sum(duration for duration, _ in samples)
+        return [payload for _, samples in runs for _, payload in samples]
+
+    @slow
+    def test_what_is_coded_is_in_the_rungs(self) -> None:
+        """Rungs have what comes coded, at the source's times, and the source what it has."""
+        stream, coded = LadderedStream(), replace(AUDIO, name="coded")
+        stream.ladder.audio_coded([AUDIO.id])
+        stream.range(VIDEO, AUDIO, frames=[])
+        self.feed(stream, frames_of(12), coded, 99)
+        stream.finish()
+        self.assertEqual({b"coded"}, set(self.sounds(stream, "480p/")))
+        self.assertNotIn(b"coded", self.sounds(stream, ""))
+        self.assertEqual(shape(stream.shelf.latest("")), shape(stream.shelf.latest("480p/")))
+        self.assertEqual([], stream.gaps("480p/"))
+        self.assertEqual(coded, stream.ladder.tracks_of("480p")[1])
+
+    @slow
+    def test_silence_where_it_does_not_come(self) -> None:
+        """Where what is coded does not come in time there is silence, and no gap."""
+        stream, coded = LadderedStream(), replace(AUDIO, name="coded")
+        stream.ladder.audio_coded([AUDIO.id])
+        stream.range(VIDEO, AUDIO, frames=[])
+        self.feed(stream, frames_of(16), coded, 5)
+        stream.finish()
+        sounds = self.sounds(stream, "480p/")
+        self.assertEqual(b"coded", sounds[0])
+        self.assertEqual([], stream.gaps("480p/"))
+        self.assertEqual(1, len(set(sounds[-300:])))
+        self.assertNotEqual(b"coded", sounds[-1])
 
 
 class FailingTests(SynchronousTestCase):
