@@ -107,9 +107,7 @@ class _Followed:
         self.asked_s = reactor.seconds()
         self._tracks: dict[int, Track] = {}
         self._end_s = Fraction(0)  # of what came so far
-        self._shift_s: Fraction | None = Fraction(
-            0
-        )  # what comes is later here by so much, once that is known
+        self._shift_s: Fraction | None = Fraction(0)  # what comes is later here by so much, once that is known
         self._reader = FrameReader()
         self._has_ended = False
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rapidrtmp.codec.flv_capabilities import FIRST_TRACKS, FlvCapabilities
 from rapidrtmp.codec.table import AAC, CODECS
@@ -30,7 +30,7 @@ from rapidrtmp.media import AudioConfig, Colour, Frame, MediaKind, Track, VideoC
 from rapidrtmp.rtmp.amf import Value
 from rapidrtmp.rtmp.amf0 import write_values
 
-__all__ = ["AUDIO_TAG", "DATA_TAG", "VIDEO_TAG", "FlvMessage", "FlvWriter", "describe_tracks"]
+__all__ = ["AUDIO_TAG", "DATA_TAG", "VIDEO_TAG", "FlvMessage", "FlvWriter", "describe_tracks", "write_data"]
 
 #: Types of tags, which RTMP has as types of messages.
 AUDIO_TAG, VIDEO_TAG, DATA_TAG = 8, 9, 18
@@ -67,6 +67,18 @@ class FlvMessage(NamedTuple):
     def body(self) -> bytes:
         """All of it, in one piece."""
         return self.head + self.data
+
+
+def write_data(name: str, values: Sequence[Any], timestamp: int) -> FlvMessage | None:
+    """
+    A data message: what an encoder or a sink says of a moment; ``None`` for what AMF0 cannot say.
+
+    :param timestamp: that moment, in milliseconds.
+    """
+    try:
+        return FlvMessage(DATA_TAG, timestamp, b"", write_values(name, *values))
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 class FlvWriter:

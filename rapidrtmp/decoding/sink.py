@@ -191,14 +191,17 @@ class _DecodedStream:
         if isinstance(result, Note):
             self._context.record(EventType.NOTE, result.data)
         elif isinstance(result, Mark):
-            began_ms = self._context.utc_ms(0, 1000)
-            self._context.add_metadata(TimedMetadata(result.utc_ms - began_ms, write_text_tag(result.texts)))
+            self._context.add_metadata(self._mark(result))
         elif isinstance(result, Cue):
             self._caption(result)
         elif "/" in result.name or not result.name:
             self._context.log.warn("{name!r} cannot be the name of an upload", name=result.name)
         else:
             self._context.shelf.put(result.name, [result.data], result.content_type, NO_CACHE)
+
+    def _mark(self, mark: Mark) -> TimedMetadata:
+        moment_ms = mark.utc_ms - self._context.utc_ms(0, 1000)
+        return TimedMetadata(moment_ms, write_text_tag(mark.texts), values=(dict(mark.texts),))
 
     def _caption(self, cue: Cue) -> None:
         start_ms = cue.utc_ms - self._context.utc_ms(0, 1000)

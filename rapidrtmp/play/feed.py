@@ -12,9 +12,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from rapidrtmp.interfaces import ISink, UnavailableError
+from rapidrtmp.interfaces import IMetadataSink, UnavailableError
 from rapidrtmp.live.stream import GopCache
-from rapidrtmp.media import Frame, Track
+from rapidrtmp.media import Frame, TimedMetadata, Track
 from rapidrtmp.play.policy import PlayPolicy
 from rapidrtmp.play.rendering import Ending, Follower, Rendering, RenderingKey
 
@@ -24,7 +24,7 @@ _ENDED = Ending("the stream has ended")
 _BROKEN = Ending("internal error", is_regular=False)
 
 
-@implementer(ISink)
+@implementer(IMetadataSink)
 class Feed:
     """
     See the module.
@@ -105,6 +105,11 @@ class Feed:
         del self._renderings[rendering.key]
         rendering.stop()
         rendering.end(_BROKEN)
+
+    def metadata_received(self, metadata: TimedMetadata) -> None:
+        """See :class:`~rapidrtmp.interfaces.IMetadataSink`: what encoders and sinks say goes to players as it is."""
+        for rendering in tuple(self._renderings.values()):
+            rendering.metadata_received(metadata)
 
     def discontinuity(self) -> None:
         """What follows does not join on."""

@@ -16,8 +16,8 @@ from typing import NamedTuple, Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from rapidrtmp.codec.flv_capabilities import FlvCapabilities
-from rapidrtmp.codec.flv_writing import FlvMessage, FlvWriter
-from rapidrtmp.media import Frame, MediaKind, Track
+from rapidrtmp.codec.flv_writing import FlvMessage, FlvWriter, write_data
+from rapidrtmp.media import Frame, MediaKind, TimedMetadata, Track
 from rapidrtmp.play.formats import Format
 from rapidrtmp.play.policy import PlayPolicy
 from rapidrtmp.play.ring import NO_START, Batch, Ring
@@ -31,6 +31,10 @@ AUDIO_START_MS, AUDIO_BATCH_MS = 1_000, 40
 GATHER_PATIENCE = 1.5
 #: So many players begin in one turn of the reactor: each is sent a whole GOP.
 JOINS_PER_TURN = 32
+
+
+#: By which name players get what a sink says.
+TEXT = "onTextData"
 
 
 class RenderingKey(NamedTuple):
@@ -196,6 +200,14 @@ class Rendering:
             self._audio_comes()
         for message in messages:
             self._gather(self._format.message(message), timestamp)
+
+    def metadata_received(self, metadata: TimedMetadata) -> None:
+        """Render what is said of a moment: with the frames that are gathered, for there it came."""
+        timestamp = max(self._picture_ms, self._timestamp)
+        message = write_data(metadata.name or TEXT, metadata.values, timestamp) if metadata.values else None
+        if message is not None and self._writer.tracks:
+            self._gather(self._format.message(message), timestamp)
+            self._audio_comes()
 
     def _start(self, messages: Sequence[FlvMessage], timestamp: int) -> Sequence[FlvMessage]:
         """

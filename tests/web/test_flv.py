@@ -9,7 +9,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from rapidrtmp.live.stream import LiveStream
-from rapidrtmp.media import AudioConfig
+from rapidrtmp.media import AudioConfig, TimedMetadata
 from rapidrtmp.names import StreamName
 from rapidrtmp.rtmp.command import read_data
 from rapidrtmp.testing.frames import FrameSource, make_audio_track, make_video_track
@@ -139,6 +139,24 @@ class AnswerTests(FlvCase):
         self.assertEqual([18, 9, 8], [kind for kind, _, _ in tags[:3]])
         self.assertEqual((9, 1000, b"\x17\x01"), (*tags[3][:2], tags[3][2][:2]))
         self.assertEqual(30, sum(kind == 9 for kind, _, _ in tags[3:]))
+
+    def test_what_is_said_comes_between_the_frames(self) -> None:
+        """What the encoder or a sink says of a moment comes as a data message, among the frames of that moment."""
+        stream = self.publish()
+        wire = self.ask()
+        self.feed(stream)
+        cue = {"name": "ad", "parameters": {"duration": 30.0}}
+        stream.metadata_received(TimedMetadata(3_000, b"ID3", name="onCuePoint", values=(cue,)))
+        stream.metadata_received(TimedMetadata(3_000, b"ID3", values=({"score": "2:1"},)))
+        stream.metadata_received(TimedMetadata(3_000, b"ID3"))
+        stream.metadata_received(TimedMetadata(3_000, b"ID3", name="onOdd", values=(b"no AMF",)))
+        self.feed(stream)
+        tags = self.tags(wire)
+        said = [(at, *read_data(body)) for at, (kind, _, body) in enumerate(tags) if kind == 18][1:]
+        self.assertEqual([("onCuePoint", [cue]), ("onTextData", [{"score": "2:1"}])], [each[1:] for each in said])
+        before, (_, time, _), after = tags[said[0][0] - 1 : said[0][0] + 2]
+        self.assertEqual(sorted((before[1], time)), [before[1], time])
+        self.assertTrue(all(2_900 <= time <= 3_000 for _, time, _ in tags[said[0][0] - 1 : said[0][0] + 2]), after)
 
     def test_flags_are_true(self) -> None:
         """The flags of the header, and metadata, announce what comes and nothing else."""
