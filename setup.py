@@ -159,7 +159,7 @@ TEST = [
     "pyhamcrest",
 ]
 DOCS = ["sphinx>=8", "myst-parser>=4", "furo", "towncrier>=23.11", *JWT, *USERS, *REDIS]
-E2E = [*TEST, "pip", "setuptools>=77", *AV, "gcp-storage-emulator", "selenium>=4.20"]
+E2E = [*TEST, "pip", *AV, "gcp-storage-emulator", "selenium>=4.20"]
 
 setup(
     name="rapidrtmp",
