@@ -28,12 +28,15 @@ class FlvCapabilities:
     :ivar multitrack: whether it takes more than one track of a kind.
     :ivar metadata: whether it takes packets that tell of colour and brightness.
     :ivar nanoseconds: whether it takes timestamps that are finer than milliseconds.
+    :ivar is_declared: whether it says itself what it takes of Enhanced RTMP, and so takes the packets that tell of
+        channels and of the end of a track.
     """
 
     codecs: frozenset[str] | None = frozenset()
     multitrack: bool = False
     metadata: bool = False
     nanoseconds: bool = False
+    is_declared: bool = False
 
     def takes(self, codec: str) -> bool:
         """Whether a codec can be sent in the enhanced form."""
@@ -51,7 +54,7 @@ FIRST_TRACKS = FlvCapabilities(codecs=None)
 #: What the players of web pages read of FLV (mpegts.js): other codecs and further tracks are errors to them.
 WEB = FlvCapabilities(codecs=frozenset({"hvc1", "Opus"}))
 #: All that there is: for what is read back by this server, or kept.
-ANYTHING = FlvCapabilities(codecs=None, multitrack=True, metadata=True, nanoseconds=True)
+ANYTHING = FlvCapabilities(codecs=None, multitrack=True, metadata=True, nanoseconds=True, is_declared=True)
 
 
 def read_flv_capabilities(properties: Mapping[str, object], silent: FlvCapabilities = FIRST_TRACKS) -> FlvCapabilities:
@@ -70,6 +73,7 @@ def read_flv_capabilities(properties: Mapping[str, object], silent: FlvCapabilit
         multitrack=bool(caps & _MULTITRACK),
         metadata=function is None or bool(_flags(function) & _METADATA),
         nanoseconds=caps & _NANOSECONDS == _NANOSECONDS,
+        is_declared=bool(codecs),
     )
 
 

@@ -37,7 +37,11 @@ AUDIO_TAG, VIDEO_TAG, DATA_TAG = 8, 9, 18
 
 _KEY, _INTER = 0x10, 0x20
 _ENHANCED_VIDEO, _ENHANCED_AUDIO = 0x80, 0x90
-_START, _CODED_FRAMES, _CODED_FRAMES_X, _METADATA, _MOD_EX = 0, 1, 3, 4, 7
+_START, _CODED_FRAMES, _END, _CODED_FRAMES_X, _METADATA, _MOD_EX = 0, 1, 2, 3, 4, 7
+#: Of audio the packet that tells of channels has the number of video's metadata; the orders that it can name.
+_MULTICHANNEL, _UNSPECIFIED_ORDER, _NATIVE_ORDER = 4, 0, 1
+#: The channels that are meant where there are one or two: the centre; left and right.
+_NATIVE_CHANNELS = {1: 4, 2: 3}
 _VIDEO_MULTITRACK, _AUDIO_MULTITRACK = 6, 5
 #: AAC's first byte is always the same; MP3's tells a sampling frequency, of which there are few.
 _AAC_HEAD = 0xAF
@@ -146,6 +150,15 @@ class FlvWriter:
         """
         return self._describe(tuple(self._lanes[track.id] for track in self.tracks), timestamp)
 
+    def write_end(self, timestamp: int) -> Sequence[FlvMessage]:
+        """
+        What a receiver gets behind the last frame; nothing for one that has not said that it knows such packets.
+
+        :param timestamp: of that frame, in milliseconds of the stream's timeline.
+        """
+        ends = (self._lanes[track.id].write_end(timestamp) for track in self.tracks)
+        return [end for end in ends if end is not None]
+
     def timestamp_of(self, frame: Frame) -> int:
         """The timestamp that a frame has, in milliseconds, whether or not it is left out."""
         return _milliseconds(frame.dts, frame.track.timescale)
@@ -211,6 +224,7 @@ class _Lane:
 
     __slots__ = (
         "_classic",
+        "_declares",
         "_enhanced",
         "_fine",
         "_fourcc",
@@ -225,6 +239,7 @@ class _Lane:
         self.track = track
         self.number = number
         self._tells_colour = capabilities.metadata and capabilities.takes(track.codec)
+        self._declares = capabilities.is_declared and capabilities.takes(track.codec)
         codec = CODECS[track.codec]
         self._fourcc = track.codec.encode("ascii")
         self._reorders = codec.reorders
@@ -299,7 +314,17 @@ class _Lane:
         if info:
             body = write_values("colorInfo", info)
             messages.append(FlvMessage(type_id, timestamp, self._head(0, _METADATA), body))
+        if self._declares and self._classic is None and isinstance(config, AudioConfig):
+            messages.append(FlvMessage(type_id, timestamp, self._head(0, _MULTICHANNEL), _channels(config.channels)))
         return messages
+
+    def write_end(self, timestamp: int) -> FlvMessage | None:
+        """The end of the track, for receivers that know of it."""
+        if not self._declares or self._classic is not None:
+            return None
+        is_video = self.track.kind is _VIDEO
+        type_id = VIDEO_TAG if is_video else AUDIO_TAG
+        return FlvMessage(type_id, timestamp, self._head(_KEY if is_video else 0, _END), b"")
 
     def _start_head(self, is_video: bool) -> bytes:
         """What is in front of the configuration; empty for MP3 in the classic form, which has none."""
@@ -321,6 +346,14 @@ class _Lane:
                 head = bytes([first | packet_type]) + self._fourcc
             self._heads[frame_type, packet_type] = head
         return head
+
+
+def _channels(count: int) -> bytes:
+    """How many channels there are, and which if no one can doubt it (Enhanced RTMP v2, "MultichannelConfig")."""
+    flags = _NATIVE_CHANNELS.get(count)
+    if flags is None:
+        return bytes([_UNSPECIFIED_ORDER, count])
+    return bytes([_NATIVE_ORDER, count]) + flags.to_bytes(4, "big")
 
 
 def _classic_head(track: Track) -> int | None:

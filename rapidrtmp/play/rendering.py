@@ -103,7 +103,7 @@ class Rendering:
         self._start_ms = -AUDIO_START_MS  # the time of that
         self._timestamp = 0
         self._is_start = False
-        self._picture_ms = 0
+        self._picture_ms = self._newest_ms = 0
         self._gathered_from: int | None = None  # the time of the first picture that is not sent yet
         self._opening: tuple[int | None, bytes] = (None, b"")
         self._timer: IDelayedCall | None = None
@@ -184,7 +184,7 @@ class Rendering:
         messages = self._writer.write(frame)
         if not messages:
             return
-        timestamp = messages[-1].timestamp
+        self._newest_ms = timestamp = messages[-1].timestamp
         if frame.track.id != self._leading_id:
             self._audio_comes()
             if timestamp < self._start_ms and frame.track.kind is MediaKind.AUDIO:
@@ -303,6 +303,9 @@ class Rendering:
         if self._join_timer is not None and self._join_timer.active():
             self._join_timer.cancel()
         self._join_timer = None
+        if ending.is_regular:
+            for message in self._writer.write_end(self._newest_ms):
+                self._gather(self._format.message(message), message.timestamp)
         self.flush()
         players, self._followers = (*self._followers, *self._joining), {}
         self._joining.clear()

@@ -254,6 +254,30 @@ class FormTests(SynchronousTestCase):
             assert isinstance(info["hdrMdcv"], dict)
             self.assertEqual((0.17, 1000.0), (info["hdrMdcv"]["redX"], info["hdrMdcv"]["maxLuminance"]))
 
+    def test_channels_are_described(self) -> None:
+        """Receivers that say what they take learn how many channels there are, and which where that is clear."""
+        for channels, said in ((1, "01 01 00000004"), (2, "01 02 00000003"), (6, "00 06")):
+            track = make_track("Opus", replace(OPUS_CONFIG, channels=channels), 2)
+            for capabilities, expected in ((ANYTHING, [bytes.fromhex(said)]), (FIRST_TRACKS, []), (WEB, [])):
+                writer = FlvWriter(capabilities)
+                writer.tracks_changed([track])
+                bodies = [message.body for message in writer.write(make_frame(track))]
+                self.assertEqual(expected, [body[5:] for body in bodies if body.startswith(b"\x94Opus")])
+
+    def test_ends_of_tracks_are_said(self) -> None:
+        """Receivers that say what they take learn the end of each track in the enhanced form; others do not."""
+        tracks = make_track("hvc1", HEVC_CONFIG, 1), make_track("Opus", OPUS_CONFIG, 2), make_audio_track(id=4)
+        for capabilities, expected in (
+            (ANYTHING, [b"\x92hvc1", b"\x92Opus", b"\x95\x02mp4a\x01"]),
+            (FIRST_TRACKS, []),
+            (WEB, []),
+        ):
+            writer = FlvWriter(capabilities)
+            writer.tracks_changed(tracks)
+            ends = writer.write_end(7_000)
+            self.assertEqual(expected, [end.body for end in ends])
+            self.assertLessEqual({end.timestamp for end in ends}, {7_000})
+
 
 class DescriptionTests(SynchronousTestCase):
     def setUp(self) -> None:
@@ -350,7 +374,7 @@ class CapabilitiesTests(SynchronousTestCase):
     def test_lists_and_maps(self) -> None:
         """Codecs are those of lists and maps, where these say that the peer decodes them or hands them on."""
         self.assertEqual(
-            FlvCapabilities(frozenset({"hvc1", "Opus"}), metadata=True),
+            FlvCapabilities(frozenset({"hvc1", "Opus"}), metadata=True, is_declared=True),
             read_flv_capabilities({"fourCcList": ["hvc1", 7.0, "Opus"]}),
         )
         maps = {"videoFourCcInfoMap": {"av01": 1.0, "hvc1": 2.0, "vp09": 4.0}, "audioFourCcInfoMap": {"fLaC": 5.0}}
@@ -373,7 +397,7 @@ class CapabilitiesTests(SynchronousTestCase):
         """Several tracks, metadata and fine times go to those who say that they take them."""
         for caps, multitrack, nanoseconds in ((2.0, True, False), (12.0, False, True), (8.0, False, False)):
             found = read_flv_capabilities({"fourCcList": ["*"], "capsEx": caps, "videoFunction": 1.0})
-            self.assertEqual(FlvCapabilities(None, multitrack, False, nanoseconds), found)
+            self.assertEqual(FlvCapabilities(None, multitrack, False, nanoseconds, is_declared=True), found)
         self.assertTrue(read_flv_capabilities({"fourCcList": [], "videoFunction": 4.0}).metadata)
 
     def test_classic_codecs_are_played_by_all(self) -> None:

@@ -250,6 +250,18 @@ class CodecTests(PlayerCase):
         self.assertEqual(FAILED, code)
         self.assertIn("HEVC", description)
 
+    def test_end_of_tracks_for_declared_players(self) -> None:
+        """A player that declares what it takes learns the end of each track before the stream's; others do not."""
+        self.publish_hevc()
+        declared, silent = self.player(fourCcList=["hvc1"]), self.player(host="192.0.2.10")
+        for peer in (declared, silent):
+            peer.heard()
+        stream = self.edge.registry.find(NAME)
+        assert stream is not None
+        self.edge.registry.end(stream, "the test is over")
+        ends = {peer: [each.payload for each in peer.heard() if each.type_id == 9] for peer in (declared, silent)}
+        self.assertEqual({declared: [b"\x92hvc1"], silent: []}, ends)
+
 
 class CommandTests(PlayerCase):
     def test_pause_and_its_end(self) -> None:
