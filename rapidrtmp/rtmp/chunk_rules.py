@@ -174,15 +174,15 @@ class PlainChunkReader:
         """
         if self._failure is not None:
             raise self._failure
-        self._gather()
+        self.gather()
         try:
-            while (message := self._next_message()) is not None:
+            while (message := self.next_message()) is not None:
                 yield message
         except PeerProtocolError as error:
             self._failure = error
             raise
 
-    def _gather(self) -> None:
+    def gather(self) -> None:
         """Put what arrived behind what is unread; a copy is made only of what does not stand alone."""
         arrived = self._arrived
         if arrived:
@@ -192,8 +192,13 @@ class PlainChunkReader:
             self._at = 0
             arrived.clear()
 
-    def _next_message(self) -> Message | None:
-        """Read up to the end of the next message; ``None`` asks for more bytes, ``NO_MESSAGE`` to be asked again."""
+    def next_message(self) -> Message | None:
+        """
+        Read up to the end of the next message, in what was gathered: ``messages`` by hand, a step for each less.
+
+        :returns: ``None`` asks for more bytes, ``NO_MESSAGE`` to be asked again.
+        :raises PeerProtocolError: a rule or a limit is broken; not to be asked again.
+        """
         for _ in range(MOST_CHUNKS):
             stream = self._open
             if stream is None:

@@ -53,7 +53,7 @@ class ChunkReader(PlainChunkReader):
         self._takes_spans = size >= _LEAST_CHUNK_SIZE and size >= limits.min_chunk_size
         self._longest_span = longest if self._takes_spans else 0
 
-    def _next_message(self) -> Message | None:
+    def next_message(self) -> Message | None:
         """Read up to the end of the next message; what is whole, or ends in the open chunk, takes one step."""
         data, at, stream = self._data, self._at, self._open
         available = len(data) - at
@@ -72,7 +72,7 @@ class ChunkReader(PlainChunkReader):
                 message = self._media_message(stream, data, at)
                 if message is not None:
                     return message
-        return super()._next_message()
+        return super().next_message()
 
     def _find(self, first_byte: int) -> ChunkStream | None:
         """The chunk stream in use that a fmt 0 or fmt 1 header of one byte names; it is found by that from now on."""

@@ -61,6 +61,7 @@ class VideoClock:
         self._lean = policy.grid_lean_us * 9 // 100
         self._grid: Grid | None = None
         self._index = -1
+        self._index_ticks = 0
         self.has_begun = False
         self._seen: deque[int] = deque(maxlen=LOOK_BACK)
         self._misses: deque[int] = deque(maxlen=policy.grid_misses)
@@ -87,7 +88,7 @@ class VideoClock:
         """
         self._grid = anchor_grid(arrivals[:LOOK_BACK], step, self._policy)
         # Places before the anchor have negative indices: none has been taken yet.
-        self._index = step.nearest(arrivals[0] - self._grid.anchor) - 1
+        self._take_index(step, step.nearest(arrivals[0] - self._grid.anchor) - 1)
 
     def place(self, arrival: int, composition_ms: int, keyframe: bool) -> VideoRepair | None:
         """
@@ -126,7 +127,7 @@ class VideoClock:
     def _set_duration(self, dts: int) -> None:
         if self._grid is not None:
             step = self._grid.step
-            self.duration = step.ticks(self._index + 1) - step.ticks(self._index)
+            self.duration = step.ticks(self._index + 1) - self._index_ticks
         elif self.has_begun and _TICKS_PER_MS <= dts - self.dts <= 1000 * _TICKS_PER_MS:
             self.duration = dts - self.dts  # neither the stub of a doubled timestamp nor a pause is what to expect
 
@@ -135,12 +136,17 @@ class VideoClock:
     def _on_grid(self, grid: Grid, arrival: int) -> int:
         """The place of a frame: on the grid, or where it arrived."""
         index = grid.step.nearest(arrival - grid.anchor)
-        place = grid.anchor + grid.step.ticks(index)
+        ticks = grid.step.ticks(index)
+        place = grid.anchor + ticks
         is_near = -self._tolerance <= arrival - place <= self._tolerance
         if index <= self._index:
             return place if is_near else arrival  # the place is taken, which is not the grid's fault
-        self._index = index
+        self._index, self._index_ticks = index, ticks
         return place if is_near else self._miss(grid, arrival, place)
+
+    def _take_index(self, step: FrameStep, index: int) -> None:
+        """Count a place, and all before it, as taken."""
+        self._index, self._index_ticks = index, step.ticks(index)
 
     def _miss(self, grid: Grid, arrival: int, place: int) -> int:
         policy = self._policy
@@ -165,7 +171,8 @@ class VideoClock:
             return
         index = grid.step.nearest(arrival - grid.anchor)
         if abs(arrival - grid.anchor - grid.step.ticks(index)) <= self._tolerance:
-            self._grid, self._index = grid, index - 1
+            self._grid = grid
+            self._take_index(grid.step, index - 1)
             self._seen.clear()
 
     # ── composition ──────────────────────────────────────────────────────────────────────────────────────────────────

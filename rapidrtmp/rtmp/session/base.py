@@ -155,8 +155,9 @@ class Session:
                 return
             if self._held:
                 yield from self._release_held()
-            receiving = self.receiving
-            for message in self._reader.messages():
+            receiving, reader = self.receiving, self._reader
+            reader.gather()
+            while (message := reader.next_message()) is not None:
                 media = _MEDIA.get(message.type_id)
                 if media is not None and self.state is receiving:  # nearly always; nothing is held then
                     self._unreadable = 0
