@@ -495,7 +495,8 @@ class RapidRtmpService(MultiService):
             players=self.players,
             admission=self._admission,
         )
-        max_players = min(rtmp.connections.max_players, self._shares.rtmp * 2 // 3)
+        share, wanted = self._shares.rtmp, rtmp.connections
+        max_connections = min(wanted.max_connections, max(share * 2 // 3, share - wanted.max_players))
         return RtmpServerFactory(
             self._reactor,
             services,
@@ -503,8 +504,8 @@ class RapidRtmpService(MultiService):
             os.urandom,
             policy=replace(
                 rtmp.connections,
-                max_connections=min(rtmp.connections.max_connections, self._shares.rtmp - max_players),
-                max_players=max_players,
+                max_connections=max_connections,
+                max_players=min(wanted.max_players, share - max_connections),
                 max_connections_per_ip=self._settings.limits.max_connections_per_ip
                 or rtmp.connections.max_connections_per_ip,
             ),

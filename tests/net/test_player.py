@@ -12,7 +12,7 @@ from rapidrtmp.net.limits import ConnectionLimits
 from rapidrtmp.play.feed import Feed
 from rapidrtmp.rtmp.amf0 import read_values, write_values
 from rapidrtmp.rtmp.chunk import Message
-from tests.codec.builders import audio_config, picture, video_config
+from tests.codec.builders import audio_config, on_track, picture, sound, video_config
 from tests.rtmp.amf_bytes import number
 from tests.rtmp.client import HANDSHAKE, command, message
 
@@ -249,6 +249,28 @@ class CodecTests(PlayerCase):
         ((_, code, description),) = refused.statuses()
         self.assertEqual(FAILED, code)
         self.assertIn("HEVC", description)
+
+    def test_tracks_for_declared_players(self) -> None:
+        """Further tracks go to players that take several; to others goes the first one, or that which they ask for."""
+        peer = self.edge.publisher()
+        peer.say(message(9, video_config()), message(8, audio_config()), message(8, on_track(1, audio_config())))
+        for at in range(100):
+            peer.say(message(9, picture(at % 25 == 0), timestamp=40 * at))
+            for payload in (sound(at), on_track(1, sound(1000 + at))):
+                peer.say(message(8, payload, timestamp=1024 * 2 * at // 48))
+        self.edge.wait(3)
+        first, further = b"\xaf", b"\x95"
+        for name, properties, expected in (
+            ("k", {}, {first}),
+            ("k", {"fourCcList": ["*"]}, {first}),
+            ("k", {"fourCcList": ["*"], "capsEx": 2}, {first, further}),
+            ("k?audio=1", {}, {first}),
+        ):
+            heard = self.player(name, **properties).heard()
+            bodies = [each.payload for each in heard if each.type_id == 8]
+            self.assertEqual(expected, {body[:1] for body in bodies}, (name, properties))
+            marks = {int.from_bytes(body[-4:], "big") >= 1000 for body in bodies if body[1] == 1}
+            self.assertEqual("audio=1" in name or further in expected, True in marks, (name, properties))
 
     def test_end_of_tracks_for_declared_players(self) -> None:
         """A player that declares what it takes learns the end of each track before the stream's; others do not."""
