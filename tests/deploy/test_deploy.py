@@ -90,7 +90,7 @@ class DashboardTests(QueriesCase):
 class KubernetesTests(SynchronousTestCase):
     def test_manifests_fit_their_schemas(self) -> None:
         """Every manifest of each overlay fits the schema of Kubernetes, to the letter."""
-        for overlay in ("disk", "gcs"):
+        for overlay in ("disk", "gcs", "cluster"):
             for manifest in build(OVERLAYS / overlay):
                 kubernetes_validate.validate(manifest, VERSION, strict=True)
 
@@ -127,6 +127,39 @@ class KubernetesTests(SynchronousTestCase):
         environment = {each["name"]: each["value"] for each in container["env"]}
         self.assertEqual("gcs:BUCKET:prefix=streams", load_settings({}, environment, None).settings.storage.spec)
 
+    def test_nodes_know_each_other(self) -> None:
+        """The environment of the overlay with several nodes is understood; the services that it names are there."""
+        _, container = self.container("cluster")
+        environment = {each["name"]: each["value"] for each in container["env"] if "value" in each}
+        settings = load_settings({}, environment, None).settings
+        self.assertEqual("redis:rapidrtmp-directory:6379", settings.server.directory)
+        ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+        self.assertEqual(f"tcp:{ports['nodes']}", settings.cluster.endpoint)
+        built = build(OVERLAYS / "cluster")
+        services = {each["metadata"]["name"]: each["spec"] for each in built if each["kind"] == "Service"}
+        self.assertEqual(6379, services["rapidrtmp-directory"]["ports"][0]["port"])
+        (ingress,) = (each for each in built if each["kind"] == "Ingress")
+        backend = ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+        self.assertIn(backend["port"]["name"], [port["name"] for port in services[backend["name"]]["ports"]])
+        (scaler,) = (each for each in built if each["kind"] == "HorizontalPodAutoscaler")
+        self.assertEqual("StatefulSet", scaler["spec"]["scaleTargetRef"]["kind"])
+        workload, _ = self.container("cluster")
+        pause_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+        needed_s = pause_s + settings.server.shutdown_timeout_ms / 1000 + 1
+        self.assertGreater(workload["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], needed_s)
+
+    def test_cache_is_that_of_one_node(self) -> None:
+        """The cache before several nodes keeps what the one before a single server keeps."""
+        one, several = (DEPLOY / "varnish" / "live.vcl", OVERLAYS / "cluster" / "live.vcl")
+        kept = [
+            text.read_text().partition("sub vcl_backend_response")[2].partition("\n}")[0] for text in (one, several)
+        ]
+        self.assertEqual(kept[0], kept[1])
+        rules = {line for line in one.read_text().splitlines() if line.startswith("    ") and "backend" not in line}
+        self.assertEqual(
+            {'    .host = "127.0.0.1";', '    .port = "8080";'}, rules - set(several.read_text().splitlines())
+        )
+
     def test_probes_lead_to_routes(self) -> None:
         """Each probe asks for a route that the server has."""
         _, container = self.container("disk")
@@ -143,7 +176,7 @@ class KubernetesTests(SynchronousTestCase):
 
     def test_every_mount_has_a_volume(self) -> None:
         """What is mounted is a volume, or claimed for the pod; the root is read-only, the user is the image's."""
-        for overlay in ("disk", "gcs"):
+        for overlay in ("disk", "gcs", "cluster"):
             workload, container = self.container(overlay)
             pod = workload["spec"]["template"]["spec"]
             claimed = workload["spec"].get("volumeClaimTemplates", [])
@@ -195,6 +228,15 @@ class ImageTests(SynchronousTestCase):
         self.assertEqual([f"rapidrtmp:{port}"], scraped[0]["static_configs"][0]["targets"])
 
 
+class WorkersTests(SynchronousTestCase):
+    def test_composition_of_workers_adds_to_it(self) -> None:
+        """What is put over the composition for several workers is of its one server, and understood by that."""
+        added = yaml.safe_load((DEPLOY / "docker" / "compose.workers.yml").read_text())["services"]
+        one = yaml.safe_load((DEPLOY / "docker" / "compose.yml").read_text())["services"]["rapidrtmp"]
+        self.assertEqual(["rapidrtmp"], list(added))
+        self.assertEqual([*one["command"], "--workers", "auto"], added["rapidrtmp"]["command"])
+
+
 class UnitTests(SynchronousTestCase):
     def unit(self, name: str) -> configparser.ConfigParser:
         """A unit of systemd; of a key that is there twice the last one."""
@@ -214,5 +256,14 @@ class UnitTests(SynchronousTestCase):
 
     def test_stop_may_take_its_time(self) -> None:
         """systemd waits longer than the server's own timeout and a second."""
-        wait_s = int(self.unit("rapidrtmp.service")["Service"]["TimeoutStopSec"])
-        self.assertGreater(wait_s, load_settings({}, {}, None).settings.server.shutdown_timeout_ms / 1000 + 1)
+        for unit in ("rapidrtmp.service", "rapidrtmp-workers.service"):
+            wait_s = int(self.unit(unit)["Service"]["TimeoutStopSec"])
+            self.assertGreater(wait_s, load_settings({}, {}, None).settings.server.shutdown_timeout_ms / 1000 + 1)
+
+    def test_unit_of_workers_is_as_hardened(self) -> None:
+        """The unit of several workers allows no more than that of one process, and stops by its supervisor."""
+        one, workers = (dict(self.unit(name)["Service"]) for name in ("rapidrtmp.service", "rapidrtmp-workers.service"))
+        self.assertIn("--workers auto", workers.pop("ExecStart"))
+        self.assertEqual("mixed", workers.pop("KillMode"))
+        del one["ExecStart"], workers["OOMPolicy"]
+        self.assertEqual(one, workers)
