@@ -28,6 +28,7 @@ from tests.recording.recordings import ID, store
 from tests.recording.test_http import RecordingsCase
 from tests.recording.test_sink import payloads, read_entry, read_journal, read_media
 from tests.recording.test_tools import ToolsCase
+from tests.slow import slow
 
 VIDEO, AUDIO = make_video_track(), make_audio_track()
 RUNGS = ("480p", "360p")
@@ -97,6 +98,7 @@ class ContractTests(SinkContract, SynchronousTestCase):
 
 
 class RungTests(SynchronousTestCase):
+    @slow
     def test_rungs_are_cut_as_their_source(self) -> None:
         """Each rung has the segments of its source, with all of its pictures and the audio, and one init segment."""
         stream = RecordedLadder()
@@ -141,6 +143,7 @@ class RungTests(SynchronousTestCase):
         self.assertEqual([shape(source)] * 2, [shape(large), shape(small)])
         self.assertEqual(([2, 3, 4], []), (gaps(large), gaps(small)))
 
+    @slow
     def test_rung_that_begins_late(self) -> None:
         """A rung that begins later has gaps for what is before, so that its segments have the numbers of its source."""
         stream = RecordedLadder()
@@ -155,6 +158,7 @@ class RungTests(SynchronousTestCase):
         self.assertEqual([shape(source)] * 2, [shape(large), shape(small)])
         self.assertEqual(([], [0, 1]), (gaps(large), gaps(small)))
 
+    @slow
     def test_rungs_rotate_with_their_source(self) -> None:
         """Where a recording ends and another begins, those of its rungs do, however late they are."""
         stream = RecordedLadder(lag=20, every_ms=12_000)
@@ -169,6 +173,7 @@ class RungTests(SynchronousTestCase):
             entry = read_entry(stream.writer.objects, RecordingId("live", "test", start))
             self.assertEqual((RecordingState.FINISHED, RUNGS), (entry.state, entry.renditions))
 
+    @slow
     def test_recorder_stopped_by_hand(self) -> None:
         """A recorder that is stopped in mid-stream ends its rungs where the source ended; those that hang, later."""
         for seconds in (0.5, LONGEST_WAIT_S):
@@ -190,6 +195,7 @@ class RungTests(SynchronousTestCase):
                 self.assertEqual([shape(source)] * 2, list(map(shape, rungs)))
 
 
+@slow
 class SizeTests(SynchronousTestCase):
     SMALL = make_video_track(640, 360, id=3)
 
@@ -257,6 +263,7 @@ class ServedTests(RecordingsCase):
         self.fails(NotFoundError, "index.m3u8", id=ID.of("480p"))
 
 
+@slow
 class ToolTests(ToolsCase):
     def test_good_renditions_are_good(self) -> None:
         """A recording whose renditions are as their journals say is good; nothing of it is repaired."""
