@@ -380,7 +380,16 @@ class FfmpegTranscoder:
         sizes, before = list(self._suitable), self._sizes
         maps_tones, preset = bool(hdr_transfer(config)), self._tool.preset
         while sizes and not ROOM.take(
-            self, estimated_cores(config, rate, sizes, preset, on_hardware=on_hardware, maps_tones=maps_tones)
+            self,
+            estimated_cores(
+                config,
+                rate,
+                sizes,
+                preset,
+                on_hardware=on_hardware,
+                maps_tones=maps_tones,
+                has_b_frames=bool(self._tool.b_frames),
+            ),
         ):
             sizes.pop(0)
         self._sizes = sizes

@@ -37,6 +37,8 @@ CODING = {
 ON_HARDWARE = 0.003
 #: The tones of HDR are mapped for so much, of each million pixels of a rung.
 TONE_MAPPING = 0.018
+#: With B-frames coding takes so many times as much.
+B_FRAMES = 1.3
 #: More than was measured of a ladder is kept for it.
 SPARE = 1.2
 
@@ -74,6 +76,7 @@ def estimated_cores(
     *,
     on_hardware: bool,
     maps_tones: bool = False,
+    has_b_frames: bool = False,
 ) -> float:
     """
     How many cores a ladder should take.
@@ -82,6 +85,7 @@ def estimated_cores(
     """
     rate = float(frame_rate or 30) / 1_000_000
     coding = ON_HARDWARE if on_hardware else CODING.get(preset, CODING["veryfast"])
+    coding *= B_FRAMES if has_b_frames else 1
     coding += TONE_MAPPING if maps_tones else 0
     pixels = sum(size.width * size.height for size in sizes)
     return rate * (config.width * config.height * DECODING + pixels * coding)

@@ -439,6 +439,8 @@ class RoomTests(FfmpegCase):
         )
         self.assertApproximates(0.301, veryfast, 0.03)
         self.assertApproximates(0.180, ultrafast, 0.02)
+        reordered = estimated_cores(config, None, sizes, "veryfast", on_hardware=False, has_b_frames=True)
+        self.assertApproximates(0.389, reordered, 0.04)
 
     def test_measured_ladders_count_as_such(self) -> None:
         """What a ladder was found to take counts instead of what it should."""
