@@ -40,6 +40,7 @@ from rapidrtmp.names import MULTIVARIANT_PLAYLIST, StreamName
 from rapidrtmp.playback.admission import Admission
 from rapidrtmp.playback.directives import Directives, TooFarAheadError, read_directives
 from rapidrtmp.playback.ready_answers import ReadyAnswers
+from rapidrtmp.support.deadlines import Deadlines
 
 __all__ = ["HlsResponder"]
 
@@ -77,7 +78,7 @@ class HlsResponder:
         self._admission = admission
         self._ready = ReadyAnswers()
         self._early_hold_ms = early_hold_ms
-        self._clock = clock
+        self._deadlines = Deadlines(clock)
 
     def respond(self, request: Request, app: str, key: str, name: str) -> Answer:
         """
@@ -287,12 +288,19 @@ class HlsResponder:
     ) -> Deferred[Response]:
         """``arrived`` with what is waited for, or ``late`` if it takes longer than ``patience_ms``."""
 
+        together = self._deadlines.add(waiting, patience_ms)
+
+        def came(what: T) -> Answer:
+            together.forget(waiting)
+            return arrived(what)
+
         def failed(failure: Failure) -> Response:
-            failure.trap(TimeoutError)
+            together.forget(waiting)
+            if not self._deadlines.is_over(failure):
+                failure.trap(TimeoutError)
             return late()
 
-        waiting.addTimeout(patience_ms / 1000, self._clock)
-        return waiting.addCallbacks(arrived, failed)
+        return waiting.addCallbacks(came, failed)
 
 
 @lru_cache(maxsize=256)
