@@ -135,6 +135,9 @@ class RungFrames(_PartSink):
         if not self._has_begun:
             self._missed()
 
+    def announce_renditions(self, names: Collection[str]) -> None:
+        """See :class:`IRenditionsSink <rapidrtmp.interfaces.IRenditionsSink>`."""
+
     def expect_renditions(self, names: Collection[str] | None) -> None:
         """See :meth:`IRenditionsSink.expect_renditions <rapidrtmp.interfaces.IRenditionsSink.expect_renditions>`."""
 

@@ -193,6 +193,7 @@ class HlsSink:
         self._multivariant_text = b""
         self._is_multivariant_up = False
         self._rungs: list[RungSink] = []
+        self._announced_rungs: dict[str, str] = {}  # by the name of its playlist, what may come and is not known yet
         self._expected_rungs: frozenset[str] | None = frozenset()  # ``None`` while it is open which there will be
         self._is_paused = False  # whether there are none until viewers ask for what there is to choose from
         self._listed_ms = 0  # how long the segments are that this sink has completed
@@ -302,6 +303,7 @@ class HlsSink:
             self._withdraw_all()
             return
         rendition.end()
+        self._take_back_rungs(())
         self._of_tracks.end()
         self._captions.end(rendition.window)
         self._put_version(rendition)
@@ -331,12 +333,28 @@ class HlsSink:
         """Take back the playlists, of which there was none yet."""
         for name in (MEDIA_PLAYLIST, MULTIVARIANT_PLAYLIST, REWIND_PLAYLIST):
             self._shelf.withdraw(name)
+        self._take_back_rungs(())
 
     # ── IRenditionsSink ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def announce_renditions(self, names: Collection[str]) -> None:
+        """See :class:`IRenditionsSink <rapidrtmp.interfaces.IRenditionsSink>`."""
+        self._announced_rungs = {f"{name}/{MEDIA_PLAYLIST}": name for name in names}
+        for playlist in self._announced_rungs:
+            self._shelf.announce(playlist)
+
+    def _take_back_rungs(self, expected: Collection[str]) -> None:
+        """Take back those that were announced and do not come."""
+        for playlist, name in self._announced_rungs.items():
+            if name not in expected and name not in self._of_tracks.rungs:
+                self._shelf.withdraw(playlist)
+        self._announced_rungs = {}
 
     def expect_renditions(self, names: Collection[str] | None) -> None:
         """See :meth:`IRenditionsSink.expect_renditions <rapidrtmp.interfaces.IRenditionsSink.expect_renditions>`."""
         self._expected_rungs = None if names is None else frozenset(names)
+        if names is not None:
+            self._take_back_rungs(names)
         if self._is_paused:
             self._is_paused = self._has_multivariant = False
             self._held_from_ms = self._reached_ms

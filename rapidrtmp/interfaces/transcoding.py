@@ -74,6 +74,12 @@ class RungReport:
 class ILadder(Interface):
     """Where a transcoder puts what comes out of it. Nothing here waits, or raises for what a child process did."""
 
+    def announce(names: Collection[str]) -> None:
+        """
+        Say which rungs there may be, before it is known which suit the source: players that had one before the server
+        was restarted wait for it.
+        """
+
     def begin(rungs: Sequence[Rung]) -> None:
         """
         Say which rungs there are from now on: once it is known what suits the source, and whenever that changes. Those
@@ -176,6 +182,9 @@ class IRenditionsSink(IPartSink):
     """
 
     has_renditions: bool = Attribute("Whether it wants any.")
+
+    def announce_renditions(names: Collection[str]) -> None:
+        """Learn which there may be, by name; those that are not expected later do not come."""
 
     def expect_renditions(names: Collection[str] | None) -> None:
         """Learn which rungs come, or are there, by name; ``None`` while it is open which there will be."""

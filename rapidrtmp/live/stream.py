@@ -340,6 +340,8 @@ class LiveStream:
 
     def wait_for_version(self, name: str, sequence: int, part: int | None) -> Deferred[IPlaylistVersion | None]:
         """See :meth:`IPlayable.wait_for_version <rapidrtmp.interfaces.IPlayable.wait_for_version>`."""
+        if "/" in name and self.shelf.is_announced(name):
+            self.renditions_asked_for()
         return self.shelf.wait_for_playlist(name, sequence, part)
 
     def _viewer_began_with(self, thing: str) -> None:

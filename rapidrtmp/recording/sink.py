@@ -310,6 +310,9 @@ class AllRenditionsSink(RecorderSink):
 
     # ── renditions ───────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def announce_renditions(self, names: Collection[str]) -> None:
+        """See :class:`IRenditionsSink <rapidrtmp.interfaces.IRenditionsSink>`."""
+
     def expect_renditions(self, names: Collection[str] | None) -> None:
         """See :meth:`IRenditionsSink.expect_renditions <rapidrtmp.interfaces.IRenditionsSink.expect_renditions>`."""
 

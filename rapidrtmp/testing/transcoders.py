@@ -71,6 +71,7 @@ class RecordingLadder:
     """
     A ladder that remembers.
 
+    :ivar announced: those of the last call of ``announce``.
     :ivar begun: the rungs of each call of ``begin``.
     :ivar pictures: those of each rung; likewise ``configs``.
     :ivar coded: the tracks of each call of ``audio_coded``; ``audio``: the frames of audio.
@@ -78,12 +79,17 @@ class RecordingLadder:
     """
 
     def __init__(self) -> None:
+        self.announced: tuple[str, ...] = ()
         self.begun: list[tuple[Rung, ...]] = []
         self.pictures: dict[str, list[ReturnedPicture]] = {}
         self.configs: dict[str, list[VideoConfig]] = {}
         self.coded: list[tuple[int, ...]] = []
         self.audio: list[Frame] = []
         self.calls: list[str] = []
+
+    def announce(self, names: Collection[str]) -> None:
+        """Remember it."""
+        self.announced = tuple(names)
 
     def begin(self, rungs: Sequence[Rung]) -> None:
         """Remember it."""

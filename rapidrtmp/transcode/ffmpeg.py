@@ -223,6 +223,7 @@ class FfmpegTranscoder:
         self._count_strays = context.metrics.counter("ladder_strays_total", "Pictures of rungs that belong to no frame")
         self._count_cpu = context.metrics.counter("ladder_cpu_seconds_total", "Processor time of the children")
         self._count_missed = context.metrics.counter("ladder_gaps_total", "Segments of rungs that were not in time")
+        self._ladder.announce([rung.name for rung in rungs])
         if is_for_viewers:
             self._watching = Watching(context.clock, context.is_watched, self._viewers_changed)
             self._ladder.pause()

@@ -215,6 +215,10 @@ class Ladder:
 
     # ── what the transcoder does (ILadder) ───────────────────────────────────────────────────────────────────────────
 
+    def announce(self, names: Collection[str]) -> None:
+        """See :meth:`ILadder.announce <rapidrtmp.interfaces.ILadder.announce>`."""
+        self._each_sink(lambda sink: sink.announce_renditions(names))
+
     def begin(self, rungs: Sequence[Rung]) -> None:
         """See :meth:`ILadder.begin <rapidrtmp.interfaces.ILadder.begin>`; likewise the others."""
         unfit = [rung.name for rung in rungs if _FOLDER.fullmatch(rung.name) is None]

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tests.e2e.encoders import Process, published_by_ffmpeg
 from tests.e2e.ffmpeg import FFMPEG, RUN_S, decode, every_ffmpeg, read_packets
 from tests.e2e.harness import EndToEndTest, Server, eventually, new_folder
 from tests.e2e.players import PLAYERS, fetch_script
-from tests.e2e.playlists import MediaPlaylist, Segment
+from tests.e2e.playlists import MediaPlaylist, Segment, parse_media_playlist
 from tests.e2e.test_codecs import clip, picture_clip
 from tests.e2e.test_encoders import digests, fetch_all, track
 from tests.e2e.test_tracks import master_of
@@ -246,6 +247,42 @@ class ChildTests(EndToEndTest):
         eventually("it to be gone with the server", lambda: not is_alive(child), 5.0)
         self.assertLess(time.monotonic() - killed, 2.0)
         publisher.kill()
+
+
+class RestartTests(EndToEndTest):
+    def test_rungs_continue_after_a_restart(self) -> None:
+        """
+        A player of a rung waits while the server is started again, and finds the numbers, dates and discontinuities of
+        the source, beyond those that it has seen.
+        """
+        server = self.start_server(settings_of().replace('grace = "1s"', 'grace = "20s"'))
+        token = server.issue_token("show")
+        publisher = self.publish(FFMPEG, irregular(40), token.publish_url)
+        eventually("the ladder", lambda: "90p" in master_of(server, "show"))
+        eventually("some segments", lambda: self._playlist(server, "90p/").complete[3:])
+        seen = self._playlist(server, "90p/")
+        server.kill()
+        publisher.wait()
+        again = self.start_again(server)
+        with ThreadPoolExecutor() as threads:
+            asked = threads.submit(lambda: again.get("/live/show/90p/index.m3u8"))
+            publisher = self.publish(FFMPEG, irregular(41), again.issue_token("show").publish_url)
+            answer = asked.result()
+        self.assertEqual(200, answer.status)
+        eventually("some more", lambda: self._playlist(again, "90p/").complete[3:])
+        rung, source = self._playlist(again, "90p/"), self._playlist(again, "")
+        self.assertGreater(rung.complete[0].sequence, seen.complete[-1].sequence)
+        of_source = {each.sequence: (each.duration, each.date) for each in source.complete}
+        for each in rung.complete:
+            if each.sequence in of_source:
+                self.assertEqual(of_source[each.sequence], (each.duration, each.date))
+        text = again.get("/live/show/90p/index.m3u8").text
+        self.assertIn("#EXT-X-DISCONTINUITY\n", text)
+        self.assertIn("90p/index.m3u8", master_of(again, "show"))
+        publisher.kill()
+
+    def _playlist(self, server: Server, folder: str) -> MediaPlaylist:
+        return parse_media_playlist(server.get(f"/live/show/{folder}index.m3u8").text)
 
 
 class WatchedTests(EndToEndTest):
