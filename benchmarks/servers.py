@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).absolute().parent.parent
 TICKS = os.sysconf("SC_CLK_TCK")
 
 NGINX_CONFIGURATION = """

@@ -30,7 +30,7 @@ _MODULES = (
     "live/statistics.py",
 )
 #: What stays as it is: it derives from tuples or takes part in interfaces, or has other rooms derive from it.
-_PLAIN = frozenset({"cmaf/fragment.py", "cmaf/packager.py", "cmaf/rung_frames.py"})
+_PLAIN = frozenset({"cmaf/fragment.py", "cmaf/packager.py", "cmaf/rung_frames.py", "m3u8/rate.py"})
 
 
 def modules(package: Path) -> list[Path]:

@@ -1,7 +1,9 @@
+import ast
 import os
 import runpy
 import shutil
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import setuptools
@@ -28,6 +30,35 @@ class CompiledTests(SynchronousTestCase):
             for word in ("zope.interface", "twisted.logger"):
                 self.assertNotIn(word, text, path)
         self.assertIn(package / "rtmp" / "session" / "server.py", modules(package))
+
+    def test_nothing_derives_from_them(self) -> None:
+        """No class of what stays plain derives from one of a module that may be compiled: Python refuses to."""
+        package = Path(rapidrtmp.__file__).parent
+        compiled = {_name_of(path, package): path for path in modules(package)}
+        for path in package.rglob("*.py"):
+            if path not in compiled.values():
+                for base, module in _bases(ast.parse(path.read_text("utf-8"))):
+                    self.assertNotIn(module, compiled, f"{path.relative_to(package)}: {base}; see support/compiled.py")
+
+
+def _name_of(path: Path, package: Path) -> str:
+    return ".".join(("rapidrtmp", *path.relative_to(package).with_suffix("").parts))
+
+
+def _bases(module: ast.Module) -> Iterator[tuple[str, str]]:
+    """The imported names that classes of a module derive from, and where each is imported from."""
+    nodes = list(ast.walk(module))
+    origins = {
+        name.asname or name.name: node.module or ""
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    }
+    for node in nodes:
+        if isinstance(node, ast.ClassDef):
+            for base in node.bases:
+                if isinstance(base, ast.Name) and base.id in origins:
+                    yield base.id, origins[base.id]
 
 
 class SetupTests(SynchronousTestCase):
