@@ -44,6 +44,7 @@ let finished = false;
 let played = false;
 let rewound = false; // whether the long playlist is played
 let wanted = NaN; // the moment that is being gone to
+let moves = 0; // how often the viewer has gone somewhere
 let absentSince = NaN; // since when there is no such stream
 let lookedAt = -Infinity; // when the server was asked why something is missing
 let countedAt = -Infinity; // when the server was asked how many watch
@@ -326,9 +327,11 @@ function recover(error) {
 
 /* Go to a moment. Forward, live begins where the window ends; backward, there is no more than the window. */
 async function goTo(ms, isForward = ms > playingMs()) {
+  const move = ++moves;
   wanted = ms;
   const known = rewound && details() ? details().fragments : (await rewind.load()) && rewind.segments;
-  if (wanted !== ms) return; // another moment is wanted meanwhile
+  if (move !== moves) return; // another moment is wanted meanwhile
+  wanted = ms; // what plays on while the playlist comes has forgotten it
   if (!known) {
     goLive();
     return;
@@ -350,6 +353,7 @@ async function goTo(ms, isForward = ms > playingMs()) {
 }
 
 function goLive() {
+  moves += 1;
   wanted = NaN;
   if (!rewound && hls && !finished && hls.liveSyncPosition !== null) {
     video.currentTime = hls.liveSyncPosition;
