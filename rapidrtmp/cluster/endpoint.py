@@ -52,6 +52,9 @@ class NodeAnswers(Protocol):
     def salvage(self, name: StreamName) -> Left:
         """What viewers of this node saw of a stream whose owner is no more."""
 
+    def look_at_directory(self) -> Deferred[bytes]:
+        """Whether this node reaches the directory: ``reached`` or ``down``."""
+
     def heard(self, topic: str, body: bytes) -> bytes:
         """
         What it answers to what a node says; see :class:`~rapidrtmp.cluster.conversation.Conversation`.
@@ -150,6 +153,10 @@ class _ClusterResource(Resource):
         """Answer a node."""
         path, _, query = request.uri.decode("latin-1").partition("?")
         parts = path.removeprefix(f"{ROOT}/").split("/")
+        if parts == ["directory"]:
+            looking = self._node.look_at_directory()
+            looking.addCallbacks(lambda said: self._finish(request, 200, said), self._failed, errbackArgs=(request,))
+            return NOT_DONE_YET
         if parts[0] in ("api", "metrics"):
             done = self._node.answer(
                 request.method.decode("latin-1"), path.removeprefix(ROOT), query, request.content.read()

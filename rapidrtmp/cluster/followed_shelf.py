@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from rapidrtmp.interfaces import IMMUTABLE, Playlist
 from rapidrtmp.live.shelf import Shelf, ShelfObject
 
-__all__ = ["FollowedShelf", "ShelfObserver"]
+__all__ = ["FollowedShelf", "ShelfObserver", "always"]
 
 
 class ShelfObserver(Protocol):
@@ -27,14 +27,21 @@ class ShelfObserver(Protocol):
         """A name was taken down."""
 
 
+def always() -> bool:
+    """Whether the shelf of a stream may change whose owner is another node: that one says what is on it."""
+    return True
+
+
 class FollowedShelf(Shelf):
     """
     See :class:`~rapidrtmp.live.shelf.Shelf`.
 
     :ivar observer: while there is one.
+    :ivar may_change: whether this node still owns what is put up here; else nothing is.
     """
 
     observer: ShelfObserver | None = None
+    may_change: Callable[[], bool] = staticmethod(always)
 
     @property
     def is_followed(self) -> bool:
@@ -43,6 +50,8 @@ class FollowedShelf(Shelf):
 
     def put(self, name: str, pieces: Sequence[bytes], content_type: str, cache_control: str = IMMUTABLE) -> None:
         """See :meth:`IShelf.put <rapidrtmp.interfaces.IShelf.put>`."""
+        if not self.may_change():
+            return
         super().put(name, pieces, content_type, cache_control)
         if self.observer is not None:
             self.observer.put(name, self._objects[name])
@@ -56,6 +65,8 @@ class FollowedShelf(Shelf):
 
     def put_playlist(self, name: str, playlist: Playlist) -> None:
         """See :meth:`IShelf.put_playlist <rapidrtmp.interfaces.IShelf.put_playlist>`."""
+        if not self.may_change():
+            return
         super().put_playlist(name, playlist)
         if self.observer is not None:
             self.observer.put_playlist(name, playlist)

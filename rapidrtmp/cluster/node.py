@@ -9,13 +9,13 @@ viewers of this node saw of it is continued, or what is stored.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError, gatherResults, succeed
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
@@ -26,17 +26,18 @@ from rapidrtmp.auth.revocation import Revocations
 from rapidrtmp.cluster.conversation import Conversation
 from rapidrtmp.cluster.endpoint import ClusterSite
 from rapidrtmp.cluster.feed import Feed, Follower
-from rapidrtmp.cluster.followed_shelf import FollowedShelf
+from rapidrtmp.cluster.followed_shelf import FollowedShelf, always
 from rapidrtmp.cluster.followed_streams import FollowedStreams
 from rapidrtmp.cluster.frame_feed import FrameFeed
 from rapidrtmp.cluster.mirror import Mirror
 from rapidrtmp.cluster.mirrors import Mirrors
 from rapidrtmp.cluster.names import NodeNames
-from rapidrtmp.cluster.peers import Left, PeerAnswer, PeerError, Peers
+from rapidrtmp.cluster.peers import ROOT, Left, PeerAnswer, PeerError, Peers
 from rapidrtmp.cluster.pieces import PiecedObject, PieceFolder
 from rapidrtmp.cluster.shared_access import SharedAccess
 from rapidrtmp.cluster.shared_limits import SharedLimits
 from rapidrtmp.cluster.shared_viewers import SharedViewers
+from rapidrtmp.cluster.tenure import Sight, Tenure, is_directory_down
 from rapidrtmp.errors import DirectoryError, LeaseHeldError, NotFoundError, OwnerChangedError
 from rapidrtmp.interfaces import (
     DirectoryContext,
@@ -44,6 +45,7 @@ from rapidrtmp.interfaces import (
     IOwnerDirectory,
     IPlayable,
     IStreamDirectory,
+    Node,
     Owner,
     Purpose,
 )
@@ -53,6 +55,7 @@ from rapidrtmp.live.registry import LeftStream, Registry
 from rapidrtmp.live.stream import LiveStream, StreamState
 from rapidrtmp.live.viewers import Viewers
 from rapidrtmp.names import StreamName
+from rapidrtmp.support.clock import awake_or_not_s
 
 __all__ = ["ClusterNode", "NodeDoor", "NodePlace"]
 
@@ -146,6 +149,9 @@ class ClusterNode:
         self._locks: dict[StreamName, DeferredLock] = {}
         self._arriving: dict[StreamName, Viewers] = {}
         self._clearing: set[Any] = set()  # timers
+        self._accepts = accepts
+        self.tenure = Tenure(reactor, awake_or_not_s, self._step_down)
+        self._others: Sequence[Node] = ()  # as they were when the directory answered last
         self._renewing = LoopingCall(self._renew)
         self._renewing.clock = reactor
         self._is_failing = False
@@ -195,7 +201,9 @@ class ClusterNode:
         context = DirectoryContext(
             self.place.node, address, self._reactor, Logger("rapidrtmp.directory"), self._in_thread
         )
+        begun_s = self.tenure.now_s
         self.names.directory = await self._open_directory(context)
+        self.tenure.begin(0 if self._accepts else self.names.directory.lease_s, begun_s)
         self._renewing.start(self.names.directory.renew_interval_s, now=False)
         self.viewers.start()
         self.limits.start()
@@ -205,6 +213,7 @@ class ClusterNode:
         """Own nothing any more."""
         if self._renewing.running:
             self._renewing.stop()
+        self.tenure.close()
         self.viewers.stop()
         self.limits.stop()
         self.access.stop()
@@ -250,13 +259,16 @@ class ClusterNode:
         if mirror is not None and name in self._arriving:
             shelf = mirror.shelf
             shelf.max_waiters = max_waiters
+            shelf.may_change = self.tenure.is_valid
             leftover = dict(shelf.objects)
             self._clearing = {each for each in self._clearing if each.active()}
             self._clearing.add(self._reactor.callLater(LEFTOVER_S, self._clear_away, shelf, leftover))
             return shelf
         if mirror is not None:
             mirror.shelf.clear()
-        return FollowedShelf(max_waiters, self._reactor)
+        shelf = FollowedShelf(max_waiters, self._reactor)
+        shelf.may_change = self.tenure.is_valid
+        return shelf
 
     @staticmethod
     def _clear_away(shelf: FollowedShelf, leftover: Mapping[str, object]) -> None:
@@ -322,8 +334,17 @@ class ClusterNode:
         await left.done.addTimeout(LEAVE_S, self._reactor).addErrback(Failure.trap, TimeoutError, CancelledError)
         return left.objects
 
-    def _part_with(self, name: StreamName, reason: str, credential: str | None) -> LeftStream | None:
-        """Let another node have a stream, and follow it there. :raises NameTakenError: its publisher keeps it."""
+    def _part_with(
+        self, name: StreamName, reason: str, credential: str | None, *, is_late: bool = False
+    ) -> LeftStream | None:
+        """
+        Let another node have a stream, and follow it there.
+
+        :param is_late: whether that one may have it already: then nothing more is stored.
+        :raises NameTakenError: its publisher keeps it.
+        """
+        if is_late:
+            self._leases.revoke(name)
         feed, owner = self._feeds.pop(name, None), self.names.leave(name)
         try:
             left = self._registry.leave(name, reason, credential)
@@ -336,6 +357,7 @@ class ClusterNode:
             feed.close("moved")
         if left is not None and isinstance(left.stream.shelf, FollowedShelf):
             fence = 0 if owner is None else owner.fence
+            left.stream.shelf.may_change = always
             self._mirrors.adopt(name, left.stream.shelf, self.viewers.follow(left.stream.viewers), fence)
         return left
 
@@ -488,17 +510,62 @@ class ClusterNode:
     # ── the directory ────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _renewed(self) -> None:
+        directory = self.names.directory
+        assert directory is not None
+        begun_s = self.tenure.now_s
         try:
             lost = await self.names.renew()
+            self.tenure.renewed(begun_s)
+            if directory.lease_s:
+                self._others = [node for node in await directory.nodes() if node.name != self.place.node]
         except DirectoryError as error:
-            if not self._is_failing:
-                self._is_failing = True
-                self._log.error("the directory does not answer, streams continue: {error}", error=error)
+            await self._not_renewed(str(error), directory.lease_s)
             return
         self._is_failing = False
         for name in lost:
             self._log.error("{stream}: another node owns it now", stream=name)
-            self._part_with(name, "another server has this stream now", None)
+            self._part_with(name, "another server has this stream now", None, is_late=True)
+
+    async def _not_renewed(self, reason: str, lease_s: float) -> None:
+        """See whether the directory is down, or this node cut off from it."""
+        asked_s = self.tenure.now_s
+        if not self._is_failing:
+            self._is_failing = True
+            self._log.error("the directory does not answer, streams continue: {error}", error=reason)
+        if not lease_s:
+            return
+        seen = await gatherResults([self._ask_for_sight(node, lease_s / 6) for node in self._others])
+        if is_directory_down(seen):
+            self.tenure.confirmed(asked_s)
+
+    def _ask_for_sight(self, node: Node, timeout_s: float) -> Deferred[Sight]:
+        asking = Deferred.fromCoroutine(self.peers.ask(node.address, "GET", f"{ROOT}/directory", timeout_s=timeout_s))
+
+        def failed(failure: Failure) -> Sight:
+            failure.trap(PeerError)
+            return Sight.GONE if getattr(failure.value, "is_gone", False) else Sight.SILENT
+
+        return asking.addCallbacks(lambda answer: Sight.REACHED if answer.body == b"reached" else Sight.DOWN, failed)
+
+    def look_at_directory(self) -> Deferred[bytes]:
+        """See :class:`~rapidrtmp.cluster.endpoint.NodeAnswers`."""
+        if self.names.directory is None:
+            return succeed(b"down")
+        looking: Deferred[Any] = self.names.directory.nodes()
+        return looking.addCallbacks(lambda _: b"reached", lambda failure: failure.trap(DirectoryError) and b"down")
+
+    def _step_down(self, is_late: bool) -> None:
+        """Own nothing any more: this node is cut off, or was paused, and another one may own it by now."""
+        names = [name for name in self.names if self._registry.find(name) is not None]
+        if names:
+            self._log.error(
+                "cut off from the directory and from other nodes, or paused for too long: {count} streams are left",
+                count=len(names),
+            )
+        for name in names:
+            if self.names.directory is not None:
+                self.names.directory.abandon(str(name))
+            self._part_with(name, "this server is cut off; connect again", None, is_late=is_late)
 
     def _renew(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._renewed())

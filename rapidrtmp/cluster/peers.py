@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -39,7 +40,16 @@ Left = Mapping[str, Mapping[str, bytes]]
 
 
 class PeerError(RapidRTMPError):
-    """Another node does not answer, or not as it should."""
+    """
+    Another node does not answer, or not as it should.
+
+    :ivar is_gone: whether its machine is there, and says that there is no such node.
+    """
+
+    @property
+    def is_gone(self) -> bool:
+        """See the class."""
+        return isinstance(self.__cause__, ConnectionRefusedError)
 
 
 class PeerAnswer(NamedTuple):

@@ -91,6 +91,10 @@ class LocalDirectory:
         """See :meth:`IOwnerDirectory.release <rapidrtmp.interfaces.IOwnerDirectory.release>`."""
         return _done(f"releasing {name}", self._release, name)
 
+    def abandon(self, name: str) -> None:
+        """See :meth:`IOwnerDirectory.abandon <rapidrtmp.interfaces.IOwnerDirectory.abandon>`."""
+        self._owned.pop(name, None)
+
     def find(self, name: str) -> Deferred[Owner | None]:
         """See :meth:`IOwnerDirectory.find <rapidrtmp.interfaces.IOwnerDirectory.find>`."""
         return _done(f"looking for {name}", self._find, name)

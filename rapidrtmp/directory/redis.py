@@ -124,6 +124,10 @@ class RedisDirectory:
         self._owned.pop(name, None)  # first: a renewal would claim it again
         await self._link.run(RELEASE, self._keys(name), self._self[:2])
 
+    def abandon(self, name: str) -> None:
+        """See :meth:`IOwnerDirectory.abandon <rapidrtmp.interfaces.IOwnerDirectory.abandon>`."""
+        self._owned.pop(name, None)
+
     def find(self, name: str) -> Deferred[Owner | None]:
         """See :meth:`IOwnerDirectory.find <rapidrtmp.interfaces.IOwnerDirectory.find>`."""
         return Deferred.fromCoroutine(self._find(name))
@@ -260,7 +264,7 @@ class RedisDirectoryFactory:
         except ImportError as error:
             raise DirectoryError(f"redis: needs `pip install rapidrtmp[redis]` ({error})") from error
         place = f"redis {self._host}" if self._host.startswith("/") else f"redis {self._host}:{self._port}"
-        timeout_s = min(_LONGEST_ANSWER_S, self._lease_ms / 6000)
+        timeout_s = min(_LONGEST_ANSWER_S, self._lease_ms / 8000)
         link = RedisLink(
             place,
             self._make_endpoint(context.clock, timeout_s),

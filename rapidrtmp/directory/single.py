@@ -47,6 +47,10 @@ class SingleDirectory:
         self._owned.pop(name, None)
         return succeed(None)
 
+    def abandon(self, name: str) -> None:
+        """See :meth:`IOwnerDirectory.abandon <rapidrtmp.interfaces.IOwnerDirectory.abandon>`."""
+        self._owned.pop(name, None)
+
     def find(self, name: str) -> Deferred[Owner | None]:
         """See :meth:`IOwnerDirectory.find <rapidrtmp.interfaces.IOwnerDirectory.find>`."""
         return succeed(self._owned.get(name))

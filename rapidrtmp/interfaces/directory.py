@@ -89,6 +89,9 @@ class IOwnerDirectory(Interface):
     def release(name: str) -> Deferred[None]:
         """Give a name back. One that this node does not own stays as it is."""
 
+    def abandon(name: str) -> None:
+        """Renew a name no more, at once and without a word: where leases end with time, this one does."""
+
     def find(name: str) -> Deferred[Owner | None]:
         """The owner of a name, if there is one that lives."""
 

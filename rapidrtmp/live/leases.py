@@ -100,6 +100,11 @@ class StreamLeases:
 
         self.claim(name).addErrback(held)
 
+    def revoke(self, name: StreamName) -> None:
+        """Write nothing more of a stream: another process may write it by now."""
+        for store in self._stores.get(name, ()):
+            store.writer.revoke(str(name))
+
     def release(self, name: StreamName) -> None:
         """Give the leases back, when no other stream holds them and all that waits is written."""
         self._uses[name] -= 1

@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import succeed
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from twisted.web.client import readBody
@@ -25,11 +27,12 @@ from rapidrtmp.cluster.addresses import PublicAddressError, make_client_endpoint
 from rapidrtmp.cluster.endpoint import ClusterSite
 from rapidrtmp.directory.local import LocalDirectoryFactory
 from rapidrtmp.errors import ConfigurationError
+from rapidrtmp.live.stream import StreamState
 from rapidrtmp.server.cluster_door import ClusterDoor, check_cluster
 from rapidrtmp.server.service import RapidRtmpService
 from rapidrtmp.settings.model import ClusterSettings, Settings
 from tests.cluster import test_nodes
-from tests.cluster.nodes import NodesCase
+from tests.cluster.nodes import NAME, PLAYLIST, NodesCase
 from tests.net.edge import media
 from tests.redis_server import RedisServer, find_servers
 from tests.slow import slow
@@ -234,3 +237,60 @@ class PrivateNetworkTests(SynchronousTestCase):
         self.assertEqual(f"http://127.0.0.1:{port}", first[1])
         self.assertRegex(opened[1][1], "^http://localhost:[0-9]+$")
         self.assertNotEqual(f"http://localhost:{port}", opened[1][1])
+
+
+@slow
+class CutOffTests(MachinesCase):
+    """A directory that is down, and a node that does not reach it."""
+
+    lease_s = 3.0
+
+    @property
+    def directory(self) -> str:
+        return f"{super().directory}:lease=3s"
+
+    async def two(self) -> tuple[Any, Any]:
+        """Two nodes that have seen each other; the first has a stream that the other shows."""
+        one, other = self.start(self.shared()), self.start(self.shared())
+        await self.publish(one, b"".join(media(5)))
+        await self.look(other)
+        while not (one.node and one.node._others):
+            await deferLater(reactor, 0.05)
+        return one, other
+
+    async def test_directory_that_is_down(self) -> None:
+        """With the directory away for far longer than leases last, streams and their publishers stay."""
+        one, other = await self.two()
+        self.redis.kill()
+        await deferLater(reactor, 2 * self.lease_s)
+        for service in (one, other):
+            self.assertEqual(200, (await self.get(service, PLAYLIST))[0])
+        stream = self.stream_of(one)
+        assert stream is not None
+        self.assertIs(StreamState.LIVE, stream.state)
+        self.redis.start()
+        await deferLater(reactor, 2 * self.lease_s)
+        self.assertIs(stream, self.stream_of(one))
+        self.assertEqual(one.node.names.fence(NAME), (await other.node.names.find(NAME)).fence)
+
+    async def test_node_that_is_cut_off(self) -> None:
+        """A node that alone does not reach the directory disconnects its publishers before its leases end."""
+        one, other = await self.two()
+        link = one.node.names.directory._link
+        link._endpoint = lambda: TCP4ClientEndpoint(reactor, "127.0.0.1", 1)
+        link.close()
+        cut_s = reactor.seconds()  # type: ignore[attr-defined]
+        with capturedLogs() as logs:
+            while self.stream_of(one) is not None:
+                await deferLater(reactor, 0.02)
+        took_s = reactor.seconds() - cut_s  # type: ignore[attr-defined]
+        self.assertLess(took_s, self.lease_s)
+        self.assertTrue(any("cut off" in event["log_format"] for event in logs))
+        self.assertEqual(200, (await self.get(one, PLAYLIST))[0])
+        before = await self.look(other)
+        while self.redis.ask("EXISTS", f"{{rapidrtmp}}:lease:{NAME}") != ":0\r\n":
+            await deferLater(reactor, 0.05)
+        await self.publish(other, b"".join(media(5)))
+        after = await self.look(other, before.next_sequence + 2)
+        self.assertGreaterEqual(after.sequence, before.sequence)
+        await self.check_listed(other, after)
