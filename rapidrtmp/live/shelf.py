@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
@@ -133,6 +134,7 @@ class Shelf:
         self._expected: dict[str, set[Deferred[IMediaObject | None]]] = {}
         self._blocked: dict[str, dict[_Position, set[Deferred[IPlaylistVersion | None]]]] = {}
         self._waiting = 0
+        self._due: deque[tuple[set[Deferred[Any]], object]] = deque()  # those that are left of large crowds
         self._holds = True
         self._clock = clock
 
@@ -280,12 +282,34 @@ class Shelf:
             waiter.errback(TimeoutError("the server is shutting down"))
 
     def _fire(self, waiters: set[Deferred[T]], result: T) -> None:
-        """Answer all; beyond a slice, the rest in later turns of the reactor, for frames must not wait for players."""
-        for _ in range(SLICE if self._clock is not None else len(waiters)):
+        """
+        Answer all; beyond a slice, the rest in later turns of the reactor, for frames must not wait for players.
+
+        What came first is answered first: those that wait for a part before those that wait for the playlist with it.
+        """
+        if self._clock is None or not self._due:
+            self._answer(waiters, result, SLICE if self._clock is not None else len(waiters))
+        if waiters and self._clock is not None:
+            self._due.append((waiters, result))
+            if len(self._due) == 1:
+                self._clock.callLater(0, self._answer_due, self._clock)
+
+    def _answer_due(self, clock: IReactorTime) -> None:
+        left = SLICE
+        while self._due and left:
+            waiters, result = self._due[0]
+            left -= self._answer(waiters, result, left)
             if not waiters:
-                return
+                self._due.popleft()
+        if self._due:
+            clock.callLater(0, self._answer_due, clock)
+
+    def _answer(self, waiters: set[Deferred[Any]], result: object, most: int) -> int:
+        """Answer so many at most; how many that were."""
+        answered = 0
+        while waiters and answered < most:
             waiter = waiters.pop()
             self._waiting -= 1
+            answered += 1
             waiter.callback(result)
-        if waiters and self._clock is not None:
-            self._clock.callLater(0, self._fire, waiters, result)
+        return answered

@@ -242,6 +242,23 @@ class ShelfTests(SynchronousTestCase):
         self.assertRaises(TooManyWaitersError, self.shelf.wait_for_playlist, "index.m3u8", 7, None)
         self.shelf.clear()
 
+    def test_parts_go_before_reloads(self) -> None:
+        """Where many wait for a part, and many for the playlist with it, all of the former are answered first."""
+        clock = Clock()
+        shelf = Shelf(clock=clock)
+        shelf.announce("p")
+        shelf.put_playlist("index.m3u8", playlist(parts=1))
+        answered: list[str] = []
+        for _ in range(2 * SLICE):
+            shelf.wait_for_playlist("index.m3u8", 10, 1).addCallback(lambda _: answered.append("playlist"))
+            shelf.wait_for("p").addCallback(lambda _: answered.append("part"))
+        shelf.put("p", [b"part"], "video/mp4")
+        shelf.put_playlist("index.m3u8", playlist(parts=2))
+        self.assertEqual(["part"] * SLICE, answered)
+        clock.advance(0)
+        self.assertEqual(["part"] * 2 * SLICE + ["playlist"] * 2 * SLICE, answered)
+        self.assertEqual(0, shelf.waiting)
+
     def test_slices_of_many_waiters(self) -> None:
         """Waiters so many that frames would have to wait are answered in slices, even if some leave meanwhile."""
         clock = Clock()
