@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,12 +23,14 @@ from typing import Any
 
 from benchmarks.clip import make_clip
 from benchmarks.generators import Generator, publishing
-from benchmarks.servers import Running, allow_many_sockets, nginx, rapidrtmp
+from benchmarks.servers import Running, allow_many_sockets, free_port, nginx, rapidrtmp
 
 CONFIGURATION = """
 [rtmp]
 max_connections = 10000
 max_connections_per_ip = 10000
+max_players = 10000
+max_players_per_ip = 10000
 max_unauthorised_connections = 10000
 [http]
 max_connections = 10000
@@ -45,8 +48,21 @@ def started(contender: str) -> Iterator[Running]:
                 yield server
             return
         (scratch / "bench.toml").write_text(CONFIGURATION)
-        with rapidrtmp(scratch, f"--config={scratch}/bench.toml", "--storage=memory:", "--sink=hls") as server:
+        options = [f"--config={scratch}/bench.toml", "--storage=memory:", "--sink=hls"]
+        port = free_port()
+        if contender == "rapidrtmp-tls":
+            options.append(f"--rtmp={_encrypted_door(scratch, port)}")
+        with rapidrtmp(scratch, *options) as server:
+            server.tls_port = port
             yield server
+
+
+def _encrypted_door(scratch: Path, port: int) -> str:
+    """An endpoint for RTMPS with a certificate of its own."""
+    key, certificate = scratch / "key.pem", scratch / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+    subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return f"ssl:{port}:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
 
 
 def cpu_share(server: Running, seconds: float) -> float:
@@ -58,11 +74,11 @@ def cpu_share(server: Running, seconds: float) -> float:
 
 def measure(contender: str, players: int, seconds: float) -> dict[str, Any]:
     """What one server does."""
-    protocol = "flv" if contender == "rapidrtmp-flv" else "rtmp"
+    protocol = {"rapidrtmp-flv": "flv", "rapidrtmp-tls": "rtmps"}.get(contender, "rtmp")
     with started(contender) as server, publishing(server, 1, 600, "--stamp"):
         time.sleep(FILL_S)
         alone = cpu_share(server, 3)
-        port = server.http_port if protocol == "flv" else server.rtmp_port
+        port = {"flv": server.http_port, "rtmps": server.tls_port}.get(protocol, server.rtmp_port)
         load = Generator(
             "rtmp_players", f"--port={port}", f"--count={players}", f"--seconds={seconds}", f"--protocol={protocol}"
         )

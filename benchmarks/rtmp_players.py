@@ -15,6 +15,7 @@ import json
 import selectors
 import signal
 import socket
+import ssl
 import struct
 import time
 
@@ -76,16 +77,20 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--sampled", type=int, default=50)
     parser.add_argument("--name", default="bench0")
-    parser.add_argument("--protocol", choices=["rtmp", "flv"], default="rtmp")
+    parser.add_argument("--protocol", choices=["rtmp", "rtmps", "flv"], default="rtmp")
     arguments = parser.parse_args()
     allow_many_sockets()
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(SystemExit))
     request = _request(arguments.protocol, arguments.port, arguments.name)
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
     poll = selectors.EpollSelector()
     for number in range(arguments.count):
         player = socket.socket()
         player.bind((f"127.0.{1 + number // PER_ADDRESS}.1", 0))
         player.connect(("127.0.0.1", arguments.port))
+        if arguments.protocol == "rtmps":
+            player = unverified.wrap_socket(player)
         player.setblocking(False)
         player.sendall(request)
         poll.register(player, selectors.EVENT_READ, Sampled() if number % arguments.sampled == 0 else None)
@@ -108,6 +113,18 @@ def main() -> None:
     print(json.dumps(report), flush=True)
 
 
+def read_encrypted(handle: ssl.SSLSocket, sampled: Sampled | None) -> int:
+    """Read all that one socket has; how much that was. :raises ssl.SSLWantReadError: nothing yet."""
+    size = 0
+    while True:
+        data = handle.recv(1 << 16)
+        size += len(data)
+        if sampled is not None:
+            sampled.take(data)
+        if not handle.pending():
+            return size
+
+
 def read(poll: selectors.BaseSelector, seconds: float) -> int:
     """Read for so long; how much came. Connections that are closed are dropped."""
     until, received = time.monotonic() + seconds, 0
@@ -116,13 +133,15 @@ def read(poll: selectors.BaseSelector, seconds: float) -> int:
         for key, _ in poll.select(left):
             handle: socket.socket = key.fileobj  # type: ignore[assignment]
             try:
-                if key.data is None:
+                if isinstance(handle, ssl.SSLSocket):
+                    size = read_encrypted(handle, key.data)
+                elif key.data is None:
                     size = handle.recv_into(buffer, READ_BYTES, socket.MSG_TRUNC)
                 else:
                     data = handle.recv(READ_BYTES)
                     size = len(data)
                     key.data.take(data)
-            except BlockingIOError:
+            except (BlockingIOError, ssl.SSLWantReadError):
                 continue
             except OSError:
                 size = 0

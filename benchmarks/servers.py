@@ -92,6 +92,7 @@ class Running:
     process: subprocess.Popen[bytes]
     rtmp_port: int
     http_port: int = 0
+    tls_port: int = 0
 
     def pids(self) -> list[int]:
         """The process and all its descendants."""
