@@ -101,9 +101,9 @@ def publish_all(streams: Sequence[Stream]) -> dict[str, Result]:
         server.kill()
 
 
-def fetch_all(server: Server, name: str, folder: Path) -> tuple[MediaPlaylist, Path]:
+def fetch_all(server: Server, name: str, folder: Path, app: str = "live") -> tuple[MediaPlaylist, Path]:
     """Wait for the end of a stream; its final playlist, and a file with its init segment and all its segments."""
-    url = f"{server.root}/live/{name}"
+    url = f"{server.root}/{app}/{name}"
 
     def final() -> MediaPlaylist | None:
         answer = fetch(f"{url}/index.m3u8")
