@@ -98,6 +98,7 @@ class Feed:
         self._of_names: dict[str, list[_Piece]] = {}
         self._flushing: IDelayedCall | None = None
         self._said_state = ""
+        self._has_spoken = False  # since it was looked last: followers know that it lives
         self._pinging = LoopingCall(self._ping)
         self._pinging.clock = clock
 
@@ -249,6 +250,7 @@ class Feed:
     def _say_bytes(self, frame: bytes) -> None:
         for pending in self._followers.values():
             pending.append(frame)
+        self._has_spoken = True
         self._later()
 
     def _later(self) -> None:
@@ -278,7 +280,9 @@ class Feed:
         if state != self._said_state:
             self._said_state = state
             self._say(Kind.STATE, meta={"state": state})
-        self._say(Kind.PING)
+        if not self._has_spoken:
+            self._say(Kind.PING)
+        self._has_spoken = False
 
 
 def facts_of(playlist: Playlist) -> dict[str, object]:

@@ -12,7 +12,6 @@ the node that owns the stream then, continues it. What was said under a lower fe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -118,7 +117,7 @@ class Mirror:
         if self._folder:
             if self._is_known(name, size, cache_control):
                 return
-            files = tuple(Path(self._folder, str(number)) for number in numbers)
+            files = tuple(f"{self._folder}/{number}" for number in numbers)
             stored = PiecedObject(files, size, content_type, cache_control)
         else:
             for number in numbers:

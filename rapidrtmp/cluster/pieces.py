@@ -35,6 +35,7 @@ class PieceFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._root = str(path)
         self._is_made = False
 
     def write(self, number: int, data: bytes) -> None:
@@ -42,12 +43,18 @@ class PieceFolder:
         if not self._is_made:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._is_made = True
-        (self.path / f"{number}").write_bytes(data)
+        descriptor = os.open(f"{self._root}/{number}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(descriptor, memoryview(data)[written:])
+        finally:
+            os.close(descriptor)
 
     def delete(self, number: int) -> None:
         """Delete a piece, if it was written."""
         with suppress(OSError):
-            os.unlink(self.path / f"{number}")
+            os.unlink(f"{self._root}/{number}")
 
     def close(self) -> None:
         """Delete everything."""
@@ -55,14 +62,19 @@ class PieceFolder:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
 class PiecedObject(ShelfObject):
     """
     An object whose bytes are read when they are first asked for.
 
-    :ivar files: its pieces, in order.
+    :ivar files: the paths of its pieces, in order.
     """
 
-    def __init__(self, files: tuple[Path, ...], size: int, content_type: str, cache_control: str) -> None:
+    def __init__(self, files: tuple[str, ...], size: int, content_type: str, cache_control: str) -> None:
         super().__init__((), content_type, cache_control)
         self.files = files
         self.size = size
@@ -76,7 +88,7 @@ class PiecedObject(ShelfObject):
         """Read its bytes, if that has not been done; whether they are there."""
         if not self._pieces:
             try:
-                pieces = tuple(path.read_bytes() for path in self.files)
+                pieces = tuple(map(_read, self.files))
             except OSError:
                 return False
             if sum(map(len, pieces)) != self.size:
