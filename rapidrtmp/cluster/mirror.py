@@ -11,6 +11,7 @@ the node that owns the stream then, continues it. What was said under a lower fe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,12 +34,16 @@ from rapidrtmp.interfaces import (
 )
 from rapidrtmp.live.shelf import PlaylistVersion, ShelfObject
 from rapidrtmp.live.viewers import Viewers
-from rapidrtmp.names import StreamName, is_made_when_asked
+from rapidrtmp.names import POSTER, StreamName, is_made_when_asked
 
 __all__ = ["LAG_S", "Mirror"]
 
 #: How long a request waits for something that the owner may have said already.
 LAG_S = 1.0
+#: What a stream has more of all the time, or soon: other names are those of what is there once a snapshot is whole.
+_MAY_COME = re.compile(r"[0-9][^.]*\.|\.m4s$|(^|/)index\.m3u8$")
+#: What no shelf has: routes of their own answer for it.
+_OF_ROUTES = frozenset({POSTER, "viewers.json"})
 
 
 @implementer(IPlayable)
@@ -66,6 +71,7 @@ class Mirror:
         self._pieces: dict[int, list[Any]] = {}  # those that are sent: their bytes, and how many objects have them
         self._of_names: dict[str, tuple[int, ...]] = {}
         self._doubtful: set[str] | None = None  # while a snapshot comes: what it has not named yet
+        self._is_whole = False  # whether a snapshot has come
         self._promised: set[str] = set()  # by the owner, which is not every name that is waited for
         self._doubts: dict[str, IDelayedCall] = {}  # names that are waited for and were not promised
 
@@ -165,6 +171,7 @@ class Mirror:
     def _ready(self, _frame: FeedFrame) -> None:
         """The snapshot is whole: what it did not name is gone."""
         doubtful, self._doubtful = self._doubtful or set(), None
+        self._is_whole = True
         for name in doubtful:
             self.shelf.withdraw(name)
 
@@ -211,7 +218,9 @@ class Mirror:
         """
         if is_made_when_asked(name):
             return False
-        return self.shelf.find(name) is None and self.shelf.find_playlist(name) is None
+        if name in _OF_ROUTES or self.shelf.find(name) is not None or self.shelf.find_playlist(name) is not None:
+            return False
+        return not self._is_whole or name in self._promised or _MAY_COME.search(name) is not None
 
     def wait(self, name: str) -> Deferred[IMediaObject | None]:
         """See :meth:`IPlayable.wait <rapidrtmp.interfaces.IPlayable.wait>`; a name not promised comes soon or never."""

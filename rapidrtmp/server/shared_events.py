@@ -15,6 +15,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qsl
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -45,7 +46,7 @@ def gather_events(
 
     :param respond: answers with those of this one, and raises what is wrong with the request.
     """
-    said = request.header("last-event-id")
+    said = request.header("last-event-id") or dict(parse_qsl(request.query)).get("lastEventId", "")
     positions = {name: int(id) for name, id in _POSITION.findall(said)}
     if positions:
         own = str(positions.get(node.place.node, 0))
@@ -55,7 +56,7 @@ def gather_events(
         assert isinstance(response, Response)
         return response
     query = "&".join(each for each in request.query.split("&") if each and not each.startswith("lastEventId="))
-    gathering = _Gathering(node, clock, positions, query)
+    gathering = _Gathering(node, clock, positions, query, said if said.isdecimal() else "")
     return replace(response, open=lambda: gathering.run(response.open()))
 
 
@@ -68,7 +69,9 @@ class _Gathering:
 
     _log = Logger()
 
-    def __init__(self, node: ClusterNode, clock: IReactorTime, positions: dict[str, int], query: str) -> None:
+    def __init__(
+        self, node: ClusterNode, clock: IReactorTime, positions: dict[str, int], query: str, after: str
+    ) -> None:
         self.positions = positions
         self._node = node
         self._query = query
@@ -77,7 +80,8 @@ class _Gathering:
         self._size = 0
         self._woken: Deferred[None] | None = None
         self._is_over = False
-        self._begins_now = not positions  # of nodes that come later everything is news
+        #: What is asked of nodes that the client does not name: an id of one node says when, and is as good for others.
+        self._after = f"lastEventId={after}" if after else "" if not positions else "lastEventId=0"
         self._looking = LoopingCall(self._look)
         self._looking.clock = clock
 
@@ -122,14 +126,15 @@ class _Gathering:
                 reading.addBoth(partial(self._has_ended, each.name))
         living = {self._node.place.node, *(each.name for each in others)}
         self.positions = {name: id for name, id in self.positions.items() if name in living}
-        self._begins_now = False
+        self._after = "lastEventId=0"  # of nodes that come later everything is news
 
     def _has_ended(self, node: str, _result: object) -> None:
         del self._reading[node]
 
     async def _read(self, node: Node) -> None:
         reader = _Reader(self, node.name, is_own=False)
-        after = "" if self._begins_now else f"lastEventId={self.positions.get(node.name, 0)}"
+        known = self.positions.get(node.name)
+        after = self._after if known is None else f"lastEventId={known}"
         query = "&".join(filter(None, (self._query, after)))
         try:
             await self._node.peers.stream(node.address, f"{ROOT}{EVENTS}?{query}", reader.receive)

@@ -256,6 +256,17 @@ class WaitingTests(FeedTestCase):
         self.assertIsNone(self.successResultOf(missing))
         self.assertFalse(list(self.mirror.shelf.promised))
 
+    def test_other_names_are_not_waited_for(self) -> None:
+        """What the snapshot has not, and does not come with time, is not waited for: others answer for it, or none."""
+        mirror = self.new_mirror()
+        self.assertTrue(mirror.is_announced("clip.mp4"))
+        self.assertFalse(mirror.is_announced("poster.mp4"))
+        self.follow()
+        for name in ("clip.mp4", "dvr.m3u8", "poster.mp4", "viewers.json"):
+            self.assertFalse(self.mirror.is_announced(name), name)
+        for name in ("segment_7.m4s", "init.m4s", "index.m3u8", "720p/index.m3u8"):
+            self.assertTrue(self.mirror.is_announced(name), name)
+
     def test_promised_name_is_waited_for(self) -> None:
         """A name that the owner has promised is waited for as long as the owner does, also if it was doubted before."""
         wire = self.follow()

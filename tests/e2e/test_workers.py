@@ -6,8 +6,10 @@ import json
 import os
 import re
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from rapidrtmp.m3u8.model import MediaPlaylist
 from rapidrtmp.m3u8.read import parse_media_playlist
@@ -125,3 +127,39 @@ class WorkersTests(EndToEndTest):
     def test_stream_in_memory_outlives_worker(self) -> None:
         """So is one that is not stored: what viewers of the other worker saw is what is continued."""
         self.check_life("memory:")
+
+    @staticmethod
+    def viewers_of(stream: str) -> int:
+        return int(json.loads(fetch(f"{stream}/viewers.json").body)["viewers"])
+
+    def test_both_workers_are_one_server(self) -> None:
+        """Whichever worker a connection ends at: pages, pictures, events, viewers and players of FLV and RTMP."""
+        server = self.start_workers("memory:")
+        token = server.issue_token("show")
+        self.publish(FFMPEG, SHOW.path, token.publish_url)
+        stream = f"{server.root}/live/show"
+        eventually("a segment", lambda: fetch(f"{stream}/index.m3u8").status == 200)
+        players = [urlopen(f"{stream}.flv", timeout=20) for _ in range(6)]
+        for player in players:
+            self.addCleanup(player.close)
+            self.assertEqual(b"FLV", player.read(50_000)[:3])
+        for _ in range(8):
+            self.assertIn(b'href="live/show"', fetch(f"{server.root}/").body)
+            answers = [fetch(f"{stream}/poster.mp4") for _ in range(6)]
+            self.assertEqual([200] * 6, [each.status for each in answers], [each.body[:90] for each in answers])
+            eventually(
+                "all viewers to be known", lambda: json.loads(fetch(f"{stream}/viewers.json").body)["viewers"] >= 6
+            )
+        heard = [urlopen(f"{server.root}/api/v1/events?lastEventId=1&type=publish", timeout=20) for _ in range(4)]
+        for events in heard:
+            self.addCleanup(events.close)
+            while b"event: publish" not in (line := events.readline()):
+                self.assertTrue(line, "the events are over")
+        for _ in range(3):
+            self.assertIn("Video: h264", played_by_ffmpeg(f"rtmp://127.0.0.1:{server.rtmp_port}/live/show"))
+
+
+def played_by_ffmpeg(url: str) -> str:
+    """What FFmpeg says of a second of a stream."""
+    command = ["ffmpeg", "-hide_banner", "-i", url, "-t", "1", "-c", "copy", "-f", "null", "-"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stderr
