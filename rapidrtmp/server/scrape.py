@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -52,8 +53,24 @@ def stream_metrics(registry: Registry, now_ms: int, *, labelled: bool) -> Iterat
     yield _counter("discontinuities_total", "Discontinuities of streams", totals.discontinuities)
     yield _counter("streams_ended_total", "Streams that ended", registry.ended)
     yield _counter("takeovers_total", "Silent publishers replaced by a reconnect", registry.takeovers)
+    yield from _rungs(streams)
     if labelled:
         yield from _labelled(streams, now_ms)
+
+
+def _rungs(streams: Sequence[LiveStream]) -> Iterable[Metric]:
+    """What the rungs of ladders do, by the names that settings give them."""
+    states = _gauge("ladder_rungs", "Rungs of the streams there are, by name and state", ["rung", "state"])
+    frames = _gauge("ladder_rung_frames", "Pictures that the rungs of the streams there are have brought", ["rung"])
+    lag = _gauge("ladder_rung_lag_seconds", "How late the newest picture was, of the latest of a name", ["rung"])
+    reports = [report for stream in streams for report in stream.rungs()]
+    for (name, state), count in sorted(Counter((report.name, report.state) for report in reports).items()):
+        states.add_metric([name, state], count)
+    for name in sorted({report.name for report in reports}):
+        of_name = [report for report in reports if report.name == name]
+        frames.add_metric([name], sum(report.frames for report in of_name))
+        lag.add_metric([name], max(report.lag_ms for report in of_name) / 1000)
+    return states, frames, lag
 
 
 def _labelled(streams: Sequence[LiveStream], now_ms: int) -> Iterable[Metric]:

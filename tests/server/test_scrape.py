@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from rapidrtmp.interfaces import RungReport
 from rapidrtmp.metrics import CallbackCollector
 from rapidrtmp.server.scrape import connection_metrics, readiness_metrics, storage_metrics, stream_metrics
 from rapidrtmp.storage.memory import MemoryStorage
@@ -53,6 +55,23 @@ class ScrapeTests(SynchronousTestCase):
         sample = self.scrape(lambda: stream_metrics(edge.registry, now_ms(edge.clock), labelled=True))
         self.assertEqual(0, sample("stream_viewers", stream="live/k"))
         self.assertGreater(sample("stream_bits_per_second", stream="live/k") or 0, 0)
+
+    def test_rungs_by_their_names(self) -> None:
+        """The rungs of all streams are counted by their names: states, pictures, and the longest lag."""
+        edge = Edge()
+        self.addCleanup(edge.close)
+        edge.publisher().say(*media(1))
+        stream = edge.registry.find(NAME)
+        assert stream is not None
+        report = RungReport("720p", "running", "avc1.64001f", 1280, 720, 3_000_000, 90, 120, 0, 0)
+        stream.rungs = lambda: [report, replace(report, name="480p", state="off", frames=7, lag_ms=0)]
+        sample = self.scrape(lambda: stream_metrics(edge.registry, now_ms(edge.clock), labelled=False))
+        self.assertEqual(1, sample("ladder_rungs", rung="720p", state="running"))
+        self.assertEqual(1, sample("ladder_rungs", rung="480p", state="off"))
+        self.assertEqual(
+            (90, 7), (sample("ladder_rung_frames", rung="720p"), sample("ladder_rung_frames", rung="480p"))
+        )
+        self.assertEqual(0.12, sample("ladder_rung_lag_seconds", rung="720p"))
 
     def test_connections_open_and_total(self) -> None:
         """Connections that are open, and what came in over all there ever were."""
