@@ -12,6 +12,7 @@ backend origin {
 
 sub vcl_recv {
     if (req.url == "/cache-is-up") { return (synth(200)); }
+    if (req.http.Upgrade ~ "(?i)websocket") { return (pipe); }    # players of FLV
     if (req.method != "GET" && req.method != "HEAD") { return (pass); }
     # A token in the path, an API, a page: not ours to keep.
     if (req.url !~ "^/[^/]+/[^/~][^/]*/([^/~][^/?]*/)?[^/?]+\.(m3u8|m4s|mp4)(\?|$)" || req.url ~ "^/recordings/") { return (pass); }
@@ -31,4 +32,11 @@ sub vcl_backend_response {
 
 sub vcl_backend_error {
     if (bereq.retries < 3) { return (retry); }
+}
+
+sub vcl_pipe {
+    if (req.http.Upgrade) {
+        set bereq.http.Upgrade = req.http.Upgrade;
+        set bereq.http.Connection = req.http.Connection;
+    }
 }
