@@ -113,11 +113,11 @@ class FrameReader:
     """Reads messages, cut anywhere."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._unread = bytearray()
 
     def receive_data(self, data: bytes) -> None:
         """Take more bytes."""
-        self._buffer += data
+        self._unread += data
 
     def messages(self) -> Iterator[tuple[Said, bytes]]:
         """
@@ -125,7 +125,7 @@ class FrameReader:
 
         :raises PeerProtocolError: that is none.
         """
-        buffer = self._buffer
+        buffer = self._unread
         while len(buffer) >= _HEADER.size:
             kind, size = _HEADER.unpack_from(buffer)
             if size > _MOST_BYTES:

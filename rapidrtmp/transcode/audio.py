@@ -62,7 +62,8 @@ class AudioChild(Child):
 
     def _read(self, output: object, event: VideoTag | Mp4Config | Mp4Sample) -> None:  # noqa: ARG002 - there is one
         if isinstance(event, Mp4Config):
-            config = AAC.read_config(event.record) if AAC.read_config is not None and event.fourcc == "mp4a" else None
+            read_config = AAC.read_config if event.fourcc == AAC.fourcc else None
+            config = read_config(event.record) if read_config is not None else None
             if not isinstance(config, AudioConfig) or config.sample_rate != event.timescale:
                 raise MediaError(f"a track of {event.fourcc or 'an unknown codec'} in 1/{event.timescale} s")
             self._coded = AAC.make_track(self._track.id, config, self._track.language, self._track.name)
