@@ -31,6 +31,29 @@ return {
 SEEK_TOLERANCE_S = 0.2
 
 
+#: Pictures by hls.js itself, from what a multivariant playlist names: what one from the middle is like.
+I_FRAMES = """
+const [url] = arguments, problems = [];
+const hls = new Hls(), film = document.createElement("video"), pictures = document.createElement("video");
+let player = null;
+window.kept = [hls, film, pictures];
+film.muted = pictures.muted = true;
+hls.on(Hls.Events.ERROR, (_, data) => problems.push(data.details));
+hls.on(Hls.Events.FRAG_BUFFERED, () => {
+  if (player || !hls.latestLevelDetails) return;
+  window.kept.push(player = hls.createIFramePlayer());
+  player.on(Hls.Events.ERROR, (_, data) => problems.push("I-frames: " + data.details));
+  player.on(Hls.Events.FRAG_BUFFERED, (_, data) => {
+    window.found = () => ({width: pictures.videoWidth, uri: data.frag.relurl, problems});
+  });
+  player.on(Hls.Events.MEDIA_ATTACHED, () => player.loadMediaAt(hls.latestLevelDetails.edge / 2));
+  player.attachMedia(pictures);
+});
+hls.loadSource(url);
+hls.attachMedia(film);
+"""
+
+
 class LibraryTests(BrowserTest):
     """``/recordings`` in headless Chromium."""
 
@@ -55,6 +78,13 @@ class LibraryTests(BrowserTest):
         self.save_screenshot(browser, "library-phone.png")
         self.assertFalse(browser.execute_script("return document.body.scrollWidth > window.innerWidth"))
         self.assertEqual([], self.complaints(browser))
+        browser.get(f"{server.root}/recordings")
+        browser.execute_script(I_FRAMES, server.root + recording["masterUrl"])
+        has_picture = "return Boolean(window.found && found().width)"
+        eventually("hls.js to show a picture", lambda: browser.execute_script(has_picture))
+        found = browser.execute_script("return found()")
+        self.assertEqual([], found["problems"])
+        self.assertRegex(found["uri"], r"^iframe_\d+\.m4s$")
         browser.get(f"{server.root}/recordings#live/cam/{recording['start']}")
         self.assertEqual("hls.js", self.playing(browser)["engine"], "a recording has an address of its own")
         browser.get("about:blank")
