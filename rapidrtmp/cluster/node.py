@@ -61,6 +61,8 @@ __all__ = ["ClusterNode", "NodeDoor", "NodePlace"]
 
 #: How long a storage may take to give a lease back that the node before had, and how often it is asked.
 LEASE_S, LEASE_AGAIN_S = 3.0, 0.05
+#: How often leases are tried again at once, where other nodes reach the directory, and the least pause between.
+RENEWALS, LEAST_PAUSE_S = 3, 0.3
 #: How long the sinks of a stream that moves may take to finish.
 LEAVE_S = 5.0
 #: What the owner before had on the shelf stays for players so long.
@@ -512,31 +514,42 @@ class ClusterNode:
     async def _renewed(self) -> None:
         directory = self.names.directory
         assert directory is not None
-        begun_s = self.tenure.now_s
-        try:
-            lost = await self.names.renew()
-            self.tenure.renewed(begun_s)
-            if directory.lease_s:
-                self._others = [node for node in await directory.nodes() if node.name != self.place.node]
-        except DirectoryError as error:
-            await self._not_renewed(str(error), directory.lease_s)
-            return
-        self._is_failing = False
+        for _ in range(RENEWALS):
+            begun_s = self.tenure.now_s
+            try:
+                lost = await self.names.renew()
+                self.tenure.renewed(begun_s)
+                if directory.lease_s:
+                    self._others = [node for node in await directory.nodes() if node.name != self.place.node]
+            except DirectoryError as error:
+                if await self._is_down(str(error), directory.lease_s):
+                    return
+            else:
+                self._is_failing = False
+                self._leave_lost(lost)
+                return
+            await deferLater(self._reactor, max(directory.lease_s / 12, LEAST_PAUSE_S))  # others reach it: it is back
+            if not self._renewing.running:
+                return
+
+    def _leave_lost(self, lost: Sequence[StreamName]) -> None:
         for name in lost:
             self._log.error("{stream}: another node owns it now", stream=name)
             self._part_with(name, "another server has this stream now", None, is_late=True)
 
-    async def _not_renewed(self, reason: str, lease_s: float) -> None:
-        """See whether the directory is down, or this node cut off from it."""
+    async def _is_down(self, reason: str, lease_s: float) -> bool:
+        """Whether the directory is down for all; else this node is cut off from it, or it has just come back."""
         asked_s = self.tenure.now_s
         if not self._is_failing:
             self._is_failing = True
             self._log.error("the directory does not answer, streams continue: {error}", error=reason)
         if not lease_s:
-            return
+            return True
         seen = await gatherResults([self._ask_for_sight(node, lease_s / 6) for node in self._others])
-        if is_directory_down(seen):
+        is_down = is_directory_down(seen)
+        if is_down:
             self.tenure.confirmed(asked_s)
+        return is_down
 
     def _ask_for_sight(self, node: Node, timeout_s: float) -> Deferred[Sight]:
         asking = Deferred.fromCoroutine(self.peers.ask(node.address, "GET", f"{ROOT}/directory", timeout_s=timeout_s))

@@ -79,7 +79,8 @@ class Tenure:
     def renewed(self, begun_s: float) -> None:
         """All was renewed by a call that began then."""
         if self._lease_s:
-            self._expect(begun_s + self._lease_s)
+            later = begun_s + self._lease_s
+            self._expect(later if self._end_s == float("inf") else max(self._end_s, later))
 
     def confirmed(self, asked_s: float) -> None:
         """The directory was down then, for all."""

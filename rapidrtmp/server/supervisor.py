@@ -52,6 +52,10 @@ LONG_S = 60.0
 PATIENCE_S = 5.0
 
 
+#: Ends this process with a status: ``twistd`` has none for a service that cannot continue.
+end_process: Callable[[int], object] = os._exit
+
+
 def listen_for_workers(description: str, count: int) -> list[socket.socket]:
     """
     Open an endpoint as so many listening sockets, of which the kernel gives each connection to one.
@@ -199,7 +203,7 @@ class SupervisorService(Service):
         self._deaths = dict.fromkeys(range(count), 0)
         self._waiting: dict[int, IDelayedCall] = {}
         self._replacing: list[int] = []
-        self._is_stopping = False
+        self._is_stopping = self._was_ready = False
 
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -274,6 +278,7 @@ class SupervisorService(Service):
 
     def worker_ready(self, process: _Process) -> None:
         """A worker lets clients in."""
+        self._was_ready = True
         self.log.info("worker {number} is ready", number=process.number)
         for number in range(self._count):
             if number not in self._workers and number not in self._waiting and not self._is_stopping:
@@ -290,6 +295,9 @@ class SupervisorService(Service):
             del self._workers[process.number]
         if self._is_stopping or process.is_leaving:
             return
+        if not self._was_ready:
+            self._cannot_start(reason)
+            return
         number = process.number
         if self.reactor.seconds() - process.began_s > LONG_S:
             self._deaths[number] = 0
@@ -302,6 +310,12 @@ class SupervisorService(Service):
             pause_s=pause_s,
         )
         self._waiting[number] = self.reactor.callLater(pause_s, self._start_again, number)
+
+    def _cannot_start(self, reason: Failure) -> None:
+        """End: the first worker, which the others wait for, has said why it cannot start, and would say so again."""
+        self.log.error("the first worker cannot start ({reason}): the server ends", reason=reason.getErrorMessage())
+        self.reactor.addSystemEventTrigger("after", "shutdown", end_process, 1)
+        self.reactor.stop()
 
     def _start_again(self, number: int) -> None:
         del self._waiting[number]

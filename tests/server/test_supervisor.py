@@ -99,6 +99,14 @@ class ReactorDouble(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.processes: list[ProcessDouble] = []
+        self.afterwards: list[tuple[Any, ...]] = []
+        self.stops = 0
+
+    def addSystemEventTrigger(self, phase: str, event: str, call: Any, *arguments: Any) -> None:
+        self.afterwards.append((phase, event, *arguments))
+
+    def stop(self) -> None:
+        self.stops += 1
 
     def spawnProcess(self, protocol: Any, executable: str, args: list[str], env: Any, childFDs: Any) -> None:
         self.processes.append(ProcessDouble(self, protocol, args, childFDs))
@@ -164,6 +172,15 @@ class SupervisorTests(SynchronousTestCase):
             self.reactor.advance(0.02)
             self.assertEqual(count + 1, len(self.reactor.processes))
             self.reactor.processes[-1].end(1)
+
+    def test_first_worker_cannot_start(self) -> None:
+        """When the first worker ends before it was ready the server ends, with that error, and is not tried again."""
+        with capturedLogs() as logs:
+            self.reactor.processes[0].end(1)
+        self.assertTrue(any("cannot start" in event["log_format"] for event in logs))
+        self.assertEqual((1, [("after", "shutdown", 1)]), (self.reactor.stops, self.reactor.afterwards))
+        self.reactor.advance(100)
+        self.assertEqual(1, len(self.reactor.processes))
 
     def test_worker_that_hangs(self) -> None:
         """A worker that says nothing any more is killed."""
