@@ -246,6 +246,7 @@ class LibraryTests(RecordingsCase):
                 "app": "live",
                 "streamKey": "test",
                 "start": "20260101T000000Z",
+                "title": "",
                 "state": "finished",
                 "protected": False,
                 "startedAt": "2026-01-01T00:00:00.000Z",
