@@ -136,7 +136,15 @@ class Mirrors:
         seen_s = self._reactor.seconds()
         last_error = ""
         while mirror.facts.is_over is False:
-            owner = await self._find_owner(mirror)
+            try:
+                owner = await self._find_owner(mirror)
+            except DirectoryError:
+                owner = None
+            else:
+                if owner is None and not mirror.fence and mirror.state == "starting":  # there never was one
+                    self._remember_unknown(mirror.name, self._reactor.seconds())
+                    self._drop(mirror)
+                    return
             if owner is not None:
                 mirror.owner = owner
                 try:
@@ -156,11 +164,8 @@ class Mirrors:
         self._forget(mirror)
 
     async def _find_owner(self, mirror: Mirror) -> Owner | None:
-        """The owner that is to be followed, if there is one."""
-        try:
-            owner = await self._names.find(mirror.name)
-        except DirectoryError:
-            return None
+        """The owner that is to be followed, if there is one. :raises DirectoryError: that cannot be seen."""
+        owner = await self._names.find(mirror.name)
         if owner is None or owner.node == self._names.node or owner.fence < mirror.fence:
             return None
         return owner
@@ -183,9 +188,12 @@ class Mirrors:
                 looks[-1].cancel()
 
     def _forget(self, mirror: Mirror) -> None:
+        self._names.disown(mirror.name)
+        self._drop(mirror)
+
+    def _drop(self, mirror: Mirror) -> None:
         if self._mirrors.get(mirror.name) is mirror:
             del self._mirrors[mirror.name]
             self._following.pop(mirror.name, None)
-        self._names.disown(mirror.name)
         mirror.close()
         mirror.shelf.clear()

@@ -108,6 +108,15 @@ class MachinesCase(NodesCase):
 class TwoMachinesTests(MachinesCase, test_nodes.TwoNodesTests):
     """All that two processes of one machine do."""
 
+    async def test_names_that_no_node_has(self) -> None:
+        """Viewers of streams that there are not are answered soon, and leave nothing behind."""
+        one = self.start(self.shared())
+        while (await self.get(one, "/ready"))[0] != 200:
+            await deferLater(reactor, 0.05)
+        for number in range(20):
+            self.assertEqual(404, (await self.get(one, f"/live/nothing{number}/index.m3u8"))[0])
+        self.assertEqual(0, one.node.followed if one.node else -1)
+
     async def test_others_than_nodes(self) -> None:
         """Without the secret nothing is answered, and no body read; it is logged once and counted."""
         one = self.start(self.shared())
