@@ -183,7 +183,13 @@ def recording_schemas() -> Json:
         "RecordRequest": object_of({"action": {"enum": ["start", "stop"]}}),
         "RecordAnswer": object_of({"recording": truth, "streamKey": text}),
         "TitleRequest": object_of(
-            {"title": {**text, "description": f"At most {MOST_BYTES} bytes of UTF-8; empty for none."}}
+            {
+                "title": {
+                    **text,
+                    "maxLength": MOST_BYTES,
+                    "description": f"At most {MOST_BYTES} bytes of UTF-8; empty for none.",
+                }
+            }
         ),
         "ProtectRequest": object_of({"protected": truth}),
         "Deleted": object_of({"message": text, "size": {**count, "description": "In bytes."}}),

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 __all__ = ["fitting"]
 
+#: Of one byte each: a schema cannot say that a text is limited in bytes.
+_ASCII = st.characters(max_codepoint=127)
+
 
 def fitting(schema: dict[str, Any], document: dict[str, Any]) -> st.SearchStrategy[Any]:
     """
@@ -34,6 +37,8 @@ def fitting(schema: dict[str, Any], document: dict[str, Any]) -> st.SearchStrate
 def _text(schema: dict[str, Any], _: dict[str, Any]) -> st.SearchStrategy[str]:
     forbidden = schema.get("not", {}).get("enum", ())
     longest = schema.get("maxLength", 1000)
+    if "pattern" not in schema:
+        return st.text(_ASCII, max_size=longest)
     texts = st.from_regex(re.compile(schema["pattern"], re.ASCII), fullmatch=True)
     return texts.filter(lambda text: len(text) <= longest and text not in forbidden)
 
