@@ -100,6 +100,7 @@ class Child(ProcessProtocol):
         self._queued = 0
         self._is_paused = False
         self._is_closing = False
+        self._has_input = True
         self._has_ended = False
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._line = b""
@@ -145,7 +146,7 @@ class Child(ProcessProtocol):
             self._queued += len(data)
             if self._queued > MOST_QUEUED_BYTES:
                 self.kill("it takes nothing any more")
-        elif not self._has_ended:
+        elif self._has_input:
             self._process.writeToChild(STDIN, data)
 
     def pauseProducing(self) -> None:
@@ -289,6 +290,12 @@ class Child(ProcessProtocol):
             text = line[:LONGEST_LINE].decode("utf-8", "replace").strip()
             if text:
                 self._lines.append("".join(char for char in text if char.isprintable()))
+
+    def childConnectionLost(self, childFD: int) -> None:
+        """It has closed one of its descriptors, or ended: nothing is written to one that takes nothing."""
+        if childFD == STDIN:
+            self._has_input = False
+            self._queue.clear()
 
     def processEnded(self, reason: Failure) -> None:
         """It is gone, and all that it wrote has been read."""

@@ -76,6 +76,10 @@ class FakeChild:
     def take_again(self) -> None:
         self._producer.resumeProducing()
 
+    def close_input(self) -> None:
+        self.is_closed = True
+        self.protocol.childConnectionLost(0)
+
     def end(self, reason: Exception | None = None) -> None:
         if not self.is_gone:
             self.is_gone = True
@@ -306,6 +310,18 @@ class FailingTests(FfmpegCase):
         large = video_frames(VIDEO, 9, size=MOST_QUEUED_BYTES // 30)
         supervised.feed(large, 2.1, 4)
         self.assertEqual(["KILL"], supervised.children[0].signals)
+
+    def test_input_is_closed_before_it_ends(self) -> None:
+        """Nothing is written to a child that has closed its input and is not gone yet, nor what waited for it."""
+        supervised = Supervised()
+        frames = supervised.begin()
+        supervised.child.stop_taking()
+        supervised.feed(frames, 2.1, 2.2)
+        supervised.child.close_input()
+        supervised.child.take_again()
+        supervised.feed(frames, 2.2, 2.4)
+        supervised.transcoder.interrupted()
+        self.assertEqual(1, len(supervised.children))
 
     def test_garbage_kills_it(self) -> None:
         """A child that writes anything else is killed and replaced; nothing of it is brought."""
