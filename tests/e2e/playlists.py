@@ -133,8 +133,8 @@ def parse_media_playlist(text: str) -> MediaPlaylist:
 
 
 def parse_variant(text: str) -> tuple[dict[str, str], str]:
-    """The attributes and the URI of the one variant of a multivariant playlist."""
-    lines = _lines(text)
+    """The attributes and the URI of the one variant of a multivariant playlist, which may have I-frames beside it."""
+    lines = [line for line in _lines(text) if not line.startswith("#EXT-X-I-FRAME-STREAM-INF:")]
     streams = [at for at, line in enumerate(lines) if line.startswith("#EXT-X-STREAM-INF:")]
     if len(streams) != 1 or any(not line.startswith(("#EXT-X-VERSION:", "#EXT-X-STREAM-INF:")) for line in lines[:-1]):
         raise AssertionError(f"not a multivariant playlist with one variant: {text!r}")

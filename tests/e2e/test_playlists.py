@@ -166,6 +166,7 @@ class PlaylistClaims(BroadcastClaims):
             self.assertEqual(["avc1"] * bool(clip.frame_rate) + ["mp4a"] * bool(clip.sample_rate), codecs)
             self.assertEqual(clip.size if clip.frame_rate else None, variant.get("RESOLUTION"))
             self.assertEqual(f"{float(clip.frame_rate):.3f}" if clip.frame_rate else None, variant.get("FRAME-RATE"))
+        self.assertEqual(bool(clip.frame_rate), '"iframes.m3u8"' in self.recording.multivariants[-1])
         variant, _ = parse_variant(self.recording.multivariants[-1])
         rates = [
             8 * len(self.recording.body(segment.uri)) / float(segment.duration)
